@@ -1,0 +1,108 @@
+"""What travels between speaker, RIB, EVPN and FIB: next hops, route batches, sources and paths.
+
+All are interned or shared, so that no value is made per route (DESIGN section 2). They hold no I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+import msgspec
+
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.prefix import format_address
+
+
+class NextHop(msgspec.Struct, frozen=True, order=True):
+    """A gateway: packed address (4 or 16 bytes), and the interface that scopes it if it is link-local ("" if global).
+
+    An empty address with an interface is a directly attached destination (`dev X scope link`).
+    `weight` is the ECMP weight, 1 to 65536.
+    """
+
+    address: bytes
+    interface: str = ""
+    weight: int = 1
+
+    def __str__(self) -> str:
+        text = format_address(self.address) if self.address else "link"
+        return f"{text}%{self.interface}" if self.interface else text
+
+
+NextHops = tuple[NextHop, ...]
+"""What the FIB forwards a route by: next hops, ascending, without duplicates. Never empty; interned by the RIB, so that
+equal sets are one object. None in its place means "no kernel route of ours" (withdrawn, or a local route)."""
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """Fields of an EVPN route outside its key (RFC 7432 section 7.2, RFC 9136 section 3.1).
+
+    `labels` are raw 24-bit fields: VNIs (RFC 8365 section 5.1.3). `gateway_ip` is packed, b"" if zero or absent.
+    """
+
+    esi: bytes
+    labels: tuple[int, ...]
+    gateway_ip: bytes = b""
+
+
+class RouteBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """The routes of one UPDATE for one family: withdrawn keys first, then announced keys that share attributes.
+
+    `attributes` is None exactly when nothing is announced. `next_hop` is None for EVPN routes without one.
+    """
+
+    family: Family
+    withdrawn: Sequence[bytes] = ()
+    announced: Sequence[bytes] = ()
+    attributes: Attributes | None = None
+    next_hop: NextHop | None = None
+    overlay: Overlay | None = None
+
+
+class SourceKind(enum.StrEnum):
+    """Where a path came from."""
+
+    EBGP = "ebgp"
+    IBGP = "ibgp"
+    WORKLOAD = "workload"
+    AGGREGATE = "aggregate"
+    EVPN = "evpn"
+
+
+class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
+    """Who a path was learned from: one established session of a neighbor, or a local origin.
+
+    A new session of the same neighbor is a new Source, so that what the old one said can be removed while the new one
+    already speaks. `name` is unique and stable over restarts and orders candidates. Compares by identity.
+    `router_id` is 4 bytes, `address` packed (b"" for local origins). `asn` is the neighbor's.
+    """
+
+    name: str
+    kind: SourceKind
+    asn: int = 0
+    router_id: bytes = b"\0\0\0\0"
+    address: bytes = b""
+    interface: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        return self.kind in (SourceKind.WORKLOAD, SourceKind.AGGREGATE)
+
+
+class Path(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
+    """One way to routes, shared by all routes that have it: source, attributes after import policy, next hop.
+
+    `received` are the attributes before policy; `rejected` says why policy or loop detection keeps the path from being
+    used ("" if it may be). `heard_at` is the wall-clock time in seconds at which its first route was heard, within the
+    coarseness that the RIB interns by. Compares by identity.
+    """
+
+    source: Source
+    attributes: Attributes
+    next_hop: NextHop | None
+    received: Attributes
+    heard_at: float
+    rejected: str = ""
+    overlay: Overlay | None = None

@@ -1,0 +1,66 @@
+"""Route keys of IP prefixes: the bytes under which every table of bgpd files a unicast route.
+
+A key is exactly the NLRI (RFC 4271 section 4.3): the prefix length in one byte, then the significant address bytes with
+the host bits zeroed. The family is not part of a key; each table holds one family.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from bgpd.model.iana import Family
+
+
+def key_of(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bytes:
+    """Route key of a network."""
+    length = network.prefixlen
+    return bytes((length,)) + network.network_address.packed[: (length + 7) >> 3]
+
+
+def parse_prefix(text: str) -> tuple[Family, bytes]:
+    """Family and route key of "10.0.0.0/24" or "2001:db8::/64"; an address without a length is a host prefix.
+
+    Raises: ValueError: not a prefix, or host bits are set.
+    """
+    network = ipaddress.ip_network(text)
+    return (Family.IPV4_UNICAST if network.version == 4 else Family.IPV6_UNICAST), key_of(network)
+
+
+def address_length(family: Family) -> int:
+    """Bytes of an address of a unicast family: 4 or 16."""
+    return 4 if family is Family.IPV4_UNICAST else 16
+
+
+def key_address(family: Family, key: bytes) -> bytes:
+    """The key's network address, 4 or 16 bytes."""
+    return key[1:].ljust(address_length(family), b"\0")
+
+
+def format_key(family: Family, key: bytes) -> str:
+    """Text of a unicast route key, such as "10.0.0.0/24"."""
+    return f"{format_address(key_address(family, key))}/{key[0]}"
+
+
+def format_address(packed: bytes) -> str:
+    """Text of a packed IPv4 (4 bytes) or IPv6 (16 bytes) address."""
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def parse_address(text: str) -> bytes:
+    """Packed form of an address, 4 or 16 bytes.
+
+    Raises: ValueError: not an address.
+    """
+    return ipaddress.ip_address(text).packed
+
+
+def covers(outer: bytes, inner: bytes) -> bool:
+    """Whether the prefix of key `outer` contains the prefix of key `inner` (same family; equal counts)."""
+    length = outer[0]
+    if inner[0] < length:
+        return False
+    whole, rest = divmod(length, 8)
+    if outer[1 : whole + 1] != inner[1 : whole + 1]:
+        return False
+    return not rest or (outer[whole + 1] ^ inner[whole + 1]) >> (8 - rest) == 0
