@@ -43,7 +43,7 @@ class SessionConfig(Strict, frozen=True, rename={"import_": "import"}):
     asn: int | str
     import_: str
     export: str = "local"
-    families: list[str] = ["ipv4-unicast", "ipv6-unicast"]
+    families: tuple[str, ...] = ("ipv4-unicast", "ipv6-unicast")
     vrf: str = ""
     local_asn: int = 0
     hold_time_s: int = 9
@@ -85,14 +85,14 @@ class MatchConfig(Strict, frozen=True):
     regular expressions over the space-separated path. Communities: "65000:1", "rt:65000:1", "65000:1:2".
     """
 
-    prefix: list[str] = []
-    as_path: list[str] = []
-    community: list[str] = []
-    extended_community: list[str] = []
-    large_community: list[str] = []
-    next_hop: list[str] = []
-    family: list[str] = []
-    neighbor: list[str] = []
+    prefix: tuple[str, ...] = ()
+    as_path: tuple[str, ...] = ()
+    community: tuple[str, ...] = ()
+    extended_community: tuple[str, ...] = ()
+    large_community: tuple[str, ...] = ()
+    next_hop: tuple[str, ...] = ()
+    family: tuple[str, ...] = ()
+    neighbor: tuple[str, ...] = ()
 
 
 class SetConfig(Strict, frozen=True):
@@ -100,12 +100,12 @@ class SetConfig(Strict, frozen=True):
 
     local_pref: int | None = None
     med: int | None = None
-    add_community: list[str] = []
-    remove_community: list[str] = []
-    add_extended_community: list[str] = []
-    remove_extended_community: list[str] = []
-    add_large_community: list[str] = []
-    remove_large_community: list[str] = []
+    add_community: tuple[str, ...] = ()
+    remove_community: tuple[str, ...] = ()
+    add_extended_community: tuple[str, ...] = ()
+    remove_extended_community: tuple[str, ...] = ()
+    add_large_community: tuple[str, ...] = ()
+    remove_large_community: tuple[str, ...] = ()
     prepend: int = 0
 
 
@@ -120,7 +120,7 @@ class RuleConfig(Strict, frozen=True):
 class PolicyConfig(Strict, frozen=True):
     """[policy.NAME]: rules in order; a route that none matches is rejected."""
 
-    rules: list[RuleConfig] = []
+    rules: tuple[RuleConfig, ...] = ()
 
 
 class StaticWorkloadConfig(Strict, frozen=True):
@@ -134,14 +134,14 @@ class StaticWorkloadConfig(Strict, frozen=True):
 class KernelWorkloadConfig(Strict, frozen=True):
     """[workload.kernel]: announce the routes that other programs put on interfaces matching these globs."""
 
-    interfaces: list[str] = []
+    interfaces: tuple[str, ...] = ()
 
 
 class WorkloadConfig(Strict, frozen=True):
     """[workload]: where this host's own prefixes come from."""
 
     kernel: KernelWorkloadConfig | None = None
-    static: list[StaticWorkloadConfig] = []
+    static: tuple[StaticWorkloadConfig, ...] = ()
 
 
 class FibConfig(Strict, frozen=True):
@@ -153,7 +153,7 @@ class FibConfig(Strict, frozen=True):
     table: int = 254
     protocol: int = 197
     metric: int = 20
-    protect: list[str] = []
+    protect: tuple[str, ...] = ()
     reconcile_interval_s: int = 60
 
 
@@ -175,8 +175,8 @@ class Config(Strict, frozen=True):
     """A whole configuration file."""
 
     router: RouterConfig
-    neighbor: list[NeighborConfig] = []
-    listen: list[ListenConfig] = []
+    neighbor: tuple[NeighborConfig, ...] = ()
+    listen: tuple[ListenConfig, ...] = ()
     policy: dict[str, PolicyConfig] = {}
     workload: WorkloadConfig = WorkloadConfig()
     fib: FibConfig = FibConfig()
