@@ -12,7 +12,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of all configuration values: immutable, and no unknown key is let through."""
 
 
-class RouterConfig(Strict, frozen=True):
+class RouterConfig(Strict, frozen=True, kw_only=True):
     """[router]: who this host is. `hostname` "" means the system's."""
 
     asn: int
@@ -20,21 +20,21 @@ class RouterConfig(Strict, frozen=True):
     hostname: str = ""
 
 
-class BfdConfig(Strict, frozen=True):
+class BfdConfig(Strict, frozen=True, kw_only=True):
     """neighbor.bfd (RFC 5880)."""
 
     interval_ms: int = 300
     multiplier: int = 3
 
 
-class GracefulRestartConfig(Strict, frozen=True):
+class GracefulRestartConfig(Strict, frozen=True, kw_only=True):
     """neighbor.graceful_restart (RFC 4724, RFC 9494)."""
 
     restart_time_s: int = 120
     long_lived_s: int = 0
 
 
-class SessionConfig(Strict, frozen=True, rename={"import_": "import"}):
+class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "import"}):
     """What [[neighbor]] and [[listen]] share. `asn` is a number, "external" or "internal".
 
     `import_` and `export` are a built-in ("none", "default-only", "all"; export also "local") or the name of a [policy.NAME].
@@ -57,7 +57,7 @@ class SessionConfig(Strict, frozen=True, rename={"import_": "import"}):
     graceful_restart: GracefulRestartConfig | None = None
 
 
-class NeighborConfig(SessionConfig, frozen=True, rename={"import_": "import"}):
+class NeighborConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": "import"}):
     """[[neighbor]]: one configured neighbor, by `address` or, unnumbered, by `interface` alone.
 
     With an `address`, `interface` scopes a link-local address or binds the session to a device.
@@ -71,14 +71,14 @@ class NeighborConfig(SessionConfig, frozen=True, rename={"import_": "import"}):
     source_address: str = ""
 
 
-class ListenConfig(SessionConfig, frozen=True, rename={"import_": "import"}):
+class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": "import"}):
     """[[listen]]: dynamic neighbors, accepted from any address inside `prefix`."""
 
     prefix: str
     max_neighbors: int = 256
 
 
-class MatchConfig(Strict, frozen=True):
+class MatchConfig(Strict, frozen=True, kw_only=True):
     """policy rule `match`: all given conditions must hold; within one list any element may.
 
     `prefix` entries are "10.0.0.0/8", with optional " ge N" and " le N". `as_path` entries are ASNs that must appear, or
@@ -95,7 +95,7 @@ class MatchConfig(Strict, frozen=True):
     neighbor: tuple[str, ...] = ()
 
 
-class SetConfig(Strict, frozen=True):
+class SetConfig(Strict, frozen=True, kw_only=True):
     """policy rule `set`: changes made to a route that the rule matched."""
 
     local_pref: int | None = None
@@ -109,7 +109,7 @@ class SetConfig(Strict, frozen=True):
     prepend: int = 0
 
 
-class RuleConfig(Strict, frozen=True):
+class RuleConfig(Strict, frozen=True, kw_only=True):
     """One rule of a policy. `action`: "accept", "reject" or "next" (apply `set`, go on)."""
 
     match: MatchConfig = MatchConfig()
@@ -117,13 +117,13 @@ class RuleConfig(Strict, frozen=True):
     action: str = "accept"
 
 
-class PolicyConfig(Strict, frozen=True):
+class PolicyConfig(Strict, frozen=True, kw_only=True):
     """[policy.NAME]: rules in order; a route that none matches is rejected."""
 
     rules: tuple[RuleConfig, ...] = ()
 
 
-class StaticWorkloadConfig(Strict, frozen=True):
+class StaticWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[[workload.static]]: a prefix on an interface, kept in the kernel by bgpd."""
 
     prefix: str
@@ -131,20 +131,20 @@ class StaticWorkloadConfig(Strict, frozen=True):
     id: str = ""
 
 
-class KernelWorkloadConfig(Strict, frozen=True):
+class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload.kernel]: announce the routes that other programs put on interfaces matching these globs."""
 
     interfaces: tuple[str, ...] = ()
 
 
-class WorkloadConfig(Strict, frozen=True):
+class WorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload]: where this host's own prefixes come from."""
 
     kernel: KernelWorkloadConfig | None = None
     static: tuple[StaticWorkloadConfig, ...] = ()
 
 
-class FibConfig(Strict, frozen=True):
+class FibConfig(Strict, frozen=True, kw_only=True):
     """[fib]: where and how learned routes go into the kernel.
 
     `protect` are prefixes that no learned route may cover exactly or be more specific than.
@@ -157,21 +157,21 @@ class FibConfig(Strict, frozen=True):
     reconcile_interval_s: int = 60
 
 
-class ApiConfig(Strict, frozen=True):
+class ApiConfig(Strict, frozen=True, kw_only=True):
     """[api]: the unix socket of the command line, and optionally a TCP listener for metrics."""
 
     socket: str = "/run/bgpd/bgpd.sock"
     listen: str = ""
 
 
-class LogConfig(Strict, frozen=True):
+class LogConfig(Strict, frozen=True, kw_only=True):
     """[log]."""
 
     format: str = "json"
     level: str = "info"
 
 
-class Config(Strict, frozen=True):
+class Config(Strict, frozen=True, kw_only=True):
     """A whole configuration file."""
 
     router: RouterConfig
