@@ -1,0 +1,77 @@
+"""What the kernel's monitor tells the other parts: links, addresses and other programs' routes, as plain values.
+
+No pyroute2 object leaves `fib/`; these do.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bgpd.model.iana import Family
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """A network interface. `up` is administratively up and with carrier. `mac` is 6 bytes (b"" if it has none).
+
+    `vrf` is the name of the VRF device that it is enslaved to, or "".
+    """
+
+    index: int
+    name: str
+    up: bool
+    mac: bytes = b""
+    mtu: int = 1500
+    vrf: str = ""
+    kind: str = ""
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface address: packed (4 or 16 bytes), prefix length, and whether it may be used (not tentative)."""
+
+    interface: str
+    packed: bytes
+    prefix_length: int
+    usable: bool = True
+
+
+class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A unicast route in the kernel. `interface` is "" where it has several next hops or a nexthop object.
+
+    `gateway` is packed, b"" if directly attached. `protocol` is the rtproto number.
+    """
+
+    family: Family
+    key: bytes
+    table: int
+    protocol: int
+    metric: int = 0
+    interface: str = ""
+    gateway: bytes = b""
+
+
+class LinkChanged(msgspec.Struct, frozen=True):
+    """A link appeared, changed, or is gone (`gone`)."""
+
+    link: Link
+    gone: bool = False
+
+
+class AddressChanged(msgspec.Struct, frozen=True):
+    """An address appeared, changed, or is gone."""
+
+    address: Address
+    gone: bool = False
+
+
+class RouteChanged(msgspec.Struct, frozen=True):
+    """A route that bgpd does not own appeared, changed, or is gone."""
+
+    route: KernelRoute
+    gone: bool = False
+
+
+class KernelResynchronised(msgspec.Struct, frozen=True):
+    """Events were lost (ENOBUFS): whoever follows the kernel reads its present state again."""
+
+
+KernelEvent = LinkChanged | AddressChanged | RouteChanged | KernelResynchronised
