@@ -1,11 +1,20 @@
-"""The configuration file: its values, and how TOML text becomes them.
+"""The configuration: its values, with the description, unit and range of each field.
 
-Every field that is a quantity has its unit in its name. Unknown keys are errors.
+`config_load` makes them of TOML text, `config_check` holds them against each other, `config_diff` says what a change
+means. Every field that is a quantity has its unit in its name. Unknown keys are errors.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+AsNumber = Annotated[int, Meta(ge=1, le=4_294_967_294)]
+Seconds = Annotated[int, Meta(ge=0, le=16_777_215)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Interface = Annotated[str, Meta(max_length=15)]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -13,48 +22,57 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class RouterConfig(Strict, frozen=True, kw_only=True):
-    """[router]: who this host is. `hostname` "" means the system's."""
+    """[router]: who this host is."""
 
-    asn: int
-    router_id: str
-    hostname: str = ""
+    asn: Annotated[AsNumber, Meta(description="This host's AS number.")]
+    router_id: Annotated[str, Meta(description="BGP identifier: an IPv4 address, unique in the AS.")]
+    hostname: Annotated[str, Meta(description='Name told to neighbors (FQDN capability); "" is the system\'s.')] = ""
 
 
 class BfdConfig(Strict, frozen=True, kw_only=True):
     """neighbor.bfd (RFC 5880)."""
 
-    interval_ms: int = 300
-    multiplier: int = 3
+    interval_ms: Annotated[int, Meta(ge=10, le=60_000, description="Desired transmit and receive interval.")] = 300
+    multiplier: Annotated[int, Meta(ge=1, le=255, description="Packets missed until the neighbor is down.")] = 3
 
 
 class GracefulRestartConfig(Strict, frozen=True, kw_only=True):
     """neighbor.graceful_restart (RFC 4724, RFC 9494)."""
 
-    restart_time_s: int = 120
-    long_lived_s: int = 0
+    restart_time_s: Annotated[int, Meta(ge=0, le=4095, description="How long the neighbor keeps our routes.")] = 120
+    long_lived_s: Annotated[Seconds, Meta(description="Long-lived stale time after that (RFC 9494); 0: off.")] = 0
 
 
 class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "import"}):
-    """What [[neighbor]] and [[listen]] share. `asn` is a number, "external" or "internal".
+    """What [[neighbor]] and [[listen]] share."""
 
-    `import_` and `export` are a built-in ("none", "default-only", "all"; export also "local") or the name of a [policy.NAME].
-    """
-
-    asn: int | str
-    import_: str
-    export: str = "local"
-    families: tuple[str, ...] = ("ipv4-unicast", "ipv6-unicast")
-    vrf: str = ""
-    local_asn: int = 0
-    hold_time_s: int = 9
-    connect_retry_s: int = 5
-    allow_own_as: int = 0
-    max_prefixes: int = 2_000_000
-    password_file: str = ""
-    ttl_security: bool = False
-    extended_messages: bool = True
-    bfd: BfdConfig | None = None
-    graceful_restart: GracefulRestartConfig | None = None
+    asn: Annotated[AsNumber | str, Meta(description='The neighbor\'s AS number, or "external" or "internal".')]
+    import_: Annotated[str, Meta(description='"none", "default-only", "all" or the name of a [policy.NAME].')]
+    export: Annotated[
+        str, Meta(description='"local" (own workloads and aggregates only), "none", "default-only", "all" or a policy.')
+    ] = "local"
+    families: Annotated[
+        tuple[str, ...], Meta(min_length=1, description='Of "ipv4-unicast", "ipv6-unicast", "l2vpn-evpn".')
+    ] = ("ipv4-unicast", "ipv6-unicast")
+    vrf: Annotated[str, Meta(description='VRF of the session; "" is the main table.')] = ""
+    local_asn: Annotated[
+        int, Meta(ge=0, le=4_294_967_294, description="AS number shown to this neighbor; 0: the router's.")
+    ] = 0
+    hold_time_s: Annotated[int, Meta(ge=0, le=65535, description="0 (no keepalives) or at least 3 (RFC 4271).")] = 9
+    connect_retry_s: Annotated[int, Meta(ge=1, le=65535, description="Pause between connection attempts.")] = 5
+    allow_own_as: Annotated[
+        int, Meta(ge=0, le=10, description="How often our own AS may stand in a received AS_PATH.")
+    ] = 0
+    max_prefixes: Annotated[
+        int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
+    ] = 2_000_000
+    password_file: Annotated[str, Meta(description='File with the TCP MD5 password (RFC 2385); "": none.')] = ""
+    ttl_security: Annotated[bool, Meta(description="Take only packets with TTL 255 (RFC 5082).")] = False
+    extended_messages: Annotated[bool, Meta(description="Offer messages up to 65535 bytes (RFC 8654).")] = True
+    bfd: Annotated[BfdConfig | None, Meta(description="Failure detection in milliseconds; off unless given.")] = None
+    graceful_restart: Annotated[
+        GracefulRestartConfig | None, Meta(description="Restart without losing routes; off unless given.")
+    ] = None
 
 
 class NeighborConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": "import"}):
@@ -63,58 +81,56 @@ class NeighborConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_"
     With an `address`, `interface` scopes a link-local address or binds the session to a device.
     """
 
-    name: str
-    address: str = ""
-    interface: str = ""
-    port: int = 179
-    passive: bool = False
-    source_address: str = ""
+    name: Annotated[str, Meta(description="Unique name, used in logs and on the command line.")]
+    address: Annotated[str, Meta(description='IPv4 or IPv6 address; "" for an unnumbered session.')] = ""
+    interface: Annotated[Interface, Meta(description="Interface of an unnumbered or link-local session.")] = ""
+    port: Annotated[Port, Meta(description="TCP port to connect to.")] = 179
+    passive: Annotated[bool, Meta(description="Wait for the neighbor to connect.")] = False
+    source_address: Annotated[str, Meta(description='Local address of the session; "": the kernel chooses.')] = ""
 
 
 class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": "import"}):
     """[[listen]]: dynamic neighbors, accepted from any address inside `prefix`."""
 
-    prefix: str
-    max_neighbors: int = 256
+    prefix: Annotated[str, Meta(description="Where dynamic neighbors may connect from.")]
+    max_neighbors: Annotated[int, Meta(ge=1, le=65535, description="Sessions at the same time.")] = 256
 
 
 class MatchConfig(Strict, frozen=True, kw_only=True):
-    """policy rule `match`: all given conditions must hold; within one list any element may.
+    """policy rule `match`: all given conditions must hold; within one list any element may."""
 
-    `prefix` entries are "10.0.0.0/8", with optional " ge N" and " le N". `as_path` entries are ASNs that must appear, or
-    regular expressions over the space-separated path. Communities: "65000:1", "rt:65000:1", "65000:1:2".
-    """
-
-    prefix: tuple[str, ...] = ()
-    as_path: tuple[str, ...] = ()
-    community: tuple[str, ...] = ()
-    extended_community: tuple[str, ...] = ()
-    large_community: tuple[str, ...] = ()
-    next_hop: tuple[str, ...] = ()
-    family: tuple[str, ...] = ()
-    neighbor: tuple[str, ...] = ()
+    prefix: Annotated[tuple[str, ...], Meta(description='"10.0.0.0/8", with optional " ge N" and " le N".')] = ()
+    as_path: Annotated[
+        tuple[str, ...], Meta(description="An ASN that must appear, or a regular expression over the AS path.")
+    ] = ()
+    community: Annotated[tuple[str, ...], Meta(description='"65000:1", or a well-known name ("no-export").')] = ()
+    extended_community: Annotated[tuple[str, ...], Meta(description='"rt:65000:1", "soo:10.0.0.1:7", hex.')] = ()
+    large_community: Annotated[tuple[str, ...], Meta(description='"65000:1:2" (RFC 8092).')] = ()
+    next_hop: Annotated[tuple[str, ...], Meta(description="Addresses or prefixes.")] = ()
+    family: Annotated[tuple[str, ...], Meta(description="Family names.")] = ()
+    neighbor: Annotated[tuple[str, ...], Meta(description="Neighbor names.")] = ()
 
 
 class SetConfig(Strict, frozen=True, kw_only=True):
     """policy rule `set`: changes made to a route that the rule matched."""
 
-    local_pref: int | None = None
-    med: int | None = None
+    local_pref: Annotated[int, Meta(ge=0, le=4_294_967_295)] | None = None
+    med: Annotated[int, Meta(ge=0, le=4_294_967_295)] | None = None
     add_community: tuple[str, ...] = ()
     remove_community: tuple[str, ...] = ()
     add_extended_community: tuple[str, ...] = ()
     remove_extended_community: tuple[str, ...] = ()
     add_large_community: tuple[str, ...] = ()
     remove_large_community: tuple[str, ...] = ()
-    prepend: int = 0
+    prepend: Annotated[int, Meta(ge=0, le=16, description="Our own AS, this many times more.")] = 0
 
 
 class RuleConfig(Strict, frozen=True, kw_only=True):
-    """One rule of a policy. `action`: "accept", "reject" or "next" (apply `set`, go on)."""
+    """One rule of a policy."""
 
     match: MatchConfig = MatchConfig()
     set: SetConfig = SetConfig()
-    action: str = "accept"
+    action: Annotated[str, Meta(description='"accept", "reject" or "next" (apply `set`, go on).')] = "accept"
 
 
 class PolicyConfig(Strict, frozen=True, kw_only=True):
@@ -126,15 +142,15 @@ class PolicyConfig(Strict, frozen=True, kw_only=True):
 class StaticWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[[workload.static]]: a prefix on an interface, kept in the kernel by bgpd."""
 
-    prefix: str
-    interface: str
-    id: str = ""
+    prefix: Annotated[str, Meta(description="A workload's address or prefix.")]
+    interface: Annotated[Interface, Meta(min_length=1, description="The interface that leads to it.")]
+    id: Annotated[str, Meta(description='Name shown for it; "": the prefix.')] = ""
 
 
 class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload.kernel]: announce the routes that other programs put on interfaces matching these globs."""
 
-    interfaces: tuple[str, ...] = ()
+    interfaces: Annotated[tuple[str, ...], Meta(description='Interface name globs: "cali*", "tap*".')] = ()
 
 
 class WorkloadConfig(Strict, frozen=True, kw_only=True):
@@ -145,30 +161,35 @@ class WorkloadConfig(Strict, frozen=True, kw_only=True):
 
 
 class FibConfig(Strict, frozen=True, kw_only=True):
-    """[fib]: where and how learned routes go into the kernel.
+    """[fib]: where and how learned routes go into the kernel."""
 
-    `protect` are prefixes that no learned route may cover exactly or be more specific than.
-    """
-
-    table: int = 254
-    protocol: int = 197
-    metric: int = 20
-    protect: tuple[str, ...] = ()
-    reconcile_interval_s: int = 60
+    table: Annotated[int, Meta(ge=1, le=4_294_967_295, description="Routing table; 254 is main.")] = 254
+    protocol: Annotated[
+        int, Meta(ge=1, le=255, description="Exclusive rtproto: what bears it is ours, nothing else is touched.")
+    ] = 197
+    metric: Annotated[int, Meta(ge=1, le=4_294_967_295, description="Metric of our routes.")] = 20
+    protect: Annotated[
+        tuple[str, ...], Meta(description="Prefixes that no learned route may equal or be more specific than.")
+    ] = ()
+    reconcile_interval_s: Annotated[
+        int, Meta(ge=1, le=86400, description="How often the kernel is compared with what it should hold.")
+    ] = 60
 
 
 class ApiConfig(Strict, frozen=True, kw_only=True):
     """[api]: the unix socket of the command line, and optionally a TCP listener for metrics."""
 
-    socket: str = "/run/bgpd/bgpd.sock"
-    listen: str = ""
+    socket: Annotated[str, Meta(description="Path of the unix socket.")] = "/run/bgpd/bgpd.sock"
+    mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$", description="Mode of the socket, octal.")] = "0660"
+    group: Annotated[str, Meta(description='Group of the socket; "": the daemon\'s.')] = ""
+    listen: Annotated[str, Meta(description='ADDRESS:PORT for metrics and read-only views; "": off.')] = ""
 
 
 class LogConfig(Strict, frozen=True, kw_only=True):
     """[log]."""
 
-    format: str = "json"
-    level: str = "info"
+    format: Annotated[str, Meta(description='"json" or "console".')] = "json"
+    level: Annotated[str, Meta(description='"debug", "info", "warning" or "error".')] = "info"
 
 
 class Config(Strict, frozen=True, kw_only=True):
