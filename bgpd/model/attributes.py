@@ -1,7 +1,7 @@
 """Path attributes as one frozen value (RFC 4271 section 5 and the RFCs that each field names).
 
-The speaker interns it by the bytes it was parsed from, so that all routes of one attribute block share one object. Values
-compare and hash by identity, since the tables use them as keys in the hot path; `same_as` compares the contents.
+The speaker interns it by the bytes it was parsed from, so that all routes of one attribute block share one object.
+Values compare and hash by identity, since the tables use them as keys in the hot path; `same_as` compares contents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Aggregator(msgspec.Struct, frozen=True):
 
 
 class UnknownAttribute(msgspec.Struct, frozen=True):
-    """An attribute that bgpd does not interpret: flags, type and value, passed on when transitive (RFC 4271 section 5)."""
+    """An attribute that bgpd does not interpret; passed on when transitive (RFC 4271 section 5)."""
 
     flags: int
     type: int
@@ -37,7 +37,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=Tr
     """The attributes of a path; next hop and NLRI are kept beside it.
 
     `communities` are 32-bit numbers (RFC 1997), `extended_communities` 8 bytes each (RFC 4360), `large_communities`
-    triples of 32-bit numbers (RFC 8092). Originator and cluster list: RFC 4456. `med` and `local_pref` are None if absent.
+    triples of 32-bit numbers (RFC 8092). Originator and cluster list: RFC 4456. Absent `med`, `local_pref`: None.
     """
 
     origin: Origin = Origin.IGP
@@ -59,7 +59,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=Tr
 
     @property
     def as_path_length(self) -> int:
-        """Hops for the decision process: an AS_SET counts one, confederation segments none (RFC 4271 9.1.2.2, RFC 5065)."""
+        """Hops for the decision process: an AS_SET is one, confederation segments none (RFC 4271 9.1.2.2, RFC 5065)."""
         length = 0
         for segment in self.as_path:
             if segment.type is SegmentType.AS_SEQUENCE:

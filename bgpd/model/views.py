@@ -1,7 +1,7 @@
 """The JSON views of `bgpd show` and `bgpd explain`: documented, stable, one schema per view.
 
-Each is what one API endpoint answers, element for element. Times are seconds since the epoch, durations carry their unit.
-Addresses and prefixes are text; a family is its configuration name.
+Each is what one API endpoint answers, element for element. Times are seconds since the epoch, durations carry their
+unit. Addresses and prefixes are text; a family is its configuration name.
 """
 
 from __future__ import annotations

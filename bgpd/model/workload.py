@@ -26,8 +26,8 @@ class WorkloadState(enum.StrEnum):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """One prefix that a source says is reachable on this host.
 
-    `source` is the kind of the source ("static", "kernel", "mqtt", "api"), `id` the workload's name within it, `key` the
-    route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's
+    `source` is the kind of the source ("static", "kernel", "mqtt", "api"), `id` the workload's name within it, `key`
+    the route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's
     host route (`dev interface scope link`) itself; otherwise another program does and bgpd only follows it.
     """
 

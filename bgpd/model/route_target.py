@@ -1,0 +1,96 @@
+"""Route distinguishers and route targets: text to wire bytes and back (RFC 4364 section 4.2, RFC 4360, RFC 5668).
+
+Both have three forms: 2-octet AS and 32-bit number, IPv4 address and 16-bit number, 4-octet AS and 16-bit number.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+_TYPE_AS2 = 0
+_TYPE_IPV4 = 1
+_TYPE_AS4 = 2
+ROUTE_TARGET_SUBTYPE = 0x02
+"""RFC 4360 section 4."""
+
+
+def _parse_pair(text: str, what: str) -> tuple[int, bytes]:
+    """Form and the 6 bytes of "ADMIN:NUMBER"; "4200000000:5", "65000L:5" are the 4-octet AS form."""
+    admin, colon, number_text = text.rpartition(":")
+    if not colon or not number_text.isdecimal():
+        raise ValueError(f'{what} "{text}" is not ADMINISTRATOR:NUMBER, such as "65201:5001" or "10.0.0.1:5001"')
+    number = int(number_text)
+    if "." in admin:
+        try:
+            form, packed, most = _TYPE_IPV4, ipaddress.IPv4Address(admin).packed, 0xFFFF
+        except ValueError:
+            raise ValueError(f'{what} "{text}": "{admin}" is not an IPv4 address') from None
+    else:
+        four_octets = admin.endswith("L")
+        digits = admin.removesuffix("L")
+        if not digits.isdecimal() or int(digits) > 0xFFFFFFFF:
+            raise ValueError(f'{what} "{text}": "{admin}" is not an AS number (0 to 4294967295) or an IPv4 address')
+        if four_octets or int(digits) > 0xFFFF:
+            form, packed, most = _TYPE_AS4, struct.pack("!I", int(digits)), 0xFFFF
+        else:
+            form, packed, most = _TYPE_AS2, struct.pack("!H", int(digits)), 0xFFFFFFFF
+    if number > most:
+        raise ValueError(f'{what} "{text}": the number is at most {most} in this form')
+    return form, packed + number.to_bytes(6 - len(packed), "big")
+
+
+def _format_pair(form: int, value: bytes) -> str:
+    match form:
+        case 0:
+            return f"{int.from_bytes(value[:2])}:{int.from_bytes(value[2:])}"
+        case 1:
+            return f"{ipaddress.IPv4Address(value[:4])}:{int.from_bytes(value[4:])}"
+        case 2:
+            asn = int.from_bytes(value[:4])
+            return f"{asn}{'' if asn > 0xFFFF else 'L'}:{int.from_bytes(value[4:])}"
+        case _:
+            return f"{form}:{value.hex()}"
+
+
+def parse_route_distinguisher(text: str) -> bytes:
+    """8 bytes of a route distinguisher (RFC 4364 section 4.2).
+
+    Raises: ValueError: the text is none of the three forms.
+    """
+    form, value = _parse_pair(text, "route distinguisher")
+    return struct.pack("!H", form) + value
+
+
+def format_route_distinguisher(packed: bytes) -> str:
+    """Text of 8 bytes of route distinguisher; an unknown type is shown as TYPE:HEX."""
+    return _format_pair(int.from_bytes(packed[:2]), packed[2:8])
+
+
+def automatic_route_distinguisher(router_id: bytes, table: int) -> bytes:
+    """The type 1 route distinguisher "router-id:table" (RFC 7432 section 7.9).
+
+    Raises: ValueError: the table number does not fit 16 bits.
+    """
+    if table > 0xFFFF:
+        raise ValueError(f"table {table} does not fit the 16 bits of an automatic route distinguisher: set rd")
+    return struct.pack("!H4sH", _TYPE_IPV4, router_id, table)
+
+
+def parse_route_target(text: str) -> bytes:
+    """8 bytes of a route target extended community (RFC 4360 section 4, RFC 5668).
+
+    Raises: ValueError: the text is none of the three forms.
+    """
+    form, value = _parse_pair(text, "route target")
+    return bytes((form, ROUTE_TARGET_SUBTYPE)) + value
+
+
+def is_route_target(community: bytes) -> bool:
+    """Whether 8 bytes of extended community are a route target of any of the three forms."""
+    return community[0] in (_TYPE_AS2, _TYPE_IPV4, _TYPE_AS4) and community[1] == ROUTE_TARGET_SUBTYPE
+
+
+def format_route_target(community: bytes) -> str:
+    """Text of a route target, without a leading "rt:"."""
+    return _format_pair(community[0], community[2:8])
