@@ -36,6 +36,13 @@ NextHops = tuple[NextHop, ...]
 equal sets are one object. None in its place means "no kernel route of ours" (withdrawn, or a local route)."""
 
 
+BLACKHOLE: NextHops = (NextHop(address=b"", interface=""),)
+"""The next hops of a route that discards what matches it, such as the block under an aggregate (RTN_BLACKHOLE in the kernel).
+
+Compare with `is`: it is the only tuple of its contents that the RIB makes.
+"""
+
+
 class Overlay(msgspec.Struct, frozen=True):
     """Fields of an EVPN route outside its key (RFC 7432 section 7.2, RFC 9136 section 3.1).
 
