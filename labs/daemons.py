@@ -1,0 +1,274 @@
+"""Real routing daemons in a namespace, each with a private directory, a log file and a way to ask it things.
+
+Starts them in the foreground as children, so that ending them needs no pid files. Never touches the system's own
+instances: no service unit, no file below /etc, no socket below /run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from labs.namespace import Namespace
+from labs.process import LabError, LoggedProcess, run_command, wait_until
+
+FRR_LIBEXEC = Path("/usr/lib/frr")
+READY_TIMEOUT_S = 15.0
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Daemon:
+    """What all daemons share: a namespace, a private directory (removed by `stop`), their processes, their logs."""
+
+    kind = "daemon"
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+        self.directory = namespace.make_directory(self.kind)
+        self.processes: list[LoggedProcess] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log_path(self) -> Path:
+        """The log of the main process."""
+        return self.directory / f"{self.kind}.log"
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """The log files of all its processes, for `wait_until`."""
+        return tuple(process.log_path for process in self.processes)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the main process."""
+        return self.processes[-1].pid
+
+    def stop(self) -> None:
+        """End its processes in order (last started first) and remove its directory. May be called more than once."""
+        for process in reversed(self.processes):
+            process.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End its main process with SIGKILL, as a crash would; directory and other processes stay."""
+        self.processes[-1].kill()
+
+    def _start(self, *command: str, log_name: str = "") -> LoggedProcess:
+        path = self.directory / f"{log_name}.log" if log_name else self.log_path
+        process = self.namespace.popen(*command, log_path=path)
+        self.processes.append(process)
+        return process
+
+    def _wait_for_socket(self, path: Path, process: LoggedProcess, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Wait until something accepts on a unix socket, or its process ends.
+
+        Raises: LabError: it does not come up; with the tail of its log.
+        """
+
+        def answers() -> bool:
+            if process.exit_code is not None:
+                raise SystemError  # told apart from "not yet" below
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                return probe.connect_ex(str(path)) == 0
+
+        try:
+            wait_until(answers, timeout_s, f"{self.kind} to answer on {path}", logs=[process.log_path], interval_s=0.02)
+        except SystemError:
+            raise LabError(f"{self.kind} ended at start with exit code {process.exit_code}\n{process.tail()}") from None
+
+
+class Frr(Daemon):
+    """FRR's zebra and bgpd with one integrated configuration text, loaded through vtysh."""
+
+    kind = "frr"
+
+    def __init__(self, namespace: Namespace, config: str, *, port: int = 179) -> None:
+        super().__init__(namespace)
+        shutil.chown(self.directory, "frr", "frr")
+        (self.directory / "vtysh.conf").write_text("service integrated-vtysh-config\n")
+        self.port = port
+        self.start_daemon("zebra")
+        self.start_daemon("bgpd")
+        self.configure(config)
+
+    def start_daemon(self, name: str) -> LoggedProcess:
+        """Start zebra or bgpd (again, after `kill`), with an empty configuration."""
+        command = [str(FRR_LIBEXEC / name), "-f", "/dev/null", "-i", str(self.directory / f"{name}.pid")]
+        command += ["-z", str(self.directory / "zserv.api"), "--vty_socket", str(self.directory), "-P", "0"]
+        command += ["--log", "stdout", "--log-level", "informational"]
+        if name == "bgpd":
+            command += ["-p", str(self.port)]
+        process = self._start(*command, log_name=name)
+        self._wait_for_socket(self.directory / f"{name}.vty", process)
+        return process
+
+    def configure(self, config: str) -> None:
+        """Load an frr.conf text into the running daemons.
+
+        Raises: LabError: a line was refused; says which.
+        """
+        (self.directory / "frr.conf").write_text(config)
+        said = run_command([*self._vtysh(), "-b"], timeout_s=60.0)
+        if "% " in said:
+            raise LabError(f"{self.namespace.name}: FRR refused a line of its configuration:\n{said}")
+
+    def vtysh(self, *commands: str) -> str:
+        """Run vtysh commands and return what they print."""
+        arguments = [argument for command in commands for argument in ("-c", command)]
+        return run_command([*self._vtysh(), *arguments], timeout_s=120.0)
+
+    def vtysh_json(self, command: str) -> Any:
+        """Run a `... json` command and return the object."""
+        return _parse_json(self.vtysh(command), command)
+
+    def _vtysh(self) -> list[str]:
+        return ["vtysh", "--vty_socket", str(self.directory), "--config_dir", str(self.directory)]
+
+    def established(self) -> list[str]:
+        """The neighbors (addresses, interfaces) whose session is Established."""
+        peers: dict[str, Any] = {}
+        for family in self.vtysh_json("show bgp summary json").values():
+            peers.update(family.get("peers", {}))
+        return sorted(name for name, peer in peers.items() if peer.get("state") == "Established")
+
+
+class Bird(Daemon):
+    """BIRD 2 with one configuration text."""
+
+    kind = "bird"
+
+    def __init__(self, namespace: Namespace, config: str) -> None:
+        super().__init__(namespace)
+        path = self.directory / "bird.conf"
+        path.write_text(config)
+        self.control = self.directory / "bird.ctl"
+        pid_file = str(self.directory / "bird.pid")
+        process = self._start("bird", "-f", "-c", str(path), "-s", str(self.control), "-P", pid_file)
+        self._wait_for_socket(self.control, process)
+
+    def birdc(self, command: str) -> str:
+        """Run one birdc command and return what it prints."""
+        return run_command(["birdc", "-s", str(self.control), *command.split()])
+
+    def established(self) -> list[str]:
+        """The BGP protocols whose session is Established."""
+        rows = (line.split() for line in self.birdc("show protocols").splitlines())
+        return sorted(row[0] for row in rows if len(row) > 5 and row[1] == "BGP" and row[-1] == "Established")
+
+
+class Gobgp(Daemon):
+    """gobgpd with one configuration text (TOML unless `config_type` says otherwise)."""
+
+    kind = "gobgp"
+
+    def __init__(self, namespace: Namespace, config: str, *, config_type: str = "toml") -> None:
+        super().__init__(namespace)
+        path = self.directory / f"gobgpd.{config_type}"
+        path.write_text(config)
+        arguments = ["-f", str(path), "-t", config_type, "--api-hosts", "127.0.0.1:50051", "--pprof-disable", "-p"]
+        process = self._start("gobgpd", *arguments)
+        wait_until(
+            lambda: process.exit_code is not None or self.run("global"),
+            READY_TIMEOUT_S,
+            "gobgpd to answer",
+            logs=self.logs,
+        )
+        if process.exit_code is not None:
+            raise LabError(f"gobgpd ended at start with exit code {process.exit_code}\n{process.tail()}")
+
+    def run(self, *arguments: str) -> str:
+        """Run the gobgp command line and return what it prints."""
+        return self.namespace.run("gobgp", *arguments)
+
+    def json(self, *arguments: str) -> Any:
+        """Run the gobgp command line with -j and return the object."""
+        return _parse_json(self.run("-j", *arguments), " ".join(arguments))
+
+    def established(self) -> list[str]:
+        """The neighbors (addresses) whose session is Established (state 6)."""
+        return sorted(
+            n["state"]["neighbor_address"] for n in self.json("neighbor") if n["state"].get("session_state") == 6
+        )
+
+
+class Mosquitto(Daemon):
+    """An MQTT broker; without a configuration text it lets anybody in on 127.0.0.1:1883."""
+
+    kind = "mosquitto"
+
+    def __init__(self, namespace: Namespace, config: str = "listener 1883 127.0.0.1\nallow_anonymous true\n") -> None:
+        super().__init__(namespace)
+        path = self.directory / "mosquitto.conf"
+        path.write_text(f"user root\n{config}")
+        self._start("mosquitto", "-c", str(path))
+        wait_until(lambda: "running" in self.log_path.read_text(), READY_TIMEOUT_S, "mosquitto to run", logs=self.logs)
+
+    def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
+        """Publish one message at QoS 1."""
+        arguments = ["-q", "1", "-t", topic, *(["-r"] if retain else []), "-m", payload]
+        self.namespace.run("mosquitto_pub", *arguments)
+
+
+class Bgpd(Daemon):
+    """bgpd itself. Without an [api] table in the TOML text the socket is put into the private directory."""
+
+    kind = "bgpd"
+
+    def __init__(self, namespace: Namespace, config: str, *, wait: bool = True) -> None:
+        super().__init__(namespace)
+        self.config_path = self.directory / "bgpd.toml"
+        self.socket_path = self.directory / "bgpd.sock"
+        self.write_config(config)
+        self.start(wait=wait)
+
+    def write_config(self, config: str) -> None:
+        """Write the configuration file; a running daemon reads it at `reload`."""
+        if "[api]" not in config:
+            config += f'\n[api]\nsocket = "{self.socket_path}"\n'
+        self.config_path.write_text(config)
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start the daemon (again, after `kill` or `terminate`), and wait until its API answers."""
+        process = self._start(sys.executable, "-m", "bgpd", "run", "--config", str(self.config_path))
+        if wait:
+            self._wait_for_socket(self.socket_path, process)
+
+    def terminate(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 10.0) -> int:
+        """End the daemon and keep its directory; returns the exit code."""
+        return self.processes[-1].stop(number, timeout_s)
+
+    def reload(self) -> None:
+        """Send SIGHUP: read the configuration again."""
+        self.processes[-1].send_signal(signal.SIGHUP)
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        """Run `bgpd ARGUMENTS` against this daemon's socket and return what it prints."""
+        return run_command([sys.executable, "-m", "bgpd", *arguments, "--socket", str(self.socket_path)], check=check)
+
+    def show(self, *arguments: str) -> Any:
+        """The object of `bgpd show ARGUMENTS --json`."""
+        return _parse_json(self.cli("show", *arguments, "--json"), f"show {' '.join(arguments)}")
+
+    def established(self) -> list[str]:
+        """The names of the neighbors whose session is established."""
+        return sorted(n["name"] for n in self.show("neighbors") if n["state"] == "established")
+
+
+def _parse_json(text: str, command: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise LabError(f"{command}: not JSON: {text[:500]}") from error
