@@ -1,8 +1,8 @@
 """How long the event loop is held: a selector that times what runs between two polls.
 
 An asyncio loop polls, runs all that is ready, and polls again. The time from one poll's return to the next poll's call
-is exactly how long nothing else could run: what a ticker would see as its delay, without a thousand wake-ups a second in
-an idle daemon. It decides nothing; `metrics` shows it.
+is exactly how long nothing else could run: what a ticker would see as its delay, without a thousand wake-ups a second
+in an idle daemon. It decides nothing; `metrics` shows it.
 """
 
 from __future__ import annotations

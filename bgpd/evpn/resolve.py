@@ -1,0 +1,209 @@
+"""From what an EVPN route names (gateway IP, BGP next hop, peer) to the uplink gateways that packets leave by.
+
+Decides, inside one VRF: an address on an uplink's subnet is its own gateway; an address with a type 2 route is reached
+as that route is (the gateway IP overlay index, RFC 9136 sections 3.2 and 4.1); otherwise, where allowed, the leaf that
+advertised the route is the gateway, on the uplink towards it. It never looks at prefixes: what it rests on are host
+routes, uplinks and their subnets, so that a change is found by exact key and costs as many steps as there are next
+hops. Sans-IO.
+
+An abstract next hop is a `NextHop` with the named address; where the advertising neighbor may serve as the last resort
+its `interface` is "@4:" or "@6:" (the address bytes of the route's family) and that neighbor's name, "" where not. A
+concrete one names an uplink. IPv4 routes may leave by an IPv6 gateway (RFC 8950), never the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import format_address
+
+MAX_DEPTH = 4
+"""Type 2 routes followed one after the other before a resolution is called a loop."""
+
+
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface of the VRF towards a leaf: its addresses (packed, prefix length), and the leaf beyond it.
+
+    `neighbor` names the leaf's session ("" if unknown); `gateways` are the leaf's packed addresses on this link.
+    """
+
+    name: str
+    up: bool
+    addresses: tuple[tuple[bytes, int], ...] = ()
+    neighbor: str = ""
+    gateways: tuple[bytes, ...] = ()
+
+    def holds(self, address: bytes) -> bool:
+        """Whether `address` lies in one of the subnets of this link."""
+        return any(_in_subnet(address, own, length) for own, length in self.addresses)
+
+    def address_for(self, family_bytes: int) -> bytes:
+        """This host's own address on the link, of 4 or 16 bytes (b"" if it has none; link-local ones do not count)."""
+        for own, _ in self.addresses:
+            if len(own) == family_bytes and own[:2] != b"\xfe\x80":
+                return own
+        return b""
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """Concrete next hops, or none and the reason why. `steps` tell how, one line each, for `explain`."""
+
+    next_hops: NextHops = ()
+    why: str = ""
+    steps: tuple[str, ...] = ()
+
+
+def abstract_next_hop(address: bytes, *, peer: str = "", ipv6: bool = False) -> NextHop:
+    """What a route names: an address (b"" if none) and, if `peer` may be the last resort, that neighbor's name."""
+    return NextHop(address, f"@{6 if ipv6 else 4}:{peer}" if peer else "")
+
+
+def point_to_point_peer(own: bytes, length: int) -> bytes:
+    """The other end of a /31 or /30 (RFC 3021), /127 or /126 subnet; b"" for larger ones."""
+    bits = len(own) * 8
+    value = int.from_bytes(own)
+    if length == bits - 1:
+        return (value ^ 1).to_bytes(len(own), "big")
+    if length == bits - 2 and value & 3 in (1, 2):
+        return (value ^ 3).to_bytes(len(own), "big")
+    return b""
+
+
+def _in_subnet(address: bytes, own: bytes, length: int) -> bool:
+    if len(address) != len(own):
+        return False
+    shift = len(own) * 8 - length
+    return int.from_bytes(address) >> shift == int.from_bytes(own) >> shift
+
+
+class Resolver:
+    """Resolves abstract next hops in one VRF and remembers which it was asked for.
+
+    `host_route` answers for an address of a type 2 route: the abstract next hops of the VRF's host route, () if that
+    route is this host's own workload, None if there is no such route.
+    """
+
+    def __init__(self, vrf: str, *, host_route: Callable[[bytes], NextHops | None]) -> None:
+        self.vrf = vrf
+        self._host_route = host_route
+        self._uplinks: dict[str, Uplink] = {}
+        self._resolved: dict[NextHop, Resolution] = {}
+        self._addresses: dict[bytes, set[NextHop]] = {}
+
+    def resolve(self, next_hop: NextHop) -> Resolution:
+        """Where an abstract next hop leads now; it is watched from now on."""
+        known = self._resolved.get(next_hop)
+        if known is None:
+            known = self._resolved[next_hop] = self._compute(next_hop, 0, ())
+            self._watch(next_hop)
+        return known
+
+    def forget(self, next_hop: NextHop) -> None:
+        """No route uses the next hop any more."""
+        self._resolved.pop(next_hop, None)
+        for watchers in self._addresses.values():
+            watchers.discard(next_hop)
+        self._addresses = {address: watchers for address, watchers in self._addresses.items() if watchers}
+
+    def watched(self) -> Iterable[NextHop]:
+        """Abstract next hops that have been asked for."""
+        return tuple(self._resolved)
+
+    def uplinks(self) -> tuple[Uplink, ...]:
+        return tuple(self._uplinks.values())
+
+    def uplinks_changed(self, uplinks: Mapping[str, Uplink]) -> dict[NextHop, Resolution]:
+        """The uplinks are now these; answers what leads elsewhere than before."""
+        if dict(uplinks) == self._uplinks:
+            return {}
+        self._uplinks = dict(uplinks)
+        return self._again(self._resolved)
+
+    def host_routes_changed(self, addresses: Iterable[bytes]) -> dict[NextHop, Resolution]:
+        """Host routes of these addresses changed; answers what leads elsewhere than before."""
+        touched: set[NextHop] = set()
+        for address in self._addresses.keys() & set(addresses):
+            touched |= self._addresses[address]
+        return self._again(touched)
+
+    def rests_on(self) -> Iterable[bytes]:
+        """Addresses whose host routes matter to a watched next hop (to be met with a batch of changes)."""
+        return self._addresses.keys()
+
+    def _again(self, next_hops: Iterable[NextHop]) -> dict[NextHop, Resolution]:
+        changed: dict[NextHop, Resolution] = {}
+        for next_hop in tuple(next_hops):
+            before = self._resolved[next_hop]
+            now = self._compute(next_hop, 0, ())
+            self._resolved[next_hop] = now
+            self._watch(next_hop)
+            if (now.next_hops, now.why) != (before.next_hops, before.why):
+                changed[next_hop] = now
+        return changed
+
+    def _watch(self, next_hop: NextHop) -> None:
+        """File the next hop under every address that its resolution may rest on, present or not."""
+        pending = [next_hop]
+        seen: set[bytes] = set()
+        while pending:
+            one = pending.pop()
+            if not one.address or one.address in seen or len(seen) > MAX_DEPTH * 16:
+                continue
+            seen.add(one.address)
+            self._addresses.setdefault(one.address, set()).add(next_hop)
+            pending.extend(self._host_route(one.address) or ())
+
+    def _compute(self, next_hop: NextHop, depth: int, path: tuple[bytes, ...]) -> Resolution:
+        address, peer = next_hop.address, next_hop.interface
+        if address:
+            for uplink in self._uplinks.values():
+                if uplink.up and uplink.holds(address):
+                    text = f"{format_address(address)} is on the subnet of {uplink.name}"
+                    return Resolution((NextHop(address, uplink.name),), "", (text,))
+            if address in path or depth >= MAX_DEPTH:
+                return Resolution((), f"{format_address(address)} resolves through itself")
+            found = self._through_host_route(address, depth, (*path, address))
+            if found.next_hops or not peer:
+                return found
+        if peer:
+            return self._through_peer(peer)
+        return Resolution((), "the route names no gateway, no next hop and no peer")
+
+    def _through_host_route(self, address: bytes, depth: int, path: tuple[bytes, ...]) -> Resolution:
+        text = format_address(address)
+        route = self._host_route(address)
+        if route is None:
+            why = f"no uplink subnet of VRF {self.vrf} holds {text} and no type 2 route announces it"
+            return Resolution((), why)
+        if not route:
+            return Resolution((), f"{text} is one of this host's own workloads")
+        next_hops: set[NextHop] = set()
+        steps: list[str] = []
+        why = ""
+        for one in route:
+            found = self._compute(one, depth + 1, path)
+            next_hops.update(found.next_hops)
+            steps += [step for step in found.steps if step not in steps]
+            why = why or found.why
+        if not next_hops:
+            return Resolution((), f"the type 2 route of {text} does not resolve: {why}")
+        return Resolution(tuple(sorted(next_hops)), "", (f"{text} has a type 2 route", *steps))
+
+    def _through_peer(self, marked: str) -> Resolution:
+        family, peer = marked[1], marked[3:]
+        mine = [uplink for uplink in self._uplinks.values() if uplink.neighbor == peer]
+        if not mine:
+            return Resolution((), f"no uplink of VRF {self.vrf} is known to lead to {peer}: set uplink_neighbors")
+        for uplink in mine:
+            if not uplink.up:
+                continue
+            usable = sorted((g for g in uplink.gateways if len(g) == 16 or family == "4"), key=len)
+            if usable:
+                gateway = usable[0]
+                text = f"{peer} is {format_address(gateway)} on {uplink.name}"
+                return Resolution((NextHop(gateway, uplink.name),), "", (text,))
+            return Resolution((), f"the address of {peer} on {uplink.name} is not known: set uplink_gateways")
+        return Resolution((), f"the uplink {mine[0].name} to {peer} is down")

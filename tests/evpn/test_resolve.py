@@ -1,0 +1,100 @@
+"""From what an EVPN route names to the uplink gateways that packets leave by."""
+
+from __future__ import annotations
+
+from bgpd.evpn.resolve import Resolver, Uplink, abstract_next_hop, point_to_point_peer
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import parse_address as ip
+
+LEAF1 = Uplink(
+    name="eth0.101", up=True, addresses=((ip("10.1.0.1"), 31),), neighbor="leaf1", gateways=(ip("10.1.0.0"),)
+)
+LEAF2 = Uplink(
+    name="eth1.101", up=True, addresses=((ip("10.2.0.1"), 31),), neighbor="leaf2", gateways=(ip("10.2.0.0"),)
+)
+VIA1 = NextHop(ip("10.1.0.0"), "eth0.101")
+VIA2 = NextHop(ip("10.2.0.0"), "eth1.101")
+
+
+def resolver(routes: dict[str, NextHops], *uplinks: Uplink) -> Resolver:
+    table = {ip(address): next_hops for address, next_hops in routes.items()}
+    made = Resolver("blue", host_route=table.get)
+    made.uplinks_changed({uplink.name: uplink for uplink in uplinks})
+    return made
+
+
+def test_an_address_on_an_uplink_subnet_is_its_own_gateway() -> None:
+    found = resolver({}, LEAF1, LEAF2).resolve(abstract_next_hop(ip("10.2.0.0")))
+    assert found.next_hops == (VIA2,)
+
+
+def test_a_gateway_ip_resolves_through_its_type_2_route_over_both_leaves() -> None:
+    type2 = (abstract_next_hop(ip("192.0.2.1"), peer="leaf1"), abstract_next_hop(ip("192.0.2.2"), peer="leaf2"))
+    found = resolver({"10.3.0.1": type2}, LEAF1, LEAF2).resolve(abstract_next_hop(ip("10.3.0.1")))
+    assert found.next_hops == (VIA1, VIA2)
+    assert "10.3.0.1 has a type 2 route" in found.steps
+
+
+def test_a_gateway_without_a_type_2_route_says_so() -> None:
+    found = resolver({}, LEAF1).resolve(abstract_next_hop(ip("10.3.0.1")))
+    assert found.next_hops == ()
+    assert "no type 2 route announces it" in found.why
+
+
+def test_type_2_routes_that_name_each_other_are_a_loop_with_a_reason() -> None:
+    loop = resolver(
+        {"10.3.0.1": (abstract_next_hop(ip("10.3.0.2")),), "10.3.0.2": (abstract_next_hop(ip("10.3.0.1")),)}
+    )
+    assert "resolves through itself" in loop.resolve(abstract_next_hop(ip("10.3.0.1"))).why
+
+
+def test_the_advertising_leaf_is_the_last_resort_only_where_allowed() -> None:
+    made = resolver({}, LEAF1)
+    assert made.resolve(abstract_next_hop(ip("192.0.2.1"), peer="leaf1")).next_hops == (VIA1,)
+    assert made.resolve(abstract_next_hop(ip("192.0.2.1"))).next_hops == ()
+    assert "uplink_neighbors" in made.resolve(abstract_next_hop(b"", peer="leaf9")).why
+
+
+def test_an_ipv6_route_never_leaves_by_an_ipv4_gateway() -> None:
+    made = resolver({}, LEAF1)
+    assert made.resolve(abstract_next_hop(b"", peer="leaf1", ipv6=True)).next_hops == ()
+    dual = Uplink(
+        name="eth0.101", up=True, neighbor="leaf1", gateways=(ip("10.1.0.0"), ip("fe80::1")), addresses=LEAF1.addresses
+    )
+    (now,) = made.uplinks_changed({"eth0.101": dual}).values()
+    assert now.next_hops == (NextHop(ip("fe80::1"), "eth0.101"),)
+
+
+def test_an_uplink_going_down_moves_what_leaned_on_it_and_nothing_else() -> None:
+    type2 = (abstract_next_hop(b"", peer="leaf1"), abstract_next_hop(b"", peer="leaf2"))
+    made = resolver({"10.3.0.1": type2}, LEAF1, LEAF2)
+    gateway, onlink = abstract_next_hop(ip("10.3.0.1")), abstract_next_hop(ip("10.2.0.0"))
+    made.resolve(gateway)
+    made.resolve(onlink)
+    down = Uplink(name="eth0.101", up=False, neighbor="leaf1", addresses=LEAF1.addresses, gateways=LEAF1.gateways)
+    changed = made.uplinks_changed({"eth0.101": down, "eth1.101": LEAF2})
+    assert list(changed) == [gateway]
+    assert changed[gateway].next_hops == (VIA2,)
+
+
+def test_a_type_2_route_that_appears_or_goes_re_resolves_its_watchers() -> None:
+    routes: dict[bytes, NextHops] = {}
+    made = Resolver("blue", host_route=routes.get)
+    made.uplinks_changed({"eth0.101": LEAF1})
+    gateway = abstract_next_hop(ip("10.3.0.1"))
+    assert made.resolve(gateway).why
+    routes[ip("10.3.0.1")] = (abstract_next_hop(b"", peer="leaf1"),)
+    assert made.host_routes_changed([ip("10.9.9.9")]) == {}
+    assert made.host_routes_changed([ip("10.3.0.1")])[gateway].next_hops == (VIA1,)
+    del routes[ip("10.3.0.1")]
+    assert made.host_routes_changed([ip("10.3.0.1")])[gateway].next_hops == ()
+    made.forget(gateway)
+    assert list(made.rests_on()) == []
+
+
+def test_point_to_point_subnets_have_one_other_end() -> None:
+    assert point_to_point_peer(ip("10.0.0.0"), 31) == ip("10.0.0.1")
+    assert point_to_point_peer(ip("10.0.0.2"), 30) == ip("10.0.0.1")
+    assert point_to_point_peer(ip("2001:db8::"), 127) == ip("2001:db8::1")
+    assert point_to_point_peer(ip("10.0.0.2"), 24) == b""
+    assert point_to_point_peer(ip("10.0.0.0"), 30) == b""
