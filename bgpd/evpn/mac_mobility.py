@@ -1,0 +1,192 @@
+"""Which of two hosts has a MAC/IP: sequence numbers, sticky MACs, duplicate detection (RFC 7432 sections 7.7 and 15).
+
+Decides for this host's own endpoints only: with which sequence number each is announced, when it must be given up
+because it moved elsewhere, and when a pair of hosts that take it from each other are frozen. Which of several remote
+routes wins is the decision process's business. Sans-IO, clockless: `now` is monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+MOVES_LIMIT = 5
+"""N of RFC 7432 section 15.1: as many moves within the period are a duplicate."""
+MOVES_PERIOD_S = 180.0
+"""M of RFC 7432 section 15.1."""
+RECOVERY_S = 540.0
+"""A frozen endpoint is tried anew after this time: three detection periods."""
+
+_MOBILITY_TYPE = b"\x06\x00"
+_STICKY = 0x01
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A MAC with one of its addresses in a VRF: 6 bytes, and 4 or 16 (b"" for the MAC alone)."""
+
+    vrf: str
+    mac: bytes
+    ip: bytes
+
+
+class Mobility(msgspec.Struct, frozen=True, order=True):
+    """The MAC mobility extended community (RFC 7432 section 7.7); without one the sequence is 0."""
+
+    sequence: int = 0
+    sticky: bool = False
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """The best remote route of an endpoint; `origin` is its BGP next hop, the tie-break of equal sequences."""
+
+    mobility: Mobility
+    origin: bytes
+
+
+class Standing(enum.StrEnum):
+    """What an endpoint of this host is now."""
+
+    HELD = "held"
+    MOVED = "moved"
+    CONFLICT = "conflict"
+    FROZEN = "frozen"
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The standing of an endpoint, the mobility to announce it with if held, and why it is so."""
+
+    standing: Standing
+    mobility: Mobility = Mobility()
+    why: str = ""
+
+    @property
+    def announced(self) -> bool:
+        return self.standing is Standing.HELD
+
+
+class _Own(msgspec.Struct):
+    """State of one of this host's endpoints."""
+
+    sticky: bool
+    verdict: Verdict
+    moves: deque[float]
+    frozen_until: float = 0.0
+    remote: Remote | None = None
+
+
+def decode_mobility(extended_communities: tuple[bytes, ...]) -> Mobility:
+    """The MAC mobility among 8-byte extended communities; sequence 0, not sticky where there is none."""
+    for community in extended_communities:
+        if community[:2] == _MOBILITY_TYPE:
+            return Mobility(int.from_bytes(community[4:8]), bool(community[2] & _STICKY))
+    return Mobility()
+
+
+def encode_mobility(mobility: Mobility) -> tuple[bytes, ...]:
+    """The extended community that carries `mobility`; none for sequence 0 without the sticky flag."""
+    if mobility == Mobility():
+        return ()
+    return (_MOBILITY_TYPE + bytes((_STICKY if mobility.sticky else 0, 0)) + mobility.sequence.to_bytes(4, "big"),)
+
+
+class MacMobility:
+    """Keeps the standing of this host's endpoints; `origin` is this host's own BGP next hop, packed."""
+
+    def __init__(self, *, origin: bytes) -> None:
+        self._origin = origin
+        self._own: dict[Endpoint, _Own] = {}
+
+    def appeared(self, endpoint: Endpoint, *, sticky: bool, remote: Remote | None, now: float) -> Verdict:
+        """A workload with this endpoint came to this host (or was claimed anew): it is taken over from `remote`."""
+        own = self._own.get(endpoint)
+        if own is None:
+            own = self._own[endpoint] = _Own(sticky, Verdict(Standing.HELD), deque())
+        own.sticky, own.remote = sticky, remote
+        if own.verdict.standing is Standing.FROZEN and now < own.frozen_until:
+            return own.verdict
+        own.verdict = self._take(own, now)
+        return own.verdict
+
+    def gone(self, endpoint: Endpoint) -> None:
+        """The workload left this host."""
+        self._own.pop(endpoint, None)
+
+    def remote_changed(self, endpoint: Endpoint, remote: Remote | None, *, now: float) -> Verdict | None:
+        """The best remote route of an endpoint is now this; answers the standing if it changed (None: as before)."""
+        own = self._own.get(endpoint)
+        if own is None:
+            return None
+        before = own.verdict
+        own.remote = remote
+        if before.standing is Standing.HELD:
+            own.verdict = self._challenged(own, now)
+        elif before.standing in (Standing.MOVED, Standing.CONFLICT) and remote is None:
+            own.verdict = self._take(own, now)
+        return own.verdict if own.verdict != before else None
+
+    def verdict(self, endpoint: Endpoint) -> Verdict | None:
+        """The present standing of one of this host's endpoints."""
+        own = self._own.get(endpoint)
+        return own.verdict if own else None
+
+    def next_deadline(self) -> float | None:
+        """When `expired` has something to do."""
+        return min(
+            (own.frozen_until for own in self._own.values() if own.verdict.standing is Standing.FROZEN), default=None
+        )
+
+    def expired(self, now: float) -> Iterator[tuple[Endpoint, Verdict]]:
+        """Frozen endpoints whose recovery time has come, with their new standing."""
+        for endpoint, own in self._own.items():
+            if own.verdict.standing is Standing.FROZEN and now >= own.frozen_until:
+                own.moves.clear()
+                own.verdict = self._take(own, now)
+                yield endpoint, own.verdict
+
+    def endpoints(self) -> Iterator[tuple[Endpoint, Verdict]]:
+        """All of this host's endpoints with their standing."""
+        for endpoint, own in self._own.items():
+            yield endpoint, own.verdict
+
+    def _take(self, own: _Own, now: float) -> Verdict:
+        """Hold the endpoint, above what is announced elsewhere (RFC 7432 section 15)."""
+        remote, former = own.remote, own.verdict.mobility
+        if remote is None:
+            return Verdict(Standing.HELD, Mobility(former.sequence, own.sticky))
+        if remote.mobility.sticky:
+            return Verdict(Standing.CONFLICT, former, "announced as sticky by another host, which never moves")
+        if self._count_move(own, now):
+            return own.verdict
+        return Verdict(Standing.HELD, Mobility(max(former.sequence, remote.mobility.sequence) + 1, own.sticky))
+
+    def _challenged(self, own: _Own, now: float) -> Verdict:
+        """Another host announces what this one holds."""
+        remote, mine = own.remote, own.verdict.mobility
+        if remote is None or remote.mobility.sequence < mine.sequence:
+            return own.verdict
+        if own.sticky:
+            return Verdict(
+                Standing.HELD, mine, f"sticky here, yet announced elsewhere (sequence {remote.mobility.sequence})"
+            )
+        if remote.mobility.sequence == mine.sequence and self._origin <= remote.origin:
+            return Verdict(
+                Standing.HELD, mine, "another host announces it with the same sequence; the lower address wins"
+            )
+        if self._count_move(own, now):
+            return own.verdict
+        return Verdict(Standing.MOVED, mine, f"announced elsewhere with sequence {remote.mobility.sequence}")
+
+    def _count_move(self, own: _Own, now: float) -> bool:
+        """Count a move; whether it makes the endpoint a duplicate, which freezes it (RFC 7432 section 15.1)."""
+        own.moves.append(now)
+        while own.moves and now - own.moves[0] > MOVES_PERIOD_S:
+            own.moves.popleft()
+        if len(own.moves) < MOVES_LIMIT:
+            return False
+        own.frozen_until = now + RECOVERY_S
+        why = f"{len(own.moves)} moves in {MOVES_PERIOD_S:.0f} s: duplicate, frozen for {RECOVERY_S:.0f} s"
+        own.verdict = Verdict(Standing.FROZEN, own.verdict.mobility, why)
+        return True
