@@ -1,0 +1,82 @@
+"""What is wrong with received bytes, and what must be done about it (RFC 7606 section 2).
+
+The vocabulary that the decoders of the speaker and of EVPN share. Decides nothing; holds no I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from bgpd.model.iana import Family
+from bgpd.model.path import Overlay
+
+
+class Reaction(enum.StrEnum):
+    """What an UPDATE costs, weakest first (RFC 7606 section 2)."""
+
+    ACCEPT = "accept"
+    ATTRIBUTE_DISCARD = "attribute-discard"
+    TREAT_AS_WITHDRAW = "treat-as-withdraw"
+    SESSION_RESET = "session-reset"
+
+    @property
+    def strength(self) -> int:
+        """Order of the reactions; the strongest of an UPDATE wins (RFC 7606 section 3 h)."""
+        return _STRENGTH[self]
+
+
+_STRENGTH = {reaction: strength for strength, reaction in enumerate(Reaction)}
+
+
+class WireError(msgspec.Struct, frozen=True):
+    """One thing that was wrong in a message.
+
+    `subcode` and `data` are those of the UPDATE Message Error NOTIFICATION that a session reset sends; `section` names
+    the RFC that asks for `reaction`. `attribute` is the attribute's RFC name, "" where the error is in no attribute.
+    """
+
+    reaction: Reaction
+    message: str
+    section: str
+    attribute: str = ""
+    subcode: int = 0
+    data: bytes = b""
+
+
+class NotificationError(Exception):
+    """A message that ends the session: what to put into the NOTIFICATION (RFC 4271 section 6)."""
+
+    def __init__(self, code: int, subcode: int, data: bytes = b"", *, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.subcode = subcode
+        self.data = data
+        self.message = message
+
+
+class MalformedNlri(ValueError):
+    """NLRI bytes that cannot be split into routes: nothing after them can be trusted (RFC 7606 section 5.3)."""
+
+
+class NlriRoutes(msgspec.Struct):
+    """What an NLRI decoder made of one NLRI field.
+
+    `announced` are groups of route keys that share an Overlay (None: no such fields). `malformed` are keys of routes
+    that must be treated as withdrawn, `errors` say why.
+    """
+
+    announced: Sequence[tuple[Overlay | None, Sequence[bytes]]] = ()
+    malformed: Sequence[bytes] = ()
+    errors: Sequence[WireError] = ()
+
+
+NlriDecoder = Callable[[bytes], NlriRoutes]
+"""Splits the NLRI field of MP_REACH_NLRI or MP_UNREACH_NLRI of one family (RFC 4760 section 5) into route keys.
+
+Raises: MalformedNlri: the field cannot be split into routes; the session must be reset."""
+
+NlriDecoders = Mapping[Family, NlriDecoder]
+"""The decoders of the families that have their own; the speaker splits the unicast families itself."""
