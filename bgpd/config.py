@@ -145,6 +145,8 @@ class StaticWorkloadConfig(Strict, frozen=True, kw_only=True):
     prefix: Annotated[str, Meta(description="A workload's address or prefix.")]
     interface: Annotated[Interface, Meta(min_length=1, description="The interface that leads to it.")]
     id: Annotated[str, Meta(description='Name shown for it; "": the prefix.')] = ""
+    vrf: Annotated[str, Meta(description='VRF of the prefix; "" is the main table.')] = ""
+    exception: Annotated[bool, Meta(description="Announce it also inside a summary-only aggregate.")] = False
 
 
 class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):

@@ -104,7 +104,10 @@ class FibRouteView(msgspec.Struct, kw_only=True):
 
 
 class WorkloadView(msgspec.Struct, kw_only=True):
-    """`bgpd show workloads`: one claimed prefix, its state, why, and since when."""
+    """`bgpd show workloads`: one claimed prefix, its state, why, and since when.
+
+    `announced` is whether neighbors may hear it now: in conflict the claim that came first stays announced.
+    """
 
     id: str
     source: str
@@ -114,6 +117,11 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     state: str
     reason: str = ""
     since: float
+    announced: bool = False
+    kind: str = ""
+    mac: str = ""
+    sticky: bool = False
+    exception: bool = False
 
 
 class KernelRouteView(msgspec.Struct, kw_only=True):

@@ -1,0 +1,192 @@
+"""Workloads that other programs route: CNI plugins, libvirt, Calico's Felix ([workload.kernel]).
+
+Decides which kernel routes are workloads: unicast routes in the table of a known VRF, to an interface whose name fits a
+glob, not bgpd's own, and no default, link-local, loopback or multicast route. Also tells the table which directly
+attached routes of others exist, so that bgpd leaves those alone. Never writes to the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.prefix import format_key
+from bgpd.model.workload import Claim
+from bgpd.workload.standing import Foreign
+from bgpd.workload.table import WorkloadTable
+
+SOURCE = "kernel"
+READ_SLICE = 500
+"""Routes read or forgotten in one step, so that the loop is never held for 20 ms."""
+
+_Route = tuple[int, Family, bytes, int]
+"""Kernel table, family, key, metric: what tells two routes of a kernel table apart."""
+
+
+class KernelSource:
+    """Follows the kernel's links and routes for the table.
+
+    `globs` may be empty: then only foreign routes are noted. `vrfs` names the VRF of each kernel table ("" for the main
+    one). `own_protocol` and `own_metric` are those of bgpd's routes. `read_again(interface)` is called when the present
+    routes to an interface ("" for all, links too) must be given to `snapshot`: events were lost, or the interface was
+    down or is gone (then: no routes) and the kernel may have dropped its routes silently.
+    """
+
+    def __init__(
+        self,
+        table: WorkloadTable,
+        *,
+        globs: Sequence[str],
+        vrfs: Mapping[int, str],
+        own_protocol: int,
+        own_metric: int,
+        read_again: Callable[[str], None],
+    ) -> None:
+        self._table = table
+        self._globs = tuple(globs)
+        self._vrfs = dict(vrfs)
+        self._own_protocol = own_protocol
+        self._own_metric = own_metric
+        self._read_again = read_again
+        self._routes: dict[tuple[int, Family, bytes], dict[int, KernelRoute]] = {}
+        self._on_interface: dict[str, set[_Route]] = {}
+        self._links: dict[str, Link] = {}
+        self._newer: list[set[_Route]] = []
+        self._match = lru_cache(maxsize=65536)(self._matches)
+
+    def _matches(self, interface: str) -> bool:
+        return any(fnmatchcase(interface, glob) for glob in self._globs)
+
+    def event(self, event: KernelEvent) -> None:
+        """One change, as the kernel's monitor tells it."""
+        match event:
+            case RouteChanged(route, gone):
+                for newer in self._newer:
+                    newer.add((route.table, route.family, route.key, route.metric))
+                self._route_changed(route, gone=gone)
+            case LinkChanged(link, gone):
+                self._link_changed(link, gone=gone)
+            case KernelResynchronised():
+                self._read_again("")
+            case _:
+                pass
+
+    def snapshot(self, links: Iterable[Link], routes: Iterable[KernelRoute], *, interface: str = "") -> Iterator[None]:
+        """The present state: of all links and routes, or only of the routes to `interface`.
+
+        Whatever is not in it is gone; what `event` tells meanwhile is newer. To be stepped, with yields to the loop.
+        """
+        if not interface:
+            self._read_links(links)
+        newer: set[_Route] = set()
+        self._newer.append(newer)
+        try:
+            unseen = set(self._on_interface.get(interface, ())) if interface else self._known()
+            for count, route in enumerate(routes, 1):
+                name = (route.table, route.family, route.key, route.metric)
+                unseen.discard(name)
+                if name not in newer:
+                    self._route_changed(route, gone=False)
+                if count % READ_SLICE == 0:
+                    yield
+            for count, (table, family, key, metric) in enumerate(unseen - newer, 1):
+                self._forget(table, family, key, metric)
+                if count % READ_SLICE == 0:
+                    yield
+        finally:
+            self._newer.remove(newer)
+        self._table.source_synchronised(SOURCE)
+        yield
+
+    def _known(self) -> set[_Route]:
+        return {(*place, metric) for place, by_metric in self._routes.items() for metric in by_metric}
+
+    def _read_links(self, links: Iterable[Link]) -> None:
+        present = {link.name: link for link in links}
+        for name in self._links.keys() - present.keys():
+            self._link_changed(self._links[name], gone=True)
+        for link in present.values():
+            self._link_changed(link, gone=False)
+
+    def _link_changed(self, link: Link, *, gone: bool) -> None:
+        self._table.link_changed(LinkChanged(link, gone))
+        before = self._links.get(link.name)
+        if gone:
+            if before is not None and before.index == link.index:
+                del self._links[link.name]
+                self._forget_all(link.name)
+            return
+        self._links[link.name] = link
+        if before is not None and link.up and not before.up and link.name in self._on_interface:
+            self._read_again(link.name)
+
+    def _forget_all(self, interface: str) -> None:
+        """Forget the routes of an interface that is gone; many of them in steps, by way of `snapshot`."""
+        routes = list(self._on_interface.get(interface, ()))
+        if len(routes) > READ_SLICE:
+            self._read_again(interface)
+        else:
+            for route in routes:
+                self._forget(*route)
+
+    def _route_changed(self, route: KernelRoute, *, gone: bool) -> None:
+        vrf = self._vrfs.get(route.table)
+        if vrf is None or route.protocol == self._own_protocol:
+            return
+        if gone or not route.interface or (route.gateway and not self._match(route.interface)):
+            self._forget(route.table, route.family, route.key, route.metric)
+            return
+        place = (route.table, route.family, route.key)
+        by_metric = self._routes.setdefault(place, {})
+        old = by_metric.get(route.metric)
+        if old is not None and old.interface != route.interface:
+            self._leave(old)
+        by_metric[route.metric] = route
+        self._on_interface.setdefault(route.interface, set()).add((*place, route.metric))
+        self._tell(vrf, route.family, route.key, by_metric)
+
+    def _forget(self, table: int, family: Family, key: bytes, metric: int) -> None:
+        by_metric = self._routes.get((table, family, key), {})
+        old = by_metric.pop(metric, None)
+        if old is None:
+            return
+        self._leave(old)
+        if not by_metric:
+            del self._routes[table, family, key]
+        self._tell(self._vrfs[table], family, key, by_metric)
+
+    def _leave(self, route: KernelRoute) -> None:
+        names = self._on_interface[route.interface]
+        names.discard((route.table, route.family, route.key, route.metric))
+        if not names:
+            del self._on_interface[route.interface]
+
+    def _tell(self, vrf: str, family: Family, key: bytes, by_metric: dict[int, KernelRoute]) -> None:
+        """Tell the table of the route that the kernel uses: the one with the lowest metric."""
+        best = by_metric[min(by_metric)] if by_metric else None
+        foreign = None
+        if best is not None and not best.gateway:
+            foreign = Foreign(best.interface, best.metric < self._own_metric)
+        self._table.foreign_route_changed(vrf, family, key, foreign)
+        id = format_key(family, key)
+        if vrf:
+            id = f"{vrf}/{id}"
+        if best is None or not self._match(best.interface) or not is_workload(family, key):
+            self._table.claim(SOURCE, id)
+            return
+        self._table.claim(
+            SOURCE, id, (Claim(source=SOURCE, id=id, family=family, key=key, interface=best.interface, vrf=vrf),)
+        )
+
+
+def is_workload(family: Family, key: bytes) -> bool:
+    """Whether a prefix may be a workload's: no default route, not link-local, loopback or multicast."""
+    if key[0] == 0:
+        return False
+    if family is Family.IPV4_UNICAST:
+        return key[1] not in (0, 127) and key[1] < 224 and key[1:3] != b"\xa9\xfe"
+    link_local = key[1] == 0xFE and len(key) > 2 and key[2] & 0xC0 == 0x80
+    return key[1] != 0xFF and not link_local and key[1:16] != bytes(15)

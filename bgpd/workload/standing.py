@@ -1,0 +1,110 @@
+"""What becomes of one address: the state of its claims, its kernel route and its announcement, from the facts at hand.
+
+A pure function of the claims (the first is the holder) and of what the kernel said. It never orders claims and never
+acts: `table` does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
+
+
+class Held(msgspec.Struct, eq=False):
+    """A claim that the table holds, what became of it, why, and since when (wall clock, seconds)."""
+
+    claim: Claim
+    state: WorkloadState = WorkloadState.PENDING
+    reason: str = ""
+    since: float = 0.0
+    announced: bool = False
+
+
+class Entry(msgspec.Struct, eq=False):
+    """One address of one VRF: its claims, holder first, and what the kernel and the RIB were told and said.
+
+    `route` was asked of the kernel; `acknowledged` is whether it said yes; `lost` that it may have dropped it since.
+    `info` is what the RIB was told of the announced address, None if it is not announced.
+    """
+
+    claims: list[Held]
+    route: NextHops | None = None
+    acknowledged: bool = False
+    lost: bool = False
+    error: str = ""
+    moved: str = ""
+    suppressed_by: str = ""
+    info: ClaimInfo | None = None
+
+
+class Standing(NamedTuple):
+    """The holder's state and reason, the kernel route that bgpd should keep, and whether to announce."""
+
+    state: WorkloadState
+    reason: str
+    route: NextHops | None
+    announce: bool
+
+
+ANNOUNCED = Standing(WorkloadState.ANNOUNCED, "", None, True)
+
+
+class Foreign(NamedTuple):
+    """Another program's route of the same prefix: where it leads to, and whether it wins over bgpd's own."""
+
+    interface: str
+    preferred: bool
+
+
+def judge(entry: Entry, links: Mapping[str, bool], foreign: Foreign | None) -> Standing:
+    """Standing of an entry that has a holder. `links` tells of each existing interface whether it is up."""
+    claim = entry.claims[0].claim
+    if entry.moved:
+        return Standing(WorkloadState.MOVED, entry.moved, None, False)
+    if claim.interface and not links.get(claim.interface):
+        why = "is down" if claim.interface in links else "does not exist"
+        return Standing(WorkloadState.PENDING, f"interface {claim.interface} {why}", None, False)
+    if not claim.manage_route or (foreign and foreign.interface == claim.interface and entry.route is None):
+        standing = ANNOUNCED
+    else:
+        standing = _judge_managed(entry, claim)
+        if foreign and foreign.preferred and foreign.interface != claim.interface:
+            followed = any(held.claim.interface == foreign.interface for held in entry.claims)
+            why = f"another program's route of it leads to {foreign.interface}"
+            standing = Standing(WorkloadState.CONFLICT, why, standing.route, standing.announce and followed)
+    if standing.announce and entry.suppressed_by and standing.state is WorkloadState.ANNOUNCED:
+        return standing._replace(state=WorkloadState.SUPPRESSED, reason=f"covered by {entry.suppressed_by}")
+    return standing
+
+
+def _judge_managed(entry: Entry, claim: Claim) -> Standing:
+    route = claim.members or (NextHop(address=b"", interface=claim.interface),)
+    if entry.error:
+        return Standing(WorkloadState.FAILED, entry.error, route, False)
+    if not entry.acknowledged or entry.lost:
+        return Standing(WorkloadState.PENDING, "waiting for the kernel to acknowledge the route", route, False)
+    return Standing(WorkloadState.ANNOUNCED, "", route, True)
+
+
+def agree(first: Claim, second: Claim) -> bool:
+    """Whether two claims of one address say the same: then both are in force."""
+    return first.interface == second.interface and first.members == second.members
+
+
+def info_of(claim: Claim) -> ClaimInfo:
+    """What is announced beside the key; the MAC only matters in a VRF (EVPN type 2)."""
+    mac = claim.mac if claim.vrf else b""
+    if not (claim.exception or claim.sticky or mac):
+        return PLAIN
+    return ClaimInfo(exception=claim.exception, sticky=claim.sticky, mac=mac)
+
+
+def name_of(claim: Claim) -> str:
+    """How a reason names a claim: its source, its id, where it is."""
+    where = f" on {claim.interface}" if claim.interface else ""
+    return f"{claim.source} workload {claim.id}{where}"

@@ -1,0 +1,397 @@
+"""Which addresses this host has: the claims of all sources merged by VRF and address, and the life of each.
+
+The first claim of an address holds it; a later one that says otherwise is a conflict, shown on both, and waits. When
+the holder goes, precedence decides who follows: static, then orchestrators (MQTT, API, services), then the routes of
+others. An address is announced after the kernel has its route, and withdrawn before bgpd takes the route away.
+
+Level-triggered: inputs only note facts and mark addresses; `flush` compares what should be with what was last told, and
+tells the differences in bulk. It never does I/O and never asks the time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import msgspec
+
+from bgpd.model.iana import Family
+from bgpd.model.kernel import LinkChanged
+from bgpd.model.path import NextHops
+from bgpd.model.prefix import format_key
+from bgpd.model.views import WorkloadView
+from bgpd.model.workload import Claim, ClaimInfo, WorkloadState
+from bgpd.workload.standing import ANNOUNCED, Entry, Foreign, Held, agree, info_of, judge, name_of
+
+Table = tuple[str, Family]
+"""VRF name ("" for the main table) and unicast family."""
+
+FLUSH_SLICE = 2000
+"""Addresses settled in one step, so that the loop is never held for 20 ms."""
+
+_PRECEDENCE = {"static": 0, "api": 1, "mqtt": 1, "service": 1, "kernel": 2}
+
+
+class TableOutputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table tells, as plain callables.
+
+    announce(vrf, family, keys, info) and withdraw(vrf, family, keys): to the RIB, the kernel already has the routes.
+    host_routes(vrf, family, {key: next hops or None}): to the FIB, which answers with `route_acknowledged`, also for a
+    route that it finds unchanged, or with `route_refused`.
+    service_route(vrf, family, key, members, resilient): likewise, for the weighted members of a service address.
+    states_changed(held claims): for whoever publishes states; each at most once per flush.
+    schedule_flush(): `flush` should be called soon; asked once until it is.
+    synchronised(): once: all sources told their first state and the kernel acknowledged it.
+    """
+
+    announce: Callable[[str, Family, list[bytes], ClaimInfo], None]
+    withdraw: Callable[[str, Family, list[bytes]], None]
+    host_routes: Callable[[str, Family, Mapping[bytes, NextHops | None]], None]
+    service_route: Callable[[str, Family, bytes, NextHops, bool], None]
+    states_changed: Callable[[list[Held]], None]
+    schedule_flush: Callable[[], None]
+    synchronised: Callable[[], None]
+
+
+class _Changes:
+    """What one flush of one table will tell, gathered so that it is told in bulk and in the safe order."""
+
+    def __init__(self) -> None:
+        self.withdrawn: list[bytes] = []
+        self.routes: dict[bytes, NextHops | None] = {}
+        self.services: list[tuple[bytes, NextHops, bool]] = []
+        self.announced: dict[ClaimInfo, list[bytes]] = {}
+        self.states: list[Held] = []
+
+    def tell(self, table: Table, outputs: TableOutputs) -> None:
+        vrf, family = table
+        if self.withdrawn:
+            outputs.withdraw(vrf, family, self.withdrawn)
+        if self.routes:
+            outputs.host_routes(vrf, family, self.routes)
+        for key, members, resilient in self.services:
+            outputs.service_route(vrf, family, key, members, resilient)
+        for info, keys in self.announced.items():
+            outputs.announce(vrf, family, keys, info)
+        if self.states:
+            outputs.states_changed(self.states)
+
+
+class WorkloadTable:
+    """The claims of this host. `sources` are those whose first state is awaited before `synchronised` is told."""
+
+    def __init__(self, outputs: TableOutputs, *, sources: Iterable[str]) -> None:
+        self._outputs = outputs
+        self._awaited = set(sources)
+        self._synchronised = False
+        self._entries: dict[Table, dict[bytes, Entry]] = defaultdict(dict)
+        self._workloads: dict[tuple[str, str], tuple[Claim, ...]] = {}
+        self._dirty: dict[Table, dict[bytes, None]] = {}
+        self._waiting: set[tuple[Table, bytes]] = set()
+        self._scheduled = False
+        self._links: dict[str, bool] = {}
+        self._link_index: dict[str, int] = {}
+        self._on_interface: dict[str, dict[tuple[Table, bytes], None]] = defaultdict(dict)
+        self._foreign: dict[Table, dict[bytes, Foreign]] = defaultdict(dict)
+
+    def claim(self, source: str, id: str, claims: Sequence[Claim] = ()) -> None:
+        """All that the workload `id` of `source` claims from now on; without claims it is gone. Idempotent."""
+        name = (source, id)
+        old = self._workloads.get(name, ())
+        new = tuple(claims)
+        if old == new:
+            return
+        if new:
+            self._workloads[name] = new
+        else:
+            del self._workloads[name]
+        kept = {(claim.vrf, claim.family, claim.key) for claim in new}
+        for claim in old:
+            if (claim.vrf, claim.family, claim.key) not in kept:
+                self._drop(claim)
+        for claim in new:
+            self._hold(claim)
+
+    def claimed(self, source: str) -> list[str]:
+        """Ids of the workloads that a source claims."""
+        return [id for name, id in self._workloads if name == source]
+
+    def _hold(self, claim: Claim) -> None:
+        table = (claim.vrf, claim.family)
+        entry = self._entries[table].get(claim.key)
+        if entry is None:
+            entry = self._entries[table][claim.key] = Entry(claims=[Held(claim)])
+        else:
+            for held in entry.claims:
+                if held.claim.source == claim.source and held.claim.id == claim.id:
+                    self._leave_interface(entry, held.claim, table)
+                    held.claim = claim
+                    break
+            else:
+                entry.claims.append(Held(claim))
+            entry.moved = ""
+            entry.error = ""
+        if claim.interface:
+            self._on_interface[claim.interface][table, claim.key] = None
+        self._mark(table, claim.key)
+
+    def _drop(self, claim: Claim) -> None:
+        table = (claim.vrf, claim.family)
+        entry = self._entries[table][claim.key]
+        index = next(i for i, h in enumerate(entry.claims) if (h.claim.source, h.claim.id) == (claim.source, claim.id))
+        del entry.claims[index]
+        if index == 0 and len(entry.claims) > 1:
+            entry.claims.sort(key=lambda held: _PRECEDENCE[held.claim.source])
+        self._leave_interface(entry, claim, table)
+        self._mark(table, claim.key)
+
+    def _leave_interface(self, entry: Entry, claim: Claim, table: Table) -> None:
+        """Forget that an address is on an interface, unless another of its claims says so."""
+        if claim.interface and all(
+            held.claim is claim or held.claim.interface != claim.interface for held in entry.claims
+        ):
+            places = self._on_interface[claim.interface]
+            places.pop((table, claim.key), None)
+            if not places:
+                del self._on_interface[claim.interface]
+
+    def _mark(self, table: Table, key: bytes) -> None:
+        keys = self._dirty.get(table)
+        if keys is None:
+            keys = self._dirty[table] = {}
+            self._schedule()
+        keys[key] = None
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._outputs.schedule_flush()
+
+    def link_changed(self, event: LinkChanged) -> None:
+        """An interface came, went, changed its name, or went up or down."""
+        link = event.link
+        if event.gone:
+            if self._link_index.get(link.name) == link.index:
+                self._set_link(link.name, None)
+            return
+        if self._link_index.get(link.name) != link.index:
+            for name in [name for name, index in self._link_index.items() if index == link.index or name == link.name]:
+                self._set_link(name, None)
+            self._link_index[link.name] = link.index
+        self._set_link(link.name, link.up)
+
+    def _set_link(self, name: str, up: bool | None) -> None:
+        if self._links.get(name) is up:
+            return
+        if up is None:
+            del self._links[name]
+            del self._link_index[name]
+        else:
+            self._links[name] = up
+        for table, key in self._on_interface.get(name, ()):
+            if not up:
+                self._entries[table][key].lost = True
+            self._mark(table, key)
+
+    def foreign_route_changed(self, vrf: str, family: Family, key: bytes, foreign: Foreign | None) -> None:
+        """Another program keeps a directly attached route of `key`, or none does any more."""
+        table = (vrf, family)
+        if foreign is not None:
+            self._foreign[table][key] = foreign
+        else:
+            self._foreign[table].pop(key, None)
+        if key in self._entries[table]:
+            self._mark(table, key)
+
+    def route_acknowledged(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        """The kernel has bgpd's own routes of `keys`; others are ignored."""
+        table = (vrf, family)
+        entries = self._entries[table]
+        for key in keys:
+            entry = entries.get(key)
+            if entry is not None and entry.route is not None and (not entry.acknowledged or entry.error):
+                entry.acknowledged, entry.error = True, ""
+                self._mark(table, key)
+
+    def route_refused(self, vrf: str, family: Family, key: bytes, error: str) -> None:
+        """The kernel did not take, or no longer has, bgpd's route of `key`."""
+        entry = self._entries[vrf, family].get(key)
+        if entry is not None and entry.route is not None:
+            entry.acknowledged, entry.error = False, error or "the kernel refused the route"
+            self._mark((vrf, family), key)
+
+    def suppressed(self, vrf: str, family: Family, keys: Iterable[bytes], by: str) -> None:
+        """The aggregate `by` stands for these keys towards the neighbors; "" if none does any more."""
+        for key in keys:
+            entry = self._entries[vrf, family].get(key)
+            if entry is not None and entry.suppressed_by != by:
+                entry.suppressed_by = by
+                self._mark((vrf, family), key)
+
+    def moved(self, vrf: str, family: Family, keys: Iterable[bytes], reason: str) -> None:
+        """Another host has these addresses now: withdrawn here until they are claimed anew, or `reason` is ""."""
+        for key in keys:
+            entry = self._entries[vrf, family].get(key)
+            if entry is not None and entry.moved != reason:
+                entry.moved = reason
+                self._mark((vrf, family), key)
+
+    def source_synchronised(self, source: str) -> None:
+        """A source has told its whole first state."""
+        self._awaited.discard(source)
+        self._schedule()
+
+    def initial_state_timed_out(self) -> list[str]:
+        """Wait no longer for the first states: `synchronised` is told at once. Returns the sources that are missing."""
+        missing = sorted(self._awaited)
+        self._awaited.clear()
+        self._waiting.clear()
+        self._tell_synchronised()
+        return missing
+
+    def _tell_synchronised(self) -> None:
+        if not self._synchronised and not self._awaited and not self._dirty and not self._waiting:
+            self._synchronised = True
+            self._outputs.synchronised()
+
+    def flush(self, now: float) -> None:
+        """Settle marked addresses, at most `FLUSH_SLICE`; asks to be called again if more are left.
+
+        `now` is the wall clock in seconds.
+        """
+        self._scheduled = False
+        budget = FLUSH_SLICE
+        for table in list(self._dirty):
+            marked = self._dirty[table]
+            keys = list(islice(marked, budget))
+            if len(keys) == len(marked):
+                del self._dirty[table]
+            else:
+                for key in keys:
+                    del marked[key]
+            budget -= len(keys)
+            changes = _Changes()
+            for key in keys:
+                self._settle(table, key, changes, now)
+            changes.tell(table, self._outputs)
+            if budget <= 0:
+                break
+        if self._dirty:
+            self._schedule()
+        else:
+            self._tell_synchronised()
+
+    def _settle(self, table: Table, key: bytes, changes: _Changes, now: float) -> None:
+        entry = self._entries[table].get(key)
+        if entry is None:
+            return
+        if not entry.claims:
+            del self._entries[table][key]
+            self._waiting.discard((table, key))
+            if entry.info is not None:
+                changes.withdrawn.append(key)
+            if entry.route is not None:
+                changes.routes[key] = None
+            return
+        holder = entry.claims[0]
+        standing = judge(entry, self._links, self._foreign[table].get(key))
+        if standing is not ANNOUNCED or entry.route is not None:
+            self._settle_route(table, key, entry, standing.route, changes)
+        info = info_of(holder.claim) if standing.announce else None
+        if info != entry.info:
+            if info is None:
+                changes.withdrawn.append(key)
+            else:
+                changes.announced.setdefault(info, []).append(key)
+            entry.info = info
+        if len(entry.claims) == 1:
+            self._enter(holder, standing.state, standing.reason, standing.announce, changes, now)
+        else:
+            self._settle_claims(table, key, entry, standing.state, standing.reason, changes, now)
+
+    def _settle_route(self, table: Table, key: bytes, entry: Entry, route: NextHops | None, changes: _Changes) -> None:
+        if route != entry.route or (route is not None and entry.lost):
+            claim = entry.claims[0].claim
+            if route is None or entry.lost or entry.route is None:
+                entry.acknowledged, entry.error = False, ""
+            if route is not None and claim.members:
+                changes.services.append((key, route, claim.resilient))
+            else:
+                changes.routes[key] = route
+            entry.route = route
+        entry.lost = False
+        if route is None or entry.acknowledged or entry.error:
+            self._waiting.discard((table, key))
+        else:
+            self._waiting.add((table, key))
+
+    def _settle_claims(
+        self,
+        table: Table,
+        key: bytes,
+        entry: Entry,
+        state: WorkloadState,
+        reason: str,
+        changes: _Changes,
+        now: float,
+    ) -> None:
+        """States where several claims name one address: those that agree share one, the others are in conflict."""
+        first = entry.claims[0].claim
+        prefix = format_key(table[1], key)
+        against = [held for held in entry.claims if not agree(first, held.claim)]
+        announced = entry.info is not None
+        held_by = f"{prefix} is held by {name_of(first)}, which came first"
+        others = ", ".join(name_of(held.claim) for held in against)
+        for held in entry.claims:
+            if held in against:
+                self._enter(held, WorkloadState.CONFLICT, held_by, False, changes, now)
+            elif against and announced:
+                why = f"{prefix} is also claimed by {others}; this claim came first and stays"
+                self._enter(held, WorkloadState.CONFLICT, why, True, changes, now)
+            else:
+                self._enter(held, state, reason, announced, changes, now)
+
+    @staticmethod
+    def _enter(held: Held, state: WorkloadState, reason: str, announced: bool, changes: _Changes, now: float) -> None:
+        if held.since and held.state is state and held.reason == reason and held.announced is announced:
+            return
+        if held.state is not state or not held.since:
+            held.since = now
+        held.state, held.reason, held.announced = state, reason, announced
+        changes.states.append(held)
+
+    def held(self, source: str, id: str) -> list[Held]:
+        """The claims of one workload with their states, in the order it gave them; empty if it is unknown."""
+        found = []
+        for claim in self._workloads.get((source, id), ()):
+            entry = self._entries[claim.vrf, claim.family][claim.key]
+            found.append(next(h for h in entry.claims if (h.claim.source, h.claim.id) == (source, id)))
+        return found
+
+    def views(self) -> Iterator[WorkloadView]:
+        """Every claim, by VRF, family and address."""
+        for table in sorted(self._entries):
+            for key in sorted(self._entries[table]):
+                for held in self._entries[table][key].claims:
+                    yield view_of(held)
+
+
+def view_of(held: Held) -> WorkloadView:
+    """A claim as `bgpd show workloads` shows it."""
+    claim = held.claim
+    return WorkloadView(
+        id=claim.id,
+        source=claim.source,
+        prefix=format_key(claim.family, claim.key),
+        interface=claim.interface,
+        vrf=claim.vrf,
+        state=held.state,
+        reason=held.reason,
+        since=held.since,
+        announced=held.announced,
+        kind=claim.kind,
+        mac=claim.mac.hex(":"),
+        sticky=claim.sticky,
+        exception=claim.exception,
+    )

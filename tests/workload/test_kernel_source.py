@@ -1,0 +1,228 @@
+"""Which kernel routes are workloads, followed live."""
+
+from __future__ import annotations
+
+import pytest
+
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.prefix import parse_prefix
+from bgpd.model.workload import PLAIN
+from bgpd.workload.kernel_source import KernelSource
+from tests.workload.fixtures import Rig, claim, on
+
+POD = "10.64.1.9/32"
+
+
+def route(
+    prefix: str = POD,
+    interface: str = "pod1",
+    *,
+    table: int = 254,
+    protocol: int = 3,
+    metric: int = 0,
+    gateway: bytes = b"",
+) -> KernelRoute:
+    family, key = parse_prefix(prefix)
+    return KernelRoute(
+        family=family,
+        key=key,
+        table=table,
+        protocol=protocol,
+        metric=metric,
+        interface=interface,
+        gateway=gateway,
+    )
+
+
+def link(name: str = "pod1", *, up: bool = True, index: int = 5) -> Link:
+    return Link(index=index, name=name, up=up)
+
+
+class KernelRig(Rig):
+    def __init__(self) -> None:
+        super().__init__(sources=("kernel",))
+        self.asked: list[str] = []
+        self.source = KernelSource(
+            self.table,
+            globs=("pod*", "cali*"),
+            vrfs={254: "", 1001: "blue"},
+            own_protocol=197,
+            own_metric=20,
+            read_again=self.asked.append,
+        )
+        self.source.event(LinkChanged(link()))
+        self.source.event(LinkChanged(link("eth0", index=2)))
+
+    def add(self, added: KernelRoute) -> None:
+        self.source.event(RouteChanged(added))
+        self.settle()
+
+    def delete(self, deleted: KernelRoute) -> None:
+        self.source.event(RouteChanged(deleted, gone=True))
+        self.settle()
+
+
+def test_route_on_a_matching_interface_is_announced_and_withdrawn_when_it_goes() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    assert rig.told == [("announce", "", [POD], PLAIN)]
+    rig.delete(route())
+    assert rig.told[1:] == [("withdraw", "", [POD])]
+    assert list(rig.table.views()) == []
+
+
+def test_route_of_a_vrf_table_is_announced_in_that_vrf() -> None:
+    rig = KernelRig()
+    rig.add(route(table=1001))
+    rig.add(route())
+    assert set(rig.announced) == {("blue", POD), ("", POD)}
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        route(interface="eth0"),
+        route(interface=""),
+        route(protocol=197),
+        route(table=99),
+        route("0.0.0.0/0"),
+        route("::/0"),
+        route("fe80::/64"),
+        route("169.254.1.1/32"),
+        route("224.0.0.0/4"),
+        route("ff00::/8"),
+        route("127.0.0.5/32"),
+        route("::1/128"),
+        route(interface="eth0", gateway=b"\x0a\x00\x00\x01"),
+    ],
+    ids=lambda r: f"{r.interface or 'none'}-{r.key.hex()}-{r.table}-{r.protocol}",
+)
+def test_other_routes_are_no_workloads(ignored: KernelRoute) -> None:
+    rig = KernelRig()
+    rig.add(ignored)
+    assert rig.told == []
+    rig.delete(ignored)
+    assert rig.told == []
+
+
+def test_ipv6_and_networks_behind_a_workload_are_announced() -> None:
+    rig = KernelRig()
+    rig.add(route("2001:db8::9/128", metric=1024))
+    rig.add(route("10.65.0.0/24", gateway=b"\x0a\x40\x01\x09"))
+    assert set(rig.announced) == {("", "2001:db8::9/128"), ("", "10.65.0.0/24")}
+
+
+def test_interface_down_withdraws_and_up_asks_whether_the_route_is_still_there() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    rig.source.event(LinkChanged(link(up=False)))
+    rig.settle()
+    assert rig.announced == {}
+    assert rig.state("kernel", POD) == ("pending", "interface pod1 is down")
+    rig.source.event(LinkChanged(link()))
+    assert rig.asked == ["pod1"]
+    for _ in rig.source.snapshot([], [], interface="pod1"):
+        pass
+    rig.settle()
+    assert rig.announced == {}
+    assert list(rig.table.views()) == []
+
+
+def test_interface_gone_takes_its_routes_along() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    rig.source.event(LinkChanged(link(), gone=True))
+    rig.settle()
+    assert rig.announced == {}
+    assert list(rig.table.views()) == []
+
+
+def test_interface_gone_with_thousands_of_routes_is_forgotten_in_steps() -> None:
+    rig = KernelRig()
+    for i in range(1200):
+        rig.source.event(RouteChanged(route(f"10.64.{i >> 8}.{i & 255}/32")))
+    rig.settle()
+    rig.source.event(LinkChanged(link(), gone=True))
+    rig.settle()
+    assert rig.announced == {}
+    assert rig.asked == ["pod1"]
+    assert len(list(rig.source.snapshot([], [], interface="pod1"))) == 3
+    rig.settle()
+    assert list(rig.table.views()) == []
+
+
+def test_route_moved_to_another_interface_stays_announced() -> None:
+    rig = KernelRig()
+    rig.source.event(LinkChanged(link("pod2", index=6)))
+    rig.add(route())
+    rig.told.clear()
+    rig.add(route(interface="pod2"))
+    assert rig.told == []
+    assert rig.state("kernel", POD) == ("announced", "")
+    rig.source.event(LinkChanged(link(), gone=True))
+    rig.settle()
+    assert rig.announced
+
+
+def test_lowest_metric_is_the_route_that_counts() -> None:
+    rig = KernelRig()
+    rig.add(route(metric=100))
+    rig.add(route(interface="eth0", metric=50))
+    assert rig.announced == {}
+    rig.delete(route(interface="eth0", metric=50))
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_snapshot_is_the_whole_truth_but_events_meanwhile_are_newer() -> None:
+    rig = KernelRig()
+    rig.add(route("10.64.1.1/32"))
+    rig.add(route("10.64.1.2/32"))
+    steps = rig.source.snapshot([link(), link("eth0", index=2)], (route(f"10.64.2.{i % 250}/32") for i in range(1500)))
+    next(steps)
+    rig.source.event(RouteChanged(route("10.64.2.249/32"), gone=True))
+    rig.source.event(RouteChanged(route("10.64.1.2/32")))
+    rig.source.event(RouteChanged(route("10.64.1.3/32")))
+    for _ in steps:
+        pass
+    rig.settle()
+    prefixes = {prefix for _, prefix in rig.announced}
+    assert {"10.64.1.2/32", "10.64.1.3/32", "10.64.2.248/32"} <= prefixes
+    assert not {"10.64.1.1/32", "10.64.2.249/32"} & prefixes
+    assert rig.synchronised == 1
+
+
+def test_snapshot_without_a_link_means_that_it_is_gone() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    for _ in rig.source.snapshot([link("eth0", index=2)], []):
+        pass
+    rig.settle()
+    assert rig.announced == {}
+
+
+def test_lost_events_ask_for_everything() -> None:
+    rig = KernelRig()
+    rig.source.event(KernelResynchronised())
+    assert rig.asked == [""]
+
+
+def test_managed_claim_leaves_another_programs_route_alone() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    rig.table.claim("mqtt", "a", (claim(POD),))
+    rig.settle()
+    assert rig.kernel == {}
+    assert rig.state("mqtt", "a") == ("announced", "")
+    rig.delete(route())
+    assert rig.kernel == {("", POD): on("pod1")}
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_route_whose_family_differs_only_is_another() -> None:
+    rig = KernelRig()
+    rig.add(route("10.64.1.9/32"))
+    rig.add(route("a40:109::/32"))
+    assert len(rig.announced) == 2
+    assert {view.prefix for view in rig.table.views()} == {"10.64.1.9/32", "a40:109::/32"}
+    assert Family.IPV6_UNICAST in {held.claim.family for held in rig.states}

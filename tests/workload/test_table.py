@@ -1,0 +1,394 @@
+"""The life of claims in the workload table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop
+from bgpd.model.workload import PLAIN, Claim, ClaimInfo
+from bgpd.workload.standing import Foreign
+from bgpd.workload.table import FLUSH_SLICE
+from tests.workload.fixtures import V4, Rig, claim, key, on
+
+POD = "10.64.1.5/32"
+
+
+def managed(rig: Rig, prefix: str = POD, interface: str = "pod1", id: str = "a", source: str = "mqtt") -> None:
+    rig.table.claim(source, id, (claim(prefix, interface, id=id, source=source),))
+
+
+def test_managed_claim_is_announced_only_after_the_kernel_acknowledged() -> None:
+    rig = Rig(acknowledge=False)
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    assert rig.told == [("route", "", POD, on("pod1"))]
+    assert rig.state("mqtt", "a") == ("pending", "waiting for the kernel to acknowledge the route")
+    rig.table.route_acknowledged("", V4, [key(POD)])
+    rig.settle()
+    assert rig.told[1:] == [("announce", "", [POD], PLAIN)]
+    assert rig.state("mqtt", "a") == ("announced", "")
+
+
+def test_withdrawn_before_the_kernel_loses_the_route() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    rig.table.claim("mqtt", "a")
+    rig.settle()
+    assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, None)]
+    assert rig.table.held("mqtt", "a") == []
+    assert list(rig.table.views()) == []
+
+
+def test_interface_that_does_not_exist_is_waited_for() -> None:
+    rig = Rig()
+    managed(rig)
+    rig.settle()
+    assert rig.told == []
+    assert rig.state("mqtt", "a") == ("pending", "interface pod1 does not exist")
+    rig.link("pod1", up=False)
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("pending", "interface pod1 is down")
+    rig.link("pod1")
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_interface_down_withdraws_and_up_announces_after_a_new_acknowledgement() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    rig.link("pod1", up=False)
+    rig.settle()
+    assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, None)]
+    rig.told.clear()
+    rig.acknowledge = False
+    rig.link("pod1")
+    rig.settle()
+    assert rig.told == [("route", "", POD, on("pod1"))]
+
+
+def test_flap_between_two_flushes_asks_for_the_route_again() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    rig.link("pod1", up=False)
+    rig.link("pod1")
+    rig.settle()
+    assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, on("pod1")), ("announce", "", [POD], PLAIN)]
+
+
+def test_interface_replaced_under_the_same_name_is_a_new_one() -> None:
+    rig = Rig()
+    rig.link("pod1", index=7)
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    rig.link("pod1", index=8)
+    rig.link("pod1", index=7, gone=True)
+    rig.settle()
+    assert ("route", "", POD, on("pod1")) in rig.told
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_renamed_interface_is_gone_under_its_old_name() -> None:
+    rig = Rig()
+    rig.link("pod1", index=7)
+    managed(rig)
+    rig.settle()
+    rig.link("other", index=7)
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("pending", "interface pod1 does not exist")
+    assert rig.announced == {}
+
+
+def test_refused_route_is_failed_with_the_kernels_words_and_recovers() -> None:
+    rig = Rig(acknowledge=False)
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    rig.table.route_refused("", V4, key(POD), "Network is unreachable")
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("failed", "Network is unreachable")
+    rig.table.route_acknowledged("", V4, [key(POD)])
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("announced", "")
+
+
+def test_route_of_another_program_on_that_interface_is_left_alone() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.table.foreign_route_changed("", V4, key(POD), Foreign("pod1", True))
+    managed(rig)
+    rig.settle()
+    assert rig.told == [("announce", "", [POD], PLAIN)]
+    rig.told.clear()
+    rig.table.foreign_route_changed("", V4, key(POD), None)
+    rig.settle()
+    assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, on("pod1")), ("announce", "", [POD], PLAIN)]
+
+
+def test_route_of_another_program_to_elsewhere_is_a_conflict_and_nothing_is_announced() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.table.foreign_route_changed("", V4, key(POD), Foreign("eth9", True))
+    managed(rig)
+    rig.settle()
+    assert rig.announced == {}
+    assert rig.state("mqtt", "a") == ("conflict", "another program's route of it leads to eth9")
+    rig.table.foreign_route_changed("", V4, key(POD), Foreign("eth9", False))
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_address_claimed_twice_shows_conflict_on_both_and_the_first_stays() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.link("pod2")
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    managed(rig, interface="pod2", id="b", source="api")
+    rig.settle()
+    assert rig.told == []
+    assert rig.kernel == {("", POD): on("pod1")}
+    assert rig.state("mqtt", "a") == (
+        "conflict",
+        f"{POD} is also claimed by api workload b on pod2; this claim came first and stays",
+    )
+    assert rig.state("api", "b") == ("conflict", f"{POD} is held by mqtt workload a on pod1, which came first")
+    rig.table.claim("mqtt", "a")
+    rig.settle()
+    assert rig.state("api", "b") == ("announced", "")
+    assert rig.kernel == {("", POD): on("pod2")}
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_precedence_decides_who_follows_the_holder() -> None:
+    rig = Rig()
+    for name in ("pod1", "pod2", "pod3"):
+        rig.link(name)
+    managed(rig)
+    rig.table.claim("kernel", POD, (claim(POD, "pod2", id=POD, source="kernel", managed=False),))
+    managed(rig, interface="pod3", id="s", source="static")
+    rig.table.claim("mqtt", "a")
+    rig.settle()
+    assert rig.kernel == {("", POD): on("pod3")}
+
+
+def test_claims_that_agree_are_both_in_force() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    managed(rig, id="b", source="api")
+    rig.settle()
+    assert rig.state("mqtt", "a") == rig.state("api", "b") == ("announced", "")
+    rig.told.clear()
+    rig.table.claim("mqtt", "a")
+    rig.settle()
+    assert rig.told == []
+
+
+def test_the_same_address_in_two_vrfs_is_no_conflict() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.link("pod2")
+    rig.table.claim("mqtt", "a", (claim(POD),))
+    rig.table.claim("mqtt", "b", (claim(POD, "pod2", id="b", vrf="blue"),))
+    rig.settle()
+    assert set(rig.announced) == {("", POD), ("blue", POD)}
+
+
+def test_changed_claim_moves_the_route_in_place() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.link("pod2")
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    managed(rig, interface="pod2")
+    rig.settle()
+    assert rig.told == [("route", "", POD, on("pod2"))]
+    rig.link("pod1", gone=True)
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_repeated_claim_does_nothing() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    rig.told.clear()
+    rig.states.clear()
+    managed(rig)
+    rig.settle()
+    assert (rig.told, rig.states) == ([], [])
+
+
+def test_moved_address_is_withdrawn_until_claimed_anew() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.link("pod2")
+    managed(rig)
+    rig.settle()
+    rig.table.moved("", V4, [key(POD)], "leaf1 announces it with a higher sequence number")
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("moved", "leaf1 announces it with a higher sequence number")
+    assert (rig.announced, rig.kernel) == ({}, {})
+    managed(rig, interface="pod2")
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_suppressed_by_an_aggregate_is_shown_and_stays_told_to_the_rib() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    rig.table.suppressed("", V4, [key(POD)], "10.64.1.0/26")
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("suppressed", "covered by 10.64.1.0/26")
+    assert rig.announced
+    rig.table.suppressed("", V4, [key(POD)], "")
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("announced", "")
+
+
+def test_exception_and_mac_travel_with_the_announcement() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    mac = bytes.fromhex("020000000001")
+    fields: dict[str, Any] = {"source": "mqtt", "id": "a", "family": V4, "key": key(POD), "interface": "pod1"}
+    rig.table.claim("mqtt", "a", (Claim(**fields, exception=True, mac=mac, vrf="blue"),))
+    rig.settle()
+    assert rig.announced == {("blue", POD): ClaimInfo(exception=True, mac=mac)}
+    rig.table.claim("mqtt", "a", (Claim(**fields, mac=mac, vrf="blue"),))
+    rig.settle()
+    assert rig.announced == {("blue", POD): ClaimInfo(mac=mac)}
+
+
+def test_service_members_go_to_the_service_route() -> None:
+    rig = Rig()
+    members = (NextHop(address=b"\x0a\x40\x01\x05", interface="pod1", weight=3),)
+    service = Claim(
+        source="service", id="s", family=V4, key=key("10.64.9.1"), manage_route=True, members=members, resilient=True
+    )
+    rig.table.claim("service", "s", (service,))
+    rig.settle()
+    assert rig.told == [
+        ("service", "", "10.64.9.1/32", members, True),
+        ("announce", "", ["10.64.9.1/32"], PLAIN),
+    ]
+
+
+def test_ten_thousand_claims_are_told_in_bulk_and_in_slices() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    for i in range(10_000):
+        prefix = f"10.64.{i >> 8}.{i & 255}/32"
+        rig.table.claim("kernel", prefix, (claim(prefix, id=prefix, source="kernel", managed=False),))
+    assert rig.scheduled == 1
+    rig.settle()
+    assert [len(told[2]) for told in rig.told if isinstance(told[2], list)] == [FLUSH_SLICE] * 5
+    assert len(rig.announced) == 10_000
+
+
+def test_synchronised_is_told_once_after_all_sources_and_the_kernel() -> None:
+    rig = Rig(sources=("kernel", "mqtt"), acknowledge=False)
+    rig.link("pod1")
+    managed(rig)
+    rig.table.source_synchronised("kernel")
+    rig.settle()
+    assert rig.synchronised == 0
+    rig.table.source_synchronised("mqtt")
+    rig.settle()
+    assert rig.synchronised == 0
+    rig.table.route_acknowledged("", V4, [key(POD)])
+    rig.settle()
+    rig.table.source_synchronised("mqtt")
+    rig.settle()
+    assert rig.synchronised == 1
+
+
+def test_initial_state_that_never_comes_is_waited_for_no_longer_than_told() -> None:
+    rig = Rig(sources=("mqtt",))
+    rig.settle()
+    assert rig.table.initial_state_timed_out() == ["mqtt"]
+    assert rig.synchronised == 1
+
+
+def test_views_are_sorted_and_tell_since_when() -> None:
+    rig = Rig()
+    managed(rig, "10.64.1.9/32", id="z")
+    managed(rig, "2001:db8::1/128", id="y")
+    managed(rig, "10.64.1.1/32", id="x")
+    rig.settle()
+    rig.now = 2000.0
+    rig.link("pod1")
+    rig.settle()
+    views = list(rig.table.views())
+    assert [view.prefix for view in views] == ["10.64.1.1/32", "10.64.1.9/32", "2001:db8::1/128"]
+    assert {(view.state, view.since, view.announced) for view in views} == {("announced", 2000.0, True)}
+
+
+_ADDRESSES = ["10.0.0.1/32", "10.0.0.2/32", "2001:db8::1/128"]
+_STEP = st.one_of(
+    st.tuples(
+        st.just("claim"),
+        st.sampled_from(["static", "mqtt", "api", "kernel"]),
+        st.sampled_from("ab"),
+        st.lists(st.tuples(st.sampled_from(_ADDRESSES), st.sampled_from(["p", "q"])), max_size=3),
+    ),
+    st.tuples(st.just("link"), st.sampled_from(["p", "q"]), st.sampled_from(["up", "down", "gone"])),
+    st.tuples(st.just("foreign"), st.sampled_from(_ADDRESSES), st.sampled_from(["p", "q", ""])),
+    st.tuples(st.just("flush")),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_STEP, max_size=25))
+def test_any_history_ends_where_its_last_facts_lead(steps: list[Any]) -> None:
+    """Only what is claimed on an interface that is up is announced, and bgpd's routes are exactly those it needs."""
+    rig = Rig()
+    claims: dict[tuple[str, str], dict[str, str]] = {}
+    links: dict[str, str] = {}
+    for step in steps:
+        match step:
+            case ("claim", source, id, wanted):
+                addresses = dict(wanted)
+                claims[source, id] = addresses
+                made = [claim(a, i, id=id, source=source, managed=source != "kernel") for a, i in addresses.items()]
+                rig.table.claim(source, id, made)
+            case ("link", name, "gone"):
+                links.pop(name, None)
+                rig.link(name, gone=True)
+            case ("link", name, state):
+                links[name] = state
+                rig.link(name, up=state == "up")
+            case ("foreign", address, interface):
+                family = Family.IPV6_UNICAST if ":" in address else V4
+                rig.table.foreign_route_changed(
+                    "", family, key(address), Foreign(interface, False) if interface else None
+                )
+            case _:
+                rig.settle()
+    rig.settle()
+    possible = {a for wanted in claims.values() for a, i in wanted.items() if links.get(i) == "up"}
+    claimed = {a for wanted in claims.values() for a in wanted}
+    assert {prefix for _, prefix in rig.announced} <= possible
+    assert {prefix for _, prefix in rig.kernel} <= possible
+    assert {view.prefix for view in rig.table.views()} == claimed
+    for view in rig.table.views():
+        assert (view.state == "announced") <= view.announced
