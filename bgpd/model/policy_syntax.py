@@ -1,0 +1,146 @@
+"""The words of policy rules: prefix ranges, AS path conditions and communities of all three kinds, text to values.
+
+Configuration checking and the policy compiler read them with the same functions, so that what `bgpd check` lets through
+compiles. Communities: RFC 1997, RFC 4360, RFC 8092. Holds no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from bgpd.model.iana import (
+    COMMUNITY_BLACKHOLE,
+    COMMUNITY_GRACEFUL_SHUTDOWN,
+    COMMUNITY_NO_ADVERTISE,
+    COMMUNITY_NO_EXPORT,
+    COMMUNITY_NO_EXPORT_SUBCONFED,
+    Family,
+)
+from bgpd.model.prefix import parse_prefix
+from bgpd.model.route_target import format_route_target, is_route_target, parse_route_target
+
+WELL_KNOWN_COMMUNITIES = {
+    "graceful-shutdown": COMMUNITY_GRACEFUL_SHUTDOWN,
+    "blackhole": COMMUNITY_BLACKHOLE,
+    "no-export": COMMUNITY_NO_EXPORT,
+    "no-advertise": COMMUNITY_NO_ADVERTISE,
+    "no-export-subconfed": COMMUNITY_NO_EXPORT_SUBCONFED,
+}
+"""IANA "BGP Well-known Communities", those that bgpd acts on or passes."""
+
+_NAMES_OF_COMMUNITIES = {value: name for name, value in WELL_KNOWN_COMMUNITIES.items()}
+_SITE_OF_ORIGIN_SUBTYPE = 0x03
+_RANGE = re.compile(r"(?P<prefix>\S+)(?:\s+ge\s+(?P<ge>\d+))?(?:\s+le\s+(?P<le>\d+))?")
+
+
+class PrefixRange(msgspec.Struct, frozen=True):
+    """Routes of `family` inside the prefix of `key` whose length is from `least` to `most`, both included."""
+
+    family: Family
+    key: bytes
+    least: int
+    most: int
+
+
+def parse_prefix_range(text: str) -> PrefixRange:
+    """The range of "PREFIX", "PREFIX le N", "PREFIX ge N" or "PREFIX ge N le M".
+
+    Without a bound only the prefix itself; `le` alone starts at its own length, `ge` alone ends at host routes.
+
+    Raises: ValueError: what is wrong, and what would be right.
+    """
+    found = _RANGE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f'"{text}" is not a prefix range, such as "10.0.0.0/8 ge 24 le 32"')
+    family, key = parse_prefix(found["prefix"])
+    length, longest = key[0], 32 if family is Family.IPV4_UNICAST else 128
+    if found["ge"] is None and found["le"] is None:
+        return PrefixRange(family, key, length, length)
+    least = length if found["ge"] is None else int(found["ge"])
+    most = longest if found["le"] is None else int(found["le"])
+    if not length <= least <= most <= longest:
+        raise ValueError(f'"{text}": lengths must rise: {length} (the prefix) <= ge <= le <= {longest}')
+    return PrefixRange(family, key, least, most)
+
+
+def parse_as_path_condition(text: str) -> int | re.Pattern[str]:
+    """An ASN that must appear in the path, or a regular expression over the space-separated path ("^65201( |$)").
+
+    Raises: ValueError: not a regular expression, or no AS number.
+    """
+    if text.isdecimal():
+        return _number(text, "AS number", 32)
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f'"{text}" is not a regular expression: {error}') from None
+
+
+def parse_community(text: str) -> int:
+    """The 32-bit value of "ASN:VALUE" or of a well-known name (RFC 1997).
+
+    Raises: ValueError: what is wrong, and what would be right.
+    """
+    if text in WELL_KNOWN_COMMUNITIES:
+        return WELL_KNOWN_COMMUNITIES[text]
+    parts = text.split(":")
+    if len(parts) != 2:
+        names = ", ".join(WELL_KNOWN_COMMUNITIES)
+        raise ValueError(f'"{text}" is not a community: write ASN:VALUE, such as "65000:1", or one of {names}')
+    high, low = (_number(part, f'"{text}": each part', 16) for part in parts)
+    return high << 16 | low
+
+
+def parse_large_community(text: str) -> tuple[int, int, int]:
+    """The three 32-bit parts of "ASN:A:B" (RFC 8092).
+
+    Raises: ValueError: what is wrong, and what would be right.
+    """
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise ValueError(f'"{text}" is not a large community: write ASN:A:B, such as "65000:1:2"')
+    first, second, third = (_number(part, f'"{text}": each part', 32) for part in parts)
+    return first, second, third
+
+
+def parse_extended_community(text: str) -> bytes:
+    """The 8 bytes of "rt:ADMIN:NUMBER", "soo:ADMIN:NUMBER", or of 16 hex digits after "0x" (RFC 4360).
+
+    Raises: ValueError: what is wrong, and what would be right.
+    """
+    kind, _, rest = text.partition(":")
+    if kind in ("rt", "soo"):
+        target = parse_route_target(rest)
+        return target if kind == "rt" else bytes((target[0], _SITE_OF_ORIGIN_SUBTYPE)) + target[2:]
+    if re.fullmatch(r"0x[0-9a-fA-F]{16}", text):
+        return bytes.fromhex(text[2:])
+    raise ValueError(
+        f'"{text}" is not an extended community: write "rt:65000:1", "soo:10.0.0.1:7" or "0x" and 16 hex digits'
+    )
+
+
+def format_community(value: int) -> str:
+    """Text of a community: its well-known name, or "ASN:VALUE"."""
+    return _NAMES_OF_COMMUNITIES.get(value) or f"{value >> 16}:{value & 0xFFFF}"
+
+
+def format_large_community(value: tuple[int, int, int]) -> str:
+    """Text of a large community, "ASN:A:B"."""
+    return "{}:{}:{}".format(*value)
+
+
+def format_extended_community(value: bytes) -> str:
+    """Text of an extended community that `parse_extended_community` reads back."""
+    if is_route_target(value):
+        return f"rt:{format_route_target(value)}"
+    if value[0] in (0, 1, 2) and value[1] == _SITE_OF_ORIGIN_SUBTYPE:
+        return f"soo:{format_route_target(value)}"
+    return f"0x{value.hex()}"
+
+
+def _number(text: str, what: str, bits: int) -> int:
+    if not text.isdecimal() or int(text) >> bits:
+        raise ValueError(f"{what} must be a number from 0 to {(1 << bits) - 1}")
+    return int(text)
