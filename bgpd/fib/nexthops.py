@@ -1,0 +1,276 @@
+"""Which nexthop objects exist, what is in each group now, and what a lost next hop leaves of them.
+
+Every route points at a group, even of one member, so that the loss of a next hop is one message however many routes use it:
+the kernel drops a deleted member from all its groups. A group therefore is known by its *present* members, not by those it was
+made with. Sans-IO: messages are collected, nothing is sent. Shared by all tables of the process. See
+docs/decisions/0002-routes-point-at-nexthop-groups.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+
+from bgpd.fib.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_single
+from bgpd.model.path import NextHop, NextHops
+
+
+class Single(msgspec.Struct, eq=False, kw_only=True):
+    """One gateway on one interface. `present`: the kernel has acknowledged it. `groups` are ids of groups it is in."""
+
+    id: int
+    hop: NextHop
+    ifindex: int
+    present: bool = False
+    groups: set[int] = msgspec.field(default_factory=set)
+
+
+class Group(msgspec.Struct, eq=False, kw_only=True):
+    """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more members."""
+
+    id: int
+    members: Members
+    present: bool = False
+    reduced: bool = False
+    routes: int = 0
+    unused_since: float | None = None
+
+
+class Loss(msgspec.Struct, kw_only=True):
+    """What the loss of singles comes to: messages to send at once, those for groups that the kernel may not have yet, and
+    which groups changed or died with their routes."""
+
+    urgent: bytes = b""
+    ordered: bytes = b""
+    deletes: int = 0
+    changed: list[int] = []
+    died: list[int] = []
+
+
+class NexthopTable:
+    """Singles and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run."""
+
+    def __init__(self, protocol: int) -> None:
+        self.protocol = protocol
+        self.singles: dict[int, Single] = {}
+        self.groups: dict[int, Group] = {}
+        self.dead: dict[int, int] = {}
+        """Group id -> routes that still name it although the kernel has flushed them."""
+        self.deletes = 0
+        self._single_ids: dict[tuple[bytes, int], int] = {}
+        self._group_ids: dict[Members, set[int]] = {}
+        self._taken: set[int] = set()
+        self._next_single = protocol * _RANGE
+        self._next_group = protocol * _RANGE + _RANGE // 2
+        self._created = bytearray()
+        self._created_ids: list[int] = []
+
+    def take_created(self) -> tuple[bytes, list[int]]:
+        """Messages of objects made since the last call, and their ids: they go ahead of the routes that use them."""
+        created, ids = bytes(self._created), self._created_ids
+        self._created, self._created_ids = bytearray(), []
+        return created, ids
+
+    def single_of(self, hop: NextHop, ifindex: int) -> int:
+        """Id of the gateway on the interface; made if there is none."""
+        place = (hop.address, ifindex)
+        found = self._single_ids.get(place)
+        if found is None:
+            found = self._next_single = self._free(self._next_single)
+            self._enter_single(Single(id=found, hop=hop, ifindex=ifindex))
+            self._create(found, encode_single(found, self.protocol, hop.address, ifindex))
+        return found
+
+    def group_of(self, members: Members, *, reduced: bool = False) -> int:
+        """Id of a group that has just these members now; made if there is none."""
+        found = self._group_ids.get(members)
+        if found:
+            identifier = min(found)
+            group = self.groups[identifier]
+            group.unused_since = None
+            group.reduced |= reduced
+            return identifier
+        identifier = self._next_group = self._free(self._next_group)
+        self._enter_group(Group(id=identifier, members=members, reduced=reduced))
+        self._create(identifier, encode_group(identifier, self.protocol, members))
+        return identifier
+
+    def same_as(self, members: Members) -> Collection[int]:
+        """Ids of all groups whose present members are these: a route by any of them need not be written."""
+        return self._group_ids.get(members, ())
+
+    def next_hops(self, identifier: int) -> NextHops:
+        """A group's present members as next hops, ascending."""
+        group = self.groups.get(identifier)
+        if group is None:
+            return ()
+        hops = []
+        for single, weight in group.members:
+            hop = self.singles[single].hop
+            hops.append(NextHop(hop.address, hop.interface, weight))
+        return tuple(sorted(hops))
+
+    def count_routes(self, identifier: int, change: int) -> None:
+        """Routes that point at a group became more or fewer."""
+        group = self.groups.get(identifier)
+        if group is not None:
+            group.routes += change
+        elif identifier in self.dead:
+            self.dead[identifier] += change
+            if self.dead[identifier] <= 0:
+                del self.dead[identifier]
+
+    def lose(self, lost: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
+        """Delete singles. `fallback` gives new members for a group (by id) that would be left without any, or None.
+
+        Replacements come before the deletions, so that no packet finds an empty group.
+        """
+        gone = [single for single in lost if single in self.singles]
+        loss = Loss()
+        touched = {group for single in gone for group in self.singles[single].groups}
+        for identifier in sorted(touched):
+            group = self.groups[identifier]
+            left = tuple(member for member in group.members if member[0] not in gone)
+            replacement = None if left else fallback(identifier)
+            if replacement:
+                message = encode_group(identifier, self.protocol, replacement, replace=True)
+                if group.present:
+                    loss.urgent += message
+                else:
+                    loss.ordered += message
+            self._set_members(group, replacement or left)
+            (loss.changed if replacement or left else loss.died).append(identifier)
+        for single in gone:
+            place = (self.singles[single].hop.address, self.singles[single].ifindex)
+            del self.singles[single]
+            del self._single_ids[place]
+        loss.urgent += encode_delete(gone)
+        loss.deletes = len(gone)
+        self.deletes += len(gone)
+        return loss
+
+    def singles_on(self, ifindex: int) -> list[int]:
+        """Ids of the gateways of one interface."""
+        return [single.id for single in self.singles.values() if single.ifindex == ifindex]
+
+    def acknowledged(self, identifiers: Iterable[int]) -> None:
+        """The kernel has made these objects."""
+        for identifier in identifiers:
+            found = self.singles.get(identifier) or self.groups.get(identifier)
+            if found is not None:
+                found.present = True
+
+    def refused(self, identifier: int) -> None:
+        """The kernel would not make an object: it is forgotten, with the groups that contained it."""
+        self._taken.add(identifier)
+        self.vanished([identifier])
+
+    def vanished(self, identifiers: Iterable[int]) -> Loss:
+        """The kernel no longer has these objects (or never had): groups follow. Nothing is sent for them."""
+        missing = set(identifiers)
+        loss = Loss()
+        for identifier in sorted(missing & self.groups.keys()):
+            self._set_members(self.groups[identifier], ())
+            loss.died.append(identifier)
+        singles = self.lose(sorted(missing & self.singles.keys()), lambda _group: None)
+        loss.changed, loss.died = singles.changed, loss.died + singles.died
+        self.deletes -= singles.deletes
+        return loss
+
+    def compare(self, objects: Iterable[NexthopObject], known: Collection[int]) -> tuple[list[int], list[int]]:
+        """(ids that the kernel lacks or holds otherwise, ids that it holds and nobody knows) of those in `known`.
+
+        `known` are the ids that were present when the dump was asked for.
+        """
+        ours = {found.id: found for found in objects if found.protocol == self.protocol}
+        missing = []
+        for identifier in known:
+            single, group, found = self.singles.get(identifier), self.groups.get(identifier), ours.get(identifier)
+            if single is not None and (
+                found is None or (found.gateway, found.ifindex) != (single.hop.address, single.ifindex)
+            ):
+                missing.append(identifier)
+            if group is not None and (found is None or found.members != group.members):
+                missing.append(identifier)
+        strange = [found for found in ours if found not in self.singles and found not in self.groups]
+        return missing, strange
+
+    def present_ids(self) -> set[int]:
+        """Ids of all objects that the kernel has acknowledged."""
+        return {found.id for table in (self.singles, self.groups) for found in table.values() if found.present}
+
+    def adopt(self, objects: Iterable[NexthopObject], name_of: Callable[[int], str]) -> None:
+        """Take over what an earlier run left; ids of other owners in our ranges are avoided. `name_of` an interface."""
+        for found in objects:
+            if found.protocol != self.protocol:
+                self._taken.add(found.id)
+            elif found.gateway:
+                scoped = len(found.gateway) == 16 and found.gateway[0] == 0xFE
+                hop = NextHop(found.gateway, name_of(found.ifindex) if scoped else "")
+                if (found.gateway, found.ifindex) not in self._single_ids:
+                    self._enter_single(Single(id=found.id, hop=hop, ifindex=found.ifindex, present=True))
+                self._taken.add(found.id)
+        for found in objects:
+            if found.protocol == self.protocol and found.members:
+                self._taken.add(found.id)
+                if all(single in self.singles for single, _weight in found.members):
+                    self._enter_group(Group(id=found.id, members=found.members, present=True))
+
+    def collect_unused(self, now: float, grace_s: float) -> bytes:
+        """Deletions of groups without a route for `grace_s` and of gateways without a group."""
+        unused = []
+        for group in list(self.groups.values()):
+            if group.routes > 0 or not group.present:
+                group.unused_since = None
+            elif group.unused_since is None:
+                group.unused_since = now
+            elif now - group.unused_since >= grace_s:
+                unused.append(group.id)
+                self._set_members(group, ())
+        for single in list(self.singles.values()):
+            if single.present and not single.groups:
+                unused.append(single.id)
+                del self.singles[single.id]
+                del self._single_ids[single.hop.address, single.ifindex]
+        return encode_delete(unused)
+
+    def _free(self, identifier: int) -> int:
+        identifier += 1
+        while identifier in self._taken:
+            identifier += 1
+        return identifier
+
+    def _create(self, identifier: int, message: bytes) -> None:
+        self._created += message
+        self._created_ids.append(identifier)
+
+    def _enter_single(self, single: Single) -> None:
+        self.singles[single.id] = single
+        self._single_ids[single.hop.address, single.ifindex] = single.id
+
+    def _enter_group(self, group: Group) -> None:
+        self.groups[group.id] = group
+        self._group_ids.setdefault(group.members, set()).add(group.id)
+        for single, _weight in group.members:
+            self.singles[single].groups.add(group.id)
+
+    def _set_members(self, group: Group, members: Members) -> None:
+        """The one place where a group's contents change; without members it is dead."""
+        for single, _weight in group.members:
+            self.singles[single].groups.discard(group.id)
+        same = self._group_ids[group.members]
+        same.discard(group.id)
+        if not same:
+            del self._group_ids[group.members]
+        group.members, group.reduced = members, True
+        if members:
+            self._enter_group(group)
+            return
+        del self.groups[group.id]
+        if group.routes > 0:
+            self.dead[group.id] = group.routes
+
+
+_RANGE = 1_000_000
+"""Ids per protocol: protocol 197 has singles from 197,000,001 and groups from 197,500,001."""

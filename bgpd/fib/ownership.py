@@ -1,0 +1,99 @@
+"""Which prefixes bgpd may write: never one that this host has by another hand, never one that the configuration protects.
+
+A learned route with bgpd's metric would stand beside another program's route to the same prefix and win or lose by chance of
+metrics. So the prefix is left alone ("blocked", with the reason) until the other route is gone, unless `fib.override` names it.
+When a foreign route appears later, ours is withdrawn: the host's own word on its prefixes is the last one. More specific
+prefixes inside a connected network may be written (a workload that moved elsewhere); `fib.protect` forbids them too.
+Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from bgpd.config import FibConfig
+from bgpd.fib.connected import Connected
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
+from bgpd.model.prefix import covers, format_key, parse_prefix
+
+
+class Ownership:
+    """Foreign routes of one table, protected and overridden prefixes."""
+
+    def __init__(self, config: FibConfig, connected: Connected) -> None:
+        self._protocol = config.protocol
+        self._table = config.table
+        self._connected = connected
+        self._foreign: dict[Family, dict[bytes, list[KernelRoute]]] = {family: {} for family in _FAMILIES}
+        self._own: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+        self._protected = _by_family(config.protect)
+        self._override = _by_family(config.override)
+
+    def route_changed(self, route: KernelRoute, gone: bool) -> bool:
+        """Follow a route of the kernel; True if whether its prefix may be written has changed."""
+        if route.table != self._table or route.protocol == self._protocol:
+            return False
+        foreign = self._foreign[route.family]
+        routes = foreign.setdefault(route.key, [])
+        before = bool(routes)
+        if not gone:
+            routes.append(route)
+        elif route in routes:
+            routes.remove(route)
+        after = bool(routes)
+        if not after:
+            del foreign[route.key]
+        return before != after and route.key not in self._override[route.family]
+
+    def addresses_changed(self) -> list[tuple[Family, bytes]]:
+        """Own addresses and networks changed: the prefixes that are ours to keep now, or no longer are."""
+        changed = []
+        for family in _FAMILIES:
+            now = self._connected.attached_prefixes(family)
+            changed += [(family, key) for key in now ^ self._own[family]]
+            self._own[family] = now
+        return changed
+
+    def blocked(self, family: Family, keys: Collection[bytes]) -> dict[bytes, str]:
+        """Of `keys` those that must not be written, each with why; `fib.override` lifts all but protection."""
+        reasons: dict[bytes, str] = {}
+        override = self._override[family]
+        foreign, own = self._foreign[family], self._own[family]
+        if foreign and not foreign.keys().isdisjoint(keys):
+            for key in foreign.keys() & keys:
+                if key not in override:
+                    reasons[key] = _foreign_reason(foreign[key][0])
+        if own and not own.isdisjoint(keys):
+            for key in own.intersection(keys):
+                if key not in override:
+                    reasons[key] = "the prefix is this host's own address or connected network"
+        for protected in self._protected[family]:
+            why = f"inside {format_key(family, protected)}, which fib.protect keeps from learned routes"
+            reasons.update((key, why) for key in _inside(protected, keys))
+        return reasons
+
+
+def _foreign_reason(route: KernelRoute) -> str:
+    where = f" on {route.interface}" if route.interface else ""
+    return (
+        f"another program's route to the prefix is in the kernel (protocol {route.protocol}, metric {route.metric}{where});"
+        " fib.override can name the prefix"
+    )
+
+
+def _inside(protected: bytes, keys: Iterable[bytes]) -> list[bytes]:
+    whole = protected[0] >> 3
+    start = protected[1 : 1 + whole]
+    return [key for key in keys if key[1 : 1 + whole] == start and covers(protected, key)]
+
+
+def _by_family(prefixes: Iterable[str]) -> dict[Family, set[bytes]]:
+    found: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+    for text in prefixes:
+        family, key = parse_prefix(text)
+        found[family].add(key)
+    return found
+
+
+_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

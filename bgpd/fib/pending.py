@@ -1,0 +1,54 @@
+"""Route changes that wait for the kernel, merged by key: the latest wish replaces one that has not been taken.
+
+Decides only the order: what was asked for first is taken first, in slices, without ever copying what waits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Iterator, Mapping
+
+from bgpd.model.path import NextHops
+
+
+class PendingChanges:
+    """Two dicts: one is filled, the other emptied by an iterator, so that neither a slice nor a merge walks over what waits.
+
+    A key of the emptying dict that has a newer wish in the other is passed over.
+    """
+
+    def __init__(self) -> None:
+        self._filling: dict[bytes, NextHops | None] = {}
+        self._emptying: dict[bytes, NextHops | None] = {}
+        self._iterator: Iterator[tuple[bytes, NextHops | None]] = iter(())
+        self._taken = 0
+
+    def __len__(self) -> int:
+        """Wishes that wait; a key that waits in both dicts counts twice."""
+        return len(self._filling) + len(self._emptying) - self._taken
+
+    def merge(self, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Add wishes; each replaces an earlier one for its key."""
+        self._filling.update(changes)
+
+    def take(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
+        """Up to `limit` keys and their wishes; empty only when nothing waits."""
+        while len(self):
+            if self._taken == len(self._emptying):
+                self._emptying, self._filling, self._taken = self._filling, {}, 0
+                self._iterator = iter(self._emptying.items())
+            taken = list(itertools.islice(self._iterator, limit))
+            self._taken += len(taken)
+            if self._taken == len(self._emptying):
+                self._emptying, self._taken, self._iterator = {}, 0, iter(())
+            if self._filling and not self._filling.keys().isdisjoint(map(operator.itemgetter(0), taken)):
+                taken = [item for item in taken if item[0] not in self._filling]
+            if taken:
+                keys, values = zip(*taken)
+                return list(keys), list(values)
+        return [], []
+
+    def keys(self) -> set[bytes]:
+        """Keys that wait. Costs a walk: for views only."""
+        return self._filling.keys() | set(itertools.islice(self._emptying, self._taken, None))
