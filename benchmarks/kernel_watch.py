@@ -1,0 +1,87 @@
+"""Sees when the kernel's table holds all that it should, to within a millisecond, without slowing the kernel down.
+
+A multicast listener would make the kernel build a notification for every route. Instead a few prefixes are looked at,
+one lookup every half millisecond; when they are all as they should be, the whole table is read and every route and
+every next hop is compared. If some are not there yet, the missing ones are looked at next. The time reported is that
+of the look which saw the last watched prefix right, before a dump that confirmed every route.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from benchmarks.kernel_table import DumpInterrupted, KernelTable, NextHops
+
+LOOK_INTERVAL_S = 0.0005
+SAMPLES = 48
+
+
+class NotReached(Exception):
+    """The kernel did not come to hold what it should in time."""
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """When the table was complete (CLOCK_MONOTONIC ns), and how many routes were compared, one by one."""
+
+    ns: int
+    routes: int
+
+
+def wait_for_table(
+    table: KernelTable, prefixes: Sequence[bytes], next_hops: NextHops | None, *, timeout_s: float
+) -> Seen:
+    """Waits until every prefix has exactly these next hops (None: until none of them has a route).
+
+    Raises: NotReached: says how many are wrong and shows one.
+    """
+    deadline = time.monotonic() + timeout_s
+    watched = _samples(prefixes)
+    while True:
+        ns = _wait_for_samples(table, watched, next_hops, deadline)
+        wrong = wrong_routes(_dump(table), prefixes, next_hops)
+        if not wrong:
+            return Seen(ns=ns, routes=len(prefixes))
+        if time.monotonic() > deadline:
+            raise NotReached(f"{len(wrong)} of {len(prefixes)} routes are wrong, such as {wrong[0].hex()}")
+        watched = _samples(wrong)
+
+
+def wrong_routes(found: Mapping[bytes, NextHops], prefixes: Sequence[bytes], next_hops: NextHops | None) -> list[bytes]:
+    """The prefixes whose kernel route is not as it should be, in the order given."""
+    if next_hops is None:
+        return [prefix for prefix in prefixes if prefix in found]
+    return [prefix for prefix in prefixes if found.get(prefix) != next_hops]
+
+
+def _samples(prefixes: Sequence[bytes]) -> list[bytes]:
+    """First, last and some between, in order; all if they are few."""
+    if len(prefixes) <= SAMPLES:
+        return list(prefixes)
+    middle = random.Random(len(prefixes)).sample(range(1, len(prefixes) - 1), SAMPLES - 2)
+    return [prefixes[number] for number in (0, *sorted(middle), len(prefixes) - 1)]
+
+
+def _wait_for_samples(table: KernelTable, watched: Sequence[bytes], next_hops: NextHops | None, deadline: float) -> int:
+    for prefix in watched:
+        while (seen := table.look(prefix)) != next_hops:
+            if time.monotonic() > deadline:
+                raise NotReached(f"{prefix.hex()}: kernel has {_text(seen)}, should have {_text(next_hops)}")
+            time.sleep(LOOK_INTERVAL_S)
+    return time.monotonic_ns()
+
+
+def _text(next_hops: NextHops | None) -> str:
+    return "no route" if next_hops is None else "{" + ", ".join(sorted(hop.hex() for hop in next_hops)) + "}"
+
+
+def _dump(table: KernelTable) -> dict[bytes, NextHops]:
+    for _ in range(20):
+        try:
+            return table.dump()
+        except DumpInterrupted:
+            time.sleep(0.05)
+    raise NotReached("the table changes so fast that no dump of it was ever consistent")
