@@ -16,7 +16,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -196,9 +196,9 @@ def remove(name: str) -> None:
     run_command(["ip", "netns", "del", name], check=False)
 
 
-def close_all(namespaces: Sequence[Namespace] = ()) -> None:
-    """Close these namespaces, or all that are open, newest first."""
-    for namespace in reversed(namespaces or list(_open.values())):
+def close_all() -> None:
+    """Close all namespaces that are open, newest first."""
+    for namespace in reversed(list(_open.values())):
         namespace.close()
 
 

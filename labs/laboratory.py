@@ -1,0 +1,98 @@
+"""A running laboratory: realises a topology with one network namespace per node and the machine's own daemons.
+
+Order: namespaces, links, the nodes' exec lines, then FRR and bgpd. Never changes anything outside its namespaces but
+a directory below /tmp per daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from labs.daemons import Bgpd, Frr
+from labs.namespace import Namespace, link
+from labs.process import LabError
+from labs.topology import Node, Topology
+
+
+class Laboratory:
+    """The nodes of a topology, running; a context manager. `namespaces`, `frr` and `bgpd` are by node name.
+
+    With `exact_names` the namespaces are called "NAME-NODE", else they hold the process id and several may run at once.
+    """
+
+    def __init__(
+        self, topology: Topology, *, exact_names: bool = False, progress: Callable[[str], None] = print
+    ) -> None:
+        self.topology = topology
+        self.progress = progress
+        self.namespaces: dict[str, Namespace] = {}
+        self.frr: dict[str, Frr] = {}
+        self.bgpd: dict[str, Bgpd] = {}
+        self._exact_names = exact_names
+
+    def __enter__(self) -> Laboratory:
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Bring everything up; the daemons answer when this returns, their sessions may not be established yet.
+
+        Raises: LabError: a namespace, link, exec line or daemon failed.
+        """
+        topology = self.topology
+        self.progress(f"{len(topology.nodes)} namespaces, {len(topology.links)} links")
+        for name in topology.nodes:
+            exact = f"{topology.name}-{name}" if self._exact_names else ""
+            self.namespaces[name] = Namespace(name, exact_name=exact).open()
+        for wire in topology.links:
+            first, second = self.namespaces[wire.first.node], self.namespaces[wire.second.node]
+            link(first, wire.first.interface, second, wire.second.interface, mtu=wire.mtu)
+        for node in topology.nodes.values():
+            self._set_up(node)
+        for node in topology.nodes.values():
+            self._start_daemon(node)
+
+    def down(self) -> None:
+        """End the daemons and remove the namespaces; may be called more than once."""
+        for namespace in reversed(self.namespaces.values()):
+            namespace.close()
+
+    def leave_up(self) -> None:
+        """Let namespaces and daemons outlive this program."""
+        for namespace in self.namespaces.values():
+            namespace.leave_open()
+
+    def set_link(self, node: str, towards: str, state: str) -> None:
+        """Set the `node` end of its link `towards` another node "up" or "down"."""
+        end, _ = self.topology.link_between(node, towards)
+        self.namespaces[node].ip("link", "set", end.interface, state)
+
+    def _set_up(self, node: Node) -> None:
+        namespace = self.namespaces[node.name]
+        for words in node.commands:
+            try:
+                if words[0] == "ip" and not words[1].startswith("-"):
+                    namespace.ip(*words[1:])
+                else:
+                    namespace.run(*words)
+            except LabError as error:
+                raise LabError(f'node {node.name}: exec "{" ".join(words)}" failed\n{error}') from error
+
+    def _start_daemon(self, node: Node) -> None:
+        namespace = self.namespaces[node.name]
+        if node.frr_config is not None:
+            self.progress(f"{node.name}: FRR with {node.frr_config}")
+            self.frr[node.name] = Frr(namespace, node.frr_config.read_text())
+        if node.bgpd_config is not None:
+            self.progress(f"{node.name}: bgpd with {node.bgpd_config}")
+            self.bgpd[node.name] = Bgpd(namespace, node.bgpd_config.read_text())

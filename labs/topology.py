@@ -1,0 +1,186 @@
+"""Reads a containerlab topology file (*.clab.yml) into values that the namespace runner can realise.
+
+Decides what of containerlab's format is understood: kind linux, bound configuration files, exec lines and veth links.
+Anything else is an error rather than a silent difference between the two ways to run the file. Makes nothing and starts nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from labs.process import LabError
+
+FRR_CONFIG = "/etc/frr/frr.conf"
+BGPD_CONFIG = "/etc/bgpd/bgpd.toml"
+INTERFACE_NAME_LENGTH = 15
+
+
+class NodeDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """A node (or the defaults of a kind) as containerlab defines it, as far as the runner understands it."""
+
+    kind: str = ""
+    image: str = ""
+    network_mode: str = ""
+    entrypoint: str = ""
+    cmd: str = ""
+    labels: dict[str, str] = {}
+    binds: tuple[str, ...] = ()
+    exec: tuple[str, ...] = ()
+
+
+class LinkDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A link in containerlab's brief format: two endpoints "NODE:INTERFACE"."""
+
+    endpoints: tuple[str, str]
+    mtu: int = 1500
+
+
+class TopologyDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `topology` table."""
+
+    nodes: dict[str, NodeDefinition]
+    kinds: dict[str, NodeDefinition] = {}
+    defaults: NodeDefinition = NodeDefinition()
+    links: tuple[LinkDefinition, ...] = ()
+
+
+class FileDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole file."""
+
+    name: str
+    topology: TopologyDefinition
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One end of a link."""
+
+    node: str
+    interface: str
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A veth pair between two nodes."""
+
+    first: Endpoint
+    second: Endpoint
+    mtu: int
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node: its role, the files bound into it (path inside -> path here), and the commands that set it up, in words.
+
+    `role` is containerlab's label "role", here "spine", "leaf", "host", "pod" or "server".
+    """
+
+    name: str
+    role: str
+    binds: dict[str, Path]
+    commands: tuple[tuple[str, ...], ...]
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses that its exec lines put on its interfaces, IPv4 and IPv6, without link-local ones."""
+        found = [words[3].partition("/")[0] for words in self.commands if words[:3] == ("ip", "address", "add")]
+        return [address for address in found if not address.startswith(("fe80:", "169.254."))]
+
+    @property
+    def frr_config(self) -> Path | None:
+        """The frr.conf bound into the node; a node that has one runs FRR."""
+        return self.binds.get(FRR_CONFIG)
+
+    @property
+    def bgpd_config(self) -> Path | None:
+        """The bgpd.toml bound into the node; a node that has one runs bgpd."""
+        return self.binds.get(BGPD_CONFIG)
+
+
+class Topology(msgspec.Struct, frozen=True):
+    """A laboratory's nodes and links."""
+
+    name: str
+    nodes: dict[str, Node]
+    links: tuple[Link, ...]
+
+    def with_role(self, *roles: str) -> list[Node]:
+        """The nodes that have one of these roles."""
+        return [node for node in self.nodes.values() if node.role in roles]
+
+    def neighbors(self, name: str) -> list[Node]:
+        """The nodes that a node has a link to."""
+        ends = [(link.first.node, link.second.node) for link in self.links]
+        return [self.nodes[second if first == name else first] for first, second in ends if name in (first, second)]
+
+    def link_between(self, first: str, second: str) -> tuple[Endpoint, Endpoint]:
+        """The ends of the first link between two nodes, the end at `first` first.
+
+        Raises: LabError: there is none.
+        """
+        for link in self.links:
+            if (link.first.node, link.second.node) == (first, second):
+                return link.first, link.second
+            if (link.first.node, link.second.node) == (second, first):
+                return link.second, link.first
+        raise LabError(f"{self.name}: no link between {first} and {second}")
+
+
+def load(path: Path) -> Topology:
+    """Read a topology file.
+
+    Raises: LabError: not readable, not YAML, not understood; says the file and what is wrong where.
+    """
+    try:
+        raw: Any = yaml.safe_load(path.read_text())
+        file = msgspec.convert(raw, FileDefinition)
+        nodes = {name: _node(name, file.topology, path.parent) for name in file.topology.nodes}
+        links = tuple(_link(definition, nodes) for definition in file.topology.links)
+    except OSError as error:
+        raise LabError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError) as error:
+        raise LabError(f"{path}: {error}") from error
+    used = Counter(end for link in links for end in (link.first, link.second))
+    for end, count in used.items():
+        if count > 1:
+            raise LabError(f"{path}: {end.node}:{end.interface} is used by {count} links")
+    return Topology(file.name, nodes, links)
+
+
+def _node(name: str, topology: TopologyDefinition, base: Path) -> Node:
+    own = topology.nodes[name]
+    kind = own.kind or topology.defaults.kind
+    if kind != "linux":
+        raise ValueError(f'node {name}: kind "{kind}" is not supported, only "linux"')
+    # Inherited as containerlab does it: lists are joined, defaults first.
+    layers = (topology.defaults, topology.kinds.get(kind, NodeDefinition()), own)
+    binds = dict(_bind(name, text, base) for layer in layers for text in layer.binds)
+    commands = tuple(tuple(shlex.split(line)) for layer in layers for line in layer.exec)
+    role = own.labels.get("role", "")
+    return Node(name, role, binds, commands)
+
+
+def _bind(node: str, text: str, base: Path) -> tuple[str, Path]:
+    source, _, rest = text.partition(":")
+    target = rest.partition(":")[0]
+    path = base / source
+    if not target.startswith("/"):
+        raise ValueError(f'node {node}: bind "{text}" is not SOURCE:/TARGET[:ro]')
+    if not path.exists():
+        raise ValueError(f'node {node}: bind "{text}": {path} does not exist')
+    return target, path
+
+
+def _link(definition: LinkDefinition, nodes: dict[str, Node]) -> Link:
+    ends = []
+    for text in definition.endpoints:
+        node, _, interface = text.partition(":")
+        if node not in nodes:
+            raise ValueError(f'link endpoint "{text}": there is no node "{node}"')
+        if not 0 < len(interface) <= INTERFACE_NAME_LENGTH:
+            raise ValueError(f'link endpoint "{text}": an interface name has 1 to {INTERFACE_NAME_LENGTH} characters')
+        ends.append(Endpoint(node, interface))
+    return Link(ends[0], ends[1], definition.mtu)

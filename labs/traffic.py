@@ -1,0 +1,84 @@
+"""Test traffic of a laboratory: a reachability matrix, and flows whose losses are counted while something breaks."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from labs.namespace import Namespace
+from labs.process import LabError, LoggedProcess, run_command
+
+REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from .* icmp_seq=(\d+) ", re.MULTILINE)
+TOTALS = re.compile(r"(\d+) packets transmitted, (\d+) received")
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """Where a ping goes from and to."""
+
+    source: Namespace
+    destination: str
+
+    def __str__(self) -> str:
+        return f"{self.source.label} -> {self.destination}"
+
+
+class FlowResult(msgspec.Struct, frozen=True):
+    """What a flow lost: packets, and the longest time without a reply in ms (0 when nothing was lost)."""
+
+    pair: Pair
+    sent: int
+    lost: int
+    outage_ms: float
+
+
+class Flow:
+    """A running ping of 100 packets/s, or as `interval_s` says."""
+
+    def __init__(self, pair: Pair, directory: Path, *, interval_s: float = 0.01) -> None:
+        self.pair = pair
+        log_path = directory / f"ping-{time.monotonic_ns()}.log"
+        command = ["ping", "-n", "-D", "-i", str(interval_s), pair.destination]
+        self._process: LoggedProcess = pair.source.popen(*command, log_path=log_path)
+
+    def stop(self) -> FlowResult:
+        """End the flow and count.
+
+        Raises: LabError: ping did not say what it sent.
+        """
+        self._process.stop(signal.SIGINT)
+        return count(self.pair, self._process.log_path.read_text(errors="replace"))
+
+
+def count(pair: Pair, output: str) -> FlowResult:
+    """Read the output of `ping -n -D`; a packet still under way when it was stopped is not a loss.
+
+    Raises: LabError: there is no summary line in it.
+    """
+    totals = TOTALS.search(output)
+    if totals is None:
+        raise LabError(f"{pair}: ping ended without a summary:\n{output[-2000:]}")
+    replies = sorted({int(sequence): float(at) for at, sequence in REPLY.findall(output)}.items())
+    sent = int(totals[1])
+    if not replies:
+        return FlowResult(pair, sent, sent, float("inf"))
+    # The last packet may have been sent a moment before the end.
+    counted = sent if replies[-1][0] < sent - 1 else replies[-1][0]
+    gaps = [later[1] - earlier[1] for earlier, later in zip(replies, replies[1:]) if later[0] > earlier[0] + 1]
+    return FlowResult(pair, counted, counted - len(replies), 1000 * max(gaps, default=0.0))
+
+
+def reachable(pair: Pair, *, attempts: int = 2) -> bool:
+    """Whether a ping is answered."""
+    command = pair.source.command("ping", "-n", "-q", "-c", str(attempts), "-i", "0.05", "-W", "1", pair.destination)
+    totals = TOTALS.search(run_command(command, check=False))
+    return totals is not None and int(totals[2]) > 0
+
+
+def start_flows(pairs: Sequence[Pair], directory: Path) -> list[Flow]:
+    """Start a flow per pair."""
+    return [Flow(pair, directory) for pair in pairs]
