@@ -1,0 +1,156 @@
+"""What one source says, as paths: loop detection and import policy, run once for all routes that share their
+attributes.
+
+The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here is only the interning of paths. A path
+is reused for ten seconds, so that `heard_at` tells when a route was said, coarsely. Paths are kept weakly: one that no
+route has is gone. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops) and policy; never
+on which path is best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
+from bgpd.rib.policy import Policy, Route
+
+HEARD_AT_COARSENESS_S = 10.0
+
+_Key = tuple[Attributes, NextHop | None, Overlay | None, Family, tuple[int, ...]]
+
+
+class AdjRibIn:
+    """The import side of one source: an established session, or a local origin (whose policy is "all").
+
+    `local_asn` and `router_id` are how this host appears to it. `now` is the wall clock in seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        policy: Policy,
+        local_asn: int,
+        router_id: bytes,
+        allow_own_as: int,
+        now: Callable[[], float],
+    ) -> None:
+        self.source = source
+        self.policy = policy
+        self.allow_own_as = allow_own_as
+        self._local_asn = local_asn
+        self._router_id = router_id
+        self._now = now
+        self._paths: WeakValueDictionary[_Key, Path] = WeakValueDictionary()
+        self._revised: WeakValueDictionary[tuple[Path, float], Path] = WeakValueDictionary()
+
+    def paths(
+        self,
+        family: Family,
+        keys: Sequence[bytes],
+        attributes: Attributes,
+        *,
+        next_hop: NextHop | None = None,
+        overlay: Overlay | None = None,
+    ) -> list[tuple[Path, Sequence[bytes]]]:
+        """The path of each of `keys`, grouped by path: one group, unless the import policy looks at prefixes."""
+        if not self.policy.by_prefix:
+            return [(self._intern((attributes, next_hop, overlay, family, ()), None), keys)]
+        route = self._route(family, attributes, next_hop)
+        groups = []
+        for trace, chosen in self.policy.split(route, keys):
+            if chosen:
+                groups.append((self._intern((attributes, next_hop, overlay, family, (-1, *trace)), trace), chosen))
+        return groups
+
+    def _route(self, family: Family, attributes: Attributes, next_hop: NextHop | None) -> Route:
+        return Route(
+            attributes=attributes,
+            next_hop=next_hop,
+            family=family,
+            neighbor=self.source.name,
+            local_asn=self._local_asn,
+            is_local=self.source.is_local,
+        )
+
+    def _intern(self, key: _Key, trace: tuple[int, ...] | None) -> Path:
+        """The path of `key`; `trace` is what the policy found, None where it does not look at prefixes."""
+        known = self._paths.get(key)
+        now = self._now()
+        if known is not None and 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S:
+            return known
+        if known is not None:
+            made = msgspec.structs.replace(known, heard_at=now)
+        else:
+            received, next_hop, overlay, family, _ = key
+            accepted, rejected = self._verdict(family, received, next_hop, trace)
+            made = Path(
+                source=self.source,
+                attributes=accepted,
+                next_hop=next_hop,
+                received=received,
+                heard_at=now,
+                rejected=rejected,
+                overlay=overlay,
+            )
+        self._paths[key] = made
+        return made
+
+    def _verdict(
+        self, family: Family, received: Attributes, next_hop: NextHop | None, trace: tuple[int, ...] | None
+    ) -> tuple[Attributes, str]:
+        rejected = self._why_looped(received)
+        if rejected:
+            return received, rejected
+        usable = received
+        if self.source.kind is SourceKind.EBGP and received.local_pref is not None:
+            usable = msgspec.structs.replace(received, local_pref=None)
+        route = self._route(family, usable, next_hop)
+        if trace is None:
+            trace = self.policy.split(route, ())[0][0]
+        return self.policy.verdict(route, trace)
+
+    def _why_looped(self, attributes: Attributes) -> str:
+        if self.source.is_local:
+            return ""
+        count = attributes.count_as(self._local_asn)
+        if count > self.allow_own_as:
+            times = "once" if count == 1 else f"{count} times"
+            return f"AS loop: own AS {self._local_asn} is in the AS path {times}, allow_own_as is {self.allow_own_as}"
+        if attributes.originator_id == self._router_id:
+            return "reflection loop: ORIGINATOR_ID is this host's router ID"
+        if self._router_id in attributes.cluster_list:
+            return "reflection loop: this host's router ID is in CLUSTER_LIST"
+        return ""
+
+    def revised(self, path: Path, family: Family, keys: Sequence[bytes]) -> list[tuple[Path, Sequence[bytes]]]:
+        """What `keys`, which have `path`, get after the policy changed; the same object where nothing differs.
+
+        The interned paths hold verdicts of the former policy: call `policy_changed` first.
+        """
+        groups = self.paths(family, keys, path.received, next_hop=path.next_hop, overlay=path.overlay)
+        return [(path if _same_verdict(new, path) else self._heard_when(new, path), chosen) for new, chosen in groups]
+
+    def _heard_when(self, new: Path, old: Path) -> Path:
+        """`new`, heard when `old` was; interned, so that routes that shared a path still do."""
+        key = (new, old.heard_at)
+        known = self._revised.get(key)
+        if known is None:
+            known = self._revised[key] = msgspec.structs.replace(new, heard_at=old.heard_at)
+        return known
+
+    def policy_changed(self, policy: Policy, *, allow_own_as: int) -> None:
+        """Use another policy from now on."""
+        self.policy = policy
+        self.allow_own_as = allow_own_as
+        self._paths = WeakValueDictionary()
+        self._revised = WeakValueDictionary()
+
+
+def _same_verdict(first: Path, second: Path) -> bool:
+    return first.rejected == second.rejected and first.attributes.same_as(second.attributes)

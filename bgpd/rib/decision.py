@@ -1,0 +1,179 @@
+"""Which candidate path of a route is best, and by which numbered step every other one lost (RFC 4271 section 9.1.2).
+
+The steps, in order. Each keeps only the paths that are as good as any in it, so the outcome does not depend on the
+order in which paths arrived (what vendors call deterministic MED):
+
+     0  usable: not rejected by policy or loop detection, and the next hop is reachable (RFC 4271 section 9.1.2.1)
+     1  originated on this host
+     2  highest LOCAL_PREF (100 where absent)
+     3  shortest AS_PATH (an AS_SET counts one; confederation segments none, RFC 5065)
+     4  lowest ORIGIN
+     5  lowest MED among paths of the same neighboring AS (0 where absent)
+     6  external rather than IBGP
+     7  lowest interior cost to the next hop: equal by nature, since a host's next hops are all on-link
+        (paths that are equal so far, all external, are the multipath set; their AS_PATHs may differ)
+     8  lowest router ID, or ORIGINATOR_ID where present (RFC 4456 section 9)
+     9  shortest CLUSTER_LIST (RFC 4456 section 9)
+    10  lowest peer address, then name
+
+The age of a path (RFC 5004) decides nothing: the choice must be the same after a restart. A pure function of the
+candidates and of what is reachable; it keeps no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bgpd.model.path import Path, SourceKind
+from bgpd.model.prefix import format_address
+
+MULTIPATH_MAXIMUM = 64
+"""Paths of a multipath set: as many next hops as one kernel group is given."""
+
+DEFAULT_LOCAL_PREF = 100
+
+BEST = 255
+MULTIPATH = 254
+"""What stands in `Outcome` in place of a step number for the paths that did not lose."""
+
+Outcome = tuple[tuple[Path, ...], bytes]
+"""The multipath set, best path first (empty if no path is usable), and for each candidate BEST, MULTIPATH or its
+step."""
+
+_EXTERNAL = (SourceKind.EBGP, SourceKind.EVPN)
+
+
+def _router_id(path: Path) -> bytes:
+    return path.attributes.originator_id or path.source.router_id
+
+
+def _local_pref(path: Path) -> int:
+    preference = path.attributes.local_pref
+    return DEFAULT_LOCAL_PREF if preference is None else preference
+
+
+def _med(path: Path) -> int:
+    return path.attributes.med or 0
+
+
+_BEFORE_MED: tuple[tuple[int, Callable[[Path], int]], ...] = (
+    (1, lambda path: not path.source.is_local),
+    (2, lambda path: -_local_pref(path)),
+    (3, lambda path: path.attributes.as_path_length),
+    (4, lambda path: path.attributes.origin),
+)
+_AFTER_MULTIPATH: tuple[tuple[int, Callable[[Path], object]], ...] = (
+    (8, _router_id),
+    (9, lambda path: len(path.attributes.cluster_list)),
+    (10, lambda path: (path.source.address, path.source.name)),
+)
+
+
+def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outcome:
+    """Best path, multipath set and the step at which each of the others lost.
+
+    `unusable` says why a path cannot be used at all, or "".
+    """
+    if len(candidates) == 1:
+        return ((), b"\0") if unusable(candidates[0]) else ((candidates[0],), bytes((BEST,)))
+    steps = bytearray(len(candidates))
+    alive = [index for index, path in enumerate(candidates) if not unusable(path)]
+    if not alive:
+        return (), bytes(steps)
+    for step, key in _BEFORE_MED:
+        alive = _keep_lowest(candidates, alive, key, step, steps)
+    alive = _keep_lowest_med(candidates, alive, steps)
+    alive = _keep_lowest(candidates, alive, lambda path: path.source.kind is SourceKind.IBGP, 6, steps)
+    alive.sort(key=lambda index: _order(candidates[index]))
+    best = candidates[alive[0]]
+    chosen = alive[: MULTIPATH_MAXIMUM if best.source.kind in _EXTERNAL else 1]
+    for index in alive[len(chosen) :]:
+        steps[index] = _tie_break(candidates[index], best)
+    for index in chosen:
+        steps[index] = MULTIPATH
+    steps[chosen[0]] = BEST
+    return tuple([candidates[index] for index in chosen]), bytes(steps)
+
+
+def _keep_lowest(
+    candidates: Sequence[Path], alive: list[int], key: Callable[[Path], int], step: int, steps: bytearray
+) -> list[int]:
+    if len(alive) == 1:
+        return alive
+    values = [key(candidates[index]) for index in alive]
+    lowest = min(values)
+    kept = []
+    for index, value in zip(alive, values):
+        if value == lowest:
+            kept.append(index)
+        else:
+            steps[index] = step
+    return kept
+
+
+def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
+    if len(alive) == 1:
+        return alive
+    lowest: dict[int | None, int] = {}
+    for index in alive:
+        path = candidates[index]
+        asn = path.attributes.first_asn
+        lowest[asn] = min(_med(path), lowest.get(asn, _med(path)))
+    kept = []
+    for index in alive:
+        if _med(candidates[index]) == lowest[candidates[index].attributes.first_asn]:
+            kept.append(index)
+        else:
+            steps[index] = 5
+    return kept
+
+
+def _order(path: Path) -> tuple[object, ...]:
+    return tuple([key(path) for _, key in _AFTER_MULTIPATH])
+
+
+def _tie_break(path: Path, best: Path) -> int:
+    return next(step for step, key in _AFTER_MULTIPATH if key(path) != key(best))
+
+
+def reason(candidates: Sequence[Path], outcome: Outcome, index: int, unusable: Callable[[Path], str]) -> str:
+    """Why candidate `index` is not the best, with the step and both values; "" for the best path."""
+    step = outcome[1][index]
+    path = candidates[index]
+    if step == BEST:
+        return ""
+    if step == 0:
+        return f"step 0: {unusable(path) or 'not usable'}"
+    best = outcome[0][0]
+    if step == MULTIPATH:
+        return "multipath: equal to the best through step 7"
+    if step == 5:
+        return _med_reason(candidates, path, outcome)
+    what, text = _TEXTS[step]
+    return f"step {step}: {what} {text(path)}, best has {text(best)}"
+
+
+def _med_reason(candidates: Sequence[Path], path: Path, outcome: Outcome) -> str:
+    """MED compares within one neighboring AS, so the path that won at step 5 need not be the best one."""
+    asn = path.attributes.first_asn
+    rivals = [rival for rival, step in zip(candidates, outcome[1]) if step > 5 and rival.attributes.first_asn == asn]
+    winner = min(rivals, key=_order)
+    other = "best has" if winner is outcome[0][0] else f"{winner.source.name} of the same neighboring AS has"
+    return f"step 5: MED {_med(path)}, {other} {_med(winner)}"
+
+
+_TEXTS: dict[int, tuple[str, Callable[[Path], str]]] = {
+    1: ("origin of the route", lambda path: "this host" if path.source.is_local else "a neighbor"),
+    2: ("LOCAL_PREF", lambda path: str(_local_pref(path))),
+    3: ("AS path length", lambda path: str(path.attributes.as_path_length)),
+    4: ("ORIGIN", lambda path: path.attributes.origin.name),
+    6: ("learned over", lambda path: "IBGP" if path.source.kind is SourceKind.IBGP else "EBGP"),
+    8: ("router ID", lambda path: format_address(_router_id(path))),
+    9: ("CLUSTER_LIST length", lambda path: str(len(path.attributes.cluster_list))),
+    10: ("peer", lambda path: _peer_text(path)),
+}
+
+
+def _peer_text(path: Path) -> str:
+    address = path.source.address
+    return f"{path.source.name} ({format_address(address)})" if address else path.source.name

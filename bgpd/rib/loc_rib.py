@@ -1,0 +1,282 @@
+"""The routes of one VRF and family: which decision each key has, and how whole batches of keys move between decisions.
+
+One dict holds all of Adj-RIB-In and Loc-RIB (docs/decisions/0003): a key's value is the `Decision` over its tuple of
+candidate paths, and keys with the same candidates share one. A batch therefore costs a few passes of the interpreter's
+C loops and one computation for each distinct old decision, which is usually one. Nothing here makes an object per
+route.
+
+Everything is freed by reference counting: decisions live while a key has them, paths while a decision has them. Never
+applies policy, never talks to FIB or neighbors; it says in a `Changes` what they must hear.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Set
+from itertools import compress
+from typing import cast
+from weakref import WeakValueDictionary
+
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, Source
+from bgpd.rib.decision import Outcome, decide
+from bgpd.rib.next_hops import NextHopTable
+
+SLICE = 2048
+"""Keys of one step of a walk: below 10 ms even if every key has a decision of its own."""
+
+
+class Decision:
+    """The outcome for one tuple of candidate paths (one per source name, ascending by name), shared by all keys that
+    have it.
+
+    `multipath` is best path first, empty if nothing is usable. `next_hops` is what the FIB should have. `routes` counts
+    the keys that have this decision. Compares by identity; immutable but for `routes` and `epoch`.
+    """
+
+    __slots__ = ("__weakref__", "candidates", "epoch", "is_local", "multipath", "next_hops", "routes", "steps")
+
+    def __init__(self, candidates: tuple[Path, ...], outcome: Outcome, next_hops: NextHops | None, epoch: int) -> None:
+        self.candidates = candidates
+        self.multipath, self.steps = outcome
+        self.next_hops = next_hops
+        self.is_local = bool(self.multipath) and self.multipath[0].source.is_local
+        self.epoch = epoch
+        self.routes = 0
+
+    @property
+    def best(self) -> Path | None:
+        return self.multipath[0] if self.multipath else None
+
+    def path_of(self, name: str) -> Path | None:
+        """The candidate of the source called `name`."""
+        for path in self.candidates:
+            if path.source.name == name:
+                return path
+        return None
+
+
+Compute = Callable[[Decision | None], Decision | None]
+"""From what a key has to what it gets; None is "no route". Must return its argument itself for "no change"."""
+
+
+class Changes:
+    """What a batch changed, for those who follow the table.
+
+    `next_hops`: keys whose next hops are another tuple now. `keys`: all keys whose decision changed, gathered only
+    where the table is told to (`exports_learned`). `local`: keys whose best path is or was this host's own.
+    """
+
+    __slots__ = ("keys", "local", "next_hops")
+
+    def __init__(self) -> None:
+        self.next_hops: dict[bytes, NextHops | None] = {}
+        self.keys: list[bytes] = []
+        self.local: list[bytes] = []
+
+
+class LocRib:
+    """One table. `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
+
+    `local`: keys whose best path is this host's own. `received`, `rejected`: routes per source. `unacknowledged`: keys
+    whose next hops the kernel was not yet heard to have, kept while `exports_learned`. `suppressed`: keys that are not
+    announced, with the aggregate's key that covers them.
+    """
+
+    def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
+        self.routes: dict[bytes, Decision] = {}
+        self.local: dict[bytes, None] = {}
+        self.received: dict[Source, int] = {}
+        self.rejected: dict[Source, int] = {}
+        self.exports_learned = False
+        self.unacknowledged: set[bytes] = set()
+        self.suppressed: dict[bytes, bytes] = {}
+        self._decisions: WeakValueDictionary[tuple[Path, ...], Decision] = WeakValueDictionary()
+        self._next_hop_table = next_hop_table
+        self._checks_next_hops = checks_next_hops
+
+    def unusable(self, path: Path) -> str:
+        """Why `path` cannot be used now, or ""."""
+        if path.rejected or path.next_hop is None or not self._checks_next_hops or path.source.is_local:
+            return path.rejected
+        return self._next_hop_table.why_unreachable(path.next_hop)
+
+    def decision(self, candidates: tuple[Path, ...]) -> Decision | None:
+        """The one decision over `candidates` as of now; None for no candidates."""
+        if not candidates:
+            return None
+        known = self._decisions.get(candidates)
+        epoch = self._next_hop_table.epoch
+        if known is not None and known.epoch == epoch:
+            return known
+        outcome = decide(candidates, self.unusable)
+        if known is not None and (known.multipath, known.steps) == outcome:
+            known.epoch = epoch
+            return known
+        fresh = Decision(candidates, outcome, self._next_hops(outcome[0]), epoch)
+        self._decisions[candidates] = fresh
+        return fresh
+
+    def _next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
+        if not multipath or not self._checks_next_hops:
+            return None
+        if multipath[0].source.is_local and multipath[0].next_hop != BLACKHOLE[0]:
+            return None
+        return self._next_hop_table.next_hops(multipath)
+
+    def announce(self, keys: Iterable[bytes], path: Path, into: Changes) -> None:
+        """Give `keys` this path of its source, in place of what that source's name had."""
+        name = path.source.name
+
+        def compute(old: Decision | None) -> Decision | None:
+            if old is None:
+                return self.decision((path,))
+            before = [other for other in old.candidates if other.source.name < name]
+            after = [other for other in old.candidates if other.source.name > name]
+            return self.decision((*before, path, *after))
+
+        self.apply(keys, compute, into)
+
+    def withdraw(self, keys: Iterable[bytes], name: str, into: Changes) -> None:
+        """Take the path of the source called `name` from `keys`; those without one stay as they are."""
+
+        def compute(old: Decision | None) -> Decision | None:
+            if old is None or old.path_of(name) is None:
+                return old
+            return self.decision(tuple([path for path in old.candidates if path.source.name != name]))
+
+        self.apply(keys, compute, into)
+
+    def apply(self, keys: Iterable[bytes], compute: Compute, into: Changes) -> None:
+        """Move every key to `compute` of what it has; called once per distinct decision among them."""
+        fresh = dict.fromkeys(keys)
+        olds = list(map(self.routes.get, fresh))
+        distinct = set(olds)
+        if len(distinct) == 1:
+            self._apply_uniform(fresh, distinct.pop(), compute, into)
+        elif distinct:
+            self._apply_mixed(fresh, olds, {old: compute(old) for old in distinct}, into)
+
+    def _apply_uniform(self, fresh: dict[bytes, None], old: Decision | None, compute: Compute, into: Changes) -> None:
+        new = compute(old)
+        if new is old:
+            return
+        if new is None:
+            deque(map(self.routes.pop, fresh), maxlen=0)
+        else:
+            self.routes.update(dict.fromkeys(fresh, new))
+        self._count(old, new, len(fresh))
+        before, after = _hops(old), _hops(new)
+        if before is not after:
+            into.next_hops.update(dict.fromkeys(fresh, after))
+        if _is_local(old) or _is_local(new):
+            self._local_changed(fresh, into)
+        if self.exports_learned:
+            into.keys.extend(fresh)
+
+    def _apply_mixed(
+        self,
+        fresh: dict[bytes, None],
+        olds: list[Decision | None],
+        step: dict[Decision | None, Decision | None],
+        into: Changes,
+    ) -> None:
+        moved = {old: new is not old for old, new in step.items()}
+        if not all(moved.values()):
+            chosen = list(map(moved.__getitem__, olds))
+            fresh = dict.fromkeys(compress(fresh, chosen))
+            olds = list(compress(olds, chosen))
+        if not fresh:
+            return
+        news = list(map(step.__getitem__, olds))
+        for old, count in Counter(olds).items():
+            self._count(old, step[old], count)
+        self._store(fresh, news)
+        rerouted = {old: _hops(old) is not _hops(new) for old, new in step.items()}
+        if any(rerouted.values()):
+            hops = {old: _hops(new) for old, new in step.items()}
+            pairs = zip(fresh, map(hops.__getitem__, olds))
+            into.next_hops.update(compress(pairs, map(rerouted.__getitem__, olds)))
+        local = {old: _is_local(old) or _is_local(new) for old, new in step.items() if old is not new}
+        if any(local.values()):
+            self._local_changed(compress(fresh, map(local.__getitem__, olds)), into)
+        if self.exports_learned:
+            into.keys.extend(fresh)
+
+    def _store(self, keys: Iterable[bytes], news: list[Decision | None]) -> None:
+        if None not in news:
+            self.routes.update(zip(keys, cast(list[Decision], news)))
+            return
+        for key, new in zip(keys, news):
+            if new is None:
+                del self.routes[key]
+            else:
+                self.routes[key] = new
+
+    def _count(self, old: Decision | None, new: Decision | None, keys: int) -> None:
+        """Keep the counts per decision and per source: `keys` keys went from `old` to `new`."""
+        for decision, sign in ((old, -keys), (new, keys)):
+            if decision is None:
+                continue
+            decision.routes += sign
+            for path in decision.candidates:
+                self.received[path.source] = self.received.get(path.source, 0) + sign
+                if path.rejected:
+                    self.rejected[path.source] = self.rejected.get(path.source, 0) + sign
+
+    def _local_changed(self, keys: Iterable[bytes], into: Changes) -> None:
+        for key in keys:
+            into.local.append(key)
+            if _is_local(self.routes.get(key)):
+                self.local[key] = None
+            else:
+                self.local.pop(key, None)
+
+    def forget(self, source: Source) -> None:
+        """Drop the counts of a source that has no paths left."""
+        self.received.pop(source, None)
+        self.rejected.pop(source, None)
+
+    def walk(self, compute: Compute) -> Iterator[Changes]:
+        """Apply `compute` to all keys, one slice per step; what arrives between two steps is walked as it then is."""
+        keys = list(self.routes)
+        for start in range(0, len(keys), SLICE):
+            changes = Changes()
+            self.apply(keys[start : start + SLICE], compute, changes)
+            yield changes
+
+    def without(self, source: Source) -> Compute:
+        """For a walk: take the paths of this incarnation of a source away, not those of its successor."""
+
+        def compute(old: Decision | None) -> Decision | None:
+            if old is None or all(path.source is not source for path in old.candidates):
+                return old
+            return self.decision(tuple([path for path in old.candidates if path.source is not source]))
+
+        return compute
+
+    def redecided(self, next_hop: NextHop) -> Compute:
+        """For a walk: decide again where `next_hop` is among the candidates'."""
+
+        def compute(old: Decision | None) -> Decision | None:
+            if old is None or all(path.next_hop != next_hop for path in old.candidates):
+                return old
+            return self.decision(old.candidates)
+
+        return compute
+
+    def next_hops_without(self, decision: Decision, dead: Set[NextHop]) -> NextHops | None:
+        """What the keys of `decision` would be forwarded by if the `dead` next hops were unreachable."""
+        left = tuple([path for path in decision.candidates if path.next_hop not in dead])
+        return self._next_hops(decide(left, self.unusable)[0])
+
+    def decisions(self) -> Iterator[Decision]:
+        """All distinct decisions that are alive, in no particular order."""
+        return iter(self._decisions.values())
+
+
+def _hops(decision: Decision | None) -> NextHops | None:
+    return None if decision is None else decision.next_hops
+
+
+def _is_local(decision: Decision | None) -> bool:
+    return decision is not None and decision.is_local

@@ -1,0 +1,75 @@
+"""Which next hops are reachable, and one shared tuple for every set of next hops.
+
+Asks the FIB once per next hop and remembers the answer until the FIB says otherwise. The `epoch` counts those changes:
+a decision made in an earlier epoch is checked again before it is used. Never looks at a route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
+
+_PRUNE_AT = 4096
+
+
+class NextHopTable:
+    """Reachability and interning of next hops for all tables of one RIB.
+
+    `resolve` says why a next hop is unreachable, or ""; `is_own_address` whether a packed address is this host's.
+    """
+
+    def __init__(self, *, resolve: Callable[[NextHop], str], is_own_address: Callable[[bytes], bool]) -> None:
+        self.epoch = 0
+        self._resolve = resolve
+        self._is_own_address = is_own_address
+        self._why: dict[NextHop, str] = {}
+        self._sets: dict[NextHops, NextHops] = {BLACKHOLE: BLACKHOLE}
+        self._prune_at = _PRUNE_AT
+
+    def why_unreachable(self, next_hop: NextHop) -> str:
+        """Why `next_hop` cannot be forwarded to, or ""."""
+        why = self._why.get(next_hop)
+        if why is None:
+            why = self._why[next_hop] = self._ask(next_hop)
+        return why
+
+    def _ask(self, next_hop: NextHop) -> str:
+        if self._is_own_address(next_hop.address):
+            return f"next hop {next_hop} is an address of this host"
+        why = self._resolve(next_hop)
+        return f"next hop {next_hop}: {why}" if why else ""
+
+    def changed(self, next_hop: NextHop, why: str) -> bool:
+        """Take the FIB's news about `next_hop`; whether any decision may differ now."""
+        known = self._why.get(next_hop)
+        if known is None:
+            return False
+        if self._is_own_address(next_hop.address):
+            why = self._ask(next_hop)
+        elif why:
+            why = f"next hop {next_hop}: {why}"
+        if known == why:
+            return False
+        self._why[next_hop] = why
+        self.epoch += bool(known) != bool(why)
+        return bool(known) != bool(why)
+
+    def next_hops(self, multipath: Iterable[Path]) -> NextHops | None:
+        """What the FIB forwards a multipath set by: ascending, no duplicates, interned. None: no kernel route."""
+        found = {path.next_hop for path in multipath if path.next_hop is not None}
+        if not found:
+            return None
+        ordered = tuple(sorted(found))
+        return self._sets.setdefault(ordered, ordered)
+
+    def prune(
+        self, live_next_hops: Callable[[], Iterable[NextHop]], live_sets: Callable[[], Iterable[NextHops]]
+    ) -> None:
+        """Forget what nothing uses any more, once the tables have grown enough to be worth the walk."""
+        if len(self._why) + len(self._sets) < self._prune_at:
+            return
+        used = set(live_next_hops())
+        self._why = {next_hop: why for next_hop, why in self._why.items() if next_hop in used}
+        self._sets = {hops: hops for hops in live_sets()} | {BLACKHOLE: BLACKHOLE}
+        self._prune_at = max(_PRUNE_AT, 2 * (len(self._why) + len(self._sets)))

@@ -1,0 +1,382 @@
+"""The RIB: what neighbors and this host say goes in, what the FIB and the neighbors must hear comes out.
+
+Route batches run through import policy, decision and table, and leave as merged next hop changes for the FIB and as
+marked keys for each neighbor's Adj-RIB-Out. Work that may touch every route (a session lost, a next hop gone, a policy
+changed) is a generator: each step takes a few milliseconds, and batches may come in between two steps.
+
+Sans-IO: callables out, `now` passed in. Never decides how routes reach the kernel or the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+
+import structlog
+
+from bgpd.config import Config, SessionConfig
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source
+from bgpd.model.prefix import parse_address
+from bgpd.model.views import FamilyCounts
+from bgpd.rib.adj_rib_in import AdjRibIn
+from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
+from bgpd.rib.loc_rib import Changes, Decision, LocRib
+from bgpd.rib.next_hops import NextHopTable
+from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
+from bgpd.rib.revision import revise
+from bgpd.rib.session import Session, session_config
+
+log = structlog.get_logger()
+
+FLUSH_KEYS = 2048
+"""Keys that one `flush_exports` works off: a few milliseconds."""
+
+FibChanged = Callable[[str, Family, dict[bytes, NextHops | None]], None]
+
+
+class Rib:
+    """All tables, by VRF ("" is the main one) and family.
+
+    `fib_changed(vrf, family, changes)`: these keys have other next hops now (None: no kernel route of ours).
+    `send(source, batch)`, `send_end_of_rib(source, family)`: to a neighbor. `resolve(next_hop)`: why it is unreachable,
+    or ""; asked once per next hop, news come by `next_hop_changed`. `is_own_address(packed)`: whether this host has it.
+    `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`).
+    `prefix_limit_exceeded(source, family, count)`: told once per session and family.
+
+    Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        fib_changed: FibChanged,
+        send: Callable[[Source, RouteBatch], None],
+        send_end_of_rib: Callable[[Source, Family], None],
+        resolve: Callable[[NextHop], str],
+        now: Callable[[], float],
+        schedule: Callable[[Callable[[], None]], object],
+        is_own_address: Callable[[bytes], bool] = lambda _: False,
+        prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
+    ) -> None:
+        self.tables: dict[tuple[str, Family], LocRib] = {}
+        self.next_hops = NextHopTable(resolve=resolve, is_own_address=is_own_address)
+        self._config = config
+        self._fib_changed = fib_changed
+        self._send = send
+        self._send_end_of_rib = send_end_of_rib
+        self._now = now
+        self._schedule = schedule
+        self._prefix_limit_exceeded = prefix_limit_exceeded
+        self._sessions: dict[Source, Session] = {}
+        self._local: dict[Source, AdjRibIn] = {}
+        self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
+        self._advertisements = Advertisements()
+        self._synchronised = False
+        self._flush_scheduled = False
+
+    def table(self, vrf: str, family: Family) -> LocRib:
+        """The table of a VRF and family, made when first asked for."""
+        table = self.tables.get((vrf, family))
+        if table is None:
+            table = LocRib(self.next_hops, checks_next_hops=family is not Family.L2VPN_EVPN)
+            table.exports_learned = self._exports_learned(vrf, family)
+            self.tables[vrf, family] = table
+        return table
+
+    def _exports_learned(self, vrf: str, family: Family) -> bool:
+        sessions = [session.config for session in self._sessions.values()]
+        return any(
+            session.vrf == vrf and family in session.families and session.export not in ("local", "none")
+            for session in chain(sessions, self._config.neighbor, self._config.listen)
+        )
+
+    def _policy(self, name: str, *, where: str, exporting: bool) -> Policy:
+        return build_policy(name, self._config.policy, where=where, exporting=exporting)
+
+    # Sessions
+
+    def neighbor_up(
+        self, source: Source, *, families: tuple[Family, ...], config: SessionConfig, local_asn: int, is_ibgp: bool
+    ) -> None:
+        """A session is established: its routes may come, and it is told the table, then End-of-RIB."""
+        where = f"neighbor {source.name}"
+        adj_rib_in = AdjRibIn(
+            source,
+            policy=self._policy(config.import_, where=f"{where}.import", exporting=False),
+            local_asn=local_asn,
+            router_id=parse_address(self._config.router.router_id),
+            allow_own_as=config.allow_own_as,
+            now=self._now,
+        )
+        session = Session(source, families=families, config=config, adj_rib_in=adj_rib_in)
+        self._sessions[source] = session
+        policy = self._policy(config.export, where=f"{where}.export", exporting=True)
+        for family in families:
+            table = self.table(config.vrf, family)
+            table.exports_learned = table.exports_learned or policy.takes_learned
+            export = AdjRibOut(
+                source,
+                family,
+                table,
+                policy=policy,
+                local_asn=local_asn,
+                is_ibgp=is_ibgp,
+                advertisements=self._advertisements,
+                send=self._send,
+            )
+            session.exports[family] = export
+            self._exports.setdefault((config.vrf, family), []).append(export)
+            export.mark_all()
+        self._schedule_flush()
+
+    def neighbor_down(self, source: Source) -> Iterator[None]:
+        """A session is gone: nothing is sent to it from now on; stepping removes its routes, slice by slice."""
+        session = self._sessions.pop(source, None)
+        if session is None:
+            return iter(())
+        for family, export in session.exports.items():
+            self._exports[session.config.vrf, family].remove(export)
+        return self._remove(source, session.config.vrf, session.families)
+
+    def _remove(self, source: Source, vrf: str, families: tuple[Family, ...]) -> Iterator[None]:
+        for family in families:
+            table = self.table(vrf, family)
+            if table.received.get(source):
+                for changes in table.walk(table.without(source)):
+                    self._commit(vrf, family, table, changes)
+                    yield
+            table.forget(source)
+        self._prune()
+
+    def routes_received(self, source: Source, batch: RouteBatch) -> None:
+        """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated."""
+        session = self._sessions.get(source)
+        if session is None or batch.family not in session.families:
+            return
+        vrf, family = session.config.vrf, batch.family
+        table = self.table(vrf, family)
+        changes = Changes()
+        if batch.withdrawn:
+            table.withdraw(batch.withdrawn, source.name, changes)
+        if batch.announced and batch.attributes is not None:
+            for path, keys in session.adj_rib_in.paths(
+                family, batch.announced, batch.attributes, next_hop=batch.next_hop, overlay=batch.overlay
+            ):
+                table.announce(keys, path, changes)
+            session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
+        self._commit(vrf, family, table, changes)
+
+    def end_of_rib_received(self, source: Source, family: Family) -> None:
+        """The neighbor has sent its initial table of this family (RFC 4724 section 2)."""
+        session = self._sessions.get(source)
+        if session is not None:
+            session.end_of_rib.add(family)
+
+    def awaiting_end_of_rib(self) -> list[tuple[Source, Family]]:
+        """The established sessions and families whose initial table is not complete yet."""
+        return [
+            (session.source, family)
+            for session in self._sessions.values()
+            for family in session.families
+            if family not in session.end_of_rib
+        ]
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """The neighbor wants to be told everything again (RFC 2918)."""
+        session = self._sessions.get(source)
+        if session is not None and family in session.exports:
+            session.exports[family].resend_all()
+            self._schedule_flush()
+
+    def counts(self, source: Source) -> dict[Family, FamilyCounts]:
+        """Routes received, rejected and announced per family of an established session; empty for any other."""
+        session = self._sessions.get(source)
+        if session is None:
+            return {}
+        counts = {}
+        for family, export in session.exports.items():
+            table = self.table(session.config.vrf, family)
+            counts[family] = FamilyCounts(
+                received=table.received.get(source, 0),
+                rejected=table.rejected.get(source, 0),
+                announced=len(export.advertised),
+            )
+        return counts
+
+    # This host's own routes
+
+    def announce_local(
+        self,
+        source: Source,
+        family: Family,
+        keys: Sequence[bytes],
+        attributes: Attributes,
+        *,
+        vrf: str = "",
+        next_hop: NextHop | None = None,
+        overlay: Overlay | None = None,
+    ) -> None:
+        """Originate routes that the kernel already has. `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN."""
+        adj_rib_in = self._local.get(source)
+        if adj_rib_in is None:
+            adj_rib_in = self._local[source] = AdjRibIn(
+                source,
+                policy=BuiltInPolicy("all"),
+                local_asn=self._config.router.asn,
+                router_id=parse_address(self._config.router.router_id),
+                allow_own_as=0,
+                now=self._now,
+            )
+        table = self.table(vrf, family)
+        changes = Changes()
+        for path, chosen in adj_rib_in.paths(family, keys, attributes, next_hop=next_hop, overlay=overlay):
+            table.announce(chosen, path, changes)
+        self._commit(vrf, family, table, changes)
+
+    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
+        """No longer originate these. To have the withdrawals out before the kernel changes, call `flush_exports`."""
+        table = self.table(vrf, family)
+        changes = Changes()
+        table.withdraw(keys, source.name, changes)
+        self._commit(vrf, family, table, changes)
+
+    def synchronised(self) -> None:
+        """All sources of local routes have told their first state: End-of-RIB may be sent."""
+        self._synchronised = True
+        self._schedule_flush()
+
+    # The kernel
+
+    def next_hop_changed(self, next_hop: NextHop, why: str) -> Iterator[None]:
+        """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
+        if not self.next_hops.changed(next_hop, why):
+            return iter(())
+        return self._redecide(next_hop)
+
+    def _redecide(self, next_hop: NextHop) -> Iterator[None]:
+        for (vrf, family), table in list(self.tables.items()):
+            for changes in table.walk(table.redecided(next_hop)):
+                self._commit(vrf, family, table, changes)
+                yield
+
+    def fib_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel has the present routes of these keys: learned ones may be told to other neighbors now."""
+        table = self.tables.get((vrf, family))
+        if table is None or not table.unacknowledged:
+            return
+        waited = table.unacknowledged.intersection(keys)
+        if waited:
+            table.unacknowledged -= waited
+            self._mark(vrf, family, list(waited), local=False)
+
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        """What the kernel should forward `key` by; None: no route of ours."""
+        decision = self.decision(vrf, family, key)
+        return None if decision is None else decision.next_hops
+
+    def decision(self, vrf: str, family: Family, key: bytes) -> Decision | None:
+        """The decision of one key."""
+        table = self.tables.get((vrf, family))
+        return None if table is None else table.routes.get(key)
+
+    # Configuration
+
+    def reconfigure(self, config: Config) -> Iterator[None]:
+        """Use another configuration; stepping applies changed import policies to the routes that are there.
+
+        Nothing resets: sessions whose policies changed keep running. Sessions that `config` lacks are left as they are.
+        """
+        former, self._config = self._config, config
+        changed: dict[tuple[str, Family], dict[Source, AdjRibIn]] = {}
+        for session in self._sessions.values():
+            settings = session_config(config, session.source)
+            if settings is None:
+                continue
+            if self._import_differs(session, settings, former):
+                policy = self._policy(settings.import_, where=f"neighbor {session.source.name}.import", exporting=False)
+                session.adj_rib_in.policy_changed(policy, allow_own_as=settings.allow_own_as)
+                for family in session.families:
+                    changed.setdefault((settings.vrf, family), {})[session.source] = session.adj_rib_in
+            if self._policy_differs(session.config.export, settings.export, former):
+                policy = self._policy(settings.export, where=f"neighbor {session.source.name}.export", exporting=True)
+                for export in session.exports.values():
+                    export.policy_changed(policy)
+            session.config = settings
+        for (vrf, family), table in self.tables.items():
+            table.exports_learned = self._exports_learned(vrf, family)
+        self._schedule_flush()
+        return self._revise(changed)
+
+    def _policy_differs(self, old: str, new: str, former: Config) -> bool:
+        return old != new or former.policy.get(old) != self._config.policy.get(new)
+
+    def _import_differs(self, session: Session, settings: SessionConfig, former: Config) -> bool:
+        if session.config.allow_own_as != settings.allow_own_as:
+            return True
+        return self._policy_differs(session.config.import_, settings.import_, former)
+
+    def _revise(self, changed: dict[tuple[str, Family], dict[Source, AdjRibIn]]) -> Iterator[None]:
+        for (vrf, family), sources in changed.items():
+            table = self.table(vrf, family)
+            for changes in revise(table, family, sources):
+                self._commit(vrf, family, table, changes)
+                yield
+
+    # What leaves
+
+    def _commit(self, vrf: str, family: Family, table: LocRib, changes: Changes) -> None:
+        """Tell FIB and neighbors what a batch changed."""
+        if changes.next_hops:
+            if table.exports_learned:
+                awaited = [key for key, next_hops in changes.next_hops.items() if next_hops is not None]
+                table.unacknowledged.difference_update(changes.next_hops)
+                table.unacknowledged.update(awaited)
+            self._fib_changed(vrf, family, changes.next_hops)
+        if changes.local:
+            self._mark(vrf, family, changes.local, local=True)
+        if changes.keys:
+            self._mark(vrf, family, changes.keys, local=False)
+
+    def _mark(self, vrf: str, family: Family, keys: Sequence[bytes], *, local: bool) -> None:
+        for export in self._exports.get((vrf, family), ()):
+            export.mark(keys, local=local)
+            if not export.is_settled:
+                self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._schedule(self._scheduled_flush)
+
+    def _scheduled_flush(self) -> None:
+        self._flush_scheduled = False
+        self.flush_exports()
+
+    def flush_exports(self) -> None:
+        """Tell the neighbors what changed: one slice; the rest is scheduled. Runs by itself through `schedule`."""
+        left = FLUSH_KEYS
+        for export in chain.from_iterable(self._exports.values()):
+            while left > 0 and not export.is_settled:
+                left -= max(1, export.flush(left))
+            if not export.is_settled:
+                self._schedule_flush()
+            elif self._synchronised and not export.end_of_rib_sent:
+                export.end_of_rib_sent = True
+                self._send_end_of_rib(export.source, export.family)
+
+    def _prune(self) -> None:
+        """Forget next hops that no path has any more."""
+
+        def next_hops() -> Iterator[NextHop]:
+            for table in self.tables.values():
+                for decision in table.decisions():
+                    yield from (path.next_hop for path in decision.candidates if path.next_hop is not None)
+
+        def sets() -> Iterator[NextHops]:
+            for table in self.tables.values():
+                yield from (one.next_hops for one in table.decisions() if one.next_hops is not None)
+
+        self.next_hops.prune(next_hops, sets)

@@ -1,0 +1,258 @@
+"""Which routes a neighbor may give us or get from us, and how they are changed on the way: built-ins and TOML rules.
+
+A policy runs once per path, not once per route. Only where its rules look at prefixes are the keys of a batch split, by
+the *trace*: the rules that matched. Routes with one trace share one verdict. Whoever has no policy has no routes:
+`import` must be given (RFC 8212). Never sees a session or a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from bgpd.config import Config, PolicyConfig, RuleConfig, SessionConfig, SetConfig
+from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.iana import Family, SegmentType
+from bgpd.rib.communities import parse_community, parse_extended_community, parse_large_community
+from bgpd.rib.policy_match import (
+    Condition,
+    PolicyError,
+    PrefixSet,
+    Route,
+    compile_conditions,
+    compile_prefixes,
+)
+
+__all__ = ["DEFAULT_KEY", "Policy", "PolicyError", "Route", "build_policy", "policy_errors", "prepend"]
+
+DEFAULT_KEY = b"\0"
+"""Route key of 0.0.0.0/0 and of ::/0."""
+
+Trace = tuple[int, ...]
+"""The rules that matched, in order; of a built-in (0,) for accepted and () for not."""
+
+Verdict = tuple[Attributes, str]
+"""The attributes after the policy, and why it rejects ("" if it accepts)."""
+
+
+class Policy(Protocol):
+    """Two steps, so that the verdict of a trace is worked out once.
+
+    `takes_learned`: whether routes learned from neighbors can be accepted at all (on export: false for "local").
+    """
+
+    name: str
+    by_prefix: bool
+    takes_learned: bool
+
+    def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
+        """The keys by the trace that they leave."""
+
+    def verdict(self, route: Route, trace: Trace) -> Verdict:
+        """What becomes of the routes that left this trace."""
+
+
+class BuiltInPolicy:
+    """ "none", "all", "local" and "default-only"."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.by_prefix = name == "default-only"
+        self.takes_learned = name in ("all", "default-only")
+
+    def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
+        if not self.by_prefix:
+            accepted = self.name == "all" or (self.name == "local" and route.is_local)
+            return [((0,) if accepted else (), keys)]
+        if route.family is Family.L2VPN_EVPN or DEFAULT_KEY not in keys:
+            return [((), keys)]
+        return [((0,), (DEFAULT_KEY,)), ((), [key for key in keys if key != DEFAULT_KEY])]
+
+    def verdict(self, route: Route, trace: Trace) -> Verdict:
+        if trace:
+            return route.attributes, ""
+        reasons = {"default-only": "not a default route", "local": "not of this host", "none": "nothing is accepted"}
+        return route.attributes, f'policy "{self.name}": {reasons[self.name]}'
+
+
+class _Rule:
+    def __init__(self, config: RuleConfig, where: str) -> None:
+        if config.action not in ("accept", "reject", "next"):
+            raise PolicyError(f"{where}.action", f'"{config.action}" is no action', "one of accept, reject, next")
+        self.prefixes: Mapping[Family, PrefixSet] | None = None
+        if config.match.prefix:
+            self.prefixes = compile_prefixes(config.match.prefix, f"{where}.match.prefix")
+        self.conditions: list[Condition] = compile_conditions(config.match, f"{where}.match")
+        self.change = compile_change(config.set, f"{where}.set")
+        self.action = config.action
+
+    def holds(self, route: Route) -> bool:
+        """Whether the rule can match any route of this path."""
+        if self.prefixes is not None and route.family not in self.prefixes:
+            return False
+        return all(condition(route) for condition in self.conditions)
+
+    def prefix_test(self, family: Family) -> Callable[[bytes], bool] | None:
+        """The condition on route keys; None if the rule has none."""
+        return None if self.prefixes is None else self.prefixes[family].matches
+
+
+class RulePolicy:
+    """[policy.NAME]: the first rule with "accept" or "reject" that matches ends it; without one the route is rejected.
+
+    Raises: PolicyError: a rule cannot be understood.
+    """
+
+    def __init__(self, name: str, config: PolicyConfig) -> None:
+        self.name = name
+        self._rules = [_Rule(rule, f"policy.{name}.rules[{index}]") for index, rule in enumerate(config.rules)]
+        self.by_prefix = any(rule.prefixes is not None for rule in self._rules)
+        self.takes_learned = True
+
+    def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
+        steps: list[tuple[int, Callable[[bytes], bool] | None, bool]] = []
+        for index, rule in enumerate(self._rules):
+            if rule.holds(route):
+                steps.append((index, rule.prefix_test(route.family), rule.action != "next"))
+                if rule.prefixes is None and rule.action != "next":
+                    break
+        if all(matches is None for _, matches, _ in steps):
+            return [(tuple([index for index, _, _ in steps]), keys)]
+        by_trace: dict[Trace, list[bytes]] = {}
+        for key in keys:
+            trace: Trace = ()
+            for index, matches, final in steps:
+                if matches is None or matches(key):
+                    trace += (index,)
+                    if final:
+                        break
+            by_trace.setdefault(trace, []).append(key)
+        return list(by_trace.items())
+
+    def verdict(self, route: Route, trace: Trace) -> Verdict:
+        if not trace or self._rules[trace[-1]].action == "next":
+            return route.attributes, f'policy "{self.name}": no rule accepts it'
+        if self._rules[trace[-1]].action == "reject":
+            return route.attributes, f'policy "{self.name}": rejected by rule {trace[-1]}'
+        attributes = route.attributes
+        for index in trace:
+            for change in self._rules[index].change:
+                attributes = change(attributes, route)
+        return attributes, ""
+
+
+Change = Callable[[Attributes, Route], Attributes]
+
+
+def compile_change(config: SetConfig, where: str) -> list[Change]:
+    """The changes of a rule's `set`, in the order: numbers, communities removed, communities added, AS path.
+
+    Raises: PolicyError: a community cannot be understood.
+    """
+    changes: list[Change] = []
+    numbers = {"local_pref": config.local_pref, "med": config.med}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    if given:
+        changes.append(lambda attributes, _: msgspec.structs.replace(attributes, **given))
+    kinds: tuple[tuple[str, str, Callable[[str], object], tuple[str, ...], tuple[str, ...], str], ...] = (
+        ("community", "communities", parse_community, config.remove_community, config.add_community, "65000:1"),
+        (
+            "extended_community",
+            "extended_communities",
+            parse_extended_community,
+            config.remove_extended_community,
+            config.add_extended_community,
+            "rt:65000:1",
+        ),
+        (
+            "large_community",
+            "large_communities",
+            parse_large_community,
+            config.remove_large_community,
+            config.add_large_community,
+            "65000:1:2",
+        ),
+    )
+    for kind, field, parse, remove, add, example in kinds:
+        removed = frozenset(_parse_all(remove, parse, f"{where}.remove_{kind}", example))
+        added = _parse_all(add, parse, f"{where}.add_{kind}", example)
+        if removed or added:
+            changes.append(_community_change(field, removed, tuple(added)))
+    if config.prepend:
+        count = config.prepend
+        changes.append(lambda attributes, route: prepend(attributes, route.local_asn, count))
+    return changes
+
+
+def _parse_all(entries: tuple[str, ...], parse: Callable[[str], object], where: str, example: str) -> list[object]:
+    values = []
+    for index, entry in enumerate(entries):
+        try:
+            values.append(parse(entry))
+        except ValueError as error:
+            raise PolicyError(f"{where}[{index}]", str(error), f'write it as "{example}"') from None
+    return values
+
+
+def _community_change(field: str, removed: frozenset[object], added: tuple[object, ...]) -> Change:
+    def change(attributes: Attributes, _: Route) -> Attributes:
+        kept = [value for value in getattr(attributes, field) if value not in removed]
+        kept += [value for value in added if value not in kept]
+        return msgspec.structs.replace(attributes, **{field: tuple(kept)})
+
+    return change
+
+
+def prepend(attributes: Attributes, asn: int, count: int = 1) -> Attributes:
+    """The attributes with `asn` put before the AS path `count` times (RFC 4271 section 5.1.2)."""
+    path = attributes.as_path
+    asns = (asn,) * count
+    if path and path[0].type is SegmentType.AS_SEQUENCE and len(path[0].asns) + count <= 255:
+        path = (AsPathSegment(SegmentType.AS_SEQUENCE, asns + path[0].asns), *path[1:])
+    else:
+        path = (AsPathSegment(SegmentType.AS_SEQUENCE, asns), *path)
+    return msgspec.structs.replace(attributes, as_path=path)
+
+
+IMPORT_POLICIES = ("none", "default-only", "all")
+EXPORT_POLICIES = ("local", *IMPORT_POLICIES)
+
+
+def build_policy(name: str, policies: Mapping[str, PolicyConfig], *, where: str, exporting: bool) -> Policy:
+    """The policy called `name`: a built-in or one of `policies`.
+
+    Raises: PolicyError: no such policy, or one of its rules cannot be understood.
+    """
+    built_ins = EXPORT_POLICIES if exporting else IMPORT_POLICIES
+    if name in built_ins:
+        return BuiltInPolicy(name)
+    if name not in policies:
+        known = ", ".join((*built_ins, *policies))
+        raise PolicyError(where, f'there is no policy "{name}"', f"one of {known}, or add [policy.{name}]")
+    return RulePolicy(name, policies[name])
+
+
+def policy_errors(config: Config) -> list[PolicyError]:
+    """Everything that is wrong with the policies of a configuration and with the names that refer to them."""
+    errors: list[PolicyError] = []
+    for name, policy in config.policy.items():
+        if name in EXPORT_POLICIES:
+            errors.append(PolicyError(f"policy.{name}", "the name of a built-in policy", "give it another name"))
+        for index, rule in enumerate(policy.rules):
+            try:
+                _Rule(rule, f"policy.{name}.rules[{index}]")
+            except PolicyError as error:
+                errors.append(error)
+    sections: list[tuple[str, SessionConfig]] = [(f"neighbor[{i}]", one) for i, one in enumerate(config.neighbor)]
+    sections += [(f"listen[{i}]", one) for i, one in enumerate(config.listen)]
+    for where, session in sections:
+        for field, name, exporting in (("import", session.import_, False), ("export", session.export, True)):
+            known = name in config.policy or name in (EXPORT_POLICIES if exporting else IMPORT_POLICIES)
+            if not known:
+                try:
+                    build_policy(name, config.policy, where=f"{where}.{field}", exporting=exporting)
+                except PolicyError as error:
+                    errors.append(error)
+    return errors

@@ -1,0 +1,206 @@
+"""The conditions of a policy rule, compiled: which of them hold for a route, and the text forms they are written in.
+
+Conditions look at the route as it was received (or, on export, as it is in the Loc-RIB), not as earlier rules changed
+it. The condition on the prefix is kept apart, since it alone differs between the routes of one UPDATE.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from bgpd.config import MatchConfig
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family, SegmentType
+from bgpd.model.path import NextHop
+from bgpd.model.prefix import address_length
+from bgpd.rib.communities import parse_community, parse_extended_community, parse_large_community
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used: `where` is the key path in the configuration, `right` what would be right."""
+
+    def __init__(self, where: str, what: str, right: str) -> None:
+        super().__init__(f"{where}: {what}; {right}")
+        self.where = where
+        self.what = what
+        self.right = right
+
+
+class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What a policy sees of the routes of one path. `neighbor` is the name of the one it comes from or goes to.
+
+    `local_asn` is the AS number this host shows to that neighbor. `is_local`: originated on this host.
+    """
+
+    attributes: Attributes
+    next_hop: NextHop | None
+    family: Family
+    neighbor: str
+    local_asn: int
+    is_local: bool = False
+
+
+Condition = Callable[[Route], bool]
+
+
+class PrefixSet:
+    """Prefixes of one family, each with the range of lengths it takes; one look-up per distinct length."""
+
+    def __init__(self) -> None:
+        self._ranges: dict[int, dict[int, list[tuple[int, int]]]] = {}
+
+    def add(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network, shortest: int, longest: int) -> None:
+        """Take prefixes inside `network` whose length is `shortest` to `longest`."""
+        value = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+        self._ranges.setdefault(network.prefixlen, {}).setdefault(value, []).append((shortest, longest))
+
+    def matches(self, key: bytes) -> bool:
+        """Whether the prefix of a route key is in the set."""
+        length = key[0]
+        value = int.from_bytes(key[1:], "big")
+        bits = 8 * (len(key) - 1)
+        for outer, networks in self._ranges.items():
+            if outer <= length:
+                for shortest, longest in networks.get(value >> (bits - outer), ()):
+                    if shortest <= length <= longest:
+                        return True
+        return False
+
+
+_PREFIX_RIGHT = 'write "10.0.0.0/8", "10.0.0.0/8 le 32" or "10.0.0.0/8 ge 24 le 32"'
+
+
+def compile_prefixes(entries: tuple[str, ...], where: str) -> dict[Family, PrefixSet]:
+    """Prefix sets by family of a rule's `prefix` condition.
+
+    Raises: PolicyError: an entry is no prefix, or its range of lengths is empty.
+    """
+    sets: dict[Family, PrefixSet] = {}
+    for index, entry in enumerate(entries):
+        network, shortest, longest = _parse_prefix_range(entry, f"{where}[{index}]")
+        family = Family.IPV4_UNICAST if network.version == 4 else Family.IPV6_UNICAST
+        sets.setdefault(family, PrefixSet()).add(network, shortest, longest)
+    return sets
+
+
+def _parse_prefix_range(entry: str, where: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int, int]:
+    words = entry.split()
+    bounds = dict(zip(words[1::2], words[2::2]))
+    well_formed = len(words) in (1, 3, 5) and set(bounds) <= {"ge", "le"} and len(bounds) == len(words) // 2
+    if not well_formed or not all(bound.isdecimal() for bound in bounds.values()):
+        raise PolicyError(where, f'"{entry}" is not a prefix with optional ge and le', _PREFIX_RIGHT)
+    try:
+        network = ipaddress.ip_network(words[0])
+    except ValueError as error:
+        raise PolicyError(where, f'"{words[0]}": {error}', _PREFIX_RIGHT) from None
+    length = network.prefixlen
+    shortest = int(bounds.get("ge", length))
+    longest = int(bounds.get("le", network.max_prefixlen if "ge" in bounds else length))
+    if not length <= shortest <= longest <= network.max_prefixlen:
+        right = f"lengths must rise: {length} <= ge <= le <= {network.max_prefixlen}"
+        raise PolicyError(where, f'"{entry}" takes no prefix at all', right)
+    return network, shortest, longest
+
+
+def compile_conditions(match: MatchConfig, where: str) -> list[Condition]:
+    """All conditions of a rule but the one on the prefix; all must hold.
+
+    Raises: PolicyError: an entry cannot be understood.
+    """
+    compilers: tuple[tuple[str, tuple[str, ...], Callable[[str], Condition], str], ...] = (
+        ("as_path", match.as_path, _as_path, 'write an ASN ("65001") or a regular expression ("^65001 65002$")'),
+        ("community", match.community, _community, 'write "65000:1" or a well-known name such as "no-export"'),
+        ("extended_community", match.extended_community, _extended, 'write "rt:65000:1", "soo:65000:1" or hex digits'),
+        ("large_community", match.large_community, _large, 'write "65000:1:2"'),
+        ("next_hop", match.next_hop, _next_hop, 'write an address or a prefix, such as "10.0.1.2"'),
+        ("family", match.family, _family, f"one of {', '.join(Family)}"),
+        ("neighbor", match.neighbor, _neighbor, "write a neighbor's name, or a pattern with *"),
+    )
+    conditions = []
+    for name, entries, compiler, right in compilers:
+        alternatives = []
+        for index, entry in enumerate(entries):
+            try:
+                alternatives.append(compiler(entry))
+            except (ValueError, re.error) as error:
+                raise PolicyError(f"{where}.{name}[{index}]", str(error), right) from None
+        if alternatives:
+            conditions.append(_any_of(alternatives))
+    return conditions
+
+
+def _any_of(alternatives: list[Condition]) -> Condition:
+    if len(alternatives) == 1:
+        return alternatives[0]
+    return lambda route: any(alternative(route) for alternative in alternatives)
+
+
+def as_path_text(attributes: Attributes) -> str:
+    """The AS path as text: ASNs with spaces between, sets as {1,2}, confederation segments as (1 2) and [1,2]."""
+    forms = {
+        SegmentType.AS_SEQUENCE: ("", " ", ""),
+        SegmentType.AS_SET: ("{", ",", "}"),
+        SegmentType.AS_CONFED_SEQUENCE: ("(", " ", ")"),
+        SegmentType.AS_CONFED_SET: ("[", ",", "]"),
+    }
+    parts = []
+    for segment in attributes.as_path:
+        opening, separator, closing = forms[segment.type]
+        parts.append(f"{opening}{separator.join(map(str, segment.asns))}{closing}")
+    return " ".join(parts)
+
+
+def _as_path(entry: str) -> Condition:
+    if entry.isdecimal():
+        asn = int(entry)
+        if asn > 0xFFFFFFFF:
+            raise ValueError(f'"{entry}" is larger than any AS number')
+        return lambda route: route.attributes.count_as(asn) > 0
+    if "_" in entry:
+        raise ValueError(f'"{entry}": "_" stands for nothing here; \\b is a word boundary')
+    pattern = re.compile(entry)
+    return lambda route: pattern.search(as_path_text(route.attributes)) is not None
+
+
+def _community(entry: str) -> Condition:
+    value = parse_community(entry)
+    return lambda route: value in route.attributes.communities
+
+
+def _extended(entry: str) -> Condition:
+    value = parse_extended_community(entry)
+    return lambda route: value in route.attributes.extended_communities
+
+
+def _large(entry: str) -> Condition:
+    value = parse_large_community(entry)
+    return lambda route: value in route.attributes.large_communities
+
+
+def _next_hop(entry: str) -> Condition:
+    network = ipaddress.ip_network(entry)
+    length = address_length(Family.IPV4_UNICAST if network.version == 4 else Family.IPV6_UNICAST)
+    shift = network.max_prefixlen - network.prefixlen
+    value = int(network.network_address) >> shift
+
+    def holds(route: Route) -> bool:
+        address = b"" if route.next_hop is None else route.next_hop.address
+        return len(address) == length and int.from_bytes(address, "big") >> shift == value
+
+    return holds
+
+
+def _family(entry: str) -> Condition:
+    family = Family(entry)
+    return lambda route: route.family is family
+
+
+def _neighbor(entry: str) -> Condition:
+    if not entry:
+        raise ValueError("an empty name matches no neighbor")
+    return lambda route: fnmatch.fnmatchcase(route.neighbor, entry)
