@@ -1,0 +1,310 @@
+"""What one TCP connection of a session says: framing, the OPEN exchange, keepalives and the errors of each state.
+
+The part of the RFC 4271 FSM from OpenSent on. Sans-IO and clockless: the session feeds bytes, passes `now` (seconds of
+a monotonic clock), takes one event at a time, and sends what `take_output` gives. Never decides between two
+connections (collision.py), nor when to connect (session.py). RFC 4271 sections 6 and 8, RFC 6608, RFC 8654.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import msgspec
+
+from bgpd.model.iana import CeaseSubcode, ErrorCode, FsmSubcode, HeaderSubcode, MessageType
+from bgpd.model.wire import NotificationError
+from bgpd.speaker.capabilities import (
+    MAX_EXTENDED_MESSAGE_LENGTH,
+    MAX_MESSAGE_LENGTH,
+    Negotiated,
+    Open,
+    negotiate,
+)
+from bgpd.speaker.exabgp_codec import (
+    HEADER_LENGTH,
+    KEEPALIVE,
+    MARKER,
+    Notification,
+    RouteRefresh,
+    bad_length,
+    decode_notification,
+    decode_open,
+    decode_route_refresh,
+    encode_notification,
+    encode_open,
+)
+from bgpd.speaker.notification import wrap_hard_reset
+
+OPEN_TIMEOUT_S = 30.0
+"""Patience for the peer's OPEN and its first KEEPALIVE: the "large value" of RFC 4271 section 8.2.2. Four minutes are
+suggested; a stuck leaf should not cost a data centre that much."""
+
+_MIN_LENGTH = {
+    MessageType.OPEN: 29,
+    MessageType.UPDATE: 23,
+    MessageType.NOTIFICATION: 21,
+    MessageType.KEEPALIVE: 19,
+    MessageType.ROUTE_REFRESH: 23,
+}
+
+
+class State(enum.StrEnum):
+    """The states of RFC 4271 section 8.2.2, by their names in lower case."""
+
+    IDLE = "idle"
+    CONNECT = "connect"
+    ACTIVE = "active"
+    OPEN_SENT = "opensent"
+    OPEN_CONFIRM = "openconfirm"
+    ESTABLISHED = "established"
+
+    @property
+    def progress(self) -> int:
+        """Order of the states from Idle to Established."""
+        return _PROGRESS[self]
+
+
+_PROGRESS = {state: progress for progress, state in enumerate(State)}
+
+_UNEXPECTED = {
+    State.OPEN_SENT: FsmSubcode.UNEXPECTED_IN_OPEN_SENT,
+    State.OPEN_CONFIRM: FsmSubcode.UNEXPECTED_IN_OPEN_CONFIRM,
+    State.ESTABLISHED: FsmSubcode.UNEXPECTED_IN_ESTABLISHED,
+}
+
+
+class OpenReceived(msgspec.Struct, frozen=True):
+    """A valid OPEN came; the session looks for a collision and then calls `confirm` or `fail`."""
+
+    negotiated: Negotiated
+
+
+class KeepaliveConfirmed(msgspec.Struct, frozen=True):
+    """The connection became Established."""
+
+
+class UpdateReceived(msgspec.Struct, frozen=True):
+    """An UPDATE without its header."""
+
+    body: bytes
+
+
+class RefreshReceived(msgspec.Struct, frozen=True):
+    """A ROUTE-REFRESH (RFC 2918) or one of its markers (RFC 7313)."""
+
+    refresh: RouteRefresh
+
+
+class NotificationReceived(msgspec.Struct, frozen=True):
+    """The peer ended the session."""
+
+    notification: Notification
+
+
+class ConnectionFailed(msgspec.Struct, frozen=True):
+    """We ended the session: the NOTIFICATION is already in the output."""
+
+    reason: str
+
+
+Event = OpenReceived | KeepaliveConfirmed | UpdateReceived | RefreshReceived | NotificationReceived | ConnectionFailed
+
+
+class Connection:
+    """One TCP connection, from the moment it is up. `incoming`: the peer made it.
+
+    `state` is OPEN_SENT, OPEN_CONFIRM or ESTABLISHED, and IDLE once it has failed: then nothing is read any more.
+    """
+
+    def __init__(
+        self, *, local: Open, expected_asn: int | str, incoming: bool, now: float, random: Callable[[], float]
+    ) -> None:
+        self.incoming = incoming
+        self.state = State.OPEN_SENT
+        self.negotiated: Negotiated | None = None
+        self.messages_received = 0
+        self.messages_sent = 0
+        self.opened_at = now
+        self.established_at = now
+        self._local = local
+        self._expected_asn = expected_asn
+        self._random = random
+        self._input = bytearray()
+        self._offset = 0
+        self._output: list[bytes] = []
+        self._hold_deadline: float | None = now + OPEN_TIMEOUT_S
+        self._keepalive_deadline: float | None = None
+
+    def open(self) -> None:
+        """Send our OPEN."""
+        self._send(encode_open(self._local))
+
+    def feed(self, data: bytes) -> None:
+        """Take received bytes; `next_event` reads messages from them."""
+        if self.state is not State.IDLE:
+            if self._offset:
+                del self._input[: self._offset]
+                self._offset = 0
+            self._input += data
+
+    def next_event(self, now: float) -> Event | None:
+        """Read the next message that means something to the session; None if none is complete."""
+        while self.state is not State.IDLE:
+            try:
+                message = self._next_message()
+                if message is None:
+                    return None
+                event = self._message_received(*message, now)
+            except NotificationError as error:
+                return self.fail(Notification(error.code, error.subcode, error.data), f"we sent it: {error.message}")
+            if event is not None:
+                return event
+        return None
+
+    def confirm(self, now: float) -> None:
+        """The OPEN is accepted and no collision speaks against it: OpenConfirm (RFC 4271 event 19)."""
+        assert self.negotiated is not None
+        self._enter(State.OPEN_CONFIRM)
+        self._send(KEEPALIVE)
+        self._hold_deadline = now + (self.negotiated.hold_time_s or OPEN_TIMEOUT_S)
+        self._restart_keepalive_timer(now)
+
+    def fail(self, notification: Notification, reason: str) -> ConnectionFailed:
+        """End with a NOTIFICATION. Where RFC 8538 is in use, a Cease that must drop the routes becomes a Hard Reset."""
+        code, subcode, data = notification.code, notification.subcode, notification.data
+        hard = self.state is State.ESTABLISHED and self.negotiated is not None and self.negotiated.hard_reset
+        if hard and code == ErrorCode.CEASE and subcode in _HARD:
+            subcode, data = CeaseSubcode.HARD_RESET, wrap_hard_reset(subcode, data)
+        self._send(encode_notification(code, subcode, data))
+        self.end()
+        return ConnectionFailed(reason)
+
+    def end(self) -> None:
+        """Stop reading and stop the timers."""
+        self._enter(State.IDLE)
+        self._input.clear()
+        self._offset = 0
+        self._hold_deadline = self._keepalive_deadline = None
+
+    def tick(self, now: float) -> ConnectionFailed | None:
+        """Let the timers that are due by `now` expire. Input that was not read yet holds the hold timer back."""
+        if self._hold_deadline is not None and now >= self._hold_deadline:
+            if self._has_message():
+                self._hold_deadline = now + 1.0
+                return None
+            waited = "OPEN" if self.state is State.OPEN_SENT else "KEEPALIVE or UPDATE"
+            return self.fail(Notification(ErrorCode.HOLD_TIMER_EXPIRED, 0), f"hold timer expired: no {waited} in time")
+        if self._keepalive_deadline is not None and now >= self._keepalive_deadline:
+            self._send(KEEPALIVE)
+            self._restart_keepalive_timer(now)
+        return None
+
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called."""
+        return min((t for t in (self._hold_deadline, self._keepalive_deadline) if t is not None), default=None)
+
+    def take_output(self) -> bytes:
+        """Bytes to send, b"" if there are none."""
+        data = b"".join(self._output)
+        self._output.clear()
+        return data
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+
+    def _send(self, message: bytes) -> None:
+        self.messages_sent += 1
+        self._output.append(message)
+
+    def _restart_hold_timer(self, now: float) -> None:
+        hold_time_s = self.negotiated.hold_time_s if self.negotiated else 0
+        self._hold_deadline = now + hold_time_s if hold_time_s else None
+
+    def _restart_keepalive_timer(self, now: float) -> None:
+        interval_s = self.negotiated.keepalive_time_s if self.negotiated else 0
+        self._keepalive_deadline = now + interval_s * (0.75 + 0.25 * self._random()) if interval_s else None
+
+    def _has_message(self) -> bool:
+        rest = len(self._input) - self._offset
+        return rest >= HEADER_LENGTH and rest >= int.from_bytes(self._input[self._offset + 16 : self._offset + 18])
+
+    def _next_message(self) -> tuple[MessageType, bytes] | None:
+        """Cut one message from the input (RFC 4271 section 6.1).
+
+        Raises: NotificationError: marker, length or type.
+        """
+        start = self._offset
+        header = bytes(self._input[start : start + HEADER_LENGTH])
+        if not MARKER.startswith(header[:16]):
+            raise NotificationError(
+                ErrorCode.MESSAGE_HEADER,
+                HeaderSubcode.CONNECTION_NOT_SYNCHRONIZED,
+                message="the peer sent something that is not BGP (marker not all ones)",
+            )
+        if len(header) < HEADER_LENGTH:
+            return None
+        length = int.from_bytes(header[16:18])
+        kind = self._check_header(length, header[18])
+        if len(self._input) - start < length:
+            return None
+        self._offset = start + length
+        return kind, bytes(self._input[start + HEADER_LENGTH : start + length])
+
+    def _check_header(self, length: int, code: int) -> MessageType:
+        if not HEADER_LENGTH <= length <= MAX_EXTENDED_MESSAGE_LENGTH:
+            raise bad_length(length, "a message has at least 19 bytes")
+        try:
+            kind = MessageType(code)
+        except ValueError:
+            raise NotificationError(
+                ErrorCode.MESSAGE_HEADER,
+                HeaderSubcode.BAD_MESSAGE_TYPE,
+                bytes((code,)),
+                message=f"message type {code} is unknown",
+            ) from None
+        extended = self._local.extended_message and kind not in (MessageType.OPEN, MessageType.KEEPALIVE)
+        longest = HEADER_LENGTH if kind is MessageType.KEEPALIVE else MAX_MESSAGE_LENGTH
+        if length > (MAX_EXTENDED_MESSAGE_LENGTH if extended else longest) or length < _MIN_LENGTH[kind]:
+            raise bad_length(length, f"not possible for {kind.name}")
+        return kind
+
+    def _message_received(self, kind: MessageType, body: bytes, now: float) -> Event | None:
+        self.messages_received += 1
+        match self.state, kind:
+            case _, MessageType.NOTIFICATION:
+                self.end()
+                return NotificationReceived(decode_notification(body))
+            case State.ESTABLISHED, MessageType.UPDATE:
+                self._restart_hold_timer(now)
+                return UpdateReceived(body)
+            case State.ESTABLISHED, MessageType.KEEPALIVE:
+                self._restart_hold_timer(now)
+                return None
+            case State.ESTABLISHED, MessageType.ROUTE_REFRESH:
+                return RefreshReceived(decode_route_refresh(body))
+            case State.OPEN_SENT, MessageType.OPEN if self.negotiated is None:
+                self.negotiated = negotiate(self._local, decode_open(body), expected_asn=self._expected_asn)
+                return OpenReceived(self.negotiated)
+            case State.OPEN_CONFIRM, MessageType.KEEPALIVE:
+                self._enter(State.ESTABLISHED)
+                self.established_at = now
+                self._restart_hold_timer(now)
+                return KeepaliveConfirmed()
+        raise NotificationError(
+            ErrorCode.FINITE_STATE_MACHINE,
+            _UNEXPECTED[self.state],
+            bytes((kind,)),
+            message=f"{kind.name} is not expected in state {self.state}",
+        )
+
+
+_HARD = frozenset(
+    (
+        CeaseSubcode.MAXIMUM_PREFIXES,
+        CeaseSubcode.ADMINISTRATIVE_SHUTDOWN,
+        CeaseSubcode.PEER_DECONFIGURED,
+        CeaseSubcode.ADMINISTRATIVE_RESET,
+    )
+)
+"""Ceases after which the peer must not keep our routes (RFC 8538 section 4)."""

@@ -1,0 +1,375 @@
+"""The finite state machine of one neighbor (RFC 4271 section 8): when to dial, which connection lives, when to retry.
+
+Sans-IO and clockless: the driver reports what happened, with `now` in seconds of a monotonic clock, performs the
+outputs that `next_output` gives until there are none, and calls `tick` at `deadline`. A session has at most one
+connection that it made and one that the peer made; connection.py speaks on them and collision.py chooses. Never touches
+a socket.
+
+Retries are quick at first and slower with every failure, up to the configured connect_retry_s, with jitter (sections
+8.1.1 and 10). That also damps a peer that comes up and falls again: only a session that lived a while forgets its
+failures.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from bgpd.model.iana import CeaseSubcode, ErrorCode
+from bgpd.speaker.capabilities import Negotiated, Open
+from bgpd.speaker.collision import loser
+from bgpd.speaker.connection import (
+    Connection,
+    ConnectionFailed,
+    KeepaliveConfirmed,
+    NotificationReceived,
+    OpenReceived,
+    RefreshReceived,
+    State,
+    UpdateReceived,
+)
+from bgpd.speaker.exabgp_codec import Notification
+from bgpd.speaker.notification import describe_notification, unwrap_hard_reset
+
+FIRST_RETRY_S = 0.5
+"""Pause after the first failure; it doubles with each one more."""
+STABLE_S = 10.0
+"""A session that was established for so long starts its retries anew."""
+
+COLLISION = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_COLLISION)
+
+
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the FSM must know of the configuration. `dials`: it connects by itself, not only the peer does."""
+
+    local: Open
+    expected_asn: int | str
+    connect_retry_s: float
+    dials: bool = True
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """Connect; report `connected` or `dial_failed` with this connection's number."""
+
+    connection: int
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Write bytes to a connection."""
+
+    connection: int
+    data: bytes
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Give a connection up, after what was sent before; `closed` need not be reported."""
+
+    connection: int
+
+
+class SessionUp(msgspec.Struct, frozen=True):
+    """The session is established on this connection."""
+
+    connection: int
+    negotiated: Negotiated
+
+
+class SessionDown(msgspec.Struct, frozen=True):
+    """The established session ended. `by_notification`: one side said so, rather than that the connection was lost."""
+
+    reason: str
+    by_notification: bool
+
+
+class AttemptFailed(msgspec.Struct, frozen=True):
+    """A connection was not made, or ended before it was established."""
+
+    reason: str
+
+
+Output = Dial | Send | Close | SessionUp | SessionDown | AttemptFailed | UpdateReceived | RefreshReceived
+
+
+class Session:
+    """The FSM of one neighbor. `random` gives numbers from 0 to 1, for jitter."""
+
+    def __init__(self, settings: SessionSettings, *, random: Callable[[], float]) -> None:
+        self.settings = settings
+        self.state = State.IDLE
+        self.established: Connection | None = None
+        self._random = random
+        self._connections: dict[int, Connection] = {}
+        self._dialing: int | None = None
+        self._next_number = 1
+        self._outputs: deque[Output] = deque()
+        self._deadline: float | None = None
+        self._failures = 0
+        self._running = False
+        self._refusing = False
+
+    # Inputs: administrative (RFC 4271 section 8.1.2)
+
+    def start(self, now: float) -> None:
+        """Events 1 and 4: ManualStart, for a passive neighbor with PassiveTcpEstablishment."""
+        if not self._running:
+            self._running = True
+            self._connect(now)
+
+    def stop(self, now: float, notification: Notification | None, reason: str) -> None:
+        """Event 2: ManualStop. Without a notification the peer sees only the connection end (graceful restart)."""
+        self._running = False
+        self._give_up_dialing()
+        for number in list(self._connections):
+            self._fail(number, now, notification, reason)
+        self._settle(now)
+
+    def reset(self, now: float, notification: Notification, reason: str, *, hold_off_s: float = 0.0) -> None:
+        """End all connections; after `hold_off_s`, in which the peer is refused too, start again."""
+        self._give_up_dialing()
+        for number in list(self._connections):
+            self._fail(number, now, notification, reason)
+        if self._running:
+            self._wait(State.IDLE, now + max(hold_off_s, self._pause_s()), refusing=hold_off_s > 0)
+
+    def connect_now(self, now: float) -> None:
+        """Something changed that makes success likely (link up, address learned): do not wait for the retry timer."""
+        if not self._running or self._connections or self._refusing:
+            return
+        if self._dialing is not None:
+            if self._deadline is None or now < self._deadline - self.settings.connect_retry_s + FIRST_RETRY_S:
+                return
+            self._give_up_dialing()
+        self._failures = 0
+        self._connect(now)
+
+    def transport_lost(self, now: float, reason: str) -> None:
+        """The path to the peer is gone (link down): everything ends at once, nothing can be said to the peer."""
+        self._give_up_dialing()
+        for number in list(self._connections):
+            self._fail(number, now, None, reason)
+        self._settle(now)
+
+    # Inputs: TCP (section 8.1.4)
+
+    def connected(self, number: int, now: float) -> None:
+        """Event 17: TcpConnectionConfirmed, for a Dial that was not given up."""
+        if number == self._dialing:
+            self._dialing = None
+            self._open(number, now, incoming=False)
+
+    def dial_failed(self, number: int, now: float, reason: str) -> None:
+        """Event 18: TcpConnectionFails, before the connection was made."""
+        if number == self._dialing:
+            self._dialing = None
+            if not self._connections:
+                self._outputs.append(AttemptFailed(reason))
+            self._settle(now)
+
+    def accepted(self, now: float) -> int | None:
+        """Event 16: the peer connected. Number of the connection, or None: refuse it."""
+        if not self._running or self._refusing:
+            return None
+        for number, connection in list(self._connections.items()):
+            if connection.incoming and connection.state is not State.ESTABLISHED:
+                self._fail(number, now, COLLISION, "the peer connected anew")
+        number = self._take_number()
+        self._open(number, now, incoming=True)
+        return number
+
+    def received(self, number: int, data: bytes) -> None:
+        """Bytes came; `next_output` reads them."""
+        if number in self._connections:
+            self._connections[number].feed(data)
+
+    def closed(self, number: int, now: float, reason: str) -> None:
+        """Event 18: TcpConnectionFails, on a connection that had been made."""
+        if number in self._connections:
+            self._fail(number, now, None, reason)
+            self._settle(now)
+
+    def update_refused(self, now: float, notification: Notification, reason: str) -> None:
+        """Event 28: an UPDATE that the decoder answers with a session reset."""
+        for number, connection in list(self._connections.items()):
+            if connection is self.established:
+                self._fail(number, now, notification, reason)
+                self._settle(now, refusing=True)
+
+    # Timers (section 8.1.3)
+
+    def tick(self, now: float) -> None:
+        """Let the timers that are due by `now` expire."""
+        for number, connection in list(self._connections.items()):
+            failed = connection.tick(now)
+            self._flush(number)
+            if failed is not None:
+                self._remove(number, now, failed.reason, by_notification=True)
+                self._settle(now)
+        if self._deadline is not None and now >= self._deadline:
+            if self._dialing is not None:
+                self._give_up_dialing()
+                if not self._connections:
+                    self._outputs.append(AttemptFailed(f"no answer within {self.settings.connect_retry_s:g} s"))
+                self._settle(now)
+            else:
+                self._connect(now)
+
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called; None: only when something happens."""
+        times = [connection.deadline() for connection in self._connections.values()]
+        return min((time for time in (*times, self._deadline) if time is not None), default=None)
+
+    # Outputs
+
+    def next_output(self, now: float) -> Output | None:
+        """What the driver has to do next; reads received bytes only as far as needed. None: nothing."""
+        while not self._outputs:
+            if not any(self._read(number, now) for number in list(self._connections)):
+                break
+        return self._outputs.popleft() if self._outputs else None
+
+    # The machine
+
+    def _read(self, number: int, now: float) -> bool:
+        """Handle the next message of one connection; whether there was one."""
+        connection = self._connections.get(number)
+        event = connection.next_event(now) if connection else None
+        if connection is None or event is None:
+            return False
+        match event:
+            case UpdateReceived() | RefreshReceived():
+                self._outputs.append(event)
+            case OpenReceived():
+                self._open_received(number, connection, now)
+            case KeepaliveConfirmed():
+                self._established(number, connection)
+            case NotificationReceived(notification):
+                self._notification_received(number, notification, now)
+            case ConnectionFailed(reason):
+                self._flush(number)
+                self._remove(number, now, reason, by_notification=True)
+                self._settle(now, refusing=True)
+        return True
+
+    def _open_received(self, number: int, connection: Connection, now: float) -> None:
+        """Events 19 and 23: look for a collision before OpenConfirm (section 6.8)."""
+        for other_number, other in list(self._connections.items()):
+            if other is connection:
+                continue
+            if loser(connection, other) is connection:
+                self._fail(number, now, COLLISION, "another connection with this neighbor is kept (RFC 4271 6.8)")
+                return
+            reason = (
+                "the neighbor restarted" if other.state is State.ESTABLISHED else "the neighbor's connection is kept"
+            )
+            self._fail(other_number, now, None if other is self.established else COLLISION, reason)
+        connection.confirm(now)
+        self._flush(number)
+        self._settle(now)
+
+    def _established(self, number: int, connection: Connection) -> None:
+        assert connection.negotiated is not None
+        self.established = connection
+        self._give_up_dialing()
+        self._deadline = None
+        self._enter(State.ESTABLISHED)
+        self._outputs.append(SessionUp(number, connection.negotiated))
+
+    def _notification_received(self, number: int, notification: Notification, now: float) -> None:
+        """Events 24 and 25."""
+        code, subcode, data = notification.code, notification.subcode, notification.data
+        reason = f"the neighbor sent {describe_notification(code, subcode, data)}"
+        self._remove(number, now, reason, by_notification=True)
+        final = unwrap_hard_reset(code, subcode, data)[0] != ErrorCode.CEASE
+        self._settle(now, refusing=final and code != ErrorCode.HOLD_TIMER_EXPIRED)
+
+    def _connect(self, now: float) -> None:
+        """Idle or Active is over: Connect, or, for a passive neighbor, Active without a timer."""
+        if not self.settings.dials:
+            self._wait(State.ACTIVE, None)
+            return
+        self._refusing = False
+        self._dialing = self._take_number()
+        self._deadline = now + self.settings.connect_retry_s
+        self._enter(State.CONNECT)
+        self._outputs.append(Dial(self._dialing))
+
+    def _open(self, number: int, now: float, *, incoming: bool) -> None:
+        """A TCP connection is up: OpenSent."""
+        connection = Connection(
+            local=self.settings.local,
+            expected_asn=self.settings.expected_asn,
+            incoming=incoming,
+            now=now,
+            random=self._random,
+        )
+        self._connections[number] = connection
+        connection.open()
+        self._flush(number)
+        self._settle(now)
+
+    def _fail(self, number: int, now: float, notification: Notification | None, reason: str) -> None:
+        """End a connection ourselves; `_settle` must follow."""
+        connection = self._connections[number]
+        if notification is not None:
+            connection.fail(notification, reason)
+            self._flush(number)
+        self._remove(number, now, reason, by_notification=notification is not None)
+
+    def _remove(self, number: int, now: float, reason: str, *, by_notification: bool) -> None:
+        """A connection has ended; tell the driver what that means."""
+        connection = self._connections.pop(number)
+        connection.end()
+        self._outputs.append(Close(number))
+        if connection is self.established:
+            self.established = None
+            if now - connection.established_at >= STABLE_S:
+                self._failures = 0
+            self._outputs.append(SessionDown(reason, by_notification))
+        elif not self._connections:
+            self._outputs.append(AttemptFailed(reason))
+
+    def _settle(self, now: float, *, refusing: bool = False) -> None:
+        """State and retry timer after something came or went. `refusing`: nor may the peer come back at once."""
+        if self._connections:
+            if self._dialing is None:
+                self._deadline = None
+            self._enter(max((c.state for c in self._connections.values()), key=lambda state: state.progress))
+        elif self._dialing is not None:
+            self._enter(State.CONNECT)
+        elif not self._running:
+            self._wait(State.IDLE, None)
+        elif self.state in (State.CONNECT, State.ACTIVE):
+            self._wait(State.ACTIVE, now + self._pause_s())
+        else:
+            self._wait(State.IDLE, now + self._pause_s(), refusing=refusing)
+
+    def _wait(self, state: State, deadline: float | None, *, refusing: bool = False) -> None:
+        self._deadline = deadline
+        self._refusing = refusing
+        self._enter(state)
+
+    def _pause_s(self) -> float:
+        """IdleHoldTime or ConnectRetryTime: doubled with every failure, with jitter (section 10)."""
+        pause_s = min(FIRST_RETRY_S * float(1 << min(self._failures, 16)), self.settings.connect_retry_s)
+        self._failures += 1
+        return pause_s * (0.75 + 0.25 * self._random())
+
+    def _give_up_dialing(self) -> None:
+        if self._dialing is not None:
+            self._outputs.append(Close(self._dialing))
+            self._dialing = None
+            self._deadline = None
+
+    def _flush(self, number: int) -> None:
+        data = self._connections[number].take_output()
+        if data:
+            self._outputs.append(Send(number, data))
+
+    def _take_number(self) -> int:
+        self._next_number += 1
+        return self._next_number - 1
+
+    def _enter(self, state: State) -> None:
+        self.state = state
