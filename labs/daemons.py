@@ -137,12 +137,24 @@ class Frr(Daemon):
     def _vtysh(self) -> list[str]:
         return ["vtysh", "--vty_socket", str(self.directory), "--config_dir", str(self.directory)]
 
+    def restart_bgpd(self) -> None:
+        """Start bgpd again after `kill`, with the configuration it had."""
+        self.start_daemon("bgpd")
+        self.configure((self.directory / "frr.conf").read_text())
+
+    def configured(self) -> list[str]:
+        """The neighbors (addresses, interfaces) that there should be sessions with."""
+        return sorted(self._peers())
+
     def established(self) -> list[str]:
         """The neighbors (addresses, interfaces) whose session is Established."""
+        return sorted(name for name, peer in self._peers().items() if peer.get("state") == "Established")
+
+    def _peers(self) -> dict[str, Any]:
         peers: dict[str, Any] = {}
         for family in self.vtysh_json("show bgp summary json").values():
             peers.update(family.get("peers", {}))
-        return sorted(name for name, peer in peers.items() if peer.get("state") == "Established")
+        return peers
 
 
 class Bird(Daemon):

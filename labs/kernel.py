@@ -1,4 +1,4 @@
-"""What the kernel of a namespace would do with a packet: its routes with their live next hops, nexthop objects resolved."""
+"""What the kernel of a namespace would do with a packet: routes with their live next hops."""
 
 from __future__ import annotations
 

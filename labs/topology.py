@@ -1,7 +1,7 @@
 """Reads a containerlab topology file (*.clab.yml) into values that the namespace runner can realise.
 
 Decides what of containerlab's format is understood: kind linux, bound configuration files, exec lines and veth links.
-Anything else is an error rather than a silent difference between the two ways to run the file. Makes nothing and starts nothing.
+Anything else is an error rather than a silent difference between the two ways to run the file. Starts nothing.
 """
 
 from __future__ import annotations

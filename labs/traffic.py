@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import time
@@ -41,6 +42,7 @@ class Flow:
 
     def __init__(self, pair: Pair, directory: Path, *, interval_s: float = 0.01) -> None:
         self.pair = pair
+        self._interval_s = interval_s
         log_path = directory / f"ping-{time.monotonic_ns()}.log"
         command = ["ping", "-n", "-D", "-i", str(interval_s), pair.destination]
         self._process: LoggedProcess = pair.source.popen(*command, log_path=log_path)
@@ -51,11 +53,11 @@ class Flow:
         Raises: LabError: ping did not say what it sent.
         """
         self._process.stop(signal.SIGINT)
-        return count(self.pair, self._process.log_path.read_text(errors="replace"))
+        return count(self.pair, self._process.log_path.read_text(errors="replace"), self._interval_s)
 
 
-def count(pair: Pair, output: str) -> FlowResult:
-    """Read the output of `ping -n -D`; a packet still under way when it was stopped is not a loss.
+def count(pair: Pair, output: str, interval_s: float) -> FlowResult:
+    """Read the output of `ping -n -D -i INTERVAL`; a packet still under way when it was stopped is not a loss.
 
     Raises: LabError: there is no summary line in it.
     """
@@ -66,9 +68,10 @@ def count(pair: Pair, output: str) -> FlowResult:
     sent = int(totals[1])
     if not replies:
         return FlowResult(pair, sent, sent, float("inf"))
-    # The last packet may have been sent a moment before the end.
-    counted = sent if replies[-1][0] < sent - 1 else replies[-1][0]
-    gaps = [later[1] - earlier[1] for earlier, later in zip(replies, replies[1:]) if later[0] > earlier[0] + 1]
+    unanswered_at_end = sent - replies[-1][0]
+    counted = sent if unanswered_at_end > 1 else replies[-1][0]
+    gaps = [unanswered_at_end * interval_s] if unanswered_at_end > 1 else []
+    gaps += [later[1] - earlier[1] for earlier, later in itertools.pairwise(replies) if later[0] > earlier[0] + 1]
     return FlowResult(pair, counted, counted - len(replies), 1000 * max(gaps, default=0.0))
 
 
