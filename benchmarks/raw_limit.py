@@ -137,18 +137,16 @@ def main() -> None:
     writer = RawWriter()
     writer.nexthop_group(options)
     prepared = batches(options.routes)
+    if options.withdraw:
+        for batch in prepared:
+            writer.write(batch)
+        prepared = batches(options.routes, delete=True)
     before = os.times()
     first = time.monotonic_ns()
     for batch in prepared:
         writer.write(batch)
     last = time.monotonic_ns()
     after = os.times()
-    if options.withdraw:
-        prepared = batches(options.routes, delete=True)
-        first = time.monotonic_ns()
-        for batch in prepared:
-            writer.write(batch)
-        last = time.monotonic_ns()
     answer = {
         "first_ns": first,
         "last_ns": last,

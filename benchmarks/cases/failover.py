@@ -1,0 +1,82 @@
+"""Failover: one of two leaves dies; until the kernel forwards the last route by the other alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.flow_run import Flow
+from benchmarks.kernel_watch import Seen, wait_for_table
+from benchmarks.measurement import LOAD_TIMEOUT_S, Bench, Figures, Job, Options, bench, count_text
+from benchmarks.notifications import counted
+from benchmarks.routes import RouteSet, format_prefix
+
+RESET = "TCP reset"
+LINK_DOWN = "link down"
+FLOW_DESTINATIONS = 256
+
+
+def jobs(options: Options) -> Iterator[Job]:
+    """Both deaths by size, timed; then the kernel's notifications counted, and packets lost."""
+    sizes = options.sizes_or((10_000, 100_000, 1_000_000), (10_000, 100_000))
+    for count in sizes:
+        for how in (RESET, LINK_DOWN):
+            for contestant in options.wanted():
+                case = f"failover {count_text(count)}, {how}"
+                yield Job(case=case, contestant=contestant, run=partial(run, contestant, RouteSet(count=count), how))
+    for contestant in options.wanted():
+        routes = RouteSet(count=min(100_000, max(sizes)))
+        case = f"failover {count_text(routes.count)}, messages counted"
+        yield Job(case=case, contestant=contestant, run=partial(run_counted, contestant, routes))
+        routes = RouteSet(count=max(sizes))
+        case = f"failover {count_text(routes.count)}, packets of a 10k pps flow"
+        yield Job(case=case, contestant=contestant, run=partial(run_with_flow, contestant, routes))
+
+
+def run(contestant: str, routes: RouteSet, how: str) -> Figures:
+    """One death, timed."""
+    with bench(contestant, leaves=2) as ready:
+        ready.load(routes)
+        before = ready.daemon.usage()
+        first, seen = _fail(ready, routes, how)
+        return ready.figures(first, seen, before)
+
+
+def run_counted(contestant: str, routes: RouteSet) -> Figures:
+    """One TCP reset with a listener that counts; timed too, but a listener slows those that write much."""
+    with bench(contestant, leaves=2) as ready:
+        ready.load(routes)
+        with counted(ready.topology) as notifications:
+            first, seen = _fail(ready, routes, RESET)
+            time.sleep(2.0)
+            counts = notifications.stop()
+        messages = sum(counts.values())
+        return {"notifications": messages, **counts, "seconds": (seen.ns - first) / 1e9}
+
+
+def run_with_flow(contestant: str, routes: RouteSet) -> Figures:
+    """A link goes down under a flow that is spread over the table."""
+    with bench(contestant, leaves=2) as ready:
+        ready.load(routes)
+        prefixes = routes.prefixes()
+        step = max(1, len(prefixes) // FLOW_DESTINATIONS)
+        flow = Flow(ready.topology, [format_prefix(prefix).split("/")[0] for prefix in prefixes[::step]])
+        time.sleep(1.0)
+        first, seen = _fail(ready, routes, LINK_DOWN)
+        time.sleep(0.5)
+        return {**flow.stop(), "seconds": (seen.ns - first) / 1e9}
+
+
+def _fail(ready: Bench, routes: RouteSet, how: str) -> tuple[int, Seen]:
+    """Leaf 0 dies; when that was (ns), and when the kernel was right."""
+    topology = ready.topology
+    with ready.table(routes.family) as table:
+        prefixes = routes.prefixes()
+        survivor = topology.next_hops(routes.family, 1)
+        if how == RESET:
+            first = int(topology.leaves[0].ask("reset")["ns"])
+        else:
+            first = time.monotonic_ns()
+            topology.leaf_namespaces[0].ip("link", "set", "host0", "down")
+        return first, wait_for_table(table, prefixes, survivor, timeout_s=LOAD_TIMEOUT_S)

@@ -1,0 +1,180 @@
+"""The daemons that are measured, each in its sensible configuration for the same work: how to start and end one.
+
+All take every route of every leaf, use equal paths together (ECMP), write to the main table, and announce the kernel
+routes that other programs put on "pod0". None has a filter or a log that the others have not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
+from benchmarks.usage import Usage, usage_of
+from labs.daemons import FRR_LIBEXEC, Bgpd, Bird, Daemon, Frr
+
+HOLD_TIME_S = 240
+ROUTER_ID = "10.255.1.1"
+
+
+class Running(msgspec.Struct, kw_only=True):
+    """A started daemon in the host's namespace."""
+
+    name: str
+    daemon: Daemon
+    restart: Callable[[], None]
+
+    @property
+    def pids(self) -> list[int]:
+        """Its processes (those below them come along in `usage`)."""
+        return [process.pid for process in self.daemon.processes if process.exit_code is None]
+
+    def usage(self) -> Usage:
+        """CPU and memory of all its processes."""
+        return usage_of(self.pids)
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes."""
+        for process in self.daemon.processes:
+            process.kill()
+
+
+def start_bgpd(topology: Topology) -> Running:
+    """bgpd: `import = "all"`, workloads from the kernel's routes on pod0."""
+    families = ", ".join(f'"{family}"' for family in topology.families)
+    neighbors = "".join(
+        f"""
+[[neighbor]]
+name = "leaf{number}"
+address = "10.0.{number}.2"
+asn = {LEAF_ASN}
+families = [{families}]
+import = "all"
+hold_time_s = {HOLD_TIME_S}
+connect_retry_s = 1
+graceful_restart = {{ restart_time_s = 120 }}
+"""
+        for number in range(topology.count)
+    )
+    config = f"""
+[router]
+asn = {HOST_ASN}
+router_id = "{ROUTER_ID}"
+{neighbors}
+[workload.kernel]
+interfaces = ["pod*"]
+[log]
+level = "warning"
+"""
+    daemon = Bgpd(topology.host, config)
+    return Running(name="bgpd", daemon=daemon, restart=daemon.start)
+
+
+def start_bird(topology: Topology) -> Running:
+    """BIRD 2: one kernel protocol for each family, `merge paths`, learned kernel routes exported to the leaves."""
+    both = "".join(
+        f"""
+protocol kernel kernel{version} {{
+  learn;
+  persist;
+  merge paths on limit 16;
+  graceful restart on;
+  ipv{version} {{ import all; export where source = RTS_BGP; }};
+}}
+"""
+        for version in (4, 6)
+    )
+    channels = "".join(
+        f"ipv{version} {{ import all; export where source = RTS_INHERIT; next hop self; }};\n"
+        for version in (4, 6)
+        if f"ipv{version}-unicast" in topology.families
+    )
+    neighbors = "".join(
+        f"""
+protocol bgp leaf{number} {{
+  local 10.0.{number}.1 as {HOST_ASN};
+  neighbor 10.0.{number}.2 as {LEAF_ASN};
+  hold time {HOLD_TIME_S};
+  connect delay time 1;
+  connect retry time 1;
+  error wait time 1, 5;
+  graceful restart on;
+  {channels}
+}}
+"""
+        for number in range(topology.count)
+    )
+    head = f"router id {ROUTER_ID};\nlog stderr {{ warning, error, fatal, bug }};\nprotocol device {{}}\n"
+    daemon = Bird(topology.host, head + both + neighbors)
+    path, control = daemon.directory / "bird.conf", daemon.control
+
+    def restart() -> None:
+        daemon.processes.clear()
+        process = daemon.namespace.popen(
+            "bird", "-f", "-R", "-c", str(path), "-s", str(control), log_path=daemon.directory / "restart.log"
+        )
+        daemon.processes.append(process)
+
+    return Running(name="BIRD", daemon=daemon, restart=restart)
+
+
+def start_frr(topology: Topology) -> Running:
+    """FRR: zebra and bgpd, `maximum-paths 16`, multipath-relax, `redistribute kernel`."""
+    neighbors = "".join(
+        f" neighbor 10.0.{number}.2 remote-as {LEAF_ASN}\n neighbor 10.0.{number}.2 timers 80 {HOLD_TIME_S}\n"
+        f" neighbor 10.0.{number}.2 timers connect 1\n neighbor 10.0.{number}.2 advertisement-interval 0\n"
+        for number in range(topology.count)
+    )
+    blocks = "".join(
+        f" address-family ipv{version} unicast\n  maximum-paths 16\n  redistribute kernel\n"
+        + "".join(f"  neighbor 10.0.{number}.2 activate\n" for number in range(topology.count))
+        + " exit-address-family\n"
+        for version in (4, 6)
+        if f"ipv{version}-unicast" in topology.families
+    )
+    config = (
+        f"router bgp {HOST_ASN}\n bgp router-id {ROUTER_ID}\n no bgp ebgp-requires-policy\n"
+        " no bgp default ipv4-unicast\n no bgp network import-check\n bgp bestpath as-path multipath-relax\n"
+        f" bgp graceful-restart\n{neighbors}{blocks}"
+    )
+    daemon = Frr(topology.host, config)
+
+    def restart() -> None:
+        daemon.processes.clear()
+        daemon.start_daemon("zebra")
+        daemon.start_daemon("bgpd")
+        daemon.configure(config)
+
+    return Running(name="FRR", daemon=daemon, restart=restart)
+
+
+STARTERS: dict[str, Callable[[Topology], Running]] = {"bgpd": start_bgpd, "BIRD": start_bird, "FRR": start_frr}
+RAW = "raw kernel"
+
+
+def available() -> list[str]:
+    """The contestants that this machine can run, bgpd first."""
+    found = []
+    if importlib.util.find_spec("bgpd.daemon") is not None:
+        found.append("bgpd")
+    if shutil.which("bird"):
+        found.append("BIRD")
+    if (FRR_LIBEXEC / "zebra").exists():
+        found.append("FRR")
+    return found
+
+
+def start(name: str, topology: Topology) -> Running:
+    """Starts a daemon and waits until its sessions with all leaves are established.
+
+    Raises: LabError: a session did not come up.
+    """
+    running = STARTERS[name](topology)
+    for leaf in topology.leaves:
+        leaf.ask("established")
+    time.sleep(1.0)
+    return running
