@@ -72,6 +72,8 @@ def parse_as_path_condition(text: str) -> int | re.Pattern[str]:
     """
     if text.isdecimal():
         return _number(text, "AS number", 32)
+    if "_" in text:
+        raise ValueError(f'"{text}": "_" stands for nothing here; write \\b for a word boundary')
     try:
         return re.compile(text)
     except re.error as error:
@@ -106,7 +108,7 @@ def parse_large_community(text: str) -> tuple[int, int, int]:
 
 
 def parse_extended_community(text: str) -> bytes:
-    """The 8 bytes of "rt:ADMIN:NUMBER", "soo:ADMIN:NUMBER", or of 16 hex digits after "0x" (RFC 4360).
+    """The 8 bytes of "rt:ADMIN:NUMBER", "soo:ADMIN:NUMBER", or of 16 hex digits (RFC 4360).
 
     Raises: ValueError: what is wrong, and what would be right.
     """
@@ -114,11 +116,9 @@ def parse_extended_community(text: str) -> bytes:
     if kind in ("rt", "soo"):
         target = parse_route_target(rest)
         return target if kind == "rt" else bytes((target[0], _SITE_OF_ORIGIN_SUBTYPE)) + target[2:]
-    if re.fullmatch(r"0x[0-9a-fA-F]{16}", text):
-        return bytes.fromhex(text[2:])
-    raise ValueError(
-        f'"{text}" is not an extended community: write "rt:65000:1", "soo:10.0.0.1:7" or "0x" and 16 hex digits'
-    )
+    if re.fullmatch(r"[0-9a-fA-F]{16}", text):
+        return bytes.fromhex(text)
+    raise ValueError(f'"{text}" is not an extended community: write "rt:65000:1", "soo:10.0.0.1:7" or 16 hex digits')
 
 
 def format_community(value: int) -> str:
@@ -137,7 +137,7 @@ def format_extended_community(value: bytes) -> str:
         return f"rt:{format_route_target(value)}"
     if value[0] in (0, 1, 2) and value[1] == _SITE_OF_ORIGIN_SUBTYPE:
         return f"soo:{format_route_target(value)}"
-    return f"0x{value.hex()}"
+    return value.hex()
 
 
 def _number(text: str, what: str, bits: int) -> int:

@@ -66,7 +66,7 @@ def test_extended_community_text_reads_back(value: bytes) -> None:
     assert syntax.parse_extended_community(syntax.format_extended_community(value)) == value
 
 
-@pytest.mark.parametrize("text", ["65000:1", "rt:65000", "rt:65000:4294967296", "xx:1:2", "0x00"])
+@pytest.mark.parametrize("text", ["65000:1", "rt:65000", "rt:65000:4294967296", "xx:1:2", "00"])
 def test_bad_extended_community_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         syntax.parse_extended_community(text)
