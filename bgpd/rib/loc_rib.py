@@ -12,8 +12,8 @@ applies policy, never talks to FIB or neighbors; it says in a `Changes` what the
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Set
-from itertools import compress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from itertools import compress, islice, repeat
 from typing import cast
 from weakref import WeakValueDictionary
 
@@ -73,6 +73,13 @@ class Changes:
         self.keys: list[bytes] = []
         self.local: list[bytes] = []
 
+    def rerouted(self, next_hops: dict[bytes, NextHops | None]) -> None:
+        """Keys that have other next hops now; takes the dict over."""
+        if self.next_hops:
+            self.next_hops.update(next_hops)
+        else:
+            self.next_hops = next_hops
+
 
 class LocRib:
     """One table. `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
@@ -123,8 +130,12 @@ class LocRib:
             return None
         return self._next_hop_table.next_hops(multipath)
 
-    def announce(self, keys: Iterable[bytes], path: Path, into: Changes) -> None:
-        """Give `keys` this path of its source, in place of what that source's name had."""
+    def announce(self, keys: Sequence[bytes], path: Path, into: Changes) -> None:
+        """Give `keys` this path of its source, in place of what that source's name had.
+
+        One pass looks the keys up and adds those that are new, since a pass over a table that no cache holds is what
+        costs; the new ones are the last in the dict's order.
+        """
         name = path.source.name
 
         def compute(old: Decision | None) -> Decision | None:
@@ -134,9 +145,20 @@ class LocRib:
             after = [other for other in old.candidates if other.source.name > name]
             return self.decision((*before, path, *after))
 
-        self.apply(keys, compute, into)
+        alone = cast(Decision, self.decision((path,)))
+        size = len(self.routes)
+        olds: list[Decision | None] = list(map(self.routes.setdefault, keys, repeat(alone)))
+        added = len(self.routes) - size
+        if added == len(keys):
+            self._moved(keys, None, alone, into)
+        elif not added:
+            self._apply(keys, olds, compute, into)
+        else:
+            new_keys = dict.fromkeys(islice(reversed(self.routes), added))
+            self._moved(list(new_keys), None, alone, into)
+            self.apply([key for key in keys if key not in new_keys], compute, into)
 
-    def withdraw(self, keys: Iterable[bytes], name: str, into: Changes) -> None:
+    def withdraw(self, keys: Sequence[bytes], name: str, into: Changes) -> None:
         """Take the path of the source called `name` from `keys`; those without one stay as they are."""
 
         def compute(old: Decision | None) -> Decision | None:
@@ -146,32 +168,42 @@ class LocRib:
 
         self.apply(keys, compute, into)
 
-    def apply(self, keys: Iterable[bytes], compute: Compute, into: Changes) -> None:
+    def apply(self, keys: Sequence[bytes], compute: Compute, into: Changes) -> None:
         """Move every key to `compute` of what it has; called once per distinct decision among them."""
-        fresh = dict.fromkeys(keys)
-        olds = list(map(self.routes.get, fresh))
-        distinct = set(olds)
-        if len(distinct) == 1:
-            self._apply_uniform(fresh, distinct.pop(), compute, into)
-        elif distinct:
-            self._apply_mixed(fresh, olds, {old: compute(old) for old in distinct}, into)
+        self._apply(keys, list(map(self.routes.get, keys)), compute, into)
 
-    def _apply_uniform(self, fresh: dict[bytes, None], old: Decision | None, compute: Compute, into: Changes) -> None:
-        new = compute(old)
+    def _apply(self, keys: Sequence[bytes], olds: list[Decision | None], compute: Compute, into: Changes) -> None:
+        if not olds:
+            return
+        first = olds[0]
+        if olds.count(first) == len(olds):
+            self._apply_uniform(keys, first, compute(first), into)
+            return
+        fresh = dict.fromkeys(keys)
+        if len(fresh) != len(olds):
+            olds = list(map(self.routes.get, fresh))
+        self._apply_mixed(fresh, olds, {old: compute(old) for old in set(olds)}, into)
+
+    def _apply_uniform(self, keys: Sequence[bytes], old: Decision | None, new: Decision | None, into: Changes) -> None:
         if new is old:
             return
+        fresh = dict.fromkeys(keys, new)
         if new is None:
             deque(map(self.routes.pop, fresh), maxlen=0)
         else:
-            self.routes.update(dict.fromkeys(fresh, new))
-        self._count(old, new, len(fresh))
+            self.routes.update(cast(dict[bytes, Decision], fresh))
+        self._moved(fresh, old, new, into)
+
+    def _moved(self, keys: Collection[bytes], old: Decision | None, new: Decision | None, into: Changes) -> None:
+        """Note that these distinct keys went from `old` to `new`."""
+        self._count(old, new, len(keys))
         before, after = _hops(old), _hops(new)
         if before is not after:
-            into.next_hops.update(dict.fromkeys(fresh, after))
+            into.rerouted(dict.fromkeys(keys, after))
         if _is_local(old) or _is_local(new):
-            self._local_changed(fresh, into)
+            self._local_changed(keys, into)
         if self.exports_learned:
-            into.keys.extend(fresh)
+            into.keys.extend(keys)
 
     def _apply_mixed(
         self,
@@ -195,7 +227,7 @@ class LocRib:
         if any(rerouted.values()):
             hops = {old: _hops(new) for old, new in step.items()}
             pairs = zip(fresh, map(hops.__getitem__, olds))
-            into.next_hops.update(compress(pairs, map(rerouted.__getitem__, olds)))
+            into.rerouted(dict(compress(pairs, map(rerouted.__getitem__, olds))))
         local = {old: _is_local(old) or _is_local(new) for old, new in step.items() if old is not new}
         if any(local.values()):
             self._local_changed(compress(fresh, map(local.__getitem__, olds)), into)
