@@ -43,7 +43,7 @@ Compare with `is`: it is the only tuple of its contents that the RIB makes.
 """
 
 
-class Overlay(msgspec.Struct, frozen=True):
+class Overlay(msgspec.Struct, frozen=True, weakref=True):
     """Fields of an EVPN route outside its key (RFC 7432 section 7.2, RFC 9136 section 3.1).
 
     `labels` are raw 24-bit fields: VNIs (RFC 8365 section 5.1.3). `gateway_ip` is packed, b"" if zero or absent.

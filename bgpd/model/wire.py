@@ -36,6 +36,7 @@ class WireError(msgspec.Struct, frozen=True):
 
     `subcode` and `data` are those of the UPDATE Message Error NOTIFICATION that a session reset sends; `section` names
     the RFC that asks for `reaction`. `attribute` is the attribute's RFC name, "" where the error is in no attribute.
+    `one_route`: it costs a single route, which the NLRI decoder has sorted out, and not all routes of the UPDATE.
     """
 
     reaction: Reaction
@@ -44,6 +45,7 @@ class WireError(msgspec.Struct, frozen=True):
     attribute: str = ""
     subcode: int = 0
     data: bytes = b""
+    one_route: bool = False
 
 
 class NotificationError(Exception):

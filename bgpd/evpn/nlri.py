@@ -1,0 +1,239 @@
+"""EVPN NLRI as route keys and overlays, and back (RFC 7432 section 7, RFC 9136 section 3.1, RFC 8365 section 5.1.3).
+
+Decides which routes of an NLRI field are malformed: those cost themselves only (treat-as-withdraw, RFC 7606 section 2),
+as long as the field can be split. Types 1, 3 and 4 are checked and kept, unknown types kept as they are. Never looks at
+attributes. The layout of keys is model/evpn.py's.
+
+The hot path of DESIGN section 2: routes of one type and length are taken apart by column with C loops of the interpreter;
+an `Overlay` is made once per distinct (ESI, labels, gateway IP) and held weakly.
+"""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+
+from bgpd.model.iana import EvpnRouteType
+from bgpd.model.path import Overlay
+from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, WireError
+
+_ESI_ZERO = b"\0" * 10
+_MAC_BITS = 48
+_IP_BITS = {0: 0, 4: 32, 16: 128}
+_MAC_IP_LENGTHS = {33: (0, 3), 36: (0, 6), 37: (4, 3), 40: (4, 6), 49: (16, 3), 52: (16, 6)}
+"""Length of a type 2 route: bytes of its IP address and of its labels."""
+_PREFIX_LENGTHS = {34: 4, 58: 16}
+"""Length of a type 5 route: bytes of its prefix and gateway IP (RFC 9136 section 3.1)."""
+_MAC_IP_LAYOUTS = {
+    length: struct.Struct(f"!2x8s10s4sB6sB{ip}s{labels}s") for length, (ip, labels) in _MAC_IP_LENGTHS.items()
+}
+_PREFIX_LAYOUTS = {length: struct.Struct(f"!2x8s10s4sB{size}s{size}s3s") for length, size in _PREFIX_LENGTHS.items()}
+_DISCOVERY_LAYOUT = struct.Struct("!2x8s10s4s3s")
+_DISCOVERY_LENGTH = 25
+
+_Groups = list[tuple[Overlay | None, Sequence[bytes]]]
+
+
+class EvpnNlri:
+    """The EVPN routes of all sessions; one instance, so that equal overlays of any session are one object."""
+
+    def __init__(self) -> None:
+        self._overlays: weakref.WeakValueDictionary[tuple[bytes, bytes, bytes], Overlay] = weakref.WeakValueDictionary()
+
+    def decode(self, field: bytes) -> NlriRoutes:
+        """Keys and overlays of the routes of an MP_REACH_NLRI or MP_UNREACH_NLRI field.
+
+        Raises: MalformedNlri: a route is longer than the rest of the field.
+        """
+        groups: _Groups = []
+        malformed: list[bytes] = []
+        errors: list[WireError] = []
+        for kind, length, packed in _buckets(field):
+            if kind == EvpnRouteType.MAC_IP_ADVERTISEMENT and length in _MAC_IP_LENGTHS:
+                groups += self._mac_ip_routes(packed, length, errors)
+            elif kind == EvpnRouteType.IP_PREFIX and length in _PREFIX_LENGTHS:
+                groups += self._prefix_routes(packed, length, malformed, errors)
+            elif kind == EvpnRouteType.ETHERNET_AUTO_DISCOVERY and length == _DISCOVERY_LENGTH:
+                groups += self._discovery_routes(packed)
+            else:
+                groups += _whole_routes(kind, length, packed, errors)
+        return NlriRoutes(announced=groups, malformed=malformed, errors=errors)
+
+    def _mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
+        ip_bits = _IP_BITS[_MAC_IP_LENGTHS[length][0]]
+        rds, esis, tags, mac_bits, macs, ips_bits, ips, labels = zip(*_MAC_IP_LAYOUTS[length].iter_unpack(packed))
+        if set(mac_bits) != {_MAC_BITS} or set(ips_bits) != {ip_bits}:
+            good = [bits == (_MAC_BITS, ip_bits) for bits in zip(mac_bits, ips_bits)]
+            errors += [
+                _one_route(f"type 2 of {length} bytes: MAC length {mac}, IP length {ip} bits", "RFC 7432 section 7.2")
+                for mac, ip in zip(mac_bits, ips_bits)
+                if (mac, ip) != (_MAC_BITS, ip_bits)
+            ]
+            stride = length + 2
+            packed = b"".join(packed[at * stride : (at + 1) * stride] for at, fine in enumerate(good) if fine)
+            return self._mac_ip_routes(packed, length, errors) if packed else []
+        keys = list(map(b"".join, zip(repeat(b"\x02"), rds, tags, macs, ips)))
+        return self._grouped(keys, esis, labels, repeat(b""))
+
+    def _prefix_routes(self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]) -> _Groups:
+        size = _PREFIX_LENGTHS[length]
+        rds, esis, tags, lengths, prefixes, gateways, labels = zip(*_PREFIX_LAYOUTS[length].iter_unpack(packed))
+        no_gateway = bytes(size)
+        keys = list(map(b"".join, zip(repeat(b"\x05"), rds, tags, _masked(lengths, prefixes, size))))
+        suspects = max(lengths) > size * 8 or (set(esis) != {_ESI_ZERO} and set(gateways) != {no_gateway})
+        if not suspects:
+            return self._grouped(keys, esis, labels, [b"" if one == no_gateway else one for one in gateways])
+        good = []
+        for at, (esi, prefix_length, gateway) in enumerate(zip(esis, lengths, gateways)):
+            if prefix_length > size * 8:
+                message = f"type 5 prefix length {prefix_length} is over {size * 8}"
+                errors.append(_one_route(message, "RFC 9136 section 3.1"))
+            elif esi != _ESI_ZERO and gateway != no_gateway:
+                errors.append(_one_route("type 5 with both an ESI and a gateway IP", "RFC 9136 section 3.2"))
+                malformed.append(keys[at])
+            else:
+                good.append(at)
+        stride = length + 2
+        packed = b"".join(packed[at * stride : (at + 1) * stride] for at in good)
+        return self._prefix_routes(packed, length, malformed, errors) if packed else []
+
+    def _discovery_routes(self, packed: bytes) -> _Groups:
+        rds, esis, tags, labels = zip(*_DISCOVERY_LAYOUT.iter_unpack(packed))
+        keys = list(map(b"".join, zip(repeat(b"\x01"), rds, esis, tags)))
+        return self._grouped(keys, esis, labels, repeat(b""))
+
+    def _grouped(
+        self, keys: list[bytes], esis: Sequence[bytes], labels: Sequence[bytes], gateways: Iterable[bytes]
+    ) -> _Groups:
+        fields = list(zip(esis, labels, gateways))
+        if len(set(fields)) == 1:
+            return [(self._overlay(fields[0]), keys)]
+        by_overlay: dict[tuple[bytes, bytes, bytes], list[bytes]] = {}
+        for field, key in zip(fields, keys):
+            by_overlay.setdefault(field, []).append(key)
+        return [(self._overlay(field), group) for field, group in by_overlay.items()]
+
+    def _overlay(self, field: tuple[bytes, bytes, bytes]) -> Overlay:
+        overlay = self._overlays.get(field)
+        if overlay is None:
+            esi, labels, gateway = field
+            numbers = tuple(int.from_bytes(labels[at : at + 3]) for at in range(0, len(labels), 3))
+            overlay = self._overlays[field] = Overlay(esi, numbers, gateway)
+        return overlay
+
+
+def encode_nlri(key: bytes, overlay: Overlay | None) -> bytes:
+    """NLRI of a route. Without an overlay ESI, labels and gateway IP are zero, as a withdrawal may have them.
+
+    A type 2 route carries the one or two labels of its overlay; a type 5 the first.
+    """
+    kind, rd, rest = key[0], key[1:9], key[9:]
+    esi = overlay.esi if overlay is not None else _ESI_ZERO
+    labels = overlay.labels if overlay is not None and overlay.labels else (0,)
+    match kind:
+        case EvpnRouteType.MAC_IP_ADVERTISEMENT:
+            ip = rest[10:]
+            value = b"".join(
+                (
+                    rd,
+                    esi,
+                    rest[:4],
+                    bytes((_MAC_BITS,)),
+                    rest[4:10],
+                    bytes((len(ip) * 8,)),
+                    ip,
+                    _pack_labels(labels[:2]),
+                )
+            )
+        case EvpnRouteType.IP_PREFIX:
+            prefix = rest[5:]
+            gateway = overlay.gateway_ip if overlay is not None else b""
+            value = b"".join((rd, esi, rest, gateway or bytes(len(prefix)), _pack_labels(labels[:1])))
+        case EvpnRouteType.ETHERNET_AUTO_DISCOVERY:
+            value = rd + rest + _pack_labels(labels[:1])
+        case _:
+            value = key[1:]
+    return bytes((kind, len(value))) + value
+
+
+def _pack_labels(labels: Iterable[int]) -> bytes:
+    return b"".join(label.to_bytes(3, "big") for label in labels)
+
+
+def _buckets(field: bytes) -> list[tuple[int, int, bytes]]:
+    """The routes by type and length: (type, length, the routes with their two-byte heads, joined)."""
+    if len(field) < 2:
+        raise MalformedNlri(f"{len(field)} bytes, too few for an EVPN route")
+    stride = 2 + field[1]
+    count, rest = divmod(len(field), stride)
+    if not rest and field[::stride] == field[:1] * count and field[1::stride] == field[1:2] * count:
+        return [(field[0], field[1], field)]
+    buckets: dict[bytes, list[bytes]] = {}
+    offset, end = 0, len(field)
+    while offset < end:
+        head = field[offset : offset + 2]
+        stop = offset + 2 + head[-1]
+        if stop > end or len(head) < 2:
+            raise MalformedNlri(
+                f"the EVPN route at byte {offset} is longer than the {end - offset} bytes that are left"
+            )
+        buckets.setdefault(head, []).append(field[offset:stop])
+        offset = stop
+    return [(head[0], head[1], b"".join(routes)) for head, routes in buckets.items()]
+
+
+def _masked(lengths: Sequence[int], prefixes: Sequence[bytes], size: int) -> Iterable[bytes]:
+    """Prefix length byte and prefix with its host bits zeroed, of each route."""
+    masks = {length: ~((1 << max(size * 8 - length, 0)) - 1) for length in set(lengths)}
+    heads = {length: bytes((length,)) for length in masks}
+    for length, prefix in zip(lengths, prefixes):
+        number = int.from_bytes(prefix)
+        masked = number & masks[length]
+        yield heads[length] + (prefix if masked == number else masked.to_bytes(size, "big"))
+
+
+def _whole_routes(kind: int, length: int, packed: bytes, errors: list[WireError]) -> _Groups:
+    """Routes that are kept as they are, if they are well-formed; all have one type and length."""
+    stride = length + 2
+    keys = []
+    for offset in range(0, len(packed), stride):
+        value = packed[offset + 2 : offset + stride]
+        wrong = _wrong_with(kind, value)
+        if wrong:
+            errors.append(
+                _one_route(f"type {kind} of {length} bytes: {wrong}", _SECTIONS.get(kind, "RFC 7432 section 7"))
+            )
+        else:
+            keys.append(bytes((kind,)) + value)
+    return [(None, keys)] if keys else []
+
+
+_SECTIONS = {1: "RFC 7432 section 7.1", 2: "RFC 7432 section 7.2", 3: "RFC 7432 section 7.3", 4: "RFC 7432 section 7.4"}
+_SECTIONS[5] = "RFC 9136 section 3.1"
+_ORIGINATOR_AT = {EvpnRouteType.INCLUSIVE_MULTICAST: 12, EvpnRouteType.ETHERNET_SEGMENT: 18}
+"""Where the length of the originating router's address stands in types 3 and 4."""
+
+
+def _wrong_with(kind: int, value: bytes) -> str:
+    """What is wrong with a route that is not of a regular type 1, 2 or 5 length; "" if nothing."""
+    if kind in (
+        EvpnRouteType.ETHERNET_AUTO_DISCOVERY,
+        EvpnRouteType.MAC_IP_ADVERTISEMENT,
+        EvpnRouteType.IP_PREFIX,
+    ):
+        return "no length of this type"
+    at = _ORIGINATOR_AT.get(EvpnRouteType(kind)) if kind in _SECTIONS else None
+    if at is None:
+        return ""
+    if len(value) <= at:
+        return "too short"
+    address = len(value) - at - 1
+    if address not in (4, 16) or value[at] != address * 8:
+        return f"IP length {value[at]} bits with {address} bytes"
+    return ""
+
+
+def _one_route(message: str, section: str) -> WireError:
+    return WireError(Reaction.TREAT_AS_WITHDRAW, message, section, "MP_REACH_NLRI", 9, one_route=True)

@@ -1,0 +1,291 @@
+"""Path attribute blocks as `Attributes`: identical blocks give the identical object (DESIGN section 2).
+
+Decides what a malformed attribute costs: discard, treat-as-withdraw or reset (RFC 7606 sections 3, 4 and 7, and the RFC
+that each rule names). Never sees NLRI: MP_REACH_NLRI and MP_UNREACH_NLRI are cut out by update_decoder.py.
+
+A block is looked up as bytes. The table holds its values weakly, so that what no route refers to is dropped.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bgpd.model.attributes import Attributes, UnknownAttribute
+from bgpd.model.iana import AttributeFlag, AttributeType, Origin, UpdateSubcode
+from bgpd.model.wire import Reaction, WireError
+from bgpd.speaker import attribute_values as values
+from bgpd.speaker.as4_merge import merge_as4
+from bgpd.speaker.attribute_values import Malformed
+from bgpd.speaker.capabilities import Negotiated
+
+_KIND_FLAGS = AttributeFlag.OPTIONAL | AttributeFlag.TRANSITIVE
+_WELL_KNOWN = int(AttributeFlag.TRANSITIVE)
+_OPTIONAL = int(AttributeFlag.OPTIONAL)
+_OPTIONAL_TRANSITIVE = int(_KIND_FLAGS)
+_EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
+
+_WITHDRAW = Reaction.TREAT_AS_WITHDRAW
+_DISCARD = Reaction.ATTRIBUTE_DISCARD
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How one attribute type is read: its flags, what a malformed value and wrong flags cost, and its parser.
+
+    `subcode` is that of the NOTIFICATION if the error has to reset the session. A `kept` attribute is validated, then
+    passed on uninterpreted.
+    """
+
+    flags: int
+    malformed: Reaction
+    section: str
+    subcode: int
+    parse: Callable[[bytes], Any]
+    kept: bool = False
+    wrong_flags: Reaction = Reaction.TREAT_AS_WITHDRAW
+
+
+_LENGTH = UpdateSubcode.ATTRIBUTE_LENGTH_ERROR
+_OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
+_RULES: dict[int, Rule] = {
+    AttributeType.ORIGIN: Rule(
+        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.1", UpdateSubcode.INVALID_ORIGIN, values.parse_origin
+    ),
+    AttributeType.AS_PATH: Rule(
+        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.2", UpdateSubcode.MALFORMED_AS_PATH, values.parse_as_path
+    ),
+    AttributeType.NEXT_HOP: Rule(
+        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.3", UpdateSubcode.INVALID_NEXT_HOP, values.parse_4_bytes
+    ),
+    AttributeType.MULTI_EXIT_DISC: Rule(_OPTIONAL, _WITHDRAW, "RFC 7606 section 7.4", _LENGTH, values.parse_number),
+    AttributeType.LOCAL_PREF: Rule(_WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.5", _LENGTH, values.parse_number),
+    AttributeType.ATOMIC_AGGREGATE: Rule(
+        _WELL_KNOWN, _DISCARD, "RFC 7606 section 7.6", _LENGTH, values.parse_empty, wrong_flags=_DISCARD
+    ),
+    AttributeType.AGGREGATOR: Rule(
+        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 7606 section 7.7", _LENGTH, values.parse_aggregator, wrong_flags=_DISCARD
+    ),
+    AttributeType.COMMUNITIES: Rule(
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 7606 section 7.8", _OPTIONAL_ERROR, values.parse_communities
+    ),
+    AttributeType.ORIGINATOR_ID: Rule(_OPTIONAL, _WITHDRAW, "RFC 7606 section 7.9", _LENGTH, values.parse_4_bytes),
+    AttributeType.CLUSTER_LIST: Rule(_OPTIONAL, _WITHDRAW, "RFC 7606 section 7.10", _LENGTH, values.parse_cluster_list),
+    AttributeType.EXTENDED_COMMUNITIES: Rule(
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 7606 section 7.14", _OPTIONAL_ERROR, values.parse_extended_communities
+    ),
+    AttributeType.AS4_PATH: Rule(
+        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 6793 section 6", _OPTIONAL_ERROR, values.parse_as4_path
+    ),
+    AttributeType.AS4_AGGREGATOR: Rule(
+        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 6793 section 6", _LENGTH, values.parse_aggregator, wrong_flags=_DISCARD
+    ),
+    AttributeType.PMSI_TUNNEL: Rule(
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 6514 section 5", _OPTIONAL_ERROR, values.check_pmsi_tunnel, kept=True
+    ),
+    AttributeType.TUNNEL_ENCAPSULATION: Rule(
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 9012 section 13", _OPTIONAL_ERROR, values.check_tunnels, kept=True
+    ),
+    AttributeType.IPV6_EXTENDED_COMMUNITIES: Rule(
+        _OPTIONAL_TRANSITIVE,
+        _WITHDRAW,
+        "RFC 7606 section 7.15",
+        _OPTIONAL_ERROR,
+        values.check_ipv6_extended_communities,
+        kept=True,
+    ),
+    AttributeType.AIGP: Rule(
+        _OPTIONAL, _DISCARD, "RFC 7311 section 3", _OPTIONAL_ERROR, values.refuse_aigp, wrong_flags=_DISCARD
+    ),
+    AttributeType.LARGE_COMMUNITIES: Rule(
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 8092 section 6", _OPTIONAL_ERROR, values.parse_large_communities
+    ),
+    AttributeType.ONLY_TO_CUSTOMER: Rule(
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 9234 section 5", _OPTIONAL_ERROR, values.parse_4_bytes, kept=True
+    ),
+    AttributeType.PREFIX_SID: Rule(
+        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 8669 section 6", _OPTIONAL_ERROR, values.check_prefix_sid, kept=True
+    ),
+    AttributeType.ATTR_SET: Rule(
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 7606 section 7.16", _OPTIONAL_ERROR, values.check_attr_set, kept=True
+    ),
+}
+_INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST))
+_FROM_TWO_OCTET_ONLY = frozenset((AttributeType.AS4_PATH, AttributeType.AS4_AGGREGATOR))
+_MANDATORY = (AttributeType.ORIGIN, AttributeType.AS_PATH)
+
+
+class BlockFacts(msgspec.Struct, frozen=True):
+    """What an attribute block says beside its Attributes.
+
+    `next_hop` is the packed NEXT_HOP (b"" if absent), `missing` the mandatory attributes that are not there; whether
+    they had to be is known only with the NLRI. `errors` are in the order of the attributes.
+    """
+
+    next_hop: bytes = b""
+    missing: tuple[str, ...] = ()
+    errors: tuple[WireError, ...] = ()
+
+
+class AttributeDecoder:
+    """The attribute blocks of one session."""
+
+    def __init__(self, negotiated: Negotiated) -> None:
+        self._is_ibgp = negotiated.is_ibgp
+        self._peer_asn = negotiated.peer_asn
+        self._four_octet_as = negotiated.four_octet_as
+        self._rules = dict(_RULES)
+        if not negotiated.four_octet_as:
+            self._rules[AttributeType.AS_PATH] = msgspec.structs.replace(
+                _RULES[AttributeType.AS_PATH], parse=values.parse_two_octet_as_path
+            )
+            self._rules[AttributeType.AGGREGATOR] = msgspec.structs.replace(
+                _RULES[AttributeType.AGGREGATOR], parse=values.parse_two_octet_aggregator
+            )
+        self._interned: dict[bytes, tuple[weakref.KeyedRef[bytes, Attributes], BlockFacts]] = {}
+
+    def __len__(self) -> int:
+        """Blocks that routes refer to."""
+        return len(self._interned)
+
+    def decode(self, block: bytes) -> tuple[Attributes, BlockFacts]:
+        """Attributes of a block without MP_REACH_NLRI and MP_UNREACH_NLRI; what is malformed in it is left out.
+
+        A block with errors worse than discard is not interned, since no route will refer to it.
+        """
+        known = self._interned.get(block)
+        if known is not None:
+            attributes = known[0]()
+            if attributes is not None:
+                return attributes, known[1]
+        attributes, facts = self._parse(block)
+        if not facts.errors or max(error.reaction.strength for error in facts.errors) <= _DISCARD.strength:
+            self._interned[block] = weakref.KeyedRef(attributes, self._forget, block), facts
+        return attributes, facts
+
+    def is_known(self, block: bytes) -> bool:
+        """Whether exactly these bytes were decoded as a block before and are still referred to."""
+        return block in self._interned
+
+    def _forget(self, reference: weakref.KeyedRef[bytes, Attributes]) -> None:
+        known = self._interned.get(reference.key)
+        if known is not None and known[0] is reference:
+            del self._interned[reference.key]
+
+    def _parse(self, block: bytes) -> tuple[Attributes, BlockFacts]:
+        fields: dict[int, Any] = {}
+        kept: list[UnknownAttribute] = []
+        attributes, overrun = values.split_attributes(block)
+        errors: list[WireError] = []
+        seen: set[int] = set()
+        for flags, kind, value in attributes:
+            if kind in seen:
+                errors.append(WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind)))
+                continue
+            seen.add(kind)
+            rule = self._rules.get(kind)
+            if rule is None:
+                error = _keep_unknown(flags, kind, value, kept)
+            elif kind in _INTERNAL_ONLY and not self._is_ibgp:
+                error = WireError(_DISCARD, "received from an external peer", rule.section, name_of(kind))
+            elif flags & _KIND_FLAGS != rule.flags:
+                error = _wrong_flags(flags, kind, rule)
+            else:
+                try:
+                    fields[kind] = rule.parse(value)
+                except Malformed as malformed:
+                    error = WireError(rule.malformed, str(malformed), rule.section, name_of(kind), rule.subcode)
+                else:
+                    if rule.kept:
+                        kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
+                    continue
+            if error is not None:
+                errors.append(error)
+        if overrun:
+            errors.append(
+                WireError(_WITHDRAW, overrun, "RFC 7606 section 4", subcode=UpdateSubcode.MALFORMED_ATTRIBUTE_LIST)
+            )
+        self._settle_as4(fields, errors)
+        self._check_as_path(fields.get(AttributeType.AS_PATH), errors)
+        missing = tuple(name_of(kind) for kind in _MANDATORY if kind not in seen)
+        facts = BlockFacts(fields.get(AttributeType.NEXT_HOP, b""), missing, tuple(errors))
+        return _attributes_from(fields, tuple(kept)), facts
+
+    def _settle_as4(self, fields: dict[int, Any], errors: list[WireError]) -> None:
+        """AS4_PATH and AS4_AGGREGATOR: merged for a two-octet peer, else discarded (RFC 6793 sections 4.1, 4.2.3)."""
+        if not self._four_octet_as:
+            merge_as4(fields)
+            return
+        for kind in _FROM_TWO_OCTET_ONLY & fields.keys():
+            del fields[kind]
+            message = "received on a session with 4-octet AS numbers"
+            errors.append(WireError(_DISCARD, message, "RFC 6793 section 4.1", name_of(kind)))
+
+    def _check_as_path(self, path: values.AsPath | None, errors: list[WireError]) -> None:
+        """What makes an AS_PATH unacceptable beyond its syntax."""
+        if path is None:
+            return
+        wrong = ""
+        if any(0 in segment.asns for segment in path):
+            wrong, section = "AS 0 in the path", "RFC 7607 section 2"
+        elif not self._is_ibgp and any(segment.type in values.CONFEDERATION for segment in path):
+            wrong, section = "confederation segment from a peer outside the confederation", "RFC 5065 section 5"
+        elif not self._is_ibgp and self._peer_asn:
+            first = path[0].asns[0] if path and path[0].type == values.AS_SEQUENCE else None
+            if first != self._peer_asn:
+                wrong = f"the path does not start with the peer's AS {self._peer_asn}"
+                section = "RFC 4271 section 6.3"
+        if wrong:
+            errors.append(WireError(_WITHDRAW, wrong, section, "AS_PATH", UpdateSubcode.MALFORMED_AS_PATH))
+
+
+def name_of(kind: int) -> str:
+    """The RFC's name of an attribute type, such as "MULTI_EXIT_DISC"; "ATTRIBUTE_153" for one without a name here."""
+    try:
+        return AttributeType(kind).name
+    except ValueError:
+        return f"ATTRIBUTE_{kind}"
+
+
+def _keep_unknown(flags: int, kind: int, value: bytes, kept: list[UnknownAttribute]) -> WireError | None:
+    """An attribute without a rule: kept if transitive, ignored if not, fatal if well-known (RFC 4271 section 5)."""
+    if not flags & AttributeFlag.OPTIONAL:
+        length = len(value).to_bytes(2 if flags & _EXTENDED_LENGTH else 1, "big")
+        return WireError(
+            Reaction.SESSION_RESET,
+            "unrecognized well-known attribute",
+            "RFC 4271 section 6.3",
+            name_of(kind),
+            UpdateSubcode.UNRECOGNIZED_WELL_KNOWN_ATTRIBUTE,
+            bytes((flags, kind)) + length + value,
+        )
+    if not flags & AttributeFlag.TRANSITIVE:
+        return WireError(_DISCARD, "unrecognized and not transitive: ignored", "RFC 4271 section 5", name_of(kind))
+    kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
+    return None
+
+
+def _wrong_flags(flags: int, kind: int, rule: Rule) -> WireError:
+    message = f"flags 0x{flags:02x}: Optional and Transitive must be 0x{rule.flags:02x}"
+    section = "RFC 7606 section 3 c" if rule.wrong_flags is _WITHDRAW else rule.section
+    return WireError(rule.wrong_flags, message, section, name_of(kind), UpdateSubcode.ATTRIBUTE_FLAGS_ERROR)
+
+
+def _attributes_from(fields: dict[int, Any], kept: tuple[UnknownAttribute, ...]) -> Attributes:
+    get = fields.get
+    return Attributes(
+        origin=get(AttributeType.ORIGIN, Origin.IGP),
+        as_path=get(AttributeType.AS_PATH, ()),
+        med=get(AttributeType.MULTI_EXIT_DISC),
+        local_pref=get(AttributeType.LOCAL_PREF),
+        atomic_aggregate=AttributeType.ATOMIC_AGGREGATE in fields,
+        aggregator=get(AttributeType.AGGREGATOR),
+        communities=get(AttributeType.COMMUNITIES, ()),
+        extended_communities=get(AttributeType.EXTENDED_COMMUNITIES, ()),
+        large_communities=get(AttributeType.LARGE_COMMUNITIES, ()),
+        originator_id=get(AttributeType.ORIGINATOR_ID),
+        cluster_list=get(AttributeType.CLUSTER_LIST, ()),
+        unknown=kept,
+    )
