@@ -155,11 +155,54 @@ class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):
     interfaces: Annotated[tuple[str, ...], Meta(description='Interface name globs: "cali*", "tap*".')] = ()
 
 
+class MqttWorkloadConfig(Strict, frozen=True, kw_only=True):
+    """[workload.mqtt]: workloads and services that an orchestrator publishes on a broker (MQTT 5)."""
+
+    broker: Annotated[str, Meta(pattern="^mqtts?://", description="mqtt://HOST[:1883] or mqtts://HOST[:8883].")]
+    host: Annotated[str, Meta(pattern="^[^/+#]*$", description='This host in topics; "": the router\'s hostname.')] = ""
+    username: Annotated[str, Meta(description='User name at the broker; "": none.')] = ""
+    password_file: Annotated[str, Meta(description='File with the password; "": none.')] = ""
+    ca_file: Annotated[str, Meta(description="CA that signed the broker's certificate; \"\": the system's.")] = ""
+    cert_file: Annotated[str, Meta(description='Client certificate; "": none.')] = ""
+    key_file: Annotated[str, Meta(description='Key of the client certificate; "": in cert_file.')] = ""
+    keepalive_s: Annotated[int, Meta(ge=1, le=3600, description="Silence after which the broker is gone.")] = 15
+    session_expiry_s: Annotated[Seconds, Meta(description="How long the broker keeps messages for us.")] = 86400
+    initial_wait_s: Annotated[
+        int, Meta(ge=0, le=600, description="How long a first start waits for the broker's snapshot.")
+    ] = 10
+
+
+class ApiWorkloadConfig(Strict, frozen=True, kw_only=True):
+    """[workload.api]: workloads and services put by local programs over the unix socket."""
+
+    timeout_s: Annotated[
+        int, Meta(ge=1, le=600, description="How long an answer waits until the workload is announced.")
+    ] = 5
+
+
+class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
+    """[workload.health]: how backends of services are checked."""
+
+    command_directory: Annotated[
+        str, Meta(description='Only files in it may be run by "exec" checks; "": none may.')
+    ] = ""
+    concurrency: Annotated[int, Meta(ge=1, le=4096, description="Checks that run at the same time.")] = 64
+
+
 class WorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload]: where this host's own prefixes come from."""
 
     kernel: KernelWorkloadConfig | None = None
     static: tuple[StaticWorkloadConfig, ...] = ()
+    mqtt: MqttWorkloadConfig | None = None
+    api: ApiWorkloadConfig | None = None
+    health: HealthWorkloadConfig = HealthWorkloadConfig()
+
+
+class StateConfig(Strict, frozen=True, kw_only=True):
+    """[state]: what outlives a restart."""
+
+    directory: Annotated[str, Meta(description="Where claims of orchestrators are kept.")] = "/var/lib/bgpd"
 
 
 class FibConfig(Strict, frozen=True, kw_only=True):
@@ -172,6 +215,13 @@ class FibConfig(Strict, frozen=True, kw_only=True):
     metric: Annotated[int, Meta(ge=1, le=4_294_967_295, description="Metric of our routes.")] = 20
     protect: Annotated[
         tuple[str, ...], Meta(description="Prefixes that no learned route may equal or be more specific than.")
+    ] = ()
+    override: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Prefixes that may be written although the host has a route to exactly them by another hand "
+            "(its default route, say)."
+        ),
     ] = ()
     reconcile_interval_s: Annotated[
         int, Meta(ge=1, le=86400, description="How often the kernel is compared with what it should hold.")
@@ -202,6 +252,7 @@ class Config(Strict, frozen=True, kw_only=True):
     listen: tuple[ListenConfig, ...] = ()
     policy: dict[str, PolicyConfig] = {}
     workload: WorkloadConfig = WorkloadConfig()
+    state: StateConfig = StateConfig()
     fib: FibConfig = FibConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()

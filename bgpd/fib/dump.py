@@ -34,7 +34,8 @@ _HEAD = 16 + RTMSG.size
 class RouteRun(msgspec.Struct, frozen=True):
     """Routes of one family, table and protocol, as columns of equal length.
 
-    `targets` are as route_messages says. `route_type` is the rtm_type.
+    `targets` are as route_messages says. `route_type` is the rtm_type. `interfaces` (indexes) and `gateways` are those of routes
+    without a nexthop object.
     """
 
     family: Family
@@ -44,6 +45,8 @@ class RouteRun(msgspec.Struct, frozen=True):
     keys: Sequence[bytes]
     targets: Sequence[int]
     metrics: Sequence[int]
+    interfaces: Sequence[int] = ()
+    gateways: Sequence[bytes] = ()
 
 
 def encode_route_dump_request(family: Family, *, table: int, protocol: int) -> bytes:
@@ -116,6 +119,8 @@ def _read_run(data: bytes, offset: int, stride: int, count: int, places: dict[in
         _keys(part, stride, count, places),
         _targets(part, stride, count, places, route_type),
         _numbers(part, stride, places, RTA_PRIORITY) or (0,) * count,
+        () if RTA_NH_ID in places else _numbers(part, stride, places, RTA_OIF),
+        _values(part, stride, places, RTA_GATEWAY) if RTA_GATEWAY in places and RTA_NH_ID not in places else (),
     )
 
 
@@ -144,6 +149,12 @@ def _targets(
     if RTA_OIF in places and RTA_GATEWAY not in places:
         return [-index for index in _numbers(part, stride, places, RTA_OIF)]
     return (UNKNOWN,) * count
+
+
+def _values(part: bytes, stride: int, places: dict[int, tuple[int, int]], kind: int) -> list[bytes]:
+    """The column of an attribute's bytes."""
+    place, size = places[kind]
+    return list(map(operator.itemgetter(0), struct.iter_unpack(f"={place}x{size}s{stride - place - size}x", part)))
 
 
 def _numbers(part: bytes, stride: int, places: dict[int, tuple[int, int]], kind: int) -> Sequence[int]:

@@ -37,8 +37,8 @@ class NexthopObject(msgspec.Struct, frozen=True, kw_only=True):
     members: Members = ()
 
 
-def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int) -> bytes:
-    """Create one gateway.
+def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int, *, replace: bool = False) -> bytes:
+    """Create one gateway, or change an existing one.
 
     On-link: that the gateway is a neighbour on the interface is bgpd's decision; the kernel would ask its main table,
     which knows nothing of a VRF's routes and may hold a learned route to the gateway itself.
@@ -50,7 +50,7 @@ def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int) 
         + attribute(NHA_OIF, U32.pack(ifindex))
         + attribute(NHA_GATEWAY, gateway)
     )
-    return message(MessageKind.NEW_NEXTHOP, _CREATE, payload)
+    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
 
 
 def encode_group(identifier: int, protocol: int, members: Members, *, replace: bool = False) -> bytes:
@@ -63,8 +63,7 @@ def encode_group(identifier: int, protocol: int, members: Members, *, replace: b
         + attribute(NHA_ID, U32.pack(identifier))
         + attribute(NHA_GROUP, entries)
     )
-    flags = MessageFlag.REQUEST | MessageFlag.REPLACE if replace else _CREATE
-    return message(MessageKind.NEW_NEXTHOP, flags, payload)
+    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
 
 
 def encode_delete(identifiers: Sequence[int]) -> bytes:
@@ -113,6 +112,7 @@ def read_objects(data: bytes) -> Iterator[NexthopObject]:
         )
 
 
+_REPLACE = MessageFlag.REQUEST | MessageFlag.REPLACE
 _CREATE = MessageFlag.REQUEST | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
 
 

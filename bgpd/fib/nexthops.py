@@ -9,6 +9,7 @@ docs/decisions/0002-routes-point-at-nexthop-groups.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -49,15 +50,20 @@ class Loss(msgspec.Struct, kw_only=True):
 
 
 class NexthopTable:
-    """Singles and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run."""
+    """Singles and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run.
+
+    `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every change.
+    `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
+    """
 
     def __init__(self, protocol: int) -> None:
         self.protocol = protocol
         self.singles: dict[int, Single] = {}
         self.groups: dict[int, Group] = {}
         self.dead: dict[int, int] = {}
-        """Group id -> routes that still name it although the kernel has flushed them."""
         self.deletes = 0
+        self.version = 0
+        self.leftovers: list[int] = []
         self._single_ids: dict[tuple[bytes, int], int] = {}
         self._group_ids: dict[Members, set[int]] = {}
         self._taken: set[int] = set()
@@ -150,6 +156,18 @@ class NexthopTable:
         self.deletes += len(gone)
         return loss
 
+    def singles_of(self, hop: NextHop) -> list[int]:
+        """Ids of the gateways that a next hop means: by its interface, or on any if it names none."""
+        return [
+            single.id
+            for single in self.singles.values()
+            if single.hop.address == hop.address and hop.interface in ("", single.hop.interface)
+        ]
+
+    def single_at(self, address: bytes, ifindex: int) -> int | None:
+        """Id of the gateway on the interface, if there is one."""
+        return self._single_ids.get((address, ifindex))
+
     def singles_on(self, ifindex: int) -> list[int]:
         """Ids of the gateways of one interface."""
         return [single.id for single in self.singles.values() if single.ifindex == ifindex]
@@ -178,23 +196,24 @@ class NexthopTable:
         self.deletes -= singles.deletes
         return loss
 
-    def compare(self, objects: Iterable[NexthopObject], known: Collection[int]) -> tuple[list[int], list[int]]:
-        """(ids that the kernel lacks or holds otherwise, ids that it holds and nobody knows) of those in `known`.
+    def compare(self, objects: Iterable[NexthopObject], known: AbstractSet[int]) -> tuple[list[int], bytes]:
+        """(ids that the kernel lacks, messages that set right what it holds otherwise) of the ids in `known`.
 
         `known` are the ids that were present when the dump was asked for.
         """
         ours = {found.id: found for found in objects if found.protocol == self.protocol}
-        missing = []
-        for identifier in known:
-            single, group, found = self.singles.get(identifier), self.groups.get(identifier), ours.get(identifier)
-            if single is not None and (
-                found is None or (found.gateway, found.ifindex) != (single.hop.address, single.ifindex)
-            ):
-                missing.append(identifier)
-            if group is not None and (found is None or found.members != group.members):
-                missing.append(identifier)
-        strange = [found for found in ours if found not in self.singles and found not in self.groups]
-        return missing, strange
+        missing = [identifier for identifier in known if identifier not in ours]
+        lost = self.singles.keys() & set(missing)
+        repairs = b""
+        for identifier in known & ours.keys() & self.groups.keys():
+            left = tuple(member for member in self.groups[identifier].members if member[0] not in lost)
+            if left and ours[identifier].members != left:
+                repairs += encode_group(identifier, self.protocol, left, replace=True)
+        for identifier in known & ours.keys() & self.singles.keys():
+            single, found = self.singles[identifier], ours[identifier]
+            if (found.gateway, found.ifindex) != (single.hop.address, single.ifindex):
+                repairs += encode_single(identifier, self.protocol, single.hop.address, single.ifindex, replace=True)
+        return missing, repairs
 
     def present_ids(self) -> set[int]:
         """Ids of all objects that the kernel has acknowledged."""
@@ -216,6 +235,8 @@ class NexthopTable:
                 self._taken.add(found.id)
                 if all(single in self.singles for single, _weight in found.members):
                     self._enter_group(Group(id=found.id, members=found.members, present=True))
+                else:
+                    self.leftovers.append(found.id)
 
     def collect_unused(self, now: float, grace_s: float) -> bytes:
         """Deletions of groups without a route for `grace_s` and of gateways without a group."""
@@ -246,10 +267,12 @@ class NexthopTable:
         self._created_ids.append(identifier)
 
     def _enter_single(self, single: Single) -> None:
+        self.version += 1
         self.singles[single.id] = single
         self._single_ids[single.hop.address, single.ifindex] = single.id
 
     def _enter_group(self, group: Group) -> None:
+        self.version += 1
         self.groups[group.id] = group
         self._group_ids.setdefault(group.members, set()).add(group.id)
         for single, _weight in group.members:
@@ -257,6 +280,7 @@ class NexthopTable:
 
     def _set_members(self, group: Group, members: Members) -> None:
         """The one place where a group's contents change; without members it is dead."""
+        self.version += 1
         for single, _weight in group.members:
             self.singles[single].groups.discard(group.id)
         same = self._group_ids[group.members]

@@ -11,11 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+import msgspec
+
 from bgpd.config import FibConfig
 from bgpd.fib.connected import Connected
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.prefix import covers, format_key, parse_prefix
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Why a prefix is not written; `learned_only`: this host's own routes (workloads, aggregates) may be."""
+
+    why: str
+    learned_only: bool = False
 
 
 class Ownership:
@@ -55,23 +64,23 @@ class Ownership:
             self._own[family] = now
         return changed
 
-    def blocked(self, family: Family, keys: Collection[bytes]) -> dict[bytes, str]:
+    def blocked(self, family: Family, keys: Collection[bytes]) -> dict[bytes, Block]:
         """Of `keys` those that must not be written, each with why; `fib.override` lifts all but protection."""
-        reasons: dict[bytes, str] = {}
-        override = self._override[family]
-        foreign, own = self._foreign[family], self._own[family]
-        if foreign and not foreign.keys().isdisjoint(keys):
-            for key in foreign.keys() & keys:
-                if key not in override:
-                    reasons[key] = _foreign_reason(foreign[key][0])
-        if own and not own.isdisjoint(keys):
-            for key in own.intersection(keys):
-                if key not in override:
-                    reasons[key] = "the prefix is this host's own address or connected network"
+        found: dict[bytes, Block] = {}
         for protected in self._protected[family]:
             why = f"inside {format_key(family, protected)}, which fib.protect keeps from learned routes"
-            reasons.update((key, why) for key in _inside(protected, keys))
-        return reasons
+            found.update(dict.fromkeys(_inside(protected, keys), Block(why, learned_only=True)))
+        override = self._override[family]
+        own, foreign = self._own[family], self._foreign[family]
+        if own and not own.isdisjoint(keys):
+            found.update(dict.fromkeys(own.intersection(keys) - override, _OWN))
+        if foreign and not foreign.keys().isdisjoint(keys):
+            for key in (foreign.keys() & keys) - override:
+                found[key] = Block(_foreign_reason(foreign[key][0]))
+        return found
+
+
+_OWN = Block("the prefix is this host's own address or connected network")
 
 
 def _foreign_reason(route: KernelRoute) -> str:

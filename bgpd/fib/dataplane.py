@@ -1,0 +1,259 @@
+"""What all kernel tables of the process share: the two writer threads, the nexthop objects, and what is connected.
+
+Decides when a nexthop object is lost: its link or its place on the link is gone (the kernel destroys such objects without
+saying so), somebody deleted it, or the RIB says the neighbor is dead. Never decides what a route should be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import pathlib
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from bgpd.fib.connected import Connected
+from bgpd.fib.kernel import KernelMonitor
+from bgpd.fib.kernel_reader import KernelReader
+from bgpd.fib.netlink import MessageKind
+from bgpd.fib.nexthop_messages import Members, encode_delete, read_id
+from bgpd.fib.nexthops import Loss, NexthopTable
+from bgpd.fib.writer import KernelWriter, Outcome, Writer
+from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
+
+log = structlog.get_logger()
+
+_COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
+_SWITCH_INTERVAL_S = 0.001
+_BATCHES_AHEAD = 2
+_UNUSED_GRACE_S = 10.0
+_VERIFY_PAUSE_S = 0.02
+_PROBE_ID = 0xFFFFFFFF
+_EPERM = 1
+
+
+class CannotWrite(Exception):
+    """This process may not write kernel routes; the text says what to do."""
+
+
+class Table(Protocol):
+    """What the dataplane tells each table of routes. `swept`: it has deleted what an earlier run left and nobody wants."""
+
+    swept: bool
+
+    def write_pending(self) -> bool:
+        """Submit one batch; False if nothing waits."""
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """A link, address or route changed; the dataplane has followed it."""
+
+    def own_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        """Somebody else changed or deleted a route of bgpd's."""
+
+    def groups_changed(self) -> None:
+        """Nexthop objects vanished though their links are up."""
+
+
+class Dataplane:
+    """The process's way into the kernel. One per network namespace; `Fib` is one per table."""
+
+    def __init__(
+        self,
+        monitor: KernelMonitor,
+        *,
+        protocol: int = 197,
+        bulk: Writer | None = None,
+        urgent: Writer | None = None,
+        reader: KernelReader | None = None,
+    ) -> None:
+        self.monitor = monitor
+        self.nexthops = NexthopTable(protocol)
+        self.connected = Connected()
+        self.bulk: Writer = bulk or KernelWriter("bulk")
+        self.urgent: Writer = urgent or KernelWriter("urgent")
+        self.reader = reader or KernelReader()
+        self.messages = 0
+        self._tables: list[Table] = []
+        self._users = 0
+        self._verifying: asyncio.Task[None] | None = None
+        self._verify_again = False
+        self._collector: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Open the sockets and take over the nexthop objects that an earlier run left; once, by the first table.
+
+        Raises: CannotWrite: CAP_NET_ADMIN is missing.
+        """
+        self._users += 1
+        if self._users > 1:
+            return
+        self._loop = asyncio.get_running_loop()
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        ports = []
+        for writer in (self.bulk, self.urgent):
+            if isinstance(writer, KernelWriter):
+                writer.start()
+                ports.append(writer.port)
+        self.reader.start()
+        self.monitor.ignore(ports)
+        await self._check_permission()
+        _clear_compat_mode()
+        self.monitor.subscribe(self._kernel_changed, replay=True)
+        self.monitor.own_route_changed.append(self._own_route_changed)
+        self.monitor.nexthop_deleted.append(self.verify)
+        self.nexthops.adopt(await self.reader.nexthops(), self.monitor.state.name_of)
+        self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
+
+    async def stop(self) -> None:
+        """Close the sockets when the last table has stopped; what is queued is written first."""
+        self._users -= 1
+        if self._users:
+            return
+        if self._collector is not None:
+            self._collector.cancel()
+        if self._verifying is not None:
+            await asyncio.gather(self._verifying, return_exceptions=True)
+        for writer in (self.bulk, self.urgent):
+            if isinstance(writer, KernelWriter):
+                await writer.stop()
+        self.reader.stop()
+
+    def attach(self, table: Table) -> None:
+        """Tell `table` of changes, and let it write when there is room."""
+        self._tables.append(table)
+
+    def detach(self, table: Table) -> None:
+        """Forget a table."""
+        self._tables.remove(table)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is queued or being written."""
+        return not (self.bulk.outstanding or self.urgent.outstanding)
+
+    def pump(self) -> None:
+        """Let tables submit batches, in turn, while there is room. Waits for urgent messages, which batches may build on."""
+        waiting = list(self._tables)
+        while waiting and self.bulk.outstanding < _BATCHES_AHEAD and not self.urgent.outstanding:
+            waiting = [table for table in waiting if table.write_pending()]
+        if waiting:
+            self._tables.append(self._tables.pop(0))
+
+    def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
+        """Queue route messages behind the nexthop objects that they need."""
+        created, ids = self.nexthops.take_created()
+        self.messages += count + len(ids)
+        self.bulk.submit(created + routes, functools.partial(self._bulk_done, ids, done))
+
+    def lose(self, singles: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
+        """Delete gateways ahead of all that is queued; see NexthopTable.lose."""
+        loss = self.nexthops.lose(singles, fallback)
+        created, ids = self.nexthops.take_created()
+        if loss.urgent or created:
+            self.messages += len(ids) + loss.deletes
+            self.urgent.submit(created + loss.urgent, functools.partial(self._urgent_done, ids))
+        if loss.ordered:
+            self.bulk.submit(loss.ordered, functools.partial(self._urgent_done, []))
+        return loss
+
+    def verify(self) -> None:
+        """Compare the kernel's nexthop objects with ours, soon; repeated calls are merged."""
+        self._verify_again = True
+        if self._verifying is None or self._verifying.done():
+            self._verifying = self._loop.create_task(self._verify())
+
+    async def _verify(self) -> None:
+        """Compare until neither the dump nor what it is compared with changed under the other."""
+        while self._verify_again:
+            version, settled = self.nexthops.version, not self.urgent.outstanding
+            known = self.nexthops.present_ids()
+            objects = await self.reader.nexthops()
+            if version != self.nexthops.version or not settled:
+                await asyncio.sleep(_VERIFY_PAUSE_S)
+                continue
+            self._verify_again = False
+            missing, repairs = self.nexthops.compare(objects, known)
+            if repairs:
+                self.urgent.submit(repairs, functools.partial(self._urgent_done, []))
+            if missing:
+                log.warning("fib.nexthops_vanished", count=len(missing))
+                self.nexthops.vanished(missing)
+                for table in list(self._tables):
+                    table.groups_changed()
+
+    def delete_leftovers(self) -> None:
+        """Delete groups of an earlier run that this one could not adopt, once no table has a wanted route on them."""
+        if not self.nexthops.leftovers or not all(table.swept for table in self._tables):
+            return
+        leftovers, self.nexthops.leftovers = self.nexthops.leftovers, []
+        if leftovers:
+            self.bulk.submit(encode_delete(leftovers), functools.partial(self._urgent_done, []))
+
+    def _kernel_changed(self, event: KernelEvent) -> None:
+        self.connected.apply(event)
+        if isinstance(event, LinkChanged):
+            if event.gone or not event.link.up:
+                self.lose(self.nexthops.singles_on(event.link.index), lambda _group: None)
+            self.verify()
+        for table in list(self._tables):
+            table.kernel_changed(event)
+
+    def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        for table in list(self._tables):
+            table.own_route_changed(route, gone)
+
+    def _bulk_done(self, ids: list[int], done: Callable[[Outcome], None], outcome: Outcome) -> None:
+        self._settle_created(ids, outcome)
+        done(outcome)
+        self.pump()
+
+    def _urgent_done(self, ids: list[int], outcome: Outcome) -> None:
+        self._settle_created(ids, outcome)
+        self.pump()
+
+    def _settle_created(self, ids: list[int], outcome: Outcome) -> None:
+        """Mark acknowledged objects; forget refused ones, whose routes then fail and are tried again."""
+        refused = set(ids) if outcome.lost else set()
+        for error in outcome.errors:
+            if error.request[4:6] == _NEW_NEXTHOP:
+                refused.add(read_id(error.request))
+                log.warning("fib.nexthop_refused", id=read_id(error.request), error=str(error))
+        self.nexthops.acknowledged(found for found in ids if found not in refused)
+        for identifier in refused:
+            self.nexthops.refused(identifier)
+
+    def _collect_unused(self) -> None:
+        unused = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
+        if unused:
+            self.bulk.submit(unused, functools.partial(self._urgent_done, []))
+        self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
+
+    async def _check_permission(self) -> None:
+        """Ask for something that changes nothing and needs the capability."""
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        self.urgent.submit(encode_delete([_PROBE_ID]), answer.set_result)
+        outcome = await answer
+        if any(error.code == _EPERM for error in outcome.errors):
+            raise CannotWrite(
+                "bgpd may not write kernel routes: CAP_NET_ADMIN is missing. Run it as root, or give the service"
+                " AmbientCapabilities=CAP_NET_ADMIN as systemd/bgpd.service does"
+            )
+
+
+_NEW_NEXTHOP = int(MessageKind.NEW_NEXTHOP).to_bytes(2, sys.byteorder)
+
+
+def _clear_compat_mode() -> None:
+    """Keep the kernel from notifying every route when a group changes: 350 ms become 0.1 ms with a million routes."""
+    try:
+        if _COMPAT_MODE.read_text().strip() != "0":
+            _COMPAT_MODE.write_text("0\n")
+    except OSError as error:
+        log.warning(
+            "fib.nexthop_compat_mode_not_cleared",
+            error=str(error),
+            advice="set net.ipv4.nexthop_compat_mode=0 by sysctl.d; until then failover of many routes is slower",
+        )

@@ -1,0 +1,172 @@
+"""The routes of one family of one table: what the kernel holds once all is written, what waits, what could not be written.
+
+Decides which wishes need a kernel message: a route whose group has the wished members now is not written again, however the
+group came to have them. Hot path (DESIGN section 2): `installed` is all that a route costs here, and the usual batch passes in
+C calls. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import repeat
+
+import msgspec
+
+from bgpd.fib.nexthops import NexthopTable
+from bgpd.fib.ownership import Block
+from bgpd.fib.pending import PendingChanges
+from bgpd.model.path import NextHops
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """A target for routes, all targets that do as well, and why there is none ("" if there is)."""
+
+    target: int = 0
+    same: Collection[int] = ()
+    why: str = ""
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """Kernel work of one slice of wishes. `settled` are keys that are as wished without a message."""
+
+    adds: list[tuple[int, list[bytes]]] = []
+    deletes: list[bytes] = []
+    settled: list[bytes] = []
+
+
+class FamilyRoutes:
+    """`installed`: key -> target, as the kernel will hold it when the queued batches are written.
+
+    `failed` and `blocked`: key -> why. `distrusted`: keys whose kernel state is unknown, so that any wish is written.
+    """
+
+    def __init__(self, nexthops: NexthopTable) -> None:
+        self.installed: dict[bytes, int] = {}
+        self.pending = PendingChanges()
+        self.failed: dict[bytes, str] = {}
+        self.blocked: dict[bytes, str] = {}
+        self.distrusted: set[bytes] = set()
+        self.direct: dict[int, set[bytes]] = {}
+        self._nexthops = nexthops
+
+    def plan(
+        self,
+        limit: int,
+        *,
+        wish_of: Callable[[NextHops], Wish],
+        blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
+    ) -> Plan:
+        """Take up to `limit` wishes and say what to write; `installed` holds the result from now on."""
+        keys, values = self.pending.take(limit)
+        plan = Plan()
+        if not keys:
+            return plan
+        self._forget_reasons(keys)
+        reasons = self._blocked_now(keys, values, blocked)
+        for value, run in _by_wish(keys, values):
+            if reasons:
+                self._plan_deletes([key for key in run if key in reasons], plan)
+                run = [key for key in run if key not in reasons]
+            if value is None:
+                self._plan_deletes(run, plan)
+                continue
+            wish = wish_of(value)
+            if wish.why:
+                self.blocked.update(dict.fromkeys(run, wish.why))
+                self._plan_deletes(run, plan)
+            elif run:
+                self._plan_adds(run, wish, plan)
+        return plan
+
+    def refuse(self, key: bytes, target: int, why: str) -> None:
+        """The kernel refused a route: it holds none or an older one; the key is written anew whatever is wished."""
+        if self.installed.get(key) == target:
+            del self.installed[key]
+            self._nexthops.count_routes(target, -1)
+            self._forget_direct((key,), target)
+        self.failed[key] = why
+        self.distrusted.add(key)
+
+    def flushed(self, key: bytes) -> bool:
+        """Whether the kernel is known to have dropped an installed route together with its group."""
+        return self.installed.get(key) in self._nexthops.dead
+
+    def _forget_reasons(self, keys: Sequence[bytes]) -> None:
+        for reasons in (self.failed, self.blocked):
+            if reasons and not reasons.keys().isdisjoint(keys):
+                for key in reasons.keys() & keys:
+                    del reasons[key]
+
+    def _blocked_now(
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[NextHops | None],
+        blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
+    ) -> Mapping[bytes, str]:
+        reasons = blocked(keys)
+        if not reasons:
+            return {}
+        found = {
+            key: reasons[key].why
+            for key, value in zip(keys, values)
+            if key in reasons and value is not None and (value[0].address or not reasons[key].learned_only)
+        }
+        self.blocked.update(found)
+        return found
+
+    def _plan_adds(self, keys: list[bytes], wish: Wish, plan: Plan) -> None:
+        installed = self.installed
+        if not installed.keys().isdisjoint(keys):
+            before = list(map(installed.get, keys))
+            adds = [key for key, target in zip(keys, before) if target not in wish.same or key in self.distrusted]
+            if len(adds) != len(keys):
+                chosen = set(adds)
+                plan.settled += [key for key in keys if key not in chosen]
+            self._uncount(adds)
+            keys = adds
+        if not keys:
+            return
+        installed.update(dict.fromkeys(keys, wish.target))
+        self._nexthops.count_routes(wish.target, len(keys))
+        if wish.target < 0:
+            self.direct.setdefault(-wish.target, set()).update(keys)
+        if self.distrusted:
+            self.distrusted.difference_update(keys)
+        plan.adds.append((wish.target, keys))
+
+    def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
+        if not keys:
+            return
+        installed, distrusted, dead = self.installed, self.distrusted, self._nexthops.dead
+        before = list(map(installed.get, keys))
+        plan.deletes += [
+            key for key, target in zip(keys, before) if (target is not None and target not in dead) or key in distrusted
+        ]
+        self._uncount(keys)
+        deque(map(installed.pop, keys, repeat(None)), maxlen=0)
+        distrusted.difference_update(keys)
+
+    def _uncount(self, keys: Iterable[bytes]) -> None:
+        """Routes leave their targets."""
+        leaving = Counter(map(self.installed.get, keys))
+        for target, count in leaving.items():
+            if target is not None:
+                self._nexthops.count_routes(target, -count)
+                if target < 0:
+                    self._forget_direct(keys, target)
+
+    def _forget_direct(self, keys: Iterable[bytes], target: int) -> None:
+        if target < 0 and -target in self.direct:
+            self.direct[-target].difference_update(keys)
+
+
+def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:
+    """Keys by wish, told apart by identity: wishes are interned, and equal ones that are not cost only a second run."""
+    distinct = dict(zip(map(id, values), values))
+    if len(distinct) == 1:
+        return ((values[0], keys),)
+    runs: dict[int, list[bytes]] = {identity: [] for identity in distinct}
+    for key, value in zip(keys, values):
+        runs[id(value)].append(key)
+    return [(distinct[identity], run) for identity, run in runs.items()]

@@ -1,0 +1,448 @@
+"""One kernel table: brings its routes to what the RIB wants, and keeps them there.
+
+Level-triggered: a change, a failure, a link event, another program's deletion and the timer all end in the same step, which
+asks for the present wish of a key and writes what differs. Foreign routes are never touched (ownership.py); the daemon's end
+leaves all routes in place, and the next start adopts them without rewriting what is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import structlog
+
+from bgpd.config import FibConfig
+from bgpd.fib import fib_views, reconciler
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.dump import RouteRun
+from bgpd.fib.family_routes import FamilyRoutes, Plan
+from bgpd.fib.fib_views import FibCounters
+from bgpd.fib.netlink import MessageKind
+from bgpd.fib.next_hop_wishes import NextHopWishes
+from bgpd.fib.ownership import Ownership
+from bgpd.fib.route_messages import RouteForm, encode_adds, encode_deletes, read_key
+from bgpd.fib.writer import Outcome
+from bgpd.model.iana import Family
+from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.views import FibRouteView, KernelRouteView
+
+log = structlog.get_logger()
+
+BATCH = 8192
+_RECHECK_SLICE = 4096
+_RETRY_FIRST_S = 0.1
+_RETRY_LAST_S = 30.0
+_ESRCH = 3
+
+
+class Fib:
+    """The routes of one kernel table, both families. Several share a Dataplane.
+
+    `desired` tells the RIB's present wish; `acknowledged` is told keys once the kernel forwards them; `next_hop_changed` is told
+    a next hop that `resolve` was asked about, and "" or why it is unreachable now.
+    """
+
+    def __init__(
+        self,
+        config: FibConfig,
+        *,
+        dataplane: Dataplane,
+        vrf: str = "",
+        desired: Callable[[Family, bytes], NextHops | None],
+        acknowledged: Callable[[Family, Sequence[bytes]], None],
+        next_hop_changed: Callable[[NextHop, str], None],
+    ) -> None:
+        self.config = config
+        self.vrf = vrf
+        self.form = RouteForm(config.table, config.protocol, config.metric)
+        self.dataplane = dataplane
+        self.families = {family: FamilyRoutes(dataplane.nexthops) for family in _FAMILIES}
+        self.counters = FibCounters()
+        self.wishes = NextHopWishes(
+            dataplane, config.table, {family: routes.direct for family, routes in self.families.items()}
+        )
+        self._ownership = Ownership(config, dataplane.connected)
+        self._desired = desired
+        self._acknowledged = acknowledged
+        self._next_hop_changed = next_hop_changed
+        self.swept = False
+        self._strays: list[tuple[Family, bytes, int]] = []
+        self._rechecks: deque[tuple[Family, Iterator[bytes]]] = deque()
+        self._retry: asyncio.TimerHandle | None = None
+        self._retry_delay_s = _RETRY_FIRST_S
+        self._in_flight = 0
+        self._idle_waiters: list[asyncio.Future[None]] = []
+        self._reconcile_now = asyncio.Event()
+        self._maintenance: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open what is shared, adopt what an earlier run left, start the reconciliation timer.
+
+        Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused a dump.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self.dataplane.start()
+        for event in self.dataplane.monitor.state.events():
+            if isinstance(event, RouteChanged):
+                self._ownership.route_changed(event.route, event.gone)
+        self._ownership.addresses_changed()
+        for family in _FAMILIES:
+            await self._adopt(family)
+        self.dataplane.attach(self)
+        self._maintenance = self._loop.create_task(self._maintain())
+
+    async def stop(self) -> None:
+        """Write what is queued and close; routes stay in the kernel, so that a restart loses no packet."""
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.gather(self._maintenance, return_exceptions=True)
+        if self._retry is not None:
+            self._retry.cancel()
+        self._rechecks.clear()
+        self.dataplane.detach(self)
+        await self.dataplane.stop()
+
+    def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """The wish for each key is now this; None: no route of ours. Written at once when the kernel is idle."""
+        self.families[family].pending.merge(changes)
+        self.dataplane.pump()
+
+    def resolve(self, next_hop: NextHop) -> str:
+        """ "" if the next hop can be reached now, else why not; changes are told by `next_hop_changed` from now on."""
+        return self.wishes.resolve(next_hop)[1]
+
+    def next_hops_lost(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> None:
+        """Neighbors are dead: one deletion for each moves all routes that have another next hop, ahead of all that is queued.
+
+        `fallback` is asked for each set of next hops that would be left empty; what it answers takes their place first.
+        """
+        started = time.perf_counter()
+        nexthops = self.dataplane.nexthops
+        lost = [single for hop in next_hops for single in nexthops.singles_of(hop)]
+
+        def replacement(group: int) -> tuple[tuple[int, int], ...] | None:
+            wish = fallback(nexthops.next_hops(group))
+            members = self.wishes.members(wish) if wish else ()
+            return tuple(member for member in members if member[0] not in lost) or None
+
+        if lost:
+            loss = self.dataplane.lose(lost, replacement)
+            log.info(
+                "fib.next_hops_lost",
+                deletes=loss.deletes,
+                groups_moved=len(loss.changed),
+                groups_died=len(loss.died),
+                seconds=round(time.perf_counter() - started, 6),
+            )
+
+    def sweep(self) -> None:
+        """The RIB has converged: adopted routes that it does not want are deleted."""
+        self.swept = True
+        for family, routes in self.families.items():
+            self._recheck(family, list(routes.installed))
+        for family, key, metric in self._strays:
+            form = RouteForm(self.form.table, self.form.protocol, metric)
+            self.dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
+        self._strays.clear()
+
+    async def withdraw_all(self) -> None:
+        """Delete all routes of ours in this table; only on an explicit request."""
+        for routes in self.families.values():
+            routes.pending.merge(dict.fromkeys([*routes.installed, *routes.failed], None))
+        self.dataplane.pump()
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Wait until all that was asked for is written."""
+        while not self._is_idle():
+            waiter = self._loop.create_future()
+            self._idle_waiters.append(waiter)
+            self.dataplane.pump()
+            await waiter
+
+    def reconcile(self) -> None:
+        """Compare the kernel's table with what it should hold, soon."""
+        self._reconcile_now.set()
+
+    @property
+    def backlog(self) -> int:
+        """Wishes that wait: a reader that is far ahead of the kernel may pause on it."""
+        return sum(len(routes.pending) for routes in self.families.values())
+
+    def routes(self, family: Family | None = None) -> Iterator[FibRouteView]:
+        """`bgpd show fib`: every route that is installed, waits, failed or is blocked."""
+        return fib_views.routes(self, family)
+
+    async def lookup(self, address: bytes) -> KernelRouteView | None:
+        """What the kernel would do with a packet to the address (packed) now; None if it has no route."""
+        return await fib_views.lookup(self, address)
+
+    def wish(self, family: Family, key: bytes) -> NextHops | None:
+        """The RIB's present wish for a key."""
+        return self._desired(family, key)
+
+    # What the dataplane tells (Table).
+
+    def write_pending(self) -> bool:
+        """Submit one batch; False if nothing waits."""
+        for family, routes in self.families.items():
+            while len(routes.pending):
+                plan = routes.plan(
+                    BATCH,
+                    wish_of=self.wishes.wish_for(family),
+                    blocked=functools.partial(self._ownership.blocked, family),
+                )
+                self._count(routes)
+                if plan.settled:
+                    self._acknowledged(family, plan.settled)
+                if plan.adds or plan.deletes:
+                    self._submit(family, plan)
+                    return True
+        self._wake_idle()
+        return False
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """Follow links, addresses and foreign routes; the dataplane calls this."""
+        if isinstance(event, RouteChanged):
+            if self._ownership.route_changed(event.route, event.gone):
+                self._requeue(event.route.family, [event.route.key])
+            changed = self.wishes.route_changed(event.route)
+        elif isinstance(event, KernelResynchronised):
+            self.reconcile()
+            self.dataplane.verify()
+            changed = self.wishes.all_changed()
+        else:
+            changed = self.wishes.all_changed()
+        if isinstance(event, AddressChanged):
+            for family, key in self._ownership.addresses_changed():
+                self._requeue(family, [key])
+        if isinstance(event, LinkChanged):
+            self._direct_link_changed(event.link.index)
+        self._tell_next_hops(changed)
+        if any(not why for _hop, why in changed) or (isinstance(event, LinkChanged) and event.link.up):
+            self._recheck_unsettled()
+
+    def own_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        """Somebody else changed or deleted one of our routes: write it again."""
+        if route.table != self.form.table or (not self.swept and not self.families[route.family].installed):
+            return
+        routes = self.families[route.family]
+        if gone and routes.flushed(route.key):
+            return
+        if gone and route.key not in routes.installed:
+            return
+        log.debug("fib.route_drifted", key=route.key.hex(), gone=gone)
+        self.counters.repaired += 1
+        self._distrust(route.family, [route.key])
+
+    def groups_changed(self) -> None:
+        """Nexthop objects vanished though their links are up: their routes are written anew."""
+        self._recheck_unsettled()
+
+    def _tell_next_hops(self, changed: Iterable[tuple[NextHop, str]]) -> None:
+        for hop, why in changed:
+            log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
+            self._next_hop_changed(hop, why)
+
+    # Writing.
+
+    def _submit(self, family: Family, plan: Plan) -> None:
+        parts = []
+        count = len(plan.deletes)
+        if plan.deletes:
+            parts.append(encode_deletes(family, plan.deletes, self.form))
+        for target, keys in plan.adds:
+            parts.append(encode_adds(family, keys, target, self.form))
+            count += len(keys)
+        self._in_flight += 1
+        self.counters.batches += 1
+        self.counters.messages += count
+        self.dataplane.submit(b"".join(parts), count, functools.partial(self._written, family, plan))
+
+    def _written(self, family: Family, plan: Plan, outcome: Outcome) -> None:
+        """A batch is done: attribute its errors, tell the RIB what the kernel has."""
+        self._in_flight -= 1
+        routes = self.families[family]
+        failed: dict[bytes, str] = {}
+        for error in outcome.errors:
+            kind = int.from_bytes(error.request[4:6], "little")
+            if kind == MessageKind.NEW_ROUTE:
+                failed[read_key(error.request)[1]] = str(error)
+            elif kind == MessageKind.DEL_ROUTE and error.code != _ESRCH:
+                log.warning("fib.delete_failed", key=read_key(error.request)[1].hex(), error=str(error))
+                routes.distrusted.add(read_key(error.request)[1])
+        if outcome.lost:
+            log.error("fib.batch_lost", error=outcome.lost)
+            routes.distrusted.update(plan.deletes)
+            self._requeue(family, plan.deletes)
+            failed = dict.fromkeys([key for _target, keys in plan.adds for key in keys], outcome.lost)
+        for target, keys in plan.adds:
+            good: Sequence[bytes] = keys
+            if failed:
+                good = [key for key in keys if key not in failed]
+                for key in failed.keys() & keys:
+                    routes.refuse(key, target, failed[key])
+            if good:
+                self._acknowledged(family, good)
+        if any(target < 0 for target, _keys in plan.adds):
+            self._tell_next_hops(self.wishes.all_changed())
+        if failed:
+            key, why = next(iter(failed.items()))
+            log.warning("fib.routes_failed", count=len(failed), first=key.hex(), error=why)
+            self._retry_later()
+        elif not any(table.failed for table in self.families.values()):
+            self._retry_delay_s = _RETRY_FIRST_S
+        self._count(routes)
+        self._wake_idle()
+
+    def _retry_later(self) -> None:
+        if self._retry is None:
+            self._retry = self._loop.call_later(self._retry_delay_s, self._retry_failed)
+            self._retry_delay_s = min(self._retry_delay_s * 2, _RETRY_LAST_S)
+
+    def _retry_failed(self) -> None:
+        self._retry = None
+        for family, routes in self.families.items():
+            if routes.failed:
+                self._recheck(family, list(routes.failed))
+
+    def _count(self, routes: FamilyRoutes) -> None:
+        tables = self.families.values()
+        counters = self.counters
+        counters.installed = sum(len(table.installed) for table in tables)
+        counters.failed = sum(len(table.failed) for table in tables)
+        counters.blocked = sum(len(table.blocked) for table in tables)
+        counters.pending = self.backlog
+        counters.desired = counters.installed + counters.failed + counters.blocked
+        counters.nexthop_deletes = self.dataplane.nexthops.deletes
+
+    # Asking the RIB again.
+
+    def _requeue(self, family: Family, keys: Iterable[bytes]) -> None:
+        self.update(family, {key: self._desired(family, key) for key in keys})
+
+    def _distrust(self, family: Family, keys: Iterable[bytes]) -> None:
+        """The kernel holds something else than believed: write the present wish whatever it is."""
+        keys = list(keys)
+        self.families[family].distrusted.update(keys)
+        self._requeue(family, keys)
+
+    def _recheck(self, family: Family, keys: Iterable[bytes]) -> None:
+        """Ask for the wishes of many keys, slice by slice; before the sweep, what nobody wants yet is left alone."""
+        self._rechecks.append((family, iter(keys)))
+        if len(self._rechecks) == 1:
+            self._loop.call_soon(self._recheck_step)
+
+    def _recheck_step(self) -> None:
+        if not self._rechecks:
+            return
+        family, keys = self._rechecks[0]
+        taken = [key for key, _ in zip(keys, range(_RECHECK_SLICE))]
+        if taken:
+            wishes = {key: self._desired(family, key) for key in taken}
+            if not self.swept:
+                wishes = {key: wish for key, wish in wishes.items() if wish is not None}
+            self.update(family, wishes)
+        else:
+            self._rechecks.popleft()
+        if self._rechecks:
+            self._loop.call_soon(self._recheck_step)
+        else:
+            self._wake_idle()
+
+    def _recheck_unsettled(self) -> None:
+        """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, or objects vanished."""
+        nexthops = self.dataplane.nexthops
+        unsettled = set(nexthops.dead) | {group.id for group in nexthops.groups.values() if group.reduced}
+        for family, routes in self.families.items():
+            if unsettled:
+                members = list(routes.installed.items())
+                self._recheck(family, (key for key, target in members if target in unsettled))
+            for reasons in (routes.failed, routes.blocked):
+                if reasons:
+                    self._recheck(family, list(reasons))
+
+    def _direct_link_changed(self, index: int) -> None:
+        """The kernel drops direct routes with their link, IPv4 ones without a word."""
+        for family, routes in self.families.items():
+            keys = routes.direct.get(index)
+            if keys:
+                self._distrust(family, list(keys))
+
+    # Keeping what is there.
+
+    async def _adopt(self, family: Family) -> None:
+        runs = await self._read_runs(family)
+        installed, strays = await self._loop.run_in_executor(None, reconciler.adopt, runs, self.form)
+        routes = self.families[family]
+        routes.installed = installed
+        self._strays += [(family, key, metric) for key, metric in strays]
+        for target, count in Counter(installed.values()).items():
+            self.dataplane.nexthops.count_routes(target, count)
+            if target < 0:
+                routes.direct[-target] = {key for key, found in installed.items() if found == target}
+        self._count(routes)
+        if installed:
+            log.info("fib.adopted", family=family.value, table=self.form.table, routes=len(installed))
+
+    async def _maintain(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._reconcile_now.wait(), self.config.reconcile_interval_s)
+            except TimeoutError:
+                self.dataplane.verify()
+            self._reconcile_now.clear()
+            for family in _FAMILIES:
+                await self._reconcile_family(family)
+
+    async def _reconcile_family(self, family: Family) -> None:
+        routes = self.families[family]
+        comparison = reconciler.Comparison(routes.installed, self.form)
+
+        def begin() -> Callable[[RouteRun], None]:
+            nonlocal comparison
+            comparison = reconciler.Comparison(routes.installed, self.form)
+            return comparison.add
+
+        await self.dataplane.reader.routes(family, self.form, begin)
+        suspects = comparison.suspects
+        if not comparison.all_present(sum(self.dataplane.nexthops.dead.values())):
+            runs = await self._read_runs(family)
+            believed = list(routes.installed)
+            suspects = suspects + await self._loop.run_in_executor(None, reconciler.missing, believed, runs)
+        if suspects:
+            log.info("fib.repairing", family=family.value, table=self.form.table, routes=len(suspects))
+            self.counters.repaired += len(suspects)
+            routes.distrusted.update(suspects)
+            self._recheck(family, suspects)
+
+    async def _read_runs(self, family: Family) -> list[RouteRun]:
+        runs: list[RouteRun] = []
+
+        def begin() -> Callable[[RouteRun], None]:
+            runs.clear()
+            return runs.append
+
+        await self.dataplane.reader.routes(family, self.form, begin)
+        return runs
+
+    def _is_idle(self) -> bool:
+        return not (self.backlog or self._in_flight or self._rechecks)
+
+    def _wake_idle(self) -> None:
+        if not self._is_idle():
+            return
+        self.dataplane.delete_leftovers()
+        if self._idle_waiters:
+            for waiter in self._idle_waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._idle_waiters.clear()
+
+
+_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

@@ -1,0 +1,169 @@
+"""What `bgpd show fib`, `bgpd explain` and the metrics say of a table: built on demand from the table and the kernel.
+
+Decides nothing, changes nothing.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bgpd.fib.dump import RouteRun
+from bgpd.fib.nexthop_messages import NexthopObject
+from bgpd.fib.route_messages import BLACKHOLE
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import format_address, format_key
+from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
+
+if TYPE_CHECKING:
+    from bgpd.fib.fib import Fib
+
+_RT_PROTOS = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos", "/etc/iproute2/rt_protos.d/bgpd.conf")
+
+
+class FibCounters(msgspec.Struct):
+    """Plain numbers for metrics. Routes: desired = installed + failed + blocked; pending waits to be written.
+
+    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways, `batches`
+    and route `messages` sent.
+    """
+
+    desired: int = 0
+    installed: int = 0
+    pending: int = 0
+    failed: int = 0
+    blocked: int = 0
+    repaired: int = 0
+    nexthop_deletes: int = 0
+    batches: int = 0
+    messages: int = 0
+
+
+def routes(fib: Fib, only: Family | None) -> Iterator[FibRouteView]:
+    """Every route of the table that is installed, waits, failed or is blocked, in key order."""
+    for family, table in fib.families.items():
+        if only not in (None, family):
+            continue
+        waiting = table.pending.keys()
+        views: dict[int, list[NextHopView]] = {}
+        for key in sorted(table.installed.keys() | waiting | table.failed.keys() | table.blocked.keys()):
+            target = table.installed.get(key)
+            error = table.failed.get(key) or table.blocked.get(key) or ""
+            state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"
+            if target is not None and target in fib.dataplane.nexthops.dead:
+                state, error, target = "failed", "the kernel dropped it: its last next hop is gone", None
+            if not error and (key in waiting or target is None):
+                state = "pending"
+            if target is not None and target not in views:
+                views[target] = _target_hops(fib, target)
+            yield FibRouteView(
+                family=family.value,
+                prefix=format_key(family, key),
+                table=fib.form.table,
+                state=state,
+                group=target if target is not None and target > 0 else 0,
+                next_hops=views[target] if target is not None else [],
+                error=error,
+            )
+
+
+async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
+    """The kernel's route for a packed address, its group resolved into members; dead ones with the reason."""
+    vrf = fib.dataplane.connected.link_named(fib.vrf) if fib.vrf else None
+    run = await fib.dataplane.reader.lookup(address, vrf.index if vrf else 0)
+    if isinstance(run, OSError):
+        return None
+    key, target = run.keys[0], run.targets[0]
+    view = KernelRouteView(
+        prefix=format_key(run.family, key),
+        table=run.table,
+        protocol=_protocol_name(run.protocol),
+        metric=run.metrics[0],
+        ours=run.protocol == fib.form.protocol and run.table == fib.form.table,
+        group=target if target > 0 else 0,
+    )
+    if target > 0:
+        view.next_hops = _members(fib, target, await fib.dataplane.reader.nexthops())
+    else:
+        view.next_hops = _plain_hops(fib, run)
+    if target == BLACKHOLE:
+        view.error = "the route drops what it matches"
+    if view.ours:
+        live = {(hop.address, hop.interface) for hop in view.next_hops}
+        view.next_hops += _absent(fib, live, fib.wish(run.family, key))
+    return view
+
+
+def _target_hops(fib: Fib, target: int) -> list[NextHopView]:
+    if target > 0:
+        return [_hop_view(fib, hop) for hop in fib.dataplane.nexthops.next_hops(target)]
+    link = fib.dataplane.connected.links.get(-target)
+    return [NextHopView(address="", interface=link.name)] if link else []
+
+
+def _members(fib: Fib, group: int, objects: list[NexthopObject]) -> list[NextHopView]:
+    """The kernel's own members of a group; an object without members is itself the one."""
+    by_id = {found.id: found for found in objects}
+    found = by_id.get(group)
+    if found is None:
+        return []
+    views = []
+    for identifier, weight in found.members or ((group, 1),):
+        member = by_id.get(identifier)
+        if member is None:
+            continue
+        link = fib.dataplane.connected.links.get(member.ifindex)
+        name = link.name if link else f"interface {member.ifindex}"
+        why = "" if link and link.up else f"{name} is down"
+        address = format_address(member.gateway) if member.gateway else ""
+        views.append(NextHopView(address=address, interface=name, weight=weight, live=not why, why=why))
+    return views
+
+
+def _plain_hops(fib: Fib, run: RouteRun) -> list[NextHopView]:
+    link = fib.dataplane.connected.links.get(run.interfaces[0]) if run.interfaces else None
+    gateway = run.gateways[0] if run.gateways else b""
+    if link is None and not gateway:
+        return []
+    address = format_address(gateway) if gateway else ""
+    why = "" if link is None or link.up else f"{link.name} is down"
+    return [NextHopView(address=address, interface=link.name if link else "", live=not why, why=why)]
+
+
+def _absent(fib: Fib, live: set[tuple[str, str]], wish: NextHops | None) -> list[NextHopView]:
+    """Next hops that the RIB wants and the kernel does not have, with why."""
+    absent = []
+    for hop in wish or ():
+        view = _hop_view(fib, hop)
+        if hop.address and (view.address, view.interface) not in live:
+            view.live = False
+            view.why = fib.wishes.resolve(hop)[1] or "not in the kernel's group"
+            absent.append(view)
+    return absent
+
+
+def _hop_view(fib: Fib, hop: NextHop) -> NextHopView:
+    ifindex, why = fib.wishes.resolve(hop)
+    link = fib.dataplane.connected.links.get(ifindex)
+    address = format_address(hop.address) if hop.address else ""
+    return NextHopView(
+        address=address, interface=link.name if link else hop.interface, weight=hop.weight, live=not why, why=why
+    )
+
+
+def _protocol_name(number: int) -> str:
+    """The name of an rtproto by iproute2's tables, or its number."""
+    for path in _RT_PROTOS:
+        try:
+            lines = pathlib.Path(path).read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split("#")[0].split()
+            if len(fields) == 2 and fields[0] == str(number):
+                return fields[1]
+    return str(number)

@@ -1,0 +1,192 @@
+"""Follows the kernel: links, addresses and routes, first as they are, then as they change.
+
+Decides nothing: it tells subscribers what is (model.kernel values). Events that the kernel could not deliver (ENOBUFS), and IPv4
+routes that it flushes without a word when a link goes down, are found by reading the tables again. bgpd's own writes do not
+come back: a classic BPF filter drops what bears a writer's port id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from bgpd.fib.kernel_codec import encode_dump_request, read_address, read_foreign_routes, read_link, read_route
+from bgpd.fib.kernel_state import KernelSnapshot, KernelState
+from bgpd.fib.netlink import DumpInterrupted, MessageKind, dump, messages, open_socket
+from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, LinkChanged
+
+log = structlog.get_logger()
+
+Subscriber = Callable[[KernelEvent], None]
+_GROUPS = (1, 5, 7, 9, 11, 32)
+"""RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP."""
+_RECEIVE_BYTES = 32 << 20
+_DATAGRAMS_PER_STEP = 128
+_SO_ATTACH_FILTER = 26
+_DUMP_TRIES = 20
+
+
+class KernelMonitor:
+    """Links, addresses and foreign routes of the network namespace that `start` is called in.
+
+    `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only.
+    """
+
+    def __init__(self, *, own_protocol: int = 197) -> None:
+        self.state = KernelState(self._publish)
+        self.resynchronised = 0
+        self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
+        self.nexthop_deleted: list[Callable[[], None]] = []
+        self._own_protocol = own_protocol
+        self._subscribers: list[Subscriber] = []
+        self._ignored: set[int] = set()
+        self._refreshing: asyncio.Task[None] | None = None
+        self._lost = False
+        self._stale = False
+
+    async def start(self) -> None:
+        """Join the kernel's groups, read what is, then follow.
+
+        Raises: OSError: the kernel refused.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._socket = open_socket(receive_bytes=_RECEIVE_BYTES, groups=_GROUPS)
+        self._dump_socket = open_socket(receive_bytes=_RECEIVE_BYTES)
+        self._dump_socket.settimeout(30)
+        self._apply_filter()
+        snapshot = await self._loop.run_in_executor(None, self._read_tables)
+        self.state.replace(snapshot)
+        self._socket.setblocking(False)
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    async def stop(self) -> None:
+        """Stop following."""
+        self._loop.remove_reader(self._socket.fileno())
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
+        self._socket.close()
+        self._dump_socket.close()
+
+    def subscribe(self, subscriber: Subscriber, *, replay: bool = False) -> None:
+        """Call `subscriber` for each event from now on; with `replay` first for all that is now."""
+        self._subscribers.append(subscriber)
+        if replay:
+            for event in self.state.events():
+                subscriber(event)
+
+    def ignore(self, ports: Iterable[int]) -> None:
+        """Drop what the sockets of these netlink port ids caused: bgpd's own writes."""
+        self._ignored.update(ports)
+        self._apply_filter()
+
+    def _publish(self, event: KernelEvent) -> None:
+        if isinstance(event, LinkChanged) and (event.gone or not event.link.up):
+            self._refresh()
+        for subscriber in self._subscribers:
+            subscriber(event)
+
+    def _apply_filter(self) -> None:
+        if not self._ignored:
+            return
+        drop = len(self._ignored)
+        code = [_instruction(0x20, 0, 0, 12)]
+        for index, port in enumerate(sorted(self._ignored)):
+            code.append(_instruction(0x15, drop - index, 0, socket.htonl(port)))
+        code += [_instruction(0x06, 0, 0, 0xFFFFFFFF), _instruction(0x06, 0, 0, 0)]
+        program = ctypes.create_string_buffer(b"".join(code))
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(code), ctypes.addressof(program))
+        )
+
+    def _readable(self) -> None:
+        for _ in range(_DATAGRAMS_PER_STEP):
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.resynchronised += 1
+                log.warning("kernel.events_lost", resynchronised=self.resynchronised)
+                self._lost = True
+                self._refresh()
+                return
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        for kind, flags, _sequence, start, end in messages(data):
+            match kind:
+                case MessageKind.NEW_ROUTE | MessageKind.DEL_ROUTE:
+                    route = read_route(data, start, end, self.state.name_of)
+                    if route is None:
+                        continue
+                    gone = kind == MessageKind.DEL_ROUTE
+                    if route.protocol == self._own_protocol:
+                        for callback in self.own_route_changed:
+                            callback(route, gone)
+                    else:
+                        self.state.route(route, gone=gone, replaces=bool(flags & 0x100))
+                case MessageKind.NEW_LINK | MessageKind.DEL_LINK:
+                    if data[start] == socket.AF_UNSPEC:
+                        link = read_link(data[start - 16 : end], self.state.name_of)
+                        self.state.link(link, gone=kind == MessageKind.DEL_LINK)
+                case MessageKind.NEW_ADDRESS | MessageKind.DEL_ADDRESS:
+                    address = read_address(data[start - 16 : end], self.state.name_of)
+                    self.state.address(address, gone=kind == MessageKind.DEL_ADDRESS)
+                case MessageKind.DEL_NEXTHOP:
+                    for notify in self.nexthop_deleted:
+                        notify()
+
+    def _refresh(self) -> None:
+        """Read all tables again, soon; one reading at a time, and one more if something happened during it."""
+        self._stale = True
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = self._loop.create_task(self._read_again())
+
+    async def _read_again(self) -> None:
+        while self._stale:
+            self._stale = False
+            self.state.begin_reading()
+            snapshot = await self._loop.run_in_executor(None, self._read_tables)
+            self.state.replace(snapshot)
+            if self._lost:
+                self._lost = False
+                self._publish(KernelResynchronised())
+
+    def _read_tables(self) -> KernelSnapshot:
+        """Links, addresses and foreign routes; runs in a worker thread, on a socket of its own."""
+        for _ in range(_DUMP_TRIES):
+            try:
+                return self._try_read_tables()
+            except DumpInterrupted:
+                continue
+        raise OSError(errno.EBUSY, f"the kernel's tables changed during each of {_DUMP_TRIES} dumps")
+
+    def _try_read_tables(self) -> KernelSnapshot:
+        snapshot = KernelSnapshot()
+        for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)):
+            for kind, _flags, _sequence, start, end in messages(data):
+                if kind == MessageKind.NEW_LINK:
+                    link = read_link(data[start - 16 : end], snapshot.name_of)
+                    snapshot.links[link.index] = link
+        for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ADDRESS)):
+            for kind, _flags, _sequence, start, end in messages(data):
+                if kind == MessageKind.NEW_ADDRESS:
+                    snapshot.addresses.append(read_address(data[start - 16 : end], snapshot.name_of))
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ROUTE, family)):
+                snapshot.routes.extend(read_foreign_routes(data, self._own_protocol, snapshot.name_of))
+        return snapshot
+
+
+def _instruction(code: int, if_true: int, if_false: int, operand: int) -> bytes:
+    """One classic BPF instruction (struct sock_filter)."""
+    return struct.pack("=HBBI", code, if_true, if_false, operand)
