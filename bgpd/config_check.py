@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import ipaddress
 from collections.abc import Iterator
+from typing import Any
 
 from bgpd.config import ApiConfig, Config, FibConfig, LogConfig, RouterConfig, WorkloadConfig
 from bgpd.config_check_sessions import check_listens, check_neighbors, check_policies, policies_in_use
@@ -35,6 +36,8 @@ WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("listen", "graceful_restart"): "graceful restart is not part of this version",
     ("neighbor", "vrf"): "VRFs are not part of this version: the session belongs to the main table",
     ("listen", "vrf"): "VRFs are not part of this version: the session belongs to the main table",
+    ("workload", "mqtt"): "the MQTT source is not part of this version",
+    ("workload", "api"): "the API source is not part of this version",
 }
 """Keys that are read but change nothing yet: a warning each when they are set. An entry goes when its part works."""
 
@@ -72,12 +75,21 @@ def warn_about(config: Config) -> Iterator[Finding]:
 
 
 def _without_effect(config: Config) -> Iterator[Finding]:
-    for (section, field), why in WITHOUT_EFFECT.items():
-        items = getattr(config, section)
-        for index, item in enumerate(items if isinstance(items, tuple) else (items,)):
-            if getattr(item, field):
-                path: KeyPath = (section, index, field) if isinstance(items, tuple) else (section, field)
-                yield Finding(path, "has no effect", why)
+    for names, why in WITHOUT_EFFECT.items():
+        for path in _set_paths(config, names, ()):
+            yield Finding(path, "has no effect", why)
+
+
+def _set_paths(value: Any, names: tuple[str, ...], path: KeyPath) -> Iterator[KeyPath]:
+    """Key paths below `value` that `names` leads to (through every element of a list) and that are set."""
+    if isinstance(value, tuple) and names:
+        for index, item in enumerate(value):
+            yield from _set_paths(item, names, (*path, index))
+    elif not names:
+        if value:
+            yield path
+    elif value is not None:
+        yield from _set_paths(getattr(value, names[0], None), names[1:], (*path, names[0]))
 
 
 def _check_router(router: RouterConfig) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ unit. Addresses and prefixes are text; a family is its configuration name.
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
 
 
@@ -152,3 +154,91 @@ class ExplainView(msgspec.Struct, kw_only=True):
     route: RouteView | None = None
     workload: WorkloadView | None = None
     neighbors: list[NeighborView] = []
+
+
+class EventView(msgspec.Struct, kw_only=True):
+    """`bgpd show events`, `bgpd monitor`: something an operator may want to know. `sequence` rises by one each.
+
+    `event` is a fixed name ("session.established"), `fields` its values.
+    """
+
+    sequence: int
+    at: float
+    level: str
+    event: str
+    fields: dict[str, str | int | float | bool | None] = {}
+
+
+class HealthView(msgspec.Struct, kw_only=True):
+    """`GET /v1/health`: whether the host may be relied on. `reasons` say why `ready` is false.
+
+    `fib_pending` and `fib_failed` are routes that RIB and kernel differ by. `loop_stall_s` is the longest time that the
+    event loop was held since the start.
+    """
+
+    ready: bool
+    reasons: list[str] = []
+    version: str = ""
+    pid: int = 0
+    hostname: str = ""
+    started_at: float = 0.0
+    neighbors: int = 0
+    neighbors_established: int = 0
+    routes: int = 0
+    fib_pending: int = 0
+    fib_failed: int = 0
+    draining: bool = False
+    loop_stall_s: float = 0.0
+
+
+class ConfigChangeView(msgspec.Struct, kw_only=True):
+    """One difference between two configurations: its key path, and what it costs.
+
+    `effect` is "no-op" (no session notices), "refresh" (routes are sent or asked for again), "reset" (the sessions of
+    `neighbors` end and start anew) or "restart" (it counts from the next start of the daemon). `change` is "added",
+    "removed" or "changed"; `old` and `new` are the values.
+    """
+
+    path: str
+    change: str
+    effect: str
+    neighbors: list[str] = []
+    old: Any = None
+    new: Any = None
+
+
+class ReloadView(msgspec.Struct, kw_only=True):
+    """`bgpd reload`, `bgpd plan`: what changed. With `problems` nothing did, and the former configuration holds on."""
+
+    file: str
+    changes: list[ConfigChangeView] = []
+    problems: list[str] = []
+    warnings: list[str] = []
+
+
+class ErrorView(msgspec.Struct, kw_only=True):
+    """What the API answers instead, with a status of 400 or more: what was wrong, and what to do."""
+
+    error: str
+    hint: str = ""
+
+
+class ViewQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listing is narrowed to; each field is a query parameter of `GET /v1/NAME` and an option of `bgpd show`.
+
+    `prefix` is a prefix, or an address as host prefix; with `longer_prefixes` also all inside it. `vrf` None is all
+    VRFs, "" the main table. `limit` 0 is all.
+    """
+
+    neighbor: str = ""
+    prefix: str = ""
+    longer_prefixes: bool = False
+    family: str = ""
+    vrf: str | None = None
+    state: str = ""
+    source: str = ""
+    type: int = 0
+    mac: str = ""
+    rd: str = ""
+    unresolved: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=0)] = 0

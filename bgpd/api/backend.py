@@ -1,0 +1,94 @@
+"""What the API needs of the daemon: views to read, and the few things that may be ordered.
+
+The daemon implements it; the server knows nothing else of the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from bgpd.config import Config
+from bgpd.log import EventRing
+from bgpd.model.views import ExplainView, HealthView, ReloadView, ViewQuery
+
+Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
+"""Makes the views of one listing, one at a time, for the query (which it may narrow by; the server does so anyway).
+
+The server steps it in slices and lets the loop go on between them: it must stay valid when tables change meanwhile, and
+yields None now and then (say, every 1,000 keys) where it skips much, so that a slice can end. A step takes < 1 ms.
+"""
+
+
+class Rejected(Exception):
+    """An order that is not carried out: the HTTP status, what was wrong, and what to do."""
+
+    def __init__(self, status: int, error: str, hint: str = "") -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.hint = hint
+
+
+class Objects(Protocol):
+    """Workloads or services that local programs put (`/v1/workloads/ID`, `/v1/services/NAME`).
+
+    `who` is the peer of the unix socket, such as "uid=0 pid=812". Reports are values that become JSON.
+    """
+
+    async def put(self, id: str, body: bytes, *, who: str) -> tuple[int, msgspec.Struct]:
+        """Takes a JSON payload; the HTTP status and the report. Idempotent. Raises: Rejected."""
+        ...
+
+    async def delete(self, id: str, *, who: str) -> msgspec.Struct:
+        """Raises: Rejected: with 404 if there is none."""
+        ...
+
+    def get(self, id: str) -> msgspec.Struct | None:
+        """The report of one, None if there is none."""
+        ...
+
+
+class Backend(Protocol):
+    """The daemon, as the API sees it."""
+
+    @property
+    def listings(self) -> Mapping[str, Listing]:
+        """By name ("neighbors", "routes", "fib", "workloads", ...): each is served as `GET /v1/NAME`."""
+        ...
+
+    @property
+    def objects(self) -> Mapping[str, Objects]:
+        """By name ("workloads", "services"), those that may be put and deleted; others answer 405."""
+        ...
+
+    @property
+    def events(self) -> EventRing:
+        """Served as `GET /v1/events` and followed by `GET /v1/monitor`."""
+        ...
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        ...
+
+    def health(self) -> HealthView:
+        """Cheap: it is asked every few seconds."""
+        ...
+
+    def metrics(self) -> str:
+        """Prometheus text (`metrics.Registry.render`)."""
+        ...
+
+    async def explain(self, address: bytes, vrf: str) -> ExplainView:
+        """The path of a packed address. Raises: Rejected: with 404 if the VRF does not exist."""
+        ...
+
+    async def reload(self) -> ReloadView:
+        """Reads the configuration file again and applies it, if it has no error."""
+        ...
+
+    async def drain(self, on: bool) -> HealthView:
+        """Takes the host out of the fabric's paths, or back into them. Raises: Rejected: 501 where it cannot."""
+        ...

@@ -1,0 +1,134 @@
+"""Logging: structlog set up for the journal or a terminal, a ring of recent events, and repeats that are counted.
+
+Records are a fixed event name and fields. It decides only what is written and kept, never what happens.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from bgpd.config import LogConfig
+from bgpd.model.views import EventView
+
+KEPT_EVENTS = 1_000
+MAX_REPEAT_KEYS = 10_000
+"""Failures told apart by `RepeatSuppressor`; more than that and the oldest are forgotten (and logged again)."""
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_OWN_FIELDS = ("event", "level", "timestamp", "exc_info", "exception", "stack_info")
+
+
+class EventRing:
+    """The last operator events, numbered; a structlog processor that keeps what is of level info or above."""
+
+    def __init__(self, size: int = KEPT_EVENTS) -> None:
+        self._events: deque[EventView] = deque(maxlen=size)
+        self._sequence = 0
+        self._listeners: list[Callable[[], None]] = []
+
+    def __call__(self, logger: WrappedLogger, method: str, record: EventDict) -> EventDict:
+        if method != "debug":
+            self._sequence += 1
+            fields = {name: _plain(value) for name, value in record.items() if name not in _OWN_FIELDS}
+            at = float(record.get("timestamp", 0.0))
+            event = str(record.get("event", ""))
+            self._events.append(EventView(sequence=self._sequence, at=at, level=method, event=event, fields=fields))
+            for listener in self._listeners:
+                listener()
+        return record
+
+    def since(self, sequence: int = 0) -> list[EventView]:
+        """Kept events with a higher sequence number, oldest first."""
+        if sequence >= self._sequence:
+            return []
+        return [event for event in self._events if event.sequence > sequence]
+
+    @property
+    def latest(self) -> int:
+        """Sequence number of the latest event."""
+        return self._sequence
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls `listener` after each event, in the thread that logs; the result ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+
+class RepeatSuppressor:
+    """Logs the first of equal failures and counts the rest, so that a peer that fails for hours fills no log."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._counts: dict[Hashable, int] = {}
+
+    def failed(self, key: Hashable, event: str, **fields: object) -> bool:
+        """A failure; logged as a warning only if it is the first under `key`. Answers whether it was logged."""
+        count = self._counts.get(key, 0)
+        self._counts[key] = count + 1
+        if count:
+            return False
+        if len(self._counts) > MAX_REPEAT_KEYS:
+            del self._counts[next(iter(self._counts))]
+        self._log.warning(event, **fields)
+        return True
+
+    def recovered(self, key: Hashable, event: str, **fields: object) -> None:
+        """It works again; logged with how often it had failed, unless nothing had."""
+        count = self._counts.pop(key, 0)
+        if count:
+            self._log.info(event, failures=count, **fields)
+
+    def repeats(self) -> Iterator[tuple[Hashable, int]]:
+        """Failures that last, each with its count."""
+        yield from self._counts.items()
+
+
+def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: TextIO | None = None) -> None:
+    """Configures structlog for the whole process; may be called again, on reload.
+
+    Under systemd (JOURNAL_STREAM) each line begins with its priority as <N> (sd-daemon(3)) and has no time of its own.
+    """
+    stream = stream or sys.stderr
+    journal = bool(os.environ.get("JOURNAL_STREAM")) and not stream.isatty()
+    processors: list[Processor] = [structlog.processors.TimeStamper(fmt=None), structlog.processors.add_log_level]
+    if events is not None:
+        processors.append(events)
+    if config.format == "console":
+        processors += [_readable_time, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=_plain)]
+        if journal:
+            processors += [_with_priority]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level]),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
+"""syslog(3) levels."""
+
+
+def _with_priority(logger: WrappedLogger, method: str, line: Any) -> str:
+    return f"<{_PRIORITIES.get(method, 6)}>{line}"
+
+
+def _readable_time(logger: WrappedLogger, method: str, record: EventDict) -> EventDict:
+    return structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False)(logger, method, record)
+
+
+def _plain(value: object) -> Any:
+    """A value that JSON and a view can hold."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return str(value) if isinstance(value, str) else value
+    return value.hex() if isinstance(value, bytes) else str(value)
