@@ -80,14 +80,16 @@ class Daemon:
 
         def answers() -> bool:
             if process.exit_code is not None:
-                raise SystemError  # told apart from "not yet" below
+                return True
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
                 return probe.connect_ex(str(path)) == 0
 
-        try:
-            wait_until(answers, timeout_s, f"{self.kind} to answer on {path}", logs=[process.log_path], interval_s=0.02)
-        except SystemError:
-            raise LabError(f"{self.kind} ended at start with exit code {process.exit_code}\n{process.tail()}") from None
+        wait_until(answers, timeout_s, f"{self.kind} to answer on {path}", logs=[process.log_path], interval_s=0.02)
+        self._must_run(process)
+
+    def _must_run(self, process: LoggedProcess) -> None:
+        if process.exit_code is not None:
+            raise LabError(f"{self.kind} ended at start with exit code {process.exit_code}\n{process.tail()}")
 
 
 class Frr(Daemon):
@@ -198,8 +200,7 @@ class Gobgp(Daemon):
             "gobgpd to answer",
             logs=self.logs,
         )
-        if process.exit_code is not None:
-            raise LabError(f"gobgpd ended at start with exit code {process.exit_code}\n{process.tail()}")
+        self._must_run(process)
 
     def run(self, *arguments: str) -> str:
         """Run the gobgp command line and return what it prints."""

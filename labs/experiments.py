@@ -1,4 +1,4 @@
-"""The main job, shown and checked: convergence, reachability, a cut link and a dead leaf under traffic, bgpd's tables."""
+"""The main job, shown and checked: convergence, reachability, a cut link and a dead leaf under traffic, bgpd tables."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ class LabError(Exception):
 class LoggedProcess:
     """A running child process in a session of its own; its standard output and error go to `log_path`."""
 
-    def __init__(self, command: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         self.command = tuple(command)
         self.log_path = log_path
         with log_path.open("ab") as log:
@@ -32,6 +34,7 @@ class LoggedProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=cwd,
                 env=None if env is None else {**os.environ, **env},
                 start_new_session=True,
             )

@@ -1,0 +1,62 @@
+# bgpd: set-up, laboratory, tests. `make` alone lists the targets.
+#
+# Everything below works on a fresh Debian 12 as root. Set-up runs when something it depends on has changed, else not.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+TOPOLOGY := labs/containerlab/two-leaf.clab.yml
+TESTS := tests
+
+.PHONY: help setup lab lab-keep lab-down test lint format bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@echo "\nset-up installs, where missing, from Debian: $$(sed 's/#.*//' labs/debian-packages.txt | xargs)"
+	@echo "and into .venv: what requirements.lock pins"
+
+setup: .venv/.packages .venv/.installed ## install Debian packages and .venv (the other targets do it themselves)
+
+.venv/.packages: labs/debian-packages.txt labs/install-packages
+	@labs/install-packages
+	@mkdir -p .venv && touch $@
+
+.venv/.installed: requirements.lock pyproject.toml .venv/.packages
+	@echo "Installing Python packages from requirements.lock into .venv"
+	@test -x $(PYTHON) || python3 -m venv .venv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lab: setup ## two leaves, two hosts, their pods: bring it up, check, break, show, tear down
+	@$(PYTHON) -m labs run $(TOPOLOGY)
+
+lab-keep: setup ## the same network, left up to look around in
+	@$(PYTHON) -m labs run --keep $(TOPOLOGY)
+
+lab-down: setup ## remove what lab-keep left up
+	@$(PYTHON) -m labs down $(TOPOLOGY)
+
+test: setup ## all tests; TESTS=tests/rib for some
+	@$(PYTHON) -m pytest $(TESTS)
+
+lint: setup ## ruff and mypy
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy bgpd labs
+
+format: setup ## ruff format
+	@$(PYTHON) -m ruff format .
+
+bench: setup ## the benchmarks, and how they compare with BIRD and FRR
+	@$(PYTHON) -m benchmarks
+
+lock: setup ## write requirements.lock anew from pyproject.toml
+	@.venv/bin/pip-compile --quiet --upgrade --extra dev --build-deps-for editable --generate-hashes --allow-unsafe \
+	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --output-file requirements.lock pyproject.toml
+
+clean: ## remove laboratories left up, .venv and caches
+	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down $(TOPOLOGY); fi
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
