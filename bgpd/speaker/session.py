@@ -84,7 +84,7 @@ class SessionDown(msgspec.Struct, frozen=True):
 
 
 class AttemptFailed(msgspec.Struct, frozen=True):
-    """A connection was not made, or ended before it was established."""
+    """A connection was not made, or ended before it was established. `reason` is "" if a dial had no answer in time."""
 
     reason: str
 
@@ -210,7 +210,7 @@ class Session:
             if self._dialing is not None:
                 self._give_up_dialing()
                 if not self._connections:
-                    self._outputs.append(AttemptFailed(f"no answer within {self.settings.connect_retry_s:g} s"))
+                    self._outputs.append(AttemptFailed(""))
                 self._settle(now)
             else:
                 self._connect(now)

@@ -1,0 +1,135 @@
+"""The routes of one established session: UPDATEs into batches, batches into UPDATEs, route refresh.
+
+Lives exactly as long as the session is established, and has its own Source. Decides which messages go out; never ends
+the session itself, but says what NOTIFICATION an UPDATE calls for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from bgpd.config import SessionConfig
+from bgpd.model.iana import FAMILY_BY_CODE, Family
+from bgpd.model.path import RouteBatch, Source
+from bgpd.speaker.capabilities import Negotiated
+from bgpd.speaker.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
+from bgpd.speaker.update_decoder import UpdateDecoder
+from bgpd.speaker.update_encoder import UpdateEncoder
+
+log = structlog.get_logger()
+
+_MAX_REMEMBERED_ERRORS = 32
+
+
+class SpeakerEvents(Protocol):
+    """What sessions tell the rest of the daemon: plain callables, run in the event loop, quick."""
+
+    def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None: ...
+
+    def session_closed(self, source: Source, reason: str) -> None: ...
+
+    def routes_received(self, source: Source, batch: RouteBatch) -> None: ...
+
+    def end_of_rib_received(self, source: Source, family: Family) -> None: ...
+
+    def refresh_requested(self, source: Source, family: Family) -> None: ...
+
+    def refresh_began(self, source: Source, family: Family) -> None:
+        """The neighbor sends all its routes again from here on (RFC 7313 BoRR)."""
+
+    def refresh_ended(self, source: Source, family: Family) -> None:
+        """What was not sent again since `refresh_began` is gone (RFC 7313 EoRR)."""
+
+
+class RefusedUpdate(Exception):
+    """An UPDATE that ends the session (RFC 7606 "session reset"): the NOTIFICATION for it, and why."""
+
+    def __init__(self, notification: Notification, reason: str) -> None:
+        super().__init__(reason)
+        self.notification = notification
+        self.reason = reason
+
+
+class Exchange:
+    """Routes to and from one established session. `write` takes whole messages."""
+
+    def __init__(
+        self,
+        source: Source,
+        negotiated: Negotiated,
+        *,
+        decoder: UpdateDecoder,
+        encoder: UpdateEncoder,
+        events: SpeakerEvents,
+        write: Callable[[bytes], None],
+    ) -> None:
+        self.source = source
+        self.negotiated = negotiated
+        self.messages_sent = 0
+        self.end_of_rib: list[Family] = []
+        self._decoder = decoder
+        self._encoder = encoder
+        self._events = events
+        self._write = write
+        self._remembered: set[str] = set()
+
+    def update_received(self, body: bytes) -> None:
+        """Pass on the routes of an UPDATE.
+
+        Raises: RefusedUpdate: the session must be reset.
+        """
+        decoded = self._decoder.decode(body)
+        for error in decoded.errors:
+            self._note(error.attribute, error.message, str(error.reaction))
+        if decoded.notification is not None:
+            why = decoded.errors[0].message if decoded.errors else "cannot be read"
+            raise RefusedUpdate(Notification(*decoded.notification), f"malformed UPDATE: {why}")
+        for batch in decoded.batches:
+            self._events.routes_received(self.source, batch)
+        if decoded.end_of_rib is not None:
+            if decoded.end_of_rib not in self.end_of_rib:
+                self.end_of_rib.append(decoded.end_of_rib)
+            self._events.end_of_rib_received(self.source, decoded.end_of_rib)
+
+    def refresh_received(self, refresh: RouteRefresh) -> None:
+        """Pass on a ROUTE-REFRESH; one for a family that was not negotiated is ignored (RFC 2918 section 4)."""
+        family = FAMILY_BY_CODE.get((refresh.afi, refresh.safi))
+        if family is None or family not in self.negotiated.families:
+            return
+        match refresh.subtype:
+            case 0:
+                self._events.refresh_requested(self.source, family)
+            case 1:
+                self._events.refresh_began(self.source, family)
+            case 2:
+                self._events.refresh_ended(self.source, family)
+
+    def send(self, batch: RouteBatch) -> None:
+        """Send routes."""
+        self._send(self._encoder.encode(batch))
+
+    def send_end_of_rib(self, family: Family) -> None:
+        """Send End-of-RIB (RFC 4724 section 2)."""
+        self._send([self._encoder.end_of_rib(family)])
+
+    def send_refresh(self, family: Family, subtype: int) -> None:
+        """Send a ROUTE-REFRESH: 0 a request, 1 and 2 the markers around our own answer (RFC 7313), if it knows them."""
+        negotiated = self.negotiated
+        known = negotiated.enhanced_route_refresh if subtype else negotiated.route_refresh
+        if known and family in negotiated.families:
+            self._send([encode_route_refresh(family.afi, family.safi, subtype)])
+
+    def _send(self, messages: list[bytes]) -> None:
+        if messages:
+            self.messages_sent += len(messages)
+            self._write(b"".join(messages))
+
+    def _note(self, attribute: str, message: str, reaction: str) -> None:
+        """Log each kind of error once a session."""
+        text = f"{attribute}: {message}" if attribute else message
+        if text not in self._remembered and len(self._remembered) < _MAX_REMEMBERED_ERRORS:
+            self._remembered.add(text)
+            log.warning("update.malformed", neighbor=self.source.name, error=text, reaction=reaction)

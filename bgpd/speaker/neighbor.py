@@ -1,0 +1,470 @@
+"""One neighbor at run time: drives its Session with real connections, and turns messages into route batches and back.
+
+Decides what a person is told about failures, and the next hops that a session may offer. Never decides about the state
+of the session (session.py), and knows no other neighbor (speaker.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+
+from bgpd.config import RouterConfig, SessionConfig
+from bgpd.model.iana import CeaseSubcode, ErrorCode
+from bgpd.model.path import Source, SourceKind
+from bgpd.model.prefix import format_address
+from bgpd.model.views import FamilyCounts, NeighborView
+from bgpd.model.wire import NlriDecoders
+from bgpd.speaker.capabilities import Negotiated, local_open
+from bgpd.speaker.connection import RefreshReceived, State, UpdateReceived
+from bgpd.speaker.exabgp_codec import Notification
+from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents
+from bgpd.speaker.failure_log import FailureLog
+from bgpd.speaker.interfaces import Interfaces, is_link_local
+from bgpd.speaker.notification import describe_notification
+from bgpd.speaker.peering import Peering
+from bgpd.speaker.session import (
+    AttemptFailed,
+    Close,
+    Dial,
+    Output,
+    Send,
+    Session,
+    SessionDown,
+    SessionSettings,
+    SessionUp,
+)
+from bgpd.speaker.socket_options import read_password, require_ttl_255, set_send_hold_time
+from bgpd.speaker.transport import Listener, Target, Wire, dial, explain_dial_error, no_answer_text
+from bgpd.speaker.update_decoder import UpdateDecoder
+from bgpd.speaker.update_encoder import UpdateEncoder
+
+log = structlog.get_logger()
+
+STEP_S = 0.010
+"""Longest time that one neighbor's messages hold the loop; then the others have their turn."""
+MAX_UNSENT = 64 * 1024 * 1024
+"""Bytes that may wait for a peer that does not read: more ends the session."""
+OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
+
+
+class Surroundings(msgspec.Struct, kw_only=True):
+    """What all neighbors share. `restarting`: the daemon comes back from a graceful restart (R bit of RFC 4724)."""
+
+    router: RouterConfig
+    hostname: str
+    interfaces: Interfaces
+    events: SpeakerEvents
+    nlri_decoders: NlriDecoders
+    listener: Listener
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    restarting: bool = False
+
+
+class Neighbor:
+    """One neighbor. `ended` is called when a connection of it has ended, before any retry."""
+
+    def __init__(self, peering: Peering, around: Surroundings, *, ended: Callable[[Neighbor], None]) -> None:
+        self.peering = peering
+        self.interface = ""
+        self._around = around
+        self._ended = ended
+        self._restarting = around.restarting
+        self._session = Session(self._settings(), random=random.random)
+        self._wires: dict[int, Wire] = {}
+        self._dials: dict[int, asyncio.Task[None]] = {}
+        self._target: Target | None = None
+        self._key = b""
+        self._wire: Wire | None = None
+        self._local = b""
+        self._exchange: Exchange | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._pump_planned = False
+        self._state = State.IDLE
+        self._since = time.time()
+        self._established_count = 0
+        self._failures = FailureLog(peering.name)
+
+    @property
+    def state(self) -> State:
+        return self._session.state
+
+    # Administration
+
+    def start(self) -> None:
+        """Begin to dial, or to wait for the neighbor."""
+        self.refresh_password()
+        self._session.start(_now())
+        self._pump()
+
+    def stop(self, notification: Notification | None, reason: str) -> list[Wire]:
+        """End for good; the connections that still say goodbye."""
+        wires = list(self._wires.values())
+        self._session.stop(_now(), notification, reason)
+        self._pump(whole=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._key and self.peering.address and not self.peering.dynamic:
+            self._around.listener.set_md5_key(self.peering.address, 8 * len(self.peering.address), b"")
+        return wires
+
+    def reset(self, notification: Notification, reason: str, *, hold_off_s: float) -> None:
+        """End the session and refuse a new one for a while."""
+        self._failures.note(reason)
+        self._session.reset(_now(), notification, reason, hold_off_s=hold_off_s)
+        self._pump()
+
+    def configure(self, config: SessionConfig) -> None:
+        """Take over a changed configuration that needs no new session."""
+        self.peering = msgspec.structs.replace(self.peering, config=config)
+
+    def refresh_password(self) -> str:
+        """Read the password and tell the listener; what is wrong with it, "" if nothing."""
+        config, address = self.peering.config, self.peering.address
+        if not config.password_file:
+            return ""
+        self._key = b""
+        try:
+            self._key = read_password(config.password_file)
+            if address and not self.peering.dynamic:
+                self._around.listener.set_md5_key(address, 8 * len(address), self._key)
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            problem = f"password_file {config.password_file}: {said}; the neighbor stays down until it can be read"
+            self._failures.note(problem)
+            return problem
+        return ""
+
+    # What happened outside
+
+    def accept(self, wire: Wire) -> bool:
+        """A connection of the neighbor; False if it is not wanted now."""
+        if self.peering.config.password_file and not self._key and self.refresh_password():
+            return False
+        number = self._session.accepted(_now())
+        if number is None:
+            return False
+        if self.peering.config.ttl_security:
+            require_ttl_255(wire.socket)
+        self._adopt(number, wire)
+        self._pump()
+        return True
+
+    def transport_lost(self, reason: str) -> None:
+        """The link or the local address of the session is gone."""
+        self._session.transport_lost(_now(), reason)
+        self._pump()
+
+    def connect_now(self) -> None:
+        """The path may be good again: do not wait for the retry timer."""
+        self._session.connect_now(_now())
+        self._pump()
+
+    def address_learned(self, address: bytes) -> None:
+        """The link-local address of an unnumbered neighbor was heard."""
+        if address == self.peering.address:
+            if self.state in (State.IDLE, State.ACTIVE) and self._failures.last.endswith(_NOT_HEARD):
+                self.connect_now()
+            return
+        if self.state.progress >= State.OPEN_SENT.progress:
+            return
+        self.peering = msgspec.structs.replace(self.peering, address=address)
+        self.refresh_password()
+        self.connect_now()
+
+    def uses(self, interface: str) -> bool:
+        """Whether the session, or its next attempt, runs over a directly connected network of the interface."""
+        return interface == (self.interface or self._expected_interface())
+
+    def uses_address(self, address: bytes) -> bool:
+        """Whether the session runs from this local address."""
+        return self._exchange is not None and self._local == address
+
+    # What others ask
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The routes of the session while it is established."""
+        return self._exchange
+
+    def view(self) -> NeighborView:
+        """For `bgpd show neighbors`; route counts are the RIB's."""
+        config, exchange = self.peering.config, self._exchange
+        negotiated = exchange.negotiated if exchange else None
+        connection = self._session.established
+        asn = negotiated.peer_asn if negotiated else config.asn if isinstance(config.asn, int) else 0
+        return NeighborView(
+            name=self.peering.name,
+            address=format_address(self.peering.address) if self.peering.address else "",
+            interface=self.interface or self.peering.interface,
+            asn=asn,
+            local_asn=config.local_asn or self._around.router.asn,
+            state=str(self.state),
+            since=self._since,
+            router_id=format_address(negotiated.peer_router_id) if negotiated else "",
+            hostname=negotiated.hostname if negotiated else "",
+            dynamic=self.peering.dynamic,
+            hold_time_s=negotiated.hold_time_s if negotiated else 0,
+            keepalive_time_s=negotiated.hold_time_s // 3 if negotiated else 0,
+            families={str(family): FamilyCounts() for family in negotiated.families} if negotiated else {},
+            capabilities=list(negotiated.capabilities) if negotiated else [],
+            messages_received=connection.messages_received if connection else 0,
+            messages_sent=connection.messages_sent + exchange.messages_sent if connection and exchange else 0,
+            established_count=self._established_count,
+            last_error=self._failures.last,
+            last_error_at=self._failures.last_at,
+            end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
+        )
+
+    # Driving the session
+
+    def _settings(self) -> SessionSettings:
+        around, peering = self._around, self.peering
+        return SessionSettings(
+            local=local_open(
+                around.router,
+                peering.config,
+                over_ipv6=peering.is_ipv6,
+                restarting=self._restarting,
+                hostname=around.hostname,
+            ),
+            expected_asn=peering.config.asn,
+            connect_retry_s=getattr(peering.config, "connect_retry_s", 5),
+            dials=peering.dials,
+        )
+
+    def _pump(self, *, whole: bool = False) -> None:
+        """Perform what the session wants, for STEP_S at most unless `whole`; the rest in the loop's next round."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            end = _now() + STEP_S
+            while (output := self._session.next_output(_now())) is not None:
+                self._perform(output)
+                if _now() > end and not whole:
+                    self._plan_pump()
+                    return
+        finally:
+            self._pumping = False
+            self._note_state()
+        if self._wire is not None:
+            self._wire.resume()
+        self._set_timer()
+
+    def _plan_pump(self) -> None:
+        if self._wire is not None:
+            self._wire.pause()
+        if not self._pump_planned:
+            self._pump_planned = True
+            asyncio.get_running_loop().call_soon(self._planned_pump)
+
+    def _planned_pump(self) -> None:
+        self._pump_planned = False
+        self._pump()
+
+    def _set_timer(self) -> None:
+        deadline = self._session.deadline()
+        if self._timer is not None and (deadline is None or deadline < self._timer.when() or self._timer.cancelled()):
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._timer_expired)
+
+    def _timer_expired(self) -> None:
+        self._timer = None
+        self._session.tick(_now())
+        self._pump()
+
+    def _perform(self, output: Output) -> None:
+        match output:
+            case UpdateReceived(body):
+                self._updated(body)
+            case Send(number, data):
+                if number in self._wires:
+                    self._wires[number].write(data)
+            case Dial(number):
+                self._dials[number] = self._around.spawn(self._dial(number))
+            case Close(number):
+                self._close(number)
+            case SessionUp(number, negotiated):
+                self._established(number, negotiated)
+            case SessionDown(reason):
+                self._down(reason)
+            case AttemptFailed(reason):
+                self._failures.note(reason or (no_answer_text(self._target) if self._target else "no answer"))
+                self._ended(self)
+            case RefreshReceived(refresh):
+                if self._exchange is not None:
+                    self._exchange.refresh_received(refresh)
+
+    async def _dial(self, number: int) -> None:
+        problem = self.refresh_password()
+        wire = None
+        try:
+            if not problem:
+                problem = self._find_target()
+            if not problem and self._target is not None:
+                wire = await dial(self._target)
+        except OSError as error:
+            assert self._target is not None
+            problem = explain_dial_error(error, self._target)
+        finally:
+            self._dials.pop(number, None)
+        if wire is None:
+            self._session.dial_failed(number, _now(), problem)
+        else:
+            self._adopt(number, wire)
+            self._session.connected(number, _now())
+        self._pump()
+
+    def _find_target(self) -> str:
+        """Set the target of the next dial; why that is not possible, "" if it is."""
+        peering, interfaces = self.peering, self._around.interfaces
+        self._target = None
+        if not peering.address:
+            return f"{peering.interface}: {_NOT_HEARD}"
+        scope = interfaces.index(peering.interface) if is_link_local(peering.address) else 0
+        if is_link_local(peering.address) and not scope:
+            return f"there is no interface {peering.interface}"
+        self._target = Target(
+            address=peering.address,
+            port=peering.port,
+            scope=scope,
+            interface="" if scope else peering.interface,
+            source=peering.source,
+            password=self._key,
+            ttl_security=peering.config.ttl_security,
+        )
+        return ""
+
+    def _adopt(self, number: int, wire: Wire) -> None:
+        self._wires[number] = wire
+        wire.attach(lambda data: self._received(number, data), lambda reason: self._lost(number, reason))
+
+    def _received(self, number: int, data: bytes) -> None:
+        self._session.received(number, data)
+        if not self._pump_planned:
+            self._pump()
+
+    def _lost(self, number: int, reason: str) -> None:
+        self._pump(whole=True)
+        self._wires.pop(number, None)
+        self._session.closed(number, _now(), reason)
+        self._pump()
+
+    def _close(self, number: int) -> None:
+        task = self._dials.pop(number, None)
+        if task is not None:
+            task.cancel()
+        wire = self._wires.pop(number, None)
+        if wire is not None:
+            wire.finish()
+
+    # The established session
+
+    def _established(self, number: int, negotiated: Negotiated) -> None:
+        wire = self._wires.get(number)
+        if wire is None:
+            return
+        try:
+            local, peer = wire.local, wire.peer
+            if negotiated.hold_time_s:
+                set_send_hold_time(wire.socket, negotiated.hold_time_s)
+        except OSError:
+            return  # already lost: the session hears of it next
+        interfaces, peering = self._around.interfaces, self.peering
+        scoped = interfaces.name(peer.scope) if peer.scope else ""
+        self.interface = scoped or peering.interface or interfaces.facing(peer.address)
+        self._wire, self._local = wire, local.address
+        self._exchange = self._new_exchange(negotiated, peer.address)
+        self._established_count += 1
+        self._restarting = False
+        self._session.settings = self._settings()
+        self._failures.recovered()
+        log.info(
+            "session.established",
+            neighbor=peering.name,
+            asn=negotiated.peer_asn,
+            hold_time_s=negotiated.hold_time_s,
+            families=[str(family) for family in negotiated.families],
+        )
+        self._around.events.session_established(self._exchange.source, negotiated, peering.config)
+
+    def _new_exchange(self, negotiated: Negotiated, peer: bytes) -> Exchange:
+        interfaces, own = self._around.interfaces, self._local
+        link_local = is_link_local(own)
+        home = self.interface or interfaces.owner(own)
+        source = Source(
+            name=self.peering.name,
+            kind=SourceKind.IBGP if negotiated.is_ibgp else SourceKind.EBGP,
+            asn=negotiated.peer_asn,
+            router_id=negotiated.peer_router_id,
+            address=peer,
+            interface=self.interface,
+        )
+        decoder = UpdateDecoder(
+            negotiated,
+            nlri_decoders=self._around.nlri_decoders,
+            interface=self.interface,
+            local_addresses=interfaces,
+        )
+        encoder = UpdateEncoder(
+            negotiated,
+            local_ipv4=own if len(own) == 4 else interfaces.ipv4(home),
+            local_ipv6=own if len(own) == 16 and not link_local else interfaces.ipv6(home),
+            local_link_local=own if link_local else interfaces.link_local(home),
+        )
+        return Exchange(
+            source, negotiated, decoder=decoder, encoder=encoder, events=self._around.events, write=self._write
+        )
+
+    def _down(self, reason: str) -> None:
+        exchange, self._exchange, self._wire = self._exchange, None, None
+        self.interface = ""
+        self._failures.closed(reason)
+        if exchange is not None:
+            self._around.events.session_closed(exchange.source, reason)
+        self._ended(self)
+
+    def _updated(self, body: bytes) -> None:
+        if self._exchange is None:
+            return
+        try:
+            self._exchange.update_received(body)
+        except RefusedUpdate as refused:
+            sent = describe_notification(refused.notification.code, refused.notification.subcode)
+            self._session.update_refused(_now(), refused.notification, f"we sent {sent}: {refused.reason}")
+
+    def _write(self, data: bytes) -> None:
+        if self._wire is None:
+            return
+        self._wire.write(data)
+        if self._wire.unsent > MAX_UNSENT:
+            reason = f"the neighbor does not read: {self._wire.unsent} bytes wait for it"
+            self._session.reset(_now(), OUT_OF_RESOURCES, reason)
+            self._pump()
+
+    # What people are told
+
+    def _expected_interface(self) -> str:
+        peering = self.peering
+        return peering.interface or (self._around.interfaces.facing(peering.address) if peering.address else "")
+
+    def _note_state(self) -> None:
+        if self.state is not self._state:
+            self._state, self._since = self.state, time.time()
+
+
+_NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the other end of the link?"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

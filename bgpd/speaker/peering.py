@@ -1,0 +1,72 @@
+"""Who a neighbor is and how it is reached, whether it is configured by address, by interface, or came from a range.
+
+Decides the names of dynamic neighbors, and which changes of the configuration need a new session. No I/O.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+
+from bgpd.config import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.model.iana import BGP_PORT
+from bgpd.model.prefix import format_address, parse_address
+
+
+class Peering(msgspec.Struct, frozen=True, kw_only=True):
+    """One neighbor. `address` is packed, b"" while an unnumbered one was not heard of; `interface` "" if not given."""
+
+    name: str
+    config: SessionConfig
+    address: bytes = b""
+    interface: str = ""
+    port: int = BGP_PORT
+    dials: bool = True
+    source: bytes = b""
+    dynamic: bool = False
+
+    @property
+    def is_unnumbered(self) -> bool:
+        """Whether its address is learned from Router Advertisements."""
+        return isinstance(self.config, NeighborConfig) and not self.config.address
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the session runs over IPv6."""
+        return len(self.address) != 4
+
+
+def of_neighbor(config: NeighborConfig) -> Peering:
+    """The peering of a [[neighbor]]."""
+    return Peering(
+        name=config.name,
+        config=config,
+        address=parse_address(config.address) if config.address else b"",
+        interface=config.interface,
+        port=config.port,
+        dials=not config.passive,
+        source=parse_address(config.source_address) if config.source_address else b"",
+    )
+
+
+def of_listen(config: ListenConfig, address: bytes, interface: str) -> Peering:
+    """The peering of one dynamic neighbor; its name is "PREFIX-ADDRESS", the same whenever it comes back."""
+    name = f"{config.prefix}-{format_address(address)}" + (f"%{interface}" if interface else "")
+    return Peering(name=name, config=config, address=address, interface=interface, dials=False, dynamic=True)
+
+
+def best_range(ranges: tuple[ListenConfig, ...], address: bytes) -> ListenConfig | None:
+    """The most specific range that an address is in."""
+    value = ipaddress.ip_address(address)
+    found = [config for config in ranges if value in ipaddress.ip_network(config.prefix)]
+    return max(found, key=lambda config: ipaddress.ip_network(config.prefix).prefixlen, default=None)
+
+
+def needs_new_session(old: SessionConfig, new: SessionConfig) -> bool:
+    """Whether a change cannot be made while the session stands (policy and limits can: they are the RIB's)."""
+    if type(old) is not type(new):
+        return True
+    kept = dict.fromkeys(("import_", "export", "allow_own_as", "max_prefixes", "max_neighbors", "bfd"))
+    fields = [name for name in old.__struct_fields__ if name not in kept]
+    return any(getattr(old, name) != getattr(new, name) for name in fields)

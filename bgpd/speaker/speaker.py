@@ -1,0 +1,356 @@
+"""All BGP sessions of this host: who may connect, whose a connection is, what the kernel's events mean for sessions.
+
+Decides about no route and no message. Sessions are driven by neighbor.py; what they hear goes to SpeakerEvents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+import msgspec
+import structlog
+
+from bgpd.config import Config, ListenConfig
+from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
+from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
+from bgpd.model.path import RouteBatch, Source
+from bgpd.model.prefix import format_address
+from bgpd.model.views import NeighborView
+from bgpd.model.wire import NlriDecoders
+from bgpd.speaker.connection import State
+from bgpd.speaker.exabgp_codec import Notification
+from bgpd.speaker.exchange import Exchange, SpeakerEvents
+from bgpd.speaker.interfaces import Interfaces, is_link_local
+from bgpd.speaker.neighbor import Neighbor, Surroundings
+from bgpd.speaker.notification import encode_communication
+from bgpd.speaker.peering import Peering, best_range, needs_new_session, of_listen, of_neighbor
+from bgpd.speaker.socket_options import read_password
+from bgpd.speaker.transport import LINGER_S, Listener, Wire
+from bgpd.speaker.unnumbered import RouterDiscovery
+
+log = structlog.get_logger()
+
+HOLD_OFF_S = 60.0
+"""How long a neighbor that was reset for cause (too many prefixes) is refused."""
+ROUND_S = 1.0
+"""Pause between advertisements while an unnumbered neighbor is down; every tenth while it is up."""
+_ROUNDS_WHILE_UP = 10
+_ROUNDS_PER_LISTEN_RETRY = 5
+_MAX_REMEMBERED_STRANGERS = 256
+
+
+class Speaker:
+    """Owns all sessions. `listen_port` is 179 but for tests. `restarting`: see Surroundings.
+
+    `error` is what keeps it from hearing neighbors (port in use, a missing capability), "" if nothing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        events: SpeakerEvents,
+        nlri_decoders: NlriDecoders,
+        restarting: bool = False,
+        listen_port: int = BGP_PORT,
+    ) -> None:
+        self._config = config
+        self._events = events
+        self._nlri_decoders = nlri_decoders
+        self._restarting = restarting
+        self._interfaces = Interfaces()
+        self._listener = Listener(listen_port, self._accepted)
+        self._discovery = RouterDiscovery(advertised=self._router_heard, solicited=self._advertise)
+        self._around: Surroundings | None = None
+        self._neighbors: dict[str, Neighbor] = {}
+        self._range_keys: dict[str, str] = {}
+        self._strangers: set[bytes] = set()
+        self._stopping = False
+
+    @property
+    def error(self) -> str:
+        return self._listener.error or self._discovery.error
+
+    async def run(self) -> None:
+        """Listen, dial, advertise, until cancelled. Then sessions end without a word, unless `shutdown` came first."""
+        async with asyncio.TaskGroup() as tasks:
+            self._around = Surroundings(
+                router=self._config.router,
+                hostname=socket.gethostname().partition(".")[0],
+                interfaces=self._interfaces,
+                events=self._events,
+                nlri_decoders=self._nlri_decoders,
+                listener=self._listener,
+                spawn=tasks.create_task,
+                restarting=self._restarting,
+            )
+            try:
+                await self._open_listener()
+                for config in self._config.neighbor:
+                    self._add(of_neighbor(config))
+                await self._maintain()
+            finally:
+                self._stop_all(None, "bgpd ends")
+                self._listener.close()
+                self._discovery.close()
+
+    # From the rest of the daemon
+
+    def send(self, source: Source, batch: RouteBatch) -> None:
+        """Send routes to the neighbor of an established session; nothing happens if that has ended."""
+        exchange = self._of(source)
+        if exchange is not None:
+            exchange.send(batch)
+
+    def send_end_of_rib(self, source: Source, family: Family) -> None:
+        """Send End-of-RIB (RFC 4724)."""
+        exchange = self._of(source)
+        if exchange is not None:
+            exchange.send_end_of_rib(family)
+
+    def request_refresh(self, source: Source, family: Family) -> None:
+        """Ask the neighbor for all its routes again (RFC 2918)."""
+        self._send_refresh(source, family, 0)
+
+    def send_refresh_began(self, source: Source, family: Family) -> None:
+        """Say that all routes are sent again from here on (RFC 7313 BoRR); nothing if the neighbor does not know it."""
+        self._send_refresh(source, family, 1)
+
+    def send_refresh_ended(self, source: Source, family: Family) -> None:
+        """Say that all routes were sent again (RFC 7313 EoRR)."""
+        self._send_refresh(source, family, 2)
+
+    def neighbor_views(self) -> list[NeighborView]:
+        """All neighbors by name; the daemon fills the route counts in."""
+        return [neighbor.view() for _, neighbor in sorted(self._neighbors.items())]
+
+    def reset(self, name: str, *, reason: str) -> None:
+        """End a session for too many prefixes (Cease/1, RFC 4486) and refuse the neighbor for HOLD_OFF_S."""
+        neighbor = self._neighbors.get(name)
+        if neighbor is not None:
+            notification = Notification(ErrorCode.CEASE, CeaseSubcode.MAXIMUM_PREFIXES)
+            neighbor.reset(notification, reason, hold_off_s=HOLD_OFF_S)
+
+    async def shutdown(self, communication: str) -> None:
+        """End all sessions for good, with a text for the people on the other side (RFC 9003)."""
+        data = encode_communication(communication) if communication else b""
+        notification = Notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, data)
+        await self._close_all(notification, "shut down")
+
+    async def restart_close(self) -> None:
+        """End all connections without a NOTIFICATION, so that neighbors keep our routes (RFC 4724)."""
+        await self._close_all(None, "restart")
+
+    def reconfigure(self, config: Config) -> None:
+        """Take a new configuration over; only neighbors whose session it changes are reset."""
+        old, self._config = self._config, config
+        if self._around is None:
+            return
+        router_changed = old.router != config.router
+        self._around.router = config.router
+        wanted = {neighbor.name: of_neighbor(neighbor) for neighbor in config.neighbor}
+        ranges = {listen.prefix: listen for listen in config.listen}
+        for name, neighbor in list(self._neighbors.items()):
+            peering = neighbor.peering
+            if isinstance(peering.config, ListenConfig):
+                listen = ranges.get(peering.config.prefix)
+                new = None if listen is None else msgspec.structs.replace(peering, config=listen)
+            else:
+                new = wanted.get(name)
+            self._reconfigure_one(name, neighbor, new, router_changed=router_changed)
+        for name, peering in wanted.items():
+            if name not in self._neighbors:
+                self._add(peering)
+        self._install_range_keys()
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """Fall at once where a link or a local address is lost (fast external fallover), dial where one came."""
+        match event:
+            case LinkChanged(link, gone):
+                was_up = self._interfaces.is_up(link.name)
+                self._interfaces.apply(event)
+                if was_up and (gone or not link.up):
+                    self._link_lost(link.name, "is gone" if gone else "went down")
+                elif link.up and not gone and not was_up:
+                    self._link_usable(link.name)
+            case AddressChanged(address, gone):
+                self._interfaces.apply(event)
+                if gone:
+                    reason = f"local address {format_address(address.packed)} was removed from {address.interface}"
+                    for neighbor in [n for n in self._neighbors.values() if n.uses_address(address.packed)]:
+                        neighbor.transport_lost(reason)
+                elif address.usable:
+                    self._link_usable(address.interface)
+
+    # Neighbors
+
+    def _of(self, source: Source) -> Exchange | None:
+        neighbor = self._neighbors.get(source.name)
+        exchange = neighbor.exchange if neighbor is not None else None
+        return exchange if exchange is not None and exchange.source is source else None
+
+    def _send_refresh(self, source: Source, family: Family, subtype: int) -> None:
+        exchange = self._of(source)
+        if exchange is not None:
+            exchange.send_refresh(family, subtype)
+
+    def _add(self, peering: Peering) -> Neighbor:
+        assert self._around is not None
+        neighbor = Neighbor(peering, self._around, ended=self._connection_ended)
+        self._neighbors[peering.name] = neighbor
+        if peering.is_unnumbered:
+            self._discover(peering.interface)
+        neighbor.start()
+        return neighbor
+
+    def _reconfigure_one(self, name: str, neighbor: Neighbor, new: Peering | None, *, router_changed: bool) -> None:
+        if new is None:
+            del self._neighbors[name]
+            neighbor.stop(Notification(ErrorCode.CEASE, CeaseSubcode.PEER_DECONFIGURED), "removed from configuration")
+        elif router_changed or needs_new_session(neighbor.peering.config, new.config):
+            del self._neighbors[name]
+            subcode = CeaseSubcode.OTHER_CONFIGURATION_CHANGE
+            neighbor.stop(Notification(ErrorCode.CEASE, subcode), "configuration changed")
+            if not new.dynamic:
+                self._add(new)
+        else:
+            neighbor.configure(new.config)
+
+    def _connection_ended(self, neighbor: Neighbor) -> None:
+        """A dynamic neighbor whose connection ended is forgotten, in the next round of the loop."""
+        if neighbor.peering.dynamic:
+            asyncio.get_running_loop().call_soon(self._forget, neighbor)
+
+    def _forget(self, neighbor: Neighbor) -> None:
+        name = neighbor.peering.name
+        if self._neighbors.get(name) is neighbor and neighbor.state.progress < State.OPEN_SENT.progress:
+            del self._neighbors[name]
+            neighbor.stop(None, "gone")
+
+    def _stop_all(self, notification: Notification | None, reason: str) -> list[Wire]:
+        self._stopping = True
+        neighbors, self._neighbors = self._neighbors, {}
+        return [wire for neighbor in neighbors.values() for wire in neighbor.stop(notification, reason)]
+
+    async def _close_all(self, notification: Notification | None, reason: str) -> None:
+        self._listener.close()
+        wires = self._stop_all(notification, reason)
+        if wires:
+            waits = [asyncio.ensure_future(wire.closed.wait()) for wire in wires]
+            _, late = await asyncio.wait(waits, timeout=LINGER_S)
+            for wait in late:
+                wait.cancel()
+
+    # Incoming connections
+
+    def _accepted(self, wire: Wire) -> None:
+        """Give a connection to its neighbor, or close it."""
+        try:
+            peer = wire.peer
+        except OSError:
+            wire.abort()
+            return
+        interface = self._interfaces.name(peer.scope) if peer.scope else ""
+        neighbor = None if self._stopping else self._find(peer.address, interface)
+        if neighbor is None:
+            self._note_stranger(peer.address)
+        if neighbor is None or not neighbor.accept(wire):
+            wire.abort()
+
+    def _find(self, address: bytes, interface: str) -> Neighbor | None:
+        """The neighbor that an address belongs to: configured, unnumbered on that interface, known or new dynamic."""
+        unnumbered = None
+        for neighbor in self._neighbors.values():
+            peering = neighbor.peering
+            if peering.address == address and (not interface or peering.interface == interface):
+                return neighbor
+            if interface and peering.is_unnumbered and peering.interface == interface:
+                unnumbered = neighbor
+        if unnumbered is not None:
+            unnumbered.address_learned(address)
+            return unnumbered
+        listen = best_range(self._config.listen, address)
+        if listen is None or (listen.password_file and listen.prefix not in self._range_keys):
+            return None
+        known = sum(1 for n in self._neighbors.values() if n.peering.dynamic and n.peering.config == listen)
+        if known >= listen.max_neighbors:
+            log.warning("listen.full", prefix=listen.prefix, max_neighbors=listen.max_neighbors)
+            return None
+        return self._add(of_listen(listen, address, interface))
+
+    def _note_stranger(self, address: bytes) -> None:
+        if address not in self._strangers and len(self._strangers) < _MAX_REMEMBERED_STRANGERS:
+            self._strangers.add(address)
+            log.warning("connection.refused", address=format_address(address), reason="no neighbor has this address")
+
+    async def _open_listener(self) -> None:
+        error = self._listener.error
+        if await self._listener.open():
+            if error:
+                log.info("listen.recovered", port=self._listener.port)
+        elif self._listener.error != error:
+            log.error("listen.failed", error=self._listener.error)
+        for neighbor in self._neighbors.values():
+            neighbor.refresh_password()
+        self._install_range_keys()
+
+    def _install_range_keys(self) -> None:
+        """Passwords of the listen ranges; a range whose password cannot be read accepts nobody."""
+        for listen in self._config.listen:
+            if not listen.password_file:
+                continue
+            try:
+                key = read_password(listen.password_file)
+                network = ipaddress.ip_network(listen.prefix)
+                self._listener.set_md5_key(network.network_address.packed, network.prefixlen, key)
+                self._range_keys[listen.prefix] = listen.password_file
+            except (OSError, ValueError) as error:
+                self._range_keys.pop(listen.prefix, None)
+                log.error("listen.no_password", prefix=listen.prefix, error=str(error))
+
+    # Links
+
+    def _link_lost(self, interface: str, what: str) -> None:
+        for neighbor in [n for n in self._neighbors.values() if n.uses(interface)]:
+            neighbor.transport_lost(f"link {interface} {what}")
+
+    def _link_usable(self, interface: str) -> None:
+        for neighbor in list(self._neighbors.values()):
+            if neighbor.peering.is_unnumbered and neighbor.peering.interface == interface:
+                self._discover(interface)
+            if neighbor.peering.address and neighbor.uses(interface):
+                neighbor.connect_now()
+
+    def _discover(self, interface: str) -> None:
+        """Tell the leaf our link-local address, and ask for its."""
+        index = self._interfaces.index(interface)
+        if index and self._interfaces.is_up(interface) and self._discovery.open():
+            self._discovery.solicit(index, self._interfaces.links[interface].mac)
+            self._advertise(index)
+
+    def _advertise(self, index: int) -> None:
+        interface = self._interfaces.name(index)
+        if any(n.peering.is_unnumbered and n.peering.interface == interface for n in self._neighbors.values()):
+            self._discovery.advertise(index, self._interfaces.links[interface].mac)
+
+    def _router_heard(self, index: int, address: bytes) -> None:
+        interface = self._interfaces.name(index)
+        if address in self._interfaces or not is_link_local(address):
+            return
+        for neighbor in list(self._neighbors.values()):
+            if neighbor.peering.is_unnumbered and neighbor.peering.interface == interface:
+                neighbor.address_learned(address)
+
+    async def _maintain(self) -> None:
+        """Advertise to unnumbered neighbors, and retry what could not be opened."""
+        rounds = 0
+        while True:
+            await asyncio.sleep(ROUND_S)
+            rounds += 1
+            for neighbor in [n for n in self._neighbors.values() if n.peering.is_unnumbered]:
+                if neighbor.state is not State.ESTABLISHED or rounds % _ROUNDS_WHILE_UP == 0:
+                    self._discover(neighbor.peering.interface)
+            if self._listener.error and not self._stopping and rounds % _ROUNDS_PER_LISTEN_RETRY == 0:
+                await self._open_listener()

@@ -1,0 +1,301 @@
+"""TCP for BGP sessions, on asyncio: dial, listen, read by 64 KiB slices, say goodbye so that the peer can hear it.
+
+Decides nothing about sessions: bytes and the end of a connection are reported to whoever owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from bgpd.model.prefix import format_address
+from bgpd.speaker.socket_options import bind_to_device, family_of, require_ttl_255, set_common, set_md5_key
+
+READ_SIZE = 65536
+"""One read is one step of the loop; what does not fit waits in the kernel, which is the backpressure of TCP."""
+LINGER_S = 1.0
+"""How long a closed connection stays, so that the peer reads the NOTIFICATION rather than a reset."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how to connect. `scope` is the interface index of a link-local address, else 0."""
+
+    address: bytes
+    port: int
+    scope: int = 0
+    interface: str = ""
+    source: bytes = b""
+    password: bytes = b""
+    ttl_security: bool = False
+
+    def __str__(self) -> str:
+        where = format_address(self.address) + (f"%{self.interface}" if self.interface else "")
+        return f"{where} port {self.port}"
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One end of a connection: packed address, and the interface index that scopes it if it is link-local (else 0)."""
+
+    address: bytes
+    scope: int
+
+    @classmethod
+    def of(cls, name: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+        """From what getsockname or getpeername gave."""
+        text = name[0].partition("%")[0]
+        family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
+        return cls(socket.inet_pton(family, text), name[3] if len(name) == 4 else 0)
+
+
+class Wire(asyncio.BufferedProtocol):
+    """One TCP connection. `made`, `received` and `lost` are called until `finish` or `abort`.
+
+    `lost` is given the reason as text, "" if the peer closed the connection in order.
+    """
+
+    def __init__(self, made: Callable[[Wire], None] | None = None) -> None:
+        self._made = made
+        self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)
+        self._transport: asyncio.Transport | None = None
+        self._received: Callable[[bytes], None] | None = None
+        self._lost: Callable[[str], None] | None = None
+        self.closed = asyncio.Event()
+
+    def attach(self, received: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
+        """Say who owns the connection."""
+        self._received = received
+        self._lost = lost
+
+    @property
+    def socket(self) -> socket.socket:
+        """The connection's socket, for its options and names only."""
+        assert self._transport is not None
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        return sock
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end.
+
+        Raises: OSError: the connection is already gone.
+        """
+        return Endpoint.of(self.socket.getsockname())
+
+    @property
+    def peer(self) -> Endpoint:
+        """The peer's end.
+
+        Raises: OSError: the connection is already gone.
+        """
+        return Endpoint.of(self.socket.getpeername())
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait in this process."""
+        return self._transport.get_write_buffer_size() if self._transport else 0
+
+    def write(self, data: bytes) -> None:
+        """Send; waits in memory while the kernel's buffer is full."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause(self) -> None:
+        """Read no further for now."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """Close after what was written: reading goes on into nothing, since closing a socket with unread bytes sends a
+        reset that can overtake the NOTIFICATION."""
+        self._received = self._lost = None
+        if self._transport is None or self._transport.is_closing():
+            return
+        self.resume()
+        with contextlib.suppress(OSError):
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, self.abort)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._received = self._lost = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._made is not None:
+            self._made(self)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._received is not None:
+            self._received(bytes(self._view[:nbytes]))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+        if self._lost is not None:
+            self._lost(_connection_lost_text(exc))
+
+
+async def dial(target: Target) -> Wire:
+    """Connect.
+
+    Raises: OSError: with the reason as `explain_dial_error` words it.
+    """
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(family_of(target.address), socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setblocking(False)
+        set_common(sock)
+        if target.ttl_security:
+            require_ttl_255(sock)
+        if target.interface:
+            bind_to_device(sock, target.interface)
+        if target.source:
+            sock.bind(_sockaddr(target.source, 0, target.scope))
+        if target.password:
+            set_md5_key(sock, target.address, 8 * len(target.address), target.password)
+        await loop.sock_connect(sock, _sockaddr(target.address, target.port, target.scope))
+        _, wire = await loop.create_connection(Wire, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return wire
+
+
+def explain_dial_error(error: OSError, target: Target) -> str:
+    """What went wrong with a dial, where, and what to do."""
+    match error.errno:
+        case errno.ECONNREFUSED:
+            return f"{target}: connection refused: is BGP running there, with this host as its neighbor?"
+        case errno.ENETUNREACH | errno.EHOSTUNREACH:
+            return f"{target}: no route to it: is the link up, with an address in its network?"
+        case errno.EADDRNOTAVAIL:
+            source = format_address(target.source) if target.source else "the source address"
+            return f"{target}: {source} is not an address of this host"
+        case errno.EPERM | errno.EACCES if target.interface:
+            return f"{target}: cannot bind to {target.interface}: CAP_NET_RAW is missing"
+        case errno.ENODEV:
+            return f"{target}: there is no interface {target.interface}"
+        case errno.ETIMEDOUT:
+            return no_answer_text(target)
+        case number:
+            return f"{target}: {os.strerror(number) if number else error}"
+
+
+def no_answer_text(target: Target) -> str:
+    """What a dial without any answer may mean: the kernel drops segments with a wrong MD5 signature silently."""
+    hint = "is the password the same on both sides?" if target.password else "does the neighbor want an MD5 password?"
+    return f"{target}: no answer: is it reachable, and {hint}"
+
+
+class Listener:
+    """The listening sockets of one port, one per IP version. `accept` is called with each new connection."""
+
+    def __init__(self, port: int, accept: Callable[[Wire], None]) -> None:
+        self.port = port
+        self.error = ""
+        self._accept = accept
+        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        self._servers: list[asyncio.Server] = []
+
+    async def open(self) -> bool:
+        """Open what is not open yet; whether all is. `error` says why not."""
+        self.error = ""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            if family in self._sockets:
+                continue
+            try:
+                sock = _listening_socket(family, self.port)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    self.error = _listen_error_text(error, family, self.port)
+                continue
+            self._sockets[family] = sock
+            server = await asyncio.get_running_loop().create_server(lambda: Wire(self._accept), sock=sock, backlog=256)
+            self._servers.append(server)
+        return not self.error
+
+    def set_md5_key(self, address: bytes, prefix_length: int, key: bytes) -> None:
+        """Want signed segments from a peer or range; an empty key ends that.
+
+        Raises: OSError: the kernel was built without TCP MD5.
+        """
+        sock = self._sockets.get(family_of(address))
+        if sock is None:
+            return
+        try:
+            set_md5_key(sock, address, prefix_length, key)
+        except FileNotFoundError:
+            if key:
+                raise
+
+    def close(self) -> None:
+        """Accept no more."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        self._sockets.clear()
+
+
+def _sockaddr(address: bytes, port: int, scope: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    text = format_address(address)
+    return (text, port) if len(address) == 4 else (text, port, 0, scope)
+
+
+def _listening_socket(family: socket.AddressFamily, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        set_common(sock)
+        sock.bind(("", port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _listen_error_text(error: OSError, family: socket.AddressFamily, port: int) -> str:
+    where = f"0.0.0.0:{port}" if family == socket.AF_INET else f"[::]:{port}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"cannot listen on {where}: another program has the port; neighbors are still dialed"
+        case errno.EACCES:
+            return f"cannot listen on {where}: CAP_NET_BIND_SERVICE is missing; neighbors are still dialed"
+        case _:
+            return f"cannot listen on {where}: {error.strerror}; neighbors are still dialed"
+
+
+def _connection_lost_text(error: Exception | None) -> str:
+    match error:
+        case None:
+            return "the neighbor closed the connection"
+        case ConnectionResetError():
+            return "the neighbor reset the connection"
+        case TimeoutError():
+            return "the neighbor took no data any more (TCP timed out)"
+        case OSError():
+            return f"connection lost: {error.strerror or error}"
+        case _:
+            return f"connection lost: {error}"
