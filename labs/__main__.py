@@ -88,7 +88,7 @@ def _keep(topology: Topology) -> int:
     _headline("it stays up; look around with")
     for name, daemon in lab.bgpd.items():
         bgpd = f"{Path(sys.executable).parent / 'bgpd'}"
-        console.print(f"  {bgpd} show routes --socket {daemon.socket_path}   # {name}; log: {daemon.log_path}")
+        console.print(f"  BGPD_SOCKET={daemon.socket_path} {bgpd} show routes   # {name}; log: {daemon.log_path}")
     for name, frr in lab.frr.items():
         console.print(f"  vtysh --vty_socket {frr.directory}   # {name}")
     for node in topology.with_role("pod")[:1]:

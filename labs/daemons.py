@@ -269,7 +269,8 @@ class Bgpd(Daemon):
 
     def cli(self, *arguments: str, check: bool = True) -> str:
         """Run `bgpd ARGUMENTS` against this daemon's socket and return what it prints."""
-        return run_command([sys.executable, "-m", "bgpd", *arguments, "--socket", str(self.socket_path)], check=check)
+        environment = ["env", f"BGPD_SOCKET={self.socket_path}"]
+        return run_command([*environment, sys.executable, "-m", "bgpd", *arguments], check=check)
 
     def show(self, *arguments: str) -> Any:
         """The object of `bgpd show ARGUMENTS --json`."""
