@@ -50,13 +50,12 @@ class EvpnRouteSet(msgspec.Struct, frozen=True, kw_only=True):
         return routes
 
     def announcements(self, *, asn: int, next_hop: str) -> Iterator[bytes]:
-        """UPDATE messages that announce all, with the route target ASN:VNI and VXLAN encapsulation, then End-of-RIB."""
+        """UPDATE messages that announce all, with the route target ASN:VNI and VXLAN encapsulation."""
         communities = struct.pack(">BBHI", 0, 2, asn, VNI) + struct.pack(">BBIH", 3, 0x0C, 0, 8)
         if self.kind == "evpn-type5":
             communities += b"\x06\x03\x02\x00\x00\x00\x00\x01"
         block = wire.common_attributes((asn, 64600)) + wire.attribute(0xC0, 16, communities)
         yield from wire.announce(FAMILY, block, socket.inet_aton(next_hop), self.nlri())
-        yield wire.end_of_rib(FAMILY)
 
     def withdrawals(self) -> Iterator[bytes]:
         """UPDATE messages that withdraw all."""

@@ -39,6 +39,7 @@ class Options(msgspec.Struct, kw_only=True):
     hold_time_s: int = 240
     port: int = 179
     variant: int = 0
+    restart_time_s: int = 0
 
 
 class Leaf:
@@ -82,7 +83,11 @@ class Leaf:
         self._socket = connection
         self._send(
             wire.open_message(
-                asn=options.asn, router_id=options.router_id, hold_time_s=options.hold_time_s, families=options.families
+                asn=options.asn,
+                router_id=options.router_id,
+                hold_time_s=options.hold_time_s,
+                families=options.families,
+                restart_time_s=options.restart_time_s,
             )
         )
         reader = wire.Reader()
@@ -146,6 +151,8 @@ class Leaf:
                 if withdraw
                 else route_set.announcements(asn=options.asn, next_hop=next_hop or own, variant=options.variant)
             )
+        if not withdraw:
+            messages += map(wire.end_of_rib, options.families)
         self._streams[name] = _chunks(messages)
         return {"messages": len(messages), "bytes": sum(map(len, messages))}
 
@@ -168,9 +175,7 @@ class Leaf:
             self._send(chunk)
         return {"first_ns": first, "last_ns": time.monotonic_ns()}
 
-    def do_churn(
-        self, *, names: list[str], batch_interval_ms: float, duration_s: float, kind: str, start: int
-    ) -> dict[str, Any]:
+    def do_churn(self, *, names: list[str], batch_interval_ms: float, duration_s: float) -> dict[str, Any]:
         """Sends the chunks of the named streams in turn, one each interval; answers when each was sent."""
         sent = []
         begin = time.monotonic_ns()

@@ -99,14 +99,18 @@ class Bench(msgspec.Struct, kw_only=True):
             "cpu_s": after.cpu_s - before.cpu_s,
             "peak_mb": after.peak_mb,
         }
+        return figures | self.stall()
+
+    def stall(self) -> dict[str, float]:
+        """The longest time that the daemon's event loop was held so far, if it tells."""
         stall = loop_stall_s(self.daemon)
-        return figures if stall is None else {**figures, "loop_stall_ms": stall * 1000}
+        return {} if stall is None else {"loop_stall_ms": stall * 1000}
 
 
 @contextlib.contextmanager
-def bench(contestant: str, *, leaves: int = 1, families: tuple[str, ...] = ()) -> Iterator[Bench]:
-    """A fresh topology with `contestant` running and all its sessions up."""
-    with Topology(leaves=leaves, families=families or ("ipv4-unicast", "ipv6-unicast")) as topology:
+def bench(contestant: str, *, leaves: int = 1, restart_time_s: int = 0) -> Iterator[Bench]:
+    """A fresh topology with `contestant` running and all its sessions up; with a restart time the leaves offer GR."""
+    with Topology(leaves=leaves, restart_time_s=restart_time_s) as topology:
         running = peers.start(contestant, topology)
         try:
             yield Bench(topology=topology, daemon=running)

@@ -16,6 +16,7 @@ import msgspec
 from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
 from benchmarks.usage import Usage, usage_of
 from labs.daemons import FRR_LIBEXEC, Bgpd, Bird, Daemon, Frr
+from labs.process import wait_until
 
 HOLD_TIME_S = 240
 ROUTER_ID = "10.255.1.1"
@@ -139,13 +140,17 @@ def start_frr(topology: Topology) -> Running:
     config = (
         f"router bgp {HOST_ASN}\n bgp router-id {ROUTER_ID}\n no bgp ebgp-requires-policy\n"
         " no bgp default ipv4-unicast\n no bgp network import-check\n bgp bestpath as-path multipath-relax\n"
-        f" bgp graceful-restart\n{neighbors}{blocks}"
+        f" bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n{neighbors}{blocks}"
     )
     daemon = Frr(topology.host, config)
 
     def restart() -> None:
         daemon.processes.clear()
-        daemon.start_daemon("zebra")
+        directory = daemon.directory
+        command = [str(FRR_LIBEXEC / "zebra"), "-f", "/dev/null", "-i", str(directory / "zebra.pid"), "-P", "0"]
+        command += ["-z", str(directory / "zserv.api"), "--vty_socket", str(directory), "-K", "120"]
+        daemon.processes.append(daemon.namespace.popen(*command, log_path=directory / "restart.log"))
+        wait_until((directory / "zserv.api").is_socket, 10.0, "zebra to start again")
         daemon.start_daemon("bgpd")
         daemon.configure(config)
 

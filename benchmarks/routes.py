@@ -50,7 +50,7 @@ class RouteSet(msgspec.Struct, frozen=True, kw_only=True):
         return _realistic_mix(self.start + self.count)[self.start :]
 
     def announcements(self, *, asn: int, next_hop: str, variant: int = 0) -> Iterator[bytes]:
-        """UPDATE messages that announce all, then End-of-RIB. `variant` makes blocks differ that were else equal."""
+        """UPDATE messages that announce all. `variant` makes blocks differ that were else equal."""
         prefixes = self.prefixes()
         packed = pack_address(next_hop)
         sets = self.attribute_sets or self.count
@@ -61,7 +61,6 @@ class RouteSet(msgspec.Struct, frozen=True, kw_only=True):
                 communities = (asn << 16 | variant, number) if sets > 1 else (asn << 16 | variant,)
                 block = wire.common_attributes((asn, 64600 + number % 64), communities=communities)
                 yield from wire.announce(self.family, block, packed, part)
-        yield wire.end_of_rib(self.family)
 
     def withdrawals(self) -> Iterator[bytes]:
         """UPDATE messages that withdraw all."""

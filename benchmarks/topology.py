@@ -79,7 +79,10 @@ class InjectorProcess:
 class Topology:
     """A context manager: the namespaces, wired and addressed; `leaves` are their injectors."""
 
-    def __init__(self, *, leaves: int = 1, families: tuple[str, ...] = ("ipv4-unicast", "ipv6-unicast")) -> None:
+    def __init__(
+        self, *, leaves: int = 1, families: tuple[str, ...] = ("ipv4-unicast", "ipv6-unicast"), restart_time_s: int = 0
+    ) -> None:
+        self.restart_time_s = restart_time_s
         self.count = leaves
         self.families = families
         self.host = Namespace("host", prefix=PREFIX)
@@ -142,6 +145,7 @@ class Topology:
             families=self.families,
             next_hop=f"10.0.{number}.2",
             next_hop6=f"2001:db8:{number}::2",
+            restart_time_s=self.restart_time_s,
         )
         return InjectorProcess(namespace, options)
 

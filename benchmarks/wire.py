@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE_TYPE, ROUTE_REFRESH = 1, 2, 3, 4, 5
@@ -26,12 +26,17 @@ def message(kind: int, body: bytes) -> bytes:
 KEEPALIVE = message(KEEPALIVE_TYPE, b"")
 
 
-def open_message(*, asn: int, router_id: str, hold_time_s: int, families: Iterable[str]) -> bytes:
-    """OPEN with multiprotocol, route refresh and 4-octet AS capabilities."""
+def open_message(
+    *, asn: int, router_id: str, hold_time_s: int, families: Sequence[str], restart_time_s: int = 0
+) -> bytes:
+    """OPEN with multiprotocol, route refresh and 4-octet AS capabilities; with a restart time graceful restart too."""
     capabilities = b"".join(
         struct.pack(">BBHBB", 1, 4, afi, 0, safi) for afi, safi in map(FAMILIES.__getitem__, families)
     )
     capabilities += struct.pack(">BB", 2, 0) + struct.pack(">BBI", 65, 4, asn)
+    if restart_time_s:
+        preserved = b"".join(struct.pack(">HBB", *FAMILIES[family], 0x80) for family in families)
+        capabilities += struct.pack(">BBH", 64, 2 + len(preserved), restart_time_s) + preserved
     parameters = struct.pack(">BB", 2, len(capabilities)) + capabilities
     body = struct.pack(
         ">BHH4sB", 4, asn if asn < 65536 else 23456, hold_time_s, socket.inet_aton(router_id), len(parameters)

@@ -35,9 +35,8 @@ def jobs(options: Options) -> Iterator[Job]:
 def run_bulk(contestant: str, count: int) -> Figures:
     """`count` routes in one `ip -batch`; from its start until the leaf has heard all."""
     with bench(contestant) as ready:
-        lines = "".join(f"route add {format_prefix(_prefix(number))} dev pod0\n" for number in range(count))
         path = ready.daemon.daemon.directory / "routes.batch"
-        path.write_text(lines)
+        path.write_text("\n".join(kernel_routes(count)) + "\n")
         ready.topology.leaves[0].ask("forget")
         before = ready.daemon.usage()
         first = time.monotonic_ns()
@@ -70,6 +69,11 @@ def run_single(contestant: str, how: str, rounds: int) -> Figures:
             "delete_p50_ms": statistics.median(deletes),
             "delete_p99_ms": _percentile(deletes, 99),
         }
+
+
+def kernel_routes(count: int) -> list[str]:
+    """`ip -batch` lines that add the host routes of `count` workloads."""
+    return [f"route add {format_prefix(_prefix(number))} dev pod0" for number in range(count)]
 
 
 class _Changer:
