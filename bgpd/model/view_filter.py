@@ -79,7 +79,7 @@ def _has_neighbor(view: Any, wanted: str) -> bool:
     if (candidates := getattr(view, "candidates", None)) is not None:
         return any(candidate.source == wanted for candidate in candidates)
     if (fields := getattr(view, "fields", None)) is not None:
-        return fields.get("neighbor") == wanted
+        return bool(fields.get("neighbor") == wanted)
     if hasattr(view, "address"):
         return wanted in (view.name, view.address)
     return bool(getattr(view, "neighbor", wanted) == wanted)

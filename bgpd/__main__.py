@@ -1,0 +1,39 @@
+"""Where the command line meets the parts that it may not import: the daemon and the decoder.
+
+Each is imported only when its command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bgpd.cli.hooks import DecodeOptions, Hooks
+from bgpd.cli.main import main as run_command
+
+if TYPE_CHECKING:
+    from bgpd.config import Config
+
+
+def _run_daemon(config: Config, file: str) -> int:
+    from bgpd.daemon import run
+
+    return run(config, file)
+
+
+def _report_message(message: bytes, options: DecodeOptions) -> bytes:
+    import msgspec
+
+    from bgpd.speaker.message_report import report_message
+
+    return msgspec.json.encode(report_message(message, **options._asdict()))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `bgpd`."""
+    return run_command(arguments, Hooks(run_daemon=_run_daemon, report_message=_report_message))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The HTTP API: views and orders over a unix socket, and optionally metrics and views, read-only, over TCP.
+
+It translates between HTTP and the Backend and decides nothing. Answers are JSON; an error is an ErrorView.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from bgpd.api.backend import Backend, Objects, Rejected
+from bgpd.api.stream import follow_events, send_slices, view_slices
+from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket
+from bgpd.config import ApiConfig
+from bgpd.config_words import listen_address
+from bgpd.metrics import CONTENT_TYPE
+from bgpd.model.view_filter import view_filter
+from bgpd.model.views import ErrorView, ViewQuery
+
+MAX_BODY_BYTES = 256 * 1024
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ApiServer:
+    """Serves a Backend as `config` says; `start` before anything else of the daemon shows that it runs already."""
+
+    def __init__(self, config: ApiConfig, backend: Backend) -> None:
+        self._config = config
+        self._backend = backend
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self) -> None:
+        """Binds and serves. Raises: SocketUnusable: with what to do."""
+        listener = bind_unix_socket(self._config)
+        await self._serve(lambda runner: web.SockSite(runner, listener), read_only=False)
+        if self._config.listen:
+            host, port = listen_address(self._config.listen)
+            try:
+                await self._serve(lambda runner: web.TCPSite(runner, host, port), read_only=True)
+            except OSError as error:
+                await self.stop()
+                raise SocketUnusable(
+                    f"api.listen {self._config.listen}: {error.strerror}; another program listens there, or the "
+                    "address is not on this host"
+                ) from None
+
+    async def stop(self) -> None:
+        """Ends open answers (monitors too) within a second, and closes; the socket's file goes."""
+        if self._runners:
+            Path(self._config.socket).unlink(missing_ok=True)
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+
+    async def _serve(self, site: Callable[[web.AppRunner], web.BaseSite], *, read_only: bool) -> None:
+        runner = web.AppRunner(
+            make_app(self._backend, read_only=read_only), handle_signals=False, access_log=None, shutdown_timeout=0.5
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        await site(runner).start()
+
+
+def make_app(backend: Backend, *, read_only: bool) -> web.Application:
+    """The routes of the API; `read_only` leaves out everything that orders."""
+    app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
+    routes = _Routes(backend)
+    app.router.add_get("/metrics", routes.metrics)
+    app.router.add_get("/v1/health", routes.health)
+    app.router.add_get("/v1/config", routes.config)
+    app.router.add_get("/v1/events", routes.events)
+    app.router.add_get("/v1/explain/{address}", routes.explain)
+    if not read_only:
+        app.router.add_get("/v1/monitor", routes.monitor)
+        app.router.add_post("/v1/reload", routes.reload)
+        app.router.add_post("/v1/drain", routes.drain)
+        app.router.add_put("/v1/{kind}/{id}", routes.put)
+        app.router.add_delete("/v1/{kind}/{id}", routes.delete)
+    app.router.add_get("/v1/{kind}/{id}", routes.get)
+    app.router.add_get("/v1/{kind}", routes.listing)
+    return app
+
+
+class _Routes:
+    """One method per endpoint."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def listing(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["kind"]
+        listing = self._backend.listings.get(name)
+        if listing is None:
+            raise Rejected(404, f'there is no "{name}"', f"one of: {', '.join(sorted(self._backend.listings))}")
+        query = _query(request)
+        return await send_slices(request, view_slices(listing(query), keep=_filter(query), limit=query.limit))
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        query = _query(request)
+        keep = _filter(query)
+        events = [event for event in self._backend.events.since() if keep(event)]
+        newest = events[-query.limit :]
+        return await send_slices(request, view_slices(iter(newest), keep=lambda view: True, limit=0))
+
+    async def monitor(self, request: web.Request) -> web.StreamResponse:
+        return await follow_events(request, self._backend.events)
+
+    async def explain(self, request: web.Request) -> web.StreamResponse:
+        text = request.match_info["address"]
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            raise Rejected(400, f'"{text}" is not an IP address', 'such as "10.64.1.5" or "2001:db8::5"') from None
+        return _json(await self._backend.explain(address.packed, request.query.get("vrf", "")))
+
+    async def config(self, request: web.Request) -> web.StreamResponse:
+        return _json(self._backend.config())
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
+        health = self._backend.health()
+        return _json(health, status=200 if health.ready else 503)
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self._backend.metrics().encode(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def reload(self, request: web.Request) -> web.StreamResponse:
+        log.info("api.reload", who=_who(request))
+        view = await self._backend.reload()
+        return _json(view, status=422 if view.problems else 200)
+
+    async def drain(self, request: web.Request) -> web.StreamResponse:
+        wanted = request.query.get("on", "")
+        if wanted not in ("true", "false"):
+            raise Rejected(400, f'on="{wanted}" is neither true nor false', "POST /v1/drain?on=true")
+        log.info("api.drain", on=wanted == "true", who=_who(request))
+        return _json(await self._backend.drain(wanted == "true"))
+
+    async def put(self, request: web.Request) -> web.StreamResponse:
+        objects, id = self._objects(request), request.match_info["id"]
+        body = await request.read()
+        status, report = await objects.put(id, body, who=_who(request))
+        log.info("api.put", kind=request.match_info["kind"], id=id, status=status, who=_who(request))
+        return _json(report, status=status)
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        objects, id = self._objects(request), request.match_info["id"]
+        report = await objects.delete(id, who=_who(request))
+        log.info("api.delete", kind=request.match_info["kind"], id=id, who=_who(request))
+        return _json(report)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        report = self._objects(request).get(request.match_info["id"])
+        if report is None:
+            raise Rejected(404, f'there is no "{request.match_info["id"]}" in {request.match_info["kind"]}')
+        return _json(report)
+
+    def _objects(self, request: web.Request) -> Objects:
+        kind = request.match_info["kind"]
+        if kind in self._backend.objects:
+            return self._backend.objects[kind]
+        if kind in self._backend.listings:
+            raise Rejected(405, f"{kind} cannot be put or deleted here", "configure [workload.api]")
+        raise Rejected(404, f'there is no "{kind}"')
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Rejected as rejected:
+        return _json(ErrorView(error=rejected.error, hint=rejected.hint), status=rejected.status)
+    except web.HTTPException as error:
+        return _json(ErrorView(error=f"{request.method} {request.path}: {error.reason}"), status=error.status)
+    except ConnectionError:
+        raise
+    except Exception:
+        log.exception("api.failed", method=request.method, path=request.path)
+        return _json(ErrorView(error="bgpd failed to answer", hint="see its log (api.failed)"), status=500)
+
+
+def _query(request: web.Request) -> ViewQuery:
+    known = ViewQuery.__struct_fields__
+    for name in request.query:
+        if name not in known:
+            raise Rejected(400, f'unknown parameter "{name}"', f"one of: {', '.join(known)}")
+    try:
+        return msgspec.convert(dict(request.query), ViewQuery, strict=False)
+    except msgspec.ValidationError as error:
+        raise Rejected(400, str(error)) from None
+
+
+def _filter(query: ViewQuery) -> Callable[[object], bool]:
+    try:
+        return view_filter(query)
+    except ValueError as error:
+        raise Rejected(400, str(error)) from None
+
+
+def _json(value: msgspec.Struct, *, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value) + b"\n", status=status, content_type="application/json")
+
+
+def _who(request: web.Request) -> str:
+    """The peer of a unix socket, from the kernel (unix(7), SO_PEERCRED)."""
+    peer = request.transport.get_extra_info("socket") if request.transport else None
+    if peer is None or peer.family != socket.AF_UNIX:
+        return request.remote or ""
+    pid, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return f"uid={uid} gid={gid} pid={pid}"

@@ -1,0 +1,90 @@
+"""Long answers in slices: views become JSON a few milliseconds at a time, and the event loop runs in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import msgspec
+from aiohttp import web
+
+from bgpd.log import EventRing
+from bgpd.model.view_filter import ViewFilter
+
+SLICE_S = 0.004
+"""How long a slice may hold the loop."""
+CHUNK_BYTES = 64 * 1024
+
+_encoder = msgspec.json.Encoder()
+
+
+def view_slices(
+    views: Iterator[msgspec.Struct | None], *, keep: ViewFilter, limit: int, slice_s: float = SLICE_S
+) -> Iterator[bytes]:
+    """A JSON array of the views that `keep` lets through, one element per line, cut where a slice of time is over.
+
+    A slice may be empty. `limit` 0 is no limit.
+    """
+    parts = bytearray(b"[")
+    separator = b"\n"
+    count = 0
+    deadline = time.perf_counter() + slice_s
+    for view in views:
+        if view is not None and keep(view):
+            parts += separator
+            parts += _encoder.encode(view)
+            separator = b",\n"
+            count += 1
+            if count == limit:
+                break
+        if time.perf_counter() >= deadline or len(parts) >= CHUNK_BYTES:
+            yield bytes(parts)
+            parts.clear()
+            deadline = time.perf_counter() + slice_s
+    parts += b"\n]\n" if count else b"]\n"
+    yield bytes(parts)
+
+
+async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.StreamResponse:
+    """Sends them as one JSON answer; a short one whole, with its length."""
+    first = next(slices)
+    second = next(slices, None)
+    if second is None:
+        return web.Response(body=first, content_type="application/json")
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(first)
+    part: bytes | None = second
+    while part is not None:
+        if part:
+            await response.write(part)
+        await asyncio.sleep(0)
+        part = next(slices, None)
+    await response.write_eof()
+    return response
+
+
+async def follow_events(request: web.Request, events: EventRing) -> web.StreamResponse:
+    """Sends events from now on as JSON lines, until the client goes; `?since=N` begins after event N."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    wake = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def notice() -> None:
+        loop.call_soon_threadsafe(wake.set)
+
+    unsubscribe = events.subscribe(notice)
+    since = request.query.get("since", "")
+    seen = int(since) if since.isdecimal() else events.latest
+    try:
+        while True:
+            for event in events.since(seen):
+                seen = event.sequence
+                await response.write(_encoder.encode(event) + b"\n")
+            wake.clear()
+            if events.latest == seen:
+                await wake.wait()
+    finally:
+        unsubscribe()

@@ -1,0 +1,115 @@
+"""The command line's side of the API: HTTP over the unix socket, and errors that say what to do.
+
+Only the standard library, since starting a command must be quick.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+DEFAULT_SOCKET = "/run/bgpd/bgpd.sock"
+"""Where `api.socket` is unless configured."""
+TIMEOUT_S = 60.0
+_CHUNK_BYTES = 256 * 1024
+
+Parameters = Mapping[str, str | int | bool | None]
+
+
+class CommandFailed(Exception):
+    """A command that cannot do its work: what is wrong, and what to do."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(f"{what}\n{hint}" if hint else what)
+
+
+class Client:
+    """One daemon, by the path of its socket; a connection for each request."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def get(self, target: str, parameters: Parameters | None = None) -> Any:
+        """The JSON of a view. Raises: CommandFailed."""
+        return json.loads(b"".join(self.stream("GET", target, parameters)))
+
+    def order(
+        self, method: str, target: str, *, parameters: Parameters | None = None, body: bytes | None = None
+    ) -> Any:
+        """The JSON answer to an order; an answer of status 422 is one too. Raises: CommandFailed."""
+        return json.loads(b"".join(self.stream(method, target, parameters, body=body, accepted=(422,))))
+
+    def stream(
+        self,
+        method: str,
+        target: str,
+        parameters: Parameters | None = None,
+        *,
+        body: bytes | None = None,
+        accepted: tuple[int, ...] = (),
+        timeout_s: float | None = TIMEOUT_S,
+    ) -> Iterator[bytes]:
+        """The bytes of an answer as they come. Raises: CommandFailed."""
+        connection = _UnixConnection(self._path, timeout_s)
+        try:
+            connection.request(method, _target(target, parameters), body=body)
+            response = connection.getresponse()
+            if response.status >= 400 and response.status not in accepted:
+                raise _refusal(response.status, response.read())
+            while chunk := response.read1(_CHUNK_BYTES):
+                yield chunk
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failure(error) from None
+        finally:
+            connection.close()
+
+    def _failure(self, error: Exception) -> CommandFailed:
+        match error:
+            case FileNotFoundError() | ConnectionRefusedError():
+                hint = "start it (systemctl start bgpd), or give its socket with --socket or BGPD_SOCKET"
+                return CommandFailed(f"bgpd is not running: nothing answers on {self._path}", hint)
+            case PermissionError():
+                hint = "run as root, or as a member of the socket's group (api.group)"
+                return CommandFailed(f"no permission to use {self._path}", hint)
+            case TimeoutError():
+                return CommandFailed(f"bgpd did not answer on {self._path} within {TIMEOUT_S:.0f} s", "see its log")
+            case http.client.HTTPException() | ConnectionError():
+                return CommandFailed("bgpd broke off its answer", "it may have been stopped; see its log")
+        return CommandFailed(f"{self._path}: {error}")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        super().__init__("bgpd", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _target(target: str, parameters: Parameters | None) -> str:
+    given = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in (parameters or {}).items()
+        if value is not None
+    }
+    quoted = urllib.parse.quote(target)
+    return f"{quoted}?{urllib.parse.urlencode(given)}" if given else quoted
+
+
+def _refusal(status: int, body: bytes) -> CommandFailed:
+    try:
+        answer = json.loads(body)
+        return CommandFailed(str(answer["error"]), str(answer.get("hint", "")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return CommandFailed(f"bgpd answered with status {status}: {body[:200].decode(errors='replace')}")

@@ -1,0 +1,117 @@
+"""Commands about configuration files: run, check, plan, reload, schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bgpd.cli.client import Client, CommandFailed
+from bgpd.cli.hooks import Hooks
+from bgpd.cli.render_text import write_table
+
+if TYPE_CHECKING:
+    from bgpd.config import Config
+
+
+def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd run`: the daemon, in the foreground."""
+    config = _load(arguments.config)
+    return 1 if config is None else hooks.run_daemon(config, arguments.config)
+
+
+def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd check`: exit code 0 if the daemon would take the file."""
+    if arguments.schema:
+        arguments.name = "config"
+        return schema(arguments, hooks)
+    if not arguments.file:
+        raise CommandFailed("no file given", "bgpd check FILE, or bgpd check --schema")
+    if _load(arguments.file) is None:
+        return 1
+    print(f"{arguments.file}: good")
+    return 0
+
+
+def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd plan`: what a reload with the file would do to the running daemon."""
+    import msgspec
+
+    from bgpd.config import Config
+    from bgpd.config_diff import config_diff
+
+    config = _load(arguments.file)
+    if config is None:
+        return 1
+    answer = b"".join(Client(arguments.socket).stream("GET", "/v1/config"))
+    changes = msgspec.to_builtins(config_diff(msgspec.json.decode(answer, type=Config), config))
+    if arguments.json:
+        print(json.dumps(changes, indent=1))
+    else:
+        _write_changes(changes)
+    return 0
+
+
+def reload(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd reload`: exit code 1 if the file has errors; then nothing has changed."""
+    view = Client(arguments.socket).order("POST", "/v1/reload")
+    if arguments.json:
+        print(json.dumps(view, indent=1))
+        return 1 if view["problems"] else 0
+    for line in (*view["problems"], *(f"warning: {warning}" for warning in view["warnings"])):
+        print(line, file=sys.stderr)
+    if view["problems"]:
+        print("nothing was changed", file=sys.stderr)
+        return 1
+    _write_changes(view["changes"])
+    return 0
+
+
+def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd schema NAME`: the JSON Schema of the configuration, a payload or a view."""
+    from bgpd.cli.schemas import json_schema
+
+    print(json.dumps(json_schema(arguments.name), indent=2))
+    return 0
+
+
+def _load(file: str) -> Config | None:
+    """The configuration, with warnings told; None if there are errors, which are told."""
+    from bgpd.config_load import ConfigError, load_config
+
+    try:
+        config, warnings = load_config(file)
+    except ConfigError as error:
+        count = len(error.problems)
+        _tell(error.problems)
+        print(f"{file}: {count} error{'s' if count > 1 else ''}", file=sys.stderr)
+        return None
+    _tell(f"warning: {warning}" for warning in warnings)
+    return config
+
+
+def _tell(lines: Iterable[object]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def _write_changes(changes: list[Mapping[str, Any]]) -> None:
+    rows = [
+        (
+            change["effect"],
+            change["path"],
+            change["change"]
+            if change["change"] != "changed"
+            else f"{_short(change['old'])} -> {_short(change['new'])}",
+            ", ".join(change["neighbors"]) if change["effect"] in ("reset", "refresh") else "",
+        )
+        for change in changes
+    ]
+    write_table(("Effect", "Key", "Change", "Neighbors"), rows, sys.stdout, empty="nothing changes")
+
+
+def _short(value: object) -> str:
+    line = json.dumps(value)
+    return line if len(line) <= 60 else "(changed)"

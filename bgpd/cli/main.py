@@ -1,0 +1,200 @@
+"""The command line: which commands there are, their options, and how they end.
+
+Everything a command needs is imported when it runs, so that starting is quick. Exit codes: 0 done, 1 not done (said on
+standard error), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from bgpd import __version__
+from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed
+from bgpd.cli.hooks import Hooks
+from bgpd.cli.tables import SHOWN
+
+DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
+
+
+class Command(NamedTuple):
+    """A command: help text, what adds its options, and "module:function" that runs it."""
+
+    help: str
+    options: Callable[[argparse.ArgumentParser], None]
+    runs: str
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
+
+
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?")
+    parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema")
+
+
+def _plan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE")
+    _json_option(parser)
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    _socket_option(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _socket_option(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("BGPD_SOCKET", DEFAULT_SOCKET)
+    parser.add_argument("--socket", metavar="PATH", default=default, help=f"the daemon's socket; now {default}")
+
+
+_FILTER_HELP = {
+    "neighbor": "only of this neighbor (name)",
+    "prefix": "only this prefix",
+    "longer_prefixes": "with --prefix: all inside it too",
+    "family": "ipv4-unicast, ipv6-unicast or l2vpn-evpn",
+    "vrf": "only this VRF",
+    "state": "only in this state",
+    "source": "only from this source",
+    "type": "EVPN route type, 2 or 5",
+    "mac": "only this MAC address",
+    "rd": "only this route distinguisher",
+    "unresolved": "only routes whose next hop does not resolve",
+}
+_FILTER_KINDS: dict[str, dict[str, object]] = {
+    "longer_prefixes": {"action": "store_true"},
+    "unresolved": {"action": "store_true"},
+    "type": {"type": int, "metavar": "N"},
+}
+
+
+def _show_options(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    for kind, shown in SHOWN.items():
+        listing = kinds.add_parser(kind, help=shown.help, description=shown.help)
+        _json_option(listing)
+        for name in shown.filters:
+            settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
+            listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)  # type: ignore[arg-type]
+        listing.add_argument("--limit", type=int, metavar="N", default=0, help="at most N")
+
+
+def _explain_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS")
+    parser.add_argument("--vrf", metavar="VRF", default="")
+    _json_option(parser)
+
+
+def _decode_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "hex", metavar="HEX", nargs="+", help='a message, or "-" for one on each line of standard input'
+    )
+    parser.add_argument("--session", choices=("ebgp", "ibgp"), default="ebgp", help="default: ebgp")
+    parser.add_argument("--two-octet-as", action="store_true", help="the session has no 4-octet AS numbers")
+    parser.add_argument("--add-path", action="store_true", help="NLRI have path identifiers (RFC 7911)")
+    parser.add_argument("--extended-next-hop", action="store_true", help="IPv6 next hops for IPv4 (RFC 8950)")
+
+
+def _drain_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("switch", choices=("on", "off"))
+    _socket_option(parser)
+
+
+def _schema_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="config, workload, service, sync, status, or a view's name")
+
+
+def _workload_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="announce a workload, or change it")
+    add.add_argument("id", metavar="ID")
+    add.add_argument("--address", metavar="PREFIX", action="append", help="may be given several times")
+    for name in ("interface", "mac", "vrf"):
+        add.add_argument(f"--{name}", metavar=name.upper())
+    add.add_argument("--kind", choices=("pod", "vm", "bare-metal"))
+    add.add_argument("--sticky", action="store_true", help="its MAC must not move to another host")
+    add.add_argument("--exception", action="store_true", help="moved here from another host's block")
+    add.add_argument("--file", metavar="FILE", help='JSON payload instead of options; "-" is standard input')
+    _object_actions(add, actions, "bgpd.cli.orders:add_workload", "workloads")
+
+
+def _service_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="announce a service, or change it")
+    add.add_argument("id", metavar="NAME")
+    add.add_argument("file", metavar="FILE", help='JSON payload (bgpd schema service); "-" is standard input')
+    _object_actions(add, actions, "bgpd.cli.orders:add_service", "services")
+
+
+def _object_actions(
+    add: argparse.ArgumentParser, actions: argparse._SubParsersAction[argparse.ArgumentParser], runs: str, kind: str
+) -> None:
+    _socket_option(add)
+    add.set_defaults(runs=runs)
+    remove = actions.add_parser("del", help="withdraw it and forget it")
+    remove.add_argument("id", metavar="ID")
+    _socket_option(remove)
+    remove.set_defaults(runs="bgpd.cli.orders:delete")
+    listing = actions.add_parser("list", help=f"the same as bgpd show {kind}")
+    _json_option(listing)
+    listing.set_defaults(runs="bgpd.cli.views:show", kind=kind, limit=0, **dict.fromkeys(SHOWN[kind].filters))
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command("run the daemon", _run_options, "bgpd.cli.files:run"),
+    "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
+    "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
+    "reload": Command("read the configuration again and apply it", _json_option, "bgpd.cli.files:reload"),
+    "show": Command("what the daemon knows", _show_options, "bgpd.cli.views:show"),
+    "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.views:explain"),
+    "monitor": Command("events as they happen", _json_option, "bgpd.cli.views:monitor"),
+    "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),
+    "drain": Command("take this host out of the paths of the fabric", _drain_options, "bgpd.cli.orders:drain"),
+    "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),
+    "workload": Command("workloads of the local API", _workload_options, "bgpd.cli.orders:add_workload"),
+    "service": Command("services of the local API", _service_options, "bgpd.cli.orders:add_service"),
+    "version": Command("print the version", lambda parser: None, "bgpd.cli.main:version"),
+}
+NOT_OFFERED = frozenset({"drain", "workload", "service"})
+"""Commands whose backend the daemon does not have; a name goes from here when it has."""
+
+
+def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
+    """Runs one command; the exit code."""
+    try:
+        parsed = _parser().parse_args(arguments)
+        module, _, function = parsed.runs.partition(":")
+        code = int(getattr(import_module(module), function)(parsed, hooks))
+        sys.stdout.flush()
+        return code
+    except CommandFailed as failure:
+        print(f"bgpd: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def version(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd version`."""
+    print(f"bgpd {__version__}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bgpd", description="BGP-EVPN routing daemon for servers", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"bgpd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        if name not in NOT_OFFERED:
+            own = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+            own.set_defaults(runs=command.runs)
+            command.options(own)
+    return parser

@@ -1,0 +1,64 @@
+"""Commands that change what the running daemon does: drain, workload, service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bgpd.cli.client import Client, CommandFailed
+from bgpd.cli.hooks import Hooks
+
+
+def drain(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd drain on|off`."""
+    health = Client(arguments.socket).order("POST", "/v1/drain", parameters={"on": arguments.switch == "on"})
+    print("draining" if health["draining"] else "not draining")
+    return 0
+
+
+def add_workload(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd workload add ID`: from options, or from a JSON payload."""
+    if arguments.file:
+        body = _read(arguments.file)
+    elif not arguments.address:
+        raise CommandFailed("no address given", "--address 10.64.1.5/32, or --file FILE with a JSON payload")
+    else:
+        payload: dict[str, Any] = {"addresses": arguments.address}
+        for name in ("interface", "mac", "vrf", "kind", "sticky", "exception"):
+            if value := getattr(arguments, name):
+                payload[name] = value
+        body = json.dumps(payload).encode()
+    return _report(Client(arguments.socket).order("PUT", f"/v1/workloads/{arguments.id}", body=body))
+
+
+def add_service(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd service add NAME FILE`: from a JSON payload."""
+    body = _read(arguments.file)
+    return _report(Client(arguments.socket).order("PUT", f"/v1/services/{arguments.id}", body=body))
+
+
+def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd workload del ID`, `bgpd service del NAME`."""
+    Client(arguments.socket).order("DELETE", f"/v1/{arguments.command}s/{arguments.id}")
+    print(f"{arguments.id} deleted")
+    return 0
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _report(report: dict[str, Any]) -> int:
+    """Tells what became of it; exit code 1 unless it is announced."""
+    reason = f": {report['reason']}" if report.get("reason") else ""
+    print(f"{report.get('id') or report.get('name')} {report.get('state', '')}{reason}")
+    for error in report.get("errors", ()):
+        where = f"{error['path']}: " if error.get("path") else ""
+        print(f"{where}{error['wrong']}{'; ' + error['right'] if error.get('right') else ''}", file=sys.stderr)
+    return 0 if report.get("state") == "announced" and not report.get("errors") else 1

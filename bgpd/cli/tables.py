@@ -1,0 +1,127 @@
+"""What `bgpd show` offers: each view's filters, and its columns as text made of the JSON of the API.
+
+A view that the daemon serves but that has no columns here is shown with its fields as columns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from bgpd.cli import text
+
+View = Mapping[str, Any]
+Rows = Iterable[tuple[str, ...]]
+
+
+class Shown(NamedTuple):
+    """One kind of `bgpd show KIND`: help text, filters (ViewQuery fields), columns, and the rows of one view."""
+
+    help: str
+    filters: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: Callable[[View, float], Rows] | None
+
+
+def _neighbor(view: View, now: float) -> Rows:
+    families = view.get("families", {})
+    detail = view.get("last_error", "") if view["state"] != "established" else view.get("hostname", "")
+    yield (
+        view["name"],
+        text.place(view),
+        str(view["asn"] or ""),
+        view["state"],
+        text.age(view["since"], now),
+        text.total(families, "received"),
+        text.total(families, "announced"),
+        detail,
+    )
+
+
+_MARKS = {"best": ">", "multipath": "=", "rejected": "x"}
+
+
+def _route(view: View, now: float) -> Rows:
+    prefix = view["prefix"]
+    for candidate in view.get("candidates", ()):
+        yield (
+            _MARKS.get(candidate["role"], ""),
+            prefix,
+            view.get("vrf", ""),
+            candidate.get("next_hop", ""),
+            candidate["source"],
+            candidate.get("as_path", ""),
+            "" if candidate.get("local_pref") is None else str(candidate["local_pref"]),
+            "" if candidate.get("med") is None else str(candidate["med"]),
+            view.get("fib", "") if candidate["role"] == "best" else candidate.get("reason", ""),
+        )
+        prefix = ""
+
+
+def _fib(view: View, now: float) -> Rows:
+    hops = "; ".join(map(text.next_hop, view.get("next_hops", ())))
+    group = str(view.get("group") or "")
+    yield view["prefix"], str(view["table"]), view["state"], group, hops, view.get("error", "")
+
+
+def _workload(view: View, now: float) -> Rows:
+    yield (
+        view["prefix"],
+        view["id"],
+        view["source"],
+        view.get("interface", ""),
+        view.get("vrf", ""),
+        view["state"],
+        text.age(view["since"], now),
+        view.get("reason", ""),
+    )
+
+
+def _event(view: View, now: float) -> Rows:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view["at"]))
+    yield at, view["level"], view["event"], text.fields(view.get("fields", {}))
+
+
+_NEIGHBOR_COLUMNS = ("Neighbor", "Address", "AS", "State", "For", "Received", "Announced", "Detail")
+_ROUTE_COLUMNS = ("", "Prefix", "VRF", "Next hop", "From", "AS path", "Pref", "MED", "Kernel / why not")
+_FIB_COLUMNS = ("Prefix", "Table", "State", "Group", "Next hops", "Error")
+_WORKLOAD_COLUMNS = ("Prefix", "ID", "Source", "Interface", "VRF", "State", "For", "Reason")
+
+SHOWN: dict[str, Shown] = {
+    "neighbors": Shown("BGP sessions", ("neighbor", "state", "family", "vrf"), _NEIGHBOR_COLUMNS, _neighbor),
+    "routes": Shown(
+        "prefixes of the RIB with all candidates: > best, = multipath, x rejected",
+        ("prefix", "longer_prefixes", "family", "neighbor", "vrf", "state"),
+        _ROUTE_COLUMNS,
+        _route,
+    ),
+    "fib": Shown("kernel routes of bgpd", ("prefix", "longer_prefixes", "family", "vrf", "state"), _FIB_COLUMNS, _fib),
+    "workloads": Shown(
+        "this host's own prefixes",
+        ("prefix", "longer_prefixes", "family", "vrf", "state", "source"),
+        _WORKLOAD_COLUMNS,
+        _workload,
+    ),
+    "events": Shown("what happened lately", ("neighbor",), ("Time", "Level", "Event", ""), _event),
+}
+"""Only what the daemon serves stands here."""
+
+
+def table(kind: str, views: list[View], now: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a listing; columns in which nothing stands are left out."""
+    shown = SHOWN[kind]
+    if shown.rows is None:
+        columns = tuple(views[0]) if views else ()
+        rows = [tuple(_plain(view.get(column)) for column in columns) for view in views]
+    else:
+        columns = shown.columns
+        rows = [row for view in views for row in shown.rows(view, now)]
+    filled = [index for index in range(len(columns)) if any(row[index] for row in rows) or not rows]
+    return tuple(columns[index] for index in filled), [tuple(row[index] for index in filled) for row in rows]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return text.words(value)
+    return "" if value is None else str(value)
