@@ -74,6 +74,8 @@ def _run(topology: Topology) -> int:
 
 
 def _keep(topology: Topology) -> int:
+    if any((NETNS_DIR / f"{topology.name}-{node}").exists() for node in topology.nodes):
+        raise LabError(f"{topology.name} is up already; `make lab-down` removes it")
     lab = Laboratory(topology, exact_names=True, progress=_progress)
     _headline(f"bring up {topology.name}")
     try:

@@ -1,0 +1,44 @@
+"""The laboratory's command line, and the main job from end to end: `make lab` passes and leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labs.__main__ import TWO_LEAF, main
+from labs.namespace import NETNS_DIR
+
+pytestmark = pytest.mark.netns
+
+
+def namespaces() -> set[str]:
+    return {path.name for path in NETNS_DIR.iterdir() if path.name.startswith("lab")} if NETNS_DIR.is_dir() else set()
+
+
+def test_file_that_cannot_be_read_is_told_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(tmp_path / "gone.clab.yml")]) == 2
+    assert "gone.clab.yml: No such file" in capsys.readouterr().out
+
+
+def test_topology_whose_daemon_refuses_its_configuration_exits_with_2_and_is_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "frr.conf").write_text("nonsense\n")
+    (tmp_path / "bad.clab.yml").write_text("""
+name: bad
+topology:
+  nodes:
+    leaf: {kind: linux, binds: ["frr.conf:/etc/frr/frr.conf"]}
+""")
+    before = namespaces()
+    assert main(["run", str(tmp_path / "bad.clab.yml")]) == 2
+    assert "Unknown command" in capsys.readouterr().out
+    assert namespaces() <= before
+
+
+def test_two_leaf_laboratory_passes_all_its_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["run", str(TWO_LEAF)])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert "all checks passed" in said
