@@ -1,0 +1,513 @@
+"""The FSM of RFC 4271 section 8, one input at a time, and every input in every state."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bgpd.model.iana import CeaseSubcode, ErrorCode, MessageType
+from bgpd.speaker.connection import OPEN_TIMEOUT_S, RefreshReceived, State, UpdateReceived
+from bgpd.speaker.exabgp_codec import KEEPALIVE, MARKER, Notification, encode_message, encode_notification
+from bgpd.speaker.notification import encode_communication
+from bgpd.speaker.session import (
+    STABLE_S,
+    AttemptFailed,
+    Close,
+    Dial,
+    Output,
+    Send,
+    Session,
+    SessionDown,
+    SessionSettings,
+    SessionUp,
+)
+from tests.speaker.messages import REFRESH, UPDATE, open_bytes, settings, split
+
+SHUTDOWN = Notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, encode_communication("bye"))
+
+
+class Driver:
+    """A Session with a clock, its outputs collected."""
+
+    def __init__(self, chosen: SessionSettings | None = None) -> None:
+        self.session = Session(chosen or settings(), random=lambda: 1.0)
+        self.now = 1000.0
+
+    def outputs(self) -> list[Output]:
+        found = []
+        while (output := self.session.next_output(self.now)) is not None:
+            found.append(output)
+        return found
+
+    def wait(self, seconds: float) -> list[Output]:
+        """Let time pass, ticking at every deadline."""
+        end = self.now + seconds
+        found: list[Output] = []
+        while (deadline := self.session.deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            self.session.tick(self.now)
+            found += self.outputs()
+        self.now = end
+        return found
+
+    def dialed(self) -> int:
+        """Start, and the TCP connection is made."""
+        self.session.start(self.now)
+        (dial,) = self.outputs()
+        assert isinstance(dial, Dial)
+        self.session.connected(dial.connection, self.now)
+        return dial.connection
+
+    def receive(self, number: int, data: bytes) -> list[Output]:
+        self.session.received(number, data)
+        return self.outputs()
+
+    def established(self, **fields: object) -> int:
+        number = self.dialed()
+        self.receive(number, open_bytes(**fields) + KEEPALIVE)
+        assert self.session.state is State.ESTABLISHED
+        return number
+
+
+def notification_of(outputs: list[Output]) -> tuple[int, int, bytes] | None:
+    """The NOTIFICATION that was sent."""
+    for output in outputs:
+        if isinstance(output, Send):
+            for kind, body in split(output.data):
+                if kind is MessageType.NOTIFICATION:
+                    return body[0], body[1], body[2:]
+    return None
+
+
+def test_start_dials_and_a_connection_sends_our_open() -> None:
+    driver = Driver()
+    number = driver.dialed()
+    (send,) = driver.outputs()
+    assert isinstance(send, Send)
+    assert send.connection == number
+    assert [kind for kind, _ in split(send.data)] == [MessageType.OPEN]
+    assert driver.session.state is State.OPEN_SENT
+
+
+def test_open_and_keepalive_establish_the_session() -> None:
+    driver = Driver()
+    number = driver.dialed()
+    driver.outputs()
+    outputs = driver.receive(number, open_bytes())
+    assert outputs == [Send(number, KEEPALIVE)]
+    assert driver.session.state is State.OPEN_CONFIRM
+    (up,) = driver.receive(number, KEEPALIVE)
+    assert isinstance(up, SessionUp)
+    assert up.negotiated.peer_asn == 65201
+    assert driver.session.state is State.ESTABLISHED
+
+
+def test_messages_may_come_byte_by_byte() -> None:
+    driver = Driver()
+    number = driver.dialed()
+    for byte in open_bytes() + KEEPALIVE + UPDATE:
+        driver.session.received(number, bytes((byte,)))
+    assert [type(output) for output in driver.outputs()] == [Send, Send, SessionUp, UpdateReceived]
+
+
+def test_passive_session_waits_and_accepts() -> None:
+    driver = Driver(settings(dials=False))
+    driver.session.start(driver.now)
+    assert driver.outputs() == []
+    assert driver.session.state is State.ACTIVE
+    assert driver.session.deadline() is None
+    number = driver.session.accepted(driver.now)
+    assert number is not None
+    driver.receive(number, open_bytes() + KEEPALIVE)
+    assert driver.session.state is State.ESTABLISHED
+
+
+def test_updates_and_refreshes_are_events_in_order() -> None:
+    driver = Driver()
+    number = driver.established()
+    outputs = driver.receive(number, UPDATE + REFRESH + KEEPALIVE + UPDATE)
+    assert [type(output) for output in outputs] == [UpdateReceived, RefreshReceived, UpdateReceived]
+    assert outputs[0] == UpdateReceived(b"\0\0\0\0")
+
+
+def test_first_retries_are_fast_and_the_configured_pause_is_the_ceiling() -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    pauses = []
+    for _ in range(6):
+        (dial,) = (output for output in driver.outputs() if isinstance(output, Dial))
+        driver.session.dial_failed(dial.connection, driver.now, "refused")
+        assert driver.session.state is State.ACTIVE
+        deadline = driver.session.deadline()
+        assert deadline is not None
+        pauses.append(deadline - driver.now)
+        driver.now = deadline
+        driver.session.tick(driver.now)
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+def test_dial_without_answer_is_given_up_and_told() -> None:
+    driver = Driver()
+    driver.session.start(driver.now)
+    driver.outputs()
+    outputs = driver.wait(5.0)
+    assert [type(output) for output in outputs] == [Close, AttemptFailed]
+    assert driver.session.state is State.ACTIVE
+
+
+def test_long_lived_session_forgets_earlier_failures() -> None:
+    driver = Driver()
+    number = driver.established()
+    for _ in range(int(STABLE_S) + 1):
+        driver.wait(1.0)
+        driver.receive(number, KEEPALIVE)
+    driver.session.closed(number, driver.now, "gone")
+    assert driver.session.deadline() == driver.now + 0.5
+
+
+def test_flapping_session_is_damped() -> None:
+    driver = Driver()
+    pauses = []
+    driver.session.start(driver.now)
+    for _ in range(4):
+        dial = next(output for output in driver.outputs() if isinstance(output, Dial))
+        driver.session.connected(dial.connection, driver.now)
+        driver.receive(dial.connection, open_bytes() + KEEPALIVE)
+        driver.session.closed(dial.connection, driver.now, "gone")
+        assert driver.session.state is State.IDLE
+        deadline = driver.session.deadline()
+        assert deadline is not None
+        pauses.append(deadline - driver.now)
+        driver.now = deadline
+        driver.session.tick(driver.now)
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_neighbor_that_returns_is_accepted_at_once() -> None:
+    driver = Driver()
+    number = driver.established()
+    driver.session.closed(number, driver.now, "gone")
+    assert driver.session.accepted(driver.now) is not None
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n\r\n", (1, 1, b"")),
+        (MARKER + b"\x00\x12\x04", (1, 2, b"\x00\x12")),
+        (MARKER + b"\x10\x01\x01", (1, 2, b"\x10\x01")),
+        (MARKER + b"\x00\x14\x04\x00", (1, 2, b"\x00\x14")),
+        (MARKER + b"\x00\x1c\x01", (1, 2, b"\x00\x1c")),
+        (MARKER + b"\x00\x13\x09", (1, 3, b"\x09")),
+        (KEEPALIVE, (5, 1, b"\x04")),
+        (UPDATE, (5, 1, b"\x02")),
+        (REFRESH, (5, 1, b"\x05")),
+        (open_bytes(asn=65999), (2, 2, b"")),
+        (open_bytes(router_id="0.0.0.0"), (2, 3, b"")),
+        (open_bytes(hold_time_s=2), (2, 6, b"")),
+        (open_bytes()[:19] + b"\x03" + open_bytes()[20:], (2, 1, b"\x00\x04")),
+    ],
+)
+def test_error_in_open_sent_is_answered_with_its_codes(sent: bytes, expected: tuple[int, int, bytes]) -> None:
+    driver = Driver()
+    number = driver.dialed()
+    driver.outputs()
+    outputs = driver.receive(number, sent)
+    assert notification_of(outputs) == expected
+    assert [type(output) for output in outputs] == [Send, Close, AttemptFailed]
+    assert driver.session.state is State.IDLE
+    assert driver.session.accepted(driver.now) is None, "a neighbor that is wrong must not come back at once"
+
+
+@pytest.mark.parametrize(("sent", "kind"), [(UPDATE, 2), (REFRESH, 5), (open_bytes(), 1)])
+def test_unexpected_message_in_open_confirm(sent: bytes, kind: int) -> None:
+    driver = Driver()
+    number = driver.dialed()
+    driver.receive(number, open_bytes())
+    assert notification_of(driver.receive(number, sent)) == (5, 2, bytes((kind,)))
+
+
+def test_open_in_established_is_an_fsm_error() -> None:
+    driver = Driver()
+    number = driver.established()
+    outputs = driver.receive(number, open_bytes())
+    assert notification_of(outputs) == (5, 3, b"\x01")
+    assert any(isinstance(output, SessionDown) for output in outputs)
+
+
+@pytest.mark.parametrize(
+    ("asn", "expected", "accepted"),
+    [(65201, "external", True), (65203, "internal", True), (65203, "external", False), (65201, "internal", False)],
+)
+def test_asn_by_kind(asn: int, expected: str, accepted: bool) -> None:
+    driver = Driver(settings(expected))
+    number = driver.dialed()
+    driver.outputs()
+    outputs = driver.receive(number, open_bytes(asn))
+    assert (driver.session.state is State.OPEN_CONFIRM) == accepted
+    assert accepted or notification_of(outputs) == (2, 2, b"")
+
+
+def test_long_message_is_taken_only_if_we_offered_it() -> None:
+    long = encode_message(MessageType.UPDATE, b"\0" * 5000)
+    driver = Driver()
+    assert notification_of(driver.receive(driver.established(), long)) == (1, 2, b"\x13\x9b")
+    driver = Driver(settings(extended_message=True))
+    assert driver.receive(driver.established(), long) == [UpdateReceived(b"\0" * 5000)]
+
+
+def test_hold_timer_expires_without_keepalives() -> None:
+    driver = Driver()
+    driver.established()
+    outputs = driver.wait(9.0)
+    assert notification_of(outputs) == (4, 0, b"")
+    (down,) = (output for output in outputs if isinstance(output, SessionDown))
+    assert "hold timer expired" in down.reason
+
+
+def test_keepalives_hold_the_session_and_are_sent_every_third() -> None:
+    driver = Driver()
+    number = driver.established()
+    sent = 0
+    for _ in range(30):
+        sent += sum(output == Send(number, KEEPALIVE) for output in driver.wait(1.0))
+        driver.receive(number, KEEPALIVE)
+    assert driver.session.state is State.ESTABLISHED
+    assert sent == 10
+
+
+def test_unread_input_holds_the_hold_timer_back() -> None:
+    driver = Driver()
+    number = driver.established()
+    driver.session.received(number, UPDATE)
+    driver.now += 100
+    driver.session.tick(driver.now)
+    assert not any(isinstance(output, SessionDown) for output in driver.outputs())
+
+
+def test_hold_time_zero_means_no_timers() -> None:
+    driver = Driver()
+    driver.established(hold_time_s=0)
+    assert driver.session.deadline() is None
+
+
+def test_silent_peer_in_open_sent_is_given_up() -> None:
+    driver = Driver()
+    driver.dialed()
+    assert notification_of(driver.wait(OPEN_TIMEOUT_S)) == (4, 0, b"")
+
+
+def test_notification_ends_the_session_with_its_text() -> None:
+    driver = Driver()
+    number = driver.established()
+    data = encode_communication("maintenance until 04:00")
+    outputs = driver.receive(number, encode_notification(6, 2, data))
+    assert outputs[0] == Close(number)
+    (down,) = (output for output in outputs if isinstance(output, SessionDown))
+    assert down.reason == "the neighbor sent cease/administrative-shutdown: maintenance until 04:00"
+    assert down.by_notification
+
+
+def test_stop_sends_the_notification_and_stays_down() -> None:
+    driver = Driver()
+    driver.established()
+    driver.session.stop(driver.now, SHUTDOWN, "shut down")
+    outputs = driver.outputs()
+    assert notification_of(outputs) == (6, 2, b"\x03bye")
+    assert driver.wait(3600) == []
+    assert driver.session.accepted(driver.now) is None
+
+
+def test_stop_without_notification_says_nothing() -> None:
+    driver = Driver()
+    number = driver.established()
+    driver.session.stop(driver.now, None, "restart")
+    assert driver.outputs() == [Close(number), SessionDown("restart", False)]
+
+
+def test_final_shutdown_is_a_hard_reset_where_the_peer_would_keep_routes() -> None:
+    driver = Driver(settings(graceful=True))
+    driver.established(graceful=True)
+    driver.session.stop(driver.now, SHUTDOWN, "shut down")
+    assert notification_of(driver.outputs()) == (6, 9, b"\x06\x02\x03bye")
+
+
+def test_refused_update_resets_the_session() -> None:
+    driver = Driver()
+    driver.established()
+    driver.session.update_refused(driver.now, Notification(3, 1), "malformed")
+    outputs = driver.outputs()
+    assert notification_of(outputs) == (3, 1, b"")
+    assert driver.session.accepted(driver.now) is None
+
+
+def test_hold_off_refuses_the_neighbor_and_ends() -> None:
+    driver = Driver()
+    driver.established()
+    driver.session.reset(driver.now, Notification(6, 1), "too many prefixes", hold_off_s=60)
+    driver.outputs()
+    driver.session.connect_now(driver.now)
+    assert driver.wait(59) == []
+    assert driver.session.accepted(driver.now) is None
+    assert any(isinstance(output, Dial) for output in driver.wait(2))
+
+
+def test_lost_link_ends_at_once_and_its_return_dials_at_once() -> None:
+    driver = Driver()
+    number = driver.established()
+    driver.session.transport_lost(driver.now, "link eth0 went down")
+    assert driver.outputs() == [Close(number), SessionDown("link eth0 went down", False)]
+    driver.session.connect_now(driver.now)
+    assert [type(output) for output in driver.outputs()] == [Dial]
+
+
+INPUTS = {
+    "open": open_bytes(),
+    "graceful open": open_bytes(graceful=True),
+    "wrong as": open_bytes(asn=65999),
+    "keepalive": KEEPALIVE,
+    "update": UPDATE,
+    "refresh": REFRESH,
+    "notification": encode_notification(6, 4),
+    "garbage": b"\0" * 25,
+    "part": KEEPALIVE[:10],
+}
+
+
+class EveryInput(RuleBasedStateMachine):
+    """Every input in every state: nothing raises, and what the driver sees stays consistent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session = Session(settings(graceful=True), random=lambda: 0.5)
+        self.now = 0.0
+        self.running = False
+        self.dialing: set[int] = set()
+        self.open: set[int] = set()
+        self.up = False
+        self.numbers = itertools.count()
+
+    def drain(self) -> None:
+        while (output := self.session.next_output(self.now)) is not None:
+            match output:
+                case Dial(number):
+                    assert not self.dialing
+                    self.dialing.add(number)
+                case Send(number):
+                    assert number in self.open
+                case Close(number):
+                    assert number in self.open | self.dialing
+                    self.open.discard(number)
+                    self.dialing.discard(number)
+                case SessionUp(number):
+                    assert not self.up
+                    assert number in self.open
+                    self.up = True
+                case SessionDown():
+                    assert self.up
+                    self.up = False
+                case UpdateReceived() | RefreshReceived():
+                    assert self.up
+
+    @rule()
+    def start(self) -> None:
+        self.session.start(self.now)
+        self.running = True
+        self.drain()
+
+    @rule(loud=st.booleans())
+    def stop(self, loud: bool) -> None:
+        self.session.stop(self.now, SHUTDOWN if loud else None, "stop")
+        self.running = False
+        self.drain()
+        assert not self.open
+        assert not self.dialing
+
+    @rule(success=st.booleans())
+    def dial_ends(self, success: bool) -> None:
+        for number in list(self.dialing):
+            self.dialing.discard(number)
+            if success:
+                self.open.add(number)
+                self.session.connected(number, self.now)
+            else:
+                self.session.dial_failed(number, self.now, "refused")
+        self.drain()
+
+    @rule()
+    def accept(self) -> None:
+        number = self.session.accepted(self.now)
+        if number is not None:
+            self.open.add(number)
+        self.drain()
+
+    @rule(data=st.data(), inputs=st.lists(st.sampled_from(sorted(INPUTS)), min_size=1, max_size=3))
+    def receive(self, data: st.DataObject, inputs: list[str]) -> None:
+        if self.open:
+            number = data.draw(st.sampled_from(sorted(self.open)))
+            self.session.received(number, b"".join(INPUTS[name] for name in inputs))
+            self.drain()
+
+    @rule(data=st.data(), noise=st.binary(min_size=1, max_size=64))
+    def receive_noise(self, data: st.DataObject, noise: bytes) -> None:
+        if self.open:
+            self.session.received(data.draw(st.sampled_from(sorted(self.open))), MARKER + noise)
+            self.drain()
+
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        if self.open:
+            self.session.closed(data.draw(st.sampled_from(sorted(self.open))), self.now, "gone")
+            self.drain()
+
+    @rule(seconds=st.floats(0.01, 40))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.session.tick(self.now)
+        self.drain()
+
+    @rule(hold_off=st.sampled_from([0.0, 60.0]))
+    def reset(self, hold_off: float) -> None:
+        self.session.reset(self.now, Notification(6, 1), "reset", hold_off_s=hold_off)
+        self.drain()
+
+    @rule()
+    def refuse_update(self) -> None:
+        self.session.update_refused(self.now, Notification(3, 1), "malformed")
+        self.drain()
+
+    @rule()
+    def lose_link(self) -> None:
+        self.session.transport_lost(self.now, "link down")
+        self.drain()
+
+    @rule()
+    def connect_now(self) -> None:
+        self.session.connect_now(self.now)
+        self.drain()
+
+    @invariant()
+    def state_tells_the_truth(self) -> None:
+        state = self.session.state
+        assert (state is State.ESTABLISHED) == self.up
+        assert (self.session.established is not None) == self.up
+        assert bool(self.open) == (state.progress >= State.OPEN_SENT.progress)
+        assert len(self.open) <= 2 + self.up
+        if state is State.CONNECT:
+            assert self.dialing
+
+    @invariant()
+    def never_stuck(self) -> None:
+        if self.running and not self.up:
+            assert self.session.deadline() is not None
+        if not self.running:
+            assert self.session.state is State.IDLE
+            assert self.session.deadline() is None
+
+
+EveryInput.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestEveryInput = EveryInput.TestCase
