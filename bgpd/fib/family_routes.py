@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Set as AbstractSet
+from itertools import compress, repeat
+from operator import not_
 
 import msgspec
 
@@ -23,7 +25,7 @@ class Wish(msgspec.Struct, frozen=True):
     """A target for routes, all targets that do as well, and why there is none ("" if there is)."""
 
     target: int = 0
-    same: Collection[int] = ()
+    same: AbstractSet[int] = frozenset()
     why: str = ""
 
 
@@ -119,15 +121,16 @@ class FamilyRoutes:
         installed = self.installed
         if not installed.keys().isdisjoint(keys):
             before = list(map(installed.get, keys))
-            adds = [key for key, target in zip(keys, before) if target not in wish.same or key in self.distrusted]
-            if len(adds) != len(keys):
-                chosen = set(adds)
-                plan.settled += [key for key in keys if key not in chosen]
-            self._uncount(adds)
-            keys = adds
+            if not self.distrusted and wish.same >= set(before):
+                plan.settled += keys
+                return
+            writes = [target not in wish.same or key in self.distrusted for key, target in zip(keys, before)]
+            plan.settled += compress(keys, map(not_, writes))
+            keys = list(compress(keys, writes))
+            self._uncount(keys)
         if not keys:
             return
-        installed.update(dict.fromkeys(keys, wish.target))
+        installed.update(zip(keys, repeat(wish.target)))
         self._nexthops.count_routes(wish.target, len(keys))
         if wish.target < 0:
             self.direct.setdefault(-wish.target, set()).update(keys)
@@ -163,9 +166,9 @@ class FamilyRoutes:
 
 def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:
     """Keys by wish, told apart by identity: wishes are interned, and equal ones that are not cost only a second run."""
-    distinct = dict(zip(map(id, values), values))
-    if len(distinct) == 1:
+    if values.count(values[0]) == len(values):
         return ((values[0], keys),)
+    distinct = dict(zip(map(id, values), values))
     runs: dict[int, list[bytes]] = {identity: [] for identity in distinct}
     for key, value in zip(keys, values):
         runs[id(value)].append(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -342,7 +343,7 @@ class Fib:
         if not self._rechecks:
             return
         family, keys = self._rechecks[0]
-        taken = [key for key, _ in zip(keys, range(_RECHECK_SLICE))]
+        taken = list(itertools.islice(keys, _RECHECK_SLICE))
         if taken:
             wishes = {key: self._desired(family, key) for key in taken}
             if not self.swept:

@@ -102,11 +102,11 @@ class NextHopWishes:
 
     def _wish(self, family: Family, next_hops: NextHops) -> Wish:
         if next_hops == BLACKHOLE:
-            return Wish(BLACKHOLE_TARGET, (BLACKHOLE_TARGET,))
+            return Wish(BLACKHOLE_TARGET, frozenset((BLACKHOLE_TARGET,)))
         first = next_hops[0]
         if not first.address:
             ifindex, why = self.resolve(first)
-            return Wish(-ifindex, (-ifindex,), why)
+            return Wish(-ifindex, frozenset((-ifindex,)), why)
         if family is Family.IPV6_UNICAST and any(len(hop.address) == 4 for hop in next_hops):
             return Wish(why="an IPv6 route cannot have an IPv4 next hop")
         members = self.members(next_hops)

@@ -8,7 +8,7 @@ docs/decisions/0002-routes-point-at-nexthop-groups.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -102,9 +102,9 @@ class NexthopTable:
         self._create(identifier, encode_group(identifier, self.protocol, members))
         return identifier
 
-    def same_as(self, members: Members) -> Collection[int]:
+    def same_as(self, members: Members) -> AbstractSet[int]:
         """Ids of all groups whose present members are these: a route by any of them need not be written."""
-        return self._group_ids.get(members, ())
+        return self._group_ids.get(members, frozenset())
 
     def next_hops(self, identifier: int) -> NextHops:
         """A group's present members as next hops, ascending."""

@@ -6,14 +6,13 @@ Decides only the order: what was asked for first is taken first, in slices, with
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterator, Mapping
 
 from bgpd.model.path import NextHops
 
 
 class PendingChanges:
-    """Two dicts: one is filled, the other emptied by an iterator, so that neither a slice nor a merge walks over what waits.
+    """Two dicts: one is filled, the other emptied by iterators, so that neither a slice nor a merge walks over what waits.
 
     A key of the emptying dict that has a newer wish in the other is passed over.
     """
@@ -21,7 +20,8 @@ class PendingChanges:
     def __init__(self) -> None:
         self._filling: dict[bytes, NextHops | None] = {}
         self._emptying: dict[bytes, NextHops | None] = {}
-        self._iterator: Iterator[tuple[bytes, NextHops | None]] = iter(())
+        self._keys: Iterator[bytes] = iter(())
+        self._values: Iterator[NextHops | None] = iter(())
         self._taken = 0
 
     def __len__(self) -> int:
@@ -36,18 +36,24 @@ class PendingChanges:
         """Up to `limit` keys and their wishes; empty only when nothing waits."""
         while len(self):
             if self._taken == len(self._emptying):
-                self._emptying, self._filling, self._taken = self._filling, {}, 0
-                self._iterator = iter(self._emptying.items())
-            taken = list(itertools.islice(self._iterator, limit))
-            self._taken += len(taken)
+                self._start_emptying(self._filling)
+                self._filling = {}
+            keys = list(itertools.islice(self._keys, limit))
+            values = list(itertools.islice(self._values, limit))
+            self._taken += len(keys)
             if self._taken == len(self._emptying):
-                self._emptying, self._taken, self._iterator = {}, 0, iter(())
-            if self._filling and not self._filling.keys().isdisjoint(map(operator.itemgetter(0), taken)):
-                taken = [item for item in taken if item[0] not in self._filling]
-            if taken:
-                keys, values = zip(*taken)
-                return list(keys), list(values)
+                self._start_emptying({})
+            if self._filling and not self._filling.keys().isdisjoint(keys):
+                stays = [key not in self._filling for key in keys]
+                keys = list(itertools.compress(keys, stays))
+                values = list(itertools.compress(values, stays))
+            if keys:
+                return keys, values
         return [], []
+
+    def _start_emptying(self, changes: dict[bytes, NextHops | None]) -> None:
+        self._emptying, self._taken = changes, 0
+        self._keys, self._values = iter(changes), iter(changes.values())
 
     def keys(self) -> set[bytes]:
         """Keys that wait. Costs a walk: for views only."""
