@@ -4,8 +4,8 @@ Decides which routes of an NLRI field are malformed: those cost themselves only 
 as long as the field can be split. Types 1, 3 and 4 are checked and kept, unknown types kept as they are. Never looks at
 attributes. The layout of keys is model/evpn.py's.
 
-The hot path of DESIGN section 2: routes of one type and length are taken apart by column with C loops of the interpreter;
-an `Overlay` is made once per distinct (ESI, labels, gateway IP) and held weakly.
+The hot path of DESIGN section 2: routes of one type and length are taken apart by column, in C loops, and an `Overlay`
+is made once per distinct (ESI, labels, gateway IP) and held weakly.
 """
 
 from __future__ import annotations
@@ -60,6 +60,39 @@ class EvpnNlri:
             else:
                 groups += _whole_routes(kind, length, packed, errors)
         return NlriRoutes(announced=groups, malformed=malformed, errors=errors)
+
+    def encode(self, key: bytes, overlay: Overlay | None) -> bytes:
+        """NLRI of a route. Without an overlay ESI, labels and gateway IP are zero, as a withdrawal may have them.
+
+        A type 2 route carries the one or two labels of its overlay; a type 5 the first.
+        """
+        kind, rd, rest = key[0], key[1:9], key[9:]
+        esi = overlay.esi if overlay is not None else _ESI_ZERO
+        labels = overlay.labels if overlay is not None and overlay.labels else (0,)
+        match kind:
+            case EvpnRouteType.MAC_IP_ADVERTISEMENT:
+                ip = rest[10:]
+                value = b"".join(
+                    (
+                        rd,
+                        esi,
+                        rest[:4],
+                        bytes((_MAC_BITS,)),
+                        rest[4:10],
+                        bytes((len(ip) * 8,)),
+                        ip,
+                        _pack_labels(labels[:2]),
+                    )
+                )
+            case EvpnRouteType.IP_PREFIX:
+                prefix = rest[5:]
+                gateway = overlay.gateway_ip if overlay is not None else b""
+                value = b"".join((rd, esi, rest, gateway or bytes(len(prefix)), _pack_labels(labels[:1])))
+            case EvpnRouteType.ETHERNET_AUTO_DISCOVERY:
+                value = rd + rest + _pack_labels(labels[:1])
+            case _:
+                value = key[1:]
+        return bytes((kind, len(value))) + value
 
     def _mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
         ip_bits = _IP_BITS[_MAC_IP_LENGTHS[length][0]]
@@ -122,40 +155,6 @@ class EvpnNlri:
             numbers = tuple(int.from_bytes(labels[at : at + 3]) for at in range(0, len(labels), 3))
             overlay = self._overlays[field] = Overlay(esi, numbers, gateway)
         return overlay
-
-
-def encode_nlri(key: bytes, overlay: Overlay | None) -> bytes:
-    """NLRI of a route. Without an overlay ESI, labels and gateway IP are zero, as a withdrawal may have them.
-
-    A type 2 route carries the one or two labels of its overlay; a type 5 the first.
-    """
-    kind, rd, rest = key[0], key[1:9], key[9:]
-    esi = overlay.esi if overlay is not None else _ESI_ZERO
-    labels = overlay.labels if overlay is not None and overlay.labels else (0,)
-    match kind:
-        case EvpnRouteType.MAC_IP_ADVERTISEMENT:
-            ip = rest[10:]
-            value = b"".join(
-                (
-                    rd,
-                    esi,
-                    rest[:4],
-                    bytes((_MAC_BITS,)),
-                    rest[4:10],
-                    bytes((len(ip) * 8,)),
-                    ip,
-                    _pack_labels(labels[:2]),
-                )
-            )
-        case EvpnRouteType.IP_PREFIX:
-            prefix = rest[5:]
-            gateway = overlay.gateway_ip if overlay is not None else b""
-            value = b"".join((rd, esi, rest, gateway or bytes(len(prefix)), _pack_labels(labels[:1])))
-        case EvpnRouteType.ETHERNET_AUTO_DISCOVERY:
-            value = rd + rest + _pack_labels(labels[:1])
-        case _:
-            value = key[1:]
-    return bytes((kind, len(value))) + value
 
 
 def _pack_labels(labels: Iterable[int]) -> bytes:

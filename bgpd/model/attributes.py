@@ -11,21 +11,21 @@ import msgspec
 from bgpd.model.iana import Origin, SegmentType
 
 
-class AsPathSegment(msgspec.Struct, frozen=True):
+class AsPathSegment(msgspec.Struct, frozen=True, gc=False):
     """One AS_PATH segment (RFC 4271 section 4.3); `asns` are 4-octet numbers (RFC 6793)."""
 
     type: SegmentType
     asns: tuple[int, ...]
 
 
-class Aggregator(msgspec.Struct, frozen=True):
+class Aggregator(msgspec.Struct, frozen=True, gc=False):
     """AGGREGATOR (RFC 4271 section 5.1.7): AS number and the 4-byte router ID."""
 
     asn: int
     router_id: bytes
 
 
-class UnknownAttribute(msgspec.Struct, frozen=True):
+class UnknownAttribute(msgspec.Struct, frozen=True, gc=False):
     """An attribute that bgpd does not interpret; passed on when transitive (RFC 4271 section 5)."""
 
     flags: int

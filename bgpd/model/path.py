@@ -15,7 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
 
 
-class NextHop(msgspec.Struct, frozen=True, order=True):
+class NextHop(msgspec.Struct, frozen=True, gc=False, order=True):
     """A gateway: packed address (4 or 16 bytes), and the interface that scopes it if it is link-local ("" if global).
 
     An empty address with an interface is a directly attached destination (`dev X scope link`).
@@ -54,7 +54,7 @@ class Overlay(msgspec.Struct, frozen=True, weakref=True):
     gateway_ip: bytes = b""
 
 
-class RouteBatch(msgspec.Struct, frozen=True, kw_only=True):
+class RouteBatch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The routes of one UPDATE for one family: withdrawn keys first, then announced keys that share attributes.
 
     `attributes` is None exactly when nothing is announced. `next_hop` is None for EVPN routes without one.

@@ -6,7 +6,8 @@ The vocabulary that the decoders of the speaker and of EVPN share. Decides nothi
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -31,7 +32,7 @@ class Reaction(enum.StrEnum):
 _STRENGTH = {reaction: strength for strength, reaction in enumerate(Reaction)}
 
 
-class WireError(msgspec.Struct, frozen=True):
+class WireError(msgspec.Struct, frozen=True, gc=False):
     """One thing that was wrong in a message.
 
     `subcode` and `data` are those of the UPDATE Message Error NOTIFICATION that a session reset sends; `section` names
@@ -75,10 +76,18 @@ class NlriRoutes(msgspec.Struct):
     errors: Sequence[WireError] = ()
 
 
-NlriDecoder = Callable[[bytes], NlriRoutes]
-"""Splits the NLRI field of MP_REACH_NLRI or MP_UNREACH_NLRI of one family (RFC 4760 section 5) into route keys.
+class NlriCodec(Protocol):
+    """The NLRI of one family that the speaker does not split itself, both ways (RFC 4760 section 5)."""
 
-Raises: MalformedNlri: the field cannot be split into routes; the session must be reset."""
+    def decode(self, field: bytes) -> NlriRoutes:
+        """Route keys of the NLRI field of MP_REACH_NLRI or MP_UNREACH_NLRI.
 
-NlriDecoders = Mapping[Family, NlriDecoder]
-"""The decoders of the families that have their own; the speaker splits the unicast families itself."""
+        Raises: MalformedNlri: the field cannot be split into routes; the session must be reset.
+        """
+
+    def encode(self, key: bytes, overlay: Overlay | None) -> bytes:
+        """NLRI of one route; without an overlay as a withdrawal has it."""
+
+
+NlriDecoders = Mapping[Family, NlriCodec]
+"""The codecs of the families that have their own; the speaker splits the unicast families itself."""

@@ -22,10 +22,10 @@ from bgpd.speaker.as4_merge import merge_as4
 from bgpd.speaker.attribute_values import Malformed
 from bgpd.speaker.capabilities import Negotiated
 
-_KIND_FLAGS = AttributeFlag.OPTIONAL | AttributeFlag.TRANSITIVE
+_KIND_FLAGS = int(AttributeFlag.OPTIONAL | AttributeFlag.TRANSITIVE)
 _WELL_KNOWN = int(AttributeFlag.TRANSITIVE)
 _OPTIONAL = int(AttributeFlag.OPTIONAL)
-_OPTIONAL_TRANSITIVE = int(_KIND_FLAGS)
+_OPTIONAL_TRANSITIVE = _KIND_FLAGS
 _EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
 
 _WITHDRAW = Reaction.TREAT_AS_WITHDRAW
@@ -117,7 +117,7 @@ _FROM_TWO_OCTET_ONLY = frozenset((AttributeType.AS4_PATH, AttributeType.AS4_AGGR
 _MANDATORY = (AttributeType.ORIGIN, AttributeType.AS_PATH)
 
 
-class BlockFacts(msgspec.Struct, frozen=True):
+class BlockFacts(msgspec.Struct, frozen=True, gc=False):
     """What an attribute block says beside its Attributes.
 
     `next_hop` is the packed NEXT_HOP (b"" if absent), `missing` the mandatory attributes that are not there; whether
@@ -228,11 +228,12 @@ class AttributeDecoder:
         if path is None:
             return
         wrong = ""
-        if any(0 in segment.asns for segment in path):
-            wrong, section = "AS 0 in the path", "RFC 7607 section 2"
-        elif not self._is_ibgp and any(segment.type in values.CONFEDERATION for segment in path):
-            wrong, section = "confederation segment from a peer outside the confederation", "RFC 5065 section 5"
-        elif not self._is_ibgp and self._peer_asn:
+        for segment in path:
+            if 0 in segment.asns:
+                wrong, section = "AS 0 in the path", "RFC 7607 section 2"
+            elif segment.type in values.CONFEDERATION and not self._is_ibgp:
+                wrong, section = "confederation segment from a peer outside the confederation", "RFC 5065 section 5"
+        if not wrong and self._peer_asn and not self._is_ibgp:
             first = path[0].asns[0] if path and path[0].type == values.AS_SEQUENCE else None
             if first != self._peer_asn:
                 wrong = f"the path does not start with the peer's AS {self._peer_asn}"
@@ -251,7 +252,7 @@ def name_of(kind: int) -> str:
 
 def _keep_unknown(flags: int, kind: int, value: bytes, kept: list[UnknownAttribute]) -> WireError | None:
     """An attribute without a rule: kept if transitive, ignored if not, fatal if well-known (RFC 4271 section 5)."""
-    if not flags & AttributeFlag.OPTIONAL:
+    if not flags & _OPTIONAL:
         length = len(value).to_bytes(2 if flags & _EXTENDED_LENGTH else 1, "big")
         return WireError(
             Reaction.SESSION_RESET,
@@ -261,7 +262,7 @@ def _keep_unknown(flags: int, kind: int, value: bytes, kept: list[UnknownAttribu
             UpdateSubcode.UNRECOGNIZED_WELL_KNOWN_ATTRIBUTE,
             bytes((flags, kind)) + length + value,
         )
-    if not flags & AttributeFlag.TRANSITIVE:
+    if not flags & _WELL_KNOWN:
         return WireError(_DISCARD, "unrecognized and not transitive: ignored", "RFC 4271 section 5", name_of(kind))
     kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
     return None

@@ -1,10 +1,10 @@
 """ExaBGP as an in-process codec: the only module that imports it (docs/decisions/0001-exabgp-in-process.md).
 
-Decides how OPEN, NOTIFICATION, ROUTE-REFRESH and KEEPALIVE look on the wire. The library's objects never leave this
-module, and none of its session, configuration or RIB classes are used. RFC 4271 section 4, RFC 5492, RFC 9072.
+Decides how OPEN, NOTIFICATION, ROUTE-REFRESH and KEEPALIVE look on the wire. The library's objects are seen only here
+and in exabgp_update.py, and none of its session, configuration or RIB classes are used. RFC 4271 section 4, RFC 9072.
 
 The library is loaded at the first use. It reads the environment, asks the DNS for the host's name and fills a cache
-with every AS number that it meets; `_load` keeps it from all three.
+with every AS number that it meets; `load` keeps it from all three.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def encode_message(kind: MessageType, body: bytes) -> bytes:
 
 def encode_open(message: Open) -> bytes:
     """The whole OPEN message; capabilities that need more than 255 bytes go out as RFC 9072 says."""
-    exa = _load()
+    exa = load()
     capabilities = exa.Capabilities()
     for code, capability in _capabilities_of(message, exa):
         capabilities[code] = capability
@@ -107,7 +107,7 @@ def decode_notification(body: bytes) -> Notification:
 
 def encode_route_refresh(afi: int, safi: int, subtype: int = 0) -> bytes:
     """The whole ROUTE-REFRESH message."""
-    exa = _load()
+    exa = load()
     encoded: bytes = exa.RouteRefresh(afi, safi, subtype).message()
     return encoded
 
@@ -174,7 +174,7 @@ def _split_fields(data: bytes, width: int, what: str) -> list[tuple[int, bytes]]
 
 def _parse_capabilities(received: tuple[tuple[int, bytes], ...]) -> dict[int, Any]:
     """The library's capability objects by code; several of one code are merged by it as their RFCs say."""
-    exa = _load()
+    exa = load()
     parsed: dict[int, Any] = {}
     for code, value in received:
         if code in _MULTISESSION:
@@ -312,8 +312,8 @@ def _cut_utf8(text: str) -> str:
 
 
 @functools.cache
-def _load() -> SimpleNamespace:
-    """Import the library and gather what this module uses of it.
+def load() -> SimpleNamespace:
+    """Import the library safely, and gather what this module uses of it.
 
     Raises: RuntimeError: another version than the tested one is installed.
     """
@@ -321,41 +321,51 @@ def _load() -> SimpleNamespace:
         del os.environ[name]
     ours = {"EXABGP_ENVFILE": os.devnull, "exabgp_daemon_user": "root"}
     os.environ.update(ours)
-    version = _module("version").release
+    version = library_module("version").release
     if not version.startswith(SUPPORTED_VERSION):
         raise RuntimeError(f"ExaBGP {version} is installed; bgpd is tested with {SUPPORTED_VERSION}x only")
-    _module("environment").getenv()
-    dns: Any = _module("util.dns")
+    library_module("environment").getenv()
+    dns: Any = library_module("util.dns")
     dns.host = dns.domain = lambda: ""
-    _module("logger").log.disable()
-    asn = _module("bgp.message.open.asn").ASN
+    library_module("logger").log.disable()
+    family = library_module("protocol.family")
+    evpn = family.SAFI.evpn
+    family.Family.size.update(
+        {
+            (family.AFI.l2vpn, evpn): ((4, 16), 0),
+            (family.AFI.ipv4, evpn): ((4,), 0),
+            (family.AFI.ipv6, evpn): ((16, 32), 0),
+        }
+    )
+    asn = library_module("bgp.message.open.asn").ASN
     asn.__new__ = lambda cls, *values: int.__new__(cls, *values)
     capability = "bgp.message.open.capability."
     loaded = SimpleNamespace(
         ASN=asn,
-        Open=_module("bgp.message.open").Open,
-        Version=_module("bgp.message.open.version").Version,
-        HoldTime=_module("bgp.message.open.holdtime").HoldTime,
-        RouterID=_module("bgp.message.open.routerid").RouterID,
-        AFI=_module("protocol.family").AFI,
-        SAFI=_module("protocol.family").SAFI,
-        Notify=_module("bgp.message.notification").Notify,
-        RouteRefresh=_module("bgp.message.refresh").RouteRefresh,
-        Capabilities=_module(capability + "capabilities").Capabilities,
-        Capability=_module(capability + "capability").Capability,
-        MultiProtocol=_module(capability + "mp").MultiProtocol,
-        NextHop=_module(capability + "nexthop").NextHop,
-        ExtendedMessage=_module(capability + "extended").ExtendedMessage,
-        Graceful=_module(capability + "graceful").Graceful,
-        ASN4=_module(capability + "asn4").ASN4,
-        HostName=_module(capability + "hostname").HostName,
-        RouteRefreshCapability=_module(capability + "refresh").RouteRefresh,
-        EnhancedRouteRefresh=_module(capability + "refresh").EnhancedRouteRefresh,
+        Open=library_module("bgp.message.open").Open,
+        Version=library_module("bgp.message.open.version").Version,
+        HoldTime=library_module("bgp.message.open.holdtime").HoldTime,
+        RouterID=library_module("bgp.message.open.routerid").RouterID,
+        AFI=family.AFI,
+        SAFI=family.SAFI,
+        Notify=library_module("bgp.message.notification").Notify,
+        RouteRefresh=library_module("bgp.message.refresh").RouteRefresh,
+        Capabilities=library_module(capability + "capabilities").Capabilities,
+        Capability=library_module(capability + "capability").Capability,
+        MultiProtocol=library_module(capability + "mp").MultiProtocol,
+        NextHop=library_module(capability + "nexthop").NextHop,
+        ExtendedMessage=library_module(capability + "extended").ExtendedMessage,
+        Graceful=library_module(capability + "graceful").Graceful,
+        ASN4=library_module(capability + "asn4").ASN4,
+        HostName=library_module(capability + "hostname").HostName,
+        RouteRefreshCapability=library_module(capability + "refresh").RouteRefresh,
+        EnhancedRouteRefresh=library_module(capability + "refresh").EnhancedRouteRefresh,
     )
     for name in ours:
         del os.environ[name]
     return loaded
 
 
-def _module(name: str) -> ModuleType:
+def library_module(name: str) -> ModuleType:
+    """A module of the library by its name below `exabgp.`; `load` must have run before any but its own first use."""
     return importlib.import_module("exabgp." + name)

@@ -39,7 +39,7 @@ class PrefixSplitter:
         length = field[0]
         size = self._sizes[length]
         count, rest = divmod(len(field), size)
-        if not rest:
+        if not rest and count > 1:
             head, layout, zero_ended = self._uniform[length]
             if field[::size] == head * count and not (
                 zero_ended and field[size - 1 :: size].translate(None, zero_ended)

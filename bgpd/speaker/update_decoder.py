@@ -7,7 +7,7 @@ nor splits NLRI itself (prefix_nlri.py, evpn/nlri.py), and never raises to its c
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import chain
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, ErrorCode, Family, UpdateSubcode
 from bgpd.model.path import NextHop, Overlay, RouteBatch
-from bgpd.model.wire import MalformedNlri, NlriDecoder, NlriDecoders, NlriRoutes, Reaction, WireError
+from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
 from bgpd.speaker.attribute_decoder import AttributeDecoder, BlockFacts
 from bgpd.speaker.capabilities import Negotiated, family_name
 from bgpd.speaker.next_hop_reader import NextHopReader
@@ -24,6 +24,7 @@ from bgpd.speaker.update_sections import HEADER_SECTION, UpdateError, UpdateSect
 
 _END_OF_RIB = b"\0\0\0\0"
 _NO_ROUTES = NlriRoutes()
+_Splitter = Callable[[bytes], NlriRoutes]
 
 
 class DecodedUpdate(msgspec.Struct):
@@ -66,7 +67,7 @@ class UpdateDecoder:
     ) -> None:
         self._attributes = AttributeDecoder(negotiated)
         self._families = frozenset(negotiated.families)
-        self._splitters: dict[Family, NlriDecoder] = dict(nlri_decoders)
+        self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
         for family, bits in ((Family.IPV4_UNICAST, 32), (Family.IPV6_UNICAST, 128)):
             self._splitters[family] = _prefix_decoder(bits, path_identifiers=family in negotiated.add_path)
         self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
@@ -139,7 +140,7 @@ class UpdateDecoder:
         return routes
 
 
-def _prefix_decoder(bits: int, *, path_identifiers: bool) -> NlriDecoder:
+def _prefix_decoder(bits: int, *, path_identifiers: bool) -> _Splitter:
     splitter = PrefixSplitter(bits)
     split = splitter.split_with_path_identifiers if path_identifiers else splitter.split
     return lambda field: NlriRoutes(announced=((None, split(field)),))

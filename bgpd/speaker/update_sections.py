@@ -23,7 +23,7 @@ _MALFORMED_LIST = UpdateSubcode.MALFORMED_ATTRIBUTE_LIST
 _OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
 
 
-class MpReach(msgspec.Struct, frozen=True):
+class MpReach(msgspec.Struct, frozen=True, gc=False):
     """MP_REACH_NLRI taken apart; `next_hop` is the whole field (RFC 4760 section 3)."""
 
     afi: int
@@ -32,7 +32,7 @@ class MpReach(msgspec.Struct, frozen=True):
     nlri: bytes
 
 
-class MpUnreach(msgspec.Struct, frozen=True):
+class MpUnreach(msgspec.Struct, frozen=True, gc=False):
     """MP_UNREACH_NLRI taken apart (RFC 4760 section 4)."""
 
     afi: int
