@@ -9,7 +9,6 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -17,7 +16,7 @@ from aiohttp import web
 
 from bgpd.api.backend import Backend, Objects, Rejected
 from bgpd.api.stream import follow_events, send_slices, view_slices
-from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket
+from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
 from bgpd.config import ApiConfig
 from bgpd.config_words import listen_address
 from bgpd.metrics import CONTENT_TYPE
@@ -57,7 +56,7 @@ class ApiServer:
     async def stop(self) -> None:
         """Ends open answers (monitors too) within a second, and closes; the socket's file goes."""
         if self._runners:
-            Path(self._config.socket).unlink(missing_ok=True)
+            remove_unix_socket(self._config)
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()

@@ -42,6 +42,11 @@ def bind_unix_socket(config: ApiConfig) -> socket.socket:
     return listener
 
 
+def remove_unix_socket(config: ApiConfig) -> None:
+    """The socket's file goes, so that the command line says at once that nothing runs."""
+    Path(config.socket).unlink(missing_ok=True)
+
+
 def _remove_stale(path: str) -> None:
     try:
         mode = os.stat(path).st_mode

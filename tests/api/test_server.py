@@ -1,0 +1,218 @@
+"""The HTTP API over a real unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+
+from bgpd.api.server import ApiServer
+from bgpd.api.stream import view_slices
+from bgpd.api.unix_socket import SocketUnusable
+from bgpd.config import ApiConfig, LogConfig
+from bgpd.log import set_up_logging
+from tests.scripted_backend import ScriptedBackend, route
+
+
+@pytest.fixture
+async def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+async def http(tmp_path: Path, backend: ScriptedBackend) -> AsyncIterator[aiohttp.ClientSession]:
+    path = str(tmp_path / "bgpd.sock")
+    server = ApiServer(ApiConfig(socket=path), backend)
+    await server.start()
+    connector = aiohttp.UnixConnector(path=path)
+    async with aiohttp.ClientSession("http://bgpd", connector=connector) as session:
+        yield session
+    await server.stop()
+    assert not Path(path).exists()  # noqa: ASYNC240
+
+
+async def get(http: aiohttp.ClientSession, target: str, status: int = 200) -> Any:
+    async with http.get(target) as response:
+        assert response.status == status, await response.text()
+        return await response.json()
+
+
+async def test_listing_is_an_array_of_views(http: aiohttp.ClientSession) -> None:
+    names = [view["name"] for view in await get(http, "/v1/neighbors")]
+    assert names == ["leaf1", "leaf2"]
+    assert len(await get(http, "/v1/routes")) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("routes?limit=2", 2),
+        ("routes?prefix=10.0.0.1", 1),
+        ("routes?prefix=10.0.0.0/30&longer_prefixes=true", 3),
+        ("routes?prefix=10.0.0.0/30", 0),
+        ("routes?family=ipv6-unicast", 0),
+        ("routes?neighbor=leaf2", 3),
+        ("routes?neighbor=leaf3", 0),
+        ("routes?vrf=blue", 0),
+        ("neighbors?state=active", 1),
+        ("neighbors?family=ipv4-unicast", 1),
+        ("neighbors?neighbor=10.0.1.2", 1),
+        ("workloads?source=mqtt", 0),
+        ("fib?state=failed", 1),
+    ],
+)
+async def test_query_narrows_a_listing(http: aiohttp.ClientSession, query: str, count: int) -> None:
+    assert len(await get(http, f"/v1/{query}")) == count
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "error"),
+    [
+        ("/v1/routs", 404, "there is no"),
+        ("/v1/routes?prefix=10.0.0.1/24", 400, "host bits"),
+        ("/v1/routes?family=ipv5", 400, "no family"),
+        ("/v1/routes?limit=x", 400, "int"),
+        ("/v1/routes?limit=-1", 400, ">= 0"),
+        ("/v1/routes?colour=red", 400, "unknown parameter"),
+        ("/v1/explain/pod1", 400, "not an IP address"),
+        ("/v1/explain/10.0.0.1?vrf=blue", 404, "no VRF"),
+        ("/v1/workloads/none", 404, "there is no"),
+        ("/nothing", 404, "Not Found"),
+        ("/v1/broken", 500, "failed to answer"),
+    ],
+)
+async def test_errors_say_what_was_wrong(http: aiohttp.ClientSession, target: str, status: int, error: str) -> None:
+    assert error in (await get(http, target, status))["error"]
+
+
+async def test_orders_reach_the_backend(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
+    async with http.post("/v1/reload") as response:
+        assert response.status == 200
+    async with http.post("/v1/drain?on=maybe") as response:
+        assert response.status == 400
+    async with http.post("/v1/drain?on=true") as response:
+        assert (await response.json())["draining"]
+    assert backend.orders == ["reload", "drain True"]
+
+
+async def test_workloads_are_put_shown_and_deleted(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
+    async with http.put("/v1/workloads/pod9", json={"addresses": ["10.64.1.9/32"]}) as response:
+        assert (await response.json())["prefix"] == "10.64.1.9/32"
+    assert backend.orders == [f"put pod9 by uid={os.getuid()} gid={os.getgid()} pid={os.getpid()}"]
+    assert (await get(http, "/v1/workloads/pod9"))["id"] == "pod9"
+    for status in (200, 404):
+        async with http.delete("/v1/workloads/pod9") as response:
+            assert response.status == status
+    async with http.put("/v1/routes/x", json={}) as response:
+        assert response.status == 405
+
+
+async def test_body_of_a_megabyte_is_refused(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
+    async with http.put("/v1/workloads/big", data=b" " * 1_000_000) as response:
+        assert response.status == 413
+    assert backend.orders == []
+
+
+async def test_health_is_503_until_ready(http: aiohttp.ClientSession) -> None:
+    assert not (await get(http, "/v1/health", 503))["ready"]
+
+
+async def test_config_and_explain_are_views(http: aiohttp.ClientSession) -> None:
+    assert (await get(http, "/v1/config"))["neighbor"][0]["import"] == "all"
+    assert (await get(http, "/v1/explain/10.0.0.1"))["agrees"]
+
+
+async def test_events_are_listed_and_followed(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
+    set_up_logging(LogConfig(), backend.events, stream=open(os.devnull, "w"))  # noqa: SIM115, ASYNC230
+    log = structlog.get_logger()
+    log.info("session.established", neighbor="leaf1", hold_time_s=9)
+    log.info("session.established", neighbor="leaf2", hold_time_s=9)
+    (event,) = await get(http, "/v1/events?limit=1")
+    assert event["fields"]["neighbor"] == "leaf2"
+    assert len(await get(http, "/v1/events?neighbor=leaf1")) == 1
+    async with http.get("/v1/monitor") as response:
+        log.warning("session.closed", neighbor="leaf1")
+        line = await asyncio.wait_for(response.content.readline(), 5)
+    assert b"session.closed" in line
+    structlog.reset_defaults()
+
+
+async def test_long_answer_comes_whole(tmp_path: Path) -> None:
+    path = str(tmp_path / "bgpd.sock")
+    server = ApiServer(ApiConfig(socket=path), ScriptedBackend(routes=5_000))
+    await server.start()
+    async with aiohttp.ClientSession("http://bgpd", connector=aiohttp.UnixConnector(path=path)) as http:
+        assert len(await get(http, "/v1/routes")) == 5_000
+    await server.stop()
+
+
+def test_a_slice_ends_when_its_time_is_over_even_where_nothing_is_found() -> None:
+    views = [route(1), None, route(2), None]
+    parts = list(view_slices(iter(views), keep=lambda view: True, limit=0, slice_s=0))
+    assert len(parts) == len(views) + 1
+    assert [view["prefix"] for view in json.loads(b"".join(parts))] == ["10.0.0.1/32", "10.0.0.2/32"]
+
+
+def test_an_empty_listing_is_an_empty_array() -> None:
+    assert json.loads(b"".join(view_slices(iter(()), keep=lambda view: True, limit=0))) == []
+
+
+async def test_socket_has_the_configured_mode_and_group(tmp_path: Path) -> None:
+    path = str(tmp_path / "bgpd.sock")
+    group = grp.getgrgid(os.getgid()).gr_name
+    server = ApiServer(ApiConfig(socket=path, mode="0600", group=group), ScriptedBackend())
+    await server.start()
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    await server.stop()
+
+
+async def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+    path = str(tmp_path / "bgpd.sock")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    server = ApiServer(ApiConfig(socket=path), ScriptedBackend())
+    await server.start()
+    with pytest.raises(SocketUnusable, match="already running"):
+        await ApiServer(ApiConfig(socket=path), ScriptedBackend()).start()
+    await server.stop()
+
+
+async def test_unusable_places_say_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("keep me")
+    for path, words in (("file", "is not a socket"), ("none/bgpd.sock", "create it")):
+        with pytest.raises(SocketUnusable, match=words):
+            await ApiServer(ApiConfig(socket=str(tmp_path / path)), ScriptedBackend()).start()
+    assert (tmp_path / "file").read_text() == "keep me"
+
+
+async def test_tcp_listener_serves_metrics_and_views_but_no_orders(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    backend = ScriptedBackend()
+    config = ApiConfig(socket=str(tmp_path / "bgpd.sock"), listen=f"127.0.0.1:{port}")
+    server = ApiServer(config, backend)
+    await server.start()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        async with http.get("/metrics") as response:
+            assert "bgpd_routes 3" in await response.text()
+        assert len(await get(http, "/v1/neighbors")) == 2
+        async with http.post("/v1/reload") as response:
+            assert response.status in (404, 405)
+        async with http.put("/v1/workloads/x", json={}) as response:
+            assert response.status == 405
+    other = ApiConfig(socket=str(tmp_path / "other.sock"), listen=f"127.0.0.1:{port}")
+    with pytest.raises(SocketUnusable, match="another program listens there"):
+        await ApiServer(other, ScriptedBackend()).start()
+    assert not (tmp_path / "other.sock").exists()
+    await server.stop()
+    assert backend.orders == []

@@ -1,0 +1,208 @@
+"""The command line: what it prints, its exit codes, and errors that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bgpd.api.server import ApiServer
+from bgpd.cli.client import DEFAULT_SOCKET
+from bgpd.cli.hooks import DecodeOptions, Hooks
+from bgpd.cli.main import COMMANDS, NOT_OFFERED, main
+from bgpd.config import ApiConfig, Config
+from tests.scripted_backend import ScriptedBackend
+
+GOOD = (
+    '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
+    '[[neighbor]]\nname = "leaf1"\naddress = "10.0.1.2"\nasn = 65201\nimport = "all"\n'
+)
+
+
+def run(*arguments: str) -> int:
+    def report(message: bytes, options: DecodeOptions) -> bytes:
+        return json.dumps({"length": len(message), "ibgp": options.ibgp}).encode()
+
+    return main(arguments, Hooks(run_daemon=lambda config, file: 42, report_message=report))
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The API in a thread with a loop of its own."""
+    path = str(tmp_path / "bgpd.sock")
+    monkeypatch.setenv("BGPD_SOCKET", path)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    server = ApiServer(ApiConfig(socket=path), backend)
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    yield
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def good_file(tmp_path: Path) -> str:
+    file = tmp_path / "bgpd.toml"
+    file.write_text(GOOD)
+    return str(file)
+
+
+def test_check_of_a_good_file_succeeds(good_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", good_file) == 0
+    assert capsys.readouterr().out == f"{good_file}: good\n"
+
+
+def test_check_tells_all_errors_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(GOOD.replace("65203", "0").replace('"all"', '"al"'))
+    assert run("check", str(file)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"{file}:2: router.asn: ")
+    assert lines[1].startswith(f"{file}:8: neighbor[0].import: ")
+    assert lines[2] == f"{file}: 2 errors"
+
+
+def test_run_starts_the_daemon_only_with_a_good_file(good_file: str, tmp_path: Path) -> None:
+    assert run("run", "--config", good_file) == 42
+    assert run("run", "--config", str(tmp_path / "none.toml")) == 1
+
+
+def test_schema_of_the_configuration_has_toml_names_and_descriptions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "--schema") == 0
+    neighbor = json.loads(capsys.readouterr().out)["$defs"]["NeighborConfig"]
+    assert "import" in neighbor["required"]
+    assert neighbor["properties"]["hold_time_s"]["description"]
+    assert neighbor["additionalProperties"] is False
+
+
+def test_every_field_of_the_configuration_is_described_or_a_section() -> None:
+    from bgpd.cli.schemas import json_schema
+
+    for definition in json_schema("config")["$defs"].values():
+        assert definition["description"]
+
+
+@pytest.mark.parametrize("name", ["workload", "service", "routes", "explain"])
+def test_payloads_and_views_have_a_schema(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("schema", name) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"]
+
+
+@pytest.mark.usefixtures("daemon")
+def test_show_json_is_the_api_answer(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert run("show", "neighbors", "--json", "--state", "active") == 0
+    assert [view["name"] for view in json.loads(capsysbinary.readouterr().out)] == ["leaf2"]
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("neighbors", ["leaf1", "10.0.1.2", "65201", "established", "leaf2", "connection refused"]),
+        ("routes", ["10.0.0.2/32", "65201 65204", "step 3: longer AS path"]),
+        ("fib", ["10.0.0.0/24", "failed", "10.0.2.2 dev eth1 (dead: link is down)"]),
+        ("workloads", ["pod1", "10.64.1.5/32", "announced"]),
+        ("events", ["no events"]),
+    ],
+)
+def test_show_writes_an_aligned_table_when_piped(
+    kind: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("show", kind) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in words)
+    assert "\x1b" not in out
+
+
+@pytest.mark.usefixtures("daemon")
+def test_explain_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", "10.0.0.1") == 0
+    out = capsys.readouterr().out
+    order = ["forwarded by leaf1", "kernel and RIB agree", "nexthop group 7", "! 10.0.2.2", "> leaf1", "lost: step 3"]
+    assert [out.index(words) for words in order] == sorted(out.index(words) for words in order)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_refusals_are_told_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", "10.0.0.1", "--vrf", "blue") == 1
+    assert capsys.readouterr().err == 'bgpd: there is no VRF "blue"\nsee bgpd show vrfs\n'
+
+
+@pytest.mark.usefixtures("daemon")
+def test_reload_with_problems_fails(backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("reload") == 0
+    backend.reload_problems = ["x.toml:1: router: [router] is missing"]
+    assert run("reload") == 1
+    assert "nothing was changed" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_plan_says_which_sessions_reset(tmp_path: Path, good_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plan", good_file) == 0
+    assert capsys.readouterr().out == "nothing changes\n"
+    Path(good_file).write_text(GOOD + "hold_time_s = 30\n")
+    assert run("plan", good_file) == 0
+    assert re.search(r"reset +neighbor\.leaf1\.hold_time_s +9 -> 30 +leaf1", capsys.readouterr().out)
+
+
+def test_absent_daemon_is_told_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("show", "neighbors", "--socket", str(tmp_path / "none")) == 1
+    assert "is not running" in capsys.readouterr().err
+
+
+def test_decode_answers_every_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("decode", "--session", "ibgp", "ff ff", "0xff:ff", "zz", "f", "") == 0
+    first, second, third, fourth, fifth = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first == second == {"length": 2, "ibgp": True}
+    assert "'z' is not a hex digit" in third["errors"][0]["what"]
+    assert "odd number" in fourth["errors"][0]["what"]
+    assert fifth == {"length": 0, "ibgp": True}
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    for arguments in ((), ("sho",), ("show", "colours"), ("show", "routes", "--limit", "x")):
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments)
+        assert caught.value.code == 2
+
+
+def test_only_commands_with_a_backend_are_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("--help")
+    offered = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
+    assert offered == COMMANDS.keys() - NOT_OFFERED
+
+
+def test_default_socket_is_that_of_the_configuration() -> None:
+    assert ApiConfig().socket == DEFAULT_SOCKET
+    assert Config.__struct_fields__
+
+
+@pytest.mark.parametrize("command", [["show", "neighbors", "--json"], ["--version"]])
+def test_quick_commands_import_nothing_heavy(command: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from bgpd.__main__ import main\n"
+        f"try: main({command!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'aiohttp', 'rich', 'exabgp', 'pyroute2', 'asyncio', 'msgspec', 'structlog'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)"
+    )
+    environment = {**os.environ, "BGPD_SOCKET": str(tmp_path / "none")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"

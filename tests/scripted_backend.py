@@ -1,0 +1,138 @@
+"""A Backend that answers from lists, for tests of the API and the command line over a real unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bgpd.api.backend import Listing, Objects, Rejected
+from bgpd.config import Config, NeighborConfig, RouterConfig
+from bgpd.log import EventRing
+from bgpd.metrics import Registry
+from bgpd.model import views
+from bgpd.model.views import ExplainView, HealthView, ReloadView, ViewQuery
+
+NOW = 1_700_000_000.0
+LEAF1 = views.NeighborView(
+    name="leaf1",
+    address="10.0.1.2",
+    interface="",
+    asn=65201,
+    local_asn=65203,
+    state="established",
+    since=NOW,
+    families={"ipv4-unicast": views.FamilyCounts(received=3, announced=2)},
+)
+LEAF2 = views.NeighborView(
+    name="leaf2", address="", interface="eth1", asn=65201, local_asn=65203, state="active", since=NOW,
+    last_error="connection refused \x1b[31m",
+)  # fmt: skip
+BEST = views.CandidateView(
+    source="leaf1", kind="ebgp", role="best", next_hop="10.0.1.2", as_path="65201 65204", heard_at=NOW
+)
+LOST = views.CandidateView(
+    source="leaf2", kind="ebgp", role="lost", reason="step 3: longer AS path", next_hop="fe80::1%eth1"
+)
+
+
+def route(index: int) -> views.RouteView:
+    prefix = f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}/32"
+    return views.RouteView(family="ipv4-unicast", prefix=prefix, fib="installed", candidates=[BEST, LOST])
+
+
+class ScriptedBackend:
+    """Serves the given views; `orders` are the orders that it was given."""
+
+    def __init__(self, routes: int = 3) -> None:
+        self.events = EventRing()
+        self.orders: list[str] = []
+        self.reload_problems: list[str] = []
+        self.objects: Mapping[str, Objects] = {"workloads": ScriptedObjects(self)}
+        self._routes = routes
+        neighbor = NeighborConfig(name="leaf1", address="10.0.1.2", asn=65201, import_="all")
+        self._config = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), neighbor=(neighbor,))
+
+    @property
+    def listings(self) -> Mapping[str, Listing]:
+        workload = views.WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
+        hop = views.NextHopView(address="10.0.2.2", interface="eth1", live=False, why="link is down")
+        fib = views.FibRouteView(
+            family="ipv4-unicast", prefix="10.0.0.0/24", table=254, state="failed", next_hops=[hop]
+        )
+        return {
+            "neighbors": self._listing([LEAF1, LEAF2]),
+            "routes": lambda query: (route(index) for index in range(self._routes)),
+            "fib": self._listing([fib]),
+            "workloads": self._listing([workload]),
+            "broken": self._broken,
+        }
+
+    def config(self) -> Config:
+        return self._config
+
+    def health(self) -> HealthView:
+        return HealthView(ready=False, reasons=["no neighbor is established"])
+
+    def metrics(self) -> str:
+        registry = Registry()
+        registry.gauge("bgpd_routes", "Prefixes.", lambda: float(self._routes))
+        return registry.render()
+
+    async def explain(self, address: bytes, vrf: str) -> ExplainView:
+        if vrf:
+            raise Rejected(404, f'there is no VRF "{vrf}"', "see bgpd show vrfs")
+        hops = [
+            views.NextHopView(address="10.0.1.2", interface="eth0"),
+            views.NextHopView(address="10.0.2.2", interface="eth1", live=False, why="link is down"),
+        ]
+        kernel = views.KernelRouteView(
+            prefix="10.64.9.0/24", table=254, protocol="197", metric=20, ours=True, group=7, next_hops=hops
+        )
+        return ExplainView(
+            address=".".join(map(str, address)),
+            verdict="forwarded by leaf1",
+            agrees=True,
+            kernel=kernel,
+            route=route(1),
+            neighbors=[LEAF1],
+        )
+
+    async def reload(self) -> ReloadView:
+        self.orders.append("reload")
+        return ReloadView(file="x.toml", problems=self.reload_problems)
+
+    async def drain(self, on: bool) -> HealthView:
+        self.orders.append(f"drain {on}")
+        return HealthView(ready=True, draining=on)
+
+    def _listing(self, values: Sequence[msgspec.Struct]) -> Listing:
+        return lambda query: iter(values)
+
+    def _broken(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
+        yield LEAF1
+        raise RuntimeError("a bug")
+
+
+class ScriptedObjects:
+    """Takes JSON objects and gives them back."""
+
+    def __init__(self, backend: ScriptedBackend) -> None:
+        self._backend = backend
+        self._held: dict[str, views.WorkloadView] = {}
+
+    async def put(self, id: str, body: bytes, *, who: str) -> tuple[int, msgspec.Struct]:
+        payload: Any = msgspec.json.decode(body)
+        self._backend.orders.append(f"put {id} by {who}")
+        prefix = payload["addresses"][0]
+        self._held[id] = views.WorkloadView(id=id, source="api", prefix=prefix, state="announced", since=NOW)
+        return 200, self._held[id]
+
+    async def delete(self, id: str, *, who: str) -> msgspec.Struct:
+        if id not in self._held:
+            raise Rejected(404, f'there is no workload "{id}"')
+        return self._held.pop(id)
+
+    def get(self, id: str) -> msgspec.Struct | None:
+        return self._held.get(id)
