@@ -1,0 +1,173 @@
+"""The decision process step by step, each named by its number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Origin
+from bgpd.model.path import NextHop, Path, Source, SourceKind
+from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, decide, reason
+from tests.rib.build import LOCAL, attributes, hop, leaf
+
+
+def path(source: Source, given: Attributes, *, next_hop: NextHop | None = None, rejected: str = "") -> Path:
+    return Path(
+        source=source,
+        attributes=given,
+        next_hop=next_hop or hop("10.0.1.2"),
+        received=given,
+        heard_at=0.0,
+        rejected=rejected,
+    )
+
+
+def unusable(candidate: Path) -> str:
+    return candidate.rejected
+
+
+def reasons(candidates: Sequence[Path]) -> list[str]:
+    outcome = decide(candidates, unusable)
+    return [reason(candidates, outcome, index, unusable) for index in range(len(candidates))]
+
+
+IBGP = leaf(9, kind=SourceKind.IBGP, asn=65203, name="peer9")
+
+
+@pytest.mark.parametrize(
+    ("winner", "loser", "why"),
+    [
+        pytest.param(
+            path(leaf(2), attributes(1, 2, 3)),
+            path(leaf(1), attributes(1), rejected="policy says no"),
+            "step 0: policy says no",
+            id="step 0",
+        ),
+        pytest.param(
+            path(LOCAL, attributes()),
+            path(leaf(1), attributes(local_pref=900)),
+            "step 1: origin of the route a neighbor, best has this host",
+            id="step 1",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1, 2, local_pref=200)),
+            path(leaf(1), attributes(1)),
+            "step 2: LOCAL_PREF 100, best has 200",
+            id="step 2",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1, 2, origin=Origin.INCOMPLETE)),
+            path(leaf(1), attributes(1, 2, 3, 4)),
+            "step 3: AS path length 4, best has 2",
+            id="step 3",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1, med=50)),
+            path(leaf(1), attributes(1, origin=Origin.INCOMPLETE)),
+            "step 4: ORIGIN INCOMPLETE, best has IGP",
+            id="step 4",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1)),
+            path(leaf(1), attributes(1, med=50)),
+            "step 5: MED 50, best has 0",
+            id="step 5",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1)),
+            path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
+            "step 6: learned over IBGP, best has EBGP",
+            id="step 6",
+        ),
+        pytest.param(
+            path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
+            path(leaf(2, kind=SourceKind.IBGP), attributes(1)),
+            "step 8: router ID 10.0.0.2, best has 10.0.0.1",
+            id="step 8",
+        ),
+        pytest.param(
+            path(leaf(1, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
+            path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1", cluster_list=(b"abcd",))),
+            "step 9: CLUSTER_LIST length 1, best has 0",
+            id="step 9",
+        ),
+        pytest.param(
+            path(leaf(1, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
+            path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
+            "step 10: peer leaf2 (10.0.2.2), best has leaf1 (10.0.1.2)",
+            id="step 10",
+        ),
+    ],
+)
+def test_loser_is_told_by_which_step(winner: Path, loser: Path, why: str) -> None:
+    assert reasons([winner, loser]) == ["", why]
+    assert reasons([loser, winner]) == [why, ""]
+
+
+def test_step_5_compares_med_only_within_one_neighboring_as() -> None:
+    candidates = [path(leaf(1), attributes(1, med=50)), path(leaf(2), attributes(2, med=10))]
+    assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH))
+
+
+def test_step_5_names_the_rival_when_the_best_is_of_another_as() -> None:
+    candidates = [
+        path(leaf(1), attributes(2, med=90)),
+        path(leaf(2), attributes(1, med=50)),
+        path(leaf(3), attributes(1, med=10)),
+    ]
+    assert reasons(candidates)[1] == "step 5: MED 50, leaf3 of the same neighboring AS has 10"
+
+
+def test_multipath_takes_external_paths_of_different_as_paths() -> None:
+    candidates = [path(leaf(1), attributes(1, 7)), path(leaf(2), attributes(2, 8)), path(leaf(3), attributes(2, 8, 9))]
+    multipath, steps = decide(candidates, unusable)
+    assert multipath == tuple(candidates[:2])
+    assert steps == bytes((BEST, MULTIPATH, 3))
+    assert reasons(candidates)[1] == "multipath: equal to the best through step 7"
+
+
+def test_internal_paths_make_no_multipath() -> None:
+    candidates = [path(leaf(n, kind=SourceKind.IBGP), attributes(1)) for n in (1, 2)]
+    assert decide(candidates, unusable)[0] == (candidates[0],)
+
+
+def test_multipath_is_capped_and_the_rest_lose_by_a_step() -> None:
+    candidates = [path(leaf(n), attributes(1)) for n in range(1, MULTIPATH_MAXIMUM + 3)]
+    multipath, steps = decide(candidates, unusable)
+    assert len(multipath) == MULTIPATH_MAXIMUM
+    assert steps[-2:] == bytes((8, 8))
+
+
+def test_no_usable_path_gives_no_best() -> None:
+    candidates = [path(leaf(1), attributes(1), rejected="no"), path(leaf(2), attributes(1), rejected="no")]
+    assert decide(candidates, unusable) == ((), b"\0\0")
+    assert decide(candidates[:1], unusable) == ((), b"\0")
+
+
+some_attributes = st.builds(
+    lambda asns, med, pref, origin: attributes(*asns, med=med, local_pref=pref, origin=origin),
+    st.lists(st.integers(1, 3), max_size=3),
+    st.sampled_from((None, 0, 10, 20)),
+    st.sampled_from((None, 100, 200)),
+    st.sampled_from((Origin.IGP, Origin.EGP)),
+)
+some_kinds = st.sampled_from((SourceKind.EBGP, SourceKind.IBGP, SourceKind.WORKLOAD))
+
+
+@given(st.lists(st.tuples(some_attributes, some_kinds, st.booleans()), min_size=1, max_size=6), st.randoms())
+def test_outcome_does_not_depend_on_the_order_of_candidates(drawn, random) -> None:  # type: ignore[no-untyped-def]
+    candidates = [
+        path(leaf(number, kind=kind), one, rejected="no" if rejected else "")
+        for number, (one, kind, rejected) in enumerate(drawn)
+    ]
+    multipath, steps = decide(candidates, unusable)
+    by_path = dict(zip(candidates, steps))
+    assert all(reasons(candidates)[index] for index, step in enumerate(steps) if step != BEST)
+    random.shuffle(candidates)
+    again, steps = decide(candidates, unusable)
+    assert again == multipath
+    assert dict(zip(candidates, steps)) == by_path

@@ -1,0 +1,216 @@
+"""The whole RIB against the naive reference, under random histories, with walks interrupted at any point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bgpd.config import Config, MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
+from bgpd.model.path import RouteBatch, Source, SourceKind
+from bgpd.rib import loc_rib, revision
+from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
+from tests.rib.reference import Reference
+
+KEYS = [
+    key(prefix)
+    for prefix in ("0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/24", "10.1.0.1/32", "10.1.0.2/32", "10.2.0.0/24", "10.2.0.9/32")
+]
+ATTRIBUTES = [
+    attributes(65201),
+    attributes(65201),
+    attributes(65201, 65301),
+    attributes(65202, 65301),
+    attributes(65201, med=10),
+    attributes(65201, med=20),
+    attributes(65202, med=5, origin=Origin.INCOMPLETE),
+    attributes(65201, local_pref=300),
+    attributes(65201, LOCAL_ASN),
+    attributes(65201, communities=(COMMUNITY_NO_EXPORT,)),
+    attributes(65201, communities=(COMMUNITY_NO_ADVERTISE,)),
+    attributes(65202, communities=(65000 << 16 | 1,)),
+    attributes(),
+]
+HOPS = [hop("10.0.1.2"), hop("10.0.2.2"), hop("10.0.3.2")]
+NAMES = ("leaf1", "leaf2", "ib1")
+POLICIES = {
+    "by-prefix": PolicyConfig(
+        rules=(
+            RuleConfig(match=MatchConfig(prefix=("10.1.0.0/24 le 32",)), set=SetConfig(local_pref=200)),
+            RuleConfig(match=MatchConfig(prefix=("10.2.0.0/24",)), action="reject"),
+            RuleConfig(match=MatchConfig(community=("65000:1",)), set=SetConfig(local_pref=50)),
+            RuleConfig(match=MatchConfig(prefix=("0.0.0.0/0 ge 8 le 24",))),
+        )
+    ),
+    "tagged": PolicyConfig(
+        rules=(
+            RuleConfig(
+                match=MatchConfig(neighbor=("leaf1",)), set=SetConfig(add_community=("65203:7",)), action="next"
+            ),
+            RuleConfig(match=MatchConfig(community=("65000:1",)), set=SetConfig(local_pref=150)),
+            RuleConfig(),
+        )
+    ),
+}
+IMPORTS = ("all", "none", "default-only", "by-prefix", "tagged")
+EXPORTS = ("local", "all", "none", "default-only", "by-prefix", "tagged")
+
+
+def _config(imports: tuple[str, ...], exports: tuple[str, ...], allow_own_as: int = 0) -> Config:
+    neighbors = [
+        session(name, import_=imported, export=exported, allow_own_as=allow_own_as)
+        for name, imported, exported in zip(NAMES, imports, exports)
+    ]
+    # A range that exports learned routes, so that the kernel's acknowledgements are followed from the start.
+    return configuration(*neighbors, session("any", export="all"), policy=POLICIES)
+
+
+def _source(name: str) -> Source:
+    number = NAMES.index(name) + 1
+    return leaf(number, name=name, kind=SourceKind.IBGP if name == "ib1" else SourceKind.EBGP)
+
+
+keys_of = st.lists(st.sampled_from(KEYS), min_size=1, max_size=7)
+names = st.sampled_from(NAMES)
+
+
+class RibMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = _config(("all", "all", "all"), ("local", "all", "default-only"))
+        self.recorder = Recorder(self.config)
+        self.reference = Reference(self.config)
+        self.reference.said[LOCAL] = {}
+        self.sources: dict[str, Source] = {}
+        self.walks: list[Iterator[None]] = []
+        for name in NAMES:
+            self.open(name)
+
+    def open(self, name: str) -> None:
+        source = _source(name)
+        settings = next(one for one in self.config.neighbor if one.name == name)
+        self.recorder.up(source, settings)
+        self.sources[name] = source
+        self.reference.said[source] = {}
+
+    @rule(name=names, keys=keys_of, given=st.sampled_from(ATTRIBUTES), next_hop=st.sampled_from(HOPS))
+    def announce(self, name, keys, given, next_hop):  # type: ignore[no-untyped-def]
+        source = self.sources[name]
+        batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
+        self.recorder.rib.routes_received(source, batch)
+        self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
+
+    @rule(name=names, gone=keys_of, keys=keys_of, given=st.sampled_from(ATTRIBUTES))
+    def withdraw_and_announce(self, name, gone, keys, given):  # type: ignore[no-untyped-def]
+        source = self.sources[name]
+        batch = RouteBatch(family=V4, withdrawn=gone, announced=keys, attributes=given, next_hop=HOPS[0])
+        self.recorder.rib.routes_received(source, batch)
+        for one in gone:
+            self.reference.said[source].pop(one, None)
+        self.reference.said[source].update(dict.fromkeys(keys, (given, HOPS[0])))
+
+    @rule(name=names, keys=keys_of)
+    def withdraw(self, name, keys):  # type: ignore[no-untyped-def]
+        source = self.sources[name]
+        self.recorder.rib.routes_received(source, RouteBatch(family=V4, withdrawn=keys))
+        for one in keys:
+            self.reference.said[source].pop(one, None)
+
+    @rule(keys=keys_of, given=st.sampled_from((ATTRIBUTES[-1], attributes(med=3))))
+    def originate(self, keys, given):  # type: ignore[no-untyped-def]
+        self.recorder.rib.announce_local(LOCAL, V4, keys, given)
+        self.reference.said[LOCAL].update(dict.fromkeys(keys, (given, None)))
+
+    @rule(keys=keys_of)
+    def no_longer_originate(self, keys):  # type: ignore[no-untyped-def]
+        self.recorder.rib.withdraw_local(LOCAL, V4, keys)
+        for one in keys:
+            self.reference.said[LOCAL].pop(one, None)
+
+    @rule(name=names)
+    def lose_session_and_come_back(self, name):  # type: ignore[no-untyped-def]
+        source = self.sources[name]
+        self.walks.append(self.recorder.rib.neighbor_down(source))
+        del self.reference.said[source]
+        self.recorder.told.pop(source, None)
+        self.open(name)
+
+    @rule(next_hop=st.sampled_from(HOPS), why=st.sampled_from(("", "link down", "no route")))
+    def change_next_hop(self, next_hop, why):  # type: ignore[no-untyped-def]
+        self.recorder.resolved[next_hop] = why
+        self.walks.append(self.recorder.rib.next_hop_changed(next_hop, why))
+        (self.reference.unreachable.add if why else self.reference.unreachable.discard)(next_hop)
+
+    @rule(
+        imports=st.tuples(*[st.sampled_from(IMPORTS)] * 3),
+        exports=st.tuples(*[st.sampled_from(EXPORTS)] * 3),
+        allow_own_as=st.integers(0, 1),
+    )
+    def reconfigure(self, imports, exports, allow_own_as):  # type: ignore[no-untyped-def]
+        self.config = self.reference.config = _config(imports, exports, allow_own_as)
+        self.walks.append(self.recorder.rib.reconfigure(self.config))
+
+    @rule(name=names)
+    def refresh(self, name):  # type: ignore[no-untyped-def]
+        self.recorder.rib.refresh_requested(self.sources[name], V4)
+
+    @rule()
+    def let_time_pass(self) -> None:
+        self.recorder.now += 11
+
+    @rule()
+    def turn(self) -> None:
+        self.recorder.turn()
+
+    @precondition(lambda self: self.walks)
+    @rule(data=st.data())
+    def step_a_walk(self, data):  # type: ignore[no-untyped-def]
+        walk = data.draw(st.sampled_from(self.walks))
+        if next(walk, 0) == 0:
+            self.walks.remove(walk)
+
+    @rule(keys=keys_of)
+    def acknowledge(self, keys):  # type: ignore[no-untyped-def]
+        self.recorder.acknowledge(*keys)
+
+    @rule()
+    def settle(self) -> None:
+        while self.walks:
+            self.walks = [walk for walk in self.walks if next(walk, 0) is None]
+        self.recorder.acknowledge(*KEYS)
+        self.recorder.turn()
+        assert self.recorder.fib == self.reference.fib()
+        for source in self.sources.values():
+            told = self.recorder.told.get(source, {})
+            contents = {one: msgspec.structs.astuple(sent) for one, sent in told.items()}
+            assert contents == self.reference.told(source), source.name
+            counts = self.recorder.rib.counts(source)[V4]
+            assert counts.received == len(self.reference.said[source])
+            assert counts.announced == len(told)
+        table = self.recorder.rib.table("", V4)
+        assert set(table.routes) == self.reference.keys()
+        assert sum(decision.routes for decision in table.decisions()) == len(table.routes)
+
+    @invariant()
+    def changes_are_changes(self) -> None:
+        """No key is told to the FIB whose next hops are the tuple that it has."""
+        for changes in self.recorder.fib_calls:
+            assert changes
+        self.recorder.fib_calls.clear()
+
+    def teardown(self) -> None:
+        self.settle()
+
+
+class TestRibAgainstReference(RibMachine.TestCase):
+    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+    @pytest.fixture(autouse=True)
+    def _short_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loc_rib, "SLICE", 2)
+        monkeypatch.setattr(revision, "SLICE", 2)
