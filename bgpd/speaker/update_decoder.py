@@ -92,6 +92,10 @@ class UpdateDecoder:
             return DecodedUpdate(batches=_batches(routes, attributes))
         return _judge(sections, routes, attributes, errors)
 
+    def attributes_of(self, block: bytes) -> Attributes:
+        """The valid attributes of a block without MP attributes."""
+        return self._attributes.decode(block)[0]
+
     def _routes(self, sections: UpdateSections, facts: BlockFacts, errors: list[WireError]) -> list[_Routes]:
         """All routes, withdrawn fields before reachable ones; what is wrong with them is added to `errors`.
 

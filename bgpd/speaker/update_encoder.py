@@ -147,7 +147,7 @@ def _for_ibgp(attributes: Attributes) -> Attributes:
 
 
 def _for_ebgp(attributes: Attributes, local_asn: int) -> Attributes:
-    """With our AS in front, without what is internal (RFC 4271 section 5.1.2, RFC 4360 section 6, RFC 4456, RFC 5065)."""
+    """With our AS in front, without what is internal (RFC 4271 section 5.1.2, RFC 4360 section 6, RFC 4456)."""
     path = tuple(one for one in attributes.as_path if one.type in (SegmentType.AS_SEQUENCE, SegmentType.AS_SET))
     if path and path[0].type is SegmentType.AS_SEQUENCE and len(path[0].asns) < _MAX_SEGMENT:
         path = (AsPathSegment(SegmentType.AS_SEQUENCE, (local_asn, *path[0].asns)), *path[1:])
