@@ -421,7 +421,11 @@ class Neighbor:
             local_ipv4=own if len(own) == 4 else interfaces.ipv4(home),
             local_ipv6=own if len(own) == 16 and not link_local else interfaces.ipv6(home),
             local_link_local=own if link_local else interfaces.link_local(home),
+            nlri_decoders=self._around.nlri_decoders,
         )
+        if encoder.without_next_hop:
+            families = [str(family) for family in encoder.without_next_hop]
+            log.warning("session.no_next_hop", neighbor=self.peering.name, families=families, interface=home)
         return Exchange(
             source, negotiated, decoder=decoder, encoder=encoder, events=self._around.events, write=self._write
         )
