@@ -6,8 +6,7 @@ import http.client
 import re
 import socket
 
-from benchmarks.peers import Running
-from labs.daemons import Bgpd
+from labs.daemons import Bgpd, Daemon
 
 _SAMPLE = re.compile(r"^bgpd_loop_stall_seconds(?:_max)?(?:\{[^}]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
 
@@ -33,12 +32,12 @@ def metrics_text(daemon: Bgpd) -> str:
         connection.close()
 
 
-def loop_stall_s(running: Running) -> float | None:
-    """Longest hold of the event loop so far in seconds; None if the daemon does not tell."""
-    if not isinstance(running.daemon, Bgpd):
-        return None
+def stall_figures(daemon: Daemon | None) -> dict[str, float]:
+    """{"loop_stall_ms": longest hold of the event loop so far}; empty if the daemon does not tell."""
+    if not isinstance(daemon, Bgpd):
+        return {}
     try:
-        samples = _SAMPLE.findall(metrics_text(running.daemon))
+        samples = _SAMPLE.findall(metrics_text(daemon))
     except OSError:
-        return None
-    return max(map(float, samples), default=None)
+        return {}
+    return {"loop_stall_ms": max(map(float, samples)) * 1000} if samples else {}

@@ -11,7 +11,7 @@ import msgspec
 from benchmarks import peers
 from benchmarks.kernel_table import KernelTable
 from benchmarks.kernel_watch import Seen, wait_for_table
-from benchmarks.loop_stall import loop_stall_s
+from benchmarks.loop_stall import stall_figures
 from benchmarks.routes import RouteSet
 from benchmarks.topology import Topology
 from benchmarks.usage import Usage
@@ -103,8 +103,7 @@ class Bench(msgspec.Struct, kw_only=True):
 
     def stall(self) -> dict[str, float]:
         """The longest time that the daemon's event loop was held so far, if it tells."""
-        stall = loop_stall_s(self.daemon)
-        return {} if stall is None else {"loop_stall_ms": stall * 1000}
+        return stall_figures(self.daemon.daemon)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ _RESERVED = ((0x0A000000, 0x0B000000), (0x7F000000, 0x80000000), (0xA9FE0000, 0x
 class RouteSet(msgspec.Struct, frozen=True, kw_only=True):
     """`count` prefixes of `kind`, spread over `attribute_sets` different attribute blocks (0: one for each prefix).
 
-    `start` skips that many prefixes of the kind, so that two sets may be disjoint.
+    `start` skips that many prefixes, so that two sets may be disjoint (not for mixed lengths).
     """
 
     kind: str = "v4-32"
@@ -47,7 +47,7 @@ class RouteSet(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "v6-64":
             first = _FIRST_V6 + self.start
             return [b"\x40" + struct.pack(">Q", number) for number in range(first, first + self.count)]
-        return _realistic_mix(self.start + self.count)[self.start :]
+        return _realistic_mix(self.count)
 
     def announcements(self, *, asn: int, next_hop: str, variant: int = 0) -> Iterator[bytes]:
         """UPDATE messages that announce all. `variant` makes blocks differ that were else equal."""

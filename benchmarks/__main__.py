@@ -1,0 +1,109 @@
+"""python -m benchmarks NAME... | all | report: runs cases for bgpd, its peers and the bare kernel, and shows figures.
+
+The runs of a case are interleaved (A B C, A B C, ...), so that what drifts on the machine drifts for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from benchmarks import charts, report
+from benchmarks.kernel_watch import NotReached
+from benchmarks.measurement import Job, Options
+from benchmarks.results import ResultFile, Run, Summary, load_all, save
+from benchmarks.topology import PREFIX, machine
+from benchmarks.versions import versions
+from labs.namespace import remove_stale
+from labs.process import LabError
+
+CASES = ("load", "evpn-load", "withdraw", "failover", "announce", "churn", "restart", "idle")
+REPEAT, REPEAT_QUICK = 5, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 1 if any run failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", choices=(*CASES, "loop", "all", "report"))
+    parser.add_argument("--quick", action="store_true", help="small sizes, few runs; kept apart from the real results")
+    parser.add_argument("--size", type=int, action="append", default=[], help="number of routes; may be repeated")
+    parser.add_argument("--repeat", type=int, default=0, help=f"runs of each measurement (default {REPEAT})")
+    parser.add_argument("--contestant", action="append", default=[], help='"bgpd", "BIRD", ...; may be repeated')
+    parser.add_argument("--match", default="", help="only variants whose name contains this")
+    parser.add_argument("--list", action="store_true", help="show what would run, and do not")
+    chosen = parser.parse_args(arguments)
+    console = Console()
+    if os.geteuid() != 0 and "report" not in chosen.names and not chosen.list:
+        console.print("The benchmarks make network namespaces and write kernel routes in them: run them as root.")
+        return 2
+    options = Options(quick=chosen.quick, sizes=tuple(chosen.size), contestants=tuple(chosen.contestant))
+    failed = False
+    if "report" not in chosen.names:
+        remove_stale(PREFIX)
+        # "loop" is no case of its own: it is the longest hold seen during all others.
+        names = CASES if {"all", "loop"} & set(chosen.names) else tuple(chosen.names)
+        for name in names:
+            module = importlib.import_module(f"benchmarks.cases.{name.replace('-', '_')}")
+            jobs = [job for job in module.jobs(options) if chosen.match in job.case]
+            if chosen.list:
+                console.print(*(f"{job.case}: {job.contestant}" for job in jobs), sep="\n")
+                continue
+            repeat = chosen.repeat or (REPEAT_QUICK if chosen.quick else REPEAT)
+            file = _run(console, name, str(module.__doc__).splitlines()[0], jobs, options, repeat)
+            failed = failed or any(run.failed for run in file.runs)
+            console.print(f"kept in {save(file)}")
+            report.show(console, Summary([file]))
+    else:
+        summary = Summary(load_all(quick=chosen.quick))
+        report.show(console, summary)
+        if not chosen.quick:
+            for file in summary.files:
+                charts.draw(summary, file.name, file.title)
+            report.write_page(summary)
+    return 1 if failed else 0
+
+
+def _run(console: Console, name: str, title: str, jobs: Sequence[Job], options: Options, repeat: int) -> ResultFile:
+    """All jobs, `repeat` times over; a failure is kept and told, and the rest goes on."""
+    file = ResultFile(
+        name=name,
+        title=title,
+        machine=machine(),
+        versions=versions(dict.fromkeys(job.contestant for job in jobs)),
+        repeat=repeat,
+        quick=options.quick,
+        taken_on=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        runs=[],
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not sys.stdout.isatty()) as progress:
+        task = progress.add_task(name, total=len(jobs) * repeat)
+        for _ in range(repeat):
+            for job in jobs:
+                progress.update(task, description=f"{job.case}: {job.contestant}")
+                run = Run(case=job.case, contestant=job.contestant)
+                try:
+                    run.figures = dict(job.run())
+                except (LabError, NotReached, OSError) as error:
+                    run.failed = str(error)
+                    progress.console.print(f"[red]failed[/] {job.case}: {job.contestant}: {error}")
+                file.runs.append(run)
+                progress.advance(task)
+    return file
+
+
+if __name__ == "__main__":
+    sys.exit(main())

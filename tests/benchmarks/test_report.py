@@ -1,0 +1,88 @@
+"""Results become medians, verdicts, tables and a page."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks import __main__ as program
+from benchmarks import charts, peers, report, results
+from benchmarks.results import ResultFile, Run, Summary
+from benchmarks.targets import LOAD_1M, verdicts
+
+
+def example() -> Summary:
+    runs = [
+        Run(case=LOAD_1M, contestant=name, figures={"seconds": seconds, "routes_per_s": 1e6 / seconds, "cpu_s": 1.0})
+        for seconds_of in ({peers.RAW: 2.0, "bgpd": 2.2, "BIRD": 6.0}, {peers.RAW: 2.4, "bgpd": 2.6, "BIRD": 6.4})
+        for name, seconds in seconds_of.items()
+    ]
+    runs.append(Run(case=LOAD_1M, contestant="FRR", failed="no session"))
+    machine = {"kernel": "6.18", "cpu": "some", "cores": 2, "python": "3.11"}
+    return Summary(
+        [
+            ResultFile(
+                name="load",
+                title="Load",
+                machine=machine,
+                versions={"BIRD": "2.0.12"},
+                repeat=2,
+                quick=False,
+                taken_on="2026-01-01",
+                runs=runs,
+            )
+        ]
+    )
+
+
+def test_targets_compare_medians_of_one_run() -> None:
+    reached = {verdict.target: verdict for verdict in verdicts(example())}
+    raw = reached["1M, one leaf: at most 1.3 x the raw kernel limit"]
+    assert raw.ok
+    assert raw.reached == pytest.approx(2.4 / 2.2)
+    assert reached["1M, one leaf: at least 2.2 x faster than BIRD"].ok
+    assert "1M, one leaf: at least 8 x faster than FRR" not in reached
+
+
+def test_tables_show_medians_ratios_and_failures() -> None:
+    text = io.StringIO()
+    report.show(Console(file=text, width=160), example())
+    assert "2.4 s" in text.getvalue()
+    assert "2.58" in text.getvalue()
+    assert "no session" in text.getvalue()
+
+
+def test_the_page_keeps_what_is_outside_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(report, "PAGE", page)
+    report.write_page(example())
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| BIRD | 6.2 s |" in text
+
+
+def test_a_chart_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "RESULTS", tmp_path)
+    assert charts.draw(example(), "load", "Load") == tmp_path / "load.svg"
+    assert charts.draw(example(), "nothing", "Nothing") is None
+
+
+def test_results_are_kept_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    (file,) = example().files
+    results.save(file)
+    assert results.load_all(quick=False) == [file]
+    assert results.load_all(quick=True) == []
+
+
+def test_list_names_every_case_and_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["all", "--list", "--quick"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("load", "evpn-load", "withdraw", "failover", "announce", "churn", "restart", "idle"):
+        assert word in shown
