@@ -26,9 +26,8 @@ from bgpd.model.iana import (
     Family,
 )
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
-from bgpd.rib.decision import DEFAULT_LOCAL_PREF
 from bgpd.rib.loc_rib import LocRib
-from bgpd.rib.policy import DEFAULT_KEY, Policy, Route, prepend
+from bgpd.rib.policy import DEFAULT_KEY, Policy, Route
 
 
 class Advertisement(msgspec.Struct, frozen=True, eq=False, weakref=True):
@@ -220,23 +219,16 @@ class AdjRibOut:
         return COMMUNITY_NO_EXPORT in communities or COMMUNITY_NO_EXPORT_SUBCONFED in communities
 
     def _as_sent(self, attributes: Attributes, path: Path) -> Attributes:
-        """RFC 4271 sections 5.1.2 (AS_PATH), 5.1.4 (MED is not passed on), 5.1.5 (LOCAL_PREF within the AS only)."""
-        if self._is_ibgp:
-            if attributes.local_pref is not None:
-                return attributes
-            return msgspec.structs.replace(attributes, local_pref=DEFAULT_LOCAL_PREF)
+        """A learned route's attributes as another neighbor may have them; MED stays within the AS (RFC 4271 5.1.4)."""
+        if path.source.is_local:
+            return attributes
         med = attributes.med
-        if not path.source.is_local and med == path.attributes.med:
+        if not self._is_ibgp and med == path.attributes.med:
             med = None
-        cleaned = msgspec.structs.replace(
-            attributes,
-            local_pref=None,
-            med=med,
-            originator_id=None,
-            cluster_list=(),
-            unknown=tuple(_passed_on(attributes.unknown)),
-        )
-        return prepend(cleaned, self._local_asn)
+        unknown = tuple(_passed_on(attributes.unknown))
+        if med == attributes.med and unknown == attributes.unknown:
+            return attributes
+        return msgspec.structs.replace(attributes, med=med, unknown=unknown)
 
 
 def _passed_on(unknown: Iterable[UnknownAttribute]) -> Iterable[UnknownAttribute]:

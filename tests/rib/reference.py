@@ -7,8 +7,8 @@ import ipaddress
 import msgspec
 
 from bgpd.config import Config, RuleConfig
-from bgpd.model.attributes import AsPathSegment, Attributes
-from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, SegmentType
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.prefix import format_key
 from bgpd.rib.communities import parse_community
@@ -161,14 +161,6 @@ class Reference:
         )
         if accepted is None:
             return None
-        if ibgp:
-            return msgspec.structs.replace(
-                accepted, local_pref=100 if accepted.local_pref is None else accepted.local_pref
-            )
-        asns = tuple(asn for segment in accepted.as_path for asn in segment.asns)
-        return msgspec.structs.replace(
-            accepted,
-            local_pref=None,
-            med=accepted.med if local else None,
-            as_path=(AsPathSegment(SegmentType.AS_SEQUENCE, (LOCAL_ASN, *asns)),),
-        )
+        if ibgp or local:
+            return accepted
+        return msgspec.structs.replace(accepted, med=None)

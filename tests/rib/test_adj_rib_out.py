@@ -1,0 +1,214 @@
+"""What a neighbor is told, in which order, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from bgpd.config import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.model.attributes import UnknownAttribute
+from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
+from bgpd.model.path import Source, SourceKind
+from bgpd.rib import pipeline
+from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+
+HOP1 = hop("10.0.1.2")
+HOST = key("10.64.1.5/32")
+
+
+def one_leaf(export: str = "local", *, policy: dict[str, PolicyConfig] | None = None) -> tuple[Recorder, Source]:
+    config = session("leaf1", export=export)
+    recorder = Recorder(configuration(config, session("other", export="all"), policy=policy))
+    return recorder, recorder.up(leaf(1), config)
+
+
+def with_other(export: str, *, kind: SourceKind = SourceKind.EBGP) -> tuple[Recorder, Source, Source]:
+    """A neighbor that is told by `export`, and another one that says something."""
+    recorder, leaf1 = one_leaf(export)
+    return recorder, leaf1, recorder.up(leaf(7, name="other", kind=kind), session("other", export="none"))
+
+
+def test_local_route_goes_out_with_its_attributes_and_ourselves_as_next_hop() -> None:
+    recorder, leaf1 = one_leaf()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes(med=5, local_pref=300))
+    recorder.turn()
+    [(to, batch)] = recorder.sent
+    assert to is leaf1
+    assert batch.announced == [HOST]
+    assert batch.next_hop is None
+    assert batch.attributes is not None
+    assert batch.attributes.same_as(attributes(med=5, local_pref=300))
+
+
+def test_ibgp_neighbor_gets_the_med_of_a_learned_route_and_an_external_one_does_not() -> None:
+    config = session("peer", export="all")
+    recorder, leaf1, other = with_other("all")
+    peer = recorder.up(leaf(1, kind=SourceKind.IBGP, name="peer"), config)
+    recorder.announce(other, attributes(65202, med=7), HOP1, "10.1.0.0/24")
+    recorder.acknowledge(key("10.1.0.0/24"))
+    recorder.turn()
+    assert recorder.told[peer][key("10.1.0.0/24")].med == 7
+    assert recorder.told[leaf1][key("10.1.0.0/24")].med is None
+
+
+def test_changes_of_one_turn_are_one_message_per_attributes() -> None:
+    recorder, _ = one_leaf()
+    given = attributes()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], given)
+    recorder.rib.withdraw_local(LOCAL, V4, [HOST])
+    recorder.rib.announce_local(LOCAL, V4, [HOST, key("10.64.1.6/32")], given)
+    recorder.rib.announce_local(LOCAL, V4, [key("10.64.1.7/32")], given)
+    recorder.turn()
+    assert [len(batch.announced) for _, batch in recorder.sent] == [3]
+
+
+def test_route_that_came_and_went_within_a_turn_is_not_told() -> None:
+    recorder, _ = one_leaf()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.rib.withdraw_local(LOCAL, V4, [HOST])
+    recorder.turn()
+    assert recorder.sent == []
+
+
+def test_announcements_precede_withdrawals_even_over_several_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "FLUSH_KEYS", 2)
+    recorder, _ = one_leaf()
+    parts = [key(f"10.64.1.{n}/32") for n in range(5)]
+    recorder.rib.announce_local(LOCAL, V4, parts, attributes())
+    recorder.turn()
+    recorder.sent.clear()
+    recorder.rib.withdraw_local(LOCAL, V4, parts)
+    recorder.rib.announce_local(LOCAL, V4, [key("10.64.1.0/26")], attributes())
+    recorder.turn()
+    assert [(len(batch.announced), len(batch.withdrawn)) for _, batch in recorder.sent] == [(1, 0), (0, 5)]
+
+
+def test_end_of_rib_waits_for_the_sources_and_for_the_table() -> None:
+    recorder, leaf1 = one_leaf()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    assert recorder.end_of_rib == []
+    recorder.rib.synchronised()
+    recorder.turn()
+    assert recorder.end_of_rib == [(leaf1, V4)]
+    drain(recorder.rib.neighbor_down(leaf1))
+    recorder.sent.clear()
+    again = recorder.up(leaf(1), session("leaf1"))
+    recorder.turn()
+    assert [to for to, _ in recorder.sent] == [again]
+    assert recorder.end_of_rib == [(leaf1, V4), (again, V4)]
+
+
+def test_refresh_tells_everything_again_and_nothing_else() -> None:
+    recorder, leaf1 = one_leaf()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    recorder.rib.refresh_requested(leaf1, V4)
+    recorder.turn()
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    assert [batch.announced for _, batch in recorder.sent] == [[HOST], [HOST]]
+
+
+def test_learned_routes_do_not_leave_by_default() -> None:
+    recorder, leaf1, other = with_other("local")
+    recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24", "0.0.0.0/0")
+    recorder.acknowledge(key("10.1.0.0/24"), b"\0")
+    recorder.turn()
+    assert recorder.sent == []
+    assert recorder.rib.counts(leaf1)[V4].announced == 0
+
+
+def test_learned_route_leaves_only_after_the_kernel_has_it() -> None:
+    recorder, leaf1, other = with_other("all")
+    recorder.announce(other, attributes(65202, med=7), HOP1, "10.1.0.0/24")
+    recorder.turn()
+    assert recorder.sent == []
+    recorder.acknowledge(key("10.1.0.0/24"))
+    recorder.turn()
+    assert recorder.told[leaf1][key("10.1.0.0/24")].same_as(attributes(65202))
+
+
+def test_default_only_export_tells_just_the_default_route() -> None:
+    recorder, leaf1, other = with_other("default-only")
+    recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24", "0.0.0.0/0")
+    recorder.acknowledge(key("10.1.0.0/24"), b"\0")
+    recorder.turn()
+    assert set(recorder.told[leaf1]) == {b"\0"}
+
+
+def test_local_announcement_is_taken_back_while_its_learned_successor_is_on_its_way_to_the_kernel() -> None:
+    recorder, leaf1, other = with_other("all")
+    recorder.announce(other, attributes(65202), HOP1, "10.64.1.5/32")
+    recorder.acknowledge(HOST)
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    assert recorder.told[leaf1][HOST].same_as(attributes())
+    recorder.rib.withdraw_local(LOCAL, V4, [HOST])
+    recorder.turn()
+    assert recorder.told[leaf1] == {}
+    recorder.acknowledge(HOST)
+    recorder.turn()
+    assert recorder.told[leaf1][HOST].same_as(attributes(65202))
+
+
+def test_nothing_goes_back_to_where_it_came_from() -> None:
+    recorder, leaf1 = one_leaf("all")
+    recorder.announce(leaf1, attributes(65202), HOP1, "10.1.0.0/24")
+    recorder.acknowledge(key("10.1.0.0/24"))
+    recorder.turn()
+    assert recorder.sent == []
+
+
+@pytest.mark.parametrize("community", [COMMUNITY_NO_EXPORT, COMMUNITY_NO_ADVERTISE])
+def test_well_known_communities_keep_a_learned_route_here(community: int) -> None:
+    recorder, _, other = with_other("all")
+    recorder.announce(other, attributes(65202, communities=(community,)), HOP1, "10.1.0.0/24")
+    recorder.acknowledge(key("10.1.0.0/24"))
+    recorder.turn()
+    assert recorder.sent == []
+
+
+def test_ibgp_route_does_not_go_to_another_ibgp_neighbor() -> None:
+    config = session("peer", export="all")
+    recorder = Recorder(configuration(config))
+    recorder.up(leaf(1, kind=SourceKind.IBGP, name="peer"), config)
+    other = recorder.up(leaf(2, kind=SourceKind.IBGP, name="peer2"), session("peer2", export="none"))
+    recorder.announce(other, attributes(1), HOP1, "10.1.0.0/24")
+    recorder.acknowledge(key("10.1.0.0/24"))
+    recorder.turn()
+    assert recorder.sent == []
+
+
+def test_unknown_attributes_go_on_only_if_transitive_and_then_partial() -> None:
+    recorder, leaf1, other = with_other("all")
+    unknown = (UnknownAttribute(0xC0, 99, b"on"), UnknownAttribute(0x80, 98, b"off"))
+    recorder.announce(other, attributes(65202, unknown=unknown), HOP1, "10.1.0.0/24")
+    recorder.acknowledge(key("10.1.0.0/24"))
+    recorder.turn()
+    assert recorder.told[leaf1][key("10.1.0.0/24")].unknown == (UnknownAttribute(0xE0, 99, b"on"),)
+
+
+def test_export_rules_change_what_is_sent_and_their_med_stays() -> None:
+    rules = (
+        RuleConfig(match=MatchConfig(prefix=("10.1.0.0/24",)), set=SetConfig(med=9, prepend=2)),
+        RuleConfig(match=MatchConfig(prefix=("10.2.0.0/24",)), action="reject"),
+    )
+    recorder, leaf1 = one_leaf("tuned", policy={"tuned": PolicyConfig(rules=rules)})
+    keys = [key("10.1.0.0/24"), key("10.2.0.0/24"), key("10.3.0.0/24")]
+    recorder.rib.announce_local(LOCAL, V4, keys, attributes())
+    recorder.turn()
+    assert set(recorder.told[leaf1]) == {keys[0]}
+    assert recorder.told[leaf1][keys[0]].same_as(attributes(LOCAL_ASN, LOCAL_ASN, med=9))
+
+
+def test_changed_export_policy_tells_the_difference() -> None:
+    recorder, leaf1 = one_leaf("none")
+    recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
+    recorder.turn()
+    assert recorder.sent == []
+    drain(recorder.rib.reconfigure(configuration(session("leaf1", export="local"))))
+    recorder.turn()
+    assert set(recorder.told[leaf1]) == {HOST}
+    drain(recorder.rib.reconfigure(configuration(session("leaf1", export="none"))))
+    recorder.turn()
+    assert recorder.told[leaf1] == {}

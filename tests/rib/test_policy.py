@@ -1,0 +1,245 @@
+"""Policies: what the rules match and change, that they run once per path, and what their errors say."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd.config import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family, SegmentType
+from bgpd.model.path import NextHop
+from bgpd.model.prefix import key_of
+from bgpd.rib.policy import DEFAULT_KEY, PolicyError, Route, RulePolicy, build_policy, policy_errors, prepend
+from bgpd.rib.policy_match import as_path_text, compile_prefixes
+from tests.rib.build import LOCAL_ASN, V4, attributes, configuration, hop, key, session
+
+
+def route(taken: Attributes, *, next_hop: NextHop | None = None, family: Family = V4, neighbor: str = "leaf1") -> Route:
+    return Route(attributes=taken, next_hop=next_hop, family=family, neighbor=neighbor, local_asn=LOCAL_ASN)
+
+
+def verdicts(policy: RulePolicy, seen: Route, *keys: bytes) -> dict[bytes, tuple[Attributes, str]]:
+    return {
+        one: policy.verdict(seen, trace) for trace, chosen in policy.split(seen, keys or (b"\0",)) for one in chosen
+    }
+
+
+def accepts(match: MatchConfig, seen: Route, one: bytes = b"\0") -> bool:
+    policy = RulePolicy("p", PolicyConfig(rules=(RuleConfig(match=match),)))
+    return not verdicts(policy, seen, one)[one][1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "prefix", "expected"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8", True),
+        ("10.0.0.0/8", "10.1.0.0/16", False),
+        ("10.0.0.0/8 le 16", "10.1.0.0/16", True),
+        ("10.0.0.0/8 le 16", "10.1.0.0/17", False),
+        ("10.0.0.0/8 ge 17", "10.1.0.0/16", False),
+        ("10.0.0.0/8 ge 17", "10.1.2.3/32", True),
+        ("10.0.0.0/8 ge 9 le 12", "10.16.0.0/12", True),
+        ("10.64.8.0/22 le 32", "10.64.12.0/32", False),
+        ("0.0.0.0/0 le 32", "192.0.2.1/32", True),
+        ("0.0.0.0/0", "0.0.0.0/0", True),
+        ("10.64.8.0/22 le 32", "10.0.0.0/8", False),
+    ],
+)
+def test_prefix_condition(entry: str, prefix: str, expected: bool) -> None:
+    assert accepts(MatchConfig(prefix=(entry,)), route(attributes(1)), key(prefix)) is expected
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> ipaddress.IPv4Network:
+    value = draw(st.integers(0, 0xF)) << 28 | draw(st.integers(0, 15))
+    return ipaddress.IPv4Network((value, draw(st.integers(0, 32))), strict=False)
+
+
+@given(st.lists(st.tuples(networks(), st.integers(0, 32), st.integers(0, 32)), max_size=5), networks())
+def test_prefix_sets_agree_with_ipaddress(
+    entries: list[tuple[ipaddress.IPv4Network, int, int]], asked: ipaddress.IPv4Network
+) -> None:
+    valid = [(outer, low, high) for outer, low, high in entries if outer.prefixlen <= low <= high]
+    sets = compile_prefixes(tuple(f"{outer} ge {low} le {high}" for outer, low, high in valid), "x")
+    expected = any(asked.subnet_of(outer) and low <= asked.prefixlen <= high for outer, low, high in valid)
+    assert (V4 in sets and sets[V4].matches(key_of(asked))) is expected
+
+
+@pytest.mark.parametrize(
+    ("match", "expected"),
+    [
+        (MatchConfig(as_path=("65301",)), True),
+        (MatchConfig(as_path=("653",)), False),
+        (MatchConfig(as_path=("^65201 65301$",)), True),
+        (MatchConfig(as_path=("^65301",)), False),
+        (MatchConfig(as_path=("9", "65201")), True),
+        (MatchConfig(community=("65000:1",)), True),
+        (MatchConfig(community=("no-export",)), True),
+        (MatchConfig(community=("65000:2",)), False),
+        (MatchConfig(extended_community=("rt:65000:7",)), True),
+        (MatchConfig(extended_community=("soo:65000:7",)), False),
+        (MatchConfig(extended_community=("0002fde800000007",)), True),
+        (MatchConfig(large_community=("65000:1:2",)), True),
+        (MatchConfig(large_community=("65000:1:3",)), False),
+        (MatchConfig(next_hop=("10.0.1.2",)), True),
+        (MatchConfig(next_hop=("10.0.0.0/23",)), True),
+        (MatchConfig(next_hop=("::/0",)), False),
+        (MatchConfig(family=("ipv4-unicast",)), True),
+        (MatchConfig(family=("ipv6-unicast",)), False),
+        (MatchConfig(neighbor=("leaf1",)), True),
+        (MatchConfig(neighbor=("leaf*",)), True),
+        (MatchConfig(neighbor=("spine*",)), False),
+        (MatchConfig(as_path=("65301",), neighbor=("spine*",)), False),
+        (MatchConfig(), True),
+    ],
+)
+def test_conditions_on_the_path(match: MatchConfig, expected: bool) -> None:
+    taken = attributes(
+        65201,
+        65301,
+        communities=(65000 << 16 | 1, COMMUNITY_NO_EXPORT),
+        extended_communities=(b"\0\2\xfd\xe8\0\0\0\7",),
+        large_communities=((65000, 1, 2),),
+    )
+    assert accepts(match, route(taken, next_hop=hop("10.0.1.2"))) is expected
+
+
+def test_changes_of_next_rules_add_up_and_the_first_accept_ends() -> None:
+    policy = RulePolicy(
+        "p",
+        PolicyConfig(
+            rules=(
+                RuleConfig(set=SetConfig(local_pref=200, add_community=("1:1",)), action="next"),
+                RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 le 32",)), set=SetConfig(med=4, prepend=1)),
+                RuleConfig(match=MatchConfig(prefix=("11.0.0.0/8",)), action="reject"),
+                RuleConfig(
+                    match=MatchConfig(prefix=("12.0.0.0/8",)),
+                    set=SetConfig(
+                        remove_community=("2:2",), add_extended_community=("rt:1:1",), add_large_community=("1:1:1",)
+                    ),
+                ),
+            )
+        ),
+    )
+    seen = route(attributes(65201, communities=(2 << 16 | 2,)))
+    tens, elevens, twelves, others = key("10.1.0.0/16"), key("11.0.0.0/8"), key("12.0.0.0/8"), key("13.0.0.0/8")
+    found = verdicts(policy, seen, tens, elevens, twelves, others)
+    both = (2 << 16 | 2, 1 << 16 | 1)
+    assert found[tens][0].same_as(attributes(LOCAL_ASN, 65201, local_pref=200, med=4, communities=both))
+    assert found[elevens][1] == 'policy "p": rejected by rule 2'
+    assert found[others][1] == 'policy "p": no rule accepts it'
+    assert found[twelves][0].same_as(
+        attributes(
+            65201,
+            local_pref=200,
+            communities=(1 << 16 | 1,),
+            extended_communities=(b"\0\2\0\1\0\0\0\1",),
+            large_communities=((1, 1, 1),),
+        )
+    )
+
+
+def test_keys_are_not_looked_at_where_no_prefix_condition_can_decide() -> None:
+    policy = RulePolicy(
+        "p",
+        PolicyConfig(
+            rules=(
+                RuleConfig(match=MatchConfig(prefix=("2001:db8::/32",)), action="reject"),
+                RuleConfig(match=MatchConfig(community=("1:1",), prefix=("10.0.0.0/8",)), action="reject"),
+                RuleConfig(),
+                RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8",)), action="reject"),
+            )
+        ),
+    )
+    keys = (b"\0", key("10.0.0.0/8"))
+    assert policy.split(route(attributes(1)), keys) == [((2,), keys)]
+
+
+@pytest.mark.parametrize(
+    ("name", "exporting", "accepted"),
+    [
+        ("none", False, []),
+        ("all", False, [DEFAULT_KEY, b"\x08\x0a"]),
+        ("default-only", False, [DEFAULT_KEY]),
+        ("local", True, []),
+    ],
+)
+def test_built_in_policies(name: str, exporting: bool, accepted: list[bytes]) -> None:
+    policy = build_policy(name, {}, where="x", exporting=exporting)
+    seen = route(attributes(1))
+    found = [
+        one
+        for trace, keys in policy.split(seen, [DEFAULT_KEY, b"\x08\x0a"])
+        for one in keys
+        if not policy.verdict(seen, trace)[1]
+    ]
+    assert found == accepted
+
+
+def test_local_is_no_import_policy() -> None:
+    with pytest.raises(PolicyError, match='there is no policy "local"'):
+        build_policy("local", {}, where="neighbor[0].import", exporting=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "where", "what"),
+    [
+        (RuleConfig(match=MatchConfig(prefix=("10.0.0.1/8",))), "match.prefix[0]", "has host bits set"),
+        (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 lt 9",))), "match.prefix[0]", "is not a prefix with"),
+        (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 le x",))), "match.prefix[0]", "is not a prefix with"),
+        (RuleConfig(match=MatchConfig(prefix=("",))), "match.prefix[0]", "is not a prefix with"),
+        (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 ge 8 ge 9",))), "match.prefix[0]", "is not a prefix with"),
+        (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 le 33",))), "match.prefix[0]", "takes no prefix at all"),
+        (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 ge 20 le 19",))), "match.prefix[0]", "takes no prefix"),
+        (RuleConfig(match=MatchConfig(as_path=("1", "("))), "match.as_path[1]", "unterminated"),
+        (RuleConfig(match=MatchConfig(as_path=("_65001_",))), "match.as_path[0]", "word boundary"),
+        (RuleConfig(match=MatchConfig(as_path=("4294967296",))), "match.as_path[0]", "larger than any AS number"),
+        (RuleConfig(match=MatchConfig(community=("1:65536",))), "match.community[0]", "is not 2 numbers"),
+        (RuleConfig(match=MatchConfig(large_community=("1:2",))), "match.large_community[0]", "is not 3 numbers"),
+        (RuleConfig(match=MatchConfig(extended_community=("rt:1",))), "match.extended_community[0]", "route target"),
+        (RuleConfig(match=MatchConfig(extended_community=("00",))), "match.extended_community[0]", "hexadecimal"),
+        (RuleConfig(match=MatchConfig(next_hop=("leaf1",))), "match.next_hop[0]", "leaf1"),
+        (RuleConfig(match=MatchConfig(family=("ipv4",))), "match.family[0]", "ipv4"),
+        (RuleConfig(match=MatchConfig(neighbor=("",))), "match.neighbor[0]", "empty name"),
+        (RuleConfig(set=SetConfig(add_community=("x",))), "set.add_community[0]", "is not 2 numbers"),
+        (RuleConfig(action="permit"), "action", '"permit" is no action'),
+    ],
+)
+def test_bad_rule_is_told_with_its_place(rule: RuleConfig, where: str, what: str) -> None:
+    policy = PolicyConfig(rules=(RuleConfig(), rule))
+    with pytest.raises(PolicyError) as caught:
+        RulePolicy("p", policy)
+    assert caught.value.where == f"policy.p.rules[1].{where}"
+    assert what in caught.value.what
+    assert caught.value.right
+    assert [str(error) for error in policy_errors(configuration(policy={"p": policy}))] == [str(caught.value)]
+
+
+def test_policy_errors_lists_unknown_and_forbidden_names() -> None:
+    config = configuration(
+        session("leaf1", import_="p"), session("leaf2", import_="all", export="q"), policy={"all": PolicyConfig()}
+    )
+    assert [error.where for error in policy_errors(config)] == [
+        "policy.all",
+        "neighbor[0].import",
+        "neighbor[1].export",
+    ]
+
+
+def test_as_path_text_shows_all_segment_types() -> None:
+    kinds = (SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET, SegmentType.AS_SEQUENCE, SegmentType.AS_SET)
+    shown = as_path_text(Attributes(as_path=tuple(AsPathSegment(kind, (1, 2)) for kind in kinds)))
+    assert shown == "(1 2) [1,2] 1 2 {1,2}"
+
+
+def test_prepending_to_a_set_or_a_full_segment_starts_a_new_one() -> None:
+    ours = AsPathSegment(SegmentType.AS_SEQUENCE, (7, 7))
+    as_set = AsPathSegment(SegmentType.AS_SET, (1, 2))
+    assert prepend(Attributes(as_path=(as_set,)), 7, 2).as_path == (ours, as_set)
+    full = attributes(*range(1, 255))
+    assert prepend(full, 7, 2).as_path == (ours, *full.as_path)
+    assert prepend(attributes(1), 7, 2).as_path == attributes(7, 7, 1).as_path
