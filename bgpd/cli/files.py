@@ -15,11 +15,13 @@ from bgpd.cli.render_text import write_table
 if TYPE_CHECKING:
     from bgpd.config import Config
 
+EX_CONFIG = 78
+
 
 def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd run`: the daemon, in the foreground."""
+    """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors."""
     config = _load(arguments.config)
-    return 1 if config is None else hooks.run_daemon(config, arguments.config)
+    return EX_CONFIG if config is None else hooks.run_daemon(config, arguments.config)
 
 
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:

@@ -1,0 +1,88 @@
+"""What is installed beside the program: unit, kernel settings, and the commented configuration."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bgpd.config import Config, FibConfig
+from bgpd.config_load import parse_config
+
+ROOT = Path(__file__).parent.parent
+UNIT = ROOT / "systemd/bgpd.service"
+EXAMPLE = ROOT / "conf/bgpd.toml"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_exposure_is_at_most_2() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(UNIT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_unit_has_no_key_that_systemd_does_not_know(tmp_path: Path) -> None:
+    unit = tmp_path / "bgpd.service"
+    unit.write_text(re.sub(r"/opt/bgpd/bin/bgpd", "/bin/true", UNIT.read_text()))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert not [line for line in done.stderr.splitlines() if "bgpd.service" in line]
+
+
+def test_unit_has_three_capabilities_and_a_watchdog() -> None:
+    text = UNIT.read_text()
+    capabilities = "CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE"
+    assert f"CapabilityBoundingSet={capabilities}\n" in text
+    assert f"AmbientCapabilities={capabilities}\n" in text
+    for line in ("Type=notify", "User=bgpd", "Restart=on-failure", "RuntimeDirectory=bgpd", "StateDirectory=bgpd"):
+        assert f"\n{line}\n" in text
+    assert re.search(r"^WatchdogSec=\d+$", text, re.MULTILINE)
+
+
+def test_commented_configuration_is_good_as_it_is() -> None:
+    _, warnings = parse_config(EXAMPLE.read_text(), str(EXAMPLE))
+    assert warnings == []
+
+
+def test_commented_configuration_is_good_with_its_examples(tmp_path: Path) -> None:
+    key = tmp_path / "leaf1.key"
+    key.write_text("secret\n")
+    text = re.sub(r"^#(?=\S)", "", EXAMPLE.read_text(), flags=re.MULTILINE).replace("/etc/bgpd/leaf1.key", str(key))
+    config, _ = parse_config(text, "bgpd.toml")
+    assert config.policy["vm-routers"].rules[1].set.local_pref == 200
+    assert len(config.neighbor) == 2
+    assert config.listen
+    assert config.workload.kernel
+    assert config.workload.static
+
+
+def test_values_that_are_written_are_the_defaults() -> None:
+    data = tomllib.loads(EXAMPLE.read_text())
+    config = msgspec.convert(data, Config)
+    defaults = Config(router=config.router)
+    assert (config.fib, config.api, config.log) == (defaults.fib, defaults.api, defaults.log)
+
+
+def test_route_protocol_name_is_that_of_the_configuration() -> None:
+    text = (ROOT / "conf/rt_protos.d/bgpd.conf").read_text()
+    assert f"\n{FibConfig().protocol}\tbgpd\n" in text
+
+
+def test_networkd_leaves_foreign_routes_and_rules_alone() -> None:
+    parser = configparser.ConfigParser()
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(ROOT / "conf/networkd/90-bgpd.conf")
+    assert dict(parser["Network"]) == {"ManageForeignRoutes": "no", "ManageForeignRoutingPolicyRules": "no"}
+
+
+def test_kernel_settings_hold_the_one_that_failover_needs() -> None:
+    lines = (ROOT / "conf/sysctl.d/90-bgpd.conf").read_text().splitlines()
+    settings = dict(re.split(r"\s*=\s*", line) for line in lines if line and not line.startswith("#"))
+    assert settings["net.ipv4.nexthop_compat_mode"] == "0"
+    assert settings["net.ipv4.ip_forward"] == "1"
