@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 _SWITCH_INTERVAL_S = 0.001
-_BATCHES_AHEAD = 2
+_BATCHES_AHEAD = 3
 _UNUSED_GRACE_S = 10.0
 _VERIFY_PAUSE_S = 0.02
 _PROBE_ID = 0xFFFFFFFF

@@ -34,7 +34,7 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 
 log = structlog.get_logger()
 
-BATCH = 8192
+BATCH = 4096
 _RECHECK_SLICE = 4096
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 30.0
