@@ -131,11 +131,12 @@ def local_open(
 ) -> Open:
     """Our OPEN for a session. `over_ipv6`: the session runs over IPv6, so that IPv4 routes need RFC 8950.
 
-    `restarting` sets the R and forwarding bits of RFC 4724. `hostname` is the system's, used if none is configured.
+    `restarting` sets the R and forwarding bits of RFC 4724; without graceful restart the capability is sent all the
+    same, empty, as that RFC's section 3 asks of a speaker that sends End-of-RIB. `hostname` is the system's, used if none is configured.
     """
     families = tuple(Family(name) for name in session.families)
     codes = tuple((int(family.afi), int(family.safi)) for family in families)
-    graceful = None
+    graceful = GracefulRestart()  # no families: we send End-of-RIB, and FRR answers no ROUTE-REFRESH without it
     if session.graceful_restart is not None:
         graceful = GracefulRestart(
             restarting=restarting,
