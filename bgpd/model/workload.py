@@ -1,13 +1,15 @@
-"""A workload: one claim of addresses on this host, by whichever source made it.
+"""Workloads: what orchestrators say of them, and the claims of addresses that come of it.
 
-Decides nothing: `workload/table.py` merges claims, the RIB announces them.
+Decides nothing: `workload/payload.py` checks what was said, `workload/table.py` merges claims, the RIB announces them.
 """
 
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
@@ -24,13 +26,63 @@ class WorkloadState(enum.StrEnum):
     FAILED = "failed"
 
 
+class WorkloadKind(enum.StrEnum):
+    """What a workload is."""
+
+    POD = "pod"
+    VM = "vm"
+    BARE_METAL = "bare-metal"
+
+
+Identifier = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}$",
+        description="Letters, digits and . _ : @ -, at most 253; the last part of the topic or URL.",
+    ),
+]
+AddressText = Annotated[str, Meta(max_length=64, description="An IPv4 or IPv6 address, or a prefix without host bits.")]
+
+
+class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What an orchestrator says of one workload on this host (MQTT and API payload).
+
+    With an `interface`, bgpd keeps the host route of each address on it; without one, another program keeps a route.
+    """
+
+    id: Annotated[Identifier | None, Meta(description="If given, the same as in the topic or URL.")] = None
+    kind: Annotated[WorkloadKind, Meta(description="What it is; shown, nothing depends on it.")] = WorkloadKind.POD
+    addresses: Annotated[
+        tuple[AddressText, ...],
+        Meta(min_length=1, max_length=256, description="Addresses or prefixes, without host bits, each once."),
+    ]
+    mac: Annotated[str, Meta(max_length=17, description='Six bytes, "02:00:00:00:00:01"; "" if unknown.')] = ""
+    vrf: Annotated[str, Meta(max_length=64, description='VRF of the addresses; "" is the main table.')] = ""
+    interface: Annotated[
+        str, Meta(pattern=r"^[^/\s]{0,15}$", description="Host side interface that leads to the workload.")
+    ] = ""
+    sticky: Annotated[bool, Meta(description="Its MAC must not move to another host (RFC 7432 section 15.2).")] = False
+    exception: Annotated[
+        bool, Meta(description="Moved here from another host's block: announced also inside an aggregate.")
+    ] = False
+
+
+class Sync(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole snapshot: generation `generation` has `count` workloads (MQTT `sync`)."""
+
+    generation: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Grows with each snapshot.")]
+    count: Annotated[int, Meta(ge=0, le=10_000_000, description="Workloads of this host in the snapshot.")]
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """One prefix that a source says is reachable on this host.
 
-    `source` is the kind of the source ("static", "kernel", "mqtt", "api", "service"), `id` the workload's name within it,
-    `key` the route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's host route
-    (`dev interface scope link`, or over `members` for a service address) itself; otherwise another program does, or none
-    is needed, and bgpd only follows. `exception`: always announced, also inside an aggregate. `mac` is 6 bytes or b"".
+    `source` is the kind of the source ("static", "kernel", "mqtt", "api", "service"), `id` the workload's name within
+    it, `key` the route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's
+    host route (`dev interface scope link`, or over `members` for a service address) itself; otherwise another program
+    does, or none is needed, and bgpd only follows. `exception`: always announced, also inside an aggregate. `mac` is
+    6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced): a
+    drained service.
     """
 
     source: str
@@ -46,6 +98,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     mac: bytes = b""
     sticky: bool = False
     exception: bool = False
+    withheld: str = ""
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):

@@ -29,10 +29,12 @@ class Entry(msgspec.Struct, eq=False):
     """One address of one VRF: its claims, holder first, and what the kernel and the RIB were told and said.
 
     `route` was asked of the kernel; `acknowledged` is whether it said yes; `lost` that it may have dropped it since.
-    `info` is what the RIB was told of the announced address, None if it is not announced.
+    `gone` are claims given up since the last flush. `info` is what the RIB was told of the announced address, None if
+    it is not announced.
     """
 
     claims: list[Held]
+    gone: list[Held] = []
     route: NextHops | None = None
     acknowledged: bool = False
     lost: bool = False
@@ -77,6 +79,8 @@ def judge(entry: Entry, links: Mapping[str, bool], foreign: Foreign | None) -> S
             followed = any(held.claim.interface == foreign.interface for held in entry.claims)
             why = f"another program's route of it leads to {foreign.interface}"
             standing = Standing(WorkloadState.CONFLICT, why, standing.route, standing.announce and followed)
+    if standing.announce and claim.withheld:
+        return Standing(WorkloadState.PENDING, claim.withheld, standing.route, False)
     if standing.announce and entry.suppressed_by and standing.state is WorkloadState.ANNOUNCED:
         return standing._replace(state=WorkloadState.SUPPRESSED, reason=f"covered by {entry.suppressed_by}")
     return standing

@@ -40,7 +40,7 @@ class TableOutputs(msgspec.Struct, frozen=True, kw_only=True):
     host_routes(vrf, family, {key: next hops or None}): to the FIB, which answers with `route_acknowledged`, also for a
     route that it finds unchanged, or with `route_refused`.
     service_route(vrf, family, key, members, resilient): likewise, for the weighted members of a service address.
-    states_changed(held claims): for whoever publishes states; each at most once per flush.
+    states_changed(held claims): for whoever publishes states; also those that were given up, no longer announced.
     schedule_flush(): `flush` should be called soon; asked once until it is.
     synchronised(): once: all sources told their first state and the kernel acknowledged it.
     """
@@ -126,7 +126,7 @@ class WorkloadTable:
             for held in entry.claims:
                 if held.claim.source == claim.source and held.claim.id == claim.id:
                     self._leave_interface(entry, held.claim, table)
-                    held.claim = claim
+                    held.claim, held.since = claim, 0.0
                     break
             else:
                 entry.claims.append(Held(claim))
@@ -140,7 +140,7 @@ class WorkloadTable:
         table = (claim.vrf, claim.family)
         entry = self._entries[table][claim.key]
         index = next(i for i, h in enumerate(entry.claims) if (h.claim.source, h.claim.id) == (claim.source, claim.id))
-        del entry.claims[index]
+        entry.gone.append(entry.claims.pop(index))
         if index == 0 and len(entry.claims) > 1:
             entry.claims.sort(key=lambda held: _PRECEDENCE[held.claim.source])
         self._leave_interface(entry, claim, table)
@@ -286,6 +286,11 @@ class WorkloadTable:
         entry = self._entries[table].get(key)
         if entry is None:
             return
+        if entry.gone:
+            for held in entry.gone:
+                held.announced = False
+            changes.states += entry.gone
+            entry.gone = []
         if not entry.claims:
             del self._entries[table][key]
             self._waiting.discard((table, key))
@@ -368,6 +373,11 @@ class WorkloadTable:
             entry = self._entries[claim.vrf, claim.family][claim.key]
             found.append(next(h for h in entry.claims if (h.claim.source, h.claim.id) == (source, id)))
         return found
+
+    def interface_of(self, vrf: str, family: Family, key: bytes) -> str:
+        """The interface on which this host has an address that it announces; "" if it has none such."""
+        entry = self._entries[vrf, family].get(key)
+        return entry.claims[0].claim.interface if entry and entry.claims and entry.info is not None else ""
 
     def views(self) -> Iterator[WorkloadView]:
         """Every claim, by VRF, family and address."""

@@ -1,0 +1,105 @@
+"""Services: an address that several backends answer for, on this host and on others (anycast).
+
+Decides nothing: `workload/service.py` does.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from bgpd.model.workload import AddressText, Identifier
+
+
+class ServiceMode(enum.StrEnum):
+    """`prefer-local`: the kernel hands the address to the local backends. `announce-only`: something else does."""
+
+    PREFER_LOCAL = "prefer-local"
+    ANNOUNCE_ONLY = "announce-only"
+
+
+class CheckType(enum.StrEnum):
+    """How a backend is checked. `push`: the orchestrator says so, in the backend's `healthy`."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    HTTPS = "https"
+    EXEC = "exec"
+    PUSH = "push"
+
+
+class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """How the backends of a service are checked.
+
+    `exec` runs a file of the configured command directory, with the backend's address and port as arguments; exit code
+    0 is healthy.
+    """
+
+    type: Annotated[CheckType, Meta(description="tcp, http, https, exec or push.")]
+    port: Annotated[int, Meta(ge=0, le=65535, description="Of tcp, http and https.")] = 0
+    path: Annotated[str, Meta(pattern=r"^/[!-~]{0,1023}$", description="Of http and https.")] = "/"
+    status: Annotated[tuple[int, ...], Meta(max_length=32, description="Status codes that are healthy.")] = (200,)
+    verify: Annotated[bool, Meta(description="Check the certificate (https).")] = False
+    command: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$", description="File name (exec).")] = ""
+    interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0
+    timeout_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    rise: Annotated[int, Meta(ge=1, le=100, description="Good answers in a row until healthy.")] = 2
+    fall: Annotated[int, Meta(ge=1, le=100, description="Bad answers in a row until not.")] = 3
+
+
+class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One local workload that answers for a service."""
+
+    id: Identifier
+    addresses: Annotated[
+        tuple[AddressText, ...], Meta(min_length=1, max_length=8, description="Addresses of a workload on this host.")
+    ]
+    weight: Annotated[int, Meta(ge=1, le=256)] = 1
+    drain: Annotated[bool, Meta(description="Gets no new flows.")] = False
+    healthy: Annotated[bool | None, Meta(description="For the check type push; null is not known, not healthy.")] = None
+
+
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A service address with its local backends (MQTT and API payload)."""
+
+    name: Annotated[Identifier | None, Meta(description="If given, the same as in the topic or URL.")] = None
+    addresses: Annotated[
+        tuple[AddressText, ...], Meta(min_length=1, max_length=16, description="The service's addresses, each once.")
+    ]
+    vrf: Annotated[str, Meta(max_length=64, description='VRF of the addresses; "" is the main table.')] = ""
+    mode: ServiceMode = ServiceMode.PREFER_LOCAL
+    min_healthy: Annotated[int, Meta(ge=1, le=1024, description="Healthy local backends needed to announce.")] = 1
+    resilient: Annotated[bool, Meta(description="Flows keep their backend when others come and go.")] = False
+    drain: Annotated[bool, Meta(description="Withdraw the address, keep serving what still arrives.")] = False
+    backends: Annotated[tuple[Backend, ...], Meta(max_length=1024)] = ()
+    check: HealthCheck | None = None
+
+
+class BackendView(msgspec.Struct, kw_only=True):
+    """One backend of `bgpd show services`: `state` is "healthy", "unhealthy", "unknown" or "drained"."""
+
+    id: str
+    addresses: list[str]
+    interface: str = ""
+    weight: int = 1
+    state: str
+    reason: str = ""
+    since: float = 0.0
+
+
+class ServiceView(msgspec.Struct, kw_only=True):
+    """`bgpd show services`: one service, whether it is announced, and its backends."""
+
+    name: str
+    source: str
+    addresses: list[str]
+    vrf: str = ""
+    mode: str = "prefer-local"
+    min_healthy: int = 1
+    healthy: int = 0
+    announced: bool = False
+    reason: str = ""
+    backends: list[BackendView] = []

@@ -1,0 +1,285 @@
+"""What an orchestrator's feed says is here, and when it may be believed that something is gone.
+
+A feed that goes away deletes nothing: a claim lives until it is deleted by name, or until a later generation is
+complete without it. Complete means: since the feed was joined, as many workloads were heard as the generation says it
+has, and then nothing more for a while. A partial snapshot never deletes. A wrong payload leaves the former claim in
+force.
+
+Sans-IO and clockless. Knows nothing of topics; `mqtt_source` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from bgpd.model.reports import Problem
+from bgpd.model.service import Service
+from bgpd.model.workload import Claim, Sync, Workload
+from bgpd.workload.payload import PayloadRefused, claims_of, decode_service, decode_sync, decode_workload
+from bgpd.workload.table import WorkloadTable
+
+log = structlog.get_logger()
+
+QUIET_S = 0.5
+"""No message for so long after a generation is complete: then what it lacks is gone. Queued messages of an
+earlier time may make the count right for a moment."""
+
+IN_USE = "names are unique on a host: delete that one, or take another"
+
+BUSY_S = 5.0
+"""A feed that is never quiet is looked at so often."""
+
+
+class Saved(msgspec.Struct, kw_only=True):
+    """What outlives a restart (the state file's JSON)."""
+
+    version: int = 1
+    generation: int | None = None
+    workloads: dict[str, Workload] = {}
+    services: dict[str, Service] = {}
+
+
+class ServiceSink(Protocol):
+    """Who runs services (`service.Services`)."""
+
+    def apply(self, source: str, name: str, service: Service | None) -> None: ...
+
+    def owner(self, name: str) -> str: ...
+
+
+class Refusals(Protocol):
+    """Who is told that a payload was refused, with its problems; an empty list: the present one is good."""
+
+    def __call__(self, kind: str, id: str, problems: Collection[Problem]) -> None: ...
+
+
+class Feed:
+    """The workloads and services of one orchestrator source ("mqtt" or "api").
+
+    `vrfs` are the configured VRFs, `commands` what exec checks may run. `refused(kind, id, problems)` is told of every
+    payload: kind is "workload", "service" or "sync". `changed()` is called when `saved` should be written,
+    `synchronised()` when the feed's whole state was heard.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        table: WorkloadTable,
+        services: ServiceSink,
+        *,
+        vrfs: Collection[str],
+        commands: Collection[str] | None,
+        refused: Refusals,
+        changed: Callable[[], None],
+        synchronised: Callable[[], None],
+    ) -> None:
+        self.source = source
+        self.generation: int | None = None
+        self.sync: Sync | None = None
+        self._table = table
+        self._services = services
+        self.vrfs = vrfs
+        self.commands = commands
+        self._refused = refused
+        self._changed = changed
+        self._synchronised = synchronised
+        self._workloads: dict[str, Workload] = {}
+        self._service_payloads: dict[str, Service] = {}
+        self._heard: set[str] = set()
+        self._parked = Saved()
+        self._quiet_at: float | None = None
+        self._busy_since = 0.0
+
+    @property
+    def workloads(self) -> Mapping[str, Workload]:
+        """The workloads in force, by id."""
+        return self._workloads
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """The services in force, by name."""
+        return self._service_payloads
+
+    def saved(self) -> Saved:
+        """What `restore` needs after a restart; the dictionaries are copies."""
+        return Saved(
+            generation=self.generation,
+            workloads=self._parked.workloads | self._workloads,
+            services=self._parked.services | self._service_payloads,
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Put in force what an earlier run knew; what is of no configured VRF is told and only kept."""
+        self.generation = saved.generation
+        self._parked = Saved(
+            workloads={id: workload for id, workload in saved.workloads.items() if workload.vrf not in self.vrfs},
+            services={name: service for name, service in saved.services.items() if service.vrf not in self.vrfs},
+        )
+        for id, workload in self._parked.workloads.items():
+            log.warning("workload.not_restored", source=self.source, id=id, reason=f'no VRF "{workload.vrf}"')
+        for name, service in self._parked.services.items():
+            log.warning("service.not_restored", source=self.source, name=name, reason=f'no VRF "{service.vrf}"')
+        for id, workload in saved.workloads.items():
+            if id not in self._parked.workloads:
+                self._put(id, workload)
+        for name, service in saved.services.items():
+            if name not in self._parked.services:
+                self._service_payloads[name] = service
+                self._services.apply(self.source, name, service)
+
+    def joined(self) -> None:
+        """A connection to the feed begins: its snapshot is heard anew, and is nothing yet."""
+        self._heard.clear()
+        self.sync = None
+        self._quiet_at = None
+
+    def left(self) -> None:
+        """The connection is lost. Nothing is deleted for that."""
+        self._quiet_at = None
+
+    def workload_received(self, id: str, body: bytes, now: float) -> None:
+        """A workload's payload; an empty one deletes it. `now` is monotonic, in seconds."""
+        self._quiet(now)
+        if not body:
+            self._heard.discard(id)
+            self.delete_workload(id)
+            return
+        self._heard.add(id)
+        try:
+            workload = decode_workload(body, id=id, vrfs=self.vrfs)
+            self.put_workload(id, workload)
+        except PayloadRefused as refusal:
+            log.warning("workload.refused", source=self.source, id=id[:253], reason=str(refusal)[:1000])
+            self._refused("workload", id, refusal.problems)
+
+    def put_workload(self, id: str, workload: Workload) -> bool:
+        """A checked workload from now on; whether that changed anything.
+
+        Raises: PayloadRefused: another source has a workload of this id that says otherwise.
+        """
+        other = "api" if self.source == "mqtt" else "mqtt"
+        theirs = {_content(held.claim) for held in self._table.held(other, id)}
+        if theirs and theirs != {_content(claim) for claim in claims_of(workload, source=self.source, id=id)}:
+            wrong = f'"{id}" is in use by another workload, from {other}'
+            raise PayloadRefused([Problem("id", wrong, IN_USE)])
+        self._refused("workload", id, ())
+        if self._workloads.get(id) == workload:
+            return False
+        self._put(id, workload)
+        self._changed()
+        return True
+
+    def _put(self, id: str, workload: Workload) -> None:
+        self._parked.workloads.pop(id, None)
+        self._workloads[id] = workload
+        self._table.claim(self.source, id, claims_of(workload, source=self.source, id=id))
+
+    def delete_workload(self, id: str) -> bool:
+        """Whether there was one."""
+        self._refused("workload", id, ())
+        parked = self._parked.workloads.pop(id, None)
+        if self._workloads.pop(id, None) is None and parked is None:
+            return False
+        self._table.claim(self.source, id)
+        self._changed()
+        return True
+
+    def service_received(self, name: str, body: bytes) -> None:
+        """A service's payload; an empty one deletes it."""
+        if not body:
+            self.delete_service(name)
+            return
+        try:
+            service = decode_service(body, name=name, vrfs=self.vrfs, commands=self.commands)
+            self.put_service(name, service)
+        except PayloadRefused as refusal:
+            log.warning("service.refused", source=self.source, name=name[:253], reason=str(refusal)[:1000])
+            self._refused("service", name, refusal.problems)
+
+    def put_service(self, name: str, service: Service) -> bool:
+        """A checked service from now on; whether that changed anything.
+
+        Raises: PayloadRefused: another source has a service of this name.
+        """
+        owner = self._services.owner(name)
+        if owner not in ("", self.source):
+            wrong = f'"{name}" is in use by another service, from {owner}'
+            raise PayloadRefused([Problem("name", wrong, IN_USE)])
+        self._refused("service", name, ())
+        if self._service_payloads.get(name) == service:
+            return False
+        self._parked.services.pop(name, None)
+        self._service_payloads[name] = service
+        self._services.apply(self.source, name, service)
+        self._changed()
+        return True
+
+    def delete_service(self, name: str) -> bool:
+        """Whether there was one."""
+        self._refused("service", name, ())
+        parked = self._parked.services.pop(name, None)
+        if self._service_payloads.pop(name, None) is None and parked is None:
+            return False
+        self._services.apply(self.source, name, None)
+        self._changed()
+        return True
+
+    def sync_received(self, body: bytes, now: float) -> None:
+        """The feed says how many workloads a generation has; an empty payload takes that back."""
+        self._quiet(now)
+        if not body:
+            self.sync = None
+            return
+        try:
+            sync = decode_sync(body)
+        except PayloadRefused as refusal:
+            log.warning("sync.refused", source=self.source, reason=str(refusal)[:1000])
+            self._refused("sync", "", refusal.problems)
+            return
+        if self.generation is not None and sync.generation < self.generation:
+            wrong = f"generation {sync.generation} is older than {self.generation}, which is applied"
+            log.warning("sync.refused", source=self.source, reason=wrong)
+            self._refused("sync", "", [Problem("generation", wrong, "generations grow")])
+            return
+        self._refused("sync", "", ())
+        self.sync = sync
+
+    @property
+    def complete(self) -> bool:
+        """Whether, on this connection, exactly as many workloads were heard as the generation has."""
+        return self.sync is not None and len(self._heard) == self.sync.count
+
+    def _quiet(self, now: float) -> None:
+        if self._quiet_at is None:
+            self._busy_since = now
+        self._quiet_at = min(now + QUIET_S, self._busy_since + BUSY_S)
+
+    def timer(self) -> float | None:
+        """When `tick` wants to be called, on the clock of `now`."""
+        return self._quiet_at
+
+    def tick(self, now: float) -> None:
+        """Apply a generation that is complete and has been quiet."""
+        if self._quiet_at is None or now < self._quiet_at:
+            return
+        self._quiet_at = None
+        if self.sync is None or not self.complete:
+            return
+        self._synchronised()
+        if self.generation is not None and self.sync.generation <= self.generation:
+            return
+        self.generation = self.sync.generation
+        gone = (self._workloads.keys() | self._parked.workloads.keys()) - self._heard
+        log.info("feed.generation_applied", source=self.source, generation=self.generation, removed=len(gone))
+        for id in sorted(gone):
+            self.delete_workload(id)
+        self._changed()
+
+
+def _content(claim: Claim) -> Claim:
+    """A claim without the name of its source, to compare what two sources say."""
+    return msgspec.structs.replace(claim, source="")

@@ -1,0 +1,290 @@
+"""What orchestrators send, checked: JSON bytes become a Workload, Service or Sync, or errors that say what to do.
+
+Every error has a path into the payload, what is wrong there, and what would be right. Nothing is guessed or repaired; a
+payload is taken as a whole or not at all. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import ipaddress
+import re
+import typing
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from bgpd.model.iana import Family
+from bgpd.model.prefix import parse_prefix
+from bgpd.model.reports import Problem
+from bgpd.model.service import Backend, CheckType, HealthCheck, Service
+from bgpd.model.workload import Claim, Sync, Workload
+
+MAX_PAYLOAD = 64 * 1024
+"""Bytes; longer payloads are refused unread."""
+
+_Payload = TypeVar("_Payload", Workload, Service, Sync)
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class PayloadRefused(ValueError):
+    """A payload that is not taken; `problems` says why, at least one."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+def decode_workload(body: bytes, *, id: str, vrfs: Collection[str]) -> Workload:
+    """The workload `id` of a payload. `vrfs` are the configured VRFs ("" for the main table).
+
+    Raises: PayloadRefused.
+    """
+    workload = _decode(body, Workload)
+    problems = _check_name("id", id, workload.id) + _check_vrf(workload.vrf, vrfs)
+    problems += _check_addresses("addresses", workload.addresses)
+    problems += _check_mac(workload.mac)
+    if workload.interface in (".", ".."):
+        problems.append(Problem("interface", f'"{workload.interface}" is no interface name', 'such as "tap0"'))
+    if problems:
+        raise PayloadRefused(problems)
+    return workload
+
+
+def decode_service(
+    body: bytes, *, name: str, vrfs: Collection[str], commands: Collection[str] | None = None
+) -> Service:
+    """The service `name` of a payload. `commands` are the files that exec checks may run, None if they may run none.
+
+    Raises: PayloadRefused.
+    """
+    service = _decode(body, Service)
+    problems = _check_name("name", name, service.name) + _check_vrf(service.vrf, vrfs)
+    problems += _check_addresses("addresses", service.addresses, hosts_only=True)
+    problems += _check_check(service, commands)
+    problems += _check_backends(service.backends)
+    if problems:
+        raise PayloadRefused(problems)
+    return service
+
+
+def decode_sync(body: bytes) -> Sync:
+    """Raises: PayloadRefused."""
+    return _decode(body, Sync)
+
+
+def claims_of(workload: Workload, *, source: str, id: str) -> tuple[Claim, ...]:
+    """What a checked workload claims: one claim per address."""
+    mac = bytes.fromhex(workload.mac.replace(":", "").replace("-", ""))
+    claims = []
+    for text in workload.addresses:
+        family, key = parse_prefix(text)
+        claims.append(
+            Claim(
+                source=source,
+                id=id,
+                family=family,
+                key=key,
+                interface=workload.interface,
+                vrf=workload.vrf,
+                manage_route=bool(workload.interface),
+                kind=workload.kind,
+                mac=mac,
+                sticky=workload.sticky,
+                exception=workload.exception,
+            )
+        )
+    return tuple(claims)
+
+
+def host_keys(addresses: Sequence[str]) -> list[tuple[Family, bytes]]:
+    """Families and route keys of checked addresses."""
+    return [parse_prefix(text) for text in addresses]
+
+
+def _decode(body: bytes, kind: type[_Payload]) -> _Payload:
+    if len(body) > MAX_PAYLOAD:
+        raise PayloadRefused(
+            [Problem("", f"the payload has {len(body)} bytes", f"at most {MAX_PAYLOAD} are taken; nothing was read")]
+        )
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise PayloadRefused([_explain(str(error), kind)]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        wrong = f"not JSON: {str(error).removeprefix('JSON is malformed: ')}"
+        raise PayloadRefused([Problem("", wrong, f"a JSON object with {_fields(kind)}")]) from None
+
+
+def _explain(message: str, kind: type[_Payload]) -> Problem:
+    """msgspec's words, such as "Expected `str`, got `int` - at `$.addresses[0]`", with path and remedy apart."""
+    wrong, _, where = message.partition(" - at `")
+    path = where.rstrip("`").removeprefix("$").removeprefix(".")
+    unknown = re.search(r"unknown field `(.*)`", wrong)
+    if unknown:
+        known = _fields_at(path, kind)
+        close = difflib.get_close_matches(unknown[1], known, n=1)
+        right = f'did you mean "{close[0]}"?' if close else f"known are {', '.join(known)}"
+        return Problem(f"{path}.{unknown[1]}".removeprefix("."), "unknown field", right)
+    missing = re.search(r"missing required field `(.*)`", wrong)
+    if missing:
+        return Problem(f"{path}.{missing[1]}".removeprefix("."), "is missing", f"required are {_required(path, kind)}")
+    if wrong.endswith("`array` of length >= 1"):
+        wrong = "is empty"
+    return Problem(path, wrong.replace("`", '"'), _remedy(path, kind))
+
+
+def _remedy(path: str, kind: type[_Payload]) -> str:
+    """What the field at `path` should be, in the words of its own definition."""
+    if not path:
+        return f"a JSON object with {_fields(kind)}"
+    name = re.split(r"\[", path.rpartition(".")[2])[0]
+    hint = typing.get_type_hints(_struct_at(path, kind), include_extras=True).get(name)
+    description = ""
+    while typing.get_origin(hint) is typing.Annotated:
+        hint, *metas = typing.get_args(hint)
+        description = next((m.description for m in metas if getattr(m, "description", None)), "") or description
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return f"one of {', '.join(str(member) for member in hint)}"
+    return description
+
+
+def _struct_at(path: str, kind: type[_Payload]) -> type[msgspec.Struct]:
+    if kind is Service and path.startswith("backends"):
+        return Backend
+    if kind is Service and path.startswith("check"):
+        return HealthCheck
+    return kind
+
+
+def _fields_at(path: str, kind: type[_Payload]) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(_struct_at(path, kind))]
+
+
+def _required(path: str, kind: type[_Payload]) -> str:
+    fields = msgspec.structs.fields(_struct_at(path, kind))
+    return ", ".join(field.encode_name for field in fields if field.required)
+
+
+def _fields(kind: type[_Payload]) -> str:
+    return ", ".join(_fields_at("", kind))
+
+
+def _check_name(field: str, name: str, given: str | None) -> list[Problem]:
+    if not _IDENTIFIER.match(name):
+        return [Problem(field, f'"{name[:80]}" is no {field}', "letters, digits and . _ : @ -, at most 253")]
+    if given is not None and given != name:
+        return [Problem(field, f'"{given}" is not the "{name}" of the topic or URL', "give the same, or leave it out")]
+    return []
+
+
+def _check_vrf(vrf: str, vrfs: Collection[str]) -> list[Problem]:
+    if vrf in vrfs:
+        return []
+    known = ", ".join(sorted(name for name in vrfs if name)) or "none"
+    return [Problem("vrf", f'there is no VRF "{vrf}" on this host', f'configured: {known}; "" is the main table')]
+
+
+def _check_addresses(field: str, addresses: Sequence[str], *, hosts_only: bool = False) -> list[Problem]:
+    problems = []
+    seen: dict[_Network, int] = {}
+    for index, text in enumerate(addresses):
+        path = f"{field}[{index}]"
+        network = _network(text)
+        if isinstance(network, str):
+            problems.append(Problem(path, network, _right_address(text)))
+            continue
+        problem = _unusable(network)
+        if problem:
+            problems.append(Problem(path, f"{text} {problem}", "a workload has a unicast address of the fabric"))
+        elif hosts_only and network.prefixlen != network.max_prefixlen:
+            problems.append(Problem(path, f"{text} is a prefix", f"one address, such as {network.network_address}"))
+        elif network in seen:
+            problems.append(Problem(path, f"{text} is the same as {field}[{seen[network]}]", "each address once"))
+        seen.setdefault(network, index)
+    return problems
+
+
+def _network(text: str) -> _Network | str:
+    """The network, or what is wrong with the text."""
+    if "%" in text:
+        return f'"{text}" has an interface scope'
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return f'"{text}" is no IPv4 or IPv6 address'
+    return f"{text} has host bits set"
+
+
+def _right_address(text: str) -> str:
+    try:
+        interface = ipaddress.ip_interface(text)
+    except ValueError:
+        return 'such as "10.64.1.5" or "2001:db8::5"'
+    return f'"{interface.ip}" for the address or "{interface.network}" for the prefix'
+
+
+def _unusable(network: _Network) -> str:
+    address = network.network_address
+    if network.prefixlen == 0:
+        return "is the default route"
+    if network.is_multicast:
+        return "is multicast"
+    if network.is_loopback or (network.version == 4 and address.packed[0] == 127):
+        return "is loopback"
+    if network.is_link_local or (
+        network.version == 6 and address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
+    ):
+        return "is link-local"
+    if address.is_unspecified or (network.version == 4 and (address.packed[0] in (0, 240) or address.packed[0] > 240)):
+        return "is reserved"
+    return ""
+
+
+def _check_mac(mac: str) -> list[Problem]:
+    if not mac:
+        return []
+    right = 'six bytes, such as "02:00:00:00:00:01"'
+    if not _MAC.match(mac):
+        return [Problem("mac", f'"{mac}" is no MAC address', right)]
+    if int(mac[:2], 16) & 1:
+        return [Problem("mac", f"{mac} is a multicast address", right)]
+    if not int(mac.replace(":", "").replace("-", ""), 16):
+        return [Problem("mac", f"{mac} is all zero", right)]
+    return []
+
+
+def _check_check(service: Service, commands: Collection[str] | None) -> list[Problem]:
+    check = service.check
+    if check is None:
+        return []
+    if check.type in (CheckType.TCP, CheckType.HTTP, CheckType.HTTPS) and not check.port:
+        return [Problem("check.port", f"a {check.type} check needs a port", "1 to 65535")]
+    if check.type is CheckType.EXEC and (commands is None or check.command not in commands):
+        allowed = ", ".join(sorted(commands)) if commands else "none; set workload.health.command_directory"
+        return [Problem("check.command", f'"{check.command}" is not in the command directory', f"allowed: {allowed}")]
+    if check.timeout_s > check.interval_s:
+        return [Problem("check.timeout_s", "is longer than interval_s", "a check ends before the next one starts")]
+    return []
+
+
+def _check_backends(backends: Sequence[Backend]) -> list[Problem]:
+    problems = []
+    seen: dict[str, int] = {}
+    for index, backend in enumerate(backends):
+        problems += _check_addresses(f"backends[{index}].addresses", backend.addresses, hosts_only=True)
+        if backend.id in seen:
+            wrong = f'"{backend.id}" is the same as backends[{seen[backend.id]}].id'
+            problems.append(Problem(f"backends[{index}].id", wrong, "each backend once"))
+        seen.setdefault(backend.id, index)
+    return problems
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}\Z")
+_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}\Z")

@@ -1,0 +1,109 @@
+"""One health check of one address: TCP connect, HTTP(S) status, or a program's exit code.
+
+Each probe answers "" or why it failed, in time or cancelled by its caller. Decides nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+from functools import cache
+from pathlib import Path
+
+from bgpd.model.service import CheckType, HealthCheck
+
+MAX_STATUS_LINE = 4096
+
+
+async def probe(check: HealthCheck, address: str, *, device: str, command_directory: str) -> str:
+    """Run a check of any type but push. `device` binds the connection to an interface ("" for none)."""
+    try:
+        async with asyncio.timeout(check.timeout_s):
+            match check.type:
+                case CheckType.TCP:
+                    return await _probe_tcp(check, address, device)
+                case CheckType.EXEC:
+                    return await _probe_exec(check, address, command_directory)
+                case _:
+                    return await _probe_http(check, address, device)
+    except TimeoutError:
+        return f"no answer in {check.timeout_s:g} s"
+    except ssl.SSLError as error:
+        return f"TLS: {error.reason or error}"
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else str(error)
+
+
+async def _connect(address: str, port: int, device: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if device:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _probe_tcp(check: HealthCheck, address: str, device: str) -> str:
+    (await _connect(address, check.port, device)).close()
+    return ""
+
+
+async def _probe_http(check: HealthCheck, address: str, device: str) -> str:
+    connection = await _connect(address, check.port, device)
+    context = _tls_context(check.verify) if check.type is CheckType.HTTPS else None
+    host = f"[{address}]" if ":" in address else address
+    reader, writer = await asyncio.open_connection(
+        sock=connection, ssl=context, server_hostname=address if context else None, limit=MAX_STATUS_LINE
+    )
+    try:
+        writer.write(
+            f"GET {check.path} HTTP/1.1\r\nHost: {host}:{check.port}\r\n"
+            "User-Agent: bgpd-health\r\nConnection: close\r\n\r\n".encode()
+        )
+        line = await reader.readline()
+    except ValueError:
+        return "the answer is no HTTP"
+    finally:
+        writer.transport.abort()
+    version, _, rest = line.partition(b" ")
+    code = rest[:3]
+    if not version.startswith(b"HTTP/1.") or not code.isdigit():
+        return "the answer is no HTTP" if line else "closed without an answer"
+    return "" if int(code) in check.status else f"HTTP status {int(code)}"
+
+
+@cache
+def _tls_context(verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _probe_exec(check: HealthCheck, address: str, command_directory: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        Path(command_directory) / check.command,
+        address,
+        str(check.port),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise
+    return "" if code == 0 else f"{check.command} ended with code {code}"

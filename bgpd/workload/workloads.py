@@ -1,0 +1,290 @@
+"""All sources of workloads on this host, joined to one table: what the daemon starts, feeds and stops.
+
+Only wires: which claims there are, the sources decide; what becomes of them, the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from bgpd import __version__
+from bgpd.config import Config
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHops
+from bgpd.model.reports import HostStatus, Problem
+from bgpd.model.views import NeighborView
+from bgpd.model.workload import ClaimInfo
+from bgpd.workload import api_source, kernel_source, service, static_source
+from bgpd.workload.api_source import ApiSource
+from bgpd.workload.checker import Checker, CheckId
+from bgpd.workload.feed import Feed
+from bgpd.workload.kernel_source import KernelSource
+from bgpd.workload.mqtt_source import MqttSource
+from bgpd.workload.probes import probe
+from bgpd.workload.reports import Reports
+from bgpd.workload.service import Services
+from bgpd.workload.standing import Held
+from bgpd.workload.state_file import StateFile
+from bgpd.workload.static_source import StaticSource
+from bgpd.workload.table import TableOutputs, WorkloadTable
+
+log = structlog.get_logger()
+
+MQTT = "mqtt"
+INITIAL_WAIT_S = 10
+"""How long the sources' first states are waited for where no broker is configured."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon gives: see `TableOutputs` and `KernelSource`.
+
+    `readiness()` is "" when the daemon is ready, else why not. `vrfs` names the VRF of each kernel table.
+    """
+
+    announce: Callable[[str, Family, list[bytes], ClaimInfo], None]
+    withdraw: Callable[[str, Family, list[bytes]], None]
+    host_routes: Callable[[str, Family, Mapping[bytes, NextHops | None]], None]
+    service_route: Callable[[str, Family, bytes, NextHops, bool], None]
+    synchronised: Callable[[], None]
+    read_again: Callable[[str], None]
+    readiness: Callable[[], str]
+    vrfs: Mapping[int, str]
+
+
+class Workloads:
+    """The parts, by name: `table`, `kernel`, `services`, and `api` (None unless configured)."""
+
+    def __init__(self, config: Config, ports: WorkloadPorts, *, hostname: str) -> None:
+        self._config = config
+        self._ports = ports
+        self._hostname = hostname
+        self._neighbors: dict[str, NeighborView] = {}
+        self._files: list[tuple[StateFile, Feed]] = []
+        self._table_synchronised = False
+        self._synchronised = False
+        self._reports: dict[str, Reports] = {}
+        self.mqtt: MqttSource | None = None
+        self.api: ApiSource | None = None
+        feeds = [MQTT] * bool(config.workload.mqtt) + [api_source.SOURCE] * bool(config.workload.api)
+        sources = [static_source.SOURCE, kernel_source.SOURCE, *feeds]
+        self.table = WorkloadTable(self._outputs(), sources=sources)
+        self.static = StaticSource(self.table)
+        self.kernel = KernelSource(
+            self.table,
+            globs=config.workload.kernel.interfaces if config.workload.kernel else (),
+            vrfs=ports.vrfs,
+            own_protocol=config.fib.protocol,
+            own_metric=config.fib.metric,
+            read_again=ports.read_again,
+        )
+        self._checker = Checker(
+            lambda check, address, device: probe(
+                check, address, device=device, command_directory=config.workload.health.command_directory
+            ),
+            concurrency=config.workload.health.concurrency,
+            result=self._check_result,
+        )
+        self.services = Services(self.table, self._checker, changed=self._service_changed)
+        self._feeds = {source: self._feed(source) for source in feeds}
+        if config.workload.api:
+            self.api = ApiSource(
+                self._feeds[api_source.SOURCE],
+                self.table,
+                self._reports[api_source.SOURCE],
+                self.services,
+                timeout_s=config.workload.api.timeout_s,
+            )
+
+    def _outputs(self) -> TableOutputs:
+        ports = self._ports
+        return TableOutputs(
+            announce=ports.announce,
+            withdraw=ports.withdraw,
+            host_routes=ports.host_routes,
+            service_route=ports.service_route,
+            states_changed=self._states_changed,
+            schedule_flush=lambda: _soon(self._flush),
+            synchronised=self._table_is_synchronised,
+        )
+
+    def _flush(self) -> None:
+        self.table.flush(time.time())
+
+    def _feed(self, source: str) -> Feed:
+        file = StateFile(self._config.state.directory, f"{source}.json")
+        reports = self._reports[source] = Reports(source, self.table, changed=self._refusal_changed)
+        feed = Feed(
+            source,
+            self.table,
+            self.services,
+            vrfs=frozenset(self._ports.vrfs.values()),
+            commands=_commands(self._config.workload.health.command_directory),
+            refused=reports.refused,
+            changed=file.changed,
+            synchronised=functools.partial(self.table.source_synchronised, source),
+        )
+        self._files.append((file, feed))
+        return feed
+
+    def start(self) -> None:
+        """Claim what configuration and state files say. Call once the event loop runs."""
+        self.static.apply(self._config.workload.static)
+        for file, feed in self._files:
+            saved = file.load()
+            if saved is not None:
+                feed.restore(saved)
+                log.info("workload.restored", source=feed.source, workloads=len(feed.workloads))
+            if saved is not None or feed.source == api_source.SOURCE:
+                self.table.source_synchronised(feed.source)
+        mqtt = self._config.workload.mqtt
+        if mqtt is not None:
+            host = mqtt.host or self._hostname
+            self.mqtt = MqttSource(mqtt, host=host, feed=self._feeds[MQTT], status=self.status)
+            for id in self._feeds[MQTT].workloads:
+                self._publish_workload(id)
+
+    async def run(self) -> None:
+        """Broker, checks and state files, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._checker.run())
+            group.create_task(self._wait_for_initial_state())
+            for file, feed in self._files:
+                group.create_task(file.run(feed.saved))
+            if self.mqtt is not None:
+                group.create_task(self.mqtt.run())
+
+    async def stop(self) -> None:
+        """Tell the broker; to be called before `run` is cancelled. Claims, routes and announcements stay."""
+        if self.mqtt is not None:
+            await self.mqtt.say_goodbye()
+
+    async def _wait_for_initial_state(self) -> None:
+        mqtt = self._config.workload.mqtt
+        await asyncio.sleep(mqtt.initial_wait_s if mqtt else INITIAL_WAIT_S)
+        missing = self.table.initial_state_timed_out()
+        if missing:
+            log.warning("workload.initial_state_missing", sources=missing)
+        self._tell_synchronised(waited=True)
+
+    def _table_is_synchronised(self) -> None:
+        self._table_synchronised = True
+        self._tell_synchronised()
+
+    def _tell_synchronised(self, *, waited: bool = False) -> None:
+        """Tell the daemon, once: the table knows its workloads, and checks have said which services to announce."""
+        if self._synchronised or not (waited or (self._table_synchronised and not self.services.undecided())):
+            return
+        self._synchronised = True
+        self._ports.synchronised()
+
+    def _check_result(self, id: CheckId, reason: str) -> None:
+        self.services.check_result(id, reason, time.time())
+        if not self._synchronised:
+            self._tell_synchronised()
+
+    def _states_changed(self, changed: list[Held]) -> None:
+        self.services.states_changed(changed)
+        if self.api is not None:
+            self.api.states_changed(changed)
+        if self.mqtt is None:
+            return
+        for held in changed:
+            claim = held.claim
+            if claim.source in self._feeds:
+                self._publish_workload(claim.id)
+            elif claim.source == service.SOURCE:
+                self._service_changed(claim.id)
+
+    def _refusal_changed(self, kind: str, id: str) -> None:
+        match kind:
+            case "workload":
+                self._publish_workload(id)
+            case "service":
+                self._service_changed(id)
+            case _:
+                if self.mqtt is not None:
+                    self.mqtt.status_changed()
+
+    def _publish_workload(self, id: str) -> None:
+        if self.mqtt is not None:
+            self.mqtt.publish(f"workloads/{id}/state", functools.partial(self._render_workload, id))
+
+    def _render_workload(self, id: str) -> bytes:
+        for source in self._feeds:
+            report = self._reports[source].workload(id)
+            if report is not None:
+                return msgspec.json.encode(report)
+        return b""
+
+    def _service_changed(self, name: str) -> None:
+        if self.mqtt is not None:
+            self.mqtt.publish(f"services/{name}/state", functools.partial(self._render_service, name))
+
+    def _render_service(self, name: str) -> bytes:
+        view = self.services.view(name)
+        errors = [problem for reports in self._reports.values() for problem in reports.problems("service", name)]
+        if view is None and not errors:
+            return b""
+        return msgspec.json.encode({"name": name, "service": view, "errors": errors})
+
+    def neighbor_changed(self, view: NeighborView) -> None:
+        """A session changed its state: published, and part of the status."""
+        self._neighbors[view.name] = view
+        if self.mqtt is not None:
+            self.mqtt.publish(f"neighbors/{view.name}", lambda: msgspec.json.encode(self._neighbors[view.name]))
+            self.mqtt.publish_event(time.time(), "neighbor.state", {"neighbor": view.name, "state": view.state})
+            self.mqtt.status_changed()
+
+    def readiness_changed(self) -> None:
+        """The daemon became ready, or is not any more."""
+        if self.mqtt is not None:
+            self.mqtt.status_changed()
+
+    def status(self) -> HostStatus:
+        """This host's status as it is published."""
+        feed = self._feeds[MQTT]
+        reason = self._ports.readiness()
+        return HostStatus(
+            online=True,
+            boot_id=_BOOT_ID.read_text().strip(),
+            version=__version__,
+            generation=feed.generation,
+            complete=feed.complete,
+            ready=not reason,
+            reason=reason,
+            neighbors={name: view.state for name, view in self._neighbors.items()},
+            errors=self._reports[MQTT].problems("sync", "") + self._file_errors(),
+        )
+
+    def _file_errors(self) -> list[Problem]:
+        return [Problem("", file.error, "claims are in force but not saved") for file, _ in self._files if file.error]
+
+    def errors(self) -> list[str]:
+        """What is wrong with broker and state files, for `bgpd show`."""
+        broker = [self.mqtt.error] if self.mqtt is not None and self.mqtt.error else []
+        return broker + [problem.wrong for problem in self._file_errors()]
+
+
+def _soon(callback: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(callback)
+
+
+def _commands(directory: str) -> Collection[str] | None:
+    """The programs in the command directory, None if none is configured or it cannot be read."""
+    if not directory:
+        return None
+    try:
+        return frozenset(name for name in os.listdir(directory) if os.access(Path(directory) / name, os.X_OK))
+    except OSError as error:
+        log.error("workload.command_directory", directory=directory, error=str(error))
+        return None

@@ -1,0 +1,215 @@
+"""A real Mosquitto in a network namespace of the test's own, and a bgpd side that talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import msgspec
+
+from bgpd.config import (
+    ApiWorkloadConfig,
+    Config,
+    MqttWorkloadConfig,
+    RouterConfig,
+    StateConfig,
+    WorkloadConfig,
+)
+from bgpd.model.iana import Family
+from bgpd.model.kernel import Link, LinkChanged
+from bgpd.model.path import NextHops
+from bgpd.model.prefix import format_key
+from bgpd.model.workload import ClaimInfo
+from bgpd.workload.workloads import WorkloadPorts, Workloads
+
+_CLONE_NEWNET = 0x40000000
+CONF = Path(__file__).parents[2] / "conf" / "mosquitto"
+PASSWORDS = {"node1": "secret1", "node2": "secret2", "orchestrator": "secret"}
+
+
+@contextlib.contextmanager
+def own_network() -> Iterator[None]:
+    """This thread, and what it starts, in a new network namespace that nobody else sees."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    if libc.unshare(_CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        libc.setns(home, _CLONE_NEWNET)
+        os.close(home)
+
+
+class Broker:
+    """Mosquitto with the shipped configuration and ACL, in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.extra = ""
+        self.unlimited = False
+
+    def start(self) -> None:
+        passwords = self.directory / "passwd"
+        if not passwords.exists():
+            passwords.touch(mode=0o600)
+            for user, password in PASSWORDS.items():
+                subprocess.run(["mosquitto_passwd", "-b", passwords, user, password], check=True, capture_output=True)
+            shutil.copy(CONF / "bgpd.acl", self.directory / "acl")
+        text = (CONF / "bgpd.conf").read_text()
+        text = text.replace("/etc/mosquitto/bgpd.passwd", str(passwords))
+        text = text.replace("/etc/mosquitto/bgpd.acl", str(self.directory / "acl"))
+        if self.unlimited:
+            text = text.replace("max_packet_size", "#max_packet_size")
+        text += f"\nuser root\npersistence_location {self.directory}/\n{self.extra}\n"
+        conf = self.directory / "mosquitto.conf"
+        conf.write_text(text)
+        with (self.directory / "mosquitto.log").open("ab") as output:
+            self._process = subprocess.Popen(["mosquitto", "-c", conf], stdout=output, stderr=output)
+        for _ in range(200):
+            if subprocess.run(["ss", "-Hltn", "sport = :1883"], capture_output=True, check=True).stdout:
+                return
+            time.sleep(0.02)
+        raise RuntimeError((self.directory / "mosquitto.log").read_text())
+
+    def stop(self, *, kill: bool = False) -> None:
+        if self._process is not None:
+            if kill:
+                self._process.kill()
+            else:
+                self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
+class Orchestrator:
+    """A client that may do all, and remembers what it heard: topic to JSON (None for a topic that was cleared)."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self.client = client
+        self.heard: dict[str, Any] = {}
+        self.events: list[Any] = []
+
+    async def listen(self) -> None:
+        async for message in self.client.messages:
+            assert isinstance(message.payload, bytes)
+            topic = str(message.topic).removeprefix("bgpd/v1/hosts/")
+            body = msgspec.json.decode(message.payload) if message.payload else None
+            if topic.endswith("/events"):
+                self.events.append(body)
+            else:
+                self.heard[topic] = body
+
+    async def put(self, topic: str, payload: bytes | dict[str, Any]) -> None:
+        body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+        await self.client.publish(f"bgpd/v1/hosts/{topic}", body, qos=1, retain=True)
+
+    async def workload(self, id: str, *addresses: str, host: str = "node1", **fields: Any) -> None:
+        payload = {"addresses": addresses, "interface": "pod1"} | fields
+        await self.put(f"{host}/workloads/{id}", payload)
+
+    async def state(self, id: str, wanted: Callable[[Any], object], *, host: str = "node1") -> Any:
+        topic = f"{host}/workloads/{id}/state"
+        await until(lambda: topic in self.heard and wanted(self.heard[topic]), lambda: self.heard.get(topic))
+        return self.heard[topic]
+
+
+@contextlib.asynccontextmanager
+async def orchestrator() -> AsyncIterator[Orchestrator]:
+    async with aiomqtt.Client(
+        "127.0.0.1", username="orchestrator", password="secret", protocol=aiomqtt.ProtocolVersion.V5, keepalive=5
+    ) as client:
+        made = Orchestrator(client)
+        task = asyncio.create_task(made.listen())
+        for topic in ("status", "events", "neighbors/+", "workloads/+/state", "services/+/state"):
+            await client.subscribe(f"bgpd/v1/hosts/+/{topic}", qos=1)
+        try:
+            yield made
+        finally:
+            task.cancel()
+
+
+async def until(
+    wanted: Callable[[], object], shown: Callable[[], object] = lambda: "", timeout_s: float = 10.0
+) -> None:
+    """Wait until `wanted()` is true; the error shows `shown()`."""
+    for _ in range(int(timeout_s / 0.01)):
+        if wanted():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not in {timeout_s} s: {shown()}")
+
+
+class Node:
+    """The workload half of a daemon, with a kernel that acknowledges at once."""
+
+    def __init__(self, state: Path, *, mqtt: bool = True, **options: Any) -> None:
+        self.announced: dict[str, ClaimInfo] = {}
+        self.kernel: dict[str, NextHops] = {}
+        self.synchronised = 0
+        fields = {"broker": "mqtt://127.0.0.1", "username": "node1"}
+        config = Config(
+            router=RouterConfig(asn=65203, router_id="10.255.1.1"),
+            workload=WorkloadConfig(
+                mqtt=MqttWorkloadConfig(**(fields | options)) if mqtt else None, api=ApiWorkloadConfig(timeout_s=1)
+            ),
+            state=StateConfig(directory=str(state)),
+        )
+        ports = WorkloadPorts(
+            announce=self._announce,
+            withdraw=self._withdraw,
+            host_routes=self._host_routes,
+            service_route=lambda vrf, family, key, members, resilient: self._host_routes(vrf, family, {key: members}),
+            synchronised=self._synchronised,
+            read_again=lambda interface: None,
+            readiness=lambda: "",
+            vrfs={254: "", 1001: "blue"},
+        )
+        self.workloads = Workloads(config, ports, hostname="node1")
+        self._task: asyncio.Task[None] | None = None
+
+    def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
+        self.announced.update({format_key(family, key): info for key in keys})
+
+    def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+        for key in keys:
+            del self.announced[format_key(family, key)]
+
+    def _host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        for key, route in changes.items():
+            if route is None:
+                self.kernel.pop(format_key(family, key), None)
+            else:
+                self.kernel[format_key(family, key)] = route
+        keys = [key for key, route in changes.items() if route is not None]
+        asyncio.get_running_loop().call_soon(self.workloads.table.route_acknowledged, vrf, family, keys)
+
+    def _synchronised(self) -> None:
+        self.synchronised += 1
+
+    def start(self) -> None:
+        for index, name in enumerate(("pod1", "pod2"), 5):
+            self.workloads.kernel.event(LinkChanged(Link(index=index, name=name, up=True)))
+        for _ in self.workloads.kernel.snapshot([Link(index=i, name=f"pod{i - 4}", up=True) for i in (5, 6)], []):
+            pass
+        self.workloads.start()
+        self._task = asyncio.create_task(self.workloads.run())
+
+    async def stop(self, *, goodbye: bool = True) -> None:
+        if goodbye:
+            await self.workloads.stop()
+        assert self._task is not None
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task

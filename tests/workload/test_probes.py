@@ -1,0 +1,99 @@
+"""Health checks against real listeners on loopback, in a namespace of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bgpd.model.service import CheckType, HealthCheck
+from bgpd.workload.probes import probe
+from tests.workload.broker import own_network
+
+pytestmark = pytest.mark.netns
+
+PORT = 8080
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    with own_network():
+        yield
+
+
+@asynccontextmanager
+async def answering(answer: bytes | None) -> AsyncIterator[None]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        if answer is None:
+            await asyncio.sleep(5)
+        writer.write(answer or b"")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", PORT)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def run(kind: CheckType, *, directory: str = "", device: str = "", **fields: Any) -> str:
+    check = HealthCheck(type=kind, port=PORT, timeout_s=0.3, **fields)
+    return await probe(check, "127.0.0.1", device=device, command_directory=directory)
+
+
+async def test_tcp_connect() -> None:
+    assert await run(CheckType.TCP) == "Connection refused"
+    async with answering(b""):
+        assert await run(CheckType.TCP) == ""
+        assert await run(CheckType.TCP, device="lo") == ""
+        assert await run(CheckType.TCP, device="none0") == "No such device"
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.0 204 \r\n\r\n", ""),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "HTTP status 503"),
+        (b"SSH-2.0-x\r\n", "the answer is no HTTP"),
+        (b"x" * 100_000, "the answer is no HTTP"),
+        (b"", "closed without an answer"),
+        (None, "no answer in 0.3 s"),
+    ],
+    ids=["ok", "other-ok", "status", "ssh", "long", "closed", "silent"],
+)
+async def test_http_status(answer: bytes | None, wanted: str) -> None:
+    async with answering(answer):
+        assert await run(CheckType.HTTP, status=(200, 204)) == wanted
+
+
+async def test_https_with_a_server_that_speaks_no_tls() -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n"):
+        assert (await run(CheckType.HTTPS)).startswith(("TLS:", "no answer", "Connection reset"))
+
+
+def script(directory: Path, text: str) -> str:
+    path = directory / "check"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(directory)
+
+
+async def test_exec_by_its_exit_code_with_address_and_port(tmp_path: Path) -> None:
+    good = script(tmp_path, '[ "$1 $2" = "127.0.0.1 8080" ]')
+    assert await run(CheckType.EXEC, directory=good, command="check") == ""
+    assert await run(CheckType.EXEC, directory=script(tmp_path, "exit 7"), command="check") == "check ended with code 7"
+    assert await run(CheckType.EXEC, directory=good, command="none") == "No such file or directory"
+
+
+async def test_exec_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    directory = script(tmp_path, f"(sleep 1; touch {mark}) & wait")
+    assert await run(CheckType.EXEC, directory=directory, command="check") == "no answer in 0.3 s"
+    await asyncio.sleep(1.2)
+    assert not mark.exists()
