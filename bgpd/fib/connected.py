@@ -1,7 +1,8 @@
-"""Which interface reaches a next hop: it must be on-link by a connected prefix of an up link, or link-local by interface.
+"""Which interface reaches a next hop: it must be on-link by a connected prefix of an up link, or link-local by
+interface.
 
-Follows links, addresses and routes as values; asks nothing, writes nothing. A next hop is never resolved through a learned
-route: that a gateway is a neighbour must not depend on what neighbours say.
+Follows links, addresses and routes as values; asks nothing, writes nothing. A next hop is never resolved through a
+learned route: that a gateway is a neighbour must not depend on what neighbours say.
 """
 
 from __future__ import annotations

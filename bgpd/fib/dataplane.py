@@ -1,7 +1,7 @@
 """What all kernel tables of the process share: the two writer threads, the nexthop objects, and what is connected.
 
-Decides when a nexthop object is lost: its link or its place on the link is gone (the kernel destroys such objects without
-saying so), somebody deleted it, or the RIB says the neighbor is dead. Never decides what a route should be.
+Decides when a nexthop object is lost: its link or its place on the link is gone (the kernel destroys such objects
+without saying so), somebody deleted it, or the RIB says the neighbor is dead. Never decides what a route should be.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class CannotWrite(Exception):
 
 
 class Table(Protocol):
-    """What the dataplane tells each table of routes. `swept`: it has deleted what an earlier run left and nobody wants."""
+    """What the dataplane tells each table of routes. `swept`: it has deleted what an earlier run left and nobody
+    wants.
+    """
 
     swept: bool
 
@@ -135,7 +137,9 @@ class Dataplane:
         return not (self.bulk.outstanding or self.urgent.outstanding)
 
     def pump(self) -> None:
-        """Let tables submit batches, in turn, while there is room. Waits for urgent messages, which batches may build on."""
+        """Let tables submit batches, in turn, while there is room. Waits for urgent messages, which batches may build
+        on.
+        """
         waiting = list(self._tables)
         while waiting and self.bulk.outstanding < _BATCHES_AHEAD and not self.urgent.outstanding:
             waiting = [table for table in waiting if table.write_pending()]

@@ -1,7 +1,7 @@
 """Route dumps, fast: runs of messages of one layout are read as columns, not attribute by attribute.
 
-The kernel writes the routes of one kind in one layout, so the first message of a run is walked, the constant bytes of all
-others are compared by strided slices, and the fields are taken by one `struct` over the run. Decides nothing.
+The kernel writes the routes of one kind in one layout, so the first message of a run is walked, the constant bytes of
+all others are compared by strided slices, and the fields are taken by one `struct` over the run. Decides nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _HEAD = 16 + RTMSG.size
 class RouteRun(msgspec.Struct, frozen=True):
     """Routes of one family, table and protocol, as columns of equal length.
 
-    `targets` are as route_messages says. `route_type` is the rtm_type. `interfaces` (indexes) and `gateways` are those of routes
-    without a nexthop object.
+    `targets` are as route_messages says. `route_type` is the rtm_type. `interfaces` (indexes) and `gateways` are
+    those of routes without a nexthop object.
     """
 
     family: Family

@@ -1,8 +1,9 @@
-"""The routes of one family of one table: what the kernel holds once all is written, what waits, what could not be written.
+"""The routes of one family of one table: what the kernel holds once all is written, what waits, what could not be
+written.
 
-Decides which wishes need a kernel message: a route whose group has the wished members now is not written again, however the
-group came to have them. Hot path (DESIGN section 2): `installed` is all that a route costs here, and the usual batch passes in
-C calls. Sans-IO.
+Decides which wishes need a kernel message: a route whose group has the wished members now is not written again,
+however the group came to have them. Hot path (DESIGN section 2): `installed` is all that a route costs here, and the
+usual batch passes in C calls. Sans-IO.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One kernel table: brings its routes to what the RIB wants, and keeps them there.
 
-Level-triggered: a change, a failure, a link event, another program's deletion and the timer all end in the same step, which
-asks for the present wish of a key and writes what differs. Foreign routes are never touched (ownership.py); the daemon's end
-leaves all routes in place, and the next start adopts them without rewriting what is right.
+Level-triggered: a change, a failure, a link event, another program's deletion and the timer all end in the same step,
+which asks for the present wish of a key and writes what differs. Foreign routes are never touched (ownership.py); the
+daemon's end leaves all routes in place, and the next start adopts them without rewriting what is right.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import asyncio
 import functools
 import itertools
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
 from bgpd.config import FibConfig
-from bgpd.fib import fib_views, reconciler
+from bgpd.fib import fib_views
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.dump import RouteRun
 from bgpd.fib.family_routes import FamilyRoutes, Plan
 from bgpd.fib.fib_views import FibCounters
 from bgpd.fib.netlink import MessageKind
 from bgpd.fib.next_hop_wishes import NextHopWishes
 from bgpd.fib.ownership import Ownership
 from bgpd.fib.route_messages import RouteForm, encode_adds, encode_deletes, read_key
+from bgpd.fib.upkeep import Upkeep
 from bgpd.fib.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
@@ -44,8 +44,8 @@ _ESRCH = 3
 class Fib:
     """The routes of one kernel table, both families. Several share a Dataplane.
 
-    `desired` tells the RIB's present wish; `acknowledged` is told keys once the kernel forwards them; `next_hop_changed` is told
-    a next hop that `resolve` was asked about, and "" or why it is unreachable now.
+    `desired` tells the RIB's present wish; `acknowledged` is told keys once the kernel forwards them;
+    `next_hop_changed` is told a next hop that `resolve` was asked about, and "" or why it is unreachable now.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Fib:
         self._retry_delay_s = _RETRY_FIRST_S
         self._in_flight = 0
         self._idle_waiters: list[asyncio.Future[None]] = []
-        self._reconcile_now = asyncio.Event()
+        self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self._repair)
         self._maintenance: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -93,9 +93,10 @@ class Fib:
                 self._ownership.route_changed(event.route, event.gone)
         self._ownership.addresses_changed()
         for family in _FAMILIES:
-            await self._adopt(family)
+            self._strays += [(family, key, metric) for key, metric in await self._upkeep.adopt(family)]
+            self._count(self.families[family])
         self.dataplane.attach(self)
-        self._maintenance = self._loop.create_task(self._maintain())
+        self._maintenance = self._loop.create_task(self._upkeep.run())
 
     async def stop(self) -> None:
         """Write what is queued and close; routes stay in the kernel, so that a restart loses no packet."""
@@ -118,7 +119,8 @@ class Fib:
         return self.wishes.resolve(next_hop)[1]
 
     def next_hops_lost(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> None:
-        """Neighbors are dead: one deletion for each moves all routes that have another next hop, ahead of all that is queued.
+        """Neighbors are dead: one deletion for each moves all routes that have another next hop, ahead of all that is
+        queued.
 
         `fallback` is asked for each set of next hops that would be left empty; what it answers takes their place first.
         """
@@ -168,7 +170,7 @@ class Fib:
 
     def reconcile(self) -> None:
         """Compare the kernel's table with what it should hold, soon."""
-        self._reconcile_now.set()
+        self._upkeep.reconcile_now.set()
 
     @property
     def backlog(self) -> int:
@@ -333,6 +335,13 @@ class Fib:
         self.families[family].distrusted.update(keys)
         self._requeue(family, keys)
 
+    def _repair(self, family: Family, keys: list[bytes]) -> None:
+        """The kernel was found to hold something else for these keys."""
+        log.warning("fib.repairing", family=family.value, table=self.form.table, routes=len(keys))
+        self.counters.repaired += len(keys)
+        self.families[family].distrusted.update(keys)
+        self._recheck(family, keys)
+
     def _recheck(self, family: Family, keys: Iterable[bytes]) -> None:
         """Ask for the wishes of many keys, slice by slice; before the sweep, what nobody wants yet is left alone."""
         self._rechecks.append((family, iter(keys)))
@@ -357,7 +366,9 @@ class Fib:
             self._wake_idle()
 
     def _recheck_unsettled(self) -> None:
-        """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, or objects vanished."""
+        """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, or objects
+        vanished.
+        """
         nexthops = self.dataplane.nexthops
         unsettled = set(nexthops.dead) | {group.id for group in nexthops.groups.values() if group.reduced}
         for family, routes in self.families.items():
@@ -374,63 +385,6 @@ class Fib:
             keys = routes.direct.get(index)
             if keys:
                 self._distrust(family, list(keys))
-
-    # Keeping what is there.
-
-    async def _adopt(self, family: Family) -> None:
-        runs = await self._read_runs(family)
-        installed, strays = await self._loop.run_in_executor(None, reconciler.adopt, runs, self.form)
-        routes = self.families[family]
-        routes.installed = installed
-        self._strays += [(family, key, metric) for key, metric in strays]
-        for target, count in Counter(installed.values()).items():
-            self.dataplane.nexthops.count_routes(target, count)
-            if target < 0:
-                routes.direct[-target] = {key for key, found in installed.items() if found == target}
-        self._count(routes)
-        if installed:
-            log.info("fib.adopted", family=family.value, table=self.form.table, routes=len(installed))
-
-    async def _maintain(self) -> None:
-        while True:
-            try:
-                await asyncio.wait_for(self._reconcile_now.wait(), self.config.reconcile_interval_s)
-            except TimeoutError:
-                self.dataplane.verify()
-            self._reconcile_now.clear()
-            for family in _FAMILIES:
-                await self._reconcile_family(family)
-
-    async def _reconcile_family(self, family: Family) -> None:
-        routes = self.families[family]
-        comparison = reconciler.Comparison(routes.installed, self.form)
-
-        def begin() -> Callable[[RouteRun], None]:
-            nonlocal comparison
-            comparison = reconciler.Comparison(routes.installed, self.form)
-            return comparison.add
-
-        await self.dataplane.reader.routes(family, self.form, begin)
-        suspects = comparison.suspects
-        if not comparison.all_present(sum(self.dataplane.nexthops.dead.values())):
-            runs = await self._read_runs(family)
-            believed = list(routes.installed)
-            suspects = suspects + await self._loop.run_in_executor(None, reconciler.missing, believed, runs)
-        if suspects:
-            log.info("fib.repairing", family=family.value, table=self.form.table, routes=len(suspects))
-            self.counters.repaired += len(suspects)
-            routes.distrusted.update(suspects)
-            self._recheck(family, suspects)
-
-    async def _read_runs(self, family: Family) -> list[RouteRun]:
-        runs: list[RouteRun] = []
-
-        def begin() -> Callable[[RouteRun], None]:
-            runs.clear()
-            return runs.append
-
-        await self.dataplane.reader.routes(family, self.form, begin)
-        return runs
 
     def _is_idle(self) -> bool:
         return not (self.backlog or self._in_flight or self._rechecks)

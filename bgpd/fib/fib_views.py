@@ -28,8 +28,8 @@ _RT_PROTOS = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos", "/etc/
 class FibCounters(msgspec.Struct):
     """Plain numbers for metrics. Routes: desired = installed + failed + blocked; pending waits to be written.
 
-    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways, `batches`
-    and route `messages` sent.
+    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways,
+    `batches` and route `messages` sent.
     """
 
     desired: int = 0

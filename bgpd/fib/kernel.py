@@ -1,8 +1,8 @@
 """Follows the kernel: links, addresses and routes, first as they are, then as they change.
 
-Decides nothing: it tells subscribers what is (model.kernel values). Events that the kernel could not deliver (ENOBUFS), and IPv4
-routes that it flushes without a word when a link goes down, are found by reading the tables again. bgpd's own writes do not
-come back: a classic BPF filter drops what bears a writer's port id.
+Decides nothing: it tells subscribers what is (model.kernel values). Events that the kernel could not deliver
+(ENOBUFS), and IPv4 routes that it flushes without a word when a link goes down, are found by reading the tables
+again. bgpd's own writes do not come back: a classic BPF filter drops what bears a writer's port id.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Kernel notifications and dumps of links, addresses and routes as model.kernel values.
 
-Links and addresses are decoded by pyroute2; routes by hand, because another program may bring a million of them. Sans-IO.
+Links and addresses are decoded by pyroute2; routes by hand, because another program may bring a million of them.
+Sans-IO.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _IFA_F_TENTATIVE = 0x40
 _RTM_F_CLONED = 0x200
 _RTA_VIA = 18
 ROUTE_TYPES = frozenset({RTN_UNICAST, RTN_BLACKHOLE, 7, 8})
-"""unicast, blackhole, unreachable, prohibit: what decides over a packet. Local, broadcast and multicast are the host's."""
+"""unicast, blackhole, unreachable, prohibit: what decides over a packet. Local, broadcast and multicast are the
+host's.
+"""
 
 
 def read_link(data: bytes, name_of: Callable[[int], str]) -> Link:

@@ -1,4 +1,5 @@
-"""Reads the kernel's tables on demand, in worker threads: nexthop objects, bgpd's own routes, and the answer for an address.
+"""Reads the kernel's tables on demand, in worker threads: nexthop objects, bgpd's own routes, and the answer for an
+address.
 
 Decides nothing. Each kind of reading has a socket of its own, opened in the namespace that `start` is called in.
 """

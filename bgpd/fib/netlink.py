@@ -1,6 +1,7 @@
 """Netlink framing: how requests are laid out, and how replies, errors and dumps are read (RFC 3549, linux/netlink.h).
 
-Decides nothing about routes. Raw rather than through pyroute2, because these run once per kernel message of a full table.
+Decides nothing about routes. Raw rather than through pyroute2, because these run once per kernel message of a full
+table.
 """
 
 from __future__ import annotations

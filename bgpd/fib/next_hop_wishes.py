@@ -1,7 +1,7 @@
 """Which target a set of next hops means for routes of one table, given what is connected now.
 
-Remembers every next hop that was asked about, so that its owner hears when its answer changes. A set with unreachable members
-is served by the others; without any it has no target, and the reason. Sans-IO.
+Remembers every next hop that was asked about, so that its owner hears when its answer changes. A set with unreachable
+members is served by the others; without any it has no target, and the reason. Sans-IO.
 """
 
 from __future__ import annotations

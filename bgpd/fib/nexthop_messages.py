@@ -28,7 +28,9 @@ Members = tuple[tuple[int, int], ...]
 
 
 class NexthopObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A nexthop object as the kernel has it: a group (`members`), or a single with gateway (packed) and interface index."""
+    """A nexthop object as the kernel has it: a group (`members`), or a single with gateway (packed) and interface
+    index.
+    """
 
     id: int
     protocol: int

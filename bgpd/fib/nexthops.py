@@ -1,9 +1,9 @@
 """Which nexthop objects exist, what is in each group now, and what a lost next hop leaves of them.
 
-Every route points at a group, even of one member, so that the loss of a next hop is one message however many routes use it:
-the kernel drops a deleted member from all its groups. A group therefore is known by its *present* members, not by those it was
-made with. Sans-IO: messages are collected, nothing is sent. Shared by all tables of the process. See
-docs/decisions/0002-routes-point-at-nexthop-groups.md.
+Every route points at a group, even of one member, so that the loss of a next hop is one message however many routes
+use it: the kernel drops a deleted member from all its groups. A group therefore is known by its *present* members,
+not by those it was made with. Sans-IO: messages are collected, nothing is sent. Shared by all tables of the process.
+See docs/decisions/0002-routes-point-at-nexthop-groups.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Single(msgspec.Struct, eq=False, kw_only=True):
 
 
 class Group(msgspec.Struct, eq=False, kw_only=True):
-    """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more members."""
+    """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more
+    members.
+    """
 
     id: int
     members: Members
@@ -39,8 +41,8 @@ class Group(msgspec.Struct, eq=False, kw_only=True):
 
 
 class Loss(msgspec.Struct, kw_only=True):
-    """What the loss of singles comes to: messages to send at once, those for groups that the kernel may not have yet, and
-    which groups changed or died with their routes."""
+    """What the loss of singles comes to: messages to send at once, those for groups that the kernel may not have yet,
+    and which groups changed or died with their routes."""
 
     urgent: bytes = b""
     ordered: bytes = b""
@@ -52,7 +54,8 @@ class Loss(msgspec.Struct, kw_only=True):
 class NexthopTable:
     """Singles and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run.
 
-    `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every change.
+    `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every
+    change.
     `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
     """
 

@@ -1,10 +1,11 @@
-"""Which prefixes bgpd may write: never one that this host has by another hand, never one that the configuration protects.
+"""Which prefixes bgpd may write: never one that this host has by another hand, never one that the configuration
+protects.
 
-A learned route with bgpd's metric would stand beside another program's route to the same prefix and win or lose by chance of
-metrics. So the prefix is left alone ("blocked", with the reason) until the other route is gone, unless `fib.override` names it.
-When a foreign route appears later, ours is withdrawn: the host's own word on its prefixes is the last one. More specific
-prefixes inside a connected network may be written (a workload that moved elsewhere); `fib.protect` forbids them too.
-Sans-IO.
+A learned route with bgpd's metric would stand beside another program's route to the same prefix and win or lose by
+chance of metrics. So the prefix is left alone ("blocked", with the reason) until the other route is gone, unless
+`fib.override` names it. When a foreign route appears later, ours is withdrawn: the host's own word on its prefixes is
+the last one. More specific prefixes inside a connected network may be written (a workload that moved elsewhere);
+`fib.protect` forbids them too. Sans-IO.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ _OWN = Block("the prefix is this host's own address or connected network")
 def _foreign_reason(route: KernelRoute) -> str:
     where = f" on {route.interface}" if route.interface else ""
     return (
-        f"another program's route to the prefix is in the kernel (protocol {route.protocol}, metric {route.metric}{where});"
-        " fib.override can name the prefix"
+        f"another program's route to the prefix is in the kernel (protocol {route.protocol},"
+        f" metric {route.metric}{where}); fib.override can name the prefix"
     )
 
 

@@ -12,7 +12,8 @@ from bgpd.model.path import NextHops
 
 
 class PendingChanges:
-    """Two dicts: one is filled, the other emptied by iterators, so that neither a slice nor a merge walks over what waits.
+    """Two dicts: one is filled, the other emptied by iterators, so that neither a slice nor a merge walks over what
+    waits.
 
     A key of the emptying dict that has a newer wish in the other is passed over.
     """

@@ -1,7 +1,8 @@
 """Compares what the kernel holds with what bgpd believes it holds, and names the keys that must be written again.
 
-Only names suspects: the FIB writes each anew from the RIB's present wish, so that a key that changed during the dump costs one
-idle write and never a wrong route. Works on columns, so that a million routes that are right cost a few C calls. Sans-IO.
+Only names suspects: the FIB writes each anew from the RIB's present wish, so that a key that changed during the dump
+costs one idle write and never a wrong route. Works on columns, so that a million routes that are right cost a few C
+calls. Sans-IO.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from bgpd.fib.route_messages import RouteForm
 
 
 class Comparison:
-    """One pass over a dump of one family. `suspects` are keys that differ; `strays` routes of ours with another metric."""
+    """One pass over a dump of one family. `suspects` are keys that differ; `strays` routes of ours with another
+    metric.
+    """
 
     def __init__(self, installed: Mapping[bytes, int], form: RouteForm) -> None:
         self.suspects: list[bytes] = []

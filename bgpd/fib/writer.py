@@ -1,8 +1,8 @@
 """One kernel socket and its thread: sends prepared batches in order, and tells each batch's errors to the event loop.
 
-Decides nothing about routes. `send` on a netlink socket is synchronous and releases the GIL: when it returns, the kernel
-has run every message of the batch and queued every error. A NLMSG_NOOP that asks for an acknowledgement ends each batch: its
-ACK is the mark that all before it was parsed.
+Decides nothing about routes. `send` on a netlink socket is synchronous and releases the GIL: when it returns, the
+kernel has run every message of the batch and queued every error. A NLMSG_NOOP that asks for an acknowledgement ends
+each batch: its ACK is the mark that all before it was parsed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _MARKER_SEQUENCE = 0x62677064
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one batch: the kernel's errors; `lost` says why the fate of its messages is unknown ("" if known)."""
+    """What became of one batch: the kernel's errors; `lost` says why the fate of its messages is unknown ("" if
+    known).
+    """
 
     errors: list[KernelError]
     lost: str = ""

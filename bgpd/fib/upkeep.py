@@ -1,0 +1,103 @@
+"""Keeps one table true to what is believed of it: takes over what an earlier run left, and compares on drift and by
+timer.
+
+Decides only which keys are suspect; what they should be is the RIB's, and the FIB writes it. A million routes are
+read and compared in a worker thread, run by run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from bgpd.fib import reconciler
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.dump import RouteRun
+from bgpd.fib.family_routes import FamilyRoutes
+from bgpd.fib.route_messages import RouteForm
+from bgpd.model.iana import Family
+
+log = structlog.get_logger()
+
+
+class Upkeep:
+    """Adoption and reconciliation of one table. `repair` is told the suspect keys; set `reconcile_now` to compare
+    soon.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        form: RouteForm,
+        families: Mapping[Family, FamilyRoutes],
+        interval_s: float,
+        repair: Callable[[Family, list[bytes]], None],
+    ) -> None:
+        self.reconcile_now = asyncio.Event()
+        self._dataplane = dataplane
+        self._form = form
+        self._families = families
+        self._interval_s = interval_s
+        self._repair = repair
+
+    async def adopt(self, family: Family) -> list[tuple[bytes, int]]:
+        """Believe what the kernel holds of ours; returns (key, metric) of routes of ours with another metric."""
+        runs = await self._read_runs(family)
+        loop = asyncio.get_running_loop()
+        installed, strays = await loop.run_in_executor(None, reconciler.adopt, runs, self._form)
+        routes = self._families[family]
+        routes.installed = installed
+        for target, count in Counter(installed.values()).items():
+            self._dataplane.nexthops.count_routes(target, count)
+            if target < 0:
+                routes.direct[-target] = {key for key, found in installed.items() if found == target}
+        if installed:
+            log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(installed))
+        return strays
+
+    async def run(self) -> None:
+        """Compare whenever asked to, and at each interval; until cancelled."""
+        while True:
+            try:
+                await asyncio.wait_for(self.reconcile_now.wait(), self._interval_s)
+            except TimeoutError:
+                self._dataplane.verify()
+            self.reconcile_now.clear()
+            for family in self._families:
+                try:
+                    await self.reconcile(family)
+                except OSError as error:
+                    log.warning("fib.reconcile_failed", family=family.value, error=str(error))
+
+    async def reconcile(self, family: Family) -> None:
+        """Compare one family with the kernel, and have repaired what differs."""
+        routes = self._families[family]
+        comparison = reconciler.Comparison(routes.installed, self._form)
+
+        def begin() -> Callable[[RouteRun], None]:
+            nonlocal comparison
+            comparison = reconciler.Comparison(routes.installed, self._form)
+            return comparison.add
+
+        await self._dataplane.reader.routes(family, self._form, begin)
+        suspects = comparison.suspects
+        if not comparison.all_present(sum(self._dataplane.nexthops.dead.values())):
+            runs = await self._read_runs(family)
+            believed = list(routes.installed)
+            loop = asyncio.get_running_loop()
+            suspects = suspects + await loop.run_in_executor(None, reconciler.missing, believed, runs)
+        if suspects:
+            self._repair(family, suspects)
+
+    async def _read_runs(self, family: Family) -> list[RouteRun]:
+        runs: list[RouteRun] = []
+
+        def begin() -> Callable[[RouteRun], None]:
+            runs.clear()
+            return runs.append
+
+        await self._dataplane.reader.routes(family, self._form, begin)
+        return runs
