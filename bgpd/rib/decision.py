@@ -56,12 +56,12 @@ def _med(path: Path) -> int:
     return path.attributes.med or 0
 
 
-_BEFORE_MED: tuple[tuple[int, Callable[[Path], int]], ...] = (
-    (1, lambda path: not path.source.is_local),
-    (2, lambda path: -_local_pref(path)),
-    (3, lambda path: path.attributes.as_path_length),
-    (4, lambda path: path.attributes.origin),
-)
+def _rank(path: Path) -> tuple[bool, int, int, int]:
+    """The values of steps 1 to 4, lower is better."""
+    attributes = path.attributes
+    return (not path.source.is_local, -_local_pref(path), attributes.as_path_length, attributes.origin)
+
+
 _AFTER_MULTIPATH: tuple[tuple[int, Callable[[Path], object]], ...] = (
     (8, _router_id),
     (9, lambda path: len(path.attributes.cluster_list)),
@@ -80,11 +80,11 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
     alive = [index for index, path in enumerate(candidates) if not unusable(path)]
     if not alive:
         return (), bytes(steps)
-    for step, key in _BEFORE_MED:
-        alive = _keep_lowest(candidates, alive, key, step, steps)
-    alive = _keep_lowest_med(candidates, alive, steps)
-    alive = _keep_lowest(candidates, alive, lambda path: path.source.kind is SourceKind.IBGP, 6, steps)
-    alive.sort(key=lambda index: _order(candidates[index]))
+    if len(alive) > 1:
+        alive = _keep_lowest_rank(candidates, alive, steps)
+        alive = _keep_lowest_med(candidates, alive, steps)
+        alive = _keep_external(candidates, alive, steps)
+        alive.sort(key=lambda index: _order(candidates[index]))
     best = candidates[alive[0]]
     chosen = alive[: MULTIPATH_MAXIMUM if best.source.kind in _EXTERNAL else 1]
     for index in alive[len(chosen) :]:
@@ -95,36 +95,44 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
     return tuple([candidates[index] for index in chosen]), bytes(steps)
 
 
-def _keep_lowest(
-    candidates: Sequence[Path], alive: list[int], key: Callable[[Path], int], step: int, steps: bytearray
-) -> list[int]:
-    if len(alive) == 1:
-        return alive
-    values = [key(candidates[index]) for index in alive]
-    lowest = min(values)
+def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
+    """Steps 1 to 4: a path loses at the first value in which it differs from the lowest rank."""
+    ranks = [_rank(candidates[index]) for index in alive]
+    lowest = min(ranks)
     kept = []
-    for index, value in zip(alive, values):
-        if value == lowest:
+    for index, rank in zip(alive, ranks):
+        if rank == lowest:
             kept.append(index)
         else:
-            steps[index] = step
+            steps[index] = 1 + next(at for at in range(4) if rank[at] != lowest[at])
     return kept
 
 
 def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
-    if len(alive) == 1:
+    """Step 5: a path loses if another one of its neighboring AS has a lower MED."""
+    meds = [_med(candidates[index]) for index in alive]
+    if meds.count(meds[0]) == len(meds):
         return alive
     lowest: dict[int | None, int] = {}
-    for index in alive:
-        path = candidates[index]
-        asn = path.attributes.first_asn
-        lowest[asn] = min(_med(path), lowest.get(asn, _med(path)))
+    for index, med in zip(alive, meds):
+        asn = candidates[index].attributes.first_asn
+        lowest[asn] = min(med, lowest.get(asn, med))
     kept = []
-    for index in alive:
-        if _med(candidates[index]) == lowest[candidates[index].attributes.first_asn]:
+    for index, med in zip(alive, meds):
+        if med == lowest[candidates[index].attributes.first_asn]:
             kept.append(index)
         else:
             steps[index] = 5
+    return kept
+
+
+def _keep_external(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
+    """Step 6."""
+    kept = [index for index in alive if candidates[index].source.kind is not SourceKind.IBGP]
+    if not kept or len(kept) == len(alive):
+        return alive
+    for index in set(alive) - set(kept):
+        steps[index] = 6
     return kept
 
 

@@ -22,7 +22,7 @@ from bgpd.rib.decision import Outcome, decide
 from bgpd.rib.next_hops import NextHopTable
 
 SLICE = 2048
-"""Keys of one step of a walk: below 10 ms even if every key has a decision of its own."""
+"""Keys of one step of a walk, while many share a decision; an eighth of it else. Both stay below 10 ms."""
 
 
 class Decision:
@@ -66,9 +66,10 @@ class Changes:
     where the table is told to (`exports_learned`). `local`: keys whose best path is or was this host's own.
     """
 
-    __slots__ = ("keys", "local", "next_hops")
+    __slots__ = ("decisions", "keys", "local", "next_hops")
 
     def __init__(self) -> None:
+        self.decisions = 0
         self.next_hops: dict[bytes, NextHops | None] = {}
         self.keys: list[bytes] = []
         self.local: list[bytes] = []
@@ -182,7 +183,9 @@ class LocRib:
         fresh = dict.fromkeys(keys)
         if len(fresh) != len(olds):
             olds = list(map(self.routes.get, fresh))
-        self._apply_mixed(fresh, olds, {old: compute(old) for old in set(olds)}, into)
+        step = {old: compute(old) for old in set(olds)}
+        into.decisions += len(step)
+        self._apply_mixed(fresh, olds, step, into)
 
     def _apply_uniform(self, keys: Sequence[bytes], old: Decision | None, new: Decision | None, into: Changes) -> None:
         if new is old:
@@ -271,10 +274,14 @@ class LocRib:
     def walk(self, compute: Compute) -> Iterator[Changes]:
         """Apply `compute` to all keys, one slice per step; what arrives between two steps is walked as it then is."""
         keys = list(self.routes)
-        for start in range(0, len(keys), SLICE):
+        start = 0
+        size = SLICE // 8 or 1
+        while start < len(keys):
             changes = Changes()
-            self.apply(keys[start : start + SLICE], compute, changes)
+            self.apply(keys[start : start + size], compute, changes)
             yield changes
+            start += size
+            size = SLICE if changes.decisions < SLICE // 16 else SLICE // 8 or 1
 
     def without(self, source: Source) -> Compute:
         """For a walk: take the paths of this incarnation of a source away, not those of its successor."""

@@ -17,9 +17,10 @@ from bgpd.rib.loc_rib import SLICE, Changes, Compute, Decision, LocRib
 def revise(table: LocRib, family: Family, changed: Mapping[Source, AdjRibIn]) -> Iterator[Changes]:
     """Give all routes of the `changed` sources what their present import policy makes of them, one slice per step."""
     keys = list(table.routes)
-    for start in range(0, len(keys), SLICE):
+    size = SLICE // 4 or 1
+    for start in range(0, len(keys), size):
         changes = Changes()
-        for decision, chosen in _affected(table, keys[start : start + SLICE], changed).items():
+        for decision, chosen in _affected(table, keys[start : start + size], changed).items():
             for candidates, group in _split(decision.candidates, chosen, family, changed):
                 table.apply(group, _always(table.decision(candidates)), changes)
         yield changes
