@@ -22,12 +22,15 @@ def _run_daemon(config: Config, file: str) -> int:
     return run(config, file)
 
 
-def _report_message(message: bytes, options: DecodeOptions) -> bytes:
+def _report_message(text: str, options: DecodeOptions) -> bytes:
     import msgspec
 
+    from bgpd.evpn.nlri import EvpnNlri
+    from bgpd.model.iana import Family
     from bgpd.speaker.message_report import report_message
 
-    return msgspec.json.encode(report_message(message, **options._asdict()))
+    decoders = {Family.L2VPN_EVPN: EvpnNlri()}
+    return msgspec.json.encode(report_message(text, nlri_decoders=decoders, **options._asdict()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

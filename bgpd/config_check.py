@@ -10,12 +10,13 @@ import grp
 import ipaddress
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-from bgpd.config import ApiConfig, Config, FibConfig, LogConfig, RouterConfig, WorkloadConfig
+from bgpd.config import ApiConfig, Config, FibConfig, LogConfig, MqttWorkloadConfig, RouterConfig, WorkloadConfig
 from bgpd.config_check_sessions import check_listens, check_neighbors, check_policies, policies_in_use
 from bgpd.config_lines import KeyPath
 from bgpd.config_shape import Finding
-from bgpd.config_words import bad_as_number, bad_interface, bad_prefix, listen_address, one_of
+from bgpd.config_words import bad_as_number, bad_file, bad_interface, bad_prefix, listen_address, one_of
 
 SOCKET_PATH_BYTES = 107
 """sun_path of sockaddr_un is 108 bytes with the closing zero (unix(7))."""
@@ -49,9 +50,14 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from check_listens(config)
     yield from check_policies(config)
     yield from _check_workloads(config.workload)
+    if config.workload.mqtt is not None:
+        yield from _check_mqtt(config.workload.mqtt)
     yield from _check_fib(config.fib)
     yield from _check_api(config.api)
     yield from _check_log(config.log)
+    if not config.state.directory.startswith("/"):
+        what = f'"{config.state.directory}" is not an absolute path'
+        yield Finding(("state", "directory"), what, 'such as "/var/lib/bgpd"')
 
 
 def warn_about(config: Config) -> Iterator[Finding]:
@@ -131,6 +137,17 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
                 yield Finding((*path, index), *wrong)
 
 
+def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:
+    for field in ("password_file", "ca_file", "cert_file", "key_file"):
+        file = getattr(mqtt, field)
+        if file and (wrong := bad_file(file)):
+            yield Finding(("workload", "mqtt", field), *wrong)
+    if not urlsplit(mqtt.broker).hostname:
+        yield Finding(
+            ("workload", "mqtt", "broker"), f'"{mqtt.broker}" names no host', 'such as "mqtt://127.0.0.1:1883"'
+        )
+
+
 def _check_fib(fib: FibConfig) -> Iterator[Finding]:
     owner = PROTOCOLS_OF_OTHERS.get(fib.protocol)
     if owner is not None:
@@ -138,9 +155,10 @@ def _check_fib(fib: FibConfig) -> Iterator[Finding]:
         yield Finding(("fib", "protocol"), what, "choose a number that only bgpd uses, such as 197")
     if fib.table == LOCAL_TABLE:
         yield Finding(("fib", "table"), "is 255, the kernel's table of local addresses", "254 is the main table")
-    for index, prefix in enumerate(fib.protect):
-        if wrong := bad_prefix(prefix):
-            yield Finding(("fib", "protect", index), *wrong)
+    for field in ("protect", "override"):
+        for index, prefix in enumerate(getattr(fib, field)):
+            if wrong := bad_prefix(prefix):
+                yield Finding(("fib", field, index), *wrong)
 
 
 def _check_api(api: ApiConfig) -> Iterator[Finding]:

@@ -1,12 +1,13 @@
 """The single words of a configuration: AS numbers, prefixes, addresses, interface names, choices.
 
-Each `bad_*` function answers None, or what is wrong and what would be right. Pure; knows no section.
+Each `bad_*` function answers None, or what is wrong and what would be right. Knows no section; only `bad_file` reads.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from pathlib import Path
 
 from bgpd.config_shape import did_you_mean
 from bgpd.model.iana import AS_TRANS, Family
@@ -71,6 +72,15 @@ def bad_interface(name: str) -> Wrong | None:
         return f'"{name}" has {len(name.encode())} bytes', f"interface names have at most {INTERFACE_NAME_BYTES}"
     if name in (".", "..") or any(character.isspace() or character in "/:" for character in name):
         return f'"{name}" cannot be an interface', 'no spaces, "/" or ":" in a name'
+    return None
+
+
+def bad_file(file: str) -> Wrong | None:
+    """A file that cannot be read."""
+    try:
+        Path(file).read_bytes()
+    except OSError as error:
+        return f'"{file}" cannot be read: {error.strerror}', "it must be readable by the user that bgpd runs as"
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bgpd.api.backend import Listing, Objects, Rejected
+from bgpd.api.backend import Answer, Listing, Objects, Rejected
 from bgpd.config import Config, NeighborConfig, RouterConfig
 from bgpd.log import EventRing
 from bgpd.metrics import Registry
@@ -67,6 +67,7 @@ class ScriptedBackend:
             "fib": self._listing([fib]),
             "workloads": self._listing([workload]),
             "broken": self._broken,
+            "broken-late": self._broken_late,
         }
 
     def config(self) -> Config:
@@ -114,6 +115,10 @@ class ScriptedBackend:
         yield LEAF1
         raise RuntimeError("a bug")
 
+    def _broken_late(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
+        yield from (route(index) for index in range(5_000))
+        raise RuntimeError("a bug")
+
 
 class ScriptedObjects:
     """Takes JSON objects and gives them back."""
@@ -122,17 +127,18 @@ class ScriptedObjects:
         self._backend = backend
         self._held: dict[str, views.WorkloadView] = {}
 
-    async def put(self, id: str, body: bytes, *, who: str) -> tuple[int, msgspec.Struct]:
+    async def put(self, id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
         payload: Any = msgspec.json.decode(body)
-        self._backend.orders.append(f"put {id} by {who}")
+        self._backend.orders.append(f"put {id} by {who} within {timeout_s}")
         prefix = payload["addresses"][0]
         self._held[id] = views.WorkloadView(id=id, source="api", prefix=prefix, state="announced", since=NOW)
         return 200, self._held[id]
 
-    async def delete(self, id: str, *, who: str) -> msgspec.Struct:
-        if id not in self._held:
-            raise Rejected(404, f'there is no workload "{id}"')
-        return self._held.pop(id)
+    async def delete(self, id: str, *, who: str) -> Answer:
+        return self._answer(id, self._held.pop(id, None))
 
-    def get(self, id: str) -> msgspec.Struct | None:
-        return self._held.get(id)
+    def get(self, id: str) -> Answer:
+        return self._answer(id, self._held.get(id))
+
+    def _answer(self, id: str, held: views.WorkloadView | None) -> Answer:
+        return (404, views.ErrorView(error=f'there is no workload "{id}"')) if held is None else (200, held)

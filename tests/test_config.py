@@ -89,6 +89,11 @@ BAD = [
     (ROUTER + '[api]\nmode = "rw"\n', 5, "api.mode", 'is "rw"'),
     (ROUTER + '[api]\nlisten = "9179"\n', 5, "api.listen", "not an address and a port"),
     (ROUTER + '[api]\nlisten = "::1:9179"\n', 5, "api.listen", "brackets"),
+    (ROUTER + '[fib]\noverride = ["x"]\n', 5, "fib.override[0]", "not a prefix"),
+    (ROUTER + '[state]\ndirectory = "state"\n', 5, "state.directory", "absolute"),
+    (ROUTER + '[workload.mqtt]\nbroker = "http://x"\n', 5, "workload.mqtt.broker", 'is "http://x"'),
+    (ROUTER + '[workload.mqtt]\nbroker = "mqtt://"\n', 5, "workload.mqtt.broker", "names no host"),
+    (ROUTER + '[workload.mqtt]\nbroker = "mqtt://b"\nca_file = "/no"\n', 6, "workload.mqtt.ca_file", "cannot be read"),
     (ROUTER + "[workload.kernel]\n", 4, "workload.kernel.interfaces", "names no interface"),
 ]
 

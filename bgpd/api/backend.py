@@ -32,22 +32,26 @@ class Rejected(Exception):
         self.hint = hint
 
 
+Answer = tuple[int, msgspec.Struct]
+"""An HTTP status and the value that becomes the JSON of its body."""
+
+
 class Objects(Protocol):
     """Workloads or services that local programs put (`/v1/workloads/ID`, `/v1/services/NAME`).
 
-    `who` is the peer of the unix socket, such as "uid=0 pid=812". Reports are values that become JSON.
+    `who` is the peer of the unix socket, such as "uid=0 gid=0 pid=812".
     """
 
-    async def put(self, id: str, body: bytes, *, who: str) -> tuple[int, msgspec.Struct]:
-        """Takes a JSON payload; the HTTP status and the report. Idempotent. Raises: Rejected."""
+    async def put(self, id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
+        """Takes a JSON payload, idempotently; answers when it is announced, or why it is not at the timeout."""
         ...
 
-    async def delete(self, id: str, *, who: str) -> msgspec.Struct:
-        """Raises: Rejected: with 404 if there is none."""
+    async def delete(self, id: str, *, who: str) -> Answer:
+        """Gives it up."""
         ...
 
-    def get(self, id: str) -> msgspec.Struct | None:
-        """The report of one, None if there is none."""
+    def get(self, id: str) -> Answer:
+        """What became of it."""
         ...
 
 

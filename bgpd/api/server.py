@@ -24,6 +24,7 @@ from bgpd.model.view_filter import view_filter
 from bgpd.model.views import ErrorView, ViewQuery
 
 MAX_BODY_BYTES = 256 * 1024
+MAX_PUT_TIMEOUT_S = 600
 
 log = structlog.get_logger()
 
@@ -145,23 +146,18 @@ class _Routes:
         return _json(await self._backend.drain(wanted == "true"))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
-        objects, id = self._objects(request), request.match_info["id"]
+        objects, timeout_s = self._objects(request), _timeout(request)
         body = await request.read()
-        status, report = await objects.put(id, body, who=_who(request))
-        log.info("api.put", kind=request.match_info["kind"], id=id, status=status, who=_who(request))
+        status, report = await objects.put(request.match_info["id"], body, who=_who(request), timeout_s=timeout_s)
         return _json(report, status=status)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        objects, id = self._objects(request), request.match_info["id"]
-        report = await objects.delete(id, who=_who(request))
-        log.info("api.delete", kind=request.match_info["kind"], id=id, who=_who(request))
-        return _json(report)
+        status, report = await self._objects(request).delete(request.match_info["id"], who=_who(request))
+        return _json(report, status=status)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        report = self._objects(request).get(request.match_info["id"])
-        if report is None:
-            raise Rejected(404, f'there is no "{request.match_info["id"]}" in {request.match_info["kind"]}')
-        return _json(report)
+        status, report = self._objects(request).get(request.match_info["id"])
+        return _json(report, status=status)
 
     def _objects(self, request: web.Request) -> Objects:
         kind = request.match_info["kind"]
@@ -196,6 +192,15 @@ def _query(request: web.Request) -> ViewQuery:
         return msgspec.convert(dict(request.query), ViewQuery, strict=False)
     except msgspec.ValidationError as error:
         raise Rejected(400, str(error)) from None
+
+
+def _timeout(request: web.Request) -> float | None:
+    text = request.query.get("timeout_s")
+    if text is None:
+        return None
+    if not text.isdecimal() or not 0 <= int(text) <= MAX_PUT_TIMEOUT_S:
+        raise Rejected(400, f'timeout_s="{text}"', f"write whole seconds, 0 to {MAX_PUT_TIMEOUT_S}")
+    return float(text)
 
 
 def _filter(query: ViewQuery) -> Callable[[object], bool]:

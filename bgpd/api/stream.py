@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from bgpd.log import EventRing
@@ -16,6 +17,7 @@ SLICE_S = 0.004
 """How long a slice may hold the loop."""
 CHUNK_BYTES = 64 * 1024
 
+log = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
 
 
@@ -47,7 +49,10 @@ def view_slices(
 
 
 async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.StreamResponse:
-    """Sends them as one JSON answer; a short one whole, with its length."""
+    """Sends them as one JSON answer; a short one whole, with its length.
+
+    Raises: ConnectionError: the client went, or a view failed when part of the answer was out; the client sees the end.
+    """
     first = next(slices)
     second = next(slices, None)
     if second is None:
@@ -60,7 +65,13 @@ async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.Stre
         if part:
             await response.write(part)
         await asyncio.sleep(0)
-        part = next(slices, None)
+        try:
+            part = next(slices, None)
+        except Exception:
+            log.exception("api.broken_off", path=request.path)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionAbortedError(request.path) from None
     await response.write_eof()
     return response
 

@@ -40,8 +40,12 @@ class Client:
     def order(
         self, method: str, target: str, *, parameters: Parameters | None = None, body: bytes | None = None
     ) -> Any:
-        """The JSON answer to an order; an answer of status 422 is one too. Raises: CommandFailed."""
-        return json.loads(b"".join(self.stream(method, target, parameters, body=body, accepted=(422,))))
+        """The JSON answer to an order; a refusal that lists what is wrong with it is one too. Raises: CommandFailed."""
+        accepted = (400, 404, 409, 413, 422)
+        answer = json.loads(b"".join(self.stream(method, target, parameters, body=body, accepted=accepted)))
+        if isinstance(answer, dict) and "error" in answer:
+            raise CommandFailed(answer["error"], answer.get("hint", ""))
+        return answer
 
     def stream(
         self,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class DecodeOptions(NamedTuple):
     """The session that messages are decoded for: `bgpd decode`'s options."""
 
-    ibgp: bool = False
+    session: str = "ebgp"
     two_octet_as: bool = False
     add_path: bool = False
     extended_next_hop: bool = False
@@ -20,7 +20,7 @@ class DecodeOptions(NamedTuple):
 
 class Hooks(NamedTuple):
     """`run_daemon(config, file)` runs until it is told to stop and answers the exit code; `report_message` answers with
-    the JSON of what the daemon's decoder makes of one message, whatever its bytes."""
+    the JSON of what the daemon's decoder makes of one message in hex, whatever the text."""
 
     run_daemon: Callable[[Config, str], int]
-    report_message: Callable[[bytes, DecodeOptions], bytes]
+    report_message: Callable[[str, DecodeOptions], bytes]

@@ -42,7 +42,9 @@ def add_service(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd workload del ID`, `bgpd service del NAME`."""
-    Client(arguments.socket).order("DELETE", f"/v1/{arguments.command}s/{arguments.id}")
+    answer = Client(arguments.socket).order("DELETE", f"/v1/{arguments.command}s/{arguments.id}")
+    if answer.get("errors"):
+        return _report(answer)
     print(f"{arguments.id} deleted")
     return 0
 
@@ -56,9 +58,10 @@ def _read(file: str) -> bytes:
 
 def _report(report: dict[str, Any]) -> int:
     """Tells what became of it; exit code 1 unless it is announced."""
-    reason = f": {report['reason']}" if report.get("reason") else ""
-    print(f"{report.get('id') or report.get('name')} {report.get('state', '')}{reason}")
+    if "state" in report:
+        reason = f": {report['reason']}" if report.get("reason") else ""
+        print(f"{report.get('id') or report.get('name')} {report['state']}{reason}")
     for error in report.get("errors", ()):
         where = f"{error['path']}: " if error.get("path") else ""
-        print(f"{where}{error['wrong']}{'; ' + error['right'] if error.get('right') else ''}", file=sys.stderr)
+        print(f"bgpd: {where}{error['wrong']}{'; ' + error['right'] if error.get('right') else ''}", file=sys.stderr)
     return 0 if report.get("state") == "announced" and not report.get("errors") else 1

@@ -85,6 +85,8 @@ async def test_query_narrows_a_listing(http: aiohttp.ClientSession, query: str, 
         ("/v1/routes?colour=red", 400, "unknown parameter"),
         ("/v1/explain/pod1", 400, "not an IP address"),
         ("/v1/explain/10.0.0.1?vrf=blue", 404, "no VRF"),
+        ("/v1/nothing/none", 404, "there is no"),
+        ("/v1/routes/none", 405, "cannot be put"),
         ("/v1/workloads/none", 404, "there is no"),
         ("/nothing", 404, "Not Found"),
         ("/v1/broken", 500, "failed to answer"),
@@ -105,9 +107,9 @@ async def test_orders_reach_the_backend(http: aiohttp.ClientSession, backend: Sc
 
 
 async def test_workloads_are_put_shown_and_deleted(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
-    async with http.put("/v1/workloads/pod9", json={"addresses": ["10.64.1.9/32"]}) as response:
+    async with http.put("/v1/workloads/pod9?timeout_s=3", json={"addresses": ["10.64.1.9/32"]}) as response:
         assert (await response.json())["prefix"] == "10.64.1.9/32"
-    assert backend.orders == [f"put pod9 by uid={os.getuid()} gid={os.getgid()} pid={os.getpid()}"]
+    assert backend.orders == [f"put pod9 by uid={os.getuid()} gid={os.getgid()} pid={os.getpid()} within 3.0"]
     assert (await get(http, "/v1/workloads/pod9"))["id"] == "pod9"
     for status in (200, 404):
         async with http.delete("/v1/workloads/pod9") as response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.__main__ import main as bgpd_main
 from bgpd.api.server import ApiServer
-from bgpd.cli.client import DEFAULT_SOCKET
+from bgpd.cli.client import DEFAULT_SOCKET, Client, CommandFailed
 from bgpd.cli.hooks import DecodeOptions, Hooks
 from bgpd.cli.main import COMMANDS, NOT_OFFERED, main
 from bgpd.config import ApiConfig, Config
@@ -28,8 +30,8 @@ GOOD = (
 
 
 def run(*arguments: str) -> int:
-    def report(message: bytes, options: DecodeOptions) -> bytes:
-        return json.dumps({"length": len(message), "ibgp": options.ibgp}).encode()
+    def report(text: str, options: DecodeOptions) -> bytes:
+        return json.dumps({"text": text, "session": options.session}).encode()
 
     return main(arguments, Hooks(run_daemon=lambda config, file: 42, report_message=report))
 
@@ -166,13 +168,29 @@ def test_absent_daemon_is_told_with_what_to_do(tmp_path: Path, capsys: pytest.Ca
     assert "is not running" in capsys.readouterr().err
 
 
-def test_decode_answers_every_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("decode", "--session", "ibgp", "ff ff", "0xff:ff", "zz", "f", "") == 0
-    first, second, third, fourth, fifth = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert first == second == {"length": 2, "ibgp": True}
-    assert "'z' is not a hex digit" in third["errors"][0]["what"]
-    assert "odd number" in fourth["errors"][0]["what"]
-    assert fifth == {"length": 0, "ibgp": True}
+@pytest.mark.usefixtures("daemon")
+def test_answer_that_breaks_off_is_not_taken_for_a_whole_one() -> None:
+    with pytest.raises(CommandFailed, match="broke off"):
+        Client(os.environ["BGPD_SOCKET"]).get("/v1/broken-late")
+
+
+def test_decode_answers_every_message(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"aa\n\n\xff\xfe\nbb")))
+    assert run("decode", "--session", "ibgp", "ff ff", "-", "") == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["text"].strip() for answer in answers] == ["ff ff", "aa", "\ufffd\ufffd", "bb", ""]
+    assert answers[0]["session"] == "ibgp"
+
+
+KEEPALIVE = "ff" * 16 + "001304"
+
+
+def test_decode_uses_the_decoder_of_the_daemon(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bgpd_main(["decode", KEEPALIVE, "zz"]) == 0
+    keepalive, garbage = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (keepalive["type"], keepalive["reaction"]) == ("KEEPALIVE", "accept")
+    assert garbage["reaction"] == "session-reset"
+    assert garbage["errors"]
 
 
 def test_wrong_usage_is_exit_code_2() -> None:
