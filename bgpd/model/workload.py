@@ -98,6 +98,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     mac: bytes = b""
     sticky: bool = False
     exception: bool = False
+    needs_route: bool = False
     withheld: str = ""
 
 

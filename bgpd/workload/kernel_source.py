@@ -7,20 +7,21 @@ attached routes of others exist, so that bgpd leaves those alone. Never writes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.kernel import KernelEvent, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import Claim
 from bgpd.workload.standing import Foreign
 from bgpd.workload.table import WorkloadTable
 
 SOURCE = "kernel"
-READ_SLICE = 500
-"""Routes read or forgotten in one step, so that the loop is never held for 20 ms."""
+SLICE = 500
+"""Events taken in one step, so that the loop is never held for 20 ms."""
 
 _Route = tuple[int, Family, bytes, int]
 """Kernel table, family, key, metric: what tells two routes of a kernel table apart."""
@@ -30,9 +31,9 @@ class KernelSource:
     """Follows the kernel's links and routes for the table.
 
     `globs` may be empty: then only foreign routes are noted. `vrfs` names the VRF of each kernel table ("" for the main
-    one). `own_protocol` and `own_metric` are those of bgpd's routes. `read_again(interface)` is called when the present
-    routes to an interface ("" for all, links too) must be given to `snapshot`: events were lost, or the interface was
-    down or is gone (then: no routes) and the kernel may have dropped its routes silently.
+    one). `own_protocol` and `own_metric` are those of bgpd's routes. `schedule()` asks that `drain` be called soon.
+
+    Relies on the kernel's monitor: routes that the kernel dropped without a word, and lost events, it finds out itself.
     """
 
     def __init__(
@@ -43,73 +44,76 @@ class KernelSource:
         vrfs: Mapping[int, str],
         own_protocol: int,
         own_metric: int,
-        read_again: Callable[[str], None],
+        schedule: Callable[[], None],
     ) -> None:
         self._table = table
         self._globs = tuple(globs)
         self._vrfs = dict(vrfs)
         self._own_protocol = own_protocol
         self._own_metric = own_metric
-        self._read_again = read_again
+        self._schedule = schedule
+        self._scheduled = False
+        self._budget = SLICE
+        self._backlog: deque[KernelEvent] = deque()
+        self._replayed = False
         self._routes: dict[tuple[int, Family, bytes], dict[int, KernelRoute]] = {}
         self._on_interface: dict[str, set[_Route]] = {}
         self._links: dict[str, Link] = {}
-        self._newer: list[set[_Route]] = []
         self._match = lru_cache(maxsize=65536)(self._matches)
 
     def _matches(self, interface: str) -> bool:
         return any(fnmatchcase(interface, glob) for glob in self._globs)
 
     def event(self, event: KernelEvent) -> None:
-        """One change, as the kernel's monitor tells it."""
+        """One change, as the kernel's monitor tells it: taken at once, or after those that wait already."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._schedule()
+        if self._backlog or not self._budget:
+            self._backlog.append(event)
+        else:
+            self._budget -= 1
+            self._take(event)
+
+    def replayed(self) -> None:
+        """All that the kernel held at the start has been told by `event`."""
+        self._replayed = True
+        self._tell_replayed()
+
+    def drain(self) -> None:
+        """Take what waits, at most `SLICE`; asks to be called again if more does."""
+        self._scheduled = False
+        self._budget = SLICE
+        while self._backlog and self._budget:
+            self._budget -= 1
+            self._take(self._backlog.popleft())
+        if self._backlog:
+            self._scheduled = True
+            self._schedule()
+        self._tell_replayed()
+
+    def _tell_replayed(self) -> None:
+        if self._replayed and not self._backlog:
+            self._replayed = False
+            self._table.source_synchronised(SOURCE)
+
+    def reconfigure(self, globs: Sequence[str]) -> None:
+        """Other globs from now on: what is known is judged anew."""
+        if tuple(globs) == self._globs:
+            return
+        self._globs = tuple(globs)
+        self._match.cache_clear()
+        for (table, family, key), by_metric in self._routes.items():
+            self._tell(self._vrfs[table], family, key, by_metric)
+
+    def _take(self, event: KernelEvent) -> None:
         match event:
             case RouteChanged(route, gone):
-                for newer in self._newer:
-                    newer.add((route.table, route.family, route.key, route.metric))
                 self._route_changed(route, gone=gone)
             case LinkChanged(link, gone):
                 self._link_changed(link, gone=gone)
-            case KernelResynchronised():
-                self._read_again("")
             case _:
                 pass
-
-    def snapshot(self, links: Iterable[Link], routes: Iterable[KernelRoute], *, interface: str = "") -> Iterator[None]:
-        """The present state: of all links and routes, or only of the routes to `interface`.
-
-        Whatever is not in it is gone; what `event` tells meanwhile is newer. To be stepped, with yields to the loop.
-        """
-        if not interface:
-            self._read_links(links)
-        newer: set[_Route] = set()
-        self._newer.append(newer)
-        try:
-            unseen = set(self._on_interface.get(interface, ())) if interface else self._known()
-            for count, route in enumerate(routes, 1):
-                name = (route.table, route.family, route.key, route.metric)
-                unseen.discard(name)
-                if name not in newer:
-                    self._route_changed(route, gone=False)
-                if count % READ_SLICE == 0:
-                    yield
-            for count, (table, family, key, metric) in enumerate(unseen - newer, 1):
-                self._forget(table, family, key, metric)
-                if count % READ_SLICE == 0:
-                    yield
-        finally:
-            self._newer.remove(newer)
-        self._table.source_synchronised(SOURCE)
-        yield
-
-    def _known(self) -> set[_Route]:
-        return {(*place, metric) for place, by_metric in self._routes.items() for metric in by_metric}
-
-    def _read_links(self, links: Iterable[Link]) -> None:
-        present = {link.name: link for link in links}
-        for name in self._links.keys() - present.keys():
-            self._link_changed(self._links[name], gone=True)
-        for link in present.values():
-            self._link_changed(link, gone=False)
 
     def _link_changed(self, link: Link, *, gone: bool) -> None:
         self._table.link_changed(LinkChanged(link, gone))
@@ -120,15 +124,11 @@ class KernelSource:
                 self._forget_all(link.name)
             return
         self._links[link.name] = link
-        if before is not None and link.up and not before.up and link.name in self._on_interface:
-            self._read_again(link.name)
 
     def _forget_all(self, interface: str) -> None:
-        """Forget the routes of an interface that is gone; many of them in steps, by way of `snapshot`."""
+        """Forget the routes of an interface that is gone; if they are many, the monitor's next reading does."""
         routes = list(self._on_interface.get(interface, ()))
-        if len(routes) > READ_SLICE:
-            self._read_again(interface)
-        else:
+        if len(routes) <= SLICE:
             for route in routes:
                 self._forget(*route)
 

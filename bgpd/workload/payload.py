@@ -90,6 +90,7 @@ def claims_of(workload: Workload, *, source: str, id: str) -> tuple[Claim, ...]:
                 interface=workload.interface,
                 vrf=workload.vrf,
                 manage_route=bool(workload.interface),
+                needs_route=not workload.interface,
                 kind=workload.kind,
                 mac=mac,
                 sticky=workload.sticky,

@@ -11,8 +11,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
+
+Table = tuple[str, Family]
+"""VRF name ("" for the main table) and unicast family."""
 
 
 class Held(msgspec.Struct, eq=False):
@@ -53,14 +57,14 @@ class Standing(NamedTuple):
     announce: bool
 
 
-ANNOUNCED = Standing(WorkloadState.ANNOUNCED, "", None, True)
-
-
 class Foreign(NamedTuple):
-    """Another program's route of the same prefix: where it leads to, and whether it wins over bgpd's own."""
+    """Another program's route: where it leads to, and whether it wins over bgpd's own of the same prefix."""
 
     interface: str
     preferred: bool
+
+
+ANNOUNCED = Standing(WorkloadState.ANNOUNCED, "", None, True)
 
 
 def judge(entry: Entry, links: Mapping[str, bool], foreign: Foreign | None) -> Standing:
@@ -71,6 +75,8 @@ def judge(entry: Entry, links: Mapping[str, bool], foreign: Foreign | None) -> S
     if claim.interface and not links.get(claim.interface):
         why = "is down" if claim.interface in links else "does not exist"
         return Standing(WorkloadState.PENDING, f"interface {claim.interface} {why}", None, False)
+    if claim.needs_route and foreign is None:
+        return Standing(WorkloadState.PENDING, "no route on an interface of this host leads to it", None, False)
     if not claim.manage_route or (foreign and foreign.interface == claim.interface and entry.route is None):
         standing = ANNOUNCED
     else:

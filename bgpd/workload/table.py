@@ -11,71 +11,23 @@ tells the differences in bulk. It never does I/O and never asks the time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-
-import msgspec
 
 from bgpd.model.iana import Family
 from bgpd.model.kernel import LinkChanged
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.views import WorkloadView
-from bgpd.model.workload import Claim, ClaimInfo, WorkloadState
-from bgpd.workload.standing import ANNOUNCED, Entry, Foreign, Held, agree, info_of, judge, name_of
-
-Table = tuple[str, Family]
-"""VRF name ("" for the main table) and unicast family."""
+from bgpd.model.workload import Claim, WorkloadState
+from bgpd.workload.foreign import ForeignRoutes
+from bgpd.workload.outputs import Changes, TableOutputs
+from bgpd.workload.standing import ANNOUNCED, Entry, Foreign, Held, Table, agree, info_of, judge, name_of
 
 FLUSH_SLICE = 2000
 """Addresses settled in one step, so that the loop is never held for 20 ms."""
 
 _PRECEDENCE = {"static": 0, "api": 1, "mqtt": 1, "service": 1, "kernel": 2}
-
-
-class TableOutputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What the table tells, as plain callables.
-
-    announce(vrf, family, keys, info) and withdraw(vrf, family, keys): to the RIB, the kernel already has the routes.
-    host_routes(vrf, family, {key: next hops or None}): to the FIB, which answers with `route_acknowledged`, also for a
-    route that it finds unchanged, or with `route_refused`.
-    service_route(vrf, family, key, members, resilient): likewise, for the weighted members of a service address.
-    states_changed(held claims): for whoever publishes states; also those that were given up, no longer announced.
-    schedule_flush(): `flush` should be called soon; asked once until it is.
-    synchronised(): once: all sources told their first state and the kernel acknowledged it.
-    """
-
-    announce: Callable[[str, Family, list[bytes], ClaimInfo], None]
-    withdraw: Callable[[str, Family, list[bytes]], None]
-    host_routes: Callable[[str, Family, Mapping[bytes, NextHops | None]], None]
-    service_route: Callable[[str, Family, bytes, NextHops, bool], None]
-    states_changed: Callable[[list[Held]], None]
-    schedule_flush: Callable[[], None]
-    synchronised: Callable[[], None]
-
-
-class _Changes:
-    """What one flush of one table will tell, gathered so that it is told in bulk and in the safe order."""
-
-    def __init__(self) -> None:
-        self.withdrawn: list[bytes] = []
-        self.routes: dict[bytes, NextHops | None] = {}
-        self.services: list[tuple[bytes, NextHops, bool]] = []
-        self.announced: dict[ClaimInfo, list[bytes]] = {}
-        self.states: list[Held] = []
-
-    def tell(self, table: Table, outputs: TableOutputs) -> None:
-        vrf, family = table
-        if self.withdrawn:
-            outputs.withdraw(vrf, family, self.withdrawn)
-        if self.routes:
-            outputs.host_routes(vrf, family, self.routes)
-        for key, members, resilient in self.services:
-            outputs.service_route(vrf, family, key, members, resilient)
-        for info, keys in self.announced.items():
-            outputs.announce(vrf, family, keys, info)
-        if self.states:
-            outputs.states_changed(self.states)
 
 
 class WorkloadTable:
@@ -93,7 +45,7 @@ class WorkloadTable:
         self._links: dict[str, bool] = {}
         self._link_index: dict[str, int] = {}
         self._on_interface: dict[str, dict[tuple[Table, bytes], None]] = defaultdict(dict)
-        self._foreign: dict[Table, dict[bytes, Foreign]] = defaultdict(dict)
+        self._foreign = ForeignRoutes()
 
     def claim(self, source: str, id: str, claims: Sequence[Claim] = ()) -> None:
         """All that the workload `id` of `source` claims from now on; without claims it is gone. Idempotent."""
@@ -134,6 +86,8 @@ class WorkloadTable:
             entry.error = ""
         if claim.interface:
             self._on_interface[claim.interface][table, claim.key] = None
+        if claim.needs_route:
+            self._foreign.follow(table, claim.key)
         self._mark(table, claim.key)
 
     def _drop(self, claim: Claim) -> None:
@@ -197,12 +151,9 @@ class WorkloadTable:
     def foreign_route_changed(self, vrf: str, family: Family, key: bytes, foreign: Foreign | None) -> None:
         """Another program keeps a directly attached route of `key`, or none does any more."""
         table = (vrf, family)
-        if foreign is not None:
-            self._foreign[table][key] = foreign
-        else:
-            self._foreign[table].pop(key, None)
-        if key in self._entries[table]:
-            self._mark(table, key)
+        for affected in self._foreign.set(table, key, foreign):
+            if affected in self._entries[table]:
+                self._mark(table, affected)
 
     def route_acknowledged(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
         """The kernel has bgpd's own routes of `keys`; others are ignored."""
@@ -271,7 +222,7 @@ class WorkloadTable:
                 for key in keys:
                     del marked[key]
             budget -= len(keys)
-            changes = _Changes()
+            changes = Changes()
             for key in keys:
                 self._settle(table, key, changes, now)
             changes.tell(table, self._outputs)
@@ -282,7 +233,7 @@ class WorkloadTable:
         else:
             self._tell_synchronised()
 
-    def _settle(self, table: Table, key: bytes, changes: _Changes, now: float) -> None:
+    def _settle(self, table: Table, key: bytes, changes: Changes, now: float) -> None:
         entry = self._entries[table].get(key)
         if entry is None:
             return
@@ -294,13 +245,14 @@ class WorkloadTable:
         if not entry.claims:
             del self._entries[table][key]
             self._waiting.discard((table, key))
+            self._foreign.unfollow(table, key)
             if entry.info is not None:
                 changes.withdrawn.append(key)
             if entry.route is not None:
                 changes.routes[key] = None
             return
         holder = entry.claims[0]
-        standing = judge(entry, self._links, self._foreign[table].get(key))
+        standing = judge(entry, self._links, self._foreign.leading_to(table, key, holder.claim))
         if standing is not ANNOUNCED or entry.route is not None:
             self._settle_route(table, key, entry, standing.route, changes)
         info = info_of(holder.claim) if standing.announce else None
@@ -315,7 +267,7 @@ class WorkloadTable:
         else:
             self._settle_claims(table, key, entry, standing.state, standing.reason, changes, now)
 
-    def _settle_route(self, table: Table, key: bytes, entry: Entry, route: NextHops | None, changes: _Changes) -> None:
+    def _settle_route(self, table: Table, key: bytes, entry: Entry, route: NextHops | None, changes: Changes) -> None:
         if route != entry.route or (route is not None and entry.lost):
             claim = entry.claims[0].claim
             if route is None or entry.lost or entry.route is None:
@@ -338,7 +290,7 @@ class WorkloadTable:
         entry: Entry,
         state: WorkloadState,
         reason: str,
-        changes: _Changes,
+        changes: Changes,
         now: float,
     ) -> None:
         """States where several claims name one address: those that agree share one, the others are in conflict."""
@@ -358,7 +310,7 @@ class WorkloadTable:
                 self._enter(held, state, reason, announced, changes, now)
 
     @staticmethod
-    def _enter(held: Held, state: WorkloadState, reason: str, announced: bool, changes: _Changes, now: float) -> None:
+    def _enter(held: Held, state: WorkloadState, reason: str, announced: bool, changes: Changes, now: float) -> None:
         if held.since and held.state is state and held.reason == reason and held.announced is announced:
             return
         if held.state is not state or not held.since:

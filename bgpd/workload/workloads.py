@@ -28,13 +28,14 @@ from bgpd.workload.checker import Checker, CheckId
 from bgpd.workload.feed import Feed
 from bgpd.workload.kernel_source import KernelSource
 from bgpd.workload.mqtt_source import MqttSource
+from bgpd.workload.outputs import TableOutputs
 from bgpd.workload.probes import probe
 from bgpd.workload.reports import Reports
 from bgpd.workload.service import Services
 from bgpd.workload.standing import Held
 from bgpd.workload.state_file import StateFile
 from bgpd.workload.static_source import StaticSource
-from bgpd.workload.table import TableOutputs, WorkloadTable
+from bgpd.workload.table import WorkloadTable
 
 log = structlog.get_logger()
 
@@ -56,7 +57,6 @@ class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
     host_routes: Callable[[str, Family, Mapping[bytes, NextHops | None]], None]
     service_route: Callable[[str, Family, bytes, NextHops, bool], None]
     synchronised: Callable[[], None]
-    read_again: Callable[[str], None]
     readiness: Callable[[], str]
     vrfs: Mapping[int, str]
 
@@ -85,7 +85,7 @@ class Workloads:
             vrfs=ports.vrfs,
             own_protocol=config.fib.protocol,
             own_metric=config.fib.metric,
-            read_again=ports.read_again,
+            schedule=lambda: _soon(self.kernel.drain),
         )
         self._checker = Checker(
             lambda check, address, device: probe(

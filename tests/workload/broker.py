@@ -172,7 +172,6 @@ class Node:
             host_routes=self._host_routes,
             service_route=lambda vrf, family, key, members, resilient: self._host_routes(vrf, family, {key: members}),
             synchronised=self._synchronised,
-            read_again=lambda interface: None,
             readiness=lambda: "",
             vrfs={254: "", 1001: "blue"},
         )
@@ -201,8 +200,7 @@ class Node:
     def start(self) -> None:
         for index, name in enumerate(("pod1", "pod2"), 5):
             self.workloads.kernel.event(LinkChanged(Link(index=index, name=name, up=True)))
-        for _ in self.workloads.kernel.snapshot([Link(index=i, name=f"pod{i - 4}", up=True) for i in (5, 6)], []):
-            pass
+        self.workloads.kernel.replayed()
         self.workloads.start()
         self._task = asyncio.create_task(self.workloads.run())
 

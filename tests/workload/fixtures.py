@@ -9,8 +9,9 @@ from bgpd.model.kernel import Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key, parse_prefix
 from bgpd.model.workload import Claim, ClaimInfo
+from bgpd.workload.outputs import TableOutputs
 from bgpd.workload.standing import Held
-from bgpd.workload.table import TableOutputs, WorkloadTable
+from bgpd.workload.table import WorkloadTable
 
 V4 = Family.IPV4_UNICAST
 

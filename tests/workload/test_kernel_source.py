@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.kernel import KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.workload import PLAIN
-from bgpd.workload.kernel_source import KernelSource
+from bgpd.workload.kernel_source import SLICE, KernelSource
 from tests.workload.fixtures import Rig, claim, on
 
 POD = "10.64.1.9/32"
@@ -42,17 +42,26 @@ def link(name: str = "pod1", *, up: bool = True, index: int = 5) -> Link:
 class KernelRig(Rig):
     def __init__(self) -> None:
         super().__init__(sources=("kernel",))
-        self.asked: list[str] = []
+        self.drains = 0
         self.source = KernelSource(
             self.table,
             globs=("pod*", "cali*"),
             vrfs={254: "", 1001: "blue"},
             own_protocol=197,
             own_metric=20,
-            read_again=self.asked.append,
+            schedule=self._schedule_drain,
         )
         self.source.event(LinkChanged(link()))
         self.source.event(LinkChanged(link("eth0", index=2)))
+
+    def _schedule_drain(self) -> None:
+        self.drains += 1
+
+    def settle(self) -> None:
+        while self.drains:
+            self.drains = 0
+            self.source.drain()
+        super().settle()
 
     def add(self, added: KernelRoute) -> None:
         self.source.event(RouteChanged(added))
@@ -113,20 +122,18 @@ def test_ipv6_and_networks_behind_a_workload_are_announced() -> None:
     assert set(rig.announced) == {("", "2001:db8::9/128"), ("", "10.65.0.0/24")}
 
 
-def test_interface_down_withdraws_and_up_asks_whether_the_route_is_still_there() -> None:
+def test_interface_down_withdraws_and_up_announces_what_is_still_there() -> None:
     rig = KernelRig()
     rig.add(route())
+    rig.add(route("2001:db8::9/128", metric=1024))
     rig.source.event(LinkChanged(link(up=False)))
     rig.settle()
     assert rig.announced == {}
     assert rig.state("kernel", POD) == ("pending", "interface pod1 is down")
+    rig.delete(route())
     rig.source.event(LinkChanged(link()))
-    assert rig.asked == ["pod1"]
-    for _ in rig.source.snapshot([], [], interface="pod1"):
-        pass
     rig.settle()
-    assert rig.announced == {}
-    assert list(rig.table.views()) == []
+    assert set(rig.announced) == {("", "2001:db8::9/128")}
 
 
 def test_interface_gone_takes_its_routes_along() -> None:
@@ -138,18 +145,37 @@ def test_interface_gone_takes_its_routes_along() -> None:
     assert list(rig.table.views()) == []
 
 
-def test_interface_gone_with_thousands_of_routes_is_forgotten_in_steps() -> None:
+def test_interface_gone_with_thousands_of_routes_withdraws_them_at_once() -> None:
     rig = KernelRig()
     for i in range(1200):
         rig.source.event(RouteChanged(route(f"10.64.{i >> 8}.{i & 255}/32")))
     rig.settle()
+    assert len(rig.announced) == 1200
     rig.source.event(LinkChanged(link(), gone=True))
     rig.settle()
     assert rig.announced == {}
-    assert rig.asked == ["pod1"]
-    assert len(list(rig.source.snapshot([], [], interface="pod1"))) == 3
+
+
+def test_burst_is_taken_in_slices_and_in_order() -> None:
+    rig = KernelRig()
+    for i in range(1200):
+        rig.source.event(RouteChanged(route(f"10.64.{i >> 8}.{i & 255}/32")))
+    rig.source.event(RouteChanged(route("10.64.0.0/32"), gone=True))
+    rig.source.replayed()
+    assert len(list(rig.table.views())) <= SLICE
     rig.settle()
-    assert list(rig.table.views()) == []
+    assert (len(rig.announced), rig.synchronised) == (1199, 1)
+
+
+def test_other_globs_are_judged_at_once() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    rig.source.reconfigure(("cali*",))
+    rig.settle()
+    assert rig.announced == {}
+    rig.source.reconfigure(("p*",))
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
 
 
 def test_route_moved_to_another_interface_stays_announced() -> None:
@@ -172,39 +198,6 @@ def test_lowest_metric_is_the_route_that_counts() -> None:
     assert rig.announced == {}
     rig.delete(route(interface="eth0", metric=50))
     assert rig.announced == {("", POD): PLAIN}
-
-
-def test_snapshot_is_the_whole_truth_but_events_meanwhile_are_newer() -> None:
-    rig = KernelRig()
-    rig.add(route("10.64.1.1/32"))
-    rig.add(route("10.64.1.2/32"))
-    steps = rig.source.snapshot([link(), link("eth0", index=2)], (route(f"10.64.2.{i % 250}/32") for i in range(1500)))
-    next(steps)
-    rig.source.event(RouteChanged(route("10.64.2.249/32"), gone=True))
-    rig.source.event(RouteChanged(route("10.64.1.2/32")))
-    rig.source.event(RouteChanged(route("10.64.1.3/32")))
-    for _ in steps:
-        pass
-    rig.settle()
-    prefixes = {prefix for _, prefix in rig.announced}
-    assert {"10.64.1.2/32", "10.64.1.3/32", "10.64.2.248/32"} <= prefixes
-    assert not {"10.64.1.1/32", "10.64.2.249/32"} & prefixes
-    assert rig.synchronised == 1
-
-
-def test_snapshot_without_a_link_means_that_it_is_gone() -> None:
-    rig = KernelRig()
-    rig.add(route())
-    for _ in rig.source.snapshot([link("eth0", index=2)], []):
-        pass
-    rig.settle()
-    assert rig.announced == {}
-
-
-def test_lost_events_ask_for_everything() -> None:
-    rig = KernelRig()
-    rig.source.event(KernelResynchronised())
-    assert rig.asked == [""]
 
 
 def test_managed_claim_leaves_another_programs_route_alone() -> None:

@@ -152,6 +152,28 @@ def test_route_of_another_program_to_elsewhere_is_a_conflict_and_nothing_is_anno
     assert rig.announced == {("", POD): PLAIN}
 
 
+def test_claim_without_an_interface_waits_for_a_route_that_covers_it() -> None:
+    rig = Rig()
+    bare = Claim(source="mqtt", id="a", family=V4, key=key(POD), needs_route=True)
+    rig.table.claim("mqtt", "a", (bare,))
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("pending", "no route on an interface of this host leads to it")
+    rig.table.foreign_route_changed("", V4, key("10.64.1.0/24"), Foreign("br0", True))
+    rig.settle()
+    assert (rig.announced, rig.kernel) == ({("", POD): PLAIN}, {})
+    rig.table.foreign_route_changed("", V4, key(POD), Foreign("tap1", True))
+    rig.table.foreign_route_changed("", V4, key("10.64.1.0/24"), None)
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+    rig.table.foreign_route_changed("", V4, key(POD), None)
+    rig.settle()
+    assert rig.announced == {}
+    rig.table.claim("mqtt", "a")
+    rig.settle()
+    rig.table.foreign_route_changed("", V4, key("10.64.1.0/24"), Foreign("br0", True))
+    assert list(rig.table.views()) == []
+
+
 def test_address_claimed_twice_shows_conflict_on_both_and_the_first_stays() -> None:
     rig = Rig()
     rig.link("pod1")
