@@ -1,0 +1,42 @@
+"""The documents name every key of the configuration and every field of the views."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bgpd.config import Config
+from bgpd.model import views
+
+DOCS = Path(__file__).parent.parent / "docs"
+VIEWS = [value for value in vars(views).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)]
+
+
+def definitions(types: list[Any]) -> Iterator[tuple[str, list[str]]]:
+    """Name and field names of each struct that the types hold."""
+    _, components = msgspec.json.schema_components(types)
+    for name, definition in components.items():
+        yield name, list(definition.get("properties", ()))
+
+
+@pytest.mark.parametrize(("name", "fields"), list(definitions([Config])))
+def test_configuration_document_has_every_key(name: str, fields: list[str]) -> None:
+    text = (DOCS / "configuration.md").read_text()
+    sections = {"Config"} if name == "Config" else set()
+    for field in fields:
+        known = f"`{field}`" in text or re.search(rf"^## \[+(\w+\.)*{field}[\].]", text, re.MULTILINE)
+        assert known or sections, f"{name}.{field} is not in docs/configuration.md"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_view_document_has_every_field_of_each_view(view: type[msgspec.Struct]) -> None:
+    text = (DOCS / "json-views.md").read_text()
+    section = re.search(rf"^## {view.__name__}$(.*?)(^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section, f"{view.__name__} is not in docs/json-views.md"
+    for field in view.__struct_fields__:
+        assert f"| `{field}` |" in section[1], f"{view.__name__}.{field} is not in docs/json-views.md"

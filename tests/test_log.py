@@ -1,0 +1,92 @@
+"""Logging: what is written, what is kept, and how repeats are counted."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from bgpd.config import LogConfig
+from bgpd.log import EventRing, RepeatSuppressor, set_up_logging
+
+
+@pytest.fixture(autouse=True)
+def _defaults(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    yield
+    structlog.reset_defaults()
+
+
+def test_json_line_has_event_level_time_and_fields() -> None:
+    out = io.StringIO()
+    set_up_logging(LogConfig(), stream=out)
+    structlog.get_logger().info("session.established", neighbor="leaf1", router_id=b"\x0a\0\0\1", hold_time_s=9)
+    line = json.loads(out.getvalue())
+    assert line.pop("timestamp") > 1e9
+    assert line == {
+        "event": "session.established",
+        "level": "info",
+        "neighbor": "leaf1",
+        "router_id": "0a000001",
+        "hold_time_s": 9,
+    }
+
+
+def test_level_holds_back_and_debug_is_not_kept() -> None:
+    out, ring = io.StringIO(), EventRing()
+    set_up_logging(LogConfig(level="debug"), ring, stream=out)
+    structlog.get_logger().debug("detail")
+    set_up_logging(LogConfig(level="warning"), ring, stream=out)
+    structlog.get_logger().info("quiet")
+    structlog.get_logger().warning("loud")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["detail", "loud"]
+    assert [event.event for event in ring.since()] == ["loud"]
+
+
+def test_journal_lines_begin_with_their_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    out = io.StringIO()
+    set_up_logging(LogConfig(), stream=out)
+    structlog.get_logger().error("fib.failed")
+    assert out.getvalue().startswith('<3>{"')
+
+
+def test_console_lines_and_tracebacks_are_readable() -> None:
+    out = io.StringIO()
+    set_up_logging(LogConfig(format="console"), stream=out)
+    try:
+        raise RuntimeError("boom")
+    except RuntimeError:
+        structlog.get_logger().exception("task.failed", task="fib")
+    assert "task.failed" in out.getvalue()
+    assert "RuntimeError: boom" in out.getvalue()
+
+
+def test_ring_keeps_the_latest_and_numbers_on() -> None:
+    ring = EventRing(size=2)
+    calls: list[int] = []
+    end = ring.subscribe(lambda: calls.append(ring.latest))
+    for number in range(3):
+        ring(None, "info", {"event": f"e{number}", "timestamp": 1.0, "n": number})
+    end()
+    ring(None, "info", {"event": "e3"})
+    assert [(event.sequence, event.event) for event in ring.since()] == [(3, "e2"), (4, "e3")]
+    assert [event.sequence for event in ring.since(3)] == [4]
+    assert calls == [1, 2, 3]
+
+
+def test_first_failure_is_logged_and_repeats_are_counted() -> None:
+    out = io.StringIO()
+    set_up_logging(LogConfig(), stream=out)
+    repeats = RepeatSuppressor(structlog.get_logger())
+    assert repeats.failed("leaf1", "connect.failed", neighbor="leaf1")
+    assert not repeats.failed("leaf1", "connect.failed", neighbor="leaf1")
+    assert list(repeats.repeats()) == [("leaf1", 2)]
+    repeats.recovered("leaf1", "connect.succeeded", neighbor="leaf1")
+    repeats.recovered("leaf1", "connect.succeeded", neighbor="leaf1")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["connect.failed", "connect.succeeded"]
+    assert lines[1]["failures"] == 2
