@@ -1,0 +1,253 @@
+"""A scripted kernel: takes the bytes that the FIB sends, keeps what Linux would keep, fails where it would fail.
+
+It answers dumps, destroys nexthop objects with their link, and lets a test change anything by another hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+
+from bgpd.fib.dump import RouteRun
+from bgpd.fib.kernel_state import KernelState
+from bgpd.fib.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
+from bgpd.fib.nexthop_messages import NexthopObject, read_id, read_objects
+from bgpd.fib.route_messages import (
+    RTA_NH_ID,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTMSG,
+    RTN_BLACKHOLE,
+    RouteForm,
+    read_key,
+)
+from bgpd.fib.writer import Done, Outcome
+from bgpd.model.iana import Family
+from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link
+from bgpd.model.prefix import parse_address, parse_prefix
+
+Place = tuple[Family, int, bytes, int]
+
+
+class FakeWriter:
+    """Runs a batch at once, as `send` does; its result arrives in a later step of the loop."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self.outstanding = 0
+        self._kernel = kernel
+
+    def submit(self, data: bytes, done: Done) -> None:
+        self.outstanding += 1
+        outcome = self._kernel.run(data)
+        asyncio.get_running_loop().call_soon(self._deliver, done, outcome)
+
+    def _deliver(self, done: Done, outcome: Outcome) -> None:
+        self.outstanding -= 1
+        done(outcome)
+
+
+class FakeMonitor:
+    """Stands for KernelMonitor: a state whose events reach the subscribers at once."""
+
+    def __init__(self) -> None:
+        self.state = KernelState(self.publish)
+        self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
+        self.nexthop_deleted: list[Callable[[], None]] = []
+        self._subscribers: list[Callable[[KernelEvent], None]] = []
+
+    def subscribe(self, subscriber: Callable[[KernelEvent], None], *, replay: bool = False) -> None:
+        self._subscribers.append(subscriber)
+        for event in self.state.events() if replay else ():
+            subscriber(event)
+
+    def ignore(self, ports: object) -> None:
+        """The scripted kernel never echoes."""
+
+    def publish(self, event: KernelEvent) -> None:
+        for subscriber in self._subscribers:
+            subscriber(event)
+
+
+class FakeKernel:
+    """`routes`: (family, table, key, metric) -> (protocol, target); `objects`: nexthop objects by id."""
+
+    def __init__(self) -> None:
+        self.routes: dict[Place, tuple[int, int]] = {}
+        self.objects: dict[int, NexthopObject] = {}
+        self.links: dict[int, Link] = {}
+        self.refuse: dict[bytes, int] = {}
+        self.log: list[tuple[MessageKind, object]] = []
+        self.permitted = True
+        self.monitor = FakeMonitor()
+        self.bulk, self.urgent = FakeWriter(self), FakeWriter(self)
+
+    # What a test does to the host.
+
+    def add_link(self, index: int, name: str, *addresses: str) -> None:
+        """An up interface with addresses such as "10.0.0.1/31"."""
+        self.set_link(index, name, up=True)
+        for text in addresses:
+            address, length = text.split("/")
+            found = Address(interface=name, packed=parse_address(address), prefix_length=int(length))
+            self.monitor.state.address(found, gone=False)
+
+    def set_link(self, index: int, name: str, *, up: bool) -> None:
+        """Up or down; down destroys its nexthop objects, and IPv4 routes go without a word."""
+        self.links[index] = Link(index=index, name=name, up=up)
+        if not up:
+            for identifier in [found.id for found in self.objects.values() if found.ifindex == index]:
+                self._destroy(identifier)
+            for place in [place for place, (_protocol, target) in self.routes.items() if target == -index]:
+                del self.routes[place]
+        self.monitor.state.link(self.links[index], gone=False)
+
+    def add_foreign(self, prefix: str, *, metric: int = 100, protocol: int = 16, table: int = 254) -> KernelRoute:
+        """Another program's route."""
+        family, key = parse_prefix(prefix)
+        self.routes[family, table, key, metric] = (protocol, -1)
+        route = KernelRoute(
+            family=family, key=key, table=table, protocol=protocol, metric=metric, interface="x", gateway=b"\1\1\1\1"
+        )
+        self.monitor.state.route(route, gone=False)
+        return route
+
+    def remove_foreign(self, route: KernelRoute) -> None:
+        """The other program deletes it."""
+        del self.routes[route.family, route.table, route.key, route.metric]
+        self.monitor.state.route(route, gone=True)
+
+    def delete_by_other_hand(self, family: Family, key: bytes, *, table: int = 254, metric: int = 20) -> None:
+        """Another program deletes one of bgpd's routes, and the kernel says so."""
+        found = self.routes.pop((family, table, key, metric), None)
+        if found is not None:
+            route = KernelRoute(family=family, key=key, table=table, protocol=found[0], metric=metric)
+            for callback in self.monitor.own_route_changed:
+                callback(route, True)
+
+    def delete_nexthop_by_other_hand(self, identifier: int) -> None:
+        """Another program deletes one of bgpd's nexthop objects."""
+        self._destroy(identifier)
+        for callback in self.monitor.nexthop_deleted:
+            callback()
+
+    def hops_of(
+        self, family: Family, key: bytes, *, table: int = 254, metric: int = 20
+    ) -> set[tuple[bytes, int]] | None:
+        """(gateway, interface index) of a route's group; None without the route."""
+        found = self.routes.get((family, table, key, metric))
+        if found is None:
+            return None
+        members = self.objects[found[1]].members
+        return {(self.objects[single].gateway, self.objects[single].ifindex) for single, _weight in members}
+
+    # What the kernel does.
+
+    def run(self, data: bytes) -> Outcome:
+        """Run one batch of messages; like Linux, later ones run whatever became of earlier ones."""
+        errors = []
+        for kind, flags, _sequence, start, end in messages(data):
+            request = data[start - 16 : end]
+            code = self._run_one(MessageKind(kind), flags, request) if self.permitted else errno.EPERM
+            if code:
+                errors.append(KernelError(code, "", request))
+        return Outcome(errors)
+
+    def _run_one(self, kind: MessageKind, flags: int, request: bytes) -> int:
+        match kind:
+            case MessageKind.NEW_NEXTHOP:
+                return self._new_nexthop(flags, next(read_objects(request)))
+            case MessageKind.DEL_NEXTHOP:
+                identifier = read_id(request)
+                if identifier not in self.objects:
+                    return errno.ENOENT
+                self.log.append((kind, identifier))
+                self._destroy(identifier)
+                return 0
+            case _:
+                return self._route(kind, request)
+
+    def _new_nexthop(self, flags: int, found: NexthopObject) -> int:
+        if flags & MessageFlag.EXCLUSIVE and found.id in self.objects:
+            return errno.EEXIST
+        if not flags & MessageFlag.CREATE and found.id not in self.objects:
+            return errno.ENOENT
+        if any(member not in self.objects or self.objects[member].members for member, _weight in found.members):
+            return errno.EINVAL
+        if found.ifindex and not self.links[found.ifindex].up:
+            return errno.ENETDOWN
+        self.log.append((MessageKind.NEW_NEXTHOP, found.id))
+        self.objects[found.id] = found
+        return 0
+
+    def _route(self, kind: MessageKind, request: bytes) -> int:
+        family, key = read_key(request)
+        found = attributes(request, 16 + RTMSG.size, len(request))
+        (table,), (metric,) = U32.unpack(found[RTA_TABLE]), U32.unpack(found[RTA_PRIORITY])
+        place, protocol = (family, table, key, metric), request[21]
+        if kind == MessageKind.DEL_ROUTE:
+            if self.routes.get(place, (0, 0))[0] != protocol:
+                return errno.ESRCH
+            del self.routes[place]
+            self.log.append((kind, key))
+            return 0
+        if key in self.refuse:
+            return self.refuse[key]
+        if RTA_NH_ID in found:
+            (target,) = U32.unpack(found[RTA_NH_ID])
+            if target not in self.objects:
+                return errno.EINVAL
+        else:
+            target = 0 if request[23] == RTN_BLACKHOLE else -U32.unpack(found[RTA_OIF])[0]
+            if target and not self.links[-target].up:
+                return errno.ENETDOWN
+        self.routes[place] = (protocol, target)
+        self.log.append((kind, key))
+        return 0
+
+    def _destroy(self, identifier: int) -> None:
+        del self.objects[identifier]
+        for group in [found for found in self.objects.values() if found.members]:
+            left = tuple(member for member in group.members if member[0] != identifier)
+            if left != group.members:
+                self.objects[group.id] = NexthopObject(id=group.id, protocol=group.protocol, members=left)
+                if not left:
+                    self._destroy(group.id)
+        for place in [place for place, (_protocol, target) in self.routes.items() if target == identifier]:
+            del self.routes[place]
+
+    # What it answers (KernelReader).
+
+    def start(self) -> None:
+        """Nothing to open."""
+
+    def stop(self) -> None:
+        """Nothing to close."""
+
+    async def nexthops(self) -> list[NexthopObject]:
+        objects = list(self.objects.values())
+        await asyncio.sleep(0)
+        return objects
+
+    async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
+        return [
+            RouteRun(family, table, protocol, 1, [key], [target], [metric])
+            for (of, table, key, metric), (protocol, target) in self.routes.items()
+            if of is family and table == form.table and protocol == form.protocol
+        ]
+
+
+class FakeReader:
+    """KernelReader over a FakeKernel."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+        self.start, self.stop, self.nexthops = kernel.start, kernel.stop, kernel.nexthops
+
+    async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
+        consume = begin()
+        runs = await self._kernel.routes_of(family, form)
+        await asyncio.sleep(0)
+        for run in runs:
+            consume(run)

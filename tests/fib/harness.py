@@ -1,0 +1,80 @@
+"""A Fib over the scripted kernel, with a RIB reduced to a dict of wishes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from bgpd.config import FibConfig
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.fib import Fib
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import parse_address
+from tests.fib.fake_kernel import FakeKernel, FakeReader
+
+V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+LEAF1, LEAF2 = NextHop(parse_address("10.0.0.0")), NextHop(parse_address("10.0.1.0"))
+LEAF1_V6, LEAF2_V6 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_address("fe80::2"), "eth1")
+
+
+class Harness:
+    """`wishes` is what the RIB wants; `want` sets and tells it. `acknowledged` and `told` are what the Fib said."""
+
+    def __init__(self, kernel: FakeKernel, **config: object) -> None:
+        self.kernel = kernel
+        self.wishes: dict[tuple[Family, bytes], NextHops] = {}
+        self.acknowledged: list[tuple[Family, bytes]] = []
+        self.told: list[tuple[NextHop, str]] = []
+        self.dataplane = Dataplane(kernel.monitor, bulk=kernel.bulk, urgent=kernel.urgent, reader=FakeReader(kernel))
+        self.fib = Fib(
+            FibConfig(**config),
+            dataplane=self.dataplane,
+            desired=lambda family, key: self.wishes.get((family, key)),
+            acknowledged=self._acknowledge,
+            next_hop_changed=lambda hop, why: self.told.append((hop, why)),
+        )
+
+    def _acknowledge(self, family: Family, keys: Sequence[bytes]) -> None:
+        self.acknowledged += [(family, key) for key in keys]
+
+    def want(self, changes: Mapping[bytes, NextHops | None], family: Family = V4) -> None:
+        for key, wish in changes.items():
+            if wish is None:
+                self.wishes.pop((family, key), None)
+            else:
+                self.wishes[family, key] = wish
+        self.fib.update(family, changes)
+
+    async def settle(self) -> None:
+        for _ in range(60):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(self.fib.idle(), 5)
+        await asyncio.sleep(0.03)
+        await asyncio.wait_for(self.fib.idle(), 5)
+
+    def state_of(self, prefix: str) -> tuple[str, str]:
+        for view in self.fib.routes():
+            if view.prefix == prefix:
+                return view.state, view.error
+        return "", ""
+
+
+def two_leaf_kernel() -> FakeKernel:
+    """A host with an uplink to each of two leaves."""
+    kernel = FakeKernel()
+    kernel.add_link(2, "eth0", "10.0.0.1/31", "2001:db8::1/64")
+    kernel.add_link(3, "eth1", "10.0.1.1/31")
+    return kernel
+
+
+@asynccontextmanager
+async def running(kernel: FakeKernel | None = None, **config: object) -> AsyncIterator[Harness]:
+    """A started Fib; stopped at the end."""
+    harness = Harness(kernel or two_leaf_kernel(), **config)
+    await harness.fib.start()
+    try:
+        yield harness
+    finally:
+        await harness.fib.stop()
