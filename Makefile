@@ -8,7 +8,11 @@ PYTHON := .venv/bin/python
 TOPOLOGY := labs/containerlab/two-leaf.clab.yml
 TESTS := tests
 
-.PHONY: help setup lab lab-keep lab-down test lint format bench lock clean
+# Where `make install` puts bgpd (systemd/bgpd.service starts it from there), and a root for its files outside of that.
+PREFIX := /opt/bgpd
+DESTDIR :=
+
+.PHONY: help setup lab lab-keep lab-down test lint format bench lock install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -55,6 +59,24 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 	@.venv/bin/pip-compile --quiet --upgrade --extra dev --build-deps-for editable --generate-hashes --allow-unsafe \
 	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --output-file requirements.lock pyproject.toml
+	@.venv/bin/pip-compile --quiet --upgrade --constraint requirements.lock --build-deps-for wheel --generate-hashes \
+	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --output-file requirements-host.lock pyproject.toml
+
+install: ## on a server: bgpd into /opt/bgpd, its unit and kernel settings; starts nothing, keeps an existing configuration
+	python3 -m venv $(PREFIX)
+	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-host.lock
+	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
+	install -d $(DESTDIR)/etc/bgpd $(DESTDIR)/usr/local/bin
+	ln -sf $(PREFIX)/bin/bgpd $(DESTDIR)/usr/local/bin/bgpd
+	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
+	install -D -m 644 systemd/bgpd.service $(DESTDIR)/etc/systemd/system/bgpd.service
+	install -D -m 644 conf/sysusers.d/bgpd.conf $(DESTDIR)/etc/sysusers.d/bgpd.conf
+	install -D -m 644 conf/sysctl.d/90-bgpd.conf $(DESTDIR)/etc/sysctl.d/90-bgpd.conf
+	install -D -m 644 conf/networkd/90-bgpd.conf $(DESTDIR)/etc/systemd/networkd.conf.d/90-bgpd.conf
+	install -D -m 644 conf/rt_protos.d/bgpd.conf $(DESTDIR)/etc/iproute2/rt_protos.d/bgpd.conf
+	@echo "Now: edit /etc/bgpd/bgpd.toml; bgpd check /etc/bgpd/bgpd.toml; systemd-sysusers; sysctl --system;"
+	@echo "     systemctl daemon-reload; systemctl enable --now bgpd"
 
 clean: ## remove laboratories left up, .venv and caches
 	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down $(TOPOLOGY); fi
