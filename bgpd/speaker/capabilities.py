@@ -132,7 +132,8 @@ def local_open(
     """Our OPEN for a session. `over_ipv6`: the session runs over IPv6, so that IPv4 routes need RFC 8950.
 
     `restarting` sets the R and forwarding bits of RFC 4724; without graceful restart the capability is sent all the
-    same, empty, as that RFC's section 3 asks of a speaker that sends End-of-RIB. `hostname` is the system's, used if none is configured.
+    same, empty, as that RFC's section 3 asks of a speaker that sends End-of-RIB. `hostname` is the system's, used if
+    none is configured.
     """
     families = tuple(Family(name) for name in session.families)
     codes = tuple((int(family.afi), int(family.safi)) for family in families)

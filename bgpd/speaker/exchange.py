@@ -14,8 +14,10 @@ import structlog
 from bgpd.config import SessionConfig
 from bgpd.model.iana import FAMILY_BY_CODE, Family
 from bgpd.model.path import RouteBatch, Source
+from bgpd.model.wire import NlriDecoders
 from bgpd.speaker.capabilities import Negotiated
 from bgpd.speaker.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
+from bgpd.speaker.interfaces import Interfaces, is_link_local
 from bgpd.speaker.update_decoder import UpdateDecoder
 from bgpd.speaker.update_encoder import UpdateEncoder
 
@@ -54,27 +56,36 @@ class RefusedUpdate(Exception):
 
 
 class Exchange:
-    """Routes to and from one established session. `write` takes whole messages."""
+    """Routes to and from one established session. `local` is its own packed address; `write` takes whole messages."""
 
     def __init__(
         self,
         source: Source,
         negotiated: Negotiated,
         *,
-        decoder: UpdateDecoder,
-        encoder: UpdateEncoder,
+        local: bytes,
+        interfaces: Interfaces,
+        nlri_decoders: NlriDecoders,
         events: SpeakerEvents,
         write: Callable[[bytes], None],
     ) -> None:
         self.source = source
         self.negotiated = negotiated
+        self.local = local
         self.messages_sent = 0
         self.end_of_rib: list[Family] = []
-        self._decoder = decoder
-        self._encoder = encoder
+        self._interfaces = interfaces
+        self._nlri_decoders = nlri_decoders
+        self._decoder = UpdateDecoder(
+            negotiated, nlri_decoders=nlri_decoders, interface=source.interface, local_addresses=interfaces
+        )
+        self._encoder = self._new_encoder()
         self._events = events
         self._write = write
         self._remembered: set[str] = set()
+        if self._encoder.without_next_hop:
+            families = [str(family) for family in self._encoder.without_next_hop]
+            log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
 
     def update_received(self, body: bytes) -> None:
         """Pass on the routes of an UPDATE.
@@ -107,6 +118,15 @@ class Exchange:
             case 2:
                 self._events.refresh_ended(self.source, family)
 
+    def address_added(self) -> None:
+        """This host has an address more: announce all routes again of families that have a next hop only now."""
+        missing = self._encoder.without_next_hop
+        if missing:
+            self._encoder = self._new_encoder()
+        for family in missing:
+            if family not in self._encoder.without_next_hop:
+                self._events.refresh_requested(self.source, family)
+
     def send(self, batch: RouteBatch) -> None:
         """Send routes."""
         self._send(self._encoder.encode(batch))
@@ -121,6 +141,19 @@ class Exchange:
         known = negotiated.enhanced_route_refresh if subtype else negotiated.route_refresh
         if known and family in negotiated.families:
             self._send([encode_route_refresh(family.afi, family.safi, subtype)])
+
+    def _new_encoder(self) -> UpdateEncoder:
+        """Next hops are the session's own address, and for other families those of the same interface."""
+        interfaces, own = self._interfaces, self.local
+        link_local = is_link_local(own)
+        home = self.source.interface or interfaces.owner(own)
+        return UpdateEncoder(
+            self.negotiated,
+            local_ipv4=own if len(own) == 4 else interfaces.ipv4(home),
+            local_ipv6=own if len(own) == 16 and not link_local else interfaces.ipv6(home),
+            local_link_local=own if link_local else interfaces.link_local(home),
+            nlri_decoders=self._nlri_decoders,
+        )
 
     def _send(self, messages: list[bytes]) -> None:
         if messages:

@@ -26,9 +26,9 @@ from bgpd.speaker.connection import RefreshReceived, State, UpdateReceived
 from bgpd.speaker.exabgp_codec import Notification
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents
 from bgpd.speaker.failure_log import FailureLog
-from bgpd.speaker.interfaces import Interfaces, is_link_local
+from bgpd.speaker.interfaces import Interfaces
 from bgpd.speaker.notification import describe_notification
-from bgpd.speaker.peering import Peering
+from bgpd.speaker.peering import NOT_HEARD, Peering, Unreachable, target_of
 from bgpd.speaker.session import (
     AttemptFailed,
     Close,
@@ -42,8 +42,6 @@ from bgpd.speaker.session import (
 )
 from bgpd.speaker.socket_options import read_password, require_ttl_255, set_send_hold_time
 from bgpd.speaker.transport import Listener, Target, Wire, dial, explain_dial_error, no_answer_text
-from bgpd.speaker.update_decoder import UpdateDecoder
-from bgpd.speaker.update_encoder import UpdateEncoder
 
 log = structlog.get_logger()
 
@@ -82,7 +80,6 @@ class Neighbor:
         self._target: Target | None = None
         self._key = b""
         self._wire: Wire | None = None
-        self._local = b""
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
@@ -167,10 +164,15 @@ class Neighbor:
         self._session.connect_now(_now())
         self._pump()
 
+    def address_added(self) -> None:
+        """This host has a usable address more: it may be the next hop that the session lacked."""
+        if self._exchange is not None:
+            self._exchange.address_added()
+
     def address_learned(self, address: bytes) -> None:
         """The link-local address of an unnumbered neighbor was heard."""
         if address == self.peering.address:
-            if self.state in (State.IDLE, State.ACTIVE) and self._failures.last.endswith(_NOT_HEARD):
+            if self.state in (State.IDLE, State.ACTIVE) and self._failures.last.endswith(NOT_HEARD):
                 self.connect_now()
             return
         if self.state.progress >= State.OPEN_SENT.progress:
@@ -185,7 +187,7 @@ class Neighbor:
 
     def uses_address(self, address: bytes) -> bool:
         """Whether the session runs from this local address."""
-        return self._exchange is not None and self._local == address
+        return self._exchange is not None and self._exchange.local == address
 
     # What others ask
 
@@ -309,10 +311,11 @@ class Neighbor:
         problem = self.refresh_password()
         wire = None
         try:
-            if not problem:
-                problem = self._find_target()
-            if not problem and self._target is not None:
+            self._target = None if problem else target_of(self.peering, self._around.interfaces, password=self._key)
+            if self._target is not None:
                 wire = await dial(self._target)
+        except Unreachable as unreachable:
+            problem = str(unreachable)
         except OSError as error:
             assert self._target is not None
             problem = explain_dial_error(error, self._target)
@@ -324,26 +327,6 @@ class Neighbor:
             self._adopt(number, wire)
             self._session.connected(number, _now())
         self._pump()
-
-    def _find_target(self) -> str:
-        """Set the target of the next dial; why that is not possible, "" if it is."""
-        peering, interfaces = self.peering, self._around.interfaces
-        self._target = None
-        if not peering.address:
-            return f"{peering.interface}: {_NOT_HEARD}"
-        scope = interfaces.index(peering.interface) if is_link_local(peering.address) else 0
-        if is_link_local(peering.address) and not scope:
-            return f"there is no interface {peering.interface}"
-        self._target = Target(
-            address=peering.address,
-            port=peering.port,
-            scope=scope,
-            interface="" if scope else peering.interface,
-            source=peering.source,
-            password=self._key,
-            ttl_security=peering.config.ttl_security,
-        )
-        return ""
 
     def _adopt(self, number: int, wire: Wire) -> None:
         self._wires[number] = wire
@@ -383,8 +366,8 @@ class Neighbor:
         interfaces, peering = self._around.interfaces, self.peering
         scoped = interfaces.name(peer.scope) if peer.scope else ""
         self.interface = scoped or peering.interface or interfaces.facing(peer.address)
-        self._wire, self._local = wire, local.address
-        self._exchange = self._new_exchange(negotiated, peer.address)
+        self._wire = wire
+        self._exchange = self._new_exchange(negotiated, local=local.address, peer=peer.address)
         self._established_count += 1
         self._restarting = False
         self._session.settings = self._settings()
@@ -398,10 +381,8 @@ class Neighbor:
         )
         self._around.events.session_established(self._exchange.source, negotiated, peering.config)
 
-    def _new_exchange(self, negotiated: Negotiated, peer: bytes) -> Exchange:
-        interfaces, own = self._around.interfaces, self._local
-        link_local = is_link_local(own)
-        home = self.interface or interfaces.owner(own)
+    def _new_exchange(self, negotiated: Negotiated, *, local: bytes, peer: bytes) -> Exchange:
+        around = self._around
         source = Source(
             name=self.peering.name,
             kind=SourceKind.IBGP if negotiated.is_ibgp else SourceKind.EBGP,
@@ -410,24 +391,14 @@ class Neighbor:
             address=peer,
             interface=self.interface,
         )
-        decoder = UpdateDecoder(
-            negotiated,
-            nlri_decoders=self._around.nlri_decoders,
-            interface=self.interface,
-            local_addresses=interfaces,
-        )
-        encoder = UpdateEncoder(
-            negotiated,
-            local_ipv4=own if len(own) == 4 else interfaces.ipv4(home),
-            local_ipv6=own if len(own) == 16 and not link_local else interfaces.ipv6(home),
-            local_link_local=own if link_local else interfaces.link_local(home),
-            nlri_decoders=self._around.nlri_decoders,
-        )
-        if encoder.without_next_hop:
-            families = [str(family) for family in encoder.without_next_hop]
-            log.warning("session.no_next_hop", neighbor=self.peering.name, families=families, interface=home)
         return Exchange(
-            source, negotiated, decoder=decoder, encoder=encoder, events=self._around.events, write=self._write
+            source,
+            negotiated,
+            local=local,
+            interfaces=around.interfaces,
+            nlri_decoders=around.nlri_decoders,
+            events=around.events,
+            write=self._write,
         )
 
     def _down(self, reason: str) -> None:
@@ -465,9 +436,6 @@ class Neighbor:
     def _note_state(self) -> None:
         if self.state is not self._state:
             self._state, self._since = self.state, time.time()
-
-
-_NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the other end of the link?"
 
 
 def _now() -> float:

@@ -12,6 +12,8 @@ import msgspec
 from bgpd.config import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import format_address, parse_address
+from bgpd.speaker.interfaces import Interfaces, is_link_local
+from bgpd.speaker.transport import Target
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,35 @@ class Peering(msgspec.Struct, frozen=True, kw_only=True):
     def is_ipv6(self) -> bool:
         """Whether the session runs over IPv6."""
         return len(self.address) != 4
+
+
+class Unreachable(Exception):
+    """Why a neighbor cannot be dialed at all; the text is for people."""
+
+
+NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the other end of the link?"
+
+
+def target_of(peering: Peering, interfaces: Interfaces, *, password: bytes) -> Target:
+    """Where and how to connect.
+
+    Raises: Unreachable: its address is not known yet, or its interface does not exist.
+    """
+    if not peering.address:
+        raise Unreachable(f"{peering.interface}: {NOT_HEARD}")
+    scoped = is_link_local(peering.address)
+    scope = interfaces.index(peering.interface) if scoped else 0
+    if scoped and not scope:
+        raise Unreachable(f"there is no interface {peering.interface}")
+    return Target(
+        address=peering.address,
+        port=peering.port,
+        scope=scope,
+        interface=peering.interface,
+        source=peering.source,
+        password=password,
+        ttl_security=peering.config.ttl_security,
+    )
 
 
 def of_neighbor(config: NeighborConfig) -> Peering:

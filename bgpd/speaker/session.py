@@ -186,6 +186,8 @@ class Session:
     def closed(self, number: int, now: float, reason: str) -> None:
         """Event 18: TcpConnectionFails, on a connection that had been made."""
         if number in self._connections:
+            if self._connections[number].negotiated is None:
+                reason += " before its OPEN: does it know this host as a neighbor, by this address?"
             self._fail(number, now, None, reason)
             self._settle(now)
 

@@ -182,6 +182,8 @@ class Speaker:
                     for neighbor in [n for n in self._neighbors.values() if n.uses_address(address.packed)]:
                         neighbor.transport_lost(reason)
                 elif address.usable:
+                    for neighbor in list(self._neighbors.values()):
+                        neighbor.address_added()
                     self._link_usable(address.interface)
 
     # Neighbors

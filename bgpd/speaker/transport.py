@@ -167,7 +167,7 @@ async def dial(target: Target) -> Wire:
         set_common(sock)
         if target.ttl_security:
             require_ttl_255(sock)
-        if target.interface:
+        if target.interface and not target.scope:
             bind_to_device(sock, target.interface)
         if target.source:
             sock.bind(_sockaddr(target.source, 0, target.scope))

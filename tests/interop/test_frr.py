@@ -106,7 +106,7 @@ def test_unnumbered_session_carries_ipv4_over_link_local_next_hops(pair: Pair) -
         wait_until(lambda: frr_route(frr, "2001:db8:64::/64"), 5, "FRR to have the IPv6 route", logs=frr.logs)
         kernel = "10.64.1.0/26 nhid"
         wait_until(lambda: kernel in pair.leaf.ip("route", "show"), 5, "the leaf's kernel to have the route")
-        assert "via inet6 fe80::" in pair.leaf.ip("route", "show", "10.64.1.0/26")
+        assert "via inet6 fe80::" in pair.leaf.ip("route", "get", "10.64.1.1")
 
 
 def test_unnumbered_leaf_that_starts_later_is_found(pair: Pair) -> None:

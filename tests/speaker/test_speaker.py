@@ -1,0 +1,328 @@
+"""Speakers on the loopback interface, against each other and against a peer that says whatever the test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from bgpd.config import Config
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family, MessageType
+from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
+from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.speaker import neighbor as neighbor_module
+from bgpd.speaker import speaker as speaker_module
+from bgpd.speaker.exabgp_codec import KEEPALIVE, encode_message
+from bgpd.speaker.speaker import Speaker
+from tests.interop.recording_speaker import Recorder
+from tests.speaker.messages import UPDATE, open_bytes
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def config(**fields: Any) -> Config:
+    """Our configuration: AS 65203, router ID 10.255.1.1."""
+    return msgspec.convert({"router": {"asn": 65203, "router_id": "10.255.1.1"}, **fields}, Config)
+
+
+def to_peer(port: int, **fields: Any) -> dict[str, Any]:
+    """A neighbor at 127.0.0.2, AS 65201."""
+    known = {"name": "peer", "address": "127.0.0.2", "port": port, "source_address": "127.0.0.1", "asn": 65201}
+    return {**known, "import": "all", "connect_retry_s": 1, **fields}
+
+
+async def until(predicate: Callable[[], object], timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not predicate():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def running(configuration: Config, **options: Any) -> AsyncIterator[tuple[Speaker, Recorder]]:
+    """A Speaker that knows the loopback interface."""
+    recorder = Recorder()
+    speaker = Speaker(configuration, events=recorder, nlri_decoders={}, **options)
+    speaker.kernel_changed(LinkChanged(Link(index=1, name="lo", up=True)))
+    for text in ("127.0.0.1", "127.0.0.2"):
+        speaker.kernel_changed(AddressChanged(Address(interface="lo", packed=parse_address(text), prefix_length=8)))
+    task = asyncio.create_task(speaker.run())
+    await asyncio.sleep(0)
+    try:
+        yield speaker, recorder
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class RawPeer:
+    """A peer at 127.0.0.2 that listens, answers OPEN and then does as told."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        self.reader = asyncio.StreamReader()
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def listen(self) -> asyncio.Server:
+        server = await asyncio.start_server(lambda r, w: self.connections.put_nowait((r, w)), "127.0.0.2", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def open(self, *, establish: bool = True, **fields: Any) -> None:
+        """Take the next connection, and establish the session on it."""
+        self.reader, self.writer = await asyncio.wait_for(self.connections.get(), 5)
+        kind, _ = await self.read()
+        assert kind is MessageType.OPEN
+        if establish:
+            self.writer.write(open_bytes(**fields) + KEEPALIVE)
+            assert (await self.read())[0] is MessageType.KEEPALIVE
+
+    def write(self, data: bytes) -> None:
+        assert self.writer is not None
+        self.writer.write(data)
+
+    async def read(self) -> tuple[MessageType, bytes]:
+        header = await asyncio.wait_for(self.reader.readexactly(19), 5)
+        return MessageType(header[18]), await self.reader.readexactly(int.from_bytes(header[16:18]) - 19)
+
+    async def notification(self) -> tuple[int, int, bytes]:
+        """The NOTIFICATION that ends the connection."""
+        while True:
+            kind, body = await self.read()
+            if kind is MessageType.NOTIFICATION:
+                assert await self.reader.read() == b""
+                return body[0], body[1], body[2:]
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[RawPeer]:
+    raw = RawPeer()
+    server = await raw.listen()
+    yield raw
+    server.close()
+    if raw.writer is not None:
+        raw.writer.close()
+
+
+def last_error(speaker: Speaker) -> str:
+    return speaker.neighbor_views()[0].last_error
+
+
+async def test_two_speakers_exchange_routes() -> None:
+    ports = free_port(), free_port()
+    theirs = msgspec.convert(
+        {
+            "router": {"asn": 65201, "router_id": "10.255.0.1", "hostname": "leaf"},
+            "neighbor": [
+                {"name": "host", "address": "127.0.0.1", "port": ports[0], "source_address": "127.0.0.2"}
+                | {"asn": "external", "import": "all"}
+            ],
+        },
+        Config,
+    )
+    async with (
+        running(config(neighbor=[to_peer(ports[1])]), listen_port=ports[0]) as (left, heard_left),
+        running(theirs, listen_port=ports[1]) as (right, heard_right),
+    ):
+        await until(lambda: heard_left.sources and heard_right.sources)
+        family, key = parse_prefix("10.64.1.0/26")
+        hop = NextHop(parse_address("192.0.2.1"))
+        batch = RouteBatch(family=family, announced=[key], attributes=Attributes(), next_hop=hop)
+        left.send(heard_left.sources["peer"], batch)
+        left.send_end_of_rib(heard_left.sources["peer"], Family.IPV4_UNICAST)
+        await until(lambda: heard_right.ended)
+        assert heard_right.routes["host", family] == {"10.64.1.0/26": hop}
+        assert left.neighbor_views()[0].hostname == "leaf"
+        await left.shutdown("node is drained")
+        await until(lambda: heard_right.closed)
+        assert heard_right.closed == ["the neighbor sent cease/administrative-shutdown: node is drained"]
+        assert heard_left.closed == ["shut down"]
+        assert right.neighbor_views()[0].last_error_at is not None
+
+
+async def test_garbage_is_answered_with_header_error(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, _):
+        await peer.open(establish=False)
+        peer.write(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n")
+        assert await peer.notification() == (1, 1, b"")
+        await until(lambda: "not BGP" in last_error(speaker))
+
+
+async def test_malformed_update_resets_the_session_and_the_session_comes_back(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        peer.write(encode_message(MessageType.UPDATE, b"\xff\xff\0\0"))
+        assert (await peer.notification())[:2] == (3, 1)
+        assert "malformed UPDATE" in last_error(speaker)
+        await peer.open()
+        await until(lambda: recorder.established == 2)
+
+
+async def test_messages_keep_their_order_when_the_loop_must_breathe(
+    peer: RawPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbor_module, "STEP_S", 0.0)
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (_, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        peer.write(UPDATE * 5000)
+        await until(lambda: len(recorder.ended) == 5000)
+        assert recorder.closed == []
+
+
+async def test_peer_that_never_reads_is_given_up(peer: RawPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbor_module, "MAX_UNSENT", 1_000_000)
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        source = recorder.sources["peer"]
+        keys = [bytes((32, 10, number >> 16, number >> 8 & 255, number & 255)) for number in range(200_000)]
+        batch = RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes())
+        for _ in range(20):
+            speaker.send(source, batch)
+            await asyncio.sleep(0)
+        await until(lambda: recorder.closed)
+        assert "does not read" in recorder.closed[0]
+
+
+async def test_reset_sends_maximum_prefixes_and_refuses_the_neighbor(peer: RawPeer) -> None:
+    port = free_port()
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=port) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        speaker.reset("peer", reason="more than 10 prefixes")
+        assert await peer.notification() == (6, 1, b"")
+        assert last_error(speaker) == "more than 10 prefixes"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.close()
+        assert speaker.neighbor_views()[0].state == "idle"
+
+
+async def test_policy_change_keeps_the_session_and_timers_reset_it(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        speaker.reconfigure(config(neighbor=[to_peer(peer.port, **{"import": "none", "max_prefixes": 10})]))
+        assert recorder.closed == []
+        speaker.reconfigure(config(neighbor=[to_peer(peer.port, hold_time_s=30)]))
+        assert (await peer.notification())[:2] == (6, 6)
+        await peer.open()
+        await until(lambda: recorder.established == 2)
+        speaker.reconfigure(config())
+        assert (await peer.notification())[:2] == (6, 3)
+        assert speaker.neighbor_views() == []
+
+
+async def test_listen_range_names_limits_and_forgets(peer: RawPeer) -> None:
+    port = free_port()
+    listen = {"prefix": "127.0.0.0/8", "asn": "external", "import": "all", "max_neighbors": 1}
+    async with running(config(listen=[listen]), listen_port=port) as (speaker, recorder):
+        first = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.3", 0))
+        first[1].write(open_bytes() + KEEPALIVE)
+        await until(lambda: recorder.sources)
+        assert list(recorder.sources) == ["127.0.0.0/8-127.0.0.3"]
+        second = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.4", 0))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(second[0].read(), 2) == b""
+        first[1].close()
+        second[1].close()
+        await until(lambda: not speaker.neighbor_views())
+
+
+async def test_stranger_is_refused() -> None:
+    port = free_port()
+    async with running(config(), listen_port=port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.close()
+
+
+async def test_port_in_use_is_told_dials_go_on_and_listening_is_retried(
+    peer: RawPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speaker_module, "ROUND_S", 0.01)
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with running(config(neighbor=[to_peer(peer.port)]), listen_port=port) as (speaker, recorder):
+            await peer.open()
+            await until(lambda: recorder.sources)
+            assert f"cannot listen on 0.0.0.0:{port}: another program has the port" in speaker.error
+            taken.close()
+            await until(lambda: not speaker.error)
+            _, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+            writer.close()
+
+
+async def test_lost_link_and_lost_address_end_the_session_at_once(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        speaker.kernel_changed(LinkChanged(Link(index=1, name="lo", up=False)))
+        assert recorder.closed == ["link lo went down"]
+        speaker.kernel_changed(LinkChanged(Link(index=1, name="lo", up=True)))
+        await peer.open()
+        await until(lambda: recorder.sources)
+        address = Address(interface="lo", packed=parse_address("127.0.0.1"), prefix_length=8)
+        speaker.kernel_changed(AddressChanged(address, gone=True))
+        assert recorder.closed[1:] == ["local address 127.0.0.1 was removed from lo"]
+
+
+async def test_restart_close_sends_no_notification(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        await speaker.restart_close()
+        assert await asyncio.wait_for(peer.reader.read(), 2) == b""
+
+
+async def test_messages_to_an_ended_session_are_dropped(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        old = recorder.sources["peer"]
+        assert peer.writer is not None
+        peer.writer.close()
+        await until(lambda: recorder.closed)
+        await peer.open()
+        await until(lambda: recorder.sources)
+        speaker.send_end_of_rib(old, Family.IPV4_UNICAST)
+        speaker.request_refresh(recorder.sources["peer"], Family.IPV4_UNICAST)
+        kind, body = await peer.read()
+        assert (kind, body) == (MessageType.ROUTE_REFRESH, b"\0\1\0\1")
+
+
+async def test_address_that_comes_later_becomes_the_next_hop_and_routes_are_sent_again(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open(multiprotocol=((1, 1), (2, 1)))
+        await until(lambda: recorder.sources)
+        family, key = parse_prefix("2001:db8:64::/64")
+        batch = RouteBatch(family=family, announced=[key], attributes=Attributes())
+        speaker.send(recorder.sources["peer"], batch)
+        kind, body = await peer.read()
+        assert kind is MessageType.UPDATE
+        assert parse_address("2001:db8::1") not in body
+        for usable in (False, True):
+            address = Address(interface="lo", packed=parse_address("2001:db8::1"), prefix_length=64, usable=usable)
+            speaker.kernel_changed(AddressChanged(address))
+            assert recorder.refreshes == ([("requested", Family.IPV6_UNICAST)] if usable else [])
+        speaker.send(recorder.sources["peer"], batch)
+        assert parse_address("2001:db8::1") in (await peer.read())[1]

@@ -1,0 +1,132 @@
+"""Sockets and their options, against the real kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from pathlib import Path
+
+import pytest
+
+from bgpd.model.prefix import parse_address
+from bgpd.speaker.socket_options import (
+    DSCP_CS6,
+    IP_MINTTL,
+    read_password,
+    require_ttl_255,
+    set_common,
+    set_md5_key,
+    set_send_hold_time,
+)
+from bgpd.speaker.transport import Endpoint, Target, Wire, dial, explain_dial_error
+
+LOOPBACK = parse_address("127.0.0.1")
+
+
+def test_common_options_are_set() -> None:
+    with socket.socket() as sock:
+        set_common(sock)
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == DSCP_CS6
+        assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 255
+        require_ttl_255(sock)
+        assert sock.getsockopt(socket.IPPROTO_IP, IP_MINTTL) == 255
+        set_send_hold_time(sock, 9)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 18_000
+
+
+@pytest.mark.parametrize(("prefix", "length"), [("10.0.0.0", 24), ("10.0.0.1", 32), ("fd00::", 64), ("fe80::1", 128)])
+def test_md5_keys_of_addresses_and_ranges_are_taken_and_removed(prefix: str, length: int) -> None:
+    address = parse_address(prefix)
+    with socket.socket(socket.AF_INET if len(address) == 4 else socket.AF_INET6) as sock:
+        set_md5_key(sock, address, length, b"secret")
+        set_md5_key(sock, address, length, b"")
+        with pytest.raises(FileNotFoundError):
+            set_md5_key(sock, address, length, b"")
+
+
+def test_password_is_the_file_without_its_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"se cret\r\n")
+    assert read_password(str(path)) == b"se cret"
+    for wrong in (b"\n", b"x" * 81):
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError, match="1 to 80 bytes"):
+            read_password(str(path))
+
+
+def test_endpoint_of_a_scoped_name() -> None:
+    assert Endpoint.of(("fe80::1%eth0", 179, 0, 7)) == Endpoint(parse_address("fe80::1"), 7)
+    assert Endpoint.of(("10.0.0.1", 179)) == Endpoint(parse_address("10.0.0.1"), 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ECONNREFUSED, "connection refused"),
+        (errno.EHOSTUNREACH, "no route to it"),
+        (errno.ETIMEDOUT, "does the neighbor want an MD5 password?"),
+        (errno.EADDRNOTAVAIL, "192.0.2.9 is not an address of this host"),
+    ],
+)
+def test_dial_errors_say_what_where_and_what_to_do(number: int, words: str) -> None:
+    target = Target(address=parse_address("192.0.2.1"), port=179, source=parse_address("192.0.2.9"))
+    text = explain_dial_error(OSError(number, "x"), target)
+    assert text.startswith("192.0.2.1 port 179: ")
+    assert words in text
+
+
+async def test_refused_dial_raises() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with pytest.raises(ConnectionRefusedError):
+            await dial(Target(address=LOOPBACK, port=unused.getsockname()[1]))
+
+
+async def test_goodbye_is_heard_although_the_peer_was_still_talking() -> None:
+    served: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    server = await asyncio.start_server(lambda r, w: served.put_nowait((r, w)), "127.0.0.1", 0)
+    async with server:
+        wire = await dial(Target(address=LOOPBACK, port=server.sockets[0].getsockname()[1]))
+        wire.attach(lambda data: None, lambda reason: None)
+        reader, writer = await served.get()
+        wire.pause()
+        writer.write(b"x" * 100_000)
+        await asyncio.sleep(0.05)
+        wire.write(b"goodbye")
+        wire.finish()
+        assert await reader.read() == b"goodbye"
+        writer.close()
+        await asyncio.wait_for(wire.closed.wait(), 3)
+
+
+async def test_loss_is_told_once_with_its_reason() -> None:
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    reasons: list[str] = []
+    async with server:
+        wire = await dial(Target(address=LOOPBACK, port=server.sockets[0].getsockname()[1]))
+        wire.attach(lambda data: None, reasons.append)
+        await asyncio.wait_for(wire.closed.wait(), 3)
+        wire.write(b"late")
+        wire.finish()
+    assert reasons == ["the neighbor closed the connection"]
+
+
+async def test_received_bytes_come_in_slices_of_64_kib_at_most() -> None:
+    sizes: list[int] = []
+
+    def made(wire: Wire) -> None:
+        wire.attach(lambda data: sizes.append(len(data)), lambda reason: None)
+
+    server = await asyncio.get_running_loop().create_server(lambda: Wire(made), "127.0.0.1", 0)
+    async with server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+        writer.write(b"x" * 1_000_000)
+        await writer.drain()
+        writer.close()
+        for _ in range(500):
+            if sum(sizes) == 1_000_000:
+                break
+            await asyncio.sleep(0.01)
+    assert sum(sizes) == 1_000_000
+    assert max(sizes) <= 65536
