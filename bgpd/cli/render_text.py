@@ -51,9 +51,10 @@ def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], out: Text
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for index, column in enumerate(columns):
+        is_last = index == len(columns) - 1
+        drawn.add_column(column, overflow="fold", no_wrap=not is_last)
     for row in rows:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console(file=out).print(drawn)
