@@ -81,6 +81,7 @@ def start_bird(topology: Topology) -> Running:
         f"""
 protocol kernel kernel{version} {{
   learn;
+  netlink rx buffer 67108864;
   persist;
   merge paths on limit 16;
   graceful restart on;
