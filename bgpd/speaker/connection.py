@@ -130,6 +130,7 @@ class Connection:
         self._local = local
         self._expected_asn = expected_asn
         self._random = random
+        self._longest = MAX_EXTENDED_MESSAGE_LENGTH if local.extended_message else MAX_MESSAGE_LENGTH
         self._input = bytearray()
         self._offset = 0
         self._output: list[bytes] = []
@@ -150,6 +151,12 @@ class Connection:
 
     def next_event(self, now: float) -> Event | None:
         """Read the next message that means something to the session; None if none is complete."""
+        if self.state is State.ESTABLISHED:
+            body = self._next_update()
+            if body is not None:
+                self.messages_received += 1
+                self._restart_hold_timer(now)
+                return UpdateReceived(body)
         while self.state is not State.IDLE:
             try:
                 message = self._next_message()
@@ -229,6 +236,17 @@ class Connection:
         rest = len(self._input) - self._offset
         return rest >= HEADER_LENGTH and rest >= int.from_bytes(self._input[self._offset + 16 : self._offset + 18])
 
+    def _next_update(self) -> bytes | None:
+        """Cut a whole and sound UPDATE from the input: the hot path of `_next_message`, which has all the rest."""
+        data, start = self._input, self._offset
+        if not data.startswith(MARKER, start, start + 16) or len(data) < start + 23 or data[start + 18] != 2:
+            return None
+        end = start + (data[start + 16] << 8 | data[start + 17])
+        if not start + 23 <= end <= min(len(data), start + self._longest):
+            return None
+        self._offset = end
+        return bytes(data[start + HEADER_LENGTH : end])
+
     def _next_message(self) -> tuple[MessageType, bytes] | None:
         """Cut one message from the input (RFC 4271 section 6.1).
 
@@ -263,9 +281,8 @@ class Connection:
                 bytes((code,)),
                 message=f"message type {code} is unknown",
             ) from None
-        extended = self._local.extended_message and kind not in (MessageType.OPEN, MessageType.KEEPALIVE)
-        longest = HEADER_LENGTH if kind is MessageType.KEEPALIVE else MAX_MESSAGE_LENGTH
-        if length > (MAX_EXTENDED_MESSAGE_LENGTH if extended else longest) or length < _MIN_LENGTH[kind]:
+        longest = {MessageType.OPEN: MAX_MESSAGE_LENGTH, MessageType.KEEPALIVE: HEADER_LENGTH}.get(kind, self._longest)
+        if not _MIN_LENGTH[kind] <= length <= longest:
             raise bad_length(length, f"not possible for {kind.name}")
         return kind
 

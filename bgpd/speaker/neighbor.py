@@ -45,8 +45,8 @@ from bgpd.speaker.transport import Listener, Target, Wire, dial, explain_dial_er
 
 log = structlog.get_logger()
 
-STEP_S = 0.010
-"""Longest time that one neighbor's messages hold the loop; then the others have their turn."""
+STEP_S = 0.005
+"""How long one neighbor's messages may hold the loop; then the others have their turn."""
 MAX_UNSENT = 64 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: more ends the session."""
 OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
@@ -248,10 +248,13 @@ class Neighbor:
             return
         self._pumping = True
         try:
-            end = _now() + STEP_S
-            while (output := self._session.next_output(_now())) is not None:
+            clock = asyncio.get_running_loop().time
+            now = clock()
+            end = now + STEP_S
+            while (output := self._session.next_output(now)) is not None:
                 self._perform(output)
-                if _now() > end and not whole:
+                now = clock()
+                if now > end and not whole:
                     self._plan_pump()
                     return
         finally:
