@@ -8,23 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 from bgpd.model.attributes import AsPathSegment
-from bgpd.model.iana import AS_TRANS, AttributeType, SegmentType
+from bgpd.model.iana import AS_TRANS, SegmentType
 
 _AsPath = tuple[AsPathSegment, ...]
 
 
-def merge_as4(fields: dict[int, Any]) -> None:
+def merge_as4(fields: dict[str, Any]) -> None:
     """Replace AS_PATH and AGGREGATOR in the parsed fields by what they mean, and drop the AS4_ ones."""
-    as4_path = fields.pop(AttributeType.AS4_PATH, None)
-    as4_aggregator = fields.pop(AttributeType.AS4_AGGREGATOR, None)
-    aggregator = fields.get(AttributeType.AGGREGATOR)
+    as4_path = fields.pop("as4_path", None)
+    as4_aggregator = fields.pop("as4_aggregator", None)
+    aggregator = fields.get("aggregator")
     if aggregator is not None and as4_aggregator is not None:
         if aggregator.asn != AS_TRANS:
             return
-        fields[AttributeType.AGGREGATOR] = as4_aggregator
-    path = fields.get(AttributeType.AS_PATH)
+        fields["aggregator"] = as4_aggregator
+    path = fields.get("as_path")
     if path is not None and as4_path:
-        fields[AttributeType.AS_PATH] = _merge_paths(path, as4_path)
+        fields["as_path"] = _merge_paths(path, as4_path)
 
 
 def _merge_paths(path: _AsPath, as4_path: _AsPath) -> _AsPath:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bgpd.model.attributes import Attributes, UnknownAttribute
-from bgpd.model.iana import AttributeFlag, AttributeType, Origin, UpdateSubcode
+from bgpd.model.iana import AttributeFlag, AttributeType, UpdateSubcode
 from bgpd.model.wire import Reaction, WireError
 from bgpd.speaker import attribute_values as values
 from bgpd.speaker.as4_merge import merge_as4
@@ -27,7 +27,10 @@ _WELL_KNOWN = int(AttributeFlag.TRANSITIVE)
 _OPTIONAL = int(AttributeFlag.OPTIONAL)
 _OPTIONAL_TRANSITIVE = _KIND_FLAGS
 _EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
+_NEVER = -1
+"""Flags that no attribute has: it is not accepted on the session at all."""
 
+_PLAIN_FACTS_KEPT = 4096
 _WITHDRAW = Reaction.TREAT_AS_WITHDRAW
 _DISCARD = Reaction.ATTRIBUTE_DISCARD
 
@@ -35,8 +38,8 @@ _DISCARD = Reaction.ATTRIBUTE_DISCARD
 class Rule(msgspec.Struct, frozen=True):
     """How one attribute type is read: its flags, what a malformed value and wrong flags cost, and its parser.
 
-    `subcode` is that of the NOTIFICATION if the error has to reset the session. A `kept` attribute is validated, then
-    passed on uninterpreted.
+    `subcode` is that of the NOTIFICATION if the error has to reset the session. `field` is where the value goes; an
+    attribute without one is validated, then passed on uninterpreted.
     """
 
     flags: int
@@ -44,7 +47,7 @@ class Rule(msgspec.Struct, frozen=True):
     section: str
     subcode: int
     parse: Callable[[bytes], Any]
-    kept: bool = False
+    field: str = ""
     wrong_flags: Reaction = Reaction.TREAT_AS_WITHDRAW
 
 
@@ -52,41 +55,77 @@ _LENGTH = UpdateSubcode.ATTRIBUTE_LENGTH_ERROR
 _OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
 _RULES: dict[int, Rule] = {
     AttributeType.ORIGIN: Rule(
-        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.1", UpdateSubcode.INVALID_ORIGIN, values.parse_origin
+        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.1", UpdateSubcode.INVALID_ORIGIN, values.parse_origin, "origin"
     ),
     AttributeType.AS_PATH: Rule(
-        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.2", UpdateSubcode.MALFORMED_AS_PATH, values.parse_as_path
+        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.2", UpdateSubcode.MALFORMED_AS_PATH, values.parse_as_path, "as_path"
     ),
     AttributeType.NEXT_HOP: Rule(
-        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.3", UpdateSubcode.INVALID_NEXT_HOP, values.parse_4_bytes
+        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.3", UpdateSubcode.INVALID_NEXT_HOP, values.parse_4_bytes, "next_hop"
     ),
-    AttributeType.MULTI_EXIT_DISC: Rule(_OPTIONAL, _WITHDRAW, "RFC 7606 section 7.4", _LENGTH, values.parse_number),
-    AttributeType.LOCAL_PREF: Rule(_WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.5", _LENGTH, values.parse_number),
+    AttributeType.MULTI_EXIT_DISC: Rule(
+        _OPTIONAL, _WITHDRAW, "RFC 7606 section 7.4", _LENGTH, values.parse_number, "med"
+    ),
+    AttributeType.LOCAL_PREF: Rule(
+        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.5", _LENGTH, values.parse_number, "local_pref"
+    ),
     AttributeType.ATOMIC_AGGREGATE: Rule(
-        _WELL_KNOWN, _DISCARD, "RFC 7606 section 7.6", _LENGTH, values.parse_empty, wrong_flags=_DISCARD
+        _WELL_KNOWN,
+        _DISCARD,
+        "RFC 7606 section 7.6",
+        _LENGTH,
+        values.parse_empty,
+        "atomic_aggregate",
+        wrong_flags=_DISCARD,
     ),
     AttributeType.AGGREGATOR: Rule(
-        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 7606 section 7.7", _LENGTH, values.parse_aggregator, wrong_flags=_DISCARD
+        _OPTIONAL_TRANSITIVE,
+        _DISCARD,
+        "RFC 7606 section 7.7",
+        _LENGTH,
+        values.parse_aggregator,
+        "aggregator",
+        wrong_flags=_DISCARD,
     ),
     AttributeType.COMMUNITIES: Rule(
-        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 7606 section 7.8", _OPTIONAL_ERROR, values.parse_communities
+        _OPTIONAL_TRANSITIVE,
+        _WITHDRAW,
+        "RFC 7606 section 7.8",
+        _OPTIONAL_ERROR,
+        values.parse_communities,
+        "communities",
     ),
-    AttributeType.ORIGINATOR_ID: Rule(_OPTIONAL, _WITHDRAW, "RFC 7606 section 7.9", _LENGTH, values.parse_4_bytes),
-    AttributeType.CLUSTER_LIST: Rule(_OPTIONAL, _WITHDRAW, "RFC 7606 section 7.10", _LENGTH, values.parse_cluster_list),
+    AttributeType.ORIGINATOR_ID: Rule(
+        _OPTIONAL, _WITHDRAW, "RFC 7606 section 7.9", _LENGTH, values.parse_4_bytes, "originator_id"
+    ),
+    AttributeType.CLUSTER_LIST: Rule(
+        _OPTIONAL, _WITHDRAW, "RFC 7606 section 7.10", _LENGTH, values.parse_cluster_list, "cluster_list"
+    ),
     AttributeType.EXTENDED_COMMUNITIES: Rule(
-        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 7606 section 7.14", _OPTIONAL_ERROR, values.parse_extended_communities
+        _OPTIONAL_TRANSITIVE,
+        _WITHDRAW,
+        "RFC 7606 section 7.14",
+        _OPTIONAL_ERROR,
+        values.parse_extended_communities,
+        "extended_communities",
     ),
     AttributeType.AS4_PATH: Rule(
-        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 6793 section 6", _OPTIONAL_ERROR, values.parse_as4_path
+        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 6793 section 6", _OPTIONAL_ERROR, values.parse_as4_path, "as4_path"
     ),
     AttributeType.AS4_AGGREGATOR: Rule(
-        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 6793 section 6", _LENGTH, values.parse_aggregator, wrong_flags=_DISCARD
+        _OPTIONAL_TRANSITIVE,
+        _DISCARD,
+        "RFC 6793 section 6",
+        _LENGTH,
+        values.parse_aggregator,
+        "as4_aggregator",
+        wrong_flags=_DISCARD,
     ),
     AttributeType.PMSI_TUNNEL: Rule(
-        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 6514 section 5", _OPTIONAL_ERROR, values.check_pmsi_tunnel, kept=True
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 6514 section 5", _OPTIONAL_ERROR, values.check_pmsi_tunnel
     ),
     AttributeType.TUNNEL_ENCAPSULATION: Rule(
-        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 9012 section 13", _OPTIONAL_ERROR, values.check_tunnels, kept=True
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 9012 section 13", _OPTIONAL_ERROR, values.check_tunnels
     ),
     AttributeType.IPV6_EXTENDED_COMMUNITIES: Rule(
         _OPTIONAL_TRANSITIVE,
@@ -94,27 +133,31 @@ _RULES: dict[int, Rule] = {
         "RFC 7606 section 7.15",
         _OPTIONAL_ERROR,
         values.check_ipv6_extended_communities,
-        kept=True,
     ),
     AttributeType.AIGP: Rule(
         _OPTIONAL, _DISCARD, "RFC 7311 section 3", _OPTIONAL_ERROR, values.refuse_aigp, wrong_flags=_DISCARD
     ),
     AttributeType.LARGE_COMMUNITIES: Rule(
-        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 8092 section 6", _OPTIONAL_ERROR, values.parse_large_communities
+        _OPTIONAL_TRANSITIVE,
+        _WITHDRAW,
+        "RFC 8092 section 6",
+        _OPTIONAL_ERROR,
+        values.parse_large_communities,
+        "large_communities",
     ),
     AttributeType.ONLY_TO_CUSTOMER: Rule(
-        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 9234 section 5", _OPTIONAL_ERROR, values.parse_4_bytes, kept=True
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 9234 section 5", _OPTIONAL_ERROR, values.parse_4_bytes
     ),
     AttributeType.PREFIX_SID: Rule(
-        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 8669 section 6", _OPTIONAL_ERROR, values.check_prefix_sid, kept=True
+        _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 8669 section 6", _OPTIONAL_ERROR, values.check_prefix_sid
     ),
     AttributeType.ATTR_SET: Rule(
-        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 7606 section 7.16", _OPTIONAL_ERROR, values.check_attr_set, kept=True
+        _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 7606 section 7.16", _OPTIONAL_ERROR, values.check_attr_set
     ),
 }
 _INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST))
-_FROM_TWO_OCTET_ONLY = frozenset((AttributeType.AS4_PATH, AttributeType.AS4_AGGREGATOR))
-_MANDATORY = (AttributeType.ORIGIN, AttributeType.AS_PATH)
+_FROM_TWO_OCTET_ONLY = (("as4_path", "AS4_PATH"), ("as4_aggregator", "AS4_AGGREGATOR"))
+_MANDATORY = frozenset((int(AttributeType.ORIGIN), int(AttributeType.AS_PATH)))
 
 
 class BlockFacts(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +172,15 @@ class BlockFacts(msgspec.Struct, frozen=True, gc=False):
     errors: tuple[WireError, ...] = ()
 
 
+class _Interned(weakref.ref[Attributes]):
+    """A weak reference to the Attributes of a block, with the block and its facts."""
+
+    __slots__ = ("block", "facts")
+
+    block: bytes
+    facts: BlockFacts
+
+
 class AttributeDecoder:
     """The attribute blocks of one session."""
 
@@ -136,15 +188,9 @@ class AttributeDecoder:
         self._is_ibgp = negotiated.is_ibgp
         self._peer_asn = negotiated.peer_asn
         self._four_octet_as = negotiated.four_octet_as
-        self._rules = dict(_RULES)
-        if not negotiated.four_octet_as:
-            self._rules[AttributeType.AS_PATH] = msgspec.structs.replace(
-                _RULES[AttributeType.AS_PATH], parse=values.parse_two_octet_as_path
-            )
-            self._rules[AttributeType.AGGREGATOR] = msgspec.structs.replace(
-                _RULES[AttributeType.AGGREGATOR], parse=values.parse_two_octet_aggregator
-            )
-        self._interned: dict[bytes, tuple[weakref.KeyedRef[bytes, Attributes], BlockFacts]] = {}
+        self._rules = _rules_for(negotiated)
+        self._interned: dict[bytes, _Interned] = {}
+        self._plain_facts: dict[bytes, BlockFacts] = {}
 
     def __len__(self) -> int:
         """Blocks that routes refer to."""
@@ -157,77 +203,99 @@ class AttributeDecoder:
         """
         known = self._interned.get(block)
         if known is not None:
-            attributes = known[0]()
+            attributes = known()
             if attributes is not None:
-                return attributes, known[1]
+                return attributes, known.facts
         attributes, facts = self._parse(block)
         if not facts.errors or max(error.reaction.strength for error in facts.errors) <= _DISCARD.strength:
-            self._interned[block] = weakref.KeyedRef(attributes, self._forget, block), facts
+            reference = self._interned[block] = _Interned(attributes, self._forget)
+            reference.block, reference.facts = block, facts
         return attributes, facts
 
     def is_known(self, block: bytes) -> bool:
         """Whether exactly these bytes were decoded as a block before and are still referred to."""
         return block in self._interned
 
-    def _forget(self, reference: weakref.KeyedRef[bytes, Attributes]) -> None:
-        known = self._interned.get(reference.key)
-        if known is not None and known[0] is reference:
-            del self._interned[reference.key]
+    def _forget(self, reference: weakref.ref[Attributes]) -> None:
+        if isinstance(reference, _Interned) and self._interned.get(reference.block) is reference:
+            del self._interned[reference.block]
 
     def _parse(self, block: bytes) -> tuple[Attributes, BlockFacts]:
-        fields: dict[int, Any] = {}
+        fields: dict[str, Any] = {}
         kept: list[UnknownAttribute] = []
-        attributes, overrun = values.split_attributes(block)
         errors: list[WireError] = []
         seen: set[int] = set()
+        rules = self._rules
+        attributes, overrun = values.split_attributes(block)
         for flags, kind, value in attributes:
-            if kind in seen:
-                errors.append(WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind)))
-                continue
-            seen.add(kind)
-            rule = self._rules.get(kind)
-            if rule is None:
-                error = _keep_unknown(flags, kind, value, kept)
-            elif kind in _INTERNAL_ONLY and not self._is_ibgp:
-                error = WireError(_DISCARD, "received from an external peer", rule.section, name_of(kind))
-            elif flags & _KIND_FLAGS != rule.flags:
-                error = _wrong_flags(flags, kind, rule)
+            rule = rules.get(kind)
+            if rule is None or flags & _KIND_FLAGS != rule.flags or kind in seen:
+                error = self._irregular(flags, kind, value, kept, repeated=kind in seen)
+                if error is not None:
+                    errors.append(error)
             else:
                 try:
-                    fields[kind] = rule.parse(value)
+                    parsed = rule.parse(value)
                 except Malformed as malformed:
-                    error = WireError(rule.malformed, str(malformed), rule.section, name_of(kind), rule.subcode)
+                    errors.append(self._malformed(kind, rule, str(malformed)))
                 else:
-                    if rule.kept:
+                    if rule.field:
+                        fields[rule.field] = parsed
+                    else:
                         kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
-                    continue
-            if error is not None:
-                errors.append(error)
+            seen.add(kind)
         if overrun:
-            errors.append(
-                WireError(_WITHDRAW, overrun, "RFC 7606 section 4", subcode=UpdateSubcode.MALFORMED_ATTRIBUTE_LIST)
-            )
-        self._settle_as4(fields, errors)
-        self._check_as_path(fields.get(AttributeType.AS_PATH), errors)
-        missing = tuple(name_of(kind) for kind in _MANDATORY if kind not in seen)
-        facts = BlockFacts(fields.get(AttributeType.NEXT_HOP, b""), missing, tuple(errors))
-        return _attributes_from(fields, tuple(kept)), facts
+            subcode = UpdateSubcode.MALFORMED_ATTRIBUTE_LIST
+            errors.append(WireError(_WITHDRAW, overrun, "RFC 7606 section 4", subcode=subcode))
+        self._settle(fields, errors)
+        next_hop = fields.pop("next_hop", b"")
+        if kept:
+            fields["unknown"] = tuple(kept)
+        return Attributes(**fields), self._facts(next_hop, seen, errors)
 
-    def _settle_as4(self, fields: dict[int, Any], errors: list[WireError]) -> None:
+    def _facts(self, next_hop: bytes, seen: set[int], errors: list[WireError]) -> BlockFacts:
+        if not errors and seen >= _MANDATORY:
+            facts = self._plain_facts.get(next_hop)
+            if facts is None:
+                if len(self._plain_facts) >= _PLAIN_FACTS_KEPT:
+                    self._plain_facts.clear()
+                facts = self._plain_facts[next_hop] = BlockFacts(next_hop)
+            return facts
+        return BlockFacts(next_hop, tuple(map(name_of, sorted(_MANDATORY - seen))), tuple(errors))
+
+    def _irregular(
+        self, flags: int, kind: int, value: bytes, kept: list[UnknownAttribute], *, repeated: bool
+    ) -> WireError | None:
+        """What an attribute costs that is repeated, unknown, or has wrong flags."""
+        rule = self._rules.get(kind)
+        if repeated:
+            return WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind))
+        if rule is None:
+            return _keep_unknown(flags, kind, value, kept)
+        if rule.flags == _NEVER:
+            return WireError(_DISCARD, "received from an external peer", rule.section, name_of(kind))
+        return _wrong_flags(flags, kind, rule)
+
+    def _malformed(self, kind: int, rule: Rule, message: str) -> WireError:
+        return WireError(rule.malformed, message, rule.section, name_of(kind), rule.subcode)
+
+    def _settle(self, fields: dict[str, Any], errors: list[WireError]) -> None:
         """AS4_PATH and AS4_AGGREGATOR: merged for a two-octet peer, else discarded (RFC 6793 sections 4.1, 4.2.3)."""
         if not self._four_octet_as:
             merge_as4(fields)
-            return
-        for kind in _FROM_TWO_OCTET_ONLY & fields.keys():
-            del fields[kind]
-            message = "received on a session with 4-octet AS numbers"
-            errors.append(WireError(_DISCARD, message, "RFC 6793 section 4.1", name_of(kind)))
+        else:
+            for field, name in _FROM_TWO_OCTET_ONLY:
+                if field in fields:
+                    del fields[field]
+                    message = "received on a session with 4-octet AS numbers"
+                    errors.append(WireError(_DISCARD, message, "RFC 6793 section 4.1", name))
+        path = fields.get("as_path")
+        if path is not None:
+            self._check_as_path(path, errors)
 
-    def _check_as_path(self, path: values.AsPath | None, errors: list[WireError]) -> None:
+    def _check_as_path(self, path: values.AsPath, errors: list[WireError]) -> None:
         """What makes an AS_PATH unacceptable beyond its syntax."""
-        if path is None:
-            return
-        wrong = ""
+        wrong = section = ""
         for segment in path:
             if 0 in segment.asns:
                 wrong, section = "AS 0 in the path", "RFC 7607 section 2"
@@ -240,6 +308,17 @@ class AttributeDecoder:
                 section = "RFC 4271 section 6.3"
         if wrong:
             errors.append(WireError(_WITHDRAW, wrong, section, "AS_PATH", UpdateSubcode.MALFORMED_AS_PATH))
+
+
+def _rules_for(negotiated: Negotiated) -> dict[int, Rule]:
+    """The rules of a session: 2-octet AS numbers, and no internal attributes from external peers."""
+    changes: dict[int, dict[str, Any]] = {}
+    if not negotiated.four_octet_as:
+        changes[AttributeType.AS_PATH] = {"parse": values.parse_two_octet_as_path}
+        changes[AttributeType.AGGREGATOR] = {"parse": values.parse_two_octet_aggregator}
+    if not negotiated.is_ibgp:
+        changes |= {kind: {"flags": _NEVER} for kind in _INTERNAL_ONLY}
+    return {int(kind): msgspec.structs.replace(rule, **changes.get(kind, {})) for kind, rule in _RULES.items()}
 
 
 def name_of(kind: int) -> str:
@@ -272,21 +351,3 @@ def _wrong_flags(flags: int, kind: int, rule: Rule) -> WireError:
     message = f"flags 0x{flags:02x}: Optional and Transitive must be 0x{rule.flags:02x}"
     section = "RFC 7606 section 3 c" if rule.wrong_flags is _WITHDRAW else rule.section
     return WireError(rule.wrong_flags, message, section, name_of(kind), UpdateSubcode.ATTRIBUTE_FLAGS_ERROR)
-
-
-def _attributes_from(fields: dict[int, Any], kept: tuple[UnknownAttribute, ...]) -> Attributes:
-    get = fields.get
-    return Attributes(
-        origin=get(AttributeType.ORIGIN, Origin.IGP),
-        as_path=get(AttributeType.AS_PATH, ()),
-        med=get(AttributeType.MULTI_EXIT_DISC),
-        local_pref=get(AttributeType.LOCAL_PREF),
-        atomic_aggregate=AttributeType.ATOMIC_AGGREGATE in fields,
-        aggregator=get(AttributeType.AGGREGATOR),
-        communities=get(AttributeType.COMMUNITIES, ()),
-        extended_communities=get(AttributeType.EXTENDED_COMMUNITIES, ()),
-        large_communities=get(AttributeType.LARGE_COMMUNITIES, ()),
-        originator_id=get(AttributeType.ORIGINATOR_ID),
-        cluster_list=get(AttributeType.CLUSTER_LIST, ()),
-        unknown=kept,
-    )
