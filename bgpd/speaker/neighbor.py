@@ -122,6 +122,11 @@ class Neighbor:
         """Take over a changed configuration that needs no new session."""
         self.peering = msgspec.structs.replace(self.peering, config=config)
 
+    @property
+    def lacks_password(self) -> bool:
+        """Whether its password could not be read."""
+        return bool(self.peering.config.password_file) and not self._key
+
     def refresh_password(self) -> str:
         """Read the password and tell the listener; what is wrong with it, "" if nothing."""
         config, address = self.peering.config, self.peering.address
@@ -143,7 +148,7 @@ class Neighbor:
 
     def accept(self, wire: Wire) -> bool:
         """A connection of the neighbor; False if it is not wanted now."""
-        if self.peering.config.password_file and not self._key and self.refresh_password():
+        if self.lacks_password and self.refresh_password():
             return False
         number = self._session.accepted(_now())
         if number is None:

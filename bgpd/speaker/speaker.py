@@ -37,14 +37,15 @@ HOLD_OFF_S = 60.0
 ROUND_S = 1.0
 """Pause between advertisements while an unnumbered neighbor is down; every tenth while it is up."""
 _ROUNDS_WHILE_UP = 10
-_ROUNDS_PER_LISTEN_RETRY = 5
+_ROUNDS_PER_RETRY = 5
 _MAX_REMEMBERED_STRANGERS = 256
 
 
 class Speaker:
     """Owns all sessions. `listen_port` is 179 but for tests. `restarting`: see Surroundings.
 
-    `error` is what keeps it from hearing neighbors (port in use, a missing capability), "" if nothing.
+    `error` is what keeps it from hearing neighbors (port in use, a missing capability or password), "" if
+    nothing.
     """
 
     def __init__(
@@ -65,13 +66,14 @@ class Speaker:
         self._discovery = RouterDiscovery(advertised=self._router_heard, solicited=self._advertise)
         self._around: Surroundings | None = None
         self._neighbors: dict[str, Neighbor] = {}
-        self._range_keys: dict[str, str] = {}
+        self._range_keys: set[str] = set()
+        self._range_errors: dict[str, str] = {}
         self._strangers: set[bytes] = set()
         self._stopping = False
 
     @property
     def error(self) -> str:
-        return self._listener.error or self._discovery.error
+        return self._listener.error or self._discovery.error or next(iter(self._range_errors.values()), "")
 
     async def run(self) -> None:
         """Listen, dial, advertise, until cancelled. Then sessions end without a word, unless `shutdown` came first."""
@@ -307,10 +309,13 @@ class Speaker:
                 key = read_password(listen.password_file)
                 network = ipaddress.ip_network(listen.prefix)
                 self._listener.set_md5_key(network.network_address.packed, network.prefixlen, key)
-                self._range_keys[listen.prefix] = listen.password_file
+                self._range_keys.add(listen.prefix)
+                self._range_errors.pop(listen.prefix, None)
             except (OSError, ValueError) as error:
-                self._range_keys.pop(listen.prefix, None)
-                log.error("listen.no_password", prefix=listen.prefix, error=str(error))
+                self._range_keys.discard(listen.prefix)
+                if self._range_errors.get(listen.prefix) != str(error):
+                    self._range_errors[listen.prefix] = str(error)
+                    log.error("listen.no_password", prefix=listen.prefix, error=str(error))
 
     # Links
 
@@ -354,5 +359,15 @@ class Speaker:
             for neighbor in [n for n in self._neighbors.values() if n.peering.is_unnumbered]:
                 if neighbor.state is not State.ESTABLISHED or rounds % _ROUNDS_WHILE_UP == 0:
                     self._discover(neighbor.peering.interface)
-            if self._listener.error and not self._stopping and rounds % _ROUNDS_PER_LISTEN_RETRY == 0:
-                await self._open_listener()
+            if not self._stopping and rounds % _ROUNDS_PER_RETRY == 0:
+                await self._retry()
+
+    async def _retry(self) -> None:
+        """Try again to listen, and to read passwords that nobody else asks for: those of who is only listened to."""
+        if self._listener.error:
+            await self._open_listener()
+        for neighbor in self._neighbors.values():
+            if neighbor.lacks_password:
+                neighbor.refresh_password()
+        if any(listen.password_file and listen.prefix not in self._range_keys for listen in self._config.listen):
+            self._install_range_keys()

@@ -45,7 +45,7 @@ class Recorder:
 
     def session_closed(self, source: Source, reason: str) -> None:
         self.closed.append(reason)
-        del self.sources[source.name]
+        self.sources.pop(source.name, None)
         for family in Family:
             self.routes.pop((source.name, family), None)
 

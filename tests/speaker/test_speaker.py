@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from bgpd.speaker import neighbor as neighbor_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.exabgp_codec import KEEPALIVE, encode_message
 from bgpd.speaker.speaker import Speaker
+from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder
 from tests.speaker.messages import UPDATE, open_bytes
 
@@ -118,7 +120,7 @@ async def peer() -> AsyncIterator[RawPeer]:
 
 
 def last_error(speaker: Speaker) -> str:
-    return speaker.neighbor_views()[0].last_error
+    return next((view.last_error for view in speaker.neighbor_views()), "")
 
 
 async def test_two_speakers_exchange_routes() -> None:
@@ -326,3 +328,27 @@ async def test_address_that_comes_later_becomes_the_next_hop_and_routes_are_sent
             assert recorder.refreshes == ([("requested", Family.IPV6_UNICAST)] if usable else [])
         speaker.send(recorder.sources["peer"], batch)
         assert parse_address("2001:db8::1") in (await peer.read())[1]
+
+
+async def test_password_that_comes_later_opens_a_passive_neighbor_and_a_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speaker_module, "ROUND_S", 0.01)
+    path = tmp_path / "key"
+    fields: dict[str, Any] = {"password_file": str(path)}
+    listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all", **fields}
+    configuration = config(neighbor=[to_peer(1, passive=True, **fields)], listen=[listen])
+    port = free_port()
+    async with running(configuration, listen_port=port) as (speaker, recorder):
+        await until(lambda: "No such file" in last_error(speaker) and "No such file" in speaker.error)
+        path.write_text("secret")
+        await until(lambda: not speaker.error)
+        for source in ("127.0.0.2", "127.0.1.7"):
+            target = Target(
+                address=parse_address("127.0.0.1"), port=port, source=parse_address(source), password=b"secret"
+            )
+            wire = await dial(target)
+            wire.write(open_bytes() + KEEPALIVE)
+            await until(lambda: recorder.sources)
+            recorder.sources.clear()
+            wire.finish()

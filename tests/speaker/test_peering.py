@@ -1,0 +1,67 @@
+"""Names of dynamic neighbors, choice of range, and which changes need a new session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bgpd.config import ListenConfig, NeighborConfig
+from bgpd.model.kernel import Link, LinkChanged
+from bgpd.model.prefix import parse_address
+from bgpd.speaker.interfaces import Interfaces
+from bgpd.speaker.peering import Unreachable, best_range, needs_new_session, of_listen, of_neighbor, target_of
+
+
+def neighbor(**fields: Any) -> NeighborConfig:
+    known = {"name": "leaf1", "address": "10.0.1.2", "asn": 65201, "import": "all"}
+    return msgspec.convert({**known, **fields}, NeighborConfig)
+
+
+def listen(prefix: str) -> ListenConfig:
+    return msgspec.convert({"prefix": prefix, "asn": "external", "import": "all"}, ListenConfig)
+
+
+def test_most_specific_range_wins() -> None:
+    ranges = (listen("10.0.0.0/8"), listen("10.1.0.0/16"), listen("2001:db8::/32"))
+    assert best_range(ranges, parse_address("10.1.2.3")) is ranges[1]
+    assert best_range(ranges, parse_address("10.2.2.3")) is ranges[0]
+    assert best_range(ranges, parse_address("2001:db8::1")) is ranges[2]
+    assert best_range(ranges, parse_address("192.0.2.1")) is None
+
+
+def test_dynamic_neighbor_has_a_stable_unique_name() -> None:
+    assert of_listen(listen("10.0.0.0/8"), parse_address("10.1.2.3"), "").name == "10.0.0.0/8-10.1.2.3"
+    assert of_listen(listen("fe80::/10"), parse_address("fe80::1"), "eth0").name == "fe80::/10-fe80::1%eth0"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"import": "none"}, False),
+        ({"export": "none"}, False),
+        ({"allow_own_as": 1}, False),
+        ({"max_prefixes": 5}, False),
+        ({"hold_time_s": 30}, True),
+        ({"asn": 65299}, True),
+        ({"address": "10.0.1.3"}, True),
+        ({"password_file": "/key"}, True),
+        ({"families": ["ipv4-unicast"]}, True),
+    ],
+)
+def test_only_what_the_session_was_opened_with_needs_a_new_one(change: dict[str, Any], expected: bool) -> None:
+    assert needs_new_session(neighbor(), neighbor(**change)) == expected
+
+
+def test_unnumbered_neighbor_is_unreachable_until_it_was_heard() -> None:
+    peering = of_neighbor(neighbor(address="", interface="eth0"))
+    known = Interfaces()
+    with pytest.raises(Unreachable, match="no Router Advertisement heard"):
+        target_of(peering, known, password=b"")
+    heard = msgspec.structs.replace(peering, address=parse_address("fe80::1"))
+    with pytest.raises(Unreachable, match="there is no interface eth0"):
+        target_of(heard, known, password=b"")
+    known.apply(LinkChanged(Link(index=7, name="eth0", up=True)))
+    target = target_of(heard, known, password=b"")
+    assert (target.scope, target.port, str(target)) == (7, 179, "fe80::1%eth0 port 179")
