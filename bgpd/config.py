@@ -139,6 +139,22 @@ class PolicyConfig(Strict, frozen=True, kw_only=True):
     rules: tuple[RuleConfig, ...] = ()
 
 
+class AggregateConfig(Strict, frozen=True, kw_only=True):
+    """[[aggregate]]: a prefix announced for this host's own routes inside it."""
+
+    prefix: Annotated[str, Meta(description="The aggregate, or with auto the pool that covers are made in.")]
+    summary_only: Annotated[
+        bool, Meta(description="Do not announce what is inside; workloads marked as exceptions always are.")
+    ] = False
+    blackhole: Annotated[
+        bool, Meta(description="A blackhole route under it: unused addresses do not loop. Never for one address.")
+    ] = False
+    auto: Annotated[
+        str, Meta(pattern="^(exact)?$", description='"exact": the fewest prefixes that cover just what is announced.')
+    ] = ""
+    vrf: Annotated[str, Meta(description='VRF of the aggregate; "" is the main table.')] = ""
+
+
 class StaticWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[[workload.static]]: a prefix on an interface, kept in the kernel by bgpd."""
 
@@ -251,6 +267,7 @@ class Config(Strict, frozen=True, kw_only=True):
     neighbor: tuple[NeighborConfig, ...] = ()
     listen: tuple[ListenConfig, ...] = ()
     policy: dict[str, PolicyConfig] = {}
+    aggregate: tuple[AggregateConfig, ...] = ()
     workload: WorkloadConfig = WorkloadConfig()
     state: StateConfig = StateConfig()
     fib: FibConfig = FibConfig()

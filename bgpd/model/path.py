@@ -37,7 +37,7 @@ equal sets are one object. None in its place means "no kernel route of ours" (wi
 
 
 BLACKHOLE: NextHops = (NextHop(address=b"", interface=""),)
-"""The next hops of a route that discards what matches it, such as the block under an aggregate (RTN_BLACKHOLE in the kernel).
+"""The next hops of a route that discards what matches it (RTN_BLACKHOLE), such as the block under an aggregate.
 
 Compare with `is`: it is the only tuple of its contents that the RIB makes.
 """

@@ -126,6 +126,23 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     exception: bool = False
 
 
+class AggregateView(msgspec.Struct, kw_only=True):
+    """`bgpd show aggregates`: a configured aggregate, or with `auto` the pool that covers are made in.
+
+    `announced` are the prefixes originated for it, `contributors` the number of this host's routes inside it. `alarms`
+    names each prefix of it that a neighbor announces, and the neighbor.
+    """
+
+    prefix: str
+    family: str
+    vrf: str = ""
+    auto: str = ""
+    summary_only: bool = False
+    contributors: int = 0
+    announced: list[str] = []
+    alarms: list[str] = []
+
+
 class KernelRouteView(msgspec.Struct, kw_only=True):
     """The kernel's own answer for an address: what would forward a packet to it now (RTM_GETROUTE)."""
 

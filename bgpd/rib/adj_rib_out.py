@@ -178,7 +178,7 @@ class AdjRibOut:
         for key in keys:
             decision = table.routes.get(key)
             best = decision.best if decision is not None else None
-            if best is None or key in table.suppressed or best.source.name == self.source.name:
+            if best is None or best.source.name == self.source.name or self._is_suppressed(key, best):
                 yield key, None
             elif best.source.is_local or key not in table.unacknowledged:
                 by_path.setdefault(best, []).append(key)
@@ -186,6 +186,9 @@ class AdjRibOut:
                 yield key, None
         for path, chosen in by_path.items():
             yield from self._export(path, chosen)
+
+    def _is_suppressed(self, key: bytes, best: Path) -> bool:
+        return best.source.kind is SourceKind.WORKLOAD and key in self._table.suppressed
 
     def _export(self, path: Path, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
         if self._may_not_leave(path):

@@ -4,7 +4,7 @@ The steps, in order. Each keeps only the paths that are as good as any in it, so
 order in which paths arrived (what vendors call deterministic MED):
 
      0  usable: not rejected by policy or loop detection, and the next hop is reachable (RFC 4271 section 9.1.2.1)
-     1  originated on this host
+     1  originated on this host, by a workload rather than as an aggregate
      2  highest LOCAL_PREF (100 where absent)
      3  shortest AS_PATH (an AS_SET counts one; confederation segments none, RFC 5065)
      4  lowest ORIGIN
@@ -56,10 +56,16 @@ def _med(path: Path) -> int:
     return path.attributes.med or 0
 
 
-def _rank(path: Path) -> tuple[bool, int, int, int]:
+def _locality(path: Path) -> int:
+    if path.source.is_local:
+        return path.source.kind is SourceKind.AGGREGATE
+    return 2
+
+
+def _rank(path: Path) -> tuple[int, int, int, int]:
     """The values of steps 1 to 4, lower is better."""
     attributes = path.attributes
-    return (not path.source.is_local, -_local_pref(path), attributes.as_path_length, attributes.origin)
+    return (_locality(path), -_local_pref(path), attributes.as_path_length, attributes.origin)
 
 
 _AFTER_MULTIPATH: tuple[tuple[int, Callable[[Path], object]], ...] = (
@@ -171,7 +177,7 @@ def _med_reason(candidates: Sequence[Path], path: Path, outcome: Outcome) -> str
 
 
 _TEXTS: dict[int, tuple[str, Callable[[Path], str]]] = {
-    1: ("origin of the route", lambda path: "this host" if path.source.is_local else "a neighbor"),
+    1: ("origin of the route", lambda path: ("this host", "an aggregate", "a neighbor")[_locality(path)]),
     2: ("LOCAL_PREF", lambda path: str(_local_pref(path))),
     3: ("AS path length", lambda path: str(path.attributes.as_path_length)),
     4: ("ORIGIN", lambda path: path.attributes.origin.name),

@@ -86,8 +86,8 @@ class LocRib:
     """One table. `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
 
     `local`: keys whose best path is this host's own. `received`, `rejected`: routes per source. `unacknowledged`: keys
-    whose next hops the kernel was not yet heard to have, kept while `exports_learned`. `suppressed`: keys that are not
-    announced, with the aggregate's key that covers them.
+    whose next hops the kernel was not yet heard to have, kept while `exports_learned`. `suppressed`: keys that an
+    aggregate stands for towards the neighbors. `exceptions`: this host's own that none may.
     """
 
     def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
@@ -97,7 +97,8 @@ class LocRib:
         self.rejected: dict[Source, int] = {}
         self.exports_learned = False
         self.unacknowledged: set[bytes] = set()
-        self.suppressed: dict[bytes, bytes] = {}
+        self.suppressed: set[bytes] = set()
+        self.exceptions: set[bytes] = set()
         self._decisions: WeakValueDictionary[tuple[Path, ...], Decision] = WeakValueDictionary()
         self._next_hop_table = next_hop_table
         self._checks_next_hops = checks_next_hops
@@ -307,6 +308,22 @@ class LocRib:
         """What the keys of `decision` would be forwarded by if the `dead` next hops were unreachable."""
         left = tuple([path for path in decision.candidates if path.next_hop not in dead])
         return self._next_hops(decide(left, self.unusable)[0])
+
+    def mark_exceptions(self, keys: Sequence[bytes], exception: bool, into: Changes) -> None:
+        """Note whether these keys are exceptions; those for which that is new count as changed."""
+        if exception or self.exceptions:
+            flipped = [key for key in dict.fromkeys(keys) if (key in self.exceptions) is not exception]
+            self.exceptions.symmetric_difference_update(flipped)
+            into.local += flipped
+
+    def live_next_hops(self) -> Iterator[NextHop]:
+        """The next hops of all candidates."""
+        for decision in self.decisions():
+            yield from (path.next_hop for path in decision.candidates if path.next_hop is not None)
+
+    def live_sets(self) -> Iterator[NextHops]:
+        """The sets of next hops that decisions have."""
+        return (decision.next_hops for decision in self.decisions() if decision.next_hops is not None)
 
     def decisions(self) -> Iterator[Decision]:
         """All distinct decisions that are alive, in no particular order."""

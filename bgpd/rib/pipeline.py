@@ -17,11 +17,12 @@ import structlog
 from bgpd.config import Config, SessionConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source
+from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.model.views import FamilyCounts
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
+from bgpd.rib.aggregation import Aggregation
 from bgpd.rib.loc_rib import Changes, Decision, LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
@@ -43,7 +44,8 @@ class Rib:
     `send(source, batch)`, `send_end_of_rib(source, family)`: to a neighbor. `resolve(next_hop)`: why it is unreachable,
     or ""; asked once per next hop, news come by `next_hop_changed`. `is_own_address(packed)`: whether this host has it.
     `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`).
-    `prefix_limit_exceeded(source, family, count)`: told once per session and family.
+    `prefix_limit_exceeded(source, family, count)`: told once per session and family. `suppressed(vrf, family, keys,
+    by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none does any more).
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
@@ -60,6 +62,7 @@ class Rib:
         schedule: Callable[[Callable[[], None]], object],
         is_own_address: Callable[[bytes], bool] = lambda _: False,
         prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
+        suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
     ) -> None:
         self.tables: dict[tuple[str, Family], LocRib] = {}
         self.next_hops = NextHopTable(resolve=resolve, is_own_address=is_own_address)
@@ -76,6 +79,7 @@ class Rib:
         self._advertisements = Advertisements()
         self._synchronised = False
         self._flush_scheduled = False
+        self.aggregation = Aggregation(config, self, suppressed)
 
     def table(self, vrf: str, family: Family) -> LocRib:
         """The table of a VRF and family, made when first asked for."""
@@ -168,6 +172,8 @@ class Rib:
                 table.announce(keys, path, changes)
             session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
         self._commit(vrf, family, table, changes)
+        if batch.announced:
+            self.aggregation.learned(vrf, family, batch.announced)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         """The neighbor has sent its initial table of this family (RFC 4724 section 2)."""
@@ -218,8 +224,12 @@ class Rib:
         vrf: str = "",
         next_hop: NextHop | None = None,
         overlay: Overlay | None = None,
+        exception: bool = False,
     ) -> None:
-        """Originate routes that the kernel already has. `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN."""
+        """Originate routes that the kernel already has. `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN.
+
+        `exception`: no aggregate stands for them, and they bring none about.
+        """
         adj_rib_in = self._local.get(source)
         if adj_rib_in is None:
             adj_rib_in = self._local[source] = AdjRibIn(
@@ -234,6 +244,8 @@ class Rib:
         changes = Changes()
         for path, chosen in adj_rib_in.paths(family, keys, attributes, next_hop=next_hop, overlay=overlay):
             table.announce(chosen, path, changes)
+        if source.kind is SourceKind.WORKLOAD:
+            table.mark_exceptions(keys, exception, changes)
         self._commit(vrf, family, table, changes)
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
@@ -241,6 +253,8 @@ class Rib:
         table = self.table(vrf, family)
         changes = Changes()
         table.withdraw(keys, source.name, changes)
+        if source.kind is SourceKind.WORKLOAD:
+            table.exceptions.difference_update(keys)
         self._commit(vrf, family, table, changes)
 
     def synchronised(self) -> None:
@@ -308,7 +322,7 @@ class Rib:
         for (vrf, family), table in self.tables.items():
             table.exports_learned = self._exports_learned(vrf, family)
         self._schedule_flush()
-        return self._revise(changed)
+        return chain(self.aggregation.reconfigure(config), self._revise(changed))
 
     def _policy_differs(self, old: str, new: str, former: Config) -> bool:
         return old != new or former.policy.get(old) != self._config.policy.get(new)
@@ -337,8 +351,13 @@ class Rib:
             self._fib_changed(vrf, family, changes.next_hops)
         if changes.local:
             self._mark(vrf, family, changes.local, local=True)
+            self.aggregation.contributors_changed(vrf, family, changes.local)
         if changes.keys:
             self._mark(vrf, family, changes.keys, local=False)
+
+    def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """These routes of this host may have to be told differently, though they are the same."""
+        self._mark(vrf, family, keys, local=True)
 
     def _mark(self, vrf: str, family: Family, keys: Sequence[bytes], *, local: bool) -> None:
         for export in self._exports.get((vrf, family), ()):
@@ -369,14 +388,8 @@ class Rib:
 
     def _prune(self) -> None:
         """Forget next hops that no path has any more."""
-
-        def next_hops() -> Iterator[NextHop]:
-            for table in self.tables.values():
-                for decision in table.decisions():
-                    yield from (path.next_hop for path in decision.candidates if path.next_hop is not None)
-
-        def sets() -> Iterator[NextHops]:
-            for table in self.tables.values():
-                yield from (one.next_hops for one in table.decisions() if one.next_hops is not None)
-
-        self.next_hops.prune(next_hops, sets)
+        tables = list(self.tables.values())
+        self.next_hops.prune(
+            lambda: chain.from_iterable(table.live_next_hops() for table in tables),
+            lambda: chain.from_iterable(table.live_sets() for table in tables),
+        )

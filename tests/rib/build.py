@@ -59,6 +59,7 @@ class Recorder:
 
     def __init__(self, config: Config) -> None:
         self.now = 1000.0
+        self.after_send: Callable[[], None] = lambda: None
         self.resolved: dict[NextHop, str] = {}
         self.fib: dict[bytes, NextHops] = {}
         self.fib_calls: list[dict[bytes, NextHops | None]] = []
@@ -67,6 +68,7 @@ class Recorder:
         self.end_of_rib: list[tuple[Source, Family]] = []
         self.awaited: set[bytes] = set()
         self.exceeded: list[tuple[Source, Family, int]] = []
+        self.suppressed: list[tuple[list[bytes], str]] = []
         self.scheduled: list[Callable[[], None]] = []
         self.rib = Rib(
             config,
@@ -78,10 +80,12 @@ class Recorder:
             schedule=self.scheduled.append,
             is_own_address=lambda address: address == parse_address("10.255.1.1"),
             prefix_limit_exceeded=lambda *args: self.exceeded.append(args),
+            suppressed=lambda _vrf, _family, keys, by: self.suppressed.append((keys, by)),
         )
 
     def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
-        assert vrf == ""
+        if vrf:
+            return
         self.fib_calls.append(changes)
         for one, next_hops in changes.items():
             if next_hops is None:
@@ -107,6 +111,7 @@ class Recorder:
             assert decision is not None
             assert decision.is_local or one not in self.awaited, "told a neighbor before the kernel has it"
             told[one] = batch.attributes
+        self.after_send()
 
     def up(self, source: Source, config: NeighborConfig, *, families: tuple[Family, ...] = (V4,)) -> Source:
         self.rib.neighbor_up(
