@@ -172,7 +172,8 @@ class Dataplane:
     async def _verify(self) -> None:
         """Compare until neither the dump nor what it is compared with changed under the other."""
         while self._verify_again:
-            version, settled = self.nexthops.version, not self.urgent.outstanding
+            version = self.nexthops.version
+            settled = not self.urgent.outstanding and not self.nexthops.unacknowledged()
             known = self.nexthops.present_ids()
             objects = await self.reader.nexthops()
             if version != self.nexthops.version or not settled:

@@ -222,6 +222,11 @@ class NexthopTable:
         """Ids of all objects that the kernel has acknowledged."""
         return {found.id for table in (self.singles, self.groups) for found in table.values() if found.present}
 
+    def unacknowledged(self) -> bool:
+        """Whether the kernel has been asked for an object and has not answered."""
+        waiting = len(self.singles) + len(self.groups) - len(self.present_ids())
+        return waiting > sum(found in self.singles or found in self.groups for found in self._created_ids)
+
     def adopt(self, objects: Iterable[NexthopObject], name_of: Callable[[int], str]) -> None:
         """Take over what an earlier run left; ids of other owners in our ranges are avoided. `name_of` an interface."""
         for found in objects:

@@ -1,0 +1,325 @@
+"""The Fib against the real kernel, in a network namespace of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bgpd.config import FibConfig
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.fib import Fib
+from bgpd.fib.kernel import KernelMonitor
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops
+from bgpd.model.prefix import parse_address, parse_prefix
+
+pytestmark = pytest.mark.netns
+
+V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+LEAF1, LEAF2 = NextHop(parse_address("10.0.0.0")), NextHop(parse_address("10.0.1.0"))
+LEAF1_V6, LEAF2_V6 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_address("fe80::2"), "eth1")
+BOTH, BOTH_V6 = (LEAF1, LEAF2), (LEAF1_V6, LEAF2_V6)
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ip(command: str) -> str:
+    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
+
+
+def ours(family: str = "-4") -> list[str]:
+    return sorted(line.strip() for line in ip(f"{family} route show proto 197").splitlines())
+
+
+@pytest.fixture
+def host() -> Iterator[None]:
+    """A namespace with two uplinks; nameless, so it is gone with the test."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    assert _libc.unshare(CLONE_NEWNET) == 0
+    try:
+        ip("link set lo up")
+        for index in (0, 1):
+            ip(f"link add eth{index} type veth peer name leaf{index}")
+            ip(f"link set leaf{index} up")
+            ip(f"link set eth{index} up")
+            ip(f"addr add 10.0.{index}.1/31 dev eth{index}")
+        yield
+    finally:
+        assert _libc.setns(home, CLONE_NEWNET) == 0
+        os.close(home)
+
+
+class Host:
+    """A Fib and its monitor; `wishes` is the RIB."""
+
+    def __init__(self, **config: object) -> None:
+        self.wishes: dict[tuple[Family, bytes], NextHops] = {}
+        self.acknowledged: set[bytes] = set()
+        self.told: list[tuple[NextHop, str]] = []
+        self.events: list[KernelEvent] = []
+        self.monitor = KernelMonitor()
+        self.dataplane = Dataplane(self.monitor)
+        self.fib = Fib(
+            FibConfig(**config),
+            dataplane=self.dataplane,
+            desired=lambda family, key: self.wishes.get((family, key)),
+            acknowledged=self._acknowledge,
+            next_hop_changed=lambda hop, why: self.told.append((hop, why)),
+        )
+
+    def _acknowledge(self, family: Family, keys: Sequence[bytes]) -> None:
+        self.acknowledged.update(keys)
+
+    def want(self, changes: dict[str, NextHops | None]) -> None:
+        for prefix, wish in changes.items():
+            family, key = parse_prefix(prefix)
+            self.wishes.pop((family, key), None)
+            if wish is not None:
+                self.wishes[family, key] = wish
+            self.fib.update(family, {key: wish})
+
+    async def until(self, condition: object) -> None:
+        for _ in range(300):
+            if condition():  # type: ignore[operator]
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("not reached in 3 s")
+
+
+@asynccontextmanager
+async def running(**config: object) -> AsyncIterator[Host]:
+    host = Host(**config)
+    await host.monitor.start()
+    host.monitor.subscribe(host.events.append)
+    await host.fib.start()
+    try:
+        yield host
+    finally:
+        await host.fib.stop()
+        await host.monitor.stop()
+
+
+async def test_routes_of_both_families_go_by_groups(host: None) -> None:
+    async with running() as it:
+        it.want({"10.64.0.0/16": BOTH, "10.65.0.1/32": BOTH_V6, "2001:db8:7::/48": BOTH_V6, "::/0": (LEAF1_V6,)})
+        it.want({"10.66.0.0/16": BLACKHOLE, "10.67.0.1/32": (NextHop(b"", "eth1"),)})
+        await it.fib.idle()
+        assert len(ours()) == 4
+        assert len(ours("-6")) == 2
+        assert "group" in ip("nexthop show")
+        assert "blackhole 10.66.0.0/16 metric 20" in ours()
+        assert "10.67.0.1 dev eth1 scope link metric 20" in ours()
+        assert not it.fib.counters.failed
+        it.want({"10.64.0.0/16": None, "2001:db8:7::/48": None, "10.66.0.0/16": None, "10.67.0.1/32": None})
+        await it.fib.idle()
+        assert len(ours()) == len(ours("-6")) == 1
+
+
+async def test_lost_leaf_moves_ten_thousand_routes_with_one_message(host: None) -> None:
+    async with running() as it:
+        keys = [b"\x20\x0a\x40" + number.to_bytes(2, "big") for number in range(10000)]
+        it.fib.update(V4, dict.fromkeys(keys, BOTH))
+        await it.fib.idle()
+        assert len(ours()) == 10000
+        sent = it.dataplane.messages
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        it.fib.update(V4, dict.fromkeys(keys, (LEAF2,)))
+        await it.fib.idle()
+        await it.until(lambda: it.dataplane.idle)
+        assert it.dataplane.messages == sent + 1
+        assert "via 10.0.1.0 dev eth1" in ip("route get 10.64.3.7")
+        assert len(ours()) == 10000
+
+
+async def test_restart_adopts_and_deletes_only_what_nobody_wants(host: None) -> None:
+    async with running() as before:
+        before.want({"10.64.0.0/16": BOTH, "10.65.0.0/16": (LEAF1,), "2001:db8:7::/48": BOTH_V6})
+        await before.fib.idle()
+    async with running() as it:
+        it.want({"10.64.0.0/16": BOTH, "2001:db8:7::/48": BOTH_V6})
+        await it.fib.idle()
+        assert it.fib.counters.messages == 0
+        assert len(it.acknowledged) == 2
+        it.fib.sweep()
+        await it.fib.idle()
+        assert len(ours()) == len(ours("-6")) == 1
+        assert it.fib.counters.messages == 1
+
+
+async def test_route_deleted_or_changed_by_another_program_is_repaired(host: None) -> None:
+    async with running() as it:
+        it.want({"10.64.0.0/16": BOTH, "10.65.0.0/16": BOTH})
+        await it.fib.idle()
+        before = ours()
+        ip("route del 10.64.0.0/16 proto 197")
+        await it.until(lambda: ours() == before)
+        ip("route replace 10.65.0.0/16 via 10.0.0.0 proto 197 metric 20")
+        await it.until(lambda: ours() == before)
+
+
+async def test_flushed_nexthops_are_made_again(host: None) -> None:
+    async with running() as it:
+        it.want({"10.64.0.0/16": BOTH, "2001:db8:7::/48": BOTH_V6})
+        await it.fib.idle()
+        ip("nexthop flush")
+        await it.until(lambda: len(ours()) == len(ours("-6")) == 1)
+
+
+async def test_foreign_routes_are_never_touched(host: None) -> None:
+    ip("route add default via 10.0.0.0 metric 100")
+    ip("route add 10.70.0.0/16 via 10.0.0.0 metric 20 proto static")
+    async with running() as it:
+        before = ip("route show")
+        it.want({"0.0.0.0/0": (LEAF2,), "10.70.0.0/16": (LEAF2,), "10.0.0.0/31": (LEAF2,)})
+        await it.fib.idle()
+        assert ip("route show") == before
+        assert it.fib.counters.blocked == 3
+        ip("route del default")
+        await it.until(lambda: len(ours()) == 1)
+        ip("route add default via 10.0.0.0 metric 100")
+        await it.until(lambda: not ours())
+        await it.fib.withdraw_all()
+    assert len(ip("route show").splitlines()) == len(before.splitlines())
+
+
+async def test_link_down_and_up_restores_all_routes(host: None) -> None:
+    async with running() as it:
+        assert it.fib.resolve(LEAF1) == ""
+        it.want({"10.64.0.0/16": BOTH, "10.65.0.0/16": (LEAF1,), "2001:db8:7::/48": BOTH_V6})
+        it.want({"10.67.0.1/32": (NextHop(b"", "eth0"),)})
+        await it.fib.idle()
+        before = [line for family in ("-4", "-6") for line in ours(family)]
+        ip("link set eth0 down")
+        await it.until(lambda: it.told)
+        assert it.told[0] == (LEAF1, "next hop 10.0.0.0 is unreachable: interface eth0 is down")
+        assert "via 10.0.1.0" in ip("route get 10.64.0.1")
+        ip("link set eth0 up")
+        await it.until(lambda: len([*ours(), *ours("-6")]) == len(before) and (LEAF1, "") in it.told)
+        await it.until(lambda: ip("nexthop show").count("via 10.0.0.0") == 1)
+        assert not it.fib.counters.failed
+
+
+async def test_carrier_loss_is_a_link_that_is_down(host: None) -> None:
+    async with running() as it:
+        it.fib.resolve(LEAF1)
+        it.want({"10.64.0.0/16": BOTH})
+        await it.fib.idle()
+        ip("link set leaf0 down")
+        await it.until(lambda: it.told)
+        assert "via 10.0.1.0" in ip("route get 10.64.0.1")
+        ip("link set leaf0 up")
+        await it.until(lambda: it.told[-1] == (LEAF1, ""))
+        await it.until(lambda: "via 10.0.0.0" in ip("nexthop show"))
+
+
+async def test_removed_interface_loses_its_next_hop_for_good(host: None) -> None:
+    async with running() as it:
+        it.fib.resolve(LEAF1)
+        it.want({"10.64.0.0/16": BOTH})
+        await it.fib.idle()
+        ip("link del eth0")
+        gone = "next hop 10.0.0.0 is unreachable: no connected prefix contains it"
+        await it.until(lambda: (LEAF1, gone) in it.told)
+
+
+async def test_refused_route_is_shown_with_the_kernel_s_words(host: None) -> None:
+    async with running() as it:
+        it.want({"10.64.0.0/16": BOTH})
+        it.want({"10.65.0.1/32": (NextHop(parse_address("2001:db8::5"), "eth0"),)})
+        await it.fib.idle()
+        states = {view.prefix: (view.state, view.error) for view in it.fib.routes()}
+        assert states["10.64.0.0/16"] == ("installed", "")
+        assert states["10.65.0.1/32"][0] == "blocked"
+        assert "unreachable" in states["10.65.0.1/32"][1]
+
+
+async def test_peer_to_peer_address_makes_its_peer_a_neighbour(host: None) -> None:
+    ip("addr add 10.9.0.1 peer 10.9.0.2/32 dev eth0")
+    async with running() as it:
+        assert it.fib.resolve(NextHop(parse_address("10.9.0.2"))) == ""
+        assert it.fib.resolve(NextHop(parse_address("10.9.0.3"))) != ""
+        assert "own address" in it.fib.resolve(NextHop(parse_address("10.9.0.1")))
+
+
+async def test_lookup_names_the_group_s_live_members(host: None) -> None:
+    async with running() as it:
+        it.want({"10.64.0.0/16": BOTH})
+        await it.fib.idle()
+        found = await it.fib.lookup(parse_address("10.64.1.1"))
+        assert found is not None
+        assert (found.prefix, found.ours, found.metric, found.table) == ("10.64.0.0/16", True, 20, 254)
+        assert [(hop.address, hop.interface, hop.live) for hop in found.next_hops] == [
+            ("10.0.0.0", "eth0", True),
+            ("10.0.1.0", "eth1", True),
+        ]
+        assert await it.fib.lookup(parse_address("10.99.1.1")) is None
+        connected = await it.fib.lookup(parse_address("10.0.0.0"))
+        assert connected is not None
+        assert (connected.prefix, connected.protocol, connected.ours) == ("10.0.0.0/31", "kernel", False)
+
+
+async def test_monitor_tells_links_and_routes_of_others_but_not_own_writes(host: None) -> None:
+    async with running() as it:
+        it.want({"10.64.0.0/16": BOTH})
+        await it.fib.idle()
+        ip("link add pod1 type veth peer name inside")
+        ip("link set pod1 up")
+        ip("link set inside up")
+        ip("route add 10.80.0.5/32 dev pod1")
+        pod = b"\x20\x0a\x50\x00\x05"
+
+        def routes(*, gone: bool) -> list[KernelRoute]:
+            return [event.route for event in it.events if isinstance(event, RouteChanged) and event.gone is gone]
+
+        await it.until(lambda: (pod, "pod1") in [(route.key, route.interface) for route in routes(gone=False)])
+        assert all(route.protocol != 197 for route in routes(gone=False))
+        assert any(isinstance(event, LinkChanged) and event.link.name == "pod1" for event in it.events)
+        ip("link set pod1 down")
+        await it.until(lambda: pod in [route.key for route in routes(gone=True)])
+
+
+async def test_overflowing_events_end_in_the_present_state(host: None, tmp_path: Path) -> None:
+    batch_file = tmp_path / "routes"
+    async with running() as it:
+        await it.fib.idle()
+        it.monitor._socket.setsockopt(1, 33, 4096)
+        it.monitor._loop.remove_reader(it.monitor._socket.fileno())
+        batch = "".join(f"route add 10.90.{index >> 8}.{index & 255}/32 dev eth0\n" for index in range(600))
+        batch_file.write_text(batch)
+        ip(f"-batch {batch_file}")
+        it.monitor._loop.add_reader(it.monitor._socket.fileno(), it.monitor._readable)
+        await it.until(lambda: sum(key[2][:3] == b"\x20\x0a\x5a" for key in it.monitor.state.routes) == 600)
+        assert it.monitor.resynchronised == 1
+
+
+async def test_table_of_its_own_for_a_second_fib_on_one_dataplane(host: None) -> None:
+    async with running() as it:
+        wishes = {parse_prefix("10.64.0.0/16")[1]: BOTH}
+        blue = Fib(
+            FibConfig(table=1001),
+            dataplane=it.dataplane,
+            vrf="blue",
+            desired=lambda _family, key: wishes.get(key),
+            acknowledged=lambda _family, _keys: None,
+            next_hop_changed=lambda _hop, _why: None,
+        )
+        await blue.start()
+        it.want({"10.64.0.0/16": BOTH})
+        blue.update(V4, wishes)
+        await blue.idle()
+        await it.fib.idle()
+        assert len(ours()) == 1
+        assert "10.64.0.0/16" in ip("route show table 1001")
+        assert ip("nexthop show").count("group") == 1
+        await blue.stop()
+        it.want({"10.65.0.0/16": BOTH})
+        await it.fib.idle()
+        assert len(ours()) == 2
