@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from bgpd.config import ApiConfig, Config, FibConfig, LogConfig, MqttWorkloadConfig, RouterConfig, WorkloadConfig
+from bgpd.config import (
+    AggregateConfig,
+    ApiConfig,
+    Config,
+    FibConfig,
+    LogConfig,
+    MqttWorkloadConfig,
+    RouterConfig,
+    WorkloadConfig,
+)
 from bgpd.config_check_sessions import check_listens, check_neighbors, check_policies, policies_in_use
 from bgpd.config_lines import KeyPath
 from bgpd.config_shape import Finding
@@ -49,6 +58,7 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from check_neighbors(config)
     yield from check_listens(config)
     yield from check_policies(config)
+    yield from _check_aggregates(config.aggregate)
     yield from _check_workloads(config.workload)
     if config.workload.mqtt is not None:
         yield from _check_mqtt(config.workload.mqtt)
@@ -109,6 +119,21 @@ def _check_router(router: RouterConfig) -> Iterator[Finding]:
         return
     if router_id.is_unspecified or router_id.is_multicast or int(router_id) == 0xFFFFFFFF:
         yield Finding(("router", "router_id"), f'"{router.router_id}" is no host\'s address', right)
+
+
+def _check_aggregates(aggregates: tuple[AggregateConfig, ...]) -> Iterator[Finding]:
+    seen: dict[tuple[str, str, str], int] = {}
+    for index, aggregate in enumerate(aggregates):
+        path: KeyPath = ("aggregate", index, "prefix")
+        if wrong := bad_prefix(aggregate.prefix, workload=True):
+            yield Finding(path, *wrong)
+            continue
+        network = ipaddress.ip_network(aggregate.prefix)
+        if network.prefixlen == network.max_prefixlen:
+            yield Finding(path, f'"{aggregate.prefix}" is one address', "an aggregate is shorter than what is in it")
+        first = seen.setdefault((str(network), aggregate.vrf, aggregate.auto), index)
+        if first != index:
+            yield Finding(path, f'"{aggregate.prefix}" is already in aggregate[{first}]', "remove one")
 
 
 def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:

@@ -95,6 +95,11 @@ BAD = [
     (ROUTER + '[workload.mqtt]\nbroker = "mqtt://"\n', 5, "workload.mqtt.broker", "names no host"),
     (ROUTER + '[workload.mqtt]\nbroker = "mqtt://b"\nca_file = "/no"\n', 6, "workload.mqtt.ca_file", "cannot be read"),
     (ROUTER + "[workload.kernel]\n", 4, "workload.kernel.interfaces", "names no interface"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.1/26"\n', 5, "aggregate[0].prefix", "host bits"),
+    (ROUTER + '[[aggregate]]\nprefix = "0.0.0.0/0"\n', 5, "aggregate[0].prefix", "default"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.1/32"\n', 5, "aggregate[0].prefix", "one address"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.0/26"\n' * 2, 7, "aggregate[1].prefix", "already in aggregate[0]"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.0/26"\nauto = "all"\n', 6, "aggregate[0].auto", 'is "all"'),
 ]
 
 

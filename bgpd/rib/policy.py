@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from bgpd.config import Config, PolicyConfig, RuleConfig, SessionConfig, SetConfig
+from bgpd.config import PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.rib.communities import parse_community, parse_extended_community, parse_large_community
@@ -25,7 +25,7 @@ from bgpd.rib.policy_match import (
     compile_prefixes,
 )
 
-__all__ = ["DEFAULT_KEY", "Policy", "PolicyError", "Route", "build_policy", "policy_errors", "prepend"]
+__all__ = ["DEFAULT_KEY", "Policy", "PolicyError", "Route", "build_policy", "prepend"]
 
 DEFAULT_KEY = b"\0"
 """Route key of 0.0.0.0/0 and of ::/0."""
@@ -232,27 +232,3 @@ def build_policy(name: str, policies: Mapping[str, PolicyConfig], *, where: str,
         known = ", ".join((*built_ins, *policies))
         raise PolicyError(where, f'there is no policy "{name}"', f"one of {known}, or add [policy.{name}]")
     return RulePolicy(name, policies[name])
-
-
-def policy_errors(config: Config) -> list[PolicyError]:
-    """Everything that is wrong with the policies of a configuration and with the names that refer to them."""
-    errors: list[PolicyError] = []
-    for name, policy in config.policy.items():
-        if name in EXPORT_POLICIES:
-            errors.append(PolicyError(f"policy.{name}", "the name of a built-in policy", "give it another name"))
-        for index, rule in enumerate(policy.rules):
-            try:
-                _Rule(rule, f"policy.{name}.rules[{index}]")
-            except PolicyError as error:
-                errors.append(error)
-    sections: list[tuple[str, SessionConfig]] = [(f"neighbor[{i}]", one) for i, one in enumerate(config.neighbor)]
-    sections += [(f"listen[{i}]", one) for i, one in enumerate(config.listen)]
-    for where, session in sections:
-        for field, name, exporting in (("import", session.import_, False), ("export", session.export, True)):
-            known = name in config.policy or name in (EXPORT_POLICIES if exporting else IMPORT_POLICIES)
-            if not known:
-                try:
-                    build_policy(name, config.policy, where=f"{where}.{field}", exporting=exporting)
-                except PolicyError as error:
-                    errors.append(error)
-    return errors

@@ -6,7 +6,6 @@ it. The condition on the prefix is kept apart, since it alone differs between th
 
 from __future__ import annotations
 
-import fnmatch
 import ipaddress
 import re
 from collections.abc import Callable
@@ -91,7 +90,7 @@ def compile_prefixes(entries: tuple[str, ...], where: str) -> dict[Family, Prefi
 def _parse_prefix_range(entry: str, where: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int, int]:
     words = entry.split()
     bounds = dict(zip(words[1::2], words[2::2]))
-    well_formed = len(words) in (1, 3, 5) and set(bounds) <= {"ge", "le"} and len(bounds) == len(words) // 2
+    well_formed = len(words) % 2 and words[1::2] in ([], ["ge"], ["le"], ["ge", "le"])
     if not well_formed or not all(bound.isdecimal() for bound in bounds.values()):
         raise PolicyError(where, f'"{entry}" is not a prefix with optional ge and le', _PREFIX_RIGHT)
     try:
@@ -119,7 +118,7 @@ def compile_conditions(match: MatchConfig, where: str) -> list[Condition]:
         ("large_community", match.large_community, _large, 'write "65000:1:2"'),
         ("next_hop", match.next_hop, _next_hop, 'write an address or a prefix, such as "10.0.1.2"'),
         ("family", match.family, _family, f"one of {', '.join(Family)}"),
-        ("neighbor", match.neighbor, _neighbor, "write a neighbor's name, or a pattern with *"),
+        ("neighbor", match.neighbor, _neighbor, "write a neighbor's name"),
     )
     conditions = []
     for name, entries, compiler, right in compilers:
@@ -201,6 +200,4 @@ def _family(entry: str) -> Condition:
 
 
 def _neighbor(entry: str) -> Condition:
-    if not entry:
-        raise ValueError("an empty name matches no neighbor")
-    return lambda route: fnmatch.fnmatchcase(route.neighbor, entry)
+    return lambda route: route.neighbor == entry
