@@ -44,7 +44,7 @@ Identifier = Annotated[
 AddressText = Annotated[str, Meta(max_length=64, description="An IPv4 or IPv6 address, or a prefix without host bits.")]
 
 
-class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class Workload(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What an orchestrator says of one workload on this host (MQTT and API payload).
 
     With an `interface`, bgpd keeps the host route of each address on it; without one, another program keeps a route.
@@ -74,7 +74,7 @@ class Sync(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     count: Annotated[int, Meta(ge=0, le=10_000_000, description="Workloads of this host in the snapshot.")]
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
+class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One prefix that a source says is reachable on this host.
 
     `source` is the kind of the source ("static", "kernel", "mqtt", "api", "service"), `id` the workload's name within

@@ -10,7 +10,7 @@ Sans-IO and clockless. Knows nothing of topics; `mqtt_source` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -27,6 +27,9 @@ log = structlog.get_logger()
 QUIET_S = 0.5
 """No message for so long after a generation is complete: then what it lacks is gone. Queued messages of an
 earlier time may make the count right for a moment."""
+
+SLICE = 200
+"""Workloads restored or removed in one step, so that the loop is never held for 20 ms."""
 
 IN_USE = "names are unique on a host: delete that one, or take another"
 
@@ -91,6 +94,7 @@ class Feed:
         self._service_payloads: dict[str, Service] = {}
         self._heard: set[str] = set()
         self._parked = Saved()
+        self._gone: list[str] = []
         self._quiet_at: float | None = None
         self._busy_since = 0.0
 
@@ -112,8 +116,11 @@ class Feed:
             services=self._parked.services | self._service_payloads,
         )
 
-    def restore(self, saved: Saved) -> None:
-        """Put in force what an earlier run knew; what is of no configured VRF is told and only kept."""
+    def restore(self, saved: Saved) -> Iterator[None]:
+        """Put in force what an earlier run knew; what is of no configured VRF is told and only kept.
+
+        To be stepped, with yields to the loop.
+        """
         self.generation = saved.generation
         self._parked = Saved(
             workloads={id: workload for id, workload in saved.workloads.items() if workload.vrf not in self.vrfs},
@@ -123,9 +130,11 @@ class Feed:
             log.warning("workload.not_restored", source=self.source, id=id, reason=f'no VRF "{workload.vrf}"')
         for name, service in self._parked.services.items():
             log.warning("service.not_restored", source=self.source, name=name, reason=f'no VRF "{service.vrf}"')
-        for id, workload in saved.workloads.items():
+        for count, (id, workload) in enumerate(saved.workloads.items(), 1):
             if id not in self._parked.workloads:
                 self._put(id, workload)
+            if count % SLICE == 0:
+                yield
         for name, service in saved.services.items():
             if name not in self._parked.services:
                 self._service_payloads[name] = service
@@ -134,6 +143,7 @@ class Feed:
     def joined(self) -> None:
         """A connection to the feed begins: its snapshot is heard anew, and is nothing yet."""
         self._heard.clear()
+        self._gone.clear()
         self.sync = None
         self._quiet_at = None
 
@@ -259,11 +269,13 @@ class Feed:
         self._quiet_at = min(now + QUIET_S, self._busy_since + BUSY_S)
 
     def timer(self) -> float | None:
-        """When `tick` wants to be called, on the clock of `now`."""
-        return self._quiet_at
+        """When `tick` wants to be called, on the clock of `now`; 0 is at once."""
+        return 0.0 if self._gone else self._quiet_at
 
     def tick(self, now: float) -> None:
         """Apply a generation that is complete and has been quiet."""
+        if self._gone:
+            self._remove_some()
         if self._quiet_at is None or now < self._quiet_at:
             return
         self._quiet_at = None
@@ -273,11 +285,17 @@ class Feed:
         if self.generation is not None and self.sync.generation <= self.generation:
             return
         self.generation = self.sync.generation
-        gone = (self._workloads.keys() | self._parked.workloads.keys()) - self._heard
-        log.info("feed.generation_applied", source=self.source, generation=self.generation, removed=len(gone))
-        for id in sorted(gone):
-            self.delete_workload(id)
+        self._gone = sorted((self._workloads.keys() | self._parked.workloads.keys()) - self._heard, reverse=True)
+        log.info("feed.generation_applied", source=self.source, generation=self.generation, removed=len(self._gone))
         self._changed()
+        self._remove_some()
+
+    def _remove_some(self) -> None:
+        """Remove the next of what the applied generation lacks, but not what was heard since."""
+        for _ in range(min(SLICE, len(self._gone))):
+            id = self._gone.pop()
+            if id not in self._heard:
+                self.delete_workload(id)
 
 
 def _content(claim: Claim) -> Claim:

@@ -5,7 +5,7 @@ Topics below `bgpd/v1/hosts/<host>/`: in, retained: `workloads/<id>`, `services/
 `feed` decides.
 
 Outgoing retained topics are level-triggered: each is rendered when it is sent, and all are sent again on a new
-connection.
+connection. Therefore QoS 0 is enough for them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +44,9 @@ CALL_TIMEOUT_S = 5.0
 """How long the broker may take to answer a call; a silent refusal of a TLS 1.3 client certificate shows only so."""
 
 PUBLISH_AT_ONCE = 32
+PUBLISH_PAUSE_S = 0.004
+"""Between two lots: in a burst, hearing what is new goes before telling what became of it."""
+
 BACKOFF_S = (0.5, 30.0)
 """First and longest pause between connection attempts, before jitter."""
 
@@ -158,6 +162,7 @@ class MqttSource:
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=False,
             keepalive=self._config.keepalive_s,
+            queue_type=self._inbox(),
             timeout=CALL_TIMEOUT_S,
             will=aiomqtt.Will(f"{self._base}/status", self._offline("the daemon is gone"), qos=1, retain=True),
             properties=properties,
@@ -189,15 +194,27 @@ class MqttSource:
             self.error = ""
 
     async def _receive(self, client: aiomqtt.Client) -> None:
-        async for message in client.messages:
-            topic = str(message.topic)
-            body = message.payload
-            if topic.startswith(self._base) and isinstance(body, (bytes, bytearray)):
-                self._received(topic[len(self._base) + 1 :], bytes(body))
+        """Only notices the end of the connection: messages come by `_inbox`.
+
+        Raises: MqttError: the connection ended.
+        """
+        async for _ in client.messages:
+            pass
+
+    def _inbox(self) -> type[asyncio.Queue[aiomqtt.Message]]:
+        """A queue type that hands each message on at once, instead of by two tasks per message."""
+
+        class Inbox(asyncio.Queue[aiomqtt.Message]):
+            def put_nowait(inbox, message: aiomqtt.Message) -> None:
+                body = message.payload
+                if isinstance(body, (bytes, bytearray)):
+                    self._received(str(message.topic), bytes(body))
+
+        return Inbox
 
     def _received(self, topic: str, body: bytes) -> None:
         now = asyncio.get_running_loop().time()
-        match topic.split("/"):
+        match topic.removeprefix(f"{self._base}/").split("/"):
             case ["workloads", id]:
                 self._feed.workload_received(id, body, now)
             case ["services", name]:
@@ -228,18 +245,20 @@ class MqttSource:
             self._outgoing.clear()
             while self._outbox:
                 await self._send_some(client)
+                if self._outbox:
+                    await asyncio.sleep(PUBLISH_PAUSE_S)
             while self._events:
                 await client.publish(f"{self._base}/events", self._events.popleft())
             self._all_sent.set()
 
     async def _send_some(self, client: aiomqtt.Client) -> None:
-        """Some of the retained topics at once; they stay in the outbox until the broker has acknowledged them."""
-        batch = [(topic, self._outbox.pop(topic)) for topic in list(self._outbox)[:PUBLISH_AT_ONCE]]
+        """Some of the retained topics at once; what could not be sent goes back into the outbox."""
+        batch = [(topic, self._outbox.pop(topic)) for topic in list(islice(self._outbox, PUBLISH_AT_ONCE))]
         bodies = [(topic, render()) for topic, render in batch]
         try:
             async with asyncio.TaskGroup() as group:
                 for topic, body in bodies:
-                    group.create_task(client.publish(f"{self._base}/{topic}", body, qos=1, retain=True))
+                    group.create_task(client.publish(f"{self._base}/{topic}", body, retain=True))
         except BaseException:
             for topic, render in batch:
                 self._outbox.setdefault(topic, render)

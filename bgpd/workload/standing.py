@@ -19,7 +19,7 @@ Table = tuple[str, Family]
 """VRF name ("" for the main table) and unicast family."""
 
 
-class Held(msgspec.Struct, eq=False):
+class Held(msgspec.Struct, eq=False, gc=False):
     """A claim that the table holds, what became of it, why, and since when (wall clock, seconds)."""
 
     claim: Claim
@@ -29,7 +29,7 @@ class Held(msgspec.Struct, eq=False):
     announced: bool = False
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry(msgspec.Struct, eq=False, gc=False):
     """One address of one VRF: its claims, holder first, and what the kernel and the RIB were told and said.
 
     `route` was asked of the kernel; `acknowledged` is whether it said yes; `lost` that it may have dropped it since.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class StateFile:
         self.path = Path(directory) / name
         self.error = ""
         self._changed = asyncio.Event()
+        self._writing = threading.Lock()
+        self._snapshots = 0
+        self._written = 0
 
     def load(self) -> Saved | None:
         """What was saved; None if there is nothing, or nothing that can be read (then it is kept aside)."""
@@ -68,15 +72,29 @@ class StateFile:
                 await self._changed.wait()
                 await asyncio.sleep(SETTLE_S)
                 self._changed.clear()
-                if not await asyncio.to_thread(self.write, snapshot()):
+                self._snapshots += 1
+                if not await asyncio.to_thread(self.write, snapshot(), self._snapshots):
                     self._changed.set()
                     await asyncio.sleep(RETRY_S)
         finally:
             if self._changed.is_set():
-                self.write(snapshot())
+                self._snapshots += 1
+                self.write(snapshot(), self._snapshots)
 
-    def write(self, saved: Saved) -> bool:
-        """Replace the file; blocks for the disk. Whether it succeeded."""
+    def write(self, saved: Saved, number: int = 0) -> bool:
+        """Replace the file; blocks for the disk. Whether it succeeded.
+
+        `number` orders snapshots that several threads write: an older one never replaces a newer one.
+        """
+        with self._writing:
+            if number < self._written:
+                return True
+            if not self._write(saved):
+                return False
+            self._written = number
+            return True
+
+    def _write(self, saved: Saved) -> bool:
         temporary = self.path.with_name(self.path.name + ".new")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

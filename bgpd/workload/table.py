@@ -24,7 +24,7 @@ from bgpd.workload.foreign import ForeignRoutes
 from bgpd.workload.outputs import Changes, TableOutputs
 from bgpd.workload.standing import ANNOUNCED, Entry, Foreign, Held, Table, agree, info_of, judge, name_of
 
-FLUSH_SLICE = 2000
+FLUSH_SLICE = 500
 """Addresses settled in one step, so that the loop is never held for 20 ms."""
 
 _PRECEDENCE = {"static": 0, "api": 1, "mqtt": 1, "service": 1, "kernel": 2}

@@ -136,13 +136,14 @@ class Workloads:
         self._files.append((file, feed))
         return feed
 
-    def start(self) -> None:
-        """Claim what configuration and state files say. Call once the event loop runs."""
+    async def start(self) -> None:
+        """Claim what configuration and state files say; to be awaited before `run`."""
         self.static.apply(self._config.workload.static)
         for file, feed in self._files:
             saved = file.load()
             if saved is not None:
-                feed.restore(saved)
+                for _ in feed.restore(saved):
+                    await asyncio.sleep(0)
                 log.info("workload.restored", source=feed.source, workloads=len(feed.workloads))
             if saved is not None or feed.source == api_source.SOURCE:
                 self.table.source_synchronised(feed.source)
@@ -152,6 +153,23 @@ class Workloads:
             self.mqtt = MqttSource(mqtt, host=host, feed=self._feeds[MQTT], status=self.status)
             for id in self._feeds[MQTT].workloads:
                 self._publish_workload(id)
+
+    def reconfigure(self, config: Config) -> list[str]:
+        """Take over a new configuration; nothing that stays the same is touched.
+
+        Static workloads and the kernel source's globs change at once. Answers the sections of the others that differ
+        and need a restart of the daemon (which costs no traffic).
+        """
+        old, new = self._config.workload, config.workload
+        self.static.apply(new.static)
+        self.kernel.reconfigure(new.kernel.interfaces if new.kernel else ())
+        pairs = {
+            "workload.mqtt": (old.mqtt, new.mqtt),
+            "workload.api": (old.api, new.api),
+            "workload.health": (old.health, new.health),
+            "state": (self._config.state, config.state),
+        }
+        return [section for section, (before, after) in pairs.items() if before != after]
 
     async def run(self) -> None:
         """Broker, checks and state files, until cancelled."""

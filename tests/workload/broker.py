@@ -197,11 +197,11 @@ class Node:
     def _synchronised(self) -> None:
         self.synchronised += 1
 
-    def start(self) -> None:
+    async def start(self) -> None:
         for index, name in enumerate(("pod1", "pod2"), 5):
             self.workloads.kernel.event(LinkChanged(Link(index=index, name=name, up=True)))
         self.workloads.kernel.replayed()
-        self.workloads.start()
+        await self.workloads.start()
         self._task = asyncio.create_task(self.workloads.run())
 
     async def stop(self, *, goodbye: bool = True) -> None:

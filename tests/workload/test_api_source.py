@@ -35,7 +35,7 @@ class ApiNode(Node):
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[ApiNode]:
     made = ApiNode(tmp_path, mqtt=False)
-    made.start()
+    await made.start()
     yield made
     await made.stop()
 
@@ -130,7 +130,7 @@ async def test_service_is_put_and_deleted(node: ApiNode) -> None:
 async def test_what_the_api_put_outlives_a_restart(tmp_path: Path) -> None:
     for restart in range(2):
         node = ApiNode(tmp_path, mqtt=False)
-        node.start()
+        await node.start()
         if restart:
             await asyncio.sleep(0.05)
             assert (set(node.announced), node.synchronised) == ({"10.64.1.5/32"}, 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
-from bgpd.workload.feed import BUSY_S, QUIET_S, Feed, Saved
+from bgpd.workload.feed import BUSY_S, QUIET_S, SLICE, Feed, Saved
 from bgpd.workload.payload import PayloadRefused, decode_service, decode_workload
 from tests.workload.fixtures import Rig
 
@@ -26,7 +26,8 @@ class FeedRig(Rig):
         self.applied: dict[str, tuple[str, Service]] = {}
         self.feed = self.make(source)
         if saved is not None:
-            self.feed.restore(saved)
+            for _ in self.feed.restore(saved):
+                pass
         for name in ("pod1", "pod2"):
             self.link(name)
         self.feed.joined()
@@ -107,6 +108,21 @@ def test_complete_later_generation_deletes_what_it_lacks() -> None:
     rig.hear("d")
     rig.wait()
     assert (rig.ids, rig.feed.generation) == ("ad", 2)
+
+
+def test_thousands_that_a_generation_lacks_are_removed_in_steps_but_not_what_is_heard_again() -> None:
+    rig = FeedRig()
+    for i in range(SLICE + 2):
+        rig.hear(f"w{i:03}", f"10.0.{i >> 8}.{i & 255}")
+    rig.sync(1, SLICE + 2)
+    rig.wait()
+    rig.rejoin()
+    rig.sync(2, 0)
+    rig.wait()
+    assert (len(rig.feed.workloads), rig.feed.timer()) == (2, 0.0)
+    rig.hear(f"w{SLICE + 1:03}", "10.0.0.9")
+    rig.feed.tick(rig.at)
+    assert list(rig.feed.workloads) == [f"w{SLICE + 1:03}"]
 
 
 def test_the_same_generation_deletes_nothing() -> None:

@@ -53,7 +53,7 @@ def write(path: Path, text: str) -> None:
 @asynccontextmanager
 async def running(state: Path, password: Path, **mqtt: Any) -> AsyncIterator[Node]:
     node = Node(state, **({"password_file": str(password)} | mqtt))
-    node.start()
+    await node.start()
     try:
         yield node
     finally:
@@ -94,7 +94,7 @@ from tests.workload.broker import Node
 
 async def main():
     node = Node(pathlib.Path(sys.argv[1]), password_file=sys.argv[2])
-    node.start()
+    await node.start()
     await asyncio.sleep(60)
 
 asyncio.run(main())

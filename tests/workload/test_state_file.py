@@ -63,6 +63,13 @@ def test_full_disk_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.name for path in tmp_path.iterdir()] == ["mqtt.json"]
 
 
+def test_older_snapshot_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    file = StateFile(str(tmp_path), "mqtt.json")
+    assert file.write(saved("10.64.1.6"), 2)
+    assert file.write(saved("10.64.1.5"), 1)
+    assert file.load() == saved("10.64.1.6")
+
+
 async def test_changes_are_written_together_and_the_last_ones_at_the_end(tmp_path: Path) -> None:
     file = StateFile(str(tmp_path), "mqtt.json")
     present = saved()

@@ -323,7 +323,7 @@ def test_ten_thousand_claims_are_told_in_bulk_and_in_slices() -> None:
         rig.table.claim("kernel", prefix, (claim(prefix, id=prefix, source="kernel", managed=False),))
     assert rig.scheduled == 1
     rig.settle()
-    assert [len(told[2]) for told in rig.told if isinstance(told[2], list)] == [FLUSH_SLICE] * 5
+    assert [len(told[2]) for told in rig.told if isinstance(told[2], list)] == [FLUSH_SLICE] * 20
     assert len(rig.announced) == 10_000
 
 

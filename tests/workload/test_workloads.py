@@ -1,0 +1,68 @@
+"""All sources joined: start, restart, reload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bgpd.config import (
+    Config,
+    HealthWorkloadConfig,
+    KernelWorkloadConfig,
+    RouterConfig,
+    StaticWorkloadConfig,
+    WorkloadConfig,
+)
+from bgpd.model.kernel import KernelRoute, RouteChanged
+from tests.workload.broker import Node, own_network, until
+from tests.workload.fixtures import V4, key
+
+
+def workload(*static: str, globs: tuple[str, ...] = ("pod*",), concurrency: int = 64) -> Config:
+    return Config(
+        router=RouterConfig(asn=65203, router_id="10.255.1.1"),
+        workload=WorkloadConfig(
+            static=tuple(StaticWorkloadConfig(prefix=prefix, interface="pod1") for prefix in static),
+            kernel=KernelWorkloadConfig(interfaces=globs),
+            health=HealthWorkloadConfig(concurrency=concurrency),
+        ),
+    )
+
+
+async def test_reload_changes_static_and_kernel_workloads_and_names_what_needs_a_restart(tmp_path: Path) -> None:
+    node = Node(tmp_path, mqtt=False)
+    await node.start()
+    route = KernelRoute(family=V4, key=key("10.64.1.9/32"), table=254, protocol=3, interface="pod2")
+    node.workloads.kernel.event(RouteChanged(route))
+    needs_restart = node.workloads.reconfigure(workload("10.64.1.1/32", concurrency=2))
+    await until(lambda: set(node.announced) == {"10.64.1.1/32", "10.64.1.9/32"}, lambda: node.announced)
+    assert set(needs_restart) == {"workload.api", "workload.health", "state"}
+    node.workloads.reconfigure(workload(globs=("tap*",)))
+    await until(lambda: not node.announced, lambda: node.announced)
+    await node.stop()
+
+
+@pytest.mark.netns
+async def test_services_are_waited_for_until_their_checks_have_said_something(tmp_path: Path) -> None:
+    with own_network():
+        node = await started(tmp_path)
+        assert node.workloads.api is not None
+        await node.workloads.api.put_workload("a", b'{"addresses": ["10.64.1.5"], "interface": "pod1"}', who="root")
+        check = {"type": "tcp", "port": 1, "interval_s": 0.2, "timeout_s": 0.1, "fall": 1}
+        backends = [{"id": "a", "addresses": ["10.64.1.5"]}]
+        service = msgspec.json.encode({"addresses": ["10.64.9.1"], "backends": backends, "check": check})
+        await node.workloads.api.put_service("web", service, who="root", timeout_s=0)
+        await node.stop()
+        restarted = await started(tmp_path)
+        await until(lambda: restarted.announced)
+        assert (set(restarted.announced), restarted.synchronised) == ({"10.64.1.5/32"}, 0)
+        await until(lambda: restarted.synchronised)
+        await restarted.stop()
+
+
+async def started(state: Path) -> Node:
+    node = Node(state, mqtt=False)
+    await node.start()
+    return node
