@@ -19,6 +19,7 @@ import msgspec
 from bgpd.config import (
     ApiWorkloadConfig,
     Config,
+    KernelWorkloadConfig,
     MqttWorkloadConfig,
     RouterConfig,
     StateConfig,
@@ -154,15 +155,21 @@ async def until(
 class Node:
     """The workload half of a daemon, with a kernel that acknowledges at once."""
 
-    def __init__(self, state: Path, *, mqtt: bool = True, **options: Any) -> None:
+    def __init__(
+        self, state: Path, *, mqtt: bool = True, globs: tuple[str, ...] = (), follow: bool = True, **options: Any
+    ) -> None:
+        """`follow` False: kernel events are told by the test, else there are pod1 and pod2."""
         self.announced: dict[str, ClaimInfo] = {}
         self.kernel: dict[str, NextHops] = {}
         self.synchronised = 0
+        self._follow = follow
         fields = {"broker": "mqtt://127.0.0.1", "username": "node1"}
         config = Config(
             router=RouterConfig(asn=65203, router_id="10.255.1.1"),
             workload=WorkloadConfig(
-                mqtt=MqttWorkloadConfig(**(fields | options)) if mqtt else None, api=ApiWorkloadConfig(timeout_s=1)
+                mqtt=MqttWorkloadConfig(**(fields | options)) if mqtt else None,
+                api=ApiWorkloadConfig(timeout_s=1),
+                kernel=KernelWorkloadConfig(interfaces=globs),
             ),
             state=StateConfig(directory=str(state)),
         )
@@ -198,9 +205,10 @@ class Node:
         self.synchronised += 1
 
     async def start(self) -> None:
-        for index, name in enumerate(("pod1", "pod2"), 5):
-            self.workloads.kernel.event(LinkChanged(Link(index=index, name=name, up=True)))
-        self.workloads.kernel.replayed()
+        if self._follow:
+            for index, name in enumerate(("pod1", "pod2"), 5):
+                self.workloads.kernel.event(LinkChanged(Link(index=index, name=name, up=True)))
+            self.workloads.kernel.replayed()
         await self.workloads.start()
         self._task = asyncio.create_task(self.workloads.run())
 
