@@ -62,7 +62,8 @@ class Upkeep:
         """Compare whenever asked to, and at each interval; until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self.reconcile_now.wait(), self._interval_s)
+                async with asyncio.timeout(self._interval_s):
+                    await self.reconcile_now.wait()
             except TimeoutError:
                 self._dataplane.verify()
             self.reconcile_now.clear()
