@@ -172,7 +172,7 @@ class AdjRibOut:
         self._resending.discard(key)
 
     def _evaluate(self, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
-        """What each key should be told as; keys whose kernel route is still on its way are left out."""
+        """What each key should be told as; where the kernel's route is still on its way, nothing new is told."""
         table = self._table
         by_path: dict[Path, list[bytes]] = {}
         for key in keys:
@@ -180,12 +180,14 @@ class AdjRibOut:
             best = decision.best if decision is not None else None
             if best is None or best.source.name == self.source.name or self._is_suppressed(key, best):
                 yield key, None
-            elif best.source.is_local or key not in table.unacknowledged:
+            else:
                 by_path.setdefault(best, []).append(key)
-            elif key in self.advertised and not self.advertised[key].learned:
-                yield key, None
         for path, chosen in by_path.items():
-            yield from self._export(path, chosen)
+            for key, advertisement in self._export(path, chosen):
+                if advertisement is None or not advertisement.learned or key not in table.unacknowledged:
+                    yield key, advertisement
+                elif key in self.advertised and not self.advertised[key].learned:
+                    yield key, None
 
     def _is_suppressed(self, key: bytes, best: Path) -> bool:
         return best.source.kind is SourceKind.WORKLOAD and key in self._table.suppressed

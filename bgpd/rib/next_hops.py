@@ -63,13 +63,14 @@ class NextHopTable:
         ordered = tuple(sorted(found))
         return self._sets.setdefault(ordered, ordered)
 
-    def prune(
-        self, live_next_hops: Callable[[], Iterable[NextHop]], live_sets: Callable[[], Iterable[NextHops]]
-    ) -> None:
-        """Forget what nothing uses any more, once the tables have grown enough to be worth the walk."""
-        if len(self._why) + len(self._sets) < self._prune_at:
-            return
-        used = set(live_next_hops())
+    @property
+    def is_crowded(self) -> bool:
+        """Whether enough was learned since the last time that `prune` is worth its walk."""
+        return len(self._why) + len(self._sets) >= self._prune_at
+
+    def prune(self, live_next_hops: Iterable[NextHop], live_sets: Iterable[NextHops]) -> None:
+        """Forget what is not among the live ones."""
+        used = set(live_next_hops)
         self._why = {next_hop: why for next_hop, why in self._why.items() if next_hop in used}
-        self._sets = {hops: hops for hops in live_sets()} | {BLACKHOLE: BLACKHOLE}
+        self._sets = {hops: hops for hops in live_sets} | {BLACKHOLE: BLACKHOLE}
         self._prune_at = max(_PRUNE_AT, 2 * (len(self._why) + len(self._sets)))

@@ -174,6 +174,7 @@ class Rib:
         self._commit(vrf, family, table, changes)
         if batch.announced:
             self.aggregation.learned(vrf, family, batch.announced)
+            self._prune()
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         """The neighbor has sent its initial table of this family (RFC 4724 section 2)."""
@@ -388,8 +389,9 @@ class Rib:
 
     def _prune(self) -> None:
         """Forget next hops that no path has any more."""
-        tables = list(self.tables.values())
-        self.next_hops.prune(
-            lambda: chain.from_iterable(table.live_next_hops() for table in tables),
-            lambda: chain.from_iterable(table.live_sets() for table in tables),
-        )
+        if self.next_hops.is_crowded:
+            tables = self.tables.values()
+            self.next_hops.prune(
+                chain.from_iterable(table.live_next_hops() for table in tables),
+                chain.from_iterable(table.live_sets() for table in tables),
+            )

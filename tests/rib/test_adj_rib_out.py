@@ -212,3 +212,15 @@ def test_changed_export_policy_tells_the_difference() -> None:
     drain(recorder.rib.reconfigure(configuration(session("leaf1", export="none"))))
     recorder.turn()
     assert recorder.told[leaf1] == {}
+
+
+@pytest.mark.parametrize("export", ["local", "default-only", "none"])
+def test_tightened_export_takes_back_a_learned_route_that_is_on_its_way_to_the_kernel(export: str) -> None:
+    recorder, leaf1, other = with_other("all")
+    recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24")
+    recorder.acknowledge(key("10.1.0.0/24"))
+    recorder.turn()
+    recorder.announce(other, attributes(65202), hop("10.0.9.9"), "10.1.0.0/24")
+    drain(recorder.rib.reconfigure(configuration(session("leaf1", export=export), session("other", export="none"))))
+    recorder.turn()
+    assert recorder.told[leaf1] == {}

@@ -1,0 +1,62 @@
+"""Reachability and sets of next hops: asked once, shared, and forgotten when nothing uses them."""
+
+from __future__ import annotations
+
+import pytest
+
+from bgpd.model.path import BLACKHOLE, NextHop
+from bgpd.rib import next_hops
+from bgpd.rib.next_hops import NextHopTable
+from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session
+
+
+def table(asked: list[NextHop]) -> NextHopTable:
+    def resolve(next_hop: NextHop) -> str:
+        asked.append(next_hop)
+        return "no route"
+
+    return NextHopTable(resolve=resolve, is_own_address=lambda address: address == hop("10.0.0.9").address)
+
+
+def test_each_next_hop_is_asked_once() -> None:
+    asked: list[NextHop] = []
+    known = table(asked)
+    assert known.why_unreachable(hop("10.0.0.1")) == "next hop 10.0.0.1: no route"
+    assert known.why_unreachable(hop("10.0.0.1")) == "next hop 10.0.0.1: no route"
+    assert asked == [hop("10.0.0.1")]
+
+
+def test_news_count_only_where_reachability_differs() -> None:
+    known = table([])
+    assert not known.changed(hop("10.0.0.1"), "")
+    known.why_unreachable(hop("10.0.0.1"))
+    assert not known.changed(hop("10.0.0.1"), "link down")
+    assert known.epoch == 0
+    assert known.why_unreachable(hop("10.0.0.1")) == "next hop 10.0.0.1: link down"
+    assert known.changed(hop("10.0.0.1"), "")
+    assert known.epoch == 1
+
+
+def test_own_address_stays_unusable_whatever_the_fib_says() -> None:
+    known = table([])
+    assert known.why_unreachable(hop("10.0.0.9")) == "next hop 10.0.0.9 is an address of this host"
+    assert not known.changed(hop("10.0.0.9"), "")
+
+
+def test_a_session_that_runs_through_next_hops_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_hops, "_PRUNE_AT", 20)
+    recorder = Recorder(configuration(session("leaf1"), session("leaf2")))
+    leaf1 = recorder.up(leaf(1), session("leaf1"))
+    leaf2 = recorder.up(leaf(2), session("leaf2"))
+    given = attributes(1)
+    recorder.announce(leaf2, given, hop("10.0.2.2"), "10.1.0.0/24")
+    for number in range(200):
+        recorder.announce(leaf1, given, hop(f"10.0.1.{number}"), "10.1.0.0/24")
+    known = recorder.rib.next_hops
+    assert len(known._why) + len(known._sets) <= 20
+    both = recorder.rib.desired("", V4, key("10.1.0.0/24"))
+    assert both == (hop("10.0.1.199"), hop("10.0.2.2"))
+    recorder.announce(leaf1, given, hop("10.0.1.199"), "10.2.0.0/24")
+    recorder.announce(leaf2, given, hop("10.0.2.2"), "10.2.0.0/24")
+    assert recorder.rib.desired("", V4, key("10.2.0.0/24")) is both
+    assert known._sets[BLACKHOLE] is BLACKHOLE
