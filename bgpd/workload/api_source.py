@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -37,7 +38,7 @@ class ErrorReport(msgspec.Struct, kw_only=True):
     errors: list[Problem]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(NamedTuple):
     """An HTTP status and its JSON body.
 
     200: done (for a PUT: announced). 202: taken, but not announced; the body's `reason` says why. 400, 413: the payload
@@ -156,6 +157,38 @@ class ApiSource:
             if not waiting:
                 self._waiting.pop((source, id), None)
         return self._table.held(source, id)
+
+
+class WorkloadObjects:
+    """`/v1/workloads/ID`, as the HTTP server takes it (`api.backend.Objects`)."""
+
+    def __init__(self, source: ApiSource) -> None:
+        self._source = source
+
+    async def put(self, id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
+        return await self._source.put_workload(id, body, who=who, timeout_s=timeout_s)
+
+    async def delete(self, id: str, *, who: str) -> Answer:
+        return await self._source.delete_workload(id, who=who)
+
+    def get(self, id: str) -> Answer:
+        return self._source.workload(id)
+
+
+class ServiceObjects:
+    """`/v1/services/NAME`, likewise."""
+
+    def __init__(self, source: ApiSource) -> None:
+        self._source = source
+
+    async def put(self, id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
+        return await self._source.put_service(id, body, who=who, timeout_s=timeout_s)
+
+    async def delete(self, id: str, *, who: str) -> Answer:
+        return await self._source.delete_service(id, who=who)
+
+    def get(self, id: str) -> Answer:
+        return self._source.service(id)
 
 
 def _refused(kind: str, id: str, body: bytes, refusal: PayloadRefused, who: str) -> Answer:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from bgpd.api.backend import Objects
 from bgpd.model.reports import WorkloadReport
 from bgpd.model.service import ServiceView
-from bgpd.workload.api_source import Answer, ApiSource, ErrorReport
+from bgpd.workload.api_source import Answer, ApiSource, ErrorReport, ServiceObjects, WorkloadObjects
 from tests.workload.broker import Node
 
 
@@ -111,12 +112,12 @@ async def test_delete_withdraws_and_unknown_ids_are_told(node: ApiNode) -> None:
 
 async def test_service_is_put_and_deleted(node: ApiNode) -> None:
     await node.put("a", body())
-    service = {"addresses": ["10.64.9.1"], "backends": [{"id": "a", "addresses": ["10.64.1.5"]}]}
+    service: dict[str, Any] = {"addresses": ["10.64.9.1"], "backends": [{"id": "a", "addresses": ["10.64.1.5"]}]}
     answer = await node.api.put_service("web", json.dumps(service).encode(), who="root")
     assert isinstance(answer.body, ServiceView)
     assert (answer.status, answer.body.announced) == (200, True)
     assert "10.64.9.1/32" in node.announced
-    service["min_healthy"] = 2  # type: ignore[assignment]
+    service["min_healthy"] = 2
     answer = await node.api.put_service("web", json.dumps(service).encode(), who="root", timeout_s=0.05)
     assert answer.status == 202
     assert "1 of at least 2" in answer.body.reason  # type: ignore[union-attr]
@@ -125,6 +126,19 @@ async def test_service_is_put_and_deleted(node: ApiNode) -> None:
     assert (await node.api.delete_service("web", who="root")).status == 404
     assert node.api.service("web").status == 404
     assert set(node.announced) == {"10.64.1.5/32"}
+
+
+async def test_objects_of_the_http_server_lead_here(node: ApiNode) -> None:
+    objects: dict[str, Objects] = {"workloads": WorkloadObjects(node.api), "services": ServiceObjects(node.api)}
+    for kind, payload in (
+        ("workloads", body()),
+        ("services", b'{"addresses": ["10.64.9.1"], "mode": "announce-only"}'),
+    ):
+        status, _ = await objects[kind].put("a", payload, who="root", timeout_s=0.2)
+        assert status == (200 if kind == "workloads" else 202)
+        assert objects[kind].get("a")[0] == 200
+        assert (await objects[kind].delete("a", who="root"))[0] == 200
+        assert objects[kind].get("a")[0] == 404
 
 
 async def test_what_the_api_put_outlives_a_restart(tmp_path: Path) -> None:

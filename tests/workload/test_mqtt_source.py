@@ -322,7 +322,10 @@ async def test_service_follows_its_backends(broker: Broker, tmp_path: Path, pass
     async with joined(tmp_path, password) as (node, feed):
         await feed.workload("web-1", "10.64.1.5")
         await feed.workload("web-2", "10.64.1.6", interface="pod2")
-        backends = [{"id": "a", "addresses": ["10.64.1.5"], "weight": 2}, {"id": "b", "addresses": ["10.64.1.6"]}]
+        backends: list[dict[str, Any]] = [
+            {"id": "a", "addresses": ["10.64.1.5"], "weight": 2},
+            {"id": "b", "addresses": ["10.64.1.6"]},
+        ]
         service: dict[str, Any] = {"addresses": ["10.64.9.1"], "backends": backends, "check": {"type": "push"}}
         await feed.put("node1/services/web", service)
         topic = "node1/services/web/state"

@@ -19,7 +19,6 @@ from bgpd.workload.payload import (
     decode_sync,
     decode_workload,
 )
-from bgpd.workload.schemas import TYPES, schema
 
 VRFS = frozenset({"", "blue"})
 
@@ -200,13 +199,3 @@ def test_any_bytes_are_taken_or_refused_with_a_problem(payload: bytes) -> None:
             decode()
         except PayloadRefused as refusal:
             assert refusal.problems  # noqa: PT017
-
-
-@pytest.mark.parametrize("name", sorted(TYPES))
-def test_schema_stands_alone_and_forbids_what_the_decoder_forbids(name: str) -> None:
-    made = schema(name)
-    assert made["$schema"].startswith("https://json-schema.org/")
-    assert made["type"] == "object"
-    if name in ("workload", "service", "sync"):
-        assert made["additionalProperties"] is False
-    json.dumps(made)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.workload import state_file
 from bgpd.workload.feed import Saved
 from bgpd.workload.payload import decode_workload
 from bgpd.workload.state_file import StateFile
@@ -56,7 +55,7 @@ def test_full_disk_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(state_file.os, "fsync", full)
+        patched.setattr("os.fsync", full)
         assert not file.write(saved("10.64.1.6"))
     assert "No space left" in file.error
     assert file.load() == saved()
