@@ -29,6 +29,7 @@ log = structlog.get_logger()
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 _SWITCH_INTERVAL_S = 0.001
 _BATCHES_AHEAD = 3
+_SLICES_PER_STEP = 3
 _UNUSED_GRACE_S = 10.0
 _VERIFY_PAUSE_S = 0.02
 _PROBE_ID = 0xFFFFFFFF
@@ -47,7 +48,7 @@ class Table(Protocol):
     swept: bool
 
     def write_pending(self) -> bool:
-        """Submit one batch; False if nothing waits."""
+        """Take one slice of what waits and submit what it needs; False if nothing waited."""
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """A link, address or route changed; the dataplane has followed it."""
@@ -82,6 +83,7 @@ class Dataplane:
         self._users = 0
         self._verifying: asyncio.Task[None] | None = None
         self._verify_again = False
+        self._pump_again = False
         self._collector: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -137,14 +139,27 @@ class Dataplane:
         return not (self.bulk.outstanding or self.urgent.outstanding)
 
     def pump(self) -> None:
-        """Let tables submit batches, in turn, while there is room. Waits for urgent messages, which batches may build
-        on.
+        """Let tables submit batches, in turn, while there is room; a few, then the loop gets its turn.
+
+        Waits for urgent messages, which batches may build on.
         """
         waiting = list(self._tables)
-        while waiting and self.bulk.outstanding < _BATCHES_AHEAD and not self.urgent.outstanding:
-            waiting = [table for table in waiting if table.write_pending()]
-        if waiting:
+        for _ in range(_SLICES_PER_STEP):
+            if not waiting or self.bulk.outstanding >= _BATCHES_AHEAD or self.urgent.outstanding:
+                break
+            table = waiting.pop(0)
+            if table.write_pending():
+                waiting.append(table)
+        else:
+            if waiting and not self._pump_again:
+                self._pump_again = True
+                self._loop.call_soon(self._pump_on)
+        if len(self._tables) > 1:
             self._tables.append(self._tables.pop(0))
+
+    def _pump_on(self) -> None:
+        self._pump_again = False
+        self.pump()
 
     def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
         """Queue route messages behind the nexthop objects that they need."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ BATCH = 4096
 _RECHECK_SLICE = 4096
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 30.0
+_DRIFT_DELAY_S = 0.02
 _ESRCH = 3
 
 
@@ -72,13 +74,14 @@ class Fib:
         self._acknowledged = acknowledged
         self._next_hop_changed = next_hop_changed
         self.swept = False
-        self._strays: list[tuple[Family, bytes, int]] = []
+        self._strays: dict[Family, list[tuple[bytes, int]]] = {}
         self._rechecks: deque[tuple[Family, Iterator[bytes]]] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self._retry_delay_s = _RETRY_FIRST_S
+        self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
         self._in_flight = 0
         self._idle_waiters: list[asyncio.Future[None]] = []
-        self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self._repair)
+        self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self)
         self._maintenance: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -93,7 +96,7 @@ class Fib:
                 self._ownership.route_changed(event.route, event.gone)
         self._ownership.addresses_changed()
         for family in _FAMILIES:
-            self._strays += [(family, key, metric) for key, metric in await self._upkeep.adopt(family)]
+            self._strays[family] = await self._upkeep.adopt(family)
             self._count(self.families[family])
         self.dataplane.attach(self)
         self._maintenance = self._loop.create_task(self._upkeep.run())
@@ -148,9 +151,8 @@ class Fib:
         self.swept = True
         for family, routes in self.families.items():
             self._recheck(family, list(routes.installed))
-        for family, key, metric in self._strays:
-            form = RouteForm(self.form.table, self.form.protocol, metric)
-            self.dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
+        for family, strays in self._strays.items():
+            self.delete_strays(family, strays)
         self._strays.clear()
 
     async def withdraw_all(self) -> None:
@@ -192,20 +194,11 @@ class Fib:
     # What the dataplane tells (Table).
 
     def write_pending(self) -> bool:
-        """Submit one batch; False if nothing waits."""
+        """Take one slice of what waits and submit what it needs; False if nothing waited."""
         for family, routes in self.families.items():
-            while len(routes.pending):
-                plan = routes.plan(
-                    BATCH,
-                    wish_of=self.wishes.wish_for(family),
-                    blocked=functools.partial(self._ownership.blocked, family),
-                )
-                self._count(routes)
-                if plan.settled:
-                    self._acknowledged(family, plan.settled)
-                if plan.adds or plan.deletes:
-                    self._submit(family, plan)
-                    return True
+            if len(routes.pending):
+                self._write_slice(family, routes)
+                return True
         self._wake_idle()
         return False
 
@@ -231,17 +224,16 @@ class Fib:
             self._recheck_unsettled()
 
     def own_route_changed(self, route: KernelRoute, gone: bool) -> None:
-        """Somebody else changed or deleted one of our routes: write it again."""
-        if route.table != self.form.table or (not self.swept and not self.families[route.family].installed):
+        """Somebody else changed or deleted one of our routes: write it again, unless its nexthop objects went first.
+
+        That is asked of the kernel, since the word on a link may stand behind a flood of flushed routes.
+        """
+        if route.table != self.form.table or (gone and route.key not in self.families[route.family].installed):
             return
-        routes = self.families[route.family]
-        if gone and routes.flushed(route.key):
-            return
-        if gone and route.key not in routes.installed:
-            return
-        log.debug("fib.route_drifted", key=route.key.hex(), gone=gone)
-        self.counters.repaired += 1
-        self._distrust(route.family, [route.key])
+        if not any(self._drifted.values()):
+            self._loop.call_later(_DRIFT_DELAY_S, self._repair_drifted)
+            self.dataplane.verify()
+        self._drifted[route.family].add(route.key)
 
     def groups_changed(self) -> None:
         """Nexthop objects vanished though their links are up: their routes are written anew."""
@@ -253,6 +245,15 @@ class Fib:
             self._next_hop_changed(hop, why)
 
     # Writing.
+
+    def _write_slice(self, family: Family, routes: FamilyRoutes) -> None:
+        blocked = functools.partial(self._ownership.blocked, family)
+        plan = routes.plan(BATCH, wish_of=self.wishes.wish_for(family), blocked=blocked)
+        self._count(routes)
+        if plan.settled:
+            self._acknowledged(family, plan.settled)
+        if plan.adds or plan.deletes:
+            self._submit(family, plan)
 
     def _submit(self, family: Family, plan: Plan) -> None:
         parts = []
@@ -273,7 +274,7 @@ class Fib:
         routes = self.families[family]
         failed: dict[bytes, str] = {}
         for error in outcome.errors:
-            kind = int.from_bytes(error.request[4:6], "little")
+            kind = int.from_bytes(error.request[4:6], sys.byteorder)
             if kind == MessageKind.NEW_ROUTE:
                 failed[read_key(error.request)[1]] = str(error)
             elif kind == MessageKind.DEL_ROUTE and error.code != _ESRCH:
@@ -335,12 +336,26 @@ class Fib:
         self.families[family].distrusted.update(keys)
         self._requeue(family, keys)
 
-    def _repair(self, family: Family, keys: list[bytes]) -> None:
+    def repair(self, family: Family, keys: list[bytes]) -> None:
         """The kernel was found to hold something else for these keys."""
         log.warning("fib.repairing", family=family.value, table=self.form.table, routes=len(keys))
         self.counters.repaired += len(keys)
         self.families[family].distrusted.update(keys)
         self._recheck(family, keys)
+
+    def _repair_drifted(self) -> None:
+        for family, keys in self._drifted.items():
+            routes = self.families[family]
+            drifted = [key for key in keys if not routes.flushed(key)]
+            keys.clear()
+            if drifted:
+                self.repair(family, drifted)
+
+    def delete_strays(self, family: Family, strays: Iterable[tuple[bytes, int]]) -> None:
+        """Routes of ours with another metric than the configured one: nobody's, once the RIB has converged."""
+        for key, metric in strays if self.swept else ():
+            form = RouteForm(self.form.table, self.form.protocol, metric)
+            self.dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
 
     def _recheck(self, family: Family, keys: Iterable[bytes]) -> None:
         """Ask for the wishes of many keys, slice by slice; before the sweep, what nobody wants yet is left alone."""

@@ -5,6 +5,7 @@ Decides nothing, changes nothing.
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -44,13 +45,14 @@ class FibCounters(msgspec.Struct):
 
 
 def routes(fib: Fib, only: Family | None) -> Iterator[FibRouteView]:
-    """Every route of the table that is installed, waits, failed or is blocked, in key order."""
+    """Every route of the table that is installed, waits, failed or is blocked; lazily, to be read in slices."""
     for family, table in fib.families.items():
         if only not in (None, family):
             continue
         waiting = table.pending.keys()
         views: dict[int, list[NextHopView]] = {}
-        for key in sorted(table.installed.keys() | waiting | table.failed.keys() | table.blocked.keys()):
+        others = (waiting | table.failed.keys() | table.blocked.keys()) - table.installed.keys()
+        for key in itertools.chain(list(table.installed), sorted(others)):
             target = table.installed.get(key)
             error = table.failed.get(key) or table.blocked.get(key) or ""
             state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"

@@ -30,6 +30,8 @@ _RECEIVE_BYTES = 32 << 20
 _DATAGRAMS_PER_STEP = 128
 _SO_ATTACH_FILTER = 26
 _DUMP_TRIES = 20
+_REFRESH_DELAY_S = 0.1
+"""What follows a link's fall has the CPU first."""
 
 
 class KernelMonitor:
@@ -153,6 +155,7 @@ class KernelMonitor:
 
     async def _read_again(self) -> None:
         while self._stale:
+            await asyncio.sleep(_REFRESH_DELAY_S)
             self._stale = False
             self.state.begin_reading()
             snapshot = await self._loop.run_in_executor(None, self._read_tables)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import structlog
 
@@ -23,10 +24,18 @@ from bgpd.model.iana import Family
 log = structlog.get_logger()
 
 
+class Repairs(Protocol):
+    """What acts on what was found."""
+
+    def repair(self, family: Family, keys: list[bytes]) -> None:
+        """The kernel holds something else for these keys."""
+
+    def delete_strays(self, family: Family, strays: Iterable[tuple[bytes, int]]) -> None:
+        """The kernel holds routes of ours with another metric: (key, metric)."""
+
+
 class Upkeep:
-    """Adoption and reconciliation of one table. `repair` is told the suspect keys; set `reconcile_now` to compare
-    soon.
-    """
+    """Adoption and reconciliation of one table; set `reconcile_now` to compare soon."""
 
     def __init__(
         self,
@@ -34,14 +43,14 @@ class Upkeep:
         form: RouteForm,
         families: Mapping[Family, FamilyRoutes],
         interval_s: float,
-        repair: Callable[[Family, list[bytes]], None],
+        repairs: Repairs,
     ) -> None:
         self.reconcile_now = asyncio.Event()
         self._dataplane = dataplane
         self._form = form
         self._families = families
         self._interval_s = interval_s
-        self._repair = repair
+        self._repairs = repairs
 
     async def adopt(self, family: Family) -> list[tuple[bytes, int]]:
         """Believe what the kernel holds of ours; returns (key, metric) of routes of ours with another metric."""
@@ -91,7 +100,8 @@ class Upkeep:
             loop = asyncio.get_running_loop()
             suspects = suspects + await loop.run_in_executor(None, reconciler.missing, believed, runs)
         if suspects:
-            self._repair(family, suspects)
+            self._repairs.repair(family, suspects)
+        self._repairs.delete_strays(family, comparison.strays)
 
     async def _read_runs(self, family: Family) -> list[RouteRun]:
         runs: list[RouteRun] = []
