@@ -156,10 +156,12 @@ class Fib:
         self._strays.clear()
 
     async def withdraw_all(self) -> None:
-        """Delete all routes of ours in this table; only on an explicit request."""
-        for routes in self.families.values():
-            routes.pending.merge(dict.fromkeys([*routes.installed, *routes.failed], None))
-        self.dataplane.pump()
+        """Delete all routes of ours in this table, in slices; only on an explicit request."""
+        for family, routes in self.families.items():
+            keys = [*routes.installed, *routes.failed]
+            for start in range(0, len(keys), _RECHECK_SLICE):
+                self.update(family, dict.fromkeys(keys[start : start + _RECHECK_SLICE]))
+                await asyncio.sleep(0)
         await self.idle()
 
     async def idle(self) -> None:

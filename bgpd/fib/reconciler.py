@@ -7,6 +7,7 @@ calls. Sans-IO.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from bgpd.fib.dump import RouteRun
@@ -58,8 +59,9 @@ def missing(believed: Iterable[bytes], runs: Iterable[RouteRun]) -> list[bytes]:
     return [key for key in believed if key not in seen]
 
 
-def adopt(runs: Iterable[RouteRun], form: RouteForm) -> tuple[dict[bytes, int], list[tuple[bytes, int]]]:
-    """(key -> target, strays with another metric) of the routes that an earlier run left."""
+def adopt(runs: Iterable[RouteRun], form: RouteForm) -> tuple[dict[bytes, int], Counter[int], list[tuple[bytes, int]]]:
+    """(key -> target, routes per target, strays with another metric) of the routes that an earlier run left."""
+    counts: Counter[int] = Counter()
     installed: dict[bytes, int] = {}
     strays: list[tuple[bytes, int]] = []
     for run in runs:
@@ -67,10 +69,12 @@ def adopt(runs: Iterable[RouteRun], form: RouteForm) -> tuple[dict[bytes, int], 
             continue
         if run.metrics.count(form.metric) == len(run.metrics):
             installed.update(zip(run.keys, run.targets))
+            counts.update(run.targets)
             continue
         for key, target, metric in zip(run.keys, run.targets, run.metrics):
             if metric == form.metric:
                 installed[key] = target
+                counts[target] += 1
             else:
                 strays.append((key, metric))
-    return installed, strays
+    return installed, counts, strays

@@ -8,7 +8,6 @@ read and compared in a worker thread, run by run.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -56,10 +55,10 @@ class Upkeep:
         """Believe what the kernel holds of ours; returns (key, metric) of routes of ours with another metric."""
         runs = await self._read_runs(family)
         loop = asyncio.get_running_loop()
-        installed, strays = await loop.run_in_executor(None, reconciler.adopt, runs, self._form)
+        installed, counts, strays = await loop.run_in_executor(None, reconciler.adopt, runs, self._form)
         routes = self._families[family]
         routes.installed = installed
-        for target, count in Counter(installed.values()).items():
+        for target, count in counts.items():
             self._dataplane.nexthops.count_routes(target, count)
             if target < 0:
                 routes.direct[-target] = {key for key, found in installed.items() if found == target}
