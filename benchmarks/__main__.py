@@ -31,7 +31,7 @@ REPEAT, REPEAT_QUICK = 5, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 1 if any run failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="+", metavar="NAME", choices=(*CASES, "loop", "all", "report"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(CASES)}, loop, all (default) or report")
     parser.add_argument("--quick", action="store_true", help="small sizes, few runs; kept apart from the real results")
     parser.add_argument("--size", type=int, action="append", default=[], help="number of routes; may be repeated")
     parser.add_argument("--repeat", type=int, default=0, help=f"runs of each measurement (default {REPEAT})")
@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--match", default="", help="only variants whose name contains this")
     parser.add_argument("--list", action="store_true", help="show what would run, and do not")
     chosen = parser.parse_args(arguments)
+    chosen.names = chosen.names or ["all"]
+    if unknown := set(chosen.names) - {*CASES, "loop", "all", "report"}:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
     console = Console()
     if os.geteuid() != 0 and "report" not in chosen.names and not chosen.list:
         console.print("The benchmarks make network namespaces and write kernel routes in them: run them as root.")
@@ -58,14 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             repeat = chosen.repeat or (REPEAT_QUICK if chosen.quick else REPEAT)
             file = _run(console, name, str(module.__doc__).splitlines()[0], jobs, options, repeat)
             failed = failed or any(run.failed for run in file.runs)
-            console.print(f"kept in {save(file)}")
-            report.show(console, Summary([file]))
+            summary = Summary([file])
+            report.show(console, summary)
+            console.print(f"kept in {save(file)}, drawn in {charts.draw(summary, file)}")
     else:
         summary = Summary(load_all(quick=chosen.quick))
         report.show(console, summary)
         if not chosen.quick:
             for file in summary.files:
-                charts.draw(summary, file.name, file.title)
+                charts.draw(summary, file)
             report.write_page(summary)
     return 1 if failed else 0
 

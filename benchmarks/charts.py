@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.results import RESULTS, Summary
+from benchmarks.results import ResultFile, Summary, path_of
 
 _COLORS = {"bgpd": "#0b6e4f", "BIRD": "#c9a227", "FRR": "#b5446e", "GoBGP": "#4f6d9a", "ExaBGP": "#8a6fb0"}
 _OTHER_COLOR = "#777777"
@@ -16,8 +16,8 @@ _LABELS = {
 }
 
 
-def draw(summary: Summary, name: str, title: str) -> Path | None:
-    """Writes results/NAME.svg; None if nothing was measured."""
+def draw(summary: Summary, file: ResultFile) -> Path | None:
+    """Writes NAME.svg beside the results of `file`, from `summary`; None if nothing was measured."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -26,13 +26,13 @@ def draw(summary: Summary, name: str, title: str) -> Path | None:
 
     bars = [
         (case, contestant, summary.values(case, contestant, summary.headline(case)))
-        for case in summary.cases(name)
+        for case in summary.cases(file.name)
         for contestant in summary.contestants(case)
     ]
     bars = [bar for bar in bars if bar[2]]
     if not bars:
         return None
-    figure, axes = pyplot.subplots(figsize=(9, 0.6 + 0.24 * len(bars) + 0.35 * len(summary.cases(name))))
+    figure, axes = pyplot.subplots(figsize=(9, 0.6 + 0.24 * len(bars) + 0.35 * len(summary.cases(file.name))))
     place, previous = 0.0, bars[0][0]
     ticks: list[tuple[float, str]] = []
     for case, contestant, values in bars:
@@ -50,10 +50,10 @@ def draw(summary: Summary, name: str, title: str) -> Path | None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel(_LABELS.get(summary.headline(bars[0][0]), summary.headline(bars[0][0])), fontsize=8)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(file.title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    path = RESULTS / f"{name}.svg"
+    path = path_of(file.name, quick=file.quick).with_suffix(".svg")
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return path

@@ -68,9 +68,11 @@ def test_the_page_keeps_what_is_outside_its_marks(tmp_path: Path, monkeypatch: p
 
 
 def test_a_chart_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "RESULTS", tmp_path)
-    assert charts.draw(example(), "load", "Load") == tmp_path / "load.svg"
-    assert charts.draw(example(), "nothing", "Nothing") is None
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    summary = example()
+    assert charts.draw(summary, summary.files[0]) == tmp_path / "load.svg"
+    assert (tmp_path / "load.svg").read_text().startswith("<?xml")
+    assert charts.draw(Summary([]), summary.files[0]) is None
 
 
 def test_results_are_kept_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +83,14 @@ def test_results_are_kept_and_read_back(tmp_path: Path, monkeypatch: pytest.Monk
     assert results.load_all(quick=True) == []
 
 
+def test_an_unknown_case_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program.main(["laod"])
+    assert "no such case: laod" in capsys.readouterr().err
+
+
 def test_list_names_every_case_and_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert program.main(["all", "--list", "--quick"]) == 0
+    assert program.main(["--list", "--quick"]) == 0
     shown = capsys.readouterr().out
     for word in ("load", "evpn-load", "withdraw", "failover", "announce", "churn", "restart", "idle"):
         assert word in shown
