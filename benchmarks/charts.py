@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.results import ResultFile, Summary, path_of
@@ -24,8 +26,12 @@ def draw(summary: Summary, file: ResultFile) -> Path | None:
     matplotlib.rcParams["svg.hashsalt"] = "bgpd"
     from matplotlib import pyplot
 
+    headlines = {summary.headline(case) for case in summary.cases(file.name)}
+    # One axis for all: where some variants are in milliseconds, those in seconds are shown so too.
+    scale = {"seconds": 1000.0} if "milliseconds" in headlines else {}
+    unit = "milliseconds" if "milliseconds" in headlines else min(headlines, default="")
     bars = [
-        (case, contestant, summary.values(case, contestant, summary.headline(case)))
+        (case, contestant, _scaled(summary, case, contestant, scale))
         for case in summary.cases(file.name)
         for contestant in summary.contestants(case)
     ]
@@ -40,7 +46,7 @@ def draw(summary: Summary, file: ResultFile) -> Path | None:
         if case != previous or not ticks:
             axes.text(0.0, place - 0.75, case, transform=axes.get_yaxis_transform(), fontsize=8, weight="bold")
         previous = case
-        middle = sorted(values)[len(values) // 2]
+        middle = statistics.median(values)
         whiskers = [[middle - min(values)], [max(values) - middle]]
         color = _COLORS.get(contestant, _OTHER_COLOR)
         axes.barh(place, middle, xerr=whiskers, color=color, height=0.8, ecolor="#333333", capsize=2)
@@ -49,7 +55,7 @@ def draw(summary: Summary, file: ResultFile) -> Path | None:
     axes.set_yticks([tick for tick, _ in ticks], [label for _, label in ticks], fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlabel(_LABELS.get(summary.headline(bars[0][0]), summary.headline(bars[0][0])), fontsize=8)
+    axes.set_xlabel(_LABELS.get(unit, unit), fontsize=8)
     axes.set_title(file.title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -57,3 +63,8 @@ def draw(summary: Summary, file: ResultFile) -> Path | None:
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return path
+
+
+def _scaled(summary: Summary, case: str, contestant: str, scale: Mapping[str, float]) -> list[float]:
+    headline = summary.headline(case)
+    return [value * scale.get(headline, 1.0) for value in summary.values(case, contestant, headline)]
