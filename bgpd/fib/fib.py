@@ -185,6 +185,10 @@ class Fib:
         """`bgpd show fib`: every route that is installed, waits, failed or is blocked."""
         return fib_views.routes(self, family)
 
+    def route(self, family: Family, key: bytes) -> FibRouteView | None:
+        """One route as `routes` shows it; None if there is none, and none is wanted."""
+        return fib_views.route(self, family, key)
+
     async def lookup(self, address: bytes) -> KernelRouteView | None:
         """What the kernel would do with a packet to the address (packed) now; None if it has no route."""
         return await fib_views.lookup(self, address)

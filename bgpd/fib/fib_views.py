@@ -49,28 +49,41 @@ def routes(fib: Fib, only: Family | None) -> Iterator[FibRouteView]:
     for family, table in fib.families.items():
         if only not in (None, family):
             continue
-        waiting = table.pending.keys()
         views: dict[int, list[NextHopView]] = {}
-        others = (waiting | table.failed.keys() | table.blocked.keys()) - table.installed.keys()
+        others = (table.pending.keys() | table.failed.keys() | table.blocked.keys()) - table.installed.keys()
         for key in itertools.chain(list(table.installed), sorted(others)):
-            target = table.installed.get(key)
-            error = table.failed.get(key) or table.blocked.get(key) or ""
-            state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"
-            if target is not None and target in fib.dataplane.nexthops.dead:
-                state, error, target = "failed", "the kernel dropped it: its last next hop is gone", None
-            if not error and (key in waiting or target is None):
-                state = "pending"
-            if target is not None and target not in views:
-                views[target] = _target_hops(fib, target)
-            yield FibRouteView(
-                family=family.value,
-                prefix=format_key(family, key),
-                table=fib.form.table,
-                state=state,
-                group=target if target is not None and target > 0 else 0,
-                next_hops=views[target] if target is not None else [],
-                error=error,
-            )
+            yield _route_view(fib, family, key, views)
+
+
+def route(fib: Fib, family: Family, key: bytes) -> FibRouteView | None:
+    """One route of the table; None if there is none, and none is wanted."""
+    table = fib.families[family]
+    if not any(key in keys for keys in (table.installed, table.pending, table.failed, table.blocked)):
+        return None
+    return _route_view(fib, family, key, {})
+
+
+def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[NextHopView]]) -> FibRouteView:
+    """`views` has the next hops of targets seen before, and gets new ones."""
+    table = fib.families[family]
+    target = table.installed.get(key)
+    error = table.failed.get(key) or table.blocked.get(key) or ""
+    state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"
+    if target is not None and target in fib.dataplane.nexthops.dead:
+        state, error, target = "failed", "the kernel dropped it: its last next hop is gone", None
+    if not error and (target is None or key in table.pending):
+        state = "pending"
+    if target is not None and target not in views:
+        views[target] = _target_hops(fib, target)
+    return FibRouteView(
+        family=family.value,
+        prefix=format_key(family, key),
+        table=fib.form.table,
+        state=state,
+        group=target if target is not None and target > 0 else 0,
+        next_hops=views[target] if target is not None else [],
+        error=error,
+    )
 
 
 async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:

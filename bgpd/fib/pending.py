@@ -29,6 +29,10 @@ class PendingChanges:
         """Wishes that wait; a key that waits in both dicts counts twice."""
         return len(self._filling) + len(self._emptying) - self._taken
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a key waits; while others of its slice wait, one that was just taken may count as waiting."""
+        return key in self._filling or (self._taken < len(self._emptying) and key in self._emptying)
+
     def merge(self, changes: Mapping[bytes, NextHops | None]) -> None:
         """Add wishes; each replaces an earlier one for its key."""
         self._filling.update(changes)
