@@ -75,6 +75,7 @@ class AdjRibOut:
         self.family = family
         self.advertised: dict[bytes, Advertisement] = {}
         self.end_of_rib_sent = False
+        self.refresh_owed = False
         self._table = table
         self._policy = policy
         self._local_asn = local_asn
@@ -114,7 +115,8 @@ class AdjRibOut:
             self._backlog = list(self._table.routes)
 
     def resend_all(self) -> None:
-        """The neighbor asked to be told everything again (RFC 2918)."""
+        """The neighbor asked to be told everything again (RFC 2918); `refresh_owed` until that is sent."""
+        self.refresh_owed = True
         self._resending.update(self.advertised)
         self._marked.update(dict.fromkeys(self.advertised))
 

@@ -46,6 +46,7 @@ class Rib:
     `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`).
     `prefix_limit_exceeded(source, family, count)`: told once per session and family. `suppressed(vrf, family, keys,
     by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none does any more).
+    `refresh_sent(source, family)`: all that `refresh_requested` asked for is sent.
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
@@ -63,6 +64,7 @@ class Rib:
         is_own_address: Callable[[bytes], bool] = lambda _: False,
         prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
         suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
+        refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
     ) -> None:
         self.tables: dict[tuple[str, Family], LocRib] = {}
         self.next_hops = NextHopTable(resolve=resolve, is_own_address=is_own_address)
@@ -73,6 +75,7 @@ class Rib:
         self._now = now
         self._schedule = schedule
         self._prefix_limit_exceeded = prefix_limit_exceeded
+        self._refresh_sent = refresh_sent
         self._sessions: dict[Source, Session] = {}
         self._local: dict[Source, AdjRibIn] = {}
         self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
@@ -383,7 +386,11 @@ class Rib:
                 left -= max(1, export.flush(left))
             if not export.is_settled:
                 self._schedule_flush()
-            elif self._synchronised and not export.end_of_rib_sent:
+                continue
+            if export.refresh_owed:
+                export.refresh_owed = False
+                self._refresh_sent(export.source, export.family)
+            if self._synchronised and not export.end_of_rib_sent:
                 export.end_of_rib_sent = True
                 self._send_end_of_rib(export.source, export.family)
 

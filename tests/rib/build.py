@@ -69,6 +69,7 @@ class Recorder:
         self.awaited: set[bytes] = set()
         self.exceeded: list[tuple[Source, Family, int]] = []
         self.suppressed: list[tuple[list[bytes], str]] = []
+        self.refresh_sent: list[tuple[Source, Family]] = []
         self.scheduled: list[Callable[[], None]] = []
         self.rib = Rib(
             config,
@@ -81,6 +82,7 @@ class Recorder:
             is_own_address=lambda address: address == parse_address("10.255.1.1"),
             prefix_limit_exceeded=lambda *args: self.exceeded.append(args),
             suppressed=lambda _vrf, _family, keys, by: self.suppressed.append((keys, by)),
+            refresh_sent=lambda source, family: self.refresh_sent.append((source, family)),
         )
 
     def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:

@@ -107,6 +107,7 @@ def test_refresh_tells_everything_again_and_nothing_else() -> None:
     recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
     recorder.turn()
     assert [batch.announced for _, batch in recorder.sent] == [[HOST], [HOST]]
+    assert recorder.refresh_sent == [(leaf1, V4)]
 
 
 def test_learned_routes_do_not_leave_by_default() -> None:
