@@ -31,11 +31,15 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """Kernel work of one slice of wishes. `settled` are keys that are as wished without a message."""
+    """Kernel work of one slice of wishes. `settled` are keys that are as wished without a message.
+
+    `refused`: why -> keys that are wished and are not written.
+    """
 
     adds: list[tuple[int, list[bytes]]] = []
     deletes: list[bytes] = []
     settled: list[bytes] = []
+    refused: dict[str, list[bytes]] = {}
 
 
 class FamilyRoutes:
@@ -69,7 +73,10 @@ class FamilyRoutes:
         reasons = self._blocked_now(keys, values, blocked)
         for value, run in _by_wish(keys, values):
             if reasons:
-                self._plan_deletes([key for key in run if key in reasons], plan)
+                stopped = [key for key in run if key in reasons]
+                for key in stopped:
+                    plan.refused.setdefault(reasons[key], []).append(key)
+                self._plan_deletes(stopped, plan)
                 run = [key for key in run if key not in reasons]
             if value is None:
                 self._plan_deletes(run, plan)
@@ -77,6 +84,7 @@ class FamilyRoutes:
             wish = wish_of(value)
             if wish.why:
                 self.blocked.update(dict.fromkeys(run, wish.why))
+                plan.refused.setdefault(wish.why, []).extend(run)
                 self._plan_deletes(run, plan)
             elif run:
                 self._plan_adds(run, wish, plan)

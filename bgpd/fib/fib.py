@@ -46,8 +46,10 @@ _ESRCH = 3
 class Fib:
     """The routes of one kernel table, both families. Several share a Dataplane.
 
-    `desired` tells the RIB's present wish; `acknowledged` is told keys once the kernel forwards them;
-    `next_hop_changed` is told a next hop that `resolve` was asked about, and "" or why it is unreachable now.
+    `desired` tells the RIB's present wish; `acknowledged` is told keys once the kernel forwards them; `refused` is told
+    wished keys that it does not forward, and why: refused by the kernel (in its words), kept by another hand, or by no
+    next hop that can be reached. They are tried again, and `acknowledged` when that works. `next_hop_changed` is told a
+    next hop that `resolve` was asked about, and "" or why it is unreachable now.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Fib:
         vrf: str = "",
         desired: Callable[[Family, bytes], NextHops | None],
         acknowledged: Callable[[Family, Sequence[bytes]], None],
+        refused: Callable[[Family, Sequence[bytes], str], None],
         next_hop_changed: Callable[[NextHop, str], None],
     ) -> None:
         self.config = config
@@ -72,6 +75,7 @@ class Fib:
         self._ownership = Ownership(config, dataplane.connected)
         self._desired = desired
         self._acknowledged = acknowledged
+        self._refused = refused
         self._next_hop_changed = next_hop_changed
         self.swept = False
         self._strays: dict[Family, list[tuple[bytes, int]]] = {}
@@ -260,6 +264,9 @@ class Fib:
             self._acknowledged(family, plan.settled)
         if plan.adds or plan.deletes:
             self._submit(family, plan)
+        for why, keys in plan.refused.items():
+            if keys:
+                self._refused(family, keys, why)
 
     def _submit(self, family: Family, plan: Plan) -> None:
         parts = []
@@ -295,8 +302,7 @@ class Fib:
             good: Sequence[bytes] = keys
             if failed:
                 good = [key for key in keys if key not in failed]
-                for key in failed.keys() & keys:
-                    routes.refuse(key, target, failed[key])
+                self._refuse(family, target, {key: failed[key] for key in keys if key in failed})
             if good:
                 self._acknowledged(family, good)
         if any(target < 0 for target, _keys in plan.adds):
@@ -309,6 +315,15 @@ class Fib:
             self._retry_delay_s = _RETRY_FIRST_S
         self._count(routes)
         self._wake_idle()
+
+    def _refuse(self, family: Family, target: int, failed: Mapping[bytes, str]) -> None:
+        """The kernel's words on routes by one target."""
+        by_reason: dict[str, list[bytes]] = {}
+        for key, why in failed.items():
+            self.families[family].refuse(key, target, why)
+            by_reason.setdefault(why, []).append(key)
+        for why, keys in by_reason.items():
+            self._refused(family, keys, why)
 
     def _retry_later(self) -> None:
         if self._retry is None:

@@ -20,12 +20,13 @@ LEAF1_V6, LEAF2_V6 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_ad
 
 
 class Harness:
-    """`wishes` is what the RIB wants; `want` sets and tells it. `acknowledged` and `told` are what the Fib said."""
+    """`wishes` is what the RIB wants; `want` sets and tells it. The lists are what the Fib said."""
 
     def __init__(self, kernel: FakeKernel, **config: object) -> None:
         self.kernel = kernel
         self.wishes: dict[tuple[Family, bytes], NextHops] = {}
         self.acknowledged: list[tuple[Family, bytes]] = []
+        self.refused: list[tuple[Family, bytes, str]] = []
         self.told: list[tuple[NextHop, str]] = []
         self.dataplane = Dataplane(kernel.monitor, bulk=kernel.bulk, urgent=kernel.urgent, reader=FakeReader(kernel))
         self.fib = Fib(
@@ -33,6 +34,7 @@ class Harness:
             dataplane=self.dataplane,
             desired=lambda family, key: self.wishes.get((family, key)),
             acknowledged=self._acknowledge,
+            refused=lambda family, keys, why: self.refused.extend((family, key, why) for key in keys),
             next_hop_changed=lambda hop, why: self.told.append((hop, why)),
         )
 

@@ -187,6 +187,9 @@ async def test_foreign_route_that_appears_makes_ours_withdraw() -> None:
         it.kernel.add_foreign("10.64.1.0/24")
         await it.settle()
         assert list(it.kernel.routes) == [(V4, 254, POD, 100)]
+        assert [(of, why.split(" (")[0]) for _family, of, why in it.refused] == [
+            (POD, "another program's route to the prefix is in the kernel")
+        ]
 
 
 async def test_override_lets_a_prefix_be_written_beside_the_host_s_own() -> None:
@@ -253,6 +256,7 @@ async def test_refused_route_is_shown_and_tried_again() -> None:
             await asyncio.sleep(0)
         assert it.state_of("10.64.1.0/24") == ("failed", "No space left on device")
         assert it.acknowledged == []
+        assert it.refused == [(V4, POD, "No space left on device")]
         it.kernel.refuse.clear()
         await asyncio.sleep(0.15)
         await it.settle()

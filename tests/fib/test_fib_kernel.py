@@ -39,6 +39,10 @@ def ours(family: str = "-4") -> list[str]:
     return sorted(line.strip() for line in ip(f"{family} route show proto 197").splitlines())
 
 
+def disable_ipv6(interface: str, value: str) -> None:
+    Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6").write_text(value)
+
+
 @pytest.fixture
 def host() -> Iterator[None]:
     """A namespace with two uplinks; nameless, so it is gone with the test."""
@@ -63,6 +67,7 @@ class Host:
     def __init__(self, **config: object) -> None:
         self.wishes: dict[tuple[Family, bytes], NextHops] = {}
         self.acknowledged: set[bytes] = set()
+        self.refused: dict[bytes, str] = {}
         self.told: list[tuple[NextHop, str]] = []
         self.events: list[KernelEvent] = []
         self.monitor = KernelMonitor()
@@ -72,6 +77,7 @@ class Host:
             dataplane=self.dataplane,
             desired=lambda family, key: self.wishes.get((family, key)),
             acknowledged=self._acknowledge,
+            refused=lambda _family, keys, why: self.refused.update(dict.fromkeys(keys, why)),
             next_hop_changed=lambda hop, why: self.told.append((hop, why)),
         )
 
@@ -230,15 +236,32 @@ async def test_removed_interface_loses_its_next_hop_for_good(host: None) -> None
         await it.until(lambda: (LEAF1, gone) in it.told)
 
 
-async def test_refused_route_is_shown_with_the_kernel_s_words(host: None) -> None:
+async def test_refused_route_is_shown_with_the_kernel_s_words_and_tried_again(host: None) -> None:
+    pod = "2001:db8:9::5/128"
+    disable_ipv6("eth0", "1")
     async with running() as it:
-        it.want({"10.64.0.0/16": BOTH})
+        it.want({"10.64.0.0/16": BOTH, pod: (NextHop(b"", "eth0"),)})
+        await it.fib.idle()
+        states = {view.prefix: (view.state, view.error) for view in it.fib.routes()}
+        words = "Permission denied: IPv6 is disabled on nexthop device"
+        assert states["10.64.0.0/16"] == ("installed", "")
+        assert states[pod] == ("failed", words)
+        assert it.refused == {parse_prefix(pod)[1]: words}
+        assert parse_prefix(pod)[1] not in it.acknowledged
+        disable_ipv6("eth0", "0")
+        await it.until(lambda: len(ours("-6")) == 1)
+        await it.until(lambda: parse_prefix(pod)[1] in it.acknowledged)
+        assert not it.fib.counters.failed
+
+
+async def test_unreachable_next_hop_is_refused_with_the_reason(host: None) -> None:
+    async with running() as it:
         it.want({"10.65.0.1/32": (NextHop(parse_address("2001:db8::5"), "eth0"),)})
         await it.fib.idle()
         states = {view.prefix: (view.state, view.error) for view in it.fib.routes()}
-        assert states["10.64.0.0/16"] == ("installed", "")
         assert states["10.65.0.1/32"][0] == "blocked"
         assert "unreachable" in states["10.65.0.1/32"][1]
+        assert it.refused == {parse_prefix("10.65.0.1/32")[1]: states["10.65.0.1/32"][1]}
 
 
 async def test_peer_to_peer_address_makes_its_peer_a_neighbour(host: None) -> None:
@@ -309,6 +332,7 @@ async def test_table_of_its_own_for_a_second_fib_on_one_dataplane(host: None) ->
             vrf="blue",
             desired=lambda _family, key: wishes.get(key),
             acknowledged=lambda _family, _keys: None,
+            refused=lambda _family, _keys, _why: None,
             next_hop_changed=lambda _hop, _why: None,
         )
         await blue.start()
