@@ -260,6 +260,37 @@ class LogConfig(Strict, frozen=True, kw_only=True):
     level: Annotated[str, Meta(description='"debug", "info", "warning" or "error".')] = "info"
 
 
+class VrfConfig(Strict, frozen=True, kw_only=True):
+    """[[vrf]]: one tenant: a kernel table, its route targets in EVPN, and the links by which it reaches the fabric."""
+
+    name: Annotated[str, Meta(description="Unique name; of the VRF device too, where the kernel has one.")]
+    table: Annotated[int, Meta(ge=1, le=4_294_967_295, description="Routing table of the VRF, of nobody else.")]
+    rd: Annotated[str, Meta(description='Route distinguisher, "65203:1"; "auto": the router ID and the table.')] = (
+        "auto"
+    )
+    import_rt: Annotated[
+        tuple[str, ...], Meta(description='Route targets taken in; "auto": the router\'s AS and the VNI.')
+    ] = ("auto",)
+    export_rt: Annotated[
+        tuple[str, ...], Meta(description='Route targets announced with; "auto": the router\'s AS and the VNI.')
+    ] = ("auto",)
+    vni: Annotated[
+        int, Meta(ge=0, le=16_777_215, description="VNI of the leaves' VRF, announced as label; 0: none.")
+    ] = 0
+    uplinks: Annotated[
+        tuple[Interface, ...], Meta(description="Interfaces of the VRF to the leaves, one to each.")
+    ] = ()
+    resolve: Annotated[
+        str, Meta(description='What EVPN routes are reached by: "gateway-ip", "next-hop" or "peer".')
+    ] = "gateway-ip"
+    uplink_neighbors: Annotated[
+        dict[str, str], Meta(description="Neighbor that an uplink leads to, where that cannot be seen.")
+    ] = {}
+    uplink_gateways: Annotated[
+        dict[str, tuple[str, ...]], Meta(description="Addresses of the leaf on an uplink, where they cannot be seen.")
+    ] = {}
+
+
 class Config(Strict, frozen=True, kw_only=True):
     """A whole configuration file."""
 
@@ -268,6 +299,7 @@ class Config(Strict, frozen=True, kw_only=True):
     listen: tuple[ListenConfig, ...] = ()
     policy: dict[str, PolicyConfig] = {}
     aggregate: tuple[AggregateConfig, ...] = ()
+    vrf: tuple[VrfConfig, ...] = ()
     workload: WorkloadConfig = WorkloadConfig()
     state: StateConfig = StateConfig()
     fib: FibConfig = FibConfig()

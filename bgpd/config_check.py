@@ -23,6 +23,7 @@ from bgpd.config import (
     WorkloadConfig,
 )
 from bgpd.config_check_sessions import check_listens, check_neighbors, check_policies, policies_in_use
+from bgpd.config_check_vrfs import check_vrfs, warn_about_vrfs
 from bgpd.config_lines import KeyPath
 from bgpd.config_shape import Finding
 from bgpd.config_words import bad_as_number, bad_file, bad_interface, bad_prefix, listen_address, one_of
@@ -44,6 +45,7 @@ WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("listen", "bfd"): "BFD is not part of this version: the hold time detects failures",
     ("neighbor", "graceful_restart"): "graceful restart is not part of this version",
     ("listen", "graceful_restart"): "graceful restart is not part of this version",
+    ("vrf",): "VRFs are not part of this version: nothing is routed in them",
     ("neighbor", "vrf"): "VRFs are not part of this version: the session belongs to the main table",
     ("listen", "vrf"): "VRFs are not part of this version: the session belongs to the main table",
     ("workload", "mqtt"): "the MQTT source is not part of this version",
@@ -58,6 +60,7 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from check_neighbors(config)
     yield from check_listens(config)
     yield from check_policies(config)
+    yield from check_vrfs(config)
     yield from _check_aggregates(config.aggregate)
     yield from _check_workloads(config.workload)
     if config.workload.mqtt is not None:
@@ -73,6 +76,7 @@ def check_config(config: Config) -> Iterator[Finding]:
 def warn_about(config: Config) -> Iterator[Finding]:
     """What is allowed, but has no effect yet or is likely not meant."""
     yield from _without_effect(config)
+    yield from warn_about_vrfs(config)
     if not config.neighbor and not config.listen:
         yield Finding((), "there is no [[neighbor]] and no [[listen]]", "bgpd will talk to nobody")
     for name in config.policy.keys() - policies_in_use(config):
@@ -137,17 +141,17 @@ def _check_aggregates(aggregates: tuple[AggregateConfig, ...]) -> Iterator[Findi
 
 
 def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
-    prefixes: dict[str, int] = {}
+    prefixes: dict[tuple[str, str], int] = {}
     ids: dict[str, int] = {}
     for index, static in enumerate(workload.static):
         path: KeyPath = ("workload", "static", index)
         if wrong := bad_prefix(static.prefix, workload=True):
             yield Finding((*path, "prefix"), *wrong)
-        elif static.prefix in prefixes:
-            first = prefixes[static.prefix]
+        elif (static.vrf, static.prefix) in prefixes:
+            first = prefixes[static.vrf, static.prefix]
             yield Finding((*path, "prefix"), f'"{static.prefix}" is already in workload.static[{first}]', "remove one")
         else:
-            prefixes[static.prefix] = index
+            prefixes[static.vrf, static.prefix] = index
         if wrong := bad_interface(static.interface):
             yield Finding((*path, "interface"), *wrong)
         if static.id and ids.setdefault(static.id, index) != index:

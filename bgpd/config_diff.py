@@ -130,7 +130,9 @@ def _entries(value: Any) -> dict[str, Any] | None:
     found = {}
     for index, item in enumerate(value):
         names = (getattr(item, field) for field in _KEYED_BY if getattr(item, field, ""))
-        found[str(next(names, index))] = item
+        name = str(next(names, index))
+        vrf = getattr(item, "vrf", "")
+        found[f"{name} vrf {vrf}" if vrf else name] = item
     return found if len(found) == len(value) else None
 
 

@@ -77,6 +77,18 @@ def automatic_route_distinguisher(router_id: bytes, table: int) -> bytes:
     return struct.pack("!H4sH", _TYPE_IPV4, router_id, table)
 
 
+def automatic_route_target(asn: int, vni: int) -> bytes:
+    """The route target "asn:vni" that leaves derive as well (RFC 8365 section 5.1.2.1 without its type bits).
+
+    Raises: ValueError: a 4-octet AS number leaves 16 bits, and the VNI does not fit them; or there is no VNI.
+    """
+    if not vni:
+        raise ValueError("an automatic route target is made of the VNI: set vni, or write the route target")
+    if asn > 0xFFFF and vni > 0xFFFF:
+        raise ValueError(f"VNI {vni} does not fit beside the 4-octet AS number {asn}: write the route target")
+    return parse_route_target(f"{asn}:{vni}")
+
+
 def parse_route_target(text: str) -> bytes:
     """8 bytes of a route target extended community (RFC 4360 section 4, RFC 5668).
 
