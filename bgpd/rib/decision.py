@@ -4,17 +4,19 @@ The steps, in order. Each keeps only the paths that are as good as any in it, so
 order in which paths arrived (what vendors call deterministic MED):
 
      0  usable: not rejected by policy or loop detection, and the next hop is reachable (RFC 4271 section 9.1.2.1)
-     1  originated on this host, by a workload rather than as an aggregate
-     2  highest LOCAL_PREF (100 where absent)
-     3  shortest AS_PATH (an AS_SET counts one; confederation segments none, RFC 5065)
-     4  lowest ORIGIN
-     5  lowest MED among paths of the same neighboring AS (0 where absent)
-     6  external rather than IBGP
-     7  lowest interior cost to the next hop: equal by nature, since a host's next hops are all on-link
+     1  latest place of a host that moved: highest MAC mobility sequence of EVPN routes and workloads, equal ones by the
+        lowest router ID of the originator (RFC 7432 sections 7.7, 15); a workload without one is not compared: it wins
+     2  originated on this host, by a workload rather than as an aggregate
+     3  highest LOCAL_PREF (100 where absent)
+     4  shortest AS_PATH (an AS_SET counts one; confederation segments none, RFC 5065)
+     5  lowest ORIGIN
+     6  lowest MED among paths of the same neighboring AS (0 where absent)
+     7  external rather than IBGP
+     8  lowest interior cost to the next hop: equal by nature, since a host's next hops are all on-link
         (paths that are equal so far, all external, are the multipath set; their AS_PATHs may differ)
-     8  lowest router ID, or ORIGINATOR_ID where present (RFC 4456 section 9)
-     9  shortest CLUSTER_LIST (RFC 4456 section 9)
-    10  lowest peer address, then name
+     9  lowest router ID, or ORIGINATOR_ID where present (RFC 4456 section 9)
+    10  shortest CLUSTER_LIST (RFC 4456 section 9)
+    11  lowest peer address, then name
 
 The age of a path (RFC 5004) decides nothing: the choice must be the same after a restart. A pure function of the
 candidates and of what is reachable; it keeps no state.
@@ -41,6 +43,9 @@ Outcome = tuple[tuple[Path, ...], bytes]
 step."""
 
 _EXTERNAL = (SourceKind.EBGP, SourceKind.EVPN)
+_MAC_MOBILITY = b"\x06\x00"
+_HERE = (-1 << 32, b"")
+_NEVER_MOVED = (0, b"")
 
 
 def _router_id(path: Path) -> bytes:
@@ -62,16 +67,29 @@ def _locality(path: Path) -> int:
     return 2
 
 
-def _rank(path: Path) -> tuple[int, int, int, int]:
-    """The values of steps 1 to 4, lower is better."""
+def _place(path: Path) -> tuple[int, bytes]:
+    """What step 1 compares: the sequence number, negated, and of one that moved the originator's router ID."""
+    kind = path.source.kind
+    if kind is SourceKind.EVPN or kind is SourceKind.WORKLOAD:
+        for community in path.attributes.extended_communities:
+            if community[:2] == _MAC_MOBILITY:
+                sequence = int.from_bytes(community[4:8])
+                return (-sequence, path.source.router_id) if sequence else _NEVER_MOVED
+        if kind is SourceKind.WORKLOAD:
+            return _HERE
+    return _NEVER_MOVED
+
+
+def _rank(path: Path) -> tuple[object, ...]:
+    """The values of steps 1 to 5, lower is better."""
     attributes = path.attributes
-    return (_locality(path), -_local_pref(path), attributes.as_path_length, attributes.origin)
+    return _place(path), _locality(path), -_local_pref(path), attributes.as_path_length, attributes.origin
 
 
 _AFTER_MULTIPATH: tuple[tuple[int, Callable[[Path], object]], ...] = (
-    (8, _router_id),
-    (9, lambda path: len(path.attributes.cluster_list)),
-    (10, lambda path: (path.source.address, path.source.name)),
+    (9, _router_id),
+    (10, lambda path: len(path.attributes.cluster_list)),
+    (11, lambda path: (path.source.address, path.source.name)),
 )
 
 
@@ -102,20 +120,21 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
 
 
 def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
-    """Steps 1 to 4: a path loses at the first value in which it differs from the lowest rank."""
+    """Steps 1 to 5: a path loses at the first value in which it differs from the lowest rank."""
     ranks = [_rank(candidates[index]) for index in alive]
     lowest = min(ranks)
+    first = 1 if lowest[0] is _HERE else 0
     kept = []
     for index, rank in zip(alive, ranks):
         if rank == lowest:
             kept.append(index)
         else:
-            steps[index] = 1 + next(at for at in range(4) if rank[at] != lowest[at])
+            steps[index] = 1 + next(at for at in range(first, 5) if rank[at] != lowest[at])
     return kept
 
 
 def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
-    """Step 5: a path loses if another one of its neighboring AS has a lower MED."""
+    """Step 6: a path loses if another one of its neighboring AS has a lower MED."""
     meds = [_med(candidates[index]) for index in alive]
     if meds.count(meds[0]) == len(meds):
         return alive
@@ -128,17 +147,17 @@ def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytear
         if med == lowest[candidates[index].attributes.first_asn]:
             kept.append(index)
         else:
-            steps[index] = 5
+            steps[index] = 6
     return kept
 
 
 def _keep_external(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
-    """Step 6."""
+    """Step 7."""
     kept = [index for index in alive if candidates[index].source.kind is not SourceKind.IBGP]
     if not kept or len(kept) == len(alive):
         return alive
     for index in set(alive) - set(kept):
-        steps[index] = 6
+        steps[index] = 7
     return kept
 
 
@@ -160,34 +179,40 @@ def reason(candidates: Sequence[Path], outcome: Outcome, index: int, unusable: C
         return f"step 0: {unusable(path) or 'not usable'}"
     best = outcome[0][0]
     if step == MULTIPATH:
-        return "multipath: equal to the best through step 7"
-    if step == 5:
+        return "multipath: equal to the best through step 8"
+    if step == 6:
         return _med_reason(candidates, path, outcome)
     what, text = _TEXTS[step]
     return f"step {step}: {what} {text(path)}, best has {text(best)}"
 
 
 def _med_reason(candidates: Sequence[Path], path: Path, outcome: Outcome) -> str:
-    """MED compares within one neighboring AS, so the path that won at step 5 need not be the best one."""
+    """MED compares within one neighboring AS, so the path that won at step 6 need not be the best one."""
     asn = path.attributes.first_asn
-    rivals = [rival for rival, step in zip(candidates, outcome[1]) if step > 5 and rival.attributes.first_asn == asn]
+    rivals = [rival for rival, step in zip(candidates, outcome[1]) if step > 6 and rival.attributes.first_asn == asn]
     winner = min(rivals, key=_order)
     other = "best has" if winner is outcome[0][0] else f"{winner.source.name} of the same neighboring AS has"
-    return f"step 5: MED {_med(path)}, {other} {_med(winner)}"
+    return f"step 6: MED {_med(path)}, {other} {_med(winner)}"
 
 
 _TEXTS: dict[int, tuple[str, Callable[[Path], str]]] = {
-    1: ("origin of the route", lambda path: ("this host", "an aggregate", "a neighbor")[_locality(path)]),
-    2: ("LOCAL_PREF", lambda path: str(_local_pref(path))),
-    3: ("AS path length", lambda path: str(path.attributes.as_path_length)),
-    4: ("ORIGIN", lambda path: path.attributes.origin.name),
-    6: ("learned over", lambda path: "IBGP" if path.source.kind is SourceKind.IBGP else "EBGP"),
-    8: ("router ID", lambda path: format_address(_router_id(path))),
-    9: ("CLUSTER_LIST length", lambda path: str(len(path.attributes.cluster_list))),
-    10: ("peer", lambda path: _peer_text(path)),
+    1: ("MAC mobility sequence", lambda path: _place_text(path)),
+    2: ("origin of the route", lambda path: ("this host", "an aggregate", "a neighbor")[_locality(path)]),
+    3: ("LOCAL_PREF", lambda path: str(_local_pref(path))),
+    4: ("AS path length", lambda path: str(path.attributes.as_path_length)),
+    5: ("ORIGIN", lambda path: path.attributes.origin.name),
+    7: ("learned over", lambda path: "IBGP" if path.source.kind is SourceKind.IBGP else "EBGP"),
+    9: ("router ID", lambda path: format_address(_router_id(path))),
+    10: ("CLUSTER_LIST length", lambda path: str(len(path.attributes.cluster_list))),
+    11: ("peer", lambda path: _peer_text(path)),
 }
 
 
 def _peer_text(path: Path) -> str:
     address = path.source.address
     return f"{path.source.name} ({format_address(address)})" if address else path.source.name
+
+
+def _place_text(path: Path) -> str:
+    sequence, originator = _place(path)
+    return f"{-sequence} of {format_address(originator)}" if originator else "0"

@@ -23,6 +23,7 @@ from bgpd.model.views import FamilyCounts
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.aggregation import Aggregation
+from bgpd.rib.exports import Exports
 from bgpd.rib.loc_rib import Changes, Decision, LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
@@ -30,9 +31,6 @@ from bgpd.rib.revision import revise
 from bgpd.rib.session import Session, session_config
 
 log = structlog.get_logger()
-
-FLUSH_KEYS = 2048
-"""Keys that one `flush_exports` works off: a few milliseconds."""
 
 FibChanged = Callable[[str, Family, dict[bytes, NextHops | None]], None]
 
@@ -71,16 +69,13 @@ class Rib:
         self._config = config
         self._fib_changed = fib_changed
         self._send = send
-        self._send_end_of_rib = send_end_of_rib
         self._now = now
         self._schedule = schedule
         self._prefix_limit_exceeded = prefix_limit_exceeded
-        self._refresh_sent = refresh_sent
         self._sessions: dict[Source, Session] = {}
         self._local: dict[Source, AdjRibIn] = {}
-        self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
+        self._exports = Exports(wanted=self._schedule_flush, send_end_of_rib=send_end_of_rib, refresh_sent=refresh_sent)
         self._advertisements = Advertisements()
-        self._synchronised = False
         self._flush_scheduled = False
         self.aggregation = Aggregation(config, self, suppressed)
 
@@ -135,17 +130,15 @@ class Rib:
                 send=self._send,
             )
             session.exports[family] = export
-            self._exports.setdefault((config.vrf, family), []).append(export)
-            export.mark_all()
-        self._schedule_flush()
+            self._exports.add(config.vrf, export)
 
     def neighbor_down(self, source: Source) -> Iterator[None]:
         """A session is gone: nothing is sent to it from now on; stepping removes its routes, slice by slice."""
         session = self._sessions.pop(source, None)
         if session is None:
             return iter(())
-        for family, export in session.exports.items():
-            self._exports[session.config.vrf, family].remove(export)
+        for export in session.exports.values():
+            self._exports.remove(session.config.vrf, export)
         return self._remove(source, session.config.vrf, session.families)
 
     def _remove(self, source: Source, vrf: str, families: tuple[Family, ...]) -> Iterator[None]:
@@ -263,7 +256,7 @@ class Rib:
 
     def synchronised(self) -> None:
         """All sources of local routes have told their first state: End-of-RIB may be sent."""
-        self._synchronised = True
+        self._exports.synchronised = True
         self._schedule_flush()
 
     # The kernel
@@ -288,7 +281,7 @@ class Rib:
         waited = table.unacknowledged.intersection(keys)
         if waited:
             table.unacknowledged -= waited
-            self._mark(vrf, family, list(waited), local=False)
+            self._exports.mark(vrf, family, list(waited), local=False)
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should forward `key` by; None: no route of ours."""
@@ -354,20 +347,14 @@ class Rib:
                 table.unacknowledged.update(awaited)
             self._fib_changed(vrf, family, changes.next_hops)
         if changes.local:
-            self._mark(vrf, family, changes.local, local=True)
+            self._exports.mark(vrf, family, changes.local, local=True)
             self.aggregation.contributors_changed(vrf, family, changes.local)
         if changes.keys:
-            self._mark(vrf, family, changes.keys, local=False)
+            self._exports.mark(vrf, family, changes.keys, local=False)
 
     def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """These routes of this host may have to be told differently, though they are the same."""
-        self._mark(vrf, family, keys, local=True)
-
-    def _mark(self, vrf: str, family: Family, keys: Sequence[bytes], *, local: bool) -> None:
-        for export in self._exports.get((vrf, family), ()):
-            export.mark(keys, local=local)
-            if not export.is_settled:
-                self._schedule_flush()
+        self._exports.mark(vrf, family, keys, local=True)
 
     def _schedule_flush(self) -> None:
         if not self._flush_scheduled:
@@ -380,19 +367,7 @@ class Rib:
 
     def flush_exports(self) -> None:
         """Tell the neighbors what changed: one slice; the rest is scheduled. Runs by itself through `schedule`."""
-        left = FLUSH_KEYS
-        for export in chain.from_iterable(self._exports.values()):
-            while left > 0 and not export.is_settled:
-                left -= max(1, export.flush(left))
-            if not export.is_settled:
-                self._schedule_flush()
-                continue
-            if export.refresh_owed:
-                export.refresh_owed = False
-                self._refresh_sent(export.source, export.family)
-            if self._synchronised and not export.end_of_rib_sent:
-                export.end_of_rib_sent = True
-                self._send_end_of_rib(export.source, export.family)
+        self._exports.flush()
 
     def _prune(self) -> None:
         """Forget next hops that no path has any more."""

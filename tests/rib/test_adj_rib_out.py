@@ -8,7 +8,7 @@ from bgpd.config import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import UnknownAttribute
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Source, SourceKind
-from bgpd.rib import pipeline
+from bgpd.rib import exports
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")
@@ -70,7 +70,7 @@ def test_route_that_came_and_went_within_a_turn_is_not_told() -> None:
 
 
 def test_announcements_precede_withdrawals_even_over_several_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "FLUSH_KEYS", 2)
+    monkeypatch.setattr(exports, "FLUSH_KEYS", 2)
     recorder, _ = one_leaf()
     parts = [key(f"10.64.1.{n}/32") for n in range(5)]
     recorder.rib.announce_local(LOCAL, V4, parts, attributes())

@@ -17,7 +17,7 @@ from bgpd.model.attributes import Aggregator
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import BLACKHOLE, Source
 from bgpd.model.prefix import format_key
-from bgpd.rib import aggregation, pipeline
+from bgpd.rib import aggregation, exports
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 POOL = "10.64.1.0/28"
@@ -313,4 +313,4 @@ class TestAggregatesAgainstReference(AggregateMachine.TestCase):
     @pytest.fixture(autouse=True)
     def _short_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(aggregation, "_SLICE", 2)
-        monkeypatch.setattr(pipeline, "FLUSH_KEYS", 3)
+        monkeypatch.setattr(exports, "FLUSH_KEYS", 3)

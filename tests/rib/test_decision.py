@@ -38,6 +38,15 @@ def reasons(candidates: Sequence[Path]) -> list[str]:
 IBGP = leaf(9, kind=SourceKind.IBGP, asn=65203, name="peer9")
 
 
+def remote(number: int) -> Source:
+    """A host as its EVPN routes by leaf1 make it known."""
+    return leaf(number, kind=SourceKind.EVPN, name=f"leaf1 rd 10.0.0.{number}:1001 type-2")
+
+
+def moved(sequence: int, **fields: object) -> Attributes:
+    return attributes(extended_communities=(b"\6\0\0\0" + sequence.to_bytes(4, "big"),), **fields)
+
+
 @pytest.mark.parametrize(
     ("winner", "loser", "why"),
     [
@@ -48,58 +57,64 @@ IBGP = leaf(9, kind=SourceKind.IBGP, asn=65203, name="peer9")
             id="step 0",
         ),
         pytest.param(
+            path(remote(2), moved(7)),
+            path(remote(1), moved(3, local_pref=900)),
+            "step 1: MAC mobility sequence 3 of 10.0.0.1, best has 7 of 10.0.0.2",
+            id="step 1",
+        ),
+        pytest.param(
             path(LOCAL, attributes()),
             path(leaf(1), attributes(local_pref=900)),
-            "step 1: origin of the route a neighbor, best has this host",
-            id="step 1",
+            "step 2: origin of the route a neighbor, best has this host",
+            id="step 2",
         ),
         pytest.param(
             path(leaf(2), attributes(1, 2, local_pref=200)),
             path(leaf(1), attributes(1)),
-            "step 2: LOCAL_PREF 100, best has 200",
-            id="step 2",
+            "step 3: LOCAL_PREF 100, best has 200",
+            id="step 3",
         ),
         pytest.param(
             path(leaf(2), attributes(1, 2, origin=Origin.INCOMPLETE)),
             path(leaf(1), attributes(1, 2, 3, 4)),
-            "step 3: AS path length 4, best has 2",
-            id="step 3",
+            "step 4: AS path length 4, best has 2",
+            id="step 4",
         ),
         pytest.param(
             path(leaf(2), attributes(1, med=50)),
             path(leaf(1), attributes(1, origin=Origin.INCOMPLETE)),
-            "step 4: ORIGIN INCOMPLETE, best has IGP",
-            id="step 4",
-        ),
-        pytest.param(
-            path(leaf(2), attributes(1)),
-            path(leaf(1), attributes(1, med=50)),
-            "step 5: MED 50, best has 0",
+            "step 5: ORIGIN INCOMPLETE, best has IGP",
             id="step 5",
         ),
         pytest.param(
             path(leaf(2), attributes(1)),
-            path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
-            "step 6: learned over IBGP, best has EBGP",
+            path(leaf(1), attributes(1, med=50)),
+            "step 6: MED 50, best has 0",
             id="step 6",
+        ),
+        pytest.param(
+            path(leaf(2), attributes(1)),
+            path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
+            "step 7: learned over IBGP, best has EBGP",
+            id="step 7",
         ),
         pytest.param(
             path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
             path(leaf(2, kind=SourceKind.IBGP), attributes(1)),
-            "step 8: router ID 10.0.0.2, best has 10.0.0.1",
-            id="step 8",
-        ),
-        pytest.param(
-            path(leaf(1, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
-            path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1", cluster_list=(b"abcd",))),
-            "step 9: CLUSTER_LIST length 1, best has 0",
+            "step 9: router ID 10.0.0.2, best has 10.0.0.1",
             id="step 9",
         ),
         pytest.param(
             path(leaf(1, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
-            path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
-            "step 10: peer leaf2 (10.0.2.2), best has leaf1 (10.0.1.2)",
+            path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1", cluster_list=(b"abcd",))),
+            "step 10: CLUSTER_LIST length 1, best has 0",
             id="step 10",
+        ),
+        pytest.param(
+            path(leaf(1, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
+            path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
+            "step 11: peer leaf2 (10.0.2.2), best has leaf1 (10.0.1.2)",
+            id="step 11",
         ),
     ],
 )
@@ -108,26 +123,48 @@ def test_loser_is_told_by_which_step(winner: Path, loser: Path, why: str) -> Non
     assert reasons([loser, winner]) == [why, ""]
 
 
-def test_step_5_compares_med_only_within_one_neighboring_as() -> None:
+def test_step_1_gives_a_host_that_moved_away_to_where_it_is_and_back() -> None:
+    here, there, back = path(LOCAL, moved(4)), path(remote(1), moved(5)), path(LOCAL, moved(6))
+    assert decide((here, there), unusable)[0] == (there,)
+    assert decide((back, there), unusable)[0] == (back,)
+
+
+def test_step_1_does_not_compare_a_workload_without_a_sequence() -> None:
+    candidates = [path(LOCAL, attributes()), path(remote(1), moved(5)), path(leaf(1), attributes(1))]
+    assert decide(candidates, unusable)[1] == bytes((BEST, 2, 2))
+
+
+def test_step_1_keeps_the_paths_of_one_originator_by_two_leaves_and_the_lower_of_two_originators() -> None:
+    by_leaf2 = leaf(1, kind=SourceKind.EVPN, name="leaf2 rd 10.0.0.1:1001 type-2")
+    candidates = [path(remote(1), moved(5)), path(by_leaf2, moved(5)), path(remote(2), moved(5))]
+    assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH, 1))
+
+
+def test_step_1_leaves_hosts_that_never_moved_to_multipath() -> None:
+    candidates = [path(remote(1), attributes()), path(remote(2), moved(0))]
+    assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH))
+
+
+def test_step_6_compares_med_only_within_one_neighboring_as() -> None:
     candidates = [path(leaf(1), attributes(1, med=50)), path(leaf(2), attributes(2, med=10))]
     assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH))
 
 
-def test_step_5_names_the_rival_when_the_best_is_of_another_as() -> None:
+def test_step_6_names_the_rival_when_the_best_is_of_another_as() -> None:
     candidates = [
         path(leaf(1), attributes(2, med=90)),
         path(leaf(2), attributes(1, med=50)),
         path(leaf(3), attributes(1, med=10)),
     ]
-    assert reasons(candidates)[1] == "step 5: MED 50, leaf3 of the same neighboring AS has 10"
+    assert reasons(candidates)[1] == "step 6: MED 50, leaf3 of the same neighboring AS has 10"
 
 
 def test_multipath_takes_external_paths_of_different_as_paths() -> None:
     candidates = [path(leaf(1), attributes(1, 7)), path(leaf(2), attributes(2, 8)), path(leaf(3), attributes(2, 8, 9))]
     multipath, steps = decide(candidates, unusable)
     assert multipath == tuple(candidates[:2])
-    assert steps == bytes((BEST, MULTIPATH, 3))
-    assert reasons(candidates)[1] == "multipath: equal to the best through step 7"
+    assert steps == bytes((BEST, MULTIPATH, 4))
+    assert reasons(candidates)[1] == "multipath: equal to the best through step 8"
 
 
 def test_internal_paths_make_no_multipath() -> None:
@@ -139,7 +176,7 @@ def test_multipath_is_capped_and_the_rest_lose_by_a_step() -> None:
     candidates = [path(leaf(n), attributes(1)) for n in range(1, MULTIPATH_MAXIMUM + 3)]
     multipath, steps = decide(candidates, unusable)
     assert len(multipath) == MULTIPATH_MAXIMUM
-    assert steps[-2:] == bytes((8, 8))
+    assert steps[-2:] == bytes((9, 9))
 
 
 def test_no_usable_path_gives_no_best() -> None:
