@@ -10,7 +10,7 @@ on which path is best.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 
@@ -47,7 +47,8 @@ class AdjRibIn:
         self._router_id = router_id
         self._now = now
         self._paths: WeakValueDictionary[_Key, Path] = WeakValueDictionary()
-        self._revised: WeakValueDictionary[tuple[Path, float], Path] = WeakValueDictionary()
+        self._revised: WeakValueDictionary[tuple[Path, float, bool], Path] = WeakValueDictionary()
+        self._refreshed: dict[Family, WeakSet[Path]] = {}
 
     def paths(
         self,
@@ -99,6 +100,9 @@ class AdjRibIn:
                 overlay=overlay,
             )
         self._paths[key] = made
+        refreshed = self._refreshed.get(key[3])
+        if refreshed is not None:
+            refreshed.add(made)
         return made
 
     def _verdict(
@@ -133,16 +137,36 @@ class AdjRibIn:
 
         The interned paths hold verdicts of the former policy: call `policy_changed` first.
         """
+        refreshed = self._refreshed.get(family)
         groups = self.paths(family, keys, path.received, next_hop=path.next_hop, overlay=path.overlay)
-        return [(path if _same_verdict(new, path) else self._heard_when(new, path), chosen) for new, chosen in groups]
+        return [
+            (path if _same_verdict(new, path) else self._heard_when(new, path, refreshed), chosen)
+            for new, chosen in groups
+        ]
 
-    def _heard_when(self, new: Path, old: Path) -> Path:
-        """`new`, heard when `old` was; interned, so that routes that shared a path still do."""
-        key = (new, old.heard_at)
+    def _heard_when(self, new: Path, old: Path, refreshed: WeakSet[Path] | None) -> Path:
+        """`new`, heard when `old` was, and told again if that was; interned, so that routes that shared a path do."""
+        again = refreshed is not None and old in refreshed
+        key = (new, old.heard_at, again)
         known = self._revised.get(key)
         if known is None:
             known = self._revised[key] = msgspec.structs.replace(new, heard_at=old.heard_at)
+            if again and refreshed is not None:
+                refreshed.add(known)
         return known
+
+    def refresh_began(self, family: Family) -> None:
+        """All that the neighbor has said of a family is stale, until it says it again (RFC 7313 section 4)."""
+        self._paths = WeakValueDictionary()
+        self._refreshed[family] = WeakSet()
+
+    def refreshed(self, family: Family) -> WeakSet[Path] | None:
+        """The paths said since `refresh_began`: all others are stale. None: no refresh is going on."""
+        return self._refreshed.get(family)
+
+    def refresh_settled(self, family: Family) -> None:
+        """Nothing stale is left."""
+        del self._refreshed[family]
 
     def policy_changed(self, policy: Policy, *, allow_own_as: int) -> None:
         """Use another policy from now on."""

@@ -63,7 +63,7 @@ class Changes:
     """What a batch changed, for those who follow the table.
 
     `next_hops`: keys whose next hops are another tuple now. `keys`: all keys whose decision changed, gathered only
-    where the table is told to (`exports_learned`). `local`: keys whose best path is or was this host's own.
+    where the table is told to (`gathers_keys`). `local`: keys whose best path is or was this host's own.
     """
 
     __slots__ = ("decisions", "keys", "local", "next_hops")
@@ -86,8 +86,8 @@ class LocRib:
     """One table. `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
 
     `local`: keys whose best path is this host's own. `received`, `rejected`: routes per source. `unacknowledged`: keys
-    whose next hops the kernel was not yet heard to have, kept while `exports_learned`. `suppressed`: keys that an
-    aggregate stands for towards the neighbors. `exceptions`: this host's own that none may.
+    whose next hops the kernel was not yet heard to have, kept while `exports_learned`. `gathers_keys`: see Changes.
+    `suppressed`: keys that an aggregate stands for towards the neighbors. `exceptions`: this host's own that none may.
     """
 
     def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
@@ -96,6 +96,7 @@ class LocRib:
         self.received: dict[Source, int] = {}
         self.rejected: dict[Source, int] = {}
         self.exports_learned = False
+        self.gathers_keys = False
         self.unacknowledged: set[bytes] = set()
         self.suppressed: set[bytes] = set()
         self.exceptions: set[bytes] = set()
@@ -206,7 +207,7 @@ class LocRib:
             into.rerouted(dict.fromkeys(keys, after))
         if _is_local(old) or _is_local(new):
             self._local_changed(keys, into)
-        if self.exports_learned:
+        if self.gathers_keys:
             into.keys.extend(keys)
 
     def _apply_mixed(
@@ -235,7 +236,7 @@ class LocRib:
         local = {old: _is_local(old) or _is_local(new) for old, new in step.items() if old is not new}
         if any(local.values()):
             self._local_changed(compress(fresh, map(local.__getitem__, olds)), into)
-        if self.exports_learned:
+        if self.gathers_keys:
             into.keys.extend(fresh)
 
     def _store(self, keys: Iterable[bytes], news: list[Decision | None]) -> None:
@@ -291,6 +292,18 @@ class LocRib:
             if old is None or all(path.source is not source for path in old.candidates):
                 return old
             return self.decision(tuple([path for path in old.candidates if path.source is not source]))
+
+        return compute
+
+    def without_stale(self, source: Source, refreshed: Set[Path]) -> Compute:
+        """For a walk: take the paths of `source` away that are not among the `refreshed`."""
+
+        def compute(old: Decision | None) -> Decision | None:
+            if old is None or all(path.source is not source or path in refreshed for path in old.candidates):
+                return old
+            return self.decision(
+                tuple([path for path in old.candidates if path.source is not source or path in refreshed])
+            )
 
         return compute
 

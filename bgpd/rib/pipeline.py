@@ -10,14 +10,16 @@ Sans-IO: callables out, `now` passed in. Never decides how routes reach the kern
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
+from weakref import WeakSet
 
 import structlog
 
 from bgpd.config import Config, SessionConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.path import NextHop, NextHops, Overlay, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.model.views import FamilyCounts
 from bgpd.rib.adj_rib_in import AdjRibIn
@@ -33,6 +35,7 @@ from bgpd.rib.session import Session, session_config
 log = structlog.get_logger()
 
 FibChanged = Callable[[str, Family, dict[bytes, NextHops | None]], None]
+EvpnReceived = Callable[[Source, Sequence[bytes], Path | None], None]
 
 
 class Rib:
@@ -44,7 +47,10 @@ class Rib:
     `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`).
     `prefix_limit_exceeded(source, family, count)`: told once per session and family. `suppressed(vrf, family, keys,
     by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none does any more).
-    `refresh_sent(source, family)`: all that `refresh_requested` asked for is sent.
+    `refresh_sent(source, family)`: all that `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is
+    `resolve` inside a VRF; without it VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes
+    of each neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
+    session); never told of this host's own.
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
@@ -63,9 +69,15 @@ class Rib:
         prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
         suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
         refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
+        resolve_in: Callable[[str, NextHop], str] | None = None,
+        evpn_received: EvpnReceived | None = None,
     ) -> None:
         self.tables: dict[tuple[str, Family], LocRib] = {}
         self.next_hops = NextHopTable(resolve=resolve, is_own_address=is_own_address)
+        self._vrf_next_hops: dict[str, NextHopTable] = {"": self.next_hops}
+        self._resolve_in = resolve_in or (lambda _, next_hop: resolve(next_hop))
+        self._is_own_address = is_own_address
+        self._evpn_received = evpn_received
         self._config = config
         self._fib_changed = fib_changed
         self._send = send
@@ -83,10 +95,23 @@ class Rib:
         """The table of a VRF and family, made when first asked for."""
         table = self.tables.get((vrf, family))
         if table is None:
-            table = LocRib(self.next_hops, checks_next_hops=family is not Family.L2VPN_EVPN)
-            table.exports_learned = self._exports_learned(vrf, family)
+            is_evpn = family is Family.L2VPN_EVPN
+            table = LocRib(self._next_hops_of(vrf), checks_next_hops=not is_evpn)
             self.tables[vrf, family] = table
+            self._set_what_is_gathered(vrf, family, table)
         return table
+
+    def _next_hops_of(self, vrf: str) -> NextHopTable:
+        table = self._vrf_next_hops.get(vrf)
+        if table is None:
+            resolve = partial(self._resolve_in, vrf)
+            table = self._vrf_next_hops[vrf] = NextHopTable(resolve=resolve, is_own_address=self._is_own_address)
+        return table
+
+    def _set_what_is_gathered(self, vrf: str, family: Family, table: LocRib) -> None:
+        table.exports_learned = self._exports_learned(vrf, family)
+        followed = family is Family.L2VPN_EVPN and self._evpn_received is not None
+        table.gathers_keys = table.exports_learned or followed
 
     def _exports_learned(self, vrf: str, family: Family) -> bool:
         sessions = [session.config for session in self._sessions.values()]
@@ -118,7 +143,8 @@ class Rib:
         policy = self._policy(config.export, where=f"{where}.export", exporting=True)
         for family in families:
             table = self.table(config.vrf, family)
-            table.exports_learned = table.exports_learned or policy.takes_learned
+            if policy.takes_learned:
+                table.exports_learned = table.gathers_keys = True
             export = AdjRibOut(
                 source,
                 family,
@@ -146,10 +172,19 @@ class Rib:
             table = self.table(vrf, family)
             if table.received.get(source):
                 for changes in table.walk(table.without(source)):
-                    self._commit(vrf, family, table, changes)
+                    self._lost(source, vrf, family, table, changes)
                     yield
             table.forget(source)
         self._prune()
+
+    def _lost(self, source: Source, vrf: str, family: Family, table: LocRib, changes: Changes) -> None:
+        self._commit(vrf, family, table, changes)
+        if changes.keys:
+            self._follow_evpn(source, family, changes.keys, None)
+
+    def _follow_evpn(self, source: Source, family: Family, keys: Sequence[bytes], path: Path | None) -> None:
+        if self._evpn_received is not None and family is Family.L2VPN_EVPN:
+            self._evpn_received(source, keys, None if path is None or path.rejected else path)
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
         """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated."""
@@ -161,16 +196,69 @@ class Rib:
         changes = Changes()
         if batch.withdrawn:
             table.withdraw(batch.withdrawn, source.name, changes)
+            self._follow_evpn(source, family, batch.withdrawn, None)
         if batch.announced and batch.attributes is not None:
             for path, keys in session.adj_rib_in.paths(
                 family, batch.announced, batch.attributes, next_hop=batch.next_hop, overlay=batch.overlay
             ):
                 table.announce(keys, path, changes)
+                self._follow_evpn(source, family, keys, path)
             session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
         self._commit(vrf, family, table, changes)
         if batch.announced:
             self.aggregation.learned(vrf, family, batch.announced)
             self._prune()
+
+    def refresh_began(self, source: Source, family: Family) -> None:
+        """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""
+        session = self._sessions.get(source)
+        if session is not None and family in session.families:
+            session.adj_rib_in.refresh_began(family)
+
+    def refresh_ended(self, source: Source, family: Family) -> Iterator[None]:
+        """The neighbor has sent all again (RFC 7313 EoRR): stepping removes what is still stale."""
+        session = self._sessions.get(source)
+        refreshed = None if session is None else session.adj_rib_in.refreshed(family)
+        if session is None or refreshed is None:
+            return iter(())
+        return self._remove_stale(session, family, refreshed)
+
+    def _remove_stale(self, session: Session, family: Family, refreshed: WeakSet[Path]) -> Iterator[None]:
+        source, vrf = session.source, session.config.vrf
+        table = self.table(vrf, family)
+        walk = table.walk(table.without_stale(source, refreshed))
+        while session.adj_rib_in.refreshed(family) is refreshed:
+            changes = next(walk, None)
+            if changes is None:
+                session.adj_rib_in.refresh_settled(family)
+                return
+            self._lost(source, vrf, family, table, changes)
+            yield
+
+    # Routes that EVPN routes stand for
+
+    def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
+        """Give `keys` of a VRF this path, in place of what its source (SourceKind.EVPN) had there.
+
+        The caller interns paths and keeps at most one source per name in a table.
+        """
+        table = self.table(vrf, family)
+        changes = Changes()
+        table.announce(keys, path, changes)
+        self._commit(vrf, family, table, changes)
+        self.aggregation.learned(vrf, family, keys)
+        self._prune()
+
+    def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:
+        """Take what `import_routes` gave these keys from `source`."""
+        table = self.table(vrf, family)
+        changes = Changes()
+        table.withdraw(keys, source.name, changes)
+        self._commit(vrf, family, table, changes)
+
+    def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]:
+        """Stepping takes all routes of `source` from the table; a new source of that name may come meanwhile."""
+        return self._remove(source, vrf, (family,))
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         """The neighbor has sent its initial table of this family (RFC 4724 section 2)."""
@@ -261,14 +349,14 @@ class Rib:
 
     # The kernel
 
-    def next_hop_changed(self, next_hop: NextHop, why: str) -> Iterator[None]:
+    def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str = "") -> Iterator[None]:
         """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
-        if not self.next_hops.changed(next_hop, why):
+        if not self._next_hops_of(vrf).changed(next_hop, why):
             return iter(())
-        return self._redecide(next_hop)
+        return self._redecide(vrf, next_hop)
 
-    def _redecide(self, next_hop: NextHop) -> Iterator[None]:
-        for (vrf, family), table in list(self.tables.items()):
+    def _redecide(self, vrf: str, next_hop: NextHop) -> Iterator[None]:
+        for family, table in [(family, table) for (where, family), table in self.tables.items() if where == vrf]:
             for changes in table.walk(table.redecided(next_hop)):
                 self._commit(vrf, family, table, changes)
                 yield
@@ -317,7 +405,7 @@ class Rib:
                     export.policy_changed(policy)
             session.config = settings
         for (vrf, family), table in self.tables.items():
-            table.exports_learned = self._exports_learned(vrf, family)
+            self._set_what_is_gathered(vrf, family, table)
         self._schedule_flush()
         return chain(self.aggregation.reconfigure(config), self._revise(changed))
 
@@ -332,9 +420,13 @@ class Rib:
     def _revise(self, changed: dict[tuple[str, Family], dict[Source, AdjRibIn]]) -> Iterator[None]:
         for (vrf, family), sources in changed.items():
             table = self.table(vrf, family)
-            for changes in revise(table, family, sources):
+            replaced = partial(self._replaced, family)
+            for changes in revise(table, family, sources, replaced):
                 self._commit(vrf, family, table, changes)
                 yield
+
+    def _replaced(self, family: Family, path: Path, keys: Sequence[bytes]) -> None:
+        self._follow_evpn(path.source, family, keys, path)
 
     # What leaves
 
@@ -371,9 +463,10 @@ class Rib:
 
     def _prune(self) -> None:
         """Forget next hops that no path has any more."""
-        if self.next_hops.is_crowded:
-            tables = self.tables.values()
-            self.next_hops.prune(
-                chain.from_iterable(table.live_next_hops() for table in tables),
-                chain.from_iterable(table.live_sets() for table in tables),
-            )
+        for vrf, next_hops in self._vrf_next_hops.items():
+            if next_hops.is_crowded:
+                tables = [table for (where, _), table in self.tables.items() if where == vrf]
+                next_hops.prune(
+                    chain.from_iterable(table.live_next_hops() for table in tables),
+                    chain.from_iterable(table.live_sets() for table in tables),
+                )

@@ -6,22 +6,29 @@ Walks a table in slices and replaces only paths whose verdict differs; no sessio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, Decision, LocRib
 
+Replaced = Callable[[Path, Sequence[bytes]], None]
 
-def revise(table: LocRib, family: Family, changed: Mapping[Source, AdjRibIn]) -> Iterator[Changes]:
-    """Give all routes of the `changed` sources what their present import policy makes of them, one slice per step."""
+
+def revise(
+    table: LocRib, family: Family, changed: Mapping[Source, AdjRibIn], replaced: Replaced = lambda *_: None
+) -> Iterator[Changes]:
+    """Give all routes of the `changed` sources what their present import policy makes of them, one slice per step.
+
+    `replaced` is told each path that took the place of another, with its keys.
+    """
     keys = list(table.routes)
     size = SLICE // 4 or 1
     for start in range(0, len(keys), size):
         changes = Changes()
         for decision, chosen in _affected(table, keys[start : start + size], changed).items():
-            for candidates, group in _split(decision.candidates, chosen, family, changed):
+            for candidates, group in _split(decision.candidates, chosen, family, changed, replaced):
                 table.apply(group, _always(table.decision(candidates)), changes)
         yield changes
 
@@ -40,7 +47,11 @@ def _affected(table: LocRib, keys: Sequence[bytes], changed: Mapping[Source, Adj
 
 
 def _split(
-    candidates: tuple[Path, ...], keys: Sequence[bytes], family: Family, changed: Mapping[Source, AdjRibIn]
+    candidates: tuple[Path, ...],
+    keys: Sequence[bytes],
+    family: Family,
+    changed: Mapping[Source, AdjRibIn],
+    replaced: Replaced,
 ) -> list[tuple[tuple[Path, ...], Sequence[bytes]]]:
     """The candidates after the change; several groups where a policy looks at prefixes."""
     groups: list[tuple[tuple[Path, ...], Sequence[bytes]]] = [((), keys)]
@@ -54,6 +65,9 @@ def _split(
                 for former, chosen in groups
                 for revised, part in adj_rib_in.revised(path, family, chosen)
             ]
+            for former, chosen in groups:
+                if former[-1] is not path:
+                    replaced(former[-1], chosen)
     return groups
 
 
