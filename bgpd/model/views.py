@@ -187,7 +187,8 @@ class EventView(msgspec.Struct, kw_only=True):
 
 
 class HealthView(msgspec.Struct, kw_only=True):
-    """`GET /v1/health`: whether the host may be relied on. `reasons` say why `ready` is false.
+    """`GET /v1/health`: whether the host may be relied on. `reasons` say why `ready` is false, `warnings` what else is
+    wrong.
 
     `fib_pending` and `fib_failed` are routes that RIB and kernel differ by. `loop_stall_s` is the longest time that the
     event loop was held since the start.
@@ -195,6 +196,7 @@ class HealthView(msgspec.Struct, kw_only=True):
 
     ready: bool
     reasons: list[str] = []
+    warnings: list[str] = []
     version: str = ""
     pid: int = 0
     hostname: str = ""

@@ -42,7 +42,7 @@ _MAX_REMEMBERED_STRANGERS = 256
 
 
 class Speaker:
-    """Owns all sessions. `listen_port` is 179 but for tests. `restarting`: see Surroundings.
+    """Owns all sessions. `listen_port` is 179 but for tests. `restarting`: see Surroundings; may be set until `run`.
 
     `error` is what keeps it from hearing neighbors (port in use, a missing capability or password), "" if
     nothing.
@@ -60,7 +60,7 @@ class Speaker:
         self._config = config
         self._events = events
         self._nlri_decoders = nlri_decoders
-        self._restarting = restarting
+        self.restarting = restarting
         self._interfaces = Interfaces()
         self._listener = Listener(listen_port, self._accepted)
         self._discovery = RouterDiscovery(advertised=self._router_heard, solicited=self._advertise)
@@ -86,7 +86,7 @@ class Speaker:
                 nlri_decoders=self._nlri_decoders,
                 listener=self._listener,
                 spawn=tasks.create_task,
-                restarting=self._restarting,
+                restarting=self.restarting,
             )
             try:
                 await self._open_listener()
@@ -136,14 +136,19 @@ class Speaker:
             neighbor.reset(notification, reason, hold_off_s=HOLD_OFF_S)
 
     async def shutdown(self, communication: str) -> None:
-        """End all sessions for good, with a text for the people on the other side (RFC 9003)."""
+        """End all sessions for good, with a text for the people on the other side (RFC 9003).
+
+        Those with `graceful_restart` end without a NOTIFICATION, so that their neighbors keep our routes (RFC 4724).
+        """
         data = encode_communication(communication) if communication else b""
         notification = Notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, data)
-        await self._close_all(notification, "shut down")
-
-    async def restart_close(self) -> None:
-        """End all connections without a NOTIFICATION, so that neighbors keep our routes (RFC 4724)."""
-        await self._close_all(None, "restart")
+        self._listener.close()
+        wires = self._stop_all(notification, "shut down", graceful=True)
+        if wires:
+            waits = [asyncio.ensure_future(wire.closed.wait()) for wire in wires]
+            _, late = await asyncio.wait(waits, timeout=LINGER_S)
+            for wait in late:
+                wait.cancel()
 
     def reconfigure(self, config: Config) -> None:
         """Take a new configuration over; only neighbors whose session it changes are reset."""
@@ -233,19 +238,14 @@ class Speaker:
             del self._neighbors[name]
             neighbor.stop(None, "gone")
 
-    def _stop_all(self, notification: Notification | None, reason: str) -> list[Wire]:
+    def _stop_all(self, notification: Notification | None, reason: str, *, graceful: bool = False) -> list[Wire]:
         self._stopping = True
         neighbors, self._neighbors = self._neighbors, {}
-        return [wire for neighbor in neighbors.values() for wire in neighbor.stop(notification, reason)]
-
-    async def _close_all(self, notification: Notification | None, reason: str) -> None:
-        self._listener.close()
-        wires = self._stop_all(notification, reason)
-        if wires:
-            waits = [asyncio.ensure_future(wire.closed.wait()) for wire in wires]
-            _, late = await asyncio.wait(waits, timeout=LINGER_S)
-            for wait in late:
-                wait.cancel()
+        wires: list[Wire] = []
+        for neighbor in neighbors.values():
+            quiet = graceful and neighbor.peering.config.graceful_restart is not None
+            wires += neighbor.stop(None if quiet else notification, reason)
+        return wires
 
     # Incoming connections
 

@@ -10,9 +10,9 @@ tells the differences in bulk. It never does I/O and never asks the time.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from bgpd.model.iana import Family
 from bgpd.model.kernel import LinkChanged
@@ -330,6 +330,16 @@ class WorkloadTable:
         """The interface on which this host has an address that it announces; "" if it has none such."""
         entry = self._entries[vrf, family].get(key)
         return entry.claims[0].claim.interface if entry and entry.claims and entry.info is not None else ""
+
+    def state_counts(self) -> Counter[str]:
+        """How many claims are in each state."""
+        entries = chain.from_iterable(table.values() for table in self._entries.values())
+        return Counter(str(held.state) for entry in entries for held in entry.claims)
+
+    def views_of(self, vrf: str, family: Family, key: bytes) -> list[WorkloadView]:
+        """The claims of one address, its holder first."""
+        entry = self._entries[vrf, family].get(key)
+        return [view_of(held) for held in entry.claims] if entry else []
 
     def views(self) -> Iterator[WorkloadView]:
         """Every claim, by VRF, family and address."""

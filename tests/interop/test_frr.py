@@ -261,7 +261,7 @@ def test_route_refresh_both_ways(pair: Pair) -> None:
         wait_until(lambda: ("requested", Family.IPV4_UNICAST) in speaker.recorder.refreshes, 5, "FRR's request")
 
 
-def test_restart_close_keeps_the_routes_in_the_leaf(pair: Pair) -> None:
+def test_shutdown_with_graceful_restart_keeps_the_routes_in_the_leaf(pair: Pair) -> None:
     config = {"neighbor": [{**LEAF1, "graceful_restart": {"restart_time_s": 30}}]}
     with Frr(pair.leaf, frr_config("bgp graceful-restart")) as frr, RecordingSpeaker(pair.host, config) as speaker:
         speaker.wait_established("leaf1")
@@ -269,6 +269,6 @@ def test_restart_close_keeps_the_routes_in_the_leaf(pair: Pair) -> None:
         speaker.call(speaker.speaker.send_end_of_rib, speaker.recorder.sources["leaf1"], Family.IPV4_UNICAST)
         wait_until(lambda: frr_route(frr, "10.64.1.0/26"), 5, "FRR to have the route")
         wait_until(lambda: Family.IPV4_UNICAST in speaker.recorder.ended, 5, "FRR's End-of-RIB")
-        speaker.call(speaker.speaker.restart_close)
+        speaker.call(speaker.speaker.shutdown, "upgrade")
         wait_until(lambda: frr.established() == [], 5, "FRR to notice")
         assert frr_route(frr, "10.64.1.0/26")["paths"][0].get("stale") is True

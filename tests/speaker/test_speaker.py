@@ -288,11 +288,12 @@ async def test_lost_link_and_lost_address_end_the_session_at_once(peer: RawPeer)
         assert recorder.closed[1:] == ["local address 127.0.0.1 was removed from lo"]
 
 
-async def test_restart_close_sends_no_notification(peer: RawPeer) -> None:
-    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+async def test_shutdown_of_graceful_restart_sends_no_notification(peer: RawPeer) -> None:
+    neighbor = to_peer(peer.port, graceful_restart={"restart_time_s": 30})
+    async with running(config(neighbor=[neighbor]), listen_port=free_port()) as (speaker, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
-        await speaker.restart_close()
+        await speaker.shutdown("upgrade")
         assert await asyncio.wait_for(peer.reader.read(), 2) == b""
 
 

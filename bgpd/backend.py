@@ -1,0 +1,124 @@
+"""What the API serves, read from the parts: listings, health, explain; and reload, which it hands to the daemon.
+
+Decides nothing. Listings are lazy: the server steps them in slices while tables change beneath.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+import msgspec
+
+from bgpd.api.backend import Listing, Objects, Rejected
+from bgpd.config import Config
+from bgpd.explain import explain
+from bgpd.log import EventRing
+from bgpd.model.iana import Family
+from bgpd.model.prefix import parse_prefix
+from bgpd.model.views import ExplainView, FibRouteView, HealthView, NeighborView, ReloadView, RouteView, ViewQuery
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.lookup import route_view, routes
+from bgpd.routing import Routing
+from bgpd.workload.api_source import ServiceObjects, WorkloadObjects
+
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+class DaemonBackend:
+    """The Backend of the API. `health`, `metrics`, `reload` are the daemon's."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        *,
+        events: EventRing,
+        config: Callable[[], Config],
+        health: Callable[[], HealthView],
+        metrics: Callable[[], str],
+        reload: Callable[[], Awaitable[ReloadView]],
+    ) -> None:
+        self.events = events
+        self.config = config
+        self.health = health
+        self.metrics = metrics
+        self._routing = routing
+        self._reload = reload
+        self.listings: Mapping[str, Listing] = {
+            "neighbors": lambda query: iter(self.neighbors()),
+            "routes": self._routes,
+            "fib": self._fib,
+            "workloads": lambda query: routing.workloads.table.views(),
+            "aggregates": lambda query: iter(routing.rib.aggregation.views()),
+            "services": self._services,
+        }
+
+    @property
+    def objects(self) -> Mapping[str, Objects]:
+        api = self._routing.workloads.api
+        return {"workloads": WorkloadObjects(api), "services": ServiceObjects(api)} if api else {}
+
+    async def explain(self, address: bytes, vrf: str) -> ExplainView:
+        routing = self._routing
+        fib = routing.fibs.get(vrf)
+        if fib is None:
+            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        return await explain(
+            address, vrf, rib=routing.rib, fib=fib, workloads=routing.workloads, neighbors=self.neighbors()
+        )
+
+    async def reload(self) -> ReloadView:
+        return await self._reload()
+
+    async def drain(self, on: bool) -> HealthView:
+        raise Rejected(501, "this version cannot drain a host", "withdraw its workloads, or stop bgpd")
+
+    def neighbors(self) -> list[NeighborView]:
+        """All neighbors, with the counts of their routes."""
+        routing = self._routing
+        views = routing.speaker.neighbor_views()
+        for view in views:
+            source = routing.sources.get(view.name)
+            if source is not None:
+                view.families = {family.value: counts for family, counts in routing.rib.counts(source).items()}
+        return views
+
+    def _tables(self, query: ViewQuery) -> Iterator[tuple[str, Family, LocRib]]:
+        for (vrf, family), table in sorted(self._routing.rib.tables.items()):
+            if family in _UNICAST and query.vrf in (None, vrf) and query.family in ("", family.value):
+                yield vrf, family, table
+
+    def _routes(self, query: ViewQuery) -> Iterator[RouteView | None]:
+        wanted = parse_prefix(query.prefix) if query.prefix else None
+        for vrf, family, table in self._tables(query):
+            inside = None
+            if wanted is not None:
+                if wanted[0] is not family:
+                    continue
+                inside = wanted[1]
+            if inside is not None and not query.longer_prefixes:
+                view = route_view(table, family, inside, vrf=vrf)
+                if view is not None:
+                    yield self._with_fib(view, inside)
+                continue
+            for page in routes(table, family, vrf=vrf, inside=inside, neighbor=query.neighbor):
+                yield None
+                for view in page:
+                    yield self._with_fib(view, parse_prefix(view.prefix)[1])
+
+    def _with_fib(self, view: RouteView, key: bytes) -> RouteView:
+        """The state of the kernel route beside the RIB's."""
+        fib = self._routing.fibs.get(view.vrf)
+        if not view.fib and fib is not None:
+            route = fib.route(Family(view.family), key)
+            view.fib = route.state if route is not None else ""
+        return view
+
+    def _fib(self, query: ViewQuery) -> Iterator[FibRouteView]:
+        family = Family(query.family) if query.family in _UNICAST else None
+        fibs = [fib for vrf, fib in sorted(self._routing.fibs.items()) if query.vrf in (None, vrf)]
+        return itertools.chain.from_iterable(fib.routes(family) for fib in fibs)
+
+    def _services(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
+        services = self._routing.workloads.services
+        return (view for name in services.names() if (view := services.view(name)) is not None)

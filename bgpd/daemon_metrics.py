@@ -1,0 +1,115 @@
+"""The metrics of the daemon: names, help texts, and where each number is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from bgpd import __version__
+from bgpd.loop import BUCKETS_S, TimedSelector
+from bgpd.metrics import Histogram, Labels, Registry, labels
+from bgpd.model.views import HealthView, NeighborView
+from bgpd.routing import Routing
+
+_STATM = Path("/proc/self/statm")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def build_registry(
+    routing: Routing,
+    *,
+    selector: TimedSelector,
+    neighbors: Callable[[], list[NeighborView]],
+    health: Callable[[], HealthView],
+) -> Registry:
+    """All metrics; each is read when it is asked for."""
+    registry = Registry()
+    _of_process(registry, selector, health)
+    _of_sessions(registry, neighbors)
+    _of_routes(registry, routing)
+    return registry
+
+
+def _of_process(registry: Registry, selector: TimedSelector, health: Callable[[], HealthView]) -> None:
+    registry.gauge("bgpd_info", "Version; always 1.", lambda: [(labels(version=__version__), 1)])
+    registry.gauge(
+        "bgpd_ready", "1 if the host may be relied on (GET /v1/health says why not).", lambda: health().ready
+    )
+    registry.gauge("bgpd_start_time_seconds", "Start, since the epoch.", lambda: health().started_at)
+    registry.gauge(
+        "bgpd_loop_stall_seconds", "The longest time the event loop was held since it ran.", lambda: selector.longest_s
+    )
+    registry.histogram(
+        "bgpd_loop_hold_seconds",
+        "How long the event loop was held between two polls.",
+        lambda: Histogram(bounds=BUCKETS_S, counts=selector.holds, total=selector.held_total_s),
+    )
+    registry.gauge("bgpd_resident_memory_bytes", "Resident memory.", _resident_bytes)
+    registry.counter("bgpd_cpu_seconds_total", "CPU time of all threads.", lambda: sum(os.times()[:2]))
+
+
+def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]) -> None:
+    def each(read: Callable[[NeighborView], float]) -> Callable[[], list[tuple[Labels, float]]]:
+        return lambda: [(labels(neighbor=view.name), read(view)) for view in neighbors()]
+
+    def each_family(name: str) -> Callable[[], list[tuple[Labels, float]]]:
+        return lambda: [
+            (labels(neighbor=view.name, family=family), getattr(counts, name))
+            for view in neighbors()
+            for family, counts in view.families.items()
+        ]
+
+    registry.gauge(
+        "bgpd_neighbor_established", "1 if the session is established.", each(lambda view: view.state == "established")
+    )
+    registry.counter(
+        "bgpd_neighbor_established_total", "Times it was established.", each(lambda view: view.established_count)
+    )
+    registry.counter(
+        "bgpd_neighbor_messages_received_total", "Messages heard.", each(lambda view: view.messages_received)
+    )
+    registry.counter("bgpd_neighbor_messages_sent_total", "Messages sent.", each(lambda view: view.messages_sent))
+    for name, help in (
+        ("received", "Routes that the neighbor announces."),
+        ("rejected", "Of them, rejected by policy or as loops."),
+        ("announced", "Routes announced to the neighbor."),
+    ):
+        registry.gauge(f"bgpd_neighbor_routes_{name}", help, each_family(name))
+
+
+def _of_routes(registry: Registry, routing: Routing) -> None:
+    def fibs(name: str) -> Callable[[], list[tuple[Labels, float]]]:
+        return lambda: [(labels(vrf=vrf), getattr(fib.counters, name)) for vrf, fib in routing.fibs.items()]
+
+    registry.gauge(
+        "bgpd_rib_routes",
+        "Prefixes in the RIB.",
+        lambda: [
+            (labels(vrf=vrf, family=family), len(table.routes)) for (vrf, family), table in routing.rib.tables.items()
+        ],
+    )
+    for name, help in (
+        ("desired", "Kernel routes wanted."),
+        ("installed", "Kernel routes there."),
+        ("pending", "Kernel routes that wait to be written."),
+        ("failed", "Kernel routes that the kernel refused (bgpd show fib --state failed)."),
+        ("blocked", "Kernel routes not written, because another program has the prefix or it is protected."),
+    ):
+        registry.gauge(f"bgpd_fib_routes_{name}", help, fibs(name))
+    for name, help in (
+        ("repaired", "Kernel routes that somebody changed or deleted, written again."),
+        ("nexthop_deletes", "Dead gateways taken out of all groups."),
+        ("batches", "Batches of route messages sent."),
+        ("messages", "Route messages sent."),
+    ):
+        registry.counter(f"bgpd_fib_{name}_total", help, fibs(name))
+    registry.gauge("bgpd_workloads", "Claims of workloads by state.", lambda: _workload_states(routing))
+
+
+def _workload_states(routing: Routing) -> list[tuple[Labels, float]]:
+    return [(labels(state=state), count) for state, count in sorted(routing.workloads.table.state_counts().items())]
+
+
+def _resident_bytes() -> float:
+    return int(_STATM.read_text().split()[1]) * _PAGE

@@ -1,0 +1,148 @@
+"""`bgpd explain`: the path of an address, from the neighbor that spoke of it to the group that forwards it, and whether
+kernel and RIB agree.
+
+Gathers what the parts know and puts it in one sentence. Changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bgpd.fib.fib import Fib
+from bgpd.model.iana import Family
+from bgpd.model.prefix import format_address
+from bgpd.model.views import (
+    CandidateView,
+    ExplainView,
+    FibRouteView,
+    KernelRouteView,
+    NeighborView,
+    NextHopView,
+    RouteView,
+    WorkloadView,
+)
+from bgpd.rib.lookup import covering_keys, longest_match, route_view
+from bgpd.rib.pipeline import Rib
+from bgpd.workload.workloads import Workloads
+
+_LOCAL_TABLE = 255
+
+
+async def explain(
+    address: bytes, vrf: str, *, rib: Rib, fib: Fib, workloads: Workloads, neighbors: Iterable[NeighborView]
+) -> ExplainView:
+    """The view of a packed address in a VRF ("" for the main table)."""
+    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    kernel = await fib.lookup(address)
+    table = rib.table(vrf, family)
+    key = longest_match(table, family, address)
+    if key is None:
+        key = longest_match(table, family, address, usable=False)
+    route = None if key is None else route_view(table, family, key, vrf=vrf)
+    fib_route = None if key is None else fib.route(family, key)
+    if route is not None and fib_route is not None and not route.fib:
+        route.fib = fib_route.state
+    workload = _workload(workloads, vrf, family, address)
+    said = {candidate.source for candidate in route.candidates} if route else set()
+    view = ExplainView(
+        address=format_address(address),
+        vrf=vrf,
+        verdict="",
+        agrees=True,
+        kernel=kernel,
+        fib=fib_route,
+        route=route,
+        workload=workload,
+        neighbors=[neighbor for neighbor in neighbors if neighbor.name in said],
+    )
+    view.verdict, view.agrees = _verdict(view)
+    return view
+
+
+def _workload(workloads: Workloads, vrf: str, family: Family, address: bytes) -> WorkloadView | None:
+    """The claim of the most specific prefix that covers the address."""
+    for key in covering_keys(family, address):
+        views = workloads.table.views_of(vrf, family, key)
+        if views:
+            return views[0]
+    return None
+
+
+def _verdict(view: ExplainView) -> tuple[str, bool]:
+    """What happens to a packet, in one sentence, and whether kernel and RIB agree about it."""
+    kernel, route = view.kernel, view.route
+    if kernel is None:
+        return _without_kernel_route(view)
+    if kernel.table == _LOCAL_TABLE:
+        return f"{view.address} is an address of this host: packets to it are delivered here", True
+    if view.workload is not None and kernel.prefix == view.workload.prefix:
+        return _of_workload(view.workload, kernel), True
+    if not kernel.ours:
+        return _by_another_program(kernel, route)
+    if route is None or route.prefix != kernel.prefix:
+        wanted = f"the RIB's best is {route.prefix}" if route else "the RIB has no route of it"
+        return f"the kernel forwards by {kernel.prefix}, but {wanted}: bgpd will correct it at its next look", False
+    return _by_bgpd(view, kernel, route)
+
+
+def _without_kernel_route(view: ExplainView) -> tuple[str, bool]:
+    route = view.route
+    if view.workload is not None:
+        return f"workload {view.workload.id} has it, but {view.workload.state}: {view.workload.reason}", True
+    if route is None:
+        return "no route: neither the kernel nor any neighbor knows a way to it, and packets are refused", True
+    if not _chosen(route):
+        reason = route.candidates[0].reason if route.candidates else "no candidate is left"
+        return f"no usable route: {route.prefix} was heard, but {reason}", True
+    why = view.fib.error if view.fib and view.fib.error else "it is still on its way into the kernel"
+    return f"the RIB wants {route.prefix}, but the kernel has no route: {why}", False
+
+
+def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
+    where = f" on {workload.interface}" if workload.interface else f" by {_hops(kernel.next_hops)}"
+    told = "announced to the neighbors" if workload.announced else f"not announced ({workload.state}"
+    told += "" if workload.announced else f": {workload.reason})" if workload.reason else ")"
+    return f"workload {workload.id}{where} of this host, {told}"
+
+
+def _by_another_program(kernel: KernelRouteView, route: RouteView | None) -> tuple[str, bool]:
+    text = f"the kernel forwards by {kernel.prefix} of protocol {kernel.protocol}, which is not bgpd's"
+    if route is None or not _chosen(route) or route.fib == "local":
+        return text, True
+    if _length(kernel.prefix) > _length(route.prefix):
+        return f"{text} and more specific than bgpd's {route.prefix}", True
+    if kernel.prefix == route.prefix:
+        return f"{text} and stands before bgpd's route to the same prefix", route.fib == "blocked"
+    return f"{text}, though bgpd has {route.prefix}", False
+
+
+def _by_bgpd(view: ExplainView, kernel: KernelRouteView, route: RouteView) -> tuple[str, bool]:
+    live = [hop for hop in kernel.next_hops if hop.live]
+    dead = [hop for hop in kernel.next_hops if not hop.live]
+    if kernel.error:
+        return f"{kernel.prefix} is a blackhole of bgpd's (an aggregate without this address): dropped", True
+    told = [candidate.source for candidate in _chosen(route)]
+    text = f"forwarded by {kernel.prefix} to {_hops(live) or 'nowhere'}, as said by {', '.join(told)}"
+    if dead:
+        text += "; not used: " + ", ".join(f"{_hop(hop)} ({hop.why})" for hop in dead)
+    return text, not dead and bool(live) and _is_settled(view.fib)
+
+
+def _chosen(route: RouteView) -> list[CandidateView]:
+    return [candidate for candidate in route.candidates if candidate.role in ("best", "multipath")]
+
+
+def _is_settled(fib: FibRouteView | None) -> bool:
+    return fib is not None and fib.state == "installed"
+
+
+def _hops(hops: Iterable[NextHopView]) -> str:
+    return ", ".join(map(_hop, hops))
+
+
+def _hop(hop: NextHopView) -> str:
+    return f"{hop.address}%{hop.interface}" if hop.address else hop.interface
+
+
+def _length(prefix: str) -> int:
+    return int(prefix.rpartition("/")[2])

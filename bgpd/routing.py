@@ -1,0 +1,254 @@
+"""Joins sessions, RIB, FIB and workloads: what each tells the others, as plain calls in the event loop.
+
+Sessions hand route batches to the RIB; the RIB tells kernel tables and sessions what changed; kernel tables tell what
+the kernel took; workloads keep routes of their own and have them announced once the kernel acknowledged them. Decides
+in which order a loss is told: dead next hops leave the kernel in one message before any route is looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import structlog
+
+from bgpd.config import Config, SessionConfig
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.fib import Fib
+from bgpd.fib.kernel import KernelMonitor
+from bgpd.host_routes import HostRoutes
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.kernel import AddressChanged, KernelEvent
+from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
+from bgpd.model.wire import NlriDecoders
+from bgpd.model.workload import ClaimInfo
+from bgpd.rib.lookup import fallback
+from bgpd.rib.pipeline import Rib
+from bgpd.speaker.capabilities import Negotiated
+from bgpd.speaker.speaker import Speaker
+from bgpd.walks import Walks
+from bgpd.workload.workloads import WorkloadPorts, Workloads
+
+log = structlog.get_logger()
+
+WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
+_LOCAL = Attributes()
+"""A workload's attributes: origin IGP, an empty AS path."""
+
+
+class Routing:
+    """The parts of the data path. `changed()` is called when sessions, convergence or readiness may have changed.
+
+    `sources` has the present Source of each established neighbor by name. `ending`: sessions that close now cost no
+    kernel route.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        monitor: KernelMonitor,
+        walks: Walks,
+        nlri_decoders: NlriDecoders,
+        hostname: str,
+        changed: Callable[[], None],
+        readiness: Callable[[], str],
+    ) -> None:
+        self.sources: dict[str, Source] = {}
+        self.synchronised = False
+        self.converged = False
+        self.ending = False
+        self._monitor = monitor
+        self._walks = walks
+        self._changed = changed
+        self._next_hops: dict[Source, set[NextHop]] = {}
+        self._own_addresses: dict[bytes, set[str]] = {}
+        self.dataplane = Dataplane(monitor, protocol=config.fib.protocol)
+        self.rib = Rib(
+            config,
+            fib_changed=self._fib_changed,
+            send=lambda source, batch: self.speaker.send(source, batch),
+            send_end_of_rib=lambda source, family: self.speaker.send_end_of_rib(source, family),
+            resolve=lambda next_hop: self.fibs[""].resolve(next_hop),
+            now=time.time,
+            schedule=lambda callback: asyncio.get_running_loop().call_soon(callback),
+            is_own_address=self._own_addresses.__contains__,
+            prefix_limit_exceeded=self._prefix_limit_exceeded,
+            suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),
+            refresh_sent=lambda source, family: self.speaker.send_refresh_ended(source, family),
+        )
+        self._host_routes = HostRoutes(self.rib.desired)
+        self.fibs = {"": self._fib(config, "")}
+        self.speaker = Speaker(config, events=self, nlri_decoders=nlri_decoders)
+        ports = WorkloadPorts(
+            announce=self._announce,
+            withdraw=self._withdraw,
+            host_routes=self._set_host_routes,
+            service_route=self._set_service_route,
+            synchronised=self._workloads_synchronised,
+            readiness=readiness,
+            vrfs={config.fib.table: ""},
+        )
+        self.workloads = Workloads(config, ports, hostname=hostname)
+
+    def _fib(self, config: Config, vrf: str) -> Fib:
+        return Fib(
+            config.fib,
+            dataplane=self.dataplane,
+            vrf=vrf,
+            desired=partial(self._host_routes.wish, vrf),
+            acknowledged=partial(self._acknowledged, vrf),
+            refused=partial(self._refused, vrf),
+            next_hop_changed=lambda next_hop, why: self._walks.run(self.rib.next_hop_changed(next_hop, why)),
+        )
+
+    @property
+    def routes(self) -> int:
+        """Prefixes in all tables of the RIB."""
+        return sum(len(table.routes) for table in self.rib.tables.values())
+
+    async def start(self) -> None:
+        """Adopt what the kernel has, then follow it; claims of workloads come first.
+
+        Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
+        """
+        await self._monitor.start()
+        for fib in self.fibs.values():
+            await fib.start()
+        self.speaker.restarting = any(fib.counters.installed for fib in self.fibs.values())
+        self._monitor.subscribe(self._kernel_changed, replay=True)
+        self._monitor.subscribe(self.workloads.kernel.event, replay=True)
+        self.workloads.kernel.replayed()
+        await self.workloads.start()
+
+    async def stop(self) -> None:
+        """Write what is queued and let go of the kernel; routes stay."""
+        for fib in self.fibs.values():
+            await fib.stop()
+        await self._monitor.stop()
+
+    def converge(self) -> None:
+        """All was heard: kernel routes that nobody wants go."""
+        self.converged = True
+        for fib in self.fibs.values():
+            fib.sweep()
+
+    def reconfigure(self, config: Config) -> list[str]:
+        """Take over a configuration; the sections that count only from the next start are the answer.
+
+        Raises: PolicyError: nothing was changed.
+        """
+        walk = self.rib.reconfigure(config)
+        self.speaker.reconfigure(config)
+        self._walks.run(walk)
+        return self.workloads.reconfigure(config)
+
+    def _kernel_changed(self, event: KernelEvent) -> None:
+        if isinstance(event, AddressChanged):
+            owners = self._own_addresses.setdefault(event.address.packed, set())
+            if event.gone:
+                owners.discard(event.address.interface)
+            else:
+                owners.add(event.address.interface)
+            if not owners:
+                del self._own_addresses[event.address.packed]
+        self.speaker.kernel_changed(event)
+
+    # Sessions (SpeakerEvents).
+
+    def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+        self.sources[source.name] = source
+        self._next_hops[source] = set()
+        self.rib.neighbor_up(
+            source,
+            families=negotiated.families,
+            config=config,
+            local_asn=negotiated.local_asn,
+            is_ibgp=negotiated.is_ibgp,
+        )
+        self._neighbor_changed(source.name)
+
+    def session_closed(self, source: Source, reason: str) -> None:
+        if self.sources.get(source.name) is source:
+            del self.sources[source.name]
+        if self.ending:
+            return
+        lost = self._next_hops.pop(source, set()).difference(*self._next_hops.values())
+        if lost:
+            for vrf, fib in self.fibs.items():
+                tables = [table for (name, _), table in self.rib.tables.items() if name == vrf]
+                fib.next_hops_lost(lost, fallback(tables, lost))
+        self._walks.run(self.rib.neighbor_down(source))
+        self._neighbor_changed(source.name)
+
+    def routes_received(self, source: Source, batch: RouteBatch) -> None:
+        if batch.next_hop is not None:
+            self._next_hops[source].add(batch.next_hop)
+        self.rib.routes_received(source, batch)
+
+    def end_of_rib_received(self, source: Source, family: Family) -> None:
+        self.rib.end_of_rib_received(source, family)
+        self._changed()
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        self.speaker.send_refresh_began(source, family)
+        self.rib.refresh_requested(source, family)
+
+    def refresh_began(self, source: Source, family: Family) -> None:
+        self.rib.refresh_began(source, family)
+
+    def refresh_ended(self, source: Source, family: Family) -> None:
+        self._walks.run(self.rib.refresh_ended(source, family))
+
+    def _neighbor_changed(self, name: str) -> None:
+        for view in self.speaker.neighbor_views():
+            if view.name == name:
+                self.workloads.neighbor_changed(view)
+        self._changed()
+
+    def _prefix_limit_exceeded(self, source: Source, family: Family, count: int) -> None:
+        reason = f"sent {count} {family} prefixes, more than max_prefixes"
+        asyncio.get_running_loop().call_soon(partial(self.speaker.reset, source.name, reason=reason))
+
+    # The kernel.
+
+    def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            fib.update(family, self._host_routes.overlay(vrf, family, changes))
+
+    def _acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.rib.fib_acknowledged(vrf, family, keys)
+        own = self._host_routes.among(vrf, family, keys)
+        if own:
+            self.workloads.table.route_acknowledged(vrf, family, own)
+
+    def _refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        for key in self._host_routes.among(vrf, family, keys):
+            self.workloads.table.route_refused(vrf, family, key, why)
+
+    # Workloads (WorkloadPorts).
+
+    def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
+        self.rib.announce_local(WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=info.exception)
+
+    def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+        """What bgpd is about to take from the kernel is withdrawn from the neighbors first."""
+        self.rib.withdraw_local(WORKLOAD_SOURCE, family, keys, vrf=vrf)
+        self.rib.flush_exports()
+
+    def _set_host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            fib.update(family, self._host_routes.set(vrf, family, changes))
+
+    def _set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, resilient: bool) -> None:
+        self._set_host_routes(vrf, family, {key: members})
+
+    def _workloads_synchronised(self) -> None:
+        self.synchronised = True
+        self.rib.synchronised()
+        self._changed()
