@@ -8,16 +8,20 @@ PYTHON := .venv/bin/python
 TOPOLOGY := labs/containerlab/two-leaf.clab.yml
 TESTS := tests
 
+# A Debian kernel in user mode, for what this machine's kernel may lack (tests/vm/guest.py); pytest's "nothing selected".
+IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 600 --
+NOTHING_SELECTED := 5
+
 # Where `make install` puts bgpd (systemd/bgpd.service starts it from there), and a root for its files outside of that.
 PREFIX := /opt/bgpd
 DESTDIR :=
 
-.PHONY: help setup lab lab-keep lab-down test lint format bench lock install clean
+.PHONY: help setup lab lab-keep lab-down test test-vm lint format bench lock install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 	@echo "\nset-up installs, where missing, from Debian: $$(sed 's/#.*//' labs/debian-packages.txt | xargs)"
-	@echo "and into .venv: what requirements.lock pins"
+	@echo "and into .venv: what requirements.lock pins; test-vm downloads user-mode-linux and busybox-static, and installs neither"
 
 setup: .venv/.packages .venv/.installed ## install Debian packages and .venv (the other targets do it themselves)
 
@@ -41,8 +45,12 @@ lab-keep: setup ## the same network, left up to look around in
 lab-down: setup ## remove what lab-keep left up
 	@$(PYTHON) -m labs down $(TOPOLOGY)
 
-test: setup ## all tests; TESTS=tests/rib for some
+test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some
 	@$(PYTHON) -m pytest $(TESTS)
+	@$(IN_GUEST) $(PYTHON) -m pytest -p no:cacheprovider --color=no -m vm $(TESTS) || [ $$? -eq $(NOTHING_SELECTED) ]
+
+test-vm: setup ## the tests marked "vm" (VRF, VLAN and dummy devices) under a Debian kernel of their own
+	@$(IN_GUEST) $(PYTHON) -m pytest -p no:cacheprovider --color=no -m vm $(TESTS)
 
 lint: setup ## ruff and mypy
 	@$(PYTHON) -m ruff check .

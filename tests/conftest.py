@@ -1,4 +1,7 @@
-"""What all tests share: those that need network namespaces are skipped, with the reason, where none can be made."""
+"""What all tests share: those that need namespaces, or devices that a kernel may lack, are skipped without them.
+
+Those marked `vm` run where the kernel has the devices. `make test-vm` brings such a kernel, and skips nothing there.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,26 @@ def why_no_namespaces() -> str:
         return f"network namespaces cannot be made here: {error}"
 
 
+@functools.cache
+def why_no_devices() -> str:
+    """Why tests marked `vm` cannot run here; "" when they can."""
+    if why_no_namespaces():
+        return why_no_namespaces()
+    try:
+        with Namespace("probe", prefix="probe") as namespace:
+            namespace.batch(
+                "link add blue type vrf table 1001",
+                "link add base type dummy",
+                "link add link base name base.101 type vlan id 101",
+            )
+            return ""
+    except LabError:
+        return "this kernel lacks VRF, VLAN or dummy devices: make test-vm"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    cannot = pytest.fail if "BGPD_GUEST" in os.environ else pytest.skip
     if item.get_closest_marker("netns") is not None and why_no_namespaces():
-        pytest.skip(why_no_namespaces())
+        cannot(why_no_namespaces())
+    if item.get_closest_marker("vm") is not None and why_no_devices():
+        cannot(why_no_devices())

@@ -11,9 +11,12 @@ from bgpd.loop import new_event_loop
 def test_a_blocking_step_is_seen_as_a_hold() -> None:
     loop, selector = new_event_loop()
 
+    def hold() -> None:
+        time.sleep(0.03)
+
     async def work() -> None:
         await asyncio.sleep(0.01)
-        time.sleep(0.03)
+        hold()
         await asyncio.sleep(0)
 
     try:
