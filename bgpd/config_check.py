@@ -43,13 +43,9 @@ LOCAL_TABLE = 255
 WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("neighbor", "bfd"): "BFD is not part of this version: the hold time detects failures",
     ("listen", "bfd"): "BFD is not part of this version: the hold time detects failures",
-    ("neighbor", "graceful_restart"): "graceful restart is not part of this version",
-    ("listen", "graceful_restart"): "graceful restart is not part of this version",
     ("vrf",): "VRFs are not part of this version: nothing is routed in them",
     ("neighbor", "vrf"): "VRFs are not part of this version: the session belongs to the main table",
     ("listen", "vrf"): "VRFs are not part of this version: the session belongs to the main table",
-    ("workload", "mqtt"): "the MQTT source is not part of this version",
-    ("workload", "api"): "the API source is not part of this version",
 }
 """Keys that are read but change nothing yet: a warning each when they are set. An entry goes when its part works."""
 

@@ -118,6 +118,7 @@ class Daemon:
             await self._api.stop()
             return 1
         self._garbage.start()
+        await asyncio.sleep(0)
         self._selector.reset_longest()
         self._started = True
         async with asyncio.TaskGroup() as tasks:

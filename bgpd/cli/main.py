@@ -160,7 +160,7 @@ COMMANDS: dict[str, Command] = {
     "service": Command("services of the local API", _service_options, "bgpd.cli.orders:add_service"),
     "version": Command("print the version", lambda parser: None, "bgpd.cli.main:version"),
 }
-NOT_OFFERED = frozenset({"drain", "workload", "service"})
+NOT_OFFERED = frozenset({"drain"})
 """Commands whose backend the daemon does not have; a name goes from here when it has."""
 
 

@@ -78,6 +78,42 @@ def _workload(view: View, now: float) -> Rows:
     )
 
 
+def _aggregate(view: View, now: float) -> Rows:
+    kind = view.get("auto") or ("summary-only" if view.get("summary_only") else "")
+    yield (
+        view["prefix"],
+        view.get("vrf", ""),
+        kind,
+        str(view.get("contributors", 0)),
+        text.words(view.get("announced", ())),
+        "; ".join(view.get("alarms", ())),
+    )
+
+
+def _service(view: View, now: float) -> Rows:
+    yield (
+        view["name"],
+        text.words(view.get("addresses", ())),
+        view.get("vrf", ""),
+        view.get("mode", ""),
+        "announced" if view.get("announced") else "not announced",
+        f"{view.get('healthy', 0)} of {len(view.get('backends', ()))}, needs {view.get('min_healthy', 1)}",
+        "",
+        view.get("reason", ""),
+    )
+    for backend in view.get("backends", ()):
+        yield (
+            "",
+            text.words(backend.get("addresses", ())),
+            "",
+            "",
+            backend["state"],
+            f"weight {backend.get('weight', 1)}",
+            backend.get("interface", ""),
+            backend.get("reason", ""),
+        )
+
+
 def _event(view: View, now: float) -> Rows:
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view["at"]))
     yield at, view["level"], view["event"], text.fields(view.get("fields", {}))
@@ -87,6 +123,8 @@ _NEIGHBOR_COLUMNS = ("Neighbor", "Address", "AS", "State", "For", "Received", "A
 _ROUTE_COLUMNS = ("", "Prefix", "VRF", "Next hop", "From", "AS path", "Pref", "MED", "Kernel / why not")
 _FIB_COLUMNS = ("Prefix", "Table", "State", "Group", "Next hops", "Error")
 _WORKLOAD_COLUMNS = ("Prefix", "ID", "Source", "Interface", "VRF", "State", "For", "Reason")
+_AGGREGATE_COLUMNS = ("Prefix", "VRF", "Kind", "Contributors", "Announced", "Alarms")
+_SERVICE_COLUMNS = ("Service", "Address", "VRF", "Mode", "State", "Healthy", "Interface", "Reason")
 
 SHOWN: dict[str, Shown] = {
     "neighbors": Shown("BGP sessions", ("neighbor", "state", "family", "vrf"), _NEIGHBOR_COLUMNS, _neighbor),
@@ -103,6 +141,13 @@ SHOWN: dict[str, Shown] = {
         _WORKLOAD_COLUMNS,
         _workload,
     ),
+    "aggregates": Shown(
+        "configured aggregates: what stands for them, who else announces them",
+        ("prefix", "longer_prefixes", "family", "vrf"),
+        _AGGREGATE_COLUMNS,
+        _aggregate,
+    ),
+    "services": Shown("service addresses and their local backends", ("vrf",), _SERVICE_COLUMNS, _service),
     "events": Shown("what happened lately", ("neighbor",), ("Time", "Level", "Event", ""), _event),
 }
 """Only what the daemon serves stands here."""

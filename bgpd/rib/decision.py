@@ -179,7 +179,7 @@ def reason(candidates: Sequence[Path], outcome: Outcome, index: int, unusable: C
         return f"step 0: {unusable(path) or 'not usable'}"
     best = outcome[0][0]
     if step == MULTIPATH:
-        return "multipath: equal to the best through step 8"
+        return "equal to the best through step 8"
     if step == 6:
         return _med_reason(candidates, path, outcome)
     what, text = _TEXTS[step]

@@ -164,7 +164,7 @@ def test_multipath_takes_external_paths_of_different_as_paths() -> None:
     multipath, steps = decide(candidates, unusable)
     assert multipath == tuple(candidates[:2])
     assert steps == bytes((BEST, MULTIPATH, 4))
-    assert reasons(candidates)[1] == "multipath: equal to the best through step 8"
+    assert reasons(candidates)[1] == "equal to the best through step 8"
 
 
 def test_internal_paths_make_no_multipath() -> None:
