@@ -14,7 +14,7 @@ SHARED = ("model", "config", "log", "metrics")
 PARTS = ("speaker", "rib", "evpn", "fib", "workload", "api", "cli")
 ONLY_IN = {
     "exabgp": ("bgpd.speaker.exabgp_codec",),
-    "pyroute2": ("bgpd.fib", "bgpd.workload.wiring"),
+    "pyroute2": (),
     "aiomqtt": ("bgpd.workload.mqtt_source",),
     "aiohttp": ("bgpd.api",),
     "rich": ("bgpd.cli",),

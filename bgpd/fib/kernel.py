@@ -138,10 +138,10 @@ class KernelMonitor:
                         self.state.route(route, gone=gone, replaces=bool(flags & 0x100))
                 case MessageKind.NEW_LINK | MessageKind.DEL_LINK:
                     if data[start] == socket.AF_UNSPEC:
-                        link = read_link(data[start - 16 : end], self.state.name_of)
+                        link = read_link(data, start, end, self.state.name_of)
                         self.state.link(link, gone=kind == MessageKind.DEL_LINK)
                 case MessageKind.NEW_ADDRESS | MessageKind.DEL_ADDRESS:
-                    address = read_address(data[start - 16 : end], self.state.name_of)
+                    address = read_address(data, start, end, self.state.name_of)
                     self.state.address(address, gone=kind == MessageKind.DEL_ADDRESS)
                 case MessageKind.DEL_NEXTHOP:
                     for notify in self.nexthop_deleted:
@@ -178,12 +178,12 @@ class KernelMonitor:
         for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)):
             for kind, _flags, _sequence, start, end in messages(data):
                 if kind == MessageKind.NEW_LINK:
-                    link = read_link(data[start - 16 : end], snapshot.name_of)
+                    link = read_link(data, start, end, snapshot.name_of)
                     snapshot.links[link.index] = link
         for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ADDRESS)):
             for kind, _flags, _sequence, start, end in messages(data):
                 if kind == MessageKind.NEW_ADDRESS:
-                    snapshot.addresses.append(read_address(data[start - 16 : end], snapshot.name_of))
+                    snapshot.addresses.append(read_address(data, start, end, snapshot.name_of))
         for family in (socket.AF_INET, socket.AF_INET6):
             for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ROUTE, family)):
                 snapshot.routes.extend(read_foreign_routes(data, self._own_protocol, snapshot.name_of))

@@ -1,17 +1,15 @@
-"""Kernel notifications and dumps of links, addresses and routes as model.kernel values.
+"""Kernel notifications and dumps of links, addresses and routes as model.kernel values (rtnetlink(7)).
 
-Links and addresses are decoded by pyroute2; routes by hand, because another program may bring a million of them.
-Sans-IO.
+By hand: another program may bring a million routes, and of links and addresses a handful of attributes is wanted. A
+property test holds the readers equal to pyroute2, which is no part of the daemon
+(docs/decisions/0004-what-the-daemon-does-not-load.md). Sans-IO.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Callable, Iterator
-from typing import Any
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from bgpd.fib.netlink import U32, MessageKind, attributes, message, messages
 from bgpd.fib.route_messages import (
@@ -28,8 +26,22 @@ from bgpd.fib.route_messages import (
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, KernelRoute, Link
 
+_IFINFOMSG = struct.Struct("=BxHiII")
+"""Family, device type, index, flags, change mask (linux/rtnetlink.h)."""
 _IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
+_IFLA_ADDRESS = 1
+_IFLA_IFNAME = 3
+_IFLA_MTU = 4
+_IFLA_MASTER = 10
+_IFLA_LINKINFO = 18
+_IFLA_INFO_KIND = 1
+_IFLA_INFO_SLAVE_KIND = 4
+_IFADDRMSG = struct.Struct("=BBBBi")
+"""Family, prefix length, flags, scope, interface index (linux/if_addr.h)."""
+_IFA_ADDRESS = 1
+_IFA_LOCAL = 2
+_IFA_FLAGS = 8
 _IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
 _RTM_F_CLONED = 0x200
@@ -40,35 +52,36 @@ host's.
 """
 
 
-def read_link(data: bytes, name_of: Callable[[int], str]) -> Link:
-    """The link of one RTM_NEWLINK or RTM_DELLINK message. `name_of` names its VRF device by index."""
-    found = _decode(ifinfmsg, data)
-    information = found.get_attr("IFLA_LINKINFO")
-    kind = (information.get_attr("IFLA_INFO_KIND") or "") if information else ""
-    slave = (information.get_attr("IFLA_INFO_SLAVE_KIND") or "") if information else ""
-    mac = found.get_attr("IFLA_ADDRESS") or ""
+def read_link(data: bytes, start: int, end: int, name_of: Callable[[int], str]) -> Link:
+    """The link of one RTM_NEWLINK or RTM_DELLINK payload. `name_of` names its VRF device by index."""
+    _family, _type, index, flags, _change = _IFINFOMSG.unpack_from(data, start)
+    found = attributes(data, start + _IFINFOMSG.size, end)
+    nested = found.get(_IFLA_LINKINFO, b"")
+    information = attributes(nested, 0, len(nested))
+    mac = found.get(_IFLA_ADDRESS, b"")
     up = _IFF_UP | _IFF_LOWER_UP
     return Link(
-        index=found["index"],
-        name=found.get_attr("IFLA_IFNAME") or "",
-        up=found["flags"] & up == up,
-        mac=bytes.fromhex(mac.replace(":", "")) if len(mac) == 17 else b"",
-        mtu=found.get_attr("IFLA_MTU") or 0,
-        vrf=name_of(found.get_attr("IFLA_MASTER") or 0) if slave == "vrf" else "",
-        kind=kind,
+        index=index,
+        name=_text(found.get(_IFLA_IFNAME, b"")),
+        up=flags & up == up,
+        mac=mac if len(mac) == 6 else b"",
+        mtu=_number(found.get(_IFLA_MTU, b"")),
+        vrf=name_of(_number(found.get(_IFLA_MASTER, b"")))
+        if information.get(_IFLA_INFO_SLAVE_KIND, b"").rstrip(b"\0") == b"vrf"
+        else "",
+        kind=_text(information.get(_IFLA_INFO_KIND, b"")),
     )
 
 
-def read_address(data: bytes, name_of: Callable[[int], str]) -> Address:
-    """The address of one RTM_NEWADDR or RTM_DELADDR message; of a peer-to-peer one the local end."""
-    found = _decode(ifaddrmsg, data)
-    text = found.get_attr("IFA_LOCAL") or found.get_attr("IFA_ADDRESS")
-    flags = found.get_attr("IFA_FLAGS") or found["flags"]
-    family = socket.AF_INET if found["family"] == socket.AF_INET else socket.AF_INET6
+def read_address(data: bytes, start: int, end: int, name_of: Callable[[int], str]) -> Address:
+    """The address of one RTM_NEWADDR or RTM_DELADDR payload; of a peer-to-peer one the local end."""
+    _family, length, flags, _scope, index = _IFADDRMSG.unpack_from(data, start)
+    found = attributes(data, start + _IFADDRMSG.size, end)
+    flags |= _number(found.get(_IFA_FLAGS, b""))
     return Address(
-        interface=name_of(found["index"]),
-        packed=socket.inet_pton(family, text),
-        prefix_length=found["prefixlen"],
+        interface=name_of(index),
+        packed=found.get(_IFA_LOCAL) or found[_IFA_ADDRESS],
+        prefix_length=length,
         usable=not flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED),
     )
 
@@ -107,11 +120,13 @@ def encode_dump_request(kind: MessageKind, family: int = socket.AF_UNSPEC) -> by
     return message(kind, 0x301, bytes((family,)) + bytes(size - 1))
 
 
-def _decode(kind: Any, data: bytes) -> Any:
-    """A pyroute2 message; its classes carry no types."""
-    found = kind(data)
-    found.decode()
-    return found
+def _number(value: bytes) -> int:
+    """A 32-bit attribute; 0 where it is missing."""
+    return int(U32.unpack(value)[0]) if value else 0
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="surrogateescape")
 
 
 _FAMILIES = {socket.AF_INET: Family.IPV4_UNICAST, socket.AF_INET6: Family.IPV6_UNICAST}

@@ -1,6 +1,6 @@
 """What the kernel's monitor tells the other parts: links, addresses and other programs' routes, as plain values.
 
-No pyroute2 object leaves `fib/`; these do.
+No netlink message leaves `fib/`; these do.
 """
 
 from __future__ import annotations
