@@ -35,6 +35,7 @@ from bgpd.model.iana import Family
 from bgpd.model.views import HealthView, ReloadView
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
+from bgpd.speaker.exabgp_codec import load as load_codec
 from bgpd.walks import Walks
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ def run(config: Config, file: str) -> int:
     """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP."""
     events = EventRing()
     set_up_logging(config.log, events)
+    load_codec()
     loop, selector = new_event_loop()
     try:
         asyncio.set_event_loop(loop)
