@@ -25,8 +25,9 @@ from bgpd.model.views import FamilyCounts
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.aggregation import Aggregation
+from bgpd.rib.decisions import Decision
 from bgpd.rib.exports import Exports
-from bgpd.rib.loc_rib import Changes, Decision, LocRib
+from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
 from bgpd.rib.revision import revise
@@ -48,9 +49,11 @@ class Rib:
     `prefix_limit_exceeded(source, family, count)`: told once per session and family. `suppressed(vrf, family, keys,
     by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none does any more).
     `refresh_sent(source, family)`: all that `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is
-    `resolve` inside a VRF; without it VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes
+    `resolve` inside a VRF, which also knows the addresses of this host there (tenants' addresses overlap); without it
+    VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes
     of each neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
-    session); never told of this host's own.
+    session); never told of this host's own. `local_changed(vrf, family, keys)`: this host's own routes of these keys
+    came, changed or went, or an aggregate stands for them now or no more.
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
@@ -71,12 +74,13 @@ class Rib:
         refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
         resolve_in: Callable[[str, NextHop], str] | None = None,
         evpn_received: EvpnReceived | None = None,
+        local_changed: Callable[[str, Family, Sequence[bytes]], None] = lambda *_: None,
     ) -> None:
         self.tables: dict[tuple[str, Family], LocRib] = {}
         self.next_hops = NextHopTable(resolve=resolve, is_own_address=is_own_address)
         self._vrf_next_hops: dict[str, NextHopTable] = {"": self.next_hops}
         self._resolve_in = resolve_in or (lambda _, next_hop: resolve(next_hop))
-        self._is_own_address = is_own_address
+        self._local_changed = local_changed
         self._evpn_received = evpn_received
         self._config = config
         self._fib_changed = fib_changed
@@ -105,7 +109,7 @@ class Rib:
         table = self._vrf_next_hops.get(vrf)
         if table is None:
             resolve = partial(self._resolve_in, vrf)
-            table = self._vrf_next_hops[vrf] = NextHopTable(resolve=resolve, is_own_address=self._is_own_address)
+            table = self._vrf_next_hops[vrf] = NextHopTable(resolve=resolve, is_own_address=lambda _: False)
         return table
 
     def _set_what_is_gathered(self, vrf: str, family: Family, table: LocRib) -> None:
@@ -441,12 +445,14 @@ class Rib:
         if changes.local:
             self._exports.mark(vrf, family, changes.local, local=True)
             self.aggregation.contributors_changed(vrf, family, changes.local)
+            self._local_changed(vrf, family, changes.local)
         if changes.keys:
             self._exports.mark(vrf, family, changes.keys, local=False)
 
     def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """These routes of this host may have to be told differently, though they are the same."""
         self._exports.mark(vrf, family, keys, local=True)
+        self._local_changed(vrf, family, keys)
 
     def _schedule_flush(self) -> None:
         if not self._flush_scheduled:
