@@ -100,14 +100,21 @@ class MacMobility:
         self._own: dict[Endpoint, _Own] = {}
 
     def appeared(self, endpoint: Endpoint, *, sticky: bool, remote: Remote | None, now: float) -> Verdict:
-        """A workload with this endpoint came to this host (or was claimed anew): it is taken over from `remote`."""
+        """A workload with this endpoint came to this host: it is taken over from `remote`.
+
+        One that is held already is judged as when `remote` changes.
+        """
         own = self._own.get(endpoint)
+        is_new = own is None
         if own is None:
             own = self._own[endpoint] = _Own(sticky, Verdict(Standing.HELD), deque())
         own.sticky, own.remote = sticky, remote
         if own.verdict.standing is Standing.FROZEN and now < own.frozen_until:
             return own.verdict
-        own.verdict = self._take(own, now)
+        if is_new or own.verdict.standing is not Standing.HELD or remote is None:
+            own.verdict = self._take(own, now)
+        else:
+            own.verdict = self._challenged(own, now)
         return own.verdict
 
     def gone(self, endpoint: Endpoint) -> None:

@@ -6,14 +6,16 @@ advertised the route is the gateway, on the uplink towards it. It never looks at
 routes, uplinks and their subnets, so that a change is found by exact key and costs as many steps as there are next
 hops. Sans-IO.
 
-An abstract next hop is a `NextHop` with the named address; where the advertising neighbor may serve as the last resort
-its `interface` is "@4:" or "@6:" (the address bytes of the route's family) and that neighbor's name, "" where not. A
-concrete one names an uplink. IPv4 routes may leave by an IPv6 gateway (RFC 8950), never the other way round.
+An abstract next hop is a `NextHop` with the named address whose `interface` is "@VRF/4:NEIGHBOR" or "@VRF/6:NEIGHBOR":
+the VRF, the family of the route, and the advertising neighbor where it may serve as the last resort, else nothing. No
+interface can have such a name, and equal addresses of two tenants are two next hops. A concrete one names an uplink.
+IPv4 routes may leave by an IPv6 gateway (RFC 8950), never the other way round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -22,6 +24,9 @@ from bgpd.model.prefix import format_address
 
 MAX_DEPTH = 4
 """Type 2 routes followed one after the other before a resolution is called a loop."""
+
+LINK_LOCAL = b"\xfe\x80"
+"""Start of a packed link-local address; no other address of bgpd's starts so."""
 
 
 class Uplink(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,13 +42,13 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     gateways: tuple[bytes, ...] = ()
 
     def holds(self, address: bytes) -> bool:
-        """Whether `address` lies in one of the subnets of this link."""
-        return any(_in_subnet(address, own, length) for own, length in self.addresses)
+        """Whether `address` lies in one of the subnets of this link; every link has link-local ones, so none has."""
+        return address[:2] != LINK_LOCAL and any(_in_subnet(address, own, length) for own, length in self.addresses)
 
     def address_for(self, family_bytes: int) -> bytes:
         """This host's own address on the link, of 4 or 16 bytes (b"" if it has none; link-local ones do not count)."""
         for own, _ in self.addresses:
-            if len(own) == family_bytes and own[:2] != b"\xfe\x80":
+            if len(own) == family_bytes and own[:2] != LINK_LOCAL:
                 return own
         return b""
 
@@ -56,9 +61,24 @@ class Resolution(msgspec.Struct, frozen=True):
     steps: tuple[str, ...] = ()
 
 
-def abstract_next_hop(address: bytes, *, peer: str = "", ipv6: bool = False) -> NextHop:
-    """What a route names: an address (b"" if none) and, if `peer` may be the last resort, that neighbor's name."""
-    return NextHop(address, f"@{6 if ipv6 else 4}:{peer}" if peer else "")
+def abstract_next_hop(vrf: str, address: bytes, *, peer: str = "", ipv6: bool = False) -> NextHop:
+    """What a route of a VRF names: an address (b"" if none) and, if `peer` may be the last resort, that neighbor's
+    name. `ipv6`: the route is an IPv6 one.
+    """
+    return NextHop(address, f"@{vrf}/{6 if ipv6 else 4}:{peer}")
+
+
+def vrf_of(next_hop: NextHop) -> str:
+    """The VRF of an abstract next hop; "" for a concrete one."""
+    return next_hop.interface[1:].partition("/")[0] if next_hop.interface[:1] == "@" else ""
+
+
+def _peer_of(next_hop: NextHop) -> str:
+    return next_hop.interface.partition(":")[2]
+
+
+def _for_ipv6(next_hop: NextHop) -> bool:
+    return next_hop.interface.partition("/")[2][:1] == "6"
 
 
 def point_to_point_peer(own: bytes, length: int) -> bytes:
@@ -92,21 +112,15 @@ class Resolver:
         self._uplinks: dict[str, Uplink] = {}
         self._resolved: dict[NextHop, Resolution] = {}
         self._addresses: dict[bytes, set[NextHop]] = {}
+        self._prefixes: dict[int, set[bytes]] = {4: set(), 16: set()}
 
     def resolve(self, next_hop: NextHop) -> Resolution:
         """Where an abstract next hop leads now; it is watched from now on."""
         known = self._resolved.get(next_hop)
         if known is None:
-            known = self._resolved[next_hop] = self._compute(next_hop, 0, ())
+            known = self._resolved[next_hop] = self._compute(next_hop)
             self._watch(next_hop)
         return known
-
-    def forget(self, next_hop: NextHop) -> None:
-        """No route uses the next hop any more."""
-        self._resolved.pop(next_hop, None)
-        for watchers in self._addresses.values():
-            watchers.discard(next_hop)
-        self._addresses = {address: watchers for address, watchers in self._addresses.items() if watchers}
 
     def watched(self) -> Iterable[NextHop]:
         """Abstract next hops that have been asked for."""
@@ -129,15 +143,15 @@ class Resolver:
             touched |= self._addresses[address]
         return self._again(touched)
 
-    def rests_on(self) -> Iterable[bytes]:
-        """Addresses whose host routes matter to a watched next hop (to be met with a batch of changes)."""
-        return self._addresses.keys()
+    def rests_on(self, size: int) -> AbstractSet[bytes]:
+        """Host prefixes (route keys) of `size` address bytes whose routes matter to a watched next hop."""
+        return self._prefixes[size]
 
     def _again(self, next_hops: Iterable[NextHop]) -> dict[NextHop, Resolution]:
         changed: dict[NextHop, Resolution] = {}
         for next_hop in tuple(next_hops):
             before = self._resolved[next_hop]
-            now = self._compute(next_hop, 0, ())
+            now = self._compute(next_hop)
             self._resolved[next_hop] = now
             self._watch(next_hop)
             if (now.next_hops, now.why) != (before.next_hops, before.why):
@@ -154,25 +168,40 @@ class Resolver:
                 continue
             seen.add(one.address)
             self._addresses.setdefault(one.address, set()).add(next_hop)
+            size = len(one.address)
+            self._prefixes[size].add(bytes((size * 8,)) + one.address)
             pending.extend(self._host_route(one.address) or ())
 
-    def _compute(self, next_hop: NextHop, depth: int, path: tuple[bytes, ...]) -> Resolution:
-        address, peer = next_hop.address, next_hop.interface
+    def _compute(self, next_hop: NextHop) -> Resolution:
+        found = self._follow(next_hop, _for_ipv6(next_hop), ())
+        if not _for_ipv6(next_hop) or not found.next_hops:
+            return found
+        usable = tuple(hop for hop in found.next_hops if len(hop.address) == 16)
+        if not usable:
+            return Resolution((), "an IPv6 route cannot leave by the IPv4 gateway that its next hop leads to")
+        return Resolution(usable, "", found.steps)
+
+    def _follow(self, next_hop: NextHop, ipv6: bool, path: tuple[bytes, ...]) -> Resolution:
+        address, peer = next_hop.address, _peer_of(next_hop)
         if address:
+            text = format_address(address)
             for uplink in self._uplinks.values():
+                if address[:2] != LINK_LOCAL and any(address == own for own, _ in uplink.addresses):
+                    return Resolution((), f"{text} is an address of this host, on {uplink.name}")
                 if uplink.up and uplink.holds(address):
-                    text = f"{format_address(address)} is on the subnet of {uplink.name}"
-                    return Resolution((NextHop(address, uplink.name),), "", (text,))
-            if address in path or depth >= MAX_DEPTH:
-                return Resolution((), f"{format_address(address)} resolves through itself")
-            found = self._through_host_route(address, depth, (*path, address))
+                    return Resolution(
+                        (NextHop(address, uplink.name),), "", (f"{text} is on the subnet of {uplink.name}",)
+                    )
+            if address in path or len(path) >= MAX_DEPTH:
+                return Resolution((), f"{text} resolves through itself")
+            found = self._through_host_route(address, ipv6, (*path, address))
             if found.next_hops or not peer:
                 return found
         if peer:
-            return self._through_peer(peer)
+            return self._through_peer(peer, ipv6)
         return Resolution((), "the route names no gateway, no next hop and no peer")
 
-    def _through_host_route(self, address: bytes, depth: int, path: tuple[bytes, ...]) -> Resolution:
+    def _through_host_route(self, address: bytes, ipv6: bool, path: tuple[bytes, ...]) -> Resolution:
         text = format_address(address)
         route = self._host_route(address)
         if route is None:
@@ -184,7 +213,7 @@ class Resolver:
         steps: list[str] = []
         why = ""
         for one in route:
-            found = self._compute(one, depth + 1, path)
+            found = self._follow(one, ipv6, path)
             next_hops.update(found.next_hops)
             steps += [step for step in found.steps if step not in steps]
             why = why or found.why
@@ -192,15 +221,14 @@ class Resolver:
             return Resolution((), f"the type 2 route of {text} does not resolve: {why}")
         return Resolution(tuple(sorted(next_hops)), "", (f"{text} has a type 2 route", *steps))
 
-    def _through_peer(self, marked: str) -> Resolution:
-        family, peer = marked[1], marked[3:]
+    def _through_peer(self, peer: str, ipv6: bool) -> Resolution:
         mine = [uplink for uplink in self._uplinks.values() if uplink.neighbor == peer]
         if not mine:
             return Resolution((), f"no uplink of VRF {self.vrf} is known to lead to {peer}: set uplink_neighbors")
         for uplink in mine:
             if not uplink.up:
                 continue
-            usable = sorted((g for g in uplink.gateways if len(g) == 16 or family == "4"), key=len)
+            usable = sorted((gateway for gateway in uplink.gateways if len(gateway) == 16 or not ipv6), key=len)
             if usable:
                 gateway = usable[0]
                 text = f"{peer} is {format_address(gateway)} on {uplink.name}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bgpd.evpn.resolve import Resolver, Uplink, abstract_next_hop, point_to_point_peer
+import functools
+
+from bgpd.evpn.resolve import Resolver, Uplink, point_to_point_peer, vrf_of
+from bgpd.evpn.resolve import abstract_next_hop as abstract_next_hop_in
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address as ip
 
@@ -14,6 +17,9 @@ LEAF2 = Uplink(
 )
 VIA1 = NextHop(ip("10.1.0.0"), "eth0.101")
 VIA2 = NextHop(ip("10.2.0.0"), "eth1.101")
+
+
+abstract_next_hop = functools.partial(abstract_next_hop_in, "blue")
 
 
 def resolver(routes: dict[str, NextHops], *uplinks: Uplink) -> Resolver:
@@ -88,8 +94,18 @@ def test_a_type_2_route_that_appears_or_goes_re_resolves_its_watchers() -> None:
     assert made.host_routes_changed([ip("10.3.0.1")])[gateway].next_hops == (VIA1,)
     del routes[ip("10.3.0.1")]
     assert made.host_routes_changed([ip("10.3.0.1")])[gateway].next_hops == ()
-    made.forget(gateway)
-    assert list(made.rests_on()) == []
+    assert made.rests_on(4) == {b"\x20" + ip("10.3.0.1")}
+
+
+def test_equal_addresses_of_two_vrfs_are_two_next_hops() -> None:
+    blue, red = abstract_next_hop(ip("10.1.0.1")), abstract_next_hop_in("red", ip("10.1.0.1"))
+    assert blue != red
+    assert (vrf_of(blue), vrf_of(red), vrf_of(VIA1)) == ("blue", "red", "")
+
+
+def test_an_own_address_is_no_gateway() -> None:
+    made = resolver({}, LEAF1)
+    assert "is an address of this host" in made.resolve(abstract_next_hop(ip("10.1.0.1"))).why
 
 
 def test_point_to_point_subnets_have_one_other_end() -> None:

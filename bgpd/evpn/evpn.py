@@ -1,0 +1,292 @@
+"""EVPN for the daemon: one object that is told what happens, and that tells RIB, FIB and workloads what follows.
+
+Joins the parts of this package; decides only in which order they hear. The EVPN table, the VRFs' tables, policy and
+decisions are the RIB's; kernel tables are the FIB's. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from bgpd.config import Config, VrfConfig
+from bgpd.evpn.importer import Importer, VrfTables
+from bgpd.evpn.mac_mobility import Remote, decode_mobility
+from bgpd.evpn.mobility import MobilityWatch
+from bgpd.evpn.originate import Originator
+from bgpd.evpn.ports import EvpnPorts
+from bgpd.evpn.resolve import Uplink, vrf_of
+from bgpd.evpn.uplinks import Uplinks
+from bgpd.evpn.vrf import Vrf, VrfEvents
+from bgpd.model.iana import Family
+from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
+from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
+from bgpd.model.prefix import parse_address
+from bgpd.model.workload import ClaimInfo
+
+_SLICE = 1024
+"""EVPN routes of one step of an import of all."""
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+class Evpn:
+    """All VRFs of this host, by name in `vrfs`."""
+
+    def __init__(self, config: Config, ports: EvpnPorts) -> None:
+        self.vrfs: dict[str, Vrf] = {}
+        self._config = config
+        self._ports = ports
+        self._rib = ports.rib
+        self._retired: dict[str, Vrf] = {}
+        self._events = VrfEvents(
+            host_route=self._host_route,
+            expansion_changed=ports.expansion_changed,
+            next_hop_changed=ports.next_hop_changed,
+        )
+        self._uplinks = Uplinks()
+        self._links: frozenset[str] = frozenset()
+        self._deadline: float | None = None
+        self.originator = Originator(ports.rib)
+        self.mobility = MobilityWatch(
+            origin=parse_address(config.router.router_id),
+            remote=self._remote,
+            announce=self.originator.endpoints_changed,
+            given_up=ports.moved,
+        )
+        self.importer = Importer(
+            VrfTables(
+                announce=self._rib.import_routes,
+                withdraw=self._rib.withdraw_imported,
+                remove=self._rib.remove_imported,
+                current=self._current,
+                remote_changed=self._remote_changed,
+                gateway_changed=lambda vrf: self._refresh_uplinks(),
+            )
+        )
+        self._use(config)
+
+    # Configuration
+
+    def reconfigure(self, config: Config) -> None:
+        """Use other VRFs; those that stay as they are notice nothing."""
+        if config.vrf != self._config.vrf or config.router != self._config.router:
+            self._use(config)
+        self._config = config
+
+    def _use(self, config: Config) -> None:
+        wanted = {one.name: one for one in config.vrf}
+        for name in [name for name in self.vrfs if name not in wanted]:
+            self._remove(name)
+        for name, settings in wanted.items():
+            known = self.vrfs.get(name)
+            if known is None:
+                self._add(settings, config)
+            elif known.config != settings or config.router != self._config.router:
+                known.configure(settings, config.router)
+                self.originator.vrf_removed(name)
+                self._tell_all_of(known)
+        self.importer.use(self.vrfs.values())
+        names = {uplink for one in config.vrf for uplink in one.uplinks}
+        self._links = frozenset(names | {name.partition(".")[0] for name in names})
+        self._refresh_uplinks()
+        self._ports.run(self._import_all())
+
+    def _add(self, settings: VrfConfig, config: Config) -> None:
+        vrf = self._retired.pop(settings.name, None)
+        if vrf is None:
+            vrf = Vrf(settings, config.router, self._events)
+        else:
+            vrf.configure(settings, config.router)
+        self.vrfs[vrf.name] = vrf
+        self.importer.follow(vrf.name, self.mobility.followed.setdefault(vrf.name, set()))
+        self._tell_all_of(vrf)
+
+    def _tell_all_of(self, vrf: Vrf) -> None:
+        self.originator.vrf_added(vrf)
+        for family in _UNICAST:
+            self.local_changed(vrf.name, family, list(self._rib.table(vrf.name, family).local))
+        self.mobility.tell_again(vrf.name)
+
+    def _remove(self, name: str) -> None:
+        vrf = self._retired[name] = self.vrfs.pop(name)
+        self.mobility.vrf_removed(name)
+        self.originator.vrf_removed(name)
+        vrf.uplinks_changed({})
+        self._ports.run(self.importer.remove_vrf(name))
+
+    # Received routes
+
+    def evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None:
+        """EVPN routes of a neighbor after import policy; path None: withdrawn, rejected or lost (Rib.evpn_received)."""
+        self.importer.received(source, keys, path)
+
+    def _import_all(self) -> Iterator[None]:
+        """Import what is in the EVPN table, in slices."""
+        table = self._rib.table("", Family.L2VPN_EVPN)
+        keys = iter(list(table.routes) if self.vrfs else ())
+        while chosen := list(islice(keys, _SLICE)):
+            by_path: dict[Path, list[bytes]] = {}
+            for key in chosen:
+                decision = table.routes.get(key)
+                for path in decision.candidates if decision is not None else ():
+                    if not path.source.is_local:
+                        by_path.setdefault(path, []).append(key)
+            for path, group in by_path.items():
+                self.importer.received(path.source, group, None if path.rejected else path)
+            yield
+
+    def _current(self, neighbor: str, key: bytes) -> Path | None:
+        decision = self._rib.table("", Family.L2VPN_EVPN).routes.get(key)
+        for path in decision.candidates if decision is not None else ():
+            if path.source.name == neighbor and not path.rejected:
+                return path
+        return None
+
+    def neighbor_up(self, source: Source) -> None:
+        """A session is established; to be told before the RIB."""
+        self._uplinks.neighbor_up(source)
+        self._refresh_uplinks()
+
+    def neighbor_down(self, source: Source) -> None:
+        """It ended: its leaf is a gateway no more, at once; its routes go in slices."""
+        self._uplinks.neighbor_down(source)
+        self._refresh_uplinks()
+        self._ports.run(self.importer.forget(source))
+
+    # Resolution
+
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        """Why a next hop of an EVPN route in this VRF does not resolve, or ""; for others ask the VRF's FIB."""
+        where = self.vrfs.get(vrf)
+        return where.resolve(next_hop) if where is not None else f"there is no VRF {vrf}"
+
+    def expand(self, next_hop: NextHop) -> NextHops:
+        """What the FIB forwards by in place of a next hop: itself, unless it is one that EVPN resolves."""
+        name = vrf_of(next_hop)
+        if not name:
+            return (next_hop,)
+        vrf = self.vrfs.get(name)
+        return vrf.expand(next_hop) if vrf is not None else ()
+
+    def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """The RIB gave these keys of a VRF other next hops (`fib_changed`); to be told before the FIB."""
+        where = self.vrfs.get(vrf)
+        if where is not None:
+            where.host_routes_changed(family, changes.keys())
+
+    def _host_route(self, vrf: str, address: bytes) -> NextHops | None:
+        decision = self._rib.table(vrf, _family_of(address)).routes.get(_host_prefix(address))
+        if decision is None:
+            return None
+        if decision.is_local:
+            return ()
+        hosts = self.importer.host_sources
+        chosen = [path for path in decision.multipath if path.source in hosts]
+        chosen = chosen or [path for path in decision.candidates if path.source in hosts and not path.rejected]
+        return tuple(dict.fromkeys(path.next_hop for path in chosen if path.next_hop is not None)) or None
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """An event of the kernel's monitor; at the start its state, replayed."""
+        match event:
+            case LinkChanged(link, _):
+                name = link.name
+            case AddressChanged(address, _):
+                name = address.interface
+            case _:
+                return
+        if self._uplinks.kernel_changed(event) and name in self._links:
+            self._refresh_uplinks()
+
+    def _refresh_uplinks(self) -> None:
+        """Work out the uplinks anew: what resolves by them, what is told of them, and which gateway whom is told."""
+        is_import_due = False
+        resend: dict[str, None] = {}
+        for vrf in self.vrfs.values():
+            uplinks = self._uplinks.of(vrf.config, announced_gateways=self.importer.gateways(vrf.name))
+            before = _told_gateways(vrf.uplinks)
+            is_import_due |= vrf.uplinks_changed(uplinks)
+            self.originator.uplinks_changed(vrf.name, uplinks.values(), self._uplinks.mac)
+            resend.update(dict.fromkeys(name for name, _ in before.symmetric_difference(_told_gateways(vrf.uplinks))))
+        for neighbor in resend:
+            self._ports.resend(neighbor)
+        if is_import_due:
+            self._ports.run(self._import_all())
+
+    # This host's routes
+
+    def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """This host's own routes of these keys of a VRF came, changed, went, or are stood for by an aggregate."""
+        if vrf in self.vrfs:
+            table = self._rib.table(vrf, family)
+            announced = {
+                key: (decision := table.routes.get(key)) is not None
+                and decision.is_local
+                and key not in table.suppressed
+                for key in keys
+            }
+            self.originator.prefixes_changed(vrf, family, announced)
+
+    def workloads_announced(self, vrf: str, family: Family, keys: Sequence[bytes], info: ClaimInfo) -> None:
+        """The workload table announces these; to be told after the RIB."""
+        if vrf in self.vrfs:
+            self.mobility.workloads_announced(vrf, family, keys, info, now=self._ports.now())
+            self._arm()
+
+    def workloads_withdrawn(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The workload table announces these no more."""
+        if vrf in self.vrfs:
+            self.mobility.workloads_withdrawn(vrf, keys)
+
+    def for_neighbor(self, source: Source, batch: RouteBatch) -> list[RouteBatch]:
+        """What is sent to a neighbor in place of a batch of the RIB's: with the gateway IP that it reaches us by."""
+        return self.originator.for_neighbor(batch, source.name)
+
+    # Mobility
+
+    def _remote(self, vrf: str, prefix: bytes) -> Remote | None:
+        """The best remote type 2 route of a host prefix: the highest sequence, then the lowest originator."""
+        decision = self._rib.table(vrf, _family_of(prefix[1:])).routes.get(prefix)
+        found = [
+            (decode_mobility(path.attributes.extended_communities), path.source.router_id)
+            for path in (decision.candidates if decision is not None else ())
+            if path.source in self.importer.host_sources
+        ]
+        if not found:
+            return None
+        mobility, origin = min(found, key=lambda one: (-one[0].sequence, one[1]))
+        return Remote(mobility, origin)
+
+    def _remote_changed(self, vrf: str, family: Family, prefixes: list[bytes]) -> None:
+        self.mobility.remote_changed(vrf, prefixes, now=self._ports.now())
+        self._arm()
+
+    def _arm(self) -> None:
+        """See to it that frozen endpoints are looked at when their time has come."""
+        deadline = self.mobility.next_deadline()
+        if deadline is not None and (self._deadline is None or deadline < self._deadline):
+            self._deadline = deadline
+            self._ports.call_at(deadline, self._expired)
+
+    def _expired(self) -> None:
+        self._deadline = None
+        self.mobility.expired(self._ports.now())
+        self._arm()
+
+
+def _told_gateways(uplinks: Sequence[Uplink]) -> set[tuple[str, bytes]]:
+    """By neighbor, this host's addresses that it is told as gateway IPs."""
+    return {
+        (uplink.neighbor, address)
+        for uplink in uplinks
+        if uplink.up and uplink.neighbor
+        for address in (uplink.address_for(4), uplink.address_for(16))
+        if address
+    }
+
+
+def _family_of(address: bytes) -> Family:
+    return Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+
+
+def _host_prefix(address: bytes) -> bytes:
+    return bytes((8 * len(address),)) + address

@@ -1,0 +1,349 @@
+"""Which VRFs a received EVPN route goes into, and as which unicast route (RFC 7432 section 7.2, RFC 9136 section 3).
+
+A type 5 route becomes its prefix, a type 2 route with an IP its host prefix, in every VRF that imports one of its route
+targets. What one neighbor says with one route distinguisher is a source of its own in the VRF's tables, so that the
+same prefix by two leaves is two candidates there. Where several MACs claim one address with one route distinguisher,
+the one with the highest mobility sequence stands for it. Never decides which candidate is best, nor whether its next
+hop can be reached.
+
+The hot path of DESIGN section 2: keys are cut in C loops, paths are interned; nothing is made per route but keys and,
+of type 2 routes, one entry that says which MAC has the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from weakref import WeakKeyDictionary, WeakSet
+
+import msgspec
+
+from bgpd.evpn.communities import DEFAULT_GATEWAY
+from bgpd.evpn.mac_mobility import decode_mobility
+from bgpd.evpn.vrf import Vrf
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import EvpnRouteType, Family
+from bgpd.model.path import Path, Source, SourceKind
+from bgpd.model.prefix import address_length
+from bgpd.model.route_target import format_route_distinguisher
+
+_HEAD = 13
+"""Bytes of a key that name its type, route distinguisher and Ethernet Tag (model/evpn.py)."""
+_FAMILY_BY_LENGTH = {
+    (EvpnRouteType.MAC_IP_ADVERTISEMENT, 23): Family.IPV4_UNICAST,
+    (EvpnRouteType.MAC_IP_ADVERTISEMENT, 35): Family.IPV6_UNICAST,
+    (EvpnRouteType.IP_PREFIX, 18): Family.IPV4_UNICAST,
+    (EvpnRouteType.IP_PREFIX, 30): Family.IPV6_UNICAST,
+}
+"""By route type and length of the key; type 2 routes without an IP have none."""
+_PREFIX_ENDS = tuple(14 + ((length + 7) >> 3) for length in range(256))
+"""Where the significant bytes of a type 5 key end, by its prefix length."""
+_LINK_LOCAL = b"\x80\xfe\x80"
+"""Start of the host prefixes of link-local addresses, which are of no use beyond their link."""
+
+
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+class VrfTables(msgspec.Struct, frozen=True):
+    """What of the RIB the importer uses: see `Rib.import_routes`, `withdraw_imported` and `remove_imported`.
+
+    `current(neighbor, key)` is the usable path that the neighbor of that name has in the EVPN table for a key.
+    `remote_changed(vrf, family, prefixes)`: what neighbors say of these addresses, which are this host's own endpoints,
+    changed (`Importer.follow`). `gateway_changed(vrf)`: a type 2 route of a default gateway came or went.
+    """
+
+    announce: Callable[[str, Family, Sequence[bytes], Path], None]
+    withdraw: Callable[[str, Family, Source, Sequence[bytes]], None]
+    remove: Callable[[str, Family, Source], Iterator[None]]
+    current: Callable[[str, bytes], Path | None]
+    remote_changed: Callable[[str, Family, list[bytes]], None]
+    gateway_changed: Callable[[str], None]
+
+
+class _Origin:
+    """What one neighbor says with one head of keys, as a source of VRF routes.
+
+    `vrfs` are those that may have routes of it. `owners` maps host prefixes to the type 2 keys that they stand for,
+    `contested` has those that several keys claim.
+    """
+
+    __slots__ = ("contested", "kind", "neighbor", "owners", "source", "vrfs")
+
+    def __init__(self, neighbor: Source, head: bytes) -> None:
+        self.neighbor = neighbor.name
+        self.kind = head[0]
+        self.source = _pseudo_source(neighbor, head)
+        self.vrfs: set[tuple[str, Family]] = set()
+        self.owners: dict[bytes, bytes] = {}
+        self.contested: dict[bytes, set[bytes]] = {}
+
+
+class Importer:
+    """Turns the EVPN routes of all neighbors into routes of VRFs. `host_sources` are those of type 2 routes."""
+
+    def __init__(self, tables: VrfTables) -> None:
+        self._tables = tables
+        self._vrfs: dict[bytes, list[Vrf]] = {}
+        self._own: frozenset[bytes] = frozenset()
+        self._selected: WeakKeyDictionary[Attributes, tuple[Vrf, ...]] = WeakKeyDictionary()
+        self._paths: WeakKeyDictionary[Path, dict[tuple[Source, str, Family, str], Path]] = WeakKeyDictionary()
+        self._origins: dict[str, dict[bytes, _Origin]] = {}
+        self._sessions: dict[str, Source] = {}
+        self.host_sources: WeakSet[Source] = WeakSet()
+        self._followed: dict[str, set[bytes]] = {}
+        self._gateways: dict[str, dict[tuple[str, bytes], bytes]] = {}
+
+    def use(self, vrfs: Iterable[Vrf]) -> None:
+        """Import into these from now on; `received` must be told everything again for what differs."""
+        self._vrfs = {}
+        chosen = list(vrfs)
+        for vrf in chosen:
+            for target in vrf.import_targets:
+                self._vrfs.setdefault(target, []).append(vrf)
+        self._own = frozenset(vrf.rd for vrf in chosen)
+        self._selected = WeakKeyDictionary()
+        self._paths = WeakKeyDictionary()
+
+    def received(self, neighbor: Source, keys: Sequence[bytes], path: Path | None) -> None:
+        """These EVPN routes of a neighbor have this path now; None: none that may be used."""
+        if not keys:
+            return
+        if path is not None:
+            self._sessions[neighbor.name] = neighbor
+        head = keys[0][:_HEAD]
+        if [key[:_HEAD] for key in keys].count(head) == len(keys):
+            self._received(neighbor, head, keys, path)
+            return
+        by_head: dict[bytes, list[bytes]] = {}
+        for key in keys:
+            by_head.setdefault(key[:_HEAD], []).append(key)
+        for head, chosen in by_head.items():
+            self._received(neighbor, head, chosen, path)
+
+    def forget(self, neighbor: Source) -> Iterator[None]:
+        """The routes of a lost session are all withdrawn: stepping drops what was kept for it."""
+        if self._sessions.get(neighbor.name) is not neighbor:
+            return
+        del self._sessions[neighbor.name]
+        for origin in self._origins.pop(neighbor.name, {}).values():
+            for vrf, family in origin.vrfs:
+                yield from self._tables.remove(vrf, family, origin.source)
+
+    def remove_vrf(self, name: str) -> Iterator[None]:
+        """A VRF is gone from the configuration: stepping takes what was imported into it."""
+        self._followed.pop(name, None)
+        self._gateways.pop(name, None)
+        for origins in list(self._origins.values()):
+            for origin in list(origins.values()):
+                for vrf, family in [where for where in origin.vrfs if where[0] == name]:
+                    origin.vrfs.discard((vrf, family))
+                    yield from self._tables.remove(vrf, family, origin.source)
+
+    def follow(self, vrf: str, prefixes: set[bytes]) -> None:
+        """Tell of every change that neighbors make to these host prefixes; the set is looked at as it then is."""
+        self._followed[vrf] = prefixes
+
+    def gateways(self, vrf: str) -> set[bytes]:
+        """Addresses that type 2 routes with the Default Gateway community announce into a VRF."""
+        return set(self._gateways.get(vrf, {}).values())
+
+    def _received(self, neighbor: Source, head: bytes, keys: Sequence[bytes], path: Path | None) -> None:
+        kind = head[0]
+        if kind not in (EvpnRouteType.MAC_IP_ADVERTISEMENT, EvpnRouteType.IP_PREFIX) or head[1:9] in self._own:
+            return
+        selected = () if path is None else self._select(path.attributes)
+        origin = self._origin(neighbor, head, make=bool(selected))
+        if origin is None:
+            return
+        lengths = set(map(len, keys))
+        for length in lengths:
+            family = _FAMILY_BY_LENGTH.get((EvpnRouteType(kind), length))
+            if family is not None:
+                chosen = keys if len(lengths) == 1 else [key for key in keys if len(key) == length]
+                self._apply(origin, kind, family, chosen, path, selected)
+
+    def _select(self, attributes: Attributes) -> tuple[Vrf, ...]:
+        """The VRFs that import one of the route targets."""
+        selected = self._selected.get(attributes)
+        if selected is None:
+            found: dict[Vrf, None] = {}
+            for community in attributes.extended_communities:
+                found.update(dict.fromkeys(self._vrfs.get(community, ())))
+            selected = self._selected[attributes] = tuple(found)
+        return selected
+
+    def _origin(self, neighbor: Source, head: bytes, *, make: bool) -> _Origin | None:
+        origins = self._origins.get(neighbor.name)
+        origin = origins.get(head) if origins is not None else None
+        if origin is None:
+            if not make:
+                return None
+            origin = _Origin(neighbor, head)
+            self._origins.setdefault(neighbor.name, {})[head] = origin
+        elif make and (origin.source.asn, origin.source.address) != (neighbor.asn, neighbor.address):
+            origin.source = _pseudo_source(neighbor, head)
+        if make and head[0] == EvpnRouteType.MAC_IP_ADVERTISEMENT:
+            self.host_sources.add(origin.source)
+        return origin
+
+    def _apply(
+        self,
+        origin: _Origin,
+        kind: int,
+        family: Family,
+        keys: Sequence[bytes],
+        path: Path | None,
+        selected: tuple[Vrf, ...],
+    ) -> None:
+        if kind == EvpnRouteType.IP_PREFIX:
+            self._put(origin, family, [key[13 : _PREFIX_ENDS[key[13]]] for key in keys], path, selected)
+            return
+        head = bytes((8 * address_length(family),))
+        prefixes = [head + key[19:] for key in keys]
+        if family is Family.IPV6_UNICAST and any(prefix.startswith(_LINK_LOCAL) for prefix in prefixes):
+            kept = [not prefix.startswith(_LINK_LOCAL) for prefix in prefixes]
+            keys = [key for key, keep in zip(keys, kept) if keep]
+            prefixes = [prefix for prefix, keep in zip(prefixes, kept) if keep]
+        if selected and path is not None:
+            free = self._claim(origin, keys, prefixes)
+        else:
+            free = self._release(origin, keys, prefixes)
+        if free:
+            self._put(origin, family, free, path, selected)
+        self._note_gateways(origin, keys, path, selected)
+        if origin.contested:
+            for prefix in set(origin.contested).intersection(prefixes):
+                self._settle(origin, family, prefix)
+
+    def _claim(self, origin: _Origin, keys: Sequence[bytes], prefixes: list[bytes]) -> list[bytes]:
+        """Note which keys have the host prefixes now; those that no other key claims."""
+        olds = list(map(origin.owners.get, prefixes))
+        if olds.count(None) == len(olds):
+            size = len(origin.owners)
+            origin.owners.update(zip(prefixes, keys))
+            if len(origin.owners) - size == len(keys):
+                return prefixes
+            for prefix in prefixes:
+                origin.owners.pop(prefix, None)
+        elif olds == list(keys) and not origin.contested:
+            return prefixes
+        free = []
+        for key, prefix in zip(keys, prefixes):
+            owner = origin.owners.setdefault(prefix, key)
+            if prefix in origin.contested:
+                origin.contested[prefix].add(key)
+            elif owner != key:
+                origin.contested[prefix] = {owner, key}
+            else:
+                free.append(prefix)
+        return [prefix for prefix in free if prefix not in origin.contested]
+
+    def _release(self, origin: _Origin, keys: Sequence[bytes], prefixes: list[bytes]) -> list[bytes]:
+        """Forget that the keys have the host prefixes; those that no key has any more."""
+        free = []
+        for key, prefix in zip(keys, prefixes):
+            if prefix in origin.contested:
+                origin.contested[prefix].discard(key)
+            elif origin.owners.get(prefix) == key:
+                del origin.owners[prefix]
+                free.append(prefix)
+        return free
+
+    def _settle(self, origin: _Origin, family: Family, prefix: bytes) -> None:
+        """Several MACs claimed an address: the one with the highest sequence has it (the lowest MAC of equal ones)."""
+        claims = {}
+        for key in origin.contested[prefix]:
+            path = self._tables.current(origin.neighbor, key)
+            if path is not None and self._select(path.attributes):
+                claims[key] = path
+        if len(claims) < 2:
+            del origin.contested[prefix]
+        if not claims:
+            origin.owners.pop(prefix, None)
+            self._put(origin, family, [prefix], None, ())
+            return
+        sequences = {
+            key: decode_mobility(path.attributes.extended_communities).sequence for key, path in claims.items()
+        }
+        winner = min(claims, key=lambda key: (-sequences[key], key))
+        origin.owners[prefix] = winner
+        self._put(origin, family, [prefix], claims[winner], self._select(claims[winner].attributes))
+
+    def _put(
+        self, origin: _Origin, family: Family, prefixes: list[bytes], path: Path | None, selected: tuple[Vrf, ...]
+    ) -> None:
+        """These prefixes have this path in the selected VRFs, and none in the others."""
+        if path is None:
+            selected = ()
+        else:
+            for vrf in selected:
+                self._announce(origin, vrf, family, prefixes, path)
+        if len(origin.vrfs) > len(selected):
+            chosen = {vrf.name for vrf in selected}
+            for name, where in tuple(origin.vrfs):
+                if where is family and name not in chosen:
+                    self._tables.withdraw(name, family, origin.source, prefixes)
+        for name, where in origin.vrfs if origin.kind == EvpnRouteType.MAC_IP_ADVERTISEMENT else ():
+            if where is family and (touched := self._followed.get(name, _NOTHING).intersection(prefixes)):
+                self._tables.remote_changed(name, family, list(touched))
+
+    def _note_gateways(
+        self, origin: _Origin, keys: Sequence[bytes], path: Path | None, selected: tuple[Vrf, ...]
+    ) -> None:
+        """Follow the default gateways among type 2 routes (RFC 7432 section 10.1)."""
+        marked = path is not None and DEFAULT_GATEWAY in path.attributes.extended_communities
+        if not marked and not any(self._gateways.values()):
+            return
+        chosen = {vrf.name for vrf in selected} if marked else set()
+        for name in {*chosen, *self._gateways}:
+            known = self._gateways.setdefault(name, {})
+            before = dict(known)
+            for key in keys:
+                if name in chosen:
+                    known[origin.neighbor, key] = key[19:]
+                else:
+                    known.pop((origin.neighbor, key), None)
+            if known != before:
+                self._tables.gateway_changed(name)
+
+    def _announce(self, origin: _Origin, vrf: Vrf, family: Family, prefixes: list[bytes], path: Path) -> None:
+        origin.vrfs.add((vrf.name, family))
+        self._tables.announce(vrf.name, family, prefixes, self._path(path, origin, vrf, family, ""))
+        for prefix, why in vrf.on_link(family, prefixes):
+            self._tables.announce(vrf.name, family, [prefix], self._path(path, origin, vrf, family, why))
+
+    def _path(self, path: Path, origin: _Origin, vrf: Vrf, family: Family, rejected: str) -> Path:
+        """The path of a VRF's route: the received one by another source, with a next hop that is yet to be resolved."""
+        by_place = self._paths.get(path)
+        if by_place is None:
+            by_place = self._paths[path] = {}
+        place = (origin.source, vrf.name, family, rejected)
+        known = by_place.get(place)
+        if known is None:
+            is_prefix = origin.kind == EvpnRouteType.IP_PREFIX
+            next_hop = vrf.next_hop_of(path, neighbor=origin.neighbor, family=family, is_prefix=is_prefix)
+            known = msgspec.structs.replace(path, source=origin.source, next_hop=next_hop, rejected=rejected)
+            by_place[place] = known
+        return known
+
+
+def _sequence(path: Path) -> int:
+    return decode_mobility(path.attributes.extended_communities).sequence
+
+
+def _pseudo_source(neighbor: Source, head: bytes) -> Source:
+    """The source of VRF routes that a neighbor gives with one head of keys.
+
+    The router ID is that of the host that made the route, where its route distinguisher tells (type 1), so that the
+    same route by two leaves is equal in it.
+    """
+    kind, rd, tag = head[0], head[1:9], int.from_bytes(head[9:13])
+    name = f"{neighbor.name} rd {format_route_distinguisher(rd)} type-{kind}"
+    return Source(
+        name=f"{name} tag {tag}" if tag else name,
+        kind=SourceKind.EVPN,
+        asn=neighbor.asn,
+        router_id=rd[2:6] if rd[:2] == b"\0\x01" else neighbor.router_id,
+        address=neighbor.address,
+        interface=neighbor.interface,
+    )

@@ -1,0 +1,167 @@
+"""The EVPN routes of this host: what of a VRF is told the fabric, and how (RFC 9136 section 4.1, RFC 7432, RFC 9012).
+
+Each prefix of the VRF that this host announces becomes a type 5 route whose gateway IP is this host's address on the
+uplink to the neighbor that is told (`for_neighbor`, like next-hop-self); each address of an uplink a type 2 route with
+the uplink's MAC, by which the fabric resolves that gateway; each workload with a MAC a type 2 route of its own. Level-
+triggered: every change names keys, and what they should be now is told. Never decides whether a workload is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from bgpd.evpn.communities import VXLAN
+from bgpd.evpn.mac_mobility import Endpoint, Mobility, encode_mobility
+from bgpd.evpn.resolve import LINK_LOCAL, Uplink
+from bgpd.evpn.vrf import Vrf
+from bgpd.model.attributes import Attributes
+from bgpd.model.evpn import mac_ip_key, prefix_key
+from bgpd.model.iana import Family
+from bgpd.model.path import Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.prefix import key_address
+
+EVPN_SOURCE = Source(name="evpn", kind=SourceKind.WORKLOAD)
+"""The origin of this host's EVPN routes in the EVPN table."""
+
+SELF_GATEWAY = b"\0"
+"""In place of a gateway IP: this host's address on the uplink to whoever is told; no address has this length."""
+
+_ESI_ZERO = bytes(10)
+_KEY_LENGTHS = {18: 4, 30: 16}
+"""Address bytes by the length of a type 5 key."""
+
+
+class OriginatePorts(Protocol):
+    """What of the RIB origination uses."""
+
+    def announce_local(
+        self, source: Source, family: Family, keys: Sequence[bytes], attributes: Attributes, *, overlay: Overlay
+    ) -> None: ...
+
+    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None: ...
+
+
+class Originator:
+    """What is told of all VRFs."""
+
+    def __init__(self, rib: OriginatePorts) -> None:
+        self._rib = rib
+        self._vrfs: dict[str, Vrf] = {}
+        self._prefixes: dict[str, set[bytes]] = {}
+        self._uplink_routes: dict[str, dict[bytes, None]] = {}
+        self._endpoints: dict[str, dict[bytes, Mobility]] = {}
+        self._attributes: WeakValueDictionary[tuple[bytes, ...], Attributes] = WeakValueDictionary()
+
+    def vrf_added(self, vrf: Vrf) -> None:
+        """Routes of this VRF may be told from now on."""
+        self._vrfs[vrf.name] = vrf
+        self._prefixes[vrf.name] = set()
+        self._uplink_routes[vrf.name] = {}
+        self._endpoints[vrf.name] = {}
+
+    def vrf_removed(self, name: str) -> None:
+        """Withdraw all that was told of a VRF."""
+        del self._vrfs[name]
+        keys = [*self._prefixes.pop(name), *self._uplink_routes.pop(name), *self._endpoints.pop(name)]
+        self._withdraw(keys)
+
+    def prefixes_changed(self, vrf: str, family: Family, announced: Mapping[bytes, bool]) -> None:
+        """Whether these prefixes of a VRF (route keys) are announced by this host now."""
+        where = self._vrfs.get(vrf)
+        if where is None:
+            return
+        told = self._prefixes[vrf]
+        keys = {_prefix_key(where.rd, family, key): here for key, here in announced.items()}
+        fresh = [key for key, here in keys.items() if here and key not in told]
+        gone = [key for key, here in keys.items() if not here and key in told]
+        told.update(fresh)
+        told.difference_update(gone)
+        self._announce(where, fresh, gateway_ip=SELF_GATEWAY)
+        self._withdraw(gone)
+
+    def uplinks_changed(self, vrf: str, uplinks: Iterable[Uplink], mac: Callable[[str], bytes]) -> None:
+        """The uplinks of a VRF are now these; each address of one that is up is told with the uplink's MAC."""
+        where = self._vrfs[vrf]
+        wanted: dict[bytes, None] = {}
+        for uplink in uplinks:
+            own = mac(uplink.name)
+            for address, _ in uplink.addresses if uplink.up and own else ():
+                if address[:2] != LINK_LOCAL:
+                    wanted[mac_ip_key(where.rd, mac=own, ip=address)] = None
+        former, self._uplink_routes[vrf] = self._uplink_routes[vrf], wanted
+        self._announce(where, [key for key in wanted if key not in former])
+        self._withdraw([key for key in former if key not in wanted])
+
+    def endpoints_changed(self, changes: Mapping[Endpoint, Mobility | None]) -> None:
+        """Workloads' MACs and addresses are told with this mobility; None: not any more."""
+        fresh: dict[tuple[str, Mobility], list[bytes]] = {}
+        gone = []
+        for endpoint, mobility in changes.items():
+            where = self._vrfs.get(endpoint.vrf)
+            if where is None:
+                continue
+            told = self._endpoints[endpoint.vrf]
+            key = mac_ip_key(where.rd, mac=endpoint.mac, ip=endpoint.ip)
+            if mobility is None:
+                if told.pop(key, None) is not None:
+                    gone.append(key)
+            elif told.get(key) != mobility:
+                told[key] = mobility
+                fresh.setdefault((endpoint.vrf, mobility), []).append(key)
+        for (name, mobility), keys in fresh.items():
+            self._announce(self._vrfs[name], keys, communities=encode_mobility(mobility))
+        self._withdraw(gone)
+
+    def _announce(
+        self, vrf: Vrf, keys: list[bytes], *, gateway_ip: bytes = b"", communities: tuple[bytes, ...] = ()
+    ) -> None:
+        if keys:
+            carried = (*vrf.export_targets, VXLAN, *communities)
+            attributes = self._attributes.get(carried)
+            if attributes is None:
+                attributes = self._attributes[carried] = Attributes(extended_communities=carried)
+            overlay = Overlay(_ESI_ZERO, (vrf.config.vni,), gateway_ip)
+            self._rib.announce_local(EVPN_SOURCE, Family.L2VPN_EVPN, keys, attributes, overlay=overlay)
+
+    def _withdraw(self, keys: list[bytes]) -> None:
+        if keys:
+            self._rib.withdraw_local(EVPN_SOURCE, Family.L2VPN_EVPN, keys)
+
+    def for_neighbor(self, batch: RouteBatch, neighbor: str) -> list[RouteBatch]:
+        """A batch as `neighbor` is to be told it: with this host's address on the uplink to it as the gateway IP.
+
+        Prefixes of a VRF without an uplink to that neighbor, or without an address of their family on it, are
+        withdrawn from it instead: nothing would reach them.
+        """
+        if batch.overlay is None or batch.overlay.gateway_ip != SELF_GATEWAY:
+            return [batch]
+        by_gateway: dict[bytes, list[bytes]] = {}
+        by_rd = {vrf.rd: vrf for vrf in self._vrfs.values()}
+        known: dict[tuple[bytes, int], bytes] = {}
+        for key in batch.announced:
+            place = key[1:9], len(key)
+            if place not in known:
+                known[place] = _gateway(by_rd.get(place[0]), neighbor, _KEY_LENGTHS[place[1]])
+            by_gateway.setdefault(known[place], []).append(key)
+        withdrawn = [*batch.withdrawn, *by_gateway.pop(b"", ())]
+        batches = [RouteBatch(family=batch.family, withdrawn=withdrawn)] if withdrawn else []
+        for gateway, keys in by_gateway.items():
+            overlay = msgspec.structs.replace(batch.overlay, gateway_ip=gateway)
+            batches.append(msgspec.structs.replace(batch, withdrawn=(), announced=keys, overlay=overlay))
+        return batches
+
+
+def _gateway(vrf: Vrf | None, neighbor: str, size: int) -> bytes:
+    """This host's address of `size` bytes on an uplink to the neighbor that is up; b"" if there is none."""
+    for uplink in vrf.uplinks if vrf is not None else ():
+        if uplink.up and uplink.neighbor == neighbor and (address := uplink.address_for(size)):
+            return address
+    return b""
+
+
+def _prefix_key(rd: bytes, family: Family, key: bytes) -> bytes:
+    return prefix_key(rd, prefix=key_address(family, key), prefix_length=key[0])
