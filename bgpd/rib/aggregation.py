@@ -150,10 +150,10 @@ class Aggregation:
             yield from self._look_again(where)
 
     def _look_again(self, where: _Where) -> Iterator[None]:
-        keys = list(self._rib.table(*where).routes) if self._watches[where] else []
-        for start in range(0, len(keys), _SLICE):
-            self.learned(*where, keys[start : start + _SLICE])
-            yield
+        if self._watches[where]:
+            for keys in self._rib.table(*where).routes.slices(_SLICE):
+                self.learned(*where, keys)
+                yield
 
     def learned(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """Neighbors announced these; an alarm is logged for what is within our own blocks."""

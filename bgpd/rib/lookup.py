@@ -16,7 +16,8 @@ from bgpd.model.prefix import address_length, covers, format_key
 from bgpd.model.views import CandidateView, RouteView
 from bgpd.rib.communities import format_community, format_extended_community, format_large_community
 from bgpd.rib.decision import BEST, MULTIPATH, reason
-from bgpd.rib.loc_rib import Decision, LocRib
+from bgpd.rib.decisions import Decision
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy_match import as_path_text
 
 _PAGE = 256
@@ -94,26 +95,32 @@ def routes(
     `inside`: only prefixes within this route key, itself included. `neighbor`: only routes with a candidate of that
     name. `limit`: at most so many (0: all). In order of address while there are few; else as the table has them.
     """
-    keys = list(table.routes)
-    if len(keys) <= _SORT_MAXIMUM:
-        keys.sort(key=lambda key: (key[1:], key[0]))
     given = 0
-    start = 0
-    while start < len(keys):
+    for keys in _scan(table):
         page: list[RouteView] = []
-        for key in keys[start : start + _SCANNED]:
-            start += 1
-            if _is_wanted(table, key, inside, neighbor):
-                view = route_view(table, family, key, vrf=vrf)
-                if view is not None:
-                    page.append(view)
-                    given += 1
+        for key in keys:
+            if not _is_wanted(table, key, inside, neighbor):
+                continue
+            view = route_view(table, family, key, vrf=vrf)
+            if view is not None:
+                page.append(view)
+                given += 1
             if given == limit > 0:
                 yield page
                 return
             if len(page) == _PAGE:
-                break
+                yield page
+                page = []
         yield page
+
+
+def _scan(table: LocRib) -> Iterator[list[bytes]]:
+    if len(table.routes) > _SORT_MAXIMUM:
+        yield from table.routes.slices(_SCANNED)
+        return
+    keys = sorted(table.routes, key=lambda key: (key[1:], key[0]))
+    for start in range(0, len(keys), _SCANNED):
+        yield keys[start : start + _SCANNED]
 
 
 def _is_wanted(table: LocRib, key: bytes, inside: bytes | None, neighbor: str) -> bool:

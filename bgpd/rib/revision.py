@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.rib.adj_rib_in import AdjRibIn
-from bgpd.rib.loc_rib import SLICE, Changes, Compute, Decision, LocRib
+from bgpd.rib.decisions import Decision
+from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
 
 Replaced = Callable[[Path, Sequence[bytes]], None]
 
@@ -23,11 +24,9 @@ def revise(
 
     `replaced` is told each path that took the place of another, with its keys.
     """
-    keys = list(table.routes)
-    size = SLICE // 4 or 1
-    for start in range(0, len(keys), size):
+    for keys in table.routes.slices(SLICE // 4 or 1):
         changes = Changes()
-        for decision, chosen in _affected(table, keys[start : start + size], changed).items():
+        for decision, chosen in _affected(table, keys, changed).items():
             for candidates, group in _split(decision.candidates, chosen, family, changed, replaced):
                 table.apply(group, _always(table.decision(candidates)), changes)
         yield changes
