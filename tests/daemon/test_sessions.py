@@ -1,0 +1,121 @@
+"""The whole daemon against real speakers: from their announcement to the kernel, and from a pod to their tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labs.daemons import Bird, Gobgp
+from labs.process import wait_until
+from tests.daemon.fabric import (
+    Fabric,
+    announce,
+    frr_paths,
+    heard_from_host,
+    kernel_hops,
+    leaf,
+    started,
+    table,
+)
+from tests.interop.test_bird import bird_config
+from tests.interop.test_gobgp import CONFIG as GOBGP_CONFIG
+
+pytestmark = pytest.mark.netns
+
+POD4 = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
+POD6 = table("[[workload.static]]", prefix="2001:db8:64::5/128", interface="pod1")
+NETWORKS = ("10.9.0.0/16", "2001:db8:9::/48")
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    path = tmp_path / "leaf1.key"
+    path.write_text("secret\n")
+    return path
+
+
+def test_frr_both_families_both_ways_and_withdrawn(fabric: Fabric) -> None:
+    with fabric.frr(1, networks=NETWORKS) as frr, started(fabric, leaf(1), POD4, POD6) as host:
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        host.wait(lambda: kernel_hops(fabric.host, "2001:db8:9::/48"), "the IPv6 route")
+        assert kernel_hops(fabric.host, "2001:db8:9::/48")[0].endswith("%eth0")
+        for prefix in ("10.64.1.5/32", "2001:db8:64::5/128"):
+            host.wait(lambda wanted=prefix: heard_from_host(frr, wanted), f"the leaf to hear {prefix}")
+        wait_until(lambda: "10.64.1.5 " in fabric.leaf1.ip("route", "show"), 5, "the leaf's kernel to have the pod")
+        host.wait_ready()
+        announce(frr, *NETWORKS, withdraw=True)
+        host.wait_hops("10.9.0.0/16")
+        host.wait_hops("2001:db8:9::/48")
+        assert host.health()["ready"]
+
+
+def test_frr_ipv4_over_a_numbered_ipv6_session(fabric: Fabric) -> None:
+    peer = "2001:db8:1::1"
+    lines = (f"neighbor {peer} capability extended-nexthop",)
+    neighbor = leaf(1, address="2001:db8:1::2")
+    with fabric.frr(1, *lines, peer=peer, networks=NETWORKS) as frr, started(fabric, neighbor, POD4) as host:
+        host.wait(lambda: kernel_hops(fabric.host, "10.9.0.0/16"), "the IPv4 route")
+        assert ":" in kernel_hops(fabric.host, "10.9.0.0/16")[0]
+        assert "via inet6" in fabric.host.ip("route", "get", "10.9.1.1")
+        host.wait(lambda: heard_from_host(frr, "10.64.1.5/32"), "the leaf to hear the pod")
+
+
+def test_frr_unnumbered(fabric: Fabric) -> None:
+    neighbor = leaf(2, address=None, interface="eth1", asn="external")
+    with fabric.frr(2, peer="swp1", networks=NETWORKS) as frr, started(fabric, neighbor, POD4, POD6) as host:
+        host.wait_established("leaf2")
+        for prefix in NETWORKS:
+            host.wait(lambda wanted=prefix: kernel_hops(fabric.host, wanted), f"the route to {prefix}")
+            hop = kernel_hops(fabric.host, prefix)[0]
+            assert hop.startswith("fe80:")
+            assert hop.endswith("%eth1")
+        assert "via inet6 fe80::" in fabric.host.ip("route", "get", "10.9.1.1")
+        host.wait(lambda: heard_from_host(frr, "10.64.1.5/32"), "the leaf to hear the pod")
+        host.wait(lambda: heard_from_host(frr, "2001:db8:64::5/128"), "the leaf to hear the pod")
+        assert "via inet6 fe80::" in fabric.leaf2.ip("route", "get", "10.64.1.5")
+
+
+def test_md5_wrong_then_right_password(fabric: Fabric, password: Path) -> None:
+    password.write_text("other\n")
+    neighbor = leaf(1, password_file=str(password))
+    lines = ("neighbor 10.0.1.1 password secret",)
+    with fabric.frr(1, *lines, networks=NETWORKS), started(fabric, neighbor) as host:
+        host.wait(lambda: "is the password the same" in host.neighbor("leaf1")["last_error"], "the hint", 20)
+        assert not host.health()["ready"]
+        password.write_text("secret\n")
+        host.wait_established("leaf1")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+
+
+def test_bird_both_families_both_ways(fabric: Fabric) -> None:
+    with Bird(fabric.leaf1, bird_config()) as bird, started(fabric, leaf(1), POD4, POD6) as host:
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        host.wait(lambda: kernel_hops(fabric.host, "2001:db8:9::/48"), "the IPv6 route")
+        for prefix in ("10.64.1.5/32", "2001:db8:64::5/128"):
+            host.wait(lambda wanted=prefix: wanted in bird.birdc("show route protocol host"), f"BIRD to have {prefix}")
+
+
+def test_gobgp_both_families_both_ways(fabric: Fabric) -> None:
+    with Gobgp(fabric.leaf1, GOBGP_CONFIG) as gobgp, started(fabric, leaf(1), POD4, POD6) as host:
+        host.wait_established("leaf1")
+        gobgp.run("global", "rib", "add", "10.9.0.0/16", "nexthop", "10.0.1.2")
+        gobgp.run("global", "rib", "add", "-a", "ipv6", "2001:db8:9::/48", "nexthop", "2001:db8:1::2")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        host.wait_hops("2001:db8:9::/48", "2001:db8:1::2%eth0")
+        host.wait(lambda: "10.64.1.5/32" in gobgp.run("global", "rib"), "GoBGP to have the pod")
+        host.wait(lambda: "2001:db8:64::5/128" in gobgp.run("global", "rib", "-a", "ipv6"), "GoBGP to have the pod")
+        gobgp.run("global", "rib", "del", "10.9.0.0/16")
+        host.wait_hops("10.9.0.0/16")
+
+
+def test_goodbye_is_told_to_the_leaf_and_routes_stay(fabric: Fabric) -> None:
+    with fabric.frr(1, networks=NETWORKS) as frr, started(fabric, leaf(1), POD4) as host:
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        host.wait(lambda: heard_from_host(frr, "10.64.1.5/32"), "the leaf to hear the pod")
+        assert host.terminate() == 0
+        wait_until(lambda: not frr_paths(frr, "10.64.1.5/32"), 2, "the leaf to forget the pod")
+        view = frr.vtysh_json("show bgp neighbors 10.0.1.1 json")["10.0.1.1"]
+        assert "bgpd is stopped" in str(view)
+        assert kernel_hops(fabric.host, "10.9.0.0/16") == ["10.0.1.2%eth0"]
+        assert kernel_hops(fabric.host, "10.64.1.5/32") == ["pod1"]

@@ -1,0 +1,133 @@
+"""This host's own prefixes: announced once the kernel forwards to them, withdrawn when it no longer does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from labs.daemons import Frr
+from tests.daemon.fabric import Fabric, Host, config, frr_paths, heard_from_host, kernel_hops, leaf, started, table
+
+pytestmark = pytest.mark.netns
+
+
+def static(prefix: str, interface: str, **fields: object) -> str:
+    return table("[[workload.static]]", prefix=prefix, interface=interface, **fields)
+
+
+TABLES = (
+    leaf(1),
+    static("10.64.1.5/32", "pod1"),
+    static("10.64.1.6/32", "late1"),
+    table("[workload.kernel]", interfaces=["pod2"]),
+    table("[[aggregate]]", prefix="10.65.0.0/24", summary_only=True, blackhole=True),
+)
+
+
+@pytest.fixture(scope="module")
+def frr(fabric: Fabric) -> Iterator[Frr]:
+    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
+        yield frr
+
+
+@pytest.fixture(scope="module")
+def host(fabric: Fabric, frr: Frr) -> Iterator[Host]:
+    with started(fabric, *TABLES) as host:
+        host.wait_established("leaf1")
+        yield host
+
+
+def workload(host: Host, prefix: str) -> dict[str, object]:
+    found: dict[str, object] = next((view for view in host.get("workloads") if view["prefix"] == prefix), {})
+    return found
+
+
+def wait_heard(host: Host, frr: Frr, prefix: str) -> None:
+    host.wait(lambda: heard_from_host(frr, prefix), f"the leaf to hear {prefix}")
+
+
+def wait_forgotten(host: Host, frr: Frr, prefix: str) -> None:
+    host.wait(lambda: not heard_from_host(frr, prefix), f"the leaf to forget {prefix}")
+
+
+def test_static_workload_is_in_the_kernel_and_announced(fabric: Fabric, host: Host, frr: Frr) -> None:
+    wait_heard(host, frr, "10.64.1.5/32")
+    assert kernel_hops(fabric.host, "10.64.1.5/32") == ["pod1"]
+    assert workload(host, "10.64.1.5/32")["state"] == "announced"
+
+
+def test_static_workload_waits_for_its_interface(fabric: Fabric, host: Host, frr: Frr) -> None:
+    assert workload(host, "10.64.1.6/32")["announced"] is False
+    assert "late1" in str(workload(host, "10.64.1.6/32")["reason"])
+    assert not frr_paths(frr, "10.64.1.6/32")
+    fabric.host.batch("link add late1 type veth peer name late1p", "link set late1p up", "link set late1 up")
+    wait_heard(host, frr, "10.64.1.6/32")
+    assert kernel_hops(fabric.host, "10.64.1.6/32") == ["late1"]
+    fabric.host.ip("link", "del", "late1")
+    wait_forgotten(host, frr, "10.64.1.6/32")
+    assert kernel_hops(fabric.host, "10.64.1.6/32") == []
+
+
+def test_static_workload_on_a_link_that_goes_down_is_withdrawn(fabric: Fabric, host: Host, frr: Frr) -> None:
+    wait_heard(host, frr, "10.64.1.5/32")
+    fabric.host.ip("link", "set", "pod1", "down")
+    wait_forgotten(host, frr, "10.64.1.5/32")
+    assert workload(host, "10.64.1.5/32")["announced"] is False
+    fabric.host.ip("link", "set", "pod1", "up")
+    wait_heard(host, frr, "10.64.1.5/32")
+    assert kernel_hops(fabric.host, "10.64.1.5/32") == ["pod1"]
+
+
+def test_route_of_another_program_is_announced_and_withdrawn_with_it(fabric: Fabric, host: Host, frr: Frr) -> None:
+    for prefix in ("10.64.2.9/32", "2001:db8:64::9/128"):
+        fabric.host.ip("route", "add", prefix, "dev", "pod2")
+        wait_heard(host, frr, prefix)
+        assert workload(host, prefix)["source"] == "kernel"
+        fabric.host.ip("route", "del", prefix, "dev", "pod2")
+        wait_forgotten(host, frr, prefix)
+        assert not workload(host, prefix)
+
+
+def test_route_on_another_interface_is_not_announced(fabric: Fabric, host: Host, frr: Frr) -> None:
+    fabric.host.batch("route add 10.64.1.77/32 dev pod1", "route add 10.64.2.77/32 dev pod2")
+    wait_heard(host, frr, "10.64.2.77/32")
+    assert not frr_paths(frr, "10.64.1.77/32")
+    fabric.host.batch("route del 10.64.1.77/32 dev pod1", "route del 10.64.2.77/32 dev pod2")
+    wait_forgotten(host, frr, "10.64.2.77/32")
+
+
+def test_kernel_routes_of_a_link_that_goes_down_are_withdrawn(fabric: Fabric, host: Host, frr: Frr) -> None:
+    fabric.host.ip("route", "add", "10.64.2.9/32", "dev", "pod2")
+    wait_heard(host, frr, "10.64.2.9/32")
+    fabric.host.ip("link", "set", "pod2", "down")
+    wait_forgotten(host, frr, "10.64.2.9/32")
+    fabric.host.ip("link", "set", "pod2", "up")
+    fabric.host.ip("route", "add", "10.64.2.9/32", "dev", "pod2")
+    wait_heard(host, frr, "10.64.2.9/32")
+    fabric.host.ip("route", "del", "10.64.2.9/32", "dev", "pod2")
+    wait_forgotten(host, frr, "10.64.2.9/32")
+
+
+def test_aggregate_stands_for_what_is_inside(fabric: Fabric, host: Host, frr: Frr) -> None:
+    assert not frr_paths(frr, "10.65.0.0/24")
+    fabric.host.ip("route", "add", "10.65.0.9/32", "dev", "pod2")
+    wait_heard(host, frr, "10.65.0.0/24")
+    assert not frr_paths(frr, "10.65.0.9/32")
+    assert "blackhole 10.65.0.0/24" in fabric.host.ip("route", "show")
+    view = next(view for view in host.get("aggregates") if view["prefix"] == "10.65.0.0/24")
+    assert (view["contributors"], view["announced"]) == (1, ["10.65.0.0/24"])
+    fabric.host.ip("route", "del", "10.65.0.9/32", "dev", "pod2")
+    wait_forgotten(host, frr, "10.65.0.0/24")
+    host.wait_hops("10.65.0.0/24")
+
+
+def test_reload_adds_and_removes_static_workloads(fabric: Fabric, host: Host, frr: Frr) -> None:
+    host.write_config(config(*TABLES, static("10.64.1.8/32", "pod1")))
+    host.cli("reload")
+    wait_heard(host, frr, "10.64.1.8/32")
+    host.write_config(config(*TABLES))
+    host.cli("reload")
+    wait_forgotten(host, frr, "10.64.1.8/32")
+    host.wait_hops("10.64.1.8/32")
+    assert host.neighbor("leaf1")["established_count"] == 1
