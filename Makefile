@@ -6,6 +6,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 TOPOLOGY := labs/containerlab/two-leaf.clab.yml
+FEEDS := labs/containerlab/feeds.clab.yml
 TESTS := tests
 
 # A Debian kernel in user mode, for what this machine's kernel may lack (tests/vm/guest.py); pytest's "nothing selected".
@@ -16,7 +17,7 @@ NOTHING_SELECTED := 5
 PREFIX := /opt/bgpd
 DESTDIR :=
 
-.PHONY: help setup lab lab-keep lab-down test test-vm lint format bench lock install clean
+.PHONY: help setup lab lab-keep lab-down lab-feeds test test-vm lint format bench lock install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,11 +40,14 @@ setup: .venv/.packages .venv/.installed ## install Debian packages and .venv (th
 lab: setup ## two leaves, two hosts, their pods: bring it up, check, break, show, tear down
 	@$(PYTHON) -m labs run $(TOPOLOGY)
 
-lab-keep: setup ## the same network, left up to look around in
+lab-feeds: setup ## workloads by MQTT and API, aggregates, a service: what a dead broker, a restart, a failed backend cost
+	@$(PYTHON) -m labs run $(FEEDS)
+
+lab-keep: setup ## the network of lab, left up to look around in; TOPOLOGY=FILE for another
 	@$(PYTHON) -m labs run --keep $(TOPOLOGY)
 
 lab-down: setup ## remove what lab-keep left up
-	@$(PYTHON) -m labs down $(TOPOLOGY)
+	@$(PYTHON) -m labs down
 
 test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some
 	@$(PYTHON) -m pytest $(TESTS)
@@ -87,6 +91,6 @@ install: ## on a server: bgpd into /opt/bgpd, its unit and kernel settings; star
 	@echo "     systemctl daemon-reload; systemctl enable --now bgpd"
 
 clean: ## remove laboratories left up, .venv and caches
-	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down $(TOPOLOGY); fi
+	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down; fi
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

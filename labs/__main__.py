@@ -2,7 +2,7 @@
 
 run FILE            bring it up, check it, break it, show it, tear it down; exit code 1 when a check fails
 run --keep FILE     bring it up, check it, and leave it up
-down [FILE]         remove a laboratory that was left up, and what killed ones left behind
+down [FILE...]      remove laboratories that were left up (of all our files), and what killed ones left behind
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from labs.experiments import Experiments
+from labs.feeds import Feeds
 from labs.laboratory import Laboratory
 from labs.namespace import NETNS_DIR, remove, remove_stale
 from labs.process import LabError
 from labs.topology import Topology, load
+from labs.two_leaf import TwoLeaf
 
-TWO_LEAF = Path(__file__).parent / "containerlab" / "two-leaf.clab.yml"
+TOPOLOGIES = Path(__file__).parent / "containerlab"
+TWO_LEAF = TOPOLOGIES / "two-leaf.clab.yml"
+EXPERIMENTS = {"two-leaf": TwoLeaf, "feeds": Feeds}
+"""By the topology's name; what has no entry is brought up and shown."""
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -34,16 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="bring a laboratory up and check it")
     run.add_argument("file", type=Path, nargs="?", default=TWO_LEAF)
     run.add_argument("--keep", action="store_true", help="leave it up")
-    down = commands.add_parser("down", help="remove a laboratory that was left up")
-    down.add_argument("file", type=Path, nargs="?", default=TWO_LEAF)
+    down = commands.add_parser("down", help="remove laboratories that were left up")
+    down.add_argument("files", type=Path, nargs="*", default=sorted(TOPOLOGIES.glob("*.clab.yml")))
     options = parser.parse_args(arguments)
     if os.geteuid() != 0:
         console.print("network namespaces need root: run this as root", style="red")
         return 2
     try:
-        topology = load(options.file)
         if options.command == "down":
-            return _down(topology)
+            return _down([load(file) for file in options.files])
+        topology = load(options.file)
         return _keep(topology) if options.keep else _run(topology)
     except LabError as error:
         console.print(escape(str(error)), style="red")
@@ -60,7 +65,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 def _run(topology: Topology) -> int:
     _headline(f"bring up {topology.name}")
     with Laboratory(topology, progress=_progress) as lab:
-        experiments = Experiments(lab, headline=_headline, show=_show)
+        experiments = _experiments(lab)
         passed = experiments.run()
         _headline("tear down")
     table = Table(title=f"{topology.name}: {'all checks passed' if passed else 'FAILED'}", title_justify="left")
@@ -75,14 +80,13 @@ def _run(topology: Topology) -> int:
 
 def _keep(topology: Topology) -> int:
     if any((NETNS_DIR / f"{topology.name}-{node}").exists() for node in topology.nodes):
-        raise LabError(f"{topology.name} is up already; `make lab-down` removes it")
+        raise LabError(f"{topology.name} is up already; `python -m labs down` and its file remove it")
     lab = Laboratory(topology, exact_names=True, progress=_progress)
     _headline(f"bring up {topology.name}")
     try:
         lab.up()
-        experiments = Experiments(lab, headline=_headline, show=_show)
-        experiments.converge("convergence")
-        experiments.reach("reachability")
+        experiments = _experiments(lab)
+        experiments.bring_up()
     except BaseException:
         lab.down()
         raise
@@ -99,9 +103,9 @@ def _keep(topology: Topology) -> int:
     return 0 if all(outcome.passed for outcome in experiments.outcomes) else 1
 
 
-def _down(topology: Topology) -> int:
+def _down(topologies: list[Topology]) -> int:
     removed = remove_stale("lab")
-    for name in (f"{topology.name}-{node}" for node in topology.nodes):
+    for name in (f"{topology.name}-{node}" for topology in topologies for node in topology.nodes):
         if (NETNS_DIR / name).exists():
             remove(name)
             removed.append(name)
@@ -110,6 +114,10 @@ def _down(topology: Topology) -> int:
             shutil.rmtree(directory, ignore_errors=True)
     console.print(f"{len(removed)} namespaces removed" if removed else "nothing to remove")
     return 0
+
+
+def _experiments(lab: Laboratory) -> Experiments:
+    return EXPERIMENTS.get(lab.topology.name, Experiments)(lab, headline=_headline, show=_show)
 
 
 def _headline(text: str) -> None:

@@ -1,10 +1,10 @@
-"""What must hold in a converged laboratory: sessions established, workloads routed over every uplink, all reachable."""
+"""What must hold in a laboratory: things that are waited for with visible progress, and who must reach whom."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from labs.kernel import live_next_hops
 from labs.laboratory import Laboratory
@@ -14,17 +14,23 @@ from labs.traffic import Pair, reachable
 
 CONVERGENCE_TIMEOUT_S = 30.0
 
+Expectation = tuple[str, bool]
+"""Something that must hold, in words, and whether it does."""
 
-def await_convergence(lab: Laboratory, *, timeout_s: float = CONVERGENCE_TIMEOUT_S) -> float:
-    """Wait until all sessions are established and all routes are in the kernels, saying how far it is; returns seconds.
+
+def await_all(
+    lab: Laboratory, expected: Callable[[], Iterable[Expectation]], *, timeout_s: float = CONVERGENCE_TIMEOUT_S
+) -> float:
+    """Wait until all that is expected holds, saying how far it is; returns seconds.
 
     Raises: LabError: not within `timeout_s`; lists what is missing, with the tails of the daemons' logs.
     """
     start = time.monotonic()
     said = ""
     while True:
-        missing, expected = _missing(lab)
-        state = f"{expected - len(missing)} of {expected} sessions and routes"
+        now = list(expected())
+        missing = [what for what, holds in now if not holds]
+        state = f"{len(now) - len(missing)} of {len(now)} sessions and routes"
         elapsed = time.monotonic() - start
         if state != said:
             lab.progress(f"{elapsed:5.1f} s  {state}")
@@ -42,9 +48,10 @@ def unreachable(lab: Laboratory, progress: Callable[[str], None]) -> list[str]:
     failed = []
     for family, ipv6 in (("IPv4", False), ("IPv6", True)):
         pairs = workload_pairs(lab, ipv6=ipv6)
-        bad = [str(pair) for pair in pairs if not reachable(pair)]
-        progress(f"{family}: {len(pairs) - len(bad)} of {len(pairs)} pairs answer")
-        failed += bad
+        if pairs:
+            bad = [str(pair) for pair in pairs if not reachable(pair)]
+            progress(f"{family}: {len(pairs) - len(bad)} of {len(pairs)} pairs answer")
+            failed += bad
     return failed
 
 
@@ -66,21 +73,16 @@ def _same_attachment(lab: Laboratory, first: Node, second: Node) -> bool:
     return {node.name for node in neighbors(first.name)} == {node.name for node in neighbors(second.name)}
 
 
-def _missing(lab: Laboratory) -> tuple[list[str], int]:
-    """What is not there yet, and how many things are looked for."""
-    sessions = list(_sessions(lab))
-    routes = list(_routes(lab))
-    return [what for what, holds in sessions + routes if not holds], len(sessions) + len(routes)
-
-
-def _sessions(lab: Laboratory) -> Iterator[tuple[str, bool]]:
+def sessions(lab: Laboratory) -> Iterator[Expectation]:
+    """Every session that a switch is configured with is established."""
     for name, frr in lab.frr.items():
         established = frr.established()
         for peer in frr.configured():
             yield f"session {name} - {peer}", peer in established
 
 
-def _routes(lab: Laboratory) -> Iterator[tuple[str, bool]]:
+def pod_routes(lab: Laboratory) -> Iterator[Expectation]:
+    """Hosts and spines have every remote pod's address in the kernel, over all their leaves."""
     for node in lab.topology.with_role("host", "spine"):
         uplinks = [neighbor for neighbor in lab.topology.neighbors(node.name) if neighbor.role == "leaf"]
         own = {neighbor.name for neighbor in lab.topology.neighbors(node.name)}
@@ -93,7 +95,7 @@ def _routes(lab: Laboratory) -> Iterator[tuple[str, bool]]:
 
 def _address_routes(
     node: Node, pod: Node, routes: dict[str, list[str]], uplinks: int, *, ipv6: bool
-) -> Iterator[tuple[str, bool]]:
+) -> Iterator[Expectation]:
     for address in pod.addresses:
         if (":" in address) == ipv6:
             found = routes.get(address, [])

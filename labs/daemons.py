@@ -224,10 +224,19 @@ class Mosquitto(Daemon):
 
     def __init__(self, namespace: Namespace, config: str = "listener 1883 127.0.0.1\nallow_anonymous true\n") -> None:
         super().__init__(namespace)
-        path = self.directory / "mosquitto.conf"
-        path.write_text(f"user root\n{config}")
-        self._start("mosquitto", "-c", str(path))
-        wait_until(lambda: "running" in self.log_path.read_text(), READY_TIMEOUT_S, "mosquitto to run", logs=self.logs)
+        (self.directory / "mosquitto.conf").write_text(f"user root\n{config}")
+        self.start()
+
+    def start(self) -> None:
+        """Start the broker (again, after `kill`, and then with nothing retained unless its configuration keeps it)."""
+        before = self.log_path.read_text().count("running") if self.log_path.exists() else 0
+        self._start("mosquitto", "-c", str(self.directory / "mosquitto.conf"))
+        wait_until(
+            lambda: self.log_path.read_text().count("running") > before,
+            READY_TIMEOUT_S,
+            "mosquitto to run",
+            logs=self.logs,
+        )
 
     def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
         """Publish one message at QoS 1."""
@@ -236,7 +245,7 @@ class Mosquitto(Daemon):
 
 
 class Bgpd(Daemon):
-    """bgpd itself. Without an [api] table in the TOML text the socket is put into the private directory."""
+    """bgpd itself. Without [api] and [state] in the TOML text its socket and state are in the private directory."""
 
     kind = "bgpd"
 
@@ -251,6 +260,8 @@ class Bgpd(Daemon):
         """Write the configuration file; a running daemon reads it at `reload`."""
         if "[api]" not in config:
             config += f'\n[api]\nsocket = "{self.socket_path}"\n'
+        if "[state]" not in config:
+            config += f'\n[state]\ndirectory = "{self.directory}/state"\n'
         self.config_path.write_text(config)
 
     def start(self, *, wait: bool = True) -> None:

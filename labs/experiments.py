@@ -1,17 +1,17 @@
-"""The main job, shown and checked: convergence, reachability, a cut link and a dead leaf under traffic, bgpd tables."""
+"""What all laboratories' experiments share: steps whose outcomes are kept, and traffic whose losses are counted."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from labs.checks import await_convergence, unreachable, workload_pairs
+from labs.checks import Expectation, await_all, sessions, unreachable, workload_pairs
 from labs.laboratory import Laboratory
 from labs.process import LabError
-from labs.traffic import FlowResult, start_flows
+from labs.traffic import FlowResult, Pair, start_flows
 
 # A failure must not cost more than this: far above what is usual, below what the hold timer (3 s) would give.
 OUTAGE_LIMIT_MS = 1500.0
@@ -28,7 +28,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Experiments:
-    """Runs the steps on a laboratory that is up, and keeps their outcomes. A step that fails does not stop the next."""
+    """Runs the steps on a laboratory that is up, and keeps their outcomes. A step that fails does not stop the next.
+
+    This one waits for the sessions and shows the tables; a laboratory of its own kind says more.
+    """
 
     def __init__(self, lab: Laboratory, *, headline: Callable[[str], None], show: Callable[[str, str], None]) -> None:
         self.lab = lab
@@ -38,22 +41,32 @@ class Experiments:
 
     def run(self) -> bool:
         """All steps in order; returns whether every check passed."""
-        self.converge("convergence")
+        self.bring_up()
         if self.outcomes[-1].passed:
-            self.reach("reachability")
-            leaves = self.lab.topology.with_role("leaf")
-            host = self.lab.topology.with_role("host")[0].name
-            self.cut_link(leaves[0].name, host)
-            self.kill_leaf(leaves[-1].name)
-            self.reach("reachability afterwards")
+            self.steps()
         self.show_tables()
         return all(outcome.passed for outcome in self.outcomes)
+
+    def bring_up(self) -> None:
+        """What makes the network whole: here, wait for it."""
+        self.converge("convergence")
+
+    def steps(self) -> None:
+        """What is tried on the converged network."""
+
+    def expected(self) -> Iterable[Expectation]:
+        """What holds in the converged network."""
+        return sessions(self.lab)
+
+    def commands(self, host: str) -> list[list[str]]:
+        """The bgpd commands that are shown of a host at the end."""
+        return [["show", view] for view in ("neighbors", "routes", "fib", "workloads")]
 
     def converge(self, check: str) -> None:
         """Wait for every session and route."""
         self._headline(check)
         with self._checked(check) as detail:
-            detail.append(f"all sessions and routes after {await_convergence(self.lab):.1f} s")
+            detail.append(f"all sessions and routes after {await_all(self.lab, self.expected):.1f} s")
 
     def reach(self, check: str) -> None:
         """Ping between all workloads."""
@@ -62,52 +75,54 @@ class Experiments:
             failed = unreachable(self.lab, self.lab.progress)
             if failed:
                 raise LabError("no answer: " + ", ".join(failed))
-            detail.append("every pair, IPv4 and IPv6")
-
-    def cut_link(self, leaf: str, host: str) -> None:
-        """Take the leaf's end of a link down under traffic, then bring it up again."""
-        link = f"link {leaf} - {host}"
-        self._under_traffic(f"{link} cut", lambda: self.lab.set_link(leaf, host, "down"))
-        self._under_traffic(f"{link} restored", lambda: self.lab.set_link(leaf, host, "up"), converge=True)
-
-    def kill_leaf(self, leaf: str) -> None:
-        """Kill the leaf's BGP daemon under traffic, then start it again."""
-        frr = self.lab.frr[leaf]
-        self._under_traffic(f"{leaf}: BGP daemon killed", frr.kill)
-        self._under_traffic(f"{leaf}: BGP daemon restarted", frr.restart_bgpd, converge=True)
+            detail.append("every pair")
 
     def show_tables(self) -> None:
         """What the operator sees, on every host."""
         for name, daemon in self.lab.bgpd.items():
-            remote = [pod.addresses[0] for pod in self.lab.topology.with_role("pod") if not self._local(pod.name, name)]
-            commands = [["show", view] for view in ("neighbors", "routes", "fib", "workloads")]
-            for command in [*commands, ["explain", remote[0]]]:
+            for command in self.commands(name):
                 with self._checked(f"{name}: bgpd {' '.join(command)}", quiet=True):
                     self._show(f"{name}# bgpd {' '.join(command)}", daemon.cli(*command))
 
-    def _local(self, pod: str, host: str) -> bool:
-        return host in {node.name for node in self.lab.topology.neighbors(pod)}
+    def across(self) -> list[Pair]:
+        """All pairs of workloads whose packets cross the fabric."""
+        return [pair for ipv6 in (False, True) for pair in workload_pairs(self.lab, ipv6=ipv6, across=True)]
 
-    def _under_traffic(self, check: str, action: Callable[[], object], *, converge: bool = False) -> None:
-        """Flows between all workloads across the fabric while something happens; counts what they lose."""
+    def under_traffic(
+        self,
+        check: str,
+        action: Callable[[], object],
+        *,
+        pairs: Sequence[Pair],
+        limit_ms: float,
+        converge: bool = False,
+    ) -> None:
+        """Flows between pairs of workloads while something happens; counts what they lose, `limit_ms` at most."""
         self._headline(check)
-        pairs = [pair for ipv6 in (False, True) for pair in workload_pairs(self.lab, ipv6=ipv6, across=True)]
+        with self._checked(check) as detail, self.pings(detail, pairs=pairs, limit_ms=limit_ms):
+            action()
+            time.sleep(AFTER_S)
+            if converge:
+                detail.append(f"all back after {AFTER_S + await_all(self.lab, self.expected):.1f} s")
+
+    @contextlib.contextmanager
+    def pings(self, detail: list[str], *, pairs: Sequence[Pair], limit_ms: float) -> Iterator[None]:
+        """Pings run within, and from BEFORE_S earlier.
+
+        Raises: LabError: a pair had no answer for longer than `limit_ms`; with 0, a packet was lost.
+        """
         directory = next(iter(self.lab.namespaces.values())).make_directory("traffic")
-        with self._checked(check) as detail:
-            flows = start_flows(pairs, directory)
-            try:
-                time.sleep(BEFORE_S)
-                action()
-                time.sleep(AFTER_S)
-                if converge:
-                    detail.append(f"all back after {AFTER_S + await_convergence(self.lab):.1f} s")
-            finally:
-                results = [flow.stop() for flow in flows]
-            detail.append(_summary(results))
-            self.lab.progress(detail[-1])
-            worst = max(result.outage_ms for result in results)
-            if worst > OUTAGE_LIMIT_MS:
-                raise LabError(f"{detail[-1]}; more than {OUTAGE_LIMIT_MS:.0f} ms is too much")
+        flows = start_flows(pairs, directory)
+        try:
+            time.sleep(BEFORE_S)
+            yield
+        finally:
+            results = [flow.stop() for flow in flows]
+        detail.append(_summary(results))
+        self.lab.progress(detail[-1])
+        worst = max(result.outage_ms for result in results)
+        if worst > limit_ms:
+            raise LabError(f"{detail[-1]}; more than {limit_ms:.0f} ms is too much")
 
     @contextlib.contextmanager
     def _checked(self, check: str, *, quiet: bool = False) -> Iterator[list[str]]:

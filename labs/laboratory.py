@@ -1,7 +1,7 @@
 """A running laboratory: realises a topology with one network namespace per node and the machine's own daemons.
 
-Order: namespaces, links, the nodes' exec lines, then FRR and bgpd. Never changes anything outside its namespaces but
-a directory below /tmp per daemon.
+Order: namespaces, links, the nodes' exec lines, then switches, brokers and programs, then bgpd. Never changes anything
+outside its namespaces but a directory below /tmp per daemon.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 
-from labs.daemons import Bgpd, Frr
+from labs.daemons import Bgpd, Frr, Mosquitto
 from labs.namespace import Namespace, link
-from labs.process import LabError
+from labs.process import LabError, LoggedProcess
 from labs.topology import Node, Topology
 
 
 class Laboratory:
-    """The nodes of a topology, running; a context manager. `namespaces`, `frr` and `bgpd` are by node name.
+    """The nodes of a topology, running; a context manager. Namespaces, daemons and programs are by node name.
 
     With `exact_names` the namespaces are called "NAME-NODE", else they hold the process id and several may run at once.
     """
@@ -29,6 +29,8 @@ class Laboratory:
         self.namespaces: dict[str, Namespace] = {}
         self.frr: dict[str, Frr] = {}
         self.bgpd: dict[str, Bgpd] = {}
+        self.brokers: dict[str, Mosquitto] = {}
+        self.programs: dict[str, LoggedProcess] = {}
         self._exact_names = exact_names
 
     def __enter__(self) -> Laboratory:
@@ -60,7 +62,9 @@ class Laboratory:
         for node in topology.nodes.values():
             self._set_up(node)
         for node in topology.nodes.values():
-            self._start_daemon(node)
+            self._start_surroundings(node)
+        for node in topology.nodes.values():
+            self._start_bgpd(node)
 
     def down(self) -> None:
         """End the daemons and remove the namespaces; may be called more than once."""
@@ -88,11 +92,24 @@ class Laboratory:
             except LabError as error:
                 raise LabError(f'node {node.name}: exec "{" ".join(words)}" failed\n{error}') from error
 
-    def _start_daemon(self, node: Node) -> None:
+    def start_program(self, name: str) -> None:
+        """Start a node's program (again, after it was ended)."""
+        namespace = self.namespaces[name]
+        log_path = namespace.make_directory("program") / "program.log"
+        self.programs[name] = namespace.popen(*self.topology.nodes[name].program, log_path=log_path)
+
+    def _start_surroundings(self, node: Node) -> None:
         namespace = self.namespaces[node.name]
         if node.frr_config is not None:
             self.progress(f"{node.name}: FRR with {node.frr_config}")
             self.frr[node.name] = Frr(namespace, node.frr_config.read_text())
+        if node.mosquitto_config is not None:
+            self.progress(f"{node.name}: Mosquitto with {node.mosquitto_config}")
+            self.brokers[node.name] = Mosquitto(namespace, node.mosquitto_config.read_text())
+        if node.program:
+            self.start_program(node.name)
+
+    def _start_bgpd(self, node: Node) -> None:
         if node.bgpd_config is not None:
             self.progress(f"{node.name}: bgpd with {node.bgpd_config}")
-            self.bgpd[node.name] = Bgpd(namespace, node.bgpd_config.read_text())
+            self.bgpd[node.name] = Bgpd(self.namespaces[node.name], node.bgpd_config.read_text())

@@ -38,6 +38,11 @@ ROUTER_SYSCTLS: Mapping[str, str] = {
     "net.ipv4.nexthop_compat_mode": "0",
 }
 
+# Every machine has a hash seed of its own; the namespaces of one share it, unless told otherwise: then a switch and the
+# host behind it would choose alike, and some of the host's choices would never be made. Linux 6.11 and newer.
+HASH_SEED = "net.ipv4.fib_multipath_hash_seed"
+CAN_SEED = Path("/proc/sys", HASH_SEED.replace(".", "/")).exists()
+
 _serial = itertools.count(1)
 _open: dict[str, Namespace] = {}
 
@@ -52,8 +57,10 @@ class Namespace:
         self, label: str, *, prefix: str = "lab", exact_name: str = "", sysctls: Mapping[str, str] | None = None
     ) -> None:
         self.label = label
-        self.name = exact_name or f"{prefix}{os.getpid()}-{next(_serial)}-{label}"
-        self.sysctls = {**ROUTER_SYSCTLS, **(sysctls or {})}
+        number = next(_serial)
+        self.name = exact_name or f"{prefix}{os.getpid()}-{number}-{label}"
+        seed = {HASH_SEED: str(number)} if CAN_SEED else {}
+        self.sysctls = {**ROUTER_SYSCTLS, **seed, **(sysctls or {})}
         self.processes: list[LoggedProcess] = []
         self.directories: list[Path] = []
 

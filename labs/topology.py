@@ -18,6 +18,8 @@ from labs.process import LabError
 
 FRR_CONFIG = "/etc/frr/frr.conf"
 BGPD_CONFIG = "/etc/bgpd/bgpd.toml"
+MOSQUITTO_CONFIG = "/mosquitto/config/mosquitto.conf"
+NOTHING_TO_RUN = ("", "sleep")
 INTERFACE_NAME_LENGTH = 15
 
 
@@ -73,20 +75,27 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node: its role, the files bound into it (path inside -> path here), and the commands that set it up, in words.
+    """A node: its labels, the files bound into it (path inside -> path here), the commands that set it up, in words.
 
-    `role` is containerlab's label "role", here "spine", "leaf", "host", "pod" or "server".
+    `program` is what it runs besides FRR, bgpd and Mosquitto (entrypoint and cmd), in words; empty if nothing.
     """
 
     name: str
-    role: str
+    labels: dict[str, str]
     binds: dict[str, Path]
     commands: tuple[tuple[str, ...], ...]
+    program: tuple[str, ...] = ()
+
+    @property
+    def role(self) -> str:
+        """containerlab's label "role", here "spine", "leaf", "host", "pod", "server" or "broker"."""
+        return self.labels.get("role", "")
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses that its exec lines put on its interfaces, IPv4 and IPv6, without link-local ones."""
-        found = [words[3].partition("/")[0] for words in self.commands if words[:3] == ("ip", "address", "add")]
+        """The addresses that its exec lines put on its interfaces, without link-local ones and those on lo."""
+        added = (words[3:] for words in self.commands if words[:3] == ("ip", "address", "add"))
+        found = [words[0].partition("/")[0] for words in added if words[1:3] != ("dev", "lo")]
         return [address for address in found if not address.startswith(("fe80:", "169.254."))]
 
     @property
@@ -98,6 +107,11 @@ class Node(msgspec.Struct, frozen=True):
     def bgpd_config(self) -> Path | None:
         """The bgpd.toml bound into the node; a node that has one runs bgpd."""
         return self.binds.get(BGPD_CONFIG)
+
+    @property
+    def mosquitto_config(self) -> Path | None:
+        """The mosquitto.conf bound into the node; a node that has one runs Mosquitto."""
+        return self.binds.get(MOSQUITTO_CONFIG)
 
 
 class Topology(msgspec.Struct, frozen=True):
@@ -159,8 +173,15 @@ def _node(name: str, topology: TopologyDefinition, base: Path) -> Node:
     layers = (topology.defaults, topology.kinds.get(kind, NodeDefinition()), own)
     binds = dict(_bind(name, text, base) for layer in layers for text in layer.binds)
     commands = tuple(tuple(shlex.split(line)) for layer in layers for line in layer.exec)
-    role = own.labels.get("role", "")
-    return Node(name, role, binds, commands)
+    labels = {key: value for layer in layers for key, value in layer.labels.items()}
+    entrypoint, cmd = (next((text for text in texts if text), "") for texts in _overriding(layers))
+    program = () if entrypoint in NOTHING_TO_RUN else (*shlex.split(entrypoint), *shlex.split(cmd))
+    return Node(name, labels, binds, commands, tuple(str(binds.get(word, word)) for word in program))
+
+
+def _overriding(layers: tuple[NodeDefinition, ...]) -> tuple[list[str], list[str]]:
+    """Entrypoints and cmds, those that override first."""
+    return [layer.entrypoint for layer in reversed(layers)], [layer.cmd for layer in reversed(layers)]
 
 
 def _bind(node: str, text: str, base: Path) -> tuple[str, Path]:

@@ -1,4 +1,4 @@
-"""The topology reader: what it understands and refuses, and that the shipped file is one that containerlab accepts."""
+"""The topology reader: what it understands and refuses, and that the shipped files containerlab would accept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import yaml
 from labs.process import LabError
 from labs.topology import Endpoint, load
 
-TWO_LEAF = Path(__file__).parents[2] / "labs" / "containerlab" / "two-leaf.clab.yml"
+SHIPPED = Path(__file__).parents[2] / "labs" / "containerlab"
+TWO_LEAF = SHIPPED / "two-leaf.clab.yml"
 
 # Keys of containerlab's topology schema that a file of ours may use, and must spell so.
 FILE_KEYS = {"name", "topology", "mgmt", "prefix"}
@@ -25,8 +26,9 @@ def write(directory: Path, text: str) -> Path:
     return path
 
 
-def test_two_leaf_file_uses_only_keys_of_the_containerlab_schema() -> None:
-    raw = yaml.safe_load(TWO_LEAF.read_text())
+@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.clab.yml")), ids=lambda file: file.name)
+def test_shipped_file_uses_only_keys_of_the_containerlab_schema(file: Path) -> None:
+    raw = yaml.safe_load(file.read_text())
     topology = raw["topology"]
     assert set(raw) <= FILE_KEYS
     assert set(topology) <= TOPOLOGY_KEYS
@@ -81,6 +83,17 @@ topology:
   nodes: {n: {exec: ["d 'e f'"]}}
 """
     assert load(write(tmp_path, text)).nodes["n"].commands == (("a", "b"), ("c",), ("d", "e f"))
+
+
+def test_program_of_a_node_is_run_from_where_its_file_is_bound_from() -> None:
+    backend = load(SHIPPED / "feeds.clab.yml").nodes["pod11"]
+    assert backend.program == ("python3", str(SHIPPED / "feeds" / "echo_server.py"), "pod11", "8000")
+    assert load(TWO_LEAF).nodes["pod11"].program == ()
+
+
+def test_address_on_loopback_is_not_one_to_be_pinged() -> None:
+    backend = load(SHIPPED / "feeds.clab.yml").nodes["pod11"]
+    assert backend.addresses == ["10.64.1.1"]
 
 
 @pytest.mark.parametrize(
