@@ -11,6 +11,8 @@ from typing import Any
 from bgpd.cli.client import Client, CommandFailed
 from bgpd.cli.hooks import Hooks
 
+REACHABLE = ("announced", "suppressed")
+
 
 def drain(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd drain on|off`."""
@@ -57,11 +59,11 @@ def _read(file: str) -> bytes:
 
 
 def _report(report: dict[str, Any]) -> int:
-    """Tells what became of it; exit code 1 unless it is announced."""
+    """Tells what became of it; exit code 1 unless it is announced, itself or by the aggregate that covers it."""
     if "state" in report:
         reason = f": {report['reason']}" if report.get("reason") else ""
         print(f"{report.get('id') or report.get('name')} {report['state']}{reason}")
     for error in report.get("errors", ()):
         where = f"{error['path']}: " if error.get("path") else ""
         print(f"bgpd: {where}{error['wrong']}{'; ' + error['right'] if error.get('right') else ''}", file=sys.stderr)
-    return 0 if report.get("state") == "announced" and not report.get("errors") else 1
+    return 0 if report.get("state") in REACHABLE and not report.get("errors") else 1

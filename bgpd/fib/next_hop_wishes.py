@@ -88,15 +88,16 @@ class NextHopWishes:
         return changed
 
     def _interface_of(self, hop: NextHop) -> tuple[int, str]:
-        """By what is connected, or by a host route that bgpd itself keeps to a workload: a router in a VM."""
+        """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend)."""
         connected = self._dataplane.connected
         answer = connected.interface_of(hop, table=self._table)
-        if not answer[1] or not hop.address or hop.interface:
+        if not answer[1] or not hop.address:
             return answer
         key = bytes((len(hop.address) * 8,)) + hop.address
         family = Family.IPV4_UNICAST if len(hop.address) == 4 else Family.IPV6_UNICAST
         for ifindex, keys in self._direct[family].items():
-            if key in keys and ifindex in connected.links and connected.links[ifindex].up:
+            link = connected.links.get(ifindex)
+            if key in keys and link is not None and link.up and hop.interface in ("", link.name):
                 return ifindex, ""
         return answer
 
