@@ -1,0 +1,249 @@
+"""A RIB and EVPN joined as the daemon joins them, without sockets: what neighbors say goes in, what the FIB would
+forward by and what neighbors are told comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from bgpd.config import Config
+from bgpd.config_load import parse_config
+from bgpd.evpn.evpn import Evpn
+from bgpd.evpn.ports import EvpnPorts
+from bgpd.model.attributes import Attributes
+from bgpd.model.evpn import mac_ip_key, prefix_key
+from bgpd.model.iana import Family
+from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
+from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.route_target import parse_route_distinguisher, parse_route_target
+from bgpd.model.workload import ClaimInfo
+from bgpd.rib.pipeline import Rib
+
+EVPN = Family.L2VPN_EVPN
+V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+WORKLOAD = Source(name="workload", kind=SourceKind.WORKLOAD)
+
+CONFIG = """
+[router]
+asn = 65203
+router_id = "10.255.1.1"
+[[neighbor]]
+name = "leaf1"
+address = "172.16.1.0"
+asn = 65201
+import = "all"
+families = ["l2vpn-evpn"]
+[[neighbor]]
+name = "leaf2"
+address = "172.16.2.0"
+asn = 65202
+import = "all"
+families = ["l2vpn-evpn"]
+[[vrf]]
+name = "blue"
+table = 1001
+vni = 5001
+import_rt = ["65201:5001"]
+export_rt = ["65201:5001"]
+uplinks = ["eth0.101", "eth1.101"]
+[[vrf]]
+name = "red"
+table = 1002
+vni = 5002
+import_rt = ["65201:5002"]
+export_rt = ["65201:5002"]
+uplinks = ["eth0.102", "eth1.102"]
+"""
+
+LINKS = {
+    "eth0": "172.16.1.1/31",
+    "eth1": "172.16.2.1/31",
+    "eth0.101": "10.1.0.1/31",
+    "eth1.101": "10.2.0.1/31",
+    "eth0.102": "10.1.0.1/31",
+    "eth1.102": "10.2.0.1/31",
+}
+VIA1, VIA2 = NextHop(parse_address("10.1.0.0"), "eth0.101"), NextHop(parse_address("10.2.0.0"), "eth1.101")
+VXLAN = b"\x03\x0c\0\0\0\0\0\x08"
+
+
+def configuration(text: str = CONFIG) -> Config:
+    return parse_config(text, "x.toml")[0]
+
+
+def leaf(number: int) -> Source:
+    return Source(
+        name=f"leaf{number}",
+        kind=SourceKind.EBGP,
+        asn=65200 + number,
+        router_id=bytes((10, 0, 0, number)),
+        address=bytes((172, 16, number, 0)),
+    )
+
+
+def rd(text: str) -> bytes:
+    return parse_route_distinguisher(text)
+
+
+def prefix_route(prefix: str, *, host: str = "10.255.9.9:1001") -> bytes:
+    """Key of a type 5 route."""
+    family, key = parse_prefix(prefix)
+    packed = key[1:].ljust(4 if family is V4 else 16, b"\0")
+    return prefix_key(rd(host), prefix=packed, prefix_length=key[0])
+
+
+def host_route(address: str, *, mac: str = "02:00:00:00:00:09", host: str = "10.255.9.9:1001") -> bytes:
+    """Key of a type 2 route."""
+    return mac_ip_key(rd(host), mac=bytes.fromhex(mac.replace(":", "")), ip=parse_address(address))
+
+
+def mobility(sequence: int, *, sticky: bool = False) -> bytes:
+    return b"\x06\x00" + bytes((int(sticky), 0)) + sequence.to_bytes(4, "big")
+
+
+class Host:
+    """One host. Long work is done at once; `turn` lets the exports out."""
+
+    def __init__(self, text: str = CONFIG) -> None:
+        self.config = configuration(text)
+        self.now = 1000.0
+        self.fib: dict[tuple[str, Family], dict[bytes, NextHops]] = {}
+        self.told: dict[tuple[str, bytes], RouteBatch] = {}
+        self.moved: list[tuple[str, list[bytes], str]] = []
+        self.resent: list[str] = []
+        self.expanded: list[NextHop] = []
+        self.scheduled: list[Callable[[], None]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.rib = Rib(
+            self.config,
+            fib_changed=self._fib_changed,
+            send=self._send,
+            send_end_of_rib=lambda source, family: None,
+            resolve=lambda next_hop: "",
+            now=lambda: self.now,
+            schedule=self.scheduled.append,
+            resolve_in=lambda vrf, next_hop: self.evpn.resolve(vrf, next_hop),
+            evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
+            local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
+        )
+        self.evpn = Evpn(
+            self.config,
+            EvpnPorts(
+                rib=self.rib,
+                expansion_changed=lambda vrf, next_hop: self.expanded.append(next_hop),
+                next_hop_changed=lambda vrf, hop, why: self._run(self.rib.next_hop_changed(hop, why, vrf=vrf)),
+                run=self._run,
+                moved=self._moved,
+                resend=self.resent.append,
+                now=lambda: self.now,
+                call_at=lambda when, callback: self.timers.append((when, callback)),
+            ),
+        )
+        for index, (name, address) in enumerate(LINKS.items(), 1):
+            self.link(name, index=index)
+            self.address(name, address)
+
+    def _run(self, walk: Iterator[None]) -> None:
+        for _ in walk:
+            pass
+
+    def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+        self.evpn.routes_changed(vrf, family, changes)
+        table = self.fib.setdefault((vrf, family), {})
+        for key, next_hops in changes.items():
+            if next_hops is None:
+                table.pop(key, None)
+            else:
+                table[key] = next_hops
+
+    def _send(self, source: Source, batch: RouteBatch) -> None:
+        for one in self.evpn.for_neighbor(source, batch):
+            for key in one.withdrawn:
+                self.told.pop((source.name, key), None)
+            for key in one.announced:
+                self.told[source.name, key] = one
+
+    def _moved(self, vrf: str, family: Family, keys: list[bytes], why: str) -> None:
+        self.moved.append((vrf, keys, why))
+        if why:
+            self.rib.withdraw_local(WORKLOAD, family, keys, vrf=vrf)
+            self.evpn.workloads_withdrawn(vrf, family, keys)
+
+    def link(self, name: str, *, index: int, up: bool = True) -> None:
+        mac = bytes((2, 0, 0, 0, 0, index))
+        self.evpn.kernel_changed(LinkChanged(Link(index=index, name=name, up=up, mac=mac)))
+
+    def address(self, name: str, text: str, *, gone: bool = False) -> None:
+        address, length = text.split("/")
+        entry = Address(interface=name, packed=parse_address(address), prefix_length=int(length))
+        self.evpn.kernel_changed(AddressChanged(entry, gone))
+
+    def up(self, number: int) -> Source:
+        source = leaf(number)
+        self.evpn.neighbor_up(source)
+        self.rib.neighbor_up(
+            source, families=(EVPN,), config=self.config.neighbor[number - 1], local_asn=65203, is_ibgp=False
+        )
+        self.turn()
+        return source
+
+    def down(self, source: Source) -> None:
+        self.evpn.neighbor_down(source)
+        self._run(self.rib.neighbor_down(source))
+        self.turn()
+
+    def hear(
+        self,
+        source: Source,
+        *keys: bytes,
+        gateway: str = "",
+        next_hop: str = "192.0.2.1",
+        communities: Sequence[bytes] = (),
+        target: str = "65201:5001",
+    ) -> None:
+        targets = (parse_route_target(target),) if target else ()
+        overlay = Overlay(bytes(10), (5001,), parse_address(gateway) if gateway else b"")
+        batch = RouteBatch(
+            family=EVPN,
+            announced=keys,
+            attributes=Attributes(extended_communities=(*targets, *communities)),
+            next_hop=NextHop(parse_address(next_hop)),
+            overlay=overlay,
+        )
+        self.rib.routes_received(source, batch)
+        self.turn()
+
+    def unhear(self, source: Source, *keys: bytes) -> None:
+        self.rib.routes_received(source, RouteBatch(family=EVPN, withdrawn=keys))
+        self.turn()
+
+    def workload(self, prefix: str, *, vrf: str = "blue", mac: str = "", sticky: bool = False) -> None:
+        family, key = parse_prefix(prefix)
+        self.rib.announce_local(WORKLOAD, family, [key], Attributes(), vrf=vrf)
+        info = ClaimInfo(mac=bytes.fromhex(mac.replace(":", "")), sticky=sticky)
+        self.evpn.workloads_announced(vrf, family, [key], info)
+        self.turn()
+
+    def workload_gone(self, prefix: str, *, vrf: str = "blue") -> None:
+        family, key = parse_prefix(prefix)
+        self.rib.withdraw_local(WORKLOAD, family, [key], vrf=vrf)
+        self.evpn.workloads_withdrawn(vrf, family, [key])
+        self.turn()
+
+    def turn(self) -> None:
+        while self.scheduled:
+            self.scheduled.pop(0)()
+
+    def forwards(self, prefix: str, *, vrf: str = "blue") -> NextHops | None:
+        """What the kernel would forward a prefix of a VRF by; None: no route."""
+        family, key = parse_prefix(prefix)
+        abstract = self.fib.get((vrf, family), {}).get(key)
+        if abstract is None:
+            return None
+        return tuple(sorted({hop for one in abstract for hop in self.evpn.expand(one)}))
+
+    def table(self, vrf: str = "blue", family: Family = V4) -> Mapping[bytes, NextHops]:
+        return self.fib.get((vrf, family), {})
+
+    def announced_to(self, name: str) -> dict[bytes, RouteBatch]:
+        return {key: batch for (neighbor, key), batch in self.told.items() if neighbor == name}

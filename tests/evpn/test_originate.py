@@ -1,0 +1,126 @@
+"""What a VRF of this host tells the fabric."""
+
+from __future__ import annotations
+
+from bgpd.model.evpn import mac_ip_key, parse_key
+from bgpd.model.prefix import parse_address
+from bgpd.model.route_target import parse_route_target
+from tests.evpn.build import CONFIG, EVPN, VXLAN, Host, prefix_route, rd
+
+OWN = "10.255.1.1:1001"
+AGGREGATE = '[[aggregate]]\nprefix = "10.64.1.0/24"\nvrf = "blue"\nsummary_only = true\n'
+
+
+def prefixes(host: Host, name: str) -> dict[str, str]:
+    """Prefixes told as type 5, with their gateway IP."""
+    told = {}
+    for key, batch in host.announced_to(name).items():
+        route = parse_key(key)
+        if route.route_type == 5:
+            assert batch.overlay is not None
+            told[f"{route.prefix.hex('.')}/{route.prefix_length}"] = batch.overlay.gateway_ip.hex(".")
+    return told
+
+
+def test_a_workload_is_told_each_leaf_with_the_address_of_the_uplink_to_it() -> None:
+    host = Host()
+    host.up(1), host.up(2)
+    host.workload("10.64.1.5/32")
+    assert prefixes(host, "leaf1") == {"0a.40.01.05/32": "0a.01.00.01"}
+    assert prefixes(host, "leaf2") == {"0a.40.01.05/32": "0a.02.00.01"}
+    host.workload_gone("10.64.1.5/32")
+    assert prefixes(host, "leaf1") == {}
+
+
+def test_routes_carry_targets_encapsulation_and_vni() -> None:
+    host = Host()
+    host.up(1)
+    host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
+    batches = list(host.announced_to("leaf1").values())
+    assert batches
+    blue = [batch for key, batch in host.announced_to("leaf1").items() if key[1:9] == rd(OWN)]
+    for batch in blue:
+        assert batch.attributes is not None
+        assert batch.overlay is not None
+        assert batch.attributes.extended_communities == (parse_route_target("65201:5001"), VXLAN)
+        assert batch.overlay.labels == (5001,)
+        assert batch.overlay.esi == bytes(10)
+
+
+def test_uplink_addresses_are_told_with_their_mac_while_the_uplink_is_up() -> None:
+    host = Host()
+    host.up(1)
+    key = mac_ip_key(rd(OWN), mac=bytes((2, 0, 0, 0, 0, 3)), ip=parse_address("10.1.0.1"))
+    assert key in host.announced_to("leaf1")
+    host.link("eth0.101", index=3, up=False)
+    host.turn()
+    assert key not in host.announced_to("leaf1")
+
+
+def test_a_workload_with_a_mac_is_a_type_2_route_too() -> None:
+    host = Host()
+    host.up(1)
+    host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
+    key = mac_ip_key(rd(OWN), mac=bytes.fromhex("0200000000aa"), ip=parse_address("10.64.1.5"))
+    assert key in host.announced_to("leaf1")
+    assert "0a.40.01.05/32" in prefixes(host, "leaf1")
+    host.workload_gone("10.64.1.5/32")
+    assert key not in host.announced_to("leaf1")
+
+
+def test_an_aggregate_stands_for_its_prefixes_but_not_for_mac_routes() -> None:
+    host = Host(CONFIG + AGGREGATE)
+    host.up(1)
+    host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
+    assert prefixes(host, "leaf1") == {"0a.40.01.00/24": "0a.01.00.01"}
+    key = mac_ip_key(rd(OWN), mac=bytes.fromhex("0200000000aa"), ip=parse_address("10.64.1.5"))
+    assert key in host.announced_to("leaf1")
+
+
+def test_without_an_address_of_the_family_on_the_uplink_nothing_is_told() -> None:
+    host = Host()
+    leaf1, _ = host.up(1), host.up(2)
+    host.workload("2001:db8::5/128")
+    assert prefixes(host, "leaf1") == {}
+    host.address("eth0.101", "2001:db8:1::1/64")
+    assert "leaf1" in host.resent
+    host.rib.refresh_requested(leaf1, EVPN)
+    host.turn()
+    assert list(prefixes(host, "leaf1").values()) == [parse_address("2001:db8:1::1").hex(".")]
+    assert prefixes(host, "leaf2") == {}
+
+
+def test_learned_routes_are_never_originated() -> None:
+    host = Host()
+    leaf1 = host.up(1)
+    host.up(2)
+    host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway="10.1.0.0")
+    assert prefixes(host, "leaf2") == {}
+
+
+def test_a_removed_vrf_withdraws_all_and_touches_no_other() -> None:
+    host = Host()
+    host.up(1)
+    host.workload("10.64.1.5/32")
+    host.workload("10.64.1.5/32", vrf="red")
+    host.evpn.reconfigure(Host(CONFIG[: CONFIG.index('[[vrf]]\nname = "red"')]).config)
+    host.turn()
+    assert {key[1:9] for key in host.announced_to("leaf1")} == {rd(OWN)}
+    host.evpn.reconfigure(Host().config)
+    host.turn()
+    assert {key[1:9] for key in host.announced_to("leaf1")} == {rd(OWN), rd("10.255.1.1:1002")}
+
+
+def test_changed_targets_are_told_for_what_is_there() -> None:
+    host = Host()
+    host.up(1)
+    host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
+    changed = CONFIG.replace('export_rt = ["65201:5001"]', 'export_rt = ["65201:1", "65201:2"]')
+    host.evpn.reconfigure(Host(changed).config)
+    host.turn()
+    blue = {key: batch for key, batch in host.announced_to("leaf1").items() if key[1:9] == rd(OWN)}
+    assert len(blue) == 4
+    for batch in blue.values():
+        assert batch.attributes is not None
+        targets = (parse_route_target("65201:1"), parse_route_target("65201:2"))
+        assert batch.attributes.extended_communities == (*targets, VXLAN)
