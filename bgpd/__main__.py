@@ -9,16 +9,19 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bgpd.cli.hooks import DecodeOptions, Hooks
-from bgpd.cli.main import main as run_command
+from bgpd.optional_libraries import UNNEEDED, without
+
+with without("ssl"):  # http.client would load it; the daemon's socket is a file
+    from bgpd.cli.hooks import DecodeOptions, Hooks
+    from bgpd.cli.main import main as run_command
 
 if TYPE_CHECKING:
     from bgpd.config import Config
 
 
 def _run_daemon(config: Config, file: str) -> int:
-    from bgpd.daemon import run
-
+    with without(*UNNEEDED):
+        from bgpd.daemon import run
     return run(config, file)
 
 

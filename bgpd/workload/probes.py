@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import socket
-import ssl
-from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from bgpd.model.service import CheckType, HealthCheck
 
@@ -32,8 +32,6 @@ async def probe(check: HealthCheck, address: str, *, device: str, command_direct
                     return await _probe_http(check, address, device)
     except TimeoutError:
         return f"no answer in {check.timeout_s:g} s"
-    except ssl.SSLError as error:
-        return f"TLS: {error.reason or error}"
     except OSError as error:
         return os.strerror(error.errno) if error.errno else str(error)
 
@@ -56,37 +54,56 @@ async def _probe_tcp(check: HealthCheck, address: str, device: str) -> str:
     return ""
 
 
+class _Channel(Protocol):
+    async def send(self, data: bytes) -> None: ...
+
+    async def receive(self, most: int) -> bytes: ...
+
+
+class _Plain:
+    """A connection without TLS."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._connection, data)
+
+    async def receive(self, most: int) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self._connection, most)
+
+
 async def _probe_http(check: HealthCheck, address: str, device: str) -> str:
-    connection = await _connect(address, check.port, device)
-    context = _tls_context(check.verify) if check.type is CheckType.HTTPS else None
+    with await _connect(address, check.port, device) as connection:
+        if check.type is CheckType.HTTP:
+            return await _ask_status(check, address, _Plain(connection))
+        tls = await asyncio.to_thread(importlib.import_module, "bgpd.workload.tls")
+        context = await asyncio.to_thread(tls.client_context, check.verify)
+        channel = tls.TlsClient(connection, context, server_hostname=address)
+        try:
+            await channel.handshake()
+            return await _ask_status(check, address, channel)
+        except tls.TlsFailed as error:
+            return f"TLS: {error}"
+
+
+async def _ask_status(check: HealthCheck, address: str, channel: _Channel) -> str:
     host = f"[{address}]" if ":" in address else address
-    reader, writer = await asyncio.open_connection(
-        sock=connection, ssl=context, server_hostname=address if context else None, limit=MAX_STATUS_LINE
+    await channel.send(
+        f"GET {check.path} HTTP/1.1\r\nHost: {host}:{check.port}\r\n"
+        "User-Agent: bgpd-health\r\nConnection: close\r\n\r\n".encode()
     )
-    try:
-        writer.write(
-            f"GET {check.path} HTTP/1.1\r\nHost: {host}:{check.port}\r\n"
-            "User-Agent: bgpd-health\r\nConnection: close\r\n\r\n".encode()
-        )
-        line = await reader.readline()
-    except ValueError:
-        return "the answer is no HTTP"
-    finally:
-        writer.transport.abort()
-    version, _, rest = line.partition(b" ")
+    answer = b""
+    while b"\n" not in answer and len(answer) < MAX_STATUS_LINE:
+        data = await channel.receive(MAX_STATUS_LINE)
+        if not data:
+            break
+        answer += data
+    version, _, rest = answer.partition(b" ")
     code = rest[:3]
     if not version.startswith(b"HTTP/1.") or not code.isdigit():
-        return "the answer is no HTTP" if line else "closed without an answer"
+        return "the answer is no HTTP" if answer else "closed without an answer"
     return "" if int(code) in check.status else f"HTTP status {int(code)}"
-
-
-@cache
-def _tls_context(verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 async def _probe_exec(check: HealthCheck, address: str, command_directory: str) -> str:

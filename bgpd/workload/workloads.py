@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -27,7 +28,6 @@ from bgpd.workload.api_source import ApiSource
 from bgpd.workload.checker import Checker, CheckId
 from bgpd.workload.feed import Feed
 from bgpd.workload.kernel_source import KernelSource
-from bgpd.workload.mqtt_source import MqttSource
 from bgpd.workload.outputs import TableOutputs
 from bgpd.workload.probes import probe
 from bgpd.workload.reports import Reports
@@ -36,6 +36,9 @@ from bgpd.workload.standing import Held
 from bgpd.workload.state_file import StateFile
 from bgpd.workload.static_source import StaticSource
 from bgpd.workload.table import WorkloadTable
+
+if TYPE_CHECKING:
+    from bgpd.workload.mqtt_source import MqttSource
 
 log = structlog.get_logger()
 
@@ -149,6 +152,8 @@ class Workloads:
                 self.table.source_synchronised(feed.source)
         mqtt = self._config.workload.mqtt
         if mqtt is not None:
+            from bgpd.workload.mqtt_source import MqttSource  # loads ssl and the MQTT library, 6 MB
+
             host = mqtt.host or self._hostname
             self.mqtt = MqttSource(mqtt, host=host, feed=self._feeds[MQTT], status=self.status)
             for id in self._feeds[MQTT].workloads:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +28,20 @@ def network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """A server's self-signed certificate."""
+    directory = tmp_path_factory.mktemp("tls")
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=check"
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
 @asynccontextmanager
-async def answering(answer: bytes | None) -> AsyncIterator[None]:
+async def answering(answer: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         if answer is None:
@@ -34,7 +49,7 @@ async def answering(answer: bytes | None) -> AsyncIterator[None]:
         writer.write(answer or b"")
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", PORT)
+    server = await asyncio.start_server(serve, "127.0.0.1", PORT, ssl=tls)
     try:
         yield
     finally:
@@ -74,7 +89,46 @@ async def test_http_status(answer: bytes | None, wanted: str) -> None:
 
 async def test_https_with_a_server_that_speaks_no_tls() -> None:
     async with answering(b"HTTP/1.1 200 OK\r\n\r\n"):
-        assert (await run(CheckType.HTTPS)).startswith(("TLS:", "no answer", "Connection reset"))
+        assert (await run(CheckType.HTTPS)).startswith("TLS: ")
+    async with answering(b""):
+        assert await run(CheckType.HTTPS) == "TLS: closed"
+    async with answering(None):
+        assert await run(CheckType.HTTPS) == "no answer in 0.3 s"
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "HTTP status 503"),
+        (b"SSH\r\n", "the answer is no HTTP"),
+    ],
+    ids=["ok", "status", "ssh"],
+)
+async def test_https_status(answer: bytes, wanted: str, certificate: ssl.SSLContext) -> None:
+    async with answering(answer, certificate):
+        assert await run(CheckType.HTTPS, verify=False) == wanted
+        assert await run(CheckType.HTTPS, verify=True) == "TLS: CERTIFICATE_VERIFY_FAILED"
+
+
+async def test_https_in_a_process_whose_asyncio_has_no_tls(certificate: ssl.SSLContext) -> None:
+    code = f"""
+from bgpd.optional_libraries import without
+with without("ssl"):
+    import asyncio
+from bgpd.model.service import CheckType, HealthCheck
+from bgpd.workload.probes import probe
+check = HealthCheck(type=CheckType.HTTPS, port={PORT}, timeout_s=5, verify=False)
+print(asyncio.sslproto.ssl, asyncio.run(probe(check, "127.0.0.1", device="", command_directory="")))
+"""
+    async with answering(b"HTTP/1.1 503 Busy\r\n\r\n", certificate):
+        asked = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+        assert (await asked.communicate())[0] == b"None HTTP status 503\n"
+
+
+async def test_https_closed_without_an_answer(certificate: ssl.SSLContext) -> None:
+    async with answering(b"", certificate):
+        assert await run(CheckType.HTTPS, verify=False) == "closed without an answer"
 
 
 def script(directory: Path, text: str) -> str:
