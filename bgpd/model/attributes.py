@@ -11,6 +11,9 @@ import msgspec
 from bgpd.model.iana import Origin, SegmentType
 
 
+_AS_SEQUENCE = SegmentType.AS_SEQUENCE
+
+
 class AsPathSegment(msgspec.Struct, frozen=True, gc=False):
     """One AS_PATH segment (RFC 4271 section 4.3); `asns` are 4-octet numbers (RFC 6793)."""
 
@@ -62,7 +65,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=Tr
         """Hops for the decision process: an AS_SET is one, confederation segments none (RFC 4271 9.1.2.2, RFC 5065)."""
         length = 0
         for segment in self.as_path:
-            if segment.type is SegmentType.AS_SEQUENCE:
+            if segment.type is _AS_SEQUENCE:
                 length += len(segment.asns)
             elif segment.type is SegmentType.AS_SET:
                 length += 1
@@ -71,10 +74,14 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=Tr
     @property
     def first_asn(self) -> int | None:
         """The neighboring AS (leftmost of an AS_SEQUENCE; None for an empty path or one that starts with a set)."""
-        if self.as_path and self.as_path[0].type is SegmentType.AS_SEQUENCE:
+        if self.as_path and self.as_path[0].type is _AS_SEQUENCE:
             return self.as_path[0].asns[0]
         return None
 
     def count_as(self, asn: int) -> int:
         """How often `asn` stands in the AS_PATH (loop detection, RFC 4271 section 9.1.2)."""
-        return sum(segment.asns.count(asn) for segment in self.as_path)
+        count = 0
+        for segment in self.as_path:
+            if asn in segment.asns:
+                count += segment.asns.count(asn)
+        return count

@@ -78,6 +78,10 @@ class SourceKind(enum.StrEnum):
     EVPN = "evpn"
 
 
+_WORKLOAD, _AGGREGATE = SourceKind.WORKLOAD, SourceKind.AGGREGATE
+"""By themselves, since each look-up of an enum's member costs as much as the comparison."""
+
+
 class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     """Who a path was learned from: one established session of a neighbor, or a local origin.
 
@@ -95,7 +99,7 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
 
     @property
     def is_local(self) -> bool:
-        return self.kind in (SourceKind.WORKLOAD, SourceKind.AGGREGATE)
+        return self.kind is _WORKLOAD or self.kind is _AGGREGATE
 
 
 class Path(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):

@@ -8,6 +8,7 @@ A block is looked up as bytes. The table holds its values weakly, so that what n
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,8 @@ _NEVER = -1
 """Flags that no attribute has: it is not accepted on the session at all."""
 
 _PLAIN_FACTS_KEPT = 4096
+_AS_PATHS_KEPT = 4096
+"""Blocks differ in their communities more than in their paths: equal paths are parsed once and shared."""
 _WITHDRAW = Reaction.TREAT_AS_WITHDRAW
 _DISCARD = Reaction.ATTRIBUTE_DISCARD
 
@@ -311,10 +314,12 @@ class AttributeDecoder:
 
 
 def _rules_for(negotiated: Negotiated) -> dict[int, Rule]:
-    """The rules of a session: 2-octet AS numbers, and no internal attributes from external peers."""
-    changes: dict[int, dict[str, Any]] = {}
+    """The rules of a session: 2-octet AS numbers, no internal attributes from external peers, its own shared paths."""
+    parse_as_path = values.parse_as_path if negotiated.four_octet_as else values.parse_two_octet_as_path
+    changes: dict[int, dict[str, Any]] = {
+        AttributeType.AS_PATH: {"parse": functools.lru_cache(_AS_PATHS_KEPT)(parse_as_path)}
+    }
     if not negotiated.four_octet_as:
-        changes[AttributeType.AS_PATH] = {"parse": values.parse_two_octet_as_path}
         changes[AttributeType.AGGREGATOR] = {"parse": values.parse_two_octet_aggregator}
     if not negotiated.is_ibgp:
         changes |= {kind: {"flags": _NEVER} for kind in _INTERNAL_ONLY}

@@ -8,7 +8,7 @@ connections (collision.py), nor when to connect (session.py). RFC 4271 sections 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -65,6 +65,7 @@ class State(enum.StrEnum):
         return _PROGRESS[self]
 
 
+_ESTABLISHED = State.ESTABLISHED
 _PROGRESS = {state: progress for progress, state in enumerate(State)}
 
 _UNEXPECTED = {
@@ -131,7 +132,7 @@ class Connection:
         self._expected_asn = expected_asn
         self._random = random
         self._longest = MAX_EXTENDED_MESSAGE_LENGTH if local.extended_message else MAX_MESSAGE_LENGTH
-        self._input = bytearray()
+        self._input = b""
         self._offset = 0
         self._output: list[bytes] = []
         self._hold_deadline: float | None = now + OPEN_TIMEOUT_S
@@ -144,19 +145,11 @@ class Connection:
     def feed(self, data: bytes) -> None:
         """Take received bytes; `next_event` reads messages from them."""
         if self.state is not State.IDLE:
-            if self._offset:
-                del self._input[: self._offset]
-                self._offset = 0
-            self._input += data
+            self._input = self._input[self._offset :] + data
+            self._offset = 0
 
     def next_event(self, now: float) -> Event | None:
         """Read the next message that means something to the session; None if none is complete."""
-        if self.state is State.ESTABLISHED:
-            body = self._next_update()
-            if body is not None:
-                self.messages_received += 1
-                self._restart_hold_timer(now)
-                return UpdateReceived(body)
         while self.state is not State.IDLE:
             try:
                 message = self._next_message()
@@ -168,6 +161,19 @@ class Connection:
             if event is not None:
                 return event
         return None
+
+    def updates(self, now: float) -> Iterator[bytes]:
+        """The bodies of the UPDATEs that are next in the input: the hot path of `next_event`, which has all the rest.
+
+        Each is cut when it is asked for, so that whoever takes one may end the connection.
+        """
+        while self.state is _ESTABLISHED:
+            body = self._next_update()
+            if body is None:
+                return
+            self.messages_received += 1
+            self._restart_hold_timer(now)
+            yield body
 
     def confirm(self, now: float) -> None:
         """The OPEN is accepted and no collision speaks against it: OpenConfirm (RFC 4271 event 19)."""
@@ -190,7 +196,7 @@ class Connection:
     def end(self) -> None:
         """Stop reading and stop the timers."""
         self._enter(State.IDLE)
-        self._input.clear()
+        self._input = b""
         self._offset = 0
         self._hold_deadline = self._keepalive_deadline = None
 
@@ -237,7 +243,7 @@ class Connection:
         return rest >= HEADER_LENGTH and rest >= int.from_bytes(self._input[self._offset + 16 : self._offset + 18])
 
     def _next_update(self) -> bytes | None:
-        """Cut a whole and sound UPDATE from the input: the hot path of `_next_message`, which has all the rest."""
+        """Cut a whole and sound UPDATE from the input; None: look with `_next_message`."""
         data, start = self._input, self._offset
         if not data.startswith(MARKER, start, start + 16) or len(data) < start + 23 or data[start + 18] != 2:
             return None
@@ -245,7 +251,7 @@ class Connection:
         if not start + 23 <= end <= min(len(data), start + self._longest):
             return None
         self._offset = end
-        return bytes(data[start + HEADER_LENGTH : end])
+        return data[start + HEADER_LENGTH : end]
 
     def _next_message(self) -> tuple[MessageType, bytes] | None:
         """Cut one message from the input (RFC 4271 section 6.1).
@@ -253,7 +259,7 @@ class Connection:
         Raises: NotificationError: marker, length or type.
         """
         start = self._offset
-        header = bytes(self._input[start : start + HEADER_LENGTH])
+        header = self._input[start : start + HEADER_LENGTH]
         if not MARKER.startswith(header[:16]):
             raise NotificationError(
                 ErrorCode.MESSAGE_HEADER,
@@ -267,7 +273,7 @@ class Connection:
         if len(self._input) - start < length:
             return None
         self._offset = start + length
-        return kind, bytes(self._input[start + HEADER_LENGTH : start + length])
+        return kind, self._input[start + HEADER_LENGTH : start + length]
 
     def _check_header(self, length: int, code: int) -> MessageType:
         if not HEADER_LENGTH <= length <= MAX_EXTENDED_MESSAGE_LENGTH:

@@ -256,7 +256,16 @@ class Neighbor:
             clock = asyncio.get_running_loop().time
             now = clock()
             end = now + STEP_S
-            while (output := self._session.next_output(now)) is not None:
+            while True:
+                for body in self._session.updates(now):
+                    self._updated(body)
+                    now = clock()
+                    if now > end and not whole:
+                        self._plan_pump()
+                        return
+                output = self._session.next_output(now)
+                if output is None:
+                    break
                 self._perform(output)
                 now = clock()
                 if now > end and not whole:

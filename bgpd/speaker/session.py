@@ -13,7 +13,7 @@ failures.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -223,6 +223,12 @@ class Session:
         return min((time for time in (*times, self._deadline) if time is not None), default=None)
 
     # Outputs
+
+    def updates(self, now: float) -> Iterator[bytes]:
+        """The bodies of received UPDATEs that are due before anything that `next_output` has: for the hot path."""
+        if self._outputs or self.established is None:
+            return iter(())
+        return self.established.updates(now)
 
     def next_output(self, now: float) -> Output | None:
         """What the driver has to do next; reads received bytes only as far as needed. None: nothing."""

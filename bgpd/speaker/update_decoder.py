@@ -69,7 +69,12 @@ class UpdateDecoder:
         self._families = frozenset(negotiated.families)
         self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
         for family, bits in ((Family.IPV4_UNICAST, 32), (Family.IPV6_UNICAST, 128)):
-            self._splitters[family] = _prefix_decoder(bits, path_identifiers=family in negotiated.add_path)
+            splitter = PrefixSplitter(bits)
+            with_identifiers = family in negotiated.add_path
+            split = splitter.split_with_path_identifiers if with_identifiers else splitter.split
+            self._splitters[family] = _in_one_group(split)
+            if family is Family.IPV4_UNICAST:
+                self._split_ipv4 = split
         self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
 
     def decode(self, body: bytes) -> DecodedUpdate:
@@ -83,6 +88,10 @@ class UpdateDecoder:
                 family = FAMILY_BY_CODE.get((sections.unreach.afi, sections.unreach.safi))
                 return DecodedUpdate(end_of_rib=family if family in self._families else None)
             attributes, facts = self._attributes.decode(sections.block)
+            if sections.is_plain and not facts.errors and not facts.missing:
+                batch = self._plain(sections.nlri, attributes, facts.next_hop)
+                if batch is not None:
+                    return DecodedUpdate(batches=[batch])
             errors += facts.errors
             routes = self._routes(sections, facts, errors)
         except UpdateError as refused:
@@ -91,6 +100,17 @@ class UpdateDecoder:
         if not errors:
             return DecodedUpdate(batches=_batches(routes, attributes))
         return _judge(sections, routes, attributes, errors)
+
+    def _plain(self, nlri: bytes, attributes: Attributes, packed_next_hop: bytes) -> RouteBatch | None:
+        """The usual UPDATE: IPv4 routes announced in its NLRI field. None: something is wrong, look closely."""
+        next_hop = self._next_hops.classic(packed_next_hop, [])
+        if next_hop is None:
+            return None
+        try:
+            keys = self._split_ipv4(nlri)
+        except MalformedNlri:
+            return None
+        return RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=attributes, next_hop=next_hop)
 
     def attributes_of(self, block: bytes) -> Attributes:
         """The valid attributes of a block without MP attributes."""
@@ -144,9 +164,7 @@ class UpdateDecoder:
         return routes
 
 
-def _prefix_decoder(bits: int, *, path_identifiers: bool) -> _Splitter:
-    splitter = PrefixSplitter(bits)
-    split = splitter.split_with_path_identifiers if path_identifiers else splitter.split
+def _in_one_group(split: Callable[[bytes], Sequence[bytes]]) -> _Splitter:
     return lambda field: NlriRoutes(announced=((None, split(field)),))
 
 

@@ -19,6 +19,8 @@ HEADER_SECTION = "RFC 4271 section 6.1"
 _HEADER_LENGTH = 19
 _REACH = int(AttributeType.MP_REACH_NLRI)
 _UNREACH = int(AttributeType.MP_UNREACH_NLRI)
+_REACH_BYTE, _UNREACH_BYTE = bytes((_REACH,)), bytes((_UNREACH,))
+"""A block without these bytes anywhere has no MP attributes: it need not be taken apart."""
 _MALFORMED_LIST = UpdateSubcode.MALFORMED_ATTRIBUTE_LIST
 _OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
 
@@ -48,6 +50,11 @@ class UpdateSections(msgspec.Struct):
     nlri: bytes
     reach: MpReach | None = None
     unreach: MpUnreach | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it does nothing but announce IPv4 routes in its NLRI field."""
+        return self.reach is None and self.unreach is None and not self.withdrawn and bool(self.nlri)
 
     @property
     def has_reachable(self) -> bool:
@@ -91,7 +98,7 @@ def split_update(body: bytes, *, known: Callable[[bytes], bool]) -> UpdateSectio
     if end > size:
         raise UpdateError(fatal("path attributes overrun the message", "RFC 4271 section 6.3", "", _MALFORMED_LIST))
     withdrawn, block, nlri = body[2 : start - 2], body[start:end], body[end:]
-    if not block or known(block):
+    if (_REACH_BYTE not in block and _UNREACH_BYTE not in block) or known(block):
         return UpdateSections(withdrawn, block, nlri)
     return _cut_mp_attributes(withdrawn, block, nlri)
 
