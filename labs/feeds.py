@@ -27,7 +27,7 @@ PODS = {
 }
 """The pods of each host: address and host side interface. pod29 has moved to host2 from host1's block."""
 EXCEPTION = "pod29"
-FAILING = "pod12"
+FAILING = "pod11"
 DOWN_S = 2.0
 
 
