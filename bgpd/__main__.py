@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bgpd.optional_libraries import UNNEEDED, without
+from bgpd.optional_libraries import unneeded, without
 
 with without("ssl"):  # http.client would load it; the daemon's socket is a file
     from bgpd.cli.hooks import DecodeOptions, Hooks
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _run_daemon(config: Config, file: str) -> int:
-    with without(*UNNEEDED):
+    with without(*unneeded()):
         from bgpd.daemon import run
     return run(config, file)
 
@@ -29,10 +29,12 @@ def _report_message(text: str, options: DecodeOptions) -> bytes:
     import msgspec
 
     from bgpd.evpn.nlri import EvpnNlri
+    from bgpd.evpn.route_target_nlri import RouteTargetNlri
     from bgpd.model.iana import Family
+    from bgpd.model.wire import NlriDecoders
     from bgpd.speaker.message_report import report_message
 
-    decoders = {Family.L2VPN_EVPN: EvpnNlri()}
+    decoders: NlriDecoders = {Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()}
     return msgspec.json.encode(report_message(text, nlri_decoders=decoders, **options._asdict()))
 
 
