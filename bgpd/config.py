@@ -52,7 +52,8 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
         str, Meta(description='"local" (own workloads and aggregates only), "none", "default-only", "all" or a policy.')
     ] = "local"
     families: Annotated[
-        tuple[str, ...], Meta(min_length=1, description='Of "ipv4-unicast", "ipv6-unicast", "l2vpn-evpn".')
+        tuple[str, ...],
+        Meta(min_length=1, description='Of "ipv4-unicast", "ipv6-unicast", "l2vpn-evpn", "route-target".'),
     ] = ("ipv4-unicast", "ipv6-unicast")
     vrf: Annotated[str, Meta(description='VRF of the session; "" is the main table.')] = ""
     local_asn: Annotated[

@@ -26,6 +26,7 @@ from bgpd.config_load import ConfigError, load_config
 from bgpd.convergence import not_converged
 from bgpd.daemon_metrics import build_registry
 from bgpd.evpn.nlri import EvpnNlri
+from bgpd.evpn.route_target_nlri import RouteTargetNlri
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.kernel import KernelMonitor
 from bgpd.garbage import INTERVAL_S, GarbagePolicy
@@ -85,7 +86,7 @@ class Daemon:
             config,
             monitor=KernelMonitor(own_protocol=config.fib.protocol),
             walks=self._walks,
-            nlri_decoders={Family.L2VPN_EVPN: EvpnNlri()},
+            nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
             hostname=self._hostname,
             changed=self._plan_review,
             readiness=lambda: self._readiness,

@@ -30,6 +30,7 @@ class Family(enum.StrEnum):
     IPV4_UNICAST = "ipv4-unicast"
     IPV6_UNICAST = "ipv6-unicast"
     L2VPN_EVPN = "l2vpn-evpn"
+    ROUTE_TARGET = "route-target"
 
     @property
     def afi(self) -> Afi:
@@ -44,6 +45,7 @@ _FAMILY_CODES = {
     Family.IPV4_UNICAST: (Afi.IPV4, Safi.UNICAST),
     Family.IPV6_UNICAST: (Afi.IPV6, Safi.UNICAST),
     Family.L2VPN_EVPN: (Afi.L2VPN, Safi.EVPN),
+    Family.ROUTE_TARGET: (Afi.IPV4, Safi.ROUTE_TARGET),
 }
 FAMILY_BY_CODE: dict[tuple[int, int], Family] = {
     (int(afi), int(safi)): family for family, (afi, safi) in _FAMILY_CODES.items()

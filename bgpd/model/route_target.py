@@ -98,6 +98,26 @@ def parse_route_target(text: str) -> bytes:
     return bytes((form, ROUTE_TARGET_SUBTYPE)) + value
 
 
+def membership_key(asn: int, route_target: bytes) -> bytes:
+    """Route key of "AS `asn` wants routes with this route target", which is its NLRI (RFC 4684 section 4)."""
+    return b"\x60" + asn.to_bytes(4, "big") + route_target
+
+
+def membership_matches(key: bytes, route_target: bytes) -> bool:
+    """Whether a membership asks for this route target; it may be a prefix of one, or of length 0 (all)."""
+    bits = max(key[0] - 32, 0)
+    shift = 64 - bits
+    return int.from_bytes(key[5:].ljust(8, b"\0")) >> shift == int.from_bytes(route_target) >> shift
+
+
+def format_membership(key: bytes) -> str:
+    """Text of a membership: "65203 wants 65201:5001", "default"; prefixes of route targets in hexadecimal."""
+    if not key[0]:
+        return "default"
+    target = format_route_target(key[5:]) if key[0] == 96 else f"{key[5:].hex()}/{key[0] - 32}"
+    return f"{int.from_bytes(key[1:5])} wants {target}"
+
+
 def is_route_target(community: bytes) -> bool:
     """Whether 8 bytes of extended community are a route target of any of the three forms."""
     return community[0] in (_TYPE_AS2, _TYPE_IPV4, _TYPE_AS4) and community[1] == ROUTE_TARGET_SUBTYPE

@@ -13,6 +13,7 @@ from itertools import islice
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path
 from bgpd.model.prefix import address_length, covers, format_key
+from bgpd.model.route_target import format_membership
 from bgpd.model.views import CandidateView, RouteView
 from bgpd.rib.communities import format_community, format_extended_community, format_large_community
 from bgpd.rib.decision import BEST, MULTIPATH, reason
@@ -43,6 +44,8 @@ def route_view(table: LocRib, family: Family, key: bytes, *, vrf: str = "") -> R
 
 
 def _prefix_text(family: Family, key: bytes) -> str:
+    if family is Family.ROUTE_TARGET:
+        return format_membership(key)
     return key.hex() if family is Family.L2VPN_EVPN else format_key(family, key)
 
 

@@ -66,7 +66,7 @@ class BuiltInPolicy:
         if not self.by_prefix:
             accepted = self.name == "all" or (self.name == "local" and route.is_local)
             return [((0,) if accepted else (), keys)]
-        if route.family is Family.L2VPN_EVPN or DEFAULT_KEY not in keys:
+        if route.family in (Family.L2VPN_EVPN, Family.ROUTE_TARGET) or DEFAULT_KEY not in keys:
             return [((), keys)]
         return [((0,), (DEFAULT_KEY,)), ((), [key for key in keys if key != DEFAULT_KEY])]
 

@@ -31,6 +31,7 @@ class NextHopReader:
             Family.IPV4_UNICAST: (4, *_LENGTHS_IPV6) if extended else (4,),
             Family.IPV6_UNICAST: _LENGTHS_IPV6,
             Family.L2VPN_EVPN: (4, 16),
+            Family.ROUTE_TARGET: (4, 16),
         }
         self._interface = interface
         self._local_addresses = local_addresses

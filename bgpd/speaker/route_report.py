@@ -16,7 +16,7 @@ from bgpd.model.iana import FAMILY_BY_CODE, AttributeType, EvpnRouteType, Family
 from bgpd.model.path import Overlay
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import format_address, format_key
-from bgpd.model.route_target import format_route_distinguisher
+from bgpd.model.route_target import format_membership, format_route_distinguisher
 from bgpd.model.wire import MalformedNlri, NlriDecoders, Reaction, WireError
 from bgpd.speaker.attribute_decoder import name_of
 from bgpd.speaker.attribute_values import split_attributes
@@ -89,6 +89,8 @@ def _overlays(sections: UpdateSections, nlri_decoders: NlriDecoders) -> _Overlay
 
 
 def _tell_route(family: Family, key: bytes, overlay: Overlay | None) -> Any:
+    if family is Family.ROUTE_TARGET:
+        return format_membership(key)
     if family is not Family.L2VPN_EVPN:
         return format_key(family, key)
     route = parse_key(key)

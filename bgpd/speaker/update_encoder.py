@@ -56,6 +56,7 @@ class UpdateEncoder:
             Family.IPV4_UNICAST: (extended and ipv6) or local_ipv4 or b"",
             Family.IPV6_UNICAST: ipv6,
             Family.L2VPN_EVPN: local_ipv4 or local_ipv6 or b"",
+            Family.ROUTE_TARGET: local_ipv4 or local_ipv6 or b"",
         }
         self._blocks: weakref.WeakKeyDictionary[Attributes, list[tuple[int, bytes]]] = weakref.WeakKeyDictionary()
 
