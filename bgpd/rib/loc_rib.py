@@ -12,10 +12,11 @@ applies policy, never talks to FIB or neighbors; it says in a `Changes` what the
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import compress, islice, repeat
 from typing import cast
 
+from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path, Source
 from bgpd.model.sharded import ShardedDict
 from bgpd.rib.decisions import Decision, Decisions
@@ -70,9 +71,12 @@ class LocRib(Decisions):
     `pending`: what changed and was not told yet.
     """
 
-    def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
-        super().__init__(next_hop_table, checks_next_hops=checks_next_hops)
-        self.routes: ShardedDict[Decision] = ShardedDict(of_prefixes=checks_next_hops)
+    def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family) -> None:
+        is_unicast = family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+        super().__init__(next_hop_table, checks_next_hops=is_unicast)
+        self.vrf = vrf
+        self.family = family
+        self.routes: ShardedDict[Decision] = ShardedDict(of_prefixes=is_unicast)
         self.local: dict[bytes, None] = {}
         self.received: dict[Source, int] = {}
         self.rejected: dict[Source, int] = {}
@@ -255,6 +259,11 @@ class LocRib(Decisions):
                 self.local[key] = None
             else:
                 self.local.pop(key, None)
+
+    def await_kernel(self, next_hops: Mapping[bytes, NextHops | None]) -> None:
+        """These are on their way to the kernel."""
+        self.unacknowledged.difference_update(next_hops)
+        self.unacknowledged.update([key for key, wanted in next_hops.items() if wanted is not None])
 
     def forget(self, source: Source) -> None:
         """Drop the counts of a source that has no paths left, and the room of dicts that became empty."""

@@ -28,14 +28,14 @@ from bgpd.rib.aggregation import Aggregation
 from bgpd.rib.decisions import Decision
 from bgpd.rib.exports import Exports
 from bgpd.rib.loc_rib import Changes, LocRib
-from bgpd.rib.next_hops import NextHopTable
+from bgpd.rib.outlet import FibChanged, Outlet
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
 from bgpd.rib.revision import revise
-from bgpd.rib.session import Session, session_config
+from bgpd.rib.session import Session, import_differs, policy_differs, session_config
+from bgpd.rib.tables import Tables
 
 log = structlog.get_logger()
 
-FibChanged = Callable[[str, Family, dict[bytes, NextHops | None]], None]
 EvpnReceived = Callable[[Source, Sequence[bytes], Path | None], None]
 
 
@@ -76,46 +76,31 @@ class Rib:
         evpn_received: EvpnReceived | None = None,
         local_changed: Callable[[str, Family, Sequence[bytes]], None] = lambda *_: None,
     ) -> None:
-        self.tables: dict[tuple[str, Family], LocRib] = {}
-        self.next_hops = NextHopTable(resolve=resolve, is_own_address=is_own_address)
-        self._vrf_next_hops: dict[str, NextHopTable] = {"": self.next_hops}
-        self._resolve_in = resolve_in or (lambda _, next_hop: resolve(next_hop))
-        self._local_changed = local_changed
+        within = resolve_in or (lambda _, next_hop: resolve(next_hop))
+        self._tables = Tables(
+            resolve=lambda vrf, next_hop: within(vrf, next_hop) if vrf else resolve(next_hop),
+            is_own_address=is_own_address,
+            exports_learned=self._exports_learned,
+            follows_evpn=evpn_received is not None,
+        )
+        self.tables = self._tables.all
+        self.table = self._tables.table
+        self._tell_local_changed = local_changed
         self._evpn_received = evpn_received
         self._config = config
-        self._fib_changed = fib_changed
         self._send = send
         self._now = now
-        self._schedule = schedule
         self._prefix_limit_exceeded = prefix_limit_exceeded
         self._sessions: dict[Source, Session] = {}
         self._local: dict[Source, AdjRibIn] = {}
-        self._exports = Exports(wanted=self._schedule_flush, send_end_of_rib=send_end_of_rib, refresh_sent=refresh_sent)
+        self._exports = Exports(
+            wanted=lambda: self._outlet.wanted(), send_end_of_rib=send_end_of_rib, refresh_sent=refresh_sent
+        )
+        self._outlet = Outlet(
+            exports=self._exports, fib_changed=fib_changed, local_changed=self._local_changed, schedule=schedule
+        )
         self._advertisements = Advertisements()
-        self._flush_scheduled = False
         self.aggregation = Aggregation(config, self, suppressed)
-
-    def table(self, vrf: str, family: Family) -> LocRib:
-        """The table of a VRF and family, made when first asked for."""
-        table = self.tables.get((vrf, family))
-        if table is None:
-            is_evpn = family is Family.L2VPN_EVPN
-            table = LocRib(self._next_hops_of(vrf), checks_next_hops=not is_evpn)
-            self.tables[vrf, family] = table
-            self._set_what_is_gathered(vrf, family, table)
-        return table
-
-    def _next_hops_of(self, vrf: str) -> NextHopTable:
-        table = self._vrf_next_hops.get(vrf)
-        if table is None:
-            resolve = partial(self._resolve_in, vrf)
-            table = self._vrf_next_hops[vrf] = NextHopTable(resolve=resolve, is_own_address=lambda _: False)
-        return table
-
-    def _set_what_is_gathered(self, vrf: str, family: Family, table: LocRib) -> None:
-        table.exports_learned = self._exports_learned(vrf, family)
-        followed = family is Family.L2VPN_EVPN and self._evpn_received is not None
-        table.gathers_keys = table.exports_learned or followed
 
     def _exports_learned(self, vrf: str, family: Family) -> bool:
         sessions = [session.config for session in self._sessions.values()]
@@ -143,10 +128,10 @@ class Rib:
             now=self._now,
         )
         session = Session(source, families=families, config=config, adj_rib_in=adj_rib_in)
+        session.tables = {family: self.table(config.vrf, family) for family in families}
         self._sessions[source] = session
         policy = self._policy(config.export, where=f"{where}.export", exporting=True)
-        for family in families:
-            table = self.table(config.vrf, family)
+        for family, table in session.tables.items():
             if policy.takes_learned:
                 table.exports_learned = table.gathers_keys = True
             export = AdjRibOut(
@@ -169,22 +154,22 @@ class Rib:
             return iter(())
         for export in session.exports.values():
             self._exports.remove(session.config.vrf, export)
-        return self._remove(source, session.config.vrf, session.families)
+        return self._remove(source, list(session.tables.values()))
 
-    def _remove(self, source: Source, vrf: str, families: tuple[Family, ...]) -> Iterator[None]:
-        for family in families:
-            table = self.table(vrf, family)
+    def _remove(self, source: Source, tables: list[LocRib]) -> Iterator[None]:
+        for table in tables:
             if table.received.get(source):
                 for changes in table.walk(table.without(source)):
-                    self._lost(source, vrf, family, table, changes)
+                    self._lost(source, table, changes)
                     yield
             table.forget(source)
-        self._prune()
+        self._tables.prune()
 
-    def _lost(self, source: Source, vrf: str, family: Family, table: LocRib, changes: Changes) -> None:
-        self._commit(vrf, family, table, changes)
-        if changes.keys:
-            self._follow_evpn(source, family, changes.keys, None)
+    def _lost(self, source: Source, table: LocRib, changes: Changes) -> None:
+        keys = changes.keys
+        self._outlet.commit(table, changes)
+        if keys:
+            self._follow_evpn(source, table.family, keys, None)
 
     def _follow_evpn(self, source: Source, family: Family, keys: Sequence[bytes], path: Path | None) -> None:
         if self._evpn_received is not None and family is Family.L2VPN_EVPN:
@@ -193,11 +178,10 @@ class Rib:
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
         """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated."""
         session = self._sessions.get(source)
-        if session is None or batch.family not in session.families:
+        table = None if session is None else session.tables.get(batch.family)
+        if session is None or table is None:
             return
-        vrf, family = session.config.vrf, batch.family
-        table = self.table(vrf, family)
-        changes = Changes()
+        family, changes = batch.family, table.pending
         if batch.withdrawn:
             table.withdraw(batch.withdrawn, source.name, changes)
             self._follow_evpn(source, family, batch.withdrawn, None)
@@ -208,10 +192,9 @@ class Rib:
                 table.announce(keys, path, changes)
                 self._follow_evpn(source, family, keys, path)
             session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
-        self._commit(vrf, family, table, changes)
-        if batch.announced:
-            self.aggregation.learned(vrf, family, batch.announced)
-            self._prune()
+            self.aggregation.learned(table.vrf, family, batch.announced)
+        self._outlet.gathered(table)
+        self._tables.prune()
 
     def refresh_began(self, source: Source, family: Family) -> None:
         """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""
@@ -228,15 +211,14 @@ class Rib:
         return self._remove_stale(session, family, refreshed)
 
     def _remove_stale(self, session: Session, family: Family, refreshed: WeakSet[Path]) -> Iterator[None]:
-        source, vrf = session.source, session.config.vrf
-        table = self.table(vrf, family)
-        walk = table.walk(table.without_stale(source, refreshed))
+        table = session.tables[family]
+        walk = table.walk(table.without_stale(session.source, refreshed))
         while session.adj_rib_in.refreshed(family) is refreshed:
             changes = next(walk, None)
             if changes is None:
                 session.adj_rib_in.refresh_settled(family)
                 return
-            self._lost(source, vrf, family, table, changes)
+            self._lost(session.source, table, changes)
             yield
 
     # Routes that EVPN routes stand for
@@ -247,22 +229,20 @@ class Rib:
         The caller interns paths and keeps at most one source per name in a table.
         """
         table = self.table(vrf, family)
-        changes = Changes()
-        table.announce(keys, path, changes)
-        self._commit(vrf, family, table, changes)
+        table.announce(keys, path, table.pending)
         self.aggregation.learned(vrf, family, keys)
-        self._prune()
+        self._outlet.gathered(table)
+        self._tables.prune()
 
     def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:
         """Take what `import_routes` gave these keys from `source`."""
         table = self.table(vrf, family)
-        changes = Changes()
-        table.withdraw(keys, source.name, changes)
-        self._commit(vrf, family, table, changes)
+        table.withdraw(keys, source.name, table.pending)
+        self._outlet.gathered(table)
 
     def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]:
         """Stepping takes all routes of `source` from the table; a new source of that name may come meanwhile."""
-        return self._remove(source, vrf, (family,))
+        return self._remove(source, [self.table(vrf, family)])
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         """The neighbor has sent its initial table of this family (RFC 4724 section 2)."""
@@ -284,7 +264,7 @@ class Rib:
         session = self._sessions.get(source)
         if session is not None and family in session.exports:
             session.exports[family].resend_all()
-            self._schedule_flush()
+            self._outlet.wanted()
 
     def counts(self, source: Source) -> dict[Family, FamilyCounts]:
         """Routes received, rejected and announced per family of an established session; empty for any other."""
@@ -293,7 +273,7 @@ class Rib:
             return {}
         counts = {}
         for family, export in session.exports.items():
-            table = self.table(session.config.vrf, family)
+            table = session.tables[family]
             counts[family] = FamilyCounts(
                 received=table.received.get(source, 0),
                 rejected=table.rejected.get(source, 0),
@@ -335,7 +315,7 @@ class Rib:
             table.announce(chosen, path, changes)
         if source.kind is SourceKind.WORKLOAD:
             table.mark_exceptions(keys, exception, changes)
-        self._commit(vrf, family, table, changes)
+        self._outlet.commit(table, changes)
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
         """No longer originate these. To have the withdrawals out before the kernel changes, call `flush_exports`."""
@@ -344,25 +324,25 @@ class Rib:
         table.withdraw(keys, source.name, changes)
         if source.kind is SourceKind.WORKLOAD:
             table.exceptions.difference_update(keys)
-        self._commit(vrf, family, table, changes)
+        self._outlet.commit(table, changes)
 
     def synchronised(self) -> None:
         """All sources of local routes have told their first state: End-of-RIB may be sent."""
         self._exports.synchronised = True
-        self._schedule_flush()
+        self._outlet.wanted()
 
     # The kernel
 
     def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str = "") -> Iterator[None]:
         """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
-        if not self._next_hops_of(vrf).changed(next_hop, why):
+        if not self._tables.next_hops(vrf).changed(next_hop, why):
             return iter(())
         return self._redecide(vrf, next_hop)
 
     def _redecide(self, vrf: str, next_hop: NextHop) -> Iterator[None]:
-        for family, table in [(family, table) for (where, family), table in self.tables.items() if where == vrf]:
+        for table in self._tables.of_vrf(vrf):
             for changes in table.walk(table.redecided(next_hop)):
-                self._commit(vrf, family, table, changes)
+                self._outlet.commit(table, changes)
                 yield
 
     def fib_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
@@ -370,7 +350,7 @@ class Rib:
         table = self.tables.get((vrf, family))
         if table is None or not table.unacknowledged:
             return
-        waited = table.unacknowledged.intersection(keys)
+        waited = table.unacknowledged.intersection(keys).difference(table.pending.next_hops)
         if waited:
             table.unacknowledged -= waited
             self._exports.mark(vrf, family, list(waited), local=False)
@@ -398,35 +378,26 @@ class Rib:
             settings = session_config(config, session.source)
             if settings is None:
                 continue
-            if self._import_differs(session, settings, former):
+            if import_differs(session, settings, former, config):
                 policy = self._policy(settings.import_, where=f"neighbor {session.source.name}.import", exporting=False)
                 session.adj_rib_in.policy_changed(policy, allow_own_as=settings.allow_own_as)
                 for family in session.families:
                     changed.setdefault((settings.vrf, family), {})[session.source] = session.adj_rib_in
-            if self._policy_differs(session.config.export, settings.export, former):
+            if policy_differs(session.config.export, settings.export, former, config):
                 policy = self._policy(settings.export, where=f"neighbor {session.source.name}.export", exporting=True)
                 for export in session.exports.values():
                     export.policy_changed(policy)
             session.config = settings
-        for (vrf, family), table in self.tables.items():
-            self._set_what_is_gathered(vrf, family, table)
-        self._schedule_flush()
+        self._tables.look_at_exports()
+        self._outlet.wanted()
         return chain(self.aggregation.reconfigure(config), self._revise(changed))
-
-    def _policy_differs(self, old: str, new: str, former: Config) -> bool:
-        return old != new or former.policy.get(old) != self._config.policy.get(new)
-
-    def _import_differs(self, session: Session, settings: SessionConfig, former: Config) -> bool:
-        if session.config.allow_own_as != settings.allow_own_as:
-            return True
-        return self._policy_differs(session.config.import_, settings.import_, former)
 
     def _revise(self, changed: dict[tuple[str, Family], dict[Source, AdjRibIn]]) -> Iterator[None]:
         for (vrf, family), sources in changed.items():
             table = self.table(vrf, family)
             replaced = partial(self._replaced, family)
             for changes in revise(table, family, sources, replaced):
-                self._commit(vrf, family, table, changes)
+                self._outlet.commit(table, changes)
                 yield
 
     def _replaced(self, family: Family, path: Path, keys: Sequence[bytes]) -> None:
@@ -434,45 +405,22 @@ class Rib:
 
     # What leaves
 
-    def _commit(self, vrf: str, family: Family, table: LocRib, changes: Changes) -> None:
-        """Tell FIB and neighbors what a batch changed."""
-        if changes.next_hops:
-            if table.exports_learned:
-                awaited = [key for key, next_hops in changes.next_hops.items() if next_hops is not None]
-                table.unacknowledged.difference_update(changes.next_hops)
-                table.unacknowledged.update(awaited)
-            self._fib_changed(vrf, family, changes.next_hops)
-        if changes.local:
-            self._exports.mark(vrf, family, changes.local, local=True)
-            self.aggregation.contributors_changed(vrf, family, changes.local)
-            self._local_changed(vrf, family, changes.local)
-        if changes.keys:
-            self._exports.mark(vrf, family, changes.keys, local=False)
+    def _local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.aggregation.contributors_changed(vrf, family, keys)
+        self._tell_local_changed(vrf, family, keys)
 
     def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """These routes of this host may have to be told differently, though they are the same."""
         self._exports.mark(vrf, family, keys, local=True)
-        self._local_changed(vrf, family, keys)
+        self._tell_local_changed(vrf, family, keys)
 
-    def _schedule_flush(self) -> None:
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._schedule(self._scheduled_flush)
-
-    def _scheduled_flush(self) -> None:
-        self._flush_scheduled = False
-        self.flush_exports()
+    def tell_gathered(self) -> None:
+        """Tell the FIB now what small batches changed, which else is told in the loop's next turn."""
+        self._outlet.tell_gathered()
 
     def flush_exports(self) -> None:
-        """Tell the neighbors what changed: one slice; the rest is scheduled. Runs by itself through `schedule`."""
-        self._exports.flush()
+        """Tell what changed: all to the FIB, one slice to the neighbors; the rest is scheduled.
 
-    def _prune(self) -> None:
-        """Forget next hops that no path has any more."""
-        for vrf, next_hops in self._vrf_next_hops.items():
-            if next_hops.is_crowded:
-                tables = [table for (where, _), table in self.tables.items() if where == vrf]
-                next_hops.prune(
-                    chain.from_iterable(table.live_next_hops() for table in tables),
-                    chain.from_iterable(table.live_sets() for table in tables),
-                )
+        Runs by itself through `schedule`, once in a turn of the loop.
+        """
+        self._outlet.flush()

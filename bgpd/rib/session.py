@@ -15,6 +15,7 @@ from bgpd.model.path import Source
 from bgpd.model.prefix import covers, parse_prefix
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.rib.loc_rib import LocRib
 
 log = structlog.get_logger()
 
@@ -23,7 +24,7 @@ _WARN_AT = 0.8
 
 
 class Session:
-    """State of one Source incarnation. `exports` has an Adj-RIB-Out per family."""
+    """State of one Source incarnation. `exports` has an Adj-RIB-Out per family, `tables` its table."""
 
     def __init__(
         self, source: Source, *, families: tuple[Family, ...], config: SessionConfig, adj_rib_in: AdjRibIn
@@ -33,6 +34,7 @@ class Session:
         self.config = config
         self.adj_rib_in = adj_rib_in
         self.exports: dict[Family, AdjRibOut] = {}
+        self.tables: dict[Family, LocRib] = {}
         self.end_of_rib: set[Family] = set()
         self._warned: set[Family] = set()
         self._exceeded: set[Family] = set()
@@ -64,3 +66,15 @@ def session_config(config: Config, source: Source) -> SessionConfig | None:
         if length == len(source.address) and covers(prefix, key):
             return listen
     return None
+
+
+def policy_differs(old: str, new: str, former: Config, config: Config) -> bool:
+    """Whether policy `old` of the former configuration may judge otherwise than `new` of the present one."""
+    return old != new or former.policy.get(old) != config.policy.get(new)
+
+
+def import_differs(session: Session, settings: SessionConfig, former: Config, config: Config) -> bool:
+    """Whether with other settings other routes of a session may be accepted."""
+    if session.config.allow_own_as != settings.allow_own_as:
+        return True
+    return policy_differs(session.config.import_, settings.import_, former, config)

@@ -129,10 +129,12 @@ class Recorder:
         keys = [key(prefix) for prefix in prefixes]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
         self.rib.routes_received(source, batch)
+        self.rib.tell_gathered()
 
     def withdraw(self, source: Source, *prefixes: str) -> None:
         batch = RouteBatch(family=V4, withdrawn=[key(prefix) for prefix in prefixes])
         self.rib.routes_received(source, batch)
+        self.rib.tell_gathered()
 
     def turn(self) -> None:
         """Run what was scheduled, and what that schedules."""

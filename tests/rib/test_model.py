@@ -164,6 +164,10 @@ class RibMachine(RuleBasedStateMachine):
         self.recorder.now += 11
 
     @rule()
+    def tell_gathered(self) -> None:
+        self.recorder.rib.tell_gathered()
+
+    @rule()
     def turn(self) -> None:
         self.recorder.turn()
 
@@ -182,6 +186,7 @@ class RibMachine(RuleBasedStateMachine):
     def settle(self) -> None:
         while self.walks:
             self.walks = [walk for walk in self.walks if next(walk, 0) is None]
+        self.recorder.turn()
         self.recorder.acknowledge(*KEYS)
         self.recorder.turn()
         assert self.recorder.fib == self.reference.fib()

@@ -52,7 +52,7 @@ def test_a_session_that_runs_through_next_hops_leaves_none_behind(monkeypatch: p
     recorder.announce(leaf2, given, hop("10.0.2.2"), "10.1.0.0/24")
     for number in range(200):
         recorder.announce(leaf1, given, hop(f"10.0.1.{number}"), "10.1.0.0/24")
-    known = recorder.rib.next_hops
+    known = recorder.rib.table("", V4)._next_hop_table
     assert len(known._why) + len(known._sets) <= 20
     both = recorder.rib.desired("", V4, key("10.1.0.0/24"))
     assert both == (hop("10.0.1.199"), hop("10.0.2.2"))
