@@ -122,6 +122,7 @@ class Routing:
         self._monitor.subscribe(self._kernel_changed, replay=True)
         self._monitor.subscribe(self.workloads.kernel.event, replay=True)
         self.workloads.kernel.replayed()
+        self._monitor.events_told.append(self._kernel_told)
         await self.workloads.start()
 
     async def stop(self) -> None:
@@ -156,6 +157,11 @@ class Routing:
             if not owners:
                 del self._own_addresses[event.address.packed]
         self.speaker.kernel_changed(event)
+
+    def _kernel_told(self) -> None:
+        """A workload's new route is announced in the same turn of the loop."""
+        if self.workloads.kernel_told():
+            self.rib.flush_exports()
 
     # Sessions (SpeakerEvents).
 

@@ -38,6 +38,7 @@ class KernelMonitor:
     """Links, addresses and foreign routes of the network namespace that `start` is called in.
 
     `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only.
+    `events_told`: called when what could be read at once was told, for who acts on several events together.
     """
 
     def __init__(self, *, own_protocol: int = 197) -> None:
@@ -45,6 +46,7 @@ class KernelMonitor:
         self.resynchronised = 0
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
+        self.events_told: list[Callable[[], None]] = []
         self._own_protocol = own_protocol
         self._subscribers: list[Subscriber] = []
         self._ignored: set[int] = set()
@@ -108,6 +110,11 @@ class KernelMonitor:
         )
 
     def _readable(self) -> None:
+        self._read_some()
+        for callback in self.events_told:
+            callback()
+
+    def _read_some(self) -> None:
         for _ in range(_DATAGRAMS_PER_STEP):
             try:
                 data = self._socket.recv(1 << 16)

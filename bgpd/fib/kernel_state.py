@@ -81,6 +81,10 @@ class KernelState:
         place = (route.family, route.table, route.key)
         self._touch(place)
         before = self.routes.get(place, ())
+        if not before and not gone:
+            self.routes[place] = (route,)
+            self._publish(RouteChanged(route))
+            return
         if gone:
             after = tuple(other for other in before if other != route)
         else:

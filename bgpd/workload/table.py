@@ -117,6 +117,11 @@ class WorkloadTable:
             self._schedule()
         keys[key] = None
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether `flush` has something to settle."""
+        return bool(self._dirty)
+
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True

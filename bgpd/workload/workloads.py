@@ -123,6 +123,17 @@ class Workloads:
     def _flush(self) -> None:
         self.table.flush(time.time())
 
+    def kernel_told(self) -> bool:
+        """All kernel events of this turn were told: settle now what they changed, not in the loop's next turn.
+
+        Whether there was anything.
+        """
+        self.kernel.drain()
+        if not self.table.is_marked:
+            return False
+        self._flush()
+        return True
+
     def _feed(self, source: str) -> Feed:
         file = StateFile(self._config.state.directory, f"{source}.json")
         reports = self._reports[source] = Reports(source, self.table, changed=self._refusal_changed)
