@@ -10,7 +10,7 @@ on which path is best.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet
 
 import msgspec
 
@@ -18,6 +18,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.policy import Policy, Route
+from bgpd.rib.weak_memo import WeakMemo
 
 HEARD_AT_COARSENESS_S = 10.0
 
@@ -46,8 +47,8 @@ class AdjRibIn:
         self._local_asn = local_asn
         self._router_id = router_id
         self._now = now
-        self._paths: WeakValueDictionary[_Key, Path] = WeakValueDictionary()
-        self._revised: WeakValueDictionary[tuple[Path, float, bool], Path] = WeakValueDictionary()
+        self._paths: WeakMemo[_Key, Path] = WeakMemo()
+        self._revised: WeakMemo[tuple[Path, float, bool], Path] = WeakMemo()
         self._refreshed: dict[Family, WeakSet[Path]] = {}
 
     def paths(
@@ -99,7 +100,7 @@ class AdjRibIn:
                 rejected=rejected,
                 overlay=overlay,
             )
-        self._paths[key] = made
+        self._paths.set(key, made)
         refreshed = self._refreshed.get(key[3])
         if refreshed is not None:
             refreshed.add(made)
@@ -112,8 +113,10 @@ class AdjRibIn:
         if rejected:
             return received, rejected
         usable = received
-        if self.source.kind is SourceKind.EBGP and received.local_pref is not None:
+        if received.local_pref is not None and self.source.kind is SourceKind.EBGP:
             usable = msgspec.structs.replace(received, local_pref=None)
+        if self.policy.accepts_all:
+            return usable, ""
         route = self._route(family, usable, next_hop)
         if trace is None:
             trace = self.policy.split(route, ())[0][0]
@@ -122,7 +125,7 @@ class AdjRibIn:
     def _why_looped(self, attributes: Attributes) -> str:
         if self.source.is_local:
             return ""
-        count = attributes.count_as(self._local_asn)
+        count = attributes.count_as(self._local_asn) if attributes.as_path else 0
         if count > self.allow_own_as:
             times = "once" if count == 1 else f"{count} times"
             return f"AS loop: own AS {self._local_asn} is in the AS path {times}, allow_own_as is {self.allow_own_as}"
@@ -150,14 +153,15 @@ class AdjRibIn:
         key = (new, old.heard_at, again)
         known = self._revised.get(key)
         if known is None:
-            known = self._revised[key] = msgspec.structs.replace(new, heard_at=old.heard_at)
+            known = msgspec.structs.replace(new, heard_at=old.heard_at)
+            self._revised.set(key, known)
             if again and refreshed is not None:
                 refreshed.add(known)
         return known
 
     def refresh_began(self, family: Family) -> None:
         """All that the neighbor has said of a family is stale, until it says it again (RFC 7313 section 4)."""
-        self._paths = WeakValueDictionary()
+        self._paths = WeakMemo()
         self._refreshed[family] = WeakSet()
 
     def refreshed(self, family: Family) -> WeakSet[Path] | None:
@@ -172,8 +176,8 @@ class AdjRibIn:
         """Use another policy from now on."""
         self.policy = policy
         self.allow_own_as = allow_own_as
-        self._paths = WeakValueDictionary()
-        self._revised = WeakValueDictionary()
+        self._paths = WeakMemo()
+        self._revised = WeakMemo()
 
 
 def _same_verdict(first: Path, second: Path) -> bool:

@@ -38,11 +38,13 @@ BEST = 255
 MULTIPATH = 254
 """What stands in `Outcome` in place of a step number for the paths that did not lose."""
 
+_ONLY = bytes((BEST,))
+
 Outcome = tuple[tuple[Path, ...], bytes]
 """The multipath set, best path first (empty if no path is usable), and for each candidate BEST, MULTIPATH or its
 step."""
 
-_EXTERNAL = (SourceKind.EBGP, SourceKind.EVPN)
+_EBGP, _EVPN, _IBGP, _WORKLOAD = SourceKind.EBGP, SourceKind.EVPN, SourceKind.IBGP, SourceKind.WORKLOAD
 _MAC_MOBILITY = b"\x06\x00"
 _HERE = (-1 << 32, b"")
 _NEVER_MOVED = (0, b"")
@@ -70,12 +72,12 @@ def _locality(path: Path) -> int:
 def _place(path: Path) -> tuple[int, bytes]:
     """What step 1 compares: the sequence number, negated, and of one that moved the originator's router ID."""
     kind = path.source.kind
-    if kind is SourceKind.EVPN or kind is SourceKind.WORKLOAD:
+    if kind is _EVPN or kind is _WORKLOAD:
         for community in path.attributes.extended_communities:
             if community[:2] == _MAC_MOBILITY:
                 sequence = int.from_bytes(community[4:8])
                 return (-sequence, path.source.router_id) if sequence else _NEVER_MOVED
-        if kind is SourceKind.WORKLOAD:
+        if kind is _WORKLOAD:
             return _HERE
     return _NEVER_MOVED
 
@@ -99,18 +101,20 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
     `unusable` says why a path cannot be used at all, or "".
     """
     if len(candidates) == 1:
-        return ((), b"\0") if unusable(candidates[0]) else ((candidates[0],), bytes((BEST,)))
+        return ((), b"\0") if unusable(candidates[0]) else (tuple(candidates), _ONLY)
     steps = bytearray(len(candidates))
     alive = [index for index, path in enumerate(candidates) if not unusable(path)]
     if not alive:
         return (), bytes(steps)
     if len(alive) > 1:
         alive = _keep_lowest_rank(candidates, alive, steps)
-        alive = _keep_lowest_med(candidates, alive, steps)
-        alive = _keep_external(candidates, alive, steps)
+        if len(alive) > 1:
+            alive = _keep_lowest_med(candidates, alive, steps)
+            alive = _keep_external(candidates, alive, steps)
         alive.sort(key=lambda index: _order(candidates[index]))
     best = candidates[alive[0]]
-    chosen = alive[: MULTIPATH_MAXIMUM if best.source.kind in _EXTERNAL else 1]
+    is_external = best.source.kind is _EBGP or best.source.kind is _EVPN
+    chosen = alive[: MULTIPATH_MAXIMUM if is_external else 1]
     for index in alive[len(chosen) :]:
         steps[index] = _tie_break(candidates[index], best)
     for index in chosen:
@@ -123,6 +127,8 @@ def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytea
     """Steps 1 to 5: a path loses at the first value in which it differs from the lowest rank."""
     ranks = [_rank(candidates[index]) for index in alive]
     lowest = min(ranks)
+    if ranks.count(lowest) == len(ranks):
+        return alive
     first = 1 if lowest[0] is _HERE else 0
     kept = []
     for index, rank in zip(alive, ranks):
@@ -153,7 +159,7 @@ def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytear
 
 def _keep_external(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
     """Step 7."""
-    kept = [index for index in alive if candidates[index].source.kind is not SourceKind.IBGP]
+    kept = [index for index in alive if candidates[index].source.kind is not _IBGP]
     if not kept or len(kept) == len(alive):
         return alive
     for index in set(alive) - set(kept):
@@ -161,8 +167,10 @@ def _keep_external(candidates: Sequence[Path], alive: list[int], steps: bytearra
     return kept
 
 
-def _order(path: Path) -> tuple[object, ...]:
-    return tuple([key(path) for _, key in _AFTER_MULTIPATH])
+def _order(path: Path) -> tuple[bytes, int, bytes, str]:
+    """The values of steps 9 to 11, lower is better."""
+    attributes, source = path.attributes, path.source
+    return attributes.originator_id or source.router_id, len(attributes.cluster_list), source.address, source.name
 
 
 def _tie_break(path: Path, best: Path) -> int:

@@ -55,8 +55,16 @@ class NextHopTable:
         self.epoch += bool(known) != bool(why)
         return bool(known) != bool(why)
 
-    def next_hops(self, multipath: Iterable[Path]) -> NextHops | None:
+    def _alone(self, next_hop: NextHop | None) -> NextHops | None:
+        if next_hop is None:
+            return None
+        alone = (next_hop,)
+        return self._sets.setdefault(alone, alone)
+
+    def next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
         """What the FIB forwards a multipath set by: ascending, no duplicates, interned. None: no kernel route."""
+        if len(multipath) == 1:
+            return self._alone(multipath[0].next_hop)
         found = {path.next_hop for path in multipath if path.next_hop is not None}
         if not found:
             return None

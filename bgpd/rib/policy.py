@@ -40,11 +40,13 @@ Verdict = tuple[Attributes, str]
 class Policy(Protocol):
     """Two steps, so that the verdict of a trace is worked out once.
 
-    `takes_learned`: whether routes learned from neighbors can be accepted at all (on export: false for "local").
+    `accepts_all`: every route is accepted as it is, nothing need be asked. `takes_learned`: whether routes learned from
+    neighbors can be accepted at all (on export: false for "local").
     """
 
     name: str
     by_prefix: bool
+    accepts_all: bool
     takes_learned: bool
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
@@ -60,6 +62,7 @@ class BuiltInPolicy:
     def __init__(self, name: str) -> None:
         self.name = name
         self.by_prefix = name == "default-only"
+        self.accepts_all = name == "all"
         self.takes_learned = name in ("all", "default-only")
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
@@ -109,6 +112,7 @@ class RulePolicy:
         self.name = name
         self._rules = [_Rule(rule, f"policy.{name}.rules[{index}]") for index, rule in enumerate(config.rules)]
         self.by_prefix = any(rule.prefixes is not None for rule in self._rules)
+        self.accepts_all = False
         self.takes_learned = True
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
