@@ -91,6 +91,18 @@ class RepeatSuppressor:
         yield from self._counts.items()
 
 
+class LibraryLogs(logging.Handler):
+    """What libraries (aiohttp, asyncio) say by Python's own logging, as records like all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        message = record.getMessage()
+        log.log(record.levelno, "library.message", library=record.name, message=message, exc_info=record.exc_info)
+
+
+_LIBRARY_LOGS = LibraryLogs(logging.WARNING)
+
+
 def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: TextIO | None = None) -> None:
     """Configures structlog for the whole process; may be called again, on reload.
 
@@ -113,6 +125,7 @@ def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: T
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+    logging.getLogger().addHandler(_LIBRARY_LOGS)
 
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}

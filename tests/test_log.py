@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +64,23 @@ def test_console_lines_and_tracebacks_are_readable() -> None:
         structlog.get_logger().exception("task.failed", task="fib")
     assert "task.failed" in out.getvalue()
     assert "RuntimeError: boom" in out.getvalue()
+
+
+def test_what_libraries_say_is_a_record_too() -> None:
+    out, ring = io.StringIO(), EventRing()
+    set_up_logging(LogConfig(), ring, stream=out)
+    set_up_logging(LogConfig(), ring, stream=out)
+    library = logging.getLogger("aiohttp.server")
+    try:
+        raise RuntimeError("boom")
+    except RuntimeError:
+        library.exception("handling %s", "a request")
+    library.info("nothing to worry about")
+    (line,) = map(json.loads, out.getvalue().splitlines())
+    assert (line["event"], line["level"], line["library"]) == ("library.message", "error", "aiohttp.server")
+    assert line["message"] == "handling a request"
+    assert "RuntimeError: boom" in line["exception"]
+    assert [event.event for event in ring.since()] == ["library.message"]
 
 
 def test_ring_keeps_the_latest_and_numbers_on() -> None:

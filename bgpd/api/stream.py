@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -51,28 +52,28 @@ def view_slices(
 async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.StreamResponse:
     """Sends them as one JSON answer; a short one whole, with its length.
 
-    Raises: ConnectionError: the client went, or a view failed when part of the answer was out; the client sees the end.
+    It ends where the client goes, or where a view fails when part of the answer is out: the client sees that end.
     """
     first = next(slices)
     second = next(slices, None)
     if second is None:
         return web.Response(body=first, content_type="application/json")
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(request)
-    await response.write(first)
-    part: bytes | None = second
-    while part is not None:
-        if part:
-            await response.write(part)
-        await asyncio.sleep(0)
-        try:
-            part = next(slices, None)
-        except Exception:
-            log.exception("api.broken_off", path=request.path)
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionAbortedError(request.path) from None
-    await response.write_eof()
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        await response.write(first)
+        part: bytes | None = second
+        while part is not None:
+            if part:
+                await response.write(part)
+            await asyncio.sleep(0)
+            try:
+                part = next(slices, None)
+            except Exception:
+                log.exception("api.broken_off", path=request.path)
+                if request.transport is not None:
+                    request.transport.abort()
+                break
     return response
 
 
@@ -97,5 +98,7 @@ async def follow_events(request: web.Request, events: EventRing) -> web.StreamRe
             wake.clear()
             if events.latest == seen:
                 await wake.wait()
+    except ConnectionError:
+        return response
     finally:
         unsubscribe()
