@@ -120,12 +120,20 @@ def _by_bgpd(view: ExplainView, kernel: KernelRouteView, route: RouteView) -> tu
     live = [hop for hop in kernel.next_hops if hop.live]
     dead = [hop for hop in kernel.next_hops if not hop.live]
     if kernel.error:
-        return f"{kernel.prefix} is a blackhole of bgpd's (an aggregate without this address): dropped", True
+        return _by_blackhole(view, kernel), True
     told = [candidate.source for candidate in _chosen(route)]
     text = f"forwarded by {kernel.prefix} to {_hops(live) or 'nowhere'}, as said by {', '.join(told)}"
     if dead:
         text += "; not used: " + ", ".join(f"{_hop(hop)} ({hop.why})" for hop in dead)
     return text, not dead and bool(live) and _is_settled(view.fib)
+
+
+def _by_blackhole(view: ExplainView, kernel: KernelRouteView) -> str:
+    text = f"{kernel.prefix} is a blackhole of bgpd's"
+    workload = view.workload
+    if workload is None:
+        return f"{text} (an aggregate without this address): dropped"
+    return f"workload {workload.id} has it, but {workload.state}: {workload.reason}; {text}: dropped"
 
 
 def _chosen(route: RouteView) -> list[CandidateView]:
