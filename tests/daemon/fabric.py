@@ -8,17 +8,19 @@ host pod1, pod2 - pods pod1, pod2
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import socket
+import urllib.parse
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bgpd.cli.client import Client
 from labs.daemons import Bgpd, Frr
 from labs.namespace import Namespace, link
 from labs.process import LabError, LoggedProcess, wait_until
 
-DEFECTS = ("bgpd.defect", "bgpd.connection_defect", "api.failed", "Traceback")
+DEFECTS = ("bgpd.defect", "bgpd.connection_defect", "api.failed", "api.broken_off", "library.message", "Traceback")
 """What no log may hold, whatever anybody did to the daemon."""
 
 WAIT_S = 15.0
@@ -146,14 +148,35 @@ class Host(Bgpd):
             found = [line for line in log.splitlines() if any(word in line for word in DEFECTS)]
             assert not found, "\n".join(found) + log[-3000:]
 
-    def get(self, target: str, **parameters: str | int | bool) -> Any:
-        """The JSON of GET /v1/TARGET."""
-        return Client(str(self.socket_path)).get(f"/v1/{target}", parameters)
+    def request(self, target: str) -> tuple[int, bytes]:
+        """Status and body of GET TARGET over the unix socket."""
+        connection = http.client.HTTPConnection("bgpd", timeout=10)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.sock.settimeout(10)
+            connection.sock.connect(str(self.socket_path))
+            connection.request("GET", target)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except OSError as error:
+            raise LabError(f"GET {target}: {error}") from error
+        finally:
+            connection.close()
+
+    def get(self, target: str, **parameters: str | int) -> Any:
+        """The JSON of GET /v1/TARGET.
+
+        Raises: LabError: it cannot be asked, or answers with an error.
+        """
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        status, body = self.request(f"/v1/{target}{query}")
+        if status != 200:
+            raise LabError(f"GET /v1/{target}: status {status}: {body.decode()}")
+        return json.loads(body)
 
     def health(self) -> dict[str, Any]:
         """/v1/health, whatever its status."""
-        body = b"".join(Client(str(self.socket_path)).stream("GET", "/v1/health", accepted=(503,)))
-        found: dict[str, Any] = json.loads(body)
+        found: dict[str, Any] = json.loads(self.request("/v1/health")[1])
         return found
 
     def neighbor(self, name: str) -> dict[str, Any]:
@@ -175,7 +198,7 @@ class Host(Bgpd):
 
     def metric(self, name: str, **labels: str) -> float:
         """One sample of /metrics."""
-        text = b"".join(Client(str(self.socket_path)).stream("GET", "/metrics")).decode()
+        text = self.request("/metrics")[1].decode()
         wanted = "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else ""
         line = next(line for line in text.splitlines() if line.rpartition(" ")[0] == name + wanted)
         return float(line.rpartition(" ")[2])

@@ -97,7 +97,7 @@ def test_all_next_hop_objects_flushed_come_back(fabric: Fabric, host: Host) -> N
 def test_foreign_routes_are_not_touched(fabric: Fabric, host: Host, leaf1: Frr, tmp_path: Path) -> None:
     foreign = ("10.7.0.0/16", "10.9.5.0/24")
     for prefix in foreign:
-        fabric.host.ip("route", "add", prefix, "dev", "pod2", "proto", "99")
+        fabric.host.ip("route", "add", prefix, "dev", "pod2", "proto", "250")
     with RouteWatch(fabric.host, tmp_path) as watch:
         announce(leaf1, *foreign)
         host.wait(lambda: host.explain("10.7.1.1")["route"], "the leaf's route")
@@ -105,17 +105,17 @@ def test_foreign_routes_are_not_touched(fabric: Fabric, host: Host, leaf1: Frr, 
         view = host.explain("10.7.1.1")
         assert view["agrees"]
         assert "not bgpd's" in view["verdict"]
-        assert "protocol 99" in view["fib"]["error"]
+        assert "protocol 250" in view["fib"]["error"]
         assert "dev pod2" in fabric.host.ip("route", "get", "10.7.1.1")
-        fabric.host.ip("route", "del", "10.7.0.0/16", "proto", "99")
+        fabric.host.ip("route", "del", "10.7.0.0/16", "proto", "250")
         host.wait_hops("10.7.0.0/16", "10.0.1.2%eth0")
-        fabric.host.ip("route", "add", "10.7.0.0/16", "dev", "pod2", "proto", "99")
+        fabric.host.ip("route", "add", "10.7.0.0/16", "dev", "pod2", "proto", "250")
         host.wait_hops("10.7.0.0/16")
         announce(leaf1, *foreign, withdraw=True)
         host.wait(lambda: not host.get("routes", prefix="10.7.0.0/16"), "the withdrawal")
-        assert [line for line in watch.lines(99) if "10.9.5.0" in line] == []
+        assert [line for line in watch.lines(250) if "10.9.5.0" in line] == []
     for prefix in foreign:
-        fabric.host.ip("route", "del", prefix, "proto", "99")
+        fabric.host.ip("route", "del", prefix, "proto", "250")
 
 
 def test_own_connected_and_default_routes_are_not_overridden(fabric: Fabric, host: Host, leaf1: Frr) -> None:

@@ -1,0 +1,187 @@
+"""A changed configuration costs what it must: nothing, a refresh, one neighbor's session. An error costs nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from labs.daemons import Frr
+from tests.daemon.fabric import Fabric, Host, config, frr_paths, heard_from_host, kernel_hops, leaf, started, table
+
+pytestmark = pytest.mark.netns
+
+BOTH = ("10.0.1.2%eth0", "10.0.2.2%eth1")
+POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
+BASE = (leaf(1), leaf(2), POD)
+NOT_9 = '[policy.not-9]\nrules = [{ match = { prefix = ["10.8.0.0/16"] } }]\n'
+
+
+@pytest.fixture(scope="module")
+def leaves(fabric: Fabric) -> Iterator[tuple[Frr, Frr]]:
+    networks = ("10.9.0.0/16", "10.8.0.0/16")
+    with fabric.frr(1, networks=networks) as leaf1, fabric.frr(2, networks=networks) as leaf2:
+        yield leaf1, leaf2
+
+
+@pytest.fixture(scope="module")
+def daemon(fabric: Fabric, leaves: tuple[Frr, Frr]) -> Iterator[Host]:
+    with started(fabric, *BASE) as host:
+        host.wait_ready()
+        yield host
+
+
+@pytest.fixture
+def host(daemon: Host) -> Host:
+    daemon.write_config(config(*BASE))
+    daemon.cli("reload")
+    daemon.wait_established("leaf1", "leaf2")
+    for prefix in ("10.9.0.0/16", "10.8.0.0/16"):
+        daemon.wait_hops(prefix, *BOTH)
+    return daemon
+
+
+def sessions(host: Host) -> dict[str, int]:
+    """How often each neighbor was established."""
+    return {view["name"]: view["established_count"] for view in host.get("neighbors")}
+
+
+def reload(host: Host, *tables: str) -> dict[str, Any]:
+    """`bgpd reload --json` with a configuration."""
+    host.write_config(config(*tables))
+    answer: dict[str, Any] = json.loads(host.cli("reload", "--json", check=False))
+    return answer
+
+
+def effects(answer: dict[str, Any]) -> dict[str, str]:
+    return {change["path"]: change["effect"] for change in answer["changes"]}
+
+
+def test_same_file_changes_nothing(host: Host) -> None:
+    before = sessions(host)
+    assert host.cli("reload") == "nothing changes\n"
+    assert sessions(host) == before
+
+
+def test_sighup_is_a_reload(host: Host, leaves: tuple[Frr, Frr]) -> None:
+    host.write_config(config(*BASE, table("[[workload.static]]", prefix="10.64.1.9/32", interface="pod2")))
+    host.reload()
+    host.wait(lambda: heard_from_host(leaves[0], "10.64.1.9/32"), "the leaf to hear the new pod")
+
+
+def test_no_op_lets_sessions_be(host: Host) -> None:
+    before = sessions(host)
+    answer = reload(host, leaf(1, max_prefixes=77), leaf(2), POD)
+    assert effects(answer) == {"neighbor.leaf1.max_prefixes": "no-op"}
+    assert sessions(host) == before
+
+
+def test_tightened_import_policy_takes_routes_out_and_back(host: Host) -> None:
+    before = sessions(host)
+    answer = reload(host, leaf(1, import_="not-9"), leaf(2), POD, NOT_9)
+    assert effects(answer) == {"neighbor.leaf1.import": "refresh", "policy.not-9": "refresh"}
+    host.wait_hops("10.9.0.0/16", "10.0.2.2%eth1")
+    assert kernel_hops(host.namespace, "10.8.0.0/16") == list(BOTH)
+    rejected = [
+        candidate
+        for candidate in host.get("routes", prefix="10.9.0.0/16")[0]["candidates"]
+        if candidate["role"] == "rejected"
+    ]
+    assert [candidate["source"] for candidate in rejected] == ["leaf1"]
+    assert "not-9" in rejected[0]["reason"]
+    reload(host, *BASE)
+    host.wait_hops("10.9.0.0/16", *BOTH)
+    assert sessions(host) == before
+
+
+def test_changed_export_is_told_without_a_reset(host: Host, leaves: tuple[Frr, Frr]) -> None:
+    before = sessions(host)
+    reload(host, leaf(1, export="none"), leaf(2), POD)
+    host.wait(lambda: not frr_paths(leaves[0], "10.64.1.5/32"), "leaf1 to lose the pod")
+    assert heard_from_host(leaves[1], "10.64.1.5/32")
+    reload(host, *BASE)
+    host.wait(lambda: heard_from_host(leaves[0], "10.64.1.5/32"), "leaf1 to hear the pod again")
+    assert sessions(host) == before
+
+
+def test_session_parameters_reset_one_neighbor_only(host: Host) -> None:
+    before = sessions(host)
+    answer = reload(host, leaf(1, hold_time_s=30), leaf(2), POD)
+    assert effects(answer) == {"neighbor.leaf1.hold_time_s": "reset"}
+    assert answer["changes"][0]["neighbors"] == ["leaf1"]
+    host.wait(lambda: "leaf1" in host.established() and host.neighbor("leaf1")["hold_time_s"] == 30, "the new session")
+    assert sessions(host)["leaf2"] == before["leaf2"]
+    assert kernel_hops(host.namespace, "10.9.0.0/16")
+
+
+def test_removed_neighbor_ends_and_comes_back(host: Host, leaves: tuple[Frr, Frr]) -> None:
+    before = sessions(host)
+    answer = reload(host, leaf(2), POD)
+    assert effects(answer) == {"neighbor.leaf1": "reset"}
+    host.wait_hops("10.9.0.0/16", "10.0.2.2%eth1")
+    assert [view["name"] for view in host.get("neighbors")] == ["leaf2"]
+    assert "Peer De-configured" in leaves[0].vtysh("show bgp neighbors 10.0.1.1 json")
+    reload(host, *BASE)
+    host.wait_hops("10.9.0.0/16", *BOTH)
+    assert sessions(host)["leaf2"] == before["leaf2"]
+
+
+def test_what_counts_from_a_start_is_told(host: Host) -> None:
+    answer = reload(host, *BASE, table("[fib]", metric=50))
+    assert effects(answer) == {"fib.metric": "restart"}
+    assert kernel_hops(host.namespace, "10.9.0.0/16") == list(BOTH)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[router", "is not valid TOML"),
+        (config(*BASE, "[workload.kernell]\n"), "kernell"),
+        (config(leaf(1, hold_time_s="long"), leaf(2)), "hold_time_s"),
+        (config(leaf(1), leaf(1)), "leaf1"),
+        (config(leaf(1, import_="nowhere")), "nowhere"),
+        (config(leaf(1), table("[[workload.static]]", prefix="10.64.1.500/32", interface="pod1")), "10.64.1.500/32"),
+    ],
+    ids=["bad TOML", "unknown key", "wrong type", "duplicate neighbor", "no such policy", "bad prefix"],
+)
+def test_error_changes_nothing_and_is_told_with_its_line(host: Host, text: str, said: str) -> None:
+    before, fib = sessions(host), host.get("config")
+    host.config_path.write_text(text + f'\n[api]\nsocket = "{host.socket_path}"\n')
+    answer = json.loads(host.cli("reload", "--json", check=False))
+    assert any(said in problem for problem in answer["problems"])
+    assert all(problem.startswith(f"{host.config_path}:") for problem in answer["problems"])
+    assert answer["changes"] == []
+    told = len(host.log("reload.done"))
+    host.reload()
+    host.wait(lambda: len(host.log("reload.done")) > told, "the second answer")
+    assert any(said in record["problem"] for record in host.log("reload.problem")[-2:])
+    assert not host.log("reload.done")[-1]["applied"]
+    assert sessions(host) == before
+    assert host.get("config") == fib
+    assert kernel_hops(host.namespace, "10.9.0.0/16") == list(BOTH)
+
+
+def test_missing_file_changes_nothing(host: Host) -> None:
+    before = sessions(host)
+    host.config_path.unlink()
+    answer = json.loads(host.cli("reload", "--json", check=False))
+    assert "No such file" in answer["problems"][0]
+    assert sessions(host) == before
+
+
+def test_plan_says_what_a_reload_would_do_and_does_nothing(host: Host) -> None:
+    before = sessions(host)
+    plan = host.directory / "planned.toml"
+    running = host.config_path.read_text()
+    host.write_config(config(leaf(1, hold_time_s=30), leaf(2, import_="none"), POD))
+    host.config_path.rename(plan)
+    host.config_path.write_text(running)
+    said = host.cli("plan", str(plan))
+    assert [line.split()[:2] for line in said.splitlines()[1:]] == [
+        ["reset", "neighbor.leaf1.hold_time_s"],
+        ["refresh", "neighbor.leaf2.import"],
+    ]
+    assert sessions(host) == before
+    assert kernel_hops(host.namespace, "10.9.0.0/16") == list(BOTH)
