@@ -5,6 +5,7 @@ Decides nothing, changes nothing.
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import pathlib
 from collections.abc import Iterator
@@ -17,12 +18,16 @@ from bgpd.fib.nexthop_messages import NexthopObject
 from bgpd.fib.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
-from bgpd.model.prefix import format_address, format_key
+from bgpd.model.prefix import format_address, format_key, key_of
 from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
 
 if TYPE_CHECKING:
     from bgpd.fib.fib import Fib
 
+RT_TABLE_LOCAL = 255
+_LOCAL_TYPES = (2, 3, 4)
+"""RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST. Without policy rules the kernel keeps the local table inside the main one."""
+_DROPS = "the route drops what it matches"
 _RT_PROTOS = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos", "/etc/iproute2/rt_protos.d/bgpd.conf")
 
 
@@ -91,11 +96,11 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
     vrf = fib.dataplane.connected.link_named(fib.vrf) if fib.vrf else None
     run = await fib.dataplane.reader.lookup(address, vrf.index if vrf else 0)
     if isinstance(run, OSError):
-        return None
+        return _own_blackhole(fib, address)
     key, target = run.keys[0], run.targets[0]
     view = KernelRouteView(
         prefix=format_key(run.family, key),
-        table=run.table,
+        table=RT_TABLE_LOCAL if run.route_type in _LOCAL_TYPES else run.table,
         protocol=_protocol_name(run.protocol),
         metric=run.metrics[0],
         ours=run.protocol == fib.form.protocol and run.table == fib.form.table,
@@ -106,11 +111,29 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
     else:
         view.next_hops = _plain_hops(fib, run)
     if target == BLACKHOLE:
-        view.error = "the route drops what it matches"
+        view.error = _DROPS
     if view.ours:
         live = {(hop.address, hop.interface) for hop in view.next_hops}
         view.next_hops += _absent(fib, live, fib.wish(run.family, key))
     return view
+
+
+def _own_blackhole(fib: Fib, address: bytes) -> KernelRouteView | None:
+    """The blackhole of ours that drops packets to an address: the kernel names no such route, it answers an error."""
+    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    installed = fib.families[family].installed
+    for length in range(8 * len(address), -1, -1):
+        key = key_of(ipaddress.ip_network((address, length), strict=False))
+        if installed.get(key) == BLACKHOLE:
+            return KernelRouteView(
+                prefix=format_key(family, key),
+                table=fib.form.table,
+                protocol=_protocol_name(fib.form.protocol),
+                metric=fib.form.metric,
+                ours=True,
+                error=_DROPS,
+            )
+    return None
 
 
 def _target_hops(fib: Fib, target: int) -> list[NextHopView]:
