@@ -85,7 +85,15 @@ def _place(path: Path) -> tuple[int, bytes]:
 def _rank(path: Path) -> tuple[object, ...]:
     """The values of steps 1 to 5, lower is better."""
     attributes = path.attributes
-    return _place(path), _locality(path), -_local_pref(path), attributes.as_path_length, attributes.origin
+    kind, preference = path.source.kind, attributes.local_pref
+    is_neighbor = kind is _EBGP or kind is _IBGP
+    return (
+        _NEVER_MOVED if is_neighbor else _place(path),
+        2 if is_neighbor else _locality(path),
+        -DEFAULT_LOCAL_PREF if preference is None else -preference,
+        attributes.as_path_length,
+        attributes.origin,
+    )
 
 
 _AFTER_MULTIPATH: tuple[tuple[int, Callable[[Path], object]], ...] = (
@@ -111,7 +119,7 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
         if len(alive) > 1:
             alive = _keep_lowest_med(candidates, alive, steps)
             alive = _keep_external(candidates, alive, steps)
-        alive.sort(key=lambda index: _order(candidates[index]))
+        alive = [index for _, index in sorted([(_order(candidates[index]), index) for index in alive])]
     best = candidates[alive[0]]
     is_external = best.source.kind is _EBGP or best.source.kind is _EVPN
     chosen = alive[: MULTIPATH_MAXIMUM if is_external else 1]
@@ -141,7 +149,7 @@ def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytea
 
 def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
     """Step 6: a path loses if another one of its neighboring AS has a lower MED."""
-    meds = [_med(candidates[index]) for index in alive]
+    meds = [candidates[index].attributes.med or 0 for index in alive]
     if meds.count(meds[0]) == len(meds):
         return alive
     lowest: dict[int | None, int] = {}
@@ -159,9 +167,11 @@ def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytear
 
 def _keep_external(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
     """Step 7."""
-    kept = [index for index in alive if candidates[index].source.kind is not _IBGP]
-    if not kept or len(kept) == len(alive):
+    kinds = [candidates[index].source.kind for index in alive]
+    internal = kinds.count(_IBGP)
+    if not internal or internal == len(kinds):
         return alive
+    kept = [index for index, kind in zip(alive, kinds) if kind is not _IBGP]
     for index in set(alive) - set(kept):
         steps[index] = 7
     return kept

@@ -160,6 +160,7 @@ _RULES: dict[int, Rule] = {
 }
 _INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST))
 _FROM_TWO_OCTET_ONLY = (("as4_path", "AS4_PATH"), ("as4_aggregator", "AS4_AGGREGATOR"))
+_FOR_TWO_OCTET = frozenset(field for field, _ in _FROM_TWO_OCTET_ONLY)
 _MANDATORY = frozenset((int(AttributeType.ORIGIN), int(AttributeType.AS_PATH)))
 
 
@@ -238,14 +239,13 @@ class AttributeDecoder:
                     errors.append(error)
             else:
                 try:
-                    parsed = rule.parse(value)
+                    if rule.field:
+                        fields[rule.field] = rule.parse(value)
+                    else:
+                        rule.parse(value)
+                        kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
                 except Malformed as malformed:
                     errors.append(self._malformed(kind, rule, str(malformed)))
-                else:
-                    if rule.field:
-                        fields[rule.field] = parsed
-                    else:
-                        kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
             seen.add(kind)
         if overrun:
             subcode = UpdateSubcode.MALFORMED_ATTRIBUTE_LIST
@@ -286,7 +286,7 @@ class AttributeDecoder:
         """AS4_PATH and AS4_AGGREGATOR: merged for a two-octet peer, else discarded (RFC 6793 sections 4.1, 4.2.3)."""
         if not self._four_octet_as:
             merge_as4(fields)
-        else:
+        elif not _FOR_TWO_OCTET.isdisjoint(fields):
             for field, name in _FROM_TWO_OCTET_ONLY:
                 if field in fields:
                     del fields[field]
