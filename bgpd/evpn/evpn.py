@@ -6,18 +6,20 @@ decisions are the RIB's; kernel tables are the FIB's. Sans-IO.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from bgpd.config import Config, VrfConfig
 from bgpd.evpn.importer import Importer, VrfTables
 from bgpd.evpn.mac_mobility import Remote, decode_mobility
+from bgpd.evpn.membership import Memberships, OwnMemberships
 from bgpd.evpn.mobility import MobilityWatch
-from bgpd.evpn.originate import Originator
+from bgpd.evpn.originate import EVPN_SOURCE, Originator
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.evpn.resolve import Uplink, vrf_of
 from bgpd.evpn.uplinks import Uplinks
 from bgpd.evpn.vrf import Vrf, VrfEvents
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
@@ -46,6 +48,8 @@ class Evpn:
         self._uplinks = Uplinks()
         self._links: frozenset[str] = frozenset()
         self._deadline: float | None = None
+        self._memberships = Memberships()
+        self._own_memberships = OwnMemberships()
         self.originator = Originator(ports.rib)
         self.mobility = MobilityWatch(
             origin=parse_address(config.router.router_id),
@@ -63,7 +67,10 @@ class Evpn:
                 gateway_changed=lambda vrf: self._refresh_uplinks(),
             )
         )
-        self._use(config)
+
+    def start(self) -> None:
+        """Put the configured VRFs to use; events may come from now on."""
+        self._use(self._config)
 
     # Configuration
 
@@ -89,7 +96,17 @@ class Evpn:
         names = {uplink for one in config.vrf for uplink in one.uplinks}
         self._links = frozenset(names | {name.partition(".")[0] for name in names})
         self._refresh_uplinks()
+        self._tell_memberships(config)
         self._ports.run(self._import_all())
+
+    def _tell_memberships(self, config: Config) -> None:
+        """Ask for the route targets that are imported (RFC 4684), before routes with them are due."""
+        targets = {target for vrf in self.vrfs.values() for target in vrf.import_targets}
+        fresh, gone = self._own_memberships.change(config.router.asn, targets)
+        if fresh:
+            self._rib.announce_local(EVPN_SOURCE, Family.ROUTE_TARGET, fresh, Attributes(), overlay=None)
+        if gone:
+            self._rib.withdraw_local(EVPN_SOURCE, Family.ROUTE_TARGET, gone)
 
     def _add(self, settings: VrfConfig, config: Config) -> None:
         vrf = self._retired.pop(settings.name, None)
@@ -142,16 +159,24 @@ class Evpn:
                 return path
         return None
 
-    def neighbor_up(self, source: Source) -> None:
-        """A session is established; to be told before the RIB."""
+    def neighbor_up(self, source: Source, families: Collection[Family] = ()) -> None:
+        """A session is established with these families; to be told before the RIB."""
+        if Family.ROUTE_TARGET in families:
+            self._memberships.neighbor_up(source)
         self._uplinks.neighbor_up(source)
         self._refresh_uplinks()
 
     def neighbor_down(self, source: Source) -> None:
         """It ended: its leaf is a gateway no more, at once; its routes go in slices."""
+        self._memberships.neighbor_down(source)
         self._uplinks.neighbor_down(source)
         self._refresh_uplinks()
         self._ports.run(self.importer.forget(source))
+
+    def memberships_received(self, source: Source, batch: RouteBatch) -> None:
+        """A neighbor asks for route targets (a batch of family "route-target", beside telling the RIB)."""
+        if self._memberships.received(source, batch):
+            self._ports.resend(source.name)
 
     # Resolution
 
@@ -239,7 +264,7 @@ class Evpn:
 
     def for_neighbor(self, source: Source, batch: RouteBatch) -> list[RouteBatch]:
         """What is sent to a neighbor in place of a batch of the RIB's: with the gateway IP that it reaches us by."""
-        return self.originator.for_neighbor(batch, source.name)
+        return self.originator.for_neighbor(self._memberships.filtered(batch, source.name), source.name)
 
     # Mobility
 

@@ -39,7 +39,7 @@ class OriginatePorts(Protocol):
     """What of the RIB origination uses."""
 
     def announce_local(
-        self, source: Source, family: Family, keys: Sequence[bytes], attributes: Attributes, *, overlay: Overlay
+        self, source: Source, family: Family, keys: Sequence[bytes], attributes: Attributes, *, overlay: Overlay | None
     ) -> None: ...
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None: ...

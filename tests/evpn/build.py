@@ -107,6 +107,7 @@ class Host:
     def __init__(self, text: str = CONFIG) -> None:
         self.config = configuration(text)
         self.now = 1000.0
+        self.sources: dict[str, Source] = {}
         self.fib: dict[tuple[str, Family], dict[bytes, NextHops]] = {}
         self.told: dict[tuple[str, bytes], RouteBatch] = {}
         self.moved: list[tuple[str, list[bytes], str]] = []
@@ -134,11 +135,12 @@ class Host:
                 next_hop_changed=lambda vrf, hop, why: self._run(self.rib.next_hop_changed(hop, why, vrf=vrf)),
                 run=self._run,
                 moved=self._moved,
-                resend=self.resent.append,
+                resend=self._resend,
                 now=lambda: self.now,
                 call_at=lambda when, callback: self.timers.append((when, callback)),
             ),
         )
+        self.evpn.start()
         for index, (name, address) in enumerate(LINKS.items(), 1):
             self.link(name, index=index)
             self.address(name, address)
@@ -169,6 +171,11 @@ class Host:
             self.rib.withdraw_local(WORKLOAD, family, keys, vrf=vrf)
             self.evpn.workloads_withdrawn(vrf, family, keys)
 
+    def _resend(self, name: str) -> None:
+        self.resent.append(name)
+        if name in self.sources:
+            self.rib.refresh_requested(self.sources[name], EVPN)
+
     def link(self, name: str, *, index: int, up: bool = True) -> None:
         mac = bytes((2, 0, 0, 0, 0, index))
         self.evpn.kernel_changed(LinkChanged(Link(index=index, name=name, up=up, mac=mac)))
@@ -178,11 +185,17 @@ class Host:
         entry = Address(interface=name, packed=parse_address(address), prefix_length=int(length))
         self.evpn.kernel_changed(AddressChanged(entry, gone))
 
-    def up(self, number: int) -> Source:
-        source = leaf(number)
-        self.evpn.neighbor_up(source)
+    def reconfigure(self, text: str) -> None:
+        self.config = configuration(text)
+        self.evpn.reconfigure(self.config)
+        self.turn()
+
+    def up(self, number: int, *families: Family) -> Source:
+        source = self.sources[f"leaf{number}"] = leaf(number)
+        families = (EVPN, *families)
+        self.evpn.neighbor_up(source, families)
         self.rib.neighbor_up(
-            source, families=(EVPN,), config=self.config.neighbor[number - 1], local_asn=65203, is_ibgp=False
+            source, families=families, config=self.config.neighbor[number - 1], local_asn=65203, is_ibgp=False
         )
         self.turn()
         return source

@@ -109,11 +109,11 @@ def test_routes_that_came_before_the_vrf_are_imported_when_it_is_configured() ->
     host = Host(without)
     host.hear(host.up(1), prefix_route("10.64.0.0/24", host="1.1.1.1:2"), gateway="10.1.0.0", target="65201:5002")
     assert host.table("red") == {}
-    host.evpn.reconfigure(Host().config)
+    host.reconfigure(CONFIG)
     assert host.forwards("10.64.0.0/24", vrf="red") is not None
-    host.evpn.reconfigure(Host(without).config)
+    host.reconfigure(without)
     assert host.table("red") == {}
-    host.evpn.reconfigure(Host().config)
+    host.reconfigure(CONFIG)
     assert host.forwards("10.64.0.0/24", vrf="red") is not None
 
 
@@ -122,7 +122,7 @@ def test_a_changed_import_target_moves_what_is_there() -> None:
     leaf1 = host.up(1)
     host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway="10.1.0.0")
     host.hear(leaf1, prefix_route("10.65.0.0/24"), gateway="10.1.0.0", target="65201:7")
-    host.evpn.reconfigure(Host(CONFIG.replace('import_rt = ["65201:5001"]', 'import_rt = ["65201:7"]', 1)).config)
+    host.reconfigure(CONFIG.replace('import_rt = ["65201:5001"]', 'import_rt = ["65201:7"]', 1))
     assert host.forwards("10.64.0.0/24") is None
     assert host.forwards("10.65.0.0/24") == (VIA1,)
 

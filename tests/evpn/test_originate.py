@@ -5,7 +5,7 @@ from __future__ import annotations
 from bgpd.model.evpn import mac_ip_key, parse_key
 from bgpd.model.prefix import parse_address
 from bgpd.model.route_target import parse_route_target
-from tests.evpn.build import CONFIG, EVPN, VXLAN, Host, prefix_route, rd
+from tests.evpn.build import CONFIG, VXLAN, Host, prefix_route, rd
 
 OWN = "10.255.1.1:1001"
 AGGREGATE = '[[aggregate]]\nprefix = "10.64.1.0/24"\nvrf = "blue"\nsummary_only = true\n'
@@ -79,12 +79,11 @@ def test_an_aggregate_stands_for_its_prefixes_but_not_for_mac_routes() -> None:
 
 def test_without_an_address_of_the_family_on_the_uplink_nothing_is_told() -> None:
     host = Host()
-    leaf1, _ = host.up(1), host.up(2)
+    host.up(1), host.up(2)
     host.workload("2001:db8::5/128")
     assert prefixes(host, "leaf1") == {}
     host.address("eth0.101", "2001:db8:1::1/64")
     assert "leaf1" in host.resent
-    host.rib.refresh_requested(leaf1, EVPN)
     host.turn()
     assert list(prefixes(host, "leaf1").values()) == [parse_address("2001:db8:1::1").hex(".")]
     assert prefixes(host, "leaf2") == {}
@@ -103,10 +102,10 @@ def test_a_removed_vrf_withdraws_all_and_touches_no_other() -> None:
     host.up(1)
     host.workload("10.64.1.5/32")
     host.workload("10.64.1.5/32", vrf="red")
-    host.evpn.reconfigure(Host(CONFIG[: CONFIG.index('[[vrf]]\nname = "red"')]).config)
+    host.reconfigure(CONFIG[: CONFIG.index('[[vrf]]\nname = "red"')])
     host.turn()
     assert {key[1:9] for key in host.announced_to("leaf1")} == {rd(OWN)}
-    host.evpn.reconfigure(Host().config)
+    host.reconfigure(CONFIG)
     host.turn()
     assert {key[1:9] for key in host.announced_to("leaf1")} == {rd(OWN), rd("10.255.1.1:1002")}
 
@@ -116,7 +115,7 @@ def test_changed_targets_are_told_for_what_is_there() -> None:
     host.up(1)
     host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
     changed = CONFIG.replace('export_rt = ["65201:5001"]', 'export_rt = ["65201:1", "65201:2"]')
-    host.evpn.reconfigure(Host(changed).config)
+    host.reconfigure(changed)
     host.turn()
     blue = {key: batch for key, batch in host.announced_to("leaf1").items() if key[1:9] == rd(OWN)}
     assert len(blue) == 4

@@ -110,7 +110,7 @@ def test_a_changed_resolve_mode_counts_for_routes_that_are_there() -> None:
     host = Host()
     host.hear(host.up(1), prefix_route("10.64.0.0/24"), gateway="10.99.0.1")
     assert host.forwards("10.64.0.0/24") is None
-    host.evpn.reconfigure(Host(CONFIG.replace("vni = 5001", 'vni = 5001\nresolve = "peer"')).config)
+    host.reconfigure(CONFIG.replace("vni = 5001", 'vni = 5001\nresolve = "peer"'))
     assert host.forwards("10.64.0.0/24") == (VIA1,)
 
 
