@@ -38,7 +38,7 @@ class Evpn:
         self.vrfs: dict[str, Vrf] = {}
         self._config = config
         self._ports = ports
-        self._rib = ports.rib
+        self.rib = ports.rib
         self._retired: dict[str, Vrf] = {}
         self._events = VrfEvents(
             host_route=self._host_route,
@@ -59,9 +59,9 @@ class Evpn:
         )
         self.importer = Importer(
             VrfTables(
-                announce=self._rib.import_routes,
-                withdraw=self._rib.withdraw_imported,
-                remove=self._rib.remove_imported,
+                announce=self.rib.import_routes,
+                withdraw=self.rib.withdraw_imported,
+                remove=self.rib.remove_imported,
                 current=self._current,
                 remote_changed=self._remote_changed,
                 gateway_changed=lambda vrf: self._refresh_uplinks(),
@@ -104,9 +104,9 @@ class Evpn:
         targets = {target for vrf in self.vrfs.values() for target in vrf.import_targets}
         fresh, gone = self._own_memberships.change(config.router.asn, targets)
         if fresh:
-            self._rib.announce_local(EVPN_SOURCE, Family.ROUTE_TARGET, fresh, Attributes(), overlay=None)
+            self.rib.announce_local(EVPN_SOURCE, Family.ROUTE_TARGET, fresh, Attributes(), overlay=None)
         if gone:
-            self._rib.withdraw_local(EVPN_SOURCE, Family.ROUTE_TARGET, gone)
+            self.rib.withdraw_local(EVPN_SOURCE, Family.ROUTE_TARGET, gone)
 
     def _add(self, settings: VrfConfig, config: Config) -> None:
         vrf = self._retired.pop(settings.name, None)
@@ -121,7 +121,7 @@ class Evpn:
     def _tell_all_of(self, vrf: Vrf) -> None:
         self.originator.vrf_added(vrf)
         for family in _UNICAST:
-            self.local_changed(vrf.name, family, list(self._rib.table(vrf.name, family).local))
+            self.local_changed(vrf.name, family, list(self.rib.table(vrf.name, family).local))
         self.mobility.tell_again(vrf.name)
 
     def _remove(self, name: str) -> None:
@@ -139,7 +139,7 @@ class Evpn:
 
     def _import_all(self) -> Iterator[None]:
         """Import what is in the EVPN table, in slices."""
-        table = self._rib.table("", Family.L2VPN_EVPN)
+        table = self.rib.table("", Family.L2VPN_EVPN)
         keys = iter(list(table.routes) if self.vrfs else ())
         while chosen := list(islice(keys, _SLICE)):
             by_path: dict[Path, list[bytes]] = {}
@@ -153,7 +153,7 @@ class Evpn:
             yield
 
     def _current(self, neighbor: str, key: bytes) -> Path | None:
-        decision = self._rib.table("", Family.L2VPN_EVPN).routes.get(key)
+        decision = self.rib.table("", Family.L2VPN_EVPN).routes.get(key)
         for path in decision.candidates if decision is not None else ():
             if path.source.name == neighbor and not path.rejected:
                 return path
@@ -200,7 +200,7 @@ class Evpn:
             where.host_routes_changed(family, changes.keys())
 
     def _host_route(self, vrf: str, address: bytes) -> NextHops | None:
-        decision = self._rib.table(vrf, _family_of(address)).routes.get(_host_prefix(address))
+        decision = self.rib.table(vrf, _family_of(address)).routes.get(_host_prefix(address))
         if decision is None:
             return None
         if decision.is_local:
@@ -242,7 +242,7 @@ class Evpn:
     def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """This host's own routes of these keys of a VRF came, changed, went, or are stood for by an aggregate."""
         if vrf in self.vrfs:
-            table = self._rib.table(vrf, family)
+            table = self.rib.table(vrf, family)
             announced = {
                 key: (decision := table.routes.get(key)) is not None
                 and decision.is_local
@@ -270,7 +270,7 @@ class Evpn:
 
     def _remote(self, vrf: str, prefix: bytes) -> Remote | None:
         """The best remote type 2 route of a host prefix: the highest sequence, then the lowest originator."""
-        decision = self._rib.table(vrf, _family_of(prefix[1:])).routes.get(prefix)
+        decision = self.rib.table(vrf, _family_of(prefix[1:])).routes.get(prefix)
         found = [
             (decode_mobility(path.attributes.extended_communities), path.source.router_id)
             for path in (decision.candidates if decision is not None else ())
