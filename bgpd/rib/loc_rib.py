@@ -319,6 +319,15 @@ class LocRib(Decisions):
 
         return compute
 
+    def by_path(self, keys: Sequence[bytes]) -> dict[Path, list[bytes]]:
+        """The keys that have each path as a candidate."""
+        found: dict[Path, list[bytes]] = {}
+        for key, decision in zip(keys, self.routes.get_all(keys)):
+            if decision is not None:
+                for path in decision.candidates:
+                    found.setdefault(path, []).append(key)
+        return found
+
     def mark_exceptions(self, keys: Sequence[bytes], exception: bool, into: Changes) -> None:
         """Note whether these keys are exceptions; those for which that is new count as changed."""
         if exception or self.exceptions:

@@ -30,11 +30,14 @@ from bgpd.rib.exports import Exports
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.outlet import FibChanged, Outlet
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
-from bgpd.rib.revision import revise
-from bgpd.rib.session import Session, import_differs, policy_differs, session_config
+from bgpd.rib.revision import change_policies, revise
+from bgpd.rib.session import Session
 from bgpd.rib.tables import Tables
 
 log = structlog.get_logger()
+
+REPLAYED = 512
+"""Keys of one step of `replay_evpn`."""
 
 EvpnReceived = Callable[[Source, Sequence[bytes], Path | None], None]
 
@@ -221,6 +224,16 @@ class Rib:
             self._lost(session.source, table, changes)
             yield
 
+    def replay_evpn(self) -> Iterator[None]:
+        """Stepping tells `evpn_received` of all usable EVPN routes of the neighbors again."""
+        for table in self._tables.of_vrf(""):
+            if table.family is Family.L2VPN_EVPN:
+                for keys in table.routes.slices(REPLAYED):
+                    for path, chosen in table.by_path(keys).items():
+                        if not path.source.is_local:
+                            self._follow_evpn(path.source, table.family, chosen, path)
+                    yield
+
     # Routes that EVPN routes stand for
 
     def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
@@ -373,30 +386,14 @@ class Rib:
         Nothing resets: sessions whose policies changed keep running. Sessions that `config` lacks are left as they are.
         """
         former, self._config = self._config, config
-        changed: dict[tuple[str, Family], dict[Source, AdjRibIn]] = {}
-        for session in self._sessions.values():
-            settings = session_config(config, session.source)
-            if settings is None:
-                continue
-            if import_differs(session, settings, former, config):
-                policy = self._policy(settings.import_, where=f"neighbor {session.source.name}.import", exporting=False)
-                session.adj_rib_in.policy_changed(policy, allow_own_as=settings.allow_own_as)
-                for family in session.families:
-                    changed.setdefault((settings.vrf, family), {})[session.source] = session.adj_rib_in
-            if policy_differs(session.config.export, settings.export, former, config):
-                policy = self._policy(settings.export, where=f"neighbor {session.source.name}.export", exporting=True)
-                for export in session.exports.values():
-                    export.policy_changed(policy)
-            session.config = settings
+        changed = change_policies(self._sessions.values(), former, config)
         self._tables.look_at_exports()
         self._outlet.wanted()
         return chain(self.aggregation.reconfigure(config), self._revise(changed))
 
-    def _revise(self, changed: dict[tuple[str, Family], dict[Source, AdjRibIn]]) -> Iterator[None]:
-        for (vrf, family), sources in changed.items():
-            table = self.table(vrf, family)
-            replaced = partial(self._replaced, family)
-            for changes in revise(table, family, sources, replaced):
+    def _revise(self, changed: dict[LocRib, dict[Source, AdjRibIn]]) -> Iterator[None]:
+        for table, sources in changed.items():
+            for changes in revise(table, table.family, sources, partial(self._replaced, table.family)):
                 self._outlet.commit(table, changes)
                 yield
 

@@ -1,20 +1,59 @@
-"""A changed import policy, applied to the routes that are already there: the received attributes were kept with each
-path.
+"""Changed policies, taken over by the sessions and applied to the routes that are there: what was received is kept with
+each path.
 
 Walks a table in slices and replaces only paths whose verdict differs; no session resets and nothing is asked for again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from bgpd.config import Config, SessionConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.decisions import Decision
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
+from bgpd.rib.policy import build_policy
+from bgpd.rib.session import Session, session_config
 
 Replaced = Callable[[Path, Sequence[bytes]], None]
+
+
+def change_policies(
+    sessions: Iterable[Session], former: Config, config: Config
+) -> dict[LocRib, dict[Source, AdjRibIn]]:
+    """Give the sessions their settings of another configuration; the import sides whose routes must be revised.
+
+    Raises: PolicyError: a session's policy cannot be used.
+    """
+    changed: dict[LocRib, dict[Source, AdjRibIn]] = {}
+    for session in sessions:
+        settings = session_config(config, session.source)
+        if settings is None:
+            continue
+        where = f"neighbor {session.source.name}"
+        if _import_differs(session, settings, former, config):
+            policy = build_policy(settings.import_, config.policy, where=f"{where}.import", exporting=False)
+            session.adj_rib_in.policy_changed(policy, allow_own_as=settings.allow_own_as)
+            for table in session.tables.values():
+                changed.setdefault(table, {})[session.source] = session.adj_rib_in
+        if _policy_differs(session.config.export, settings.export, former, config):
+            policy = build_policy(settings.export, config.policy, where=f"{where}.export", exporting=True)
+            for export in session.exports.values():
+                export.policy_changed(policy)
+        session.config = settings
+    return changed
+
+
+def _policy_differs(old: str, new: str, former: Config, config: Config) -> bool:
+    return old != new or former.policy.get(old) != config.policy.get(new)
+
+
+def _import_differs(session: Session, settings: SessionConfig, former: Config, config: Config) -> bool:
+    if session.config.allow_own_as != settings.allow_own_as:
+        return True
+    return _policy_differs(session.config.import_, settings.import_, former, config)
 
 
 def revise(

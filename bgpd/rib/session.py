@@ -66,15 +66,3 @@ def session_config(config: Config, source: Source) -> SessionConfig | None:
         if length == len(source.address) and covers(prefix, key):
             return listen
     return None
-
-
-def policy_differs(old: str, new: str, former: Config, config: Config) -> bool:
-    """Whether policy `old` of the former configuration may judge otherwise than `new` of the present one."""
-    return old != new or former.policy.get(old) != config.policy.get(new)
-
-
-def import_differs(session: Session, settings: SessionConfig, former: Config, config: Config) -> bool:
-    """Whether with other settings other routes of a session may be accepted."""
-    if session.config.allow_own_as != settings.allow_own_as:
-        return True
-    return policy_differs(session.config.import_, settings.import_, former, config)

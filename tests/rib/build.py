@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from bgpd.config import Config, NeighborConfig, PolicyConfig, RouterConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import Family, SegmentType
-from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
+from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib.pipeline import Rib
 
@@ -71,6 +71,9 @@ class Recorder:
         self.suppressed: list[tuple[list[bytes], str]] = []
         self.refresh_sent: list[tuple[Source, Family]] = []
         self.scheduled: list[Callable[[], None]] = []
+        self.followed: dict[Source, dict[bytes, Path]] = {}
+        self.resolved_in: dict[tuple[str, NextHop], str] = {}
+        self.vrf_fib: dict[bytes, NextHops] = {}
         self.rib = Rib(
             config,
             fib_changed=self._fib_changed,
@@ -81,12 +84,18 @@ class Recorder:
             schedule=self.scheduled.append,
             is_own_address=lambda address: address == parse_address("10.255.1.1"),
             prefix_limit_exceeded=lambda *args: self.exceeded.append(args),
+            resolve_in=lambda vrf, next_hop: self.resolved_in.get((vrf, next_hop), ""),
+            evpn_received=self._evpn_received,
             suppressed=lambda _vrf, _family, keys, by: self.suppressed.append((keys, by)),
             refresh_sent=lambda source, family: self.refresh_sent.append((source, family)),
         )
 
     def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         if vrf:
+            for one, next_hops in changes.items():
+                self.vrf_fib.pop(one, None)
+                if next_hops is not None:
+                    self.vrf_fib[one] = next_hops
             return
         self.fib_calls.append(changes)
         for one, next_hops in changes.items():
@@ -96,6 +105,14 @@ class Recorder:
             else:
                 self.fib[one] = next_hops
                 self.awaited.add(one)
+
+    def _evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None:
+        routes = self.followed.setdefault(source, {})
+        for one in keys:
+            if path is None:
+                routes.pop(one, None)
+            else:
+                routes[one] = path
 
     def acknowledge(self, *keys: bytes) -> None:
         """The kernel has these."""

@@ -1,0 +1,101 @@
+"""Enhanced route refresh (RFC 7313): what a neighbor did not say again is removed, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from bgpd.config import PolicyConfig, RuleConfig, SetConfig
+from bgpd.model.path import Source
+from bgpd.rib import loc_rib
+from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+
+HOP1 = hop("10.0.1.2")
+HOP2 = hop("10.0.2.2")
+PREFIXES = [f"10.{number}.0.0/24" for number in range(6)]
+
+
+def loaded() -> tuple[Recorder, Source]:
+    recorder = Recorder(configuration(session("leaf1")))
+    leaf1 = recorder.up(leaf(1), session("leaf1"))
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES)
+    return recorder, leaf1
+
+
+def test_routes_that_are_not_said_again_go_and_the_fib_hears_only_of_them() -> None:
+    recorder, leaf1 = loaded()
+    recorder.rib.refresh_began(leaf1, V4)
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:4])
+    assert len(recorder.fib) == 6
+    recorder.fib_calls.clear()
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    assert set(recorder.fib) == {key(one) for one in PREFIXES[:4]}
+    assert {one for call in recorder.fib_calls for one in call} == {key(one) for one in PREFIXES[4:]}
+    assert recorder.rib.counts(leaf1)[V4].received == 4
+
+
+def test_what_is_said_while_the_stale_routes_are_removed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loc_rib, "SLICE", 1)
+    recorder, leaf1 = loaded()
+    recorder.rib.refresh_began(leaf1, V4)
+    walk = recorder.rib.refresh_ended(leaf1, V4)
+    next(walk)
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[1:])
+    drain(walk)
+    assert set(recorder.fib) >= {key(one) for one in PREFIXES[1:]}
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    assert set(recorder.fib) >= {key(one) for one in PREFIXES[1:]}
+
+
+def test_a_refresh_that_begins_anew_ends_the_removal_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loc_rib, "SLICE", 1)
+    recorder, leaf1 = loaded()
+    recorder.rib.refresh_began(leaf1, V4)
+    first = recorder.rib.refresh_ended(leaf1, V4)
+    recorder.rib.refresh_began(leaf1, V4)
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:2])
+    drain(first)
+    assert len(recorder.fib) == 6
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    assert set(recorder.fib) == {key(one) for one in PREFIXES[:2]}
+
+
+def test_a_changed_policy_makes_no_stale_route_fresh() -> None:
+    recorder, leaf1 = loaded()
+    recorder.rib.refresh_began(leaf1, V4)
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:3])
+    preferring = PolicyConfig(rules=(RuleConfig(set=SetConfig(local_pref=7)),))
+    new = configuration(session("leaf1", import_="one"), policy={"one": preferring})
+    drain(recorder.rib.reconfigure(new))
+    assert len(recorder.fib) == 6
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    assert set(recorder.fib) == {key(one) for one in PREFIXES[:3]}
+
+
+def test_another_neighbors_routes_are_untouched() -> None:
+    configs = [session("leaf1"), session("leaf2")]
+    recorder = Recorder(configuration(*configs))
+    leaf1, leaf2 = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES)
+    recorder.announce(leaf2, attributes(1), HOP2, *PREFIXES)
+    recorder.rib.refresh_began(leaf1, V4)
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    assert recorder.fib == {key(one): (HOP2,) for one in PREFIXES}
+
+
+def test_an_end_without_a_beginning_removes_nothing() -> None:
+    recorder, leaf1 = loaded()
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    recorder.rib.refresh_began(leaf(9), V4)
+    drain(recorder.rib.refresh_ended(leaf(9), V4))
+    assert len(recorder.fib) == 6
+
+
+def test_a_session_lost_within_a_refresh_leaves_nothing() -> None:
+    recorder, leaf1 = loaded()
+    recorder.rib.refresh_began(leaf1, V4)
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:3])
+    removal = recorder.rib.refresh_ended(leaf1, V4)
+    drain(recorder.rib.neighbor_down(leaf1))
+    drain(removal)
+    assert recorder.fib == {}
+    assert not recorder.rib.table("", V4).routes
