@@ -88,6 +88,7 @@ class RibMachine(RuleBasedStateMachine):
         self.reference.said[LOCAL] = {}
         self.sources: dict[str, Source] = {}
         self.walks: list[Iterator[None]] = []
+        self.stale: dict[Source, set[bytes]] = {}
         for name in NAMES:
             self.open(name)
 
@@ -104,6 +105,7 @@ class RibMachine(RuleBasedStateMachine):
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
         self.recorder.rib.routes_received(source, batch)
         self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
+        self.stale.get(source, set()).difference_update(keys)
 
     @rule(name=names, gone=keys_of, keys=keys_of, given=st.sampled_from(ATTRIBUTES))
     def withdraw_and_announce(self, name, gone, keys, given):  # type: ignore[no-untyped-def]
@@ -113,6 +115,7 @@ class RibMachine(RuleBasedStateMachine):
         for one in gone:
             self.reference.said[source].pop(one, None)
         self.reference.said[source].update(dict.fromkeys(keys, (given, HOPS[0])))
+        self.stale.get(source, set()).difference_update(keys)
 
     @rule(name=names, keys=keys_of)
     def withdraw(self, name, keys):  # type: ignore[no-untyped-def]
@@ -159,6 +162,24 @@ class RibMachine(RuleBasedStateMachine):
     def refresh(self, name):  # type: ignore[no-untyped-def]
         self.recorder.rib.refresh_requested(self.sources[name], V4)
 
+    @rule(name=names)
+    def begin_refresh(self, name):  # type: ignore[no-untyped-def]
+        self.finish_walks()
+        source = self.sources[name]
+        self.recorder.rib.refresh_began(source, V4)
+        self.stale[source] = set(self.reference.said[source])
+
+    @rule(name=names)
+    def end_refresh(self, name):  # type: ignore[no-untyped-def]
+        source = self.sources[name]
+        self.walks.append(self.recorder.rib.refresh_ended(source, V4))
+        for one in self.stale.pop(source, ()):
+            self.reference.said[source].pop(one, None)
+
+    def finish_walks(self) -> None:
+        while self.walks:
+            self.walks = [walk for walk in self.walks if next(walk, 0) is None]
+
     @rule()
     def let_time_pass(self) -> None:
         self.recorder.now += 11
@@ -184,8 +205,7 @@ class RibMachine(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        while self.walks:
-            self.walks = [walk for walk in self.walks if next(walk, 0) is None]
+        self.finish_walks()
         self.recorder.turn()
         self.recorder.acknowledge(*KEYS)
         self.recorder.turn()
