@@ -6,6 +6,7 @@ It translates between HTTP and the Backend and decides nothing. Answers are JSON
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,10 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_PUT_TIMEOUT_S = 600
 
 log = structlog.get_logger()
+
+_PROTOCOL_ERRORS = logging.getLogger("bgpd.api.protocol_errors")
+"""What is no HTTP is answered with status 400, and is not worth a line in the log, whoever scans the port."""
+_PROTOCOL_ERRORS.disabled = True
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -63,8 +68,9 @@ class ApiServer:
         self._runners.clear()
 
     async def _serve(self, site: Callable[[web.AppRunner], web.BaseSite], *, read_only: bool) -> None:
+        app = make_app(self._backend, read_only=read_only)
         runner = web.AppRunner(
-            make_app(self._backend, read_only=read_only), handle_signals=False, access_log=None, shutdown_timeout=0.5
+            app, handle_signals=False, access_log=None, logger=_PROTOCOL_ERRORS, shutdown_timeout=0.5
         )
         await runner.setup()
         self._runners.append(runner)
