@@ -253,7 +253,8 @@ def kernel_hops(namespace: Namespace, prefix: str) -> list[str]:
     if "nhid" not in route:
         return [route["dev"]] if "dev" in route else []
     objects = {entry["id"]: entry for entry in json.loads(namespace.ip("-j", "nexthop", "show") or "[]")}
-    return sorted(_hop(objects[member["id"]]) for member in objects[route["nhid"]].get("group", ()))
+    members = objects.get(route["nhid"], {}).get("group", ())
+    return sorted(_hop(objects[member["id"]]) for member in members if member["id"] in objects)
 
 
 def _hop(entry: dict[str, Any]) -> str:

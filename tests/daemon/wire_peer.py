@@ -1,0 +1,129 @@
+"""A BGP speaker of raw bytes on a leaf's address, for what no real speaker would send."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+
+from labs.namespace import Namespace
+from labs.process import LabError
+
+MARKER = b"\xff" * 16
+OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
+TIMEOUT_S = 10.0
+
+
+def message(kind: int, body: bytes = b"") -> bytes:
+    """One message with its header (RFC 4271 section 4.1)."""
+    return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
+
+
+def open_message(asn: int, *, hold_time_s: int = 9, families: tuple[tuple[int, int], ...] = ((1, 1),)) -> bytes:
+    """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s."""
+    capabilities = struct.pack("!BBI", 65, 4, asn) + bytes((2, 0))
+    for afi, safi in families:
+        capabilities += struct.pack("!BBHBB", 1, 4, afi, 0, safi)
+    parameters = bytes((2, len(capabilities))) + capabilities
+    head = struct.pack("!BHH4s", 4, asn, hold_time_s, bytes((10, 255, 0, 9)))
+    return message(OPEN, head + bytes((len(parameters),)) + parameters)
+
+
+def attribute(flags: int, kind: int, value: bytes) -> bytes:
+    return bytes((flags, kind, len(value))) + value
+
+
+def update(prefixes: tuple[str, ...], *, asn: int, next_hop: str = "10.0.1.2", extra: bytes = b"") -> bytes:
+    """UPDATE with IPv4 prefixes, ORIGIN, AS_PATH and NEXT_HOP; `extra` are further attributes."""
+    attributes = attribute(0x40, 1, b"\0") + attribute(0x40, 2, struct.pack("!BBI", 2, 1, asn))
+    attributes += attribute(0x40, 3, socket.inet_aton(next_hop)) + extra
+    return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes + _nlri(prefixes))
+
+
+def withdrawal(*prefixes: str) -> bytes:
+    withdrawn = _nlri(prefixes)
+    return message(UPDATE, struct.pack("!H", len(withdrawn)) + withdrawn + b"\0\0")
+
+
+def _nlri(prefixes: tuple[str, ...]) -> bytes:
+    out = b""
+    for prefix in prefixes:
+        address, _, length = prefix.partition("/")
+        out += bytes((int(length),)) + socket.inet_aton(address)[: (int(length) + 7) // 8]
+    return out
+
+
+class WirePeer:
+    """Listens where the daemon dials; a context manager."""
+
+    def __init__(self, namespace: Namespace, address: str = "10.0.1.2", *, asn: int = 65201) -> None:
+        self.asn = asn
+        with namespace.entered():
+            self._listener = socket.create_server((address, 179))
+        self._listener.settimeout(TIMEOUT_S)
+        self._connections: list[socket.socket] = []
+
+    def __enter__(self) -> WirePeer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for opened in (self._listener, *self._connections):
+            opened.close()
+
+    def accept(self) -> socket.socket:
+        """The daemon's next connection."""
+        connection, _ = self._listener.accept()
+        connection.settimeout(TIMEOUT_S)
+        self._connections.append(connection)
+        return connection
+
+    def establish(self, *, families: tuple[tuple[int, int], ...] = ((1, 1),)) -> socket.socket:
+        """A connection brought to Established, and kept alive until it is closed."""
+        connection = self.accept()
+        connection.sendall(open_message(self.asn, families=families) + message(KEEPALIVE))
+        while receive(connection)[0] != KEEPALIVE:
+            pass
+        threading.Thread(target=_keep_alive, args=(connection,), daemon=True).start()
+        return connection
+
+
+def receive(connection: socket.socket) -> tuple[int, bytes]:
+    """The next message: type and body.
+
+    Raises: LabError: the connection ended.
+    """
+    head = _exactly(connection, 19)
+    length, kind = struct.unpack("!HB", head[16:])
+    return kind, _exactly(connection, length - 19)
+
+
+def notification(connection: socket.socket) -> tuple[int, int]:
+    """Code and subcode of the NOTIFICATION that ends a connection; what comes before it is skipped."""
+    while True:
+        kind, body = receive(connection)
+        if kind == NOTIFICATION:
+            return body[0], body[1]
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        try:
+            part = connection.recv(count - len(data))
+        except OSError as error:
+            raise LabError(f"the daemon sent nothing: {error}") from error
+        if not part:
+            raise LabError("the daemon closed the connection")
+        data += part
+    return data
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    try:
+        while not _ended.wait(2.0):
+            connection.sendall(message(KEEPALIVE))
+    except OSError:
+        return
+
+
+_ended = threading.Event()
