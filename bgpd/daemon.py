@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from bgpd import __version__, systemd_notify
+from bgpd.allocator import keep_little_memory, return_free_memory
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.backend import DaemonBackend
@@ -50,6 +51,7 @@ SHUTDOWN_TEXT = "bgpd is stopped"
 
 def run(config: Config, file: str) -> int:
     """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP."""
+    keep_little_memory()
     events = EventRing()
     set_up_logging(config.log, events)
     load_codec()
@@ -257,6 +259,8 @@ class Daemon:
         while True:
             await asyncio.sleep(INTERVAL_S)
             self._garbage.collect_young(self._routing.routes)
+            self._walks.run(self._routing.shrink())
+            await asyncio.to_thread(return_free_memory)
 
     # Reload.
 

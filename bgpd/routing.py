@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -136,6 +136,11 @@ class Routing:
         self.converged = True
         for fib in self.fibs.values():
             fib.sweep()
+
+    def shrink(self) -> Iterator[None]:
+        """Give back the room of tables that held far more, in steps."""
+        for table in list(self.rib.tables.values()):
+            yield from table.routes.shrink()
 
     def reconfigure(self, config: Config) -> list[str]:
         """Take over a configuration; the sections that count only from the next start are the answer.

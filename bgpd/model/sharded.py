@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, MutableMapping, Sequence
 from itertools import repeat
 from operator import itemgetter
+from sys import getsizeof
 from typing import TypeVar
 
 V = TypeVar("V")
@@ -35,6 +36,9 @@ def _deal() -> bytes:
 
 _PART_OF = _deal()
 _deciding_byte = itemgetter(-2)
+_ROOM = 256
+"""Bytes of a dict for each key that it has: twice as many as just after it grew, so that no growing dict is shrunk."""
+_LEAST_ROOM = 16_384
 
 
 class ShardedDict(MutableMapping[bytes, V]):
@@ -112,6 +116,15 @@ class ShardedDict(MutableMapping[bytes, V]):
             keys = list(part)
             for start in range(0, len(keys), size):
                 yield keys[start : start + size]
+
+    def shrink(self) -> Iterator[None]:
+        """Give back the room of dicts that once held far more: CPython's never shrink on their own. A step for each."""
+        for part in self.parts:
+            if getsizeof(part) > _LEAST_ROOM + _ROOM * len(part):
+                left = dict(part)
+                part.clear()
+                part.update(left)
+            yield
 
     def __getitem__(self, key: bytes) -> V:
         return self.part(key)[key]

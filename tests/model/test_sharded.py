@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +61,35 @@ def test_neighboring_host_routes_are_in_few_dicts_and_many_in_all() -> None:
     sizes = [len(part) for part in table.parts]
     assert max(sizes) < 65536 // 10
     assert len(set(sizes)) > 2
+
+
+def test_room_of_what_is_gone_is_given_back_and_the_rest_stays() -> None:
+    table: ShardedDict[int] = ShardedDict()
+    keys = [b"\x20" + struct.pack("!I", number) for number in range(60_000)]
+    table.set_all(keys, 1)
+    full = _room(table)
+    for _ in table.shrink():
+        pass
+    assert _room(table) == full
+    left = set(keys[::12])
+    table.discard_all([key for key in keys if key not in left])
+    assert _room(table) == full
+    for _ in table.shrink():
+        pass
+    assert _room(table) < full / 4
+    assert dict(table) == dict.fromkeys(left, 1)
+
+
+@given(st.integers(0, 30_000))
+def test_growing_dict_is_not_shrunk(count: int) -> None:
+    table: ShardedDict[int] = ShardedDict()
+    for number in range(count):
+        table[b"\x20" + struct.pack("!I", number)] = 1
+    before = _room(table)
+    for _ in table.shrink():
+        pass
+    assert _room(table) == before
+
+
+def _room(table: ShardedDict[int]) -> int:
+    return sum(map(sys.getsizeof, table.parts))
