@@ -55,7 +55,7 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
         tuple[str, ...],
         Meta(min_length=1, description='Of "ipv4-unicast", "ipv6-unicast", "l2vpn-evpn", "route-target".'),
     ] = ("ipv4-unicast", "ipv6-unicast")
-    vrf: Annotated[str, Meta(description='VRF of the session; "" is the main table.')] = ""
+    vrf: Annotated[str, Meta(description='VRF of the session, [[neighbor]] only; "" is the main table.')] = ""
     local_asn: Annotated[
         int, Meta(ge=0, le=4_294_967_294, description="AS number shown to this neighbor; 0: the router's.")
     ] = 0

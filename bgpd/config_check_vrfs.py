@@ -146,6 +146,9 @@ def _check_references(config: Config) -> Iterator[Finding]:
             if entry.vrf and entry.vrf not in names:
                 right = did_you_mean(entry.vrf, names) or f'add [[vrf]] with name = "{entry.vrf}"'
                 yield Finding((*path, index, "vrf"), f'there is no VRF "{entry.vrf}"', right)
+            if entry.vrf and path == ("listen",):
+                what = "puts dynamic neighbors into a VRF"
+                yield Finding((*path, index, "vrf"), what, "in a VRF neighbors have a [[neighbor]] each")
             if entry.vrf and Family.L2VPN_EVPN in getattr(entry, "families", ()):
                 what = "has l2vpn-evpn, in a VRF"
                 yield Finding((*path, index, "families"), what, "EVPN is spoken in the main table, for all VRFs")

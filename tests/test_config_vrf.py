@@ -73,6 +73,12 @@ BAD = [
         'no VRF "green"',
     ),
     ("asn = 65201\n", 'asn = 65201\nvrf = "green"\n', "neighbor[0].vrf", 'no VRF "green"'),
+    (
+        "[[vrf]]",
+        '[[listen]]\nprefix = "10.0.0.0/8"\nasn = 1\nimport = "all"\nvrf = "blue"\n[[vrf]]',
+        "listen[0].vrf",
+        "puts dynamic neighbors into a VRF",
+    ),
     ("asn = 65201\n", 'asn = 65201\nvrf = "blue"\n', "neighbor[0].families", "has l2vpn-evpn, in a VRF"),
 ]
 

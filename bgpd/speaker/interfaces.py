@@ -61,14 +61,25 @@ class Interfaces:
         link = self.links.get(name)
         return link is not None and link.up
 
-    def facing(self, address: bytes) -> str:
-        """The interface whose network a (global) address is in; "" if it is more than one hop away or unknown."""
+    def vrf_device(self, vrf: str) -> str:
+        """The device of a VRF, which bears its name; "" where the kernel has none."""
+        link = self.links.get(vrf)
+        return vrf if link is not None and link.kind == "vrf" else ""
+
+    def facing(self, address: bytes, vrf: str = "") -> str:
+        """The interface whose network a (global) address is in; "" if it is more than one hop away or unknown.
+
+        Only interfaces of the VRF's device are looked at, or those of none.
+        """
         value = int.from_bytes(address)
         best = -1
         found = ""
         for entry in self._addresses.values():
             shift = 8 * len(address) - entry.prefix_length
             if len(entry.packed) != len(address) or entry.packed == address or entry.prefix_length <= best:
+                continue
+            link = self.links.get(entry.interface)
+            if link is not None and link.vrf != vrf:
                 continue
             if int.from_bytes(entry.packed) >> shift == value >> shift:
                 best, found = entry.prefix_length, entry.interface

@@ -42,6 +42,7 @@ from bgpd.speaker.session import (
 )
 from bgpd.speaker.socket_options import read_password, require_ttl_255, set_send_hold_time
 from bgpd.speaker.transport import Listener, Target, Wire, dial, explain_dial_error, no_answer_text
+from bgpd.speaker.vrf_listeners import VrfListeners
 
 log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     events: SpeakerEvents
     nlri_decoders: NlriDecoders
     listener: Listener
+    vrf_listeners: VrfListeners
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     restarting: bool = False
 
@@ -109,8 +111,15 @@ class Neighbor:
         if self._timer is not None:
             self._timer.cancel()
         if self._key and self.peering.address and not self.peering.dynamic:
-            self._around.listener.set_md5_key(self.peering.address, 8 * len(self.peering.address), b"")
+            self._sign_incoming(b"")
         return wires
+
+    def _sign_incoming(self, key: bytes) -> None:
+        """Want the neighbor's incoming connections signed with this key; in VRFs without a listener none come."""
+        vrf, address = self.peering.config.vrf, self.peering.address
+        listener = self._around.vrf_listeners.get(vrf) if vrf else self._around.listener
+        if listener is not None:
+            listener.set_md5_key(address, 8 * len(address), key)
 
     def reset(self, notification: Notification, reason: str, *, hold_off_s: float) -> None:
         """End the session and refuse a new one for a while."""
@@ -136,7 +145,7 @@ class Neighbor:
         try:
             self._key = read_password(config.password_file)
             if address and not self.peering.dynamic:
-                self._around.listener.set_md5_key(address, 8 * len(address), self._key)
+                self._sign_incoming(self._key)
         except (OSError, ValueError) as error:
             said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             problem = f"password_file {config.password_file}: {said}; the neighbor stays down until it can be read"
@@ -382,7 +391,7 @@ class Neighbor:
             return  # already lost: the session hears of it next
         interfaces, peering = self._around.interfaces, self.peering
         scoped = interfaces.name(peer.scope) if peer.scope else ""
-        self.interface = scoped or peering.interface or interfaces.facing(peer.address)
+        self.interface = scoped or peering.interface or interfaces.facing(peer.address, peering.config.vrf)
         self._wire = wire
         self._exchange = self._new_exchange(negotiated, local=local.address, peer=peer.address)
         self._established_count += 1
@@ -448,7 +457,9 @@ class Neighbor:
 
     def _expected_interface(self) -> str:
         peering = self.peering
-        return peering.interface or (self._around.interfaces.facing(peering.address) if peering.address else "")
+        if peering.interface or not peering.address:
+            return peering.interface
+        return self._around.interfaces.facing(peering.address, peering.config.vrf)
 
     def _note_state(self) -> None:
         if self.state is not self._state:

@@ -49,7 +49,9 @@ NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the 
 def target_of(peering: Peering, interfaces: Interfaces, *, password: bytes) -> Target:
     """Where and how to connect.
 
-    Raises: Unreachable: its address is not known yet, or its interface does not exist.
+    In a VRF the socket is bound to the neighbor's interface, or to the VRF's device.
+
+    Raises: Unreachable: its address is not known yet, or its interface does not exist, or nothing leads into its VRF.
     """
     if not peering.address:
         raise Unreachable(f"{peering.interface}: {NOT_HEARD}")
@@ -57,11 +59,15 @@ def target_of(peering: Peering, interfaces: Interfaces, *, password: bytes) -> T
     scope = interfaces.index(peering.interface) if scoped else 0
     if scoped and not scope:
         raise Unreachable(f"there is no interface {peering.interface}")
+    vrf = peering.config.vrf
+    device = peering.interface or interfaces.vrf_device(vrf)
+    if vrf and not device:
+        raise Unreachable(f"there is no device of VRF {vrf}: set interface to the one that leads to the neighbor")
     return Target(
         address=peering.address,
         port=peering.port,
         scope=scope,
-        interface=peering.interface,
+        interface=device,
         source=peering.source,
         password=password,
         ttl_security=peering.config.ttl_security,

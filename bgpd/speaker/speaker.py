@@ -29,6 +29,7 @@ from bgpd.speaker.peering import Peering, best_range, needs_new_session, of_list
 from bgpd.speaker.socket_options import read_password
 from bgpd.speaker.transport import LINGER_S, Listener, Wire
 from bgpd.speaker.unnumbered import RouterDiscovery
+from bgpd.speaker.vrf_listeners import VrfListeners
 
 log = structlog.get_logger()
 
@@ -63,6 +64,7 @@ class Speaker:
         self.restarting = restarting
         self._interfaces = Interfaces()
         self._listener = Listener(listen_port, self._accepted)
+        self._vrf_listeners = VrfListeners(listen_port, self._accepted)
         self._discovery = RouterDiscovery(advertised=self._router_heard, solicited=self._advertise)
         self._around: Surroundings | None = None
         self._neighbors: dict[str, Neighbor] = {}
@@ -85,6 +87,7 @@ class Speaker:
                 events=self._events,
                 nlri_decoders=self._nlri_decoders,
                 listener=self._listener,
+                vrf_listeners=self._vrf_listeners,
                 spawn=tasks.create_task,
                 restarting=self.restarting,
             )
@@ -96,6 +99,7 @@ class Speaker:
             finally:
                 self._stop_all(None, "bgpd ends")
                 self._listener.close()
+                self._vrf_listeners.close()
                 self._discovery.close()
 
     # From the rest of the daemon
@@ -143,6 +147,7 @@ class Speaker:
         data = encode_communication(communication) if communication else b""
         notification = Notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, data)
         self._listener.close()
+        self._vrf_listeners.close()
         wires = self._stop_all(notification, "shut down", graceful=True)
         if wires:
             waits = [asyncio.ensure_future(wire.closed.wait()) for wire in wires]
@@ -249,25 +254,27 @@ class Speaker:
 
     # Incoming connections
 
-    def _accepted(self, wire: Wire) -> None:
-        """Give a connection to its neighbor, or close it."""
+    def _accepted(self, wire: Wire, vrf: str = "") -> None:
+        """Give a connection to its neighbor in that VRF, or close it."""
         try:
             peer = wire.peer
         except OSError:
             wire.abort()
             return
         interface = self._interfaces.name(peer.scope) if peer.scope else ""
-        neighbor = None if self._stopping else self._find(peer.address, interface)
+        neighbor = None if self._stopping else self._find(peer.address, interface, vrf)
         if neighbor is None:
             self._note_stranger(peer.address)
         if neighbor is None or not neighbor.accept(wire):
             wire.abort()
 
-    def _find(self, address: bytes, interface: str) -> Neighbor | None:
+    def _find(self, address: bytes, interface: str, vrf: str) -> Neighbor | None:
         """The neighbor that an address belongs to: configured, unnumbered on that interface, known or new dynamic."""
         unnumbered = None
         for neighbor in self._neighbors.values():
             peering = neighbor.peering
+            if peering.config.vrf != vrf:
+                continue
             if peering.address == address and (not interface or peering.interface == interface):
                 return neighbor
             if interface and peering.is_unnumbered and peering.interface == interface:
@@ -275,7 +282,7 @@ class Speaker:
         if unnumbered is not None:
             unnumbered.address_learned(address)
             return unnumbered
-        listen = best_range(self._config.listen, address)
+        listen = None if vrf else best_range(self._config.listen, address)
         if listen is None or (listen.password_file and listen.prefix not in self._range_keys):
             return None
         known = sum(1 for n in self._neighbors.values() if n.peering.dynamic and n.peering.config == listen)
@@ -299,6 +306,13 @@ class Speaker:
         for neighbor in self._neighbors.values():
             neighbor.refresh_password()
         self._install_range_keys()
+
+    async def _listen_in_vrfs(self) -> None:
+        """Listen in each VRF that has neighbors and a device."""
+        wanted = {neighbor.peering.config.vrf for neighbor in self._neighbors.values()} - {""}
+        fresh = await self._vrf_listeners.follow(set(filter(None, map(self._interfaces.vrf_device, wanted))))
+        for neighbor in [one for one in self._neighbors.values() if one.peering.config.vrf in fresh]:
+            neighbor.refresh_password()
 
     def _install_range_keys(self) -> None:
         """Passwords of the listen ranges; a range whose password cannot be read accepts nobody."""
@@ -366,6 +380,7 @@ class Speaker:
         """Try again to listen, and to read passwords that nobody else asks for: those of who is only listened to."""
         if self._listener.error:
             await self._open_listener()
+        await self._listen_in_vrfs()
         for neighbor in self._neighbors.values():
             if neighbor.lacks_password:
                 neighbor.refresh_password()

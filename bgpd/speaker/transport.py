@@ -208,10 +208,14 @@ def no_answer_text(target: Target) -> str:
 
 
 class Listener:
-    """The listening sockets of one port, one per IP version. `accept` is called with each new connection."""
+    """The listening sockets of one port, one per IP version. `accept` is called with each new connection.
 
-    def __init__(self, port: int, accept: Callable[[Wire], None]) -> None:
+    `device`: a VRF device, to hear what comes in there; the main table's sockets do not.
+    """
+
+    def __init__(self, port: int, accept: Callable[[Wire], None], *, device: str = "") -> None:
         self.port = port
+        self._device = device
         self.error = ""
         self._accept = accept
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
@@ -224,7 +228,7 @@ class Listener:
             if family in self._sockets:
                 continue
             try:
-                sock = _listening_socket(family, self.port)
+                sock = _listening_socket(family, self.port, self._device)
             except OSError as error:
                 if error.errno != errno.EAFNOSUPPORT:
                     self.error = _listen_error_text(error, family, self.port)
@@ -261,7 +265,7 @@ def _sockaddr(address: bytes, port: int, scope: int) -> tuple[str, int] | tuple[
     return (text, port) if len(address) == 4 else (text, port, 0, scope)
 
 
-def _listening_socket(family: socket.AddressFamily, port: int) -> socket.socket:
+def _listening_socket(family: socket.AddressFamily, port: int, device: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.setblocking(False)
@@ -269,6 +273,8 @@ def _listening_socket(family: socket.AddressFamily, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         set_common(sock)
+        if device:
+            bind_to_device(sock, device)
         sock.bind(("", port))
     except BaseException:
         sock.close()

@@ -57,3 +57,12 @@ def test_link_local_range() -> None:
     assert is_link_local(parse_address("febf::1"))
     assert not is_link_local(parse_address("fec0::1"))
     assert not is_link_local(parse_address("169.254.0.1"))
+
+
+def test_equal_networks_of_two_vrfs_are_told_apart() -> None:
+    known = Interfaces()
+    for index, (name, vrf) in enumerate((("eth0", ""), ("eth1", "blue"))):
+        known.apply(LinkChanged(Link(index=index + 1, name=name, up=True, vrf=vrf)))
+        known.apply(AddressChanged(address(name, "10.0.1.1/24")))
+    assert known.facing(parse_address("10.0.1.2")) == "eth0"
+    assert known.facing(parse_address("10.0.1.2"), "blue") == "eth1"

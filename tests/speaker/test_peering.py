@@ -65,3 +65,17 @@ def test_unnumbered_neighbor_is_unreachable_until_it_was_heard() -> None:
     known.apply(LinkChanged(Link(index=7, name="eth0", up=True)))
     target = target_of(heard, known, password=b"")
     assert (target.scope, target.port, str(target)) == (7, 179, "fe80::1%eth0 port 179")
+
+
+def test_a_neighbor_in_a_vrf_is_dialed_over_its_interface_or_the_vrf_device() -> None:
+    known = Interfaces()
+    tenant = neighbor(vrf="blue")
+    with pytest.raises(Unreachable, match="there is no device of VRF blue"):
+        target_of(of_neighbor(tenant), known, password=b"")
+    over = of_neighbor(msgspec.structs.replace(tenant, interface="tap1"))
+    assert target_of(over, known, password=b"").interface == "tap1"
+    known.apply(LinkChanged(Link(index=9, name="blue", up=True, kind="vrf")))
+    assert target_of(of_neighbor(tenant), known, password=b"").interface == "blue"
+    known.apply(LinkChanged(Link(index=9, name="blue", up=True, kind="bridge")))
+    with pytest.raises(Unreachable):
+        target_of(of_neighbor(tenant), known, password=b"")
