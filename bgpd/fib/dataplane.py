@@ -10,6 +10,7 @@ import asyncio
 import functools
 import pathlib
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -28,8 +29,9 @@ log = structlog.get_logger()
 
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 _SWITCH_INTERVAL_S = 0.001
-_BATCHES_AHEAD = 3
-_SLICES_PER_STEP = 3
+_BATCHES_AHEAD = 5
+_STEP_S = 0.002
+"""How long slices are taken before the loop gets its turn."""
 _UNUSED_GRACE_S = 10.0
 _VERIFY_PAUSE_S = 0.02
 _PROBE_ID = 0xFFFFFFFF
@@ -83,7 +85,7 @@ class Dataplane:
         self._users = 0
         self._verifying: asyncio.Task[None] | None = None
         self._verify_again = False
-        self._pump_again = False
+        self._pump_scheduled = False
         self._collector: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -139,26 +141,31 @@ class Dataplane:
         return not (self.bulk.outstanding or self.urgent.outstanding)
 
     def pump(self) -> None:
-        """Let tables submit batches, in turn, while there is room; a few, then the loop gets its turn.
+        """Let tables submit batches, in turn, while there is room; for a while, then the loop gets its turn.
 
         Waits for urgent messages, which batches may build on.
         """
-        waiting = list(self._tables)
-        for _ in range(_SLICES_PER_STEP):
-            if not waiting or self.bulk.outstanding >= _BATCHES_AHEAD or self.urgent.outstanding:
+        waiting = deque(self._tables)
+        deadline = self._loop.time() + _STEP_S
+        while waiting and self.bulk.outstanding < _BATCHES_AHEAD and not self.urgent.outstanding:
+            if self._loop.time() > deadline:
+                self.pump_soon()
                 break
-            table = waiting.pop(0)
-            if table.write_pending():
-                waiting.append(table)
-        else:
-            if waiting and not self._pump_again:
-                self._pump_again = True
-                self._loop.call_soon(self._pump_on)
+            if waiting[0].write_pending():
+                waiting.rotate(-1)
+            else:
+                waiting.popleft()
         if len(self._tables) > 1:
             self._tables.append(self._tables.pop(0))
 
-    def _pump_on(self) -> None:
-        self._pump_again = False
+    def pump_soon(self) -> None:
+        """`pump` in the loop's next turn, so that what is asked for in this one goes together."""
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            self._loop.call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._pump_scheduled = False
         self.pump()
 
     def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
@@ -228,11 +235,11 @@ class Dataplane:
     def _bulk_done(self, ids: list[int], done: Callable[[Outcome], None], outcome: Outcome) -> None:
         self._settle_created(ids, outcome)
         done(outcome)
-        self.pump()
+        self.pump_soon()
 
     def _urgent_done(self, ids: list[int], outcome: Outcome) -> None:
         self._settle_created(ids, outcome)
-        self.pump()
+        self.pump_soon()
 
     def _settle_created(self, ids: list[int], outcome: Outcome) -> None:
         """Mark acknowledged objects; forget refused ones, whose routes then fail and are tried again."""

@@ -8,10 +8,10 @@ usual batch passes in C calls. Sans-IO.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress, repeat
+from itertools import compress
 from operator import not_
 
 import msgspec
@@ -20,6 +20,9 @@ from bgpd.fib.nexthops import NexthopTable
 from bgpd.fib.ownership import Block
 from bgpd.fib.pending import PendingChanges
 from bgpd.model.path import NextHops
+from bgpd.model.sharded import ShardedDict
+
+_WALK = 8192
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -46,15 +49,17 @@ class FamilyRoutes:
     """`installed`: key -> target, as the kernel will hold it when the queued batches are written.
 
     `failed` and `blocked`: key -> why. `distrusted`: keys whose kernel state is unknown, so that any wish is written.
+    `direct`: interface index -> keys. `adopted`: an earlier run's keys may be there, as objects of their own.
     """
 
     def __init__(self, nexthops: NexthopTable) -> None:
-        self.installed: dict[bytes, int] = {}
+        self.installed: ShardedDict[int] = ShardedDict()
         self.pending = PendingChanges()
         self.failed: dict[bytes, str] = {}
-        self.blocked: dict[bytes, str] = {}
+        self.blocked: ShardedDict[str] = ShardedDict()
         self.distrusted: set[bytes] = set()
         self.direct: dict[int, set[bytes]] = {}
+        self.adopted = False
         self._nexthops = nexthops
 
     def plan(
@@ -83,7 +88,7 @@ class FamilyRoutes:
                 continue
             wish = wish_of(value)
             if wish.why:
-                self.blocked.update(dict.fromkeys(run, wish.why))
+                self.blocked.set_all(run, wish.why)
                 plan.refused.setdefault(wish.why, []).extend(run)
                 self._plan_deletes(run, plan)
             elif run:
@@ -103,11 +108,17 @@ class FamilyRoutes:
         """Whether the kernel is known to have dropped an installed route together with its group."""
         return self.installed.get(key) in self._nexthops.dead
 
+    def by_targets(self, targets: AbstractSet[int]) -> Iterator[list[bytes]]:
+        """Keys of installed routes that point at one of `targets`, slice by slice as the walk goes."""
+        for keys in self.installed.slices(_WALK):
+            yield [key for key, target in zip(keys, self.installed.get_all(keys)) if target in targets]
+
     def _forget_reasons(self, keys: Sequence[bytes]) -> None:
-        for reasons in (self.failed, self.blocked):
-            if reasons and not reasons.keys().isdisjoint(keys):
-                for key in reasons.keys() & keys:
-                    del reasons[key]
+        if self.failed:
+            for key in self.failed.keys() & keys:
+                del self.failed[key]
+        if self.blocked:
+            self.blocked.discard_all(keys)
 
     def _blocked_now(
         self,
@@ -128,18 +139,20 @@ class FamilyRoutes:
 
     def _plan_adds(self, keys: list[bytes], wish: Wish, plan: Plan) -> None:
         installed = self.installed
-        if not installed.keys().isdisjoint(keys):
-            before = list(map(installed.get, keys))
+        before = installed.get_all(keys)
+        if before.count(None) != len(keys):
             if not self.distrusted and wish.same >= set(before):
                 plan.settled += keys
+                if self.adopted:
+                    _hold_these(installed, keys)
                 return
             writes = [target not in wish.same or key in self.distrusted for key, target in zip(keys, before)]
             plan.settled += compress(keys, map(not_, writes))
             keys = list(compress(keys, writes))
-            self._uncount(keys)
+            self._uncount(keys, list(compress(before, writes)))
         if not keys:
             return
-        installed.update(zip(keys, repeat(wish.target)))
+        installed.set_all(keys, wish.target)
         self._nexthops.count_routes(wish.target, len(keys))
         if wish.target < 0:
             self.direct.setdefault(-wish.target, set()).update(keys)
@@ -150,19 +163,23 @@ class FamilyRoutes:
     def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
         if not keys:
             return
-        installed, distrusted, dead = self.installed, self.distrusted, self._nexthops.dead
-        before = list(map(installed.get, keys))
-        plan.deletes += [
-            key for key, target in zip(keys, before) if (target is not None and target not in dead) or key in distrusted
-        ]
-        self._uncount(keys)
-        deque(map(installed.pop, keys, repeat(None)), maxlen=0)
+        distrusted, dead = self.distrusted, self._nexthops.dead
+        before = self.installed.get_all(keys)
+        if distrusted or dead or None in before:
+            plan.deletes += [
+                key
+                for key, target in zip(keys, before)
+                if (target is not None and target not in dead) or key in distrusted
+            ]
+        else:
+            plan.deletes += keys
+        self._uncount(keys, before)
+        self.installed.discard_all(keys)
         distrusted.difference_update(keys)
 
-    def _uncount(self, keys: Iterable[bytes]) -> None:
-        """Routes leave their targets."""
-        leaving = Counter(map(self.installed.get, keys))
-        for target, count in leaving.items():
+    def _uncount(self, keys: Sequence[bytes], before: Iterable[int | None]) -> None:
+        """Routes leave the targets that they had before."""
+        for target, count in Counter(before).items():
             if target is not None:
                 self._nexthops.count_routes(target, -count)
                 if target < 0:
@@ -171,6 +188,12 @@ class FamilyRoutes:
     def _forget_direct(self, keys: Iterable[bytes], target: int) -> None:
         if target < 0 and -target in self.direct:
             self.direct[-target].difference_update(keys)
+
+
+def _hold_these(installed: ShardedDict[int], keys: Sequence[bytes]) -> None:
+    """Hold these very key objects instead of equal ones, so that a key that the RIB has too is kept once."""
+    for part, chosen in installed.split(keys):
+        part.update(zip(chosen, list(map(part.pop, chosen))))
 
 
 def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:

@@ -12,7 +12,6 @@ import functools
 import itertools
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
@@ -25,6 +24,7 @@ from bgpd.fib.fib_views import FibCounters
 from bgpd.fib.netlink import MessageKind
 from bgpd.fib.next_hop_wishes import NextHopWishes
 from bgpd.fib.ownership import Ownership
+from bgpd.fib.rechecks import SLICE, Rechecks
 from bgpd.fib.route_messages import RouteForm, encode_adds, encode_deletes, read_key
 from bgpd.fib.upkeep import Upkeep
 from bgpd.fib.writer import Outcome
@@ -35,8 +35,9 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 
 log = structlog.get_logger()
 
-BATCH = 4096
-_RECHECK_SLICE = 4096
+BATCH = 2048
+_BACKLOG = 65536
+"""Wishes that wait before the Fib asks for no more by itself."""
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 30.0
 _DRIFT_DELAY_S = 0.02
@@ -79,7 +80,7 @@ class Fib:
         self._next_hop_changed = next_hop_changed
         self.swept = False
         self._strays: dict[Family, list[tuple[bytes, int]]] = {}
-        self._rechecks: deque[tuple[Family, Iterator[bytes]]] = deque()
+        self._rechecks = Rechecks(self._ask_again, has_room=lambda: self.backlog < _BACKLOG)
         self._retry: asyncio.TimerHandle | None = None
         self._retry_delay_s = _RETRY_FIRST_S
         self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
@@ -117,9 +118,9 @@ class Fib:
         await self.dataplane.stop()
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        """The wish for each key is now this; None: no route of ours. Written at once when the kernel is idle."""
+        """The wish for each key is now this (None: no route of ours). Written in the next turn, if there is room."""
         self.families[family].pending.merge(changes)
-        self.dataplane.pump()
+        self.dataplane.pump_soon()
 
     def resolve(self, next_hop: NextHop) -> str:
         """ "" if the next hop can be reached now, else why not; changes are told by `next_hop_changed` from now on."""
@@ -154,7 +155,8 @@ class Fib:
         """The RIB has converged: adopted routes that it does not want are deleted."""
         self.swept = True
         for family, routes in self.families.items():
-            self._recheck(family, list(routes.installed))
+            self._rechecks.add(family, routes.installed.slices(SLICE))
+            routes.adopted = False
         for family, strays in self._strays.items():
             self.delete_strays(family, strays)
         self._strays.clear()
@@ -162,10 +164,11 @@ class Fib:
     async def withdraw_all(self) -> None:
         """Delete all routes of ours in this table, in slices; only on an explicit request."""
         for family, routes in self.families.items():
-            keys = [*routes.installed, *routes.failed]
-            for start in range(0, len(keys), _RECHECK_SLICE):
-                self.update(family, dict.fromkeys(keys[start : start + _RECHECK_SLICE]))
+            for keys in itertools.chain(routes.installed.slices(SLICE), [list(routes.failed)]):
+                self.update(family, dict.fromkeys(keys))
                 await asyncio.sleep(0)
+                if self.backlog > _BACKLOG:
+                    await self.idle()
         await self.idle()
 
     async def idle(self) -> None:
@@ -208,6 +211,7 @@ class Fib:
         for family, routes in self.families.items():
             if len(routes.pending):
                 self._write_slice(family, routes)
+                self._rechecks.resume()
                 return True
         self._wake_idle()
         return False
@@ -314,6 +318,7 @@ class Fib:
         elif not any(table.failed for table in self.families.values()):
             self._retry_delay_s = _RETRY_FIRST_S
         self._count(routes)
+        self._rechecks.resume()
         self._wake_idle()
 
     def _refuse(self, family: Family, target: int, failed: Mapping[bytes, str]) -> None:
@@ -334,7 +339,7 @@ class Fib:
         self._retry = None
         for family, routes in self.families.items():
             if routes.failed:
-                self._recheck(family, list(routes.failed))
+                self._rechecks.add(family, [list(routes.failed)])
 
     def _count(self, routes: FamilyRoutes) -> None:
         tables = self.families.values()
@@ -351,18 +356,11 @@ class Fib:
     def _requeue(self, family: Family, keys: Iterable[bytes]) -> None:
         self.update(family, {key: self._desired(family, key) for key in keys})
 
-    def _distrust(self, family: Family, keys: Iterable[bytes]) -> None:
-        """The kernel holds something else than believed: write the present wish whatever it is."""
-        keys = list(keys)
-        self.families[family].distrusted.update(keys)
-        self._requeue(family, keys)
-
     def repair(self, family: Family, keys: list[bytes]) -> None:
         """The kernel was found to hold something else for these keys."""
         log.warning("fib.repairing", family=family.value, table=self.form.table, routes=len(keys))
         self.counters.repaired += len(keys)
-        self.families[family].distrusted.update(keys)
-        self._recheck(family, keys)
+        self._rechecks.add(family, [keys], distrust=True)
 
     def _repair_drifted(self) -> None:
         for family, keys in self._drifted.items():
@@ -378,28 +376,15 @@ class Fib:
             form = RouteForm(self.form.table, self.form.protocol, metric)
             self.dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
 
-    def _recheck(self, family: Family, keys: Iterable[bytes]) -> None:
-        """Ask for the wishes of many keys, slice by slice; before the sweep, what nobody wants yet is left alone."""
-        self._rechecks.append((family, iter(keys)))
-        if len(self._rechecks) == 1:
-            self._loop.call_soon(self._recheck_step)
-
-    def _recheck_step(self) -> None:
-        if not self._rechecks:
-            return
-        family, keys = self._rechecks[0]
-        taken = list(itertools.islice(keys, _RECHECK_SLICE))
-        if taken:
-            wishes = {key: self._desired(family, key) for key in taken}
-            if not self.swept:
-                wishes = {key: wish for key, wish in wishes.items() if wish is not None}
-            self.update(family, wishes)
-        else:
-            self._rechecks.popleft()
-        if self._rechecks:
-            self._loop.call_soon(self._recheck_step)
-        else:
-            self._wake_idle()
+    def _ask_again(self, family: Family, keys: list[bytes], distrust: bool) -> None:
+        """Ask for wishes; before the sweep, what nobody wants yet is left alone."""
+        wishes = {key: self._desired(family, key) for key in keys}
+        if not self.swept:
+            wishes = {key: wish for key, wish in wishes.items() if wish is not None}
+        if distrust:
+            self.families[family].distrusted.update(wishes)
+        self.update(family, wishes)
+        self._wake_idle()
 
     def _recheck_unsettled(self) -> None:
         """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, or objects
@@ -409,18 +394,19 @@ class Fib:
         unsettled = set(nexthops.dead) | {group.id for group in nexthops.groups.values() if group.reduced}
         for family, routes in self.families.items():
             if unsettled:
-                members = list(routes.installed.items())
-                self._recheck(family, (key for key, target in members if target in unsettled))
-            for reasons in (routes.failed, routes.blocked):
-                if reasons:
-                    self._recheck(family, list(reasons))
+                self._rechecks.add(family, routes.by_targets(unsettled))
+            if routes.failed:
+                self._rechecks.add(family, [list(routes.failed)])
+            if routes.blocked:
+                self._rechecks.add(family, routes.blocked.slices(SLICE))
 
     def _direct_link_changed(self, index: int) -> None:
-        """The kernel drops direct routes with their link, IPv4 ones without a word."""
+        """The kernel drops direct routes with their link, IPv4 ones without a word: write them whatever is believed."""
         for family, routes in self.families.items():
             keys = routes.direct.get(index)
             if keys:
-                self._distrust(family, list(keys))
+                routes.distrusted.update(keys)
+                self._requeue(family, list(keys))
 
     def _is_idle(self) -> bool:
         return not (self.backlog or self._in_flight or self._rechecks)

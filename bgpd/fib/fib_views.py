@@ -55,8 +55,9 @@ def routes(fib: Fib, only: Family | None) -> Iterator[FibRouteView]:
         if only not in (None, family):
             continue
         views: dict[int, list[NextHopView]] = {}
-        others = (table.pending.keys() | table.failed.keys() | table.blocked.keys()) - table.installed.keys()
-        for key in itertools.chain(list(table.installed), sorted(others)):
+        others = table.pending.keys().union(table.failed, table.blocked)
+        waiting = sorted(key for key in others if key not in table.installed)
+        for key in itertools.chain(table.installed, waiting):
             yield _route_view(fib, family, key, views)
 
 

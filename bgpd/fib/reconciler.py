@@ -2,79 +2,102 @@
 
 Only names suspects: the FIB writes each anew from the RIB's present wish, so that a key that changed during the dump
 costs one idle write and never a wrong route. Works on columns, so that a million routes that are right cost a few C
-calls. Sans-IO.
+calls. Each class takes in one dump, run by run, in a worker thread. Sans-IO.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
+from itertools import compress, repeat
 
 from bgpd.fib.dump import RouteRun
 from bgpd.fib.route_messages import RouteForm
+from bgpd.model.sharded import ShardedDict
+
+Stray = tuple[bytes, int]
+"""Key and metric of a route of ours with another metric than ours."""
 
 
 class Comparison:
-    """One pass over a dump of one family. `suspects` are keys that differ; `strays` routes of ours with another
-    metric.
-    """
+    """`suspects` are keys that the kernel holds otherwise than believed."""
 
-    def __init__(self, installed: Mapping[bytes, int], form: RouteForm) -> None:
+    def __init__(self, installed: ShardedDict[int], form: RouteForm) -> None:
         self.suspects: list[bytes] = []
-        self.strays: list[tuple[bytes, int]] = []
-        self.present = 0
+        self.strays: list[Stray] = []
+        self._present = dict.fromkeys(map(id, installed.parts), 0)
         self._installed = installed
         self._form = form
 
     def add(self, run: RouteRun) -> None:
         """Take in one run of the dump."""
-        if run.protocol != self._form.protocol or run.table != self._form.table:
-            return
-        keys, targets = run.keys, list(run.targets)
-        if run.metrics.count(self._form.metric) != len(run.metrics):
-            ours = [metric == self._form.metric for metric in run.metrics]
-            self.strays += [(key, metric) for key, metric, own in zip(keys, run.metrics, ours) if not own]
-            targets = [target for target, own in zip(targets, ours) if own]
-            keys = [key for key, own in zip(keys, ours) if own]
-        believed = list(map(self._installed.get, keys))
-        if believed == targets:
-            self.present += len(keys)
-            return
-        for key, target, belief in zip(keys, targets, believed):
-            if belief is not None:
-                self.present += 1
-            if belief != target:
-                self.suspects.append(key)
+        run = _own_part(run, self._form, self.strays)
+        believed = self._installed.get_all(run.keys)
+        known: Sequence[bytes] = run.keys
+        if believed != list(run.targets):
+            known = [key for key, belief in zip(run.keys, believed) if belief is not None]
+            self.suspects += [key for key, target, belief in zip(run.keys, run.targets, believed) if belief != target]
+        for part, chosen in self._installed.split(known):
+            self._present[id(part)] += len(chosen)
 
-    def all_present(self, flushed: int) -> bool:
-        """Whether the dump held as many of the believed routes as there are, but for `flushed` known to be gone."""
-        return self.present >= len(self._installed) - flushed
+    def incomplete(self, flushed: int) -> list[dict[bytes, int]]:
+        """Parts of which the kernel holds less than believed; none if `flushed` (known to be gone) are all."""
+        lacking = [(part, len(part) - self._present[id(part)]) for part in self._installed.parts]
+        found = [(part, lack) for part, lack in lacking if lack > 0]
+        return [part for part, _lack in found] if sum(lack for _part, lack in found) > flushed else []
 
 
-def missing(believed: Iterable[bytes], runs: Iterable[RouteRun]) -> list[bytes]:
-    """Keys that are believed to be in the kernel and stand in none of the runs."""
-    seen: set[bytes] = set()
-    for run in runs:
-        seen.update(run.keys)
-    return [key for key in believed if key not in seen]
+class Search:
+    """`missing`: what is believed to be in the kernel and was in no run, of the parts that hold less than believed."""
+
+    def __init__(self, installed: ShardedDict[int], form: RouteForm, parts: list[dict[bytes, int]]) -> None:
+        self._installed = installed
+        self._form = form
+        self._unseen = {id(part): part.copy() for part in parts}
+
+    def add(self, run: RouteRun) -> None:
+        """Take in one run of the dump."""
+        run = _own_part(run, self._form, [])
+        for part, chosen in self._installed.split(run.keys):
+            unseen = self._unseen.get(id(part))
+            if unseen:
+                deque(map(unseen.pop, chosen, repeat(None)), maxlen=0)
+
+    def missing(self) -> list[bytes]:
+        """Keys to be written again."""
+        return [key for part in self._unseen.values() for key in part]
 
 
-def adopt(runs: Iterable[RouteRun], form: RouteForm) -> tuple[dict[bytes, int], Counter[int], list[tuple[bytes, int]]]:
-    """(key -> target, routes per target, strays with another metric) of the routes that an earlier run left."""
-    counts: Counter[int] = Counter()
-    installed: dict[bytes, int] = {}
-    strays: list[tuple[bytes, int]] = []
-    for run in runs:
-        if run.protocol != form.protocol or run.table != form.table:
-            continue
-        if run.metrics.count(form.metric) == len(run.metrics):
-            installed.update(zip(run.keys, run.targets))
-            counts.update(run.targets)
-            continue
-        for key, target, metric in zip(run.keys, run.targets, run.metrics):
-            if metric == form.metric:
-                installed[key] = target
-                counts[target] += 1
-            else:
-                strays.append((key, metric))
-    return installed, counts, strays
+class Adoption:
+    """What an earlier run left: the routes, `counts` of them per target, `direct` ones by interface index, strays."""
+
+    def __init__(self, form: RouteForm) -> None:
+        self.installed: ShardedDict[int] = ShardedDict()
+        self.counts: Counter[int] = Counter()
+        self.direct: defaultdict[int, set[bytes]] = defaultdict(set)
+        self.strays: list[Stray] = []
+        self._form = form
+
+    def add(self, run: RouteRun) -> None:
+        """Take in one run of the dump."""
+        run = _own_part(run, self._form, self.strays)
+        for target, count in Counter(run.targets).items():
+            keys = run.keys
+            if count != len(keys):
+                keys = [key for key, found in zip(keys, run.targets) if found == target]
+            self.installed.set_all(keys, target)
+            self.counts[target] += count
+            if target < 0:
+                self.direct[-target].update(keys)
+
+
+def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
+    """The routes of a run that have our metric; the others of ours are appended to `strays`."""
+    if run.protocol != form.protocol or run.table != form.table:
+        return RouteRun(run.family, run.table, run.protocol, run.route_type, (), (), ())
+    if run.metrics.count(form.metric) == len(run.metrics):
+        return run
+    ours = [metric == form.metric for metric in run.metrics]
+    strays += [(key, metric) for key, metric, own in zip(run.keys, run.metrics, ours) if not own]
+    keys, targets = list(compress(run.keys, ours)), list(compress(run.targets, ours))
+    return RouteRun(run.family, run.table, run.protocol, run.route_type, keys, targets, (form.metric,) * len(keys))

@@ -17,6 +17,7 @@ from bgpd.fib import reconciler
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.dump import RouteRun
 from bgpd.fib.family_routes import FamilyRoutes
+from bgpd.fib.reconciler import Stray
 from bgpd.fib.route_messages import RouteForm
 from bgpd.model.iana import Family
 
@@ -29,7 +30,7 @@ class Repairs(Protocol):
     def repair(self, family: Family, keys: list[bytes]) -> None:
         """The kernel holds something else for these keys."""
 
-    def delete_strays(self, family: Family, strays: Iterable[tuple[bytes, int]]) -> None:
+    def delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
         """The kernel holds routes of ours with another metric: (key, metric)."""
 
 
@@ -51,20 +52,25 @@ class Upkeep:
         self._interval_s = interval_s
         self._repairs = repairs
 
-    async def adopt(self, family: Family) -> list[tuple[bytes, int]]:
+    async def adopt(self, family: Family) -> list[Stray]:
         """Believe what the kernel holds of ours; returns (key, metric) of routes of ours with another metric."""
-        runs = await self._read_runs(family)
-        loop = asyncio.get_running_loop()
-        installed, counts, strays = await loop.run_in_executor(None, reconciler.adopt, runs, self._form)
+        adoption = reconciler.Adoption(self._form)
+
+        def begin() -> Callable[[RouteRun], None]:
+            nonlocal adoption
+            adoption = reconciler.Adoption(self._form)
+            return adoption.add
+
+        await self._dataplane.reader.routes(family, self._form, begin)
         routes = self._families[family]
-        routes.installed = installed
-        for target, count in counts.items():
+        routes.installed = adoption.installed
+        routes.direct.update(adoption.direct)
+        for target, count in adoption.counts.items():
             self._dataplane.nexthops.count_routes(target, count)
-            if target < 0:
-                routes.direct[-target] = {key for key, found in installed.items() if found == target}
-        if installed:
-            log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(installed))
-        return strays
+        if adoption.installed:
+            routes.adopted = True
+            log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(adoption.installed))
+        return adoption.strays
 
     async def run(self) -> None:
         """Compare whenever asked to, and at each interval; until cancelled."""
@@ -83,31 +89,31 @@ class Upkeep:
 
     async def reconcile(self, family: Family) -> None:
         """Compare one family with the kernel, and have repaired what differs."""
-        routes = self._families[family]
-        comparison = reconciler.Comparison(routes.installed, self._form)
+        installed = self._families[family].installed
+        comparison = reconciler.Comparison(installed, self._form)
 
         def begin() -> Callable[[RouteRun], None]:
             nonlocal comparison
-            comparison = reconciler.Comparison(routes.installed, self._form)
+            comparison = reconciler.Comparison(installed, self._form)
             return comparison.add
 
         await self._dataplane.reader.routes(family, self._form, begin)
         suspects = comparison.suspects
-        if not comparison.all_present(sum(self._dataplane.nexthops.dead.values())):
-            runs = await self._read_runs(family)
-            believed = list(routes.installed)
-            loop = asyncio.get_running_loop()
-            suspects = suspects + await loop.run_in_executor(None, reconciler.missing, believed, runs)
+        incomplete = comparison.incomplete(sum(self._dataplane.nexthops.dead.values()))
+        if incomplete:
+            suspects += await self._search(family, incomplete)
         if suspects:
             self._repairs.repair(family, suspects)
         self._repairs.delete_strays(family, comparison.strays)
 
-    async def _read_runs(self, family: Family) -> list[RouteRun]:
-        runs: list[RouteRun] = []
+    async def _search(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
+        installed = self._families[family].installed
+        search = reconciler.Search(installed, self._form, parts)
 
         def begin() -> Callable[[RouteRun], None]:
-            runs.clear()
-            return runs.append
+            nonlocal search
+            search = reconciler.Search(installed, self._form, parts)
+            return search.add
 
         await self._dataplane.reader.routes(family, self._form, begin)
-        return runs
+        return search.missing()

@@ -15,9 +15,11 @@ steps = st.lists(
 )
 
 
-@given(steps)
-def test_replaying_what_is_taken_gives_the_latest_wishes(given_steps: list[dict[bytes, object] | int]) -> None:
-    pending, wanted, replayed = PendingChanges(), {}, {}
+@given(steps, st.integers(1, 9))
+def test_replaying_what_is_taken_gives_the_latest_wishes(
+    given_steps: list[dict[bytes, object] | int], lot: int
+) -> None:
+    pending, wanted, replayed = PendingChanges(lot=lot), {}, {}
     for step in given_steps:
         if isinstance(step, dict):
             pending.merge(step)
@@ -26,6 +28,7 @@ def test_replaying_what_is_taken_gives_the_latest_wishes(given_steps: list[dict[
             keys, values = pending.take(step)
             assert len(keys) <= step
             replayed.update(zip(keys, values))
+            assert all(key in pending for key in pending.keys())  # noqa: SIM118
             assert pending.keys() >= {key for key in wanted if replayed.get(key, 0) != wanted[key]}
     while len(pending):
         replayed.update(zip(*pending.take(3)))

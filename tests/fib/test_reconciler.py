@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bgpd.fib.dump import RouteRun
-from bgpd.fib.reconciler import Comparison, adopt, missing
+from bgpd.fib.reconciler import Adoption, Comparison, Search
 from bgpd.fib.route_messages import RouteForm
 from bgpd.model.iana import Family
+from bgpd.model.sharded import ShardedDict
 
 FORM = RouteForm(254, 197, 20)
-A, B, C = b"\x08\x0a", b"\x08\x0b", b"\x08\x0c"
+A, B, C = b"\x08\x0a", b"\x08\x0b", b"\x10\x0c\x01"
 
 
 def run(*routes: tuple[bytes, int], metric: int = 20, protocol: int = 197) -> RouteRun:
@@ -16,35 +17,57 @@ def run(*routes: tuple[bytes, int], metric: int = 20, protocol: int = 197) -> Ro
     return RouteRun(Family.IPV4_UNICAST, 254, protocol, 1, keys, targets, [metric] * len(routes))
 
 
+def believed(*routes: tuple[bytes, int]) -> ShardedDict[int]:
+    shards: ShardedDict[int] = ShardedDict()
+    shards.update(routes)
+    return shards
+
+
 def test_equal_tables_leave_nothing_to_do() -> None:
-    comparison = Comparison({A: 1, B: 1}, FORM)
+    comparison = Comparison(believed((A, 1), (B, 1), (C, 2)), FORM)
     comparison.add(run((A, 1), (B, 1)))
-    assert (comparison.suspects, comparison.strays, comparison.all_present(0)) == ([], [], True)
+    comparison.add(run((C, 2)))
+    assert (comparison.suspects, comparison.strays, comparison.incomplete(0)) == ([], [], [])
 
 
 def test_changed_and_unknown_routes_are_suspect() -> None:
-    comparison = Comparison({A: 1, B: 1}, FORM)
+    comparison = Comparison(believed((A, 1), (B, 1)), FORM)
     comparison.add(run((A, 2), (B, 1), (C, 1)))
     assert comparison.suspects == [A, C]
-    assert comparison.all_present(0)
+    assert not comparison.incomplete(0)
 
 
-def test_missing_routes_are_counted_then_named() -> None:
-    comparison = Comparison({A: 1, B: 1}, FORM)
-    comparison.add(run((A, 1)))
-    assert not comparison.all_present(0)
-    assert comparison.all_present(1)
-    assert missing([A, B], [run((A, 1))]) == [B]
+def test_missing_routes_are_counted_by_part_then_searched_for_there_only() -> None:
+    installed = believed((A, 1), (B, 1), (C, 1))
+    comparison = Comparison(installed, FORM)
+    comparison.add(run((A, 1), (C, 1)))
+    assert not comparison.incomplete(1)
+    search = Search(installed, FORM, comparison.incomplete(0))
+    search.add(run((A, 1), (C, 1)))
+    assert search.missing() == [B]
+    assert len(installed) == 3
+
+
+def test_a_route_too_many_in_one_part_does_not_hide_one_missing_in_another() -> None:
+    installed = believed((A, 1), (C, 1))
+    comparison = Comparison(installed, FORM)
+    comparison.add(run((A, 1), (B, 1)))
+    search = Search(installed, FORM, comparison.incomplete(0))
+    search.add(run((A, 1), (B, 1)))
+    assert (comparison.suspects, search.missing()) == ([B], [C])
 
 
 def test_routes_of_others_are_no_suspects_and_other_metrics_are_strays() -> None:
-    comparison = Comparison({A: 1}, FORM)
+    comparison = Comparison(believed((A, 1)), FORM)
     comparison.add(run((A, 1)))
     comparison.add(run((B, 1), protocol=4))
     comparison.add(run((C, 1), metric=50))
     assert (comparison.suspects, comparison.strays) == ([], [(C, 50)])
 
 
-def test_adoption_counts_routes_by_target() -> None:
-    installed, counts, strays = adopt([run((A, 1), (B, 1)), run((C, 2), metric=50), run((C, 3), protocol=4)], FORM)
-    assert (installed, dict(counts), strays) == ({A: 1, B: 1}, {1: 2}, [(C, 50)])
+def test_adoption_counts_routes_by_target_and_knows_direct_ones() -> None:
+    adoption = Adoption(FORM)
+    for part in (run((A, 1), (B, -7)), run((C, 2), metric=50), run((C, 3), protocol=4)):
+        adoption.add(part)
+    assert dict(adoption.installed.items()) == {A: 1, B: -7}
+    assert (dict(adoption.counts), adoption.strays, dict(adoption.direct)) == ({1: 1, -7: 1}, [(C, 50)], {7: {B}})

@@ -19,8 +19,12 @@ V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
 
 
 class extended_rtmsg(rtmsg):
-    """pyroute2's route message with the attribute that it lacks: RTA_NH_ID (30)."""
+    """pyroute2's route message with the attribute that it lacks: RTA_NH_ID (30).
 
+    Its own map is to be compiled even if the parent's was, by another test.
+    """
+
+    _nlmsg_base__compiled_nla = False
     nla_map = (
         *rtmsg.nla_map,
         *((f"RTA_{number}", "none") for number in range(len(rtmsg.nla_map), 30)),
