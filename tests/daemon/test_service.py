@@ -26,7 +26,7 @@ POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
 
 
 class Service(Host):
-    """bgpd as systemd starts it, with variables that it adds; `unprivileged`: as nobody, with the unit's capabilities."""
+    """bgpd with variables that systemd sets; `unprivileged`: as nobody, with the unit's capabilities."""
 
     def __init__(
         self, namespace: Namespace, config: str, *, environment: Mapping[str, str], unprivileged: bool = False
