@@ -14,46 +14,51 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class _Reference(weakref.ref[V]):
-    """A weak reference that knows the key of its value."""
+_PARTS = 16
+"""Dicts that the entries are dealt to, so that none holds the loop for long when it grows."""
 
-    __slots__ = ("key",)
+
+class _Reference(weakref.ref[V]):
+    """A weak reference that knows where its value is entered."""
+
+    __slots__ = ("key", "part")
 
     key: Hashable
+    part: dict[Hashable, _Reference[V]]
+
+
+def _forget(reference: weakref.ref[V]) -> None:
+    if isinstance(reference, _Reference) and reference.part.get(reference.key) is reference:
+        del reference.part[reference.key]
 
 
 class WeakMemo(Generic[K, V]):
     """Keys to values that can be referred to weakly."""
 
-    __slots__ = ("_forget", "_references")
+    __slots__ = ("_parts",)
 
     def __init__(self) -> None:
-        self._references: dict[Hashable, _Reference[V]] = {}
-        references = self._references
-
-        def forget(reference: weakref.ref[V]) -> None:
-            key = reference.key  # type: ignore[attr-defined]
-            if references.get(key) is reference:
-                del references[key]
-
-        self._forget = forget
+        self._parts: list[dict[Hashable, _Reference[V]]] = [{} for _ in range(_PARTS)]
 
     def get(self, key: K) -> V | None:
         """The value of `key`, if it is still alive."""
-        reference = self._references.get(key)
+        reference = self._parts[hash(key) % _PARTS].get(key)
         return None if reference is None else reference()
 
     def set(self, key: K, value: V) -> None:
         """Remember `value`, for as long as it lives."""
-        reference = self._references[key] = _Reference(value, self._forget)
+        part = self._parts[hash(key) % _PARTS]
+        reference = part[key] = _Reference(value, _forget)
         reference.key = key
+        reference.part = part
 
     def __len__(self) -> int:
-        return len(self._references)
+        return sum(map(len, self._parts))
 
     def values(self) -> Iterator[V]:
         """The values that are alive, in no particular order."""
-        for reference in self._references.values():
-            value = reference()
-            if value is not None:
-                yield value
+        for part in self._parts:
+            for reference in part.values():
+                value = reference()
+                if value is not None:
+                    yield value

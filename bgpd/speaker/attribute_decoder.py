@@ -31,6 +31,8 @@ _EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
 _NEVER = -1
 """Flags that no attribute has: it is not accepted on the session at all."""
 
+_PARTS = 16
+"""Dicts that the blocks are dealt to, so that none holds the loop for long when it grows."""
 _PLAIN_FACTS_KEPT = 4096
 _AS_PATHS_KEPT = 4096
 """Blocks differ in their communities more than in their paths: equal paths are parsed once and shared."""
@@ -177,12 +179,18 @@ class BlockFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Interned(weakref.ref[Attributes]):
-    """A weak reference to the Attributes of a block, with the block and its facts."""
+    """A weak reference to the Attributes of a block, with the block, its facts, and the dict that it is in."""
 
-    __slots__ = ("block", "facts")
+    __slots__ = ("among", "block", "facts")
 
     block: bytes
     facts: BlockFacts
+    among: dict[bytes, _Interned]
+
+
+def _forget(reference: weakref.ref[Attributes]) -> None:
+    if isinstance(reference, _Interned) and reference.among.get(reference.block) is reference:
+        del reference.among[reference.block]
 
 
 class AttributeDecoder:
@@ -193,36 +201,33 @@ class AttributeDecoder:
         self._peer_asn = negotiated.peer_asn
         self._four_octet_as = negotiated.four_octet_as
         self._rules = _rules_for(negotiated)
-        self._interned: dict[bytes, _Interned] = {}
+        self._interned: tuple[dict[bytes, _Interned], ...] = tuple({} for _ in range(_PARTS))
         self._plain_facts: dict[bytes, BlockFacts] = {}
 
     def __len__(self) -> int:
         """Blocks that routes refer to."""
-        return len(self._interned)
+        return sum(map(len, self._interned))
 
     def decode(self, block: bytes) -> tuple[Attributes, BlockFacts]:
         """Attributes of a block without MP_REACH_NLRI and MP_UNREACH_NLRI; what is malformed in it is left out.
 
         A block with errors worse than discard is not interned, since no route will refer to it.
         """
-        known = self._interned.get(block)
+        interned = self._interned[hash(block) % _PARTS]
+        known = interned.get(block)
         if known is not None:
             attributes = known()
             if attributes is not None:
                 return attributes, known.facts
         attributes, facts = self._parse(block)
         if not facts.errors or max(error.reaction.strength for error in facts.errors) <= _DISCARD.strength:
-            reference = self._interned[block] = _Interned(attributes, self._forget)
-            reference.block, reference.facts = block, facts
+            reference = interned[block] = _Interned(attributes, _forget)
+            reference.block, reference.facts, reference.among = block, facts, interned
         return attributes, facts
 
     def is_known(self, block: bytes) -> bool:
         """Whether exactly these bytes were decoded as a block before and are still referred to."""
-        return block in self._interned
-
-    def _forget(self, reference: weakref.ref[Attributes]) -> None:
-        if isinstance(reference, _Interned) and self._interned.get(reference.block) is reference:
-            del self._interned[reference.block]
+        return block in self._interned[hash(block) % _PARTS]
 
     def _parse(self, block: bytes) -> tuple[Attributes, BlockFacts]:
         fields: dict[str, Any] = {}
