@@ -25,6 +25,7 @@ class Interfaces:
     def __init__(self) -> None:
         self.links: dict[str, Link] = {}
         self._addresses: dict[tuple[str, bytes], Address] = {}
+        self._own: frozenset[bytes] = frozenset()
 
     def apply(self, event: KernelEvent) -> None:
         """Take a kernel event in."""
@@ -42,10 +43,11 @@ class Interfaces:
                     self._addresses.pop(key, None)
                 else:
                     self._addresses[key] = address
+        self._own = frozenset(packed for _, packed in self._addresses)
 
     def __contains__(self, address: object) -> bool:
-        """Whether a packed address is this host's own."""
-        return any(packed == address for _, packed in self._addresses)
+        """Whether a packed address is this host's own. Asked with every UPDATE."""
+        return address in self._own
 
     def index(self, name: str) -> int:
         """Interface index, 0 if there is no such interface."""
