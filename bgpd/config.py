@@ -281,6 +281,9 @@ class VrfConfig(Strict, frozen=True, kw_only=True):
     uplinks: Annotated[
         tuple[Interface, ...], Meta(description="Interfaces of the VRF to the leaves, one to each.")
     ] = ()
+    originate: Annotated[
+        str, Meta(description='Told to EVPN: "local" (workloads, aggregates) or "all" (also of neighbors in the VRF).')
+    ] = "local"
     resolve: Annotated[
         str, Meta(description='What EVPN routes are reached by: "gateway-ip", "next-hop" or "peer".')
     ] = "gateway-ip"

@@ -43,6 +43,8 @@ def check_vrfs(config: Config) -> Iterator[Finding]:
         yield from _check_uplinks(config, index, uplinks)
         if wrong := one_of(vrf.resolve, RESOLVE_MODES):
             yield Finding((*path, "resolve"), *wrong)
+        if wrong := one_of(vrf.originate, ("local", "all")):
+            yield Finding((*path, "originate"), *wrong)
     yield from _check_references(config)
 
 

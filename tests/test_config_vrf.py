@@ -56,6 +56,7 @@ BAD = [
     ("vni = 5002", "", "vrf[1].import_rt[0]", "is made of the VNI"),
     ("vni = 5002", 'vni = 5002\nimport_rt = ["65203:5002:1"]', "vrf[1].import_rt[0]", "is not an AS number"),
     ("vni = 5002", 'vni = 5002\nexport_rt = ["1:1", "1:1"]', "vrf[1].export_rt[1]", "is given twice"),
+    ("vni = 5002", 'vni = 5002\noriginate = "none"', "vrf[1].originate", "is unknown"),
     ("vni = 5002", 'vni = 5002\nresolve = "gateway"', "vrf[1].resolve", "is unknown"),
     ("vni = 5002", 'vni = 5002\nuplink_neighbors = { "eth9" = "leaf1" }', "vrf[1].uplink_neighbors.eth9", "no uplink"),
     ("vni = 5002", 'vni = 5002\nuplink_neighbors = { "eth0.102" = "leaf" }', "vrf[1].uplink_neighbors", "is unknown"),

@@ -22,7 +22,7 @@ from bgpd.evpn.vrf import Vrf, VrfEvents
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
-from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
+from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.model.workload import ClaimInfo
 
@@ -122,7 +122,17 @@ class Evpn:
         self.originator.vrf_added(vrf)
         for family in _UNICAST:
             self.local_changed(vrf.name, family, list(self.rib.table(vrf.name, family).local))
+        if vrf.config.originate == "all":
+            self._ports.run(self._tell_learned(vrf.name))
         self.mobility.tell_again(vrf.name)
+
+    def _tell_learned(self, vrf: str) -> Iterator[None]:
+        """Tell what neighbors in a VRF have announced already, in slices."""
+        for family in _UNICAST:
+            keys = iter(list(self.rib.table(vrf, family).routes))
+            while chosen := list(islice(keys, _SLICE)):
+                self.fib_acknowledged(vrf, family, chosen)
+                yield
 
     def _remove(self, name: str) -> None:
         vrf = self._retired[name] = self.vrfs.pop(name)
@@ -198,6 +208,9 @@ class Evpn:
         where = self.vrfs.get(vrf)
         if where is not None:
             where.host_routes_changed(family, changes.keys())
+            if where.config.originate == "all":
+                told = self.originator.told_prefixes(vrf, family, changes.keys())
+                self.local_changed(vrf, family, [key for key in told if self._announced(vrf, family, key) is None])
 
     def _host_route(self, vrf: str, address: bytes) -> NextHops | None:
         decision = self.rib.table(vrf, _family_of(address)).routes.get(_host_prefix(address))
@@ -239,17 +252,29 @@ class Evpn:
 
     # This host's routes
 
-    def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+    def local_changed(self, vrf: str, family: Family, keys: Collection[bytes]) -> None:
         """This host's own routes of these keys of a VRF came, changed, went, or are stood for by an aggregate."""
-        if vrf in self.vrfs:
-            table = self.rib.table(vrf, family)
-            announced = {
-                key: (decision := table.routes.get(key)) is not None
-                and decision.is_local
-                and key not in table.suppressed
-                for key in keys
-            }
-            self.originator.prefixes_changed(vrf, family, announced)
+        if vrf in self.vrfs and keys:
+            self.originator.prefixes_changed(vrf, family, {key: self._announced(vrf, family, key) for key in keys})
+
+    def fib_acknowledged(self, vrf: str, family: Family, keys: Collection[bytes]) -> None:
+        """The kernel has the present routes of these keys: those of neighbors in the VRF may be told, if they shall."""
+        where = self.vrfs.get(vrf)
+        if where is not None and where.config.originate == "all":
+            paths = {key: path for key in keys if (path := self._announced(vrf, family, key)) is not None}
+            self.originator.prefixes_changed(vrf, family, paths)
+
+    def _announced(self, vrf: str, family: Family, key: bytes) -> Path | None:
+        """The path that a prefix is told EVPN for: of this host, or of a neighbor in the VRF; None: it is not told."""
+        table = self.rib.table(vrf, family)
+        decision = table.routes.get(key)
+        if decision is None or not decision.multipath:
+            return None
+        best = decision.multipath[0]
+        if decision.is_local:
+            return None if key in table.suppressed else best
+        is_passed_on = self.vrfs[vrf].config.originate == "all" and best.source.kind is not SourceKind.EVPN
+        return best if is_passed_on else None
 
     def workloads_announced(self, vrf: str, family: Family, keys: Sequence[bytes], info: ClaimInfo) -> None:
         """The workload table announces these; to be told after the RIB."""

@@ -1,14 +1,15 @@
 """The EVPN routes of this host: what of a VRF is told the fabric, and how (RFC 9136 section 4.1, RFC 7432, RFC 9012).
 
-Each prefix of the VRF that this host announces becomes a type 5 route whose gateway IP is this host's address on the
-uplink to the neighbor that is told (`for_neighbor`, like next-hop-self); each address of an uplink a type 2 route with
-the uplink's MAC, by which the fabric resolves that gateway; each workload with a MAC a type 2 route of its own. Level-
-triggered: every change names keys, and what they should be now is told. Never decides whether a workload is here.
+Each prefix of the VRF that this host announces (or passes on for a router in the VRF, with its AS path) becomes a type
+5 route whose gateway IP is this host's address on the uplink to the neighbor that is told (`for_neighbor`, like
+next-hop-self); each address of an uplink a type 2 route with the uplink's MAC, by which the fabric resolves that
+gateway; each workload with a MAC a type 2 route of its own. Level-triggered: every change names keys, and what they
+should be now is told. Never decides whether a workload is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -21,7 +22,7 @@ from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
-from bgpd.model.path import Overlay, RouteBatch, Source, SourceKind
+from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import key_address
 
 EVPN_SOURCE = Source(name="evpn", kind=SourceKind.WORKLOAD)
@@ -51,15 +52,15 @@ class Originator:
     def __init__(self, rib: OriginatePorts) -> None:
         self._rib = rib
         self._vrfs: dict[str, Vrf] = {}
-        self._prefixes: dict[str, set[bytes]] = {}
+        self._prefixes: dict[str, dict[bytes, Attributes]] = {}
         self._uplink_routes: dict[str, dict[bytes, None]] = {}
         self._endpoints: dict[str, dict[bytes, Mobility]] = {}
-        self._attributes: WeakValueDictionary[tuple[bytes, ...], Attributes] = WeakValueDictionary()
+        self._attributes: WeakValueDictionary[tuple[object, ...], Attributes] = WeakValueDictionary()
 
     def vrf_added(self, vrf: Vrf) -> None:
         """Routes of this VRF may be told from now on."""
         self._vrfs[vrf.name] = vrf
-        self._prefixes[vrf.name] = set()
+        self._prefixes[vrf.name] = {}
         self._uplink_routes[vrf.name] = {}
         self._endpoints[vrf.name] = {}
 
@@ -69,19 +70,34 @@ class Originator:
         keys = [*self._prefixes.pop(name), *self._uplink_routes.pop(name), *self._endpoints.pop(name)]
         self._withdraw(keys)
 
-    def prefixes_changed(self, vrf: str, family: Family, announced: Mapping[bytes, bool]) -> None:
-        """Whether these prefixes of a VRF (route keys) are announced by this host now."""
+    def prefixes_changed(self, vrf: str, family: Family, announced: Mapping[bytes, Path | None]) -> None:
+        """These prefixes of a VRF (route keys) are announced by this host now, as this path; None: not at all."""
         where = self._vrfs.get(vrf)
         if where is None:
             return
         told = self._prefixes[vrf]
-        keys = {_prefix_key(where.rd, family, key): here for key, here in announced.items()}
-        fresh = [key for key, here in keys.items() if here and key not in told]
-        gone = [key for key, here in keys.items() if not here and key in told]
-        told.update(fresh)
-        told.difference_update(gone)
-        self._announce(where, fresh, gateway_ip=SELF_GATEWAY)
+        gone = []
+        fresh: dict[Attributes, list[bytes]] = {}
+        for prefix, path in announced.items():
+            key = _prefix_key(where.rd, family, prefix)
+            if path is None:
+                if told.pop(key, None) is not None:
+                    gone.append(key)
+                continue
+            attributes = self._carried(where, () if path.source.is_local else path.attributes)
+            if told.get(key) is not attributes:
+                told[key] = attributes
+                fresh.setdefault(attributes, []).append(key)
+        for attributes, keys in fresh.items():
+            self._announce(where, keys, attributes, gateway_ip=SELF_GATEWAY)
         self._withdraw(gone)
+
+    def told_prefixes(self, vrf: str, family: Family, keys: Collection[bytes]) -> list[bytes]:
+        """Those of these prefixes (route keys) that are told."""
+        where, told = self._vrfs.get(vrf), self._prefixes.get(vrf)
+        if where is None or not told:
+            return []
+        return [key for key in keys if _prefix_key(where.rd, family, key) in told]
 
     def uplinks_changed(self, vrf: str, uplinks: Iterable[Uplink], mac: Callable[[str], bytes]) -> None:
         """The uplinks of a VRF are now these; each address of one that is up is told with the uplink's MAC."""
@@ -93,7 +109,7 @@ class Originator:
                 if address[:2] != LINK_LOCAL:
                     wanted[mac_ip_key(where.rd, mac=own, ip=address)] = None
         former, self._uplink_routes[vrf] = self._uplink_routes[vrf], wanted
-        self._announce(where, [key for key in wanted if key not in former])
+        self._announce(where, [key for key in wanted if key not in former], self._carried(where))
         self._withdraw([key for key in former if key not in wanted])
 
     def endpoints_changed(self, changes: Mapping[Endpoint, Mobility | None]) -> None:
@@ -113,17 +129,27 @@ class Originator:
                 told[key] = mobility
                 fresh.setdefault((endpoint.vrf, mobility), []).append(key)
         for (name, mobility), keys in fresh.items():
-            self._announce(self._vrfs[name], keys, communities=encode_mobility(mobility))
+            vrf = self._vrfs[name]
+            self._announce(vrf, keys, self._carried(vrf, communities=encode_mobility(mobility)))
         self._withdraw(gone)
 
-    def _announce(
-        self, vrf: Vrf, keys: list[bytes], *, gateway_ip: bytes = b"", communities: tuple[bytes, ...] = ()
-    ) -> None:
+    def _carried(
+        self, vrf: Vrf, learned: Attributes | tuple[()] = (), communities: tuple[bytes, ...] = ()
+    ) -> Attributes:
+        """The attributes of a route: the VRF's targets and encapsulation; of a learned one also its own attributes."""
+        carried = (*vrf.export_targets, VXLAN, *communities)
+        key = (learned, *carried)
+        attributes = self._attributes.get(key)
+        if attributes is None:
+            if learned:
+                attributes = msgspec.structs.replace(learned, local_pref=None, med=None, extended_communities=carried)
+            else:
+                attributes = Attributes(extended_communities=carried)
+            self._attributes[key] = attributes
+        return attributes
+
+    def _announce(self, vrf: Vrf, keys: list[bytes], attributes: Attributes, *, gateway_ip: bytes = b"") -> None:
         if keys:
-            carried = (*vrf.export_targets, VXLAN, *communities)
-            attributes = self._attributes.get(carried)
-            if attributes is None:
-                attributes = self._attributes[carried] = Attributes(extended_communities=carried)
             overlay = Overlay(_ESI_ZERO, (vrf.config.vni,), gateway_ip)
             self._rib.announce_local(EVPN_SOURCE, Family.L2VPN_EVPN, keys, attributes, overlay=overlay)
 

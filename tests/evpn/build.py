@@ -9,6 +9,7 @@ from bgpd.config import Config
 from bgpd.config_load import parse_config
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
+from bgpd.evpn.resolve import vrf_of
 from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
@@ -123,7 +124,7 @@ class Host:
             resolve=lambda next_hop: "",
             now=lambda: self.now,
             schedule=self.scheduled.append,
-            resolve_in=lambda vrf, next_hop: self.evpn.resolve(vrf, next_hop),
+            resolve_in=lambda vrf, hop: self.evpn.resolve(vrf, hop) if vrf_of(hop) else "",
             evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
             local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
         )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from bgpd.evpn.nlri import EvpnNlri
+from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.evpn import mac_ip_key, parse_key
-from bgpd.model.prefix import parse_address
+from bgpd.model.iana import SegmentType
+from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
+from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.route_target import parse_route_target
-from tests.evpn.build import CONFIG, VXLAN, Host, prefix_route, rd
+from tests.evpn.build import CONFIG, V4, VXLAN, Host, prefix_route, rd
 
 OWN = "10.255.1.1:1001"
 AGGREGATE = '[[aggregate]]\nprefix = "10.64.1.0/24"\nvrf = "blue"\nsummary_only = true\n'
@@ -123,3 +127,73 @@ def test_changed_targets_are_told_for_what_is_there() -> None:
         assert batch.attributes is not None
         targets = (parse_route_target("65201:1"), parse_route_target("65201:2"))
         assert batch.attributes.extended_communities == (*targets, VXLAN)
+
+
+CE = """[[neighbor]]
+name = "router"
+address = "10.66.0.2"
+interface = "tap1"
+asn = 65300
+import = "all"
+vrf = "blue"
+"""
+
+
+def host_with_router(originate: str) -> tuple[Host, Source]:
+    text = CONFIG.replace("vni = 5001", f'vni = 5001\noriginate = "{originate}"').replace("[[vrf]]", f"{CE}[[vrf]]", 1)
+    host = Host(text)
+    host.up(1)
+    router = Source(name="router", kind=SourceKind.EBGP, asn=65300, address=parse_address("10.66.0.2"))
+    host.rib.neighbor_up(router, families=(V4,), config=host.config.neighbor[2], local_asn=65203, is_ibgp=False)
+    return host, router
+
+
+def says(host: Host, router: Source, prefix: str, *, withdrawn: bool = False) -> bytes:
+    key = parse_prefix(prefix)[1]
+    path = (AsPathSegment(SegmentType.AS_SEQUENCE, (65300,)),)
+    batch = RouteBatch(family=V4, withdrawn=[key])
+    if not withdrawn:
+        hop = NextHop(parse_address("10.66.0.2"), "tap1")
+        batch = RouteBatch(family=V4, announced=[key], attributes=Attributes(as_path=path), next_hop=hop)
+    host.rib.routes_received(router, batch)
+    host.turn()
+    return key
+
+
+def test_a_router_in_the_vrf_is_passed_on_only_where_configured_and_once_the_kernel_has_it() -> None:
+    host, router = host_with_router("local")
+    key = says(host, router, "10.70.0.0/16")
+    host.evpn.fib_acknowledged("blue", V4, [key])
+    host.turn()
+    assert prefixes(host, "leaf1") == {}
+    host, router = host_with_router("all")
+    key = says(host, router, "10.70.0.0/16")
+    assert prefixes(host, "leaf1") == {}
+    host.evpn.fib_acknowledged("blue", V4, [key])
+    host.turn()
+    assert prefixes(host, "leaf1") == {"0a.46.00.00/16": "0a.01.00.01"}
+    (batch,) = [batch for key, batch in host.announced_to("leaf1").items() if key[0] == 5]
+    assert batch.attributes is not None
+    assert batch.attributes.as_path[0].asns == (65300,)
+    assert batch.attributes.extended_communities == (parse_route_target("65201:5001"), VXLAN)
+    says(host, router, "10.70.0.0/16", withdrawn=True)
+    assert prefixes(host, "leaf1") == {}
+
+
+def test_what_evpn_announced_is_never_passed_back() -> None:
+    host, _ = host_with_router("all")
+    host.hear(host.sources["leaf1"], prefix_route("10.71.0.0/16"), gateway="10.1.0.0")
+    host.evpn.fib_acknowledged("blue", V4, [parse_prefix("10.71.0.0/16")[1]])
+    host.turn()
+    assert prefixes(host, "leaf1") == {}
+
+
+def test_what_is_sent_is_whole_on_the_wire() -> None:
+    host = Host()
+    host.up(1)
+    host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
+    codec = EvpnNlri()
+    for key, batch in host.announced_to("leaf1").items():
+        decoded = codec.decode(codec.encode(key, batch.overlay))
+        assert decoded.errors == []
+        assert [(overlay, list(keys)) for overlay, keys in decoded.announced] == [(batch.overlay, [key])]
