@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 
-ESTABLISH_WAIT_S = 20.0
+ESTABLISH_WAIT_S = 15.0
 """A configured neighbor that is not established by then is not waited for."""
 CONVERGENCE_CAP_S = 60.0
 """An established neighbor that has not sent End-of-RIB by then is not waited for."""

@@ -229,7 +229,7 @@ class Routing:
     def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         fib = self.fibs.get(vrf)
         if fib is not None:
-            fib.update(family, self._host_routes.overlay(vrf, family, changes))
+            fib.update_learned(family, self._host_routes.overlay(vrf, family, changes))
 
     def _acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.rib.fib_acknowledged(vrf, family, keys)

@@ -122,6 +122,16 @@ class Fib:
         self.families[family].pending.merge(changes)
         self.dataplane.pump_soon()
 
+    def update_learned(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """`update`, for what neighbors say: until the sweep a route that an earlier run left forwards on as it does,
+        since not all neighbors that it may lead to have been heard. The sweep brings it up to date.
+        """
+        routes = self.families[family]
+        if routes.adopted and changes:
+            known = routes.installed.get_all(list(changes))
+            changes = {key: hops for (key, hops), target in zip(changes.items(), known) if target is None}
+        self.update(family, changes)
+
     def resolve(self, next_hop: NextHop) -> str:
         """ "" if the next hop can be reached now, else why not; changes are told by `next_hop_changed` from now on."""
         return self.wishes.resolve(next_hop)[1]
@@ -220,7 +230,7 @@ class Fib:
         """Follow links, addresses and foreign routes; the dataplane calls this."""
         if isinstance(event, RouteChanged):
             if self._ownership.route_changed(event.route, event.gone):
-                self._requeue(event.route.family, [event.route.key])
+                self._foreign_route_changed(event.route.family, event.route.key)
             changed = self.wishes.route_changed(event.route)
         elif isinstance(event, KernelResynchronised):
             self.reconcile()
@@ -236,6 +246,12 @@ class Fib:
         self._tell_next_hops(changed)
         if any(not why for _hop, why in changed) or (isinstance(event, LinkChanged) and event.link.up):
             self._recheck_unsettled()
+
+    def _foreign_route_changed(self, family: Family, key: bytes) -> None:
+        """Whether a prefix may be written is another thing now; of most, as of other programs' workloads, none is."""
+        wish, routes = self._desired(family, key), self.families[family]
+        if wish is not None or key in routes.installed or key in routes.blocked:
+            self.update(family, {key: wish})
 
     def own_route_changed(self, route: KernelRoute, gone: bool) -> None:
         """Somebody else changed or deleted one of our routes: write it again, unless its nexthop objects went first.

@@ -281,6 +281,23 @@ async def test_restart_adopts_routes_and_rewrites_none_that_is_right() -> None:
         assert kernel.log == [(MessageKind.DEL_ROUTE, gone)]
 
 
+async def test_adopted_route_is_rewritten_by_what_neighbors_say_only_at_the_sweep() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        kernel = it.kernel
+    other = key("10.64.2.0/24")
+    async with running(kernel) as it:
+        it.wishes.update({(V4, POD): (LEAF1,), (V4, other): (LEAF1,)})
+        it.fib.update_learned(V4, {POD: (LEAF1,), other: (LEAF1,)})
+        await it.settle()
+        assert kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+        assert kernel.hops_of(V4, other) == hop_set(LEAF1)
+        it.fib.sweep()
+        await it.settle()
+        assert kernel.hops_of(V4, POD) == hop_set(LEAF1)
+
+
 async def test_routes_of_an_earlier_metric_are_deleted_at_the_sweep() -> None:
     kernel = two_leaf_kernel()
     async with running(kernel, metric=50) as before:
