@@ -7,6 +7,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 TOPOLOGY := labs/containerlab/two-leaf.clab.yml
 FEEDS := labs/containerlab/feeds.clab.yml
+EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
 
 # A Debian kernel in user mode, for what this machine's kernel may lack (tests/vm/guest.py); pytest's "nothing selected".
@@ -17,7 +18,7 @@ NOTHING_SELECTED := 5
 PREFIX := /opt/bgpd
 DESTDIR :=
 
-.PHONY: help setup lab lab-keep lab-down lab-feeds test test-vm lint format bench lock install clean
+.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm lint format bench lock install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +43,12 @@ lab: setup ## two leaves, two hosts, their pods: bring it up, check, break, show
 
 lab-feeds: setup ## workloads by MQTT and API, aggregates, a service: what a dead broker, a restart, a failed backend cost
 	@$(PYTHON) -m labs run $(FEEDS)
+
+lab-evpn: setup ## two tenants with the same addresses by EVPN without an overlay; VMs that move
+	@$(PYTHON) -m labs run $(EVPN)
+
+lab-evpn-vm: setup ## the same under a Debian kernel of its own, with VRF and VLAN devices
+	@$(IN_GUEST) $(PYTHON) -m labs run $(EVPN)
 
 lab-keep: setup ## the network of lab, left up to look around in; TOPOLOGY=FILE for another
 	@$(PYTHON) -m labs run --keep $(TOPOLOGY)

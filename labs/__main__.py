@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from labs.evpn import EvpnTwoTenant
 from labs.experiments import Experiments
 from labs.feeds import Feeds
 from labs.laboratory import Laboratory
@@ -27,7 +28,7 @@ from labs.two_leaf import TwoLeaf
 
 TOPOLOGIES = Path(__file__).parent / "containerlab"
 TWO_LEAF = TOPOLOGIES / "two-leaf.clab.yml"
-EXPERIMENTS = {"two-leaf": TwoLeaf, "feeds": Feeds}
+EXPERIMENTS: dict[str, type[Experiments]] = {"two-leaf": TwoLeaf, "feeds": Feeds, "evpn-two-tenant": EvpnTwoTenant}
 """By the topology's name; what has no entry is brought up and shown."""
 console = Console(highlight=False, soft_wrap=True)
 

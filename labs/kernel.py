@@ -8,10 +8,13 @@ from typing import Any
 from labs.namespace import Namespace
 
 
-def live_next_hops(namespace: Namespace, *, ipv6: bool) -> dict[str, list[str]]:
-    """Prefix (as `ip route` writes it) to the interfaces its live next hops use, of the main table."""
+def live_next_hops(namespace: Namespace, *, ipv6: bool, table: str = "main") -> dict[str, list[str]]:
+    """Prefix (as `ip route` writes it) to the interfaces its live next hops use, of one table.
+
+    Raises: LabError: there is no such table yet.
+    """
     family = "-6" if ipv6 else "-4"
-    routes: list[dict[str, Any]] = json.loads(namespace.ip(family, "-j", "route", "show") or "[]")
+    routes: list[dict[str, Any]] = json.loads(namespace.ip(family, "-j", "route", "show", "table", table) or "[]")
     objects = {hop["id"]: hop for hop in json.loads(namespace.ip("-j", "nexthop", "show") or "[]")}
     return {route["dst"]: _interfaces(route, objects) for route in routes}
 

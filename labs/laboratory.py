@@ -10,9 +10,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from labs.daemons import Bgpd, Frr, Mosquitto
-from labs.namespace import Namespace, link
+from labs.namespace import Namespace, has_vlans, link
 from labs.process import LabError, LoggedProcess
-from labs.topology import Node, Topology
+from labs.topology import Endpoint, Node, Topology, sub_interface
 
 
 class Laboratory:
@@ -32,6 +32,7 @@ class Laboratory:
         self.brokers: dict[str, Mosquitto] = {}
         self.programs: dict[str, LoggedProcess] = {}
         self._exact_names = exact_names
+        self._has_vlans = True
 
     def __enter__(self) -> Laboratory:
         try:
@@ -59,6 +60,7 @@ class Laboratory:
         for wire in topology.links:
             first, second = self.namespaces[wire.first.node], self.namespaces[wire.second.node]
             link(first, wire.first.interface, second, wire.second.interface, mtu=wire.mtu)
+        self._stand_in_for_vlans()
         for node in topology.nodes.values():
             self._set_up(node)
         for node in topology.nodes.values():
@@ -77,13 +79,35 @@ class Laboratory:
             namespace.leave_open()
 
     def set_link(self, node: str, towards: str, state: str) -> None:
-        """Set the `node` end of its link `towards` another node "up" or "down"."""
+        """Set the `node` end of its link `towards` another node "up" or "down", and its VLANs with it."""
         end, _ = self.topology.link_between(node, towards)
-        self.namespaces[node].ip("link", "set", end.interface, state)
+        names = [end.interface]
+        if not self._has_vlans:
+            names += [pair.interface for ends in self._vlan_links() for pair in ends if self._is_part(pair, end)]
+        for name in names:
+            self.namespaces[node].ip("link", "set", name, state)
+
+    def _is_part(self, vlan: Endpoint, end: Endpoint) -> bool:
+        return vlan.node == end.node and vlan.interface.startswith(f"{end.interface}.")
+
+    def _vlan_links(self) -> list[tuple[Endpoint, Endpoint]]:
+        return [ends for wire in self.topology.links for ends in self.topology.vlan_links(wire)]
+
+    def _stand_in_for_vlans(self) -> None:
+        """Where the kernel has no VLAN devices, a veth pair takes the place of each pair of sub-interfaces."""
+        pairs = self._vlan_links()
+        if not pairs or has_vlans(self.namespaces[pairs[0][0].node]):
+            return
+        self._has_vlans = False
+        self.progress(f"this kernel has no VLAN devices: {len(pairs)} veth pairs take their place")
+        for first, second in pairs:
+            link(self.namespaces[first.node], first.interface, self.namespaces[second.node], second.interface)
 
     def _set_up(self, node: Node) -> None:
         namespace = self.namespaces[node.name]
         for words in node.commands:
+            if not self._has_vlans and sub_interface(words) is not None:
+                continue
             try:
                 if words[0] == "ip" and not words[1].startswith("-"):
                     namespace.ip(*words[1:])

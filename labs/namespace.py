@@ -180,6 +180,18 @@ def link(first: Namespace, first_interface: str, second: Namespace, second_inter
     second.batch(f"link set {second_interface} up")
 
 
+def has_vlans(namespace: Namespace) -> bool:
+    """Whether the kernel has VLAN devices; tried in a namespace."""
+    try:
+        namespace.batch("link add vlan-base type veth peer name vlan-peer")
+        namespace.batch("link add link vlan-base name vlan-probe type vlan id 1")
+    except LabError:
+        return False
+    finally:
+        namespace.batch("link del vlan-base")
+    return True
+
+
 def remove_stale(prefix: str) -> list[str]:
     """Remove namespaces "PREFIXPID-..." whose maker is dead (killed before it could clean up); returns their names.
 

@@ -4,7 +4,7 @@ Run inside a namespace; prints one JSON object per flow, a line each, when it ge
 
     python labs/tcp_flows.py ADDRESS PORT FLOWS INTERVAL_S
 
-A backend says its name first and then echoes (containerlab/feeds/echo_server.py). A flow that breaks stays broken: what
+A backend says its name first and then echoes (containerlab/echo_server.py). A flow that breaks stays broken: what
 is counted is what a user of the service would have noticed. Imports nothing of this package.
 """
 

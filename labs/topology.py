@@ -114,6 +114,14 @@ class Node(msgspec.Struct, frozen=True):
         return self.binds.get(MOSQUITTO_CONFIG)
 
 
+class SubInterface(msgspec.Struct, frozen=True):
+    """A VLAN sub-interface that an exec line makes."""
+
+    parent: str
+    name: str
+    vlan: int
+
+
 class Topology(msgspec.Struct, frozen=True):
     """A laboratory's nodes and links."""
 
@@ -130,6 +138,20 @@ class Topology(msgspec.Struct, frozen=True):
         ends = [(link.first.node, link.second.node) for link in self.links]
         return [self.nodes[second if first == name else first] for first, second in ends if name in (first, second)]
 
+    def vlan_links(self, link: Link) -> list[tuple[Endpoint, Endpoint]]:
+        """The pairs of sub-interfaces of one VLAN at the two ends of a link."""
+        first = {sub.vlan: sub.name for sub in self._sub_interfaces(link.first)}
+        second = {sub.vlan: sub.name for sub in self._sub_interfaces(link.second)}
+        return [
+            (Endpoint(link.first.node, first[vlan]), Endpoint(link.second.node, second[vlan]))
+            for vlan in first
+            if vlan in second
+        ]
+
+    def _sub_interfaces(self, end: Endpoint) -> list[SubInterface]:
+        made = map(sub_interface, self.nodes[end.node].commands)
+        return [sub for sub in made if sub is not None and sub.parent == end.interface]
+
     def link_between(self, first: str, second: str) -> tuple[Endpoint, Endpoint]:
         """The ends of the first link between two nodes, the end at `first` first.
 
@@ -141,6 +163,13 @@ class Topology(msgspec.Struct, frozen=True):
             if (link.first.node, link.second.node) == (second, first):
                 return link.second, link.first
         raise LabError(f"{self.name}: no link between {first} and {second}")
+
+
+def sub_interface(words: tuple[str, ...]) -> SubInterface | None:
+    """What an exec line "ip link add link PARENT name NAME type vlan id VLAN" makes; None if it is another."""
+    if words[:4] != ("ip", "link", "add", "link") or words[7:10] != ("type", "vlan", "id") or len(words) != 11:
+        return None
+    return SubInterface(words[4], words[6], int(words[10]))
 
 
 def load(path: Path) -> Topology:

@@ -71,6 +71,7 @@ def count(pair: Pair, output: str, interval_s: float) -> FlowResult:
     unanswered_at_end = sent - replies[-1][0]
     counted = sent if unanswered_at_end > 1 else replies[-1][0]
     gaps = [unanswered_at_end * interval_s] if unanswered_at_end > 1 else []
+    gaps.append((replies[0][0] - 1) * interval_s)
     gaps += [later[1] - earlier[1] for earlier, later in itertools.pairwise(replies) if later[0] > earlier[0] + 1]
     return FlowResult(pair, counted, counted - len(replies), 1000 * max(gaps, default=0.0))
 

@@ -42,7 +42,7 @@ def namespace() -> Iterator[Namespace]:
 
 @pytest.mark.netns
 def test_flows_to_a_backend_that_ends_are_reported_broken(namespace: Namespace) -> None:
-    program = REPOSITORY / "labs" / "containerlab" / "feeds" / "echo_server.py"
+    program = REPOSITORY / "labs" / "containerlab" / "echo_server.py"
     log_path = namespace.make_directory("server") / "log"
     server = namespace.popen("python3", str(program), "pod1", "8000", log_path=log_path)
     wait_until(lambda: ":8000" in namespace.run("ss", "-Hltn"), 10, "the server to listen", logs=[log_path])

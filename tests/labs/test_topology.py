@@ -85,9 +85,24 @@ topology:
     assert load(write(tmp_path, text)).nodes["n"].commands == (("a", "b"), ("c",), ("d", "e f"))
 
 
+def test_sub_interfaces_of_one_vlan_are_linked() -> None:
+    topology = load(SHIPPED / "evpn-two-tenant.clab.yml")
+    assert topology.vlan_links(topology.links[0]) == [
+        (Endpoint("leaf1", "eth1.101"), Endpoint("host1", "eth0.101")),
+        (Endpoint("leaf1", "eth1.102"), Endpoint("host1", "eth0.102")),
+    ]
+    assert topology.vlan_links(topology.links[-1]) == []
+
+
+def test_tenants_of_the_evpn_file_have_the_same_addresses() -> None:
+    nodes = load(SHIPPED / "evpn-two-tenant.clab.yml").nodes
+    for like in ("pod1", "vm"):
+        assert nodes[f"blue-{like}"].addresses == nodes[f"red-{like}"].addresses
+
+
 def test_program_of_a_node_is_run_from_where_its_file_is_bound_from() -> None:
     backend = load(SHIPPED / "feeds.clab.yml").nodes["pod11"]
-    assert backend.program == ("python3", str(SHIPPED / "feeds" / "echo_server.py"), "pod11", "8000")
+    assert backend.program == ("python3", str(SHIPPED / "echo_server.py"), "pod11", "8000")
     assert load(TWO_LEAF).nodes["pod11"].program == ()
 
 

@@ -40,6 +40,12 @@ def test_flow_that_did_not_come_back_counts_to_its_end() -> None:
     assert result.outage_ms == pytest.approx(980)
 
 
+def test_outage_at_the_start_counts() -> None:
+    result = count(PAIR, output({51: 10.5, 52: 10.51}, 52), 0.01)
+    assert (result.sent, result.lost) == (52, 50)
+    assert result.outage_ms == pytest.approx(500)
+
+
 def test_duplicate_and_reordered_replies_count_once() -> None:
     text = output({2: 10.01, 1: 10.0, 3: 10.02}, 3).replace(
         "[10.020000]", "[10.011] 64 bytes from x: icmp_seq=2 t\n[10.02]"

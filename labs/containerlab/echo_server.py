@@ -1,4 +1,4 @@
-"""A backend of the lab's service: tells its name to each client, then sends back what it gets.
+"""Tells its name to each client, then sends back what it gets: a backend of a service, or a sign of who answers.
 
 python3 echo_server.py NAME PORT
 """

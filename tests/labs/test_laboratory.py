@@ -1,0 +1,61 @@
+"""A running laboratory: VLANs work whether the kernel has them or not, and go down with their link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labs.laboratory import Laboratory
+from labs.process import LabError
+from labs.topology import Topology, load
+
+TWO_NODES = """
+name: vlans
+topology:
+  nodes:
+    a:
+      kind: linux
+      exec:
+        - ip link add link eth1 name eth1.101 type vlan id 101
+        - ip link set eth1.101 up
+        - ip address add 10.0.0.1/24 dev eth1.101
+    b:
+      kind: linux
+      exec:
+        - ip link add link eth2 name eth2.101 type vlan id 101
+        - ip link set eth2.101 up
+        - ip address add 10.0.0.2/24 dev eth2.101
+  links: [{endpoints: ["a:eth1", "b:eth2"]}]
+"""
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Topology:
+    path = tmp_path / "vlans.clab.yml"
+    path.write_text(TWO_NODES)
+    return load(path)
+
+
+def carry_frames_and_follow_their_link(topology: Topology) -> list[str]:
+    said: list[str] = []
+    with Laboratory(topology, progress=said.append) as lab:
+        a = lab.namespaces["a"]
+        a.run("ping", "-c", "1", "-W", "2", "10.0.0.2")
+        lab.set_link("b", "a", "down")
+        with pytest.raises(LabError):
+            a.run("ping", "-c", "1", "-W", "1", "10.0.0.2")
+        assert "LOWER_UP" not in a.ip("link", "show", "eth1.101")
+        lab.set_link("b", "a", "up")
+        a.run("ping", "-c", "1", "-W", "2", "10.0.0.2")
+    return said
+
+
+@pytest.mark.netns
+def test_sub_interfaces_carry_frames_and_go_down_with_their_link(topology: Topology) -> None:
+    carry_frames_and_follow_their_link(topology)
+
+
+@pytest.mark.vm
+def test_sub_interfaces_are_vlan_devices_where_the_kernel_has_them(topology: Topology) -> None:
+    assert not any("veth pairs take their place" in line for line in carry_frames_and_follow_their_link(topology))
