@@ -9,33 +9,48 @@ import time
 
 import structlog
 
+from bgpd.speaker.peering import NOT_HEARD
+
 log = structlog.get_logger()
 
 
+MAX_KINDS = 100
+"""Failures told apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""
+
+
 class FailureLog:
-    """What went wrong last. The first failure of a kind is logged, its repeats are counted."""
+    """What went wrong last. The first failure of a kind is logged, its repeats until a session is there are counted.
+
+    That no Router Advertisement was heard is a failure only when it lasts. `ending`: the session's end is our own wish.
+    """
 
     def __init__(self, name: str) -> None:
         self.last = ""
         self.last_at: float | None = None
+        self.ending = False
         self._name = name
+        self._counts: dict[str, int] = {}
         self._repeats = 0
 
     def note(self, reason: str) -> None:
         """An attempt failed."""
-        repeated = reason == self.last
         self.last, self.last_at = reason, time.time()
-        if repeated:
-            self._repeats += 1
-        else:
+        if len(self._counts) > MAX_KINDS:
+            self._counts.clear()
+        count = self._counts[reason] = self._counts.get(reason, 0) + 1
+        if count == (2 if reason.endswith(NOT_HEARD) else 1):
             log.warning("session.failed", neighbor=self._name, reason=reason, repeats_before=self._repeats)
             self._repeats = 0
+        else:
+            self._repeats += 1
 
     def closed(self, reason: str) -> None:
         """An established session ended."""
         self.last, self.last_at = reason, time.time()
-        log.warning("session.closed", neighbor=self._name, reason=reason)
+        write = log.info if self.ending else log.warning
+        write("session.closed", neighbor=self._name, reason=reason)
 
     def recovered(self) -> None:
         """A session is established; what went wrong before stays visible."""
+        self._counts.clear()
         self._repeats = 0

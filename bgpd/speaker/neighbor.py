@@ -106,6 +106,7 @@ class Neighbor:
     def stop(self, notification: Notification | None, reason: str) -> list[Wire]:
         """End for good; the connections that still say goodbye."""
         wires = list(self._wires.values())
+        self._failures.ending = True
         self._session.stop(_now(), notification, reason)
         self._pump(whole=True)
         if self._timer is not None:
