@@ -175,3 +175,33 @@ def test_removed_and_returned_address(fabric: Fabric, host: Host) -> None:
     host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
     fabric.host.ip("addr", "add", "10.0.2.1/24", "dev", "eth1")
     host.wait_hops("10.9.0.0/16", *BOTH)
+
+
+def test_refused_route_is_reported_and_tried_again(fabric: Fabric, host: Host) -> None:
+    """A device without IPv6 takes no IPv6 route."""
+    before = host.config_path.read_text()
+    fabric.host.set_sysctls({"net.ipv6.conf.pod2.disable_ipv6": "1"})
+    workload = table("[[workload.static]]", prefix="2001:db8:64::5/128", interface="pod2")
+    host.config_path.write_text(before + workload)
+    host.cli("reload")
+    host.wait(lambda: host.get("fib", state="failed"), "the refusal")
+    (failed,) = host.get("fib", state="failed")
+    assert failed["prefix"] == "2001:db8:64::5/128"
+    assert failed["error"]
+    (line,) = host.cli("show", "fib", "--state", "failed").splitlines()[1:]
+    assert failed["error"] in line
+    view = next(view for view in host.get("workloads") if view["prefix"] == failed["prefix"])
+    assert view["announced"] is False
+    assert failed["error"] in view["reason"]
+    assert failed["error"] in host.explain("2001:db8:64::5")["verdict"]
+    health = host.health()
+    assert (health["ready"], health["fib_failed"]) == (False, 1)
+    assert health["reasons"] == ["the kernel refused 1 routes: bgpd show fib --state failed"]
+    assert host.metric("bgpd_fib_routes_failed", vrf="") == 1
+    assert kernel_hops(fabric.host, "10.9.0.0/16") == list(BOTH)
+    fabric.host.set_sysctls({"net.ipv6.conf.pod2.disable_ipv6": "0"})
+    host.wait_hops("2001:db8:64::5/128", "pod2")
+    host.wait_ready()
+    host.config_path.write_text(before)
+    host.cli("reload")
+    host.wait_hops("2001:db8:64::5/128")
