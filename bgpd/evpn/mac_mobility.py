@@ -98,6 +98,7 @@ class MacMobility:
     def __init__(self, *, origin: bytes) -> None:
         self._origin = origin
         self._own: dict[Endpoint, _Own] = {}
+        self._frozen: dict[Endpoint, _Own] = {}
 
     def appeared(self, endpoint: Endpoint, *, sticky: bool, remote: Remote | None, now: float) -> Verdict:
         """A workload with this endpoint came to this host: it is taken over from `remote`.
@@ -115,11 +116,19 @@ class MacMobility:
             own.verdict = self._take(own, now)
         else:
             own.verdict = self._challenged(own, now)
+        self._note_frozen(endpoint, own)
         return own.verdict
+
+    def _note_frozen(self, endpoint: Endpoint, own: _Own) -> None:
+        if own.verdict.standing is Standing.FROZEN:
+            self._frozen[endpoint] = own
+        else:
+            self._frozen.pop(endpoint, None)
 
     def gone(self, endpoint: Endpoint) -> None:
         """The workload left this host."""
         self._own.pop(endpoint, None)
+        self._frozen.pop(endpoint, None)
 
     def remote_changed(self, endpoint: Endpoint, remote: Remote | None, *, now: float) -> Verdict | None:
         """The best remote route of an endpoint is now this; answers the standing if it changed (None: as before)."""
@@ -132,6 +141,7 @@ class MacMobility:
             own.verdict = self._challenged(own, now)
         elif before.standing in (Standing.MOVED, Standing.CONFLICT) and remote is None:
             own.verdict = self._take(own, now)
+        self._note_frozen(endpoint, own)
         return own.verdict if own.verdict != before else None
 
     def verdict(self, endpoint: Endpoint) -> Verdict | None:
@@ -141,16 +151,15 @@ class MacMobility:
 
     def next_deadline(self) -> float | None:
         """When `expired` has something to do."""
-        return min(
-            (own.frozen_until for own in self._own.values() if own.verdict.standing is Standing.FROZEN), default=None
-        )
+        return min((own.frozen_until for own in self._frozen.values()), default=None)
 
     def expired(self, now: float) -> Iterator[tuple[Endpoint, Verdict]]:
         """Frozen endpoints whose recovery time has come, with their new standing."""
-        for endpoint, own in self._own.items():
-            if own.verdict.standing is Standing.FROZEN and now >= own.frozen_until:
+        for endpoint, own in list(self._frozen.items()):
+            if now >= own.frozen_until:
                 own.moves.clear()
                 own.verdict = self._take(own, now)
+                self._note_frozen(endpoint, own)
                 yield endpoint, own.verdict
 
     def endpoints(self) -> Iterator[tuple[Endpoint, Verdict]]:
