@@ -67,7 +67,6 @@ def test_no_route_leaves_the_kernel(
     assert sum(record["routes"] for record in host.log("fib.adopted")) == 4
 
 
-@pytest.mark.xfail(reason="until the second leaf is heard, routes are narrowed to the first", strict=True)
 def test_no_route_is_written_again(fabric: Fabric, host: Host, tmp_path: Path) -> None:
     before = kernel_routes(fabric.host), kernel_routes(fabric.host, ipv6=True)
     with RouteWatch(fabric.host, tmp_path) as watch:
