@@ -119,7 +119,9 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
         if len(alive) > 1:
             alive = _keep_lowest_med(candidates, alive, steps)
             alive = _keep_external(candidates, alive, steps)
-        alive = [index for _, index in sorted([(_order(candidates[index]), index) for index in alive])]
+        orders = [_order(candidates[index]) for index in alive]
+        if sorted(orders) != orders:
+            alive = [index for _, index in sorted(zip(orders, alive))]
     best = candidates[alive[0]]
     is_external = best.source.kind is _EBGP or best.source.kind is _EVPN
     chosen = alive[: MULTIPATH_MAXIMUM if is_external else 1]
@@ -150,7 +152,7 @@ def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytea
 def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
     """Step 6: a path loses if another one of its neighboring AS has a lower MED."""
     meds = [candidates[index].attributes.med or 0 for index in alive]
-    if meds.count(meds[0]) == len(meds):
+    if not any(meds) or meds.count(meds[0]) == len(meds):
         return alive
     lowest: dict[int | None, int] = {}
     for index, med in zip(alive, meds):

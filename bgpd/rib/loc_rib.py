@@ -273,6 +273,12 @@ class LocRib(Decisions):
             if not part:
                 part.clear()
 
+    def shrink(self) -> Iterator[None]:
+        """Give back the room that a burst took, in steps."""
+        if not self.unacknowledged:
+            self.unacknowledged.clear()
+        yield from self.routes.shrink()
+
     def walk(self, compute: Compute) -> Iterator[Changes]:
         """Apply `compute` to all keys, one slice per step; what arrives between two steps is walked as it then is."""
         for part in self.routes.parts:
