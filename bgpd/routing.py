@@ -138,9 +138,9 @@ class Routing:
             fib.sweep()
 
     def shrink(self) -> Iterator[None]:
-        """Give back the room of tables that held far more, in steps."""
+        """Give back the room of tables that held far more, in steps; the FIB's do so after each comparison."""
         for table in list(self.rib.tables.values()):
-            yield from table.routes.shrink()
+            yield from table.shrink()
 
     def reconfigure(self, config: Config) -> list[str]:
         """Take over a configuration; the sections that count only from the next start are the answer.
