@@ -176,13 +176,21 @@ class Dataplane:
 
     def lose(self, singles: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
         """Delete gateways ahead of all that is queued; see NexthopTable.lose."""
-        loss = self.nexthops.lose(singles, fallback)
-        created, ids = self.nexthops.take_created()
-        if loss.urgent or created:
-            self.messages += len(ids) + loss.deletes
-            self.urgent.submit(created + loss.urgent, functools.partial(self._urgent_done, ids))
+        return self._send(self.nexthops.lose(singles, fallback))
+
+    def replace_members(self, group: int, members: Members) -> None:
+        """Give a bound group other members, ahead of all that is queued; see NexthopTable.replace_members."""
+        self._send(self.nexthops.replace_members(group, members))
+
+    def _send(self, loss: Loss) -> Loss:
+        """New objects go with what needs them: to the writer of batches if that builds on what is queued there."""
+        created, ids = self.nexthops.take_created() if loss.urgent or loss.ordered else (b"", [])
+        self.messages += len(ids) + loss.messages
         if loss.ordered:
-            self.bulk.submit(loss.ordered, functools.partial(self._urgent_done, []))
+            self.bulk.submit(created + loss.ordered, functools.partial(self._urgent_done, ids))
+            created, ids = b"", []
+        if loss.urgent:
+            self.urgent.submit(created + loss.urgent, functools.partial(self._urgent_done, ids))
         return loss
 
     def verify(self) -> None:

@@ -33,6 +33,10 @@ class Wish(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+WishOf = Callable[[NextHops, Collection[int | None]], Wish]
+"""From next hops, and what the routes that wish for them point at now, to the target."""
+
+
 class Plan(msgspec.Struct, kw_only=True):
     """Kernel work of one slice of wishes. `settled` are keys that are as wished without a message.
 
@@ -66,7 +70,7 @@ class FamilyRoutes:
         self,
         limit: int,
         *,
-        wish_of: Callable[[NextHops], Wish],
+        wish_of: WishOf,
         blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
     ) -> Plan:
         """Take up to `limit` wishes and say what to write; `installed` holds the result from now on."""
@@ -86,13 +90,14 @@ class FamilyRoutes:
             if value is None:
                 self._plan_deletes(run, plan)
                 continue
-            wish = wish_of(value)
+            before = self.installed.get_all(run)
+            wish = wish_of(value, set(before))
             if wish.why:
                 self.blocked.set_all(run, wish.why)
                 plan.refused.setdefault(wish.why, []).extend(run)
                 self._plan_deletes(run, plan)
             elif run:
-                self._plan_adds(run, wish, plan)
+                self._plan_adds(run, before, wish, plan)
         return plan
 
     def refuse(self, key: bytes, target: int, why: str) -> None:
@@ -132,14 +137,13 @@ class FamilyRoutes:
         found = {
             key: reasons[key].why
             for key, value in zip(keys, values)
-            if key in reasons and value is not None and (value[0].address or not reasons[key].learned_only)
+            if key in reasons and value is not None and not (reasons[key].learned_only and _is_local(value))
         }
         self.blocked.update(found)
         return found
 
-    def _plan_adds(self, keys: list[bytes], wish: Wish, plan: Plan) -> None:
+    def _plan_adds(self, keys: list[bytes], before: list[int | None], wish: Wish, plan: Plan) -> None:
         installed = self.installed
-        before = installed.get_all(keys)
         if before.count(None) != len(keys):
             if not self.distrusted and wish.same >= set(before):
                 plan.settled += keys
@@ -188,6 +192,11 @@ class FamilyRoutes:
     def _forget_direct(self, keys: Iterable[bytes], target: int) -> None:
         if target < 0 and -target in self.direct:
             self.direct[-target].difference_update(keys)
+
+
+def _is_local(next_hops: NextHops) -> bool:
+    """Whether the route is for a workload or an aggregate of this host."""
+    return not next_hops[0].address and not next_hops[0].is_abstract
 
 
 def _hold_these(installed: ShardedDict[int], keys: Sequence[bytes]) -> None:

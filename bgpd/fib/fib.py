@@ -50,7 +50,8 @@ class Fib:
     `desired` tells the RIB's present wish; `acknowledged` is told keys once the kernel forwards them; `refused` is told
     wished keys that it does not forward, and why: refused by the kernel (in its words), kept by another hand, or by no
     next hop that can be reached. They are tried again, and `acknowledged` when that works. `next_hop_changed` is told a
-    next hop that `resolve` was asked about, and "" or why it is unreachable now.
+    next hop that `resolve` was asked about, and "" or why it is unreachable now. `expand` says which next hops an
+    abstract one leads to, () if none.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Fib:
         acknowledged: Callable[[Family, Sequence[bytes]], None],
         refused: Callable[[Family, Sequence[bytes], str], None],
         next_hop_changed: Callable[[NextHop, str], None],
+        expand: Callable[[NextHop], NextHops] = lambda _next_hop: (),
     ) -> None:
         self.config = config
         self.vrf = vrf
@@ -70,9 +72,8 @@ class Fib:
         self.dataplane = dataplane
         self.families = {family: FamilyRoutes(dataplane.nexthops) for family in _FAMILIES}
         self.counters = FibCounters()
-        self.wishes = NextHopWishes(
-            dataplane, config.table, {family: routes.direct for family, routes in self.families.items()}
-        )
+        direct = {family: routes.direct for family, routes in self.families.items()}
+        self.wishes = NextHopWishes(dataplane, config.table, direct, expand)
         self._ownership = Ownership(config, dataplane.connected)
         self._desired = desired
         self._acknowledged = acknowledged
@@ -147,8 +148,12 @@ class Fib:
         lost = [single for hop in next_hops for single in nexthops.singles_of(hop)]
 
         def replacement(group: int) -> tuple[tuple[int, int], ...] | None:
-            wish = fallback(nexthops.next_hops(group))
-            members = self.wishes.members(wish) if wish else ()
+            name = self.wishes.bound.name_of(group)
+            if name is None and nexthops.groups[group].bound:
+                return None
+            family, hops = name or (Family.IPV4_UNICAST, nexthops.next_hops(group))
+            wish = fallback(hops)
+            members = self.wishes.members(wish, family=family) if wish else ()
             return tuple(member for member in members if member[0] not in lost) or None
 
         if lost:
@@ -160,6 +165,16 @@ class Fib:
                 groups_died=len(loss.died),
                 seconds=round(time.perf_counter() - started, 6),
             )
+
+    def expansion_changed(self, next_hop: NextHop) -> None:
+        """An abstract next hop leads elsewhere now: the groups that use it follow, by one message each.
+
+        Routes are looked at, in slices, only if it leads nowhere any more, or somewhere again.
+        """
+        changed = self.wishes.expansion_changed(next_hop)
+        self._tell_next_hops(changed)
+        if changed:
+            self._recheck_unsettled()
 
     def sweep(self) -> None:
         """The RIB has converged: adopted routes that it does not want are deleted."""
@@ -243,6 +258,8 @@ class Fib:
                 self._requeue(family, [key])
         if isinstance(event, LinkChanged):
             self._direct_link_changed(event.link.index)
+        if changed or not isinstance(event, RouteChanged):
+            self.wishes.follow()
         self._tell_next_hops(changed)
         if any(not why for _hop, why in changed) or (isinstance(event, LinkChanged) and event.link.up):
             self._recheck_unsettled()
@@ -267,6 +284,7 @@ class Fib:
 
     def groups_changed(self) -> None:
         """Nexthop objects vanished though their links are up: their routes are written anew."""
+        self.wishes.follow()
         self._recheck_unsettled()
 
     def _tell_next_hops(self, changed: Iterable[tuple[NextHop, str]]) -> None:
@@ -407,7 +425,9 @@ class Fib:
         vanished.
         """
         nexthops = self.dataplane.nexthops
-        unsettled = set(nexthops.dead) | {group.id for group in nexthops.groups.values() if group.reduced}
+        unsettled = set(nexthops.dead) | {
+            group.id for group in nexthops.groups.values() if group.reduced and not group.bound
+        }
         for family, routes in self.families.items():
             if unsettled:
                 self._rechecks.add(family, routes.by_targets(unsettled))

@@ -176,7 +176,7 @@ def _plain_hops(fib: Fib, run: RouteRun) -> list[NextHopView]:
 def _absent(fib: Fib, live: set[tuple[str, str]], wish: NextHops | None) -> list[NextHopView]:
     """Next hops that the RIB wants and the kernel does not have, with why."""
     absent = []
-    for hop in wish or ():
+    for hop in fib.wishes.concrete(wish or ()):
         view = _hop_view(fib, hop)
         if hop.address and (view.address, view.interface) not in live:
             view.live = False

@@ -1,18 +1,20 @@
 """Which target a set of next hops means for routes of one table, given what is connected now.
 
 Remembers every next hop that was asked about, so that its owner hears when its answer changes. A set with unreachable
-members is served by the others; without any it has no target, and the reason. Sans-IO.
+members is served by the others; without any it has no target, and the reason. A set with abstract next hops means a
+group of its own (bound_groups.py), which follows what they lead to. Sans-IO.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
+from bgpd.fib.bound_groups import BoundGroups
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.family_routes import Wish
-from bgpd.fib.nexthop_messages import Members
+from bgpd.fib.family_routes import Wish, WishOf
+from bgpd.fib.nexthop_messages import MAX_WEIGHT, Members
 from bgpd.fib.route_messages import BLACKHOLE as BLACKHOLE_TARGET
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
@@ -23,40 +25,74 @@ from bgpd.model.prefix import covers
 class NextHopWishes:
     """Resolution of next hops in one table, remembered until links, addresses or attached routes change.
 
-    `direct` are the table's own directly attached routes: by family, interface index -> keys.
+    `direct` are the table's own directly attached routes: by family, interface index -> keys. `expand` says which next
+    hops an abstract one leads to.
     """
 
     def __init__(
-        self, dataplane: Dataplane, table: int, direct: Mapping[Family, Mapping[int, AbstractSet[bytes]]]
+        self,
+        dataplane: Dataplane,
+        table: int,
+        direct: Mapping[Family, Mapping[int, AbstractSet[bytes]]],
+        expand: Callable[[NextHop], NextHops],
     ) -> None:
+        self.bound = BoundGroups(dataplane)
         self._dataplane = dataplane
         self._table = table
         self._direct = direct
+        self._expand = expand
         self._answers: dict[NextHop, tuple[int, str]] = {}
 
     def resolve(self, hop: NextHop) -> tuple[int, str]:
-        """(interface index, "") or (0, why not)."""
+        """(interface index, "") or (0, why not); (0, "") for an abstract one that leads somewhere."""
         if hop.weight != 1:
             hop = NextHop(hop.address, hop.interface)
         answer = self._answers.get(hop)
         if answer is None:
-            answer = self._answers[hop] = self._interface_of(hop)
+            answer = self._answers[hop] = self._answer(hop)
         return answer
 
-    def wish_for(self, family: Family) -> Callable[[NextHops], Wish]:
-        """The function from next hops to target for routes of a family."""
+    def wish_for(self, family: Family) -> WishOf:
+        """The function from next hops, and what their routes point at now, to the target for routes of a family."""
         return functools.partial(self._wish, family)
 
-    def members(self, next_hops: NextHops) -> Members:
-        """The gateways of those next hops that can be reached, made if need be."""
+    def concrete(self, next_hops: NextHops) -> list[NextHop]:
+        """The next hops with abstract ones replaced by those that they lead to, weights multiplied."""
+        found = []
+        for hop in next_hops:
+            if hop.is_abstract:
+                leads_to = self._expand(NextHop(hop.address, hop.interface))
+                found += [NextHop(one.address, one.interface, one.weight * hop.weight) for one in leads_to]
+            else:
+                found.append(hop)
+        return found
+
+    def members(self, next_hops: NextHops, *, family: Family = Family.IPV4_UNICAST) -> Members:
+        """The gateways for routes of the family, of those next hops that can be reached; made if need be."""
         nexthops = self._dataplane.nexthops
         found: dict[int, int] = {}
-        for hop in next_hops:
+        for hop in self.concrete(next_hops):
             ifindex = self.resolve(hop)[0]
-            if ifindex and hop.address:
+            if ifindex and hop.address and (len(hop.address) == 16 or family is Family.IPV4_UNICAST):
                 single = nexthops.single_of(NextHop(hop.address, hop.interface), ifindex)
                 found[single] = max(found.get(single, 0), hop.weight)
+        heaviest = max(found.values(), default=0)
+        if heaviest > MAX_WEIGHT:
+            found = {single: max(1, weight * MAX_WEIGHT // heaviest) for single, weight in found.items()}
         return tuple(sorted(found.items()))
+
+    def follow(self, hop: NextHop | None = None) -> None:
+        """Give the groups of abstract next hops (of one, or all) the members that they lead to now."""
+        for family, next_hops in self.bound.names(hop):
+            self.bound.set_members((family, next_hops), self.members(next_hops, family=family))
+        self.bound.prune()
+
+    def expansion_changed(self, hop: NextHop) -> list[tuple[NextHop, str]]:
+        """An abstract next hop leads elsewhere: its groups follow. Answers it if it can be reached now or no longer."""
+        hop = NextHop(hop.address, hop.interface)
+        changed = self._ask_again([hop] if hop in self._answers else [])
+        self.follow(hop)
+        return changed
 
     def route_changed(self, route: KernelRoute) -> list[tuple[NextHop, str]]:
         """A route of the kernel changed: next hops that it may attach and whose answer is another now."""
@@ -74,18 +110,25 @@ class NextHopWishes:
 
     def _ask_again(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
         changed = []
-        for hop in list(hops):
+        abstract = [hop for hop in self._answers if hop.is_abstract]
+        for hop in [*(hop for hop in hops if not hop.is_abstract), *abstract]:
             before = self._answers[hop]
-            answer = self._interface_of(hop)
+            answer = self._answer(hop)
             if answer == before:
                 continue
             self._answers[hop] = answer
-            moved = self._dataplane.nexthops.single_at(hop.address, before[0]) if hop.address else None
+            moved = self._dataplane.nexthops.single_at(hop.address, before[0]) if hop.address and before[0] else None
             if moved is not None:
                 self._dataplane.lose([moved], lambda _group: None)
             if answer[1] != before[1]:
                 changed.append((hop, answer[1]))
         return changed
+
+    def _answer(self, hop: NextHop) -> tuple[int, str]:
+        if not hop.is_abstract:
+            return self._interface_of(hop)
+        whys = [self.resolve(one)[1] for one in self._expand(hop)]
+        return 0, "" if "" in whys else next(iter(whys), f"next hop {hop} leads to no gateway")
 
     def _interface_of(self, hop: NextHop) -> tuple[int, str]:
         """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend)."""
@@ -101,18 +144,23 @@ class NextHopWishes:
                 return ifindex, ""
         return answer
 
-    def _wish(self, family: Family, next_hops: NextHops) -> Wish:
+    def _wish(self, family: Family, next_hops: NextHops, before: Collection[int | None]) -> Wish:
         if next_hops == BLACKHOLE:
             return Wish(BLACKHOLE_TARGET, frozenset((BLACKHOLE_TARGET,)))
+        abstract = any(hop.is_abstract for hop in next_hops)
         first = next_hops[0]
-        if not first.address:
+        if not first.address and not abstract:
             ifindex, why = self.resolve(first)
             return Wish(-ifindex, frozenset((-ifindex,)), why)
-        if family is Family.IPV6_UNICAST and any(len(hop.address) == 4 for hop in next_hops):
-            return Wish(why="an IPv6 route cannot have an IPv4 next hop")
-        members = self.members(next_hops)
+        members = self.members(next_hops, family=family)
         if not members:
-            return Wish(why="; ".join(filter(None, (self.resolve(hop)[1] for hop in next_hops))))
+            return Wish(why=self._why_none(next_hops))
+        if abstract:
+            return Wish(*self.bound.target((family, next_hops), members, before))
         nexthops = self._dataplane.nexthops
         target = nexthops.group_of(members, reduced=len(members) < len(next_hops))
         return Wish(target, nexthops.same_as(members))
+
+    def _why_none(self, next_hops: NextHops) -> str:
+        whys = dict.fromkeys(filter(None, (self.resolve(hop)[1] for hop in next_hops)))
+        return "; ".join(whys) or "an IPv6 route cannot have an IPv4 next hop"

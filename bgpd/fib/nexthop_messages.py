@@ -22,6 +22,8 @@ NHA_GROUP = 2
 NHA_OIF = 5
 NHA_GATEWAY = 6
 _RTNH_F_ONLINK = 4
+MAX_WEIGHT = 256
+"""What every kernel takes; more needs Linux 6.12."""
 
 Members = tuple[tuple[int, int], ...]
 """(single id, weight) of a group, ascending."""

@@ -29,13 +29,16 @@ class Single(msgspec.Struct, eq=False, kw_only=True):
 
 class Group(msgspec.Struct, eq=False, kw_only=True):
     """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more
-    members.
+    members. `bound`: it stands for a wish (bound_groups.py), so that no other route may use it for its members.
+    `claimable`: an earlier run left it, and nobody has used it yet.
     """
 
     id: int
     members: Members
     present: bool = False
     reduced: bool = False
+    bound: bool = False
+    claimable: bool = False
     routes: int = 0
     unused_since: float | None = None
 
@@ -46,6 +49,7 @@ class Loss(msgspec.Struct, kw_only=True):
 
     urgent: bytes = b""
     ordered: bytes = b""
+    messages: int = 0
     deletes: int = 0
     changed: list[int] = []
     died: list[int] = []
@@ -106,8 +110,54 @@ class NexthopTable:
         return identifier
 
     def same_as(self, members: Members) -> AbstractSet[int]:
-        """Ids of all groups whose present members are these: a route by any of them need not be written."""
-        return self._group_ids.get(members, frozenset())
+        """Ids of all groups that are known by these members: a route by any of them need not be written."""
+        found: AbstractSet[int] = self._group_ids.get(members, frozenset())
+        for identifier in found:
+            self.groups[identifier].claimable = False
+        return found
+
+    def make_bound(self, members: Members) -> int:
+        """Id of a new group that nobody else will use for its members."""
+        identifier = self._next_group = self._free(self._next_group)
+        self._enter_group(Group(id=identifier, members=members, bound=True))
+        self._create(identifier, encode_group(identifier, self.protocol, members))
+        return identifier
+
+    def claim(self, identifier: int, members: Members) -> bool:
+        """Make a group of an earlier run that has just these members a bound one; False if it is not free to be."""
+        group = self.groups.get(identifier)
+        if group is None or not group.claimable or group.members != members:
+            return False
+        self._forget_members(group)
+        group.claimable, group.bound, group.reduced = False, True, False
+        return True
+
+    def replace_members(self, identifier: int, members: Members) -> Loss:
+        """Give a bound group other members: one message; without any it is deleted, and its routes go with it."""
+        group = self.groups[identifier]
+        loss = Loss()
+        if group.members == members:
+            return loss
+        self._set_members(group, members)
+        group.reduced = False
+        loss.messages = 1
+        if members:
+            message = encode_group(identifier, self.protocol, members, replace=True)
+            loss.changed.append(identifier)
+        else:
+            message = encode_delete([identifier])
+            loss.died.append(identifier)
+        if self._is_ready(group, members):
+            loss.urgent = message
+        else:
+            loss.ordered = message
+        return loss
+
+    def _is_ready(self, group: Group, members: Members) -> bool:
+        """Whether the kernel has all that a change of the group builds on, but for what is sent along with it."""
+        return group.present and all(
+            self.singles[single].present or single in self._created_ids for single, _weight in members
+        )
 
     def next_hops(self, identifier: int) -> NextHops:
         """A group's present members as next hops, ascending."""
@@ -138,24 +188,28 @@ class NexthopTable:
         gone = [single for single in lost if single in self.singles]
         loss = Loss()
         touched = {group for single in gone for group in self.singles[single].groups}
+        replacements, ready = b"", True
         for identifier in sorted(touched):
             group = self.groups[identifier]
             left = tuple(member for member in group.members if member[0] not in gone)
             replacement = None if left else fallback(identifier)
             if replacement:
-                message = encode_group(identifier, self.protocol, replacement, replace=True)
-                if group.present:
-                    loss.urgent += message
-                else:
-                    loss.ordered += message
+                replacements += encode_group(identifier, self.protocol, replacement, replace=True)
+                ready = ready and self._is_ready(group, replacement)
+                loss.messages += 1
             self._set_members(group, replacement or left)
             (loss.changed if replacement or left else loss.died).append(identifier)
+        if ready:
+            loss.urgent = replacements
+        else:
+            loss.ordered = replacements
         for single in gone:
             place = (self.singles[single].hop.address, self.singles[single].ifindex)
             del self.singles[single]
             del self._single_ids[place]
         loss.urgent += encode_delete(gone)
         loss.deletes = len(gone)
+        loss.messages += len(gone)
         self.deletes += len(gone)
         return loss
 
@@ -242,7 +296,7 @@ class NexthopTable:
             if found.protocol == self.protocol and found.members:
                 self._taken.add(found.id)
                 if all(single in self.singles for single, _weight in found.members):
-                    self._enter_group(Group(id=found.id, members=found.members, present=True))
+                    self._enter_group(Group(id=found.id, members=found.members, present=True, claimable=True))
                 else:
                     self.leftovers.append(found.id)
 
@@ -282,7 +336,8 @@ class NexthopTable:
     def _enter_group(self, group: Group) -> None:
         self.version += 1
         self.groups[group.id] = group
-        self._group_ids.setdefault(group.members, set()).add(group.id)
+        if not group.bound:
+            self._group_ids.setdefault(group.members, set()).add(group.id)
         for single, _weight in group.members:
             self.singles[single].groups.add(group.id)
 
@@ -291,10 +346,8 @@ class NexthopTable:
         self.version += 1
         for single, _weight in group.members:
             self.singles[single].groups.discard(group.id)
-        same = self._group_ids[group.members]
-        same.discard(group.id)
-        if not same:
-            del self._group_ids[group.members]
+        if not group.bound:
+            self._forget_members(group)
         group.members, group.reduced = members, True
         if members:
             self._enter_group(group)
@@ -302,6 +355,12 @@ class NexthopTable:
         del self.groups[group.id]
         if group.routes > 0:
             self.dead[group.id] = group.routes
+
+    def _forget_members(self, group: Group) -> None:
+        same = self._group_ids[group.members]
+        same.discard(group.id)
+        if not same:
+            del self._group_ids[group.members]
 
 
 _RANGE = 1_000_000

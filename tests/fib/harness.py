@@ -20,11 +20,15 @@ LEAF1_V6, LEAF2_V6 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_ad
 
 
 class Harness:
-    """`wishes` is what the RIB wants; `want` sets and tells it. The lists are what the Fib said."""
+    """`wishes` is what the RIB wants; `want` sets and tells it. The lists are what the Fib said.
+
+    `expansions`: what abstract next hops lead to.
+    """
 
     def __init__(self, kernel: FakeKernel, **config: object) -> None:
         self.kernel = kernel
         self.wishes: dict[tuple[Family, bytes], NextHops] = {}
+        self.expansions: dict[NextHop, NextHops] = {}
         self.acknowledged: list[tuple[Family, bytes]] = []
         self.refused: list[tuple[Family, bytes, str]] = []
         self.told: list[tuple[NextHop, str]] = []
@@ -36,6 +40,7 @@ class Harness:
             acknowledged=self._acknowledge,
             refused=lambda family, keys, why: self.refused.extend((family, key, why) for key in keys),
             next_hop_changed=lambda hop, why: self.told.append((hop, why)),
+            expand=lambda hop: self.expansions.get(hop, ()),
         )
 
     def _acknowledge(self, family: Family, keys: Sequence[bytes]) -> None:
