@@ -7,6 +7,7 @@ of the session (session.py), and knows no other neighbor (speaker.py).
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -263,30 +264,32 @@ class Neighbor:
             return
         self._pumping = True
         try:
-            clock = asyncio.get_running_loop().time
-            now = clock()
-            end = now + STEP_S
-            while True:
-                for body in self._session.updates(now):
-                    self._updated(body)
-                    now = clock()
-                    if now > end and not whole:
-                        self._plan_pump()
-                        return
-                output = self._session.next_output(now)
-                if output is None:
-                    break
-                self._perform(output)
-                now = clock()
-                if now > end and not whole:
-                    self._plan_pump()
-                    return
+            if not self._work(math.inf if whole else _now() + STEP_S):
+                self._plan_pump()
+                return
         finally:
             self._pumping = False
             self._note_state()
         if self._wire is not None:
             self._wire.resume()
         self._set_timer()
+
+    def _work(self, end: float) -> bool:
+        """Perform what the session wants; whether that was all before `end`."""
+        clock = asyncio.get_running_loop().time
+        now = clock()
+        while now <= end:
+            for body in self._session.updates(now):
+                self._updated(body)
+                now = clock()
+                if now > end:
+                    return False
+            output = self._session.next_output(now)
+            if output is None:
+                return True
+            self._perform(output)
+            now = clock()
+        return False
 
     def _plan_pump(self) -> None:
         if self._wire is not None:
