@@ -21,6 +21,7 @@ class Uplinks:
 
     def __init__(self) -> None:
         self._links: dict[str, Link] = {}
+        self._names: dict[int, str] = {}
         self._addresses: dict[str, dict[bytes, int]] = {}
         self._neighbors: dict[str, Source] = {}
 
@@ -28,12 +29,14 @@ class Uplinks:
         """Take a kernel event in; whether it may change an uplink."""
         match event:
             case LinkChanged(link, gone):
-                for name in [known for known, former in self._links.items() if former.index == link.index]:
-                    del self._links[name]
-                if not gone:
-                    self._links[link.name] = link
-                else:
+                former = self._names.pop(link.index, "")
+                if self._links.get(former, link).index == link.index:
+                    self._links.pop(former, None)
+                if gone:
                     self._addresses.pop(link.name, None)
+                else:
+                    self._links[link.name] = link
+                    self._names[link.index] = link.name
                 return True
             case AddressChanged(address, gone):
                 known = self._addresses.setdefault(address.interface, {})
