@@ -37,13 +37,10 @@ class Fabric:
             self.host, self.leaf1, self.leaf2, self.pods = (
                 stack.enter_context(Namespace(label, prefix="t")) for label in ("host", "leaf1", "leaf2", "pods")
             )
-            link(self.host, "eth0", self.leaf1, "swp1")
-            link(self.host, "eth1", self.leaf2, "swp1")
+            self.link_leaf(1)
+            self.link_leaf(2)
             for pod in ("pod1", "pod2"):
                 link(self.host, pod, self.pods, pod)
-            for number, leaf in ((1, self.leaf1), (2, self.leaf2)):
-                self.host.addresses(f"eth{number - 1}", f"10.0.{number}.1/24", f"2001:db8:{number}::1/64")
-                leaf.addresses("swp1", f"10.0.{number}.2/24", f"2001:db8:{number}::2/64")
             self._stack = stack.pop_all()
         return self
 
@@ -51,6 +48,13 @@ class Fabric:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def link_leaf(self, number: int) -> None:
+        """Connect leaf 1 or 2 with the host, and give both ends their addresses."""
+        leaf = (self.leaf1, self.leaf2)[number - 1]
+        link(self.host, f"eth{number - 1}", leaf, "swp1")
+        self.host.addresses(f"eth{number - 1}", f"10.0.{number}.1/24", f"2001:db8:{number}::1/64")
+        leaf.addresses("swp1", f"10.0.{number}.2/24", f"2001:db8:{number}::2/64")
 
     def frr(self, number: int, *lines: str, peer: str = "", networks: tuple[str, ...] = ()) -> Frr:
         """FRR as leaf1 or leaf2, announcing `networks`; `lines` are further ones of the router block."""

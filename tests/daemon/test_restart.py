@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,6 +117,36 @@ def test_link_lost_while_the_daemon_is_away(fabric: Fabric, leaves: tuple[Frr, F
         fabric.leaf2.ip("link", "set", "swp1", "up")
         fabric.leaf2.addresses("swp1", "2001:db8:2::2/64")
     host.wait_hops("10.9.0.0/16", *BOTH)
+
+
+def test_leaf_keeps_the_pods_through_a_graceful_restart(fabric: Fabric, tmp_path: Path) -> None:
+    """RFC 4724: neither a crash nor a stop for an upgrade takes a pod's route out of the leaf's kernel."""
+    graceful = leaf(1) + "graceful_restart = { restart_time_s = 30 }\n"
+    with fabric.frr(1, "bgp graceful-restart", networks=NETWORKS), started(fabric, graceful, POD) as host:
+        host.wait_ready()
+        wait_until(lambda: "10.64.1.5 " in fabric.leaf1.ip("route", "show"), 5, "the leaf's kernel to have the pod")
+        with RouteWatch(fabric.leaf1, tmp_path) as watch:
+            for end in (host.terminate, host.kill):
+                end()
+                time.sleep(0.3)
+                host.start()
+                host.wait_ready()
+            time.sleep(0.5)
+            assert [line for line in watch.lines(186) if "10.64.1.5" in line and "Deleted" in line] == []
+
+
+def test_routes_of_another_metric_are_replaced_after_a_restart(
+    fabric: Fabric, leaves: tuple[Frr, Frr], host: Host
+) -> None:
+    host.terminate()
+    host.write_config(config(leaf(1), leaf(2), POD, table("[fib]", metric=50)))
+    host.start()
+    host.wait_ready()
+    host.wait(lambda: "metric 20" not in fabric.host.ip("route", "show", "proto", "197"), "the old routes to go")
+    assert {route["metric"] for route in kernel_routes(fabric.host).values()} == {50}
+    for prefix in ("10.9.0.0/16", "10.8.1.0/24"):
+        assert kernel_hops(fabric.host, prefix) == list(BOTH)
+    assert {route["metric"] for route in kernel_routes(fabric.host, ipv6=True).values()} == {50}
 
 
 def test_thousand_routes_come_go_and_survive_a_crash(fabric: Fabric, leaves: tuple[Frr, Frr], tmp_path: Path) -> None:

@@ -76,6 +76,19 @@ def test_frr_unnumbered(fabric: Fabric) -> None:
         assert "via inet6 fe80::" in fabric.leaf2.ip("route", "get", "10.64.1.5")
 
 
+def test_unnumbered_neighbor_behind_a_new_interface_or_another_mac_is_found_again(fabric: Fabric) -> None:
+    neighbor = leaf(2, address=None, interface="eth1", asn="external")
+    with fabric.frr(2, peer="swp1", networks=NETWORKS), started(fabric, neighbor) as host:
+        host.wait(lambda: kernel_hops(fabric.host, "10.9.0.0/16"), "the route")
+        fabric.host.ip("link", "del", "eth1")
+        host.wait_hops("10.9.0.0/16")
+        assert host.neighbor("leaf2")["last_error"].startswith("link eth1 ")
+        fabric.link_leaf(2)
+        host.wait(lambda: kernel_hops(fabric.host, "10.9.0.0/16"), "the route by the new interface")
+        fabric.leaf2.batch("link set swp1 down", "link set swp1 address 02:00:00:00:00:99", "link set swp1 up")
+        host.wait_hops("10.9.0.0/16", "fe80::ff:fe00:99%eth1")
+
+
 def test_md5_wrong_then_right_password(fabric: Fabric, password: Path) -> None:
     password.write_text("other\n")
     neighbor = leaf(1, password_file=str(password))

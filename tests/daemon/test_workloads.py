@@ -7,7 +7,18 @@ from collections.abc import Iterator
 import pytest
 
 from labs.daemons import Frr
-from tests.daemon.fabric import Fabric, Host, config, frr_paths, heard_from_host, kernel_hops, leaf, started, table
+from tests.daemon.fabric import (
+    Fabric,
+    Host,
+    announce,
+    config,
+    frr_paths,
+    heard_from_host,
+    kernel_hops,
+    leaf,
+    started,
+    table,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -131,3 +142,31 @@ def test_reload_adds_and_removes_static_workloads(fabric: Fabric, host: Host, fr
     wait_forgotten(host, frr, "10.64.1.8/32")
     host.wait_hops("10.64.1.8/32")
     assert host.neighbor("leaf1")["established_count"] == 1
+
+
+def test_prefix_that_the_leaf_announces_too_is_the_workload_s_as_long_as_it_is_here(
+    fabric: Fabric, host: Host, frr: Frr
+) -> None:
+    """A pod that moves away: the way to it changes from its interface to the fabric, without a gap in between."""
+    announce(frr, "10.64.2.9/32")
+    host.wait_hops("10.64.2.9/32", "10.0.1.2%eth0")
+    fabric.host.ip("route", "add", "10.64.2.9/32", "dev", "pod2")
+    wait_heard(host, frr, "10.64.2.9/32")
+    host.wait_hops("10.64.2.9/32")
+    assert "dev pod2" in fabric.host.ip("route", "get", "10.64.2.9")
+    fabric.host.ip("route", "del", "10.64.2.9/32", "dev", "pod2")
+    host.wait_hops("10.64.2.9/32", "10.0.1.2%eth0")
+    wait_forgotten(host, frr, "10.64.2.9/32")
+    announce(frr, "10.64.2.9/32", withdraw=True)
+    host.wait_hops("10.64.2.9/32")
+
+
+def test_followed_interfaces_change_by_reload(fabric: Fabric, host: Host, frr: Frr) -> None:
+    fabric.host.ip("route", "add", "10.64.1.44/32", "dev", "pod1")
+    host.write_config(config(*TABLES[:3], table("[workload.kernel]", interfaces=["pod*"]), *TABLES[4:]))
+    host.cli("reload")
+    wait_heard(host, frr, "10.64.1.44/32")
+    host.write_config(config(*TABLES))
+    host.cli("reload")
+    wait_forgotten(host, frr, "10.64.1.44/32")
+    fabric.host.ip("route", "del", "10.64.1.44/32", "dev", "pod1")
