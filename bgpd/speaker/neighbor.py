@@ -275,10 +275,10 @@ class Neighbor:
         self._set_timer()
 
     def _work(self, end: float) -> bool:
-        """Perform what the session wants; whether that was all before `end`."""
+        """Perform what the session wants, one thing at least; whether that was all before `end`."""
         clock = asyncio.get_running_loop().time
         now = clock()
-        while now <= end:
+        while True:
             for body in self._session.updates(now):
                 self._updated(body)
                 now = clock()
@@ -289,7 +289,8 @@ class Neighbor:
                 return True
             self._perform(output)
             now = clock()
-        return False
+            if now > end:
+                return False
 
     def _plan_pump(self) -> None:
         if self._wire is not None:
