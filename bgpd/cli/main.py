@@ -57,7 +57,7 @@ _FILTER_HELP = {
     "neighbor": "only of this neighbor (name)",
     "prefix": "only this prefix",
     "longer_prefixes": "with --prefix: all inside it too",
-    "family": "ipv4-unicast, ipv6-unicast or l2vpn-evpn",
+    "family": "ipv4-unicast, ipv6-unicast, l2vpn-evpn or route-target",
     "vrf": "only this VRF",
     "state": "only in this state",
     "source": "only from this source",

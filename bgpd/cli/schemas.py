@@ -24,6 +24,8 @@ SCHEMAS: dict[str, Any] = {
     "routes": list[views.RouteView],
     "fib": list[views.FibRouteView],
     "workloads": list[views.WorkloadView],
+    "evpn": list[views.EvpnRouteView],
+    "vrfs": list[views.VrfView],
     "events": list[views.EventView],
     "explain": views.ExplainView,
     "health": views.HealthView,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bgpd.cli import text
+from bgpd.cli.tables_evpn import EVPN_COLUMNS, VRF_COLUMNS, evpn_rows, vrf_rows
 
 View = Mapping[str, Any]
 Rows = Iterable[tuple[str, ...]]
@@ -148,6 +149,13 @@ SHOWN: dict[str, Shown] = {
         _aggregate,
     ),
     "services": Shown("service addresses and their local backends", ("vrf",), _SERVICE_COLUMNS, _service),
+    "evpn": Shown(
+        "EVPN routes with all candidates: > best, = multipath, x rejected",
+        ("type", "rd", "mac", "prefix", "longer_prefixes", "vrf", "neighbor", "unresolved"),
+        EVPN_COLUMNS,
+        evpn_rows,
+    ),
+    "vrfs": Shown("VRFs with their uplinks, and what is wrong", ("vrf",), VRF_COLUMNS, vrf_rows),
     "events": Shown("what happened lately", ("neighbor",), ("Time", "Level", "Event", ""), _event),
 }
 """Only what the daemon serves stands here."""

@@ -138,11 +138,13 @@ def _prefix_text(route: EvpnRoute) -> str:
     return f"{format_address(route.ip)}/{8 * len(route.ip)}" if route.ip else ""
 
 
-def vrf_views(evpn: Evpn) -> list[VrfView]:
-    """All VRFs, in the order of the configuration."""
+def vrf_views(evpn: Evpn, query: ViewQuery) -> list[VrfView]:
+    """The VRFs that the query asks for, in the order of the configuration."""
     endpoints = list(evpn.mobility.endpoints())
     views = []
     for vrf in evpn.vrfs.values():
+        if query.vrf not in (None, vrf.name):
+            continue
         own = [(one, verdict) for one, verdict in endpoints if one.vrf == vrf.name]
         views.append(
             VrfView(

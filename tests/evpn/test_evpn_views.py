@@ -53,7 +53,8 @@ def test_own_routes_are_shown_with_the_gateway_as_self() -> None:
 def test_vrfs_are_shown_with_uplinks_counts_and_what_is_wrong() -> None:
     host = host_with_routes()
     host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
-    blue, red = vrf_views(host.evpn)
+    blue, red = vrf_views(host.evpn, ViewQuery())
+    assert vrf_views(host.evpn, ViewQuery(vrf="red")) == [red]
     assert (blue.name, blue.table, blue.rd, blue.vni) == ("blue", 1001, "10.255.1.1:1001", 5001)
     assert blue.uplinks[0].neighbor == "leaf1"
     assert blue.uplinks[0].gateways == ["10.1.0.0"]
