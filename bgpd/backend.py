@@ -12,6 +12,7 @@ import msgspec
 
 from bgpd.api.backend import Listing, Objects, Rejected
 from bgpd.config import Config
+from bgpd.evpn.evpn_views import evpn_routes, vrf_views
 from bgpd.explain import explain
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
@@ -51,6 +52,8 @@ class DaemonBackend:
             "workloads": lambda query: routing.workloads.table.views(),
             "aggregates": lambda query: iter(routing.rib.aggregation.views()),
             "services": self._services,
+            "evpn": lambda query: evpn_routes(routing.evpn, query),
+            "vrfs": lambda query: iter(vrf_views(routing.evpn, query)),
         }
 
     @property
@@ -64,7 +67,13 @@ class DaemonBackend:
         if fib is None:
             raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
         return await explain(
-            address, vrf, rib=routing.rib, fib=fib, workloads=routing.workloads, neighbors=self.neighbors()
+            address,
+            vrf,
+            rib=routing.rib,
+            fib=fib,
+            evpn=routing.evpn,
+            workloads=routing.workloads,
+            neighbors=self.neighbors(),
         )
 
     async def reload(self) -> ReloadView:

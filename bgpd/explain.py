@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bgpd.evpn.evpn import Evpn
+from bgpd.evpn.evpn_views import explain_overlay
 from bgpd.fib.fib import Fib
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
@@ -29,7 +31,14 @@ _LOCAL_TABLE = 255
 
 
 async def explain(
-    address: bytes, vrf: str, *, rib: Rib, fib: Fib, workloads: Workloads, neighbors: Iterable[NeighborView]
+    address: bytes,
+    vrf: str,
+    *,
+    rib: Rib,
+    fib: Fib,
+    evpn: Evpn,
+    workloads: Workloads,
+    neighbors: Iterable[NeighborView],
 ) -> ExplainView:
     """The view of a packed address in a VRF ("" for the main table)."""
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
@@ -43,7 +52,7 @@ async def explain(
     if route is not None and fib_route is not None and not route.fib:
         route.fib = fib_route.state
     workload = _workload(workloads, vrf, family, address)
-    said = {candidate.source for candidate in route.candidates} if route else set()
+    said = {candidate.source.partition(" rd ")[0] for candidate in route.candidates} if route else set()
     view = ExplainView(
         address=format_address(address),
         vrf=vrf,
@@ -53,6 +62,7 @@ async def explain(
         fib=fib_route,
         route=route,
         workload=workload,
+        overlay=explain_overlay(evpn, vrf, address) if vrf else [],
         neighbors=[neighbor for neighbor in neighbors if neighbor.name in said],
     )
     view.verdict, view.agrees = _verdict(view)

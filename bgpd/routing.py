@@ -15,6 +15,8 @@ from functools import partial
 import structlog
 
 from bgpd.config import Config, SessionConfig
+from bgpd.evpn.evpn import Evpn
+from bgpd.evpn.ports import EvpnPorts
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.fib import Fib
 from bgpd.fib.kernel import KernelMonitor
@@ -70,7 +72,7 @@ class Routing:
         self.rib = Rib(
             config,
             fib_changed=self._fib_changed,
-            send=lambda source, batch: self.speaker.send(source, batch),
+            send=self._send,
             send_end_of_rib=lambda source, family: self.speaker.send_end_of_rib(source, family),
             resolve=lambda next_hop: self.fibs[""].resolve(next_hop),
             now=time.time,
@@ -79,7 +81,11 @@ class Routing:
             prefix_limit_exceeded=self._prefix_limit_exceeded,
             suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),
             refresh_sent=lambda source, family: self.speaker.send_refresh_ended(source, family),
+            resolve_in=self._resolve_in,
+            evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
+            local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
         )
+        self.evpn = Evpn(config, self._evpn_ports())
         self._host_routes = HostRoutes(self.rib.desired)
         self.fibs = {"": self._fib(config, "")}
         self.speaker = Speaker(config, events=self, nlri_decoders=nlri_decoders)
@@ -94,6 +100,18 @@ class Routing:
         )
         self.workloads = Workloads(config, ports, hostname=hostname)
 
+    def _evpn_ports(self) -> EvpnPorts:
+        return EvpnPorts(
+            rib=self.rib,
+            expansion_changed=lambda vrf, next_hop: self.fibs[vrf].expansion_changed(next_hop),
+            next_hop_changed=self._next_hop_changed,
+            run=self._walks.run,
+            moved=lambda vrf, family, keys, why: self.workloads.table.moved(vrf, family, keys, why),
+            resend=self._resend_evpn,
+            now=time.monotonic,
+            call_at=lambda when, callback: asyncio.get_running_loop().call_at(when, callback),
+        )
+
     def _fib(self, config: Config, vrf: str) -> Fib:
         return Fib(
             config.fib,
@@ -102,8 +120,19 @@ class Routing:
             desired=partial(self._host_routes.wish, vrf),
             acknowledged=partial(self._acknowledged, vrf),
             refused=partial(self._refused, vrf),
-            next_hop_changed=lambda next_hop, why: self._walks.run(self.rib.next_hop_changed(next_hop, why)),
+            next_hop_changed=partial(self._next_hop_changed, vrf),
+            expand=self.evpn.expand,
         )
+
+    def _next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
+
+    def _resolve_in(self, vrf: str, next_hop: NextHop) -> str:
+        """Why a next hop of a VRF's route leads nowhere, or ""; EVPN knows those that it put there."""
+        if next_hop.is_abstract:
+            return self.evpn.resolve(vrf, next_hop)
+        fib = self.fibs.get(vrf)
+        return f"there is no VRF {vrf}" if fib is None else fib.resolve(next_hop)
 
     @property
     def routes(self) -> int:
@@ -119,6 +148,7 @@ class Routing:
         for fib in self.fibs.values():
             await fib.start()
         self.speaker.restarting = any(fib.counters.installed for fib in self.fibs.values())
+        self.evpn.start()
         self._monitor.subscribe(self._kernel_changed, replay=True)
         self._monitor.subscribe(self.workloads.kernel.event, replay=True)
         self.workloads.kernel.replayed()
@@ -162,6 +192,7 @@ class Routing:
             if not owners:
                 del self._own_addresses[event.address.packed]
         self.speaker.kernel_changed(event)
+        self.evpn.kernel_changed(event)
 
     def _kernel_told(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""
@@ -173,6 +204,7 @@ class Routing:
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         self.sources[source.name] = source
         self._next_hops[source] = set()
+        self.evpn.neighbor_up(source, negotiated.families)
         self.rib.neighbor_up(
             source,
             families=negotiated.families,
@@ -192,6 +224,7 @@ class Routing:
             for vrf, fib in self.fibs.items():
                 tables = [table for (name, _), table in self.rib.tables.items() if name == vrf]
                 fib.next_hops_lost(lost, fallback(tables, lost))
+        self.evpn.neighbor_down(source)
         self._walks.run(self.rib.neighbor_down(source))
         self._neighbor_changed(source.name)
 
@@ -199,6 +232,8 @@ class Routing:
         if batch.next_hop is not None:
             self._next_hops[source].add(batch.next_hop)
         self.rib.routes_received(source, batch)
+        if batch.family is Family.ROUTE_TARGET:
+            self.evpn.memberships_received(source, batch)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.end_of_rib_received(source, family)
@@ -207,6 +242,19 @@ class Routing:
     def refresh_requested(self, source: Source, family: Family) -> None:
         self.speaker.send_refresh_began(source, family)
         self.rib.refresh_requested(source, family)
+
+    def _send(self, source: Source, batch: RouteBatch) -> None:
+        if batch.family is Family.L2VPN_EVPN:
+            for told in self.evpn.for_neighbor(source, batch):
+                self.speaker.send(source, told)
+        else:
+            self.speaker.send(source, batch)
+
+    def _resend_evpn(self, neighbor: str) -> None:
+        """What this neighbor was told of EVPN routes is told again, with what differs by now."""
+        source = self.sources.get(neighbor)
+        if source is not None:
+            self.refresh_requested(source, Family.L2VPN_EVPN)
 
     def refresh_began(self, source: Source, family: Family) -> None:
         self.rib.refresh_began(source, family)
@@ -227,12 +275,16 @@ class Routing:
     # The kernel.
 
     def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+        if vrf:
+            self.evpn.routes_changed(vrf, family, changes)
         fib = self.fibs.get(vrf)
         if fib is not None:
             fib.update_learned(family, self._host_routes.overlay(vrf, family, changes))
 
     def _acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.rib.fib_acknowledged(vrf, family, keys)
+        if vrf:
+            self.evpn.fib_acknowledged(vrf, family, keys)
         own = self._host_routes.among(vrf, family, keys)
         if own:
             self.workloads.table.route_acknowledged(vrf, family, own)
@@ -245,10 +297,14 @@ class Routing:
 
     def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         self.rib.announce_local(WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=info.exception)
+        if vrf:
+            self.evpn.workloads_announced(vrf, family, keys, info)
 
     def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """What bgpd is about to take from the kernel is withdrawn from the neighbors first."""
         self.rib.withdraw_local(WORKLOAD_SOURCE, family, keys, vrf=vrf)
+        if vrf:
+            self.evpn.workloads_withdrawn(vrf, family, keys)
         self.rib.flush_exports()
 
     def _set_host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
