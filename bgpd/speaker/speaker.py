@@ -93,8 +93,7 @@ class Speaker:
             )
             try:
                 await self._open_listener()
-                for config in self._config.neighbor:
-                    self._add(of_neighbor(config))
+                self._add_missing()
                 await self._maintain()
             finally:
                 self._stop_all(None, "bgpd ends")
@@ -172,9 +171,7 @@ class Speaker:
             else:
                 new = wanted.get(name)
             self._reconfigure_one(name, neighbor, new, router_changed=router_changed)
-        for name, peering in wanted.items():
-            if name not in self._neighbors:
-                self._add(peering)
+        self._add_missing()
         self._install_range_keys()
 
     def kernel_changed(self, event: KernelEvent) -> None:
@@ -218,6 +215,12 @@ class Speaker:
             self._discover(peering.interface)
         neighbor.start()
         return neighbor
+
+    def _add_missing(self) -> None:
+        """Begin with configured neighbors that are not there yet: a reload may come while `run` is still opening sockets."""
+        for config in () if self._stopping else self._config.neighbor:
+            if config.name not in self._neighbors:
+                self._add(of_neighbor(config))
 
     def _reconfigure_one(self, name: str, neighbor: Neighbor, new: Peering | None, *, router_changed: bool) -> None:
         if new is None:

@@ -353,3 +353,14 @@ async def test_password_that_comes_later_opens_a_passive_neighbor_and_a_range(
             await until(lambda: recorder.sources)
             recorder.sources.clear()
             wire.finish()
+
+
+async def test_reload_while_the_listener_opens_makes_no_second_session(peer: RawPeer) -> None:
+    configuration = config(neighbor=[to_peer(peer.port)])
+    async with running(configuration) as (speaker, recorder):
+        speaker.reconfigure(configuration)
+        await peer.open()
+        await until(lambda: recorder.established)
+        await asyncio.sleep(0.2)
+        assert peer.connections.empty()
+        assert [view.state for view in speaker.neighbor_views()] == ["established"]
