@@ -217,7 +217,7 @@ class Speaker:
         return neighbor
 
     def _add_missing(self) -> None:
-        """Begin with configured neighbors that are not there yet: a reload may come while `run` is still opening sockets."""
+        """Begin with configured neighbors that are not there yet: a reload may come while `run` still opens sockets."""
         for config in () if self._stopping else self._config.neighbor:
             if config.name not in self._neighbors:
                 self._add(of_neighbor(config))
