@@ -97,8 +97,12 @@ class KernelSource:
             self._replayed = False
             self._table.source_synchronised(SOURCE)
 
-    def reconfigure(self, globs: Sequence[str]) -> None:
-        """Other globs from now on: what is known is judged anew."""
+    def reconfigure(self, globs: Sequence[str], vrfs: Mapping[int, str]) -> None:
+        """Other globs and VRFs from now on: what is known is judged anew; routes of a new table come by `event`."""
+        for table, family, key in [place for place in self._routes if place[0] not in vrfs]:
+            for metric in list(self._routes[table, family, key]):
+                self._forget(table, family, key, metric)
+        self._vrfs = dict(vrfs)
         if tuple(globs) == self._globs:
             return
         self._globs = tuple(globs)

@@ -170,22 +170,16 @@ class Workloads:
             for id in self._feeds[MQTT].workloads:
                 self._publish_workload(id)
 
-    def reconfigure(self, config: Config) -> list[str]:
-        """Take over a new configuration; nothing that stays the same is touched.
+    def reconfigure(self, config: Config, vrfs: Mapping[int, str]) -> None:
+        """Take over a new configuration and the VRFs by kernel table; nothing that stays the same is touched.
 
-        Static workloads and the kernel source's globs change at once. Answers the sections of the others that differ
-        and need a restart of the daemon (which costs no traffic).
+        Static workloads, the kernel source's globs and the VRFs change at once; broker, API, checks and state directory
+        are those of the start. Of a new VRF's table, the kernel's routes must be told to `kernel` anew.
         """
-        old, new = self._config.workload, config.workload
-        self.static.apply(new.static)
-        self.kernel.reconfigure(new.kernel.interfaces if new.kernel else ())
-        pairs = {
-            "workload.mqtt": (old.mqtt, new.mqtt),
-            "workload.api": (old.api, new.api),
-            "workload.health": (old.health, new.health),
-            "state": (self._config.state, config.state),
-        }
-        return [section for section, (before, after) in pairs.items() if before != after]
+        for feed in self._feeds.values():
+            feed.vrfs = frozenset(vrfs.values())
+        self.static.apply(config.workload.static)
+        self.kernel.reconfigure(config.workload.kernel.interfaces if config.workload.kernel else (), vrfs)
 
     async def run(self) -> None:
         """Broker, checks and state files, until cancelled."""

@@ -12,6 +12,7 @@ from bgpd.workload.kernel_source import SLICE, KernelSource
 from tests.workload.fixtures import Rig, claim, on
 
 POD = "10.64.1.9/32"
+VRFS = {254: "", 1001: "blue"}
 
 
 def route(
@@ -46,7 +47,7 @@ class KernelRig(Rig):
         self.source = KernelSource(
             self.table,
             globs=("pod*", "cali*"),
-            vrfs={254: "", 1001: "blue"},
+            vrfs=VRFS,
             own_protocol=197,
             own_metric=20,
             schedule=self._schedule_drain,
@@ -170,12 +171,21 @@ def test_burst_is_taken_in_slices_and_in_order() -> None:
 def test_other_globs_are_judged_at_once() -> None:
     rig = KernelRig()
     rig.add(route())
-    rig.source.reconfigure(("cali*",))
+    rig.source.reconfigure(("cali*",), VRFS)
     rig.settle()
     assert rig.announced == {}
-    rig.source.reconfigure(("p*",))
+    rig.source.reconfigure(("p*",), VRFS)
     rig.settle()
     assert rig.announced == {("", POD): PLAIN}
+
+
+def test_routes_of_a_removed_vrf_are_no_workloads_any_more() -> None:
+    rig = KernelRig()
+    rig.add(route(table=1001))
+    assert rig.announced == {("blue", POD): PLAIN}
+    rig.source.reconfigure(("p*",), {254: ""})
+    rig.settle()
+    assert rig.announced == {}
 
 
 def test_route_moved_to_another_interface_stays_announced() -> None:

@@ -31,15 +31,23 @@ def workload(*static: str, globs: tuple[str, ...] = ("pod*",), concurrency: int 
     )
 
 
-async def test_reload_changes_static_and_kernel_workloads_and_names_what_needs_a_restart(tmp_path: Path) -> None:
+async def test_reload_changes_static_and_kernel_workloads_and_vrfs(tmp_path: Path) -> None:
     node = Node(tmp_path, mqtt=False)
     await node.start()
     route = KernelRoute(family=V4, key=key("10.64.1.9/32"), table=254, protocol=3, interface="pod2")
     node.workloads.kernel.event(RouteChanged(route))
-    needs_restart = node.workloads.reconfigure(workload("10.64.1.1/32", concurrency=2))
+    node.workloads.reconfigure(workload("10.64.1.1/32", concurrency=2), {254: ""})
     await until(lambda: set(node.announced) == {"10.64.1.1/32", "10.64.1.9/32"}, lambda: node.announced)
-    assert set(needs_restart) == {"workload.api", "workload.health", "state"}
-    node.workloads.reconfigure(workload(globs=("tap*",)))
+    assert node.workloads.api is not None
+    refused = await node.workloads.api.put_workload("a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root")
+    assert refused.status == 400
+    node.workloads.reconfigure(workload("10.64.1.1/32"), {254: "", 1001: "blue"})
+    taken = await node.workloads.api.put_workload(
+        "a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root", timeout_s=0
+    )
+    assert taken.status == 202
+    await node.workloads.api.delete_workload("a", who="root")
+    node.workloads.reconfigure(workload(globs=("tap*",)), {254: ""})
     await until(lambda: not node.announced, lambda: node.announced)
     await node.stop()
 
