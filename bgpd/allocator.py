@@ -7,6 +7,7 @@ Where the C library has no such settings (musl), nothing is set. mallopt(3), mal
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 
 _TRIM_THRESHOLD = (-1, 1 << 20)
 """Free bytes at the heap's end that are kept."""
@@ -18,7 +19,7 @@ _ARENA_MAX = (-8, 1)
 
 def keep_little_memory() -> None:
     """To be called once, before there are threads."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is not None:
         for parameter, value in (_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX):
             mallopt(parameter, value)
@@ -26,6 +27,11 @@ def keep_little_memory() -> None:
 
 def return_free_memory() -> None:
     """Whole free pages go back to the system. Takes milliseconds: to be called in a thread."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(_libc(), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

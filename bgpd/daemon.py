@@ -258,7 +258,7 @@ class Daemon:
     async def _collect_garbage(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL_S)
-            self._garbage.collect_young(self._routing.routes)
+            self._garbage.collect_young()
             self._walks.run(self._routing.shrink())
             await asyncio.to_thread(return_free_memory)
 
