@@ -11,7 +11,7 @@ import functools
 import pathlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import structlog
@@ -60,6 +60,9 @@ class Table(Protocol):
 
     def groups_changed(self) -> None:
         """Nexthop objects vanished though their links are up."""
+
+    def interfaces_assigned(self) -> None:
+        """Interfaces belong to other VRFs than before."""
 
 
 class Dataplane:
@@ -192,6 +195,13 @@ class Dataplane:
         if loss.urgent:
             self.urgent.submit(created + loss.urgent, functools.partial(self._urgent_done, ids))
         return loss
+
+    def assign(self, vrfs: Mapping[str, str | None]) -> None:
+        """Interfaces belong to these VRFs from now on; see Connected.assign."""
+        for interface, vrf in vrfs.items():
+            self.connected.assign(interface, vrf)
+        for table in list(self._tables):
+            table.interfaces_assigned()
 
     def verify(self) -> None:
         """Compare the kernel's nexthop objects with ours, soon; repeated calls are merged."""

@@ -73,9 +73,10 @@ class Fib:
         self.families = {family: FamilyRoutes(dataplane.nexthops) for family in _FAMILIES}
         self.counters = FibCounters()
         direct = {family: routes.direct for family, routes in self.families.items()}
-        self.wishes = NextHopWishes(dataplane, config.table, direct, expand)
-        self._ownership = Ownership(config, dataplane.connected)
+        self.wishes = NextHopWishes(dataplane, config.table, direct, expand, vrf=vrf)
+        self._ownership = Ownership(config, dataplane.connected, vrf=vrf)
         self._desired = desired
+        self._kept: dict[Family, dict[bytes, NextHops]] = {family: {} for family in _FAMILIES}
         self._acknowledged = acknowledged
         self._refused = refused
         self._next_hop_changed = next_hop_changed
@@ -120,8 +121,16 @@ class Fib:
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """The wish for each key is now this (None: no route of ours). Written in the next turn, if there is room."""
+        kept = self._kept[family]
+        if kept and not kept.keys().isdisjoint(changes):
+            changes = {key: kept.get(key, hops) for key, hops in changes.items()}
         self.families[family].pending.merge(changes)
         self.dataplane.pump_soon()
+
+    def keep(self, family: Family, routes: Mapping[bytes, NextHops]) -> None:
+        """Routes that the table itself needs, whatever the RIB wishes: the copies of a VRF's connected networks."""
+        former, self._kept[family] = self._kept[family], dict(routes)
+        self._requeue(family, [key for key in former.keys() | routes.keys() if former.get(key) != routes.get(key)])
 
     def update_learned(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """`update`, for what neighbors say: until the sweep a route that an earlier run left forwards on as it does,
@@ -226,8 +235,9 @@ class Fib:
         return await fib_views.lookup(self, address)
 
     def wish(self, family: Family, key: bytes) -> NextHops | None:
-        """The RIB's present wish for a key."""
-        return self._desired(family, key)
+        """The present wish for a key: the table's own, else the RIB's."""
+        kept = self._kept[family].get(key)
+        return self._desired(family, key) if kept is None else kept
 
     # What the dataplane tells (Table).
 
@@ -254,8 +264,7 @@ class Fib:
         else:
             changed = self.wishes.all_changed()
         if isinstance(event, AddressChanged):
-            for family, key in self._ownership.addresses_changed():
-                self._requeue(family, [key])
+            self._own_addresses_changed()
         if isinstance(event, LinkChanged):
             self._direct_link_changed(event.link.index)
         if changed or not isinstance(event, RouteChanged):
@@ -275,7 +284,11 @@ class Fib:
 
         That is asked of the kernel, since the word on a link may stand behind a flood of flushed routes.
         """
-        if route.table != self.form.table or (gone and route.key not in self.families[route.family].installed):
+        if (
+            route.table != self.form.table
+            or route.metric != self.form.metric
+            or (gone and route.key not in self.families[route.family].installed)
+        ):
             return
         if not any(self._drifted.values()):
             self._loop.call_later(_DRIFT_DELAY_S, self._repair_drifted)
@@ -287,6 +300,19 @@ class Fib:
         self.wishes.follow()
         self._recheck_unsettled()
 
+    def interfaces_assigned(self) -> None:
+        """Interfaces came to this VRF or left it: what rests on them is resolved again."""
+        changed = self.wishes.all_changed()
+        self._own_addresses_changed()
+        self.wishes.follow()
+        self._tell_next_hops(changed)
+        for hop, _why in changed:
+            link = self.dataplane.connected.link_named(hop.interface)
+            if link is not None and not hop.address:
+                self._direct_link_changed(link.index)
+        if changed:
+            self._recheck_unsettled()
+
     def _tell_next_hops(self, changed: Iterable[tuple[NextHop, str]]) -> None:
         for hop, why in changed:
             log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
@@ -295,7 +321,7 @@ class Fib:
     # Writing.
 
     def _write_slice(self, family: Family, routes: FamilyRoutes) -> None:
-        blocked = functools.partial(self._ownership.blocked, family)
+        blocked = functools.partial(self._ownership.blocked, family, kept=self._kept[family])
         plan = routes.plan(BATCH, wish_of=self.wishes.wish_for(family), blocked=blocked)
         self._count(routes)
         if plan.settled:
@@ -388,7 +414,7 @@ class Fib:
     # Asking the RIB again.
 
     def _requeue(self, family: Family, keys: Iterable[bytes]) -> None:
-        self.update(family, {key: self._desired(family, key) for key in keys})
+        self.update(family, {key: self.wish(family, key) for key in keys})
 
     def repair(self, family: Family, keys: list[bytes]) -> None:
         """The kernel was found to hold something else for these keys."""
@@ -412,13 +438,17 @@ class Fib:
 
     def _ask_again(self, family: Family, keys: list[bytes], distrust: bool) -> None:
         """Ask for wishes; before the sweep, what nobody wants yet is left alone."""
-        wishes = {key: self._desired(family, key) for key in keys}
+        wishes = {key: self.wish(family, key) for key in keys}
         if not self.swept:
             wishes = {key: wish for key, wish in wishes.items() if wish is not None}
         if distrust:
             self.families[family].distrusted.update(wishes)
         self.update(family, wishes)
         self._wake_idle()
+
+    def _own_addresses_changed(self) -> None:
+        for family, key in self._ownership.addresses_changed():
+            self._ask_again(family, [key], False)
 
     def _recheck_unsettled(self) -> None:
         """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, or objects

@@ -94,10 +94,9 @@ def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[Next
 
 async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
     """The kernel's route for a packed address, its group resolved into members; dead ones with the reason."""
-    vrf = fib.dataplane.connected.link_named(fib.vrf) if fib.vrf else None
-    run = await fib.dataplane.reader.lookup(address, vrf.index if vrf else 0)
-    if isinstance(run, OSError):
-        return _own_blackhole(fib, address)
+    run = await _look_up(fib, address)
+    if run is None:
+        return None
     key, target = run.keys[0], run.targets[0]
     view = KernelRouteView(
         prefix=format_key(run.family, key),
@@ -135,6 +134,26 @@ def _own_blackhole(fib: Fib, address: bytes) -> KernelRouteView | None:
                 error=_DROPS,
             )
     return None
+
+
+async def _look_up(fib: Fib, address: bytes) -> RouteRun | None:
+    """In a VRF without a device the answer depends on the interface: the most specific of those of its interfaces."""
+    connected = fib.dataplane.connected
+    device = connected.link_named(fib.vrf) if fib.vrf else None
+    if not fib.vrf:
+        indexes = [0]
+    elif device is not None and device.kind == "vrf":
+        indexes = [device.index]
+    else:
+        indexes = [link.index for link in connected.interfaces(fib.vrf) if link.up]
+    best: RouteRun | None = None
+    for index in indexes:
+        run = await fib.dataplane.reader.lookup(address, index)
+        if isinstance(run, OSError) or (fib.vrf and run.table != fib.form.table):
+            continue
+        if best is None or run.keys[0][0] > best.keys[0][0]:
+            best = run
+    return best
 
 
 def _target_hops(fib: Fib, target: int) -> list[NextHopView]:

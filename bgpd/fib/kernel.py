@@ -24,8 +24,8 @@ from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Li
 log = structlog.get_logger()
 
 Subscriber = Callable[[KernelEvent], None]
-_GROUPS = (1, 5, 7, 9, 11, 32)
-"""RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP."""
+_GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
+"""RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, NEXTHOP."""
 _RECEIVE_BYTES = 32 << 20
 _DATAGRAMS_PER_STEP = 128
 _SO_ATTACH_FILTER = 26
@@ -46,6 +46,7 @@ class KernelMonitor:
         self.resynchronised = 0
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
+        self.rules_changed: list[Callable[[], None]] = []
         self.events_told: list[Callable[[], None]] = []
         self._own_protocol = own_protocol
         self._subscribers: list[Subscriber] = []
@@ -153,6 +154,9 @@ class KernelMonitor:
                 case MessageKind.DEL_NEXTHOP:
                     for notify in self.nexthop_deleted:
                         notify()
+                case MessageKind.NEW_RULE | MessageKind.DEL_RULE:
+                    for notify in self.rules_changed:
+                        notify()
 
     def _refresh(self) -> None:
         """Read all tables again, soon; one reading at a time, and one more if something happened during it."""
@@ -182,7 +186,8 @@ class KernelMonitor:
 
     def _try_read_tables(self) -> KernelSnapshot:
         snapshot = KernelSnapshot()
-        for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)):
+        links = list(dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)))
+        for data in (*links, *links):  # a link may come before the VRF device that its reading names
             for kind, _flags, _sequence, start, end in messages(data):
                 if kind == MessageKind.NEW_LINK:
                     link = read_link(data, start, end, snapshot.name_of)

@@ -46,6 +46,9 @@ class MessageKind(enum.IntEnum):
     NEW_ROUTE = 24
     DEL_ROUTE = 25
     GET_ROUTE = 26
+    NEW_RULE = 32
+    DEL_RULE = 33
+    GET_RULE = 34
     NEW_NEXTHOP = 104
     DEL_NEXTHOP = 105
     GET_NEXTHOP = 106

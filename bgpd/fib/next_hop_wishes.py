@@ -35,10 +35,13 @@ class NextHopWishes:
         table: int,
         direct: Mapping[Family, Mapping[int, AbstractSet[bytes]]],
         expand: Callable[[NextHop], NextHops],
+        *,
+        vrf: str = "",
     ) -> None:
         self.bound = BoundGroups(dataplane)
         self._dataplane = dataplane
         self._table = table
+        self._vrf = vrf
         self._direct = direct
         self._expand = expand
         self._answers: dict[NextHop, tuple[int, str]] = {}
@@ -133,7 +136,7 @@ class NextHopWishes:
     def _interface_of(self, hop: NextHop) -> tuple[int, str]:
         """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend)."""
         connected = self._dataplane.connected
-        answer = connected.interface_of(hop, table=self._table)
+        answer = connected.interface_of(hop, table=self._table, vrf=self._vrf)
         if not answer[1] or not hop.address:
             return answer
         key = bytes((len(hop.address) * 8,)) + hop.address

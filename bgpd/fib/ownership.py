@@ -10,7 +10,7 @@ the last one. More specific prefixes inside a connected network may be written (
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 
 import msgspec
 
@@ -31,7 +31,8 @@ class Block(msgspec.Struct, frozen=True):
 class Ownership:
     """Foreign routes of one table, protected and overridden prefixes."""
 
-    def __init__(self, config: FibConfig, connected: Connected) -> None:
+    def __init__(self, config: FibConfig, connected: Connected, *, vrf: str = "") -> None:
+        self._vrf = vrf
         self._protocol = config.protocol
         self._table = config.table
         self._connected = connected
@@ -60,13 +61,16 @@ class Ownership:
         """Own addresses and networks changed: the prefixes that are ours to keep now, or no longer are."""
         changed = []
         for family in _FAMILIES:
-            now = self._connected.attached_prefixes(family)
+            now = self._connected.attached_prefixes(family, vrf=self._vrf)
             changed += [(family, key) for key in now ^ self._own[family]]
             self._own[family] = now
         return changed
 
-    def blocked(self, family: Family, keys: Collection[bytes]) -> dict[bytes, Block]:
-        """Of `keys` those that must not be written, each with why; `fib.override` lifts all but protection."""
+    def blocked(self, family: Family, keys: Collection[bytes], *, kept: Container[bytes] = ()) -> dict[bytes, Block]:
+        """Of `keys` those that must not be written, each with why; `fib.override` lifts all but protection.
+
+        `kept` are written whatever stands against it.
+        """
         found: dict[bytes, Block] = {}
         for protected in self._protected[family]:
             why = f"inside {format_key(family, protected)}, which fib.protect keeps from learned routes"
@@ -78,7 +82,7 @@ class Ownership:
         if foreign and not foreign.keys().isdisjoint(keys):
             for key in (foreign.keys() & keys) - override:
                 found[key] = Block(_foreign_reason(foreign[key][0]))
-        return found
+        return {key: block for key, block in found.items() if key not in kept} if kept else found
 
 
 _OWN = Block("the prefix is this host's own address or connected network")

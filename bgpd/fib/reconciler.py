@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import compress, repeat
 
 from bgpd.fib.dump import RouteRun
-from bgpd.fib.route_messages import RouteForm
+from bgpd.fib.route_messages import LAST_RESORT_METRIC, RouteForm
 from bgpd.model.sharded import ShardedDict
 
 Stray = tuple[bytes, int]
@@ -98,6 +98,10 @@ def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
     if run.metrics.count(form.metric) == len(run.metrics):
         return run
     ours = [metric == form.metric for metric in run.metrics]
-    strays += [(key, metric) for key, metric, own in zip(run.keys, run.metrics, ours) if not own]
+    strays += [
+        (key, metric)
+        for key, metric, own in zip(run.keys, run.metrics, ours)
+        if not own and metric != LAST_RESORT_METRIC
+    ]
     keys, targets = list(compress(run.keys, ours)), list(compress(run.targets, ours))
     return RouteRun(run.family, run.table, run.protocol, run.route_type, keys, targets, (form.metric,) * len(keys))

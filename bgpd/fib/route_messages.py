@@ -24,6 +24,9 @@ BLACKHOLE = 0
 UNKNOWN = -(1 << 40)
 """Target of a route of ours in a form that bgpd never writes; equal to no wish, so it is rewritten."""
 
+LAST_RESORT_METRIC = 4278198272
+"""Metric of the unreachable default at the end of a VRF's table, which is not one of the routes kept here."""
+
 RTMSG = struct.Struct("=BBBBBBBBI")
 """rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
 

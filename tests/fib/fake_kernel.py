@@ -55,6 +55,7 @@ class FakeMonitor:
         self.state = KernelState(self.publish)
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
+        self.rules_changed: list[Callable[[], None]] = []
         self._subscribers: list[Callable[[KernelEvent], None]] = []
 
     def subscribe(self, subscriber: Callable[[KernelEvent], None], *, replay: bool = False) -> None:

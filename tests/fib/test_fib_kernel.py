@@ -329,7 +329,6 @@ async def test_table_of_its_own_for_a_second_fib_on_one_dataplane(host: None) ->
         blue = Fib(
             FibConfig(table=1001),
             dataplane=it.dataplane,
-            vrf="blue",
             desired=lambda _family, key: wishes.get(key),
             acknowledged=lambda _family, _keys: None,
             refused=lambda _family, _keys, _why: None,

@@ -1,0 +1,375 @@
+"""The kernel side of VRFs: which interfaces belong to which table, and that nothing leaks out of it.
+
+Where the kernel has VRF devices, each VRF is one, with its interfaces in it; the kernel's l3mdev rule does the rest.
+Elsewhere policy rules send the traffic of its interfaces to the table, into which their connected networks are copied.
+Either way an unreachable default ends the table. Level-triggered: what is there is read, and what is missing is made:
+at start, on a change, and when another program removed it. What an earlier run left is taken over; what belongs to no
+interface any more goes at the sweep, since workloads are told later than uplinks. Never touches another program's rules
+or devices; a VRF device that was there before is used and left. Learned routes are the VRF's Fib's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import pathlib
+from collections.abc import Iterable
+
+import msgspec
+import structlog
+
+from bgpd.fib import vrf_plan
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.fib import Fib
+from bgpd.fib.kernel_codec import encode_dump_request
+from bgpd.fib.kernel_requests import KernelRequests
+from bgpd.fib.netlink import KernelError, MessageKind, messages
+from bgpd.fib.route_messages import LAST_RESORT_METRIC
+from bgpd.fib.vrf_messages import (
+    Rule,
+    VrfDevice,
+    encode_alias,
+    encode_last_resort,
+    encode_link_delete,
+    encode_link_up,
+    encode_master,
+    encode_rule,
+    encode_rule_dump_request,
+    encode_vrf_device,
+    read_device,
+    read_rules,
+)
+from bgpd.fib.vrf_plan import FAMILIES
+from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.path import NextHop
+
+log = structlog.get_logger()
+
+_ALIAS = "bgpd: VRF "
+_RETRY_S = 5.0
+_KEEP_ADDRESSES = "/proc/sys/net/ipv6/conf/{}/keep_addr_on_down"
+
+
+class VrfRefused(Exception):
+    """A VRF cannot be in the kernel as configured; the text says why, and what to do."""
+
+
+class VrfSpec(msgspec.Struct, frozen=True):
+    """Name, kernel table and uplinks of a VRF, as configured."""
+
+    name: str
+    table: int
+    uplinks: tuple[str, ...]
+
+
+class _Vrf(msgspec.Struct, eq=False):
+    """A VRF that is kept. `entered`: interfaces that this run put into its device; `left`: that were in it before."""
+
+    spec: VrfSpec
+    fib: Fib
+    workloads: frozenset[str] = frozenset()
+    by_device: bool = False
+    entered: set[str] = msgspec.field(default_factory=set)
+    left: set[str] = msgspec.field(default_factory=set)
+    problem: str = ""
+
+    @property
+    def interfaces(self) -> frozenset[str]:
+        return self.workloads.union(self.spec.uplinks)
+
+
+class VrfTables:
+    """All VRFs of the process. `use_devices` False: by policy rules even where the kernel has VRF devices."""
+
+    def __init__(self, dataplane: Dataplane, *, use_devices: bool = True) -> None:
+        self._dataplane = dataplane
+        self._protocol = dataplane.nexthops.protocol
+        self._use_devices = use_devices
+        self._requests = KernelRequests()
+        self._vrfs: dict[str, _Vrf] = {}
+        self._dirty: dict[str, None] = {}
+        self._lock = asyncio.Lock()
+        self._worker: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._swept = False
+
+    def start(self) -> None:
+        """Follow the kernel. Call in the event loop, after the monitor has started."""
+        self._requests.start()
+        monitor = self._dataplane.monitor
+        monitor.subscribe(self._kernel_changed)
+        monitor.own_route_changed.append(self._own_route_changed)
+        monitor.rules_changed.append(self._all_dirty)
+
+    async def stop(self) -> None:
+        """Let go; devices, rules and routes stay, so that a restart loses no packet."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._worker is not None:
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._vrfs.clear()
+        self._requests.stop()
+
+    async def add(self, spec: VrfSpec, fib: Fib) -> None:
+        """Have a VRF in the kernel; `fib` is its table, started.
+
+        Raises: VrfRefused: nothing was changed. OSError: the kernel would not tell.
+        """
+        async with self._lock:
+            await self._check(spec, fib)
+            vrf = self._vrfs[spec.name] = _Vrf(spec, fib)
+            self._dataplane.assign(dict.fromkeys(spec.uplinks, spec.name))
+            try:
+                await self._apply(vrf)
+            except VrfRefused:
+                self._forget(vrf)
+                raise
+
+    async def change(self, spec: VrfSpec) -> None:
+        """Other uplinks for a VRF. Its table cannot change: remove it and add it anew. Raises: as `add`."""
+        vrf = self._vrfs[spec.name]
+        before, vrf.spec = vrf.interfaces, spec
+        self._interfaces_changed(vrf, before)
+        async with self._lock:
+            await self._apply(vrf)
+
+    def set_interfaces(self, name: str, interfaces: Iterable[str]) -> None:
+        """The interfaces of a VRF's workloads are these; they need not exist yet."""
+        vrf = self._vrfs[name]
+        before, vrf.workloads = vrf.interfaces, frozenset(interfaces)
+        if vrf.interfaces != before:
+            self._interfaces_changed(vrf, before)
+            self._schedule(name)
+
+    async def remove(self, name: str) -> None:
+        """Take a VRF out of the kernel, with its routes; the caller stops its Fib after that."""
+        vrf = self._vrfs.pop(name)
+        self._dirty.pop(name, None)
+        async with self._lock:
+            for family in FAMILIES:
+                vrf.fib.keep(family, {})
+            await vrf.fib.withdraw_all()
+            rules = await self._own_rules()
+            for rule in rules:
+                if rule.table == vrf.spec.table:
+                    await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+            if all(other.by_device for other in self._vrfs.values()):
+                rule = vrf_plan.link_local_rule(self._protocol)
+                await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+            for family in FAMILIES:
+                request = encode_last_resort(family, vrf.spec.table, self._protocol, delete=True)
+                await self._send(vrf, request, errno.ESRCH)
+            await self._remove_device(vrf)
+            self._forget(vrf)
+        log.info("vrf.removed", vrf=name, table=vrf.spec.table)
+
+    def sweep(self) -> None:
+        """All workloads are told: what an earlier run left for other interfaces goes."""
+        self._swept = True
+        self._all_dirty()
+
+    async def settled(self) -> None:
+        """Wait until what was asked for is done."""
+        while self._worker is not None and not self._worker.done():
+            await asyncio.wait((self._worker,))
+
+    def mode(self, name: str) -> str:
+        """ "device" or "rules": how the kernel keeps a VRF."""
+        return "device" if self._vrfs[name].by_device else "rules"
+
+    def problem(self, name: str) -> str:
+        """What the kernel refused lately for a VRF, in its words; "" if nothing. It is tried again."""
+        return self._vrfs[name].problem
+
+    # What the kernel has.
+
+    async def _check(self, spec: VrfSpec, fib: Fib) -> None:
+        rules = await self._own_rules()
+        devices = await self._devices()
+        device = devices.get(spec.name)
+        is_ours = bool(
+            fib.counters.installed
+            or any(rule.table == spec.table for rule in rules)
+            or (device is not None and device.alias.startswith(_ALIAS))
+        )
+        routes = [route for routes in self._dataplane.monitor.state.routes.values() for route in routes]
+        why = vrf_plan.why_not_usable(spec.table, self._protocol, routes, is_ours=is_ours)
+        if device is not None and device.kind != "vrf":
+            why = f"an interface named {spec.name} exists and is no VRF device: choose another name"
+        elif device is not None and device.table != spec.table:
+            why = f"the VRF device {spec.name} has table {device.table}, not {spec.table}: make them equal"
+        for other in devices.values():
+            if other.table == spec.table and other.name != spec.name:
+                why = f"table {spec.table} belongs to the VRF device {other.name}: choose another"
+        if why:
+            raise VrfRefused(f"VRF {spec.name}: {why}")
+
+    async def _devices(self) -> dict[str, VrfDevice]:
+        found = {}
+        for data in await self._requests.dump(encode_dump_request(MessageKind.GET_LINK)):
+            for kind, _flags, _sequence, start, end in messages(data):
+                if kind == MessageKind.NEW_LINK:
+                    device = read_device(data, start, end)
+                    found[device.name] = device
+        return found
+
+    async def _rules(self) -> set[Rule]:
+        found: set[Rule] = set()
+        for family in FAMILIES:
+            for data in await self._requests.dump(encode_rule_dump_request(family)):
+                found.update(read_rules(family, data))
+        return found
+
+    async def _own_rules(self) -> set[Rule]:
+        return {rule for rule in await self._rules() if rule.protocol == self._protocol}
+
+    # What is made of it.
+
+    async def _apply(self, vrf: _Vrf) -> None:
+        """Make what is missing. Raises: VrfRefused: it cannot be a VRF at all."""
+        vrf.problem = ""
+        for family in FAMILIES:
+            await self._send(vrf, encode_last_resort(family, vrf.spec.table, self._protocol))
+        vrf.by_device = self._use_devices and await self._apply_device(vrf)
+        rules = await self._rules()
+        wanted = vrf_plan.device_rules()
+        if not vrf.by_device:
+            wanted = vrf_plan.interface_rules(vrf.interfaces, vrf.spec.table, self._protocol)
+            wanted.add(vrf_plan.link_local_rule(self._protocol))
+        for rule in sorted(wanted - rules, key=lambda rule: (rule.priority, rule.family)):
+            await self._send(vrf, encode_rule(rule), errno.EEXIST)
+        for rule in rules - wanted:
+            owned = rule.protocol == self._protocol and rule.table == vrf.spec.table
+            if owned and (vrf.by_device or self._swept or (rule.iif or rule.oif) in vrf.left):
+                await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+        vrf.left -= vrf.interfaces
+        self._keep_connected(vrf)
+        if vrf.problem:
+            self._retry_later()
+
+    async def _apply_device(self, vrf: _Vrf) -> bool:
+        """The VRF device and the interfaces in it; False where the kernel has no such devices."""
+        spec = vrf.spec
+        device = (await self._devices()).get(spec.name)
+        if device is None:
+            error = await self._requests.send(encode_vrf_device(spec.name, spec.table))
+            if error is not None and error.code == errno.EOPNOTSUPP:
+                self._use_devices = False
+                log.info("vrf.by_rules", reason="the kernel has no VRF devices", error=str(error))
+                return False
+            if error is not None and error.code != errno.EEXIST:
+                raise VrfRefused(f"VRF {spec.name}: the kernel made no VRF device of that name: {error}")
+            device = (await self._devices())[spec.name]
+            await self._send(vrf, encode_alias(device.index, _ALIAS + spec.name))
+            log.info("vrf.device_created", vrf=spec.name, table=spec.table)
+        await self._send(vrf, encode_link_up(device.index))
+        links = self._dataplane.connected.links
+        for link in list(links.values()):
+            inside = link.vrf == spec.name
+            ours = link.name in vrf.entered | vrf.left or (self._swept and device.alias.startswith(_ALIAS))
+            if link.name in vrf.interfaces and not inside:
+                await self._move(vrf, link, device.index)
+                vrf.entered.add(link.name)
+            elif link.name not in vrf.interfaces and inside and ours:
+                await self._move(vrf, link, 0)
+                vrf.entered.discard(link.name)
+        return True
+
+    async def _move(self, vrf: _Vrf, link: Link, master: int) -> None:
+        """Into or out of a VRF device; the kernel takes the link down for it, which costs IPv6 addresses by default."""
+        setting = pathlib.Path(_KEEP_ADDRESSES.format(link.name))
+        before = _exchange(setting, "1")
+        await self._send(vrf, encode_master(link.index, master))
+        _exchange(setting, before)
+
+    async def _remove_device(self, vrf: _Vrf) -> None:
+        device = (await self._devices()).get(vrf.spec.name) if vrf.by_device else None
+        if device is None:
+            return
+        for link in list(self._dataplane.connected.links.values()):
+            if link.vrf == vrf.spec.name and link.name in vrf.interfaces | vrf.entered:
+                await self._move(vrf, link, 0)
+        if device.alias.startswith(_ALIAS):
+            await self._send(vrf, encode_link_delete(device.index), errno.ENODEV)
+
+    def _keep_connected(self, vrf: _Vrf) -> None:
+        """In a VRF's device the kernel has the connected networks in the table; elsewhere they are copied there."""
+        networks = self._dataplane.connected.connected_networks(() if vrf.by_device else vrf.interfaces)
+        for family, routes in networks.items():
+            vrf.fib.keep(family, {key: (NextHop(b"", name),) for key, name in routes.items()})
+
+    async def _send(self, vrf: _Vrf, request: bytes, *expected: int) -> KernelError | None:
+        """One request; a refusal with another than the expected codes is the VRF's problem until it works."""
+        error = await self._requests.send(request)
+        if error is not None and error.code not in expected:
+            vrf.problem = str(error)
+            log.warning("vrf.kernel_refused", vrf=vrf.spec.name, table=vrf.spec.table, error=str(error))
+        return error
+
+    # What changes.
+
+    def _interfaces_changed(self, vrf: _Vrf, before: frozenset[str]) -> None:
+        vrf.left |= before - vrf.interfaces
+        assigned: dict[str, str | None] = dict.fromkeys(vrf.left)
+        assigned.update(dict.fromkeys(vrf.interfaces, vrf.spec.name))
+        self._dataplane.assign(assigned)
+
+    def _forget(self, vrf: _Vrf) -> None:
+        self._vrfs.pop(vrf.spec.name, None)
+        self._dataplane.assign(dict.fromkeys(vrf.interfaces))
+
+    def _kernel_changed(self, event: KernelEvent) -> None:
+        for vrf in self._vrfs.values():
+            match event:
+                case LinkChanged(link=link) if link.name in vrf.interfaces or link.name == vrf.spec.name:
+                    self._schedule(vrf.spec.name)
+                case RouteChanged(route=route) if route.interface in vrf.interfaces:
+                    self._keep_connected(vrf)
+                case KernelResynchronised():
+                    self._schedule(vrf.spec.name)
+
+    def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        if gone and route.metric == LAST_RESORT_METRIC:
+            for vrf in self._vrfs.values():
+                if vrf.spec.table == route.table:
+                    self._schedule(vrf.spec.name)
+
+    def _all_dirty(self) -> None:
+        for name in self._vrfs:
+            self._schedule(name)
+
+    def _retry_later(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._all_dirty)
+
+    def _schedule(self, name: str) -> None:
+        self._dirty[name] = None
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        while self._dirty:
+            name = next(iter(self._dirty))
+            del self._dirty[name]
+            async with self._lock:
+                vrf = self._vrfs.get(name)
+                if vrf is None:
+                    continue
+                try:
+                    await self._apply(vrf)
+                except (VrfRefused, OSError) as error:
+                    vrf.problem = str(error)
+                    log.warning("vrf.not_applied", vrf=name, error=str(error))
+                    self._retry_later()
+
+
+def _exchange(setting: pathlib.Path, value: str) -> str:
+    """Write a kernel setting; the former value, "" (which writes nothing) where it cannot be read or written."""
+    try:
+        before = setting.read_text().strip()
+        if value:
+            setting.write_text(f"{value}\n")
+    except OSError:
+        return ""
+    return before
