@@ -43,8 +43,6 @@ LOCAL_TABLE = 255
 WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("neighbor", "bfd"): "BFD is not part of this version: the hold time detects failures",
     ("listen", "bfd"): "BFD is not part of this version: the hold time detects failures",
-    ("vrf",): "VRFs are not part of this version: nothing is routed in them",
-    ("neighbor", "vrf"): "VRFs are not part of this version: the session belongs to the main table",
 }
 """Keys that are read but change nothing yet: a warning each when they are set. An entry goes when its part works."""
 

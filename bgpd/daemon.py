@@ -80,6 +80,7 @@ class Daemon:
         self._waiting_for = ""
         self._readiness = "starting"
         self._review_planned = False
+        self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hostname = config.router.hostname or socket.gethostname().partition(".")[0]
         self._garbage = GarbagePolicy()
@@ -232,7 +233,7 @@ class Daemon:
         return HealthView(
             ready=not reasons,
             reasons=reasons,
-            warnings=warnings + routing.workloads.errors(),
+            warnings=warnings + routing.vrf_fibs.warnings() + routing.workloads.errors(),
             version=__version__,
             pid=os.getpid(),
             hostname=self._hostname,
@@ -273,7 +274,8 @@ class Daemon:
         """Read the file again and apply what changed; with an error in it nothing changes."""
         systemd_notify.notify(*systemd_notify.reloading())
         try:
-            view = self._apply_file()
+            async with self._reloading:
+                view = await self._apply_file()
         finally:
             systemd_notify.notify(systemd_notify.READY)
         for problem in view.problems:
@@ -285,7 +287,7 @@ class Daemon:
         self._plan_review()
         return view
 
-    def _apply_file(self) -> ReloadView:
+    async def _apply_file(self) -> ReloadView:
         try:
             config, warnings = load_config(self._file)
         except ConfigError as error:
@@ -293,7 +295,7 @@ class Daemon:
         changes = config_diff(self._config, config)
         effective = _keep_until_restart(self._config, config)
         try:
-            self._routing.reconfigure(effective)
+            await self._routing.reconfigure(effective)
         except PolicyError as error:
             return ReloadView(file=self._file, problems=[str(error)])
         if effective.log != self._config.log:

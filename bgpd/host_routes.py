@@ -43,6 +43,10 @@ class HostRoutes:
             wishes[key] = hops
         return wishes
 
+    def keys(self, vrf: str, family: Family) -> list[bytes]:
+        """The prefixes that workloads have."""
+        return list(self._tables.get((vrf, family), ()))
+
     def overlay(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         """The RIB's changes without those of keys that workloads have."""
         own = self._tables.get((vrf, family))

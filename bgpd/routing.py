@@ -11,10 +11,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, islice
 
+import msgspec
 import structlog
 
-from bgpd.config import Config, SessionConfig
+from bgpd.config import Config, FibConfig, SessionConfig
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.fib.dataplane import Dataplane
@@ -23,7 +25,7 @@ from bgpd.fib.kernel import KernelMonitor
 from bgpd.host_routes import HostRoutes
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.kernel import AddressChanged, KernelEvent
+from bgpd.model.kernel import AddressChanged, KernelEvent, RouteChanged
 from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
@@ -31,12 +33,15 @@ from bgpd.rib.lookup import fallback
 from bgpd.rib.pipeline import Rib
 from bgpd.speaker.capabilities import Negotiated
 from bgpd.speaker.speaker import Speaker
+from bgpd.vrf_fibs import VrfFibs
 from bgpd.walks import Walks
 from bgpd.workload.workloads import WorkloadPorts, Workloads
 
 log = structlog.get_logger()
 
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_FILL_SLICE = 2048
 _LOCAL = Attributes()
 """A workload's attributes: origin IGP, an empty AS path."""
 
@@ -63,6 +68,7 @@ class Routing:
         self.synchronised = False
         self.converged = False
         self.ending = False
+        self._config = config
         self._monitor = monitor
         self._walks = walks
         self._changed = changed
@@ -87,7 +93,14 @@ class Routing:
         )
         self.evpn = Evpn(config, self._evpn_ports())
         self._host_routes = HostRoutes(self.rib.desired)
-        self.fibs = {"": self._fib(config, "")}
+        self.fibs = {"": self._fib(config.fib, "")}
+        self.vrf_fibs = VrfFibs(
+            self.dataplane,
+            fibs=self.fibs,
+            make_fib=lambda vrf: self._fib(msgspec.structs.replace(config.fib, table=vrf.table), vrf.name),
+            fill=lambda name: self._walks.run(self._fill(name)),
+            interfaces=lambda name: self.workloads.table.interfaces(name),
+        )
         self.speaker = Speaker(config, events=self, nlri_decoders=nlri_decoders)
         ports = WorkloadPorts(
             announce=self._announce,
@@ -96,14 +109,14 @@ class Routing:
             service_route=self._set_service_route,
             synchronised=self._workloads_synchronised,
             readiness=readiness,
-            vrfs={config.fib.table: ""},
+            vrfs=_vrfs(config),
         )
         self.workloads = Workloads(config, ports, hostname=hostname)
 
     def _evpn_ports(self) -> EvpnPorts:
         return EvpnPorts(
             rib=self.rib,
-            expansion_changed=lambda vrf, next_hop: self.fibs[vrf].expansion_changed(next_hop),
+            expansion_changed=self._expansion_changed,
             next_hop_changed=self._next_hop_changed,
             run=self._walks.run,
             moved=lambda vrf, family, keys, why: self.workloads.table.moved(vrf, family, keys, why),
@@ -112,9 +125,9 @@ class Routing:
             call_at=lambda when, callback: asyncio.get_running_loop().call_at(when, callback),
         )
 
-    def _fib(self, config: Config, vrf: str) -> Fib:
+    def _fib(self, config: FibConfig, vrf: str) -> Fib:
         return Fib(
-            config.fib,
+            config,
             dataplane=self.dataplane,
             vrf=vrf,
             desired=partial(self._host_routes.wish, vrf),
@@ -126,6 +139,11 @@ class Routing:
 
     def _next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
+
+    def _expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            fib.expansion_changed(next_hop)
 
     def _resolve_in(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop of a VRF's route leads nowhere, or ""; EVPN knows those that it put there."""
@@ -145,8 +163,8 @@ class Routing:
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
         await self._monitor.start()
-        for fib in self.fibs.values():
-            await fib.start()
+        await self.fibs[""].start()
+        await self.vrf_fibs.start(self._config.vrf)
         self.speaker.restarting = any(fib.counters.installed for fib in self.fibs.values())
         self.evpn.start()
         self._monitor.subscribe(self._kernel_changed, replay=True)
@@ -159,6 +177,7 @@ class Routing:
         """Write what is queued and let go of the kernel; routes stay."""
         for fib in self.fibs.values():
             await fib.stop()
+        await self.vrf_fibs.stop()
         await self._monitor.stop()
 
     def converge(self) -> None:
@@ -172,15 +191,34 @@ class Routing:
         for table in list(self.rib.tables.values()):
             yield from table.shrink()
 
-    def reconfigure(self, config: Config) -> list[str]:
-        """Take over a configuration; the sections that count only from the next start are the answer.
+    async def reconfigure(self, config: Config) -> None:
+        """Take over a configuration; nothing that stays as it is is touched.
+
+        A VRF's kernel table is there before anything is told of the VRF, and goes last.
 
         Raises: PolicyError: nothing was changed.
         """
         walk = self.rib.reconfigure(config)
+        self._config = config
+        await self.vrf_fibs.add(config.vrf)
+        self.evpn.reconfigure(config)
         self.speaker.reconfigure(config)
         self._walks.run(walk)
-        return self.workloads.reconfigure(config)
+        self.workloads.reconfigure(config, _vrfs(config))
+        await self.vrf_fibs.remove(config.vrf)
+        for event in self._monitor.state.events():
+            if isinstance(event, RouteChanged) and event.route.table != config.fib.table:
+                self.workloads.kernel.event(event)
+
+    def _fill(self, vrf: str) -> Iterator[None]:
+        """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices."""
+        for family in _UNICAST:
+            keys = chain(list(self.rib.table(vrf, family).routes), self._host_routes.keys(vrf, family))
+            while chosen := list(islice(keys, _FILL_SLICE)):
+                if vrf in self.fibs:
+                    wishes = {key: self._host_routes.wish(vrf, family, key) for key in chosen}
+                    self.fibs[vrf].update(family, {key: hops for key, hops in wishes.items() if hops is not None})
+                yield
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, AddressChanged):
@@ -299,6 +337,7 @@ class Routing:
         self.rib.announce_local(WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=info.exception)
         if vrf:
             self.evpn.workloads_announced(vrf, family, keys, info)
+            self.vrf_fibs.interfaces_changed(vrf)
 
     def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """What bgpd is about to take from the kernel is withdrawn from the neighbors first."""
@@ -309,8 +348,11 @@ class Routing:
 
     def _set_host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         fib = self.fibs.get(vrf)
+        wishes = self._host_routes.set(vrf, family, changes)
         if fib is not None:
-            fib.update(family, self._host_routes.set(vrf, family, changes))
+            fib.update(family, wishes)
+        if vrf:
+            self.vrf_fibs.interfaces_changed(vrf)
 
     def _set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, resilient: bool) -> None:
         self._set_host_routes(vrf, family, {key: members})
@@ -319,3 +361,8 @@ class Routing:
         self.synchronised = True
         self.rib.synchronised()
         self._changed()
+
+
+def _vrfs(config: Config) -> dict[int, str]:
+    """The VRF of each kernel table; "" is the main one."""
+    return {config.fib.table: "", **{vrf.table: vrf.name for vrf in config.vrf}}

@@ -10,7 +10,6 @@ import msgspec
 
 from bgpd.model.iana import Origin, SegmentType
 
-
 _AS_SEQUENCE = SegmentType.AS_SEQUENCE
 
 

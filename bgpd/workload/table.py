@@ -341,6 +341,10 @@ class WorkloadTable:
         entries = chain.from_iterable(table.values() for table in self._entries.values())
         return Counter(str(held.state) for entry in entries for held in entry.claims)
 
+    def interfaces(self, vrf: str) -> set[str]:
+        """The interfaces that claims of a VRF name."""
+        return {name for name, places in self._on_interface.items() if any(table[0] == vrf for table, _ in places)}
+
     def views_of(self, vrf: str, family: Family, key: bytes) -> list[WorkloadView]:
         """The claims of one address, its holder first."""
         entry = self._entries[vrf, family].get(key)
