@@ -26,6 +26,7 @@ pytestmark = pytest.mark.netns
 
 SECONDS = 30.0
 WARM_UP_S = 10.0
+CRASHES = 5
 GROWTH_BYTES = 3_000_000
 BOTH = ("10.0.1.2%eth0", "10.0.2.2%eth1")
 SHARED = [f"10.30.{number}.0/24" for number in range(100)]
@@ -67,7 +68,7 @@ class Turmoil:
         self.done: dict[str, int] = {}
         self.pods: set[str] = set()
         self.foreign = False
-        self._steps: list[Callable[[], None]] = [
+        self.steps: list[Callable[[], None]] = [
             self.reset_session_of_leaf1,
             self.restart_session_of_leaf2,
             self.withdraw_and_announce,
@@ -83,8 +84,13 @@ class Turmoil:
             self.ask,
         ]
 
+    def crash(self) -> None:
+        self.host.kill()
+        time.sleep(self.chance.random() / 2)
+        self.host.start()
+
     def once(self) -> None:
-        step = self.chance.choice(self._steps)
+        step = self.chance.choice(self.steps)
         self.done[step.__name__] = self.done.get(step.__name__, 0) + 1
         step()
 
@@ -136,11 +142,13 @@ class Turmoil:
         self.reload(table("[[workload.static]]", prefix="10.64.1.6/32", interface="pod1"))
 
     def add_or_remove_pods(self) -> None:
-        gone = set(self.chance.sample(sorted(self.pods), len(self.pods) // 2))
-        if gone:
-            self.fabric.host.batch(*(f"route del {address} dev pod2" for address in sorted(gone)))
-        self.pods -= gone
+        self.remove_pods(set(self.chance.sample(sorted(self.pods), len(self.pods) // 2)))
         self.add_pods(set(self.chance.sample(PODS, 10)) - self.pods)
+
+    def remove_pods(self, addresses: set[str]) -> None:
+        if addresses:
+            self.fabric.host.batch(*(f"route del {address} dev pod2" for address in sorted(addresses)))
+        self.pods -= addresses
 
     def add_pods(self, addresses: set[str]) -> None:
         if addresses:
@@ -184,10 +192,25 @@ def test_kernel_rib_and_leaves_agree_in_the_end(fabric: Fabric, leaf1: Frr, leaf
         turmoil.calm()
         host.wait_established("leaf1", "leaf2")
         agree(fabric, host, leaf1, leaf2)
+        turmoil.remove_pods(set(PODS))
         assert host.metric("bgpd_resident_memory_bytes") - memory < GROWTH_BYTES
         assert host.metric("bgpd_loop_stall_seconds") < 0.5
         assert not [record for record in host.log() if record["level"] == "error"]
-        print(turmoil.done)
+        assert len(turmoil.done) == len(turmoil.steps)
+
+
+def test_crashes_in_the_middle_of_it_cost_nothing(fabric: Fabric, leaf1: Frr, leaf2: Bird) -> None:
+    with started(fabric, *TABLES) as host:
+        host.wait_established("leaf1", "leaf2")
+        turmoil = Turmoil(fabric, host, leaf1, leaf2)
+        for _ in range(CRASHES):
+            for _ in range(4):
+                turmoil.once()
+            turmoil.crash()
+        turmoil.calm()
+        host.wait_established("leaf1", "leaf2")
+        agree(fabric, host, leaf1, leaf2)
+        turmoil.remove_pods(set(PODS))
 
 
 def agree(fabric: Fabric, host: Host, leaf1: Frr, leaf2: Bird) -> None:
