@@ -22,7 +22,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.family_routes import FamilyRoutes, Plan
 from bgpd.fib.fib_views import FibCounters
 from bgpd.fib.netlink import MessageKind
-from bgpd.fib.next_hop_wishes import NextHopWishes
+from bgpd.fib.next_hop_wishes import NextHopWishes, Service
 from bgpd.fib.ownership import Ownership
 from bgpd.fib.rechecks import SLICE, Rechecks
 from bgpd.fib.route_messages import RouteForm, encode_adds, encode_deletes, read_key
@@ -36,11 +36,14 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 log = structlog.get_logger()
 
 BATCH = 2048
+SERVICE = "@service"
 _BACKLOG = 65536
 """Wishes that wait before the Fib asks for no more by itself."""
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 30.0
 _DRIFT_DELAY_S = 0.02
+_REPAIRS_TOLD_S = 10.0
+"""A program that fights over a route for hours fills no log: repairs are summed up for so long."""
 _ESRCH = 3
 
 
@@ -87,6 +90,7 @@ class Fib:
         self._retry_delay_s = _RETRY_FIRST_S
         self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
         self._in_flight = 0
+        self._repairs_told, self._repairs_told_at = 0, -_REPAIRS_TOLD_S
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self)
         self._maintenance: asyncio.Task[None] | None = None
@@ -121,6 +125,8 @@ class Fib:
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """The wish for each key is now this (None: no route of ours). Written in the next turn, if there is room."""
+        if self.wishes.services:
+            self._forget_services(changes)
         kept = self._kept[family]
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
@@ -184,6 +190,19 @@ class Fib:
         self._tell_next_hops(changed)
         if changed:
             self._recheck_unsettled()
+
+    def update_service(self, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> NextHops:
+        """Spread what arrives for an address (a host prefix) over local backends by weight, from now on.
+
+        Answers the abstract next hop to wish for the key while the service lasts, here and by `desired`; it is wished
+        already. Other backends than before cost one message, and with `resilient` no flow of those that stay; a kernel
+        without resilient groups spreads plainly, and `routes` says so.
+        """
+        hop = NextHop(key[1:], SERVICE)
+        self.wishes.services[hop] = Service(members, resilient)
+        self.wishes.expansion_changed(hop)
+        self.update(family, {key: (hop,)})
+        return (hop,)
 
     def sweep(self) -> None:
         """The RIB has converged: adopted routes that it does not want are deleted."""
@@ -418,8 +437,11 @@ class Fib:
 
     def repair(self, family: Family, keys: list[bytes]) -> None:
         """The kernel was found to hold something else for these keys."""
-        log.warning("fib.repairing", family=family.value, table=self.form.table, routes=len(keys))
         self.counters.repaired += len(keys)
+        if self._loop.time() >= self._repairs_told_at + _REPAIRS_TOLD_S:
+            routes = self.counters.repaired - self._repairs_told
+            self._repairs_told, self._repairs_told_at = self.counters.repaired, self._loop.time()
+            log.warning("fib.repairing", family=family.value, table=self.form.table, routes=routes)
         self._rechecks.add(family, [keys], distrust=True)
 
     def _repair_drifted(self) -> None:
@@ -445,6 +467,12 @@ class Fib:
             self.families[family].distrusted.update(wishes)
         self.update(family, wishes)
         self._wake_idle()
+
+    def _forget_services(self, changes: Mapping[bytes, NextHops | None]) -> None:
+        for hop in list(self.wishes.services):
+            key = bytes((len(hop.address) * 8,)) + hop.address
+            if key in changes and changes[key] != (hop,):
+                del self.wishes.services[hop]
 
     def _own_addresses_changed(self) -> None:
         for family, key in self._ownership.addresses_changed():
