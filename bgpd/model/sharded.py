@@ -34,11 +34,25 @@ def _deal() -> bytes:
     return bytes(dealt)
 
 
+_MOST_RUNS = 24
 _PART_OF = _deal()
 _deciding_byte = itemgetter(-2)
 _ROOM = 256
 """Bytes of a dict for each key that it has: twice as many as just after it grew, so that no growing dict is shrunk."""
 _LEAST_ROOM = 16_384
+
+
+def _runs(numbers: bytes) -> list[tuple[int, int, int]] | None:
+    """(number, start, end) of each stretch of equal numbers; None if there are so many that they are of no use."""
+    found: list[tuple[int, int, int]] = []
+    start, end = 0, len(numbers)
+    while start < end:
+        if len(found) == _MOST_RUNS:
+            return None
+        after = end - len(numbers[start:].lstrip(numbers[start : start + 1]))
+        found.append((numbers[start], start, after))
+        start = after
+    return found
 
 
 class ShardedDict(MutableMapping[bytes, V]):
@@ -80,6 +94,12 @@ class ShardedDict(MutableMapping[bytes, V]):
         numbers = self._part_numbers(keys)
         if numbers.count(numbers[0]) == len(keys):
             return [(self.parts[numbers[0]], keys)]
+        runs = _runs(numbers)
+        if runs is not None:
+            by_part: dict[int, list[bytes]] = {}
+            for number, start, end in runs:
+                by_part.setdefault(number, []).extend(keys[start:end])
+            return [(self.parts[number], one) for number, one in by_part.items()]
         chosen: list[list[bytes]] = [[] for _ in self.parts]
         appends = [one.append for one in chosen]
         for number, key in zip(numbers, keys):
@@ -93,6 +113,12 @@ class ShardedDict(MutableMapping[bytes, V]):
         numbers = self._part_numbers(keys)
         if numbers.count(numbers[0]) == len(keys):
             return list(map(self.parts[numbers[0]].get, keys))
+        runs = _runs(numbers)
+        if runs is not None:
+            found: list[V | None] = []
+            for number, start, end in runs:
+                found += map(self.parts[number].get, keys[start:end])
+            return found
         gets = [part.get for part in self.parts]
         return [gets[number](key) for number, key in zip(numbers, keys)]
 
