@@ -22,7 +22,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.family_routes import FamilyRoutes, Plan
 from bgpd.fib.fib_views import FibCounters
 from bgpd.fib.netlink import MessageKind
-from bgpd.fib.next_hop_wishes import NextHopWishes, Service
+from bgpd.fib.next_hop_wishes import NextHopWishes
 from bgpd.fib.ownership import Ownership
 from bgpd.fib.rechecks import SLICE, Rechecks
 from bgpd.fib.route_messages import RouteForm, encode_adds, encode_deletes, read_key
@@ -36,7 +36,6 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 log = structlog.get_logger()
 
 BATCH = 2048
-SERVICE = "@service"
 _BACKLOG = 65536
 """Wishes that wait before the Fib asks for no more by itself."""
 _RETRY_FIRST_S = 0.1
@@ -125,8 +124,6 @@ class Fib:
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """The wish for each key is now this (None: no route of ours). Written in the next turn, if there is room."""
-        if self.wishes.services:
-            self._forget_services(changes)
         kept = self._kept[family]
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
@@ -190,19 +187,6 @@ class Fib:
         self._tell_next_hops(changed)
         if changed:
             self._recheck_unsettled()
-
-    def update_service(self, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> NextHops:
-        """Spread what arrives for an address (a host prefix) over local backends by weight, from now on.
-
-        Answers the abstract next hop to wish for the key while the service lasts, here and by `desired`; it is wished
-        already. Other backends than before cost one message, and with `resilient` no flow of those that stay; a kernel
-        without resilient groups spreads plainly, and `routes` says so.
-        """
-        hop = NextHop(key[1:], SERVICE)
-        self.wishes.services[hop] = Service(members, resilient)
-        self.wishes.expansion_changed(hop)
-        self.update(family, {key: (hop,)})
-        return (hop,)
 
     def sweep(self) -> None:
         """The RIB has converged: adopted routes that it does not want are deleted."""
@@ -467,12 +451,6 @@ class Fib:
             self.families[family].distrusted.update(wishes)
         self.update(family, wishes)
         self._wake_idle()
-
-    def _forget_services(self, changes: Mapping[bytes, NextHops | None]) -> None:
-        for hop in list(self.wishes.services):
-            key = bytes((len(hop.address) * 8,)) + hop.address
-            if key in changes and changes[key] != (hop,):
-                del self.wishes.services[hop]
 
     def _own_addresses_changed(self) -> None:
         for family, key in self._ownership.addresses_changed():
