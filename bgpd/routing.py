@@ -42,6 +42,12 @@ log = structlog.get_logger()
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FILL_SLICE = 2048
+_READ_UNTIL = 32_768
+"""Kernel routes that may wait to be written before no more is read from neighbors, ..."""
+_READ_AGAIN = 8_192
+"""... how few wait when it is read on, ..."""
+_UNREAD_MOST_S = 1.0
+"""... and how long that may last: far shorter than a hold time, whatever keeps the kernel."""
 _LOCAL = Attributes()
 """A workload's attributes: origin IGP, an empty AS path."""
 
@@ -68,6 +74,7 @@ class Routing:
         self.synchronised = False
         self.converged = False
         self.ending = False
+        self._held: asyncio.TimerHandle | None = None
         self._config = config
         self._monitor = monitor
         self._walks = walks
@@ -318,6 +325,16 @@ class Routing:
         fib = self.fibs.get(vrf)
         if fib is not None:
             fib.update_learned(family, self._host_routes.overlay(vrf, family, changes))
+            if self._held is None and fib.backlog > _READ_UNTIL:
+                self.speaker.hold_reading(True)
+                self._held = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._read_on)
+
+    def _read_on(self) -> None:
+        """The kernel has caught up with the neighbors, or takes too long."""
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+            self.speaker.hold_reading(False)
 
     def _acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.rib.fib_acknowledged(vrf, family, keys)
@@ -326,6 +343,8 @@ class Routing:
         own = self._host_routes.among(vrf, family, keys)
         if own:
             self.workloads.table.route_acknowledged(vrf, family, own)
+        if self._held is not None and all(fib.backlog < _READ_AGAIN for fib in self.fibs.values()):
+            self._read_on()
 
     def _refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
         for key in self._host_routes.among(vrf, family, keys):

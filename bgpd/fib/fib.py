@@ -22,7 +22,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.family_routes import FamilyRoutes, Plan
 from bgpd.fib.fib_views import FibCounters
 from bgpd.fib.netlink import MessageKind
-from bgpd.fib.next_hop_wishes import NextHopWishes
+from bgpd.fib.next_hop_wishes import NextHopWishes, Service
 from bgpd.fib.ownership import Ownership
 from bgpd.fib.rechecks import SLICE, Rechecks
 from bgpd.fib.route_messages import RouteForm, encode_adds, encode_deletes, read_key
@@ -36,6 +36,7 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 log = structlog.get_logger()
 
 BATCH = 2048
+SERVICE = "@service"
 _BACKLOG = 65536
 """Wishes that wait before the Fib asks for no more by itself."""
 _RETRY_FIRST_S = 0.1
@@ -89,6 +90,7 @@ class Fib:
         self._retry_delay_s = _RETRY_FIRST_S
         self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
         self._in_flight = 0
+        self._unsettled = False
         self._repairs_told, self._repairs_told_at = 0, -_REPAIRS_TOLD_S
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self)
@@ -124,6 +126,8 @@ class Fib:
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """The wish for each key is now this (None: no route of ours). Written in the next turn, if there is room."""
+        if self.wishes.services:
+            self._forget_services(changes)
         kept = self._kept[family]
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
@@ -183,17 +187,28 @@ class Fib:
 
         Routes are looked at, in slices, only if it leads nowhere any more, or somewhere again.
         """
-        changed = self.wishes.expansion_changed(next_hop)
-        self._tell_next_hops(changed)
-        if changed:
-            self._recheck_unsettled()
+        self._next_hops_changed(self.wishes.expansion_changed(next_hop))
+
+    def update_service(self, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> NextHops:
+        """Spread what arrives for an address (a host prefix) over local backends by weight, from now on.
+
+        Answers the abstract next hop to wish for the key while the service lasts, here and by `desired`; it is wished
+        already. Other backends than before cost one message, and with `resilient` no flow of those that stay; a kernel
+        without resilient groups spreads plainly, and `routes` says so.
+        """
+        hop = NextHop(key[1:], SERVICE)
+        self.wishes.services[hop] = Service(members, resilient)
+        self.wishes.expansion_changed(hop)
+        self.update(family, {key: (hop,)})
+        return (hop,)
 
     def sweep(self) -> None:
         """The RIB has converged: adopted routes that it does not want are deleted."""
         self.swept = True
         for family, routes in self.families.items():
-            self._rechecks.add(family, routes.installed.slices(SLICE))
-            routes.adopted = False
+            if routes.adopted:
+                self._rechecks.add(family, routes.installed.slices(SLICE))
+                routes.adopted = False
         for family, strays in self._strays.items():
             self.delete_strays(family, strays)
         self._strays.clear()
@@ -270,15 +285,15 @@ class Fib:
             self._own_addresses_changed()
         if isinstance(event, LinkChanged):
             self._direct_link_changed(event.link.index)
-        if changed or not isinstance(event, RouteChanged):
+        if changed or isinstance(event, LinkChanged):
             self.wishes.follow()
-        self._tell_next_hops(changed)
-        if any(not why for _hop, why in changed) or (isinstance(event, LinkChanged) and event.link.up):
+        self._next_hops_changed(changed)
+        if isinstance(event, LinkChanged) and event.link.up:
             self._recheck_unsettled()
 
     def _foreign_route_changed(self, family: Family, key: bytes) -> None:
         """Whether a prefix may be written is another thing now; of most, as of other programs' workloads, none is."""
-        wish, routes = self._desired(family, key), self.families[family]
+        wish, routes = self.wish(family, key), self.families[family]
         if wish is not None or key in routes.installed or key in routes.blocked:
             self.update(family, {key: wish})
 
@@ -307,19 +322,20 @@ class Fib:
         """Interfaces came to this VRF or left it: what rests on them is resolved again."""
         changed = self.wishes.all_changed()
         self._own_addresses_changed()
-        self.wishes.follow()
-        self._tell_next_hops(changed)
         for hop, _why in changed:
             link = self.dataplane.connected.link_named(hop.interface)
             if link is not None and not hop.address:
                 self._direct_link_changed(link.index)
-        if changed:
-            self._recheck_unsettled()
+        self.wishes.follow()
+        self._next_hops_changed(changed)
 
-    def _tell_next_hops(self, changed: Iterable[tuple[NextHop, str]]) -> None:
+    def _next_hops_changed(self, changed: Sequence[tuple[NextHop, str]]) -> None:
+        """Next hops can be reached now, or no longer: the RIB hears, and what waited is looked at."""
         for hop, why in changed:
             log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
             self._next_hop_changed(hop, why)
+        if changed:
+            self._recheck_unsettled()
 
     # Writing.
 
@@ -373,7 +389,10 @@ class Fib:
             if good:
                 self._acknowledged(family, good)
         if any(target < 0 for target, _keys in plan.adds):
-            self._tell_next_hops(self.wishes.all_changed())
+            changed = self.wishes.all_changed()
+            if changed:
+                self.wishes.follow()
+            self._next_hops_changed(changed)
         if failed:
             key, why = next(iter(failed.items()))
             log.warning("fib.routes_failed", count=len(failed), first=key.hex(), error=why)
@@ -452,14 +471,26 @@ class Fib:
         self.update(family, wishes)
         self._wake_idle()
 
+    def _forget_services(self, changes: Mapping[bytes, NextHops | None]) -> None:
+        for hop in list(self.wishes.services):
+            key = bytes((len(hop.address) * 8,)) + hop.address
+            if key in changes and changes[key] != (hop,):
+                del self.wishes.services[hop]
+
     def _own_addresses_changed(self) -> None:
         for family, key in self._ownership.addresses_changed():
             self._ask_again(family, [key], False)
 
     def _recheck_unsettled(self) -> None:
-        """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, or objects
-        vanished.
+        """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, next hops lead
+        elsewhere, or objects vanished. In the loop's next turn, so that many such events are one.
         """
+        if not self._unsettled:
+            self._unsettled = True
+            self._loop.call_soon(self._recheck_unsettled_now)
+
+    def _recheck_unsettled_now(self) -> None:
+        self._unsettled = False
         nexthops = self.dataplane.nexthops
         unsettled = set(nexthops.dead) | {
             group.id for group in nexthops.groups.values() if group.reduced and not group.bound
@@ -471,6 +502,7 @@ class Fib:
                 self._rechecks.add(family, [list(routes.failed)])
             if routes.blocked:
                 self._rechecks.add(family, routes.blocked.slices(SLICE))
+        self._wake_idle()
 
     def _direct_link_changed(self, index: int) -> None:
         """The kernel drops direct routes with their link, IPv4 ones without a word: write them whatever is believed."""
@@ -481,7 +513,7 @@ class Fib:
                 self._requeue(family, list(keys))
 
     def _is_idle(self) -> bool:
-        return not (self.backlog or self._in_flight or self._rechecks)
+        return not (self.backlog or self._in_flight or self._rechecks or self._unsettled)
 
     def _wake_idle(self) -> None:
         if not self._is_idle():

@@ -55,7 +55,9 @@ OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
 
 
 class Surroundings(msgspec.Struct, kw_only=True):
-    """What all neighbors share. `restarting`: the daemon comes back from a graceful restart (R bit of RFC 4724)."""
+    """What all neighbors share. `restarting`: the daemon comes back from a graceful restart (R bit of RFC 4724).
+    `held`: nothing is read for now.
+    """
 
     router: RouterConfig
     hostname: str
@@ -66,6 +68,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     vrf_listeners: VrfListeners
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     restarting: bool = False
+    held: bool = False
 
 
 class Neighbor:
@@ -270,9 +273,16 @@ class Neighbor:
         finally:
             self._pumping = False
             self._note_state()
-        if self._wire is not None:
-            self._wire.resume()
+        self.read_on()
         self._set_timer()
+
+    def read_on(self) -> None:
+        """Read what the neighbor sends, or leave it unread while reading is held."""
+        if self._wire is not None and not self._pump_planned:
+            if self._around.held:
+                self._wire.pause()
+            else:
+                self._wire.resume()
 
     def _work(self, end: float) -> bool:
         """Perform what the session wants, one thing at least; whether that was all before `end`."""

@@ -127,6 +127,13 @@ class Speaker:
         """Say that all routes were sent again (RFC 7313 EoRR)."""
         self._send_refresh(source, family, 2)
 
+    def hold_reading(self, held: bool) -> None:
+        """Leave unread what neighbors send, for less than any hold time: what they said before is not worked off."""
+        if self._around is not None:
+            self._around.held = held
+            for neighbor in self._neighbors.values():
+                neighbor.read_on()
+
     def neighbor_views(self) -> list[NeighborView]:
         """All neighbors by name; the daemon fills the route counts in."""
         return [neighbor.view() for _, neighbor in sorted(self._neighbors.items())]
