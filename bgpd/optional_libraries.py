@@ -1,6 +1,6 @@
 """What the daemon's libraries are loaded without: parts that they use if there are any, and that bgpd does not need.
 
-Decides nothing at run time. Figures and reasons: docs/decisions/0004-what-the-daemon-does-not-load.md.
+Decides nothing at run time. Figures and reasons: docs/decisions/0005-what-the-daemon-does-not-load.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 By hand: another program may bring a million routes, and of links and addresses a handful of attributes is wanted. A
 property test holds the readers equal to pyroute2, which is no part of the daemon
-(docs/decisions/0004-what-the-daemon-does-not-load.md). Sans-IO.
+(docs/decisions/0005-what-the-daemon-does-not-load.md). Sans-IO.
 """
 
 from __future__ import annotations
