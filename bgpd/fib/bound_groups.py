@@ -30,16 +30,21 @@ class BoundGroups:
         self._names: dict[int, Name] = {}
         self._users: dict[NextHop, set[Name]] = {}
 
-    def target(self, name: Name, members: Members, before: Collection[int | None]) -> tuple[int, AbstractSet[int]]:
+    def target(
+        self, name: Name, members: Members, before: Collection[int | None], *, resilient: bool = False
+    ) -> tuple[int, AbstractSet[int]]:
         """(group for routes of this wish, all groups that do as well). `before`: what its routes point at now."""
+        nexthops = self._dataplane.nexthops
         groups = self._living(name)
         for identifier in before:
-            if identifier is not None and self._dataplane.nexthops.claim(identifier, members):
+            if identifier is not None and nexthops.claim(identifier, members, resilient=resilient):
                 self._bind(identifier, name)
-        if not groups:
-            self._bind(self._dataplane.nexthops.make_bound(members), name)
+        fitting = {identifier for identifier in groups if nexthops.groups[identifier].resilient is resilient}
+        if not fitting:
+            fitting.add(nexthops.make_bound(members, resilient=resilient))
+            self._bind(min(fitting), name)
         self.set_members(name, members)
-        return min(groups), groups
+        return min(fitting), fitting
 
     def set_members(self, name: Name, members: Members) -> None:
         """Give the groups of a wish these members: one message each; without members they go, with their routes."""

@@ -261,14 +261,14 @@ class Dataplane:
 
     def _settle_created(self, ids: list[int], outcome: Outcome) -> None:
         """Mark acknowledged objects; forget refused ones, whose routes then fail and are tried again."""
-        refused = set(ids) if outcome.lost else set()
+        refused = dict.fromkeys(ids, outcome.lost) if outcome.lost else {}
         for error in outcome.errors:
             if error.request[4:6] == _NEW_NEXTHOP:
-                refused.add(read_id(error.request))
+                refused[read_id(error.request)] = str(error)
                 log.warning("fib.nexthop_refused", id=read_id(error.request), error=str(error))
         self.nexthops.acknowledged(found for found in ids if found not in refused)
-        for identifier in refused:
-            self.nexthops.refused(identifier)
+        for identifier, why in refused.items():
+            self.nexthops.refused(identifier, why)
 
     def _collect_unused(self) -> None:
         unused = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)

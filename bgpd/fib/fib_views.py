@@ -89,7 +89,24 @@ def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[Next
         group=target if target is not None and target > 0 else 0,
         next_hops=views[target] if target is not None else [],
         error=error,
+        resilient=target is not None and _is_resilient(fib, target),
+        note=_note(fib, target),
     )
+
+
+def _is_resilient(fib: Fib, target: int) -> bool:
+    group = fib.dataplane.nexthops.groups.get(target)
+    return group is not None and group.resilient
+
+
+def _note(fib: Fib, target: int | None) -> str:
+    """What is other than was asked for, though the route works."""
+    why = fib.dataplane.nexthops.not_resilient
+    if not why or target is None or _is_resilient(fib, target):
+        return ""
+    name = fib.wishes.bound.name_of(target)
+    wanted = name is not None and fib.wishes.is_resilient(name[1])
+    return f"flows may change their backend: the kernel makes no resilient groups ({why})" if wanted else ""
 
 
 async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:

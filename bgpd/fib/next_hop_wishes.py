@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
+import msgspec
+
 from bgpd.fib.bound_groups import BoundGroups
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.family_routes import Wish, WishOf
@@ -22,11 +24,18 @@ from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import covers
 
 
+class Service(msgspec.Struct, frozen=True):
+    """What an address of a service leads to; `resilient`: flows are to keep their backend when others come and go."""
+
+    members: NextHops
+    resilient: bool
+
+
 class NextHopWishes:
     """Resolution of next hops in one table, remembered until links, addresses or attached routes change.
 
     `direct` are the table's own directly attached routes: by family, interface index -> keys. `expand` says which next
-    hops an abstract one leads to.
+    hops an abstract one leads to. `services` are abstract next hops of this table's own.
     """
 
     def __init__(
@@ -39,6 +48,7 @@ class NextHopWishes:
         vrf: str = "",
     ) -> None:
         self.bound = BoundGroups(dataplane)
+        self.services: dict[NextHop, Service] = {}
         self._dataplane = dataplane
         self._table = table
         self._vrf = vrf
@@ -64,7 +74,7 @@ class NextHopWishes:
         found = []
         for hop in next_hops:
             if hop.is_abstract:
-                leads_to = self._expand(NextHop(hop.address, hop.interface))
+                leads_to = self._leads_to(NextHop(hop.address, hop.interface))
                 found += [NextHop(one.address, one.interface, one.weight * hop.weight) for one in leads_to]
             else:
                 found.append(hop)
@@ -103,18 +113,24 @@ class NextHopWishes:
             return []
         size = 4 if route.family is Family.IPV4_UNICAST else 16
         host = bytes((size * 8,))
-        return self._ask_again(
+        return self._concrete_changed(
             hop for hop in self._answers if len(hop.address) == size and covers(route.key, host + hop.address)
         )
 
     def all_changed(self) -> list[tuple[NextHop, str]]:
         """Links or addresses changed: next hops whose answer is another now."""
-        return self._ask_again(self._answers)
+        return self._concrete_changed(self._answers)
+
+    def _concrete_changed(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
+        """Ask for concrete next hops again, then for the abstract ones that may lead to them."""
+        changed = self._ask_again([hop for hop in hops if not hop.is_abstract])
+        if changed:
+            changed += self._ask_again([hop for hop in self._answers if hop.is_abstract])
+        return changed
 
     def _ask_again(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
         changed = []
-        abstract = [hop for hop in self._answers if hop.is_abstract]
-        for hop in [*(hop for hop in hops if not hop.is_abstract), *abstract]:
+        for hop in hops:
             before = self._answers[hop]
             answer = self._answer(hop)
             if answer == before:
@@ -127,10 +143,19 @@ class NextHopWishes:
                 changed.append((hop, answer[1]))
         return changed
 
+    def _leads_to(self, hop: NextHop) -> NextHops:
+        service = self.services.get(hop)
+        return self._expand(hop) if service is None else service.members
+
+    def is_resilient(self, next_hops: NextHops) -> bool:
+        """Whether these next hops are a service whose flows are to keep their backend."""
+        service = self.services.get(next_hops[0]) if self.services else None
+        return service is not None and service.resilient
+
     def _answer(self, hop: NextHop) -> tuple[int, str]:
         if not hop.is_abstract:
             return self._interface_of(hop)
-        whys = [self.resolve(one)[1] for one in self._expand(hop)]
+        whys = [self.resolve(one)[1] for one in self._leads_to(hop)]
         return 0, "" if "" in whys else next(iter(whys), f"next hop {hop} leads to no gateway")
 
     def _interface_of(self, hop: NextHop) -> tuple[int, str]:
@@ -156,11 +181,12 @@ class NextHopWishes:
             ifindex, why = self.resolve(first)
             return Wish(-ifindex, frozenset((-ifindex,)), why)
         members = self.members(next_hops, family=family)
+        nexthops = self._dataplane.nexthops
         if not members:
             return Wish(why=self._why_none(next_hops))
         if abstract:
-            return Wish(*self.bound.target((family, next_hops), members, before))
-        nexthops = self._dataplane.nexthops
+            resilient = self.is_resilient(next_hops) and not nexthops.not_resilient
+            return Wish(*self.bound.target((family, next_hops), members, before, resilient=resilient))
         target = nexthops.group_of(members, reduced=len(members) < len(next_hops))
         return Wish(target, nexthops.same_as(members))
 

@@ -11,16 +11,23 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from bgpd.fib.netlink import U32, MessageFlag, MessageKind, attribute, attributes, message, messages
+from bgpd.fib.netlink import NLA_F_NESTED, U32, MessageFlag, MessageKind, attribute, attributes, message, messages
 
+_U16 = struct.Struct("=H")
 NHMSG = struct.Struct("=BBBBI")
 """nhmsg: family, scope, protocol, reserved, flags."""
 _GROUP_ENTRY = struct.Struct("=IBBH")
 """nexthop_grp: id, weight - 1 (low byte), weight high byte (Linux 6.12), reserved."""
 NHA_ID = 1
 NHA_GROUP = 2
+_NHA_GROUP_TYPE = 3
 NHA_OIF = 5
 NHA_GATEWAY = 6
+_NHA_RES_GROUP = 12
+_RES_GROUP_BUCKETS = 1
+_GROUP_TYPE_RESILIENT = 1
+_BUCKETS = 512
+"""Of a resilient group: how finely its flows are spread."""
 _RTNH_F_ONLINK = 4
 MAX_WEIGHT = 256
 """What every kernel takes; more needs Linux 6.12."""
@@ -39,6 +46,7 @@ class NexthopObject(msgspec.Struct, frozen=True, kw_only=True):
     gateway: bytes = b""
     ifindex: int = 0
     members: Members = ()
+    resilient: bool = False
 
 
 def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int, *, replace: bool = False) -> bytes:
@@ -57,8 +65,14 @@ def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int, 
     return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
 
 
-def encode_group(identifier: int, protocol: int, members: Members, *, replace: bool = False) -> bytes:
-    """Create a group, or give an existing one new members."""
+def encode_group(
+    identifier: int, protocol: int, members: Members, *, replace: bool = False, resilient: bool = False
+) -> bytes:
+    """Create a group, or give an existing one new members.
+
+    A resilient one (Linux 5.13) spreads flows by a table of buckets: those of members that stay keep their flows. Its
+    timers are the kernel's: a bucket changes hands for balance only after 120 s without a packet.
+    """
     entries = b"".join(
         _GROUP_ENTRY.pack(single, (weight - 1) & 0xFF, (weight - 1) >> 8, 0) for single, weight in members
     )
@@ -67,6 +81,10 @@ def encode_group(identifier: int, protocol: int, members: Members, *, replace: b
         + attribute(NHA_ID, U32.pack(identifier))
         + attribute(NHA_GROUP, entries)
     )
+    if resilient:
+        payload += attribute(_NHA_GROUP_TYPE, _U16.pack(_GROUP_TYPE_RESILIENT))
+    if resilient and not replace:
+        payload += attribute(_NHA_RES_GROUP | NLA_F_NESTED, attribute(_RES_GROUP_BUCKETS, _U16.pack(_BUCKETS)))
     return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
 
 
@@ -113,6 +131,7 @@ def read_objects(data: bytes) -> Iterator[NexthopObject]:
                     for single, low, high, _reserved in _GROUP_ENTRY.iter_unpack(entries)
                 )
             ),
+            resilient=found.get(_NHA_GROUP_TYPE, b"\0\0") == _U16.pack(_GROUP_TYPE_RESILIENT),
         )
 
 

@@ -39,6 +39,7 @@ class Group(msgspec.Struct, eq=False, kw_only=True):
     reduced: bool = False
     bound: bool = False
     claimable: bool = False
+    resilient: bool = False
     routes: int = 0
     unused_since: float | None = None
 
@@ -61,6 +62,7 @@ class NexthopTable:
     `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every
     change.
     `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
+    `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
     """
 
     def __init__(self, protocol: int) -> None:
@@ -70,6 +72,7 @@ class NexthopTable:
         self.dead: dict[int, int] = {}
         self.deletes = 0
         self.version = 0
+        self.not_resilient = ""
         self.leftovers: list[int] = []
         self._single_ids: dict[tuple[bytes, int], int] = {}
         self._group_ids: dict[Members, set[int]] = {}
@@ -116,19 +119,21 @@ class NexthopTable:
             self.groups[identifier].claimable = False
         return found
 
-    def make_bound(self, members: Members) -> int:
+    def make_bound(self, members: Members, *, resilient: bool = False) -> int:
         """Id of a new group that nobody else will use for its members."""
         identifier = self._next_group = self._free(self._next_group)
-        self._enter_group(Group(id=identifier, members=members, bound=True))
-        self._create(identifier, encode_group(identifier, self.protocol, members))
+        group = Group(id=identifier, members=members, bound=True, resilient=resilient)
+        self._enter_group(group)
+        self._create(identifier, self._encode(group, members))
         return identifier
 
-    def claim(self, identifier: int, members: Members) -> bool:
+    def claim(self, identifier: int, members: Members, *, resilient: bool = False) -> bool:
         """Make a group of an earlier run that has just these members a bound one; False if it is not free to be."""
         group = self.groups.get(identifier)
-        if group is None or not group.claimable or group.members != members:
+        if group is None or not group.claimable or (group.members, group.resilient) != (members, resilient):
             return False
-        self._forget_members(group)
+        if not group.bound:
+            self._forget_members(group)
         group.claimable, group.bound, group.reduced = False, True, False
         return True
 
@@ -142,7 +147,7 @@ class NexthopTable:
         group.reduced = False
         loss.messages = 1
         if members:
-            message = encode_group(identifier, self.protocol, members, replace=True)
+            message = self._encode(group, members, replace=True)
             loss.changed.append(identifier)
         else:
             message = encode_delete([identifier])
@@ -152,6 +157,9 @@ class NexthopTable:
         else:
             loss.ordered = message
         return loss
+
+    def _encode(self, group: Group, members: Members, *, replace: bool = False) -> bytes:
+        return encode_group(group.id, self.protocol, members, replace=replace, resilient=group.resilient)
 
     def _is_ready(self, group: Group, members: Members) -> bool:
         """Whether the kernel has all that a change of the group builds on, but for what is sent along with it."""
@@ -194,7 +202,7 @@ class NexthopTable:
             left = tuple(member for member in group.members if member[0] not in gone)
             replacement = None if left else fallback(identifier)
             if replacement:
-                replacements += encode_group(identifier, self.protocol, replacement, replace=True)
+                replacements += self._encode(group, replacement, replace=True)
                 ready = ready and self._is_ready(group, replacement)
                 loss.messages += 1
             self._set_members(group, replacement or left)
@@ -236,8 +244,11 @@ class NexthopTable:
             if found is not None:
                 found.present = True
 
-    def refused(self, identifier: int) -> None:
+    def refused(self, identifier: int, why: str) -> None:
         """The kernel would not make an object: it is forgotten, with the groups that contained it."""
+        group = self.groups.get(identifier)
+        if group is not None and group.resilient and all(self.singles[single].present for single, _ in group.members):
+            self.not_resilient = why
         self._taken.add(identifier)
         self.vanished([identifier])
 
@@ -265,7 +276,7 @@ class NexthopTable:
         for identifier in known & ours.keys() & self.groups.keys():
             left = tuple(member for member in self.groups[identifier].members if member[0] not in lost)
             if left and ours[identifier].members != left:
-                repairs += encode_group(identifier, self.protocol, left, replace=True)
+                repairs += self._encode(self.groups[identifier], left, replace=True)
         for identifier in known & ours.keys() & self.singles.keys():
             single, found = self.singles[identifier], ours[identifier]
             if (found.gateway, found.ifindex) != (single.hop.address, single.ifindex):
@@ -296,7 +307,16 @@ class NexthopTable:
             if found.protocol == self.protocol and found.members:
                 self._taken.add(found.id)
                 if all(single in self.singles for single, _weight in found.members):
-                    self._enter_group(Group(id=found.id, members=found.members, present=True, claimable=True))
+                    self._enter_group(
+                        Group(
+                            id=found.id,
+                            members=found.members,
+                            present=True,
+                            claimable=True,
+                            resilient=found.resilient,
+                            bound=found.resilient,
+                        )
+                    )
                 else:
                     self.leftovers.append(found.id)
 

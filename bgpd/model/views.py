@@ -94,6 +94,7 @@ class FibRouteView(msgspec.Struct, kw_only=True):
     """`bgpd show fib`: one kernel route of bgpd's. `state`: "installed", "pending", "failed", "blocked".
 
     "blocked": not written because the prefix is protected or its next hop cannot be resolved. `error` says why.
+    `resilient`: flows keep their next hop when others come and go (services). `note`: what is other than was asked for.
     """
 
     family: str
@@ -103,6 +104,8 @@ class FibRouteView(msgspec.Struct, kw_only=True):
     group: int = 0
     next_hops: list[NextHopView] = []
     error: str = ""
+    resilient: bool = False
+    note: str = ""
 
 
 class WorkloadView(msgspec.Struct, kw_only=True):

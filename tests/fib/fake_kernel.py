@@ -79,6 +79,7 @@ class FakeKernel:
         self.objects: dict[int, NexthopObject] = {}
         self.links: dict[int, Link] = {}
         self.refuse: dict[bytes, int] = {}
+        self.refuse_resilient = 0
         self.log: list[tuple[MessageKind, object]] = []
         self.permitted = True
         self.monitor = FakeMonitor()
@@ -176,6 +177,10 @@ class FakeKernel:
             return errno.ENOENT
         if any(member not in self.objects or self.objects[member].members for member, _weight in found.members):
             return errno.EINVAL
+        if found.resilient and self.refuse_resilient:
+            return self.refuse_resilient
+        if found.members and found.id in self.objects and self.objects[found.id].resilient is not found.resilient:
+            return errno.EINVAL
         if found.ifindex and not self.links[found.ifindex].up:
             return errno.ENETDOWN
         self.log.append((MessageKind.NEW_NEXTHOP, found.id))
@@ -212,7 +217,9 @@ class FakeKernel:
         for group in [found for found in self.objects.values() if found.members]:
             left = tuple(member for member in group.members if member[0] != identifier)
             if left != group.members:
-                self.objects[group.id] = NexthopObject(id=group.id, protocol=group.protocol, members=left)
+                self.objects[group.id] = NexthopObject(
+                    id=group.id, protocol=group.protocol, members=left, resilient=group.resilient
+                )
                 if not left:
                     self._destroy(group.id)
         for place in [place for place, (_protocol, target) in self.routes.items() if target == identifier]:

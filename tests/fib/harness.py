@@ -61,6 +61,10 @@ class Harness:
         await asyncio.sleep(0.03)
         await asyncio.wait_for(self.fib.idle(), 5)
 
+    async def settle_retries(self) -> None:
+        await asyncio.sleep(0.15)
+        await self.settle()
+
     def state_of(self, prefix: str) -> tuple[str, str]:
         for view in self.fib.routes():
             if view.prefix == prefix:

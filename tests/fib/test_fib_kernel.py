@@ -346,3 +346,39 @@ async def test_table_of_its_own_for_a_second_fib_on_one_dataplane(host: None) ->
         it.want({"10.65.0.0/16": BOTH})
         await it.fib.idle()
         assert len(ours()) == 2
+
+
+def buckets() -> dict[str, str]:
+    """Bucket -> gateway object, of the one resilient group that there is."""
+    lines = [line.split() for line in ip("nexthop bucket show").splitlines()]
+    return {fields[3]: fields[fields.index("nhid") + 1] for fields in lines}
+
+
+async def test_service_keeps_the_flows_of_backends_that_stay(host: None) -> None:
+    address = b"\x20\x0a\x32\x00\x01"
+    pods = [
+        NextHop(parse_address(f"10.64.1.{number}"), f"eth{number % 2}", weight)
+        for number, weight in ((1, 2), (2, 1), (3, 1))
+    ]
+    async with running() as it:
+        for pod in pods:
+            it.want({f"10.64.1.{pod.address[3]}/32": (NextHop(b"", pod.interface),)})
+        it.wishes[V4, address] = it.fib.update_service(V4, address, tuple(pods), resilient=True)
+        await it.fib.idle()
+        before = buckets()
+        assert len(before) == 512
+        assert sorted(list(before.values()).count(single) for single in set(before.values())) == [128, 128, 256]
+        sent = it.dataplane.messages
+        it.fib.update_service(V4, address, tuple(pods[:2]), resilient=True)
+        await it.fib.idle()
+        await it.until(lambda: it.dataplane.idle)
+        assert it.dataplane.messages == sent + 1
+        after = buckets()
+        assert len(set(after.values())) == 2
+        assert all(after[bucket] == single for bucket, single in before.items() if single in after.values())
+        view = next(view for view in it.fib.routes(V4) if view.prefix == "10.50.0.1/32")
+        assert view.resilient
+        assert [(hop.address, hop.weight) for hop in view.next_hops] == [("10.64.1.1", 2), ("10.64.1.2", 1)]
+        it.want({"10.50.0.1/32": None})
+        await it.fib.idle()
+        assert "10.50.0.1" not in " ".join(ours())
