@@ -113,7 +113,7 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
     """The kernel's route for a packed address, its group resolved into members; dead ones with the reason."""
     run = await _look_up(fib, address)
     if run is None:
-        return None
+        return _own_blackhole(fib, address)
     key, target = run.keys[0], run.targets[0]
     view = KernelRouteView(
         prefix=format_key(run.family, key),
