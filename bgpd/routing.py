@@ -46,6 +46,7 @@ _READ_UNTIL = 32_768
 """Kernel routes that may wait to be written before no more is read from neighbors, ..."""
 _READ_AGAIN = 8_192
 """... how few wait when it is read on, ..."""
+_ABREAST = 4_096
 _UNREAD_MOST_S = 1.0
 """... and how long that may last: far shorter than a hold time, whatever keeps the kernel."""
 _LOCAL = Attributes()
@@ -75,6 +76,7 @@ class Routing:
         self.converged = False
         self.ending = False
         self._held: asyncio.TimerHandle | None = None
+        self._unread: set[str] = set()
         self._config = config
         self._monitor = monitor
         self._walks = walks
@@ -325,16 +327,27 @@ class Routing:
         fib = self.fibs.get(vrf)
         if fib is not None:
             fib.update_learned(family, self._host_routes.overlay(vrf, family, changes))
-            if self._held is None and fib.backlog > _READ_UNTIL:
-                self.speaker.hold_reading(True)
-                self._held = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._read_on)
+            if fib.backlog > _READ_UNTIL:
+                self._hold_reading()
+
+    def _hold_reading(self) -> None:
+        """Leave the leaders unread: a neighbor that is behind may catch up, and add its next hops to what waits."""
+        told = {source.name: self.rib.received(source) for source in self.sources.values()}
+        least = max(told.values(), default=0) - _ABREAST
+        leaders = {name for name, count in told.items() if count >= least}
+        if leaders != self._unread:
+            self._unread = leaders
+            self.speaker.hold_reading(leaders)
+        if self._held is None:
+            self._held = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._read_on)
 
     def _read_on(self) -> None:
         """The kernel has caught up with the neighbors, or takes too long."""
         if self._held is not None:
             self._held.cancel()
             self._held = None
-            self.speaker.hold_reading(False)
+            self._unread = set()
+            self.speaker.hold_reading(())
 
     def _acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.rib.fib_acknowledged(vrf, family, keys)

@@ -279,6 +279,14 @@ class Rib:
             session.exports[family].resend_all()
             self._outlet.wanted()
 
+    def received(self, source: Source) -> int:
+        """Routes that an established session has announced, of all families."""
+        session = self._sessions.get(source)
+        if session is None:
+            return 0
+        vrf = session.config.vrf
+        return sum(self.table(vrf, family).received.get(source, 0) for family in session.families)
+
     def counts(self, source: Source) -> dict[Family, FamilyCounts]:
         """Routes received, rejected and announced per family of an established session; empty for any other."""
         session = self._sessions.get(source)

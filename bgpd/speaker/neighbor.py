@@ -49,6 +49,9 @@ log = structlog.get_logger()
 
 STEP_S = 0.005
 """How long one neighbor's messages may hold the loop; then the others have their turn."""
+STEP_BYTES = 24 * 1024
+"""How much of one neighbor's messages is worked off at a turn: leaves that send the same table stay abreast, and most
+routes go to the kernel once, with all their next hops."""
 MAX_UNSENT = 64 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: more ends the session."""
 OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
@@ -56,7 +59,7 @@ OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
 
 class Surroundings(msgspec.Struct, kw_only=True):
     """What all neighbors share. `restarting`: the daemon comes back from a graceful restart (R bit of RFC 4724).
-    `held`: nothing is read for now.
+    `held`: neighbors whose words are left unread for now.
     """
 
     router: RouterConfig
@@ -68,7 +71,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     vrf_listeners: VrfListeners
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     restarting: bool = False
-    held: bool = False
+    held: frozenset[str] = frozenset()
 
 
 class Neighbor:
@@ -279,20 +282,22 @@ class Neighbor:
     def read_on(self) -> None:
         """Read what the neighbor sends, or leave it unread while reading is held."""
         if self._wire is not None and not self._pump_planned:
-            if self._around.held:
+            if self.peering.name in self._around.held:
                 self._wire.pause()
             else:
                 self._wire.resume()
 
     def _work(self, end: float) -> bool:
-        """Perform what the session wants, one thing at least; whether that was all before `end`."""
+        """Perform what the session wants, one thing at least; whether that was all before `end` and STEP_BYTES."""
         clock = asyncio.get_running_loop().time
         now = clock()
+        left = STEP_BYTES
         while True:
             for body in self._session.updates(now):
                 self._updated(body)
                 now = clock()
-                if now > end:
+                left -= len(body)
+                if now > end or left < 0:
                     return False
             output = self._session.next_output(now)
             if output is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Iterable
 
 import msgspec
 import structlog
@@ -127,10 +128,10 @@ class Speaker:
         """Say that all routes were sent again (RFC 7313 EoRR)."""
         self._send_refresh(source, family, 2)
 
-    def hold_reading(self, held: bool) -> None:
-        """Leave unread what neighbors send, for less than any hold time: what they said before is not worked off."""
+    def hold_reading(self, names: Iterable[str]) -> None:
+        """Leave unread what just these neighbors send, for less than any hold time: others, or the kernel, are behind."""
         if self._around is not None:
-            self._around.held = held
+            self._around.held = frozenset(names)
             for neighbor in self._neighbors.values():
                 neighbor.read_on()
 

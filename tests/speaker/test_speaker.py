@@ -144,8 +144,13 @@ async def test_two_speakers_exchange_routes() -> None:
         hop = NextHop(parse_address("192.0.2.1"))
         batch = RouteBatch(family=family, announced=[key], attributes=Attributes(), next_hop=hop)
         left.send(heard_left.sources["peer"], batch)
+        right.hold_reading(["host"])
         left.send_end_of_rib(heard_left.sources["peer"], Family.IPV4_UNICAST)
+        await asyncio.sleep(0.05)
+        held_back = list(heard_right.ended)
+        right.hold_reading([])
         await until(lambda: heard_right.ended)
+        assert held_back == []
         assert heard_right.routes["host", family] == {"10.64.1.0/26": hop}
         assert left.neighbor_views()[0].hostname == "leaf"
         await left.shutdown("node is drained")
