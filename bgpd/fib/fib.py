@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -19,15 +18,14 @@ import structlog
 from bgpd.config import FibConfig
 from bgpd.fib import fib_views
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.family_routes import FamilyRoutes, Plan
+from bgpd.fib.family_routes import FamilyRoutes
 from bgpd.fib.fib_views import FibCounters
-from bgpd.fib.netlink import MessageKind
 from bgpd.fib.next_hop_wishes import NextHopWishes, Service
 from bgpd.fib.ownership import Ownership
 from bgpd.fib.rechecks import SLICE, Rechecks
-from bgpd.fib.route_messages import RouteForm, encode_adds, encode_deletes, read_key
+from bgpd.fib.route_messages import RouteForm, encode_deletes
+from bgpd.fib.table_writer import TableWriter
 from bgpd.fib.upkeep import Upkeep
-from bgpd.fib.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, NextHops
@@ -35,16 +33,12 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 
 log = structlog.get_logger()
 
-BATCH = 2048
 SERVICE = "@service"
 _BACKLOG = 65536
 """Wishes that wait before the Fib asks for no more by itself."""
-_RETRY_FIRST_S = 0.1
-_RETRY_LAST_S = 30.0
 _DRIFT_DELAY_S = 0.02
 _REPAIRS_TOLD_S = 10.0
 """A program that fights over a route for hours fills no log: repairs are summed up for so long."""
-_ESRCH = 3
 
 
 class Fib:
@@ -86,10 +80,8 @@ class Fib:
         self.swept = False
         self._strays: dict[Family, list[tuple[bytes, int]]] = {}
         self._rechecks = Rechecks(self._ask_again, has_room=lambda: self.backlog < _BACKLOG)
-        self._retry: asyncio.TimerHandle | None = None
-        self._retry_delay_s = _RETRY_FIRST_S
         self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
-        self._in_flight = 0
+        self._writer = TableWriter(dataplane, self.form, self.families, self.counters, self)
         self._unsettled = False
         self._repairs_told, self._repairs_told_at = 0, -_REPAIRS_TOLD_S
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -109,7 +101,7 @@ class Fib:
         self._ownership.addresses_changed()
         for family in _FAMILIES:
             self._strays[family] = await self._upkeep.adopt(family)
-            self._count(self.families[family])
+        self._writer.count()
         self.dataplane.attach(self)
         self._maintenance = self._loop.create_task(self._upkeep.run())
 
@@ -118,8 +110,7 @@ class Fib:
         if self._maintenance is not None:
             self._maintenance.cancel()
             await asyncio.gather(self._maintenance, return_exceptions=True)
-        if self._retry is not None:
-            self._retry.cancel()
+        self._writer.stop()
         self._rechecks.clear()
         self.dataplane.detach(self)
         await self.dataplane.stop()
@@ -160,20 +151,8 @@ class Fib:
         `fallback` is asked for each set of next hops that would be left empty; what it answers takes their place first.
         """
         started = time.perf_counter()
-        nexthops = self.dataplane.nexthops
-        lost = [single for hop in next_hops for single in nexthops.singles_of(hop)]
-
-        def replacement(group: int) -> tuple[tuple[int, int], ...] | None:
-            name = self.wishes.bound.name_of(group)
-            if name is None and nexthops.groups[group].bound:
-                return None
-            family, hops = name or (Family.IPV4_UNICAST, nexthops.next_hops(group))
-            wish = fallback(hops)
-            members = self.wishes.members(wish, family=family) if wish else ()
-            return tuple(member for member in members if member[0] not in lost) or None
-
-        if lost:
-            loss = self.dataplane.lose(lost, replacement)
+        loss = self.wishes.lose(next_hops, fallback)
+        if loss.deletes:
             log.info(
                 "fib.next_hops_lost",
                 deletes=loss.deletes,
@@ -263,7 +242,8 @@ class Fib:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
         for family, routes in self.families.items():
             if len(routes.pending):
-                self._write_slice(family, routes)
+                blocked = functools.partial(self._ownership.blocked, family, kept=self._kept[family])
+                self._writer.write(family, wish_of=self.wishes.wish_for(family), blocked=blocked)
                 self._rechecks.resume()
                 return True
         self._wake_idle()
@@ -337,101 +317,33 @@ class Fib:
         if changed:
             self._recheck_unsettled()
 
-    # Writing.
+    # What its writer tells (WriterEvents).
 
-    def _write_slice(self, family: Family, routes: FamilyRoutes) -> None:
-        blocked = functools.partial(self._ownership.blocked, family, kept=self._kept[family])
-        plan = routes.plan(BATCH, wish_of=self.wishes.wish_for(family), blocked=blocked)
-        self._count(routes)
-        if plan.settled:
-            self._acknowledged(family, plan.settled)
-        if plan.adds or plan.deletes:
-            self._submit(family, plan)
-        for why, keys in plan.refused.items():
-            if keys:
-                self._refused(family, keys, why)
+    def acknowledged(self, family: Family, keys: Sequence[bytes]) -> None:
+        self._acknowledged(family, keys)
 
-    def _submit(self, family: Family, plan: Plan) -> None:
-        parts = []
-        count = len(plan.deletes)
-        if plan.deletes:
-            parts.append(encode_deletes(family, plan.deletes, self.form))
-        for target, keys in plan.adds:
-            parts.append(encode_adds(family, keys, target, self.form))
-            count += len(keys)
-        self._in_flight += 1
-        self.counters.batches += 1
-        self.counters.messages += count
-        self.dataplane.submit(b"".join(parts), count, functools.partial(self._written, family, plan))
+    def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
+        self._refused(family, keys, why)
 
-    def _written(self, family: Family, plan: Plan, outcome: Outcome) -> None:
-        """A batch is done: attribute its errors, tell the RIB what the kernel has."""
-        self._in_flight -= 1
-        routes = self.families[family]
-        failed: dict[bytes, str] = {}
-        for error in outcome.errors:
-            kind = int.from_bytes(error.request[4:6], sys.byteorder)
-            if kind == MessageKind.NEW_ROUTE:
-                failed[read_key(error.request)[1]] = str(error)
-            elif kind == MessageKind.DEL_ROUTE and error.code != _ESRCH:
-                log.warning("fib.delete_failed", key=read_key(error.request)[1].hex(), error=str(error))
-                routes.distrusted.add(read_key(error.request)[1])
-        if outcome.lost:
-            log.error("fib.batch_lost", error=outcome.lost)
-            routes.distrusted.update(plan.deletes)
-            self._requeue(family, plan.deletes)
-            failed = dict.fromkeys([key for _target, keys in plan.adds for key in keys], outcome.lost)
-        for target, keys in plan.adds:
-            good: Sequence[bytes] = keys
-            if failed:
-                good = [key for key in keys if key not in failed]
-                self._refuse(family, target, {key: failed[key] for key in keys if key in failed})
-            if good:
-                self._acknowledged(family, good)
-        if any(target < 0 for target, _keys in plan.adds):
-            changed = self.wishes.all_changed()
-            if changed:
-                self.wishes.follow()
-            self._next_hops_changed(changed)
-        if failed:
-            key, why = next(iter(failed.items()))
-            log.warning("fib.routes_failed", count=len(failed), first=key.hex(), error=why)
-            self._retry_later()
-        elif not any(table.failed for table in self.families.values()):
-            self._retry_delay_s = _RETRY_FIRST_S
-        self._count(routes)
-        self._rechecks.resume()
-        self._wake_idle()
+    def direct_routes_written(self) -> None:
+        """A host route to a workload may be what a next hop behind it waited for."""
+        changed = self.wishes.all_changed()
+        if changed:
+            self.wishes.follow()
+        self._next_hops_changed(changed)
 
-    def _refuse(self, family: Family, target: int, failed: Mapping[bytes, str]) -> None:
-        """The kernel's words on routes by one target."""
-        by_reason: dict[str, list[bytes]] = {}
-        for key, why in failed.items():
-            self.families[family].refuse(key, target, why)
-            by_reason.setdefault(why, []).append(key)
-        for why, keys in by_reason.items():
-            self._refused(family, keys, why)
+    def fate_unknown(self, family: Family, keys: Sequence[bytes]) -> None:
+        self.families[family].distrusted.update(keys)
+        self._requeue(family, keys)
 
-    def _retry_later(self) -> None:
-        if self._retry is None:
-            self._retry = self._loop.call_later(self._retry_delay_s, self._retry_failed)
-            self._retry_delay_s = min(self._retry_delay_s * 2, _RETRY_LAST_S)
-
-    def _retry_failed(self) -> None:
-        self._retry = None
+    def try_again(self) -> None:
         for family, routes in self.families.items():
             if routes.failed:
                 self._rechecks.add(family, [list(routes.failed)])
 
-    def _count(self, routes: FamilyRoutes) -> None:
-        tables = self.families.values()
-        counters = self.counters
-        counters.installed = sum(len(table.installed) for table in tables)
-        counters.failed = sum(len(table.failed) for table in tables)
-        counters.blocked = sum(len(table.blocked) for table in tables)
-        counters.pending = self.backlog
-        counters.desired = counters.installed + counters.failed + counters.blocked
-        counters.nexthop_deletes = self.dataplane.nexthops.deletes
+    def batch_done(self) -> None:
+        self._rechecks.resume()
+        self._wake_idle()
 
     # Asking the RIB again.
 
@@ -513,7 +425,7 @@ class Fib:
                 self._requeue(family, list(keys))
 
     def _is_idle(self) -> bool:
-        return not (self.backlog or self._in_flight or self._rechecks or self._unsettled)
+        return not (self.backlog or self._writer.in_flight or self._rechecks or self._unsettled)
 
     def _wake_idle(self) -> None:
         if not self._is_idle():

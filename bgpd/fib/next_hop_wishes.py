@@ -17,6 +17,7 @@ from bgpd.fib.bound_groups import BoundGroups
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.family_routes import Wish, WishOf
 from bgpd.fib.nexthop_messages import MAX_WEIGHT, Members
+from bgpd.fib.nexthops import Loss
 from bgpd.fib.route_messages import BLACKHOLE as BLACKHOLE_TARGET
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
@@ -93,6 +94,22 @@ class NextHopWishes:
         if heaviest > MAX_WEIGHT:
             found = {single: max(1, weight * MAX_WEIGHT // heaviest) for single, weight in found.items()}
         return tuple(sorted(found.items()))
+
+    def lose(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> Loss:
+        """Dead next hops leave the kernel; what `fallback` answers replaces a set that would be left empty."""
+        nexthops = self._dataplane.nexthops
+        lost = [single for hop in next_hops for single in nexthops.singles_of(hop)]
+
+        def replacement(group: int) -> Members | None:
+            name = self.bound.name_of(group)
+            if name is None and nexthops.groups[group].bound:
+                return None
+            family, hops = name or (Family.IPV4_UNICAST, nexthops.next_hops(group))
+            wish = fallback(hops)
+            members = self.members(wish, family=family) if wish else ()
+            return tuple(member for member in members if member[0] not in lost) or None
+
+        return self._dataplane.lose(lost, replacement) if lost else Loss()
 
     def follow(self, hop: NextHop | None = None) -> None:
         """Give the groups of abstract next hops (of one, or all) the members that they lead to now."""
