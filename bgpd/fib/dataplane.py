@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from bgpd.fib import protocol_names
 from bgpd.fib.connected import Connected
 from bgpd.fib.kernel import KernelMonitor
 from bgpd.fib.kernel_reader import KernelReader
@@ -110,6 +111,7 @@ class Dataplane:
         self.monitor.ignore(ports)
         await self._check_permission()
         _clear_compat_mode()
+        _check_protocol(self.nexthops.protocol)
         self.monitor.subscribe(self._kernel_changed, replay=True)
         self.monitor.own_route_changed.append(self._own_route_changed)
         self.monitor.nexthop_deleted.append(self.verify)
@@ -301,4 +303,17 @@ def _clear_compat_mode() -> None:
             "fib.nexthop_compat_mode_not_cleared",
             error=str(error),
             advice="set net.ipv4.nexthop_compat_mode=0 by sysctl.d; until then failover of many routes is slower",
+        )
+
+
+def _check_protocol(protocol: int) -> None:
+    """Say so if another program's number is bgpd's: it may take bgpd's routes for its own."""
+    others = [name for name in protocol_names.names_of(protocol) if name != protocol_names.OWN_NAME]
+    if others:
+        log.warning(
+            "fib.protocol_is_shared",
+            protocol=protocol,
+            also=others,
+            advice="if that program runs on this host (FRR's zebra), it deletes bgpd's routes when it ends: set"
+            " fib.protocol to a number without a name in /etc/iproute2/rt_protos.d, such as 217",
         )

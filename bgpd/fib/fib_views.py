@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import msgspec
 
 from bgpd.fib.dump import RouteRun
 from bgpd.fib.nexthop_messages import NexthopObject
+from bgpd.fib.protocol_names import protocol_name
 from bgpd.fib.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
@@ -28,7 +28,6 @@ RT_TABLE_LOCAL = 255
 _LOCAL_TYPES = (2, 3, 4)
 """RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST. Without policy rules the kernel keeps the local table inside the main one."""
 _DROPS = "the route drops what it matches"
-_RT_PROTOS = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos", "/etc/iproute2/rt_protos.d/bgpd.conf")
 
 
 class FibCounters(msgspec.Struct):
@@ -118,7 +117,7 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
     view = KernelRouteView(
         prefix=format_key(run.family, key),
         table=RT_TABLE_LOCAL if run.route_type in _LOCAL_TYPES else run.table,
-        protocol=_protocol_name(run.protocol),
+        protocol=protocol_name(run.protocol, fib.form.protocol),
         metric=run.metrics[0],
         ours=run.protocol == fib.form.protocol and run.table == fib.form.table,
         group=target if target > 0 else 0,
@@ -145,7 +144,7 @@ def _own_blackhole(fib: Fib, address: bytes) -> KernelRouteView | None:
             return KernelRouteView(
                 prefix=format_key(family, key),
                 table=fib.form.table,
-                protocol=_protocol_name(fib.form.protocol),
+                protocol=protocol_name(fib.form.protocol, fib.form.protocol),
                 metric=fib.form.metric,
                 ours=True,
                 error=_DROPS,
@@ -228,17 +227,3 @@ def _hop_view(fib: Fib, hop: NextHop) -> NextHopView:
     return NextHopView(
         address=address, interface=link.name if link else hop.interface, weight=hop.weight, live=not why, why=why
     )
-
-
-def _protocol_name(number: int) -> str:
-    """The name of an rtproto by iproute2's tables, or its number."""
-    for path in _RT_PROTOS:
-        try:
-            lines = pathlib.Path(path).read_text().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split("#")[0].split()
-            if len(fields) == 2 and fields[0] == str(number):
-                return fields[1]
-    return str(number)
