@@ -40,8 +40,11 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def load_config(file: str) -> tuple[Config, list[Problem]]:
+def load_config(file: str, *, running: bool = False) -> tuple[Config, list[Problem]]:
     """The configuration in a file, and warnings about it.
+
+    With `running` a neighbor's password that cannot be used is a warning only: a daemon works without that neighbor,
+    and tries the file again.
 
     Raises: ConfigError: the file cannot be read or has errors.
     """
@@ -53,11 +56,11 @@ def load_config(file: str) -> tuple[Config, list[Problem]]:
     except UnicodeDecodeError as error:
         what = f"is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
         raise ConfigError([Problem(file=file, line=0, path="", what=what, right="save it as UTF-8")]) from None
-    return parse_config(text, file)
+    return parse_config(text, file, running=running)
 
 
-def parse_config(text: str, file: str) -> tuple[Config, list[Problem]]:
-    """The configuration in a TOML text, and warnings about it; `file` is its name in messages.
+def parse_config(text: str, file: str, *, running: bool = False) -> tuple[Config, list[Problem]]:
+    """The configuration in a TOML text, and warnings about it; `file` is its name in messages, `running` as above.
 
     Raises: ConfigError: the text has errors.
     """
@@ -71,9 +74,15 @@ def parse_config(text: str, file: str) -> tuple[Config, list[Problem]]:
     for finding in check_config(config):
         if not any(finding.path[:length] in bad for length in range(1, len(finding.path) + 1)):
             findings.append(finding)
-    if findings:
-        raise ConfigError(_problems(findings, lines, file))
-    return config, _problems(list(warn_about(config)), lines, file)
+    passwords = [finding for finding in findings if running and _is_of_password(finding)]
+    errors = [finding for finding in findings if finding not in passwords]
+    if errors:
+        raise ConfigError(_problems(errors, lines, file))
+    return config, _problems([*passwords, *warn_about(config)], lines, file)
+
+
+def _is_of_password(finding: Finding) -> bool:
+    return finding.path[0] in ("neighbor", "listen") and finding.path[-1] == "password_file"
 
 
 def _problems(findings: list[Finding], lines: dict[KeyPath, int], file: str) -> list[Problem]:

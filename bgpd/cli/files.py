@@ -20,7 +20,7 @@ EX_CONFIG = 78
 
 def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors."""
-    config = _load(arguments.config)
+    config = _load(arguments.config, running=True)
     return EX_CONFIG if config is None else hooks.run_daemon(config, arguments.config)
 
 
@@ -79,12 +79,12 @@ def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return 0
 
 
-def _load(file: str) -> Config | None:
+def _load(file: str, *, running: bool = False) -> Config | None:
     """The configuration, with warnings told; None if there are errors, which are told."""
     from bgpd.config_load import ConfigError, load_config
 
     try:
-        config, warnings = load_config(file)
+        config, warnings = load_config(file, running=running)
     except ConfigError as error:
         count = len(error.problems)
         _tell(error.problems)

@@ -76,11 +76,15 @@ def test_port_179_in_use_is_told_and_costs_no_session(fabric: Fabric, leaf2: Frr
         assert host.log("listen.recovered")
 
 
-def test_password_file_that_is_missing_at_the_start_is_told(fabric: Fabric, tmp_path: Path) -> None:
+def test_password_file_that_is_missing_at_the_start_costs_that_neighbor_only(
+    fabric: Fabric, leaf2: Frr, tmp_path: Path
+) -> None:
     missing = tmp_path / "leaf1.key"
-    with Host(fabric.host, config(leaf(1, password_file=str(missing))), wait=False) as host:
-        assert host.processes[0].wait(10) == EX_CONFIG
+    with started(fabric, leaf(1, password_file=str(missing)), leaf(2)) as host:
+        host.wait_hops("10.9.0.0/16", "10.0.2.2%eth1")
         assert f'neighbor[0].password_file: "{missing}" cannot be read' in host.log_path.read_text()
+        assert str(missing) in host.neighbor("leaf1")["last_error"]
+        assert host.cli("check", str(host.config_path), check=False) == ""
 
 
 def test_password_file_that_is_lost_keeps_that_neighbor_down(fabric: Fabric, leaf2: Frr, tmp_path: Path) -> None:
