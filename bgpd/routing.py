@@ -381,13 +381,16 @@ class Routing:
     def _set_host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         fib = self.fibs.get(vrf)
         wishes = self._host_routes.set(vrf, family, changes)
+        if vrf:
+            self.vrf_fibs.routes_by(vrf, {hop.interface for hops in changes.values() for hop in hops or ()})
         if fib is not None:
             fib.update(family, wishes)
-        if vrf:
-            self.vrf_fibs.interfaces_changed(vrf)
 
     def _set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, resilient: bool) -> None:
-        self._set_host_routes(vrf, family, {key: members})
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            members = fib.update_service(family, key, members, resilient=resilient)
+        self._host_routes.set(vrf, family, {key: members})
 
     def _workloads_synchronised(self) -> None:
         self.synchronised = True

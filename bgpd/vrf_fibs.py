@@ -39,6 +39,7 @@ class VrfFibs:
         interfaces: Callable[[str], Iterable[str]],
     ) -> None:
         self.problems: dict[str, str] = {}
+        self._dataplane = dataplane
         self._tables = VrfTables(dataplane)
         self._fibs = fibs
         self._make_fib = make_fib
@@ -109,6 +110,14 @@ class VrfFibs:
         fib = self._fibs.pop(name)
         await self._tables.remove(name)
         await fib.stop()
+
+    def routes_by(self, name: str, interfaces: Iterable[str]) -> None:
+        """Workloads of a VRF get routes by these interfaces, which are the VRF's from now on; the kernel hears soon."""
+        connected = self._dataplane.connected
+        fresh = [interface for interface in interfaces if interface and connected.vrf_of(interface) != name]
+        if fresh and name in self._configs:
+            self._dataplane.assign(dict.fromkeys(fresh, name))
+        self.interfaces_changed(name)
 
     def interfaces_changed(self, name: str) -> None:
         """Workloads of a VRF came or went: soon, their interfaces belong to it, or no longer do."""
