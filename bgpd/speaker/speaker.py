@@ -129,7 +129,7 @@ class Speaker:
         self._send_refresh(source, family, 2)
 
     def hold_reading(self, names: Iterable[str]) -> None:
-        """Leave unread what just these neighbors send, for less than any hold time: others, or the kernel, are behind."""
+        """Leave unread what just these neighbors send, for less than a hold time: others, or the kernel, are behind."""
         if self._around is not None:
             self._around.held = frozenset(names)
             for neighbor in self._neighbors.values():
