@@ -30,6 +30,9 @@ _NAMES = {
     RTM_NEWNEXTHOP: "nexthop_writes",
     RTM_DELNEXTHOP: "nexthop_deletes",
 }
+_GROUP_EMPTIED = -RTM_DELNEXTHOP
+"""A group goes with its last member, without a message of its own."""
+_NHA_GROUP = 2
 _MAIN_TABLE = 254
 
 
@@ -58,7 +61,9 @@ class Notifications:
             start = 0
             while start + 16 <= len(data):
                 length, kind = struct.unpack_from("=IH", data, start)
-                if kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP) or data[start + 20] == _MAIN_TABLE:
+                if kind == RTM_DELNEXTHOP and _is_group(data, start, start + length):
+                    self._counts[_GROUP_EMPTIED] += 1
+                elif kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP) or data[start + 20] == _MAIN_TABLE:
                     self._counts[kind] += 1
                 start += (length + 3) & ~3
 
@@ -67,6 +72,17 @@ class Notifications:
         self._stopping = True
         self._thread.join()
         return {name: float(self._counts[kind]) for kind, name in _NAMES.items()}
+
+
+def _is_group(data: bytes, start: int, end: int) -> bool:
+    """Whether a nexthop message (struct nhmsg and attributes) is about a group."""
+    start += 16 + 8
+    while start + 4 <= end:
+        length, kind = struct.unpack_from("=HH", data, start)
+        if kind == _NHA_GROUP:
+            return True
+        start += max(4, (length + 3) & ~3)
+    return False
 
 
 @contextlib.contextmanager
