@@ -142,7 +142,7 @@ class Fib:
 
     def resolve(self, next_hop: NextHop) -> str:
         """ "" if the next hop can be reached now, else why not; changes are told by `next_hop_changed` from now on."""
-        return self.wishes.resolve(next_hop)[1]
+        return self.wishes.ask(next_hop)
 
     def next_hops_lost(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> None:
         """Neighbors are dead: one deletion for each moves all routes that have another next hop, ahead of all that is
@@ -312,8 +312,9 @@ class Fib:
     def _next_hops_changed(self, changed: Sequence[tuple[NextHop, str]]) -> None:
         """Next hops can be reached now, or no longer: the RIB hears, and what waited is looked at."""
         for hop, why in changed:
-            log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
-            self._next_hop_changed(hop, why)
+            if hop in self.wishes.asked:
+                log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
+                self._next_hop_changed(hop, why)
         if changed:
             self._recheck_unsettled()
 

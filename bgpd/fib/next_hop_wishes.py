@@ -36,7 +36,8 @@ class NextHopWishes:
     """Resolution of next hops in one table, remembered until links, addresses or attached routes change.
 
     `direct` are the table's own directly attached routes: by family, interface index -> keys. `expand` says which next
-    hops an abstract one leads to. `services` are abstract next hops of this table's own.
+    hops an abstract one leads to. `services` are abstract next hops of this table's own. `asked`: next hops whose
+    owner asked.
     """
 
     def __init__(
@@ -50,12 +51,18 @@ class NextHopWishes:
     ) -> None:
         self.bound = BoundGroups(dataplane)
         self.services: dict[NextHop, Service] = {}
+        self.asked: set[NextHop] = set()
         self._dataplane = dataplane
         self._table = table
         self._vrf = vrf
         self._direct = direct
         self._expand = expand
         self._answers: dict[NextHop, tuple[int, str]] = {}
+
+    def ask(self, hop: NextHop) -> str:
+        """Why a next hop cannot be reached, or "", for an owner that is to be told when that changes."""
+        self.asked.add(NextHop(hop.address, hop.interface))
+        return self.resolve(hop)[1]
 
     def resolve(self, hop: NextHop) -> tuple[int, str]:
         """(interface index, "") or (0, why not); (0, "") for an abstract one that leads somewhere."""
@@ -115,7 +122,8 @@ class NextHopWishes:
         """Give the groups of abstract next hops (of one, or all) the members that they lead to now."""
         for family, next_hops in self.bound.names(hop):
             self.bound.set_members((family, next_hops), self.members(next_hops, family=family))
-        self.bound.prune()
+        if hop is None:
+            self.bound.prune()
 
     def expansion_changed(self, hop: NextHop) -> list[tuple[NextHop, str]]:
         """An abstract next hop leads elsewhere: its groups follow. Answers it if it can be reached now or no longer."""
@@ -192,7 +200,7 @@ class NextHopWishes:
     def _wish(self, family: Family, next_hops: NextHops, before: Collection[int | None]) -> Wish:
         if next_hops == BLACKHOLE:
             return Wish(BLACKHOLE_TARGET, frozenset((BLACKHOLE_TARGET,)))
-        abstract = any(hop.is_abstract for hop in next_hops)
+        abstract = [self.resolve(hop) for hop in next_hops if hop.is_abstract]
         first = next_hops[0]
         if not first.address and not abstract:
             ifindex, why = self.resolve(first)
