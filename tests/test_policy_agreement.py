@@ -7,7 +7,8 @@ import pytest
 
 from bgpd.config import Config, PolicyConfig, RouterConfig
 from bgpd.config_check import check_config
-from bgpd.rib.policy import policy_errors
+from bgpd.rib.policy import build_policy
+from bgpd.rib.policy_match import PolicyError
 
 GOOD = [
     {"match": {"prefix": ["10.0.0.0/8", "10.0.0.0/8 le 24", "10.0.0.0/8 ge 24 le 32", "2001:db8::/32 ge 48"]}},
@@ -43,13 +44,18 @@ def config(rule: dict[str, object]) -> Config:
     return Config(router=RouterConfig(asn=65203, router_id="10.0.0.1"), policy={"p": policy})
 
 
+def compile_policy(config: Config) -> None:
+    build_policy("p", config.policy, where="neighbor leaf1.import", exporting=False)
+
+
 @pytest.mark.parametrize("rule", GOOD)
 def test_good_rules_are_good_to_both(rule: dict[str, object]) -> None:
     assert list(check_config(config(rule))) == []
-    assert policy_errors(config(rule)) == []
+    compile_policy(config(rule))
 
 
 @pytest.mark.parametrize("rule", BAD)
 def test_bad_rules_are_bad_to_both(rule: dict[str, object]) -> None:
     assert list(check_config(config(rule)))
-    assert policy_errors(config(rule))
+    with pytest.raises(PolicyError):
+        compile_policy(config(rule))
