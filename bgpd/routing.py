@@ -360,6 +360,7 @@ class Routing:
             self._read_on()
 
     def _refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        self.rib.fib_refused(vrf, family, keys)
         for key in self._host_routes.among(vrf, family, keys):
             self.workloads.table.route_refused(vrf, family, key, why)
 

@@ -174,7 +174,8 @@ class AdjRibOut:
         self._resending.discard(key)
 
     def _evaluate(self, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
-        """What each key should be told as; where the kernel's route is still on its way, nothing new is told."""
+        """What each key should be told as; where the kernel's route is still on its way, nothing new is told, and where
+        the kernel has none, nothing at all."""
         table = self._table
         by_path: dict[Path, list[bytes]] = {}
         for key in keys:
@@ -186,7 +187,9 @@ class AdjRibOut:
                 by_path.setdefault(best, []).append(key)
         for path, chosen in by_path.items():
             for key, advertisement in self._export(path, chosen):
-                if advertisement is None or not advertisement.learned or key not in table.unacknowledged:
+                if advertisement is not None and advertisement.learned and key in table.refused:
+                    yield key, None
+                elif advertisement is None or not advertisement.learned or key not in table.unacknowledged:
                     yield key, advertisement
                 elif key in self.advertised and not self.advertised[key].learned:
                     yield key, None

@@ -66,7 +66,8 @@ class LocRib(Decisions):
     """One table.
 
     `local`: keys whose best path is this host's own. `received`, `rejected`: routes per source. `unacknowledged`: keys
-    whose next hops the kernel was not yet heard to have, kept while `exports_learned`. `gathers_keys`: see Changes.
+    whose next hops the kernel was not yet heard to have, and `refused`: that it does not have, both kept while
+    `exports_learned`. `gathers_keys`: see Changes.
     `suppressed`: keys that an aggregate stands for towards the neighbors. `exceptions`: this host's own that none may.
     `pending`: what changed and was not told yet.
     """
@@ -83,6 +84,7 @@ class LocRib(Decisions):
         self.exports_learned = False
         self.gathers_keys = False
         self.unacknowledged: set[bytes] = set()
+        self.refused: set[bytes] = set()
         self.suppressed: set[bytes] = set()
         self.exceptions: set[bytes] = set()
         self.pending = Changes()

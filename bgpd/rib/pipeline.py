@@ -369,12 +369,23 @@ class Rib:
     def fib_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """The kernel has the present routes of these keys: learned ones may be told to other neighbors now."""
         table = self.tables.get((vrf, family))
-        if table is None or not table.unacknowledged:
+        if table is None or not (table.unacknowledged or table.refused):
             return
+        back = table.refused.intersection(keys)
+        if back:
+            table.refused -= back
+            self._exports.mark(vrf, family, list(back), local=False)
         waited = table.unacknowledged.intersection(keys).difference(table.pending.next_hops)
         if waited:
             table.unacknowledged -= waited
             self._exports.mark(vrf, family, list(waited), local=False)
+
+    def fib_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel does not have the routes of these keys: learned ones are told to no other neighbor."""
+        table = self.tables.get((vrf, family))
+        if table is not None and table.exports_learned:
+            table.refused.update(keys)
+            self._exports.mark(vrf, family, keys, local=False)
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should forward `key` by; None: no route of ours."""

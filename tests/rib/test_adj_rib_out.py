@@ -129,6 +129,21 @@ def test_learned_route_leaves_only_after_the_kernel_has_it() -> None:
     assert recorder.told[leaf1][key("10.1.0.0/24")].same_as(attributes(65202))
 
 
+def test_learned_route_that_the_kernel_refuses_later_is_taken_back_until_it_has_it() -> None:
+    recorder, leaf1, other = with_other("all")
+    route = key("10.1.0.0/24")
+    recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24")
+    recorder.acknowledge(route)
+    recorder.turn()
+    assert route in recorder.told[leaf1]
+    recorder.rib.fib_refused("", V4, [route])
+    recorder.turn()
+    assert recorder.told[leaf1] == {}
+    recorder.acknowledge(route)
+    recorder.turn()
+    assert route in recorder.told[leaf1]
+
+
 def test_default_only_export_tells_just_the_default_route() -> None:
     recorder, leaf1, other = with_other("default-only")
     recorder.announce(other, attributes(65202), HOP1, "10.1.0.0/24", "0.0.0.0/0")
