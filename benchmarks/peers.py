@@ -44,8 +44,8 @@ class Running(msgspec.Struct, kw_only=True):
             process.kill()
 
 
-def start_bgpd(topology: Topology) -> Running:
-    """bgpd: `import = "all"`, workloads from the kernel's routes on pod0."""
+def start_bgpd(topology: Topology, further: str = "") -> Running:
+    """bgpd: `import = "all"`, workloads from the kernel's routes on pod0; `further` tables of its configuration."""
     families = ", ".join(f'"{family}"' for family in topology.families)
     neighbors = "".join(
         f"""
@@ -68,6 +68,7 @@ router_id = "{ROUTER_ID}"
 {neighbors}
 [workload.kernel]
 interfaces = ["pod*"]
+{further}
 [log]
 level = "warning"
 """

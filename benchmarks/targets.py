@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from benchmarks import peers
-from benchmarks.cases import announce, churn, failover, idle
+from benchmarks.cases import announce, churn, failover, feed, idle
 from benchmarks.results import Summary
 
 LOAD_1M = "load 1M IPv4 /32, 1 leaf"
@@ -113,6 +113,24 @@ _TARGETS: tuple[tuple[str, Callable[[Summary], float | None], str, Callable[[flo
         _ratio(_SINGLE, "bgpd", "BIRD", "milliseconds"),
         "x",
         _at_most(1.0),
+    ),
+    (
+        "feed 10k by MQTT: heard within 2 s of the last",
+        _median(feed.burst_case(feed.MQTT), "seconds"),
+        "s",
+        _at_most(2.0),
+    ),
+    (
+        "feed 10k by API: heard within 2 s of the last",
+        _median(feed.burst_case(feed.API), "seconds"),
+        "s",
+        _at_most(2.0),
+    ),
+    (
+        "single MQTT claim heard, p50: at most 10 ms",
+        _median(feed.single_case(feed.MQTT), "milliseconds"),
+        "ms",
+        _at_most(10.0),
     ),
     ("churn: lag p99 under 50 ms", _median(churn.CASE, "lag_p99_ms"), "ms", _at_most(50.0)),
     ("restart 1M: no route rewritten", _median("restart 1M", "route_writes"), "routes", _at_most(0.0)),

@@ -43,9 +43,19 @@ MAX_EVENTS = 1000
 CALL_TIMEOUT_S = 5.0
 """How long the broker may take to answer a call; a silent refusal of a TLS 1.3 client certificate shows only so."""
 
+TAKE_PAUSE_S = 0.005
+"""Messages that follow one another faster are taken together: one step of table, kernel and neighbors for all."""
+
+TAKE_AT_ONCE_S = 0.003
+"""After so long a step ends, so that the loop is not held."""
+
+MAX_RECEIVED = 1000
+"""Messages that may wait to be taken; with more, nothing more is read."""
+
 PUBLISH_AT_ONCE = 32
 PUBLISH_PAUSE_S = 0.004
-"""Between two lots: in a burst, hearing what is new goes before telling what became of it."""
+HEARING_PAUSE_S = 0.1
+"""Between two lots; the longer one in a burst: hearing what is new goes before telling what became of it."""
 
 BACKOFF_S = (0.5, 30.0)
 """First and longest pause between connection attempts, before jitter."""
@@ -82,6 +92,9 @@ class MqttSource:
         self._all_sent = asyncio.Event()
         self._stopping = False
         self._tick_handle: asyncio.TimerHandle | None = None
+        self._received: deque[tuple[str, bytes]] = deque()
+        self._taking: asyncio.Handle | None = None
+        self._taken_at = 0.0
         self.connected = False
         self.error = ""
         self.publish("status", self._render_status)
@@ -178,6 +191,7 @@ class MqttSource:
         return context
 
     async def _serve(self, client: aiomqtt.Client, attempts: int) -> None:
+        await self._take_all()
         self._feed.joined()
         self._outbox = dict(self._topics)
         self._outgoing.set()
@@ -208,12 +222,37 @@ class MqttSource:
             def put_nowait(inbox, message: aiomqtt.Message) -> None:
                 body = message.payload
                 if isinstance(body, (bytes, bytearray)):
-                    self._received(str(message.topic), bytes(body))
+                    self._received.append((str(message.topic), bytes(body)))
+                    if len(self._received) >= MAX_RECEIVED:
+                        self._take()
+                    self._plan_taking()
 
         return Inbox
 
-    def _received(self, topic: str, body: bytes) -> None:
-        now = asyncio.get_running_loop().time()
+    def _plan_taking(self) -> None:
+        """At once if it was quiet, else together with what comes meanwhile."""
+        if self._taking is None and self._received:
+            loop = asyncio.get_running_loop()
+            at = self._taken_at + TAKE_PAUSE_S
+            self._taking = loop.call_soon(self._take) if at <= loop.time() else loop.call_at(at, self._take)
+
+    def _take(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        loop = asyncio.get_running_loop()
+        self._taken_at = now = loop.time()
+        while self._received and loop.time() - now < TAKE_AT_ONCE_S:
+            self._take_one(*self._received.popleft(), now)
+        self._plan_taking()
+
+    async def _take_all(self) -> None:
+        """The broker was told that these arrived: it will not say them again."""
+        while self._received:
+            self._take()
+            await asyncio.sleep(0)
+
+    def _take_one(self, topic: str, body: bytes, now: float) -> None:
         match topic.removeprefix(f"{self._base}/").split("/"):
             case ["workloads", id]:
                 self._feed.workload_received(id, body, now)
@@ -246,7 +285,7 @@ class MqttSource:
             while self._outbox:
                 await self._send_some(client)
                 if self._outbox:
-                    await asyncio.sleep(PUBLISH_PAUSE_S)
+                    await asyncio.sleep(HEARING_PAUSE_S if self._received else PUBLISH_PAUSE_S)
             while self._events:
                 await client.publish(f"{self._base}/events", self._events.popleft())
             self._all_sent.set()
@@ -269,6 +308,7 @@ class MqttSource:
 
     async def say_goodbye(self) -> None:
         """Before a stop: tell the broker that this host is offline, if that takes less than a second."""
+        await self._take_all()
         self._stopping = True
         self._all_sent.clear()
         self.status_changed()

@@ -11,7 +11,8 @@ Makes claims for the table (source "service") and asks for checks; does no I/O a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -27,6 +28,9 @@ from bgpd.workload.table import WorkloadTable
 
 SOURCE = "service"
 
+MAX_REASONS = 5
+"""Of so many backends it is told why they are not healthy."""
+
 _Place = tuple[str, Family, bytes]
 CheckId = tuple[str, str, str]
 
@@ -39,14 +43,25 @@ class Checks(Protocol):
     def stop(self, id: CheckId) -> None: ...
 
 
+class _Target(msgspec.Struct, eq=False):
+    """One address of one backend as it was judged last: `interface` leads to it, `reason` is why it may not be used."""
+
+    id: CheckId
+    backend: Backend
+    family: Family
+    key: bytes
+    interface: str = ""
+    reason: str = ""
+
+
 class _Active(msgspec.Struct, eq=False):
     """A service in force, the health of its checked addresses, and the interface that each check is bound to."""
 
     source: str
     service: Service
+    targets: dict[CheckId, _Target] = {}
     health: dict[CheckId, Health] = {}
     devices: dict[CheckId, str] = {}
-    unhealthy: str = ""
 
 
 class Services:
@@ -57,7 +72,7 @@ class Services:
         self._checks = checks
         self._changed = changed
         self._services: dict[str, _Active] = {}
-        self._backends_at: dict[_Place, set[str]] = defaultdict(set)
+        self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
 
     def owner(self, name: str) -> str:
         """The source that a service is from; "" if there is none of this name."""
@@ -68,10 +83,11 @@ class Services:
         """A checked service from now on, or (None) none of this name any more."""
         active = self._services.get(name)
         if active is not None:
-            for place in _places(active.service):
-                self._backends_at[place].discard(name)
-                if not self._backends_at[place]:
-                    del self._backends_at[place]
+            for target in active.targets.values():
+                place = (active.service.vrf, target.family, target.key)
+                self._targets_at[place].pop(target.id, None)
+                if not self._targets_at[place]:
+                    del self._targets_at[place]
         if service is None:
             if active is not None:
                 for id in active.devices:
@@ -85,9 +101,11 @@ class Services:
         else:
             self._forget_checks(name, active, service)
             active.source, active.service = source, service
-        for place in _places(service):
-            self._backends_at[place].add(name)
-        self._evaluate(name, active)
+        active.targets = {target.id: target for target in _targets(name, service)}
+        for target in active.targets.values():
+            self._targets_at[service.vrf, target.family, target.key][target.id] = None
+            self._judge(active, target)
+        self._claim_all(name, active)
 
     def _forget_checks(self, name: str, active: _Active, new: Service) -> None:
         """Stop the checks that `new` does differently; all others keep their health."""
@@ -102,75 +120,90 @@ class Services:
         """One result of a check: "" or why it failed. `now` is the wall clock in seconds."""
         active = self._services.get(id[0])
         health = active.health.get(id) if active else None
-        if active is not None and health is not None and health.result(reason, now):
-            self._evaluate(id[0], active)
+        if active is None or health is None:
+            return
+        changed = health.result(reason, now)
+        self._judge(active, active.targets[id])
+        if changed:
+            self._claim_all(id[0], active)
 
     def states_changed(self, changed: Iterable[Held]) -> None:
         """States of workloads changed: backends may have come or gone."""
-        names = {
-            name
-            for held in changed
-            if held.claim.source != SOURCE
-            for name in self._backends_at.get((held.claim.vrf, held.claim.family, held.claim.key), ())
-        }
+        names = set()
+        for held in changed:
+            claim = held.claim
+            if claim.source != SOURCE:
+                for id in self._targets_at.get((claim.vrf, claim.family, claim.key), ()):
+                    active = self._services[id[0]]
+                    self._judge(active, active.targets[id])
+                    names.add(id[0])
         for name in sorted(names):
-            self._evaluate(name, self._services[name])
+            self._claim_all(name, self._services[name])
 
-    def _evaluate(self, name: str, active: _Active) -> None:
-        service = active.service
-        usable: list[tuple[Family, NextHop]] = []
-        reasons = []
-        for backend in service.backends:
-            for address in backend.addresses:
-                family, key = parse_prefix(address)
-                interface = self._table.interface_of(service.vrf, family, key)
-                self._keep_check((name, backend.id, address), active, address, interface)
-                reason = self._unusable(name, active, backend, address, interface)
-                if reason:
-                    reasons.append(f"{backend.id}: {reason}")
-                else:
-                    gateway = NextHop(address=key_address(family, key), interface=interface, weight=backend.weight)
-                    usable.append((family, gateway))
-        active.unhealthy = "; ".join(reasons[:5]) + ("; ..." if len(reasons) > 5 else "")
-        self._table.claim(SOURCE, name, [self._claim(name, active, text, usable) for text in service.addresses])
+    def _judge(self, active: _Active, target: _Target) -> None:
+        """Look at one address again; of a thousand, the others stay as they were judged."""
+        target.interface = self._table.interface_of(active.service.vrf, target.family, target.key)
+        self._keep_check(active, target)
+        target.reason = self._unusable(active, target)
+
+    def _claim_all(self, name: str, active: _Active) -> None:
+        targets = active.targets.values()
+        usable = [
+            (
+                target.family,
+                NextHop(
+                    address=key_address(target.family, target.key),
+                    interface=target.interface,
+                    weight=target.backend.weight,
+                ),
+            )
+            for target in targets
+            if not target.reason
+        ]
+        reasons = (f"{target.backend.id}: {target.reason}" for target in targets if target.reason)
+        first = list(islice(reasons, MAX_REASONS + 1))
+        unhealthy = "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
+        addresses = active.service.addresses
+        self._table.claim(SOURCE, name, [self._claim(name, active, text, usable, unhealthy) for text in addresses])
         self._changed(name)
 
     @staticmethod
-    def _unusable(name: str, active: _Active, backend: Backend, address: str, interface: str) -> str:
+    def _unusable(active: _Active, target: _Target) -> str:
         """Why a backend's address may not be used, "" if it may."""
         check = active.service.check
-        if not interface:
-            return f"no announced workload on an interface of this host has {address}"
-        if backend.drain:
+        if not target.interface:
+            return f"no announced workload on an interface of this host has {target.id[2]}"
+        if target.backend.drain:
             return "drained"
         if check is None:
             return ""
         if check.type is CheckType.PUSH:
-            return "" if backend.healthy else "not reported healthy"
-        health = active.health[name, backend.id, address]
+            return "" if target.backend.healthy else "not reported healthy"
+        health = active.health[target.id]
         return "" if health.healthy else health.reason
 
-    def _keep_check(self, id: CheckId, active: _Active, address: str, interface: str) -> None:
+    def _keep_check(self, active: _Active, target: _Target) -> None:
         """Check an address while a workload has it; in a VRF by way of the workload's interface."""
-        check = active.service.check
+        check, id = active.service.check, target.id
         if check is None or check.type is CheckType.PUSH:
             return
-        if not interface:
+        if not target.interface:
             if active.devices.pop(id, None) is not None:
                 self._checks.stop(id)
                 del active.health[id]
             return
-        device = interface if active.service.vrf else ""
+        device = target.interface if active.service.vrf else ""
         if active.devices.get(id) != device:
             active.health[id] = Health(rise=check.rise, fall=check.fall)
             active.devices[id] = device
-            self._checks.start(id, check, address, device)
+            self._checks.start(id, check, id[2], device)
 
     def undecided(self) -> bool:
         """Whether a check has not yet said if its backend is healthy."""
         return any(h.healthy is None for active in self._services.values() for h in active.health.values())
 
-    def _claim(self, name: str, active: _Active, text: str, usable: list[tuple[Family, NextHop]]) -> Claim:
+    @staticmethod
+    def _claim(name: str, active: _Active, text: str, usable: list[tuple[Family, NextHop]], unhealthy: str) -> Claim:
         service = active.service
         family, key = parse_prefix(text)
         members = tuple(sorted({hop for of, hop in usable if of is family}))
@@ -179,7 +212,7 @@ class Services:
             withheld = "the service is drained"
         elif len(members) < service.min_healthy:
             withheld = f"{len(members)} of at least {service.min_healthy} backends are healthy"
-            withheld += f": {active.unhealthy}" if active.unhealthy else ""
+            withheld += f": {unhealthy}" if unhealthy else ""
         serve = service.mode is ServiceMode.PREFER_LOCAL and bool(members)
         return Claim(
             source=SOURCE,
@@ -205,7 +238,7 @@ class Services:
             return None
         service = active.service
         held = self._table.held(SOURCE, name)
-        backends = [self._backend_view(name, active, backend) for backend in service.backends]
+        backends = [_backend_view(name, active, backend) for backend in service.backends]
         return ServiceView(
             name=name,
             source=active.source,
@@ -219,29 +252,25 @@ class Services:
             backends=backends,
         )
 
-    def _backend_view(self, name: str, active: _Active, backend: Backend) -> BackendView:
-        reasons = {}
-        interface = ""
-        since = 0.0
+
+def _backend_view(name: str, active: _Active, backend: Backend) -> BackendView:
+    targets = [active.targets[name, backend.id, address] for address in backend.addresses]
+    health = [active.health[target.id] for target in targets if target.id in active.health]
+    reason = next((target.reason for target in targets if target.reason), "")
+    unknown = any(one.healthy is None for one in health)
+    return BackendView(
+        id=backend.id,
+        addresses=list(backend.addresses),
+        interface=next((target.interface for target in targets if target.interface), ""),
+        weight=backend.weight,
+        state="drained" if backend.drain else "healthy" if not reason else "unknown" if unknown else "unhealthy",
+        reason=reason,
+        since=max((one.since for one in health), default=0.0),
+    )
+
+
+def _targets(name: str, service: Service) -> Iterator[_Target]:
+    for backend in service.backends:
         for address in backend.addresses:
             family, key = parse_prefix(address)
-            interface = self._table.interface_of(active.service.vrf, family, key)
-            reasons[address] = self._unusable(name, active, backend, address, interface)
-            health = active.health.get((name, backend.id, address))
-            since = max(since, health.since if health else 0.0)
-        reason = next((reason for reason in reasons.values() if reason), "")
-        unknown = any(active.health[id].healthy is None for id in active.health if id[:2] == (name, backend.id))
-        state = "drained" if backend.drain else "healthy" if not reason else "unknown" if unknown else "unhealthy"
-        return BackendView(
-            id=backend.id,
-            addresses=list(backend.addresses),
-            interface=interface,
-            weight=backend.weight,
-            state=state,
-            reason=reason,
-            since=since,
-        )
-
-
-def _places(service: Service) -> set[_Place]:
-    return {(service.vrf, *parse_prefix(text)) for backend in service.backends for text in backend.addresses}
+            yield _Target(id=(name, backend.id, address), backend=backend, family=family, key=key)

@@ -21,7 +21,9 @@ from bgpd.workload.feed import Saved
 log = structlog.get_logger()
 
 SETTLE_S = 0.1
-"""Changes within this time are written together."""
+"""Changes within this time are written together, ..."""
+PAUSE_PART = 5
+"""... and after a write follows a pause of so many times what it took: a burst is not slowed by its persistence."""
 
 RETRY_S = 10.0
 """Pause after a write that failed."""
@@ -67,15 +69,19 @@ class StateFile:
 
     async def run(self, snapshot: Callable[[], Saved]) -> None:
         """Write `snapshot()` after each change, until cancelled; then once more if something was left."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._changed.wait()
                 await asyncio.sleep(SETTLE_S)
                 self._changed.clear()
                 self._snapshots += 1
+                began = loop.time()
                 if not await asyncio.to_thread(self.write, snapshot(), self._snapshots):
                     self._changed.set()
                     await asyncio.sleep(RETRY_S)
+                    continue
+                await asyncio.sleep(PAUSE_PART * (loop.time() - began))
         finally:
             if self._changed.is_set():
                 self._snapshots += 1
