@@ -1,14 +1,15 @@
 """Workloads and services that local programs put, read and delete: what the HTTP API answers.
 
-A PUT is idempotent; it is answered when the address is announced, or with the reason why it is not. `api/server.py`
-makes HTTP of this; what is taken and what becomes of it, `feed` and `table` decide.
+A PUT is idempotent; it is answered when it is saved and the address is announced, or with the reason why it is not.
+`api/server.py` makes HTTP of this; what is taken and what becomes of it, `feed` and `table` decide.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -50,7 +51,10 @@ class Answer(NamedTuple):
 
 
 class ApiSource:
-    """The local API's feed. `timeout_s` is how long a PUT waits unless it says otherwise."""
+    """The local API's feed. `timeout_s` is how long a PUT waits unless it says otherwise.
+
+    `kept()` waits until what was put or deleted would survive a crash, or cannot be saved (which is told elsewhere).
+    """
 
     def __init__(
         self,
@@ -59,12 +63,14 @@ class ApiSource:
         reports: Reports,
         services: Services,
         *,
+        kept: Callable[[], Awaitable[None]],
         timeout_s: float,
     ) -> None:
         self._feed = feed
         self._table = table
         self._reports = reports
         self._services = services
+        self._kept = kept
         self._timeout_s = timeout_s
         self._waiting: dict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
 
@@ -88,7 +94,7 @@ class ApiSource:
         if not self._feed.delete_workload(id):
             return _unknown("workload", id, "only what the API put can be deleted here")
         log.info("workload.deleted", id=id, by=who)
-        await asyncio.sleep(0)
+        await self._saved()
         return Answer(200, WorkloadReport(id=id, state="deleted"))
 
     def workload(self, id: str) -> Answer:
@@ -122,7 +128,7 @@ class ApiSource:
         if self._services.owner(name) != SOURCE or not self._feed.delete_service(name):
             return _unknown("service", name, "only what the API put can be deleted here")
         log.info("service.deleted", name=name, by=who)
-        await asyncio.sleep(0)
+        await self._saved()
         return Answer(200, ServiceView(name=name, source=SOURCE, addresses=[], reason="deleted"))
 
     def service(self, name: str) -> Answer:
@@ -140,6 +146,11 @@ class ApiSource:
         for event in self._waiting.get((claim.source, claim.id), ()):
             event.set()
 
+    async def _saved(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                await self._kept()
+
     async def _settled(self, source: str, id: str, timeout_s: float | None) -> list[Held]:
         """The held claims of one name, once the table has judged them and none is pending, or at the timeout."""
         event = asyncio.Event()
@@ -150,6 +161,7 @@ class ApiSource:
                 while not all(h.since and h.state in _SETTLED for h in self._table.held(source, id)):
                     event.clear()
                     await event.wait()
+                await self._kept()
         except TimeoutError:
             pass
         finally:

@@ -20,6 +20,7 @@ from bgpd.model.reports import Problem
 from bgpd.model.service import Service
 from bgpd.model.workload import Claim, Sync, Workload
 from bgpd.workload.payload import PayloadRefused, claims_of, decode_service, decode_sync, decode_workload
+from bgpd.workload.saved import Change, Saved
 from bgpd.workload.table import WorkloadTable
 
 log = structlog.get_logger()
@@ -35,15 +36,6 @@ IN_USE = "names are unique on a host: delete that one, or take another"
 
 BUSY_S = 5.0
 """A feed that is never quiet is looked at so often."""
-
-
-class Saved(msgspec.Struct, kw_only=True):
-    """What outlives a restart (the state file's JSON)."""
-
-    version: int = 1
-    generation: int | None = None
-    workloads: dict[str, Workload] = {}
-    services: dict[str, Service] = {}
 
 
 class ServiceSink(Protocol):
@@ -64,7 +56,7 @@ class Feed:
     """The workloads and services of one orchestrator source ("mqtt" or "api").
 
     `vrfs` are the configured VRFs, `commands` what exec checks may run. `refused(kind, id, problems)` is told of every
-    payload: kind is "workload", "service" or "sync". `changed()` is called when `saved` should be written,
+    payload: kind is "workload", "service" or "sync". `changed(change)` is told what to write,
     `synchronised()` when the feed's whole state was heard.
     """
 
@@ -77,7 +69,7 @@ class Feed:
         vrfs: Collection[str],
         commands: Collection[str] | None,
         refused: Refusals,
-        changed: Callable[[], None],
+        changed: Callable[[Change], None],
         synchronised: Callable[[], None],
     ) -> None:
         self.source = source
@@ -180,7 +172,7 @@ class Feed:
         if self._workloads.get(id) == workload:
             return False
         self._put(id, workload)
-        self._changed()
+        self._changed(Change(workloads={id: workload}))
         return True
 
     def _put(self, id: str, workload: Workload) -> None:
@@ -195,7 +187,7 @@ class Feed:
         if self._workloads.pop(id, None) is None and parked is None:
             return False
         self._table.claim(self.source, id)
-        self._changed()
+        self._changed(Change(workloads={id: None}))
         return True
 
     def service_received(self, name: str, body: bytes) -> None:
@@ -225,7 +217,7 @@ class Feed:
         self._parked.services.pop(name, None)
         self._service_payloads[name] = service
         self._services.apply(self.source, name, service)
-        self._changed()
+        self._changed(Change(services={name: service}))
         return True
 
     def delete_service(self, name: str) -> bool:
@@ -235,7 +227,7 @@ class Feed:
         if self._service_payloads.pop(name, None) is None and parked is None:
             return False
         self._services.apply(self.source, name, None)
-        self._changed()
+        self._changed(Change(services={name: None}))
         return True
 
     def sync_received(self, body: bytes, now: float) -> None:
@@ -287,7 +279,7 @@ class Feed:
         self.generation = self.sync.generation
         self._gone = sorted((self._workloads.keys() | self._parked.workloads.keys()) - self._heard, reverse=True)
         log.info("feed.generation_applied", source=self.source, generation=self.generation, removed=len(self._gone))
-        self._changed()
+        self._changed(Change(generation=self.generation))
         self._remove_some()
 
     def _remove_some(self) -> None:

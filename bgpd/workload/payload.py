@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.prefix import parse_prefix
+from bgpd.model.prefix import key_of, parse_host, parse_prefix
 from bgpd.model.reports import Problem
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service
 from bgpd.model.workload import Claim, Sync, Workload
@@ -190,8 +190,12 @@ def _check_vrf(vrf: str, vrfs: Collection[str]) -> list[Problem]:
 
 def _check_addresses(field: str, addresses: Sequence[str], *, hosts_only: bool = False) -> list[Problem]:
     problems = []
-    seen: dict[_Network, int] = {}
+    seen: dict[tuple[Family, bytes], int] = {}
     for index, text in enumerate(addresses):
+        host = parse_host(text)
+        if host is not None and host[1][1] not in _LOOK_CLOSER[host[0]] and host not in seen:
+            seen[host] = index
+            continue
         path = f"{field}[{index}]"
         network = _network(text)
         if isinstance(network, str):
@@ -202,10 +206,15 @@ def _check_addresses(field: str, addresses: Sequence[str], *, hosts_only: bool =
             problems.append(Problem(path, f"{text} {problem}", "a workload has a unicast address of the fabric"))
         elif hosts_only and network.prefixlen != network.max_prefixlen:
             problems.append(Problem(path, f"{text} is a prefix", f"one address, such as {network.network_address}"))
-        elif network in seen:
-            problems.append(Problem(path, f"{text} is the same as {field}[{seen[network]}]", "each address once"))
-        seen.setdefault(network, index)
+        elif (place := _place(network)) in seen:
+            problems.append(Problem(path, f"{text} is the same as {field}[{seen[place]}]", "each address once"))
+        else:
+            seen[place] = index
     return problems
+
+
+def _place(network: _Network) -> tuple[Family, bytes]:
+    return (Family.IPV4_UNICAST if network.version == 4 else Family.IPV6_UNICAST), key_of(network)
 
 
 def _network(text: str) -> _Network | str:
@@ -286,6 +295,12 @@ def _check_backends(backends: Sequence[Backend]) -> list[Problem]:
         seen.setdefault(backend.id, index)
     return problems
 
+
+_LOOK_CLOSER: dict[Family, frozenset[int]] = {
+    Family.IPV4_UNICAST: frozenset((0, 127, 169, *range(224, 256))),
+    Family.IPV6_UNICAST: frozenset((0, 0xFE, 0xFF)),
+}
+"""First bytes of addresses that may be no workload's; all others are."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}\Z")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}\Z")

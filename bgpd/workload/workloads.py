@@ -105,6 +105,7 @@ class Workloads:
                 self.table,
                 self._reports[api_source.SOURCE],
                 self.services,
+                kept=next(file.kept for file, feed in self._files if feed.source == api_source.SOURCE),
                 timeout_s=config.workload.api.timeout_s,
             )
 
@@ -135,7 +136,7 @@ class Workloads:
         return True
 
     def _feed(self, source: str) -> Feed:
-        file = StateFile(self._config.state.directory, f"{source}.json")
+        file = StateFile(self._config.state.directory, f"{source}.json", told=self._file_error_changed)
         reports = self._reports[source] = Reports(source, self.table, changed=self._refusal_changed)
         feed = Feed(
             source,
@@ -144,7 +145,7 @@ class Workloads:
             vrfs=frozenset(self._ports.vrfs.values()),
             commands=_commands(self._config.workload.health.command_directory),
             refused=reports.refused,
-            changed=file.changed,
+            changed=file.note,
             synchronised=functools.partial(self.table.source_synchronised, source),
         )
         self._files.append((file, feed))
@@ -293,6 +294,10 @@ class Workloads:
             neighbors={name: view.state for name, view in self._neighbors.items()},
             errors=self._reports[MQTT].problems("sync", "") + self._file_errors(),
         )
+
+    def _file_error_changed(self) -> None:
+        if self.mqtt is not None:
+            self.mqtt.status_changed()
 
     def _file_errors(self) -> list[Problem]:
         return [Problem("", file.error, "claims are in force but not saved") for file, _ in self._files if file.error]

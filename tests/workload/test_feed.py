@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
-from bgpd.workload.feed import BUSY_S, QUIET_S, SLICE, Feed, Saved
+from bgpd.workload.feed import BUSY_S, QUIET_S, SLICE, Feed
 from bgpd.workload.payload import PayloadRefused, decode_service, decode_workload
+from bgpd.workload.saved import Change, Saved
 from tests.workload.fixtures import Rig
 
 
@@ -22,6 +24,7 @@ class FeedRig(Rig):
         self.at = 100.0
         self.refusals: dict[tuple[str, str], Collection[Problem]] = {}
         self.saves = 0
+        self.on_disk = msgspec.structs.replace(saved) if saved is not None else Saved()
         self.heard_whole = 0
         self.applied: dict[str, tuple[str, Service]] = {}
         self.feed = self.make(source)
@@ -47,8 +50,9 @@ class FeedRig(Rig):
     def _refused(self, kind: str, id: str, problems: Collection[Problem]) -> None:
         self.refusals[kind, id] = problems
 
-    def _changed(self) -> None:
+    def _changed(self, change: Change) -> None:
         self.saves += 1
+        change.apply(self.on_disk)
 
     def _whole(self) -> None:
         self.heard_whole += 1
@@ -230,6 +234,18 @@ def test_repeated_payload_is_not_saved_again() -> None:
     saves = rig.saves
     rig.hear("a")
     assert rig.saves == saves
+
+
+def test_told_changes_add_up_to_what_is_in_force() -> None:
+    """What the journal holds is what a snapshot would."""
+    rig = FeedRig()
+    rig.feed.workload_received("a", b'{"addresses": ["10.64.1.1"]}', rig.at)
+    rig.feed.workload_received("b", b'{"addresses": ["10.64.1.2"]}', rig.at)
+    rig.feed.workload_received("a", b'{"addresses": ["10.64.1.3"]}', rig.at)
+    rig.feed.workload_received("b", b"", rig.at)
+    rig.feed.service_received("s", b'{"addresses": ["10.64.100.1"]}')
+    assert rig.on_disk == rig.feed.saved()
+    assert list(rig.on_disk.workloads) == ["a"]
 
 
 def test_id_of_another_source_is_refused_unless_it_says_the_same() -> None:
