@@ -17,6 +17,12 @@ from labs.topology import load
 
 pytestmark = pytest.mark.netns
 
+HEED_SIGNALS = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+"""A shell's background job is started with both ignored."""
 HOLD_ONE_OPEN = """
 import sys, time
 from pathlib import Path
@@ -67,9 +73,8 @@ def test_processes_and_directories_end_with_the_namespace(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_to_the_program_removes_its_namespaces(tmp_path: Path, number: signal.Signals) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD_ONE_OPEN, str(tmp_path / "log")], stdout=subprocess.PIPE
-    ) as program:
+    code = HEED_SIGNALS + HOLD_ONE_OPEN
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         name = program.stdout.readline().decode().strip()
         assert exists(name)
