@@ -24,6 +24,9 @@ log = structlog.get_logger()
 RETRY_S = 10.0
 """Pause after a write that failed."""
 
+PAUSE_PART, PAUSE_S = 5, 0.05
+"""Pause after a write that succeeded: so many times what it took, this at most. A burst is not slowed by the disk."""
+
 JOURNAL_BYTES = 256 * 1024
 """A journal of so many bytes, and longer than its snapshot, becomes part of a new snapshot."""
 
@@ -119,11 +122,15 @@ class StateFile:
         """Write what is noted, or now and then `snapshot()`, until cancelled; then once more if something was left."""
         if self._must_replace:
             self._changed.set()
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if not await self._write_noted(snapshot):
+                began = loop.time()
+                if await self._write_noted(snapshot):
+                    await asyncio.sleep(min(PAUSE_PART * (loop.time() - began), PAUSE_S))
+                else:
                     await asyncio.sleep(RETRY_S)
                     self._changed.set()
         finally:
