@@ -16,7 +16,7 @@ from benchmarks import wire
 
 KINDS = ("v4-32", "v4-mix", "v6-64")
 
-_MIX = ((24, 60), (23, 10), (22, 11), (21, 5), (20, 5), (19, 3), (18, 2), (17, 1), (16, 3))
+_MIX = ((24, 62), (23, 10), (22, 12), (21, 5), (20, 5), (19, 3), (18, 1), (17, 1), (16, 1))
 """Prefix lengths of an Internet table and their weights, rounded."""
 
 _FIRST_V4 = 0x14000000
