@@ -230,6 +230,8 @@ class Routing:
                 yield
 
     def _kernel_changed(self, event: KernelEvent) -> None:
+        if isinstance(event, RouteChanged):
+            return
         if isinstance(event, AddressChanged):
             owners = self._own_addresses.setdefault(event.address.packed, set())
             if event.gone:

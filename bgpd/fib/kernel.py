@@ -28,6 +28,8 @@ _GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
 """RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, NEXTHOP."""
 _RECEIVE_BYTES = 32 << 20
 _DATAGRAMS_PER_STEP = 128
+_NEW_ROUTE, _DEL_ROUTE = int(MessageKind.NEW_ROUTE), int(MessageKind.DEL_ROUTE)
+"""Of nearly all messages; plain numbers compare faster."""
 _SO_ATTACH_FILTER = 26
 _DUMP_TRIES = 20
 _REFRESH_DELAY_S = 0.1
@@ -133,30 +135,33 @@ class KernelMonitor:
 
     def _read(self, data: bytes) -> None:
         for kind, flags, _sequence, start, end in messages(data):
-            match kind:
-                case MessageKind.NEW_ROUTE | MessageKind.DEL_ROUTE:
-                    route = read_route(data, start, end, self.state.name_of)
-                    if route is None:
-                        continue
-                    gone = kind == MessageKind.DEL_ROUTE
-                    if route.protocol == self._own_protocol:
-                        for callback in self.own_route_changed:
-                            callback(route, gone)
-                    else:
-                        self.state.route(route, gone=gone, replaces=bool(flags & 0x100))
-                case MessageKind.NEW_LINK | MessageKind.DEL_LINK:
-                    if data[start] == socket.AF_UNSPEC:
-                        link = read_link(data, start, end, self.state.name_of)
-                        self.state.link(link, gone=kind == MessageKind.DEL_LINK)
-                case MessageKind.NEW_ADDRESS | MessageKind.DEL_ADDRESS:
-                    address = read_address(data, start, end, self.state.name_of)
-                    self.state.address(address, gone=kind == MessageKind.DEL_ADDRESS)
-                case MessageKind.DEL_NEXTHOP:
-                    for notify in self.nexthop_deleted:
-                        notify()
-                case MessageKind.NEW_RULE | MessageKind.DEL_RULE:
-                    for notify in self.rules_changed:
-                        notify()
+            if kind == _NEW_ROUTE or kind == _DEL_ROUTE:
+                route = read_route(data, start, end, self.state.name_of)
+                if route is None:
+                    continue
+                if route.protocol == self._own_protocol:
+                    for callback in self.own_route_changed:
+                        callback(route, kind == _DEL_ROUTE)
+                else:
+                    self.state.route(route, gone=kind == _DEL_ROUTE, replaces=bool(flags & 0x100))
+            else:
+                self._read_other(kind, data, start, end)
+
+    def _read_other(self, kind: int, data: bytes, start: int, end: int) -> None:
+        match kind:
+            case MessageKind.NEW_LINK | MessageKind.DEL_LINK:
+                if data[start] == socket.AF_UNSPEC:
+                    link = read_link(data, start, end, self.state.name_of)
+                    self.state.link(link, gone=kind == MessageKind.DEL_LINK)
+            case MessageKind.NEW_ADDRESS | MessageKind.DEL_ADDRESS:
+                address = read_address(data, start, end, self.state.name_of)
+                self.state.address(address, gone=kind == MessageKind.DEL_ADDRESS)
+            case MessageKind.DEL_NEXTHOP:
+                for notify in self.nexthop_deleted:
+                    notify()
+            case MessageKind.NEW_RULE | MessageKind.DEL_RULE:
+                for notify in self.rules_changed:
+                    notify()
 
     def _refresh(self) -> None:
         """Read all tables again, soon; one reading at a time, and one more if something happened during it."""

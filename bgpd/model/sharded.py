@@ -155,6 +155,10 @@ class ShardedDict(MutableMapping[bytes, V]):
     def __getitem__(self, key: bytes) -> V:
         return self.part(key)[key]
 
+    def get(self, key: bytes, default: V | None = None) -> V | None:  # type: ignore[override]
+        """What `key` has, or `default`."""
+        return self.part(key).get(key, default)
+
     def __setitem__(self, key: bytes, value: V) -> None:
         self.part(key)[key] = value
 
