@@ -28,7 +28,8 @@ _GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
 """RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, NEXTHOP."""
 _RECEIVE_BYTES = 32 << 20
 _DATAGRAMS_PER_STEP = 128
-_NEW_ROUTE, _DEL_ROUTE = int(MessageKind.NEW_ROUTE), int(MessageKind.DEL_ROUTE)
+_DEL_ROUTE = int(MessageKind.DEL_ROUTE)
+_ROUTES = (int(MessageKind.NEW_ROUTE), _DEL_ROUTE)
 """Of nearly all messages; plain numbers compare faster."""
 _SO_ATTACH_FILTER = 26
 _DUMP_TRIES = 20
@@ -135,7 +136,7 @@ class KernelMonitor:
 
     def _read(self, data: bytes) -> None:
         for kind, flags, _sequence, start, end in messages(data):
-            if kind == _NEW_ROUTE or kind == _DEL_ROUTE:
+            if kind in _ROUTES:
                 route = read_route(data, start, end, self.state.name_of)
                 if route is None:
                     continue
