@@ -119,7 +119,7 @@ class StateFile:
             await self._progress.wait()
 
     async def run(self, snapshot: Callable[[], Saved]) -> None:
-        """Write what is noted, or now and then `snapshot()`, until cancelled; then once more if something was left."""
+        """Write what is noted, or now and then `snapshot()`, until cancelled; then the whole."""
         if self._must_replace:
             self._changed.set()
         loop = asyncio.get_running_loop()
@@ -134,7 +134,7 @@ class StateFile:
                     await asyncio.sleep(RETRY_S)
                     self._changed.set()
         finally:
-            if self._pending or self._must_replace or self._kept < self._noted:
+            if self._bytes[0] or self._must_replace or self._kept < self._noted:
                 self._started += 1
                 self.write(snapshot(), self._started)
 

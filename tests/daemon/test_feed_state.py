@@ -1,0 +1,99 @@
+"""A state directory in trouble: full, or with a file that was cut short."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labs.daemons import Frr
+from labs.process import run_command
+from tests.daemon.fabric import Fabric, Host, heard_from_host, leaf, started
+from tests.daemon.fabric import table as toml
+from tests.daemon.feed import API, MQTT, Orchestrator
+
+pytestmark = pytest.mark.netns
+
+TABLES = (leaf(1), MQTT, API)
+GOOD = {"addresses": ["10.64.1.1"], "interface": "pod1"}
+
+
+@pytest.fixture(scope="module")
+def frr(fabric: Fabric) -> Iterator[Frr]:
+    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
+        yield frr
+
+
+@pytest.fixture(scope="module")
+def feed(fabric: Fabric) -> Iterator[Orchestrator]:
+    with Orchestrator(fabric.host) as feed:
+        yield feed
+
+
+def claims(host: Host, id: str) -> dict[str, str]:
+    return {view["prefix"]: view["state"] for view in host.get("workloads") if view["id"] == id}
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, kilobytes: int) -> Iterator[Path]:
+    """A file system with hardly any room."""
+    path.mkdir()
+    run_command(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(path)])
+    try:
+        yield path
+    finally:
+        run_command(["umount", "-l", str(path)])
+
+
+def test_full_state_directory_is_told_costs_only_persistence_and_is_written_when_there_is_room(
+    fabric: Fabric, frr: Frr, feed: Orchestrator, tmp_path: Path
+) -> None:
+    with (
+        small_disk(tmp_path / "state", 64) as state,
+        started(fabric, *TABLES, toml("[state]", directory=str(state))) as host,
+    ):
+        host.wait_ready()
+        filler = state / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 1024)
+        feed.publish("workloads/full", GOOD)
+        host.wait(lambda: heard_from_host(frr, "10.64.1.1/32"), "the leaf to hear it all the same")
+        assert "announced" in host.cli("workload", "add", "full2", "--address", "10.64.1.2", "--interface", "pod1")
+        host.wait(
+            lambda: any("No space" in e["wrong"] for e in feed.latest("status")["errors"]), "the status to say so"
+        )
+        assert any("No space left" in warning for warning in host.health()["warnings"])
+        filler.unlink()
+        host.wait(lambda: not feed.latest("status")["errors"], "it to be written", timeout_s=25)
+        host.kill()
+        feed.broker.kill()
+        host.start()
+        host.wait(lambda: claims(host, "full") and claims(host, "full2"), "both claims to be restored")
+    feed.broker.start()
+    feed.publish("workloads/full", "")
+
+
+def test_truncated_state_file_is_kept_aside_told_and_rebuilt_from_the_feed(
+    fabric: Fabric, frr: Frr, feed: Orchestrator, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    with started(fabric, *TABLES, toml("[state]", directory=str(state))) as host:
+        host.wait_ready()
+        feed.publish("workloads/cut", GOOD)
+        host.wait(lambda: heard_from_host(frr, "10.64.1.1/32"), "the leaf to hear it")
+        host.terminate()
+        file = state / "mqtt.json"
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        host.start()
+        host.wait(lambda: claims(host, "cut") == {"10.64.1.1/32": "announced"}, "the claim from the feed")
+        assert (state / "mqtt.json.damaged").read_bytes() == whole[: len(whole) // 2]
+        assert host.log("state.damaged")[-1]["kept_as"] == f"{file}.damaged"
+        host.wait(lambda: file.exists() or list(state.glob("mqtt.json.*.journal")), "a new state file")
+        host.terminate()
+        assert json.loads(file.read_bytes())["workloads"].keys() == {"cut"}
+    feed.publish("workloads/cut", "")
