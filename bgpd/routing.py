@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 
 import msgspec
 import structlog
@@ -222,12 +222,13 @@ class Routing:
     def _fill(self, vrf: str) -> Iterator[None]:
         """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices."""
         for family in _UNICAST:
-            keys = chain(list(self.rib.table(vrf, family).routes), self._host_routes.keys(vrf, family))
-            while chosen := list(islice(keys, _FILL_SLICE)):
-                if vrf in self.fibs:
-                    wishes = {key: self._host_routes.wish(vrf, family, key) for key in chosen}
-                    self.fibs[vrf].update(family, {key: hops for key, hops in wishes.items() if hops is not None})
+            keys = iter(list(self.rib.table(vrf, family).routes))
+            while (chosen := list(islice(keys, _FILL_SLICE))) and vrf in self.fibs:
+                learned = {key: self.rib.desired(vrf, family, key) for key in chosen}
+                self.fibs[vrf].update(family, self._host_routes.overlay(vrf, family, learned))
                 yield
+            own = self._host_routes.keys(vrf, family)
+            self.vrf_fibs.update(vrf, family, {key: self._host_routes.wish(vrf, family, key) for key in own})
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
@@ -382,12 +383,11 @@ class Routing:
         self.rib.flush_exports()
 
     def _set_host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        fib = self.fibs.get(vrf)
         wishes = self._host_routes.set(vrf, family, changes)
         if vrf:
-            self.vrf_fibs.routes_by(vrf, {hop.interface for hops in changes.values() for hop in hops or ()})
-        if fib is not None:
-            fib.update(family, wishes)
+            self.vrf_fibs.update(vrf, family, wishes)
+        else:
+            self.fibs[vrf].update(family, wishes)
 
     def _set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, resilient: bool) -> None:
         fib = self.fibs.get(vrf)

@@ -7,7 +7,7 @@ next reload; the others and the main table work on. Decides nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -15,6 +15,8 @@ from bgpd.config import VrfConfig
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.fib import Fib
 from bgpd.fib.vrf_tables import VrfRefused, VrfSpec, VrfTables
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHops
 
 log = structlog.get_logger()
 
@@ -39,13 +41,13 @@ class VrfFibs:
         interfaces: Callable[[str], Iterable[str]],
     ) -> None:
         self.problems: dict[str, str] = {}
-        self._dataplane = dataplane
-        self._tables = VrfTables(dataplane)
+        self._tables = VrfTables(dataplane, applied=self._release)
         self._fibs = fibs
         self._make_fib = make_fib
         self._fill = fill
         self._interfaces = interfaces
         self._configs: dict[str, VrfConfig] = {}
+        self._held: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._swept = False
         self._due: set[str] = set()
 
@@ -107,17 +109,35 @@ class VrfFibs:
 
     async def _remove(self, name: str) -> None:
         del self._configs[name]
+        self._held.pop(name, None)
         fib = self._fibs.pop(name)
         await self._tables.remove(name)
         await fib.stop()
 
-    def routes_by(self, name: str, interfaces: Iterable[str]) -> None:
-        """Workloads of a VRF get routes by these interfaces, which are the VRF's from now on; the kernel hears soon."""
-        connected = self._dataplane.connected
-        fresh = [interface for interface in interfaces if interface and connected.vrf_of(interface) != name]
-        if fresh and name in self._configs:
-            self._dataplane.assign(dict.fromkeys(fresh, name))
+    def update(self, name: str, family: Family, wishes: Mapping[bytes, NextHops | None]) -> None:
+        """Routes that workloads want in a VRF. One to an interface waits until the kernel has that in the VRF.
+
+        Else the address would be announced before it can be reached, and its route go when the interface enters.
+        """
+        if name not in self._fibs:
+            return
+        held = self._held.setdefault(name, {})
+        for key in wishes:
+            held.pop((family, key), None)
+        early = {key: hops for key, hops in wishes.items() if hops is not None and not self._reached(name, hops)}
+        held.update(((family, key), hops) for key, hops in early.items())
+        self._fibs[name].update(family, {key: hops for key, hops in wishes.items() if key not in early})
         self.interfaces_changed(name)
+
+    def _reached(self, name: str, hops: NextHops) -> bool:
+        direct = (hop.interface for hop in hops if not hop.address and not hop.is_abstract)
+        return all(self._tables.has(name, interface) for interface in direct)
+
+    def _release(self, name: str) -> None:
+        """The kernel has other interfaces in a VRF: what waited for them is written."""
+        held = self._held.get(name, {})
+        for family, key in [place for place, hops in held.items() if self._reached(name, hops)]:
+            self._fibs[name].update(family, {key: held.pop((family, key))})
 
     def interfaces_changed(self, name: str) -> None:
         """Workloads of a VRF came or went: soon, their interfaces belong to it, or no longer do."""

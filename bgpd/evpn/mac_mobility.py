@@ -68,13 +68,19 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class _Own(msgspec.Struct):
-    """State of one of this host's endpoints."""
+    """State of one of this host's endpoints. `seen`: the highest sequence that another host announced."""
 
     sticky: bool
     verdict: Verdict
     moves: deque[float]
     frozen_until: float = 0.0
     remote: Remote | None = None
+    seen: int = -1
+
+    def heard(self, remote: Remote | None) -> None:
+        self.remote = remote
+        if remote is not None:
+            self.seen = max(self.seen, remote.mobility.sequence)
 
 
 def decode_mobility(extended_communities: tuple[bytes, ...]) -> Mobility:
@@ -109,7 +115,8 @@ class MacMobility:
         is_new = own is None
         if own is None:
             own = self._own[endpoint] = _Own(sticky, Verdict(Standing.HELD), deque())
-        own.sticky, own.remote = sticky, remote
+        own.sticky = sticky
+        own.heard(remote)
         if own.verdict.standing is Standing.FROZEN and now < own.frozen_until:
             return own.verdict
         if is_new or own.verdict.standing is not Standing.HELD or remote is None:
@@ -136,7 +143,7 @@ class MacMobility:
         if own is None:
             return None
         before = own.verdict
-        own.remote = remote
+        own.heard(remote)
         if before.standing is Standing.HELD:
             own.verdict = self._challenged(own, now)
         elif before.standing in (Standing.MOVED, Standing.CONFLICT) and remote is None:
@@ -171,7 +178,8 @@ class MacMobility:
         """Hold the endpoint, above what is announced elsewhere (RFC 7432 section 15)."""
         remote, former = own.remote, own.verdict.mobility
         if remote is None:
-            return Verdict(Standing.HELD, Mobility(former.sequence, own.sticky))
+            sequence = former.sequence if own.verdict.announced else max(former.sequence, own.seen + 1)
+            return Verdict(Standing.HELD, Mobility(sequence, own.sticky))
         if remote.mobility.sticky:
             return Verdict(Standing.CONFLICT, former, "announced as sticky by another host, which never moves")
         if self._count_move(own, now):

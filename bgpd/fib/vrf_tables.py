@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
@@ -63,7 +63,8 @@ class VrfSpec(msgspec.Struct, frozen=True):
 
 
 class _Vrf(msgspec.Struct, eq=False):
-    """A VRF that is kept. `entered`: interfaces that this run put into its device; `left`: that were in it before."""
+    """A VRF that is kept. `entered`: interfaces that this run put into its device; `left`: that were in it before;
+    `ruled`: those that have their policy rules."""
 
     spec: VrfSpec
     fib: Fib
@@ -71,6 +72,7 @@ class _Vrf(msgspec.Struct, eq=False):
     by_device: bool = False
     entered: set[str] = msgspec.field(default_factory=set)
     left: set[str] = msgspec.field(default_factory=set)
+    ruled: frozenset[str] = frozenset()
     problem: str = ""
 
     @property
@@ -79,10 +81,16 @@ class _Vrf(msgspec.Struct, eq=False):
 
 
 class VrfTables:
-    """All VRFs of the process. `use_devices` False: by policy rules even where the kernel has VRF devices."""
+    """All VRFs of the process. `use_devices` False: by policy rules even where the kernel has VRF devices.
 
-    def __init__(self, dataplane: Dataplane, *, use_devices: bool = True) -> None:
+    `applied(name)` is called when the kernel has a VRF as it was asked for last: `has` may answer otherwise now.
+    """
+
+    def __init__(
+        self, dataplane: Dataplane, *, use_devices: bool = True, applied: Callable[[str], None] | None = None
+    ) -> None:
         self._dataplane = dataplane
+        self._applied = applied
         self._protocol = dataplane.nexthops.protocol
         self._use_devices = use_devices
         self._requests = KernelRequests()
@@ -173,6 +181,14 @@ class VrfTables:
         while self._worker is not None and not self._worker.done():
             await asyncio.wait((self._worker,))
 
+    def has(self, name: str, interface: str) -> bool:
+        """Whether the kernel has an interface in a VRF: packets from it are looked up in the VRF's table."""
+        vrf = self._vrfs.get(name)
+        if vrf is None or not vrf.by_device:
+            return vrf is not None and interface in vrf.ruled
+        link = self._dataplane.connected.link_named(interface)
+        return link is not None and link.vrf == name
+
     def mode(self, name: str) -> str:
         """ "device" or "rules": how the kernel keeps a VRF."""
         return "device" if self._vrfs[name].by_device else "rules"
@@ -243,9 +259,12 @@ class VrfTables:
             if owned and (vrf.by_device or self._swept or (rule.iif or rule.oif) in vrf.left):
                 await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
         vrf.left -= vrf.interfaces
+        vrf.ruled = frozenset() if vrf.by_device else frozenset(rule.iif for rule in wanted)
         self._keep_connected(vrf)
         if vrf.problem:
             self._retry_later()
+        elif self._applied is not None:
+            self._applied(vrf.spec.name)
 
     async def _apply_device(self, vrf: _Vrf) -> bool:
         """The VRF device and the interfaces in it; False where the kernel has no such devices."""

@@ -61,6 +61,14 @@ def test_a_higher_sequence_elsewhere_makes_ours_moved_and_its_end_takes_it_back(
     assert made.remote_changed(VM, None, now=3.0).standing is Standing.HELD
 
 
+def test_what_is_taken_back_after_the_other_host_fell_silent_is_above_all_that_was_heard() -> None:
+    made = held()
+    made.remote_changed(VM, remote(5), now=1.0)
+    verdict = made.remote_changed(VM, None, now=2.0)
+    assert (verdict.standing, verdict.mobility) == (Standing.HELD, Mobility(6))
+    assert made.remote_changed(VM, None, now=3.0) is None
+
+
 def test_a_lower_sequence_elsewhere_changes_nothing() -> None:
     assert held(behind=remote(4)).remote_changed(VM, remote(4), now=1.0) is None
 
