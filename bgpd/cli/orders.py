@@ -60,10 +60,13 @@ def _read(file: str) -> bytes:
 
 def _report(report: dict[str, Any]) -> int:
     """Tells what became of it; exit code 1 unless it is announced, itself or by the aggregate that covers it."""
-    if "state" in report:
+    state = report.get("state", "")
+    if "announced" in report:
+        state = "announced" if report["announced"] else "not announced"
+    if state:
         reason = f": {report['reason']}" if report.get("reason") else ""
-        print(f"{report.get('id') or report.get('name')} {report['state']}{reason}")
+        print(f"{report.get('id') or report.get('name')} {state}{reason}")
     for error in report.get("errors", ()):
         where = f"{error['path']}: " if error.get("path") else ""
         print(f"bgpd: {where}{error['wrong']}{'; ' + error['right'] if error.get('right') else ''}", file=sys.stderr)
-    return 0 if report.get("state") in REACHABLE and not report.get("errors") else 1
+    return 0 if state in REACHABLE and not report.get("errors") else 1

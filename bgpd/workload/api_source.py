@@ -158,7 +158,7 @@ class ApiSource:
         waiting.add(event)
         try:
             async with asyncio.timeout(self._timeout_s if timeout_s is None else timeout_s):
-                while not all(h.since and h.state in _SETTLED for h in self._table.held(source, id)):
+                while not self._is_settled(source, id):
                     event.clear()
                     await event.wait()
                 await self._kept()
@@ -169,6 +169,12 @@ class ApiSource:
             if not waiting:
                 self._waiting.pop((source, id), None)
         return self._table.held(source, id)
+
+    def _is_settled(self, source: str, id: str) -> bool:
+        held = self._table.held(source, id)
+        if not held and source == SERVICE and self._services.owner(id):
+            return False  # it is not claimed before its checks have said something
+        return all(h.since and h.state in _SETTLED for h in held)
 
 
 class WorkloadObjects:

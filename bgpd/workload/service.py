@@ -5,6 +5,9 @@ address and is announced, its checks are good, it is not drained. With `prefer-l
 over them by weight. A drained service, or one with too few backends, is withdrawn but keeps serving what still
 arrives.
 
+After a start nothing is claimed before all checks have said something: the kernel spreads flows as the last run left
+it meanwhile, and goes on so where nothing changed.
+
 Makes claims for the table (source "service") and asks for checks; does no I/O and never asks the time.
 """
 
@@ -28,6 +31,7 @@ from bgpd.workload.table import WorkloadTable
 
 SOURCE = "service"
 
+STARTING = "the daemon has started: its workloads and health checks are waited for"
 MAX_REASONS = 5
 """Of so many backends it is told why they are not healthy."""
 
@@ -73,6 +77,7 @@ class Services:
         self._changed = changed
         self._services: dict[str, _Active] = {}
         self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
+        self._released = False
 
     def owner(self, name: str) -> str:
         """The source that a service is from; "" if there is none of this name."""
@@ -146,7 +151,17 @@ class Services:
         self._keep_check(active, target)
         target.reason = self._unusable(active, target)
 
+    def release(self) -> None:
+        """What there is to know after a start is known: claim from now on. Idempotent."""
+        if not self._released:
+            self._released = True
+            for name, active in self._services.items():
+                self._claim_all(name, active)
+
     def _claim_all(self, name: str, active: _Active) -> None:
+        self._changed(name)
+        if not self._released:
+            return
         targets = active.targets.values()
         usable = [
             (
@@ -165,7 +180,6 @@ class Services:
         unhealthy = "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
         addresses = active.service.addresses
         self._table.claim(SOURCE, name, [self._claim(name, active, text, usable, unhealthy) for text in addresses])
-        self._changed(name)
 
     @staticmethod
     def _unusable(active: _Active, target: _Target) -> str:
@@ -248,7 +262,7 @@ class Services:
             min_healthy=service.min_healthy,
             healthy=sum(backend.state == "healthy" for backend in backends),
             announced=bool(held) and all(h.announced for h in held),
-            reason="; ".join(dict.fromkeys(h.reason for h in held if h.reason)),
+            reason="; ".join(dict.fromkeys(h.reason for h in held if h.reason)) if held else STARTING,
             backends=backends,
         )
 

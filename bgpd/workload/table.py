@@ -206,8 +206,13 @@ class WorkloadTable:
         self._tell_synchronised()
         return missing
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is marked, and the kernel has acknowledged every route or refused it."""
+        return not self._dirty and not self._waiting
+
     def _tell_synchronised(self) -> None:
-        if not self._synchronised and not self._awaited and not self._dirty and not self._waiting:
+        if not self._synchronised and not self._awaited and self.settled:
             self._synchronised = True
             self._outputs.synchronised()
 

@@ -123,6 +123,8 @@ class Workloads:
 
     def _flush(self) -> None:
         self.table.flush(time.time())
+        if not self._synchronised:
+            self._tell_synchronised()
 
     def kernel_told(self) -> bool:
         """All kernel events of this turn were told: settle now what they changed, not in the loop's next turn.
@@ -210,11 +212,13 @@ class Workloads:
         self._tell_synchronised()
 
     def _tell_synchronised(self, *, waited: bool = False) -> None:
-        """Tell the daemon, once: the table knows its workloads, and checks have said which services to announce."""
+        """Tell the daemon, once: the table knows its workloads, checks have said which services to announce."""
         if self._synchronised or not (waited or (self._table_synchronised and not self.services.undecided())):
             return
-        self._synchronised = True
-        self._ports.synchronised()
+        self.services.release()
+        if waited or self.table.settled:
+            self._synchronised = True
+            self._ports.synchronised()
 
     def _check_result(self, id: CheckId, reason: str) -> None:
         self.services.check_result(id, reason, time.time())

@@ -23,6 +23,7 @@ class ServiceRig(Rig):
         super().__init__()
         self.running: dict[CheckId, str] = {}
         self.services = Services(self.table, self, changed=lambda name: None)
+        self.services.release()
         self.deliver = self.states
         self.link("pod1")
         self.link("pod2")
@@ -216,3 +217,21 @@ def test_view_tells_each_backend() -> None:
     ]
     assert (view.announced, view.healthy, view.source) == (True, 1, "mqtt")
     assert rig.services.view("none") is None
+
+
+def test_after_a_start_nothing_is_told_to_the_kernel_until_all_is_known() -> None:
+    """A group of the backends whose checks came first would cost the flows of the others."""
+    rig = ServiceRig()
+    rig.services = Services(rig.table, rig, changed=lambda name: None)
+    rig.offer(check=TCP)
+    rig.result("a")
+    assert (rig.is_announced, rig.members) == (False, {})
+    view = rig.services.view("web")
+    assert view is not None
+    assert "are waited for" in view.reason
+    rig.result("b")
+    rig.told.clear()
+    rig.services.release()
+    rig.settle()
+    assert (rig.is_announced, rig.members) == (True, {"pod1": 2, "pod2": 1})
+    assert [told[0] for told in rig.told if told[0] == "service"] == ["service"]

@@ -58,7 +58,7 @@ async def test_services_are_waited_for_until_their_checks_have_said_something(tm
         node = await started(tmp_path)
         assert node.workloads.api is not None
         await node.workloads.api.put_workload("a", b'{"addresses": ["10.64.1.5"], "interface": "pod1"}', who="root")
-        check = {"type": "tcp", "port": 1, "interval_s": 0.2, "timeout_s": 0.1, "fall": 1}
+        check = {"type": "tcp", "port": 1, "interval_s": 5, "timeout_s": 0.1, "fall": 1}
         backends = [{"id": "a", "addresses": ["10.64.1.5"]}]
         service = msgspec.json.encode({"addresses": ["10.64.9.1"], "backends": backends, "check": check})
         await node.workloads.api.put_service("web", service, who="root", timeout_s=0)
