@@ -38,11 +38,18 @@ class Client:
         return json.loads(b"".join(self.stream("GET", target, parameters)))
 
     def order(
-        self, method: str, target: str, *, parameters: Parameters | None = None, body: bytes | None = None
+        self,
+        method: str,
+        target: str,
+        *,
+        parameters: Parameters | None = None,
+        body: bytes | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> Any:
         """The JSON answer to an order; a refusal that lists what is wrong with it is one too. Raises: CommandFailed."""
         accepted = (400, 404, 409, 413, 422)
-        answer = json.loads(b"".join(self.stream(method, target, parameters, body=body, accepted=accepted)))
+        parts = self.stream(method, target, parameters, body=body, accepted=accepted, timeout_s=timeout_s)
+        answer = json.loads(b"".join(parts))
         if isinstance(answer, dict) and "error" in answer:
             raise CommandFailed(answer["error"], answer.get("hint", ""))
         return answer

@@ -135,6 +135,7 @@ def _object_actions(
     add: argparse.ArgumentParser, actions: argparse._SubParsersAction[argparse.ArgumentParser], runs: str, kind: str
 ) -> None:
     _socket_option(add)
+    add.add_argument("--timeout", metavar="S", type=int, help="seconds to wait until it is announced; 0 to 600")
     add.set_defaults(runs=runs)
     remove = actions.add_parser("del", help="withdraw it and forget it")
     remove.add_argument("id", metavar="ID")

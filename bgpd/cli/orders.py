@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bgpd.cli.client import Client, CommandFailed
+from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed
 from bgpd.cli.hooks import Hooks
 
 REACHABLE = ("announced", "suppressed")
@@ -33,13 +33,12 @@ def add_workload(arguments: argparse.Namespace, hooks: Hooks) -> int:
             if value := getattr(arguments, name):
                 payload[name] = value
         body = json.dumps(payload).encode()
-    return _report(Client(arguments.socket).order("PUT", f"/v1/workloads/{arguments.id}", body=body))
+    return _put(arguments, f"/v1/workloads/{arguments.id}", body)
 
 
 def add_service(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd service add NAME FILE`: from a JSON payload."""
-    body = _read(arguments.file)
-    return _report(Client(arguments.socket).order("PUT", f"/v1/services/{arguments.id}", body=body))
+    return _put(arguments, f"/v1/services/{arguments.id}", _read(arguments.file))
 
 
 def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -56,6 +55,13 @@ def _read(file: str) -> bytes:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _put(arguments: argparse.Namespace, target: str, body: bytes) -> int:
+    parameters = {"timeout_s": arguments.timeout}
+    timeout_s = TIMEOUT_S + (arguments.timeout or 0)
+    client = Client(arguments.socket)
+    return _report(client.order("PUT", target, parameters=parameters, body=body, timeout_s=timeout_s))
 
 
 def _report(report: dict[str, Any]) -> int:
