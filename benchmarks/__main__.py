@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import charts, report
 from benchmarks.kernel_watch import NotReached
 from benchmarks.measurement import Job, Options
-from benchmarks.results import ResultFile, Run, Summary, load_all, save
+from benchmarks.results import ResultFile, Run, Summary, add_others, load_all, save
 from benchmarks.topology import PREFIX, machine
 from benchmarks.versions import versions
 from labs.namespace import remove_stale
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeat", type=int, default=0, help=f"runs of each measurement (default {REPEAT})")
     parser.add_argument("--contestant", action="append", default=[], help='"bgpd", "BIRD", ...; may be repeated')
     parser.add_argument("--match", default="", help="only variants whose name contains this")
+    parser.add_argument("--add", action="store_true", help="keep what was measured before of other variants")
     parser.add_argument("--list", action="store_true", help="show what would run, and do not")
     chosen = parser.parse_args(arguments)
     chosen.names = chosen.names or ["all"]
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             repeat = chosen.repeat or (REPEAT_QUICK if chosen.quick else REPEAT)
             file = _run(console, name, str(module.__doc__).splitlines()[0], jobs, options, repeat)
+            if chosen.add:
+                add_others(file)
             failed = failed or any(run.failed for run in file.runs)
             summary = Summary([file])
             report.show(console, summary)

@@ -94,6 +94,15 @@ def path_of(name: str, *, quick: bool) -> Path:
     return (RESULTS / "quick" if quick else RESULTS) / f"{name}.json"
 
 
+def add_others(file: ResultFile) -> None:
+    """Takes over the runs of variants that this file has not, from the one that is kept."""
+    path = path_of(file.name, quick=file.quick)
+    if path.exists():
+        mine = {run.case for run in file.runs}
+        before = msgspec.json.decode(path.read_bytes(), type=ResultFile)
+        file.runs[:0] = [run for run in before.runs if run.case not in mine]
+
+
 def save(file: ResultFile) -> Path:
     """Writes a result file and says where."""
     path = path_of(file.name, quick=file.quick)
