@@ -1,4 +1,4 @@
-"""The laboratory's command line, and the main job from end to end: `make lab` passes and leaves nothing behind."""
+"""The laboratory's command line, and laboratories from end to end: they pass and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labs.__main__ import TWO_LEAF, main
+from labs.__main__ import TOPOLOGIES, main
 from labs.namespace import NETNS_DIR
 
 pytestmark = pytest.mark.netns
@@ -37,8 +37,9 @@ topology:
     assert namespaces() <= before
 
 
-def test_two_leaf_laboratory_passes_all_its_checks(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["run", str(TWO_LEAF)])
+@pytest.mark.parametrize("name", ["two-leaf", "feeds"])
+def test_laboratory_passes_all_its_checks(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["run", str(TOPOLOGIES / f"{name}.clab.yml")])
     said = capsys.readouterr().out
     assert code == 0, said
     assert "all checks passed" in said
