@@ -206,7 +206,7 @@ class Daemon:
         if readiness != self._readiness:
             log.info("bgpd.readiness", ready=not readiness, reason=readiness)
             self._readiness = readiness
-            routing.workloads.readiness_changed()
+            routing.workloads.neighbors_changed()
         self._tell_status()
 
     def _reasons(self) -> list[str]:

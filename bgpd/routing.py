@@ -118,6 +118,7 @@ class Routing:
             service_route=self._set_service_route,
             synchronised=self._workloads_synchronised,
             readiness=readiness,
+            neighbors=self.speaker.neighbor_views,
             vrfs=_vrfs(config),
         )
         self.workloads = Workloads(config, ports, hostname=hostname)
@@ -214,6 +215,7 @@ class Routing:
         self.speaker.reconfigure(config)
         self._walks.run(walk)
         self.workloads.reconfigure(config, _vrfs(config))
+        self.workloads.neighbors_changed()
         await self.vrf_fibs.remove(config.vrf)
         for event in self._monitor.state.events():
             if isinstance(event, RouteChanged) and event.route.table != config.fib.table:
@@ -262,7 +264,7 @@ class Routing:
             local_asn=negotiated.local_asn,
             is_ibgp=negotiated.is_ibgp,
         )
-        self._neighbor_changed(source.name)
+        self._neighbors_changed()
 
     def session_closed(self, source: Source, reason: str) -> None:
         if self.sources.get(source.name) is source:
@@ -276,7 +278,7 @@ class Routing:
                 fib.next_hops_lost(lost, fallback(tables, lost))
         self.evpn.neighbor_down(source)
         self._walks.run(self.rib.neighbor_down(source))
-        self._neighbor_changed(source.name)
+        self._neighbors_changed()
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
         if batch.next_hop is not None:
@@ -312,10 +314,8 @@ class Routing:
     def refresh_ended(self, source: Source, family: Family) -> None:
         self._walks.run(self.rib.refresh_ended(source, family))
 
-    def _neighbor_changed(self, name: str) -> None:
-        for view in self.speaker.neighbor_views():
-            if view.name == name:
-                self.workloads.neighbor_changed(view)
+    def _neighbors_changed(self) -> None:
+        self.workloads.neighbors_changed()
         self._changed()
 
     def _prefix_limit_exceeded(self, source: Source, family: Family, count: int) -> None:

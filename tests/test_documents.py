@@ -12,9 +12,11 @@ import pytest
 
 from bgpd.config import Config
 from bgpd.model import views
+from bgpd.model.service import BackendView, ServiceView
 
 DOCS = Path(__file__).parent.parent / "docs"
 VIEWS = [value for value in vars(views).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)]
+VIEWS += [ServiceView, BackendView]
 
 
 def definitions(types: list[Any]) -> Iterator[tuple[str, list[str]]]:

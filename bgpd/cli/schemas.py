@@ -10,7 +10,7 @@ from bgpd.cli.client import CommandFailed
 from bgpd.config import Config
 from bgpd.model import views
 from bgpd.model.reports import HostStatus, WorkloadReport
-from bgpd.model.service import Service
+from bgpd.model.service import Service, ServiceView
 from bgpd.model.workload import Sync, Workload
 
 SCHEMAS: dict[str, Any] = {
@@ -24,6 +24,8 @@ SCHEMAS: dict[str, Any] = {
     "routes": list[views.RouteView],
     "fib": list[views.FibRouteView],
     "workloads": list[views.WorkloadView],
+    "aggregates": list[views.AggregateView],
+    "services": list[ServiceView],
     "evpn": list[views.EvpnRouteView],
     "vrfs": list[views.VrfView],
     "events": list[views.EventView],

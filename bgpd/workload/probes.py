@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -18,9 +19,14 @@ from bgpd.model.service import CheckType, HealthCheck
 
 MAX_STATUS_LINE = 4096
 
+TLS = "bgpd.workload.tls"
+"""Loaded when the first HTTPS check runs."""
+
 
 async def probe(check: HealthCheck, address: str, *, device: str, command_directory: str) -> str:
     """Run a check of any type but push. `device` binds the connection to an interface ("" for none)."""
+    if check.type is CheckType.HTTPS:
+        await asyncio.to_thread(importlib.import_module, TLS)  # not at the cost of the first check's time
     try:
         async with asyncio.timeout(check.timeout_s):
             match check.type:
@@ -77,7 +83,7 @@ async def _probe_http(check: HealthCheck, address: str, device: str) -> str:
     with await _connect(address, check.port, device) as connection:
         if check.type is CheckType.HTTP:
             return await _ask_status(check, address, _Plain(connection))
-        tls = await asyncio.to_thread(importlib.import_module, "bgpd.workload.tls")
+        tls = sys.modules[TLS]
         context = await asyncio.to_thread(tls.client_context, check.verify)
         channel = tls.TlsClient(connection, context, server_hostname=address)
         try:

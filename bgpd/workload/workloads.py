@@ -9,9 +9,10 @@ import asyncio
 import functools
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -52,7 +53,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon gives: see `TableOutputs` and `KernelSource`.
 
-    `readiness()` is "" when the daemon is ready, else why not. `vrfs` names the VRF of each kernel table.
+    `readiness()` is "" when the daemon is ready, else why not; `neighbors()` are all sessions. `vrfs` names the VRF of
+    each kernel table.
     """
 
     announce: Callable[[str, Family, list[bytes], ClaimInfo], None]
@@ -61,6 +63,7 @@ class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
     service_route: Callable[[str, Family, bytes, NextHops, bool], None]
     synchronised: Callable[[], None]
     readiness: Callable[[], str]
+    neighbors: Callable[[], Iterable[NeighborView]] = tuple
     vrfs: Mapping[int, str]
 
 
@@ -270,18 +273,24 @@ class Workloads:
             return b""
         return msgspec.json.encode({"name": name, "service": view, "errors": errors})
 
-    def neighbor_changed(self, view: NeighborView) -> None:
-        """A session changed its state: published, and part of the status."""
-        self._neighbors[view.name] = view
-        if self.mqtt is not None:
-            self.mqtt.publish(f"neighbors/{view.name}", lambda: msgspec.json.encode(self._neighbors[view.name]))
-            self.mqtt.publish_event(time.time(), "neighbor.state", {"neighbor": view.name, "state": view.state})
-            self.mqtt.status_changed()
+    def neighbors_changed(self) -> None:
+        """Sessions changed their state, came or went, or readiness did: published, and part of the status."""
+        if self.mqtt is None:
+            return
+        before, self._neighbors = self._neighbors, {view.name: view for view in self._ports.neighbors()}
+        for name, view in self._neighbors.items():
+            known = before.get(name)
+            if known is None or (known.state, known.since) != (view.state, view.since):
+                self.mqtt.publish(_topic_of(name), functools.partial(self._render_neighbor, name))
+            if known is not None and known.state != view.state:
+                self.mqtt.publish_event(time.time(), "neighbor.state", {"neighbor": name, "state": view.state})
+        for name in before.keys() - self._neighbors.keys():
+            self.mqtt.publish(_topic_of(name), functools.partial(self._render_neighbor, name))
+        self.mqtt.status_changed()
 
-    def readiness_changed(self) -> None:
-        """The daemon became ready, or is not any more."""
-        if self.mqtt is not None:
-            self.mqtt.status_changed()
+    def _render_neighbor(self, name: str) -> bytes:
+        view = self._neighbors.get(name)
+        return msgspec.json.encode(view) if view is not None else b""
 
     def status(self) -> HostStatus:
         """This host's status as it is published."""
@@ -310,6 +319,11 @@ class Workloads:
         """What is wrong with broker and state files, for `bgpd show`."""
         broker = [self.mqtt.error] if self.mqtt is not None and self.mqtt.error else []
         return broker + [problem.wrong for problem in self._file_errors()]
+
+
+def _topic_of(neighbor: str) -> str:
+    """A neighbor's topic; what a topic may not hold is percent-encoded."""
+    return f"neighbors/{quote(neighbor, safe=':%@ ')}"
 
 
 def _soon(callback: Callable[[], None]) -> None:

@@ -20,6 +20,7 @@ from bgpd.api.server import ApiServer
 from bgpd.cli.client import DEFAULT_SOCKET, Client, CommandFailed
 from bgpd.cli.hooks import DecodeOptions, Hooks
 from bgpd.cli.main import COMMANDS, NOT_OFFERED, main
+from bgpd.cli.tables import SHOWN
 from bgpd.config import ApiConfig, Config
 from tests.scripted_backend import ScriptedBackend
 
@@ -100,7 +101,7 @@ def test_every_field_of_the_configuration_is_described_or_a_section() -> None:
         assert definition["description"]
 
 
-@pytest.mark.parametrize("name", ["workload", "service", "routes", "explain"])
+@pytest.mark.parametrize("name", ["workload", "service", "sync", "status", "explain", *SHOWN])
 def test_payloads_and_views_have_a_schema(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", name) == 0
     assert json.loads(capsys.readouterr().out)["$schema"]

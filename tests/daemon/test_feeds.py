@@ -17,7 +17,9 @@ pytestmark = pytest.mark.netns
 
 BLOCK = toml("[[aggregate]]", prefix="10.66.0.0/24", summary_only=True, blackhole=True)
 STATIC = toml("[[workload.static]]", prefix="10.64.9.1/32", interface="pod1")
-TABLES = (leaf(1), MQTT, API, BLOCK, STATIC)
+ABSENT = leaf(2, name="lost+leaf")
+"""It never answers, and its name is none that a topic may have."""
+TABLES = (leaf(1), ABSENT, MQTT, API, BLOCK, STATIC)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,9 @@ def test_status_neighbors_and_events_are_told(fabric: Fabric, host: Host, frr: F
     assert status["online"]
     assert status["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert status["version"] == host.health()["version"]
-    assert status["neighbors"] == {"leaf1": "established"}
+    assert status["neighbors"]["leaf1"] == "established"
+    assert status["neighbors"]["lost+leaf"] != "established"
+    assert feed.retained("neighbors/lost%2Bleaf")["state"] != "established"
     assert feed.retained("neighbors/leaf1")["state"] == "established"
     frr.vtysh("clear bgp *")
     host.wait(lambda: (feed.latest("neighbors/leaf1") or {}).get("state") != "established", "the loss to be told")
@@ -165,6 +169,13 @@ def test_status_neighbors_and_events_are_told(fabric: Fabric, host: Host, frr: F
     told = [event["state"] for event in feed.heard("events") if event["event"] == "neighbor.state"]
     assert told[-1] == "established"
     assert set(told) > {"established"}
+    text = host.config_path.read_text()
+    host.write_config(text.replace(ABSENT, ""))
+    host.cli("reload")
+    host.wait(lambda: "lost+leaf" not in feed.latest("status")["neighbors"], "the removed neighbor to be forgotten")
+    host.wait(lambda: feed.retained("neighbors/lost%2Bleaf") is None, "its topic to be cleared")
+    host.write_config(text)
+    host.cli("reload")
 
 
 def test_only_a_later_generation_that_is_complete_deletes(host: Host, frr: Frr, feed: Orchestrator) -> None:
