@@ -21,6 +21,7 @@ from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
 from labs.daemons import FRR_LIBEXEC, Bgpd, Daemon, Frr, Gobgp
 
 VRF_TABLE = 1001
+UPLINK = "leaf0"
 FAMILIES = ("ipv4-unicast", "l2vpn-evpn")
 
 
@@ -34,7 +35,7 @@ class EvpnRunning(msgspec.Struct, kw_only=True):
 
 @contextlib.contextmanager
 def bgpd(topology: Topology) -> Iterator[EvpnRunning]:
-    """bgpd: a VRF with one uplink, every route resolved by the peer that told it."""
+    """bgpd: a VRF with one uplink, every route resolved by its BGP next hop."""
     config = f"""
 [router]
 asn = {HOST_ASN}
@@ -53,7 +54,7 @@ rd = "auto"
 import_rt = ["{LEAF_ASN}:5001"]
 export_rt = ["{LEAF_ASN}:5001"]
 vni = 5001
-uplinks = ["leaf0"]
+uplinks = ["{UPLINK}"]
 resolve = "next-hop"
 [log]
 level = "warning"

@@ -16,6 +16,7 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 1, 0x300, 0x10
 RTM_F_FIB_MATCH = 0x2000
 RTNH_F_DEAD = 1
+RT_TABLE_COMPAT = 252
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_NH_ID = 1, 4, 5, 9, 15, 18, 30
 NHA_ID, NHA_GROUP, NHA_GATEWAY = 1, 2, 6
 SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
@@ -32,12 +33,16 @@ class DumpInterrupted(Exception):
 
 
 class KernelTable:
-    """A netlink request socket of the namespace in which it was opened. `table` and `protocol` narrow full dumps."""
+    """A netlink request socket of the namespace in which it was opened. `table` and `protocol` narrow full dumps.
 
-    def __init__(self, *, family: str, table: int = 254, protocol: int = 0) -> None:
+    `interface`: single looks ask for a route out of this one; a policy rule of it leads them to a VRF's table.
+    """
+
+    def __init__(self, *, family: str, table: int = 254, protocol: int = 0, interface: str = "") -> None:
         self.af = socket.AF_INET6 if family == "ipv6-unicast" else socket.AF_INET
         self.table = table
         self.protocol = protocol
+        self._out = _attribute(RTA_OIF, struct.pack("=I", socket.if_nametoindex(interface))) if interface else b""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
@@ -49,11 +54,11 @@ class KernelTable:
         self._socket.close()
 
     def look(self, prefix: bytes) -> NextHops | None:
-        """Next hops of exactly this prefix in the main table as the kernel has them now; None if there is no route."""
+        """Next hops of exactly this prefix as the kernel has them now; None if there is no route."""
         size = 4 if self.af == socket.AF_INET else 16
         address = prefix[1:].ljust(size, b"\0")
         body = _RTMSG.pack(self.af, size * 8, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH) + _attribute(RTA_DST, address)
-        self._request(RTM_GETROUTE, NLM_F_REQUEST, body)
+        self._request(RTM_GETROUTE, NLM_F_REQUEST, body + self._out)
         answer = self._socket.recv(65536)
         length, kind = _HEADER.unpack_from(answer)[:2]
         if kind != RTM_NEWROUTE or answer[17] != prefix[0]:
@@ -75,7 +80,7 @@ class KernelTable:
         found: dict[bytes, NextHops] = {}
         for rows in self._rows():
             for length, protocol, table, kind, address, rest in rows:
-                if protocol == 2 or kind != 1 or table not in (self.table, 0 if self.table > 255 else self.table):
+                if protocol == 2 or kind != 1 or table != (self.table if self.table < 256 else RT_TABLE_COMPAT):
                     continue
                 meaning = meanings.get(rest)
                 if meaning is None:

@@ -48,7 +48,7 @@ def run(contestant: str, kind: str, count: int) -> Figures:
             leaf.start("send", name="table")
             if running.count is None:
                 with topology.host.entered():
-                    table = KernelTable(family="ipv4-unicast", table=evpn_peers.VRF_TABLE)
+                    table = KernelTable(family="ipv4-unicast", table=evpn_peers.VRF_TABLE, interface=evpn_peers.UPLINK)
                 next_hops = topology.next_hops("ipv4-unicast")
                 seen = wait_for_table(table, routes.prefixes(), next_hops, timeout_s=TIMEOUT_S)
                 table.close()

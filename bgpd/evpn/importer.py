@@ -13,6 +13,7 @@ of type 2 routes, one entry that says which MAC has the address.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
@@ -37,6 +38,8 @@ _FAMILY_BY_LENGTH = {
 """By route type and length of the key; type 2 routes without an IP have none."""
 _PREFIX_ENDS = tuple(14 + ((length + 7) >> 3) for length in range(256))
 """Where the significant bytes of a type 5 key end, by its prefix length."""
+_prefix_length = itemgetter(13)
+"""Of a type 5 key."""
 _LINK_LOCAL = b"\x80\xfe\x80"
 """Start of the host prefixes of link-local addresses, which are of no use beyond their link."""
 
@@ -111,7 +114,7 @@ class Importer:
         if path is not None:
             self._sessions[neighbor.name] = neighbor
         head = keys[0][:_HEAD]
-        if [key[:_HEAD] for key in keys].count(head) == len(keys):
+        if min(keys)[:_HEAD] == max(keys)[:_HEAD]:
             self._received(neighbor, head, keys, path)
             return
         by_head: dict[bytes, list[bytes]] = {}
@@ -196,7 +199,7 @@ class Importer:
         selected: tuple[Vrf, ...],
     ) -> None:
         if kind == EvpnRouteType.IP_PREFIX:
-            self._put(origin, family, [key[13 : _PREFIX_ENDS[key[13]]] for key in keys], path, selected)
+            self._put(origin, family, _prefixes(keys), path, selected)
             return
         head = bytes((8 * address_length(family),))
         prefixes = [head + key[19:] for key in keys]
@@ -327,8 +330,13 @@ class Importer:
         return known
 
 
-def _sequence(path: Path) -> int:
-    return decode_mobility(path.attributes.extended_communities).sequence
+def _prefixes(keys: Sequence[bytes]) -> list[bytes]:
+    """The prefixes (unicast route keys) of type 5 keys."""
+    ends = {_PREFIX_ENDS[length] for length in set(map(_prefix_length, keys))}
+    if len(ends) == 1:
+        end = ends.pop()
+        return [key[13:end] for key in keys]
+    return [key[13 : _PREFIX_ENDS[key[13]]] for key in keys]
 
 
 def _pseudo_source(neighbor: Source, head: bytes) -> Source:

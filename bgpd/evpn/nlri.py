@@ -30,6 +30,12 @@ _MAC_IP_LAYOUTS = {
     length: struct.Struct(f"!2x8s10s4sB6sB{ip}s{labels}s") for length, (ip, labels) in _MAC_IP_LENGTHS.items()
 }
 _PREFIX_LAYOUTS = {length: struct.Struct(f"!2x8s10s4sB{size}s{size}s3s") for length, size in _PREFIX_LENGTHS.items()}
+_MAC_IP_COLUMNS = {
+    length: struct.Struct(f"!2x23s6s1s{ip}s{labels}s") for length, (ip, labels) in _MAC_IP_LENGTHS.items()
+}
+"""RD, ESI, Ethernet Tag and MAC length as one field; MAC; IP length; IP; labels."""
+_PREFIX_COLUMNS = {length: struct.Struct(f"!2x23s{size}s{size + 3}s") for length, size in _PREFIX_LENGTHS.items()}
+"""RD, ESI, Ethernet Tag and prefix length as one field; prefix; gateway IP and label."""
 _DISCOVERY_LAYOUT = struct.Struct("!2x8s10s4s3s")
 _DISCOVERY_LENGTH = 25
 
@@ -95,6 +101,22 @@ class EvpnNlri:
         return bytes((kind, len(value))) + value
 
     def _mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
+        return self._alike_mac_ip_routes(packed, length) or self._various_mac_ip_routes(packed, length, errors)
+
+    def _alike_mac_ip_routes(self, packed: bytes, length: int) -> _Groups:
+        """Routes that differ in nothing but MAC and IP, as those of one host and VNI do; [] if they do."""
+        size = _MAC_IP_LENGTHS[length][0]
+        heads, macs, ips_bits, ips, labels = zip(*_MAC_IP_COLUMNS[length].iter_unpack(packed))
+        head = heads[0]
+        expected = bytes((_IP_BITS[size],))
+        if head[22] != _MAC_BITS or heads.count(head) + labels.count(labels[0]) + ips_bits.count(expected) != 3 * len(
+            ips
+        ):
+            return []
+        start = b"\x02" + head[:8] + head[18:22]
+        return [(self._overlay((head[8:18], labels[0], b"")), [start + mac + ip for mac, ip in zip(macs, ips)])]
+
+    def _various_mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
         ip_bits = _IP_BITS[_MAC_IP_LENGTHS[length][0]]
         rds, esis, tags, mac_bits, macs, ips_bits, ips, labels = zip(*_MAC_IP_LAYOUTS[length].iter_unpack(packed))
         if set(mac_bits) != {_MAC_BITS} or set(ips_bits) != {ip_bits}:
@@ -106,11 +128,35 @@ class EvpnNlri:
             ]
             stride = length + 2
             packed = b"".join(packed[at * stride : (at + 1) * stride] for at, fine in enumerate(good) if fine)
-            return self._mac_ip_routes(packed, length, errors) if packed else []
+            return self._various_mac_ip_routes(packed, length, errors) if packed else []
         keys = list(map(b"".join, zip(repeat(b"\x02"), rds, tags, macs, ips)))
         return self._grouped(keys, esis, labels, repeat(b""))
 
     def _prefix_routes(self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]) -> _Groups:
+        alike = self._alike_prefix_routes(packed, length)
+        return alike or self._various_prefix_routes(packed, length, malformed, errors)
+
+    def _alike_prefix_routes(self, packed: bytes, length: int) -> _Groups:
+        """Whole addresses or prefixes of one length without host bits that differ in nothing else; [] if they do."""
+        size = _PREFIX_LENGTHS[length]
+        heads, prefixes, tails = zip(*_PREFIX_COLUMNS[length].iter_unpack(packed))
+        head, tail = heads[0], tails[0]
+        bits, esi, gateway = head[22], head[8:18], tail[:size]
+        if heads.count(head) + tails.count(tail) != 2 * len(prefixes) or bits > size * 8:
+            return []
+        hosts = (1 << (size * 8 - bits)) - 1
+        if hosts and any(int.from_bytes(prefix) & hosts for prefix in prefixes):
+            return []
+        if not any(gateway):
+            gateway = b""
+        elif any(esi):
+            return []
+        start = b"\x05" + head[:8] + head[18:]
+        return [(self._overlay((esi, tail[size:], gateway)), [start + prefix for prefix in prefixes])]
+
+    def _various_prefix_routes(
+        self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]
+    ) -> _Groups:
         size = _PREFIX_LENGTHS[length]
         rds, esis, tags, lengths, prefixes, gateways, labels = zip(*_PREFIX_LAYOUTS[length].iter_unpack(packed))
         no_gateway = bytes(size)
@@ -130,7 +176,7 @@ class EvpnNlri:
                 good.append(at)
         stride = length + 2
         packed = b"".join(packed[at * stride : (at + 1) * stride] for at in good)
-        return self._prefix_routes(packed, length, malformed, errors) if packed else []
+        return self._various_prefix_routes(packed, length, malformed, errors) if packed else []
 
     def _discovery_routes(self, packed: bytes) -> _Groups:
         rds, esis, tags, labels = zip(*_DISCOVERY_LAYOUT.iter_unpack(packed))
