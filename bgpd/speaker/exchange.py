@@ -14,7 +14,7 @@ import structlog
 from bgpd.config import SessionConfig
 from bgpd.model.iana import FAMILY_BY_CODE, Family
 from bgpd.model.path import RouteBatch, Source
-from bgpd.model.wire import NlriDecoders
+from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.speaker.capabilities import Negotiated
 from bgpd.speaker.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
 from bgpd.speaker.interfaces import Interfaces, is_link_local
@@ -94,7 +94,7 @@ class Exchange:
         """
         decoded = self._decoder.decode(body)
         for error in decoded.errors:
-            self._note(error.attribute, error.message, str(error.reaction))
+            self._note(error)
         if decoded.notification is not None:
             why = decoded.errors[0].message if decoded.errors else "cannot be read"
             raise RefusedUpdate(Notification(*decoded.notification), f"malformed UPDATE: {why}")
@@ -160,9 +160,13 @@ class Exchange:
             self.messages_sent += len(messages)
             self._write(b"".join(messages))
 
-    def _note(self, attribute: str, message: str, reaction: str) -> None:
-        """Log each kind of error once a session."""
-        text = f"{attribute}: {message}" if attribute else message
-        if text not in self._remembered and len(self._remembered) < _MAX_REMEMBERED_ERRORS:
-            self._remembered.add(text)
-            log.warning("update.malformed", neighbor=self.source.name, error=text, reaction=reaction)
+    def _note(self, error: WireError) -> None:
+        """Log each kind of error once a session; what is no error of the peer's only for who looks closely."""
+        text = f"{error.attribute}: {error.message}" if error.attribute else error.message
+        if text in self._remembered or len(self._remembered) >= _MAX_REMEMBERED_ERRORS:
+            return
+        self._remembered.add(text)
+        if error.is_echo:
+            log.debug("update.own_route_returned", neighbor=self.source.name, reason=text)
+        else:
+            log.warning("update.malformed", neighbor=self.source.name, error=text, reaction=str(error.reaction))

@@ -74,7 +74,10 @@ class NextHopReader:
             self._known[packed] = next_hop
         if packed in self._local_addresses:
             message = f"next hop {format_address(packed)} is this host's own address"
-            errors.append(_withdraw(message, _SECTION, attribute, UpdateSubcode.INVALID_NEXT_HOP))
+            subcode = UpdateSubcode.INVALID_NEXT_HOP
+            errors.append(
+                WireError(Reaction.TREAT_AS_WITHDRAW, message, _SECTION, attribute, subcode=subcode, is_echo=True)
+            )
             return None
         return next_hop
 

@@ -127,7 +127,9 @@ def test_next_hops_that_are_no_host_are_treated_as_withdraw(address):
 def test_a_route_to_our_own_address_is_treated_as_withdraw():
     one = decoder(local_addresses={b"\x0a\x00\x01\x02"})
     for _ in range(2):
-        assert one.decode(update(MANDATORY, PREFIX)).reaction is Reaction.TREAT_AS_WITHDRAW
+        decoded = one.decode(update(MANDATORY, PREFIX))
+        assert decoded.reaction is Reaction.TREAT_AS_WITHDRAW
+        assert [error.is_echo for error in decoded.errors] == [True]
 
 
 @pytest.mark.parametrize(
