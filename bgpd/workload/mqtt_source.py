@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiomqtt
 import msgspec
 import structlog
+from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -49,6 +50,9 @@ TAKE_PAUSE_S = 0.005
 TAKE_AT_ONCE_S = 0.003
 """After so long a step ends, so that the loop is not held."""
 
+READ_AT_ONCE = 20
+"""Messages read in one turn of the loop, if they are there already."""
+
 MAX_RECEIVED = 1000
 """Messages that may wait to be taken; with more, nothing more is read."""
 
@@ -64,6 +68,36 @@ STABLE_S = 1.0
 """A connection that ends before has not succeeded."""
 
 Render = Callable[[], bytes]
+
+
+class _Reader:
+    """A paho client that reads on while messages come; aiomqtt reads one in each turn of the loop.
+
+    `count()` is how many came until now.
+    """
+
+    def __init__(self, client: paho.Client, count: Callable[[], int]) -> None:
+        self._client = client
+        self._count = count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def loop_read(self) -> None:
+        for _ in range(READ_AT_ONCE):
+            before = self._count()
+            self._client.loop_read()
+            if self._count() == before:
+                return
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt's client with a `_Reader`; `count` is to be set before it is entered."""
+
+    count: Callable[[], int]
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        super()._on_socket_open(cast(paho.Client, _Reader(client, self.count)), userdata, sock)
 
 
 class MqttSource:
@@ -93,6 +127,7 @@ class MqttSource:
         self._stopping = False
         self._tick_handle: asyncio.TimerHandle | None = None
         self._received: deque[tuple[str, bytes]] = deque()
+        self._messages = 0
         self._taking: asyncio.Handle | None = None
         self._taken_at = 0.0
         self.connected = False
@@ -166,7 +201,7 @@ class MqttSource:
         properties.SessionExpiryInterval = self._config.session_expiry_s
         properties.MaximumPacketSize = MAX_PACKET
         password = Path(self._config.password_file).read_text().strip() if self._config.password_file else None
-        client = aiomqtt.Client(
+        client = _Client(
             url.hostname or "",
             url.port or (8883 if tls else 1883),
             identifier=f"bgpd-{self._host}",
@@ -182,6 +217,7 @@ class MqttSource:
             tls_context=self._tls_context() if tls else None,
         )
         client.pending_calls_threshold = PUBLISH_AT_ONCE + 4
+        client.count = lambda: self._messages
         return client
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -221,6 +257,7 @@ class MqttSource:
         class Inbox(asyncio.Queue[aiomqtt.Message]):
             def put_nowait(inbox, message: aiomqtt.Message) -> None:
                 body = message.payload
+                self._messages += 1
                 if isinstance(body, (bytes, bytearray)):
                     self._received.append((str(message.topic), bytes(body)))
                     if len(self._received) >= MAX_RECEIVED:

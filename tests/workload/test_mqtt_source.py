@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from bgpd.workload.mqtt_source import READ_AT_ONCE, _Reader
 from tests.workload.broker import Broker, Node, Orchestrator, orchestrator, own_network, until
 
 pytestmark = [
@@ -413,3 +415,18 @@ async def test_wrong_client_certificate_is_told(tls_broker: Broker, tmp_path: Pa
         assert mqtt is not None
         await until(lambda: mqtt.error)
         assert not mqtt.connected
+
+
+@pytest.mark.parametrize(("waiting", "turns"), [(0, 1), (3, 4), (100, READ_AT_ONCE)])
+def test_reader_takes_what_is_there_but_holds_the_loop_for_no_more_than_a_lot(waiting: int, turns: int) -> None:
+    client = mock.Mock()
+    taken = []
+
+    def read_one() -> None:
+        taken.extend([1] * (len(taken) < waiting))
+
+    client.loop_read.side_effect = read_one
+    reader = _Reader(client, lambda: len(taken))
+    reader.loop_read()
+    assert client.loop_read.call_count == turns
+    assert reader.socket is client.socket
