@@ -7,6 +7,7 @@ loses no more than the VM's own silence, and the other tenant nothing.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -40,6 +41,7 @@ class EvpnTwoTenant(Experiments):
     def __init__(self, lab: Laboratory, *, headline: Callable[[str], None], show: Callable[[str, str], None]) -> None:
         super().__init__(lab, headline=headline, show=show)
         self._place = dict.fromkeys(TENANTS, "host1")
+        self._sequences: dict[str, int] = {}
 
     def bring_up(self) -> None:
         """Tell host1 of the VMs, wait for all routes, then see who reaches whom."""
@@ -176,10 +178,14 @@ class EvpnTwoTenant(Experiments):
             ):
                 silent_ms = self._migrate(tenant, before, to)
                 wait_until(lambda: self._state(vm, before) in ("moved", ""), 10, f"{before} to see that {vm} moved")
-                self.lab.progress(f"{before}: {vm} is {self._state(vm, before) or 'gone'}")
+                sequence = self._sequence(vm, before)
+                self.lab.progress(f"{before}: {vm} is {self._state(vm, before) or 'gone'}, sequence {sequence}")
+                if sequence <= self._sequences.get(vm, 0):
+                    raise LabError(f"{vm} moved, and its sequence number is still {sequence}")
+                self._sequences[vm] = sequence
                 self.lab.bgpd[before].cli("workload", "del", vm)
                 time.sleep(AFTER_S)
-            detail.append(f"the VM itself was silent for {silent_ms:.0f} ms; {other}: {others[0]}")
+            detail.append(f"the VM itself was silent for {silent_ms:.0f} ms; sequence {sequence}; {other}: {others[0]}")
 
     def _migrate(self, tenant: str, before: str, to: str) -> float:
         """Pause, tell, go on and say so; returns the VM's silence in ms."""
@@ -195,6 +201,13 @@ class EvpnTwoTenant(Experiments):
         announcer.close()
         self._place[tenant] = to
         return silent_ms
+
+    def _sequence(self, vm: str, host: str) -> int:
+        """The highest mobility sequence number that a host knows of a VM (RFC 7432 section 7.7)."""
+        routes = self.lab.bgpd[host].show("evpn", "--type", "2", "--mac", self.lab.namespaces[vm].mac("br0"))
+        communities = [one for route in routes for path in route["candidates"] for one in path["extended_communities"]]
+        found = re.findall(r"mac-mobility:(\d+)", " ".join(communities))
+        return max(map(int, found), default=0)
 
     def _state(self, workload: str, host: str) -> str:
         found = [view for view in self.lab.bgpd[host].show("workloads") if view["id"] == workload]

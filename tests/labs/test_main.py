@@ -37,9 +37,19 @@ topology:
     assert namespaces() <= before
 
 
-@pytest.mark.parametrize("name", ["two-leaf", "feeds"])
+@pytest.mark.parametrize("name", ["two-leaf", "feeds", "evpn-two-tenant"])
 def test_laboratory_passes_all_its_checks(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["run", str(TOPOLOGIES / f"{name}.clab.yml")])
     said = capsys.readouterr().out
     assert code == 0, said
     assert "all checks passed" in said
+
+
+@pytest.mark.vm
+def test_two_tenants_by_evpn_have_vrf_and_vlan_devices_where_the_kernel_has_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = main(["run", str(TOPOLOGIES / "evpn-two-tenant.clab.yml")])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert "veth pairs take their place" not in said
