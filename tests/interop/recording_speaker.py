@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from bgpd.config import Config, SessionConfig
+from bgpd.evpn.nlri import EvpnNlri
+from bgpd.evpn.route_target_nlri import RouteTargetNlri
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
-from bgpd.model.path import NextHop, RouteBatch, Source
+from bgpd.model.path import NextHop, Overlay, RouteBatch, Source
 from bgpd.model.prefix import format_key, parse_address
 from bgpd.model.views import NeighborView
 from bgpd.speaker.capabilities import Negotiated
@@ -33,6 +35,7 @@ class Recorder:
         self.negotiated: dict[str, Negotiated] = {}
         self.routes: dict[tuple[str, Family], dict[str, NextHop | None]] = {}
         self.attributes: dict[tuple[str, str], Attributes | None] = {}
+        self.overlays: dict[tuple[str, bytes], tuple[NextHop | None, Overlay | None, Attributes | None]] = {}
         self.ended: list[Family] = []
         self.closed: list[str] = []
         self.established = 0
@@ -50,6 +53,12 @@ class Recorder:
             self.routes.pop((source.name, family), None)
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
+        if batch.family is Family.L2VPN_EVPN:
+            for key in batch.withdrawn:
+                self.overlays.pop((source.name, key), None)
+            for key in batch.announced:
+                self.overlays[source.name, key] = (batch.next_hop, batch.overlay, batch.attributes)
+            return
         table = self.routes.setdefault((source.name, batch.family), {})
         for key in batch.withdrawn:
             table.pop(format_key(batch.family, key), None)
@@ -78,7 +87,8 @@ class RecordingSpeaker:
         self.recorder = Recorder()
         router = {"asn": 65203, "router_id": "10.255.1.1", "hostname": "host1"}
         self.config = msgspec.convert({"router": router, **config}, Config)
-        self.speaker = Speaker(self.config, events=self.recorder, nlri_decoders={}, **options)
+        decoders = {Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()}
+        self.speaker = Speaker(self.config, events=self.recorder, nlri_decoders=decoders, **options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._task: asyncio.Task[None] | None = None
