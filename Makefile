@@ -18,7 +18,7 @@ NOTHING_SELECTED := 5
 PREFIX := /opt/bgpd
 DESTDIR :=
 
-.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm lint format bench lock install clean
+.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench lock install clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,11 @@ test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some
 
 test-vm: setup ## the tests marked "vm" (VRF, VLAN and dummy devices) under a Debian kernel of their own
 	@$(IN_GUEST) $(PYTHON) -m pytest -p no:cacheprovider --color=no -m vm $(TESTS)
+
+fuzz: setup ## property tests only, ten rounds, each with new random examples
+	@for round in 1 2 3 4 5 6 7 8 9 10; do \
+	  $(PYTHON) -m pytest -m hypothesis --hypothesis-profile=default $(TESTS) || exit; \
+	done
 
 lint: setup ## ruff and mypy
 	@$(PYTHON) -m ruff check .

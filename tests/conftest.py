@@ -1,6 +1,7 @@
 """What all tests share: those that need namespaces, or devices that a kernel may lack, are skipped without them.
 
 Those marked `vm` run where the kernel has the devices. `make test-vm` brings such a kernel, and skips nothing there.
+Property tests try the same examples in every run, so that one commit has one outcome; `make fuzz` tries new ones.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import functools
 import os
 import shutil
 
+import hypothesis
 import pytest
 
 from labs.namespace import Namespace
 from labs.process import LabError
+
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @functools.cache

@@ -35,6 +35,7 @@ _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
 _UNUSED_GRACE_S = 10.0
 _VERIFY_PAUSE_S = 0.02
+_UNREAD_PAUSE_S = 0.5
 _PROBE_ID = 0xFFFFFFFF
 _EPERM = 1
 
@@ -212,16 +213,26 @@ class Dataplane:
             self._verifying = self._loop.create_task(self._verify())
 
     async def _verify(self) -> None:
-        """Compare until neither the dump nor what it is compared with changed under the other."""
-        while self._verify_again:
+        """Compare until neither the dump nor what it is compared with changed under the other.
+
+        Who asks while a dump is under way may mean what it no longer shows, and is answered by another one.
+        """
+        while self._verify_again and self._users:
+            self._verify_again = False
             version = self.nexthops.version
             settled = not self.urgent.outstanding and not self.nexthops.unacknowledged()
             known = self.nexthops.present_ids()
-            objects = await self.reader.nexthops()
+            try:
+                objects = await self.reader.nexthops()
+            except OSError as error:
+                log.warning("fib.nexthops_not_read", error=str(error))
+                self._verify_again = True
+                await asyncio.sleep(_UNREAD_PAUSE_S)
+                continue
             if version != self.nexthops.version or not settled:
+                self._verify_again = True
                 await asyncio.sleep(_VERIFY_PAUSE_S)
                 continue
-            self._verify_again = False
             missing, repairs = self.nexthops.compare(objects, known)
             if repairs:
                 self.urgent.submit(repairs, functools.partial(self._urgent_done, []))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bgpd.model.path import NextHop, NextHops
@@ -110,6 +110,17 @@ async def converge(given_steps: list[tuple[object, ...]]) -> None:
 
 
 @given(steps)
+@example(
+    [
+        ("want", {KEYS[0]}, {LEAF2}),
+        ("step", 1),
+        ("want", {KEYS[0]}, set()),
+        ("down", LEAF1),
+        ("step", 1),
+        ("delete nexthop", LEAF2),
+        ("want", {KEYS[0]}, {LEAF1, LEAF2}),
+    ]
+).via("a nexthop deleted while a dump that still shows it is under way")
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_kernel_ends_as_wished(given_steps: list[tuple[object, ...]]) -> None:
     asyncio.run(converge(given_steps))
