@@ -40,6 +40,7 @@ from bgpd.fib.vrf_messages import (
     read_rules,
 )
 from bgpd.fib.vrf_plan import FAMILIES
+from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop
 
@@ -64,7 +65,7 @@ class VrfSpec(msgspec.Struct, frozen=True):
 
 class _Vrf(msgspec.Struct, eq=False):
     """A VRF that is kept. `entered`: interfaces that this run put into its device; `left`: that were in it before;
-    `ruled`: those that have their policy rules."""
+    `ruled`: those that have their policy rules; `ended`: families whose unreachable default stands."""
 
     spec: VrfSpec
     fib: Fib
@@ -73,6 +74,7 @@ class _Vrf(msgspec.Struct, eq=False):
     entered: set[str] = msgspec.field(default_factory=set)
     left: set[str] = msgspec.field(default_factory=set)
     ruled: frozenset[str] = frozenset()
+    ended: set[Family] = msgspec.field(default_factory=set)
     problem: str = ""
 
     @property
@@ -244,8 +246,10 @@ class VrfTables:
     async def _apply(self, vrf: _Vrf) -> None:
         """Make what is missing. Raises: VrfRefused: it cannot be a VRF at all."""
         vrf.problem = ""
-        for family in FAMILIES:
-            await self._send(vrf, encode_last_resort(family, vrf.spec.table, self._protocol))
+        for family in set(FAMILIES) - vrf.ended:
+            vrf.ended.add(family)
+            if await self._send(vrf, encode_last_resort(family, vrf.spec.table, self._protocol)) is not None:
+                vrf.ended.discard(family)
         vrf.by_device = self._use_devices and await self._apply_device(vrf)
         rules = await self._rules()
         wanted = vrf_plan.device_rules()
@@ -345,12 +349,14 @@ class VrfTables:
                 case RouteChanged(route=route) if route.interface in vrf.interfaces:
                     self._keep_connected(vrf)
                 case KernelResynchronised():
+                    vrf.ended.clear()
                     self._schedule(vrf.spec.name)
 
     def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
         if gone and route.metric == LAST_RESORT_METRIC:
             for vrf in self._vrfs.values():
                 if vrf.spec.table == route.table:
+                    vrf.ended.discard(route.family)
                     self._schedule(vrf.spec.name)
 
     def _all_dirty(self) -> None:

@@ -3,7 +3,7 @@
 host1 eth0 10.0.1.1/31 - leaf swp1 10.0.1.0     host1 eth0.101 10.1.1.1/24 - leaf, bridge br101
 host2 eth0 10.0.2.1/31 - leaf swp2 10.0.2.0     host2 eth0.101 10.1.1.2/24 - leaf, bridge br101
 host1 vm - ends vm1             host2 vm - ends vm2
-host1 red, host2 red: a second tenant's uplinks, 10.2.1.1/24 and 10.2.1.2/24 - leaf, bridge br102
+host1, host2 eth0.102: a second tenant's uplinks, 10.2.1.1/24 and 10.2.1.2/24 - leaf, bridge br102
 
 All of it works by plain veth pairs, so that it needs no VLAN devices.
 """
@@ -26,6 +26,13 @@ BLUE, RED = "65201:5001", "65201:5002"
 MAC = "02:00:00:00:01:14"
 DEFECTS = ("bgpd.defect", "bgpd.connection_defect", "api.failed", "Traceback")
 """What no log may hold."""
+LEFT = (
+    "route flush table all protocol 197",
+    "-6 route flush table all protocol 197",
+    "rule flush protocol 197",
+    "-6 rule flush protocol 197",
+    "nexthop flush protocol 197",
+)
 
 
 class EvpnFabric:
@@ -47,11 +54,11 @@ class EvpnFabric:
         link(host, "eth0", self.leaf, f"swp{number}")
         host.addresses("eth0", f"10.0.{number}.1/31", f"2001:db8:{number}::1/64")
         self.leaf.addresses(f"swp{number}", f"10.0.{number}.0/31", f"2001:db8:{number}::2/64")
-        for name, vlan in (("eth0.101", 101), ("red", 102)):
+        for name, vlan in (("eth0.101", 101), ("eth0.102", 102)):
             link(host, name, self.leaf, f"swp{number}.{vlan}")
             self.leaf.ip("link", "set", f"swp{number}.{vlan}", "master", f"br{vlan}")
         host.addresses("eth0.101", f"10.1.1.{number}/24", f"2001:db8:101::{number}/64")
-        host.addresses("red", f"10.2.1.{number}/24")
+        host.addresses("eth0.102", f"10.2.1.{number}/24")
         link(host, "vm", self.ends, f"vm{number}")
         host.set_sysctls({"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"})
 
@@ -62,11 +69,17 @@ class EvpnFabric:
 
     @contextlib.contextmanager
     def bgpd(self, number: int, config: str) -> Iterator[Bgpd]:
-        """bgpd on a host; its log must tell of no defect in the end."""
-        with Bgpd(self.hosts[number], config) as daemon:
-            yield daemon
-            log = daemon.log_path.read_text()
-            assert not [word for word in DEFECTS if word in log], log[-4000:]
+        """bgpd on a host; its log must tell of no defect in the end. What it leaves in the kernel for its next run,
+        which would wait for all neighbors before it changes any of it, goes after that.
+        """
+        try:
+            with Bgpd(self.hosts[number], config) as daemon:
+                yield daemon
+                log = daemon.log_path.read_text()
+                assert not [word for word in DEFECTS if word in log], log[-4000:]
+        finally:
+            for words in LEFT:
+                self.hosts[number].run("ip", *words.split(), check=False)
 
 
 def host_config(number: int, *tables: str, families: tuple[str, ...] = ("l2vpn-evpn",), neighbor: str = "") -> str:
@@ -92,7 +105,7 @@ connect_retry_s = 1
 
 def vrf(name: str = "blue", *lines: str) -> str:
     """The [[vrf]] of tenant blue or red."""
-    target, table, uplink, vni = (BLUE, 1001, "eth0.101", 5001) if name == "blue" else (RED, 1002, "red", 5002)
+    target, table, uplink, vni = (BLUE, 1001, "eth0.101", 5001) if name == "blue" else (RED, 1002, "eth0.102", 5002)
     text = f"""
 [[vrf]]
 name = "{name}"
