@@ -32,6 +32,8 @@ earlier time may make the count right for a moment."""
 SLICE = 200
 """Workloads restored or removed in one step, so that the loop is never held for 20 ms."""
 
+WORKLOAD, SERVICE = "workload", "service"
+
 IN_USE = "names are unique on a host: delete that one, or take another"
 
 BUSY_S = 5.0
@@ -84,6 +86,7 @@ class Feed:
         self._synchronised = synchronised
         self._workloads: dict[str, Workload] = {}
         self._service_payloads: dict[str, Service] = {}
+        self._ranks: dict[str, dict[str, dict[str, int]]] = {WORKLOAD: {}, SERVICE: {}}
         self._heard: set[str] = set()
         self._parked = Saved()
         self._gone: list[str] = []
@@ -106,7 +109,41 @@ class Feed:
             generation=self.generation,
             workloads=self._parked.workloads | self._workloads,
             services=self._parked.services | self._service_payloads,
+            workload_ranks=dict(self._ranks[WORKLOAD]),
+            service_ranks=dict(self._ranks[SERVICE]),
         )
+
+    def remember(self, saved: Saved) -> None:
+        """Which claims came first, as an earlier run knew: to be called before `restore`, and before any claim."""
+        self._ranks = {WORKLOAD: dict(saved.workload_ranks), SERVICE: dict(saved.service_ranks)}
+        for id, workload in saved.workloads.items():
+            if id in saved.workload_ranks and workload.vrf in self.vrfs:
+                self._table.remember(self.source, id, workload.vrf, saved.workload_ranks[id])
+        for name, service in saved.services.items():
+            if name in saved.service_ranks and service.vrf in self.vrfs:
+                self._table.remember(SERVICE, name, service.vrf, saved.service_ranks[name])
+
+    def order_known(self) -> None:
+        """All was restored, by this and the other sources: what was contested may not be any more."""
+        for kind, ranks in self._ranks.items():
+            for id in list(ranks):
+                self.ranks_changed(kind, id)
+
+    def ranks_changed(self, kind: str, id: str) -> None:
+        """Claims of a workload or service of this feed may have other ranks: kept over a restart."""
+        source, present = (self.source, self._workloads) if kind == WORKLOAD else (SERVICE, self._service_payloads)
+        parked = self._parked.workloads if kind == WORKLOAD else self._parked.services
+        if id in parked or (id not in present and id not in self._ranks[kind]):
+            return
+        ranks = self._table.ranks(source, id)
+        if ranks == self._ranks[kind].get(id, {}):
+            return
+        if ranks:
+            self._ranks[kind][id] = ranks
+        else:
+            del self._ranks[kind][id]
+        told = {id: ranks or None}
+        self._changed(Change(workload_ranks=told) if kind == WORKLOAD else Change(service_ranks=told))
 
     def restore(self, saved: Saved) -> Iterator[None]:
         """Put in force what an earlier run knew; what is of no configured VRF is told and only kept.
@@ -156,7 +193,7 @@ class Feed:
             self.put_workload(id, workload)
         except PayloadRefused as refusal:
             log.warning("workload.refused", source=self.source, id=id[:253], reason=str(refusal)[:1000])
-            self._refused("workload", id, refusal.problems)
+            self._refused(WORKLOAD, id, refusal.problems)
 
     def put_workload(self, id: str, workload: Workload) -> bool:
         """A checked workload from now on; whether that changed anything.
@@ -168,7 +205,7 @@ class Feed:
         if theirs and theirs != {_content(claim) for claim in claims_of(workload, source=self.source, id=id)}:
             wrong = f'"{id}" is in use by another workload, from {other}'
             raise PayloadRefused([Problem("id", wrong, IN_USE)])
-        self._refused("workload", id, ())
+        self._refused(WORKLOAD, id, ())
         if self._workloads.get(id) == workload:
             return False
         self._put(id, workload)
@@ -182,12 +219,13 @@ class Feed:
 
     def delete_workload(self, id: str) -> bool:
         """Whether there was one."""
-        self._refused("workload", id, ())
+        self._refused(WORKLOAD, id, ())
         parked = self._parked.workloads.pop(id, None)
         if self._workloads.pop(id, None) is None and parked is None:
             return False
         self._table.claim(self.source, id)
         self._changed(Change(workloads={id: None}))
+        self.ranks_changed(WORKLOAD, id)
         return True
 
     def service_received(self, name: str, body: bytes) -> None:
@@ -200,7 +238,7 @@ class Feed:
             self.put_service(name, service)
         except PayloadRefused as refusal:
             log.warning("service.refused", source=self.source, name=name[:253], reason=str(refusal)[:1000])
-            self._refused("service", name, refusal.problems)
+            self._refused(SERVICE, name, refusal.problems)
 
     def put_service(self, name: str, service: Service) -> bool:
         """A checked service from now on; whether that changed anything.
@@ -211,7 +249,7 @@ class Feed:
         if owner not in ("", self.source):
             wrong = f'"{name}" is in use by another service, from {owner}'
             raise PayloadRefused([Problem("name", wrong, IN_USE)])
-        self._refused("service", name, ())
+        self._refused(SERVICE, name, ())
         if self._service_payloads.get(name) == service:
             return False
         self._parked.services.pop(name, None)
@@ -222,12 +260,13 @@ class Feed:
 
     def delete_service(self, name: str) -> bool:
         """Whether there was one."""
-        self._refused("service", name, ())
+        self._refused(SERVICE, name, ())
         parked = self._parked.services.pop(name, None)
         if self._service_payloads.pop(name, None) is None and parked is None:
             return False
         self._services.apply(self.source, name, None)
         self._changed(Change(services={name: None}))
+        self.ranks_changed(SERVICE, name)
         return True
 
     def sync_received(self, body: bytes, now: float) -> None:

@@ -13,6 +13,8 @@ import msgspec
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import format_key
+from bgpd.model.views import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
 
 Table = tuple[str, Family]
@@ -20,13 +22,17 @@ Table = tuple[str, Family]
 
 
 class Held(msgspec.Struct, eq=False, gc=False):
-    """A claim that the table holds, what became of it, why, and since when (wall clock, seconds)."""
+    """A claim that the table holds, what became of it, why, and since when (wall clock, seconds).
+
+    `rank`: its place among the claims of its address (`claim_order`).
+    """
 
     claim: Claim
     state: WorkloadState = WorkloadState.PENDING
     reason: str = ""
     since: float = 0.0
     announced: bool = False
+    rank: int = 0
 
 
 class Entry(msgspec.Struct, eq=False, gc=False):
@@ -37,7 +43,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     it is not announced.
     """
 
-    claims: list[Held]
+    claims: list[Held] = []
     gone: list[Held] = []
     route: NextHops | None = None
     acknowledged: bool = False
@@ -65,6 +71,9 @@ class Foreign(NamedTuple):
 
 
 ANNOUNCED = Standing(WorkloadState.ANNOUNCED, "", None, True)
+AWAITING = Standing(
+    WorkloadState.PENDING, "another claim of it came first before the restart, and is waited for", None, False
+)
 
 
 def judge(entry: Entry, links: Mapping[str, bool], foreign: Foreign | None) -> Standing:
@@ -118,3 +127,23 @@ def name_of(claim: Claim) -> str:
     """How a reason names a claim: its source, its id, where it is."""
     where = f" on {claim.interface}" if claim.interface else ""
     return f"{claim.source} workload {claim.id}{where}"
+
+
+def view_of(held: Held) -> WorkloadView:
+    """A claim as `bgpd show workloads` shows it."""
+    claim = held.claim
+    return WorkloadView(
+        id=claim.id,
+        source=claim.source,
+        prefix=format_key(claim.family, claim.key),
+        interface=claim.interface,
+        vrf=claim.vrf,
+        state=held.state,
+        reason=held.reason,
+        since=held.since,
+        announced=held.announced,
+        kind=claim.kind,
+        mac=claim.mac.hex(":"),
+        sticky=claim.sticky,
+        exception=claim.exception,
+    )

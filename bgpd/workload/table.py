@@ -1,8 +1,8 @@
 """Which addresses this host has: the claims of all sources merged by VRF and address, and the life of each.
 
-The first claim of an address holds it; a later one that says otherwise is a conflict, shown on both, and waits. When
-the holder goes, precedence decides who follows: static, then orchestrators (MQTT, API, services), then the routes of
-others. An address is announced after the kernel has its route, and withdrawn before bgpd takes the route away.
+The first claim of an address holds it (`claim_order`); a later one that says otherwise is a conflict, shown on both,
+and waits. When the holder goes, precedence decides who follows: static, then orchestrators (MQTT, API, services), then
+the routes of others. An address is announced after the kernel has its route, and withdrawn before bgpd takes it away.
 
 Level-triggered: inputs only note facts and mark addresses; `flush` compares what should be with what was last told, and
 tells the differences in bulk. It never does I/O and never asks the time.
@@ -11,23 +11,34 @@ tells the differences in bulk. It never does I/O and never asks the time.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from bgpd.model.iana import Family
 from bgpd.model.kernel import LinkChanged
 from bgpd.model.path import NextHops
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import format_key, parse_prefix
 from bgpd.model.views import WorkloadView
 from bgpd.model.workload import Claim, WorkloadState
+from bgpd.workload.claim_order import ClaimOrder, Place
 from bgpd.workload.foreign import ForeignRoutes
 from bgpd.workload.outputs import Changes, TableOutputs
-from bgpd.workload.standing import ANNOUNCED, Entry, Foreign, Held, Table, agree, info_of, judge, name_of
+from bgpd.workload.standing import (
+    ANNOUNCED,
+    AWAITING,
+    Entry,
+    Foreign,
+    Held,
+    Table,
+    agree,
+    info_of,
+    judge,
+    name_of,
+    view_of,
+)
 
 FLUSH_SLICE = 500
 """Addresses settled in one step, so that the loop is never held for 20 ms."""
-
-_PRECEDENCE = {"static": 0, "api": 1, "mqtt": 1, "service": 1, "kernel": 2}
 
 
 class WorkloadTable:
@@ -46,6 +57,7 @@ class WorkloadTable:
         self._link_index: dict[str, int] = {}
         self._on_interface: dict[str, dict[tuple[Table, bytes], None]] = defaultdict(dict)
         self._foreign = ForeignRoutes()
+        self._order = ClaimOrder()
 
     def claim(self, source: str, id: str, claims: Sequence[Claim] = ()) -> None:
         """All that the workload `id` of `source` claims from now on; without claims it is gone. Idempotent."""
@@ -65,6 +77,41 @@ class WorkloadTable:
         for claim in new:
             self._hold(claim)
 
+    def remember(self, source: str, id: str, vrf: str, ranks: Mapping[str, int]) -> None:
+        """An earlier run gave these `ranks` to contested addresses ("10.64.1.5/32") of a workload that will come."""
+        places: dict[Place, int] = {}
+        for prefix, rank in ranks.items():
+            family, key = parse_prefix(prefix)
+            places[(vrf, family), key] = rank
+        self._order.remember(source, id, places)
+
+    def started(self) -> None:
+        """Restored is what was saved, and claimed what the configuration says: what comes now, comes later."""
+        self._order.starting = False
+
+    def order_known(self) -> None:
+        """All sources were heard: claims of an earlier run that have not come are not waited for any more."""
+        for table, key in self._order.known():
+            entry = self._entries[table].get(key)
+            if entry is not None:
+                self._order.renumber(entry)
+                self._mark(table, key)
+
+    def ranks(self, source: str, id: str) -> dict[str, int]:
+        """What `remember` needs of a workload after a restart: its rank at each address that another claims too."""
+        found = {}
+        for claim in self._workloads.get((source, id), ()):
+            claims = self._entries[claim.vrf, claim.family][claim.key].claims
+            if len(claims) > 1 and not all(agree(claims[0].claim, held.claim) for held in claims):
+                mine = next(h for h in claims if (h.claim.source, h.claim.id) == (source, id))
+                found[format_key(claim.family, claim.key)] = mine.rank
+        return found
+
+    def contested(self) -> set[tuple[str, str]]:
+        """Source and id of all workloads and services with an address that others claim too."""
+        entries = chain.from_iterable(table.values() for table in self._entries.values())
+        return {(h.claim.source, h.claim.id) for entry in entries if len(entry.claims) > 1 for h in entry.claims}
+
     def claimed(self, source: str) -> list[str]:
         """Ids of the workloads that a source claims."""
         return [id for name, id in self._workloads if name == source]
@@ -73,17 +120,15 @@ class WorkloadTable:
         table = (claim.vrf, claim.family)
         entry = self._entries[table].get(claim.key)
         if entry is None:
-            entry = self._entries[table][claim.key] = Entry(claims=[Held(claim)])
+            entry = self._entries[table][claim.key] = Entry()
+        for held in entry.claims:
+            if held.claim.source == claim.source and held.claim.id == claim.id:
+                self._leave_interface(entry, held.claim, table)
+                held.claim, held.since = claim, 0.0
+                break
         else:
-            for held in entry.claims:
-                if held.claim.source == claim.source and held.claim.id == claim.id:
-                    self._leave_interface(entry, held.claim, table)
-                    held.claim, held.since = claim, 0.0
-                    break
-            else:
-                entry.claims.append(Held(claim))
-            entry.moved = ""
-            entry.error = ""
+            self._order.enter((table, claim.key), entry, Held(claim))
+        entry.moved = entry.error = ""
         if claim.interface:
             self._on_interface[claim.interface][table, claim.key] = None
         if claim.needs_route:
@@ -95,8 +140,8 @@ class WorkloadTable:
         entry = self._entries[table][claim.key]
         index = next(i for i, h in enumerate(entry.claims) if (h.claim.source, h.claim.id) == (claim.source, claim.id))
         entry.gone.append(entry.claims.pop(index))
-        if index == 0 and len(entry.claims) > 1:
-            entry.claims.sort(key=lambda held: _PRECEDENCE[held.claim.source])
+        if index == 0 and entry.claims:
+            self._order.holder_left((table, claim.key), entry)
         self._leave_interface(entry, claim, table)
         self._mark(table, claim.key)
 
@@ -262,7 +307,10 @@ class WorkloadTable:
                 changes.routes[key] = None
             return
         holder = entry.claims[0]
-        standing = judge(entry, self._links, self._foreign.leading_to(table, key, holder.claim))
+        if self._order.waits_for((table, key), entry):
+            standing = AWAITING
+        else:
+            standing = judge(entry, self._links, self._foreign.leading_to(table, key, holder.claim))
         if standing is not ANNOUNCED or entry.route is not None:
             self._settle_route(table, key, entry, standing.route, changes)
         info = info_of(holder.claim) if standing.announce else None
@@ -361,23 +409,3 @@ class WorkloadTable:
             for key in sorted(self._entries[table]):
                 for held in self._entries[table][key].claims:
                     yield view_of(held)
-
-
-def view_of(held: Held) -> WorkloadView:
-    """A claim as `bgpd show workloads` shows it."""
-    claim = held.claim
-    return WorkloadView(
-        id=claim.id,
-        source=claim.source,
-        prefix=format_key(claim.family, claim.key),
-        interface=claim.interface,
-        vrf=claim.vrf,
-        state=held.state,
-        reason=held.reason,
-        since=held.since,
-        announced=held.announced,
-        kind=claim.kind,
-        mac=claim.mac.hex(":"),
-        sticky=claim.sticky,
-        exception=claim.exception,
-    )

@@ -24,10 +24,10 @@ from bgpd.model.path import NextHops
 from bgpd.model.reports import HostStatus, Problem
 from bgpd.model.views import NeighborView
 from bgpd.model.workload import ClaimInfo
-from bgpd.workload import api_source, kernel_source, service, static_source
+from bgpd.workload import api_source, kernel_source, static_source
 from bgpd.workload.api_source import ApiSource
 from bgpd.workload.checker import Checker, CheckId
-from bgpd.workload.feed import Feed
+from bgpd.workload.feed import SERVICE, WORKLOAD, Feed
 from bgpd.workload.kernel_source import KernelSource
 from bgpd.workload.outputs import TableOutputs
 from bgpd.workload.probes import probe
@@ -78,6 +78,8 @@ class Workloads:
         self._files: list[tuple[StateFile, Feed]] = []
         self._table_synchronised = False
         self._synchronised = False
+        self._order_known = False
+        self._started = False
         self._reports: dict[str, Reports] = {}
         self.mqtt: MqttSource | None = None
         self.api: ApiSource | None = None
@@ -125,6 +127,8 @@ class Workloads:
         )
 
     def _flush(self) -> None:
+        if not self._started:
+            return
         self.table.flush(time.time())
         if not self._synchronised:
             self._tell_synchronised()
@@ -158,15 +162,21 @@ class Workloads:
 
     async def start(self) -> None:
         """Claim what configuration and state files say; to be awaited before `run`."""
+        loaded = [(feed, file.load()) for file, feed in self._files]
+        for feed, saved in loaded:
+            if saved is not None:
+                feed.remember(saved)
         self.static.apply(self._config.workload.static)
-        for file, feed in self._files:
-            saved = file.load()
+        for feed, saved in loaded:
             if saved is not None:
                 for _ in feed.restore(saved):
                     await asyncio.sleep(0)
                 log.info("workload.restored", source=feed.source, workloads=len(feed.workloads))
             if saved is not None or feed.source == api_source.SOURCE:
                 self.table.source_synchronised(feed.source)
+        self._started = True
+        self.table.started()
+        _soon(self._flush)
         mqtt = self._config.workload.mqtt
         if mqtt is not None:
             from bgpd.workload.mqtt_source import MqttSource  # loads ssl and the MQTT library, 6 MB
@@ -219,6 +229,13 @@ class Workloads:
         if self._synchronised or not (waited or (self._table_synchronised and not self.services.undecided())):
             return
         self.services.release()
+        if not self._order_known:
+            self._order_known = True
+            self.table.order_known()
+            for feed in self._feeds.values():
+                feed.order_known()
+            for source, id in self.table.contested():
+                self._ranks_changed(source, id)
         if waited or self.table.settled:
             self._synchronised = True
             self._ports.synchronised()
@@ -232,14 +249,24 @@ class Workloads:
         self.services.states_changed(changed)
         if self.api is not None:
             self.api.states_changed(changed)
+        if self._order_known:
+            for held in changed:
+                self._ranks_changed(held.claim.source, held.claim.id)
         if self.mqtt is None:
             return
         for held in changed:
             claim = held.claim
             if claim.source in self._feeds:
                 self._publish_workload(claim.id)
-            elif claim.source == service.SOURCE:
+            elif claim.source == SERVICE:
                 self._service_changed(claim.id)
+
+    def _ranks_changed(self, source: str, id: str) -> None:
+        if source in self._feeds:
+            self._feeds[source].ranks_changed(WORKLOAD, id)
+        elif source == SERVICE:
+            for feed in self._feeds.values():
+                feed.ranks_changed(SERVICE, id)
 
     def _refusal_changed(self, kind: str, id: str) -> None:
         match kind:
