@@ -105,7 +105,9 @@ class MatchConfig(Strict, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="An ASN that must appear, or a regular expression over the AS path.")
     ] = ()
     community: Annotated[tuple[str, ...], Meta(description='"65000:1", or a well-known name ("no-export").')] = ()
-    extended_community: Annotated[tuple[str, ...], Meta(description='"rt:65000:1", "soo:10.0.0.1:7", hex.')] = ()
+    extended_community: Annotated[
+        tuple[str, ...], Meta(description='"rt:65000:1", "soo:10.0.0.1:7", "bandwidth:65000:125000000", hex.')
+    ] = ()
     large_community: Annotated[tuple[str, ...], Meta(description='"65000:1:2" (RFC 8092).')] = ()
     next_hop: Annotated[tuple[str, ...], Meta(description="Addresses or prefixes.")] = ()
     family: Annotated[tuple[str, ...], Meta(description="Family names.")] = ()

@@ -5,6 +5,7 @@ Values are 8 bytes each, as on the wire.
 
 from __future__ import annotations
 
+from bgpd.model.link_bandwidth import format_link_bandwidth
 from bgpd.model.route_target import format_route_target, is_route_target
 
 VXLAN = b"\x03\x0c\0\0\0\0\0\x08"
@@ -16,7 +17,7 @@ _TUNNEL_TYPES = {8: "vxlan", 9: "nvgre", 10: "mpls", 11: "mpls-in-gre", 12: "vxl
 
 
 def format_evpn_community(community: bytes) -> str:
-    """Text such as "rt:65000:1", "mac-mobility:3 sticky", "router-mac:02:00:00:00:00:01"; hexadecimal if unknown."""
+    """Text such as "rt:65000:1", "mac-mobility:3 sticky", "bandwidth:65201:1250000000"; hexadecimal if unknown."""
     if is_route_target(community):
         return f"rt:{format_route_target(community)}"
     value = community[2:]
@@ -34,7 +35,7 @@ def format_evpn_community(community: bytes) -> str:
         case b"\x03\x0c":
             kind = int.from_bytes(value[4:])
             return f"encapsulation:{_TUNNEL_TYPES.get(kind, kind)}"
-    return community.hex()
+    return format_link_bandwidth(community) or community.hex()
 
 
 _ND_FLAGS = {0x01: "router", 0x02: "override", 0x08: "immutable"}

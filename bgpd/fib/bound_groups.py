@@ -57,13 +57,13 @@ class BoundGroups:
 
     def names(self, users_of: NextHop | None = None) -> Iterable[Name]:
         """What the groups stand for: all, or those with one next hop."""
-        return list(self._groups if users_of is None else self._users.get(users_of, ()))
+        return list(self._groups if users_of is None else self._users.get(_unweighted(users_of), ()))
 
     def prune(self) -> None:
         """Forget wishes whose groups are gone."""
         for name in [name for name in self._groups if not self._living(name)]:
             del self._groups[name]
-            for hop in name[1]:
+            for hop in map(_unweighted, name[1]):
                 self._users[hop].discard(name)
                 if not self._users[hop]:
                     del self._users[hop]
@@ -77,9 +77,13 @@ class BoundGroups:
         groups = self._groups.get(name)
         if groups is None:
             groups = self._groups[name] = set()
-            for hop in name[1]:
+            for hop in map(_unweighted, name[1]):
                 self._users.setdefault(hop, set()).add(name)
         for identifier in [one for one in groups if one not in self._dataplane.nexthops.groups]:
             groups.remove(identifier)
             del self._names[identifier]
         return groups
+
+
+def _unweighted(hop: NextHop) -> NextHop:
+    return hop if hop.weight == 1 else NextHop(hop.address, hop.interface)

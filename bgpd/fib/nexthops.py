@@ -8,6 +8,7 @@ See docs/decisions/0002-routes-point-at-nexthop-groups.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
@@ -100,7 +101,7 @@ class NexthopTable:
 
     def group_of(self, members: Members, *, reduced: bool = False) -> int:
         """Id of a group that has just these members now; made if there is none."""
-        found = self._group_ids.get(members)
+        found = self._group_ids.get(_ratio(members))
         if found:
             identifier = min(found)
             group = self.groups[identifier]
@@ -114,7 +115,7 @@ class NexthopTable:
 
     def same_as(self, members: Members) -> AbstractSet[int]:
         """Ids of all groups that are known by these members: a route by any of them need not be written."""
-        found: AbstractSet[int] = self._group_ids.get(members, frozenset())
+        found: AbstractSet[int] = self._group_ids.get(_ratio(members), frozenset())
         for identifier in found:
             self.groups[identifier].claimable = False
         return found
@@ -357,7 +358,7 @@ class NexthopTable:
         self.version += 1
         self.groups[group.id] = group
         if not group.bound:
-            self._group_ids.setdefault(group.members, set()).add(group.id)
+            self._group_ids.setdefault(_ratio(group.members), set()).add(group.id)
         for single, _weight in group.members:
             self.singles[single].groups.add(group.id)
 
@@ -377,10 +378,17 @@ class NexthopTable:
             self.dead[group.id] = group.routes
 
     def _forget_members(self, group: Group) -> None:
-        same = self._group_ids[group.members]
+        members = _ratio(group.members)
+        same = self._group_ids[members]
         same.discard(group.id)
         if not same:
-            del self._group_ids[group.members]
+            del self._group_ids[members]
+
+
+def _ratio(members: Members) -> Members:
+    """The members with the smallest weights that spread alike: what is left of a weighted group may do as it is."""
+    divisor = math.gcd(*(weight for _, weight in members))
+    return members if divisor <= 1 else tuple((single, weight // divisor) for single, weight in members)
 
 
 _RANGE = 1_000_000

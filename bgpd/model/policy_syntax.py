@@ -18,6 +18,7 @@ from bgpd.model.iana import (
     COMMUNITY_NO_EXPORT_SUBCONFED,
     Family,
 )
+from bgpd.model.link_bandwidth import format_link_bandwidth, is_link_bandwidth, parse_link_bandwidth
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.route_target import format_route_target, is_route_target, parse_route_target
 
@@ -32,6 +33,7 @@ WELL_KNOWN_COMMUNITIES = {
 
 _NAMES_OF_COMMUNITIES = {value: name for name, value in WELL_KNOWN_COMMUNITIES.items()}
 _SITE_OF_ORIGIN_SUBTYPE = 0x03
+_EXTENDED_FORMS = '"rt:65000:1", "soo:10.0.0.1:7", "bandwidth:65000:1250000000" or 16 hex digits'
 _RANGE = re.compile(r"(?P<prefix>\S+)(?:\s+ge\s+(?P<ge>\d+))?(?:\s+le\s+(?P<le>\d+))?")
 
 
@@ -108,7 +110,7 @@ def parse_large_community(text: str) -> tuple[int, int, int]:
 
 
 def parse_extended_community(text: str) -> bytes:
-    """The 8 bytes of "rt:ADMIN:NUMBER", "soo:ADMIN:NUMBER", or of 16 hex digits (RFC 4360).
+    """The 8 bytes of "rt:ADMIN:NUMBER", "soo:ADMIN:NUMBER", "bandwidth:ASN:BYTES", or of 16 hex digits (RFC 4360).
 
     Raises: ValueError: what is wrong, and what would be right.
     """
@@ -116,9 +118,11 @@ def parse_extended_community(text: str) -> bytes:
     if kind in ("rt", "soo"):
         target = parse_route_target(rest)
         return target if kind == "rt" else bytes((target[0], _SITE_OF_ORIGIN_SUBTYPE)) + target[2:]
+    if is_link_bandwidth(text):
+        return parse_link_bandwidth(text)
     if re.fullmatch(r"[0-9a-fA-F]{16}", text):
         return bytes.fromhex(text)
-    raise ValueError(f'"{text}" is not an extended community: write "rt:65000:1", "soo:10.0.0.1:7" or 16 hex digits')
+    raise ValueError(f'"{text}" is not an extended community: write {_EXTENDED_FORMS}')
 
 
 def format_community(value: int) -> str:
@@ -137,7 +141,7 @@ def format_extended_community(value: bytes) -> str:
         return f"rt:{format_route_target(value)}"
     if value[0] in (0, 1, 2) and value[1] == _SITE_OF_ORIGIN_SUBTYPE:
         return f"soo:{format_route_target(value)}"
-    return value.hex()
+    return format_link_bandwidth(value) or value.hex()
 
 
 def _number(text: str, what: str, bits: int) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Set
+from functools import partial
 from itertools import islice
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path
+from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import address_length, covers, format_key
 from bgpd.model.route_target import format_membership
 from bgpd.model.views import CandidateView, RouteView
-from bgpd.rib.communities import format_community, format_extended_community, format_large_community
 from bgpd.rib.decision import BEST, MULTIPATH, reason
 from bgpd.rib.decisions import Decision
 from bgpd.rib.loc_rib import LocRib
@@ -164,10 +165,21 @@ def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops
 
     def instead(used: NextHops) -> NextHops | None:
         votes: Counter[NextHops | None] = Counter()
+        is_used = partial(_leads_by, used, _places(used) if any(hop.weight != 1 for hop in used) else None)
         for table in chosen:
-            same = (one for one in islice(table.decisions(), _FALLBACK_SCANNED) if one.next_hops == used)
+            same = filter(is_used, islice(table.decisions(), _FALLBACK_SCANNED))
             for decision in islice(same, _FALLBACK_VOTES):
                 votes[table.next_hops_without(decision, dead)] += decision.routes
         return votes.most_common(1)[0][0] if votes else None
 
     return instead
+
+
+def _leads_by(used: NextHops, places: set[tuple[bytes, str]] | None, decision: Decision) -> bool:
+    """Whether a decision has these next hops; what is left of a weighted set may have other weights than are wished."""
+    hops = decision.next_hops
+    return hops == used or (places is not None and hops is not None and _places(hops) == places)
+
+
+def _places(next_hops: NextHops) -> set[tuple[bytes, str]]:
+    return {(hop.address, hop.interface) for hop in next_hops}

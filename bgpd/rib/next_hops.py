@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
+from bgpd.rib.weights import weighted
 
 _PRUNE_AT = 4096
 
@@ -62,10 +63,10 @@ class NextHopTable:
         return self._sets.setdefault(alone, alone)
 
     def next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
-        """What the FIB forwards a multipath set by: ascending, no duplicates, interned. None: no kernel route."""
+        """What the FIB forwards a multipath set by: ascending, no duplicates, weighted, interned. None: no route."""
         if len(multipath) == 1:
             return self._alone(multipath[0].next_hop)
-        found = {path.next_hop for path in multipath if path.next_hop is not None}
+        found = weighted(multipath)
         if not found:
             return None
         ordered = tuple(sorted(found))

@@ -15,7 +15,7 @@ import msgspec
 from bgpd.config import PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import Family, SegmentType
-from bgpd.rib.communities import parse_community, parse_extended_community, parse_large_community
+from bgpd.model.policy_syntax import parse_community, parse_extended_community, parse_large_community
 from bgpd.rib.policy_match import (
     Condition,
     PolicyError,

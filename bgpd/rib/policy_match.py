@@ -16,8 +16,8 @@ from bgpd.config import MatchConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.path import NextHop
+from bgpd.model.policy_syntax import parse_community, parse_extended_community, parse_large_community
 from bgpd.model.prefix import address_length
-from bgpd.rib.communities import parse_community, parse_extended_community, parse_large_community
 
 
 class PolicyError(ValueError):
@@ -114,7 +114,12 @@ def compile_conditions(match: MatchConfig, where: str) -> list[Condition]:
     compilers: tuple[tuple[str, tuple[str, ...], Callable[[str], Condition], str], ...] = (
         ("as_path", match.as_path, _as_path, 'write an ASN ("65001") or a regular expression ("^65001 65002$")'),
         ("community", match.community, _community, 'write "65000:1" or a well-known name such as "no-export"'),
-        ("extended_community", match.extended_community, _extended, 'write "rt:65000:1", "soo:65000:1" or hex digits'),
+        (
+            "extended_community",
+            match.extended_community,
+            _extended,
+            'write "rt:65000:1", "soo:65000:1", "bandwidth:65000:1250000000" or hex digits',
+        ),
         ("large_community", match.large_community, _large, 'write "65000:1:2"'),
         ("next_hop", match.next_hop, _next_hop, 'write an address or a prefix, such as "10.0.1.2"'),
         ("family", match.family, _family, f"one of {', '.join(Family)}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_prefix
 from bgpd.rib.lookup import route_view
 from tests.evpn.build import CONFIG, V4, VIA1, VIA2, Host, host_route, prefix_route
@@ -23,6 +24,18 @@ def test_a_gateway_ip_is_followed_through_its_type_2_route_over_both_leaves() ->
     for source in (leaf1, leaf2):
         host.hear(source, host_route("10.9.0.1"))
     assert host.forwards("10.64.0.0/24") == (VIA1, VIA2)
+
+
+def test_routes_of_a_vrf_are_weighted_by_link_bandwidth_if_all_carry_it() -> None:
+    host = Host()
+    leaf1, leaf2 = host.up(1), host.up(2)
+    fast, slow = (parse_extended_community(f"bandwidth:65201:{rate}") for rate in (5000000000, 1250000000))
+    host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway="10.1.0.0", communities=(fast,))
+    host.hear(leaf2, prefix_route("10.64.0.0/24"), gateway="10.2.0.0")
+    key = parse_prefix("10.64.0.0/24")[1]
+    assert [hop.weight for hop in host.table()[key]] == [1, 1]
+    host.hear(leaf2, prefix_route("10.64.0.0/24"), gateway="10.2.0.0", communities=(slow,))
+    assert [hop.weight for hop in host.table()[key]] == [4, 1]
 
 
 def test_a_withdrawn_type_2_route_takes_what_rests_on_it_along() -> None:

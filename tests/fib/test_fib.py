@@ -69,6 +69,21 @@ async def test_lost_next_hop_moves_all_routes_by_one_deletion_and_rewrites_none(
         assert it.kernel.hops_of(V4, keys[-1]) == hop_set(LEAF2)
 
 
+async def test_what_is_left_of_weighted_next_hops_needs_no_route_written_either() -> None:
+    async with running() as it:
+        keys = [key(f"10.64.{number >> 8}.{number & 255}/32") for number in range(3000)]
+        it.want(dict.fromkeys(keys, (LEAF1, NextHop(LEAF2.address, LEAF2.interface, 5))))
+        await it.settle()
+        group = it.kernel.objects[it.kernel.routes[V4, 254, keys[0], 20][1]]
+        assert sorted(weight for _single, weight in group.members) == [1, 5]
+        it.kernel.log.clear()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        it.want(dict.fromkeys(keys, (LEAF2,)))
+        await it.settle()
+        assert [kind for kind, _what in it.kernel.log] == [MessageKind.DEL_NEXTHOP]
+        assert it.kernel.hops_of(V4, keys[-1]) == hop_set(LEAF2)
+
+
 async def test_group_that_would_be_left_empty_gets_the_fallback_first() -> None:
     async with running() as it:
         it.want({POD: (LEAF1,)})

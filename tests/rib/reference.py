@@ -10,8 +10,8 @@ from bgpd.config import Config, RuleConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.policy_syntax import parse_community
 from bgpd.model.prefix import format_key
-from bgpd.rib.communities import parse_community
 from tests.rib.build import LOCAL_ASN, V4
 
 Said = tuple[Attributes, NextHop | None]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.iana import Family
-from bgpd.model.path import RouteBatch
+from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import key_of, parse_address
 from bgpd.rib import lookup
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
@@ -122,3 +122,13 @@ def test_fallback_is_what_most_routes_of_the_set_would_use() -> None:
     assert lookup.fallback(tables, {HOP1, HOP2})((HOP3,)) is None
     recorder.announce(three, attributes(1, 2), HOP3, "10.1.0.0/24", "10.2.0.0/24")
     assert lookup.fallback(tables, {HOP1, HOP2})(both) == (HOP3,)
+
+
+def test_fallback_of_what_is_left_of_a_weighted_set_disregards_weights() -> None:
+    configs = [session(f"leaf{number}") for number in (1, 2)]
+    recorder = Recorder(configuration(*configs))
+    one, two = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))
+    recorder.announce(one, attributes(1), HOP1, "10.1.0.0/24")
+    recorder.announce(two, attributes(1, 2), HOP2, "10.1.0.0/24")
+    left = (NextHop(HOP1.address, HOP1.interface, 3),)
+    assert lookup.fallback(recorder.rib.tables.values(), {HOP1})(left) == (HOP2,)

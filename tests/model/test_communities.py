@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.rib import communities
+from bgpd.model import policy_syntax as communities
 
 
 @given(st.integers(0, 0xFFFFFFFF))
