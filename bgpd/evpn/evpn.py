@@ -20,10 +20,10 @@ from bgpd.evpn.resolve import Uplink, vrf_of
 from bgpd.evpn.uplinks import Uplinks
 from bgpd.evpn.vrf import Vrf, VrfEvents
 from bgpd.model.attributes import Attributes
+from bgpd.model.evpn import origin_of
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
-from bgpd.model.prefix import parse_address
 from bgpd.model.workload import ClaimInfo
 
 _SLICE = 1024
@@ -46,13 +46,13 @@ class Evpn:
             next_hop_changed=ports.next_hop_changed,
         )
         self._uplinks = Uplinks()
-        self._links: frozenset[str] = frozenset()
+        self._uplink_names: frozenset[str] = frozenset()
         self._deadline: float | None = None
         self._memberships = Memberships()
         self._own_memberships = OwnMemberships()
         self.originator = Originator(ports.rib)
         self.mobility = MobilityWatch(
-            origin=parse_address(config.router.router_id),
+            origin=lambda vrf: origin_of(self.vrfs[vrf].rd),
             remote=self._remote,
             announce=self.originator.endpoints_changed,
             given_up=ports.moved,
@@ -93,8 +93,7 @@ class Evpn:
                 self.originator.vrf_removed(name)
                 self._tell_all_of(known)
         self.importer.use(self.vrfs.values())
-        names = {uplink for one in config.vrf for uplink in one.uplinks}
-        self._links = frozenset(names | {name.partition(".")[0] for name in names})
+        self._uplink_names = frozenset(uplink for one in config.vrf for uplink in one.uplinks)
         self._refresh_uplinks()
         self._tell_memberships(config)
         self._ports.run(self._import_all())
@@ -232,7 +231,7 @@ class Evpn:
                 name = address.interface
             case _:
                 return
-        if self._uplinks.kernel_changed(event) and name in self._links:
+        if self._uplinks.kernel_changed(event) and name in self._uplinks.below(self._uplink_names):
             self._refresh_uplinks()
 
     def _refresh_uplinks(self) -> None:
@@ -294,10 +293,10 @@ class Evpn:
     # Mobility
 
     def _remote(self, vrf: str, prefix: bytes) -> Remote | None:
-        """The best remote type 2 route of a host prefix: the highest sequence, then the lowest originator."""
+        """The best remote type 2 route of a host prefix: the highest sequence, then the lowest origin."""
         decision = self.rib.table(vrf, _family_of(prefix[1:])).routes.get(prefix)
         found = [
-            (decode_mobility(path.attributes.extended_communities), path.source.router_id)
+            (decode_mobility(path.attributes.extended_communities), path.source.origin)
             for path in (decision.candidates if decision is not None else ())
             if path.source in self.importer.host_sources
         ]

@@ -22,6 +22,7 @@ from bgpd.evpn.communities import DEFAULT_GATEWAY
 from bgpd.evpn.mac_mobility import decode_mobility
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
+from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import Path, Source, SourceKind
 from bgpd.model.prefix import address_length
@@ -342,8 +343,7 @@ def _prefixes(keys: Sequence[bytes]) -> list[bytes]:
 def _pseudo_source(neighbor: Source, head: bytes) -> Source:
     """The source of VRF routes that a neighbor gives with one head of keys.
 
-    The router ID is that of the host that made the route, where its route distinguisher tells (type 1), so that the
-    same route by two leaves is equal in it.
+    The router ID is that of the host that made the route, where its route distinguisher tells (type 1).
     """
     kind, rd, tag = head[0], head[1:9], int.from_bytes(head[9:13])
     name = f"{neighbor.name} rd {format_route_distinguisher(rd)} type-{kind}"
@@ -354,4 +354,5 @@ def _pseudo_source(neighbor: Source, head: bytes) -> Source:
         router_id=rd[2:6] if rd[:2] == b"\0\x01" else neighbor.router_id,
         address=neighbor.address,
         interface=neighbor.interface,
+        origin=origin_of(rd),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -40,7 +40,7 @@ class Mobility(msgspec.Struct, frozen=True, order=True):
 
 
 class Remote(msgspec.Struct, frozen=True):
-    """The best remote route of an endpoint; `origin` is its BGP next hop, the tie-break of equal sequences."""
+    """The best remote route of an endpoint; `origin` (model/evpn.py) is the tie-break of equal sequences."""
 
     mobility: Mobility
     origin: bytes
@@ -70,6 +70,7 @@ class Verdict(msgspec.Struct, frozen=True):
 class _Own(msgspec.Struct):
     """State of one of this host's endpoints. `seen`: the highest sequence that another host announced."""
 
+    vrf: str
     sticky: bool
     verdict: Verdict
     moves: deque[float]
@@ -99,9 +100,9 @@ def encode_mobility(mobility: Mobility) -> tuple[bytes, ...]:
 
 
 class MacMobility:
-    """Keeps the standing of this host's endpoints; `origin` is this host's own BGP next hop, packed."""
+    """Keeps the standing of this host's endpoints; `origin(vrf)` is what this host's routes of a VRF are known by."""
 
-    def __init__(self, *, origin: bytes) -> None:
+    def __init__(self, *, origin: Callable[[str], bytes]) -> None:
         self._origin = origin
         self._own: dict[Endpoint, _Own] = {}
         self._frozen: dict[Endpoint, _Own] = {}
@@ -114,7 +115,7 @@ class MacMobility:
         own = self._own.get(endpoint)
         is_new = own is None
         if own is None:
-            own = self._own[endpoint] = _Own(sticky, Verdict(Standing.HELD), deque())
+            own = self._own[endpoint] = _Own(endpoint.vrf, sticky, Verdict(Standing.HELD), deque())
         own.sticky = sticky
         own.heard(remote)
         if own.verdict.standing is Standing.FROZEN and now < own.frozen_until:
@@ -195,7 +196,7 @@ class MacMobility:
             return Verdict(
                 Standing.HELD, mine, f"sticky here, yet announced elsewhere (sequence {remote.mobility.sequence})"
             )
-        if remote.mobility.sequence == mine.sequence and self._origin <= remote.origin:
+        if remote.mobility.sequence == mine.sequence and self._origin(own.vrf) <= remote.origin:
             return Verdict(
                 Standing.HELD, mine, "another host announces it with the same sequence; the lower address wins"
             )

@@ -24,7 +24,7 @@ _Where = tuple[str, bytes]
 
 
 class MobilityWatch:
-    """The endpoints of this host. `origin` is its router ID, the tie-break of equal sequences.
+    """The endpoints of this host. `origin(vrf)` is what its routes of a VRF are known by (model/evpn.py).
 
     `remote(vrf, prefix)`: the best remote type 2 route of a host prefix. `announce(changes)`: endpoints to be told with
     this mobility, None not any more. `given_up(vrf, family, prefixes, why)`: another host has these; "": no other any
@@ -34,7 +34,7 @@ class MobilityWatch:
     def __init__(
         self,
         *,
-        origin: bytes,
+        origin: Callable[[str], bytes],
         remote: Callable[[str, bytes], Remote | None],
         announce: Callable[[dict[Endpoint, Mobility | None]], None],
         given_up: Callable[[str, Family, list[bytes], str], None],

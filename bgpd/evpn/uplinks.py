@@ -1,8 +1,9 @@
 """Which uplinks each VRF has, as the kernel and the sessions show them: state, addresses, MAC, and the leaf beyond.
 
 Decides to which neighbor an uplink leads: the one that the configuration names, the one whose session's address is in
-the uplink's subnet, or the one whose session runs over the interface that the uplink is a sub-interface of ("eth0.101"
-of "eth0"). A neighbor whose session is down is no gateway. Sans-IO: it is told the kernel's events.
+the uplink's subnet, or the one whose session runs over the interface that the uplink is a sub-interface of, as the
+kernel says (a VLAN device "blue-up" on "eth0") or its name ("eth0.101" of "eth0"). A neighbor whose session is down is
+no gateway. Sans-IO: it is told the kernel's events.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class Uplinks:
         if self._neighbors.get(neighbor.name) is neighbor:
             del self._neighbors[neighbor.name]
 
+    def below(self, names: Iterable[str]) -> set[str]:
+        """These interfaces and those that they are sub-interfaces of: what a change of their uplinks rests on."""
+        return {one for name in names for one in self._stack(name)}
+
     def mac(self, name: str) -> bytes:
         """MAC of an interface, 6 bytes; b"" if it has none."""
         link = self._links.get(name)
@@ -94,11 +99,22 @@ class Uplinks:
         for neighbor in self._neighbors.values():
             if uplink.holds(neighbor.address):
                 return neighbor
+        stack = self._stack(uplink.name)
         for neighbor in self._neighbors.values():
-            for interface in self._interfaces_to(neighbor):
-                if uplink.name == interface or uplink.name.startswith(f"{interface}."):
-                    return neighbor
+            if not stack.isdisjoint(self._interfaces_to(neighbor)):
+                return neighbor
         return None
+
+    def _stack(self, name: str) -> set[str]:
+        """An interface and those below it, as the kernel says; where it says none, as the dots of the name do."""
+        found = {name}
+        link = self._links.get(name)
+        if link is None or not link.parent:
+            return found.union(name[:at] for at, letter in enumerate(name) if letter == "." and at)
+        while link is not None and link.parent and self._names.get(link.parent, name) not in found:
+            found.add(self._names[link.parent])
+            link = self._links.get(self._names[link.parent])
+        return found
 
     def _interfaces_to(self, neighbor: Source) -> Iterator[str]:
         """The interface of a neighbor's session: its own, or those whose subnet its address is in."""

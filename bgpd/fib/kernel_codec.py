@@ -33,10 +33,14 @@ _IFF_LOWER_UP = 0x10000
 _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
+_IFLA_LINK = 5
 _IFLA_MASTER = 10
 _IFLA_LINKINFO = 18
+_IFLA_LINK_NETNSID = 37
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_SLAVE_KIND = 4
+_SUB_INTERFACES = ("vlan", "macvlan", "ipvlan")
+"""Kinds whose IFLA_LINK is the interface below; a veth's is its other end."""
 _IFADDRMSG = struct.Struct("=BBBBi")
 """Family, prefix length, flags, scope, interface index (linux/if_addr.h)."""
 _IFA_ADDRESS = 1
@@ -60,6 +64,8 @@ def read_link(data: bytes, start: int, end: int, name_of: Callable[[int], str]) 
     information = attributes(nested, 0, len(nested))
     mac = found.get(_IFLA_ADDRESS, b"")
     up = _IFF_UP | _IFF_LOWER_UP
+    link_kind = _text(information.get(_IFLA_INFO_KIND, b""))
+    has_parent = link_kind in _SUB_INTERFACES and _IFLA_LINK_NETNSID not in found
     return Link(
         index=index,
         name=_text(found.get(_IFLA_IFNAME, b"")),
@@ -69,7 +75,8 @@ def read_link(data: bytes, start: int, end: int, name_of: Callable[[int], str]) 
         vrf=name_of(_number(found.get(_IFLA_MASTER, b"")))
         if information.get(_IFLA_INFO_SLAVE_KIND, b"").rstrip(b"\0") == b"vrf"
         else "",
-        kind=_text(information.get(_IFLA_INFO_KIND, b"")),
+        kind=link_kind,
+        parent=_number(found.get(_IFLA_LINK, b"")) if has_parent else 0,
     )
 
 

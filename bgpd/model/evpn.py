@@ -15,6 +15,8 @@ from __future__ import annotations
 import msgspec
 
 from bgpd.model.iana import EvpnRouteType
+from bgpd.model.prefix import format_address
+from bgpd.model.route_target import format_route_distinguisher
 
 
 class EvpnRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,20 @@ def mac_ip_key(rd: bytes, *, mac: bytes, ip: bytes = b"", ethernet_tag: int = 0)
 def prefix_key(rd: bytes, *, prefix: bytes, prefix_length: int, ethernet_tag: int = 0) -> bytes:
     """Key of a type 5 route. `prefix` is a packed network address of 4 or 16 bytes, host bits zeroed."""
     return b"\x05" + rd + ethernet_tag.to_bytes(4, "big") + bytes((prefix_length,)) + prefix
+
+
+def origin_of(rd: bytes) -> bytes:
+    """What tells the host that made a route, whichever leaf passed it on and with whatever next hop: the IPv4 address
+    of a type 1 route distinguisher, which is packed; else the route distinguisher.
+
+    Compared as bytes, for which all hosts come to the same order.
+    """
+    return rd[2:6] if rd[:2] == b"\0\x01" else rd
+
+
+def format_origin(origin: bytes) -> str:
+    """Text of an origin: an address, or a route distinguisher."""
+    return format_address(origin) if len(origin) == 4 else format_route_distinguisher(origin)
 
 
 def parse_key(key: bytes) -> EvpnRoute:

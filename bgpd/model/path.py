@@ -94,7 +94,8 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
 
     A new session of the same neighbor is a new Source, so that what the old one said can be removed while the new one
     already speaks. `name` is unique and stable over restarts and orders candidates. Compares by identity.
-    `router_id` is 4 bytes, `address` packed (b"" for local origins). `asn` is the neighbor's.
+    `router_id` is 4 bytes, `address` packed (b"" for local origins). `asn` is the neighbor's. `origin`, of routes that
+    EVPN routes stand for, tells the host that made them, whoever passed them on (model/evpn.py).
     """
 
     name: str
@@ -103,6 +104,7 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     router_id: bytes = b"\0\0\0\0"
     address: bytes = b""
     interface: str = ""
+    origin: bytes = b""
 
     @property
     def is_local(self) -> bool:

@@ -5,7 +5,8 @@ order in which paths arrived (what vendors call deterministic MED):
 
      0  usable: not rejected by policy or loop detection, and the next hop is reachable (RFC 4271 section 9.1.2.1)
      1  latest place of a host that moved: highest MAC mobility sequence of EVPN routes and workloads, equal ones by the
-        lowest router ID of the originator (RFC 7432 sections 7.7, 15); a workload without one is not compared: it wins
+        lowest origin, though not those of one Ethernet segment, which is one place by several leaves (RFC 7432 sections
+        7.7, 15); a workload without a sequence is not compared: it wins
      2  originated on this host, by a workload rather than as an aggregate
      3  highest LOCAL_PREF (100 where absent)
      4  shortest AS_PATH (an AS_SET counts one; confederation segments none, RFC 5065)
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bgpd.model.evpn import format_origin
 from bgpd.model.path import Path, SourceKind
 from bgpd.model.prefix import format_address
 
@@ -70,26 +72,34 @@ def _locality(path: Path) -> int:
     return 2
 
 
-def _place(path: Path) -> tuple[int, bytes]:
-    """What step 1 compares: the sequence number, negated, and of one that moved the originator's router ID."""
+def _place(path: Path, candidates: Sequence[Path]) -> tuple[int, bytes]:
+    """What step 1 compares: the sequence number, negated, and of one that moved the origin."""
     kind = path.source.kind
     if kind is _EVPN or kind is _WORKLOAD:
         for community in path.attributes.extended_communities:
             if community[:2] == _MAC_MOBILITY:
                 sequence = int.from_bytes(community[4:8])
-                return (-sequence, path.source.router_id) if sequence else _NEVER_MOVED
+                return (-sequence, _origin(path, candidates)) if sequence else _NEVER_MOVED
         if kind is _WORKLOAD:
             return _HERE
     return _NEVER_MOVED
 
 
-def _rank(path: Path) -> tuple[object, ...]:
+def _origin(path: Path, candidates: Sequence[Path]) -> bytes:
+    """The origin of a path, the lowest of those that share its Ethernet segment (ESI 0 is none)."""
+    esi = path.overlay.esi if path.overlay is not None else b""
+    if not any(esi):
+        return path.source.origin
+    return min(one.source.origin for one in candidates if one.overlay is not None and one.overlay.esi == esi)
+
+
+def _rank(path: Path, candidates: Sequence[Path]) -> tuple[object, ...]:
     """The values of steps 1 to 5, lower is better."""
     attributes = path.attributes
     kind, preference = path.source.kind, attributes.local_pref
     is_neighbor = kind is _EBGP or kind is _IBGP
     return (
-        _NEVER_MOVED if is_neighbor else _place(path),
+        _NEVER_MOVED if is_neighbor else _place(path, candidates),
         2 if is_neighbor else _locality(path),
         -DEFAULT_LOCAL_PREF if preference is None else -preference,
         attributes.as_path_length,
@@ -136,7 +146,7 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
 
 def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
     """Steps 1 to 5: a path loses at the first value in which it differs from the lowest rank."""
-    ranks = [_rank(candidates[index]) for index in alive]
+    ranks = [_rank(candidates[index], candidates) for index in alive]
     lowest = min(ranks)
     if ranks.count(lowest) == len(ranks):
         return alive
@@ -235,5 +245,5 @@ def _peer_text(path: Path) -> str:
 
 
 def _place_text(path: Path) -> str:
-    sequence, originator = _place(path)
-    return f"{-sequence} of {format_address(originator)}" if originator else "0"
+    sequence, origin = _place(path, (path,))
+    return f"{-sequence} of {format_origin(origin)}" if origin else str(-sequence)

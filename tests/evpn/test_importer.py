@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bgpd.model.prefix import parse_prefix
 from bgpd.rib.lookup import route_view
 from tests.evpn.build import CONFIG, V4, V6, VIA1, VIA2, Host, host_route, mobility, prefix_route
@@ -133,6 +135,15 @@ def test_the_highest_sequence_wins_among_two_hosts() -> None:
     host.hear(leaf1, host_route("10.64.0.7", host="10.255.8.8:1001"))
     host.hear(leaf2, host_route("10.64.0.7", host="10.255.9.9:1001"), communities=(mobility(1),))
     assert host.forwards("10.64.0.7/32") == (VIA2,)
+
+
+@pytest.mark.parametrize("host_name", ["10.255.9.9:1001", "65204:1001", "4200000000:7"])
+def test_an_endpoint_that_moved_is_reached_over_both_leaves_that_relay_its_host(host_name: str) -> None:
+    host = Host()
+    for number in (1, 2):
+        source = host.up(number)
+        host.hear(source, host_route("10.64.0.7", host=host_name), communities=(mobility(3),))
+    assert host.forwards("10.64.0.7/32") == (VIA1, VIA2)
 
 
 def test_a_session_that_comes_back_leaves_no_route_of_the_former() -> None:

@@ -27,7 +27,7 @@ def remote(sequence: int, *, sticky: bool = False, origin: bytes = HIGHER) -> Re
 
 
 def held(*, sticky: bool = False, behind: Remote | None = None) -> MacMobility:
-    made = MacMobility(origin=HERE)
+    made = MacMobility(origin=lambda _vrf: HERE)
     made.appeared(VM, sticky=sticky, remote=behind, now=0.0)
     return made
 

@@ -3,6 +3,8 @@ the other forwards there."""
 
 from __future__ import annotations
 
+import pytest
+
 from bgpd.evpn.mac_mobility import decode_mobility
 from bgpd.model.evpn import parse_key
 from bgpd.model.path import RouteBatch, Source
@@ -18,8 +20,11 @@ ROUNDS = 20
 class Fabric:
     """Each host hears what the other tells its leaf."""
 
-    def __init__(self, *router_ids: str) -> None:
-        self.hosts = [Host(CONFIG.replace("10.255.1.1", router_id)) for router_id in router_ids]
+    def __init__(self, *router_ids: str, distinguishers: tuple[str, ...] = ("auto", "auto")) -> None:
+        self.hosts = [
+            Host(CONFIG.replace("10.255.1.1", router_id).replace("vni = 5001", f'vni = 5001\nrd = "{rd}"'))
+            for router_id, rd in zip(router_ids, distinguishers)
+        ]
         self.leaves: list[Source] = [host.up(1) for host in self.hosts]
         self.relayed: list[dict[bytes, RouteBatch]] = [{} for _ in self.hosts]
         self.settle()
@@ -94,6 +99,17 @@ def test_claimed_by_both_at_once_the_lower_router_id_keeps_it() -> None:
             host.workload(VM, mac=MAC)
         fabric.settle()
         assert fabric.holders() == [router_ids.index("10.255.0.1")]
+
+
+@pytest.mark.parametrize("distinguishers", [("65204:1001", "65203:1001"), ("auto", "65203:1001"), ("65203:1", "auto")])
+def test_claimed_by_both_at_once_one_has_it_whatever_form_the_route_distinguishers_have(
+    distinguishers: tuple[str, str],
+) -> None:
+    fabric = Fabric("10.255.0.1", "10.255.0.2", distinguishers=distinguishers)
+    for host in fabric.hosts:
+        host.workload(VM, mac=MAC)
+    fabric.settle()
+    assert fabric.holders() == [1 if distinguishers[1].startswith("65203") else 0]
 
 
 def test_two_hosts_that_claim_an_address_again_and_again_come_to_rest() -> None:

@@ -42,6 +42,30 @@ def test_a_sub_interface_leads_to_the_neighbor_of_its_parent() -> None:
         assert (uplink.neighbor, uplink.gateways, uplink.up) == ("leaf1", (ip("10.1.0.0"),), True)
 
 
+def test_the_kernel_s_word_on_the_parent_counts_whatever_the_names_are() -> None:
+    made = uplinks(link(1, "bond0"), address("bond0", "172.16.0.1/31"), link(2, "storage"))
+    blue = VrfConfig(name="blue", table=1001, uplinks=("blue-up",))
+    stacked = Link(index=4, name="blue-up", up=True, kind="vlan", parent=3)
+    made.kernel_changed(LinkChanged(stacked))
+    made.neighbor_up(leaf("172.16.0.0"))
+    assert made.of(blue)["blue-up"].neighbor == ""
+    assert made.below({"blue-up"}) == {"blue-up"}
+    made.kernel_changed(LinkChanged(Link(index=3, name="outer", up=True, kind="vlan", parent=1)))
+    assert made.of(blue)["blue-up"].neighbor == "leaf1"
+    assert made.below({"blue-up"}) == {"blue-up", "outer", "bond0"}
+    made.kernel_changed(LinkChanged(Link(index=3, name="outer", up=True, kind="vlan", parent=4)))
+    assert made.of(blue)["blue-up"].neighbor == ""
+
+
+def test_a_name_does_not_count_against_the_kernel_s_word() -> None:
+    made = uplinks(link(1, "eth0"), address("eth0", "172.16.0.1/31"), link(2, "eth1"), link(3, "eth0.101"))
+    made.neighbor_up(leaf("172.16.0.0"))
+    assert made.of(BLUE)["eth0.101"].neighbor == "leaf1"
+    made.kernel_changed(LinkChanged(Link(index=3, name="eth0.101", up=True, kind="vlan", parent=2)))
+    assert made.of(BLUE)["eth0.101"].neighbor == ""
+    assert made.below({"eth0.101", "eth1.5.7"}) == {"eth0.101", "eth1", "eth1.5", "eth1.5.7"}
+
+
 def test_a_session_in_the_uplinks_own_subnet_names_the_leaf_and_its_address() -> None:
     made = uplinks(link(2, "eth0.101"), address("eth0.101", "10.1.0.9/24"))
     made.neighbor_up(leaf("10.1.0.1"))

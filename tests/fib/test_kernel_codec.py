@@ -51,6 +51,8 @@ def pyroute2_link(data: bytes) -> Link:
     information = found.get_attr("IFLA_LINKINFO")
     slave = information.get_attr("IFLA_INFO_SLAVE_KIND") if information else None
     mac = found.get_attr("IFLA_ADDRESS") or ""
+    kind = (information.get_attr("IFLA_INFO_KIND") or "") if information else ""
+    parent = found.get_attr("IFLA_LINK")
     return Link(
         index=found["index"],
         name=found.get_attr("IFLA_IFNAME") or "",
@@ -58,7 +60,8 @@ def pyroute2_link(data: bytes) -> Link:
         mac=bytes.fromhex(mac.replace(":", "")) if len(mac) == 17 else b"",
         mtu=found.get_attr("IFLA_MTU") or 0,
         vrf=named(found.get_attr("IFLA_MASTER") or 0) if slave == "vrf" else "",
-        kind=(information.get_attr("IFLA_INFO_KIND") or "") if information else "",
+        kind=kind,
+        parent=parent or 0 if kind in ("vlan", "macvlan") and found.get_attr("IFLA_LINK_NETNSID") is None else 0,
     )
 
 
@@ -83,7 +86,9 @@ def link_attributes(draw: st.DrawFn) -> Attributes:
     attributes += draw(st.lists(st.tuples(st.just("IFLA_BROADCAST"), MAC), max_size=1))
     attributes += draw(st.lists(st.tuples(st.just("IFLA_MTU"), st.integers(0, 2**32 - 1)), max_size=1))
     attributes += draw(st.lists(st.tuples(st.just("IFLA_MASTER"), INDEX), max_size=1))
-    kinds = st.sampled_from(["vrf", "bridge", "veth", "vlan"])
+    attributes += draw(st.lists(st.tuples(st.just("IFLA_LINK"), INDEX), max_size=1))
+    attributes += draw(st.lists(st.tuples(st.just("IFLA_LINK_NETNSID"), st.integers(0, 9)), max_size=1))
+    kinds = st.sampled_from(["vrf", "bridge", "veth", "vlan", "macvlan"])
     information: Attributes = draw(st.lists(st.tuples(st.just("IFLA_INFO_KIND"), kinds), max_size=1))
     information += draw(st.lists(st.tuples(st.just("IFLA_INFO_SLAVE_KIND"), kinds), max_size=1))
     if information:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Origin
-from bgpd.model.path import NextHop, Path, Source, SourceKind
+from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, decide, reason
 from tests.rib.build import LOCAL, attributes, hop, leaf
 
 
-def path(source: Source, given: Attributes, *, next_hop: NextHop | None = None, rejected: str = "") -> Path:
+def path(
+    source: Source,
+    given: Attributes,
+    *,
+    next_hop: NextHop | None = None,
+    rejected: str = "",
+    overlay: Overlay | None = None,
+) -> Path:
     return Path(
         source=source,
         attributes=given,
@@ -23,6 +31,7 @@ def path(source: Source, given: Attributes, *, next_hop: NextHop | None = None, 
         received=given,
         heard_at=0.0,
         rejected=rejected,
+        overlay=overlay,
     )
 
 
@@ -40,7 +49,12 @@ IBGP = leaf(9, kind=SourceKind.IBGP, asn=65203, name="peer9")
 
 def remote(number: int) -> Source:
     """A host as its EVPN routes by leaf1 make it known."""
-    return leaf(number, kind=SourceKind.EVPN, name=f"leaf1 rd 10.0.0.{number}:1001 type-2")
+    return by_leaf(1, bytes((10, 0, 0, number)))
+
+
+def by_leaf(number: int, origin: bytes) -> Source:
+    source = leaf(number, kind=SourceKind.EVPN, name=f"leaf{number} of {origin.hex()}")
+    return msgspec.structs.replace(source, origin=origin)
 
 
 def moved(sequence: int, **fields: object) -> Attributes:
@@ -135,9 +149,28 @@ def test_step_1_does_not_compare_a_workload_without_a_sequence() -> None:
 
 
 def test_step_1_keeps_the_paths_of_one_originator_by_two_leaves_and_the_lower_of_two_originators() -> None:
-    by_leaf2 = leaf(1, kind=SourceKind.EVPN, name="leaf2 rd 10.0.0.1:1001 type-2")
-    candidates = [path(remote(1), moved(5)), path(by_leaf2, moved(5)), path(remote(2), moved(5))]
+    candidates = [path(remote(1), moved(5)), path(by_leaf(2, b"\x0a\0\0\1"), moved(5)), path(remote(2), moved(5))]
     assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH, 1))
+
+
+def test_step_1_knows_an_originator_by_any_form_of_its_route_distinguisher() -> None:
+    distinguisher = bytes.fromhex("0000fe91000003e9")
+    other = bytes.fromhex("0000fe92000003e9")
+    candidates = [path(by_leaf(number, distinguisher), moved(5)) for number in (1, 2)]
+    candidates.append(path(by_leaf(1, other), moved(5)))
+    assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH, 1))
+    assert reasons(candidates)[2] == "step 1: MAC mobility sequence 5 of 65170:1001, best has 5 of 65169:1001"
+
+
+def test_step_1_takes_two_leaves_of_one_ethernet_segment_for_one_place() -> None:
+    segment, zero = Overlay(bytes(9) + b"\7", (5001,)), Overlay(bytes(10), (5001,))
+    first, second = (path(remote(number), moved(5), overlay=segment) for number in (1, 3))
+    between = path(remote(2), moved(5), overlay=zero)
+    assert decide((first, between, second), unusable)[1] == bytes((BEST, 1, MULTIPATH))
+    lower = path(remote(0), moved(5), overlay=zero)
+    assert decide((first, lower, second), unusable)[1] == bytes((1, BEST, 1))
+    alone = [path(remote(number), moved(5), overlay=zero) for number in (1, 3)]
+    assert decide(alone, unusable)[1] == bytes((BEST, 1))
 
 
 def test_step_1_leaves_hosts_that_never_moved_to_multipath() -> None:
