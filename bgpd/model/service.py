@@ -34,8 +34,8 @@ class CheckType(enum.StrEnum):
 class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """How the backends of a service are checked.
 
-    `exec` runs a file of the configured command directory, with the backend's address and port as arguments; exit code
-    0 is healthy.
+    `exec` runs a file of the configured command directory, with the backend's address and port as arguments, and in a
+    VRF the interface that leads to it; exit code 0 is healthy.
     """
 
     type: Annotated[CheckType, Meta(description="tcp, http, https, exec or push.")]

@@ -151,23 +151,52 @@ class Feed:
         To be stepped, with yields to the loop.
         """
         self.generation = saved.generation
-        self._parked = Saved(
-            workloads={id: workload for id, workload in saved.workloads.items() if workload.vrf not in self.vrfs},
-            services={name: service for name, service in saved.services.items() if service.vrf not in self.vrfs},
-        )
-        for id, workload in self._parked.workloads.items():
-            log.warning("workload.not_restored", source=self.source, id=id, reason=f'no VRF "{workload.vrf}"')
-        for name, service in self._parked.services.items():
-            log.warning("service.not_restored", source=self.source, name=name, reason=f'no VRF "{service.vrf}"')
         for count, (id, workload) in enumerate(saved.workloads.items(), 1):
-            if id not in self._parked.workloads:
+            if workload.vrf in self.vrfs:
                 self._put(id, workload)
+            else:
+                self._park_workload(id, workload)
             if count % SLICE == 0:
                 yield
         for name, service in saved.services.items():
-            if name not in self._parked.services:
-                self._service_payloads[name] = service
-                self._services.apply(self.source, name, service)
+            if service.vrf in self.vrfs:
+                self._put_service(name, service)
+            else:
+                self._park_service(name, service)
+
+    def follow_vrfs(self) -> Iterator[None]:
+        """Other VRFs are configured: what is of one that is gone is only kept, what was kept for one that came counts.
+
+        To be stepped, as `restore`.
+        """
+        for count, (id, workload) in enumerate([*self._workloads.items(), *self._parked.workloads.items()], 1):
+            if self._workloads.get(id) is workload and workload.vrf not in self.vrfs:
+                del self._workloads[id]
+                self._table.claim(self.source, id)
+                self._park_workload(id, workload)
+            elif self._parked.workloads.get(id) is workload and workload.vrf in self.vrfs:
+                self._refused(WORKLOAD, id, ())
+                self._put(id, workload)
+            if count % SLICE == 0:
+                yield
+        for name, service in [*self._service_payloads.items(), *self._parked.services.items()]:
+            if self._service_payloads.get(name) is service and service.vrf not in self.vrfs:
+                del self._service_payloads[name]
+                self._services.apply(self.source, name, None)
+                self._park_service(name, service)
+            elif self._parked.services.get(name) is service and service.vrf in self.vrfs:
+                self._refused(SERVICE, name, ())
+                self._put_service(name, service)
+
+    def _park_workload(self, id: str, workload: Workload) -> None:
+        self._parked.workloads[id] = workload
+        log.warning("workload.without_vrf", source=self.source, id=id, vrf=workload.vrf)
+        self._refused(WORKLOAD, id, [_without_vrf(workload.vrf)])
+
+    def _park_service(self, name: str, service: Service) -> None:
+        self._parked.services[name] = service
+        log.warning("service.without_vrf", source=self.source, name=name, vrf=service.vrf)
+        self._refused(SERVICE, name, [_without_vrf(service.vrf)])
 
     def joined(self) -> None:
         """A connection to the feed begins: its snapshot is heard anew, and is nothing yet."""
@@ -252,11 +281,14 @@ class Feed:
         self._refused(SERVICE, name, ())
         if self._service_payloads.get(name) == service:
             return False
+        self._put_service(name, service)
+        self._changed(Change(services={name: service}))
+        return True
+
+    def _put_service(self, name: str, service: Service) -> None:
         self._parked.services.pop(name, None)
         self._service_payloads[name] = service
         self._services.apply(self.source, name, service)
-        self._changed(Change(services={name: service}))
-        return True
 
     def delete_service(self, name: str) -> bool:
         """Whether there was one."""
@@ -327,6 +359,10 @@ class Feed:
             id = self._gone.pop()
             if id not in self._heard:
                 self.delete_workload(id)
+
+
+def _without_vrf(vrf: str) -> Problem:
+    return Problem("vrf", f'there is no VRF "{vrf}" any more', "it is kept, and counts when there is one again")
 
 
 def _content(claim: Claim) -> Claim:

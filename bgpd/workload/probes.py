@@ -33,7 +33,7 @@ async def probe(check: HealthCheck, address: str, *, device: str, command_direct
                 case CheckType.TCP:
                     return await _probe_tcp(check, address, device)
                 case CheckType.EXEC:
-                    return await _probe_exec(check, address, command_directory)
+                    return await _probe_exec(check, address, device, command_directory)
                 case _:
                     return await _probe_http(check, address, device)
     except TimeoutError:
@@ -112,11 +112,10 @@ async def _ask_status(check: HealthCheck, address: str, channel: _Channel) -> st
     return "" if int(code) in check.status else f"HTTP status {int(code)}"
 
 
-async def _probe_exec(check: HealthCheck, address: str, command_directory: str) -> str:
+async def _probe_exec(check: HealthCheck, address: str, device: str, command_directory: str) -> str:
     process = await asyncio.create_subprocess_exec(
         Path(command_directory) / check.command,
-        address,
-        str(check.port),
+        *(address, str(check.port), *([device] if device else [])),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

@@ -198,6 +198,14 @@ class WorkloadTable:
                 self._entries[table][key].lost = True
             self._mark(table, key)
 
+    def kernel_table_changed(self, vrf: str) -> None:
+        """A VRF has another, empty kernel table: its routes are asked for anew."""
+        for table, entries in self._entries.items():
+            if table[0] == vrf:
+                for key, entry in entries.items():
+                    entry.lost = entry.route is not None
+                    self._mark(table, key)
+
     def foreign_route_changed(self, vrf: str, family: Family, key: bytes, foreign: Foreign | None) -> None:
         """Another program keeps a directly attached route of `key`, or none does any more."""
         table = (vrf, family)

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -80,6 +80,7 @@ class Workloads:
         self._synchronised = False
         self._order_known = False
         self._started = False
+        self._vrfs = ports.vrfs
         self._reports: dict[str, Reports] = {}
         self.mqtt: MqttSource | None = None
         self.api: ApiSource | None = None
@@ -192,10 +193,20 @@ class Workloads:
         Static workloads, the kernel source's globs and the VRFs change at once; broker, API, checks and state directory
         are those of the start. Of a new VRF's table, the kernel's routes must be told to `kernel` anew.
         """
+        before = {name: table for table, name in self._vrfs.items()}
+        self._vrfs = dict(vrfs)
+        for table, name in vrfs.items():
+            if before.get(name, table) != table:
+                self.table.kernel_table_changed(name)
         for feed in self._feeds.values():
             feed.vrfs = frozenset(vrfs.values())
+            self._step(feed.follow_vrfs())
         self.static.apply(config.workload.static)
         self.kernel.reconfigure(config.workload.kernel.interfaces if config.workload.kernel else (), vrfs)
+
+    def _step(self, walk: Iterator[None]) -> None:
+        if next(walk, True) is None:
+            _soon(lambda: self._step(walk))
 
     async def run(self) -> None:
         """Broker, checks and state files, until cancelled."""

@@ -15,12 +15,15 @@ HTTP, HTTPS = 8000, 8443
 
 
 def serve(directory: Path) -> None:
-    """HTTP and HTTPS on each address that has a file of its name in `directory`; the file's text is the status."""
+    """HTTP, and HTTPS if there is a certificate, on each address that has a file of its name in `directory`; the file's
+    text is the status.
+    """
+    ports = (HTTP, HTTPS) if (directory / "certificate").exists() else (HTTP,)
     running: dict[tuple[str, int], socketserver.BaseServer] = {}
     while True:
         for address in ADDRESSES:
             wanted = (directory / address).exists()
-            for port in (HTTP, HTTPS):
+            for port in ports:
                 present = running.get((address, port))
                 if wanted and present is None:
                     running[address, port] = _server(directory / address, address, port)

@@ -228,6 +228,37 @@ def test_restored_claim_of_an_unknown_vrf_is_kept_in_the_file() -> None:
     assert rig.feed.saved().workloads == {}
 
 
+def test_claims_of_a_vrf_that_goes_are_kept_and_count_again_when_it_comes() -> None:
+    rig = FeedRig()
+    rig.feed.workload_received("a", b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1"}', rig.at)
+    rig.feed.service_received("s", b'{"addresses": ["10.0.0.2"], "vrf": "blue"}')
+    rig.settle()
+    saved = rig.feed.saved()
+    rig.feed.vrfs = {""}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert (rig.ids, rig.applied, rig.announced, rig.kernel) == ("", {}, {}, {})
+    assert (rig.feed.saved(), rig.on_disk) == (saved, saved), "nothing is deleted"
+    for name in (("workload", "a"), ("service", "s")):
+        (problem,) = rig.refusals[name]
+        assert problem.wrong == 'there is no VRF "blue" any more'
+    rig.feed.vrfs = {"", "blue"}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert (rig.ids, list(rig.applied)) == ("a", ["s"])
+    assert set(rig.announced) == {("blue", "10.0.0.1/32")}
+    assert not any(rig.refusals.values())
+
+
+def test_many_claims_follow_their_vrf_in_slices() -> None:
+    rig = FeedRig()
+    for number in range(2 * SLICE + 1):
+        rig.hear(f"w{number}", f"10.1.{number >> 8}.{number & 255}")
+    rig.feed.vrfs = set()
+    assert len(list(rig.feed.follow_vrfs())) == 2
+    assert rig.ids == ""
+
+
 def test_repeated_payload_is_not_saved_again() -> None:
     rig = FeedRig()
     rig.hear("a")

@@ -145,6 +145,12 @@ async def test_exec_by_its_exit_code_with_address_and_port(tmp_path: Path) -> No
     assert await run(CheckType.EXEC, directory=good, command="none") == "No such file or directory"
 
 
+async def test_exec_in_a_vrf_is_told_the_interface(tmp_path: Path) -> None:
+    check = HealthCheck(type=CheckType.EXEC, port=8080, command="check", timeout_s=0.3)
+    directory = script(tmp_path, '[ "$*" = "127.0.0.1 8080 pod1" ]')
+    assert await probe(check, "127.0.0.1", device="pod1", command_directory=directory) == ""
+
+
 async def test_exec_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     directory = script(tmp_path, f"(sleep 1; touch {mark}) & wait")

@@ -414,3 +414,19 @@ def test_any_history_ends_where_its_last_facts_lead(steps: list[Any]) -> None:
     assert {view.prefix for view in rig.table.views()} == claimed
     for view in rig.table.views():
         assert (view.state == "announced") <= view.announced
+
+
+def test_another_kernel_table_of_a_vrf_is_asked_for_its_routes_before_anything_is_announced_again() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    for vrf in ("blue", "red"):
+        rig.table.claim("mqtt", vrf, (claim(POD, id=vrf, vrf=vrf),))
+    rig.settle()
+    rig.told.clear()
+    rig.table.kernel_table_changed("blue")
+    rig.settle()
+    assert [told[:3] for told in rig.told] == [
+        ("withdraw", "blue", [POD]),
+        ("route", "blue", POD),
+        ("announce", "blue", [POD]),
+    ]
