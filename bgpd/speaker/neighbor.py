@@ -136,8 +136,12 @@ class Neighbor:
         self._pump()
 
     def configure(self, config: SessionConfig) -> None:
-        """Take over a changed configuration that needs no new session."""
+        """Take over a changed configuration that needs no new session; a higher limit ends the hold-off at once."""
+        raised = config.max_prefixes > self.peering.config.max_prefixes
         self.peering = msgspec.structs.replace(self.peering, config=config)
+        if raised:
+            self._session.end_hold_off(_now())
+            self._pump()
 
     @property
     def lacks_password(self) -> bool:

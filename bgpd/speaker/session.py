@@ -133,6 +133,12 @@ class Session:
         if self._running:
             self._wait(State.IDLE, now + max(hold_off_s, self._pause_s()), refusing=hold_off_s > 0)
 
+    def end_hold_off(self, now: float) -> None:
+        """The cause of a `reset` is gone: begin again, if the peer is being refused."""
+        if self._refusing:
+            self._refusing = False
+            self.connect_now(now)
+
     def connect_now(self, now: float) -> None:
         """Something changed that makes success likely (link up, address learned): do not wait for the retry timer."""
         if not self._running or self._connections or self._refusing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -31,6 +32,7 @@ from bgpd.speaker.socket_options import read_password
 from bgpd.speaker.transport import LINGER_S, Listener, Wire
 from bgpd.speaker.unnumbered import RouterDiscovery
 from bgpd.speaker.vrf_listeners import VrfListeners
+from bgpd.speaker.waiting_view import waiting_view
 
 log = structlog.get_logger()
 
@@ -73,6 +75,7 @@ class Speaker:
         self._range_errors: dict[str, str] = {}
         self._strangers: set[bytes] = set()
         self._stopping = False
+        self._born = time.time()
 
     @property
     def error(self) -> str:
@@ -136,14 +139,19 @@ class Speaker:
                 neighbor.read_on()
 
     def neighbor_views(self) -> list[NeighborView]:
-        """All neighbors by name; the daemon fills the route counts in."""
-        return [neighbor.view() for _, neighbor in sorted(self._neighbors.items())]
+        """All neighbors by name, configured ones also before `run`; the daemon fills the route counts in."""
+        views = {name: neighbor.view() for name, neighbor in self._neighbors.items()}
+        for config in () if self._stopping else self._config.neighbor:
+            if config.name not in views:
+                views[config.name] = waiting_view(config, self._config.router, since=self._born)
+        return [views[name] for name in sorted(views)]
 
     def reset(self, name: str, *, reason: str) -> None:
         """End a session for too many prefixes (Cease/1, RFC 4486) and refuse the neighbor for HOLD_OFF_S."""
         neighbor = self._neighbors.get(name)
         if neighbor is not None:
             notification = Notification(ErrorCode.CEASE, CeaseSubcode.MAXIMUM_PREFIXES)
+            reason += f"; refused for {HOLD_OFF_S:.0f} s, or until that is raised"
             neighbor.reset(notification, reason, hold_off_s=HOLD_OFF_S)
 
     async def shutdown(self, communication: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from labs.daemons import Frr
-from tests.daemon.fabric import Fabric, Host, kernel_hops, leaf, started
+from tests.daemon.fabric import Fabric, Host, config, kernel_hops, leaf, started
 from tests.daemon.wire_peer import (
     KEEPALIVE,
     UPDATE,
@@ -149,9 +149,16 @@ def test_next_hop_that_leads_nowhere_is_not_installed(host: Host, peer: WirePeer
     assert host.explain("10.22.0.1")["kernel"] is None
 
 
-def test_too_many_prefixes_end_the_session(host: Host, peer: WirePeer) -> None:
+def test_too_many_prefixes_end_the_session_until_the_limit_is_raised(host: Host, peer: WirePeer) -> None:
+    many = update(tuple(f"10.20.{number}.0/24" for number in range(11)), asn=65201)
     connection = peer.establish()
-    connection.sendall(update(tuple(f"10.20.{number}.0/24" for number in range(11)), asn=65201))
+    connection.sendall(many)
     assert notification(connection) == (6, 1)
-    host.wait(lambda: "max_prefixes" in host.neighbor("leaf1")["last_error"], "the reason")
+    told = "more than max_prefixes; refused for 60 s, or until that is raised"
+    host.wait(lambda: told in host.neighbor("leaf1")["last_error"], "the reason")
     host.wait(lambda: not host.get("routes", neighbor="leaf1"), "its routes to go")
+    assert host.neighbor("leaf1")["state"] == "idle"
+    host.write_config(config(leaf(1, families=["ipv4-unicast"], max_prefixes=11), leaf(2)))
+    host.cli("reload")
+    peer.establish().sendall(many)
+    host.wait_hops("10.20.10.0/24", "10.0.1.2%eth0")

@@ -356,6 +356,17 @@ def test_hold_off_refuses_the_neighbor_and_ends() -> None:
     assert any(isinstance(output, Dial) for output in driver.wait(2))
 
 
+def test_hold_off_ends_when_its_cause_is_gone() -> None:
+    driver = Driver()
+    driver.established()
+    driver.session.end_hold_off(driver.now)
+    assert driver.session.state is State.ESTABLISHED
+    driver.session.reset(driver.now, Notification(6, 1), "too many prefixes", hold_off_s=60)
+    driver.outputs()
+    driver.session.end_hold_off(driver.now)
+    assert [type(output) for output in driver.outputs()] == [Dial]
+
+
 def test_lost_link_ends_at_once_and_its_return_dials_at_once() -> None:
     driver = Driver()
     number = driver.established()

@@ -213,12 +213,21 @@ async def test_reset_sends_maximum_prefixes_and_refuses_the_neighbor(peer: RawPe
         await until(lambda: recorder.sources)
         speaker.reset("peer", reason="more than 10 prefixes")
         assert await peer.notification() == (6, 1, b"")
-        assert last_error(speaker) == "more than 10 prefixes"
+        assert last_error(speaker) == "more than 10 prefixes; refused for 60 s, or until that is raised"
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 2) == b""
         writer.close()
         assert speaker.neighbor_views()[0].state == "idle"
+
+
+async def test_configured_neighbors_are_shown_before_the_first_of_them_is_dialed(peer: RawPeer) -> None:
+    neighbors = [to_peer(peer.port, name="zwei"), to_peer(peer.port, name="eins", asn="external", interface="eth9")]
+    speaker = Speaker(config(neighbor=neighbors), events=Recorder(), nlri_decoders={}, listen_port=free_port())
+    first, second = speaker.neighbor_views()
+    assert (first.name, first.state, first.asn, first.interface) == ("eins", "idle", 0, "eth9")
+    assert (second.name, second.asn, second.local_asn) == ("zwei", 65201, 65203)
+    assert first.last_error.startswith("waiting for the daemon's start")
 
 
 async def test_policy_change_keeps_the_session_and_timers_reset_it(peer: RawPeer) -> None:
