@@ -84,7 +84,8 @@ def _check_distinguisher(config: Config, index: int, path: KeyPath, known: dict[
     except ValueError as error:
         yield Finding((*path, "rd"), str(error), 'such as rd = "65203:1001"')
         return
-    if packed in known:
+    follows = packed in known and vrf.rd == "auto" and config.vrf[known[packed]].table == vrf.table
+    if packed in known and not follows:
         what = f'"{format_route_distinguisher(packed)}" is already the rd of vrf[{known[packed]}]'
         yield Finding((*path, "rd"), what, "each VRF has a route distinguisher of its own")
     known.setdefault(packed, index)

@@ -46,7 +46,7 @@ def _route_view(evpn: Evpn, key: bytes, decision: Decided, query: ViewQuery) -> 
     mac = route.mac.hex(":")
     if (query.rd and rd != query.rd) or (query.mac and mac != query.mac.lower()):
         return None
-    vrfs = _importing(evpn, decision)
+    vrfs = _concerned(evpn, decision, route)
     if query.vrf and query.vrf not in vrfs:
         return None
     candidates = [_path_view(path, decision, route, vrfs) for path in _ordered(decision)]
@@ -70,12 +70,12 @@ def _ordered(decision: Decided) -> list[Path]:
     return chosen + [path for path in decision.candidates if path not in chosen]
 
 
-def _importing(evpn: Evpn, decision: Decided) -> Mapping[str, Vrf]:
-    """The VRFs that import one of the candidates."""
-    targets = {
-        one for path in decision.candidates if not path.source.is_local for one in path.attributes.extended_communities
-    }
-    return {name: vrf for name, vrf in evpn.vrfs.items() if not targets.isdisjoint(vrf.import_targets)}
+def _concerned(evpn: Evpn, decision: Decided, route: EvpnRoute) -> Mapping[str, Vrf]:
+    """The VRFs that import one of the candidates, or that the route is this host's own of."""
+    heard = [path for path in decision.candidates if not path.source.is_local]
+    targets = {one for path in heard for one in path.attributes.extended_communities}
+    own = route.rd if len(heard) < len(decision.candidates) else b""
+    return {name: vrf for name, vrf in evpn.vrfs.items() if vrf.rd == own or not targets.isdisjoint(vrf.import_targets)}
 
 
 def _path_view(path: Path, decision: Decided, route: EvpnRoute, vrfs: Mapping[str, Vrf]) -> EvpnPathView:

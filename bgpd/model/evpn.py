@@ -16,7 +16,7 @@ import msgspec
 
 from bgpd.model.iana import EvpnRouteType
 from bgpd.model.prefix import format_address
-from bgpd.model.route_target import format_route_distinguisher
+from bgpd.model.route_target import format_route_distinguisher, is_route_target
 
 
 class EvpnRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +60,13 @@ def origin_of(rd: bytes) -> bytes:
 def format_origin(origin: bytes) -> str:
     """Text of an origin: an address, or a route distinguisher."""
     return format_address(origin) if len(origin) == 4 else format_route_distinguisher(origin)
+
+
+def is_evpn_community(community: bytes) -> bool:
+    """Whether 8 bytes of extended community mean something to EVPN only: route targets, encapsulation, default gateway
+    (RFC 9012 section 4.1, RFC 7432 section 7.8), and all of the type "EVPN" (RFC 7153).
+    """
+    return community[0] == 0x06 or community[:2] in (b"\x03\x0c", b"\x03\x0d") or is_route_target(community)
 
 
 def parse_key(key: bytes) -> EvpnRoute:

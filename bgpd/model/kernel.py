@@ -13,8 +13,8 @@ from bgpd.model.iana import Family
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """A network interface. `up` is administratively up and with carrier. `mac` is 6 bytes (b"" if it has none).
 
-    `vrf` is the name of the VRF device that it is enslaved to, or "". `parent` is the index of the interface that it is a
-    sub-interface of (VLAN, macvlan, ipvlan), 0 if of none in this network namespace.
+    `vrf` is the name of the VRF device that it is enslaved to, or "". `parent` is the index of the interface that it is
+    a sub-interface of (VLAN, macvlan, ipvlan), 0 if of none in this network namespace.
     """
 
     index: int

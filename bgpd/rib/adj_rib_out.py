@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from bgpd.model.attributes import Attributes, UnknownAttribute
+from bgpd.model.evpn import is_evpn_community
 from bgpd.model.iana import (
     COMMUNITY_NO_ADVERTISE,
     COMMUNITY_NO_EXPORT,
@@ -214,7 +215,8 @@ class AdjRibOut:
             advertisement = None
             if not rejected:
                 sent = self._as_sent(attributes, path)
-                advertisement = self._advertisements.of(sent, path.overlay, not path.source.is_local)
+                overlay = path.overlay if self.family is Family.L2VPN_EVPN else None
+                advertisement = self._advertisements.of(sent, overlay, not path.source.is_local)
             told.extend((key, advertisement) for key in chosen)
         return told
 
@@ -229,16 +231,22 @@ class AdjRibOut:
         return COMMUNITY_NO_EXPORT in communities or COMMUNITY_NO_EXPORT_SUBCONFED in communities
 
     def _as_sent(self, attributes: Attributes, path: Path) -> Attributes:
-        """A learned route's attributes as another neighbor may have them; MED stays within the AS (RFC 4271 5.1.4)."""
+        """A learned route's attributes as another neighbor may have them: MED stays within the AS (RFC 4271 5.1.4), and
+        a router in a VRF is told nothing of the EVPN route that its route stands for.
+        """
         if path.source.is_local:
             return attributes
         med = attributes.med
         if not self._is_ibgp and med == path.attributes.med:
             med = None
         unknown = tuple(_passed_on(attributes.unknown))
-        if med == attributes.med and unknown == attributes.unknown:
+        extended = attributes.extended_communities
+        if path.source.kind is SourceKind.EVPN:
+            carried = path.attributes.extended_communities
+            extended = tuple(one for one in extended if one not in carried or not is_evpn_community(one))
+        if (med, unknown, extended) == (attributes.med, attributes.unknown, attributes.extended_communities):
             return attributes
-        return msgspec.structs.replace(attributes, med=med, unknown=unknown)
+        return msgspec.structs.replace(attributes, med=med, unknown=unknown, extended_communities=extended)
 
 
 def _passed_on(unknown: Iterable[UnknownAttribute]) -> Iterable[UnknownAttribute]:

@@ -81,6 +81,41 @@ def test_check_tells_all_errors_and_fails(tmp_path: Path, capsys: pytest.Capture
     assert lines[2] == f"{file}: 2 errors"
 
 
+TENANTS = """
+[[vrf]]
+name = "blue"
+table = 1001
+vni = 5001
+uplinks = ["eth0.101"]
+[[vrf]]
+name = "red"
+table = 1002
+vni = 5002
+uplinks = ["eth0.102"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "what"),
+    [
+        ("table = 1002", "table = 1001", "17: vrf[1].table: ", "the table of vrf[0]"),
+        ("table = 1002", 'table = 1002\nrd = "10.255.1.1:1001"', "18: vrf[1].rd: ", "already the rd of vrf[0]"),
+        ("table = 1002", 'table = 1002\nrd = "1:2:3"', "18: vrf[1].rd: ", "is not"),
+        ("vni = 5002", 'vni = 5002\nimport_rt = ["x"]', "19: vrf[1].import_rt[0]: ", "is not ADMINISTRATOR:NUMBER"),
+        ('["eth0.102"]', '["eth0.101"]', "19: vrf[1].uplinks[0]: ", "already an uplink of vrf[0]"),
+    ],
+)
+def test_check_tells_the_line_and_the_key_of_what_is_wrong_with_a_vrf(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, place: str, what: str
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(GOOD + TENANTS.replace(old, new))
+    assert run("check", str(file)) == 1
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(f"{file}:{place}"), first
+    assert what in first
+
+
 def test_run_starts_the_daemon_only_with_a_good_file(good_file: str, tmp_path: Path) -> None:
     assert run("run", "--config", good_file) == 42
     assert run("run", "--config", str(tmp_path / "none.toml")) == 78

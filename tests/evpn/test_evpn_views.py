@@ -26,7 +26,7 @@ def test_evpn_routes_are_narrowed_by_type_rd_mac_vrf_and_unresolved() -> None:
     assert {view.prefix for view in shown(host, type=5)} == {"10.64.0.0/24", "10.65.0.0/24"}
     assert {view.mac for view in shown(host, rd="10.255.9.9:1001", type=2)} == {"02:00:00:00:00:09"}
     assert [view.prefix for view in shown(host, mac="02:00:00:00:00:09")] == ["10.9.0.1/32"]
-    assert shown(host, vrf="red") == []
+    assert {view.rd for view in shown(host, vrf="red")} == {"10.255.1.1:1002"}
     assert {view.vrf for view in shown(host, vrf="blue")} == {"blue"}
     (unresolved,) = shown(host, unresolved=True)
     assert unresolved.prefix == "10.65.0.0/24"
@@ -45,7 +45,8 @@ def test_a_route_is_shown_with_all_its_fields() -> None:
 def test_own_routes_are_shown_with_the_gateway_as_self() -> None:
     host = Host()
     host.workload("10.64.1.5/32")
-    (view,) = shown(host, type=5)
+    (view,) = shown(host, type=5, vrf="blue")
+    assert shown(host, type=5, vrf="red") == []
     assert view.candidates[0].gateway_ip == "self"
     assert view.candidates[0].extended_communities == ["rt:65201:5001", "encapsulation:vxlan"]
 

@@ -30,6 +30,25 @@ def test_tenants_may_have_the_same_addresses() -> None:
     assert host.forwards("10.64.0.0/24", vrf="red") is not None
 
 
+@pytest.mark.parametrize("target", ["65201:5009", "10.0.0.1:5009", "4200000000:5009"])
+def test_route_targets_of_all_three_forms_are_imported_by(target: str) -> None:
+    host = Host(CONFIG.replace('import_rt = ["65201:5001"]', f'import_rt = ["65201:5001", "{target}"]'))
+    host.hear(host.up(1), prefix_route("10.64.0.0/24"), gateway="10.1.0.0", target=target)
+    assert host.forwards("10.64.0.0/24") == (VIA1,)
+    assert host.table("red") == {}
+
+
+def test_a_vrf_that_imports_from_several_has_the_routes_of_all_and_the_others_only_their_own() -> None:
+    both = 'import_rt = ["65201:5002", "65201:5001"]'
+    host = Host(CONFIG.replace('import_rt = ["65201:5002"]', both))
+    leaf1 = host.up(1)
+    host.hear(leaf1, prefix_route("10.64.0.0/24"), gateway="10.1.0.0")
+    host.hear(leaf1, prefix_route("10.65.0.0/24", host="10.255.9.9:1002"), gateway="10.1.0.0", target="65201:5002")
+    assert set(host.table()) == {parse_prefix("10.64.0.0/24")[1]}
+    assert set(host.table("red")) == {parse_prefix("10.64.0.0/24")[1], parse_prefix("10.65.0.0/24")[1]}
+    assert [hop.interface for hop in host.forwards("10.64.0.0/24", vrf="red") or ()] == ["eth0.102"]
+
+
 def test_one_prefix_by_two_leaves_is_forwarded_by_both() -> None:
     host = Host()
     leaf1, leaf2 = host.up(1), host.up(2)

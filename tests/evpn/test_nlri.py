@@ -89,6 +89,7 @@ def altered(nlri, at, value):
         altered(TYPE_5, 24, 33),
         altered(TYPE_5_V6, 24, 129),
         b"\5\x28" + bytes(40),
+        b"\5\x2e" + RD + bytes(14) + b"\x18\x0a\x40\1\0" + V6 + bytes(3),
         b"\1\x18" + bytes(24),
         b"\3\x15" + bytes(12) + b"\x40" + bytes(8),
         b"\4\x05" + bytes(5),

@@ -154,6 +154,7 @@ def test_routes_of_a_router_in_a_vrf_are_passed_on_and_it_hears_those_of_the_fab
             wait_until(
                 lambda: "10.64.3.0/24" in bird.birdc("show route"), WAIT_S, "the router to have it", logs=first.logs
             )
+            assert "rt, 65201" not in bird.birdc("show route all 10.64.3.0/24")
             assert "10.77.0.0/16" not in kernel_routes(fabric.hosts[1], 254)
             bird.kill()
             wait_until(lambda: not in_kernel(fabric, 2, "10.77.0.0/16"), WAIT_S, "host2 to lose it", logs=second.logs)
@@ -264,3 +265,30 @@ def test_routes_that_lead_nowhere_are_listed_with_the_reason_until_they_lead_som
             fabric.leaf.ip("link", "set", "swp1.101", "up")
             fabric.hosts[1].ip("address", "del", "10.5.0.2/24", "dev", "eth0.101")
         wait_until(lambda: in_kernel(fabric, 1, "10.7.0.0/16"), WAIT_S, "all to come back", logs=bgpd.logs)
+
+
+def test_explain_goes_from_prefix_to_gateway_to_its_type_2_route_to_uplink_and_kernel_group(
+    fabric: EvpnFabric, gobgp: Gobgp
+) -> None:
+    blue = vrf("blue", 'uplink_gateways = { "eth0.101" = ["10.1.1.254"] }')
+    with fabric.bgpd(1, host_config(1, blue)) as bgpd:
+        tell(gobgp, "prefix", "10.64.3.0/24", "gw", "10.9.0.1")
+        wait_until(lambda: (5, "", "10.64.3.0/24") in evpn(bgpd), WAIT_S, "the prefix", logs=bgpd.logs)
+        assert not in_kernel(fabric, 1, "10.64.3.0/24")
+        assert "no type 2 route announces it" in bgpd.cli("explain", "10.64.3.1", "--vrf", "blue", check=False)
+        tell(gobgp, "macadv", MAC, "10.9.0.1")
+        wait_until(lambda: in_kernel(fabric, 1, "10.64.3.0/24"), WAIT_S, "its gateway's route", logs=bgpd.logs)
+        said = bgpd.cli("explain", "10.64.3.1", "--vrf", "blue")
+        group = kernel_routes(fabric.hosts[1])["10.64.3.0/24"]["nhid"]
+        for line in (
+            "kernel and RIB agree",
+            f"nexthop group {group}",
+            "10.64.3.0/24 is a route of VRF blue",
+            "leaf rd 10.255.2.2:1001 type-5: by 10.9.0.1",
+            "10.9.0.1 has a type 2 route",
+            "leaf is 10.1.1.254 on eth0.101",
+            "leaves by 10.1.1.254%eth0.101",
+        ):
+            assert line in said, said
+        tell(gobgp, "macadv", MAC, "10.9.0.1", do="del")
+        wait_until(lambda: not in_kernel(fabric, 1, "10.64.3.0/24"), WAIT_S, "it to go with that", logs=bgpd.logs)

@@ -1,0 +1,184 @@
+"""EVPN as raw bytes to a whole daemon: what is malformed costs itself only, other route types are kept and shown."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from bgpd.model.route_target import parse_route_distinguisher, parse_route_target
+from labs.daemons import Bgpd
+from labs.process import wait_until
+from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message
+from tests.interop.evpn_fabric import BLUE, EvpnFabric, evpn, host_config, kernel_routes, vrf
+
+pytestmark = pytest.mark.netns
+
+WAIT_S = 30.0
+AFI_SAFI = (25, 70)
+RD = parse_route_distinguisher("10.255.2.2:1001")
+ESI, NO_ESI, TAG, LABEL = bytes(9) + b"\x07", bytes(10), bytes(4), b"\x00\x13\x89"
+GATEWAY = socket.inet_aton("10.1.1.9")
+MAC = bytes.fromhex("020000000909")
+
+
+def nlri(kind: int, value: bytes) -> bytes:
+    return bytes((kind, len(value))) + value
+
+
+def prefix(text: str, *, gateway: bytes = GATEWAY, esi: bytes = NO_ESI, length: int | None = None) -> bytes:
+    """A type 5 route; `length` in place of the prefix's own."""
+    address, _, own = text.partition("/")
+    packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    bits = bytes((int(own) if length is None else length,))
+    return nlri(5, RD + esi + TAG + bits + packed + gateway + LABEL)
+
+
+def host(address: str, *, mac_bits: int = 48, ip_bits: int = 32) -> bytes:
+    """A type 2 route."""
+    return nlri(2, RD + NO_ESI + TAG + bytes((mac_bits,)) + MAC + bytes((ip_bits,)) + socket.inet_aton(address) + LABEL)
+
+
+OPAQUE = {
+    1: nlri(1, RD + ESI + b"\xff" * 4 + LABEL),
+    3: nlri(3, RD + TAG + b"\x20" + GATEWAY),
+    4: nlri(4, RD + ESI + b"\x20" + GATEWAY),
+    11: nlri(11, b"who knows"),
+}
+MALFORMED = {
+    "prefix length 33": prefix("10.90.0.0/16", length=33),
+    "prefix length 129": prefix("2001:db8:90::/48", gateway=bytes(16), length=129),
+    "gateway of the other family": prefix("10.91.0.0/16", gateway=bytes(15) + b"\1"),
+    "MAC length": host("10.92.0.1", mac_bits=40),
+    "IP length": host("10.92.0.2", ip_bits=24),
+    "length of type 2": nlri(2, bytes(30)),
+    "length of type 1": nlri(1, bytes(24)),
+    "originator of type 3": nlri(3, RD + TAG + b"\x40" + GATEWAY),
+}
+
+
+def announcement(*routes: bytes) -> bytes:
+    """UPDATE with these routes and blue's route target."""
+    reach = struct.pack("!HBB", *AFI_SAFI, 4) + socket.inet_aton("10.0.1.0") + b"\0" + b"".join(routes)
+    attributes = attribute(0x40, 1, b"\0") + attribute(0x40, 2, struct.pack("!BBI", 2, 1, 65201))
+    attributes += attribute(0xC0, 16, parse_route_target(BLUE))
+    attributes += b"\x90\x0e" + struct.pack("!H", len(reach)) + reach
+    return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes)
+
+
+def withdrawal(*routes: bytes) -> bytes:
+    unreach = struct.pack("!HB", *AFI_SAFI) + b"".join(routes)
+    attributes = b"\x90\x0f" + struct.pack("!H", len(unreach)) + unreach
+    return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes)
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Iterator[EvpnFabric]:
+    with EvpnFabric() as made:
+        yield made
+
+
+@pytest.fixture
+def peer(fabric: EvpnFabric) -> Iterator[WirePeer]:
+    with WirePeer(fabric.leaf, "10.0.1.0") as peer:
+        yield peer
+
+
+@pytest.fixture
+def bgpd(fabric: EvpnFabric, peer: WirePeer) -> Iterator[Bgpd]:
+    with fabric.bgpd(1, host_config(1, vrf())) as daemon:
+        yield daemon
+
+
+def in_kernel(fabric: EvpnFabric) -> set[str]:
+    """Learned prefixes of blue's table."""
+    return {place for place in kernel_routes(fabric.hosts[1]) if place.startswith("10.") and place != "10.1.1.0/24"}
+
+
+def wait_kernel(fabric: EvpnFabric, bgpd: Bgpd, *prefixes: str) -> None:
+    wait_until(lambda: in_kernel(fabric) == set(prefixes), WAIT_S, f"{prefixes} in the kernel", logs=bgpd.logs)
+
+
+def test_a_malformed_route_costs_itself_and_neither_the_session_nor_its_neighbors_in_the_update(
+    fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer
+) -> None:
+    connection = peer.establish(families=(AFI_SAFI,))
+    connection.sendall(announcement(prefix("10.80.0.0/16")))
+    for number, malformed in enumerate(MALFORMED.values()):
+        connection.sendall(announcement(prefix(f"10.{81 + number}.0.0/16"), malformed, host(f"10.70.0.{number}")))
+    good = [f"10.{80 + number}.0.0/16" for number in range(1 + len(MALFORMED))]
+    wait_kernel(fabric, bgpd, *good)
+    (neighbor,) = bgpd.show("neighbors")
+    assert neighbor["state"] == "established"
+    assert neighbor["established_count"] == 1
+    assert neighbor["families"]["l2vpn-evpn"]["received"] == len(good) + len(MALFORMED)
+    assert {place[2] for place in evpn(bgpd, "--type", "5", "--neighbor", "leaf")} == set(good)
+    connection.sendall(withdrawal(*(prefix(one) for one in good[1:])))
+    wait_kernel(fabric, bgpd, "10.80.0.0/16")
+
+
+def test_a_gateway_ip_beside_an_ethernet_segment_withdraws_what_was_there(
+    fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer
+) -> None:
+    connection = peer.establish(families=(AFI_SAFI,))
+    connection.sendall(announcement(prefix("10.80.0.0/16"), prefix("10.81.0.0/16")))
+    wait_kernel(fabric, bgpd, "10.80.0.0/16", "10.81.0.0/16")
+    connection.sendall(announcement(prefix("10.80.0.0/16", esi=ESI)))
+    wait_kernel(fabric, bgpd, "10.81.0.0/16")
+    assert (5, "", "10.80.0.0/16") not in evpn(bgpd)
+    assert "type 5 with both an ESI and a gateway IP" in bgpd.log_path.read_text()
+    assert bgpd.established() == ["leaf"]
+
+
+def test_types_that_are_not_interpreted_are_kept_counted_and_shown(
+    fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer
+) -> None:
+    connection = peer.establish(families=(AFI_SAFI,))
+    connection.sendall(announcement(*OPAQUE.values(), prefix("10.80.0.0/16")))
+    wait_kernel(fabric, bgpd, "10.80.0.0/16")
+    (neighbor,) = bgpd.show("neighbors")
+    assert neighbor["families"]["l2vpn-evpn"] == {"received": 5, "rejected": 0, "announced": 2}
+    shown = {route["type"]: route for route in bgpd.show("evpn", "--neighbor", "leaf")}
+    assert shown.keys() == {*OPAQUE, 5}
+    assert (shown[1]["rd"], shown[1]["ethernet_tag"]) == ("10.255.2.2:1001", 2**32 - 1)
+    assert shown[1]["candidates"][0]["esi"] == ESI.hex()
+    assert (shown[3]["originator"], shown[4]["originator"]) == ("10.1.1.9", "10.1.1.9")
+    assert bytes.fromhex(shown[11]["opaque"]) == b"who knows"
+    assert [route["type"] for route in bgpd.show("evpn", "--type", "3")] == [3]
+    assert bgpd.cli("show", "evpn")
+    connection.sendall(withdrawal(*OPAQUE.values()))
+    wait_until(lambda: len(bgpd.show("evpn", "--neighbor", "leaf")) == 1, WAIT_S, "their withdrawal", logs=bgpd.logs)
+
+
+def test_a_field_that_cannot_be_split_is_not_guessed_at(fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer) -> None:
+    connection = peer.establish(families=(AFI_SAFI,))
+    connection.sendall(announcement(prefix("10.80.0.0/16")))
+    wait_kernel(fabric, bgpd, "10.80.0.0/16")
+    connection.sendall(announcement(prefix("10.81.0.0/16"), b"\x05\xff" + bytes(9)))
+    wait_kernel(fabric, bgpd)
+
+
+def test_show_evpn_by_all_its_filters(fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer) -> None:
+    connection = peer.establish(families=(AFI_SAFI,))
+    connection.sendall(announcement(prefix("10.80.0.0/16"), prefix("10.81.0.0/16", gateway=b"\x0a\x51\0\1"), OPAQUE[3]))
+    connection.sendall(announcement(host("10.70.0.1")))
+    wait_kernel(fabric, bgpd, "10.80.0.0/16")
+    mac = MAC.hex(":")
+    told = {
+        ("--type", "5"): {"10.80.0.0/16", "10.81.0.0/16"},
+        ("--type", "2", "--mac", mac): {"10.70.0.1/32"},
+        ("--mac", mac.upper()): {"10.70.0.1/32"},
+        ("--rd", "10.255.2.2:1001", "--type", "3"): {""},
+        ("--rd", "10.255.9.9:1"): set(),
+        ("--prefix", "10.81.0.0/16"): {"10.81.0.0/16"},
+        ("--prefix", "10.64.0.0/10", "--longer-prefixes"): {"10.80.0.0/16", "10.81.0.0/16", "10.70.0.1/32"},
+        ("--unresolved",): {"10.81.0.0/16", "10.70.0.1/32"},
+        ("--vrf", "blue", "--neighbor", "leaf"): {"10.80.0.0/16", "10.81.0.0/16", "10.70.0.1/32", ""},
+        ("--vrf", "red"): set(),
+        ("--neighbor", "leaf2"): set(),
+    }
+    found = {filters: {route["prefix"] for route in bgpd.show("evpn", *filters)} for filters in told}
+    assert found == told
+    assert len(bgpd.show("evpn", "--limit", "2")) == 2
