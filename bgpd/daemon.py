@@ -35,6 +35,7 @@ from bgpd.log import EventRing, set_up_logging
 from bgpd.loop import TimedSelector, new_event_loop
 from bgpd.model.iana import Family
 from bgpd.model.views import HealthView, ReloadView
+from bgpd.one_per_namespace import AnotherRuns, NamespaceLock
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
 from bgpd.speaker.exabgp_codec import load as load_codec
@@ -106,6 +107,7 @@ class Daemon:
             self._routing, selector=selector, neighbors=self._backend.neighbors, health=self._health
         )
         self._api = ApiServer(config.api, self._backend)
+        self._lock = NamespaceLock(config.fib.protocol)
 
     async def run(self) -> int:
         """Start, run, stop; the exit code."""
@@ -117,8 +119,9 @@ class Daemon:
         log.info("bgpd.starting", version=__version__, pid=os.getpid(), config=self._file)
         try:
             await self._api.start()
+            await self._lock.acquire()
             await self._routing.start()
-        except (SocketUnusable, CannotWrite, OSError) as error:
+        except (SocketUnusable, AnotherRuns, CannotWrite, OSError) as error:
             log.error("bgpd.cannot_start", error=str(error))
             print(f"bgpd: {error}", file=sys.stderr)
             await self._api.stop()
@@ -152,6 +155,7 @@ class Daemon:
         await self._routing.speaker.shutdown(SHUTDOWN_TEXT)
         await self._api.stop()
         await self._routing.stop()
+        self._lock.release()
         log.info("bgpd.stopped")
 
     # What went wrong inside.

@@ -1,0 +1,58 @@
+"""Two daemons in one network namespace: the second is refused, or waits for the first to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from labs.daemons import Frr
+from labs.namespace import Namespace
+from tests.daemon.fabric import Fabric, Host, RouteWatch, config, leaf, started
+from tests.daemon.fabric import table as toml
+
+pytestmark = pytest.mark.netns
+
+POD = toml("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
+
+
+@pytest.fixture(scope="module")
+def frr(fabric: Fabric) -> Iterator[Frr]:
+    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
+        yield frr
+
+
+def test_second_daemon_is_refused_with_the_first_s_process_and_no_route_is_touched(fabric: Fabric, frr: Frr) -> None:
+    with started(fabric, leaf(1), POD) as first, RouteWatch(fabric.host, first.directory) as watch:
+        first.wait_ready()
+        before = len(watch.lines())
+        second = Host(fabric.host, config(leaf(1), POD), wait=False)
+        try:
+            second.wait(lambda: second.processes[-1].exit_code is not None, "the second to end")
+            assert second.processes[-1].exit_code == 1
+            said = f"bgpd: another bgpd (process {first.pid}) keeps routes of protocol 197 in this network namespace"
+            assert said in second.log_path.read_text()
+            assert not second.socket_path.exists()
+        finally:
+            second.stop()
+        assert watch.lines()[before:] == []
+        assert first.established() == ["leaf1"]
+
+
+def test_second_daemon_that_starts_while_the_first_ends_takes_over(fabric: Fabric, frr: Frr) -> None:
+    with started(fabric, leaf(1), POD) as first, RouteWatch(fabric.host, first.directory) as watch:
+        first.wait_ready()
+        before = len(watch.lines())
+        with started(fabric, leaf(1), POD, wait=False) as second:
+            second.wait(lambda: second.log("bgpd.waiting_for_another"), "the second to wait")
+            os.kill(first.pid, signal.SIGTERM)
+            second.wait_established("leaf1")
+            second.wait_ready()
+            assert watch.lines()[before:] == []
+
+
+def test_each_network_namespace_has_its_own(fabric: Fabric) -> None:
+    with Namespace("other", prefix="t") as other, started(fabric, POD), Host(other, config()) as second:
+        assert second.health()["pid"] == second.pid
