@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import pathlib
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -21,6 +20,7 @@ import structlog
 from bgpd.fib import vrf_plan
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.fib import Fib
+from bgpd.fib.kept_addresses import addresses_kept
 from bgpd.fib.kernel_codec import encode_dump_request
 from bgpd.fib.kernel_requests import KernelRequests
 from bgpd.fib.netlink import KernelError, MessageKind, messages
@@ -48,7 +48,6 @@ log = structlog.get_logger()
 
 _ALIAS = "bgpd: VRF "
 _RETRY_S = 5.0
-_KEEP_ADDRESSES = "/proc/sys/net/ipv6/conf/{}/keep_addr_on_down"
 
 
 class VrfRefused(Exception):
@@ -299,11 +298,9 @@ class VrfTables:
         return True
 
     async def _move(self, vrf: _Vrf, link: Link, master: int) -> None:
-        """Into or out of a VRF device; the kernel takes the link down for it, which costs IPv6 addresses by default."""
-        setting = pathlib.Path(_KEEP_ADDRESSES.format(link.name))
-        before = _exchange(setting, "1")
-        await self._send(vrf, encode_master(link.index, master))
-        _exchange(setting, before)
+        """Into or out of a VRF device; the kernel takes the link down for it."""
+        async with addresses_kept(self._requests, link.index):
+            await self._send(vrf, encode_master(link.index, master))
 
     async def _remove_device(self, vrf: _Vrf) -> None:
         device = (await self._devices()).get(vrf.spec.name) if vrf.by_device else None
@@ -387,14 +384,3 @@ class VrfTables:
                     vrf.problem = str(error)
                     log.warning("vrf.not_applied", vrf=name, error=str(error))
                     self._retry_later()
-
-
-def _exchange(setting: pathlib.Path, value: str) -> str:
-    """Write a kernel setting; the former value, "" (which writes nothing) where it cannot be read or written."""
-    try:
-        before = setting.read_text().strip()
-        if value:
-            setting.write_text(f"{value}\n")
-    except OSError:
-        return ""
-    return before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -350,3 +351,27 @@ async def test_vrf_device_of_another_program_is_used_and_left(net: Net) -> None:
         await it.vrfs.remove("blue")
         assert "master" not in ip("link show b1")
         assert "blue" in ip("-br link show")
+
+
+@pytest.mark.vm
+async def test_interface_that_enters_and_leaves_a_vrf_device_keeps_its_ipv6_addresses(net: Net) -> None:
+    """Whatever `keep_addr_on_down` says, and static link-local addresses too, which that does not keep."""
+    ip("address add 2001:db8:77::1/64 dev b1 nodad")
+    ip("address add fe80::77/64 dev b1")
+    ip("address add 2001:db8:78::1/128 dev b1 preferred_lft 0")
+    ip("address add 2001:db8:79::1/64 dev b1 valid_lft 600 preferred_lft 600")
+
+    def addresses() -> dict[str, int]:
+        (link,) = json.loads(ip("-j -6 address show dev b1"))
+        return {f"{one['local']}/{one['prefixlen']}": one["preferred_life_time"] for one in link["addr_info"]}
+
+    net.host.set_sysctls({f"net.ipv6.conf.{name}.keep_addr_on_down": "0" for name in ("all", "b1")})
+    before = addresses()
+    lasting = {address: life for address, life in before.items() if not address.startswith("2001:db8:79:")}
+    assert len(lasting) == len(before) - 1 == 5
+    async with running(BLUE, use_devices=True) as it:
+        assert "master blue" in ip("link show dev b1")
+        await it.until(lambda: lasting.items() <= addresses().items())
+        await it.vrfs.remove("blue")
+        assert "master" not in ip("link show dev b1")
+        await it.until(lambda: lasting.items() <= addresses().items())
