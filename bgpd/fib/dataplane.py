@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 _COMPAT_MODE = pathlib.Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 _SWITCH_INTERVAL_S = 0.001
-_BATCHES_AHEAD = 5
+_BATCHES_AHEAD = 8
 _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
 _UNUSED_GRACE_S = 10.0

@@ -2,7 +2,9 @@
 
 Decides nothing about routes. `send` on a netlink socket is synchronous and releases the GIL: when it returns, the
 kernel has run every message of the batch and queued every error. A NLMSG_NOOP that asks for an acknowledgement ends
-each batch: its ACK is the mark that all before it was parsed.
+each batch: its ACK is the mark that all before it was parsed. The thread only sends, and the event loop reads the
+answers, which are there by then: each call that releases the GIL may cost the thread a switch interval to get it back,
+as long as the loop is busy with the next routes.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import queue
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -22,7 +25,8 @@ _SEND_BYTES = 8 << 20
 _RECEIVE_BYTES = 16 << 20
 """An error costs 832 bytes of the receive buffer: room for twice the messages of any batch, so that none is lost."""
 _READ_BYTES = 1 << 16
-_MARKER_SEQUENCE = 0x62677064
+_TOGETHER = 3
+"""Batches in one call, if as many wait."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -54,7 +58,8 @@ class KernelWriter:
         self.batches = 0
         self.port = 0
         self._name = name
-        self._jobs: queue.SimpleQueue[tuple[bytes, Done] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._unanswered: deque[tuple[int, Done]] = deque()
 
     def start(self) -> None:
         """Open the socket in the caller's network namespace and start the thread. Call in the event loop."""
@@ -68,7 +73,10 @@ class KernelWriter:
         """Queue one batch of whole netlink messages; `done` is called in the event loop."""
         self.outstanding += 1
         self.batches += 1
-        self._jobs.put((data, done))
+        sequence = self.batches & 0xFFFFFFFF
+        self._unanswered.append((sequence, done))
+        marker = message(MessageKind.NOOP, MessageFlag.REQUEST | MessageFlag.ACK, b"", sequence=sequence)
+        self._jobs.put(data + marker)
 
     async def stop(self) -> None:
         """End the thread after what is queued; results are still delivered."""
@@ -77,36 +85,44 @@ class KernelWriter:
         self._socket.close()
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            data, done = job
-            outcome = _send(self._socket, data)
+        ended = False
+        while not ended:
+            jobs = [self._jobs.get()]
+            while len(jobs) < _TOGETHER and not self._jobs.empty():
+                jobs.append(self._jobs.get())
+            ended = None in jobs
+            batches = [job for job in jobs if job is not None]
+            why = ""
             try:
-                self._loop.call_soon_threadsafe(self._deliver, done, outcome)
+                self._socket.sendmsg(batches)
+            except OSError as error:
+                why = str(error)
+            try:
+                self._loop.call_soon_threadsafe(self._sent, len(batches), why)
             except RuntimeError:
                 return  # the loop is closed: nobody waits for results
 
-    def _deliver(self, done: Done, outcome: Outcome) -> None:
-        self.outstanding -= 1
-        done(outcome)
+    def _sent(self, count: int, why: str) -> None:
+        """The kernel has run the oldest batches, or none of them because of `why`."""
+        for _ in range(count):
+            sequence, done = self._unanswered.popleft()
+            outcome = Outcome([], lost=why) if why else self._read_answer(sequence)
+            self.outstanding -= 1
+            done(outcome)
 
-
-_MARKER = message(MessageKind.NOOP, MessageFlag.REQUEST | MessageFlag.ACK, b"", sequence=_MARKER_SEQUENCE)
-
-
-def _send(opened: socket.socket, data: bytes) -> Outcome:
-    """Send one batch and read its errors up to the marker's acknowledgement."""
-    errors: list[KernelError] = []
-    try:
-        opened.sendmsg((data, _MARKER))
-        while True:
-            reply = opened.recv(_READ_BYTES)
-            for kind, flags, sequence, start, end in messages(reply):
-                if kind != MessageKind.ERROR:
-                    continue
-                error = read_error(reply, start, end, flags)
-                if error is not None:
-                    errors.append(error)
-                elif sequence == _MARKER_SEQUENCE:
-                    return Outcome(errors)
-    except OSError as error:
-        return Outcome(errors, lost=str(error))
+    def _read_answer(self, sequence: int) -> Outcome:
+        """A batch's errors, up to the acknowledgement of its marker."""
+        errors: list[KernelError] = []
+        try:
+            while True:
+                reply = self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+                for kind, flags, answered, start, end in messages(reply):
+                    if kind != MessageKind.ERROR:
+                        continue
+                    error = read_error(reply, start, end, flags)
+                    if error is not None:
+                        errors.append(error)
+                    elif answered == sequence:
+                        return Outcome(errors)
+        except OSError as error:
+            return Outcome(errors, lost=str(error))

@@ -194,10 +194,10 @@ def test_refused_route_is_reported_and_tried_again(fabric: Fabric, host: Host) -
     assert view["announced"] is False
     assert failed["error"] in view["reason"]
     assert failed["error"] in host.explain("2001:db8:64::5")["verdict"]
-    health = host.health()
-    assert (health["ready"], health["fib_failed"]) == (False, 1)
-    assert health["reasons"] == ["the kernel refused 1 routes: bgpd show fib --state failed"]
-    assert host.metric("bgpd_fib_routes_failed", vrf="") == 1
+    # It is tried again all the time, and waits for the kernel's answer meanwhile.
+    reasons = ["the kernel refused 1 routes: bgpd show fib --state failed"]
+    host.wait(lambda: (host.health()["ready"], host.health()["reasons"]) == (False, reasons), "health to tell")
+    host.wait(lambda: host.metric("bgpd_fib_routes_failed", vrf="") == 1, "the metric to tell")
     assert kernel_hops(fabric.host, "10.9.0.0/16") == list(BOTH)
     fabric.host.set_sysctls({"net.ipv6.conf.pod2.disable_ipv6": "0"})
     host.wait_hops("2001:db8:64::5/128", "pod2")
