@@ -265,8 +265,9 @@ class Bgpd(Daemon):
         self.config_path.write_text(config)
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the daemon (again, after `kill` or `terminate`), and wait until its API answers."""
-        process = self._start(sys.executable, "-m", "bgpd", "run", "--config", str(self.config_path))
+        """Start the daemon (again, after `kill` or `terminate`) in its unit's environment; wait until its API answers."""
+        command = (sys.executable, "-m", "bgpd", "run", "--config", str(self.config_path))
+        process = self._start("env", *unit_environment(), *command)
         if wait:
             self._wait_for_socket(self.socket_path, process)
 
@@ -290,6 +291,12 @@ class Bgpd(Daemon):
     def established(self) -> list[str]:
         """The names of the neighbors whose session is established."""
         return sorted(n["name"] for n in self.show("neighbors") if n["state"] == "established")
+
+
+def unit_environment() -> list[str]:
+    """What the service unit adds to the environment: ["NAME=VALUE", ...]."""
+    lines = (REPOSITORY / "systemd/bgpd.service").read_text().splitlines()
+    return [line.removeprefix("Environment=") for line in lines if line.startswith("Environment=")]
 
 
 def _parse_json(text: str, command: str) -> Any:
