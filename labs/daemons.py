@@ -265,7 +265,7 @@ class Bgpd(Daemon):
         self.config_path.write_text(config)
 
     def start(self, *, wait: bool = True) -> None:
-        """Start the daemon (again, after `kill` or `terminate`) in its unit's environment; wait until its API answers."""
+        """Start the daemon (again, after `kill`) in the environment of its unit, and wait until its API answers."""
         command = (sys.executable, "-m", "bgpd", "run", "--config", str(self.config_path))
         process = self._start("env", *unit_environment(), *command)
         if wait:
