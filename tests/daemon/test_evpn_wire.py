@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from collections.abc import Iterator
 
 import pytest
 
+from bgpd.model.link_bandwidth import parse_link_bandwidth
 from bgpd.model.route_target import parse_route_distinguisher, parse_route_target
 from labs.daemons import Bgpd
 from labs.process import wait_until
@@ -28,12 +30,14 @@ def nlri(kind: int, value: bytes) -> bytes:
     return bytes((kind, len(value))) + value
 
 
-def prefix(text: str, *, gateway: bytes = GATEWAY, esi: bytes = NO_ESI, length: int | None = None) -> bytes:
+def prefix(
+    text: str, *, gateway: bytes = GATEWAY, esi: bytes = NO_ESI, length: int | None = None, rd: bytes = RD
+) -> bytes:
     """A type 5 route; `length` in place of the prefix's own."""
     address, _, own = text.partition("/")
     packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
     bits = bytes((int(own) if length is None else length,))
-    return nlri(5, RD + esi + TAG + bits + packed + gateway + LABEL)
+    return nlri(5, rd + esi + TAG + bits + packed + gateway + LABEL)
 
 
 def host(address: str, *, mac_bits: int = 48, ip_bits: int = 32) -> bytes:
@@ -59,11 +63,12 @@ MALFORMED = {
 }
 
 
-def announcement(*routes: bytes) -> bytes:
-    """UPDATE with these routes and blue's route target."""
+def announcement(*routes: bytes, bandwidth: int = 0) -> bytes:
+    """UPDATE with these routes, blue's route target, and link bandwidth if it is not 0."""
     reach = struct.pack("!HBB", *AFI_SAFI, 4) + socket.inet_aton("10.0.1.0") + b"\0" + b"".join(routes)
     attributes = attribute(0x40, 1, b"\0") + attribute(0x40, 2, struct.pack("!BBI", 2, 1, 65201))
-    attributes += attribute(0xC0, 16, parse_route_target(BLUE))
+    communities = parse_link_bandwidth(f"bandwidth:65201:{bandwidth}") if bandwidth else b""
+    attributes += attribute(0xC0, 16, parse_route_target(BLUE) + communities)
     attributes += b"\x90\x0e" + struct.pack("!H", len(reach)) + reach
     return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes)
 
@@ -158,6 +163,26 @@ def test_a_field_that_cannot_be_split_is_not_guessed_at(fabric: EvpnFabric, bgpd
     wait_kernel(fabric, bgpd, "10.80.0.0/16")
     connection.sendall(announcement(prefix("10.81.0.0/16"), b"\x05\xff" + bytes(9)))
     wait_kernel(fabric, bgpd)
+
+
+def test_link_bandwidth_is_the_weight_of_a_tenant_s_kernel_group(
+    fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer
+) -> None:
+    def weights() -> dict[str, int]:
+        group = kernel_routes(fabric.hosts[1]).get("10.80.0.0/16", {}).get("nhid")
+        objects = {one["id"]: one for one in json.loads(fabric.hosts[1].ip("-j", "nexthop"))}
+        members = objects[group]["group"] if group in objects else []
+        return {objects[member["id"]]["gateway"]: member.get("weight", 1) for member in members}
+
+    other = parse_route_distinguisher("10.255.3.3:1001")
+    connection = peer.establish(families=(AFI_SAFI,))
+    second = prefix("10.80.0.0/16", gateway=socket.inet_aton("10.1.1.8"), rd=other)
+    connection.sendall(announcement(prefix("10.80.0.0/16"), bandwidth=3000000))
+    connection.sendall(announcement(second, bandwidth=1000000))
+    equal = {"10.1.1.9": 1, "10.1.1.8": 1}
+    wait_until(lambda: weights() == equal | {"10.1.1.9": 3}, WAIT_S, "weights of 3 and 1", logs=bgpd.logs)
+    connection.sendall(announcement(second))
+    wait_until(lambda: weights() == equal, WAIT_S, "equal weights, as one has no bandwidth", logs=bgpd.logs)
 
 
 def test_show_evpn_by_all_its_filters(fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer) -> None:

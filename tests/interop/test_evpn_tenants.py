@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -107,6 +108,28 @@ def test_a_vrf_comes_changes_and_goes_by_reload_and_another_notices_nothing(fabr
         assert in_kernel(fabric, 1, "10.64.3.0/24")
         (after,) = bgpd.show("neighbors")
         assert (after["state"], after["since"]) == ("established", before["since"])
+
+
+def test_another_table_and_another_route_distinguisher_move_a_vrf_by_reload(fabric: EvpnFabric, gobgp: Gobgp) -> None:
+    def told() -> list[dict[str, Any]]:
+        return [one["rd"] for place, one in table(gobgp, "10.0.1.1").items() if place[0] == 5]
+
+    red = (vrf("red"), static("10.64.0.0/24", tenant="red", interface="eth0.102"))
+    blue = (vrf("blue"), static("10.64.1.0/24"))
+    with fabric.bgpd(1, host_config(1, *blue, *red)) as bgpd:
+        tell(gobgp, "prefix", "10.64.3.0/24", "gw", "10.1.1.9")
+        wait_until(lambda: in_kernel(fabric, 1, "10.64.3.0/24"), WAIT_S, "blue's route", logs=bgpd.logs)
+        apply(bgpd, host_config(1, blue[0].replace("table = 1001", "table = 1005"), blue[1], *red))
+        wait_until(lambda: in_kernel(fabric, 1, "10.64.3.0/24", 1005), WAIT_S, "it in the new table", logs=bgpd.logs)
+        wait_until(lambda: not kernel_routes(fabric.hosts[1], 1001), WAIT_S, "the old one to go", logs=bgpd.logs)
+        distinguishers = [{"type": 1, "admin": "10.255.1.1", "assigned": number} for number in (1002, 1005)]
+        key = itemgetter("assigned")
+        wait_until(lambda: sorted(told(), key=key) == distinguishers, WAIT_S, "the new one at the leaf", logs=bgpd.logs)
+        apply(bgpd, host_config(1, vrf("blue", 'rd = "65203:7"'), blue[1], *red))
+        wait_until(lambda: in_kernel(fabric, 1, "10.64.3.0/24"), WAIT_S, "it back in its table", logs=bgpd.logs)
+        own = {"type": 0, "admin": 65203, "assigned": 7}
+        expected = [own, distinguishers[0]]
+        wait_until(lambda: sorted(told(), key=key) == expected, WAIT_S, "the written one at the leaf", logs=bgpd.logs)
 
 
 CE = """
