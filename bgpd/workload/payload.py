@@ -43,11 +43,7 @@ def decode_workload(body: bytes, *, id: str, vrfs: Collection[str]) -> Workload:
     Raises: PayloadRefused.
     """
     workload = _decode(body, Workload)
-    problems = _check_name("id", id, workload.id) + _check_vrf(workload.vrf, vrfs)
-    problems += _check_addresses("addresses", workload.addresses)
-    problems += _check_mac(workload.mac)
-    if workload.interface in (".", ".."):
-        problems.append(Problem("interface", f'"{workload.interface}" is no interface name', 'such as "tap0"'))
+    problems = _check_vrf(workload.vrf, vrfs) + check_workload(workload, id)
     if problems:
         raise PayloadRefused(problems)
     return workload
@@ -61,13 +57,28 @@ def decode_service(
     Raises: PayloadRefused.
     """
     service = _decode(body, Service)
-    problems = _check_name("name", name, service.name) + _check_vrf(service.vrf, vrfs)
-    problems += _check_addresses("addresses", service.addresses, hosts_only=True)
-    problems += _check_check(service, commands)
-    problems += _check_backends(service.backends)
+    problems = _check_vrf(service.vrf, vrfs) + _check_command(service.check, commands) + check_service(service, name)
     if problems:
         raise PayloadRefused(problems)
     return service
+
+
+def check_workload(workload: Workload, id: str) -> list[Problem]:
+    """What is wrong with a workload whatever this host's configuration is."""
+    problems = _check_name("id", id, workload.id)
+    problems += _check_addresses("addresses", workload.addresses)
+    problems += _check_mac(workload.mac)
+    if workload.interface in (".", ".."):
+        problems.append(Problem("interface", f'"{workload.interface}" is no interface name', 'such as "tap0"'))
+    return problems
+
+
+def check_service(service: Service, name: str) -> list[Problem]:
+    """Likewise, of a service."""
+    problems = _check_name("name", name, service.name)
+    problems += _check_addresses("addresses", service.addresses, hosts_only=True)
+    problems += _check_check(service.check)
+    return problems + _check_backends(service.backends)
 
 
 def decode_sync(body: bytes) -> Sync:
@@ -270,18 +281,21 @@ def _check_mac(mac: str) -> list[Problem]:
     return []
 
 
-def _check_check(service: Service, commands: Collection[str] | None) -> list[Problem]:
-    check = service.check
+def _check_check(check: HealthCheck | None) -> list[Problem]:
     if check is None:
         return []
     if check.type in (CheckType.TCP, CheckType.HTTP, CheckType.HTTPS) and not check.port:
         return [Problem("check.port", f"a {check.type} check needs a port", "1 to 65535")]
-    if check.type is CheckType.EXEC and (commands is None or check.command not in commands):
-        allowed = ", ".join(sorted(commands)) if commands else "none; set workload.health.command_directory"
-        return [Problem("check.command", f'"{check.command}" is not in the command directory', f"allowed: {allowed}")]
     if check.timeout_s > check.interval_s:
         return [Problem("check.timeout_s", "is longer than interval_s", "a check ends before the next one starts")]
     return []
+
+
+def _check_command(check: HealthCheck | None, commands: Collection[str] | None) -> list[Problem]:
+    if check is None or check.type is not CheckType.EXEC or (commands is not None and check.command in commands):
+        return []
+    allowed = ", ".join(sorted(commands)) if commands else "none; set workload.health.command_directory"
+    return [Problem("check.command", f'"{check.command}" is not in the command directory', f"allowed: {allowed}")]
 
 
 def _check_backends(backends: Sequence[Backend]) -> list[Problem]:

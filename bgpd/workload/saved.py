@@ -1,16 +1,20 @@
 """What of a feed outlives a restart, and one change of it: the JSON of the state directory.
 
-Decides nothing: `feed` says what is in force, `state_file` writes it.
+A file is read by its entries: one that is wrong, by another version's or a person's hand, costs only itself. Decides
+nothing else: `feed` says what is in force, `state_file` writes it.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
+from bgpd.model.reports import Problem
 from bgpd.model.service import Service
 from bgpd.model.workload import Workload
+from bgpd.workload.payload import check_service, check_workload
 
 
 class Saved(msgspec.Struct, kw_only=True):
@@ -50,7 +54,61 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         _apply(saved.service_ranks, self.service_ranks)
 
 
+class _Loose(msgspec.Struct, kw_only=True):
+    """`Saved` with entries that may be anything."""
+
+    journal: int = 0
+    generation: int | None = None
+    workloads: dict[str, Any] = {}
+    services: dict[str, Any] = {}
+    workload_ranks: dict[str, dict[str, int]] = {}
+    service_ranks: dict[str, dict[str, int]] = {}
+
+
 _T = TypeVar("_T")
+_Check = Callable[[_T, str], list[Problem]]
+
+
+def read_saved(body: bytes) -> tuple[Saved, dict[str, str]]:
+    """What a state file holds, and what is wrong with each entry that cannot be read.
+
+    Raises: msgspec.MsgspecError, UnicodeDecodeError, RecursionError: it is no state file as a whole.
+    """
+    wrong: dict[str, str] = {}
+    try:
+        saved = msgspec.json.decode(body, type=Saved)
+    except msgspec.ValidationError:
+        loose = msgspec.json.decode(body, type=_Loose)
+        fields = msgspec.structs.asdict(loose)
+        fields["workloads"] = _converted("workload", loose.workloads, Workload, wrong)
+        fields["services"] = _converted("service", loose.services, Service, wrong)
+        saved = Saved(**fields)
+    return saved, wrong
+
+
+def check_saved(saved: Saved) -> dict[str, str]:
+    """Leave out the entries that no entrance would take; what is wrong with each."""
+    wrong: dict[str, str] = {}
+    _leave_out("workload", saved.workloads, check_workload, wrong)
+    _leave_out("service", saved.services, check_service, wrong)
+    return wrong
+
+
+def _converted(kind: str, given: Mapping[str, Any], to: type[_T], wrong: dict[str, str]) -> dict[str, _T]:
+    found: dict[str, _T] = {}
+    for name, value in given.items():
+        try:
+            found[name] = msgspec.convert(value, to)
+        except msgspec.ValidationError as error:
+            wrong[f"{kind} {name}"] = str(error)
+    return found
+
+
+def _leave_out(kind: str, entries: dict[str, _T], check: _Check[_T], wrong: dict[str, str]) -> None:
+    for name, problems in [(name, check(value, name)) for name, value in entries.items()]:
+        if problems:
+            del entries[name]
+            wrong[f"{kind} {name}"] = "; ".join(map(str, problems))
 
 
 def _apply(present: dict[str, _T], changed: dict[str, _T | None]) -> None:

@@ -2,7 +2,8 @@
 
 A snapshot, replaced as a whole and atomically (temporary file, fsync, rename), and a journal of what changed since, one
 JSON line for each change. All writing is done in a thread. A failed write is told once and tried again, and costs
-nothing but the persistence. A file that cannot be read is kept aside and told: the feed rebuilds it.
+nothing but the persistence. A file that cannot be read is kept aside and told: the feed rebuilds it. So is one with
+entries that cannot be taken; the others are.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from bgpd.workload.saved import Change, Saved
+from bgpd.workload.saved import Change, Saved, check_saved, read_saved
 
 log = structlog.get_logger()
 
@@ -26,6 +28,9 @@ RETRY_S = 10.0
 
 PAUSE_PART, PAUSE_S = 5, 0.05
 """Pause after a write that succeeded: so many times what it took, this at most. A burst is not slowed by the disk."""
+
+MAX_TOLD = 20
+"""Entries that are left out: so many are logged."""
 
 JOURNAL_BYTES = 256 * 1024
 """A journal of so many bytes, and longer than its snapshot, becomes part of a new snapshot."""
@@ -57,10 +62,10 @@ class StateFile:
 
     def load(self) -> Saved | None:
         """What was saved; None if there is nothing, or nothing that can be read (then it is kept aside)."""
-        saved = None
+        saved, wrong = None, dict[str, str]()
         try:
             body = self.path.read_bytes()
-            saved = msgspec.json.decode(body, type=Saved)
+            saved, wrong = read_saved(body)
             self._journal = saved.journal
         except FileNotFoundError:
             pass
@@ -73,7 +78,23 @@ class StateFile:
                     path.replace(path.with_name(path.name + ".damaged"))
             self._failed("state.damaged", error, kept_as=f"{self.path}.damaged")
             return None
-        return self._replay(saved)
+        saved = self._replay(saved)
+        if saved is not None:
+            wrong |= check_saved(saved)
+        if wrong:
+            self._tell_left_out(wrong)
+        return saved
+
+    def _tell_left_out(self, wrong: Mapping[str, str]) -> None:
+        """Entries of the file, or of its journal, are not in force: the next snapshot will not have them."""
+        for path in (self.path, *self._journals()):
+            with contextlib.suppress(OSError):
+                shutil.copy2(path, path.with_name(path.name + ".damaged"))
+        for entry, reason in list(wrong.items())[:MAX_TOLD]:
+            log.error("state.entry_left_out", path=str(self.path), entry=entry[:300], reason=reason[:1000])
+        first = next(iter(wrong))
+        many = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        self.error = f"{self.path}: {first[:300]}{many} cannot be taken; kept as {self.path}.damaged"
 
     def _replay(self, saved: Saved | None) -> Saved | None:
         """With the changes of the journal; one whose writing was cut short is no change."""

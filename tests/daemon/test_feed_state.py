@@ -14,6 +14,8 @@ from labs.process import run_command
 from tests.daemon.fabric import Fabric, Host, heard_from_host, leaf, started
 from tests.daemon.fabric import table as toml
 from tests.daemon.feed import API, MQTT, Orchestrator
+from tests.daemon.test_feed_input import BAD
+from tests.daemon.test_local_api import order
 
 pytestmark = pytest.mark.netns
 
@@ -97,3 +99,32 @@ def test_truncated_state_file_is_kept_aside_told_and_rebuilt_from_the_feed(
         host.terminate()
         assert json.loads(file.read_bytes())["workloads"].keys() == {"cut"}
     feed.publish("workloads/cut", "")
+
+
+def test_wrong_entries_of_a_state_file_cost_only_themselves_and_are_told(
+    fabric: Fabric, frr: Frr, tmp_path: Path
+) -> None:
+    """Whatever no other entrance takes: each entry is left out with its reason, the file is kept aside."""
+    entries = {name: json.loads(payload) for name, (payload, _, _) in BAD.items() if payload.startswith("{")}
+    no_vrf = entries.pop("no such VRF")
+    names = {name: f"wrong{number}" for number, name in enumerate(entries)}
+    workloads = {names[name]: entry for name, entry in entries.items()} | {"good": GOOD, "no-vrf": no_vrf}
+    (tmp_path / "api.json").write_text(json.dumps({"journal": 1, "workloads": workloads}))
+    with started(fabric, leaf(1), API, toml("[state]", directory=str(tmp_path))) as host:
+        host.wait(lambda: heard_from_host(frr, "10.64.1.1/32"), "the good one to be announced")
+        assert [view["id"] for view in host.get("workloads")] == ["good"]
+        told = {record["entry"]: record["reason"] for record in host.log("state.entry_left_out")}
+        assert told.keys() == {f"workload {id}" for id in names.values()}
+        for name, (_, path, said) in BAD.items():
+            if name in names and said not in ("unknown field", "is empty", "is missing"):  # in msgspec's words there
+                assert said in told[f"workload {names[name]}"], name
+                assert path.partition("[")[0] in told[f"workload {names[name]}"], name
+        assert any(f"{len(names) - 1} more cannot be taken" in warning for warning in host.health()["warnings"])
+        kept = json.loads((tmp_path / "api.json.damaged").read_text())
+        assert kept["workloads"].keys() == workloads.keys()
+        status, report = order(host, "GET", "workloads/no-vrf")
+        assert (status, report["errors"][0]["wrong"]) == (200, 'there is no VRF "red" any more')
+        host.cli("workload", "add", "new", "--address", "10.64.1.2", "--interface", "pod1")
+        host.wait(lambda: not host.health()["warnings"], "the state to be written without them")
+        assert host.terminate() == 0
+        assert json.loads((tmp_path / "api.json").read_text())["workloads"].keys() == {"good", "no-vrf", "new"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from bgpd.model.workload import Workload
 from bgpd.workload.payload import decode_workload
@@ -54,6 +55,35 @@ def test_truncated_file_is_kept_aside_and_told(tmp_path: Path, keep: int) -> Non
     assert str(file.path) in file.error
     assert file.write(saved())
     assert (file.error, file.load()) == ("", saved())
+
+
+ENTRIES = {
+    "colour": {"addresses": ["10.64.1.1"], "colour": "red"},
+    "host bits": {"addresses": ["10.64.1.1/24"]},
+    "loopback": {"addresses": ["127.0.0.1"]},
+    "mac": {"addresses": ["10.64.1.1"], "mac": "zz"},
+    "a/../b": {"addresses": ["10.64.1.1"]},
+    "number": 7,
+}
+
+
+def test_entry_that_cannot_be_taken_costs_only_itself_is_told_and_the_file_kept(tmp_path: Path) -> None:
+    file = StateFile(str(tmp_path), "api.json")
+    services = {"nat": {"addresses": ["10.64.9.1"], "mode": "nat"}, "good": {"addresses": ["10.64.9.2"]}}
+    body = {"journal": 2, "generation": 5, "workloads": {**ENTRIES, "good": {"addresses": ["10.64.1.5"]}}}
+    ranks = {"good": {"10.64.1.5/32": 0}}
+    file.path.write_bytes(msgspec.json.encode({**body, "services": services, "workload_ranks": ranks}))
+    file.journal_path(2).write_bytes(msgspec.json.encode(Change(workloads={"later": workload("10.64.1.6")})) + b"\n")
+    with structlog.testing.capture_logs() as logs:
+        read = file.load()
+    assert read is not None
+    assert (list(read.workloads), list(read.services), read.generation) == (["good", "later"], ["good"], 5)
+    assert read.workload_ranks == ranks
+    left_out = {record["entry"] for record in logs if record["event"] == "state.entry_left_out"}
+    assert left_out == {f"workload {id}" for id in ENTRIES} | {"service nat"}
+    assert "and 6 more cannot be taken" in file.error
+    assert (tmp_path / "api.json.damaged").exists()
+    assert (tmp_path / "api.json.2.journal.damaged").exists()
 
 
 def test_directory_that_cannot_be_written_is_told_and_keeps_the_old_file(tmp_path: Path) -> None:
