@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress
-from operator import not_
+from itertools import islice, repeat
 
 import msgspec
 
@@ -34,7 +33,7 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 WishOf = Callable[[NextHops, Collection[int | None]], Wish]
-"""From next hops, and what the routes that wish for them point at now, to the target."""
+"""From next hops, and what routes of an earlier run that wish for them point at now, to the target."""
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -90,14 +89,13 @@ class FamilyRoutes:
             if value is None:
                 self._plan_deletes(run, plan)
                 continue
-            before = self.installed.get_all(run)
-            wish = wish_of(value, set(before))
+            wish = wish_of(value, set(self.installed.get_all(run)) if self.adopted else ())
             if wish.why:
                 self.blocked.set_all(run, wish.why)
                 plan.refused.setdefault(wish.why, []).extend(run)
                 self._plan_deletes(run, plan)
             elif run:
-                self._plan_adds(run, before, wish, plan)
+                self._plan_adds(run, wish, plan)
         return plan
 
     def refuse(self, key: bytes, target: int, why: str) -> None:
@@ -142,27 +140,55 @@ class FamilyRoutes:
         self.blocked.update(found)
         return found
 
-    def _plan_adds(self, keys: list[bytes], before: list[int | None], wish: Wish, plan: Plan) -> None:
-        installed = self.installed
-        if before.count(None) != len(keys):
-            if not self.distrusted and wish.same >= set(before):
-                plan.settled += keys
-                if self.adopted:
-                    _hold_these(installed, keys)
-                return
-            writes = [target not in wish.same or key in self.distrusted for key, target in zip(keys, before)]
-            plan.settled += compress(keys, map(not_, writes))
-            keys = list(compress(keys, writes))
-            self._uncount(keys, list(compress(before, writes)))
-        if not keys:
+    def _plan_adds(self, keys: list[bytes], wish: Wish, plan: Plan) -> None:
+        """One pass looks the keys up and adds those that are new; the new ones are the last in the dict's order."""
+        writes: list[bytes] = []
+        for part, chosen in self.installed.split(keys):
+            size = len(part)
+            targets = list(map(part.setdefault, chosen, repeat(wish.target)))
+            added = len(part) - size
+            if added == len(chosen):
+                writes += chosen
+            else:
+                new = frozenset(islice(reversed(part), added))
+                writes += self._plan_changes(part, chosen, targets, new, wish, plan)
+        if not writes:
             return
-        installed.set_all(keys, wish.target)
-        self._nexthops.count_routes(wish.target, len(keys))
+        self._nexthops.count_routes(wish.target, len(writes))
         if wish.target < 0:
-            self.direct.setdefault(-wish.target, set()).update(keys)
+            self.direct.setdefault(-wish.target, set()).update(writes)
         if self.distrusted:
-            self.distrusted.difference_update(keys)
-        plan.adds.append((wish.target, keys))
+            self.distrusted.difference_update(writes)
+        plan.adds.append((wish.target, writes))
+
+    def _plan_changes(
+        self,
+        part: dict[bytes, int],
+        keys: Sequence[bytes],
+        targets: Sequence[int],
+        new: AbstractSet[bytes],
+        wish: Wish,
+        plan: Plan,
+    ) -> list[bytes]:
+        """Those of the keys to be written: the new ones, and of the others those that are not as wished."""
+        distrusted = self.distrusted
+        if not new and not distrusted and wish.same >= set(targets):
+            plan.settled += keys
+            if self.adopted:
+                part.update(zip(keys, list(map(part.pop, keys))))  # these very objects, which the RIB has too
+            return []
+        writes, rewrites, before = [], [], []
+        for key, target in zip(keys, targets):
+            if key in new:
+                writes.append(key)
+            elif target not in wish.same or key in distrusted:
+                rewrites.append(key)
+                before.append(target)
+            else:
+                plan.settled.append(key)
+        self._uncount(rewrites, before)
+        part.update(dict.fromkeys(rewrites, wish.target))
+        return writes + rewrites
 
     def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
         if not keys:
@@ -197,12 +223,6 @@ class FamilyRoutes:
 def _is_local(next_hops: NextHops) -> bool:
     """Whether the route is for a workload or an aggregate of this host."""
     return not next_hops[0].address and not next_hops[0].is_abstract
-
-
-def _hold_these(installed: ShardedDict[int], keys: Sequence[bytes]) -> None:
-    """Hold these very key objects instead of equal ones, so that a key that the RIB has too is kept once."""
-    for part, chosen in installed.split(keys):
-        part.update(zip(chosen, list(map(part.pop, chosen))))
 
 
 def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:

@@ -74,7 +74,7 @@ class NextHopWishes:
         return answer
 
     def wish_for(self, family: Family) -> WishOf:
-        """The function from next hops, and what their routes point at now, to the target for routes of a family."""
+        """From next hops, and what adopted routes by them point at, to the target for routes of a family."""
         return functools.partial(self._wish, family)
 
     def concrete(self, next_hops: NextHops) -> list[NextHop]:
