@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
-from bgpd.rib.weights import weighted
+from bgpd.rib.weights import unweighted, weighted
 
 _PRUNE_AT = 4096
 
@@ -66,7 +66,7 @@ class NextHopTable:
         """What the FIB forwards a multipath set by: ascending, no duplicates, weighted, interned. None: no route."""
         if len(multipath) == 1:
             return self._alone(multipath[0].next_hop)
-        found = weighted(multipath)
+        found = (weighted if multipath[0].attributes.extended_communities else unweighted)(multipath)
         if not found:
             return None
         ordered = tuple(sorted(found))

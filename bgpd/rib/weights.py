@@ -25,11 +25,16 @@ def weighted(multipath: tuple[Path, ...]) -> set[NextHop]:
     for path in multipath:
         bandwidth = lowest_link_bandwidth(path.attributes.extended_communities)
         if bandwidth is None:
-            return {path.next_hop for path in multipath if path.next_hop is not None}
+            return unweighted(multipath)
         if path.next_hop is not None:
             found[path.next_hop] = max(bandwidth, found.get(path.next_hop, 0.0))
     weights = ratio(tuple(found.values()))
     return {NextHop(hop.address, hop.interface, weight) for hop, weight in zip(found, weights)}
+
+
+def unweighted(multipath: tuple[Path, ...]) -> set[NextHop]:
+    """The next hops of a multipath set, all equal."""
+    return {path.next_hop for path in multipath if path.next_hop is not None}
 
 
 @lru_cache(maxsize=1024)
