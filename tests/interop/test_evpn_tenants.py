@@ -205,6 +205,28 @@ def test_of_two_hosts_with_one_sequence_the_lower_router_id_has_the_address(fabr
         wait_until(lambda: vm_state(bgpd) == "announced", WAIT_S, "the VM to be taken back", logs=bgpd.logs)
 
 
+def test_a_move_leaves_neither_host_a_moment_without_a_route(fabric: EvpnFabric, gobgp: Gobgp) -> None:
+    def way(number: int) -> str:
+        route = kernel_routes(fabric.hosts[number]).get("10.64.1.20", {})
+        return "here" if route.get("dev") == "vm" else "there" if "nhid" in route else ""
+
+    with fabric.bgpd(1, host_config(1, vrf())) as first, fabric.bgpd(2, host_config(2, vrf())) as second:
+        hosts = {1: first, 2: second}
+        add_vm(first, VM)
+        wait_until(lambda: way(2) == "there", WAIT_S, "host2 to have its route", logs=second.logs)
+        watches = {number: watching(host) for number, host in hosts.items()}
+        for here, there in ((2, 1), (1, 2), (2, 1)):
+            add_vm(hosts[here], VM)
+            wait_until(lambda there=there: vm_state(hosts[there]) == "moved", WAIT_S, "the move", logs=first.logs)
+            wait_until(lambda h=here, t=there: (way(h), way(t)) == ("here", "there"), WAIT_S, "routes", logs=first.logs)
+            hosts[there].cli("workload", "del", "vm")
+        for number, watch in watches.items():
+            watch.stop()
+            said = [line for line in watch.log_path.read_text().splitlines() if "10.64.1.20 " in line]
+            assert len(said) >= 3, said
+            assert not [line for line in said if line.startswith("Deleted")], (number, said)
+
+
 def test_a_sticky_endpoint_stays_and_says_who_challenges_it(fabric: EvpnFabric, gobgp: Gobgp) -> None:
     with fabric.bgpd(1, host_config(1, vrf())) as first, fabric.bgpd(2, host_config(2, vrf())) as second:
         add_vm(first, VM, sticky=True)
