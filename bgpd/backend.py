@@ -13,16 +13,19 @@ import msgspec
 from bgpd.api.backend import Listing, Objects, Rejected
 from bgpd.config import Config
 from bgpd.evpn.evpn_views import evpn_routes, vrf_views
+from bgpd.evpn.originate import EVPN_SOURCE
 from bgpd.explain import explain
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.views import ExplainView, FibRouteView, HealthView, NeighborView, ReloadView, RouteView, ViewQuery
+from bgpd.rib.aggregation import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.lookup import route_view, routes
-from bgpd.routing import Routing
+from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.workload.api_source import ServiceObjects, WorkloadObjects
 
+_OWN_SOURCES = (WORKLOAD_SOURCE.name, AGGREGATE_SOURCE.name, EVPN_SOURCE.name)
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
@@ -45,7 +48,7 @@ class DaemonBackend:
         self.metrics = metrics
         self._routing = routing
         self._reload = reload
-        self.listings: Mapping[str, Listing] = {
+        listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
             "routes": self._routes,
             "fib": self._fib,
@@ -55,6 +58,21 @@ class DaemonBackend:
             "evpn": lambda query: evpn_routes(routing.evpn, query),
             "vrfs": lambda query: iter(vrf_views(routing.evpn, query)),
         }
+        self.listings: Mapping[str, Listing] = {name: self._checked(listing) for name, listing in listings.items()}
+
+    def _checked(self, listing: Listing) -> Listing:
+        """A listing that refuses to be narrowed to what is not there: nothing found would be taken for an answer."""
+
+        def checked(query: ViewQuery) -> Iterator[msgspec.Struct | None]:
+            if query.vrf and query.vrf not in {vrf.name for vrf in self.config().vrf}:
+                raise Rejected(404, f'there is no VRF "{query.vrf}"', "bgpd show vrfs lists them")
+            if query.neighbor and query.neighbor not in _OWN_SOURCES:
+                views = self._routing.speaker.neighbor_views()
+                if not any(query.neighbor in (view.name, view.address) for view in views):
+                    raise Rejected(404, f'there is no neighbor "{query.neighbor}"', "bgpd show neighbors lists them")
+            return listing(query)
+
+        return checked
 
     @property
     def objects(self) -> Mapping[str, Objects]:

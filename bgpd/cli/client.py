@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
+import stat
+import struct
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +18,9 @@ from typing import Any
 DEFAULT_SOCKET = "/run/bgpd/bgpd.sock"
 """Where `api.socket` is unless configured."""
 TIMEOUT_S = 60.0
+"""How long an order may take, ..."""
+READ_TIMEOUT_S = 10.0
+"""... and how long a question may be without an answer, or its answer without going on."""
 _CHUNK_BYTES = 256 * 1024
 
 Parameters = Mapping[str, str | int | bool | None]
@@ -25,6 +31,10 @@ class CommandFailed(Exception):
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(f"{what}\n{hint}" if hint else what)
+
+
+class WrongUsage(CommandFailed):
+    """A command that was not given what it needs, or what does not go together."""
 
 
 class Client:
@@ -62,7 +72,7 @@ class Client:
         *,
         body: bytes | None = None,
         accepted: tuple[int, ...] = (),
-        timeout_s: float | None = TIMEOUT_S,
+        timeout_s: float | None = READ_TIMEOUT_S,
     ) -> Iterator[bytes]:
         """The bytes of an answer as they come. Raises: CommandFailed."""
         connection = _UnixConnection(self._path, timeout_s)
@@ -76,12 +86,16 @@ class Client:
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
         except (OSError, http.client.HTTPException) as error:
-            raise self._failure(error) from None
+            raise self._failure(error, connection) from None
         finally:
             connection.close()
 
-    def _failure(self, error: Exception) -> CommandFailed:
+    def _failure(self, error: Exception, connection: _UnixConnection) -> CommandFailed:
         match error:
+            case ConnectionRefusedError() if os.path.exists(self._path) and not stat.S_ISSOCK(
+                os.stat(self._path).st_mode
+            ):
+                return CommandFailed(f"{self._path} is no socket", "give the daemon's with --socket or BGPD_SOCKET")
             case FileNotFoundError() | ConnectionRefusedError():
                 hint = "start it (systemctl start bgpd), or give its socket with --socket or BGPD_SOCKET"
                 return CommandFailed(f"bgpd is not running: nothing answers on {self._path}", hint)
@@ -89,23 +103,29 @@ class Client:
                 hint = "run as root, or as a member of the socket's group (api.group)"
                 return CommandFailed(f"no permission to use {self._path}", hint)
             case TimeoutError():
-                return CommandFailed(f"bgpd did not answer on {self._path} within {TIMEOUT_S:.0f} s", "see its log")
+                who = f"bgpd (process {connection.peer})" if connection.peer else "bgpd"
+                hint = (
+                    "it is stopped or stuck: systemctl status bgpd, and its log; the kernel keeps its routes meanwhile"
+                )
+                return CommandFailed(f"{who} did not answer on {self._path} for {connection.timeout:.0f} s", hint)
             case http.client.HTTPException() | ConnectionError():
                 return CommandFailed("bgpd broke off its answer", "it may have been stopped; see its log")
         return CommandFailed(f"{self._path}: {error}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP over a unix socket. `peer` is the process that answers there, 0 if unknown."""
 
     def __init__(self, path: str, timeout_s: float | None) -> None:
         super().__init__("bgpd", timeout=timeout_s)
         self._path = path
+        self.peer = 0
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+        self.peer = struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
 
 def _target(target: str, parameters: Parameters | None) -> str:
@@ -114,8 +134,12 @@ def _target(target: str, parameters: Parameters | None) -> str:
         for name, value in (parameters or {}).items()
         if value is not None
     }
-    quoted = urllib.parse.quote(target)
-    return f"{quoted}?{urllib.parse.urlencode(given)}" if given else quoted
+    return f"{target}?{urllib.parse.urlencode(given)}" if given else target
+
+
+def segment(text: str) -> str:
+    """What a person gave, as one part of a path."""
+    return urllib.parse.quote(text, safe="")
 
 
 def _refusal(status: int, body: bytes) -> CommandFailed:

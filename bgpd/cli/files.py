@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bgpd.cli.client import Client, CommandFailed
+from bgpd.cli.client import Client, WrongUsage
 from bgpd.cli.hooks import Hooks
 from bgpd.cli.render_text import write_table
 
@@ -30,7 +30,7 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
         arguments.name = "config"
         return schema(arguments, hooks)
     if not arguments.file:
-        raise CommandFailed("no file given", "bgpd check FILE, or bgpd check --schema")
+        raise WrongUsage("no file given", "bgpd check FILE, or bgpd check --schema")
     if _load(arguments.file) is None:
         return 1
     print(f"{arguments.file}: good")

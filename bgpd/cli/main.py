@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from bgpd import __version__
-from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed
+from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
 from bgpd.cli.hooks import Hooks
 from bgpd.cli.tables import SHOWN
 
@@ -73,15 +73,29 @@ _FILTER_KINDS: dict[str, dict[str, object]] = {
 }
 
 
+def _count(text: str) -> int:
+    return _number(text, 1, 1_000_000_000)
+
+
+def _wait_s(text: str) -> int:
+    return _number(text, 0, 600)
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number from {least} to {most}')
+    return int(text)
+
+
 def _show_options(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     for kind, shown in SHOWN.items():
-        listing = kinds.add_parser(kind, help=shown.help, description=shown.help)
+        listing = kinds.add_parser(kind, help=shown.help, description=shown.help, allow_abbrev=False)
         _json_option(listing)
         for name in shown.filters:
             settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
             listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)  # type: ignore[arg-type]
-        listing.add_argument("--limit", type=int, metavar="N", default=0, help="at most N")
+        listing.add_argument("--limit", type=_count, metavar="N", default=0, help="at most N")
 
 
 def _explain_options(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +125,7 @@ def _schema_options(parser: argparse.ArgumentParser) -> None:
 
 def _workload_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="announce a workload, or change it")
+    add = actions.add_parser("add", help="announce a workload, or change it", allow_abbrev=False)
     add.add_argument("id", metavar="ID")
     add.add_argument("--address", metavar="PREFIX", action="append", help="may be given several times")
     for name in ("interface", "mac", "vrf"):
@@ -125,7 +139,7 @@ def _workload_options(parser: argparse.ArgumentParser) -> None:
 
 def _service_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="announce a service, or change it")
+    add = actions.add_parser("add", help="announce a service, or change it", allow_abbrev=False)
     add.add_argument("id", metavar="NAME")
     add.add_argument("file", metavar="FILE", help='JSON payload (bgpd schema service); "-" is standard input')
     _object_actions(add, actions, "bgpd.cli.orders:add_service", "services")
@@ -135,13 +149,13 @@ def _object_actions(
     add: argparse.ArgumentParser, actions: argparse._SubParsersAction[argparse.ArgumentParser], runs: str, kind: str
 ) -> None:
     _socket_option(add)
-    add.add_argument("--timeout", metavar="S", type=int, help="seconds to wait until it is announced; 0 to 600")
+    add.add_argument("--timeout", metavar="S", type=_wait_s, help="seconds to wait until it is announced; 0 to 600")
     add.set_defaults(runs=runs)
-    remove = actions.add_parser("del", help="withdraw it and forget it")
+    remove = actions.add_parser("del", help="withdraw it and forget it", allow_abbrev=False)
     remove.add_argument("id", metavar="ID")
     _socket_option(remove)
     remove.set_defaults(runs="bgpd.cli.orders:delete")
-    listing = actions.add_parser("list", help=f"the same as bgpd show {kind}")
+    listing = actions.add_parser("list", help=f"the same as bgpd show {kind}", allow_abbrev=False)
     _json_option(listing)
     listing.set_defaults(runs="bgpd.cli.views:show", kind=kind, limit=0, **dict.fromkeys(SHOWN[kind].filters))
 
@@ -167,19 +181,23 @@ NOT_OFFERED = frozenset({"drain"})
 
 def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     """Runs one command; the exit code."""
+    parsed = _parser().parse_args(arguments)
     try:
-        parsed = _parser().parse_args(arguments)
         module, _, function = parsed.runs.partition(":")
         code = int(getattr(import_module(module), function)(parsed, hooks))
         sys.stdout.flush()
         return code
     except CommandFailed as failure:
         print(f"bgpd: {failure}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(failure, WrongUsage) else 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except OSError as error:
+        if parsed.command == "run":
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"bgpd: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
 
 

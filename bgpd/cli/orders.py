@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed
+from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.hooks import Hooks
 
 REACHABLE = ("announced", "suppressed")
@@ -23,27 +23,29 @@ def drain(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def add_workload(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd workload add ID`: from options, or from a JSON payload."""
+    names = ("interface", "mac", "vrf", "kind", "sticky", "exception")
+    payload: dict[str, Any] = {name: value for name in names if (value := getattr(arguments, name))}
     if arguments.file:
+        if payload or arguments.address:
+            raise WrongUsage(
+                "--file goes with no other option of the workload", "put all into the file, or leave it out"
+            )
         body = _read(arguments.file)
     elif not arguments.address:
-        raise CommandFailed("no address given", "--address 10.64.1.5/32, or --file FILE with a JSON payload")
+        raise WrongUsage("no address given", "--address 10.64.1.5/32, or --file FILE with a JSON payload")
     else:
-        payload: dict[str, Any] = {"addresses": arguments.address}
-        for name in ("interface", "mac", "vrf", "kind", "sticky", "exception"):
-            if value := getattr(arguments, name):
-                payload[name] = value
-        body = json.dumps(payload).encode()
-    return _put(arguments, f"/v1/workloads/{arguments.id}", body)
+        body = json.dumps({"addresses": arguments.address, **payload}).encode()
+    return _put(arguments, f"/v1/workloads/{segment(arguments.id)}", body)
 
 
 def add_service(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd service add NAME FILE`: from a JSON payload."""
-    return _put(arguments, f"/v1/services/{arguments.id}", _read(arguments.file))
+    return _put(arguments, f"/v1/services/{segment(arguments.id)}", _read(arguments.file))
 
 
 def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd workload del ID`, `bgpd service del NAME`."""
-    answer = Client(arguments.socket).order("DELETE", f"/v1/{arguments.command}s/{arguments.id}")
+    answer = Client(arguments.socket).order("DELETE", f"/v1/{arguments.command}s/{segment(arguments.id)}")
     if answer.get("errors"):
         return _report(answer)
     print(f"{arguments.id} deleted")

@@ -9,11 +9,13 @@ import time
 from typing import Any
 
 from bgpd.cli import text
-from bgpd.cli.client import Client
+from bgpd.cli.client import Client, segment
 from bgpd.cli.hooks import Hooks
 from bgpd.cli.render_explain import explain_lines
 from bgpd.cli.render_text import write_table
 from bgpd.cli.tables import SHOWN, table
+
+_NAMES = {"fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
 
 
 def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -30,14 +32,15 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
             sys.stdout.buffer.write(chunk)
         return 0
     columns, rows = table(arguments.kind, client.get(target, parameters), time.time())
-    write_table(columns, rows, sys.stdout, empty=f"no {arguments.kind}")
+    empty = f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}"
+    write_table(columns, rows, sys.stdout, empty=empty)
     return 0
 
 
 def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd explain ADDRESS`: exit code 1 where kernel and RIB differ."""
     parameters = {"vrf": arguments.vrf or None}
-    view = Client(arguments.socket).get(f"/v1/explain/{arguments.address}", parameters)
+    view = Client(arguments.socket).get(f"/v1/explain/{segment(arguments.address)}", parameters)
     if arguments.json:
         print(json.dumps(view, indent=1))
     else:

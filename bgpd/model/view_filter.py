@@ -6,27 +6,42 @@ A backend narrows by what it has an index for (prefix, family); this holds each 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Any
 
 from bgpd.model.iana import Family
 from bgpd.model.prefix import covers, parse_prefix
+from bgpd.model.route_target import parse_route_distinguisher
 from bgpd.model.views import ViewQuery
+from bgpd.model.workload import WorkloadState
 
 ViewFilter = Callable[[Any], bool]
+
+_WORDS: dict[str, tuple[str | int, ...]] = {
+    "family": tuple(Family),
+    "state": (
+        *("idle", "connect", "active", "opensent", "openconfirm", "established"),
+        *("installed", "blocked", "local", *WorkloadState),
+    ),
+    "source": ("static", "kernel", "mqtt", "api", "service"),
+    "type": (2, 5),
+}
+"""The words of each field, of all views together."""
+
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 
 
 def view_filter(query: ViewQuery) -> ViewFilter:
     """A function that says of each view whether the query asks for it; fields that a view lacks do not narrow it.
 
-    Raises: ValueError: the prefix or the family of the query is wrong.
+    Raises: ValueError: a word of the query is none that any view has: an empty answer would be taken for the truth.
     """
+    _check_words(query)
     conditions: list[ViewFilter] = []
     if query.prefix:
         conditions.append(_prefix_condition(query))
     if query.family:
-        if query.family not in list(Family):
-            raise ValueError(f'"{query.family}" is no family; one of: {", ".join(Family)}')
         conditions.append(lambda view: _has_family(view, query.family))
     if query.vrf is not None:
         conditions.append(lambda view: getattr(view, "vrf", query.vrf) == query.vrf)
@@ -37,6 +52,17 @@ def view_filter(query: ViewQuery) -> ViewFilter:
     if not conditions:
         return lambda view: True
     return lambda view: all(condition(view) for condition in conditions)
+
+
+def _check_words(query: ViewQuery) -> None:
+    for field, known in _WORDS.items():
+        value = getattr(query, field)
+        if value and value not in known:
+            raise ValueError(f'"{value}" is no {field}; one of: {", ".join(map(str, known))}')
+    if query.mac and not _MAC.match(query.mac):
+        raise ValueError(f'"{query.mac}" is no MAC address, such as "02:00:00:00:00:01"')
+    if query.rd:
+        parse_route_distinguisher(query.rd)
 
 
 def _equals(field: str, wanted: Any) -> ViewFilter:
