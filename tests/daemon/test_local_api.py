@@ -110,6 +110,18 @@ def test_conflict_is_answered_with_409_and_shown_on_both(fabric: Fabric, host: H
     assert kernel_hops(fabric.host, "10.64.1.4/32") == ["pod1"]
 
 
+def test_address_that_the_kernel_cannot_lead_to_a_workload_is_failed_with_the_reason(
+    fabric: Fabric, host: Host
+) -> None:
+    """An address of this host itself: its local route stays what it is."""
+    status, report = order(host, "PUT", "workloads/own", {"addresses": ["10.0.2.1"], "interface": "pod1"})
+    assert (status, report["state"]) == (202, "failed")
+    assert "this host's own address" in report["reason"]
+    assert not report["addresses"][0]["announced"]
+    assert "local 10.0.2.1 dev eth1" in fabric.host.ip("route", "show", "table", "local")
+    assert kernel_hops(fabric.host, "10.0.2.1/32") == []
+
+
 def test_command_line_adds_lists_and_deletes(host: Host, frr: Frr, tmp_path: Path) -> None:
     words = [
         "--address",
