@@ -69,15 +69,27 @@ class _Active(msgspec.Struct, eq=False):
 
 
 class Services:
-    """The services of this host. `changed(name)` is called when a service's view may have changed."""
+    """The services of this host. `changed(name)` is called when a service's view may have changed.
 
-    def __init__(self, table: WorkloadTable, checks: Checks, *, changed: Callable[[str], None]) -> None:
+    `schedule(callback)`: call back soon; results of checks that come until then are one change of their service.
+    """
+
+    def __init__(
+        self,
+        table: WorkloadTable,
+        checks: Checks,
+        *,
+        changed: Callable[[str], None],
+        schedule: Callable[[Callable[[], None]], None] = lambda callback: callback(),
+    ) -> None:
         self._table = table
         self._checks = checks
         self._changed = changed
         self._services: dict[str, _Active] = {}
         self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
         self._released = False
+        self._schedule = schedule
+        self._due: dict[str, None] = {}
 
     def owner(self, name: str) -> str:
         """The source that a service is from; "" if there is none of this name."""
@@ -130,7 +142,15 @@ class Services:
         changed = health.result(reason, now)
         self._judge(active, active.targets[id])
         if changed:
-            self._claim_all(id[0], active)
+            self._due[id[0]] = None
+            if len(self._due) == 1:
+                self._schedule(self._claim_due)
+
+    def _claim_due(self) -> None:
+        due, self._due = self._due, {}
+        for name in due:
+            if name in self._services:
+                self._claim_all(name, self._services[name])
 
     def states_changed(self, changed: Iterable[Held]) -> None:
         """States of workloads changed: backends may have come or gone."""

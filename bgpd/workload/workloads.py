@@ -103,7 +103,7 @@ class Workloads:
             concurrency=config.workload.health.concurrency,
             result=self._check_result,
         )
-        self.services = Services(self.table, self._checker, changed=self._service_changed)
+        self.services = Services(self.table, self._checker, changed=self._service_changed, schedule=_soon)
         self._feeds = {source: self._feed(source) for source in feeds}
         if config.workload.api:
             self.api = ApiSource(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -235,3 +236,25 @@ def test_after_a_start_nothing_is_told_to_the_kernel_until_all_is_known() -> Non
     rig.settle()
     assert (rig.is_announced, rig.members) == (True, {"pod1": 2, "pod2": 1})
     assert [told[0] for told in rig.told if told[0] == "service"] == ["service"]
+
+
+def test_results_that_come_together_are_one_change_of_their_service() -> None:
+    rig = ServiceRig()
+    changed: list[str] = []
+    planned: list[Callable[[], None]] = []
+    rig.services = Services(rig.table, rig, changed=changed.append, schedule=planned.append)
+    rig.services.release()
+    rig.settle()
+    rig.offer(check=TCP)
+    changed.clear()
+    for backend, address in (("a", A), ("b", B)):
+        rig.services.check_result(("web", backend, address), "", rig.now)
+    assert (len(planned), changed) == (1, [])
+    planned.pop()()
+    rig.settle()
+    assert (changed, rig.members) == (["web"], {"pod1": 2, "pod2": 1})
+    rig.services.check_result(("web", "a", A), "down", rig.now)
+    rig.services.apply("mqtt", "web", None)
+    planned.pop()()
+    rig.settle()
+    assert rig.members == {}, "a service that went meanwhile stays gone"
