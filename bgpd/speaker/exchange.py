@@ -17,6 +17,7 @@ from bgpd.model.path import RouteBatch, Source
 from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.speaker.capabilities import Negotiated
 from bgpd.speaker.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
+from bgpd.speaker.gathering import Gathering
 from bgpd.speaker.interfaces import Interfaces, is_link_local
 from bgpd.speaker.update_decoder import UpdateDecoder
 from bgpd.speaker.update_encoder import UpdateEncoder
@@ -81,6 +82,7 @@ class Exchange:
         )
         self._encoder = self._new_encoder()
         self._events = events
+        self._gathering = Gathering(lambda batch: events.routes_received(source, batch))
         self._write = write
         self._remembered: set[str] = set()
         if self._encoder.without_next_hop:
@@ -88,7 +90,7 @@ class Exchange:
             log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
 
     def update_received(self, body: bytes) -> None:
-        """Pass on the routes of an UPDATE.
+        """Take the routes of an UPDATE; they are passed on together with those of the next ones, by `updates_done`.
 
         Raises: RefusedUpdate: the session must be reset.
         """
@@ -96,14 +98,20 @@ class Exchange:
         for error in decoded.errors:
             self._note(error)
         if decoded.notification is not None:
+            self.updates_done()
             why = decoded.errors[0].message if decoded.errors else "cannot be read"
             raise RefusedUpdate(Notification(*decoded.notification), f"malformed UPDATE: {why}")
         for batch in decoded.batches:
-            self._events.routes_received(self.source, batch)
+            self._gathering.add(batch)
         if decoded.end_of_rib is not None:
+            self.updates_done()
             if decoded.end_of_rib not in self.end_of_rib:
                 self.end_of_rib.append(decoded.end_of_rib)
             self._events.end_of_rib_received(self.source, decoded.end_of_rib)
+
+    def updates_done(self) -> None:
+        """Pass on what was taken: there is no further UPDATE now."""
+        self._gathering.tell_all()
 
     def refresh_received(self, refresh: RouteRefresh) -> None:
         """Pass on a ROUTE-REFRESH; one for a family that was not negotiated is ignored (RFC 2918 section 4)."""

@@ -302,7 +302,9 @@ class Neighbor:
                 now = clock()
                 left -= len(body)
                 if now > end or left < 0:
+                    self._updates_done()
                     return False
+            self._updates_done()
             output = self._session.next_output(now)
             if output is None:
                 return True
@@ -339,6 +341,7 @@ class Neighbor:
         match output:
             case UpdateReceived(body):
                 self._updated(body)
+                self._updates_done()
             case Send(number, data):
                 if number in self._wires:
                     self._wires[number].write(data)
@@ -467,6 +470,10 @@ class Neighbor:
         except RefusedUpdate as refused:
             sent = describe_notification(refused.notification.code, refused.notification.subcode)
             self._session.update_refused(_now(), refused.notification, f"we sent {sent}: {refused.reason}")
+
+    def _updates_done(self) -> None:
+        if self._exchange is not None:
+            self._exchange.updates_done()
 
     def _write(self, data: bytes) -> None:
         if self._wire is None:
