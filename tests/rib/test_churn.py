@@ -89,5 +89,6 @@ def test_churned_routes_and_lost_sessions_leave_no_memory_and_no_garbage() -> No
     finally:
         tracemalloc.stop()
     assert gc.collect() == 0
-    assert after - before < 20_000, "bytes that thousands of routes left behind"
+    # Dicts of other sizes, as hashes differ from run to run; one small object for each route would be far more.
+    assert after - before < ROUTES * ROUNDS * 20, "bytes that thousands of routes left behind"
     assert recorder.fib == {}
