@@ -142,8 +142,9 @@ class Services:
         changed = health.result(reason, now)
         self._judge(active, active.targets[id])
         if changed:
+            is_planned = bool(self._due)
             self._due[id[0]] = None
-            if len(self._due) == 1:
+            if not is_planned:
                 self._schedule(self._claim_due)
 
     def _claim_due(self) -> None:
