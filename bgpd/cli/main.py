@@ -61,7 +61,7 @@ _FILTER_HELP = {
     "vrf": "only this VRF",
     "state": "only in this state",
     "source": "only from this source",
-    "type": "EVPN route type, 2 or 5",
+    "type": "EVPN route type, such as 2 or 5",
     "mac": "only this MAC address",
     "rd": "only this route distinguisher",
     "unresolved": "only routes whose next hop does not resolve",

@@ -25,7 +25,6 @@ _WORDS: dict[str, tuple[str | int, ...]] = {
         *("installed", "blocked", "local", *WorkloadState),
     ),
     "source": ("static", "kernel", "mqtt", "api", "service"),
-    "type": (2, 5),
 }
 """The words of each field, of all views together."""
 
@@ -59,6 +58,8 @@ def _check_words(query: ViewQuery) -> None:
         value = getattr(query, field)
         if value and value not in known:
             raise ValueError(f'"{value}" is no {field}; one of: {", ".join(map(str, known))}')
+    if query.type and not 1 <= query.type <= 255:
+        raise ValueError(f"{query.type} is no EVPN route type; 1 to 255")
     if query.mac and not _MAC.match(query.mac):
         raise ValueError(f'"{query.mac}" is no MAC address, such as "02:00:00:00:00:01"')
     if query.rd:

@@ -57,7 +57,7 @@ WRONG = {
     "show routes --limit -1": (2, '"-1" is no whole number'),
     "show routes --limit x": (2, '"x" is no whole number'),
     "show fib --state bogus": (1, '"bogus" is no state'),
-    "show evpn --type 9": (1, '"9" is no type; one of: 2, 5'),
+    "show evpn --type 300": (1, "300 is no EVPN route type; 1 to 255"),
     "show evpn --mac zz": (1, '"zz" is no MAC address'),
     "show evpn --rd q": (1, "route distinguisher"),
     "show workloads --source nobody": (1, '"nobody" is no source; one of: static'),
