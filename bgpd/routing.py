@@ -116,6 +116,8 @@ class Routing:
             withdraw=self._withdraw,
             host_routes=self._set_host_routes,
             service_route=self._set_service_route,
+            resumed=self.evpn.workload_resumed,
+            presence=lambda vrf, _family, key: self.evpn.mobility.presence(vrf, key),
             synchronised=self._workloads_synchronised,
             readiness=readiness,
             neighbors=self.speaker.neighbor_views,
@@ -131,6 +133,8 @@ class Routing:
             run=self._walks.run,
             moved=lambda vrf, family, keys, why: self.workloads.table.moved(vrf, family, keys, why),
             resend=self._resend_evpn,
+            former=lambda vrf, family, key: self.workloads.table.take_former(vrf, family, key),
+            presence_changed=lambda vrf, family, key: self.workloads.presence_changed(vrf, family, key),
             now=time.monotonic,
             call_at=lambda when, callback: asyncio.get_running_loop().call_at(when, callback),
         )
@@ -193,6 +197,7 @@ class Routing:
     def converge(self) -> None:
         """All was heard: kernel routes that nobody wants go."""
         self.converged = True
+        self.evpn.converged()
         for fib in self.fibs.values():
             fib.sweep()
 

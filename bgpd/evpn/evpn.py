@@ -24,7 +24,7 @@ from bgpd.model.evpn import origin_of
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
-from bgpd.model.workload import ClaimInfo
+from bgpd.model.workload import ClaimInfo, Presence
 
 _SLICE = 1024
 """EVPN routes of one step of an import of all."""
@@ -48,6 +48,8 @@ class Evpn:
         self._uplinks = Uplinks()
         self._uplink_names: frozenset[str] = frozenset()
         self._deadline: float | None = None
+        self._converged = False
+        self._imports = 0
         self._memberships = Memberships()
         self._own_memberships = OwnMemberships()
         self.originator = Originator(ports.rib)
@@ -56,6 +58,8 @@ class Evpn:
             remote=self._remote,
             announce=self.originator.endpoints_changed,
             given_up=ports.moved,
+            former=ports.former,
+            presence_changed=ports.presence_changed,
         )
         self.importer = Importer(
             VrfTables(
@@ -96,7 +100,8 @@ class Evpn:
         self._uplink_names = frozenset(uplink for one in config.vrf for uplink in one.uplinks)
         self._refresh_uplinks()
         self._tell_memberships(config)
-        self._ports.run(self._import_all())
+        self._imports += 1
+        self._ports.run(self._import_anew())
 
     def _tell_memberships(self, config: Config) -> None:
         """Ask for the route targets that are imported (RFC 4684), before routes with them are due."""
@@ -145,6 +150,12 @@ class Evpn:
     def evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None:
         """EVPN routes of a neighbor after import policy; path None: withdrawn, rejected or lost (Rib.evpn_received)."""
         self.importer.received(source, keys, path)
+
+    def _import_anew(self) -> Iterator[None]:
+        """Import for VRFs that came or changed; what other hosts have of theirs is known after that."""
+        yield from self._import_all()
+        self._imports -= 1
+        self._look_for_free_endpoints()
 
     def _import_all(self) -> Iterator[None]:
         """Import what is in the EVPN table, in slices."""
@@ -285,6 +296,21 @@ class Evpn:
         """The workload table announces these no more."""
         if vrf in self.vrfs:
             self.mobility.workloads_withdrawn(vrf, keys)
+
+    def workload_resumed(self, vrf: str, family: Family, key: bytes, info: ClaimInfo, known: Presence) -> None:
+        """The workload table keeps this one as moved, as an earlier run, or before its VRF went, said."""
+        if vrf in self.vrfs:
+            self.mobility.resume(vrf, key, info, known)
+            self._look_for_free_endpoints()
+
+    def converged(self) -> None:
+        """All that neighbors have to announce at the start was heard."""
+        self._converged = True
+        self._look_for_free_endpoints()
+
+    def _look_for_free_endpoints(self) -> None:
+        if self._converged and not self._imports:
+            self.mobility.all_heard(self._ports.now())
 
     def for_neighbor(self, source: Source, batch: RouteBatch) -> list[RouteBatch]:
         """What is sent to a neighbor in place of a batch of the RIB's: with the gateway IP that it reaches us by."""

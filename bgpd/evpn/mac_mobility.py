@@ -13,12 +13,17 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from bgpd.model.workload import Presence
+
 MOVES_LIMIT = 5
 """N of RFC 7432 section 15.1: as many moves within the period are a duplicate."""
 MOVES_PERIOD_S = 180.0
 """M of RFC 7432 section 15.1."""
 RECOVERY_S = 540.0
 """A frozen endpoint is tried anew after this time: three detection periods."""
+
+MAX_SEQUENCE = 2**32 - 1
+"""Of 4 bytes, which are not said to wrap: two hosts that have come to it are as two with equal sequences."""
 
 _MOBILITY_TYPE = b"\x06\x00"
 _STICKY = 0x01
@@ -68,7 +73,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class _Own(msgspec.Struct):
-    """State of one of this host's endpoints. `seen`: the highest sequence that another host announced."""
+    """State of one of this host's endpoints. `seen`: the highest sequence that another host announced.
+
+    `awaits`: an earlier run gave it up, and whether another host still has it is not known yet.
+    """
 
     vrf: str
     sticky: bool
@@ -77,6 +85,7 @@ class _Own(msgspec.Struct):
     frozen_until: float = 0.0
     remote: Remote | None = None
     seen: int = -1
+    awaits: bool = False
 
     def heard(self, remote: Remote | None) -> None:
         self.remote = remote
@@ -107,16 +116,20 @@ class MacMobility:
         self._own: dict[Endpoint, _Own] = {}
         self._frozen: dict[Endpoint, _Own] = {}
 
-    def appeared(self, endpoint: Endpoint, *, sticky: bool, remote: Remote | None, now: float) -> Verdict:
+    def appeared(
+        self, endpoint: Endpoint, *, sticky: bool, remote: Remote | None, now: float, former: int | None = None
+    ) -> Verdict:
         """A workload with this endpoint came to this host: it is taken over from `remote`.
 
-        One that is held already is judged as when `remote` changes.
+        One that is held already is judged as when `remote` changes. So is one that was never away: an earlier run
+        announced it, with the sequence `former`.
         """
         own = self._own.get(endpoint)
-        is_new = own is None
+        is_new = own is None and former is None
         if own is None:
-            own = self._own[endpoint] = _Own(endpoint.vrf, sticky, Verdict(Standing.HELD), deque())
-        own.sticky = sticky
+            verdict = Verdict(Standing.HELD, Mobility(former or 0, sticky))
+            own = self._own[endpoint] = _Own(endpoint.vrf, sticky, verdict, deque())
+        own.sticky, own.awaits = sticky, False
         own.heard(remote)
         if own.verdict.standing is Standing.FROZEN and now < own.frozen_until:
             return own.verdict
@@ -133,6 +146,26 @@ class MacMobility:
         else:
             self._frozen.pop(endpoint, None)
 
+    def resumed(self, endpoint: Endpoint, *, sticky: bool, known: Presence, remote: Remote | None) -> None:
+        """An earlier run gave this endpoint up: moved until `all_heard` finds that no other host has it."""
+        verdict = Verdict(Standing.MOVED, Mobility(known.sequence, sticky), known.moved)
+        own = self._own[endpoint] = _Own(endpoint.vrf, sticky, verdict, deque(), seen=known.seen, awaits=True)
+        own.heard(remote)
+
+    def all_heard(self, now: float) -> Iterator[tuple[Endpoint, Verdict]]:
+        """What other hosts announce is known: those that an earlier run gave up, and nobody has, are taken back."""
+        for endpoint, own in list(self._own.items()):
+            if own.awaits:
+                own.awaits = False
+                if own.remote is None:
+                    own.verdict = self._take(own, now)
+                    yield endpoint, own.verdict
+
+    def presence(self, endpoint: Endpoint) -> tuple[int, int]:
+        """Sequence of one of this host's endpoints, and the highest that another host announced, or -1."""
+        own = self._own[endpoint]
+        return own.verdict.mobility.sequence, own.seen
+
     def gone(self, endpoint: Endpoint) -> None:
         """The workload left this host."""
         self._own.pop(endpoint, None)
@@ -147,7 +180,7 @@ class MacMobility:
         own.heard(remote)
         if before.standing is Standing.HELD:
             own.verdict = self._challenged(own, now)
-        elif before.standing in (Standing.MOVED, Standing.CONFLICT) and remote is None:
+        elif before.standing in (Standing.MOVED, Standing.CONFLICT) and remote is None and not own.awaits:
             own.verdict = self._take(own, now)
         self._note_frozen(endpoint, own)
         return own.verdict if own.verdict != before else None
@@ -179,13 +212,14 @@ class MacMobility:
         """Hold the endpoint, above what is announced elsewhere (RFC 7432 section 15)."""
         remote, former = own.remote, own.verdict.mobility
         if remote is None:
-            sequence = former.sequence if own.verdict.announced else max(former.sequence, own.seen + 1)
+            sequence = former.sequence if own.verdict.announced else max(former.sequence, _after(own.seen))
             return Verdict(Standing.HELD, Mobility(sequence, own.sticky))
         if remote.mobility.sticky:
             return Verdict(Standing.CONFLICT, former, "announced as sticky by another host, which never moves")
         if self._count_move(own, now):
             return own.verdict
-        return Verdict(Standing.HELD, Mobility(max(former.sequence, remote.mobility.sequence) + 1, own.sticky))
+        sequence = _after(max(former.sequence, remote.mobility.sequence))
+        return Verdict(Standing.HELD, Mobility(sequence, own.sticky))
 
     def _challenged(self, own: _Own, now: float) -> Verdict:
         """Another host announces what this one holds."""
@@ -215,3 +249,7 @@ class MacMobility:
         why = f"{len(own.moves)} moves in {MOVES_PERIOD_S:.0f} s: duplicate, frozen for {RECOVERY_S:.0f} s"
         own.verdict = Verdict(Standing.FROZEN, own.verdict.mobility, why)
         return True
+
+
+def _after(sequence: int) -> int:
+    return min(sequence + 1, MAX_SEQUENCE)

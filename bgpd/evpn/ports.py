@@ -63,7 +63,8 @@ class EvpnPorts(msgspec.Struct, frozen=True, kw_only=True):
     `expansion_changed(vrf, next_hop)`: to the VRF's FIB, which asks `Evpn.expand` again for what uses that next hop.
     `next_hop_changed(vrf, next_hop, why)`: to the RIB. `run(walk)`: step a long work in slices. `moved(vrf, family,
     keys, why)`: to the workload table. `resend(neighbor)`: what was told to this neighbor of EVPN must be told again
-    with another gateway. `now()`: monotonic seconds. `call_at(when, callback)`: a timer; earlier ones may stay.
+    with another gateway. `former(vrf, family, key)` and `presence_changed(vrf, family, key)`: from and to the workload
+    table, see MobilityWatch. `now()`: monotonic seconds. `call_at(when, callback)`: a timer; earlier ones may stay.
     """
 
     rib: RibPort
@@ -72,5 +73,7 @@ class EvpnPorts(msgspec.Struct, frozen=True, kw_only=True):
     run: Callable[[Iterator[None]], None]
     moved: Callable[[str, Family, list[bytes], str], None]
     resend: Callable[[str], None]
+    former: Callable[[str, Family, bytes], int | None]
+    presence_changed: Callable[[str, Family, bytes], None]
     now: Callable[[], float]
     call_at: Callable[[float, Callable[[], None]], object]

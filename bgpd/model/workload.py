@@ -110,5 +110,17 @@ class ClaimInfo(msgspec.Struct, frozen=True):
     mac: bytes = b""
 
 
+class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What EVPN knew of a workload with a MAC: kept over a restart, so that a claim replayed is no move.
+
+    `sequence`: the MAC mobility sequence of this host's last announcement. `moved`: why another host has it, "" if this
+    one does. `seen`: the highest sequence that another host announced, -1 for none.
+    """
+
+    sequence: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    seen: Annotated[int, Meta(ge=-1, le=2**32 - 1)] = -1
+    moved: str = ""
+
+
 PLAIN = ClaimInfo()
 """Of nearly all claims in the main table."""

@@ -18,7 +18,7 @@ import structlog
 
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
-from bgpd.model.workload import Claim, Sync, Workload
+from bgpd.model.workload import Claim, Presence, Sync, Workload
 from bgpd.workload.payload import PayloadRefused, claims_of, decode_service, decode_sync, decode_workload
 from bgpd.workload.saved import Change, Saved
 from bgpd.workload.table import WorkloadTable
@@ -87,6 +87,8 @@ class Feed:
         self._workloads: dict[str, Workload] = {}
         self._service_payloads: dict[str, Service] = {}
         self._ranks: dict[str, dict[str, dict[str, int]]] = {WORKLOAD: {}, SERVICE: {}}
+        self._presences: dict[str, dict[str, Presence]] = {}
+        self._otherwise: Presence | None = None
         self._heard: set[str] = set()
         self._parked = Saved()
         self._gone: list[str] = []
@@ -111,6 +113,7 @@ class Feed:
             services=self._parked.services | self._service_payloads,
             workload_ranks=dict(self._ranks[WORKLOAD]),
             service_ranks=dict(self._ranks[SERVICE]),
+            workload_presences=dict(self._presences),
         )
 
     def remember(self, saved: Saved) -> None:
@@ -151,9 +154,11 @@ class Feed:
         To be stepped, with yields to the loop.
         """
         self.generation = saved.generation
+        self._presences = {id: known for id, known in saved.workload_presences.items() if id in saved.workloads}
+        self._otherwise = Presence() if saved.version < 2 else None
         for count, (id, workload) in enumerate(saved.workloads.items(), 1):
             if workload.vrf in self.vrfs:
-                self._put(id, workload)
+                self._put_again(id, workload)
             else:
                 self._park_workload(id, workload)
             if count % SLICE == 0:
@@ -176,7 +181,7 @@ class Feed:
                 self._park_workload(id, workload)
             elif self._parked.workloads.get(id) is workload and workload.vrf in self.vrfs:
                 self._refused(WORKLOAD, id, ())
-                self._put(id, workload)
+                self._put_again(id, workload)
             if count % SLICE == 0:
                 yield
         for name, service in [*self._service_payloads.items(), *self._parked.services.items()]:
@@ -238,8 +243,27 @@ class Feed:
         if self._workloads.get(id) == workload:
             return False
         self._put(id, workload)
+        self._presences.pop(id, None)
         self._changed(Change(workloads={id: workload}))
         return True
+
+    def _put_again(self, id: str, workload: Workload) -> None:
+        """A workload that was there before, and may have moved since it was said to be here."""
+        self._put(id, workload)
+        self._table.resume(self.source, id, self._presences.get(id, {}), otherwise=self._otherwise)
+
+    def presences_changed(self, found: Mapping[str, dict[str, Presence]]) -> None:
+        """What EVPN knows of the addresses of these workloads may have changed: kept over a restart."""
+        told: dict[str, dict[str, Presence] | None] = {}
+        for id, known in found.items():
+            if id in self._workloads and known != self._presences.get(id, {}):
+                told[id] = known or None
+                if known:
+                    self._presences[id] = known
+                else:
+                    del self._presences[id]
+        if told:
+            self._changed(Change(workload_presences=told))
 
     def _put(self, id: str, workload: Workload) -> None:
         self._parked.workloads.pop(id, None)
@@ -253,6 +277,7 @@ class Feed:
         if self._workloads.pop(id, None) is None and parked is None:
             return False
         self._table.claim(self.source, id)
+        self._presences.pop(id, None)
         self._changed(Change(workloads={id: None}))
         self.ranks_changed(WORKLOAD, id)
         return True

@@ -11,7 +11,7 @@ import msgspec
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
-from bgpd.model.workload import ClaimInfo
+from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.workload.standing import Held, Table
 
 
@@ -23,6 +23,7 @@ class TableOutputs(msgspec.Struct, frozen=True, kw_only=True):
     route that it finds unchanged, or with `route_refused`.
     service_route(vrf, family, key, members, resilient): likewise, for the weighted members of a service address.
     states_changed(held claims): for whoever publishes states; also those that were given up, no longer announced.
+    resumed(vrf, family, key, info, presence): to EVPN: what an earlier run gave up stays given up.
     schedule_flush(): `flush` should be called soon; asked once until it is.
     synchronised(): once: all sources told their first state and the kernel acknowledged it.
     """
@@ -32,6 +33,7 @@ class TableOutputs(msgspec.Struct, frozen=True, kw_only=True):
     host_routes: Callable[[str, Family, Mapping[bytes, NextHops | None]], None]
     service_route: Callable[[str, Family, bytes, NextHops, bool], None]
     states_changed: Callable[[list[Held]], None]
+    resumed: Callable[[str, Family, bytes, ClaimInfo, Presence], None]
     schedule_flush: Callable[[], None]
     synchronised: Callable[[], None]
 

@@ -13,7 +13,7 @@ import msgspec
 
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
-from bgpd.model.workload import Workload
+from bgpd.model.workload import Presence, Workload
 from bgpd.workload.payload import check_service, check_workload
 
 
@@ -21,21 +21,25 @@ class Saved(msgspec.Struct, kw_only=True):
     """All that is in force (the state file). `journal` is the number of the journal with what changed since.
 
     `workload_ranks` and `service_ranks`: by name, the rank of its claim of each contested address (`claim_order`).
+    `workload_presences`: by id, what EVPN knows of its addresses, if anything. Version 1 has none of these: its
+    workloads count as announced and never moved.
     """
 
-    version: int = 1
+    version: int = 2
     journal: int = 0
     generation: int | None = None
     workloads: dict[str, Workload] = {}
     services: dict[str, Service] = {}
     workload_ranks: dict[str, dict[str, int]] = {}
     service_ranks: dict[str, dict[str, int]] = {}
+    workload_presences: dict[str, dict[str, Presence]] = {}
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is in force now under some names, None for a deleted one; or the generation that is applied now.
 
-    Ranks: likewise; None where no address of it is contested any more.
+    Ranks: likewise; None where no address of it is contested any more. Presences: likewise; a workload that is changed
+    or deleted has none until they are told anew, since then it is the orchestrator who says where it is.
     """
 
     generation: int | None = None
@@ -43,6 +47,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     services: dict[str, Service | None] = {}
     workload_ranks: dict[str, dict[str, int] | None] = {}
     service_ranks: dict[str, dict[str, int] | None] = {}
+    workload_presences: dict[str, dict[str, Presence] | None] = {}
 
     def apply(self, saved: Saved) -> None:
         """Change `saved` so."""
@@ -52,17 +57,22 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         _apply(saved.services, self.services)
         _apply(saved.workload_ranks, self.workload_ranks)
         _apply(saved.service_ranks, self.service_ranks)
+        for id in self.workloads:
+            saved.workload_presences.pop(id, None)
+        _apply(saved.workload_presences, self.workload_presences)
 
 
 class _Loose(msgspec.Struct, kw_only=True):
     """`Saved` with entries that may be anything."""
 
+    version: int = 1
     journal: int = 0
     generation: int | None = None
     workloads: dict[str, Any] = {}
     services: dict[str, Any] = {}
     workload_ranks: dict[str, dict[str, int]] = {}
     service_ranks: dict[str, dict[str, int]] = {}
+    workload_presences: dict[str, Any] = {}
 
 
 _T = TypeVar("_T")
@@ -82,6 +92,8 @@ def read_saved(body: bytes) -> tuple[Saved, dict[str, str]]:
         fields = msgspec.structs.asdict(loose)
         fields["workloads"] = _converted("workload", loose.workloads, Workload, wrong)
         fields["services"] = _converted("service", loose.services, Service, wrong)
+        presences = _converted("presence of workload", loose.workload_presences, dict[str, Presence], wrong)
+        fields["workload_presences"] = presences
         saved = Saved(**fields)
     return saved, wrong
 

@@ -24,7 +24,8 @@ Table = tuple[str, Family]
 class Held(msgspec.Struct, eq=False, gc=False):
     """A claim that the table holds, what became of it, why, and since when (wall clock, seconds).
 
-    `rank`: its place among the claims of its address (`claim_order`).
+    `rank`: its place among the claims of its address (`claim_order`). `former`: the sequence with which an earlier run
+    announced it to EVPN; None if none did, or since it is announced again.
     """
 
     claim: Claim
@@ -33,6 +34,7 @@ class Held(msgspec.Struct, eq=False, gc=False):
     since: float = 0.0
     announced: bool = False
     rank: int = 0
+    former: int | None = None
 
 
 class Entry(msgspec.Struct, eq=False, gc=False):

@@ -11,7 +11,7 @@ tells the differences in bulk. It never does I/O and never asks the time.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from bgpd.model.iana import Family
@@ -19,9 +19,10 @@ from bgpd.model.kernel import LinkChanged
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key, parse_prefix
 from bgpd.model.views import WorkloadView
-from bgpd.model.workload import Claim, WorkloadState
+from bgpd.model.workload import Claim, Presence, WorkloadState
 from bgpd.workload.claim_order import ClaimOrder, Place
 from bgpd.workload.foreign import ForeignRoutes
+from bgpd.workload.links import Links
 from bgpd.workload.outputs import Changes, TableOutputs
 from bgpd.workload.standing import (
     ANNOUNCED,
@@ -41,6 +42,13 @@ FLUSH_SLICE = 500
 """Addresses settled in one step, so that the loop is never held for 20 ms."""
 
 
+REPLAYED = ("static", "kernel")
+"""Sources that tell at the start what they have told before it, in their own time."""
+
+AskPresence = Callable[[str, Family, bytes], Presence | None]
+"""VRF, family, key: what EVPN knows of an endpoint of this host."""
+
+
 class WorkloadTable:
     """The claims of this host. `sources` are those whose first state is awaited before `synchronised` is told."""
 
@@ -53,8 +61,7 @@ class WorkloadTable:
         self._dirty: dict[Table, dict[bytes, None]] = {}
         self._waiting: set[tuple[Table, bytes]] = set()
         self._scheduled = False
-        self._links: dict[str, bool] = {}
-        self._link_index: dict[str, int] = {}
+        self._links = Links()
         self._on_interface: dict[str, dict[tuple[Table, bytes], None]] = defaultdict(dict)
         self._foreign = ForeignRoutes()
         self._order = ClaimOrder()
@@ -124,16 +131,69 @@ class WorkloadTable:
         for held in entry.claims:
             if held.claim.source == claim.source and held.claim.id == claim.id:
                 self._leave_interface(entry, held.claim, table)
+                if held.claim.mac != claim.mac:
+                    held.former = None
                 held.claim, held.since = claim, 0.0
+                entry.moved = ""
                 break
         else:
             self._order.enter((table, claim.key), entry, Held(claim))
-        entry.moved = entry.error = ""
+            if not self._is_replayed(claim):
+                entry.moved = ""
+        entry.error = ""
         if claim.interface:
             self._on_interface[claim.interface][table, claim.key] = None
         if claim.needs_route:
             self._foreign.follow(table, claim.key)
         self._mark(table, claim.key)
+
+    def _is_replayed(self, claim: Claim) -> bool:
+        """Whether a claim may be as old as the restart: then it does not say that a workload came here."""
+        return self._order.starting or (claim.source in REPLAYED and not self._synchronised)
+
+    def resume(self, source: str, id: str, known: Mapping[str, Presence], *, otherwise: Presence | None) -> None:
+        """A workload is claimed as before a restart; `known` is what EVPN knew of its addresses ("10.64.1.5/32").
+
+        `otherwise`: of those that `known` lacks. One that moved stays so; one that was announced is again, as before.
+        """
+        for claim in self._workloads.get((source, id), ()):
+            presence = known.get(format_key(claim.family, claim.key), otherwise)
+            if presence is None or not claim.vrf or not claim.mac:
+                continue
+            entry = self._entries[claim.vrf, claim.family][claim.key]
+            if presence.moved:
+                entry.moved = presence.moved
+                self._outputs.resumed(claim.vrf, claim.family, claim.key, info_of(claim), presence)
+            else:
+                held = next(h for h in entry.claims if (h.claim.source, h.claim.id) == (source, id))
+                held.former = presence.sequence
+
+    def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
+        """The sequence of a workload that comes back after a restart; asked once, None from then on."""
+        entry = self._entries[vrf, family].get(key)
+        if entry is None or not entry.claims:
+            return None
+        former, entry.claims[0].former = entry.claims[0].former, None
+        return former
+
+    def presences(self, source: str, id: str, ask: AskPresence) -> dict[str, Presence]:
+        """What `resume` needs of a workload after a restart; `ask` is EVPN."""
+        found = {}
+        for held in self.held(source, id):
+            claim = held.claim
+            presence = None
+            if held.former is not None:
+                presence = Presence(sequence=held.former)
+            elif claim.vrf and claim.mac and (held.announced or held.state is WorkloadState.MOVED):
+                presence = ask(claim.vrf, claim.family, claim.key)
+            if presence is not None:
+                found[format_key(claim.family, claim.key)] = presence
+        return found
+
+    def claims_at(self, vrf: str, family: Family, key: bytes) -> list[Claim]:
+        """The claims of one address, its holder first."""
+        entry = self._entries[vrf, family].get(key)
+        return [held.claim for held in entry.claims] if entry else []
 
     def _drop(self, claim: Claim) -> None:
         table = (claim.vrf, claim.family)
@@ -174,29 +234,11 @@ class WorkloadTable:
 
     def link_changed(self, event: LinkChanged) -> None:
         """An interface came, went, changed its name, or went up or down."""
-        link = event.link
-        if event.gone:
-            if self._link_index.get(link.name) == link.index:
-                self._set_link(link.name, None)
-            return
-        if self._link_index.get(link.name) != link.index:
-            for name in [name for name, index in self._link_index.items() if index == link.index or name == link.name]:
-                self._set_link(name, None)
-            self._link_index[link.name] = link.index
-        self._set_link(link.name, link.up)
-
-    def _set_link(self, name: str, up: bool | None) -> None:
-        if self._links.get(name) is up:
-            return
-        if up is None:
-            del self._links[name]
-            del self._link_index[name]
-        else:
-            self._links[name] = up
-        for table, key in self._on_interface.get(name, ()):
-            if not up:
-                self._entries[table][key].lost = True
-            self._mark(table, key)
+        for name, lost in self._links.changed(event).items():
+            for table, key in self._on_interface.get(name, ()):
+                if lost:
+                    self._entries[table][key].lost = True
+                self._mark(table, key)
 
     def kernel_table_changed(self, vrf: str) -> None:
         """A VRF has another, empty kernel table: its routes are asked for anew."""
@@ -318,7 +360,7 @@ class WorkloadTable:
         if self._order.waits_for((table, key), entry):
             standing = AWAITING
         else:
-            standing = judge(entry, self._links, self._foreign.leading_to(table, key, holder.claim))
+            standing = judge(entry, self._links.up, self._foreign.leading_to(table, key, holder.claim))
         if standing is not ANNOUNCED or entry.route is not None:
             self._settle_route(table, key, entry, standing.route, changes)
         info = info_of(holder.claim) if standing.announce else None

@@ -23,7 +23,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.reports import HostStatus, Problem
 from bgpd.model.views import NeighborView
-from bgpd.model.workload import ClaimInfo
+from bgpd.model.workload import Claim, ClaimInfo, Presence
 from bgpd.workload import api_source, kernel_source, static_source
 from bgpd.workload.api_source import ApiSource
 from bgpd.workload.checker import Checker, CheckId
@@ -36,7 +36,7 @@ from bgpd.workload.service import Services
 from bgpd.workload.standing import Held
 from bgpd.workload.state_file import StateFile
 from bgpd.workload.static_source import StaticSource
-from bgpd.workload.table import WorkloadTable
+from bgpd.workload.table import AskPresence, WorkloadTable
 
 if TYPE_CHECKING:
     from bgpd.workload.mqtt_source import MqttSource
@@ -53,14 +53,16 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon gives: see `TableOutputs` and `KernelSource`.
 
-    `readiness()` is "" when the daemon is ready, else why not; `neighbors()` are all sessions. `vrfs` names the VRF of
-    each kernel table.
+    `presence(vrf, family, key)`: what EVPN knows of an endpoint of this host. `readiness()` is "" when the daemon is
+    ready, else why not; `neighbors()` are all sessions. `vrfs` names the VRF of each kernel table.
     """
 
     announce: Callable[[str, Family, list[bytes], ClaimInfo], None]
     withdraw: Callable[[str, Family, list[bytes]], None]
     host_routes: Callable[[str, Family, Mapping[bytes, NextHops | None]], None]
     service_route: Callable[[str, Family, bytes, NextHops, bool], None]
+    resumed: Callable[[str, Family, bytes, ClaimInfo, Presence], None]
+    presence: AskPresence
     synchronised: Callable[[], None]
     readiness: Callable[[], str]
     neighbors: Callable[[], Iterable[NeighborView]] = tuple
@@ -122,6 +124,7 @@ class Workloads:
             withdraw=ports.withdraw,
             host_routes=ports.host_routes,
             service_route=ports.service_route,
+            resumed=ports.resumed,
             states_changed=self._states_changed,
             schedule_flush=lambda: _soon(self._flush),
             synchronised=self._table_is_synchronised,
@@ -256,7 +259,22 @@ class Workloads:
         if not self._synchronised:
             self._tell_synchronised()
 
+    def presence_changed(self, vrf: str, family: Family, key: bytes) -> None:
+        """What EVPN knows of an endpoint of this host is another, though its workload neither came nor went."""
+        self._note_presences(self.table.claims_at(vrf, family, key))
+
+    def _note_presences(self, claims: Iterable[Claim]) -> None:
+        found: dict[str, dict[str, dict[str, Presence]]] = {}
+        for claim in claims:
+            if claim.vrf and claim.mac and claim.source in self._feeds:
+                of_source = found.setdefault(claim.source, {})
+                if claim.id not in of_source:
+                    of_source[claim.id] = self.table.presences(claim.source, claim.id, self._ports.presence)
+        for source, of_source in found.items():
+            self._feeds[source].presences_changed(of_source)
+
     def _states_changed(self, changed: list[Held]) -> None:
+        self._note_presences(held.claim for held in changed)
         self.services.states_changed(changed)
         if self.api is not None:
             self.api.states_changed(changed)

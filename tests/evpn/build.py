@@ -113,6 +113,8 @@ class Host:
         self.told: dict[tuple[str, bytes], RouteBatch] = {}
         self.moved: list[tuple[str, list[bytes], str]] = []
         self.resent: list[str] = []
+        self.former: dict[bytes, int] = {}
+        self.presence_changes: list[bytes] = []
         self.expanded: list[NextHop] = []
         self.scheduled: list[Callable[[], None]] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
@@ -137,6 +139,8 @@ class Host:
                 run=self._run,
                 moved=self._moved,
                 resend=self._resend,
+                former=lambda vrf, family, key: self.former.pop(key, None),
+                presence_changed=lambda vrf, family, key: self.presence_changes.append(key),
                 now=lambda: self.now,
                 call_at=lambda when, callback: self.timers.append((when, callback)),
             ),

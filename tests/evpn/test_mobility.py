@@ -6,6 +6,7 @@ from bgpd.evpn.mac_mobility import MOVES_LIMIT, RECOVERY_S, decode_mobility
 from bgpd.model.evpn import mac_ip_key
 from bgpd.model.path import Source
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.workload import ClaimInfo, Presence
 from tests.evpn.build import V4, VIA1, Host, host_route, mobility, rd
 
 MAC = "02:00:00:00:00:aa"
@@ -103,6 +104,117 @@ def test_a_claim_said_again_does_not_raise_the_sequence() -> None:
     for _ in range(10):
         host.workload("10.64.0.7/32", mac=MAC)
     assert sequence(host) == 3
+
+
+def test_a_workload_that_was_never_away_comes_back_with_its_sequence() -> None:
+    host = Host()
+    leaf1 = host.up(1)
+    host.former[KEY] = 3
+    host.workload("10.64.0.7/32", mac=MAC)
+    assert sequence(host) == 3
+    elsewhere(host, leaf1, 2)
+    assert sequence(host) == 3
+    assert host.moved == []
+
+
+def test_a_workload_that_was_announced_before_is_given_up_for_a_higher_sequence_whichever_is_told_first() -> None:
+    for is_heard_first in (True, False):
+        host = Host()
+        leaf1 = host.up(1)
+        host.former[KEY] = 3
+        if is_heard_first:
+            elsewhere(host, leaf1, 4)
+        host.workload("10.64.0.7/32", mac=MAC)
+        if not is_heard_first:
+            elsewhere(host, leaf1, 4)
+        assert sequence(host) is None
+        assert host.moved[-1] == ("blue", [KEY], "announced elsewhere with sequence 4")
+
+
+def resumed(*, seen: int = 1) -> Host:
+    """A host whose earlier run had given the workload up."""
+    host = Host()
+    known = Presence(sequence=0, seen=seen, moved="announced elsewhere with sequence 1")
+    host.evpn.workload_resumed("blue", V4, KEY, ClaimInfo(mac=bytes.fromhex(MAC.replace(":", ""))), known)
+    return host
+
+
+def test_what_an_earlier_run_gave_up_is_taken_back_once_all_was_heard_and_nobody_has_it() -> None:
+    host = resumed()
+    leaf1 = host.up(1)
+    assert host.moved == []
+    elsewhere(host, leaf1, 1)
+    host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
+    assert host.moved == [], "another leaf may have it"
+    host.evpn.converged()
+    assert host.moved == [("blue", [KEY], "")]
+    host.workload("10.64.0.7/32", mac=MAC)
+    assert sequence(host) == 0
+
+
+def test_what_an_earlier_run_gave_up_stays_so_while_another_host_has_it() -> None:
+    host = resumed()
+    leaf1 = host.up(1)
+    elsewhere(host, leaf1, 1)
+    host.evpn.converged()
+    assert host.moved == []
+    assert host.forwards("10.64.0.7/32") == (VIA1,)
+    host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
+    assert host.moved == [("blue", [KEY], "")]
+
+
+def test_what_an_earlier_run_gave_up_and_is_said_to_be_here_anew_is_above_the_other_host_heard_or_not() -> None:
+    for is_heard_first in (True, False):
+        host = resumed(seen=4)
+        leaf1 = host.up(1)
+        if is_heard_first:
+            elsewhere(host, leaf1, 4)
+        host.workload("10.64.0.7/32", mac=MAC)
+        if not is_heard_first:
+            elsewhere(host, leaf1, 4)
+        host.evpn.converged()
+        assert sequence(host) == 5
+        assert host.moved == []
+
+
+def test_a_vrf_that_comes_back_after_convergence_takes_back_what_nobody_has() -> None:
+    host = Host()
+    leaf1 = host.up(1)
+    host.evpn.converged()
+    elsewhere(host, leaf1, 1)
+    known = Presence(seen=1, moved="announced elsewhere with sequence 1")
+    info = ClaimInfo(mac=bytes.fromhex(MAC.replace(":", "")))
+    host.evpn.workload_resumed("blue", V4, KEY, info, known)
+    assert host.moved == []
+    host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
+    assert host.moved == [("blue", [KEY], "")]
+    host.evpn.workload_resumed("blue", V4, KEY, info, known)
+    assert host.moved[1:] == [("blue", [KEY], "")]
+
+
+def test_presence_tells_what_a_restart_needs_and_when_it_changed() -> None:
+    host = Host()
+    leaf1 = host.up(1)
+    watch = host.evpn.mobility
+    assert watch.presence("blue", KEY) is None
+    host.workload("10.64.0.7/32", mac=MAC)
+    assert watch.presence("blue", KEY) == Presence()
+    elsewhere(host, leaf1, 1)
+    why = "announced elsewhere with sequence 1"
+    assert watch.presence("blue", KEY) == Presence(seen=1, moved=why)
+    assert host.presence_changes == []
+    elsewhere(host, leaf1, 6)
+    assert watch.presence("blue", KEY) == Presence(seen=6, moved=why)
+    assert host.presence_changes == [KEY]
+    host.workload("10.64.0.7/32", mac=MAC)
+    assert watch.presence("blue", KEY) == Presence(sequence=7, seen=6)
+
+
+def test_the_highest_sequence_is_not_passed() -> None:
+    host = Host()
+    elsewhere(host, host.up(1), 2**32 - 1)
+    host.workload("10.64.0.7/32", mac=MAC)
+    assert sequence(host) == 2**32 - 1
 
 
 def test_a_sticky_mac_elsewhere_is_not_taken_over() -> None:

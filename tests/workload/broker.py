@@ -29,7 +29,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Link, LinkChanged
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key
-from bgpd.model.workload import ClaimInfo
+from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.workload.workloads import WorkloadPorts, Workloads
 
 _CLONE_NEWNET = 0x40000000
@@ -178,10 +178,14 @@ class Node:
             withdraw=self._withdraw,
             host_routes=self._host_routes,
             service_route=lambda vrf, family, key, members, resilient: self._host_routes(vrf, family, {key: members}),
+            resumed=lambda vrf, family, key, info, presence: self.resumed.append(presence),
+            presence=lambda vrf, family, key: self.presences.get(format_key(family, key)),
             synchronised=self._synchronised,
             readiness=lambda: "",
             vrfs={254: "", 1001: "blue"},
         )
+        self.presences: dict[str, Presence] = {}
+        self.resumed: list[Presence] = []
         self.workloads = Workloads(config, ports, hostname="node1")
         self._task: asyncio.Task[None] | None = None
 

@@ -8,7 +8,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key, parse_prefix
-from bgpd.model.workload import Claim, ClaimInfo
+from bgpd.model.workload import Claim, ClaimInfo, Presence
 from bgpd.workload.outputs import TableOutputs
 from bgpd.workload.standing import Held
 from bgpd.workload.table import WorkloadTable
@@ -32,6 +32,7 @@ class Rig:
         self.states: list[Held] = []
         self.scheduled = 0
         self.synchronised = 0
+        self.resumed: dict[tuple[str, bytes], Presence] = {}
         self.announced: dict[tuple[str, str], ClaimInfo] = {}
         self.kernel: dict[tuple[str, str], NextHops] = {}
         self.acknowledge = acknowledge
@@ -41,6 +42,7 @@ class Rig:
             withdraw=self._withdraw,
             host_routes=self._host_routes,
             service_route=self._service_route,
+            resumed=lambda vrf, family, key, info, presence: self.resumed.update({(vrf, key): presence}),
             states_changed=self.states.extend,
             schedule_flush=self._schedule,
             synchronised=self._synchronised,

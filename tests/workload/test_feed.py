@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
+from bgpd.model.workload import Presence
 from bgpd.workload.feed import BUSY_S, QUIET_S, SLICE, Feed
 from bgpd.workload.payload import PayloadRefused, decode_service, decode_workload
 from bgpd.workload.saved import Change, Saved
-from tests.workload.fixtures import Rig
+from tests.workload.fixtures import V4, Rig, claim, key
 
 
 class FeedRig(Rig):
@@ -248,6 +249,98 @@ def test_claims_of_a_vrf_that_goes_are_kept_and_count_again_when_it_comes() -> N
     assert (rig.ids, list(rig.applied)) == ("a", ["s"])
     assert set(rig.announced) == {("blue", "10.0.0.1/32")}
     assert not any(rig.refusals.values())
+
+
+VM = b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1", "mac": "02:00:00:00:00:01"}'
+WHERE = ("blue", "10.0.0.1/32")
+MOVED = Presence(sequence=2, seen=3, moved="announced elsewhere with sequence 3")
+
+
+def with_vm(presence: Presence | None) -> FeedRig:
+    """A feed with a VM, of which EVPN says `presence`."""
+    rig = FeedRig()
+    rig.table.started()
+    rig.feed.workload_received("a", VM, rig.at)
+    rig.settle()
+    if presence is not None:
+        rig.feed.presences_changed({"a": {"10.0.0.1/32": presence}})
+    return rig
+
+
+def restarted(saved: Saved) -> FeedRig:
+    rig = FeedRig(saved=saved)
+    rig.table.started()
+    rig.settle()
+    return rig
+
+
+def test_workload_that_moved_is_still_given_up_after_a_restart_though_its_payload_is_heard_again() -> None:
+    rig = restarted(with_vm(MOVED).on_disk)
+    rig.feed.workload_received("a", VM, rig.at)
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
+    assert (rig.announced, rig.kernel) == ({}, {})
+    assert rig.resumed == {("blue", key("10.0.0.1/32")): MOVED}
+
+
+@pytest.mark.parametrize("how", ["changed", "deleted and made again"])
+def test_workload_that_moved_is_here_when_it_is_said_anew_after_a_restart(how: str) -> None:
+    rig = restarted(with_vm(MOVED).on_disk)
+    if how == "changed":
+        rig.feed.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
+    else:
+        rig.feed.workload_received("a", b"", rig.at)
+        rig.feed.workload_received("a", VM, rig.at)
+    rig.settle()
+    assert set(rig.announced) == {WHERE}
+    assert rig.on_disk.workload_presences == rig.feed.saved().workload_presences == {}
+
+
+def test_workload_that_moved_and_is_said_anew_before_a_restart_is_here_after_it() -> None:
+    rig = with_vm(MOVED)
+    rig.feed.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
+    assert set(restarted(rig.on_disk).announced) == {WHERE}
+
+
+def test_kernel_route_that_is_replayed_after_a_restart_does_not_say_that_a_workload_came() -> None:
+    rig = FeedRig(saved=with_vm(MOVED).on_disk)
+    rig.table.claim("kernel", "blue/10.0.0.1/32", (claim("10.0.0.1/32", source="kernel", vrf="blue"),))
+    rig.table.started()
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
+
+
+def test_sequence_of_an_earlier_run_is_given_once_and_not_to_another_mac() -> None:
+    saved = with_vm(Presence(sequence=3)).on_disk
+    rig = restarted(saved)
+    asked = "blue", V4, key("10.0.0.1/32")
+    assert set(rig.announced) == {WHERE}
+    assert rig.table.presences("mqtt", "a", lambda *_: None) == {"10.0.0.1/32": Presence(sequence=3)}
+    assert [rig.table.take_former(*asked), rig.table.take_former(*asked)] == [3, None]
+    rig = restarted(saved)
+    rig.feed.workload_received("a", VM.replace(b"00:01", b"00:02"), rig.at)
+    assert rig.table.take_former(*asked) is None
+
+
+@pytest.mark.parametrize(("version", "former"), [(1, 0), (2, None)])
+def test_workload_of_a_state_file_without_presences_counts_as_announced_if_the_file_is_of_version_1(
+    version: int, former: int | None
+) -> None:
+    saved = with_vm(None).on_disk
+    rig = restarted(msgspec.structs.replace(saved, version=version))
+    assert rig.table.take_former("blue", V4, key("10.0.0.1/32")) == former
+
+
+def test_presence_outlives_that_a_vrf_goes_and_comes() -> None:
+    rig = with_vm(MOVED)
+    rig.feed.vrfs = {""}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert rig.on_disk.workload_presences == {"a": {"10.0.0.1/32": MOVED}}
+    rig.feed.vrfs = {"", "blue"}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
 
 
 def test_many_claims_follow_their_vrf_in_slices() -> None:
