@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import structlog
 
-from bgpd.model.workload import Workload
+from bgpd.model.workload import Presence, Workload
 from bgpd.workload.payload import decode_workload
 from bgpd.workload.saved import Change, Saved
 from bgpd.workload.state_file import StateFile
@@ -84,6 +84,38 @@ def test_entry_that_cannot_be_taken_costs_only_itself_is_told_and_the_file_kept(
     assert "and 6 more cannot be taken" in file.error
     assert (tmp_path / "api.json.damaged").exists()
     assert (tmp_path / "api.json.2.journal.damaged").exists()
+
+
+def test_presences_follow_their_workloads_through_snapshot_and_journal(tmp_path: Path) -> None:
+    file = StateFile(str(tmp_path), "mqtt.json")
+    moved = {"10.64.1.5/32": Presence(sequence=1, seen=2, moved="elsewhere")}
+    file.write(msgspec.structs.replace(saved(), workload_presences={"a": moved, "b": moved}))
+    file.append(msgspec.json.encode(Change(workloads={"a": workload("10.64.1.6")})) + b"\n", 1)
+    read = loaded(tmp_path)
+    assert read is not None
+    assert (read.version, read.workload_presences) == (2, {"b": moved}), "it was said anew"
+    held = {"10.64.1.6/32": Presence(sequence=3)}
+    file.append(msgspec.json.encode(Change(workload_presences={"a": held, "b": None})) + b"\n", 1)
+    read = loaded(tmp_path)
+    assert read is not None
+    assert read.workload_presences == {"a": held}
+
+
+def test_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    body = {"version": 1, "journal": 3, "generation": 4, "workloads": {"a": {"addresses": ["10.64.1.5"]}}}
+    (tmp_path / "mqtt.json").write_bytes(msgspec.json.encode(body))
+    assert loaded(tmp_path) == msgspec.structs.replace(saved(journal=3), version=1, generation=4)
+
+
+def test_presence_that_cannot_be_taken_costs_only_itself(tmp_path: Path) -> None:
+    good = {"10.64.1.5/32": {"sequence": 3}}
+    presences = {"a": good, "b": {"10.64.1.6/32": {"sequence": 2**32}}, "c": 7}
+    body = {"version": 2, "workloads": {"a": {"addresses": ["10.64.1.5"]}}, "workload_presences": presences}
+    (tmp_path / "mqtt.json").write_bytes(msgspec.json.encode(body))
+    read = loaded(tmp_path)
+    assert read is not None
+    assert read.workload_presences == {"a": {"10.64.1.5/32": Presence(sequence=3)}}
+    assert (read.version, list(read.workloads)) == (2, ["a"])
 
 
 def test_directory_that_cannot_be_written_is_told_and_keeps_the_old_file(tmp_path: Path) -> None:
