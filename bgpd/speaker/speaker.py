@@ -73,6 +73,7 @@ class Speaker:
         self._neighbors: dict[str, Neighbor] = {}
         self._range_keys: set[str] = set()
         self._range_errors: dict[str, str] = {}
+        self._held_off: set[Neighbor] = set()
         self._strangers: set[bytes] = set()
         self._stopping = False
         self._born = time.time()
@@ -152,6 +153,9 @@ class Speaker:
         if neighbor is not None:
             notification = Notification(ErrorCode.CEASE, CeaseSubcode.MAXIMUM_PREFIXES)
             reason += f"; refused for {HOLD_OFF_S:.0f} s, or until that is raised"
+            if neighbor.peering.dynamic:
+                self._held_off.add(neighbor)
+                asyncio.get_running_loop().call_later(HOLD_OFF_S, self._hold_off_ended, neighbor)
             neighbor.reset(notification, reason, hold_off_s=HOLD_OFF_S)
 
     async def shutdown(self, communication: str) -> None:
@@ -256,7 +260,14 @@ class Speaker:
         if neighbor.peering.dynamic:
             asyncio.get_running_loop().call_soon(self._forget, neighbor)
 
+    def _hold_off_ended(self, neighbor: Neighbor) -> None:
+        self._held_off.discard(neighbor)
+        self._forget(neighbor)
+
     def _forget(self, neighbor: Neighbor) -> None:
+        """One that is refused is kept: it would be a new neighbor, and not refused, when it comes back."""
+        if neighbor in self._held_off:
+            return
         name = neighbor.peering.name
         if self._neighbors.get(name) is neighbor and neighbor.state.progress < State.OPEN_SENT.progress:
             del self._neighbors[name]

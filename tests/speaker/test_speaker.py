@@ -261,6 +261,37 @@ async def test_listen_range_names_limits_and_forgets(peer: RawPeer) -> None:
         await until(lambda: not speaker.neighbor_views())
 
 
+async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.3", 0))
+        writer.write(open_bytes() + KEEPALIVE)
+        return reader, writer
+
+    monkeypatch.setattr(speaker_module, "HOLD_OFF_S", 1.0)
+    port = free_port()
+    listen = {"prefix": "127.0.0.0/8", "asn": "external", "import": "all"}
+    async with running(config(listen=[listen]), listen_port=port) as (speaker, recorder):
+        _, writer = await connect()
+        await until(lambda: recorder.sources)
+        speaker.reset("127.0.0.0/8-127.0.0.3", reason="sent 11 prefixes, more than max_prefixes")
+        await until(lambda: not recorder.sources)
+        writer.close()
+        for _ in range(3):
+            reader, writer = await connect()
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 2) == b""
+            writer.close()
+        (view,) = speaker.neighbor_views()
+        assert (view.state, recorder.established) == ("idle", 1)
+        assert "more than max_prefixes; refused for" in view.last_error
+        await until(lambda: not speaker.neighbor_views())
+        _, writer = await connect()
+        await until(lambda: recorder.established == 2)
+        writer.close()
+
+
 async def test_stranger_is_refused() -> None:
     port = free_port()
     async with running(config(), listen_port=port):
