@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,29 +116,6 @@ def test_link_lost_while_the_daemon_is_away(fabric: Fabric, leaves: tuple[Frr, F
         fabric.leaf2.ip("link", "set", "swp1", "up")
         fabric.leaf2.addresses("swp1", "2001:db8:2::2/64")
     host.wait_hops("10.9.0.0/16", *BOTH)
-
-
-def is_stale(frr: Frr, prefix: str) -> bool:
-    """Whether the leaf keeps a route only because its neighbor restarts."""
-    return bool(frr.vtysh_json(f"show bgp ipv4 unicast {prefix} json")["paths"][0].get("stale"))
-
-
-def test_leaf_keeps_the_pods_through_a_graceful_restart(fabric: Fabric, tmp_path: Path) -> None:
-    """RFC 4724: neither a crash nor a stop for an upgrade takes a pod's route out of the leaf's kernel."""
-    graceful = leaf(1) + "graceful_restart = { restart_time_s = 30 }\n"
-    with fabric.frr(1, "bgp graceful-restart", networks=NETWORKS) as frr, started(fabric, graceful, POD) as host:
-        host.wait_ready()
-        wait_until(lambda: "10.64.1.5 " in fabric.leaf1.ip("route", "show"), 5, "the leaf's kernel to have the pod")
-        with RouteWatch(fabric.leaf1, tmp_path) as watch:
-            for end in (host.terminate, host.kill):
-                end()
-                time.sleep(0.3)
-                host.start()
-                host.wait_ready()
-                # A route that is stale when the session ends again is to be deleted (RFC 4724 section 4.2).
-                wait_until(lambda: not is_stale(frr, "10.64.1.5/32"), 5, "the leaf to have heard of the pod again")
-            time.sleep(0.5)
-            assert [line for line in watch.lines(186) if "10.64.1.5" in line and "Deleted" in line] == []
 
 
 def test_routes_of_another_metric_are_replaced_after_a_restart(
