@@ -49,6 +49,9 @@ class Writer(Protocol):
     def submit(self, data: bytes, done: Done) -> None:
         """Queue one batch of whole netlink messages; `done` is called in the event loop."""
 
+    def submit_now(self, data: bytes, done: Done) -> None:
+        """The same for a few cheap messages that are not to wait for a thread to wake: sent now if nothing waits."""
+
 
 class KernelWriter:
     """A thread that owns one netlink socket. `outstanding` counts batches whose `done` has not run yet."""
@@ -71,12 +74,23 @@ class KernelWriter:
 
     def submit(self, data: bytes, done: Done) -> None:
         """Queue one batch of whole netlink messages; `done` is called in the event loop."""
+        self._jobs.put(self._marked(data, done))
+
+    def submit_now(self, data: bytes, done: Done) -> None:
+        """The same for a few cheap messages that are not to wait for a thread to wake: sent now if nothing waits."""
+        if self.outstanding:
+            self.submit(data, done)
+            return
+        why = self._send([self._marked(data, done)])
+        self._loop.call_soon(self._sent, 1, why)
+
+    def _marked(self, data: bytes, done: Done) -> bytes:
+        """The batch with its marker; it is outstanding from now on."""
         self.outstanding += 1
         self.batches += 1
         sequence = self.batches & 0xFFFFFFFF
         self._unanswered.append((sequence, done))
-        marker = message(MessageKind.NOOP, MessageFlag.REQUEST | MessageFlag.ACK, b"", sequence=sequence)
-        self._jobs.put(data + marker)
+        return data + message(MessageKind.NOOP, MessageFlag.REQUEST | MessageFlag.ACK, b"", sequence=sequence)
 
     async def stop(self) -> None:
         """End the thread after what is queued; results are still delivered."""
@@ -92,15 +106,19 @@ class KernelWriter:
                 jobs.append(self._jobs.get())
             ended = None in jobs
             batches = [job for job in jobs if job is not None]
-            why = ""
-            try:
-                self._socket.sendmsg(batches)
-            except OSError as error:
-                why = str(error)
+            why = self._send(batches)
             try:
                 self._loop.call_soon_threadsafe(self._sent, len(batches), why)
             except RuntimeError:
                 return  # the loop is closed: nobody waits for results
+
+    def _send(self, batches: list[bytes]) -> str:
+        """Have the kernel run the batches; why it did not, or ""."""
+        try:
+            self._socket.sendmsg(batches)
+        except OSError as error:
+            return str(error)
+        return ""
 
     def _sent(self, count: int, why: str) -> None:
         """The kernel has run the oldest batches, or none of them because of `why`."""

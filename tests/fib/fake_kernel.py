@@ -43,6 +43,8 @@ class FakeWriter:
         outcome = self._kernel.run(data)
         asyncio.get_running_loop().call_soon(self._deliver, done, outcome)
 
+    submit_now = submit
+
     def _deliver(self, done: Done, outcome: Outcome) -> None:
         self.outstanding -= 1
         done(outcome)

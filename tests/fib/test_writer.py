@@ -22,14 +22,15 @@ KEYS = [bytes((32, 10, 0, high, low)) for high in range(16) for low in range(256
 
 
 @pytest.fixture
-def inside() -> Iterator[None]:
-    with Namespace("host", prefix="writer") as namespace:
-        namespace.ip("link", "set", "lo", "up")
-        with namespace.entered():
-            yield
+def namespace() -> Iterator[Namespace]:
+    """A namespace that the test is inside of."""
+    with Namespace("host", prefix="writer") as made:
+        made.ip("link", "set", "lo", "up")
+        with made.entered():
+            yield made
 
 
-async def test_each_batch_hears_its_own_errors_however_many_go_together(inside: None) -> None:
+async def test_each_batch_hears_its_own_errors_however_many_go_together(namespace: Namespace) -> None:
     writer = KernelWriter("test")
     writer.start()
     answers: list[Outcome] = []
@@ -45,7 +46,7 @@ async def test_each_batch_hears_its_own_errors_however_many_go_together(inside: 
     assert {read_key(error.request)[1] for error in answers[1].errors} == set(KEYS[100:103])
 
 
-async def test_a_batch_whose_end_the_kernel_does_not_reach_is_lost_and_the_next_is_not(inside: None) -> None:
+async def test_a_batch_whose_end_the_kernel_does_not_reach_is_lost_and_the_next_is_not(namespace: Namespace) -> None:
     writer = KernelWriter("test")
     writer.start()
     for batch, lost in ((HEADER.pack(1 << 20, 1, 1, 0, 0), True), (encode_adds(V4, KEYS, BLACKHOLE, FORM), False)):
@@ -55,3 +56,18 @@ async def test_a_batch_whose_end_the_kernel_does_not_reach_is_lost_and_the_next_
         assert bool(outcome.lost) is lost
         assert outcome.errors == []
     await writer.stop()
+
+
+async def test_what_is_sent_now_is_done_at_once_unless_something_waits(
+    namespace: Namespace,
+) -> None:
+    writer = KernelWriter("test")
+    writer.start()
+    answers: list[int] = []
+    writer.submit_now(encode_adds(V4, KEYS[:1], BLACKHOLE, FORM), lambda outcome: answers.append(1))
+    assert "10.0.0.0" in namespace.ip("route", "show", "proto", "197")
+    assert answers == []
+    writer.submit_now(encode_deletes(V4, KEYS[:1], FORM), lambda outcome: answers.append(2))
+    writer.submit(encode_deletes(V4, KEYS[:1], FORM), lambda outcome: answers.append(3 + len(outcome.errors)))
+    await writer.stop()
+    assert answers == [1, 2, 4]
