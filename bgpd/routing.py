@@ -149,6 +149,7 @@ class Routing:
             refused=partial(self._refused, vrf),
             next_hop_changed=partial(self._next_hop_changed, vrf),
             expand=self.evpn.expand,
+            taken=self._wishes_taken,
         )
 
     def _next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
@@ -364,6 +365,8 @@ class Routing:
         own = self._host_routes.among(vrf, family, keys)
         if own:
             self.workloads.table.route_acknowledged(vrf, family, own)
+
+    def _wishes_taken(self) -> None:
         if self._held is not None and all(fib.backlog < _READ_AGAIN for fib in self.fibs.values()):
             self._read_on()
 

@@ -48,7 +48,7 @@ class Fib:
     wished keys that it does not forward, and why: refused by the kernel (in its words), kept by another hand, or by no
     next hop that can be reached. They are tried again, and `acknowledged` when that works. `next_hop_changed` is told a
     next hop that `resolve` was asked about, and "" or why it is unreachable now. `expand` says which next hops an
-    abstract one leads to, () if none.
+    abstract one leads to, () if none. `taken` is called when less waits than before (`backlog`).
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Fib:
         refused: Callable[[Family, Sequence[bytes], str], None],
         next_hop_changed: Callable[[NextHop, str], None],
         expand: Callable[[NextHop], NextHops] = lambda _next_hop: (),
+        taken: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.vrf = vrf
@@ -77,6 +78,7 @@ class Fib:
         self._acknowledged = acknowledged
         self._refused = refused
         self._next_hop_changed = next_hop_changed
+        self._taken = taken
         self.swept = False
         self._strays: dict[Family, list[tuple[bytes, int]]] = {}
         self._rechecks = Rechecks(self._ask_again, has_room=lambda: self.backlog < _BACKLOG)
@@ -245,6 +247,7 @@ class Fib:
                 blocked = functools.partial(self._ownership.blocked, family, kept=self._kept[family])
                 self._writer.write(family, wish_of=self.wishes.wish_for(family), blocked=blocked)
                 self._rechecks.resume()
+                self._taken()
                 return True
         self._wake_idle()
         return False

@@ -32,6 +32,7 @@ class Harness:
         self.acknowledged: list[tuple[Family, bytes]] = []
         self.refused: list[tuple[Family, bytes, str]] = []
         self.told: list[tuple[NextHop, str]] = []
+        self.backlogs: list[int] = []
         self.dataplane = Dataplane(kernel.monitor, bulk=kernel.bulk, urgent=kernel.urgent, reader=FakeReader(kernel))
         self.fib = Fib(
             FibConfig(**config),
@@ -41,6 +42,7 @@ class Harness:
             refused=lambda family, keys, why: self.refused.extend((family, key, why) for key in keys),
             next_hop_changed=lambda hop, why: self.told.append((hop, why)),
             expand=lambda hop: self.expansions.get(hop, ()),
+            taken=lambda: self.backlogs.append(self.fib.backlog),
         )
 
     def _acknowledge(self, family: Family, keys: Sequence[bytes]) -> None:

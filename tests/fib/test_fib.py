@@ -28,6 +28,16 @@ def hop_set(*hops: NextHop) -> set[tuple[bytes, int]]:
     return {(hop.address, index[hop]) for hop in hops}
 
 
+async def test_what_waits_is_told_as_it_becomes_less_also_for_withdrawals() -> None:
+    keys = [bytes((32, 10, 64, number >> 8, number & 255)) for number in range(5000)]
+    async with running() as harness:
+        for wish in ((LEAF1,), None):
+            harness.want(dict.fromkeys(keys, wish))
+            await harness.settle()
+            assert harness.backlogs == [5000 - 2048, 5000 - 2 * 2048, 0]
+            harness.backlogs.clear()
+
+
 async def test_wished_route_is_written_and_acknowledged() -> None:
     async with running() as it:
         it.want({POD: BOTH})
