@@ -12,17 +12,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 
-from bgpd.workload.standing import Entry, Held, Table
+from bgpd.model.workload import Claim
+from bgpd.workload.standing import KERNEL, Entry, Held, Table, agree
 
 HOLDER = 0
-_INITIAL = {"static": 1, "kernel": 2}
+_INITIAL = {"static": 1, KERNEL: 2}
 """Of what configuration and kernel say at the start, of which nothing is saved: after the holder that was restored,
 before those that waited."""
 
 WAITING = 3
 """The lowest of a claim that waits."""
 
-_PRECEDENCE = {"static": 0, "api": 1, "mqtt": 1, "service": 1, "kernel": 2}
+_PRECEDENCE = {"static": 0, "api": 1, "mqtt": 1, "service": 1, KERNEL: 2}
 
 Place = tuple[Table, bytes]
 _Name = tuple[str, str]
@@ -41,13 +42,19 @@ class ClaimOrder:
             self._remembered.setdefault(place, {})[source, id] = rank
 
     def enter(self, place: Place, entry: Entry, held: Held) -> None:
-        """Put a new claim among those of its address."""
+        """Put a new claim among those of its address. What is said of a kernel route that came first goes ahead of it:
+        it tells the MAC and all else that the route does not.
+        """
         claim = held.claim
         rank = self._remembered.get(place, {}).pop((claim.source, claim.id), None)
         if rank is not None:
             held.rank = rank
         elif self.starting or (claim.source in _INITIAL and place in self._remembered):
             held.rank = _INITIAL.get(claim.source, HOLDER)
+        elif entry.claims and _tells_more(claim, entry.claims[0].claim):
+            entry.claims.insert(0, held)
+            self.renumber(entry)
+            return
         elif entry.claims:
             held.rank = max(entry.claims[-1].rank + 1, WAITING)
         entry.claims.insert(bisect_right(entry.claims, held.rank, key=_rank), held)
@@ -78,6 +85,10 @@ class ClaimOrder:
         places = set(self._remembered)
         self._remembered.clear()
         return places
+
+
+def _tells_more(claim: Claim, holder: Claim) -> bool:
+    return holder.source == KERNEL != claim.source and agree(holder, claim)
 
 
 def _rank(held: Held) -> int:

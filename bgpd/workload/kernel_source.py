@@ -16,10 +16,10 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import Claim
-from bgpd.workload.standing import Foreign
+from bgpd.workload.standing import KERNEL, Foreign
 from bgpd.workload.table import WorkloadTable
 
-SOURCE = "kernel"
+SOURCE = KERNEL
 SLICE = 500
 """Events taken in one step, so that the loop is never held for 20 ms."""
 

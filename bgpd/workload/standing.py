@@ -72,6 +72,8 @@ class Foreign(NamedTuple):
     preferred: bool
 
 
+KERNEL = "kernel"
+"""The source of claims that are nothing but a kernel route."""
 ANNOUNCED = Standing(WorkloadState.ANNOUNCED, "", None, True)
 AWAITING = Standing(
     WorkloadState.PENDING, "another claim of it came first before the restart, and is waited for", None, False
@@ -113,8 +115,14 @@ def _judge_managed(entry: Entry, claim: Claim) -> Standing:
 
 
 def agree(first: Claim, second: Claim) -> bool:
-    """Whether two claims of one address say the same: then both are in force."""
-    return first.interface == second.interface and first.members == second.members
+    """Whether two claims of one address say the same: then both are in force.
+
+    A workload without an interface rests on whatever route the kernel has, so a route that the kernel tells of is its.
+    """
+    if first.members != second.members:
+        return False
+    rests_on_kernel = KERNEL in (first.source, second.source) and (first.needs_route or second.needs_route)
+    return rests_on_kernel or first.interface == second.interface
 
 
 def info_of(claim: Claim) -> ClaimInfo:

@@ -222,6 +222,27 @@ def test_claims_that_agree_are_both_in_force() -> None:
     assert rig.told == []
 
 
+def test_what_is_said_of_a_route_of_the_kernel_goes_with_it_whichever_came_first() -> None:
+    mac = bytes.fromhex("020000000001")
+    route = claim(POD, "cali1", id=POD, source="kernel", managed=False)
+    said = Claim(source="api", id="a", family=V4, key=key(POD), needs_route=True, exception=True, mac=mac)
+    for first, second in ((route, said), (said, route)):
+        rig = Rig()
+        rig.link("cali1")
+        rig.table.foreign_route_changed("", V4, key(POD), Foreign("cali1", True))
+        rig.table.claim(first.source, first.id, (first,))
+        rig.settle()
+        rig.table.claim(second.source, second.id, (second,))
+        rig.settle()
+        assert rig.state("api", "a") == rig.state("kernel", POD) == ("announced", "")
+        assert rig.announced == {("", POD): ClaimInfo(exception=True)}
+        assert rig.kernel == {}
+        managed(rig, "10.64.1.5/32", "pod2", id="b")
+        rig.settle()
+        assert rig.state("mqtt", "b")[0] == rig.state("api", "a")[0] == "conflict"
+        assert rig.announced == {("", POD): ClaimInfo(exception=True)}
+
+
 def test_the_same_address_in_two_vrfs_is_no_conflict() -> None:
     rig = Rig()
     rig.link("pod1")
