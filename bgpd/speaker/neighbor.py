@@ -47,7 +47,7 @@ from bgpd.speaker.vrf_listeners import VrfListeners
 
 log = structlog.get_logger()
 
-STEP_S = 0.005
+STEP_S = 0.003
 """How long one neighbor's messages may hold the loop; then the others have their turn."""
 STEP_BYTES = 24 * 1024
 """How much of one neighbor's messages is worked off at a turn: leaves that send the same table stay abreast, and most
