@@ -3,7 +3,8 @@
 A multicast listener would make the kernel build a notification for every route. Instead a few prefixes are looked at,
 one lookup every half millisecond; when they are all as they should be, the whole table is read and every route and
 every next hop is compared. If some are not there yet, the missing ones are looked at next. The time reported is that
-of the look which saw the last watched prefix right, before a dump that confirmed every route.
+of the look which saw the last watched prefix right, before a dump that confirmed every route. Where a table is filled,
+its size must be right before it is read: daemons write in different orders, and a reading takes long.
 """
 
 from __future__ import annotations
@@ -32,9 +33,16 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wait_for_table(
-    table: KernelTable, prefixes: Sequence[bytes], next_hops: NextHops | None, *, timeout_s: float
+    table: KernelTable,
+    prefixes: Sequence[bytes],
+    next_hops: NextHops | None,
+    *,
+    timeout_s: float,
+    empty_size: int | None = None,
 ) -> Seen:
     """Waits until every prefix has exactly these next hops (None: until none of them has a route).
+
+    `empty_size`: how many other routes the table has, if it is known.
 
     Raises: NotReached: says how many are wrong and shows one.
     """
@@ -42,6 +50,8 @@ def wait_for_table(
     watched = _samples(prefixes)
     while True:
         ns = _wait_for_samples(table, watched, next_hops, deadline)
+        if empty_size is not None and (table.size() or 0) < empty_size + len(prefixes) and time.monotonic() < deadline:
+            continue
         wrong = wrong_routes(_dump(table), prefixes, next_hops)
         if not wrong:
             return Seen(ns=ns, routes=len(prefixes))

@@ -84,9 +84,10 @@ class Bench(msgspec.Struct, kw_only=True):
         next_hops = self.topology.next_hops(routes.family)
         prefixes = routes.prefixes()
         with self.table(routes.family) as table:
+            empty_size = table.size()
             before = self.daemon.usage()
             self.send("table")
-            seen = wait_for_table(table, prefixes, next_hops, timeout_s=LOAD_TIMEOUT_S)
+            seen = wait_for_table(table, prefixes, next_hops, timeout_s=LOAD_TIMEOUT_S, empty_size=empty_size)
             return self.figures(self.finish(), seen, before)
 
     def figures(self, first_ns: int, seen: Seen, before: Usage) -> dict[str, float]:

@@ -37,6 +37,20 @@ def test_every_route_written_is_seen_with_both_next_hops(kind: str) -> None:
             assert table.look(ABSENT[routes.family]) is None
 
 
+def test_a_table_is_not_read_before_its_size_is_right() -> None:
+    routes = RouteSet(count=2000)
+    with Topology(leaves=2) as topology, topology.kernel_table(routes.family) as table:
+        empty_size = table.size()
+        assert empty_size is not None
+        write(topology, routes)
+        assert table.size() == empty_size + 2000
+        prefixes, expected = routes.prefixes(), topology.next_hops(routes.family)
+        assert wait_for_table(table, prefixes, expected, timeout_s=2.0, empty_size=empty_size).routes == 2000
+        topology.host.ip("route", "del", format_prefix(prefixes[777]))
+        with pytest.raises(NotReached, match=prefixes[777].hex()):
+            wait_for_table(table, prefixes, expected, timeout_s=0.5, empty_size=empty_size)
+
+
 def test_a_route_that_is_missing_or_goes_elsewhere_is_found() -> None:
     routes = RouteSet(count=2000)
     with Topology(leaves=2) as topology:
