@@ -11,7 +11,7 @@ EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
 
 # A Debian kernel in user mode, for what this machine's kernel may lack (tests/vm/guest.py); pytest's "nothing selected".
-IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 600 --
+IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 1200 --
 NOTHING_SELECTED := 5
 
 # Where `make install` puts bgpd (systemd/bgpd.service starts it from there), and a root for its files outside of that.
