@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 
-from bgpd.fib.netlink import U32, MessageKind, attributes, message, messages
+from bgpd.fib.netlink import HEADER, U32, MessageKind, attributes, message
 from bgpd.fib.route_messages import (
     RTA_DST,
     RTA_GATEWAY,
@@ -48,6 +48,9 @@ _IFA_LOCAL = 2
 _IFA_FLAGS = 8
 _IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
+_ROUTE_HEAD = 16 + RTMSG.size
+_PROTOCOL_AT = 16 + 5
+"""Offset of rtm_protocol from the message's header."""
 _RTM_F_CLONED = 0x200
 _RTA_VIA = 18
 ROUTE_TYPES = frozenset({RTN_UNICAST, RTN_BLACKHOLE, 7, 8})
@@ -114,11 +117,29 @@ def read_route(data: bytes, start: int, end: int, name_of: Callable[[int], str])
 
 def read_foreign_routes(data: bytes, own_protocol: int, name_of: Callable[[int], str]) -> Iterator[KernelRoute]:
     """The routes of one datagram of a dump that are not bgpd's; runs of bgpd's own are passed over whole."""
-    for kind, _flags, _sequence, start, end in messages(data):
-        if kind == MessageKind.NEW_ROUTE and data[start + 5] != own_protocol:
-            route = read_route(data, start, end, name_of)
+    offset, total = 0, len(data)
+    while offset + _ROUTE_HEAD <= total:
+        length, kind = HEADER.unpack_from(data, offset)[:2]
+        if length < 16 or offset + length > total:
+            return
+        stride = (length + 3) & ~3
+        if kind == MessageKind.NEW_ROUTE:
+            if data[offset + _PROTOCOL_AT] == own_protocol:
+                offset += stride * _run_length(data, offset, stride)
+                continue
+            route = read_route(data, offset + 16, offset + length, name_of)
             if route is not None:
                 yield route
+        offset += stride
+
+
+def _run_length(data: bytes, offset: int, stride: int) -> int:
+    """How many messages from here have the length, type and protocol of the first."""
+    count = (len(data) - offset) // stride
+    for place in (*range(6), _PROTOCOL_AT):
+        column = data[offset + place : offset + stride * count : stride]
+        count -= len(column.lstrip(column[:1]))
+    return count
 
 
 def encode_dump_request(kind: MessageKind, family: int = socket.AF_UNSPEC) -> bytes:

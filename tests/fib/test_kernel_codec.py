@@ -177,6 +177,21 @@ def test_what_is_no_forwarding_decision_is_no_route(kind: int, flags: int) -> No
     assert read_route(data, 16, len(data), named) is None
 
 
-def test_own_routes_are_passed_over() -> None:
-    data = route_message(protocol=197) + route_message(protocol=4)
-    assert [route.protocol for route in read_foreign_routes(data, 197, named)] == [4]
+MANY = [
+    *(route_message(protocol=197, attributes=[("RTA_DST", f"10.1.{n}.0")]) for n in range(2)),
+    route_message(protocol=197, attributes=[("RTA_DST", "10.2.0.0"), ("RTA_PRIORITY", 20)]),
+    *(route_message(protocol=4, attributes=[("RTA_DST", f"10.3.{n}.0")]) for n in range(2)),
+    route_message(protocol=4, attributes=[("RTA_DST", "10.4.0.0"), ("RTA_PRIORITY", 20)]),
+    b"\x14\0\0\0\x03\0\x02\0" + bytes(12),  # NLMSG_DONE
+]
+
+
+@given(st.lists(st.sampled_from(MANY), max_size=40))
+def test_own_routes_are_passed_over(datagram: list[bytes]) -> None:
+    data = b"".join(datagram)
+    foreign = [
+        read_route(data, start, end, named)
+        for kind, _, _, start, end in split(data)
+        if kind == MessageKind.NEW_ROUTE and data[start + 5] == 4
+    ]
+    assert list(read_foreign_routes(data, 197, named)) == foreign
