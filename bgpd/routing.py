@@ -33,6 +33,7 @@ from bgpd.rib.lookup import fallback
 from bgpd.rib.pipeline import Rib
 from bgpd.speaker.capabilities import Negotiated
 from bgpd.speaker.speaker import Speaker
+from bgpd.turns import soon
 from bgpd.vrf_fibs import VrfFibs
 from bgpd.walks import Walks
 from bgpd.workload.workloads import WorkloadPorts, Workloads
@@ -91,7 +92,7 @@ class Routing:
             send_end_of_rib=lambda source, family: self.speaker.send_end_of_rib(source, family),
             resolve=lambda next_hop: self.fibs[""].resolve(next_hop),
             now=time.time,
-            schedule=lambda callback: asyncio.get_running_loop().call_soon(callback),
+            schedule=soon,
             is_own_address=self._own_addresses.__contains__,
             prefix_limit_exceeded=self._prefix_limit_exceeded,
             suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),

@@ -5,10 +5,11 @@ All walks advance in turn, so that a short one is not held up by a long one. Dec
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+
+from bgpd.turns import soon
 
 STEP_S = 0.004
 """How long one turn of the loop is used, while other things wait."""
@@ -33,7 +34,7 @@ class Walks:
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._step)
+            soon(self._step)
 
     def _step(self) -> None:
         self._scheduled = False

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bgpd"
-SHARED = ("model", "config", "log", "metrics")
+SHARED = ("model", "config", "log", "metrics", "turns")
 """May be imported by all; "config" stands for its modules too (config_load, config_check, ...)."""
 PARTS = ("speaker", "rib", "evpn", "fib", "workload", "api", "cli")
 ONLY_IN = {

@@ -25,6 +25,7 @@ from bgpd.fib.nexthop_messages import Members, encode_delete, read_id
 from bgpd.fib.nexthops import Loss, NexthopTable
 from bgpd.fib.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
+from bgpd.turns import soon
 
 log = structlog.get_logger()
 
@@ -171,7 +172,7 @@ class Dataplane:
         """`pump` in the loop's next turn, so that what is asked for in this one goes together."""
         if not self._pump_scheduled:
             self._pump_scheduled = True
-            self._loop.call_soon(self._pump_now)
+            soon(self._pump_now)
 
     def _pump_now(self) -> None:
         self._pump_scheduled = False

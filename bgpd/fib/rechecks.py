@@ -5,11 +5,12 @@ Decides only the pace. What is asked of the RIB, and what is done with the answe
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from bgpd.model.iana import Family
+from bgpd.turns import soon
 
 SLICE = 1024
 """Keys asked for at once."""
@@ -40,7 +41,7 @@ class Rechecks:
         """Go on, if there is something to ask and room for the answers."""
         if self._waiting and not self._scheduled and self._has_room():
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._step)
+            soon(self._step)
 
     def clear(self) -> None:
         """Forget all."""
@@ -48,9 +49,8 @@ class Rechecks:
 
     def _step(self) -> None:
         self._scheduled = False
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _STEP_S
-        while self._waiting and self._has_room() and loop.time() < deadline:
+        deadline = time.perf_counter() + _STEP_S
+        while self._waiting and self._has_room() and time.perf_counter() < deadline:
             family, distrust, slices = self._waiting[0]
             keys = next(slices, None)
             if keys is None:

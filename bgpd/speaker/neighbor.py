@@ -44,6 +44,7 @@ from bgpd.speaker.session import (
 from bgpd.speaker.socket_options import read_password, require_ttl_255, set_send_hold_time
 from bgpd.speaker.transport import Listener, Target, Wire, dial, explain_dial_error, no_answer_text
 from bgpd.speaker.vrf_listeners import VrfListeners
+from bgpd.turns import soon, turns
 
 log = structlog.get_logger()
 
@@ -318,7 +319,7 @@ class Neighbor:
             self._wire.pause()
         if not self._pump_planned:
             self._pump_planned = True
-            asyncio.get_running_loop().call_soon(self._planned_pump)
+            soon(self._planned_pump)
 
     def _planned_pump(self) -> None:
         self._pump_planned = False
@@ -387,7 +388,9 @@ class Neighbor:
 
     def _received(self, number: int, data: bytes) -> None:
         self._session.received(number, data)
-        if not self._pump_planned:
+        if turns():
+            self._plan_pump()
+        elif not self._pump_planned:
             self._pump()
 
     def _lost(self, number: int, reason: str) -> None:

@@ -24,6 +24,7 @@ from bgpd.model.path import NextHops
 from bgpd.model.reports import HostStatus, Problem
 from bgpd.model.views import NeighborView
 from bgpd.model.workload import Claim, ClaimInfo, Presence
+from bgpd.turns import soon
 from bgpd.workload import api_source, kernel_source, static_source
 from bgpd.workload.api_source import ApiSource
 from bgpd.workload.checker import Checker, CheckId
@@ -96,7 +97,7 @@ class Workloads:
             vrfs=ports.vrfs,
             own_protocol=config.fib.protocol,
             own_metric=config.fib.metric,
-            schedule=lambda: _soon(self.kernel.drain),
+            schedule=lambda: soon(self.kernel.drain),
         )
         self._checker = Checker(
             lambda check, address, device: probe(
@@ -105,7 +106,7 @@ class Workloads:
             concurrency=config.workload.health.concurrency,
             result=self._check_result,
         )
-        self.services = Services(self.table, self._checker, changed=self._service_changed, schedule=_soon)
+        self.services = Services(self.table, self._checker, changed=self._service_changed, schedule=soon)
         self._feeds = {source: self._feed(source) for source in feeds}
         if config.workload.api:
             self.api = ApiSource(
@@ -126,7 +127,7 @@ class Workloads:
             service_route=ports.service_route,
             resumed=ports.resumed,
             states_changed=self._states_changed,
-            schedule_flush=lambda: _soon(self._flush),
+            schedule_flush=lambda: soon(self._flush),
             synchronised=self._table_is_synchronised,
         )
 
@@ -180,7 +181,7 @@ class Workloads:
                 self.table.source_synchronised(feed.source)
         self._started = True
         self.table.started()
-        _soon(self._flush)
+        soon(self._flush)
         mqtt = self._config.workload.mqtt
         if mqtt is not None:
             from bgpd.workload.mqtt_source import MqttSource  # loads ssl and the MQTT library, 6 MB
@@ -209,7 +210,7 @@ class Workloads:
 
     def _step(self, walk: Iterator[None]) -> None:
         if next(walk, True) is None:
-            _soon(lambda: self._step(walk))
+            soon(lambda: self._step(walk))
 
     async def run(self) -> None:
         """Broker, checks and state files, until cancelled."""
@@ -380,10 +381,6 @@ class Workloads:
 def _topic_of(neighbor: str) -> str:
     """A neighbor's topic; what a topic may not hold is percent-encoded."""
     return f"neighbors/{quote(neighbor, safe=':%@ ')}"
-
-
-def _soon(callback: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_soon(callback)
 
 
 def _commands(directory: str) -> Collection[str] | None:
