@@ -337,7 +337,7 @@ class Routing:
         fib = self.fibs.get(vrf)
         if fib is not None:
             fib.update_learned(family, self._host_routes.overlay(vrf, family, changes))
-            if fib.backlog > _READ_UNTIL:
+            if fib.backlog > (_READ_UNTIL if self._held is None else _READ_AGAIN):
                 self._hold_reading()
 
     def _hold_reading(self) -> None:
