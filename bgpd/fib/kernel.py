@@ -12,6 +12,7 @@ import ctypes
 import errno
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -35,6 +36,9 @@ _SO_ATTACH_FILTER = 26
 _DUMP_TRIES = 20
 _REFRESH_DELAY_S = 0.1
 """What follows a link's fall has the CPU first."""
+_DATAGRAM_PAUSE_S = 0.0002
+"""Between the datagrams of a dump that is read beside a working loop. Reading one releases the GIL so often and so
+briefly that a loop that waits for it would, with bad luck, not get it for 100 ms."""
 
 
 class KernelMonitor:
@@ -68,7 +72,7 @@ class KernelMonitor:
         self._dump_socket = open_socket(receive_bytes=_RECEIVE_BYTES)
         self._dump_socket.settimeout(30)
         self._apply_filter()
-        snapshot = await self._loop.run_in_executor(None, self._read_tables)
+        snapshot = await self._loop.run_in_executor(None, self._read_tables, 0.0)
         self.state.replace(snapshot)
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket.fileno(), self._readable)
@@ -175,22 +179,22 @@ class KernelMonitor:
             await asyncio.sleep(_REFRESH_DELAY_S)
             self._stale = False
             self.state.begin_reading()
-            snapshot = await self._loop.run_in_executor(None, self._read_tables)
+            snapshot = await self._loop.run_in_executor(None, self._read_tables, _DATAGRAM_PAUSE_S)
             self.state.replace(snapshot)
             if self._lost:
                 self._lost = False
                 self._publish(KernelResynchronised())
 
-    def _read_tables(self) -> KernelSnapshot:
+    def _read_tables(self, pause_s: float) -> KernelSnapshot:
         """Links, addresses and foreign routes; runs in a worker thread, on a socket of its own."""
         for _ in range(_DUMP_TRIES):
             try:
-                return self._try_read_tables()
+                return self._try_read_tables(pause_s)
             except DumpInterrupted:
                 continue
         raise OSError(errno.EBUSY, f"the kernel's tables changed during each of {_DUMP_TRIES} dumps")
 
-    def _try_read_tables(self) -> KernelSnapshot:
+    def _try_read_tables(self, pause_s: float) -> KernelSnapshot:
         snapshot = KernelSnapshot()
         links = list(dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)))
         for data in (*links, *links):  # a link may come before the VRF device that its reading names
@@ -205,6 +209,7 @@ class KernelMonitor:
         for family in (socket.AF_INET, socket.AF_INET6):
             for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ROUTE, family)):
                 snapshot.routes.extend(read_foreign_routes(data, self._own_protocol, snapshot.name_of))
+                time.sleep(pause_s)
         return snapshot
 
 

@@ -18,7 +18,7 @@ V = TypeVar("V")
 
 _RUN = 4
 """Values of the deciding byte that follow each other in one dict: 1,024 neighboring host routes."""
-_SHARES = (3, 4, 5, 3, 4, 5, 3, 4, 5, 3, 4, 5, 3, 4, 4, 5)
+_SHARES = (1, 2, 3, 2) * 8
 """How many of the 64 runs each dict gets."""
 
 
