@@ -394,8 +394,10 @@ class Neighbor:
             self._pump()
 
     def _lost(self, number: int, reason: str) -> None:
+        """The last words may say why; routes that came with them go with the session, and are not read any more."""
+        if self._wires.pop(number, None) is self._wire:
+            self._wire = None
         self._pump(whole=True)
-        self._wires.pop(number, None)
         self._session.closed(number, _now(), reason)
         self._pump()
 
@@ -466,7 +468,7 @@ class Neighbor:
         self._ended(self)
 
     def _updated(self, body: bytes) -> None:
-        if self._exchange is None:
+        if self._exchange is None or self._wire is None:
             return
         try:
             self._exchange.update_received(body)
