@@ -41,7 +41,8 @@ from bgpd.speaker.session import (
     SessionSettings,
     SessionUp,
 )
-from bgpd.speaker.socket_options import read_password, require_ttl_255, set_send_hold_time
+from bgpd.speaker.session_key import SessionKey
+from bgpd.speaker.socket_options import require_ttl_255, set_send_hold_time
 from bgpd.speaker.transport import Listener, Target, Wire, dial, explain_dial_error, no_answer_text
 from bgpd.speaker.vrf_listeners import VrfListeners
 from bgpd.turns import soon, turns
@@ -88,7 +89,7 @@ class Neighbor:
         self._wires: dict[int, Wire] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
         self._target: Target | None = None
-        self._key = b""
+        self._key = SessionKey(around.listener, around.vrf_listeners)
         self._wire: Wire | None = None
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -119,16 +120,8 @@ class Neighbor:
         self._pump(whole=True)
         if self._timer is not None:
             self._timer.cancel()
-        if self._key and self.peering.address and not self.peering.dynamic:
-            self._sign_incoming(b"")
+        self._key.forget(self.peering)
         return wires
-
-    def _sign_incoming(self, key: bytes) -> None:
-        """Want the neighbor's incoming connections signed with this key; in VRFs without a listener none come."""
-        vrf, address = self.peering.config.vrf, self.peering.address
-        listener = self._around.vrf_listeners.get(vrf) if vrf else self._around.listener
-        if listener is not None:
-            listener.set_md5_key(address, 8 * len(address), key)
 
     def reset(self, notification: Notification, reason: str, *, hold_off_s: float) -> None:
         """End the session and refuse a new one for a while."""
@@ -147,24 +140,14 @@ class Neighbor:
     @property
     def lacks_password(self) -> bool:
         """Whether its password could not be read."""
-        return bool(self.peering.config.password_file) and not self._key
+        return self._key.is_missing(self.peering)
 
     def refresh_password(self) -> str:
         """Read the password and tell the listener; what is wrong with it, "" if nothing."""
-        config, address = self.peering.config, self.peering.address
-        if not config.password_file:
-            return ""
-        self._key = b""
-        try:
-            self._key = read_password(config.password_file)
-            if address and not self.peering.dynamic:
-                self._sign_incoming(self._key)
-        except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            problem = f"password_file {config.password_file}: {said}; the neighbor stays down until it can be read"
+        problem = self._key.read(self.peering)
+        if problem:
             self._failures.note(problem)
-            return problem
-        return ""
+        return problem
 
     # What happened outside
 
@@ -365,7 +348,9 @@ class Neighbor:
         problem = self.refresh_password()
         wire = None
         try:
-            self._target = None if problem else target_of(self.peering, self._around.interfaces, password=self._key)
+            self._target = (
+                None if problem else target_of(self.peering, self._around.interfaces, password=self._key.value)
+            )
             if self._target is not None:
                 wire = await dial(self._target)
         except Unreachable as unreachable:
