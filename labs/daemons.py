@@ -72,8 +72,10 @@ class Daemon:
         self.processes.append(process)
         return process
 
-    def _wait_for_socket(self, path: Path, process: LoggedProcess, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Wait until something accepts on a unix socket, or its process ends.
+    def _wait_for_socket(
+        self, path: Path, process: LoggedProcess, timeout_s: float = READY_TIMEOUT_S, *, greets: bool = False
+    ) -> None:
+        """Wait until something accepts on a unix socket, or its process ends. `greets`: it speaks first, once it works.
 
         Raises: LabError: it does not come up; with the tail of its log.
         """
@@ -82,7 +84,12 @@ class Daemon:
             if process.exit_code is not None:
                 return True
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                return probe.connect_ex(str(path)) == 0
+                probe.settimeout(1.0)
+                try:
+                    probe.connect(str(path))
+                    return not greets or bool(probe.recv(1))
+                except OSError:
+                    return False
 
         wait_until(answers, timeout_s, f"{self.kind} to answer on {path}", logs=[process.log_path], interval_s=0.02)
         self._must_run(process)
@@ -171,7 +178,7 @@ class Bird(Daemon):
         self.control = self.directory / "bird.ctl"
         pid_file = str(self.directory / "bird.pid")
         process = self._start("bird", "-f", "-c", str(path), "-s", str(self.control), "-P", pid_file)
-        self._wait_for_socket(self.control, process)
+        self._wait_for_socket(self.control, process, greets=True)  # it listens before it reads the configuration
 
     def birdc(self, command: str) -> str:
         """Run one birdc command and return what it prints."""

@@ -153,7 +153,7 @@ def test_tshark_finds_nothing_malformed_in_what_bgpd_sends(fabric: EvpnFabric, t
         fabric.bgpd(1, host_config(1, vrf(), *map(static, PREFIXES), families=("l2vpn-evpn", "route-target"))) as bgpd,
     ):
         dump = fabric.leaf.popen(
-            "tcpdump", "-U", "-n", "-i", "swp1", "-w", str(capture), "tcp port 179 and src 10.0.1.1",
+            "tcpdump", "-U", "--immediate-mode", "-i", "swp1", "-w", str(capture), "tcp port 179 and src 10.0.1.1",
             log_path=tmp_path / "tcpdump.log",
         )  # fmt: skip
         wait_until(lambda: capture.exists(), 5, "tcpdump to listen")
