@@ -54,6 +54,7 @@ class Leaf:
         self.closed_ns = 0
         self.notification = ""
         self._sending = threading.Lock()
+        self.ended_ns = 0
         self._socket: socket.socket | None = None
         self._last_sent = time.monotonic()
         self._streams: dict[str, list[bytes]] = {}
@@ -70,6 +71,7 @@ class Leaf:
             connection, _ = listener.accept()
             with contextlib.suppress(OSError), connection:
                 self._session(connection)
+                self.ended_ns = time.monotonic_ns()
             with self.changed:
                 self._socket = None
                 self.established_ns = 0
@@ -204,16 +206,18 @@ class Leaf:
         return {"chunks": len(self._streams[name])}
 
     def do_reset(self) -> dict[str, Any]:
-        """Ends the session by a TCP reset."""
+        """Ends the session by a TCP reset, just after the time that it answers: the reader, which holds the socket too,
+        closes it."""
         connection = self._socket
         if connection is None:
             return {"error": "no session"}
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        now = time.monotonic_ns()
         with self._sending:
             connection.shutdown(socket.SHUT_RD)
-            connection.close()
-        return {"ns": now}
+        with self.changed:
+            if not self.changed.wait_for(lambda: self._socket is not connection, 5.0):
+                return {"error": "the session did not end"}
+            return {"ns": self.ended_ns}
 
     def do_wait_count(self, *, count: int, timeout_s: float = 60.0) -> dict[str, Any]:
         """Waits until `count` prefixes were announced; the time is that of the message that completes them."""

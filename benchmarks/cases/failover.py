@@ -83,9 +83,10 @@ def _fail(ready: Bench, routes: RouteSet, how: str) -> tuple[int, Seen]:
         prefixes = routes.prefixes()
         survivor = topology.next_hops(routes.family, 1)
         if how == RESET:
-            first = int(topology.leaves[0].ask("reset")["ns"])
-        else:
-            first = _set_down(topology.leaf_namespaces[0], "host0")
+            topology.leaves[0].start("reset")  # its answer takes as long as the failover, and is read after it
+            right = wait_for_table(table, prefixes, survivor, timeout_s=LOAD_TIMEOUT_S)
+            return int(topology.leaves[0].finish()["ns"]), right
+        first = _set_down(topology.leaf_namespaces[0], "host0")
         return first, wait_for_table(table, prefixes, survivor, timeout_s=LOAD_TIMEOUT_S)
 
 
