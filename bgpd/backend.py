@@ -6,7 +6,8 @@ Decides nothing. Listings are lazy: the server steps them in slices while tables
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -30,7 +31,7 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class DaemonBackend:
-    """The Backend of the API. `health`, `metrics`, `reload` are the daemon's."""
+    """The Backend of the API. `health`, `metrics`, `reload`, `started` are the daemon's."""
 
     def __init__(
         self,
@@ -41,8 +42,10 @@ class DaemonBackend:
         health: Callable[[], HealthView],
         metrics: Callable[[], str],
         reload: Callable[[], Awaitable[ReloadView]],
+        started: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.events = events
+        self.started = started
         self.config = config
         self.health = health
         self.metrics = metrics

@@ -74,7 +74,7 @@ class Daemon:
         self._selector = selector
         self._stop = asyncio.Event()
         self._exit_code = 0
-        self._started = False
+        self._started = asyncio.Event()
         self._started_at = time.time()
         self._born = time.monotonic()
         self._pending_since: float | None = None
@@ -102,6 +102,7 @@ class Daemon:
             health=self._health,
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
+            started=self._has_started,
         )
         self._metrics = build_registry(
             self._routing, selector=selector, neighbors=self._backend.neighbors, health=self._health
@@ -124,12 +125,14 @@ class Daemon:
         except (SocketUnusable, AnotherRuns, CannotWrite, OSError) as error:
             log.error("bgpd.cannot_start", error=str(error))
             print(f"bgpd: {error}", file=sys.stderr)
+            for task in self._tasks:
+                task.cancel()
             await self._api.stop()
             return 1
         self._garbage.start()
         await asyncio.sleep(0)
         self._selector.reset_longest()
-        self._started = True
+        self._started.set()
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self._routing.speaker.run()),
@@ -176,6 +179,9 @@ class Daemon:
 
     # Readiness.
 
+    async def _has_started(self) -> None:
+        await self._started.wait()
+
     def _plan_review(self) -> None:
         if not self._review_planned:
             self._review_planned = True
@@ -215,7 +221,7 @@ class Daemon:
 
     def _reasons(self) -> list[str]:
         """Why this host may not be relied on; empty if it may."""
-        if not self._started:
+        if not self._started.is_set():
             return ["starting"]
         routing = self._routing
         reasons = []
@@ -275,7 +281,8 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self) -> ReloadView:
-        """Read the file again and apply what changed; with an error in it nothing changes."""
+        """Read the file again and apply what changed, once all has started; with an error in it nothing changes."""
+        await self._started.wait()
         systemd_notify.notify(*systemd_notify.reloading())
         try:
             async with self._reloading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ class ScriptedBackend:
         self.orders: list[str] = []
         self.reload_problems: list[str] = []
         self.objects: Mapping[str, Objects] = {"workloads": ScriptedObjects(self)}
+        self.has_started = asyncio.Event()
+        self.has_started.set()
         self._routes = routes
         neighbor = NeighborConfig(name="leaf1", address="10.0.1.2", asn=65201, import_="all")
         self._config = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), neighbor=(neighbor,))
@@ -69,6 +72,9 @@ class ScriptedBackend:
             "broken": self._broken,
             "broken-late": self._broken_late,
         }
+
+    async def started(self) -> None:
+        await self.has_started.wait()
 
     def config(self) -> Config:
         return self._config

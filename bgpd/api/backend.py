@@ -73,6 +73,10 @@ class Backend(Protocol):
         """Served as `GET /v1/events` and followed by `GET /v1/monitor`."""
         ...
 
+    async def started(self) -> None:
+        """Returns once the daemon has started: before, there is no kernel to ask, and nobody who carries out orders."""
+        ...
+
     def config(self) -> Config:
         """The configuration in force."""
         ...

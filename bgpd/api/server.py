@@ -5,6 +5,7 @@ It translates between HTTP and the Backend and decides nothing. Answers are JSON
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import socket
@@ -26,6 +27,8 @@ from bgpd.model.views import ErrorView, ViewQuery
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_PUT_TIMEOUT_S = 600
+START_PATIENCE_S = 8.0
+"""Less than the command line waits; enough to read a million routes, or for another bgpd that ends."""
 
 log = structlog.get_logger()
 
@@ -103,6 +106,16 @@ class _Routes:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
+    async def _started(self) -> None:
+        """What asks the kernel or orders something waits for a daemon that starts. Raises: Rejected: it takes long."""
+        try:
+            async with asyncio.timeout(START_PATIENCE_S):
+                await self._backend.started()
+        except TimeoutError:
+            raise Rejected(
+                503, "bgpd is still starting", "try again; bgpd show events tells what it waits for"
+            ) from None
+
     async def listing(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["kind"]
         listing = self._backend.listings.get(name)
@@ -127,6 +140,7 @@ class _Routes:
             address = ipaddress.ip_address(text)
         except ValueError:
             raise Rejected(400, f'"{text}" is not an IP address', 'such as "10.64.1.5" or "2001:db8::5"') from None
+        await self._started()
         return _json(await self._backend.explain(address.packed, request.query.get("vrf", "")))
 
     async def config(self, request: web.Request) -> web.StreamResponse:
@@ -141,6 +155,7 @@ class _Routes:
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
         log.info("api.reload", who=_who(request))
+        await self._started()
         view = await self._backend.reload()
         return _json(view, status=422 if view.problems else 200)
 
@@ -148,17 +163,21 @@ class _Routes:
         wanted = request.query.get("on", "")
         if wanted not in ("true", "false"):
             raise Rejected(400, f'on="{wanted}" is neither true nor false', "POST /v1/drain?on=true")
+        await self._started()
         log.info("api.drain", on=wanted == "true", who=_who(request))
         return _json(await self._backend.drain(wanted == "true"))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         objects, timeout_s = self._objects(request), _timeout(request)
         body = await request.read()
+        await self._started()
         status, report = await objects.put(request.match_info["id"], body, who=_who(request), timeout_s=timeout_s)
         return _json(report, status=status)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        status, report = await self._objects(request).delete(request.match_info["id"], who=_who(request))
+        objects = self._objects(request)
+        await self._started()
+        status, report = await objects.delete(request.match_info["id"], who=_who(request))
         return _json(report, status=status)
 
     async def get(self, request: web.Request) -> web.StreamResponse:

@@ -133,6 +133,22 @@ async def test_config_and_explain_are_views(http: aiohttp.ClientSession) -> None
     assert (await get(http, "/v1/explain/10.0.0.1"))["agrees"]
 
 
+async def test_what_needs_the_kernel_waits_for_a_daemon_that_starts(
+    http: aiohttp.ClientSession, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.has_started.clear()
+    monkeypatch.setattr("bgpd.api.server.START_PATIENCE_S", 0.05)
+    assert await get(http, "/v1/routes")
+    assert "still starting" in (await get(http, "/v1/explain/10.0.0.1", 503))["error"]
+    for order in (http.post("/v1/reload"), http.put("/v1/workloads/pod9", json={}), http.delete("/v1/workloads/pod9")):
+        async with order as response:
+            assert response.status == 503
+    assert backend.orders == []
+    monkeypatch.setattr("bgpd.api.server.START_PATIENCE_S", 5.0)
+    asyncio.get_running_loop().call_later(0.05, backend.has_started.set)
+    assert (await get(http, "/v1/explain/10.0.0.1"))["agrees"]
+
+
 async def test_events_are_listed_and_followed(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
     set_up_logging(LogConfig(), backend.events, stream=open(os.devnull, "w"))  # noqa: SIM115, ASYNC230
     log = structlog.get_logger()

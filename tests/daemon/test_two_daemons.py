@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from bgpd import __version__
 from labs.daemons import Frr
 from labs.namespace import Namespace
 from tests.daemon.fabric import Fabric, Host, RouteWatch, config, leaf, started
@@ -51,6 +54,25 @@ def test_second_daemon_that_starts_while_the_first_ends_takes_over(fabric: Fabri
             second.wait_established("leaf1")
             second.wait_ready()
             assert watch.lines()[before:] == []
+
+
+def test_daemon_that_starts_answers_what_needs_the_kernel_when_it_has_started(fabric: Fabric, frr: Frr) -> None:
+    with started(fabric, leaf(1), POD) as first:
+        first.wait_ready()
+        with started(fabric, leaf(1), POD, wait=False) as second, ThreadPoolExecutor() as threads:
+            second.wait(lambda: second.log("bgpd.waiting_for_another"), "the second to wait")
+            assert second.health()["reasons"] == ["starting"]
+            assert second.metric("bgpd_info", version=__version__) == 1
+            for listing in ("neighbors", "routes", "fib", "workloads", "aggregates", "services", "evpn", "vrfs"):
+                second.get(listing)
+            second.reload()
+            answer = threads.submit(second.explain, "10.9.0.1")
+            time.sleep(0.2)
+            assert not answer.done()
+            os.kill(first.pid, signal.SIGTERM)
+            assert answer.result()["kernel"]["prefix"] == "10.9.0.0/16"
+            second.wait(lambda: second.log("reload.done"), "the reload")
+            second.wait_ready()
 
 
 def test_each_network_namespace_has_its_own(fabric: Fabric) -> None:
