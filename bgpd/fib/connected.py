@@ -29,16 +29,20 @@ class Connected:
 
     def apply(self, event: KernelEvent) -> None:
         """Follow one kernel event."""
-        match event:
-            case LinkChanged(link=link, gone=gone):
-                self._link_changed(link, gone)
-            case AddressChanged(address=address, gone=gone):
-                self._address_changed(address, gone)
-            case RouteChanged(route=route, gone=gone) if route.interface and not route.gateway and route.key[0]:
-                self.attach(route, -1 if gone else 1)
-                if route.protocol == _RTPROT_KERNEL and route.table == _MAIN:
-                    networks = self._networks.setdefault(route.interface, set())
-                    (networks.discard if gone else networks.add)((route.family, route.key))
+        if isinstance(event, RouteChanged):  # of nearly all events
+            self._route_changed(event.route, event.gone)
+        elif isinstance(event, LinkChanged):
+            self._link_changed(event.link, event.gone)
+        elif isinstance(event, AddressChanged):
+            self._address_changed(event.address, event.gone)
+
+    def _route_changed(self, route: KernelRoute, gone: bool) -> None:
+        if not route.interface or route.gateway or not route.key[0]:
+            return
+        self.attach(route, -1 if gone else 1)
+        if route.protocol == _RTPROT_KERNEL and route.table == _MAIN:
+            networks = self._networks.setdefault(route.interface, set())
+            (networks.discard if gone else networks.add)((route.family, route.key))
 
     def attach(self, route: KernelRoute, count: int) -> None:
         """Count a directly attached route of any owner in (1) or out (-1)."""

@@ -258,6 +258,8 @@ class Fib:
             if self._ownership.route_changed(event.route, event.gone):
                 self._foreign_route_changed(event.route.family, event.route.key)
             changed = self.wishes.route_changed(event.route)
+            if not changed:
+                return
         elif isinstance(event, KernelResynchronised):
             self.reconcile()
             self.dataplane.verify()

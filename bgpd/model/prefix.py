@@ -11,6 +11,8 @@ import socket
 
 from bgpd.model.iana import Family
 
+_ZERO = b"\0"
+
 
 def key_of(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bytes:
     """Route key of a network."""
@@ -48,12 +50,14 @@ def address_length(family: Family) -> int:
 
 def key_address(family: Family, key: bytes) -> bytes:
     """The key's network address, 4 or 16 bytes."""
-    return key[1:].ljust(address_length(family), b"\0")
+    return key[1:].ljust(address_length(family), _ZERO)
 
 
 def format_key(family: Family, key: bytes) -> str:
     """Text of a unicast route key, such as "10.0.0.0/24"."""
-    return f"{format_address(key_address(family, key))}/{key[0]}"
+    if family is Family.IPV4_UNICAST:
+        return f"{socket.inet_ntop(socket.AF_INET, key[1:].ljust(4, _ZERO))}/{key[0]}"
+    return f"{socket.inet_ntop(socket.AF_INET6, key[1:].ljust(16, _ZERO))}/{key[0]}"
 
 
 def format_address(packed: bytes) -> str:

@@ -46,10 +46,11 @@ class ClaimOrder:
         it tells the MAC and all else that the route does not.
         """
         claim = held.claim
-        rank = self._remembered.get(place, {}).pop((claim.source, claim.id), None)
+        earlier = self._remembered.get(place)
+        rank = earlier.pop((claim.source, claim.id), None) if earlier else None
         if rank is not None:
             held.rank = rank
-        elif self.starting or (claim.source in _INITIAL and place in self._remembered):
+        elif self.starting or (earlier is not None and claim.source in _INITIAL):
             held.rank = _INITIAL.get(claim.source, HOLDER)
         elif entry.claims and _tells_more(claim, entry.claims[0].claim):
             entry.claims.insert(0, held)

@@ -111,13 +111,10 @@ class KernelSource:
             self._tell(self._vrfs[table], family, key, by_metric)
 
     def _take(self, event: KernelEvent) -> None:
-        match event:
-            case RouteChanged(route, gone):
-                self._route_changed(route, gone=gone)
-            case LinkChanged(link, gone):
-                self._link_changed(link, gone=gone)
-            case _:
-                pass
+        if isinstance(event, RouteChanged):  # of nearly all events
+            self._route_changed(event.route, gone=event.gone)
+        elif isinstance(event, LinkChanged):
+            self._link_changed(event.link, gone=event.gone)
 
     def _link_changed(self, link: Link, *, gone: bool) -> None:
         self._table.link_changed(LinkChanged(link, gone))
@@ -175,9 +172,8 @@ class KernelSource:
         if best is not None and not best.gateway:
             foreign = Foreign(best.interface, best.metric < self._own_metric)
         self._table.foreign_route_changed(vrf, family, key, foreign)
-        id = format_key(family, key)
-        if vrf:
-            id = f"{vrf}/{id}"
+        prefix = format_key(family, key)
+        id = f"{vrf}/{prefix}" if vrf else prefix
         if best is None or not self._match(best.interface) or not is_workload(family, key):
             self._table.claim(SOURCE, id)
             return

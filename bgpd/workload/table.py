@@ -77,10 +77,11 @@ class WorkloadTable:
             self._workloads[name] = new
         else:
             del self._workloads[name]
-        kept = {(claim.vrf, claim.family, claim.key) for claim in new}
-        for claim in old:
-            if (claim.vrf, claim.family, claim.key) not in kept:
-                self._drop(claim)
+        if old:
+            kept = {(claim.vrf, claim.family, claim.key) for claim in new}
+            for claim in old:
+                if (claim.vrf, claim.family, claim.key) not in kept:
+                    self._drop(claim)
         for claim in new:
             self._hold(claim)
 
