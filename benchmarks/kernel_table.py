@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
@@ -66,13 +66,21 @@ class KernelTable:
         main = self._statistics.read().partition("Main:")[2]
         return int(main.partition("Prefixes:")[2].split()[0])
 
-    def look(self, prefix: bytes) -> NextHops | None:
-        """Next hops of exactly this prefix as the kernel has them now; None if there is no route."""
+    def look(self, prefixes: Sequence[bytes]) -> list[NextHops | None]:
+        """Next hops of exactly these prefixes as the kernel has them now; None where there is no route.
+
+        All are asked in one datagram, then once for each nexthop object that they name.
+        """
         size = 4 if self.af == socket.AF_INET else 16
-        address = prefix[1:].ljust(size, b"\0")
-        body = _RTMSG.pack(self.af, size * 8, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH) + _attribute(RTA_DST, address)
-        self._request(RTM_GETROUTE, NLM_F_REQUEST, body + self._out)
-        answer = self._socket.recv(65536)
+        head = _RTMSG.pack(self.af, size * 8, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
+        bodies = [head + _attribute(RTA_DST, prefix[1:].ljust(size, b"\0")) + self._out for prefix in prefixes]
+        self._request(RTM_GETROUTE, NLM_F_REQUEST, *bodies)
+        answers = [self._socket.recv(65536) for _ in prefixes]
+        objects: dict[int, NextHops] = {}
+        return [self._read_look(prefix, answer, objects) for prefix, answer in zip(prefixes, answers)]
+
+    def _read_look(self, prefix: bytes, answer: bytes, objects: dict[int, NextHops]) -> NextHops | None:
+        size = 4 if self.af == socket.AF_INET else 16
         length, kind = _HEADER.unpack_from(answer)[:2]
         if kind != RTM_NEWROUTE or answer[17] != prefix[0]:
             return None
@@ -81,7 +89,11 @@ class KernelTable:
         shared = self.af == socket.AF_INET6 and RTA_NH_ID in attributes
         if not shared and attributes.get(RTA_DST, b"\0" * size)[: len(prefix) - 1] != prefix[1:]:
             return None
-        return self._next_hops(attributes, {})
+        if RTA_NH_ID in attributes:
+            number = struct.unpack("=I", attributes[RTA_NH_ID])[0]
+            if number not in objects:
+                objects[number] = self._nexthop(number)
+        return _next_hops(attributes, objects)
 
     def dump(self) -> dict[bytes, NextHops]:
         """Every route of the table (of the protocol): prefix to next hops.
@@ -97,7 +109,7 @@ class KernelTable:
                     continue
                 meaning = meanings.get(rest)
                 if meaning is None:
-                    meaning = meanings[rest] = self._next_hops(dict(_attributes(rest, 0, len(rest))), groups)
+                    meaning = meanings[rest] = _next_hops(dict(_attributes(rest, 0, len(rest))), groups)
                 found[bytes((length,)) + address[: (length + 7) >> 3]] = meaning
         return found
 
@@ -133,19 +145,12 @@ class KernelTable:
             return frozenset().union(*parts)
         return frozenset((attributes.get(NHA_GATEWAY, b""),))
 
-    def _next_hops(self, attributes: dict[int, bytes], groups: dict[int, NextHops]) -> NextHops:
-        if RTA_NH_ID in attributes:
-            number = struct.unpack("=I", attributes[RTA_NH_ID])[0]
-            return groups.get(number, NOTHING) if groups else self._nexthop(number)
-        if RTA_MULTIPATH in attributes:
-            return frozenset(_multipath(attributes[RTA_MULTIPATH]))
-        if RTA_VIA in attributes:
-            return frozenset((attributes[RTA_VIA][2:],))
-        return frozenset((attributes.get(RTA_GATEWAY, b""),))
-
-    def _request(self, kind: int, flags: int, body: bytes) -> None:
+    def _request(self, kind: int, flags: int, *bodies: bytes) -> None:
+        """Sends a message for each body, in one datagram."""
         self._sequence += 1
-        self._socket.send(_HEADER.pack(16 + len(body), kind, flags, self._sequence, 0) + body)
+        self._socket.send(
+            b"".join(_HEADER.pack(16 + len(body), kind, flags, self._sequence, 0) + body for body in bodies)
+        )
 
     def _datagrams(self, kind: int, body: bytes) -> Iterator[bytes]:
         """The datagrams of a dump, the last one without its closing message.
@@ -200,6 +205,16 @@ class KernelTable:
                 rows = layout.iter_unpack(memoryview(data)[start : start + count * length])
                 yield ((row[0], row[2], row[1], row[3], row[4], row[5]) for row in rows)
                 start += count * length
+
+
+def _next_hops(attributes: dict[int, bytes], objects: dict[int, NextHops]) -> NextHops:
+    if RTA_NH_ID in attributes:
+        return objects.get(struct.unpack("=I", attributes[RTA_NH_ID])[0], NOTHING)
+    if RTA_MULTIPATH in attributes:
+        return frozenset(_multipath(attributes[RTA_MULTIPATH]))
+    if RTA_VIA in attributes:
+        return frozenset((attributes[RTA_VIA][2:],))
+    return frozenset((attributes.get(RTA_GATEWAY, b""),))
 
 
 def _run(data: bytes, start: int, length: int) -> int:

@@ -1,10 +1,11 @@
 """Sees when the kernel's table holds all that it should, to within a millisecond, without slowing the kernel down.
 
-A multicast listener would make the kernel build a notification for every route. Instead a few prefixes are looked at,
-one lookup every half millisecond; when they are all as they should be, the whole table is read and every route and
-every next hop is compared. If some are not there yet, the missing ones are looked at next. The time reported is that
-of the look which saw the last watched prefix right, before a dump that confirmed every route. Where a table is filled,
-its size must be right before it is read: daemons write in different orders, and a reading takes long.
+A multicast listener would make the kernel build a notification for every route. Instead one prefix of a few is looked
+at every half millisecond, and when it is as it should be, so are the others, in one request; when all are, the whole
+table is read and every route and every next hop is compared. If some are not there yet, the missing ones are looked at
+next. The time reported is that of the look which saw the last watched prefix right, before a dump that confirmed every
+route. Where a table is filled, its size must be right before it is read: daemons write in different orders, and a
+reading takes long.
 """
 
 from __future__ import annotations
@@ -89,12 +90,16 @@ def _samples(prefixes: Sequence[bytes]) -> list[bytes]:
 
 
 def _wait_for_samples(table: KernelTable, watched: Sequence[bytes], next_hops: NextHops | None, deadline: float) -> int:
-    for prefix in watched:
-        while (seen := table.look(prefix)) != next_hops:
+    left, ns = list(watched), 0
+    while left:
+        while (seen := table.look(left[:1])[0]) != next_hops:
             if time.monotonic() > deadline:
-                raise NotReached(f"{prefix.hex()}: kernel has {_text(seen)}, should have {_text(next_hops)}")
+                raise NotReached(f"{left[0].hex()}: kernel has {_text(seen)}, should have {_text(next_hops)}")
             time.sleep(LOOK_INTERVAL_S)
-    return time.monotonic_ns()
+        looked = table.look(left)
+        ns = time.monotonic_ns()
+        left = [prefix for prefix, seen in zip(left, looked) if seen != next_hops]
+    return ns
 
 
 def _text(next_hops: NextHops | None) -> str:

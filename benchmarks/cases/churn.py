@@ -60,7 +60,7 @@ def _watch(table: KernelTable, last_routes: list[bytes], batches: int) -> list[i
     deadline = time.monotonic() + batches * INTERVAL_MS / 1000 + 60.0
     for number in range(batches):
         turn, place = divmod(number, len(last_routes))
-        while table.look(last_routes[place]) != wanted[turn % 2]:
+        while table.look([last_routes[place]]) != [wanted[turn % 2]]:
             if time.monotonic() > deadline:
                 return seen
             time.sleep(0.0003)
