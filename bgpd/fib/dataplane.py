@@ -36,8 +36,7 @@ _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
 _UNUSED_GRACE_S = 10.0
 _CHEAP = 16
-"""Deletions of gateways, a tenth of a millisecond each, that the event loop waits for; but not where a group goes with
-its last member, and all routes with the group."""
+"""Deletions of gateways, a tenth of a millisecond each, that the event loop waits for."""
 _VERIFY_PAUSE_S = 0.02
 _UNREAD_PAUSE_S = 0.5
 _PROBE_ID = 0xFFFFFFFF
@@ -200,10 +199,15 @@ class Dataplane:
             self.bulk.submit(created + loss.ordered, functools.partial(self._urgent_done, ids))
             created, ids = b"", []
         if loss.urgent:
-            is_cheap = loss.messages == loss.deletes <= _CHEAP and not loss.died
-            submit = self.urgent.submit_now if is_cheap else self.urgent.submit
+            submit = self.urgent.submit_now if self._is_cheap(loss) else self.urgent.submit
             submit(created + loss.urgent, functools.partial(self._urgent_done, ids))
         return loss
+
+    def _is_cheap(self, loss: Loss) -> bool:
+        """A few deletions, and with no group go any routes, for which the kernel would walk through its tables."""
+        if loss.messages != loss.deletes or loss.deletes > _CHEAP:
+            return False
+        return not loss.died or not (self.bulk.outstanding or any(group in self.nexthops.dead for group in loss.died))
 
     def assign(self, vrfs: Mapping[str, str | None]) -> None:
         """Interfaces belong to these VRFs from now on; see Connected.assign."""

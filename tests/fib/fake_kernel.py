@@ -36,6 +36,7 @@ class FakeWriter:
 
     def __init__(self, kernel: FakeKernel) -> None:
         self.outstanding = 0
+        self.sent_now = 0
         self._kernel = kernel
 
     def submit(self, data: bytes, done: Done) -> None:
@@ -43,7 +44,9 @@ class FakeWriter:
         outcome = self._kernel.run(data)
         asyncio.get_running_loop().call_soon(self._deliver, done, outcome)
 
-    submit_now = submit
+    def submit_now(self, data: bytes, done: Done) -> None:
+        self.sent_now += 1
+        self.submit(data, done)
 
     def _deliver(self, done: Done, outcome: Outcome) -> None:
         self.outstanding -= 1

@@ -79,6 +79,30 @@ async def test_lost_next_hop_moves_all_routes_by_one_deletion_and_rewrites_none(
         assert it.kernel.hops_of(V4, keys[-1]) == hop_set(LEAF2)
 
 
+async def test_lost_next_hop_is_deleted_without_waiting_for_a_thread_unless_routes_go_with_it() -> None:
+    async with running() as it:
+        it.want({POD: (LEAF1,)})
+        await it.settle()
+        it.want({POD: BOTH})
+        it.dataplane.pump()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        assert it.kernel.urgent.sent_now == 0, "the kernel may not have heard that the group of one has no routes now"
+        await it.settle()
+        it.want({POD: BOTH})
+        await it.settle()
+        it.want({POD: (LEAF1,)})
+        await it.settle()
+        it.want({POD: BOTH})
+        await it.settle()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        assert it.kernel.urgent.sent_now == 1
+        await it.settle()
+        it.fib.next_hops_lost([LEAF2], lambda _hops: None)
+        await it.settle()
+        assert it.kernel.routes == {}
+        assert it.kernel.urgent.sent_now == 1
+
+
 async def test_what_is_left_of_weighted_next_hops_needs_no_route_written_either() -> None:
     async with running() as it:
         keys = [key(f"10.64.{number >> 8}.{number & 255}/32") for number in range(3000)]
