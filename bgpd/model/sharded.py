@@ -16,30 +16,14 @@ from typing import TypeVar
 
 V = TypeVar("V")
 
-_RUN = 4
-"""Values of the deciding byte that follow each other in one dict: 1,024 neighboring host routes."""
-_SHARES = (1, 2, 3, 2) * 8
-"""How many of the 64 runs each dict gets."""
-
-
-def _deal() -> bytes:
-    """Which dict each value of the byte belongs to: runs dealt in rounds until every share is used up."""
-    left = list(_SHARES)
-    dealt: list[int] = []
-    while any(left):
-        for index, share in enumerate(left):
-            if share:
-                left[index] -= 1
-                dealt += [index] * _RUN
-    return bytes(dealt)
-
-
+_RUNS = (4, 5, 6, 7) * 11 + (7, 7)
+"""How many of the deciding byte's values, one after the other, each dict gets: 4 are 1,024 neighboring host routes."""
+_PART_OF = b"".join(bytes((index,)) * run for index, run in enumerate(_RUNS))
 _MOST_RUNS = 24
-_PART_OF = _deal()
 _deciding_byte = itemgetter(-2)
 _ROOM = 256
 """Bytes of a dict for each key that it has: twice as many as just after it grew, so that no growing dict is shrunk."""
-_LEAST_ROOM = 16_384
+_LEAST_ROOM = 8_192
 
 
 def _runs(numbers: bytes) -> list[tuple[int, int, int]] | None:
@@ -65,7 +49,7 @@ class ShardedDict(MutableMapping[bytes, V]):
     __slots__ = ("_of_prefixes", "parts")
 
     def __init__(self, *, of_prefixes: bool = True) -> None:
-        self.parts: tuple[dict[bytes, V], ...] = tuple({} for _ in _SHARES)
+        self.parts: tuple[dict[bytes, V], ...] = tuple({} for _ in _RUNS)
         self._of_prefixes = of_prefixes
 
     def _part_numbers(self, keys: Sequence[bytes]) -> bytes:
