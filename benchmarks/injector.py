@@ -53,8 +53,8 @@ class Leaf:
         self.established_ns = 0
         self.closed_ns = 0
         self.notification = ""
-        self._sending = threading.Lock()
         self.ended_ns = 0
+        self._sending = threading.Lock()
         self._socket: socket.socket | None = None
         self._last_sent = time.monotonic()
         self._streams: dict[str, list[bytes]] = {}
