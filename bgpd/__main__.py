@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from bgpd.optional_libraries import unneeded, without
 
 with without("ssl"):  # http.client would load it; the daemon's socket is a file
-    from bgpd.cli.hooks import DecodeOptions, Hooks
+    from bgpd.cli.decode import DecodeOptions, Hooks
     from bgpd.cli.main import main as run_command
 
 if TYPE_CHECKING:
-    from bgpd.config import Config
+    from bgpd.config.schema import Config
 
 
 def _run_daemon(config: Config, file: str) -> int:
@@ -28,11 +28,11 @@ def _run_daemon(config: Config, file: str) -> int:
 def _report_message(text: str, options: DecodeOptions) -> bytes:
     import msgspec
 
-    from bgpd.evpn.nlri import EvpnNlri
-    from bgpd.evpn.route_target_nlri import RouteTargetNlri
+    from bgpd.message.evpn_nlri import EvpnNlri
+    from bgpd.message.nlri import RouteTargetNlri
+    from bgpd.message.report import report_message
     from bgpd.model.iana import Family
     from bgpd.model.wire import NlriDecoders
-    from bgpd.speaker.message_report import report_message
 
     decoders: NlriDecoders = {Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()}
     return msgspec.json.encode(report_message(text, nlri_decoders=decoders, **options._asdict()))

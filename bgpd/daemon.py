@@ -16,30 +16,30 @@ from typing import Any
 import msgspec
 import structlog
 
-from bgpd import __version__, systemd_notify
-from bgpd.allocator import keep_little_memory, return_free_memory
+from bgpd import __version__
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
-from bgpd.backend import DaemonBackend
-from bgpd.config import Config
-from bgpd.config_diff import Effect, config_diff
-from bgpd.config_load import ConfigError, load_config
-from bgpd.convergence import not_converged
+from bgpd.config.diff import Effect, config_diff
+from bgpd.config.load import ConfigError, load_config
+from bgpd.config.schema import Config
 from bgpd.daemon_metrics import build_registry
-from bgpd.evpn.nlri import EvpnNlri
-from bgpd.evpn.route_target_nlri import RouteTargetNlri
 from bgpd.fib.dataplane import CannotWrite
-from bgpd.fib.kernel import KernelMonitor
-from bgpd.garbage import INTERVAL_S, GarbagePolicy
+from bgpd.kernel.monitor import KernelMonitor
+from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
-from bgpd.loop import TimedSelector, new_event_loop
+from bgpd.message.evpn_nlri import EvpnNlri
+from bgpd.message.exabgp_codec import load as load_codec
+from bgpd.message.nlri import RouteTargetNlri
 from bgpd.model.iana import Family
 from bgpd.model.views import HealthView, ReloadView
-from bgpd.one_per_namespace import AnotherRuns, NamespaceLock
+from bgpd.readiness import not_converged
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
-from bgpd.speaker.exabgp_codec import load as load_codec
-from bgpd.walks import Walks
+from bgpd.runtime import systemd as systemd_notify
+from bgpd.runtime.lock import AnotherRuns, NamespaceLock
+from bgpd.runtime.loop import TimedSelector, new_event_loop
+from bgpd.runtime.memory import INTERVAL_S, GarbagePolicy, keep_little_memory, return_free_memory
+from bgpd.runtime.turns import Walks
 
 log = structlog.get_logger()
 

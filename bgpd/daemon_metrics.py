@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bgpd import __version__
-from bgpd.loop import BUCKETS_S, TimedSelector
-from bgpd.metrics import Histogram, Labels, Registry, labels
+from bgpd.api.prometheus import Histogram, Labels, Registry, labels
 from bgpd.model.views import HealthView, NeighborView
 from bgpd.routing import Routing
+from bgpd.runtime.loop import BUCKETS_S, TimedSelector
 
 _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")

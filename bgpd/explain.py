@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bgpd.evpn.evpn import Evpn
-from bgpd.evpn.evpn_views import explain_overlay
-from bgpd.fib.fib import Fib
+from bgpd.evpn.views import explain_overlay
+from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
 from bgpd.model.views import (
@@ -23,8 +23,8 @@ from bgpd.model.views import (
     RouteView,
     WorkloadView,
 )
-from bgpd.rib.lookup import covering_keys, longest_match, route_view
-from bgpd.rib.pipeline import Rib
+from bgpd.rib.rib import Rib
+from bgpd.rib.views import covering_keys, longest_match, route_view
 from bgpd.workload.workloads import Workloads
 
 _LOCAL_TABLE = 255

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from bgpd.config import LogConfig
+from bgpd.config.schema import LogConfig
 from bgpd.model.views import EventView
 
 KEPT_EVENTS = 1_000

@@ -16,26 +16,25 @@ from itertools import islice
 import msgspec
 import structlog
 
-from bgpd.config import Config, FibConfig, SessionConfig
+from bgpd.config.schema import Config, FibConfig, SessionConfig
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.fib import Fib
-from bgpd.fib.kernel import KernelMonitor
+from bgpd.fib.table import Fib
+from bgpd.fib.tables import VrfFibs
 from bgpd.host_routes import HostRoutes
+from bgpd.kernel.monitor import KernelMonitor
+from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, RouteChanged
 from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
-from bgpd.rib.lookup import fallback
-from bgpd.rib.pipeline import Rib
-from bgpd.speaker.capabilities import Negotiated
+from bgpd.rib.rib import Rib
+from bgpd.rib.views import fallback
+from bgpd.runtime.turns import Walks, soon
 from bgpd.speaker.speaker import Speaker
-from bgpd.turns import soon
-from bgpd.vrf_fibs import VrfFibs
-from bgpd.walks import Walks
 from bgpd.workload.workloads import WorkloadPorts, Workloads
 
 log = structlog.get_logger()

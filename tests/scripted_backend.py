@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from bgpd.api.backend import Answer, Listing, Objects, Rejected
-from bgpd.config import Config, NeighborConfig, RouterConfig
+from bgpd.api.prometheus import Registry
+from bgpd.config.schema import Config, NeighborConfig, RouterConfig
 from bgpd.log import EventRing
-from bgpd.metrics import Registry
 from bgpd.model import views
 from bgpd.model.views import ExplainView, HealthView, ReloadView, ViewQuery
 

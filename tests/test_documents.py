@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.config import Config
+from bgpd.config.schema import Config
 from bgpd.model import views
 from bgpd.model.service import BackendView, ServiceView
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from bgpd.config import LogConfig
+from bgpd.config.schema import LogConfig
 from bgpd.log import EventRing, RepeatSuppressor, set_up_logging
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bgpd.config import Config, PolicyConfig, RouterConfig
-from bgpd.config_check import check_config
+from bgpd.config.check import check_config
+from bgpd.config.schema import Config, PolicyConfig, RouterConfig
 from bgpd.rib.policy import build_policy
 from bgpd.rib.policy_match import PolicyError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bgpd.config import Config, FibConfig
-from bgpd.config_load import parse_config
+from bgpd.config.load import parse_config
+from bgpd.config.schema import Config, FibConfig
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd/bgpd.service"

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from bgpd.config import Config
+from bgpd.config.schema import Config
 from bgpd.log import EventRing
 from bgpd.model.views import ExplainView, HealthView, ReloadView, ViewQuery
 

@@ -17,12 +17,12 @@ import structlog
 from aiohttp import web
 
 from bgpd.api.backend import Backend, Objects, Rejected
+from bgpd.api.prometheus import CONTENT_TYPE
 from bgpd.api.stream import follow_events, send_slices, view_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
-from bgpd.config import ApiConfig
-from bgpd.config_words import listen_address
-from bgpd.metrics import CONTENT_TYPE
-from bgpd.model.view_filter import view_filter
+from bgpd.api.view_filter import view_filter
+from bgpd.config.schema import ApiConfig
+from bgpd.config.words import listen_address
 from bgpd.model.views import ErrorView, ViewQuery
 
 MAX_BODY_BYTES = 256 * 1024

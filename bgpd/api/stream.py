@@ -11,8 +11,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from bgpd.api.view_filter import ViewFilter
 from bgpd.log import EventRing
-from bgpd.model.view_filter import ViewFilter
 
 SLICE_S = 0.004
 """How long a slice may hold the loop."""

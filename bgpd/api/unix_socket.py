@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from bgpd.config import ApiConfig
+from bgpd.config.schema import ApiConfig
 
 log = structlog.get_logger()
 

@@ -1,4 +1,7 @@
-"""Commands about configuration files: run, check, plan, reload, schema."""
+"""Commands about configuration files: run, check, plan, reload, schema.
+
+JSON Schemas by name: the configuration, what orchestrators send, and the views.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,19 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bgpd.cli.client import Client, WrongUsage
-from bgpd.cli.hooks import Hooks
-from bgpd.cli.render_text import write_table
+import msgspec
+
+from bgpd.cli.client import Client, CommandFailed, WrongUsage
+from bgpd.cli.decode import Hooks
+from bgpd.cli.render import write_table
+from bgpd.config.schema import Config
+from bgpd.model import views
+from bgpd.model.reports import HostStatus, WorkloadReport
+from bgpd.model.service import Service, ServiceView
+from bgpd.model.workload import Sync, Workload
 
 if TYPE_CHECKING:
-    from bgpd.config import Config
+    from bgpd.config.schema import Config
 
 EX_CONFIG = 78
 
@@ -41,8 +51,8 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd plan`: what a reload with the file would do to the running daemon."""
     import msgspec
 
-    from bgpd.config import Config
-    from bgpd.config_diff import config_diff
+    from bgpd.config.diff import config_diff
+    from bgpd.config.schema import Config
 
     config = _load(arguments.file)
     if config is None:
@@ -73,7 +83,7 @@ def reload(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd schema NAME`: the JSON Schema of the configuration, a payload or a view."""
-    from bgpd.cli.schemas import json_schema
+    from bgpd.cli.files import json_schema
 
     print(json.dumps(json_schema(arguments.name), indent=2))
     return 0
@@ -81,7 +91,7 @@ def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def _load(file: str, *, running: bool = False) -> Config | None:
     """The configuration, with warnings told; None if there are errors, which are told."""
-    from bgpd.config_load import ConfigError, load_config
+    from bgpd.config.load import ConfigError, load_config
 
     try:
         config, warnings = load_config(file, running=running)
@@ -117,3 +127,34 @@ def _write_changes(changes: list[Mapping[str, Any]]) -> None:
 def _short(value: object) -> str:
     line = json.dumps(value)
     return line if len(line) <= 60 else "(changed)"
+
+
+SCHEMAS: dict[str, Any] = {
+    "config": Config,
+    "workload": Workload,
+    "service": Service,
+    "sync": Sync,
+    "status": HostStatus,
+    "workload-report": WorkloadReport,
+    "neighbors": list[views.NeighborView],
+    "routes": list[views.RouteView],
+    "fib": list[views.FibRouteView],
+    "workloads": list[views.WorkloadView],
+    "aggregates": list[views.AggregateView],
+    "services": list[ServiceView],
+    "evpn": list[views.EvpnRouteView],
+    "vrfs": list[views.VrfView],
+    "events": list[views.EventView],
+    "explain": views.ExplainView,
+    "health": views.HealthView,
+    "plan": list[views.ConfigChangeView],
+    "reload": views.ReloadView,
+    "error": views.ErrorView,
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of that name. Raises: CommandFailed: there is none."""
+    if name not in SCHEMAS:
+        raise CommandFailed(f'there is no schema "{name}"', f"one of: {', '.join(SCHEMAS)}")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(SCHEMAS[name])}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bgpd import __version__
 from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
-from bgpd.cli.hooks import Hooks
+from bgpd.cli.decode import Hooks
 from bgpd.cli.tables import SHOWN
 
 DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
@@ -157,7 +157,7 @@ def _object_actions(
     remove.set_defaults(runs="bgpd.cli.orders:delete")
     listing = actions.add_parser("list", help=f"the same as bgpd show {kind}", allow_abbrev=False)
     _json_option(listing)
-    listing.set_defaults(runs="bgpd.cli.views:show", kind=kind, limit=0, **dict.fromkeys(SHOWN[kind].filters))
+    listing.set_defaults(runs="bgpd.cli.show:show", kind=kind, limit=0, **dict.fromkeys(SHOWN[kind].filters))
 
 
 COMMANDS: dict[str, Command] = {
@@ -165,9 +165,9 @@ COMMANDS: dict[str, Command] = {
     "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _json_option, "bgpd.cli.files:reload"),
-    "show": Command("what the daemon knows", _show_options, "bgpd.cli.views:show"),
-    "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.views:explain"),
-    "monitor": Command("events as they happen", _json_option, "bgpd.cli.views:monitor"),
+    "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
+    "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
+    "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),
     "drain": Command("take this host out of the paths of the fabric", _drain_options, "bgpd.cli.orders:drain"),
     "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),

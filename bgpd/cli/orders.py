@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segment
-from bgpd.cli.hooks import Hooks
+from bgpd.cli.decode import Hooks
 
 REACHABLE = ("announced", "suppressed")
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
-from bgpd.config import Config, VrfConfig
+from bgpd.config.schema import Config, VrfConfig
+from bgpd.evpn.endpoints import MobilityWatch
 from bgpd.evpn.importer import Importer, VrfTables
 from bgpd.evpn.mac_mobility import Remote, decode_mobility
-from bgpd.evpn.membership import Memberships, OwnMemberships
-from bgpd.evpn.mobility import MobilityWatch
 from bgpd.evpn.originate import EVPN_SOURCE, Originator
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.evpn.resolve import Uplink, vrf_of
+from bgpd.evpn.route_targets import Memberships, OwnMemberships
 from bgpd.evpn.uplinks import Uplinks
 from bgpd.evpn.vrf import Vrf, VrfEvents
 from bgpd.model.attributes import Attributes

@@ -18,15 +18,14 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
 
-from bgpd.evpn.communities import DEFAULT_GATEWAY
 from bgpd.evpn.mac_mobility import decode_mobility
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
+from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import Path, Source, SourceKind
 from bgpd.model.prefix import address_length
-from bgpd.model.route_target import format_route_distinguisher
 
 _HEAD = 13
 """Bytes of a key that name its type, route distinguisher and Ethernet Tag (model/evpn.py)."""

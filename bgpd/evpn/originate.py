@@ -15,11 +15,11 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from bgpd.evpn.communities import VXLAN
 from bgpd.evpn.mac_mobility import Endpoint, Mobility, encode_mobility
 from bgpd.evpn.resolve import LINK_LOCAL, Uplink
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
+from bgpd.model.communities import VXLAN
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind

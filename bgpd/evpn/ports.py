@@ -40,7 +40,7 @@ class RibTable(Protocol):
 
 
 class RibPort(Protocol):
-    """The RIB (rib/pipeline.py)."""
+    """The RIB (rib/rib.py)."""
 
     def table(self, vrf: str, family: Family) -> RibTable: ...
 

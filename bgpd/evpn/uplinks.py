@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bgpd.config import VrfConfig
+from bgpd.config.schema import VrfConfig
 from bgpd.evpn.resolve import Uplink, point_to_point_peer
 from bgpd.model.kernel import AddressChanged, KernelEvent, Link, LinkChanged
 from bgpd.model.path import Source

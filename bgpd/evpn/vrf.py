@@ -11,8 +11,8 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from bgpd.config import RouterConfig, VrfConfig
-from bgpd.config_vrf import vrf_distinguisher, vrf_targets
+from bgpd.config.schema import RouterConfig, VrfConfig
+from bgpd.config.words import vrf_distinguisher, vrf_targets
 from bgpd.evpn.resolve import LINK_LOCAL, Resolution, Resolver, Uplink, abstract_next_hop
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path

@@ -16,16 +16,16 @@ from typing import Protocol
 
 import structlog
 
-from bgpd.fib import protocol_names
+from bgpd.fib import ownership as protocol_names
 from bgpd.fib.connected import Connected
-from bgpd.fib.kernel import KernelMonitor
-from bgpd.fib.kernel_reader import KernelReader
-from bgpd.fib.netlink import MessageKind
-from bgpd.fib.nexthop_messages import Members, encode_delete, read_id
-from bgpd.fib.nexthops import Loss, NexthopTable
-from bgpd.fib.writer import KernelWriter, Outcome, Writer
+from bgpd.fib.nexthop_objects import Loss, NexthopTable
+from bgpd.kernel.monitor import KernelMonitor
+from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.nexthop_messages import Members, encode_delete, read_id
+from bgpd.kernel.reader import KernelReader
+from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
-from bgpd.turns import soon
+from bgpd.runtime.turns import soon
 
 log = structlog.get_logger()
 

@@ -6,15 +6,21 @@ chance of metrics. So the prefix is left alone ("blocked", with the reason) unti
 `fib.override` names it. When a foreign route appears later, ours is withdrawn: the host's own word on its prefixes is
 the last one. More specific prefixes inside a connected network may be written (a workload that moved elsewhere);
 `fib.protect` forbids them too. Sans-IO.
+
+What iproute2 calls an rtproto, and whether somebody else claims ours.
+
+The number that marks bgpd's routes must be bgpd's alone: FRR's zebra takes routes of the numbers of its own daemons for
+its own (197 is its OpenFabric's) and deletes them when it ends. Only reads files; decides nothing.
 """
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Collection, Container, Iterable
 
 import msgspec
 
-from bgpd.config import FibConfig
+from bgpd.config.schema import FibConfig
 from bgpd.fib.connected import Connected
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
@@ -111,3 +117,35 @@ def _by_family(prefixes: Iterable[str]) -> dict[Family, set[bytes]]:
 
 
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+OWN_NAME = "bgpd"
+_FILES = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos")
+_FOLDERS = ("/etc/iproute2/rt_protos.d", "/usr/share/iproute2/rt_protos.d")
+
+
+def names_of(number: int, *, root: str = "/") -> list[str]:
+    """Names that the files of iproute2 and of other programs give a number, each once; unreadable files have none."""
+    base = pathlib.Path(root)
+    files: Iterable[pathlib.Path] = [
+        *(base / path.lstrip("/") for path in _FILES),
+        *(path for folder in _FOLDERS for path in sorted((base / folder.lstrip("/")).glob("*.conf"))),
+    ]
+    found: dict[str, None] = {}
+    for path in files:
+        try:
+            lines = path.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split("#")[0].split()
+            if len(fields) == 2 and fields[0] == str(number):
+                found[fields[1]] = None
+    return list(found)
+
+
+def protocol_name(number: int, own: int) -> str:
+    """How to show an rtproto: bgpd's own by its name, others by theirs or their number."""
+    if number == own:
+        return OWN_NAME
+    return next(iter(names_of(number)), str(number))

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import msgspec
 
+from bgpd.model.communities import format_route_distinguisher, is_route_target
 from bgpd.model.iana import EvpnRouteType
 from bgpd.model.prefix import format_address
-from bgpd.model.route_target import format_route_distinguisher, is_route_target
 
 
 class EvpnRoute(msgspec.Struct, frozen=True, kw_only=True):

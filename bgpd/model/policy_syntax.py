@@ -10,6 +10,14 @@ import re
 
 import msgspec
 
+from bgpd.model.communities import (
+    format_link_bandwidth,
+    format_route_target,
+    is_link_bandwidth,
+    is_route_target,
+    parse_link_bandwidth,
+    parse_route_target,
+)
 from bgpd.model.iana import (
     COMMUNITY_BLACKHOLE,
     COMMUNITY_GRACEFUL_SHUTDOWN,
@@ -18,9 +26,7 @@ from bgpd.model.iana import (
     COMMUNITY_NO_EXPORT_SUBCONFED,
     Family,
 )
-from bgpd.model.link_bandwidth import format_link_bandwidth, is_link_bandwidth, parse_link_bandwidth
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.route_target import format_route_target, is_route_target, parse_route_target
 
 WELL_KNOWN_COMMUNITIES = {
     "graceful-shutdown": COMMUNITY_GRACEFUL_SHUTDOWN,

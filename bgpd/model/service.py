@@ -1,6 +1,6 @@
 """Services: an address that several backends answer for, on this host and on others (anycast).
 
-Decides nothing: `workload/service.py` does.
+Decides nothing: `workload/service/services.py` does.
 """
 
 from __future__ import annotations

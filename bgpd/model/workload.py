@@ -1,6 +1,7 @@
 """Workloads: what orchestrators say of them, and the claims of addresses that come of it.
 
-Decides nothing: `workload/payload.py` checks what was said, `workload/table.py` merges claims, the RIB announces them.
+Decides nothing: `workload/feed/payload.py` checks what was said, `workload/table.py` merges claims, the RIB
+announces them.
 """
 
 from __future__ import annotations

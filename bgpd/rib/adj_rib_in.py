@@ -15,10 +15,10 @@ from weakref import WeakSet
 import msgspec
 
 from bgpd.model.attributes import Attributes
+from bgpd.model.containers import WeakMemo
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.policy import Policy, Route
-from bgpd.rib.weak_memo import WeakMemo
 
 HEARD_AT_COARSENESS_S = 10.0
 

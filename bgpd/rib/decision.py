@@ -14,7 +14,7 @@ order in which paths arrived (what vendors call deterministic MED):
      6  lowest MED among paths of the same neighboring AS (0 where absent)
      7  external rather than IBGP
      8  lowest interior cost to the next hop: equal by nature, since a host's next hops are all on-link
-        (paths that are equal so far, all external, are the multipath set; their AS_PATHs may differ; weights.py says
+        (paths that are equal so far, all external, are the multipath set; their AS_PATHs may differ; next_hops.py says
         which share of the traffic each of them gets)
      9  lowest router ID, or ORIGINATOR_ID where present (RFC 4456 section 9)
     10  shortest CLUSTER_LIST (RFC 4456 section 9)

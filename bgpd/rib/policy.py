@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from bgpd.config import PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.policy_syntax import parse_community, parse_extended_community, parse_large_community

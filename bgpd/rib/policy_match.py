@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from bgpd.config import MatchConfig
+from bgpd.config.schema import MatchConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.path import NextHop

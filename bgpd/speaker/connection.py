@@ -2,7 +2,7 @@
 
 The part of the RFC 4271 FSM from OpenSent on. Sans-IO and clockless: the session feeds bytes, passes `now` (seconds of
 a monotonic clock), takes one event at a time, and sends what `take_output` gives. Never decides between two
-connections (collision.py), nor when to connect (session.py). RFC 4271 sections 6 and 8, RFC 6608, RFC 8654.
+connections (session.py), nor when to connect (session.py). RFC 4271 sections 6 and 8, RFC 6608, RFC 8654.
 """
 
 from __future__ import annotations
@@ -12,16 +12,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bgpd.model.iana import CeaseSubcode, ErrorCode, FsmSubcode, HeaderSubcode, MessageType
-from bgpd.model.wire import NotificationError
-from bgpd.speaker.capabilities import (
-    MAX_EXTENDED_MESSAGE_LENGTH,
-    MAX_MESSAGE_LENGTH,
-    Negotiated,
-    Open,
-    negotiate,
-)
-from bgpd.speaker.exabgp_codec import (
+from bgpd.message.exabgp_codec import (
     HEADER_LENGTH,
     KEEPALIVE,
     MARKER,
@@ -34,7 +25,16 @@ from bgpd.speaker.exabgp_codec import (
     encode_notification,
     encode_open,
 )
-from bgpd.speaker.notification import wrap_hard_reset
+from bgpd.message.notification import wrap_hard_reset
+from bgpd.message.open import (
+    MAX_EXTENDED_MESSAGE_LENGTH,
+    MAX_MESSAGE_LENGTH,
+    Negotiated,
+    Open,
+    negotiate,
+)
+from bgpd.model.iana import CeaseSubcode, ErrorCode, FsmSubcode, HeaderSubcode, MessageType
+from bgpd.model.wire import NotificationError
 
 OPEN_TIMEOUT_S = 30.0
 """Patience for the peer's OPEN and its first KEEPALIVE: the "large value" of RFC 4271 section 8.2.2. Four minutes are

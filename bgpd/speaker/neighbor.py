@@ -16,19 +16,21 @@ from typing import Any
 import msgspec
 import structlog
 
-from bgpd.config import RouterConfig, SessionConfig
+from bgpd.config.schema import RouterConfig, SessionConfig
+from bgpd.message.exabgp_codec import Notification
+from bgpd.message.notification import describe_notification
+from bgpd.message.open import Negotiated, local_open
 from bgpd.model.iana import CeaseSubcode, ErrorCode
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address
 from bgpd.model.views import FamilyCounts, NeighborView
 from bgpd.model.wire import NlriDecoders
-from bgpd.speaker.capabilities import Negotiated, local_open
+from bgpd.runtime.turns import soon, turns
 from bgpd.speaker.connection import RefreshReceived, State, UpdateReceived
-from bgpd.speaker.exabgp_codec import Notification
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents
 from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.interfaces import Interfaces
-from bgpd.speaker.notification import describe_notification
+from bgpd.speaker.listening import SessionKey, VrfListeners
 from bgpd.speaker.peering import NOT_HEARD, Peering, Unreachable, target_of
 from bgpd.speaker.session import (
     AttemptFailed,
@@ -41,11 +43,16 @@ from bgpd.speaker.session import (
     SessionSettings,
     SessionUp,
 )
-from bgpd.speaker.session_key import SessionKey
-from bgpd.speaker.socket_options import require_ttl_255, set_send_hold_time
-from bgpd.speaker.transport import Listener, Target, Wire, dial, explain_dial_error, no_answer_text
-from bgpd.speaker.vrf_listeners import VrfListeners
-from bgpd.turns import soon, turns
+from bgpd.speaker.transport import (
+    Listener,
+    Target,
+    Wire,
+    dial,
+    explain_dial_error,
+    no_answer_text,
+    require_ttl_255,
+    set_send_hold_time,
+)
 
 log = structlog.get_logger()
 

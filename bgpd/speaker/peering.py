@@ -1,6 +1,8 @@
 """Who a neighbor is and how it is reached, whether it is configured by address, by interface, or came from a range.
 
 Decides the names of dynamic neighbors, and which changes of the configuration need a new session. No I/O.
+
+How a configured neighbor is shown before its session is driven: idle, with the reason. Decides nothing.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ import ipaddress
 
 import msgspec
 
-from bgpd.config import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig, SessionConfig
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import format_address, parse_address
+from bgpd.model.views import NeighborView
 from bgpd.speaker.interfaces import Interfaces, is_link_local
 from bgpd.speaker.transport import Target
 
@@ -107,3 +110,21 @@ def needs_new_session(old: SessionConfig, new: SessionConfig) -> bool:
     kept = dict.fromkeys(("import_", "export", "allow_own_as", "max_prefixes", "max_neighbors", "bfd"))
     fields = [name for name in old.__struct_fields__ if name not in kept]
     return any(getattr(old, name) != getattr(new, name) for name in fields)
+
+
+REASON = "waiting for the daemon's start: it reads the kernel's routes and its workloads first"
+
+
+def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) -> NeighborView:
+    """`since`: the daemon's start (wall clock, seconds)."""
+    return NeighborView(
+        name=config.name,
+        address=config.address,
+        interface=config.interface,
+        asn=config.asn if isinstance(config.asn, int) else 0,
+        local_asn=config.local_asn or router.asn,
+        state="idle",
+        since=since,
+        last_error=REASON,
+        last_error_at=since,
+    )

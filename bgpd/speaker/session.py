@@ -2,12 +2,16 @@
 
 Sans-IO and clockless: the driver reports what happened, with `now` in seconds of a monotonic clock, performs the
 outputs that `next_output` gives until there are none, and calls `tick` at `deadline`. A session has at most one
-connection that it made and one that the peer made; connection.py speaks on them and collision.py chooses. Never touches
+connection that it made and one that the peer made; connection.py speaks on them and chooses. Never touches
 a socket.
 
 Retries are quick at first and slower with every failure, up to the configured connect_retry_s, with jitter (sections
 8.1.1 and 10). That also damps a peer that comes up and falls again: only a session that lived a while forgets its
 failures.
+
+Which of two connections with one neighbor lives (RFC 4271 section 6.8, RFC 6286 section 2.3, RFC 4724 section 5).
+
+Decides by what both sides know alike, so that both close the same one. Never closes anything itself.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from bgpd.message.exabgp_codec import Notification
+from bgpd.message.notification import describe_notification, unwrap_hard_reset
+from bgpd.message.open import Negotiated, Open
 from bgpd.model.iana import CeaseSubcode, ErrorCode
-from bgpd.speaker.capabilities import Negotiated, Open
-from bgpd.speaker.collision import loser
 from bgpd.speaker.connection import (
     Connection,
     ConnectionFailed,
@@ -30,8 +35,36 @@ from bgpd.speaker.connection import (
     State,
     UpdateReceived,
 )
-from bgpd.speaker.exabgp_codec import Notification
-from bgpd.speaker.notification import describe_notification, unwrap_hard_reset
+
+SIMULTANEOUS_S = 1.0
+"""A connection that comes this soon after another became Established was dialed before its maker knew."""
+
+
+def keeps_ours(negotiated: Negotiated) -> bool:
+    """Whether the connection that we made wins: the side with the higher router ID, then the higher AS, made it."""
+    ours = (negotiated.local_router_id, negotiated.local_asn)
+    return ours > (negotiated.peer_router_id, negotiated.peer_asn)
+
+
+def loser(opened: Connection, other: Connection) -> Connection:
+    """The one of two connections to close, now that `opened` has received a valid OPEN.
+
+    An established session wins over a new connection, unless the peer can restart gracefully: then it did restart, and
+    the old connection is dead (RFC 4724 section 5). Two connections from one side: the older one is dead.
+    """
+    assert opened.negotiated is not None
+    if other.state is State.ESTABLISHED:
+        return other if _restarted(opened, other) else opened
+    if opened.incoming == other.incoming:
+        return other
+    return opened if opened.incoming == keeps_ours(opened.negotiated) else other
+
+
+def _restarted(opened: Connection, established: Connection) -> bool:
+    """Whether a new connection tells that its maker restarted, not that both sides had dialed at the same time."""
+    graceful = established.negotiated is not None and established.negotiated.graceful_restart is not None
+    return graceful and opened.incoming and opened.opened_at > established.established_at + SIMULTANEOUS_S
+
 
 FIRST_RETRY_S = 0.5
 """Pause after the first failure; it doubles with each one more."""

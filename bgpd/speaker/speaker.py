@@ -14,7 +14,9 @@ from collections.abc import Iterable
 import msgspec
 import structlog
 
-from bgpd.config import Config, ListenConfig
+from bgpd.config.schema import Config, ListenConfig
+from bgpd.message.exabgp_codec import Notification
+from bgpd.message.notification import encode_communication
 from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import RouteBatch, Source
@@ -22,17 +24,13 @@ from bgpd.model.prefix import format_address
 from bgpd.model.views import NeighborView
 from bgpd.model.wire import NlriDecoders
 from bgpd.speaker.connection import State
-from bgpd.speaker.exabgp_codec import Notification
 from bgpd.speaker.exchange import Exchange, SpeakerEvents
 from bgpd.speaker.interfaces import Interfaces, is_link_local
+from bgpd.speaker.listening import VrfListeners
 from bgpd.speaker.neighbor import Neighbor, Surroundings
-from bgpd.speaker.notification import encode_communication
-from bgpd.speaker.peering import Peering, best_range, needs_new_session, of_listen, of_neighbor
-from bgpd.speaker.socket_options import read_password
-from bgpd.speaker.transport import LINGER_S, Listener, Wire
+from bgpd.speaker.peering import Peering, best_range, needs_new_session, of_listen, of_neighbor, waiting_view
+from bgpd.speaker.transport import LINGER_S, Listener, Wire, read_password
 from bgpd.speaker.unnumbered import RouterDiscovery
-from bgpd.speaker.vrf_listeners import VrfListeners
-from bgpd.speaker.waiting_view import waiting_view
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ Decides which claims a configuration makes; the table decides what becomes of th
 
 from __future__ import annotations
 
-from bgpd.config import StaticWorkloadConfig
+from bgpd.config.schema import StaticWorkloadConfig
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.workload import Claim
 from bgpd.workload.table import WorkloadTable

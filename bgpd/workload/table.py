@@ -23,7 +23,7 @@ from bgpd.model.workload import Claim, Presence, WorkloadState
 from bgpd.workload.claim_order import ClaimOrder, Place
 from bgpd.workload.foreign import ForeignRoutes
 from bgpd.workload.links import Links
-from bgpd.workload.outputs import Changes, TableOutputs
+from bgpd.workload.settle import Changes, TableOutputs
 from bgpd.workload.standing import (
     ANNOUNCED,
     AWAITING,

@@ -18,29 +18,30 @@ import msgspec
 import structlog
 
 from bgpd import __version__
-from bgpd.config import Config
+from bgpd.config.schema import Config
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.reports import HostStatus, Problem
 from bgpd.model.views import NeighborView
 from bgpd.model.workload import Claim, ClaimInfo, Presence
-from bgpd.turns import soon
-from bgpd.workload import api_source, kernel_source, static_source
-from bgpd.workload.api_source import ApiSource
-from bgpd.workload.checker import Checker, CheckId
-from bgpd.workload.feed import SERVICE, WORKLOAD, Feed
+from bgpd.runtime.turns import soon
+from bgpd.workload import kernel_source, static_source
+from bgpd.workload.feed import api as api_source
+from bgpd.workload.feed.api import ApiSource
+from bgpd.workload.feed.feed import SERVICE, WORKLOAD, Feed
+from bgpd.workload.feed.reports import Reports
+from bgpd.workload.feed.state_file import StateFile
 from bgpd.workload.kernel_source import KernelSource
-from bgpd.workload.outputs import TableOutputs
-from bgpd.workload.probes import probe
-from bgpd.workload.reports import Reports
-from bgpd.workload.service import Services
+from bgpd.workload.service.checker import Checker, CheckId
+from bgpd.workload.service.probes import probe
+from bgpd.workload.service.services import Services
+from bgpd.workload.settle import TableOutputs
 from bgpd.workload.standing import Held
-from bgpd.workload.state_file import StateFile
 from bgpd.workload.static_source import StaticSource
 from bgpd.workload.table import AskPresence, WorkloadTable
 
 if TYPE_CHECKING:
-    from bgpd.workload.mqtt_source import MqttSource
+    from bgpd.workload.feed.mqtt import MqttSource
 
 log = structlog.get_logger()
 
@@ -184,7 +185,7 @@ class Workloads:
         soon(self._flush)
         mqtt = self._config.workload.mqtt
         if mqtt is not None:
-            from bgpd.workload.mqtt_source import MqttSource  # loads ssl and the MQTT library, 6 MB
+            from bgpd.workload.feed.mqtt import MqttSource  # loads ssl and the MQTT library, 6 MB
 
             host = mqtt.host or self._hostname
             self.mqtt = MqttSource(mqtt, host=host, feed=self._feeds[MQTT], status=self.status)

@@ -18,7 +18,7 @@ import structlog
 from bgpd.api.server import ApiServer
 from bgpd.api.stream import view_slices
 from bgpd.api.unix_socket import SocketUnusable
-from bgpd.config import ApiConfig, LogConfig
+from bgpd.config.schema import ApiConfig, LogConfig
 from bgpd.log import set_up_logging
 from tests.scripted_backend import ScriptedBackend, route
 

@@ -18,10 +18,10 @@ import pytest
 from bgpd.__main__ import main as bgpd_main
 from bgpd.api.server import ApiServer
 from bgpd.cli.client import DEFAULT_SOCKET, Client, CommandFailed
-from bgpd.cli.hooks import DecodeOptions, Hooks
+from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.main import COMMANDS, NOT_OFFERED, main
 from bgpd.cli.tables import SHOWN
-from bgpd.config import ApiConfig, Config
+from bgpd.config.schema import ApiConfig, Config
 from tests.scripted_backend import ScriptedBackend
 
 GOOD = (
@@ -130,7 +130,7 @@ def test_schema_of_the_configuration_has_toml_names_and_descriptions(capsys: pyt
 
 
 def test_every_field_of_the_configuration_is_described_or_a_section() -> None:
-    from bgpd.cli.schemas import json_schema
+    from bgpd.cli.files import json_schema
 
     for definition in json_schema("config")["$defs"].values():
         assert definition["description"]

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bgpd.model.link_bandwidth import parse_link_bandwidth
-from bgpd.model.route_target import parse_route_distinguisher, parse_route_target
+from bgpd.model.communities import parse_link_bandwidth, parse_route_distinguisher, parse_route_target
 from labs.daemons import Bgpd
 from labs.process import wait_until
 from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message

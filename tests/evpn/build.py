@@ -5,20 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bgpd.config import Config
-from bgpd.config_load import parse_config
+from bgpd.config.load import parse_config
+from bgpd.config.schema import Config
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.evpn.resolve import vrf_of
 from bgpd.model.attributes import Attributes
+from bgpd.model.communities import parse_route_distinguisher, parse_route_target
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
-from bgpd.model.route_target import parse_route_distinguisher, parse_route_target
 from bgpd.model.workload import ClaimInfo
-from bgpd.rib.pipeline import Rib
+from bgpd.rib.rib import Rib
 
 EVPN = Family.L2VPN_EVPN
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST

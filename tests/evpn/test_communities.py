@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.evpn.communities import DEFAULT_GATEWAY, VXLAN, format_evpn_community
-from bgpd.model.link_bandwidth import parse_link_bandwidth
+from bgpd.model.communities import DEFAULT_GATEWAY, VXLAN, format_evpn_community, parse_link_bandwidth
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bgpd.model.prefix import parse_prefix
-from bgpd.rib.lookup import route_view
+from bgpd.rib.views import route_view
 from tests.evpn.build import CONFIG, V4, V6, VIA1, VIA2, Host, host_route, mobility, prefix_route
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bgpd.evpn.nlri import EvpnNlri
+from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.communities import parse_route_target
 from bgpd.model.evpn import mac_ip_key, parse_key
 from bgpd.model.iana import SegmentType
 from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
-from bgpd.model.route_target import parse_route_target
 from tests.evpn.build import CONFIG, V4, VXLAN, Host, prefix_route, rd
 
 OWN = "10.255.1.1:1001"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bgpd.config import VrfConfig
+from bgpd.config.schema import VrfConfig
 from bgpd.evpn.uplinks import Uplinks
 from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
 from bgpd.model.path import Source, SourceKind

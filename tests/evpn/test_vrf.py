@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_prefix
-from bgpd.rib.lookup import route_view
+from bgpd.rib.views import route_view
 from tests.evpn.build import CONFIG, V4, VIA1, VIA2, Host, host_route, prefix_route
 
 

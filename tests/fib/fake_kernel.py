@@ -9,11 +9,10 @@ import asyncio
 import errno
 from collections.abc import Callable
 
-from bgpd.fib.dump import RouteRun
-from bgpd.fib.kernel_state import KernelState
-from bgpd.fib.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
-from bgpd.fib.nexthop_messages import NexthopObject, read_id, read_objects
-from bgpd.fib.route_messages import (
+from bgpd.kernel.monitor import KernelState
+from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
+from bgpd.kernel.nexthop_messages import NexthopObject, read_id, read_objects
+from bgpd.kernel.route_messages import (
     RTA_NH_ID,
     RTA_OIF,
     RTA_PRIORITY,
@@ -21,9 +20,10 @@ from bgpd.fib.route_messages import (
     RTMSG,
     RTN_BLACKHOLE,
     RouteForm,
+    RouteRun,
     read_key,
 )
-from bgpd.fib.writer import Done, Outcome
+from bgpd.kernel.writer import Done, Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link
 from bgpd.model.prefix import parse_address, parse_prefix

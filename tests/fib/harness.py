@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from bgpd.config import FibConfig
+from bgpd.config.schema import FibConfig
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.fib import Fib
+from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.fib.netlink import MessageKind
+from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.harness import LEAF1, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.config import FibConfig
+from bgpd.config.schema import FibConfig
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.fib import Fib
-from bgpd.fib.kernel import KernelMonitor
+from bgpd.fib.table import Fib
+from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops

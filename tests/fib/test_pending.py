@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.fib.pending import PendingChanges
+from bgpd.fib.routes import PendingChanges
 from bgpd.model.path import NextHop
 
 HOPS = [(NextHop(bytes((10, 0, 0, number))),) for number in range(4)]

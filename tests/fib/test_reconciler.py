@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bgpd.fib.dump import RouteRun
-from bgpd.fib.reconciler import Adoption, Comparison, Search
-from bgpd.fib.route_messages import RouteForm
+from bgpd.fib.reconcile import Adoption, Comparison, Search
+from bgpd.kernel.route_messages import RouteForm, RouteRun
+from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
-from bgpd.model.sharded import ShardedDict
 
 FORM = RouteForm(254, 197, 20)
 A, B, C = b"\x08\x0a", b"\x08\x0b", b"\x10\x0c\x01"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from bgpd.fib.netlink import MessageKind
+from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address
 from tests.fib.harness import V4, Harness, running, two_leaf_kernel

@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bgpd.config import Config, SessionConfig
-from bgpd.evpn.nlri import EvpnNlri
-from bgpd.evpn.route_target_nlri import RouteTargetNlri
+from bgpd.config.schema import Config, SessionConfig
+from bgpd.message.evpn_nlri import EvpnNlri
+from bgpd.message.nlri import RouteTargetNlri
+from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source
 from bgpd.model.prefix import format_key, parse_address
 from bgpd.model.views import NeighborView
-from bgpd.speaker.capabilities import Negotiated
 from bgpd.speaker.speaker import Speaker
 from labs.namespace import Namespace
 from labs.process import wait_until

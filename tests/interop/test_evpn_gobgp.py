@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from bgpd.evpn.communities import DEFAULT_GATEWAY, VXLAN
 from bgpd.evpn.mac_mobility import Mobility, encode_mobility
+from bgpd.message.exabgp_codec import load as load_codec
 from bgpd.model.attributes import Attributes
+from bgpd.model.communities import DEFAULT_GATEWAY, VXLAN, parse_route_distinguisher, parse_route_target
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, RouteBatch
 from bgpd.model.prefix import parse_address
-from bgpd.model.route_target import parse_route_distinguisher, parse_route_target
-from bgpd.speaker.exabgp_codec import load as load_codec
 from labs.daemons import Gobgp
 from labs.process import wait_until
 from tests.interop.evpn_fabric import BLUE, MAC, EvpnFabric, add_vm, evpn, host_config, kernel_routes, static, vrf

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.evpn import format_origin, is_evpn_community, origin_of
 from bgpd.model.policy_syntax import parse_extended_community
-from bgpd.model.route_target import parse_route_distinguisher
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from bgpd.model.link_bandwidth import decode_link_bandwidth, lowest_link_bandwidth
+from bgpd.model.communities import decode_link_bandwidth, lowest_link_bandwidth
 from bgpd.model.policy_syntax import format_extended_community, parse_extended_community
 
 TEN_GIGABIT = bytes.fromhex("0004feb14e9502f9")

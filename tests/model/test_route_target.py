@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.model.route_target import (
+from bgpd.model.communities import (
     automatic_route_distinguisher,
     format_route_distinguisher,
     format_route_target,

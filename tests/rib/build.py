@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from bgpd.config import Config, NeighborConfig, PolicyConfig, RouterConfig
+from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RouterConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
-from bgpd.rib.pipeline import Rib
+from bgpd.rib.rib import Rib
 
 V4 = Family.IPV4_UNICAST
 LOCAL_ASN = 65203

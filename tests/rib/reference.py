@@ -6,7 +6,7 @@ import ipaddress
 
 import msgspec
 
-from bgpd.config import Config, RuleConfig
+from bgpd.config.schema import Config, RuleConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import NextHop, Source, SourceKind

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import UnknownAttribute
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Source, SourceKind
-from bgpd.rib import exports
+from bgpd.rib import dissemination as exports
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")

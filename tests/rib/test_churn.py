@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.path import Source
-from bgpd.speaker.update_decoder import UpdateDecoder
+from tests.message.decoding import MANDATORY, attribute, decoder, update
 from tests.rib.build import Recorder, configuration, drain, leaf, session
-from tests.speaker.decoding import MANDATORY, attribute, decoder, update
 
 ROUTES = 400
 ROUNDS = 10

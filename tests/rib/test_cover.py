@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from netaddr import cidr_merge
 
 from bgpd.model.prefix import key_of
-from bgpd.rib.cover import ExactCover, key_of_node, node_of
+from bgpd.rib.aggregate_table import ExactCover, key_of_node, node_of
 from tests.rib.build import key
 
 POOL = ipaddress.IPv4Network("10.64.1.0/24")

@@ -10,10 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bgpd.config import Config, MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema import Config, MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
 from bgpd.model.path import RouteBatch, Source, SourceKind
-from bgpd.rib import loc_rib, revision
+from bgpd.rib import loc_rib
+from bgpd.rib import neighbor_state as revision
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.rib.reference import Reference
 

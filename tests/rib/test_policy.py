@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.config import MatchConfig, PolicyConfig, RuleConfig, SetConfig
-from bgpd.config_check_sessions import check_policies
+from bgpd.config.check_sessions import check_policies
+from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family, SegmentType
 from bgpd.model.path import NextHop

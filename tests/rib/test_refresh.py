@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config import PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.path import Source
 from bgpd.rib import loc_rib
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session

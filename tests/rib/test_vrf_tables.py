@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config import MatchConfig, PolicyConfig, RuleConfig
+from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
-from bgpd.rib import loc_rib, pipeline
+from bgpd.rib import loc_rib
+from bgpd.rib import rib as pipeline
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 EVPN = Family.L2VPN_EVPN

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import NextHop
 from bgpd.model.policy_syntax import parse_extended_community
-from bgpd.rib.weights import LARGEST, ratio
+from bgpd.rib.next_hops import LARGEST, ratio
 from tests.rib.build import Recorder, attributes, configuration, hop, key, leaf, session
 
 PREFIX = "10.1.0.0/24"

@@ -6,9 +6,9 @@ import ipaddress
 
 import msgspec
 
+from bgpd.message.exabgp_codec import MARKER, encode_message, encode_open
+from bgpd.message.open import GracefulRestart, Open
 from bgpd.model.iana import MessageType
-from bgpd.speaker.capabilities import GracefulRestart, Open
-from bgpd.speaker.exabgp_codec import MARKER, encode_message, encode_open
 from bgpd.speaker.session import SessionSettings
 
 UPDATE = encode_message(MessageType.UPDATE, b"\0\0\0\0")

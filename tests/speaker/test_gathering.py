@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import NextHop, RouteBatch
-from bgpd.speaker.gathering import MOST, Gathering
+from bgpd.speaker.exchange import MOST, Gathering
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
 FIRST, SECOND = Attributes(origin=Origin.IGP), Attributes(origin=Origin.EGP)

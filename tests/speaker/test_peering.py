@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.config import ListenConfig, NeighborConfig
+from bgpd.config.schema import ListenConfig, NeighborConfig
 from bgpd.model.kernel import Link, LinkChanged
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.interfaces import Interfaces

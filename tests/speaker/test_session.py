@@ -9,10 +9,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bgpd.message.exabgp_codec import KEEPALIVE, MARKER, Notification, encode_message, encode_notification
+from bgpd.message.notification import encode_communication
 from bgpd.model.iana import CeaseSubcode, ErrorCode, MessageType
 from bgpd.speaker.connection import OPEN_TIMEOUT_S, RefreshReceived, State, UpdateReceived
-from bgpd.speaker.exabgp_codec import KEEPALIVE, MARKER, Notification, encode_message, encode_notification
-from bgpd.speaker.notification import encode_communication
 from bgpd.speaker.session import (
     STABLE_S,
     AttemptFailed,

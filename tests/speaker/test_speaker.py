@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.config import Config
+from bgpd.config.schema import Config
+from bgpd.message.exabgp_codec import KEEPALIVE, encode_message
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, MessageType
 from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
@@ -20,7 +21,6 @@ from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.speaker import neighbor as neighbor_module
 from bgpd.speaker import speaker as speaker_module
-from bgpd.speaker.exabgp_codec import KEEPALIVE, encode_message
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder

@@ -10,16 +10,20 @@ from pathlib import Path
 import pytest
 
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.socket_options import (
+from bgpd.speaker.transport import (
     DSCP_CS6,
     IP_MINTTL,
+    Endpoint,
+    Target,
+    Wire,
+    dial,
+    explain_dial_error,
     read_password,
     require_ttl_255,
     set_common,
     set_md5_key,
     set_send_hold_time,
 )
-from bgpd.speaker.transport import Endpoint, Target, Wire, dial, explain_dial_error
 
 LOOPBACK = parse_address("127.0.0.1")
 

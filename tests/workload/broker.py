@@ -16,7 +16,7 @@ from typing import Any
 import aiomqtt
 import msgspec
 
-from bgpd.config import (
+from bgpd.config.schema import (
     ApiWorkloadConfig,
     Config,
     KernelWorkloadConfig,

@@ -9,7 +9,7 @@ from bgpd.model.kernel import Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key, parse_prefix
 from bgpd.model.workload import Claim, ClaimInfo, Presence
-from bgpd.workload.outputs import TableOutputs
+from bgpd.workload.settle import TableOutputs
 from bgpd.workload.standing import Held
 from bgpd.workload.table import WorkloadTable
 

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgpd.workload.saved import Saved
+from bgpd.workload.feed.saved import Saved
 from tests.workload.fixtures import Rig, claim, on
 
 POD = "10.64.1.5/32"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.fib.kernel import KernelMonitor
+from bgpd.kernel.monitor import KernelMonitor
 from tests.workload.broker import Node, own_network, until
 
 pytestmark = pytest.mark.netns

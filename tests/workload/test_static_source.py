@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config import StaticWorkloadConfig
+from bgpd.config.schema import StaticWorkloadConfig
 from bgpd.workload.static_source import StaticSource
 from tests.workload.fixtures import Rig, on
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bgpd.config import (
+from bgpd.config.schema import (
     Config,
     HealthWorkloadConfig,
     KernelWorkloadConfig,

@@ -1,0 +1,194 @@
+"""Tables for people: `rich` on a terminal, aligned plain text when piped.
+
+`rich` is imported only where it draws.
+
+How the command line writes single values: ages, next hops, counts. Pure.
+
+`bgpd explain` as a story from the top: the verdict, the kernel, its next hops, the RIB's candidates, who said so.
+
+Made of the JSON of an ExplainView; pure but for the time that is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from bgpd.cli import render as text
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def age(since: float | None, now: float) -> str:
+    """How long ago, in its two largest units: "3h12m"; "" for never."""
+    if not since:
+        return ""
+    left = max(0, int(now - since))
+    parts: list[str] = []
+    for seconds, unit in _UNITS:
+        count, left = divmod(left, seconds)
+        if count or parts or unit == "s":
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2])
+
+
+def next_hop(view: Mapping[str, Any]) -> str:
+    """A NextHopView: "10.0.1.2 dev eth0", "fe80::1 dev eth1 weight 2 (dead: link is down)"."""
+    parts = [view["address"]] if view.get("address") else []
+    if view.get("interface"):
+        parts.append(f"dev {view['interface']}")
+    if view.get("weight", 1) != 1:
+        parts.append(f"weight {view['weight']}")
+    if not view.get("live", True):
+        parts.append(f"(dead: {view.get('why') or 'unknown'})")
+    return " ".join(parts)
+
+
+def fields(values: Mapping[str, Any]) -> str:
+    """Fields of an event: "neighbor=leaf1 hold_time_s=9"."""
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def place(view: Mapping[str, Any]) -> str:
+    """Where a neighbor is: its address, with the interface that scopes it."""
+    address, interface = view.get("address", ""), view.get("interface", "")
+    return f"{address}%{interface}" if address and interface else address or interface
+
+
+def total(families: Mapping[str, Mapping[str, int]], field: str) -> str:
+    """The sum of one count over all families."""
+    return str(sum(counts.get(field, 0) for counts in families.values()))
+
+
+def words(values: Iterable[object]) -> str:
+    """Values with commas between."""
+    return ", ".join(map(str, values))
+
+
+def printable(line: str) -> str:
+    """The line without control characters: names and reasons come from neighbors, and must not steer a terminal."""
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+
+
+_STYLES = {
+    "established": "green",
+    "installed": "green",
+    "announced": "green",
+    "error": "red",
+    "failed": "red",
+    "conflict": "red",
+    "blocked": "yellow",
+    "pending": "yellow",
+    "warning": "yellow",
+    "idle": "red",
+    "active": "yellow",
+    "connect": "yellow",
+}
+"""Of cells that hold exactly this word."""
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO, *, empty: str) -> None:
+    """Writes the table; `empty` where there are no rows."""
+    rows = [tuple(map(printable, row)) for row in rows]
+    if not rows:
+        out.write(f"{empty}\n")
+    elif out.isatty():
+        _write_rich(columns, rows, out)
+    else:
+        _write_plain(columns, rows, out)
+
+
+def _write_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> None:
+    widths = [max(len(columns[index]), *(len(row[index]) for row in rows)) for index in range(len(columns))]
+    for row in (columns, *rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
+        out.write(line.rstrip() + "\n")
+
+
+def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for index, column in enumerate(columns):
+        is_last = index == len(columns) - 1
+        drawn.add_column(column, overflow="fold", no_wrap=not is_last)
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console(file=out).print(drawn)
+
+
+View = Mapping[str, Any]
+
+_MARGIN = 10
+_MARKS = {"best": ">", "multipath": "=", "rejected": "x", "lost": " "}
+
+
+def explain_lines(view: View, now: float) -> Iterator[str]:
+    """The lines of the story."""
+    yield f"{view['address']}{' in VRF ' + view['vrf'] if view.get('vrf') else ''}: {view['verdict']}"
+    yield "kernel and RIB agree" if view["agrees"] else "KERNEL AND RIB DIFFER"
+    yield ""
+    yield from _kernel(view.get("kernel"))
+    if fib := view.get("fib"):
+        yield from _section(
+            "fib", [f"{fib['prefix']} {fib['state']}" + (f": {fib['error']}" if fib.get("error") else "")]
+        )
+    if workload := view.get("workload"):
+        yield from _section("workload", _workload(workload, now))
+    yield from _section("rib", _route(view.get("route"), now))
+    yield from _section("overlay", list(view.get("overlay", ())))
+    yield from _section("neighbor", [_neighbor(neighbor, now) for neighbor in view.get("neighbors", ())])
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    for index, line in enumerate(lines):
+        yield f"{title if index == 0 else '':<{_MARGIN}}{line}"
+
+
+def _kernel(kernel: View | None) -> Iterator[str]:
+    if kernel is None:
+        yield from _section("kernel", ["not asked"])
+        return
+    if kernel.get("error"):
+        yield from _section("kernel", [kernel["error"]])
+        return
+    owner = f"protocol {kernel['protocol']}{' (bgpd)' if kernel['ours'] else ''}"
+    group = f", nexthop group {kernel['group']}" if kernel.get("group") else ""
+    lines = [f"{kernel['prefix']} table {kernel['table']} {owner} metric {kernel['metric']}{group}"]
+    hops = kernel.get("next_hops", ())
+    lines += [f"  {'*' if hop.get('live', True) else '!'} {text.next_hop(hop)}" for hop in hops]
+    yield from _section("kernel", lines)
+
+
+def _workload(workload: View, now: float) -> list[str]:
+    interface = f" on {workload['interface']}" if workload.get("interface") else ""
+    reason = f": {workload['reason']}" if workload.get("reason") else ""
+    since = text.age(workload["since"], now)
+    who = f"{workload['prefix']} {workload['id']} ({workload['source']}){interface}"
+    return [f"{who} {workload['state']} for {since}{reason}"]
+
+
+def _route(route: View | None, now: float) -> list[str]:
+    if route is None:
+        return ["no route covers it"]
+    lines = [f"{route['prefix']} {route['family']}"]
+    for candidate in route.get("candidates", ()):
+        via = f" via {candidate['next_hop']}" if candidate.get("next_hop") else ""
+        path = f", AS path {candidate['as_path']}" if candidate.get("as_path") else ""
+        heard = f", said so {text.age(candidate['heard_at'], now)} ago" if candidate.get("heard_at") else ""
+        role = candidate["role"]
+        lines.append(f"  {_MARKS.get(role, ' ')} {candidate['source']}{via}{path}{heard}")
+        why = candidate.get("reason") or ("" if role == "best" else "no reason given")
+        lines.append(f"      {role}{': ' + why if why else ''}")
+    return lines
+
+
+def _neighbor(neighbor: View, now: float) -> str:
+    since = text.age(neighbor["since"], now)
+    error = f", last error: {neighbor['last_error']}" if neighbor.get("last_error") else ""
+    return f"{neighbor['name']} {text.place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{error}"

@@ -1,0 +1,205 @@
+"""Whether a well-formed configuration makes sense: values against each other and against what the protocols allow.
+
+It looks at the system only for password files and the socket's group, and never changes anything. Each check yields
+findings; `check_config` gives all errors, `warn_about` what is allowed but likely not meant.
+"""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from bgpd.config.check_sessions import check_listens, check_neighbors, check_policies, policies_in_use
+from bgpd.config.check_vrfs import check_vrfs, warn_about_vrfs
+from bgpd.config.schema import (
+    AggregateConfig,
+    ApiConfig,
+    Config,
+    FibConfig,
+    LogConfig,
+    MqttWorkloadConfig,
+    RouterConfig,
+    WorkloadConfig,
+)
+from bgpd.config.shape import Finding
+from bgpd.config.toml_lines import KeyPath
+from bgpd.config.words import bad_as_number, bad_file, bad_interface, bad_prefix, listen_address, one_of
+
+SOCKET_PATH_BYTES = 107
+"""sun_path of sockaddr_un is 108 bytes with the closing zero (unix(7))."""
+
+PROTOCOLS_OF_OTHERS = {
+    0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 8: "gated", 9: "ra", 10: "mrt", 11: "zebra",
+    12: "bird", 13: "dnrouted", 14: "xorp", 15: "ntk", 16: "dhcp", 17: "mrouted", 18: "keepalived", 42: "babel",
+    84: "ovn", 99: "openr", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",
+}  # fmt: skip
+"""linux/rtnetlink.h, RTPROT_*: bearers of these belong to other programs."""
+
+LOCAL_TABLE = 255
+
+WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
+    ("neighbor", "bfd"): "BFD is not part of this version: the hold time detects failures",
+    ("listen", "bfd"): "BFD is not part of this version: the hold time detects failures",
+}
+"""Keys that are read but change nothing yet: a warning each when they are set. An entry goes when its part works."""
+
+
+def check_config(config: Config) -> Iterator[Finding]:
+    """All errors of a configuration whose form is right."""
+    yield from _check_router(config.router)
+    yield from check_neighbors(config)
+    yield from check_listens(config)
+    yield from check_policies(config)
+    yield from check_vrfs(config)
+    yield from _check_aggregates(config.aggregate)
+    yield from _check_workloads(config.workload)
+    if config.workload.mqtt is not None:
+        yield from _check_mqtt(config.workload.mqtt)
+    yield from _check_fib(config.fib)
+    yield from _check_api(config.api)
+    yield from _check_log(config.log)
+    if not config.state.directory.startswith("/"):
+        what = f'"{config.state.directory}" is not an absolute path'
+        yield Finding(("state", "directory"), what, 'such as "/var/lib/bgpd"')
+
+
+def warn_about(config: Config) -> Iterator[Finding]:
+    """What is allowed, but has no effect yet or is likely not meant."""
+    yield from _without_effect(config)
+    yield from warn_about_vrfs(config)
+    if not config.neighbor and not config.listen:
+        yield Finding((), "there is no [[neighbor]] and no [[listen]]", "bgpd will talk to nobody")
+    for name in config.policy.keys() - policies_in_use(config):
+        yield Finding(("policy", name), "is used by no neighbor", "name it in an import or export")
+    if config.api.listen:
+        host, _ = listen_address(config.api.listen)
+        if not ipaddress.ip_address(host).is_loopback:
+            what = f'"{config.api.listen}" is reachable from outside, without authentication'
+            yield Finding(("api", "listen"), what, "listen on 127.0.0.1 or filter the port")
+    if config.api.group:
+        try:
+            grp.getgrnam(config.api.group)
+        except KeyError:
+            what = f'group "{config.api.group}" does not exist on this machine'
+            yield Finding(("api", "group"), what, "the socket would keep the daemon's group")
+
+
+def _without_effect(config: Config) -> Iterator[Finding]:
+    for names, why in WITHOUT_EFFECT.items():
+        for path in _set_paths(config, names, ()):
+            yield Finding(path, "has no effect", why)
+
+
+def _set_paths(value: Any, names: tuple[str, ...], path: KeyPath) -> Iterator[KeyPath]:
+    """Key paths below `value` that `names` leads to (through every element of a list) and that are set."""
+    if isinstance(value, tuple) and names:
+        for index, item in enumerate(value):
+            yield from _set_paths(item, names, (*path, index))
+    elif not names:
+        if value:
+            yield path
+    elif value is not None:
+        yield from _set_paths(getattr(value, names[0], None), names[1:], (*path, names[0]))
+
+
+def _check_router(router: RouterConfig) -> Iterator[Finding]:
+    if wrong := bad_as_number(router.asn):
+        yield Finding(("router", "asn"), *wrong)
+    right = 'write an IPv4 address that only this host has, such as "10.255.1.1"'
+    try:
+        router_id = ipaddress.IPv4Address(router.router_id)
+    except ValueError:
+        yield Finding(("router", "router_id"), f'"{router.router_id}" is not an IPv4 address', right)
+        return
+    if router_id.is_unspecified or router_id.is_multicast or int(router_id) == 0xFFFFFFFF:
+        yield Finding(("router", "router_id"), f'"{router.router_id}" is no host\'s address', right)
+
+
+def _check_aggregates(aggregates: tuple[AggregateConfig, ...]) -> Iterator[Finding]:
+    seen: dict[tuple[str, str, str], int] = {}
+    for index, aggregate in enumerate(aggregates):
+        path: KeyPath = ("aggregate", index, "prefix")
+        if wrong := bad_prefix(aggregate.prefix, workload=True):
+            yield Finding(path, *wrong)
+            continue
+        network = ipaddress.ip_network(aggregate.prefix)
+        if network.prefixlen == network.max_prefixlen:
+            yield Finding(path, f'"{aggregate.prefix}" is one address', "an aggregate is shorter than what is in it")
+        first = seen.setdefault((str(network), aggregate.vrf, aggregate.auto), index)
+        if first != index:
+            yield Finding(path, f'"{aggregate.prefix}" is already in aggregate[{first}]', "remove one")
+
+
+def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
+    prefixes: dict[tuple[str, str], int] = {}
+    ids: dict[str, int] = {}
+    for index, static in enumerate(workload.static):
+        path: KeyPath = ("workload", "static", index)
+        if wrong := bad_prefix(static.prefix, workload=True):
+            yield Finding((*path, "prefix"), *wrong)
+        elif (static.vrf, static.prefix) in prefixes:
+            first = prefixes[static.vrf, static.prefix]
+            yield Finding((*path, "prefix"), f'"{static.prefix}" is already in workload.static[{first}]', "remove one")
+        else:
+            prefixes[static.vrf, static.prefix] = index
+        if wrong := bad_interface(static.interface):
+            yield Finding((*path, "interface"), *wrong)
+        if static.id and ids.setdefault(static.id, index) != index:
+            what = f'"{static.id}" is already the id of workload.static[{ids[static.id]}]'
+            yield Finding((*path, "id"), what, "ids are unique")
+    if workload.kernel is not None:
+        path = ("workload", "kernel", "interfaces")
+        if not workload.kernel.interfaces:
+            yield Finding(path, "names no interface", 'such as interfaces = ["cali*", "tap*"]')
+        for index, glob in enumerate(workload.kernel.interfaces):
+            if wrong := bad_interface(glob):
+                yield Finding((*path, index), *wrong)
+
+
+def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:
+    for field in ("password_file", "ca_file", "cert_file", "key_file"):
+        file = getattr(mqtt, field)
+        if file and (wrong := bad_file(file)):
+            yield Finding(("workload", "mqtt", field), *wrong)
+    if not urlsplit(mqtt.broker).hostname:
+        yield Finding(
+            ("workload", "mqtt", "broker"), f'"{mqtt.broker}" names no host', 'such as "mqtt://127.0.0.1:1883"'
+        )
+
+
+def _check_fib(fib: FibConfig) -> Iterator[Finding]:
+    owner = PROTOCOLS_OF_OTHERS.get(fib.protocol)
+    if owner is not None:
+        what = f'is {fib.protocol}, which is "{owner}"'
+        yield Finding(("fib", "protocol"), what, "choose a number that only bgpd uses, such as 197")
+    if fib.table == LOCAL_TABLE:
+        yield Finding(("fib", "table"), "is 255, the kernel's table of local addresses", "254 is the main table")
+    for field in ("protect", "override"):
+        for index, prefix in enumerate(getattr(fib, field)):
+            if wrong := bad_prefix(prefix):
+                yield Finding(("fib", field, index), *wrong)
+
+
+def _check_api(api: ApiConfig) -> Iterator[Finding]:
+    if not api.socket.startswith("/") or api.socket.endswith("/"):
+        yield Finding(
+            ("api", "socket"), f'"{api.socket}" is not an absolute file path', 'such as "/run/bgpd/bgpd.sock"'
+        )
+    elif len(api.socket.encode()) > SOCKET_PATH_BYTES:
+        what = f"has {len(api.socket.encode())} bytes"
+        yield Finding(("api", "socket"), what, f"a unix socket's path has at most {SOCKET_PATH_BYTES}")
+    if api.listen:
+        try:
+            listen_address(api.listen)
+        except ValueError as error:
+            yield Finding(("api", "listen"), str(error), 'write ADDRESS:PORT, such as "127.0.0.1:9179" or "[::1]:9179"')
+
+
+def _check_log(log: LogConfig) -> Iterator[Finding]:
+    if wrong := one_of(log.format, ("json", "console")):
+        yield Finding(("log", "format"), *wrong)
+    if wrong := one_of(log.level, ("debug", "info", "warning", "error")):
+        yield Finding(("log", "level"), *wrong)

@@ -1,0 +1,192 @@
+"""Whether [[neighbor]], [[listen]] and [policy.NAME] make sense: who is talked to, and what is let through.
+
+It reads password files to see that they can be read; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
+from bgpd.config.shape import Finding, did_you_mean
+from bgpd.config.toml_lines import KeyPath
+from bgpd.config.words import bad_address, bad_as_number, bad_families, bad_interface, bad_prefix, one_of
+from bgpd.model.policy_syntax import (
+    parse_as_path_condition,
+    parse_community,
+    parse_extended_community,
+    parse_large_community,
+    parse_prefix_range,
+)
+
+IMPORTS = ("none", "default-only", "all")
+EXPORTS = ("local", "none", "default-only", "all")
+ACTIONS = ("accept", "reject", "next")
+MD5_KEY_BYTES = 80
+"""TCP_MD5SIG_MAXKEYLEN of linux/tcp.h."""
+
+
+def check_neighbors(config: Config) -> Iterator[Finding]:
+    """Errors of all [[neighbor]]."""
+    names: dict[str, int] = {}
+    places: dict[tuple[str, str, str, int], int] = {}
+    for index, neighbor in enumerate(config.neighbor):
+        path: KeyPath = ("neighbor", index)
+        yield from _check_session(config, neighbor, path)
+        yield from _check_place(neighbor, path)
+        if not neighbor.name or neighbor.name != neighbor.name.strip() or "/" in neighbor.name:
+            yield Finding((*path, "name"), f'"{neighbor.name}" cannot be a name', 'not empty, no "/", no outer spaces')
+        elif names.setdefault(neighbor.name, index) != index:
+            what = f'"{neighbor.name}" is already the name of neighbor[{names[neighbor.name]}]'
+            yield Finding((*path, "name"), what, "names are unique")
+        place = _place(neighbor)
+        if place is not None and places.setdefault(place, index) != index:
+            field = "address" if neighbor.address else "interface"
+            what = f'"{getattr(neighbor, field)}" is already neighbor[{places[place]}]'
+            yield Finding((*path, field), what, "one session for each address; remove one")
+
+
+def check_listens(config: Config) -> Iterator[Finding]:
+    """Errors of all [[listen]]."""
+    known: list[tuple[int, str, ipaddress.IPv4Network | ipaddress.IPv6Network]] = []
+    for index, listen in enumerate(config.listen):
+        path: KeyPath = ("listen", index)
+        yield from _check_session(config, listen, path)
+        if wrong := bad_prefix(listen.prefix):
+            yield Finding((*path, "prefix"), *wrong)
+            continue
+        network = ipaddress.ip_network(listen.prefix)
+        for other_index, vrf, other in known:
+            if vrf == listen.vrf and network.version == other.version and network.overlaps(other):
+                what = f'"{network}" overlaps "{other}" of listen[{other_index}]'
+                yield Finding((*path, "prefix"), what, "an address must belong to one of them only")
+        known.append((index, listen.vrf, network))
+
+
+def check_policies(config: Config) -> Iterator[Finding]:
+    """Errors of all [policy.NAME]."""
+    for name, policy in config.policy.items():
+        if name in EXPORTS:
+            yield Finding(("policy", name), f'"{name}" is the name of a built-in policy', "choose another name")
+        yield from _check_rules(config, policy, ("policy", name, "rules"))
+
+
+def policies_in_use(config: Config) -> set[str]:
+    """Names that any import or export gives."""
+    sessions: tuple[SessionConfig, ...] = (*config.neighbor, *config.listen)
+    return {name for session in sessions for name in (session.import_, session.export)}
+
+
+def _check_session(config: Config, session: SessionConfig, path: KeyPath) -> Iterator[Finding]:
+    if isinstance(session.asn, str):
+        if wrong := one_of(session.asn, ("external", "internal")):
+            yield Finding((*path, "asn"), wrong[0], 'write a number without quotes, "external" or "internal"')
+    elif wrong := bad_as_number(session.asn):
+        yield Finding((*path, "asn"), *wrong)
+    if session.local_asn and (wrong := bad_as_number(session.local_asn)):
+        yield Finding((*path, "local_asn"), *wrong)
+    for field, value, built_in in (("import", session.import_, IMPORTS), ("export", session.export, EXPORTS)):
+        if value not in built_in and value not in config.policy:
+            known = [*built_in, *config.policy]
+            yield Finding((*path, field), f'there is no policy "{value}"', did_you_mean(value, known))
+    if found := bad_families(session.families):
+        yield Finding((*path, "families", found[0]), *found[1])
+    if session.hold_time_s in (1, 2):
+        yield Finding((*path, "hold_time_s"), f"is {session.hold_time_s}", "must be 0 or at least 3 (RFC 4271, 4.2)")
+    if session.password_file and (wrong := _bad_password_file(session.password_file)):
+        yield Finding((*path, "password_file"), *wrong)
+
+
+def _check_place(neighbor: NeighborConfig, path: KeyPath) -> Iterator[Finding]:
+    """Where the neighbor is: an address, or an interface alone."""
+    if neighbor.interface and (wrong := bad_interface(neighbor.interface)):
+        yield Finding((*path, "interface"), *wrong)
+    if not neighbor.address:
+        if not neighbor.interface:
+            right = 'give an address, or an interface = "eth0" for an unnumbered session'
+            yield Finding((*path, "address"), "is missing, and there is no interface either", right)
+        if neighbor.source_address:
+            what = "is given for an unnumbered session"
+            yield Finding((*path, "source_address"), what, "it uses the interface's link-local address; remove it")
+        return
+    if wrong := bad_address(neighbor.address):
+        yield Finding((*path, "address"), *wrong)
+        return
+    address = ipaddress.ip_address(neighbor.address)
+    if address.version == 6 and address.is_link_local and not neighbor.interface:
+        what = f'"{neighbor.address}" is link-local and has no interface'
+        yield Finding((*path, "address"), what, 'add interface = "eth0", or give only the interface')
+    if neighbor.source_address:
+        if wrong := bad_address(neighbor.source_address):
+            yield Finding((*path, "source_address"), *wrong)
+        elif ipaddress.ip_address(neighbor.source_address).version != address.version:
+            what = f'"{neighbor.source_address}" is not of the same IP version as "{neighbor.address}"'
+            yield Finding((*path, "source_address"), what, f"write an IPv{address.version} address")
+
+
+def _place(neighbor: NeighborConfig) -> tuple[str, str, str, int] | None:
+    """What two neighbors cannot share: VRF, address, interface and port."""
+    if not neighbor.address:
+        return (neighbor.vrf, "", neighbor.interface, neighbor.port) if neighbor.interface else None
+    if bad_address(neighbor.address):
+        return None
+    address = ipaddress.ip_address(neighbor.address)
+    return neighbor.vrf, str(address), neighbor.interface if address.is_link_local else "", neighbor.port
+
+
+def _bad_password_file(file: str) -> tuple[str, str] | None:
+    right = "write one line with the password, readable by the user that bgpd runs as"
+    try:
+        password = Path(file).read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        return f'"{file}" cannot be read: {error.strerror}', right
+    if not password:
+        return f'"{file}" is empty', right
+    if len(password) > MD5_KEY_BYTES:
+        return f'"{file}" holds {len(password)} bytes', f"a TCP MD5 key has at most {MD5_KEY_BYTES} (RFC 2385)"
+    return None
+
+
+def _check_rules(config: Config, policy: PolicyConfig, path: KeyPath) -> Iterator[Finding]:
+    for index, rule in enumerate(policy.rules):
+        where = (*path, index)
+        yield from _check_words(rule, where)
+        if wrong := one_of(rule.action, ACTIONS):
+            yield Finding((*where, "action"), *wrong)
+        if found := bad_families(rule.match.family):
+            yield Finding((*where, "match", "family", found[0]), *found[1])
+        names = [neighbor.name for neighbor in config.neighbor]
+        for position, name in enumerate(rule.match.neighbor):
+            if "*" not in name and not config.listen and (wrong := one_of(name, names)):
+                yield Finding((*where, "match", "neighbor", position), *wrong)
+
+
+def _check_words(rule: RuleConfig, path: KeyPath) -> Iterator[Finding]:
+    """The parts of a rule that are parsed further."""
+    parsers: tuple[tuple[str, str, tuple[str, ...], Callable[[str], object]], ...] = (
+        ("match", "prefix", rule.match.prefix, parse_prefix_range),
+        ("match", "as_path", rule.match.as_path, parse_as_path_condition),
+        ("match", "next_hop", rule.match.next_hop, _parse_network),
+        ("match", "community", rule.match.community, parse_community),
+        ("match", "extended_community", rule.match.extended_community, parse_extended_community),
+        ("match", "large_community", rule.match.large_community, parse_large_community),
+        ("set", "add_community", rule.set.add_community, parse_community),
+        ("set", "remove_community", rule.set.remove_community, parse_community),
+        ("set", "add_extended_community", rule.set.add_extended_community, parse_extended_community),
+        ("set", "remove_extended_community", rule.set.remove_extended_community, parse_extended_community),
+        ("set", "add_large_community", rule.set.add_large_community, parse_large_community),
+        ("set", "remove_large_community", rule.set.remove_large_community, parse_large_community),
+    )
+    for part, field, words, parse in parsers:
+        for index, word in enumerate(words):
+            try:
+                parse(word)
+            except ValueError as error:
+                yield Finding((*path, part, field, index), str(error))
+
+
+def _parse_network(text: str) -> None:
+    if wrong := bad_prefix(text):
+        raise ValueError("; ".join(wrong))

@@ -1,0 +1,105 @@
+"""From a configuration file to a Config: every problem at once, each with file, line, key path and what would be right.
+
+It reads the file, and judges nothing itself: form is `config_shape`'s, meaning is `config_check`'s.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from bgpd.config.check import check_config, warn_about
+from bgpd.config.schema import Config
+from bgpd.config.shape import Finding, shape_config
+from bgpd.config.toml_lines import KeyPath, format_key_path, key_lines, line_of
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One error or warning. `line` is 0 where the problem is the file itself; `path` is like "neighbor[0].asn"."""
+
+    file: str
+    line: int
+    path: str
+    what: str
+    right: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        subject = f"{self.path}: " if self.path else ""
+        return f"{where}: {subject}{self.what}{f'; {self.right}' if self.right else ''}"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; `problems` are all of its errors, in the order of the file."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def load_config(file: str, *, running: bool = False) -> tuple[Config, list[Problem]]:
+    """The configuration in a file, and warnings about it.
+
+    With `running` a neighbor's password that cannot be used is a warning only: a daemon works without that neighbor,
+    and tries the file again.
+
+    Raises: ConfigError: the file cannot be read or has errors.
+    """
+    try:
+        text = Path(file).read_bytes().decode()
+    except OSError as error:
+        hint = "give the path of a TOML file" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError([Problem(file=file, line=0, path="", what=_os_text(error), right=hint)]) from None
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
+        raise ConfigError([Problem(file=file, line=0, path="", what=what, right="save it as UTF-8")]) from None
+    return parse_config(text, file, running=running)
+
+
+def parse_config(text: str, file: str, *, running: bool = False) -> tuple[Config, list[Problem]]:
+    """The configuration in a TOML text, and warnings about it; `file` is its name in messages, `running` as above.
+
+    Raises: ConfigError: the text has errors.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_toml_problem(error, text, file)]) from None
+    lines = key_lines(text)
+    config, findings = shape_config(data)
+    bad = {finding.path for finding in findings}
+    for finding in check_config(config):
+        if not any(finding.path[:length] in bad for length in range(1, len(finding.path) + 1)):
+            findings.append(finding)
+    passwords = [finding for finding in findings if running and _is_of_password(finding)]
+    errors = [finding for finding in findings if finding not in passwords]
+    if errors:
+        raise ConfigError(_problems(errors, lines, file))
+    return config, _problems([*passwords, *warn_about(config)], lines, file)
+
+
+def _is_of_password(finding: Finding) -> bool:
+    return finding.path[0] in ("neighbor", "listen") and finding.path[-1] == "password_file"
+
+
+def _problems(findings: list[Finding], lines: dict[KeyPath, int], file: str) -> list[Problem]:
+    problems = [
+        Problem(file=file, line=line_of(lines, path), path=format_key_path(path), what=what, right=right)
+        for path, what, right in findings
+    ]
+    return sorted(problems, key=lambda problem: problem.line)
+
+
+def _toml_problem(error: tomllib.TOMLDecodeError, text: str, file: str) -> Problem:
+    found = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
+    what = f"is not valid TOML: {str(error)[: found.start()] if found else error}"
+    line = int(found[1]) if found and found[1] else text.count("\n") + 1
+    right = f"see column {found[2]}" if found and found[2] else ""
+    return Problem(file=file, line=line, path="", what=what, right=right)
+
+
+def _os_text(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or error}"

@@ -1,0 +1,224 @@
+"""`bgpd show evpn`, `bgpd show vrfs`, and the overlay's part of `bgpd explain`: only reads.
+
+A listing of routes may be stepped: it yields None now and then where it skips much, and stays valid while tables
+change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bgpd.evpn.evpn import Evpn
+from bgpd.evpn.originate import SELF_GATEWAY
+from bgpd.evpn.ports import Decided
+from bgpd.evpn.resolve import vrf_of
+from bgpd.evpn.vrf import Vrf
+from bgpd.model.attributes import Attributes
+from bgpd.model.communities import format_evpn_community, format_route_distinguisher, format_route_target
+from bgpd.model.evpn import EvpnRoute, parse_key
+from bgpd.model.iana import EvpnRouteType, Family, SegmentType
+from bgpd.model.path import Path
+from bgpd.model.prefix import address_length, format_address, format_key
+from bgpd.model.views import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, ViewQuery, VrfView
+
+_SCANNED = 256
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+def evpn_routes(evpn: Evpn, query: ViewQuery) -> Iterator[EvpnRouteView | None]:
+    """The EVPN table, narrowed by type, RD, MAC, VRF and `unresolved` of the query."""
+    table = evpn.rib.table("", Family.L2VPN_EVPN)
+    for index, key in enumerate(list(table.routes)):
+        if index % _SCANNED == _SCANNED - 1:
+            yield None
+        if query.type and key[0] != query.type:
+            continue
+        decision = table.routes.get(key)
+        view = None if decision is None else _route_view(evpn, key, decision, query)
+        if view is not None:
+            yield view
+
+
+def _route_view(evpn: Evpn, key: bytes, decision: Decided, query: ViewQuery) -> EvpnRouteView | None:
+    route = parse_key(key)
+    rd = format_route_distinguisher(route.rd) if route.rd else ""
+    mac = route.mac.hex(":")
+    if (query.rd and rd != query.rd) or (query.mac and mac != query.mac.lower()):
+        return None
+    vrfs = _concerned(evpn, decision, route)
+    if query.vrf and query.vrf not in vrfs:
+        return None
+    candidates = [_path_view(path, decision, route, vrfs) for path in _ordered(decision)]
+    if query.unresolved and not any(one.unresolved for one in candidates):
+        return None
+    return EvpnRouteView(
+        type=route.route_type,
+        rd=rd,
+        ethernet_tag=route.ethernet_tag,
+        mac=query.mac if query.mac else mac,
+        prefix=_prefix_text(route),
+        originator=format_address(route.originator) if route.originator else "",
+        opaque=route.opaque.hex(),
+        vrf=query.vrf or ", ".join(vrfs),
+        candidates=candidates,
+    )
+
+
+def _ordered(decision: Decided) -> list[Path]:
+    chosen = list(decision.multipath)
+    return chosen + [path for path in decision.candidates if path not in chosen]
+
+
+def _concerned(evpn: Evpn, decision: Decided, route: EvpnRoute) -> Mapping[str, Vrf]:
+    """The VRFs that import one of the candidates, or that the route is this host's own of."""
+    heard = [path for path in decision.candidates if not path.source.is_local]
+    targets = {one for path in heard for one in path.attributes.extended_communities}
+    own = route.rd if len(heard) < len(decision.candidates) else b""
+    return {name: vrf for name, vrf in evpn.vrfs.items() if vrf.rd == own or not targets.isdisjoint(vrf.import_targets)}
+
+
+def _path_view(path: Path, decision: Decided, route: EvpnRoute, vrfs: Mapping[str, Vrf]) -> EvpnPathView:
+    overlay = path.overlay
+    gateway = overlay.gateway_ip if overlay is not None else b""
+    steps, why = _resolution(path, route, vrfs)
+    return EvpnPathView(
+        source=path.source.name,
+        role=_role(path, decision),
+        next_hop=str(path.next_hop) if path.next_hop is not None else "",
+        gateway_ip="self" if gateway == SELF_GATEWAY else format_address(gateway) if gateway else "",
+        esi=overlay.esi.hex() if overlay is not None and any(overlay.esi) else "",
+        labels=list(overlay.labels) if overlay is not None else [],
+        as_path=_as_path_text(path.attributes),
+        extended_communities=list(map(format_evpn_community, path.attributes.extended_communities)),
+        resolution=steps,
+        unresolved=why,
+        heard_at=path.heard_at,
+    )
+
+
+def _role(path: Path, decision: Decided) -> str:
+    if path.rejected:
+        return "rejected"
+    if decision.multipath and path is decision.multipath[0]:
+        return "best"
+    return "multipath" if path in decision.multipath else "lost"
+
+
+def _as_path_text(attributes: Attributes) -> str:
+    segments = (
+        (" ".join(map(str, one.asns)), one.type in (SegmentType.AS_SET, SegmentType.AS_CONFED_SET))
+        for one in attributes.as_path
+    )
+    return " ".join(f"{{{text}}}" if is_set else text for text, is_set in segments)
+
+
+def _resolution(path: Path, route: EvpnRoute, vrfs: Mapping[str, Vrf]) -> tuple[list[str], str]:
+    """How a candidate resolves in the VRFs that import it, and why not."""
+    address = route.prefix or route.ip
+    if path.rejected or path.source.is_local or not address:
+        return [], ""
+    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    is_prefix = route.route_type == EvpnRouteType.IP_PREFIX
+    steps: list[str] = []
+    for vrf in vrfs.values():
+        if set(vrf.import_targets).isdisjoint(path.attributes.extended_communities):
+            continue
+        next_hop = vrf.next_hop_of(path, neighbor=path.source.name, family=family, is_prefix=is_prefix)
+        found = vrf.resolution(next_hop)
+        if found.why:
+            return [], found.why
+        steps += [step for step in found.steps if step not in steps]
+    return steps, ""
+
+
+def _prefix_text(route: EvpnRoute) -> str:
+    if route.prefix:
+        return f"{format_address(route.prefix)}/{route.prefix_length}"
+    return f"{format_address(route.ip)}/{8 * len(route.ip)}" if route.ip else ""
+
+
+def vrf_views(evpn: Evpn, query: ViewQuery) -> list[VrfView]:
+    """The VRFs that the query asks for, in the order of the configuration."""
+    endpoints = list(evpn.mobility.endpoints())
+    views = []
+    for vrf in evpn.vrfs.values():
+        if query.vrf not in (None, vrf.name):
+            continue
+        own = [(one, verdict) for one, verdict in endpoints if one.vrf == vrf.name]
+        views.append(
+            VrfView(
+                name=vrf.name,
+                table=vrf.config.table,
+                rd=format_route_distinguisher(vrf.rd),
+                vni=vrf.config.vni,
+                import_rt=list(map(format_route_target, vrf.import_targets)),
+                export_rt=list(map(format_route_target, vrf.export_targets)),
+                resolve=vrf.config.resolve,
+                uplinks=_uplink_views(vrf),
+                routes={family: len(evpn.rib.table(vrf.name, family).routes) for family in _UNICAST},
+                local={family: len(evpn.rib.table(vrf.name, family).local) for family in _UNICAST},
+                unresolved=sorted(set(vrf.unresolved().values())),
+                endpoints=len(own),
+                alarms=[
+                    EndpointView(
+                        mac=one.mac.hex(":"),
+                        address=format_address(one.ip),
+                        standing=verdict.standing,
+                        sequence=verdict.mobility.sequence,
+                        reason=verdict.why,
+                    )
+                    for one, verdict in own
+                    if verdict.why
+                ],
+            )
+        )
+    return views
+
+
+def _uplink_views(vrf: Vrf) -> list[UplinkView]:
+    return [
+        UplinkView(
+            name=uplink.name,
+            up=uplink.up,
+            addresses=[f"{format_address(own)}/{length}" for own, length in uplink.addresses],
+            neighbor=uplink.neighbor,
+            gateways=list(map(format_address, uplink.gateways)),
+        )
+        for uplink in vrf.uplinks
+    ]
+
+
+def explain_overlay(evpn: Evpn, vrf: str, address: bytes) -> list[str]:
+    """How an address of a VRF is reached: route, gateway, type 2 route or subnet, uplink; one step in each line."""
+    where = evpn.vrfs.get(vrf)
+    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    if where is None:
+        return []
+    table = evpn.rib.table(vrf, family)
+    bits = 8 * address_length(family)
+    value = int.from_bytes(address)
+    for length in range(bits, -1, -1):
+        network = (value >> (bits - length) << (bits - length)).to_bytes(bits >> 3, "big")
+        key = bytes((length,)) + network[: (length + 7) >> 3]
+        decision = table.routes.get(key)
+        if decision is not None:
+            return [f"{format_key(family, key)} is a route of VRF {vrf}", *_explain_paths(where, decision)]
+    return [f"no route of VRF {vrf} covers it"]
+
+
+def _explain_paths(vrf: Vrf, decision: Decided) -> Iterator[str]:
+    if decision.is_local:
+        yield "it is this host's own"
+        return
+    for path in decision.multipath or decision.candidates:
+        next_hop = path.next_hop
+        named = format_address(next_hop.address) if next_hop is not None and next_hop.address else "the neighbor itself"
+        yield f"{path.source.name}: by {named}"
+        if path.rejected:
+            yield f"  not used: {path.rejected}"
+        elif next_hop is not None and vrf_of(next_hop):
+            found = vrf.resolution(next_hop)
+            yield from (f"  {step}" for step in found.steps)
+            yield from (f"  leaves by {hop}" for hop in found.next_hops)
+            if found.why:
+                yield f"  unusable: {found.why}"

@@ -1,0 +1,395 @@
+"""Which nexthop objects exist, what is in each group now, and what a lost next hop leaves of them.
+
+Every route points at a group, even of one member, so that the loss of a next hop is one message however many routes
+use it: the kernel drops a deleted member from all its groups. A group therefore is known by its *present* members,
+not by those it was made with. Sans-IO: messages are collected, nothing is sent. Shared by all tables of the process.
+See docs/decisions/0002-routes-point-at-nexthop-groups.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_single
+from bgpd.model.path import NextHop, NextHops
+
+
+class Single(msgspec.Struct, eq=False, kw_only=True):
+    """One gateway on one interface. `present`: the kernel has acknowledged it. `groups` are ids of groups it is in."""
+
+    id: int
+    hop: NextHop
+    ifindex: int
+    present: bool = False
+    groups: set[int] = msgspec.field(default_factory=set)
+
+
+class Group(msgspec.Struct, eq=False, kw_only=True):
+    """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more
+    members. `bound`: it stands for a wish, so that no other route may use it for its members.
+    `claimable`: an earlier run left it, and nobody has used it yet.
+    """
+
+    id: int
+    members: Members
+    present: bool = False
+    reduced: bool = False
+    bound: bool = False
+    claimable: bool = False
+    resilient: bool = False
+    routes: int = 0
+    unused_since: float | None = None
+
+
+class Loss(msgspec.Struct, kw_only=True):
+    """What the loss of singles comes to: messages to send at once, those for groups that the kernel may not have yet,
+    and which groups changed or died with their routes."""
+
+    urgent: bytes = b""
+    ordered: bytes = b""
+    messages: int = 0
+    deletes: int = 0
+    changed: list[int] = []
+    died: list[int] = []
+
+
+class NexthopTable:
+    """Singles and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run.
+
+    `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every
+    change.
+    `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
+    `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
+    """
+
+    def __init__(self, protocol: int) -> None:
+        self.protocol = protocol
+        self.singles: dict[int, Single] = {}
+        self.groups: dict[int, Group] = {}
+        self.dead: dict[int, int] = {}
+        self.deletes = 0
+        self.version = 0
+        self.not_resilient = ""
+        self.leftovers: list[int] = []
+        self._single_ids: dict[tuple[bytes, int], int] = {}
+        self._group_ids: dict[Members, set[int]] = {}
+        self._taken: set[int] = set()
+        self._next_single = protocol * _RANGE
+        self._next_group = protocol * _RANGE + _RANGE // 2
+        self._created = bytearray()
+        self._created_ids: list[int] = []
+
+    def take_created(self) -> tuple[bytes, list[int]]:
+        """Messages of objects made since the last call, and their ids: they go ahead of the routes that use them."""
+        created, ids = bytes(self._created), self._created_ids
+        self._created, self._created_ids = bytearray(), []
+        return created, ids
+
+    def single_of(self, hop: NextHop, ifindex: int) -> int:
+        """Id of the gateway on the interface; made if there is none."""
+        place = (hop.address, ifindex)
+        found = self._single_ids.get(place)
+        if found is None:
+            found = self._next_single = self._free(self._next_single)
+            self._enter_single(Single(id=found, hop=hop, ifindex=ifindex))
+            self._create(found, encode_single(found, self.protocol, hop.address, ifindex))
+        return found
+
+    def group_of(self, members: Members, *, reduced: bool = False) -> int:
+        """Id of a group that has just these members now; made if there is none."""
+        found = self._group_ids.get(_ratio(members))
+        if found:
+            identifier = min(found)
+            group = self.groups[identifier]
+            group.unused_since = None
+            group.reduced |= reduced
+            return identifier
+        identifier = self._next_group = self._free(self._next_group)
+        self._enter_group(Group(id=identifier, members=members, reduced=reduced))
+        self._create(identifier, encode_group(identifier, self.protocol, members))
+        return identifier
+
+    def same_as(self, members: Members) -> AbstractSet[int]:
+        """Ids of all groups that are known by these members: a route by any of them need not be written."""
+        found: AbstractSet[int] = self._group_ids.get(_ratio(members), frozenset())
+        for identifier in found:
+            self.groups[identifier].claimable = False
+        return found
+
+    def make_bound(self, members: Members, *, resilient: bool = False) -> int:
+        """Id of a new group that nobody else will use for its members."""
+        identifier = self._next_group = self._free(self._next_group)
+        group = Group(id=identifier, members=members, bound=True, resilient=resilient)
+        self._enter_group(group)
+        self._create(identifier, self._encode(group, members))
+        return identifier
+
+    def claim(self, identifier: int, members: Members, *, resilient: bool = False) -> bool:
+        """Make a group of an earlier run that has just these members a bound one; False if it is not free to be."""
+        group = self.groups.get(identifier)
+        if group is None or not group.claimable or (group.members, group.resilient) != (members, resilient):
+            return False
+        if not group.bound:
+            self._forget_members(group)
+        group.claimable, group.bound, group.reduced = False, True, False
+        return True
+
+    def replace_members(self, identifier: int, members: Members) -> Loss:
+        """Give a bound group other members: one message; without any it is deleted, and its routes go with it."""
+        group = self.groups[identifier]
+        loss = Loss()
+        if group.members == members:
+            return loss
+        self._set_members(group, members)
+        group.reduced = False
+        loss.messages = 1
+        if members:
+            message = self._encode(group, members, replace=True)
+            loss.changed.append(identifier)
+        else:
+            message = encode_delete([identifier])
+            loss.died.append(identifier)
+        if self._is_ready(group, members):
+            loss.urgent = message
+        else:
+            loss.ordered = message
+        return loss
+
+    def _encode(self, group: Group, members: Members, *, replace: bool = False) -> bytes:
+        return encode_group(group.id, self.protocol, members, replace=replace, resilient=group.resilient)
+
+    def _is_ready(self, group: Group, members: Members) -> bool:
+        """Whether the kernel has all that a change of the group builds on, but for what is sent along with it."""
+        return group.present and all(
+            self.singles[single].present or single in self._created_ids for single, _weight in members
+        )
+
+    def next_hops(self, identifier: int) -> NextHops:
+        """A group's present members as next hops, ascending."""
+        group = self.groups.get(identifier)
+        if group is None:
+            return ()
+        hops = []
+        for single, weight in group.members:
+            hop = self.singles[single].hop
+            hops.append(NextHop(hop.address, hop.interface, weight))
+        return tuple(sorted(hops))
+
+    def count_routes(self, identifier: int, change: int) -> None:
+        """Routes that point at a group became more or fewer."""
+        group = self.groups.get(identifier)
+        if group is not None:
+            group.routes += change
+        elif identifier in self.dead:
+            self.dead[identifier] += change
+            if self.dead[identifier] <= 0:
+                del self.dead[identifier]
+
+    def lose(self, lost: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
+        """Delete singles. `fallback` gives new members for a group (by id) that would be left without any, or None.
+
+        Replacements come before the deletions, so that no packet finds an empty group.
+        """
+        gone = [single for single in lost if single in self.singles]
+        loss = Loss()
+        touched = {group for single in gone for group in self.singles[single].groups}
+        replacements, ready = b"", True
+        for identifier in sorted(touched):
+            group = self.groups[identifier]
+            left = tuple(member for member in group.members if member[0] not in gone)
+            replacement = None if left else fallback(identifier)
+            if replacement:
+                replacements += self._encode(group, replacement, replace=True)
+                ready = ready and self._is_ready(group, replacement)
+                loss.messages += 1
+            self._set_members(group, replacement or left)
+            (loss.changed if replacement or left else loss.died).append(identifier)
+        if ready:
+            loss.urgent = replacements
+        else:
+            loss.ordered = replacements
+        for single in gone:
+            place = (self.singles[single].hop.address, self.singles[single].ifindex)
+            del self.singles[single]
+            del self._single_ids[place]
+        loss.urgent += encode_delete(gone)
+        loss.deletes = len(gone)
+        loss.messages += len(gone)
+        self.deletes += len(gone)
+        return loss
+
+    def singles_of(self, hop: NextHop) -> list[int]:
+        """Ids of the gateways that a next hop means: by its interface, or on any if it names none."""
+        return [
+            single.id
+            for single in self.singles.values()
+            if single.hop.address == hop.address and hop.interface in ("", single.hop.interface)
+        ]
+
+    def single_at(self, address: bytes, ifindex: int) -> int | None:
+        """Id of the gateway on the interface, if there is one."""
+        return self._single_ids.get((address, ifindex))
+
+    def singles_on(self, ifindex: int) -> list[int]:
+        """Ids of the gateways of one interface."""
+        return [single.id for single in self.singles.values() if single.ifindex == ifindex]
+
+    def acknowledged(self, identifiers: Iterable[int]) -> None:
+        """The kernel has made these objects."""
+        for identifier in identifiers:
+            found = self.singles.get(identifier) or self.groups.get(identifier)
+            if found is not None:
+                found.present = True
+
+    def refused(self, identifier: int, why: str) -> None:
+        """The kernel would not make an object: it is forgotten, with the groups that contained it."""
+        group = self.groups.get(identifier)
+        if group is not None and group.resilient and all(self.singles[single].present for single, _ in group.members):
+            self.not_resilient = why
+        self._taken.add(identifier)
+        self.vanished([identifier])
+
+    def vanished(self, identifiers: Iterable[int]) -> Loss:
+        """The kernel no longer has these objects (or never had): groups follow. Nothing is sent for them."""
+        missing = set(identifiers)
+        loss = Loss()
+        for identifier in sorted(missing & self.groups.keys()):
+            self._set_members(self.groups[identifier], ())
+            loss.died.append(identifier)
+        singles = self.lose(sorted(missing & self.singles.keys()), lambda _group: None)
+        loss.changed, loss.died = singles.changed, loss.died + singles.died
+        self.deletes -= singles.deletes
+        return loss
+
+    def compare(self, objects: Iterable[NexthopObject], known: AbstractSet[int]) -> tuple[list[int], bytes]:
+        """(ids that the kernel lacks, messages that set right what it holds otherwise) of the ids in `known`.
+
+        `known` are the ids that were present when the dump was asked for.
+        """
+        ours = {found.id: found for found in objects if found.protocol == self.protocol}
+        missing = [identifier for identifier in known if identifier not in ours]
+        lost = self.singles.keys() & set(missing)
+        repairs = b""
+        for identifier in known & ours.keys() & self.groups.keys():
+            left = tuple(member for member in self.groups[identifier].members if member[0] not in lost)
+            if left and ours[identifier].members != left:
+                repairs += self._encode(self.groups[identifier], left, replace=True)
+        for identifier in known & ours.keys() & self.singles.keys():
+            single, found = self.singles[identifier], ours[identifier]
+            if (found.gateway, found.ifindex) != (single.hop.address, single.ifindex):
+                repairs += encode_single(identifier, self.protocol, single.hop.address, single.ifindex, replace=True)
+        return missing, repairs
+
+    def present_ids(self) -> set[int]:
+        """Ids of all objects that the kernel has acknowledged."""
+        return {found.id for table in (self.singles, self.groups) for found in table.values() if found.present}
+
+    def unacknowledged(self) -> bool:
+        """Whether the kernel has been asked for an object and has not answered."""
+        waiting = len(self.singles) + len(self.groups) - len(self.present_ids())
+        return waiting > sum(found in self.singles or found in self.groups for found in self._created_ids)
+
+    def adopt(self, objects: Iterable[NexthopObject], name_of: Callable[[int], str]) -> None:
+        """Take over what an earlier run left; ids of other owners in our ranges are avoided. `name_of` an interface."""
+        for found in objects:
+            if found.protocol != self.protocol:
+                self._taken.add(found.id)
+            elif found.gateway:
+                scoped = len(found.gateway) == 16 and found.gateway[0] == 0xFE
+                hop = NextHop(found.gateway, name_of(found.ifindex) if scoped else "")
+                if (found.gateway, found.ifindex) not in self._single_ids:
+                    self._enter_single(Single(id=found.id, hop=hop, ifindex=found.ifindex, present=True))
+                self._taken.add(found.id)
+        for found in objects:
+            if found.protocol == self.protocol and found.members:
+                self._taken.add(found.id)
+                if all(single in self.singles for single, _weight in found.members):
+                    self._enter_group(
+                        Group(
+                            id=found.id,
+                            members=found.members,
+                            present=True,
+                            claimable=True,
+                            resilient=found.resilient,
+                            bound=found.resilient,
+                        )
+                    )
+                else:
+                    self.leftovers.append(found.id)
+
+    def collect_unused(self, now: float, grace_s: float) -> bytes:
+        """Deletions of groups without a route for `grace_s` and of gateways without a group."""
+        unused = []
+        for group in list(self.groups.values()):
+            if group.routes > 0 or not group.present:
+                group.unused_since = None
+            elif group.unused_since is None:
+                group.unused_since = now
+            elif now - group.unused_since >= grace_s:
+                unused.append(group.id)
+                self._set_members(group, ())
+        for single in list(self.singles.values()):
+            if single.present and not single.groups:
+                unused.append(single.id)
+                del self.singles[single.id]
+                del self._single_ids[single.hop.address, single.ifindex]
+        return encode_delete(unused)
+
+    def _free(self, identifier: int) -> int:
+        identifier += 1
+        while identifier in self._taken:
+            identifier += 1
+        return identifier
+
+    def _create(self, identifier: int, message: bytes) -> None:
+        self._created += message
+        self._created_ids.append(identifier)
+
+    def _enter_single(self, single: Single) -> None:
+        self.version += 1
+        self.singles[single.id] = single
+        self._single_ids[single.hop.address, single.ifindex] = single.id
+
+    def _enter_group(self, group: Group) -> None:
+        self.version += 1
+        self.groups[group.id] = group
+        if not group.bound:
+            self._group_ids.setdefault(_ratio(group.members), set()).add(group.id)
+        for single, _weight in group.members:
+            self.singles[single].groups.add(group.id)
+
+    def _set_members(self, group: Group, members: Members) -> None:
+        """The one place where a group's contents change; without members it is dead."""
+        self.version += 1
+        for single, _weight in group.members:
+            self.singles[single].groups.discard(group.id)
+        if not group.bound:
+            self._forget_members(group)
+        group.members, group.reduced = members, True
+        if members:
+            self._enter_group(group)
+            return
+        del self.groups[group.id]
+        if group.routes > 0:
+            self.dead[group.id] = group.routes
+
+    def _forget_members(self, group: Group) -> None:
+        members = _ratio(group.members)
+        same = self._group_ids[members]
+        same.discard(group.id)
+        if not same:
+            del self._group_ids[members]
+
+
+def _ratio(members: Members) -> Members:
+    """The members with the smallest weights that spread alike: what is left of a weighted group may do as it is."""
+    divisor = math.gcd(*(weight for _, weight in members))
+    return members if divisor <= 1 else tuple((single, weight // divisor) for single, weight in members)
+
+
+_RANGE = 1_000_000
+"""Ids per protocol: protocol 197 has singles from 197,000,001 and groups from 197,500,001."""

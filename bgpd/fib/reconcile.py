@@ -1,0 +1,225 @@
+"""Keeps one table true to what is believed of it: takes over what an earlier run left, and compares on drift and by
+timer.
+
+Decides only which keys are suspect; what they should be is the RIB's, and the FIB writes it. A million routes are
+read and compared in a worker thread, run by run.
+
+Compares what the kernel holds with what bgpd believes it holds, and names the keys that must be written again.
+
+Only names suspects: the FIB writes each anew from the RIB's present wish, so that a key that changed during the dump
+costs one idle write and never a wrong route. Works on columns, so that a million routes that are right cost a few C
+calls. Each class takes in one dump, run by run, in a worker thread. Sans-IO.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress, repeat
+from typing import Protocol
+
+import structlog
+
+from bgpd.fib import reconcile as reconciler
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.routes import FamilyRoutes
+from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, RouteRun
+from bgpd.model.containers import ShardedDict
+from bgpd.model.iana import Family
+
+Stray = tuple[bytes, int]
+"""Key and metric of a route of ours with another metric than ours."""
+
+
+class Comparison:
+    """`suspects` are keys that the kernel holds otherwise than believed."""
+
+    def __init__(self, installed: ShardedDict[int], form: RouteForm) -> None:
+        self.suspects: list[bytes] = []
+        self.strays: list[Stray] = []
+        self._present = dict.fromkeys(map(id, installed.parts), 0)
+        self._installed = installed
+        self._form = form
+
+    def add(self, run: RouteRun) -> None:
+        """Take in one run of the dump."""
+        run = _own_part(run, self._form, self.strays)
+        believed = self._installed.get_all(run.keys)
+        known: Sequence[bytes] = run.keys
+        if believed != list(run.targets):
+            known = [key for key, belief in zip(run.keys, believed) if belief is not None]
+            self.suspects += [key for key, target, belief in zip(run.keys, run.targets, believed) if belief != target]
+        for part, chosen in self._installed.split(known):
+            self._present[id(part)] += len(chosen)
+
+    def incomplete(self, flushed: int) -> list[dict[bytes, int]]:
+        """Parts of which the kernel holds less than believed; none if `flushed` (known to be gone) are all."""
+        lacking = [(part, len(part) - self._present[id(part)]) for part in self._installed.parts]
+        found = [(part, lack) for part, lack in lacking if lack > 0]
+        return [part for part, _lack in found] if sum(lack for _part, lack in found) > flushed else []
+
+
+class Search:
+    """`missing`: what is believed to be in the kernel and was in no run, of the parts that hold less than believed."""
+
+    def __init__(self, installed: ShardedDict[int], form: RouteForm, parts: list[dict[bytes, int]]) -> None:
+        self._installed = installed
+        self._form = form
+        self._unseen = {id(part): part.copy() for part in parts}
+
+    def add(self, run: RouteRun) -> None:
+        """Take in one run of the dump."""
+        run = _own_part(run, self._form, [])
+        for part, chosen in self._installed.split(run.keys):
+            unseen = self._unseen.get(id(part))
+            if unseen:
+                deque(map(unseen.pop, chosen, repeat(None)), maxlen=0)
+
+    def missing(self) -> list[bytes]:
+        """Keys to be written again."""
+        return [key for part in self._unseen.values() for key in part]
+
+
+class Adoption:
+    """What an earlier run left: the routes, `counts` of them per target, `direct` ones by interface index, strays."""
+
+    def __init__(self, form: RouteForm) -> None:
+        self.installed: ShardedDict[int] = ShardedDict()
+        self.counts: Counter[int] = Counter()
+        self.direct: defaultdict[int, set[bytes]] = defaultdict(set)
+        self.strays: list[Stray] = []
+        self._form = form
+
+    def add(self, run: RouteRun) -> None:
+        """Take in one run of the dump."""
+        run = _own_part(run, self._form, self.strays)
+        for target, count in Counter(run.targets).items():
+            keys = run.keys
+            if count != len(keys):
+                keys = [key for key, found in zip(keys, run.targets) if found == target]
+            self.installed.set_all(keys, target)
+            self.counts[target] += count
+            if target < 0:
+                self.direct[-target].update(keys)
+
+
+def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
+    """The routes of a run that have our metric; the others of ours are appended to `strays`."""
+    if run.protocol != form.protocol or run.table != form.table:
+        return RouteRun(run.family, run.table, run.protocol, run.route_type, (), (), ())
+    if run.metrics.count(form.metric) == len(run.metrics):
+        return run
+    ours = [metric == form.metric for metric in run.metrics]
+    strays += [
+        (key, metric)
+        for key, metric, own in zip(run.keys, run.metrics, ours)
+        if not own and metric != LAST_RESORT_METRIC
+    ]
+    keys, targets = list(compress(run.keys, ours)), list(compress(run.targets, ours))
+    return RouteRun(run.family, run.table, run.protocol, run.route_type, keys, targets, (form.metric,) * len(keys))
+
+
+log = structlog.get_logger()
+
+
+class Repairs(Protocol):
+    """What acts on what was found."""
+
+    def repair(self, family: Family, keys: list[bytes]) -> None:
+        """The kernel holds something else for these keys."""
+
+    def delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
+        """The kernel holds routes of ours with another metric: (key, metric)."""
+
+
+class Upkeep:
+    """Adoption and reconciliation of one table; set `reconcile_now` to compare soon."""
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        form: RouteForm,
+        families: Mapping[Family, FamilyRoutes],
+        interval_s: float,
+        repairs: Repairs,
+    ) -> None:
+        self.reconcile_now = asyncio.Event()
+        self._dataplane = dataplane
+        self._form = form
+        self._families = families
+        self._interval_s = interval_s
+        self._repairs = repairs
+
+    async def adopt(self, family: Family) -> list[Stray]:
+        """Believe what the kernel holds of ours; returns (key, metric) of routes of ours with another metric."""
+        adoption = reconciler.Adoption(self._form)
+
+        def begin() -> Callable[[RouteRun], None]:
+            nonlocal adoption
+            adoption = reconciler.Adoption(self._form)
+            return adoption.add
+
+        await self._dataplane.reader.routes(family, self._form, begin)
+        routes = self._families[family]
+        routes.installed = adoption.installed
+        routes.direct.update(adoption.direct)
+        for target, count in adoption.counts.items():
+            self._dataplane.nexthops.count_routes(target, count)
+        if adoption.installed:
+            routes.adopted = True
+            log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(adoption.installed))
+        return adoption.strays
+
+    async def run(self) -> None:
+        """Compare whenever asked to, and at each interval; until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await self.reconcile_now.wait()
+            except TimeoutError:
+                self._dataplane.verify()
+            self.reconcile_now.clear()
+            for family in self._families:
+                try:
+                    await self.reconcile(family)
+                except OSError as error:
+                    log.warning("fib.reconcile_failed", family=family.value, error=str(error))
+                await self._shrink(self._families[family])
+
+    async def _shrink(self, routes: FamilyRoutes) -> None:
+        """Give back the room that a burst took. Never during a comparison, whose thread reads the same dicts."""
+        for table in (routes.installed, routes.blocked):
+            for _ in table.shrink():
+                await asyncio.sleep(0)
+
+    async def reconcile(self, family: Family) -> None:
+        """Compare one family with the kernel, and have repaired what differs."""
+        installed = self._families[family].installed
+        comparison = reconciler.Comparison(installed, self._form)
+
+        def begin() -> Callable[[RouteRun], None]:
+            nonlocal comparison
+            comparison = reconciler.Comparison(installed, self._form)
+            return comparison.add
+
+        await self._dataplane.reader.routes(family, self._form, begin)
+        suspects = comparison.suspects
+        incomplete = comparison.incomplete(sum(self._dataplane.nexthops.dead.values()))
+        if incomplete:
+            suspects += await self._search(family, incomplete)
+        if suspects:
+            self._repairs.repair(family, suspects)
+        self._repairs.delete_strays(family, comparison.strays)
+
+    async def _search(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
+        installed = self._families[family].installed
+        search = reconciler.Search(installed, self._form, parts)
+
+        def begin() -> Callable[[RouteRun], None]:
+            nonlocal search
+            search = reconciler.Search(installed, self._form, parts)
+            return search.add
+
+        await self._dataplane.reader.routes(family, self._form, begin)
+        return search.missing()

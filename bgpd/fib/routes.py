@@ -1,0 +1,315 @@
+"""The routes of one family of one table: what the kernel holds once all is written, what waits, what could not be
+written.
+
+Decides which wishes need a kernel message: a route whose group has the wished members now is not written again,
+however the group came to have them. Hot path (DESIGN section 2): `installed` is all that a route costs here, and the
+usual batch passes in C calls. Sans-IO.
+
+Route changes that wait for the kernel, merged by key: the latest wish replaces one that has not been taken.
+
+Decides only the order: what was asked for first is taken first, in slices, without ever copying what waits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice, repeat
+
+import msgspec
+
+from bgpd.fib.nexthop_objects import NexthopTable
+from bgpd.fib.ownership import Block
+from bgpd.model.containers import ShardedDict
+from bgpd.model.path import NextHops
+
+_LOT = 32768
+"""A lot that is full is closed: a dict of a million wishes would be copied whole each time that it grows."""
+
+_LOTS_ASKED = 3
+
+
+class PendingChanges:
+    """Lots of wishes: the newest is filled, the oldest is emptied by iterators.
+
+    A key of the oldest that has a newer wish in one of the next lots is passed over. Further ones are not asked: with
+    that much waiting, an outdated wish that is written first and its successor later cost less than asking for all.
+    """
+
+    def __init__(self, *, lot: int = _LOT) -> None:
+        self._lot = lot
+        self._lots: deque[dict[bytes, NextHops | None]] = deque(({},))
+        self._keys: Iterator[bytes] | None = None
+        self._values: Iterator[NextHops | None] = iter(())
+        self._left = 0
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """Wishes that wait; a key that waits in two lots counts twice."""
+        return self._waiting
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key waits; while others of its lot wait, one that was just taken may count as waiting."""
+        return any(key in lot for lot in self._lots)
+
+    def merge(self, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Add wishes; each replaces an earlier one for its key."""
+        lot = self._lots[-1]
+        before = len(lot)
+        if before and before + len(changes) > self._lot:
+            lot, before = {}, 0
+            self._lots.append(lot)
+        lot.update(changes)
+        self._waiting += len(lot) - before
+
+    def take(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
+        """Up to `limit` keys and their wishes; empty only when nothing waits."""
+        while self._waiting:
+            keys, values = self._take_oldest(limit)
+            first = int(self._keys is not None)
+            for newer in itertools.islice(self._lots, first, first + _LOTS_ASKED):
+                if newer and not newer.keys().isdisjoint(keys):
+                    stays = [key not in newer for key in keys]
+                    keys = list(itertools.compress(keys, stays))
+                    values = list(itertools.compress(values, stays))
+            if keys:
+                return keys, values
+        return [], []
+
+    def _take_oldest(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
+        oldest = self._lots[0]
+        if self._keys is None:
+            self._keys, self._values, self._left = iter(oldest), iter(oldest.values()), len(oldest)
+            if len(self._lots) == 1:
+                self._lots.append({})
+        keys = list(itertools.islice(self._keys, limit))
+        values = list(itertools.islice(self._values, limit))
+        self._left -= len(keys)
+        self._waiting -= len(keys)
+        if not self._left:
+            self._lots.popleft()
+            self._keys = None
+        return keys, values
+
+    def keys(self) -> set[bytes]:
+        """Keys that wait. Costs a walk: for views only."""
+        oldest = self._lots[0]
+        taken = len(oldest) - self._left if self._keys is not None else 0
+        return set(itertools.islice(oldest, taken, None)).union(*itertools.islice(self._lots, 1, None))
+
+
+_WALK = 8192
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """A target for routes, all targets that do as well, and why there is none ("" if there is)."""
+
+    target: int = 0
+    same: AbstractSet[int] = frozenset()
+    why: str = ""
+
+
+WishOf = Callable[[NextHops, Collection[int | None]], Wish]
+"""From next hops, and what routes of an earlier run that wish for them point at now, to the target."""
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """Kernel work of one slice of wishes. `settled` are keys that are as wished without a message.
+
+    `refused`: why -> keys that are wished and are not written.
+    """
+
+    adds: list[tuple[int, list[bytes]]] = []
+    deletes: list[bytes] = []
+    settled: list[bytes] = []
+    refused: dict[str, list[bytes]] = {}
+
+
+class FamilyRoutes:
+    """`installed`: key -> target, as the kernel will hold it when the queued batches are written.
+
+    `failed` and `blocked`: key -> why. `distrusted`: keys whose kernel state is unknown, so that any wish is written.
+    `direct`: interface index -> keys. `adopted`: an earlier run's keys may be there, as objects of their own.
+    """
+
+    def __init__(self, nexthops: NexthopTable) -> None:
+        self.installed: ShardedDict[int] = ShardedDict()
+        self.pending = PendingChanges()
+        self.failed: dict[bytes, str] = {}
+        self.blocked: ShardedDict[str] = ShardedDict()
+        self.distrusted: set[bytes] = set()
+        self.direct: dict[int, set[bytes]] = {}
+        self.adopted = False
+        self._nexthops = nexthops
+
+    def plan(
+        self,
+        limit: int,
+        *,
+        wish_of: WishOf,
+        blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
+    ) -> Plan:
+        """Take up to `limit` wishes and say what to write; `installed` holds the result from now on."""
+        keys, values = self.pending.take(limit)
+        plan = Plan()
+        if not keys:
+            return plan
+        self._forget_reasons(keys)
+        reasons = self._blocked_now(keys, values, blocked)
+        for value, run in _by_wish(keys, values):
+            if reasons:
+                stopped = [key for key in run if key in reasons]
+                for key in stopped:
+                    plan.refused.setdefault(reasons[key], []).append(key)
+                self._plan_deletes(stopped, plan)
+                run = [key for key in run if key not in reasons]
+            if value is None:
+                self._plan_deletes(run, plan)
+                continue
+            wish = wish_of(value, set(self.installed.get_all(run)) if self.adopted else ())
+            if wish.why:
+                self.blocked.set_all(run, wish.why)
+                plan.refused.setdefault(wish.why, []).extend(run)
+                self._plan_deletes(run, plan)
+            elif run:
+                self._plan_adds(run, wish, plan)
+        return plan
+
+    def refuse(self, key: bytes, target: int, why: str) -> None:
+        """The kernel refused a route: it holds none or an older one; the key is written anew whatever is wished."""
+        if self.installed.get(key) == target:
+            del self.installed[key]
+            self._nexthops.count_routes(target, -1)
+            self._forget_direct((key,), target)
+        self.failed[key] = why
+        self.distrusted.add(key)
+
+    def flushed(self, key: bytes) -> bool:
+        """Whether the kernel is known to have dropped an installed route together with its group."""
+        return self.installed.get(key) in self._nexthops.dead
+
+    def by_targets(self, targets: AbstractSet[int]) -> Iterator[list[bytes]]:
+        """Keys of installed routes that point at one of `targets`, slice by slice as the walk goes."""
+        for keys in self.installed.slices(_WALK):
+            yield [key for key, target in zip(keys, self.installed.get_all(keys)) if target in targets]
+
+    def _forget_reasons(self, keys: Sequence[bytes]) -> None:
+        if self.failed:
+            for key in self.failed.keys() & keys:
+                del self.failed[key]
+        if self.blocked:
+            self.blocked.discard_all(keys)
+
+    def _blocked_now(
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[NextHops | None],
+        blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
+    ) -> Mapping[bytes, str]:
+        reasons = blocked(keys)
+        if not reasons:
+            return {}
+        found = {
+            key: reasons[key].why
+            for key, value in zip(keys, values)
+            if key in reasons and value is not None and not (reasons[key].learned_only and _is_local(value))
+        }
+        self.blocked.update(found)
+        return found
+
+    def _plan_adds(self, keys: list[bytes], wish: Wish, plan: Plan) -> None:
+        """One pass looks the keys up and adds those that are new; the new ones are the last in the dict's order."""
+        writes: list[bytes] = []
+        for part, chosen in self.installed.split(keys):
+            size = len(part)
+            targets = list(map(part.setdefault, chosen, repeat(wish.target)))
+            added = len(part) - size
+            if added == len(chosen):
+                writes += chosen
+            else:
+                new = frozenset(islice(reversed(part), added))
+                writes += self._plan_changes(part, chosen, targets, new, wish, plan)
+        if not writes:
+            return
+        self._nexthops.count_routes(wish.target, len(writes))
+        if wish.target < 0:
+            self.direct.setdefault(-wish.target, set()).update(writes)
+        if self.distrusted:
+            self.distrusted.difference_update(writes)
+        plan.adds.append((wish.target, writes))
+
+    def _plan_changes(
+        self,
+        part: dict[bytes, int],
+        keys: Sequence[bytes],
+        targets: Sequence[int],
+        new: AbstractSet[bytes],
+        wish: Wish,
+        plan: Plan,
+    ) -> list[bytes]:
+        """Those of the keys to be written: the new ones, and of the others those that are not as wished."""
+        distrusted = self.distrusted
+        if not new and not distrusted and wish.same >= set(targets):
+            plan.settled += keys
+            if self.adopted:
+                part.update(zip(keys, list(map(part.pop, keys))))  # these very objects, which the RIB has too
+            return []
+        writes, rewrites, before = [], [], []
+        for key, target in zip(keys, targets):
+            if key in new:
+                writes.append(key)
+            elif target not in wish.same or key in distrusted:
+                rewrites.append(key)
+                before.append(target)
+            else:
+                plan.settled.append(key)
+        self._uncount(rewrites, before)
+        part.update(dict.fromkeys(rewrites, wish.target))
+        return writes + rewrites
+
+    def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
+        if not keys:
+            return
+        distrusted, dead = self.distrusted, self._nexthops.dead
+        before = self.installed.get_all(keys)
+        if distrusted or dead or None in before:
+            plan.deletes += [
+                key
+                for key, target in zip(keys, before)
+                if (target is not None and target not in dead) or key in distrusted
+            ]
+        else:
+            plan.deletes += keys
+        self._uncount(keys, before)
+        self.installed.discard_all(keys)
+        distrusted.difference_update(keys)
+
+    def _uncount(self, keys: Sequence[bytes], before: Iterable[int | None]) -> None:
+        """Routes leave the targets that they had before."""
+        for target, count in Counter(before).items():
+            if target is not None:
+                self._nexthops.count_routes(target, -count)
+                if target < 0:
+                    self._forget_direct(keys, target)
+
+    def _forget_direct(self, keys: Iterable[bytes], target: int) -> None:
+        if target < 0 and -target in self.direct:
+            self.direct[-target].difference_update(keys)
+
+
+def _is_local(next_hops: NextHops) -> bool:
+    """Whether the route is for a workload or an aggregate of this host."""
+    return not next_hops[0].address and not next_hops[0].is_abstract
+
+
+def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:
+    """Keys by wish, told apart by identity: wishes are interned, and equal ones that are not cost only a second run."""
+    if values.count(values[0]) == len(values):
+        return ((values[0], keys),)
+    distinct = dict(zip(map(id, values), values))
+    runs: dict[int, list[bytes]] = {identity: [] for identity in distinct}
+    for key, value in zip(keys, values):
+        runs[id(value)].append(key)
+    return [(distinct[identity], run) for identity, run in runs.items()]

@@ -1,0 +1,298 @@
+"""Which target a set of next hops means for routes of one table, given what is connected now.
+
+Remembers every next hop that was asked about, so that its owner hears when its answer changes. A set with unreachable
+members is served by the others; without any it has no target, and the reason. A set with abstract next hops means a
+group of its own, which follows what they lead to. Sans-IO.
+
+Groups that stand for a wish instead of for their members: their content changes in place, whatever it becomes.
+
+Routes by abstract next hops (a gateway of another tenant network, a service) point at such a group. When what the next
+hops lead to changes, one message gives the group its new members, however many routes use it. Groups of wishes with
+equal members stay apart, since they may part ways later. A group that an earlier run left is taken over for the first
+wish whose routes point at it and whose members it has. One object per table of routes; sans-IO but for the dataplane
+that it tells.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.nexthop_objects import Loss
+from bgpd.fib.routes import Wish, WishOf
+from bgpd.kernel.nexthop_messages import MAX_WEIGHT, Members
+from bgpd.kernel.route_messages import BLACKHOLE as BLACKHOLE_TARGET
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops
+from bgpd.model.prefix import covers
+
+Name = tuple[Family, NextHops]
+"""What a group stands for: the next hops wished by routes of a family."""
+
+
+class BoundGroups:
+    """The bound groups of one table, by what they stand for."""
+
+    def __init__(self, dataplane: Dataplane) -> None:
+        self._dataplane = dataplane
+        self._groups: dict[Name, set[int]] = {}
+        self._names: dict[int, Name] = {}
+        self._users: dict[NextHop, set[Name]] = {}
+
+    def target(
+        self, name: Name, members: Members, before: Collection[int | None], *, resilient: bool = False
+    ) -> tuple[int, AbstractSet[int]]:
+        """(group for routes of this wish, all groups that do as well). `before`: what its routes point at now."""
+        nexthops = self._dataplane.nexthops
+        groups = self._living(name)
+        for identifier in before:
+            if identifier is not None and nexthops.claim(identifier, members, resilient=resilient):
+                self._bind(identifier, name)
+        fitting = {identifier for identifier in groups if nexthops.groups[identifier].resilient is resilient}
+        if not fitting:
+            fitting.add(nexthops.make_bound(members, resilient=resilient))
+            self._bind(min(fitting), name)
+        self.set_members(name, members)
+        return min(fitting), fitting
+
+    def set_members(self, name: Name, members: Members) -> None:
+        """Give the groups of a wish these members: one message each; without members they go, with their routes."""
+        for identifier in list(self._living(name)):
+            self._dataplane.replace_members(identifier, members)
+
+    def name_of(self, group: int) -> Name | None:
+        """What a group stands for; None if it is none of this table's."""
+        return self._names.get(group)
+
+    def names(self, users_of: NextHop | None = None) -> Iterable[Name]:
+        """What the groups stand for: all, or those with one next hop."""
+        return list(self._groups if users_of is None else self._users.get(_unweighted(users_of), ()))
+
+    def prune(self) -> None:
+        """Forget wishes whose groups are gone."""
+        for name in [name for name in self._groups if not self._living(name)]:
+            del self._groups[name]
+            for hop in map(_unweighted, name[1]):
+                self._users[hop].discard(name)
+                if not self._users[hop]:
+                    del self._users[hop]
+
+    def _bind(self, identifier: int, name: Name) -> None:
+        self._groups[name].add(identifier)
+        self._names[identifier] = name
+
+    def _living(self, name: Name) -> set[int]:
+        """The groups of a wish that exist now; the set stays the same object while there is one."""
+        groups = self._groups.get(name)
+        if groups is None:
+            groups = self._groups[name] = set()
+            for hop in map(_unweighted, name[1]):
+                self._users.setdefault(hop, set()).add(name)
+        for identifier in [one for one in groups if one not in self._dataplane.nexthops.groups]:
+            groups.remove(identifier)
+            del self._names[identifier]
+        return groups
+
+
+def _unweighted(hop: NextHop) -> NextHop:
+    return hop if hop.weight == 1 else NextHop(hop.address, hop.interface)
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What an address of a service leads to; `resilient`: flows are to keep their backend when others come and go."""
+
+    members: NextHops
+    resilient: bool
+
+
+class NextHopWishes:
+    """Resolution of next hops in one table, remembered until links, addresses or attached routes change.
+
+    `direct` are the table's own directly attached routes: by family, interface index -> keys. `expand` says which next
+    hops an abstract one leads to. `services` are abstract next hops of this table's own. `asked`: next hops whose
+    owner asked.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        table: int,
+        direct: Mapping[Family, Mapping[int, AbstractSet[bytes]]],
+        expand: Callable[[NextHop], NextHops],
+        *,
+        vrf: str = "",
+    ) -> None:
+        self.bound = BoundGroups(dataplane)
+        self.services: dict[NextHop, Service] = {}
+        self.asked: set[NextHop] = set()
+        self._dataplane = dataplane
+        self._table = table
+        self._vrf = vrf
+        self._direct = direct
+        self._expand = expand
+        self._answers: dict[NextHop, tuple[int, str]] = {}
+
+    def ask(self, hop: NextHop) -> str:
+        """Why a next hop cannot be reached, or "", for an owner that is to be told when that changes."""
+        self.asked.add(NextHop(hop.address, hop.interface))
+        return self.resolve(hop)[1]
+
+    def resolve(self, hop: NextHop) -> tuple[int, str]:
+        """(interface index, "") or (0, why not); (0, "") for an abstract one that leads somewhere."""
+        if hop.weight != 1:
+            hop = NextHop(hop.address, hop.interface)
+        answer = self._answers.get(hop)
+        if answer is None:
+            answer = self._answers[hop] = self._answer(hop)
+        return answer
+
+    def wish_for(self, family: Family) -> WishOf:
+        """From next hops, and what adopted routes by them point at, to the target for routes of a family."""
+        return functools.partial(self._wish, family)
+
+    def concrete(self, next_hops: NextHops) -> list[NextHop]:
+        """The next hops with abstract ones replaced by those that they lead to, weights multiplied."""
+        found = []
+        for hop in next_hops:
+            if hop.is_abstract:
+                leads_to = self._leads_to(NextHop(hop.address, hop.interface))
+                found += [NextHop(one.address, one.interface, one.weight * hop.weight) for one in leads_to]
+            else:
+                found.append(hop)
+        return found
+
+    def members(self, next_hops: NextHops, *, family: Family = Family.IPV4_UNICAST) -> Members:
+        """The gateways for routes of the family, of those next hops that can be reached; made if need be."""
+        nexthops = self._dataplane.nexthops
+        found: dict[int, int] = {}
+        for hop in self.concrete(next_hops):
+            ifindex = self.resolve(hop)[0]
+            if ifindex and hop.address and (len(hop.address) == 16 or family is Family.IPV4_UNICAST):
+                single = nexthops.single_of(NextHop(hop.address, hop.interface), ifindex)
+                found[single] = max(found.get(single, 0), hop.weight)
+        heaviest = max(found.values(), default=0)
+        if heaviest > MAX_WEIGHT:
+            found = {single: max(1, weight * MAX_WEIGHT // heaviest) for single, weight in found.items()}
+        return tuple(sorted(found.items()))
+
+    def lose(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> Loss:
+        """Dead next hops leave the kernel; what `fallback` answers replaces a set that would be left empty."""
+        nexthops = self._dataplane.nexthops
+        lost = [single for hop in next_hops for single in nexthops.singles_of(hop)]
+
+        def replacement(group: int) -> Members | None:
+            name = self.bound.name_of(group)
+            if name is None and nexthops.groups[group].bound:
+                return None
+            family, hops = name or (Family.IPV4_UNICAST, nexthops.next_hops(group))
+            wish = fallback(hops)
+            members = self.members(wish, family=family) if wish else ()
+            return tuple(member for member in members if member[0] not in lost) or None
+
+        return self._dataplane.lose(lost, replacement) if lost else Loss()
+
+    def follow(self, hop: NextHop | None = None) -> None:
+        """Give the groups of abstract next hops (of one, or all) the members that they lead to now."""
+        for family, next_hops in self.bound.names(hop):
+            self.bound.set_members((family, next_hops), self.members(next_hops, family=family))
+        if hop is None:
+            self.bound.prune()
+
+    def expansion_changed(self, hop: NextHop) -> list[tuple[NextHop, str]]:
+        """An abstract next hop leads elsewhere: its groups follow. Answers it if it can be reached now or no longer."""
+        hop = NextHop(hop.address, hop.interface)
+        changed = self._ask_again([hop] if hop in self._answers else [])
+        self.follow(hop)
+        return changed
+
+    def route_changed(self, route: KernelRoute) -> list[tuple[NextHop, str]]:
+        """A route of the kernel changed: next hops that it may attach and whose answer is another now."""
+        if not self._answers or not route.interface or route.gateway:
+            return []
+        size = 4 if route.family is Family.IPV4_UNICAST else 16
+        host = bytes((size * 8,))
+        return self._concrete_changed(
+            hop for hop in self._answers if len(hop.address) == size and covers(route.key, host + hop.address)
+        )
+
+    def all_changed(self) -> list[tuple[NextHop, str]]:
+        """Links or addresses changed: next hops whose answer is another now."""
+        return self._concrete_changed(self._answers)
+
+    def _concrete_changed(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
+        """Ask for concrete next hops again, then for the abstract ones that may lead to them."""
+        changed = self._ask_again([hop for hop in hops if not hop.is_abstract])
+        if changed:
+            changed += self._ask_again([hop for hop in self._answers if hop.is_abstract])
+        return changed
+
+    def _ask_again(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
+        changed = []
+        for hop in hops:
+            before = self._answers[hop]
+            answer = self._answer(hop)
+            if answer == before:
+                continue
+            self._answers[hop] = answer
+            moved = self._dataplane.nexthops.single_at(hop.address, before[0]) if hop.address and before[0] else None
+            if moved is not None:
+                self._dataplane.lose([moved], lambda _group: None)
+            if answer[1] != before[1]:
+                changed.append((hop, answer[1]))
+        return changed
+
+    def _leads_to(self, hop: NextHop) -> NextHops:
+        service = self.services.get(hop)
+        return self._expand(hop) if service is None else service.members
+
+    def is_resilient(self, next_hops: NextHops) -> bool:
+        """Whether these next hops are a service whose flows are to keep their backend."""
+        service = self.services.get(next_hops[0]) if self.services else None
+        return service is not None and service.resilient
+
+    def _answer(self, hop: NextHop) -> tuple[int, str]:
+        if not hop.is_abstract:
+            return self._interface_of(hop)
+        whys = [self.resolve(one)[1] for one in self._leads_to(hop)]
+        return 0, "" if "" in whys else next(iter(whys), f"next hop {hop} leads to no gateway")
+
+    def _interface_of(self, hop: NextHop) -> tuple[int, str]:
+        """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend)."""
+        connected = self._dataplane.connected
+        answer = connected.interface_of(hop, table=self._table, vrf=self._vrf)
+        if not answer[1] or not hop.address:
+            return answer
+        key = bytes((len(hop.address) * 8,)) + hop.address
+        family = Family.IPV4_UNICAST if len(hop.address) == 4 else Family.IPV6_UNICAST
+        for ifindex, keys in self._direct[family].items():
+            link = connected.links.get(ifindex)
+            if key in keys and link is not None and link.up and hop.interface in ("", link.name):
+                return ifindex, ""
+        return answer
+
+    def _wish(self, family: Family, next_hops: NextHops, before: Collection[int | None]) -> Wish:
+        if next_hops == BLACKHOLE:
+            return Wish(BLACKHOLE_TARGET, frozenset((BLACKHOLE_TARGET,)))
+        abstract = [self.resolve(hop) for hop in next_hops if hop.is_abstract]
+        first = next_hops[0]
+        if not first.address and not abstract:
+            ifindex, why = self.resolve(first)
+            return Wish(-ifindex, frozenset((-ifindex,)), why)
+        members = self.members(next_hops, family=family)
+        nexthops = self._dataplane.nexthops
+        if not members:
+            return Wish(why=self._why_none(next_hops))
+        if abstract:
+            resilient = self.is_resilient(next_hops) and not nexthops.not_resilient
+            return Wish(*self.bound.target((family, next_hops), members, before, resilient=resilient))
+        target = nexthops.group_of(members, reduced=len(members) < len(next_hops))
+        return Wish(target, nexthops.same_as(members))
+
+    def _why_none(self, next_hops: NextHops) -> str:
+        whys = dict.fromkeys(filter(None, (self.resolve(hop)[1] for hop in next_hops)))
+        return "; ".join(whys) or "an IPv6 route cannot have an IPv4 next hop"

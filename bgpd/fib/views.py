@@ -1,0 +1,228 @@
+"""What `bgpd show fib`, `bgpd explain` and the metrics say of a table: built on demand from the table and the kernel.
+
+Decides nothing, changes nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bgpd.fib.ownership import protocol_name
+from bgpd.kernel.nexthop_messages import NexthopObject
+from bgpd.kernel.route_messages import BLACKHOLE, RouteRun
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import format_address, format_key, key_of
+from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
+
+if TYPE_CHECKING:
+    from bgpd.fib.table import Fib
+
+RT_TABLE_LOCAL = 255
+_LOCAL_TYPES = (2, 3, 4)
+"""RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST. Without policy rules the kernel keeps the local table inside the main one."""
+_DROPS = "the route drops what it matches"
+
+
+class FibCounters(msgspec.Struct):
+    """Plain numbers for metrics. Routes: desired = installed + failed + blocked; pending waits to be written.
+
+    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways,
+    `batches` and route `messages` sent.
+    """
+
+    desired: int = 0
+    installed: int = 0
+    pending: int = 0
+    failed: int = 0
+    blocked: int = 0
+    repaired: int = 0
+    nexthop_deletes: int = 0
+    batches: int = 0
+    messages: int = 0
+
+
+def routes(fib: Fib, only: Family | None) -> Iterator[FibRouteView]:
+    """Every route of the table that is installed, waits, failed or is blocked; lazily, to be read in slices."""
+    for family, table in fib.families.items():
+        if only not in (None, family):
+            continue
+        views: dict[int, list[NextHopView]] = {}
+        others = table.pending.keys().union(table.failed, table.blocked)
+        waiting = sorted(key for key in others if key not in table.installed)
+        for key in itertools.chain(table.installed, waiting):
+            yield _route_view(fib, family, key, views)
+
+
+def route(fib: Fib, family: Family, key: bytes) -> FibRouteView | None:
+    """One route of the table; None if there is none, and none is wanted."""
+    table = fib.families[family]
+    if not any(key in keys for keys in (table.installed, table.pending, table.failed, table.blocked)):
+        return None
+    return _route_view(fib, family, key, {})
+
+
+def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[NextHopView]]) -> FibRouteView:
+    """`views` has the next hops of targets seen before, and gets new ones."""
+    table = fib.families[family]
+    target = table.installed.get(key)
+    error = table.failed.get(key) or table.blocked.get(key) or ""
+    state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"
+    if target is not None and target in fib.dataplane.nexthops.dead:
+        state, error, target = "failed", "the kernel dropped it: its last next hop is gone", None
+    if not error and (target is None or key in table.pending):
+        state = "pending"
+    if target is not None and target not in views:
+        views[target] = _target_hops(fib, target)
+    return FibRouteView(
+        family=family.value,
+        prefix=format_key(family, key),
+        table=fib.form.table,
+        state=state,
+        group=target if target is not None and target > 0 else 0,
+        next_hops=views[target] if target is not None else [],
+        error=error,
+        resilient=target is not None and _is_resilient(fib, target),
+        note=_note(fib, target),
+    )
+
+
+def _is_resilient(fib: Fib, target: int) -> bool:
+    group = fib.dataplane.nexthops.groups.get(target)
+    return group is not None and group.resilient
+
+
+def _note(fib: Fib, target: int | None) -> str:
+    """What is other than was asked for, though the route works."""
+    why = fib.dataplane.nexthops.not_resilient
+    if not why or target is None or _is_resilient(fib, target):
+        return ""
+    name = fib.wishes.bound.name_of(target)
+    wanted = name is not None and fib.wishes.is_resilient(name[1])
+    return f"flows may change their backend: the kernel makes no resilient groups ({why})" if wanted else ""
+
+
+async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
+    """The kernel's route for a packed address, its group resolved into members; dead ones with the reason."""
+    run = await _look_up(fib, address)
+    if run is None:
+        return _own_blackhole(fib, address)
+    key, target = run.keys[0], run.targets[0]
+    view = KernelRouteView(
+        prefix=format_key(run.family, key),
+        table=RT_TABLE_LOCAL if run.route_type in _LOCAL_TYPES else run.table,
+        protocol=protocol_name(run.protocol, fib.form.protocol),
+        metric=run.metrics[0],
+        ours=run.protocol == fib.form.protocol and run.table == fib.form.table,
+        group=target if target > 0 else 0,
+    )
+    if target > 0:
+        view.next_hops = _members(fib, target, await fib.dataplane.reader.nexthops())
+    else:
+        view.next_hops = _plain_hops(fib, run)
+    if target == BLACKHOLE:
+        view.error = _DROPS
+    if view.ours:
+        live = {(hop.address, hop.interface) for hop in view.next_hops}
+        view.next_hops += _absent(fib, live, fib.wish(run.family, key))
+    return view
+
+
+def _own_blackhole(fib: Fib, address: bytes) -> KernelRouteView | None:
+    """The blackhole of ours that drops packets to an address: the kernel names no such route, it answers an error."""
+    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    installed = fib.families[family].installed
+    for length in range(8 * len(address), -1, -1):
+        key = key_of(ipaddress.ip_network((address, length), strict=False))
+        if installed.get(key) == BLACKHOLE:
+            return KernelRouteView(
+                prefix=format_key(family, key),
+                table=fib.form.table,
+                protocol=protocol_name(fib.form.protocol, fib.form.protocol),
+                metric=fib.form.metric,
+                ours=True,
+                error=_DROPS,
+            )
+    return None
+
+
+async def _look_up(fib: Fib, address: bytes) -> RouteRun | None:
+    """In a VRF without a device the answer depends on the interface: the most specific of those of its interfaces."""
+    connected = fib.dataplane.connected
+    device = connected.link_named(fib.vrf) if fib.vrf else None
+    if not fib.vrf:
+        indexes = [0]
+    elif device is not None and device.kind == "vrf":
+        indexes = [device.index]
+    else:
+        indexes = [link.index for link in connected.interfaces(fib.vrf) if link.up]
+    best: RouteRun | None = None
+    for index in indexes:
+        run = await fib.dataplane.reader.lookup(address, index)
+        if isinstance(run, OSError) or (fib.vrf and run.table != fib.form.table):
+            continue
+        if best is None or run.keys[0][0] > best.keys[0][0]:
+            best = run
+    return best
+
+
+def _target_hops(fib: Fib, target: int) -> list[NextHopView]:
+    if target > 0:
+        return [_hop_view(fib, hop) for hop in fib.dataplane.nexthops.next_hops(target)]
+    link = fib.dataplane.connected.links.get(-target)
+    return [NextHopView(address="", interface=link.name)] if link else []
+
+
+def _members(fib: Fib, group: int, objects: list[NexthopObject]) -> list[NextHopView]:
+    """The kernel's own members of a group; an object without members is itself the one."""
+    by_id = {found.id: found for found in objects}
+    found = by_id.get(group)
+    if found is None:
+        return []
+    views = []
+    for identifier, weight in found.members or ((group, 1),):
+        member = by_id.get(identifier)
+        if member is None:
+            continue
+        link = fib.dataplane.connected.links.get(member.ifindex)
+        name = link.name if link else f"interface {member.ifindex}"
+        why = "" if link and link.up else f"{name} is down"
+        address = format_address(member.gateway) if member.gateway else ""
+        views.append(NextHopView(address=address, interface=name, weight=weight, live=not why, why=why))
+    return views
+
+
+def _plain_hops(fib: Fib, run: RouteRun) -> list[NextHopView]:
+    link = fib.dataplane.connected.links.get(run.interfaces[0]) if run.interfaces else None
+    gateway = run.gateways[0] if run.gateways else b""
+    if link is None and not gateway:
+        return []
+    address = format_address(gateway) if gateway else ""
+    why = "" if link is None or link.up else f"{link.name} is down"
+    return [NextHopView(address=address, interface=link.name if link else "", live=not why, why=why)]
+
+
+def _absent(fib: Fib, live: set[tuple[str, str]], wish: NextHops | None) -> list[NextHopView]:
+    """Next hops that the RIB wants and the kernel does not have, with why."""
+    absent = []
+    for hop in fib.wishes.concrete(wish or ()):
+        view = _hop_view(fib, hop)
+        if hop.address and (view.address, view.interface) not in live:
+            view.live = False
+            view.why = fib.wishes.resolve(hop)[1] or "not in the kernel's group"
+            absent.append(view)
+    return absent
+
+
+def _hop_view(fib: Fib, hop: NextHop) -> NextHopView:
+    ifindex, why = fib.wishes.resolve(hop)
+    link = fib.dataplane.connected.links.get(ifindex)
+    address = format_address(hop.address) if hop.address else ""
+    return NextHopView(
+        address=address, interface=link.name if link else hop.interface, weight=hop.weight, live=not why, why=why
+    )

@@ -1,0 +1,441 @@
+"""The kernel side of VRFs: which interfaces belong to which table, and that nothing leaks out of it.
+
+Where the kernel has VRF devices, each VRF is one, with its interfaces in it; the kernel's l3mdev rule does the rest.
+Elsewhere policy rules send the traffic of its interfaces to the table, into which their connected networks are copied.
+Either way an unreachable default ends the table. Level-triggered: what is there is read, and what is missing is made:
+at start, on a change, and when another program removed it. What an earlier run left is taken over; what belongs to no
+interface any more goes at the sweep, since workloads are told later than uplinks. Never touches another program's rules
+or devices; a VRF device that was there before is used and left. Learned routes are the VRF's Fib's.
+
+What a VRF needs of the kernel where there is no VRF device: policy rules, and copies of its connected networks.
+
+What comes in by an interface of the VRF, or is sent by a socket bound to it, is looked up in the VRF's table. IPv6
+link-local destinations stay with the main table, since they mean their interface only. Sans-IO.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+import structlog
+
+from bgpd.fib import vrfs as vrf_plan
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.table import Fib
+from bgpd.kernel.link_messages import (
+    Rule,
+    VrfDevice,
+    addresses_kept,
+    encode_alias,
+    encode_dump_request,
+    encode_last_resort,
+    encode_link_delete,
+    encode_link_up,
+    encode_master,
+    encode_rule,
+    encode_rule_dump_request,
+    encode_vrf_device,
+    read_device,
+    read_rules,
+)
+from bgpd.kernel.netlink import KernelError, KernelRequests, MessageKind, messages
+from bgpd.kernel.route_messages import LAST_RESORT_METRIC
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.path import NextHop
+
+RULE_PRIORITY = 1000
+"""Where the kernel puts its own rule for VRF devices: after the local table, before the main one."""
+FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_MAIN = 254
+_LINK_LOCAL = b"\x0a\xfe\x80"
+_RESERVED_TABLES = {0: "unspec", 253: "default", _MAIN: "main", 255: "local"}
+_PROTOCOLS_OF_THE_KERNEL = (1, 2, 9)
+"""redirect, kernel, ra: what stands in a VRF's table because an interface is in it."""
+_RTPROT_KERNEL = 2
+
+
+def interface_rules(interfaces: Iterable[str], table: int, protocol: int) -> set[Rule]:
+    """The rules by which interfaces belong to a table."""
+    return {
+        Rule(family=family, priority=RULE_PRIORITY, protocol=protocol, table=table, iif=iif, oif=oif)
+        for name in interfaces
+        for iif, oif in ((name, ""), ("", name))
+        for family in FAMILIES
+    }
+
+
+def link_local_rule(protocol: int) -> Rule:
+    """The rule, for all VRFs, that keeps link-local destinations with the main table."""
+    return Rule(family=Family.IPV6_UNICAST, priority=RULE_PRIORITY - 1, protocol=protocol, table=_MAIN, to=_LINK_LOCAL)
+
+
+def device_rules() -> set[Rule]:
+    """The rules that the kernel makes with its first VRF device, to be made again if another program removed them."""
+    return {Rule(family=family, priority=RULE_PRIORITY, protocol=_RTPROT_KERNEL, l3mdev=True) for family in FAMILIES}
+
+
+def why_not_usable(table: int, protocol: int, routes: Collection[KernelRoute], *, is_ours: bool) -> str:
+    """Why a table cannot be a VRF's: reserved, or full of another program's routes; "" if it can.
+
+    `is_ours`: an earlier run left routes or rules for it; then what others put there is met route by route.
+    """
+    if table in _RESERVED_TABLES:
+        return f"table {table} is the kernel's own ({_RESERVED_TABLES[table]}): choose another"
+    foreign = [
+        route
+        for route in routes
+        if route.table == table and route.protocol not in (protocol, *_PROTOCOLS_OF_THE_KERNEL)
+    ]
+    if not foreign or is_ours:
+        return ""
+    protocols = ", ".join(str(number) for number in sorted({route.protocol for route in foreign}))
+    return (
+        f"table {table} has {len(foreign)} routes of another program (protocol {protocols}; see `ip route show table"
+        f" {table}`): choose a table that nobody else uses"
+    )
+
+
+log = structlog.get_logger()
+
+_ALIAS = "bgpd: VRF "
+_RETRY_S = 5.0
+
+
+class VrfRefused(Exception):
+    """A VRF cannot be in the kernel as configured; the text says why, and what to do."""
+
+
+class VrfSpec(msgspec.Struct, frozen=True):
+    """Name, kernel table and uplinks of a VRF, as configured."""
+
+    name: str
+    table: int
+    uplinks: tuple[str, ...]
+
+
+class _Vrf(msgspec.Struct, eq=False):
+    """A VRF that is kept. `entered`: interfaces that this run put into its device; `left`: that were in it before;
+    `ruled`: those that have their policy rules; `ended`: families whose unreachable default stands."""
+
+    spec: VrfSpec
+    fib: Fib
+    workloads: frozenset[str] = frozenset()
+    by_device: bool = False
+    entered: set[str] = msgspec.field(default_factory=set)
+    left: set[str] = msgspec.field(default_factory=set)
+    ruled: frozenset[str] = frozenset()
+    ended: set[Family] = msgspec.field(default_factory=set)
+    problem: str = ""
+
+    @property
+    def interfaces(self) -> frozenset[str]:
+        return self.workloads.union(self.spec.uplinks)
+
+
+class VrfTables:
+    """All VRFs of the process. `use_devices` False: by policy rules even where the kernel has VRF devices.
+
+    `applied(name)` is called when the kernel has a VRF as it was asked for last: `has` may answer otherwise now.
+    """
+
+    def __init__(
+        self, dataplane: Dataplane, *, use_devices: bool = True, applied: Callable[[str], None] | None = None
+    ) -> None:
+        self._dataplane = dataplane
+        self._applied = applied
+        self._protocol = dataplane.nexthops.protocol
+        self._use_devices = use_devices
+        self._requests = KernelRequests()
+        self._vrfs: dict[str, _Vrf] = {}
+        self._dirty: dict[str, None] = {}
+        self._lock = asyncio.Lock()
+        self._worker: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._swept = False
+
+    def start(self) -> None:
+        """Follow the kernel. Call in the event loop, after the monitor has started."""
+        self._requests.start()
+        monitor = self._dataplane.monitor
+        monitor.subscribe(self._kernel_changed)
+        monitor.own_route_changed.append(self._own_route_changed)
+        monitor.rules_changed.append(self._all_dirty)
+
+    async def stop(self) -> None:
+        """Let go; devices, rules and routes stay, so that a restart loses no packet."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._worker is not None:
+            await asyncio.gather(self._worker, return_exceptions=True)
+        self._vrfs.clear()
+        self._requests.stop()
+
+    async def add(self, spec: VrfSpec, fib: Fib) -> None:
+        """Have a VRF in the kernel; `fib` is its table, started.
+
+        Raises: VrfRefused: nothing was changed. OSError: the kernel would not tell.
+        """
+        async with self._lock:
+            await self._check(spec, fib)
+            vrf = self._vrfs[spec.name] = _Vrf(spec, fib)
+            self._dataplane.assign(dict.fromkeys(spec.uplinks, spec.name))
+            try:
+                await self._apply(vrf)
+            except VrfRefused:
+                self._forget(vrf)
+                raise
+
+    async def change(self, spec: VrfSpec) -> None:
+        """Other uplinks for a VRF. Its table cannot change: remove it and add it anew. Raises: as `add`."""
+        vrf = self._vrfs[spec.name]
+        before, vrf.spec = vrf.interfaces, spec
+        self._interfaces_changed(vrf, before)
+        async with self._lock:
+            await self._apply(vrf)
+
+    def set_interfaces(self, name: str, interfaces: Iterable[str]) -> None:
+        """The interfaces of a VRF's workloads are these; they need not exist yet."""
+        vrf = self._vrfs[name]
+        before, vrf.workloads = vrf.interfaces, frozenset(interfaces)
+        if vrf.interfaces != before:
+            self._interfaces_changed(vrf, before)
+            self._schedule(name)
+
+    async def remove(self, name: str) -> None:
+        """Take a VRF out of the kernel, with its routes; the caller stops its Fib after that."""
+        vrf = self._vrfs.pop(name)
+        self._dirty.pop(name, None)
+        async with self._lock:
+            for family in FAMILIES:
+                vrf.fib.keep(family, {})
+            await vrf.fib.withdraw_all()
+            rules = await self._own_rules()
+            for rule in rules:
+                if rule.table == vrf.spec.table:
+                    await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+            if all(other.by_device for other in self._vrfs.values()):
+                rule = vrf_plan.link_local_rule(self._protocol)
+                await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+            for family in FAMILIES:
+                request = encode_last_resort(family, vrf.spec.table, self._protocol, delete=True)
+                await self._send(vrf, request, errno.ESRCH)
+            await self._remove_device(vrf)
+            self._forget(vrf)
+        log.info("vrf.removed", vrf=name, table=vrf.spec.table)
+
+    def sweep(self) -> None:
+        """All workloads are told: what an earlier run left for other interfaces goes."""
+        self._swept = True
+        self._all_dirty()
+
+    async def settled(self) -> None:
+        """Wait until what was asked for is done."""
+        while self._worker is not None and not self._worker.done():
+            await asyncio.wait((self._worker,))
+
+    def has(self, name: str, interface: str) -> bool:
+        """Whether the kernel has an interface in a VRF: packets from it are looked up in the VRF's table."""
+        vrf = self._vrfs.get(name)
+        if vrf is None or not vrf.by_device:
+            return vrf is not None and interface in vrf.ruled
+        link = self._dataplane.connected.link_named(interface)
+        return link is not None and link.vrf == name
+
+    def mode(self, name: str) -> str:
+        """ "device" or "rules": how the kernel keeps a VRF."""
+        return "device" if self._vrfs[name].by_device else "rules"
+
+    def problem(self, name: str) -> str:
+        """What the kernel refused lately for a VRF, in its words; "" if nothing. It is tried again."""
+        return self._vrfs[name].problem
+
+    # What the kernel has.
+
+    async def _check(self, spec: VrfSpec, fib: Fib) -> None:
+        rules = await self._own_rules()
+        devices = await self._devices()
+        device = devices.get(spec.name)
+        is_ours = bool(
+            fib.counters.installed
+            or any(rule.table == spec.table for rule in rules)
+            or (device is not None and device.alias.startswith(_ALIAS))
+        )
+        routes = [route for routes in self._dataplane.monitor.state.routes.values() for route in routes]
+        why = vrf_plan.why_not_usable(spec.table, self._protocol, routes, is_ours=is_ours)
+        if device is not None and device.kind != "vrf":
+            why = f"an interface named {spec.name} exists and is no VRF device: choose another name"
+        elif device is not None and device.table != spec.table:
+            why = f"the VRF device {spec.name} has table {device.table}, not {spec.table}: make them equal"
+        for other in devices.values():
+            if other.table == spec.table and other.name != spec.name:
+                why = f"table {spec.table} belongs to the VRF device {other.name}: choose another"
+        if why:
+            raise VrfRefused(f"VRF {spec.name}: {why}")
+
+    async def _devices(self) -> dict[str, VrfDevice]:
+        found = {}
+        for data in await self._requests.dump(encode_dump_request(MessageKind.GET_LINK)):
+            for kind, _flags, _sequence, start, end in messages(data):
+                if kind == MessageKind.NEW_LINK:
+                    device = read_device(data, start, end)
+                    found[device.name] = device
+        return found
+
+    async def _rules(self) -> set[Rule]:
+        found: set[Rule] = set()
+        for family in FAMILIES:
+            for data in await self._requests.dump(encode_rule_dump_request(family)):
+                found.update(read_rules(family, data))
+        return found
+
+    async def _own_rules(self) -> set[Rule]:
+        return {rule for rule in await self._rules() if rule.protocol == self._protocol}
+
+    # What is made of it.
+
+    async def _apply(self, vrf: _Vrf) -> None:
+        """Make what is missing. Raises: VrfRefused: it cannot be a VRF at all."""
+        vrf.problem = ""
+        for family in set(FAMILIES) - vrf.ended:
+            vrf.ended.add(family)
+            if await self._send(vrf, encode_last_resort(family, vrf.spec.table, self._protocol)) is not None:
+                vrf.ended.discard(family)
+        vrf.by_device = self._use_devices and await self._apply_device(vrf)
+        rules = await self._rules()
+        wanted = vrf_plan.device_rules()
+        if not vrf.by_device:
+            wanted = vrf_plan.interface_rules(vrf.interfaces, vrf.spec.table, self._protocol)
+            wanted.add(vrf_plan.link_local_rule(self._protocol))
+        for rule in sorted(wanted - rules, key=lambda rule: (rule.priority, rule.family)):
+            await self._send(vrf, encode_rule(rule), errno.EEXIST)
+        for rule in rules - wanted:
+            owned = rule.protocol == self._protocol and rule.table == vrf.spec.table
+            if owned and (vrf.by_device or self._swept or (rule.iif or rule.oif) in vrf.left):
+                await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+        vrf.left -= vrf.interfaces
+        vrf.ruled = frozenset() if vrf.by_device else frozenset(rule.iif for rule in wanted)
+        self._keep_connected(vrf)
+        if vrf.problem:
+            self._retry_later()
+        elif self._applied is not None:
+            self._applied(vrf.spec.name)
+
+    async def _apply_device(self, vrf: _Vrf) -> bool:
+        """The VRF device and the interfaces in it; False where the kernel has no such devices."""
+        spec = vrf.spec
+        device = (await self._devices()).get(spec.name)
+        if device is None:
+            error = await self._requests.send(encode_vrf_device(spec.name, spec.table))
+            if error is not None and error.code == errno.EOPNOTSUPP:
+                self._use_devices = False
+                log.info("vrf.by_rules", reason="the kernel has no VRF devices", error=str(error))
+                return False
+            if error is not None and error.code != errno.EEXIST:
+                raise VrfRefused(f"VRF {spec.name}: the kernel made no VRF device of that name: {error}")
+            device = (await self._devices())[spec.name]
+            await self._send(vrf, encode_alias(device.index, _ALIAS + spec.name))
+            log.info("vrf.device_created", vrf=spec.name, table=spec.table)
+        await self._send(vrf, encode_link_up(device.index))
+        links = self._dataplane.connected.links
+        for link in list(links.values()):
+            inside = link.vrf == spec.name
+            ours = link.name in vrf.entered | vrf.left or (self._swept and device.alias.startswith(_ALIAS))
+            if link.name in vrf.interfaces and not inside:
+                await self._move(vrf, link, device.index)
+                vrf.entered.add(link.name)
+            elif link.name not in vrf.interfaces and inside and ours:
+                await self._move(vrf, link, 0)
+                vrf.entered.discard(link.name)
+        return True
+
+    async def _move(self, vrf: _Vrf, link: Link, master: int) -> None:
+        """Into or out of a VRF device; the kernel takes the link down for it."""
+        async with addresses_kept(self._requests, link.index):
+            await self._send(vrf, encode_master(link.index, master))
+
+    async def _remove_device(self, vrf: _Vrf) -> None:
+        device = (await self._devices()).get(vrf.spec.name) if vrf.by_device else None
+        if device is None:
+            return
+        for link in list(self._dataplane.connected.links.values()):
+            if link.vrf == vrf.spec.name and link.name in vrf.interfaces | vrf.entered:
+                await self._move(vrf, link, 0)
+        if device.alias.startswith(_ALIAS):
+            await self._send(vrf, encode_link_delete(device.index), errno.ENODEV)
+
+    def _keep_connected(self, vrf: _Vrf) -> None:
+        """In a VRF's device the kernel has the connected networks in the table; elsewhere they are copied there."""
+        networks = self._dataplane.connected.connected_networks(() if vrf.by_device else vrf.interfaces)
+        for family, routes in networks.items():
+            vrf.fib.keep(family, {key: (NextHop(b"", name),) for key, name in routes.items()})
+
+    async def _send(self, vrf: _Vrf, request: bytes, *expected: int) -> KernelError | None:
+        """One request; a refusal with another than the expected codes is the VRF's problem until it works."""
+        error = await self._requests.send(request)
+        if error is not None and error.code not in expected:
+            vrf.problem = str(error)
+            log.warning("vrf.kernel_refused", vrf=vrf.spec.name, table=vrf.spec.table, error=str(error))
+        return error
+
+    # What changes.
+
+    def _interfaces_changed(self, vrf: _Vrf, before: frozenset[str]) -> None:
+        vrf.left |= before - vrf.interfaces
+        assigned: dict[str, str | None] = dict.fromkeys(vrf.left)
+        assigned.update(dict.fromkeys(vrf.interfaces, vrf.spec.name))
+        self._dataplane.assign(assigned)
+
+    def _forget(self, vrf: _Vrf) -> None:
+        self._vrfs.pop(vrf.spec.name, None)
+        self._dataplane.assign(dict.fromkeys(vrf.interfaces))
+
+    def _kernel_changed(self, event: KernelEvent) -> None:
+        for vrf in self._vrfs.values():
+            match event:
+                case LinkChanged(link=link) if link.name in vrf.interfaces or link.name == vrf.spec.name:
+                    self._schedule(vrf.spec.name)
+                case RouteChanged(route=route) if route.interface in vrf.interfaces:
+                    self._keep_connected(vrf)
+                case KernelResynchronised():
+                    vrf.ended.clear()
+                    self._schedule(vrf.spec.name)
+
+    def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        if gone and route.metric == LAST_RESORT_METRIC:
+            for vrf in self._vrfs.values():
+                if vrf.spec.table == route.table:
+                    vrf.ended.discard(route.family)
+                    self._schedule(vrf.spec.name)
+
+    def _all_dirty(self) -> None:
+        for name in self._vrfs:
+            self._schedule(name)
+
+    def _retry_later(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._all_dirty)
+
+    def _schedule(self, name: str) -> None:
+        self._dirty[name] = None
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        while self._dirty:
+            name = next(iter(self._dirty))
+            del self._dirty[name]
+            async with self._lock:
+                vrf = self._vrfs.get(name)
+                if vrf is None:
+                    continue
+                try:
+                    await self._apply(vrf)
+                except (VrfRefused, OSError) as error:
+                    vrf.problem = str(error)
+                    log.warning("vrf.not_applied", vrf=name, error=str(error))
+                    self._retry_later()

@@ -1,0 +1,237 @@
+"""Netlink framing: how requests are laid out, and how replies, errors and dumps are read (RFC 3549, linux/netlink.h).
+
+Decides nothing about routes. Raw rather than through pyroute2, because these run once per kernel message of a full
+table.
+
+Single requests to the kernel, each acknowledged or refused in its words, and dumps: for what is done seldom.
+
+Decides nothing. One socket, opened in the namespace that `start` is called in; the kernel's own echo of the changes is
+to be ignored by the monitor (`port`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import errno
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+HEADER = struct.Struct("=IHHII")
+"""nlmsghdr: length, type, flags, sequence, port id."""
+ATTRIBUTE = struct.Struct("=HH")
+U32 = struct.Struct("=I")
+
+SOL_NETLINK = 270
+ADD_MEMBERSHIP = 1
+EXT_ACK = 11
+GET_STRICT_CHK = 12
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+TYPE_MASK = 0x3FFF
+NLA_F_NESTED = 0x8000
+_EXT_ACK_MESSAGE = 1
+_RECEIVE_BYTES = 1 << 18
+
+
+class MessageKind(enum.IntEnum):
+    """Message types (linux/netlink.h, linux/rtnetlink.h)."""
+
+    NOOP = 1
+    ERROR = 2
+    DONE = 3
+    NEW_LINK = 16
+    DEL_LINK = 17
+    GET_LINK = 18
+    NEW_ADDRESS = 20
+    DEL_ADDRESS = 21
+    GET_ADDRESS = 22
+    NEW_ROUTE = 24
+    DEL_ROUTE = 25
+    GET_ROUTE = 26
+    NEW_RULE = 32
+    DEL_RULE = 33
+    GET_RULE = 34
+    NEW_NEXTHOP = 104
+    DEL_NEXTHOP = 105
+    GET_NEXTHOP = 106
+
+
+class MessageFlag(enum.IntFlag):
+    """nlmsg_flags; REPLACE and EXCLUSIVE share their bits with DUMP (linux/netlink.h)."""
+
+    REQUEST = 0x1
+    ACK = 0x4
+    DUMP_INTERRUPTED = 0x10
+    REPLACE = 0x100
+    EXCLUSIVE = 0x200
+    DUMP = 0x300
+    CREATE = 0x400
+
+
+class KernelError(msgspec.Struct, frozen=True):
+    """One NLMSG_ERROR: errno, the kernel's words (b"" parsed to "" if none), and the message that failed."""
+
+    code: int
+    words: str
+    request: bytes
+
+    def __str__(self) -> str:
+        name = os.strerror(self.code)
+        return f"{name}: {self.words}" if self.words else name
+
+
+class DumpInterrupted(Exception):
+    """The table changed while it was dumped (NLM_F_DUMP_INTR): what was read may be inconsistent; ask again."""
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One attribute, padded to 4 bytes."""
+    return ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def message(kind: int, flags: int, payload: bytes, *, sequence: int = 0) -> bytes:
+    """One message with its header; the kernel fills in the port id."""
+    return HEADER.pack(16 + len(payload), kind, flags, sequence, 0) + payload
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """(type, flags, sequence, payload start, payload end) of each message in one datagram."""
+    offset, total = 0, len(data)
+    while offset + 16 <= total:
+        length, kind, flags, sequence, _port = HEADER.unpack_from(data, offset)
+        if length < 16 or offset + length > total:
+            return
+        yield kind, flags, sequence, offset + 16, offset + length
+        offset += (length + 3) & ~3
+
+
+def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Attributes by type (flags masked off); of repeated ones the last."""
+    found: dict[int, bytes] = {}
+    while start + 4 <= end:
+        length, kind = ATTRIBUTE.unpack_from(data, start)
+        if length < 4 or start + length > end:
+            break
+        found[kind & TYPE_MASK] = data[start + 4 : start + length]
+        start += (length + 3) & ~3
+    return found
+
+
+def read_error(data: bytes, start: int, end: int, flags: int) -> KernelError | None:
+    """The error in an NLMSG_ERROR payload; None for a plain acknowledgement. NETLINK_CAP_ACK must be off."""
+    (code,) = struct.unpack_from("=i", data, start)
+    if not code:
+        return None
+    (length,) = U32.unpack_from(data, start + 4)
+    request = data[start + 4 : start + 4 + length]
+    words = attributes(data, start + 4 + ((length + 3) & ~3), end).get(_EXT_ACK_MESSAGE, b"") if flags & 0x200 else b""
+    return KernelError(-code, words.rstrip(b"\0").decode(errors="replace"), request)
+
+
+def open_socket(
+    *, send_bytes: int = 0, receive_bytes: int = 0, strict: bool = False, groups: Iterable[int] = ()
+) -> socket.socket:
+    """A bound rtnetlink socket in the calling thread's network namespace.
+
+    Buffers are forced past the system's limits where CAP_NET_ADMIN allows. `strict` lets the kernel filter dumps.
+    """
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    for size, force, plain in (
+        (send_bytes, SO_SNDBUFFORCE, socket.SO_SNDBUF),
+        (receive_bytes, SO_RCVBUFFORCE, socket.SO_RCVBUF),
+    ):
+        if size:
+            try:
+                opened.setsockopt(socket.SOL_SOCKET, force, size)
+            except PermissionError:
+                opened.setsockopt(socket.SOL_SOCKET, plain, size)
+    opened.setsockopt(SOL_NETLINK, EXT_ACK, 1)
+    if strict:
+        opened.setsockopt(SOL_NETLINK, GET_STRICT_CHK, 1)
+    opened.bind((0, 0))
+    for group in groups:
+        opened.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+    return opened
+
+
+def port_of(opened: socket.socket) -> int:
+    """The socket's netlink port id, which its messages and their notifications bear."""
+    return int(opened.getsockname()[0])
+
+
+def dump(opened: socket.socket, request: bytes) -> Iterator[bytes]:
+    """Datagrams of one dump, up to the one that ends in its NLMSG_DONE.
+
+    Raises: DumpInterrupted: ask again. OSError: the kernel refused the request.
+    """
+    opened.send(request)
+    while True:
+        data = opened.recv(_RECEIVE_BYTES)
+        kind, flags, _sequence, start, end = next(messages(data))
+        if kind == MessageKind.ERROR:
+            error = read_error(data, start, end, flags)
+            if error is not None:
+                raise OSError(error.code, str(error))
+        yield data
+        if kind != MessageKind.DONE and data[-16:-14] != _DONE:
+            continue
+        for kind, flags, _sequence, _start, _end in messages(data):
+            if flags & MessageFlag.DUMP_INTERRUPTED:
+                raise DumpInterrupted
+            if kind == MessageKind.DONE:
+                return
+
+
+_DONE = struct.pack("=H", MessageKind.DONE)
+"""Its message is 20 bytes long and the last of its datagram: the type stands 16 bytes before the end."""
+
+
+_TRIES = 20
+_REQUEST_RECEIVE_BYTES = 4 << 20
+
+
+class KernelRequests:
+    """Requests that are answered one by one, in a worker thread."""
+
+    def start(self) -> None:
+        """Open the socket."""
+        self._socket = open_socket(receive_bytes=_REQUEST_RECEIVE_BYTES)
+        self._socket.settimeout(30)
+        self._lock = threading.Lock()
+        self.port = port_of(self._socket)
+
+    def stop(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    async def send(self, request: bytes) -> KernelError | None:
+        """One message that asks for an acknowledgement; the kernel's refusal, or None."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._send, request)
+
+    async def dump(self, request: bytes) -> list[bytes]:
+        """The datagrams of one dump. Raises: OSError: the kernel refused, or what is dumped changed too often."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._dump, request)
+
+    def _send(self, request: bytes) -> KernelError | None:
+        with self._lock:
+            self._socket.send(request)
+            while True:
+                data = self._socket.recv(1 << 16)
+                for kind, flags, _sequence, start, end in messages(data):
+                    if kind == MessageKind.ERROR:
+                        return read_error(data, start, end, flags)
+
+    def _dump(self, request: bytes) -> list[bytes]:
+        with self._lock:
+            for _ in range(_TRIES):
+                try:
+                    return list(dump(self._socket, request))
+                except DumpInterrupted:
+                    continue
+        raise OSError(errno.EBUSY, f"what was asked for changed during each of {_TRIES} dumps")

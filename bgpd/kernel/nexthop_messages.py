@@ -1,0 +1,143 @@
+"""Nexthop objects on the wire: RTM_NEWNEXTHOP, RTM_DELNEXTHOP and their dumps (linux/nexthop.h).
+
+Decides nothing: which objects exist is fib/nexthop_objects.py's.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from bgpd.kernel.netlink import NLA_F_NESTED, U32, MessageFlag, MessageKind, attribute, attributes, message, messages
+
+_U16 = struct.Struct("=H")
+NHMSG = struct.Struct("=BBBBI")
+"""nhmsg: family, scope, protocol, reserved, flags."""
+_GROUP_ENTRY = struct.Struct("=IBBH")
+"""nexthop_grp: id, weight - 1 (low byte), weight high byte (Linux 6.12), reserved."""
+NHA_ID = 1
+NHA_GROUP = 2
+_NHA_GROUP_TYPE = 3
+NHA_OIF = 5
+NHA_GATEWAY = 6
+_NHA_RES_GROUP = 12
+_RES_GROUP_BUCKETS = 1
+_GROUP_TYPE_RESILIENT = 1
+_BUCKETS = 512
+"""Of a resilient group: how finely its flows are spread."""
+_RTNH_F_ONLINK = 4
+MAX_WEIGHT = 256
+"""What every kernel takes; more needs Linux 6.12."""
+
+Members = tuple[tuple[int, int], ...]
+"""(single id, weight) of a group, ascending."""
+
+
+class NexthopObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A nexthop object as the kernel has it: a group (`members`), or a single with gateway (packed) and interface
+    index.
+    """
+
+    id: int
+    protocol: int
+    gateway: bytes = b""
+    ifindex: int = 0
+    members: Members = ()
+    resilient: bool = False
+
+
+def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int, *, replace: bool = False) -> bytes:
+    """Create one gateway, or change an existing one.
+
+    On-link: that the gateway is a neighbour on the interface is bgpd's decision; the kernel would ask its main table,
+    which knows nothing of a VRF's routes and may hold a learned route to the gateway itself.
+    """
+    family = socket.AF_INET if len(gateway) == 4 else socket.AF_INET6
+    payload = (
+        NHMSG.pack(family, 0, protocol, 0, _RTNH_F_ONLINK)
+        + attribute(NHA_ID, U32.pack(identifier))
+        + attribute(NHA_OIF, U32.pack(ifindex))
+        + attribute(NHA_GATEWAY, gateway)
+    )
+    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
+
+
+def encode_group(
+    identifier: int, protocol: int, members: Members, *, replace: bool = False, resilient: bool = False
+) -> bytes:
+    """Create a group, or give an existing one new members.
+
+    A resilient one (Linux 5.13) spreads flows by a table of buckets: those of members that stay keep their flows. Its
+    timers are the kernel's: a bucket changes hands for balance only after 120 s without a packet.
+    """
+    entries = b"".join(
+        _GROUP_ENTRY.pack(single, (weight - 1) & 0xFF, (weight - 1) >> 8, 0) for single, weight in members
+    )
+    payload = (
+        NHMSG.pack(socket.AF_UNSPEC, 0, protocol, 0, 0)
+        + attribute(NHA_ID, U32.pack(identifier))
+        + attribute(NHA_GROUP, entries)
+    )
+    if resilient:
+        payload += attribute(_NHA_GROUP_TYPE, _U16.pack(_GROUP_TYPE_RESILIENT))
+    if resilient and not replace:
+        payload += attribute(_NHA_RES_GROUP | NLA_F_NESTED, attribute(_RES_GROUP_BUCKETS, _U16.pack(_BUCKETS)))
+    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
+
+
+def encode_delete(identifiers: Sequence[int]) -> bytes:
+    """Delete nexthop objects; a group loses a deleted member, and its routes go with the last."""
+    return b"".join(
+        message(
+            MessageKind.DEL_NEXTHOP,
+            MessageFlag.REQUEST,
+            NHMSG.pack(0, 0, 0, 0, 0) + attribute(NHA_ID, U32.pack(identifier)),
+        )
+        for identifier in identifiers
+    )
+
+
+def encode_dump_request() -> bytes:
+    """Ask for all nexthop objects."""
+    return message(
+        MessageKind.GET_NEXTHOP, MessageFlag.REQUEST | MessageFlag.DUMP, NHMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    )
+
+
+def read_id(request: bytes) -> int:
+    """The object that a nexthop message is about; 0 if it names none."""
+    value = attributes(request, 16 + NHMSG.size, len(request)).get(NHA_ID, b"")
+    return int(U32.unpack(value)[0]) if len(value) == 4 else 0
+
+
+def read_objects(data: bytes) -> Iterator[NexthopObject]:
+    """The nexthop objects of one datagram of a dump."""
+    for kind, _flags, _sequence, start, end in messages(data):
+        if kind != MessageKind.NEW_NEXTHOP or end - start < NHMSG.size:
+            continue
+        found = attributes(data, start + NHMSG.size, end)
+        entries = found.get(NHA_GROUP, b"")
+        yield NexthopObject(
+            id=_number(found.get(NHA_ID)),
+            protocol=data[start + 2],
+            gateway=found.get(NHA_GATEWAY, b""),
+            ifindex=_number(found.get(NHA_OIF)),
+            members=tuple(
+                sorted(
+                    (single, 1 + low + (high << 8))
+                    for single, low, high, _reserved in _GROUP_ENTRY.iter_unpack(entries)
+                )
+            ),
+            resilient=found.get(_NHA_GROUP_TYPE, b"\0\0") == _U16.pack(_GROUP_TYPE_RESILIENT),
+        )
+
+
+_REPLACE = MessageFlag.REQUEST | MessageFlag.REPLACE
+_CREATE = MessageFlag.REQUEST | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
+
+
+def _number(value: bytes | None) -> int:
+    return int(U32.unpack(value)[0]) if value is not None and len(value) == 4 else 0

@@ -1,0 +1,117 @@
+"""Reads the kernel's tables on demand, in worker threads: nexthop objects, bgpd's own routes, and the answer for an
+address.
+
+Decides nothing. Each kind of reading has a socket of its own, opened in the namespace that `start` is called in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+from collections.abc import Callable
+
+from bgpd.kernel.netlink import (
+    U32,
+    DumpInterrupted,
+    MessageFlag,
+    MessageKind,
+    attribute,
+    dump,
+    message,
+    messages,
+    open_socket,
+    read_error,
+)
+from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, read_objects
+from bgpd.kernel.route_messages import (
+    RTA_DST,
+    RTA_OIF,
+    RTMSG,
+    RouteForm,
+    RouteRun,
+    encode_route_dump_request,
+    read_runs,
+)
+from bgpd.model.iana import Family
+
+_TRIES = 20
+_RECEIVE_BYTES = 4 << 20
+_RTM_F_LOOKUP_TABLE = 0x1000
+_RTM_F_FIB_MATCH = 0x2000
+
+
+class KernelReader:
+    """Dumps and look-ups of one network namespace."""
+
+    def start(self) -> None:
+        """Open the sockets. Call in the event loop."""
+        self._routes = open_socket(receive_bytes=_RECEIVE_BYTES, strict=True)
+        self._nexthops = open_socket(receive_bytes=_RECEIVE_BYTES)
+        self._lookups = open_socket()
+        self._locks = {opened: threading.Lock() for opened in (self._routes, self._nexthops, self._lookups)}
+        for opened in self._locks:
+            opened.settimeout(30)
+
+    def stop(self) -> None:
+        """Close the sockets."""
+        for opened in self._locks:
+            opened.close()
+
+    async def nexthops(self) -> list[NexthopObject]:
+        """All nexthop objects. Raises: OSError: the kernel refused, or they changed too often."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._read_nexthops)
+
+    async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
+        """Give all routes of one table and protocol, run by run, to what `begin` returns, in a worker thread.
+
+        `begin` is called again if the table changed so that the dump had to start over. Raises: OSError as above.
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self._read_routes, family, form, begin)
+
+    async def lookup(self, address: bytes, ifindex: int) -> RouteRun | OSError:
+        """The kernel's route for a packed address (RTM_GETROUTE), or its error; by a VRF device's index if not 0."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._look_up, address, ifindex)
+
+    def _read_nexthops(self) -> list[NexthopObject]:
+        with self._locks[self._nexthops]:
+            for _ in range(_TRIES):
+                try:
+                    request = encode_dump_request()
+                    return [found for data in dump(self._nexthops, request) for found in read_objects(data)]
+                except DumpInterrupted:
+                    continue
+        raise OSError(errno.EBUSY, f"the nexthop objects changed during each of {_TRIES} dumps")
+
+    def _read_routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
+        request = encode_route_dump_request(family, table=form.table, protocol=form.protocol)
+        with self._locks[self._routes]:
+            for _ in range(_TRIES):
+                consume = begin()
+                try:
+                    for data in dump(self._routes, request):
+                        for run in read_runs(data):
+                            consume(run)
+                except DumpInterrupted:
+                    continue
+                except FileNotFoundError:
+                    pass  # the table does not exist yet: it has no routes
+                return
+        raise OSError(errno.EBUSY, f"table {form.table} changed during each of {_TRIES} dumps")
+
+    def _look_up(self, address: bytes, ifindex: int) -> RouteRun | OSError:
+        number = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+        flags = _RTM_F_LOOKUP_TABLE | _RTM_F_FIB_MATCH
+        payload = RTMSG.pack(number, len(address) * 8, 0, 0, 0, 0, 0, 0, flags) + attribute(RTA_DST, address)
+        if ifindex:
+            payload += attribute(RTA_OIF, U32.pack(ifindex))
+        with self._locks[self._lookups]:
+            self._lookups.send(message(MessageKind.GET_ROUTE, MessageFlag.REQUEST, payload))
+            data = self._lookups.recv(1 << 16)
+        for kind, reply_flags, _sequence, start, end in messages(data):
+            if kind == MessageKind.ERROR:
+                error = read_error(data, start, end, reply_flags)
+                if error is not None:
+                    return OSError(error.code, str(error))
+        return next(read_runs(data))

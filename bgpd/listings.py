@@ -1,0 +1,154 @@
+"""What the API serves, read from the parts: listings, health, explain; and reload, which it hands to the daemon.
+
+Decides nothing. Listings are lazy: the server steps them in slices while tables change beneath.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from bgpd.api.backend import Listing, Objects, Rejected
+from bgpd.config.schema import Config
+from bgpd.evpn.originate import EVPN_SOURCE
+from bgpd.evpn.views import evpn_routes, vrf_views
+from bgpd.explain import explain
+from bgpd.log import EventRing
+from bgpd.model.iana import Family
+from bgpd.model.prefix import parse_prefix
+from bgpd.model.views import ExplainView, FibRouteView, HealthView, NeighborView, ReloadView, RouteView, ViewQuery
+from bgpd.rib.aggregates import AGGREGATE_SOURCE
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.views import route_view, routes
+from bgpd.routing import WORKLOAD_SOURCE, Routing
+from bgpd.workload.feed.api import ServiceObjects, WorkloadObjects
+
+_OWN_SOURCES = (WORKLOAD_SOURCE.name, AGGREGATE_SOURCE.name, EVPN_SOURCE.name)
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+class DaemonBackend:
+    """The Backend of the API. `health`, `metrics`, `reload`, `started` are the daemon's."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        *,
+        events: EventRing,
+        config: Callable[[], Config],
+        health: Callable[[], HealthView],
+        metrics: Callable[[], str],
+        reload: Callable[[], Awaitable[ReloadView]],
+        started: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.events = events
+        self.started = started
+        self.config = config
+        self.health = health
+        self.metrics = metrics
+        self._routing = routing
+        self._reload = reload
+        listings: dict[str, Listing] = {
+            "neighbors": lambda query: iter(self.neighbors()),
+            "routes": self._routes,
+            "fib": self._fib,
+            "workloads": lambda query: routing.workloads.table.views(),
+            "aggregates": lambda query: iter(routing.rib.aggregation.views()),
+            "services": self._services,
+            "evpn": lambda query: evpn_routes(routing.evpn, query),
+            "vrfs": lambda query: iter(vrf_views(routing.evpn, query)),
+        }
+        self.listings: Mapping[str, Listing] = {name: self._checked(listing) for name, listing in listings.items()}
+
+    def _checked(self, listing: Listing) -> Listing:
+        """A listing that refuses to be narrowed to what is not there: nothing found would be taken for an answer."""
+
+        def checked(query: ViewQuery) -> Iterator[msgspec.Struct | None]:
+            if query.vrf and query.vrf not in {vrf.name for vrf in self.config().vrf}:
+                raise Rejected(404, f'there is no VRF "{query.vrf}"', "bgpd show vrfs lists them")
+            if query.neighbor and query.neighbor not in _OWN_SOURCES:
+                views = self._routing.speaker.neighbor_views()
+                if not any(query.neighbor in (view.name, view.address) for view in views):
+                    raise Rejected(404, f'there is no neighbor "{query.neighbor}"', "bgpd show neighbors lists them")
+            return listing(query)
+
+        return checked
+
+    @property
+    def objects(self) -> Mapping[str, Objects]:
+        api = self._routing.workloads.api
+        return {"workloads": WorkloadObjects(api), "services": ServiceObjects(api)} if api else {}
+
+    async def explain(self, address: bytes, vrf: str) -> ExplainView:
+        routing = self._routing
+        fib = routing.fibs.get(vrf)
+        if fib is None:
+            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        return await explain(
+            address,
+            vrf,
+            rib=routing.rib,
+            fib=fib,
+            evpn=routing.evpn,
+            workloads=routing.workloads,
+            neighbors=self.neighbors(),
+        )
+
+    async def reload(self) -> ReloadView:
+        return await self._reload()
+
+    async def drain(self, on: bool) -> HealthView:
+        raise Rejected(501, "this version cannot drain a host", "withdraw its workloads, or stop bgpd")
+
+    def neighbors(self) -> list[NeighborView]:
+        """All neighbors, with the counts of their routes."""
+        routing = self._routing
+        views = routing.speaker.neighbor_views()
+        for view in views:
+            source = routing.sources.get(view.name)
+            if source is not None:
+                view.families = {family.value: counts for family, counts in routing.rib.counts(source).items()}
+        return views
+
+    def _tables(self, query: ViewQuery) -> Iterator[tuple[str, Family, LocRib]]:
+        for (vrf, family), table in sorted(self._routing.rib.tables.items()):
+            if family in _UNICAST and query.vrf in (None, vrf) and query.family in ("", family.value):
+                yield vrf, family, table
+
+    def _routes(self, query: ViewQuery) -> Iterator[RouteView | None]:
+        wanted = parse_prefix(query.prefix) if query.prefix else None
+        for vrf, family, table in self._tables(query):
+            inside = None
+            if wanted is not None:
+                if wanted[0] is not family:
+                    continue
+                inside = wanted[1]
+            if inside is not None and not query.longer_prefixes:
+                view = route_view(table, family, inside, vrf=vrf)
+                if view is not None:
+                    yield self._with_fib(view, inside)
+                continue
+            for page in routes(table, family, vrf=vrf, inside=inside, neighbor=query.neighbor):
+                yield None
+                for view in page:
+                    yield self._with_fib(view, parse_prefix(view.prefix)[1])
+
+    def _with_fib(self, view: RouteView, key: bytes) -> RouteView:
+        """The state of the kernel route beside the RIB's."""
+        fib = self._routing.fibs.get(view.vrf)
+        if not view.fib and fib is not None:
+            route = fib.route(Family(view.family), key)
+            view.fib = route.state if route is not None else ""
+        return view
+
+    def _fib(self, query: ViewQuery) -> Iterator[FibRouteView]:
+        family = Family(query.family) if query.family in _UNICAST else None
+        fibs = [fib for vrf, fib in sorted(self._routing.fibs.items()) if query.vrf in (None, vrf)]
+        return itertools.chain.from_iterable(fib.routes(family) for fib in fibs)
+
+    def _services(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
+        services = self._routing.workloads.services
+        return (view for name in services.names() if (view := services.view(name)) is not None)

@@ -1,0 +1,259 @@
+"""The value of each path attribute type: bytes to plain values, or `Malformed`.
+
+Decides only whether a value is well-formed; what a malformed one costs is attribute_decoder.py's. RFC 4271 section 4.3
+and the RFC that each function names.
+
+The real AS path of a route that came through speakers of 2-octet AS numbers (RFC 6793 section 4.2.3).
+
+Decides between AS_PATH and AS4_PATH, AGGREGATOR and AS4_AGGREGATOR.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from typing import Any
+
+from bgpd.model.attributes import Aggregator, AsPathSegment
+from bgpd.model.iana import AS_TRANS, Origin, SegmentType
+
+AsPath = tuple[AsPathSegment, ...]
+AS_SEQUENCE = SegmentType.AS_SEQUENCE
+CONFEDERATION = (SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET)
+
+_ORIGINS = {bytes((origin,)): origin for origin in Origin}
+_SEGMENTS = {int(kind): kind for kind in SegmentType}
+_numbers_of = functools.lru_cache(maxsize=None)(lambda count, code: struct.Struct(f"!{count}{code}").unpack_from)
+"""Unpackers of `count` numbers, by struct code; counts are at most those that fit a message."""
+
+
+class Malformed(ValueError):
+    """An attribute value that is not what its RFC says."""
+
+
+def split_attributes(block: bytes) -> tuple[list[tuple[int, int, bytes]], str]:
+    """Flags, type and value of each attribute, and what is wrong with the framing after them ("" if nothing)."""
+    attributes: list[tuple[int, int, bytes]] = []
+    offset, end = 0, len(block)
+    while offset < end:
+        if end - offset < 3:
+            return attributes, f"{end - offset} bytes left, too few for an attribute"
+        flags, kind = block[offset], block[offset + 1]
+        if flags & 0x10:
+            if end - offset < 4:
+                return attributes, "3 bytes left, too few for an attribute of extended length"
+            start = offset + 4
+            offset = start + (block[offset + 2] << 8 | block[offset + 3])
+        else:
+            start = offset + 3
+            offset = start + block[offset + 2]
+        if offset > end:
+            return attributes, f"attribute {kind} is {offset - start} bytes long, but {end - start} are left"
+        attributes.append((flags, kind, block[start:offset]))
+    return attributes, ""
+
+
+def parse_origin(value: bytes) -> Origin:
+    """RFC 4271 section 5.1.1."""
+    origin = _ORIGINS.get(value)
+    if origin is None:
+        raise Malformed(f"0x{value.hex()} is no ORIGIN" if len(value) == 1 else f"{len(value)} bytes, not 1")
+    return origin
+
+
+def parse_as_path(value: bytes) -> AsPath:
+    """AS_PATH with 4-octet AS numbers (RFC 6793 section 4.1)."""
+    return _split_segments(value, 4)
+
+
+def parse_two_octet_as_path(value: bytes) -> AsPath:
+    """AS_PATH with 2-octet AS numbers (RFC 4271 section 4.3)."""
+    return _split_segments(value, 2)
+
+
+def parse_as4_path(value: bytes) -> AsPath:
+    """AS4_PATH; confederation segments in it are dropped (RFC 6793 section 6)."""
+    if len(value) < 6:
+        raise Malformed(f"{len(value)} bytes, too few for a segment")
+    return tuple(segment for segment in _split_segments(value, 4) if segment.type not in CONFEDERATION)
+
+
+def _split_segments(value: bytes, width: int) -> AsPath:
+    segments = []
+    code = "I" if width == 4 else "H"
+    offset, end = 0, len(value)
+    while offset < end:
+        if end - offset < 2:
+            raise Malformed("one byte left, too few for a segment")
+        kind, count = _SEGMENTS.get(value[offset]), value[offset + 1]
+        if kind is None:
+            raise Malformed(f"segment type {value[offset]}")
+        if not count:
+            raise Malformed("empty segment")
+        start, offset = offset + 2, offset + 2 + count * width
+        if offset > end:
+            raise Malformed(f"a segment of {count} AS numbers, but {end - start} bytes are left")
+        segments.append(AsPathSegment(kind, _numbers_of(count, code)(value, start)))
+    return tuple(segments)
+
+
+def parse_4_bytes(value: bytes) -> bytes:
+    """An address, a router ID or an AS number."""
+    if len(value) != 4:
+        raise Malformed(f"{len(value)} bytes, not 4")
+    return value
+
+
+def parse_number(value: bytes) -> int:
+    """A 32-bit number: MED, LOCAL_PREF."""
+    return int.from_bytes(parse_4_bytes(value))
+
+
+def parse_empty(value: bytes) -> bool:
+    """ATOMIC_AGGREGATE."""
+    if value:
+        raise Malformed(f"{len(value)} bytes, not 0")
+    return True
+
+
+def parse_aggregator(value: bytes) -> Aggregator:
+    """AGGREGATOR with a 4-octet AS number, and AS4_AGGREGATOR (RFC 6793 section 3)."""
+    if len(value) != 8:
+        raise Malformed(f"{len(value)} bytes, not 8")
+    return Aggregator(int.from_bytes(value[:4]), value[4:])
+
+
+def parse_two_octet_aggregator(value: bytes) -> Aggregator:
+    """AGGREGATOR with a 2-octet AS number (RFC 4271 section 4.3)."""
+    if len(value) != 6:
+        raise Malformed(f"{len(value)} bytes, not 6")
+    return Aggregator(int.from_bytes(value[:2]), value[2:])
+
+
+def _check_multiple(value: bytes, size: int) -> int:
+    """How many items of `size` bytes there are."""
+    count, rest = divmod(len(value), size)
+    if rest or not count:
+        raise Malformed(f"{len(value)} bytes, not a multiple of {size} of at least {size}")
+    return count
+
+
+def parse_communities(value: bytes) -> tuple[int, ...]:
+    """RFC 1997."""
+    communities: tuple[int, ...] = _numbers_of(_check_multiple(value, 4), "I")(value)
+    return communities
+
+
+def parse_cluster_list(value: bytes) -> tuple[bytes, ...]:
+    """RFC 4456 section 8."""
+    _check_multiple(value, 4)
+    return tuple(value[offset : offset + 4] for offset in range(0, len(value), 4))
+
+
+def parse_extended_communities(value: bytes) -> tuple[bytes, ...]:
+    """RFC 4360 section 2."""
+    _check_multiple(value, 8)
+    return tuple(value[offset : offset + 8] for offset in range(0, len(value), 8))
+
+
+def parse_large_communities(value: bytes) -> tuple[tuple[int, int, int], ...]:
+    """RFC 8092; duplicates are removed (section 5)."""
+    _check_multiple(value, 12)
+    return tuple(dict.fromkeys(struct.iter_unpack("!III", value)))
+
+
+def check_ipv6_extended_communities(value: bytes) -> None:
+    """RFC 5701 section 2."""
+    _check_multiple(value, 20)
+
+
+def check_pmsi_tunnel(value: bytes) -> None:
+    """Flags, tunnel type and label (RFC 6514 section 5)."""
+    if len(value) < 5:
+        raise Malformed(f"{len(value)} bytes, fewer than 5")
+
+
+def check_tunnels(value: bytes) -> None:
+    """TLVs with 2-byte types and lengths (RFC 9012 section 2)."""
+    _check_tlvs(value, kind_width=2)
+
+
+def check_prefix_sid(value: bytes) -> None:
+    """TLVs with 1-byte types and 2-byte lengths (RFC 8669 section 3)."""
+    _check_tlvs(value, kind_width=1)
+
+
+def _check_tlvs(value: bytes, *, kind_width: int) -> None:
+    offset, end, head = 0, len(value), kind_width + 2
+    while offset < end:
+        stop = offset + head
+        if stop > end:
+            raise Malformed(f"{end - offset} bytes left, too few for a TLV")
+        offset = stop + int.from_bytes(value[stop - 2 : stop])
+    if offset != end or not end:
+        raise Malformed("a TLV overruns the attribute" if end else "0 bytes, no TLV")
+
+
+def check_attr_set(value: bytes) -> None:
+    """An origin AS, then attributes (RFC 6368 section 5)."""
+    if len(value) < 4:
+        raise Malformed(f"{len(value)} bytes, fewer than 4")
+    _, overrun = split_attributes(value[4:])
+    if overrun:
+        raise Malformed(overrun)
+
+
+def refuse_aigp(value: bytes) -> None:
+    """AIGP is not enabled on any session of bgpd, so it is ignored (RFC 7311 section 3.3)."""
+    raise Malformed("AIGP is not enabled on this session")
+
+
+_AsPath = tuple[AsPathSegment, ...]
+
+
+def merge_as4(fields: dict[str, Any]) -> None:
+    """Replace AS_PATH and AGGREGATOR in the parsed fields by what they mean, and drop the AS4_ ones."""
+    as4_path = fields.pop("as4_path", None)
+    as4_aggregator = fields.pop("as4_aggregator", None)
+    aggregator = fields.get("aggregator")
+    if aggregator is not None and as4_aggregator is not None:
+        if aggregator.asn != AS_TRANS:
+            return
+        fields["aggregator"] = as4_aggregator
+    path = fields.get("as_path")
+    if path is not None and as4_path:
+        fields["as_path"] = _merge_paths(path, as4_path)
+
+
+def _merge_paths(path: _AsPath, as4_path: _AsPath) -> _AsPath:
+    surplus = _count(path) - _count(as4_path)
+    if surplus < 0:
+        return path
+    leading: list[AsPathSegment] = []
+    for segment in path:
+        size = _count((segment,))
+        if size and not surplus:
+            break
+        if size > surplus:
+            leading.append(AsPathSegment(segment.type, segment.asns[:surplus]))
+            break
+        leading.append(segment)
+        surplus -= size
+    return _join(leading, as4_path)
+
+
+def _count(path: _AsPath) -> int:
+    """AS numbers as RFC 4271 section 9.1.2.2 counts them: a set is one, a confederation segment none."""
+    return sum(
+        len(segment.asns) if segment.type is SegmentType.AS_SEQUENCE else segment.type is SegmentType.AS_SET
+        for segment in path
+    )
+
+
+def _join(leading: list[AsPathSegment], rest: _AsPath) -> _AsPath:
+    """Both parts, two sequences that meet made one as far as a segment can hold them."""
+    if leading and leading[-1].type is rest[0].type is SegmentType.AS_SEQUENCE:
+        together = leading[-1].asns + rest[0].asns
+        if len(together) <= 255:
+            return (*leading[:-1], AsPathSegment(SegmentType.AS_SEQUENCE, together), *rest[1:])
+    return (*leading, *rest)

@@ -1,0 +1,293 @@
+"""What a session may speak: our OPEN from the configuration, the peer's OPEN judged, and what both have in common.
+
+Decides which peers are refused at OPEN and what is negotiated. Never touches wire bytes (see exabgp_codec.py).
+RFC 4271 sections 4.2 and 6.2, RFC 5492, RFC 6286, RFC 6793, RFC 7607.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+
+from bgpd import __version__
+from bgpd.config.schema import RouterConfig, SessionConfig
+from bgpd.model.iana import AS_TRANS, FAMILY_BY_CODE, Afi, CapabilityCode, ErrorCode, Family, OpenSubcode
+from bgpd.model.wire import NotificationError
+
+MAX_MESSAGE_LENGTH = 4096
+"""RFC 4271 section 4.1."""
+MAX_EXTENDED_MESSAGE_LENGTH = 65535
+"""RFC 8654 section 3."""
+
+
+class GracefulRestart(msgspec.Struct, frozen=True, kw_only=True):
+    """The Graceful Restart capability (RFC 4724 section 3; N bit: RFC 8538 section 2).
+
+    `families` are (AFI, SAFI, forwarding state kept).
+    """
+
+    restarting: bool = False
+    notification: bool = False
+    restart_time_s: int = 0
+    families: tuple[tuple[int, int, bool], ...] = ()
+
+    def forwarding(self, family: Family) -> bool:
+        """Whether the speaker kept its forwarding state of a family over the restart."""
+        return (int(family.afi), int(family.safi), True) in self.families
+
+    def covers(self, family: Family) -> bool:
+        """Whether the capability lists the family, with or without forwarding state."""
+        return any(entry[:2] == (family.afi, family.safi) for entry in self.families)
+
+
+class LongLived(msgspec.Struct, frozen=True):
+    """One family of the Long-Lived Graceful Restart capability (RFC 9494 section 3)."""
+
+    afi: int
+    safi: int
+    forwarding: bool
+    stale_time_s: int
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """An OPEN message, ours or a peer's.
+
+    `asn` is the real AS number, from the four-octet AS capability where there is one. `router_id` is 4 bytes.
+    `multiprotocol` are (AFI, SAFI), `extended_next_hop` (AFI, SAFI, AFI of the next hop), `add_path` (AFI, SAFI, send
+    and receive bits). `received` are capability code and value, as they stood in the message.
+    """
+
+    asn: int
+    hold_time_s: int
+    router_id: bytes
+    version: int = 4
+    multiprotocol: tuple[tuple[int, int], ...] = ()
+    four_octet_as: bool = False
+    route_refresh: bool = False
+    enhanced_route_refresh: bool = False
+    extended_message: bool = False
+    extended_next_hop: tuple[tuple[int, int, int], ...] = ()
+    add_path: tuple[tuple[int, int, int], ...] = ()
+    graceful_restart: GracefulRestart | None = None
+    long_lived: tuple[LongLived, ...] = ()
+    hostname: str = ""
+    domain: str = ""
+    software_version: str = ""
+    role: int | None = None
+    received: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Families offered that bgpd routes; IPv4 unicast if there is no multiprotocol capability (RFC 4760)."""
+        codes = self.multiprotocol or ((1, 1),)
+        return tuple(dict.fromkeys(FAMILY_BY_CODE[code] for code in codes if code in FAMILY_BY_CODE))
+
+
+class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
+    """What both sides of an established session agreed on.
+
+    `graceful_restart` and `long_lived` are the peer's; `hard_reset` is whether both sent the N bit, so that a
+    NOTIFICATION keeps routes unless it is a Hard Reset (RFC 8538). `capabilities` are the peer's, by name.
+    `add_path` are the families whose NLRI carry a path identifier; bgpd never offers any, `bgpd decode` sets it.
+    """
+
+    local_asn: int
+    peer_asn: int
+    local_router_id: bytes
+    peer_router_id: bytes
+    hold_time_s: int
+    families: tuple[Family, ...]
+    four_octet_as: bool = True
+    extended_next_hop: frozenset[Family] = frozenset()
+    extended_message: bool = False
+    route_refresh: bool = False
+    enhanced_route_refresh: bool = False
+    graceful_restart: GracefulRestart | None = None
+    long_lived: tuple[LongLived, ...] = ()
+    hard_reset: bool = False
+    add_path: frozenset[Family] = frozenset()
+    hostname: str = ""
+    software_version: str = ""
+    capabilities: tuple[str, ...] = ()
+
+    @property
+    def is_ibgp(self) -> bool:
+        return self.local_asn == self.peer_asn
+
+    @property
+    def keepalive_time_s(self) -> float:
+        """A third of the hold time (RFC 4271 section 10)."""
+        return self.hold_time_s / 3
+
+    @property
+    def max_message_length(self) -> int:
+        """Longest message that may be sent, header included (RFC 8654)."""
+        return MAX_EXTENDED_MESSAGE_LENGTH if self.extended_message else MAX_MESSAGE_LENGTH
+
+
+def local_open(
+    router: RouterConfig, session: SessionConfig, *, over_ipv6: bool, restarting: bool = False, hostname: str = ""
+) -> Open:
+    """Our OPEN for a session. `over_ipv6`: the session runs over IPv6, so that IPv4 routes need RFC 8950.
+
+    `restarting` sets the R and forwarding bits of RFC 4724; without graceful restart the capability is sent all the
+    same, empty, as that RFC's section 3 asks of a speaker that sends End-of-RIB. `hostname` is the system's, used if
+    none is configured.
+    """
+    families = tuple(Family(name) for name in session.families)
+    codes = tuple((int(family.afi), int(family.safi)) for family in families)
+    graceful = GracefulRestart()  # no families: we send End-of-RIB, and FRR answers no ROUTE-REFRESH without it
+    if session.graceful_restart is not None:
+        graceful = GracefulRestart(
+            restarting=restarting,
+            notification=True,
+            restart_time_s=session.graceful_restart.restart_time_s,
+            families=tuple((afi, safi, True) for afi, safi in codes),
+        )
+    long_lived: tuple[LongLived, ...] = ()
+    if session.graceful_restart is not None and session.graceful_restart.long_lived_s:
+        stale_time_s = session.graceful_restart.long_lived_s
+        long_lived = tuple(LongLived(afi, safi, True, stale_time_s) for afi, safi in codes)
+    next_hops = ((int(Afi.IPV4), 1, int(Afi.IPV6)),) if over_ipv6 and Family.IPV4_UNICAST in families else ()
+    return Open(
+        asn=session.local_asn or router.asn,
+        hold_time_s=session.hold_time_s,
+        router_id=ipaddress.IPv4Address(router.router_id).packed,
+        multiprotocol=codes,
+        four_octet_as=True,
+        route_refresh=True,
+        enhanced_route_refresh=True,
+        extended_message=session.extended_messages,
+        extended_next_hop=next_hops,
+        graceful_restart=graceful,
+        long_lived=long_lived,
+        hostname=router.hostname or hostname,
+        software_version=f"bgpd/{__version__}",
+    )
+
+
+def check_open(peer: Open) -> None:
+    """Refuse an OPEN that no configuration could accept.
+
+    Raises: NotificationError: version, hold time of 1 or 2 s, router ID 0.0.0.0 (RFC 6286), AS 0 (RFC 7607), AS_TRANS.
+    """
+    if peer.version != 4:
+        raise _refuse(OpenSubcode.UNSUPPORTED_VERSION, f"BGP version {peer.version}, only 4 is spoken", b"\x00\x04")
+    if peer.asn in (0, AS_TRANS):
+        raise _refuse(OpenSubcode.BAD_PEER_AS, f"AS {peer.asn} is reserved and cannot be a peer's")
+    if peer.hold_time_s in (1, 2):
+        raise _refuse(
+            OpenSubcode.UNACCEPTABLE_HOLD_TIME, f"hold time of {peer.hold_time_s} s; 0 or 3 and more is valid"
+        )
+    if peer.router_id == b"\0\0\0\0":
+        raise _refuse(OpenSubcode.BAD_BGP_IDENTIFIER, "the BGP identifier is 0.0.0.0")
+
+
+def negotiate(local: Open, peer: Open, *, expected_asn: int | str) -> Negotiated:
+    """What both OPENs have in common. `expected_asn` is the configured "external", "internal" or the AS number.
+
+    Raises: NotificationError: as check_open; the AS is not the expected one; our own router ID inside our AS
+    (RFC 6286 section 2.2); no common address family (RFC 5492 section 5).
+    """
+    check_open(peer)
+    _check_asn(local.asn, peer.asn, expected_asn)
+    if peer.asn == local.asn and peer.router_id == local.router_id:
+        raise _refuse(OpenSubcode.BAD_BGP_IDENTIFIER, "the peer in our own AS has our own router ID")
+    families = tuple(family for family in local.families if family in peer.families)
+    if not families:
+        raise _refuse(
+            OpenSubcode.UNSUPPORTED_CAPABILITY,
+            "no address family in common: we offer " + ", ".join(local.families),
+            b"".join(_multiprotocol_capability(*code) for code in local.multiprotocol),
+        )
+    next_hops = set(local.extended_next_hop) & set(peer.extended_next_hop)
+    both_notify = local.graceful_restart is not None and local.graceful_restart.notification
+    return Negotiated(
+        local_asn=local.asn,
+        peer_asn=peer.asn,
+        local_router_id=local.router_id,
+        peer_router_id=peer.router_id,
+        hold_time_s=min(local.hold_time_s, peer.hold_time_s),
+        families=families,
+        four_octet_as=local.four_octet_as and peer.four_octet_as,
+        extended_next_hop=frozenset(
+            family for family in families if (int(family.afi), int(family.safi), int(Afi.IPV6)) in next_hops
+        ),
+        extended_message=local.extended_message and peer.extended_message,
+        route_refresh=local.route_refresh and peer.route_refresh,
+        enhanced_route_refresh=local.enhanced_route_refresh and peer.enhanced_route_refresh,
+        graceful_restart=peer.graceful_restart,
+        long_lived=peer.long_lived,
+        hard_reset=both_notify and peer.graceful_restart is not None and peer.graceful_restart.notification,
+        hostname=peer.hostname,
+        software_version=peer.software_version,
+        capabilities=capability_names(peer),
+    )
+
+
+def capability_names(message: Open) -> tuple[str, ...]:
+    """The capabilities as people read them: "multiprotocol ipv4-unicast", "route-refresh", "capability-76"."""
+    names = [f"multiprotocol {family_name(afi, safi)}" for afi, safi in message.multiprotocol]
+    for code, _ in message.received:
+        if code == CapabilityCode.MULTIPROTOCOL:
+            continue
+        try:
+            names.append(CapabilityCode(code).name.lower().replace("_", "-"))
+        except ValueError:
+            names.append(f"capability-{code}")
+    return tuple(dict.fromkeys(names))
+
+
+_AFI_NAMES = {1: "ipv4", 2: "ipv6", 25: "l2vpn", 16388: "link-state", 16397: "bgp-ls-spf"}
+_SAFI_NAMES = {
+    1: "unicast",
+    2: "multicast",
+    4: "labeled-unicast",
+    5: "mcast-vpn",
+    65: "vpls",
+    66: "mdt",
+    70: "evpn",
+    71: "link-state",
+    72: "link-state-vpn",
+    73: "sr-policy",
+    85: "mup",
+    128: "vpn",
+    129: "multicast-vpn",
+    132: "route-target",
+    133: "flowspec",
+    134: "flowspec-vpn",
+}
+
+
+def family_name(afi: int, safi: int) -> str:
+    """Name of any address family, such as "ipv4-unicast"; "afi-16398-safi-9" for one without a name here."""
+    family = FAMILY_BY_CODE.get((afi, safi))
+    if family is not None:
+        return str(family)
+    if afi in _AFI_NAMES and safi in _SAFI_NAMES:
+        return f"{_AFI_NAMES[afi]}-{_SAFI_NAMES[safi]}"
+    return f"afi-{afi}-safi-{safi}"
+
+
+def _check_asn(local_asn: int, peer_asn: int, expected: int | str) -> None:
+    match expected:
+        case "external":
+            accepted = peer_asn != local_asn
+            wanted = f"an AS other than our {local_asn}"
+        case "internal":
+            accepted = peer_asn == local_asn
+            wanted = f"our AS {local_asn}"
+        case _:
+            accepted = peer_asn == expected
+            wanted = f"AS {expected}"
+    if not accepted:
+        raise _refuse(OpenSubcode.BAD_PEER_AS, f"the peer is in AS {peer_asn}; {wanted} is configured")
+
+
+def _multiprotocol_capability(afi: int, safi: int) -> bytes:
+    return bytes((CapabilityCode.MULTIPROTOCOL, 4, afi >> 8, afi & 0xFF, 0, safi))
+
+
+def _refuse(subcode: OpenSubcode, message: str, data: bytes = b"") -> NotificationError:
+    return NotificationError(ErrorCode.OPEN_MESSAGE, subcode, data, message=message)

@@ -1,0 +1,185 @@
+"""The routes and attributes of an UPDATE as text, for `bgpd decode` (report.py).
+
+Decides nothing: the daemon's decoder has judged the message. Attributes bear the names of IANA's registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from bgpd.message.attribute_decoder import name_of
+from bgpd.message.attribute_values import split_attributes
+from bgpd.message.exabgp_update import describe_nlri
+from bgpd.message.open import family_name
+from bgpd.message.update_decoder import UpdateDecoder
+from bgpd.message.update_sections import UpdateError, UpdateSections, split_update
+from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.communities import format_membership, format_route_distinguisher
+from bgpd.model.evpn import parse_key
+from bgpd.model.iana import FAMILY_BY_CODE, AttributeType, EvpnRouteType, Family
+from bgpd.model.path import Overlay
+from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
+from bgpd.model.prefix import format_address, format_key
+from bgpd.model.wire import MalformedNlri, NlriDecoders, Reaction, WireError
+
+AttributeReport = dict[str, Any]
+_Overlays = dict[bytes, Overlay | None]
+
+
+class UpdateDetails(msgspec.Struct, kw_only=True):
+    """An UPDATE told; the fields are those of message_report.MessageReport."""
+
+    reaction: Reaction
+    notification: tuple[int, int] | None
+    announced: dict[str, list[Any]]
+    withdrawn: dict[str, list[Any]]
+    next_hops: list[str]
+    attributes: AttributeReport
+    end_of_rib: str | None
+    ignored: dict[str, list[str]]
+    errors: list[WireError]
+
+
+def report_update(body: bytes, decoder: UpdateDecoder, *, nlri_decoders: NlriDecoders) -> UpdateDetails:
+    """What `decoder` makes of an UPDATE body, with the fields that it does not need itself."""
+    decoded = decoder.decode(body)
+    try:
+        sections = split_update(body, known=lambda block: False)
+    except UpdateError:
+        sections = UpdateSections(b"", b"", b"")
+    overlays = _overlays(sections, nlri_decoders)
+    announced: dict[str, list[Any]] = {}
+    withdrawn: dict[str, list[Any]] = {}
+    for batch in decoded.batches:
+        for told, keys in ((withdrawn, batch.withdrawn), (announced, batch.announced)):
+            if keys:
+                routes = told.setdefault(str(batch.family), [])
+                routes += [_tell_route(batch.family, key, overlays.get(key)) for key in keys]
+    attributes = decoder.attributes_of(sections.block)
+    return UpdateDetails(
+        reaction=decoded.reaction,
+        notification=None if decoded.notification is None else decoded.notification[:2],
+        announced=announced,
+        withdrawn=withdrawn,
+        next_hops=_next_hops(sections),
+        attributes=_tell_attributes(sections.block, attributes, decoded.errors),
+        end_of_rib=None if decoded.end_of_rib is None else str(decoded.end_of_rib),
+        ignored=_ignored(sections),
+        errors=decoded.errors,
+    )
+
+
+def _overlays(sections: UpdateSections, nlri_decoders: NlriDecoders) -> _Overlays:
+    """ESI, labels and gateway IP by key, of withdrawn routes too."""
+    found: _Overlays = {}
+    for field in (sections.unreach, sections.reach):
+        family = None if field is None else FAMILY_BY_CODE.get((field.afi, field.safi))
+        if field is None or family is None or family not in nlri_decoders or not field.nlri:
+            continue
+        try:
+            routes = nlri_decoders[family].decode(field.nlri)
+        except MalformedNlri:
+            continue
+        for overlay, keys in routes.announced:
+            found.update(dict.fromkeys(keys, overlay))
+    return found
+
+
+def _tell_route(family: Family, key: bytes, overlay: Overlay | None) -> Any:
+    if family is Family.ROUTE_TARGET:
+        return format_membership(key)
+    if family is not Family.L2VPN_EVPN:
+        return format_key(family, key)
+    route = parse_key(key)
+    told: dict[str, Any] = {
+        "route_type": route.route_type,
+        "rd": format_route_distinguisher(route.rd).replace("L:", ":") if route.rd else None,
+        "esi": (route.esi or (overlay.esi if overlay is not None else b"")).hex() or None,
+        "ethernet_tag": None
+        if route.opaque or route.route_type == EvpnRouteType.ETHERNET_SEGMENT
+        else route.ethernet_tag,
+        "mac": route.mac.hex(":") or None,
+        "ip": format_address(route.ip) if route.ip else None,
+        "prefix": f"{format_address(route.prefix)}/{route.prefix_length}" if route.prefix else None,
+        "gateway_ip": None,
+        "labels": list(overlay.labels) if overlay is not None else [],
+        "originator": format_address(route.originator) if route.originator else None,
+    }
+    if route.route_type == EvpnRouteType.IP_PREFIX and overlay is not None:
+        told["gateway_ip"] = format_address(overlay.gateway_ip or bytes(len(route.prefix)))
+    if route.opaque:
+        told["opaque"] = route.opaque.hex()
+    return told
+
+
+def _next_hops(sections: UpdateSections) -> list[str]:
+    """All next hops as they stand in the message, the link-local one of a pair included."""
+    packed = []
+    attributes, _ = split_attributes(sections.block)
+    packed += [value for _, kind, value in attributes if kind == AttributeType.NEXT_HOP]
+    if sections.reach is not None:
+        field = sections.reach.next_hop
+        packed += [field[:16], field[16:]] if len(field) == 32 else [field]
+    return list(dict.fromkeys(format_address(one) for one in packed if len(one) in (4, 16)))
+
+
+def _ignored(sections: UpdateSections) -> dict[str, list[str]]:
+    told: dict[str, list[str]] = {}
+    for field in (sections.unreach, sections.reach):
+        if field is None or (field.afi, field.safi) in FAMILY_BY_CODE or not field.nlri:
+            continue
+        try:
+            routes = describe_nlri(field.afi, field.safi, field.nlri)
+        except MalformedNlri as malformed:
+            routes = [str(malformed)]
+        told.setdefault(family_name(field.afi, field.safi), []).extend(routes)
+    return told
+
+
+def _tell_attributes(block: bytes, attributes: Attributes, errors: list[WireError]) -> AttributeReport:
+    """The attributes that are there and valid, in the order of the message."""
+    refused = {error.attribute for error in errors if not error.section.endswith("3 g")}
+    told: AttributeReport = {}
+    found, _ = split_attributes(block)
+    for flags, kind, value in found:
+        name = name_of(kind)
+        if name in told or name in refused:
+            continue
+        teller = _TELLERS.get(kind)
+        told[name] = teller(attributes, value) if teller is not None else {"flags": flags, "value": value.hex()}
+    return told
+
+
+def _tell_path(path: tuple[AsPathSegment, ...]) -> list[dict[str, Any]]:
+    return [{"type": segment.type.name, "asns": list(segment.asns)} for segment in path]
+
+
+def _tell_aggregator(attributes: Attributes, value: bytes) -> dict[str, Any] | None:
+    aggregator = attributes.aggregator
+    if aggregator is None:
+        return None
+    return {"asn": aggregator.asn, "router_id": format_address(aggregator.router_id)}
+
+
+_TELLERS: Mapping[int, Callable[[Attributes, bytes], Any]] = {
+    AttributeType.ORIGIN: lambda attributes, value: attributes.origin.name.lower(),
+    AttributeType.AS_PATH: lambda attributes, value: _tell_path(attributes.as_path),
+    AttributeType.NEXT_HOP: lambda attributes, value: format_address(value),
+    AttributeType.MULTI_EXIT_DISC: lambda attributes, value: attributes.med,
+    AttributeType.LOCAL_PREF: lambda attributes, value: attributes.local_pref,
+    AttributeType.ATOMIC_AGGREGATE: lambda attributes, value: True,
+    AttributeType.AGGREGATOR: _tell_aggregator,
+    AttributeType.COMMUNITIES: lambda attributes, value: list(map(format_community, attributes.communities)),
+    AttributeType.ORIGINATOR_ID: lambda attributes, value: format_address(value),
+    AttributeType.CLUSTER_LIST: lambda attributes, value: list(map(format_address, attributes.cluster_list)),
+    AttributeType.EXTENDED_COMMUNITIES: lambda attributes, value: list(
+        map(format_extended_community, attributes.extended_communities)
+    ),
+    AttributeType.LARGE_COMMUNITIES: lambda attributes, value: list(
+        map(format_large_community, attributes.large_communities)
+    ),
+    AttributeType.ONLY_TO_CUSTOMER: lambda attributes, value: int.from_bytes(value),
+}

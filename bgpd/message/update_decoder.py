@@ -1,0 +1,324 @@
+"""UPDATE messages as route batches: the hot path of DESIGN section 2.
+
+Decides what each UPDATE costs as a whole (RFC 7606 sections 3 and 5): the strongest reaction of all its errors, and
+treat-as-withdraw only where all NLRI could be read. It never decides about single attributes (attribute_decoder.py),
+nor splits NLRI itself (nlri.py, evpn_nlri.py), and never raises to its caller. RFC 4271 section 6.3, RFC 4760.
+
+Next hops of received routes (RFC 4271 section 6.3, RFC 2545 section 3, RFC 4760 section 3, RFC 8950).
+
+Decides which address of a 32-byte next hop is used and which next hops are unusable. Whether one can be reached is not
+known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from itertools import chain
+
+import msgspec
+
+from bgpd.message.attribute_decoder import AttributeDecoder, BlockFacts
+from bgpd.message.nlri import PrefixSplitter
+from bgpd.message.open import Negotiated, family_name
+from bgpd.message.update_sections import HEADER_SECTION, UpdateError, UpdateSections, fatal, split_update
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import FAMILY_BY_CODE, ErrorCode, Family, UpdateSubcode
+from bgpd.model.path import NextHop, Overlay, RouteBatch
+from bgpd.model.prefix import format_address
+from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
+
+_SECTION = "RFC 4271 section 6.3"
+_LENGTHS_IPV6 = (16, 32)
+_CACHE_LIMIT = 4096
+_UNSPECIFIED = b"\0" * 16
+_LOOPBACK = b"\0" * 15 + b"\1"
+
+
+class NextHopReader:
+    """The next hops of one session. `interface` scopes link-local addresses; `local_addresses` are this host's own."""
+
+    def __init__(self, negotiated: Negotiated, *, interface: str, local_addresses: Container[bytes]) -> None:
+        extended = Family.IPV4_UNICAST in negotiated.extended_next_hop
+        self._lengths: dict[Family, tuple[int, ...]] = {
+            Family.IPV4_UNICAST: (4, *_LENGTHS_IPV6) if extended else (4,),
+            Family.IPV6_UNICAST: _LENGTHS_IPV6,
+            Family.L2VPN_EVPN: (4, 16),
+            Family.ROUTE_TARGET: (4, 16),
+        }
+        self._interface = interface
+        self._local_addresses = local_addresses
+        self._known: dict[bytes, NextHop] = {}
+
+    def classic(self, packed: bytes, errors: list[WireError]) -> NextHop | None:
+        """The NEXT_HOP attribute of IPv4 NLRI, b"" where it is missing or malformed."""
+        if not packed:
+            if not any(error.attribute == "NEXT_HOP" for error in errors):
+                errors.append(_withdraw("mandatory attribute is missing", "RFC 7606 section 3 d", "NEXT_HOP", 3))
+            return None
+        return self._checked(packed, "NEXT_HOP", errors)
+
+    def multiprotocol(self, family: Family, field: bytes, errors: list[WireError]) -> NextHop | None:
+        """The next hop field of MP_REACH_NLRI.
+
+        Raises: UpdateError: a length that the family does not have (RFC 7606 section 7.11).
+        """
+        if len(field) not in self._lengths[family]:
+            message = f"next hop of {len(field)} bytes for {family}"
+            subcode = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
+            raise UpdateError(fatal(message, "RFC 7606 section 7.11", "MP_REACH_NLRI", subcode))
+        packed = field
+        if len(field) == 32:
+            link_local = field[16:]
+            usable = self._interface and _is_link_local(link_local)
+            packed = link_local if usable or field[:16] == _UNSPECIFIED else field[:16]
+        return self._checked(packed, "MP_REACH_NLRI", errors)
+
+    def _checked(self, packed: bytes, attribute: str, errors: list[WireError]) -> NextHop | None:
+        next_hop = self._known.get(packed)
+        if next_hop is None:
+            if _is_nowhere(packed):
+                message = f"next hop {format_address(packed)} is no host's address"
+                errors.append(_withdraw(message, _SECTION, attribute, UpdateSubcode.INVALID_NEXT_HOP))
+                return None
+            if len(self._known) >= _CACHE_LIMIT:
+                self._known.clear()
+            next_hop = NextHop(packed, self._interface if _is_link_local(packed) else "")
+            self._known[packed] = next_hop
+        if packed in self._local_addresses:
+            message = f"next hop {format_address(packed)} is this host's own address"
+            subcode = UpdateSubcode.INVALID_NEXT_HOP
+            errors.append(
+                WireError(Reaction.TREAT_AS_WITHDRAW, message, _SECTION, attribute, subcode=subcode, is_echo=True)
+            )
+            return None
+        return next_hop
+
+
+def _is_link_local(packed: bytes) -> bool:
+    return len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
+
+
+def _is_nowhere(packed: bytes) -> bool:
+    """Unspecified, loopback, IPv4 multicast and broadcast. 240.0.0.0/4 may pass: networks use it, and so does Linux."""
+    if len(packed) == 4:
+        return packed[0] in (0, 127) or packed[0] >> 4 == 14 or packed == b"\xff\xff\xff\xff"
+    return packed in (_UNSPECIFIED, _LOOPBACK)
+
+
+def _withdraw(message: str, section: str, attribute: str, subcode: int) -> WireError:
+    return WireError(Reaction.TREAT_AS_WITHDRAW, message, section, attribute, subcode)
+
+
+_END_OF_RIB = b"\0\0\0\0"
+_NO_ROUTES = NlriRoutes()
+_Splitter = Callable[[bytes], NlriRoutes]
+
+
+class DecodedUpdate(msgspec.Struct):
+    """What one UPDATE says and costs.
+
+    With a session reset nothing of it may be used and `notification` is (code, subcode, data). With treat-as-withdraw
+    the batches already carry the announced routes as withdrawn.
+    """
+
+    batches: list[RouteBatch] = []
+    end_of_rib: Family | None = None
+    reaction: Reaction = Reaction.ACCEPT
+    errors: list[WireError] = []
+    notification: tuple[int, int, bytes] | None = None
+
+
+class _Routes(msgspec.Struct):
+    """The routes of one NLRI field: announced in groups that share an Overlay."""
+
+    family: Family
+    withdrawn: Sequence[bytes] = ()
+    announced: Sequence[tuple[Overlay | None, Sequence[bytes]]] = ()
+    next_hop: NextHop | None = None
+
+
+class UpdateDecoder:
+    """The UPDATE messages of one session.
+
+    `nlri_decoders` split the families other than IPv4 and IPv6 unicast. `interface` scopes link-local next hops.
+    `local_addresses` are this host's packed addresses: a route to one of them is unusable (RFC 4271 section 5.1.3).
+    """
+
+    def __init__(
+        self,
+        negotiated: Negotiated,
+        *,
+        nlri_decoders: NlriDecoders,
+        interface: str = "",
+        local_addresses: Container[bytes] = frozenset(),
+    ) -> None:
+        self._attributes = AttributeDecoder(negotiated)
+        self._families = frozenset(negotiated.families)
+        self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
+        for family, bits in ((Family.IPV4_UNICAST, 32), (Family.IPV6_UNICAST, 128)):
+            splitter = PrefixSplitter(bits)
+            with_identifiers = family in negotiated.add_path
+            split = splitter.split_with_path_identifiers if with_identifiers else splitter.split
+            self._splitters[family] = _in_one_group(split)
+            if family is Family.IPV4_UNICAST:
+                self._split_ipv4 = split
+        self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
+
+    def decode(self, body: bytes) -> DecodedUpdate:
+        """Routes and errors of an UPDATE, given without its 19-byte header."""
+        if body == _END_OF_RIB:
+            return DecodedUpdate(end_of_rib=Family.IPV4_UNICAST)
+        errors: list[WireError] = []
+        try:
+            sections = split_update(body, known=self._attributes.is_known)
+            if sections.ends_rib and sections.unreach is not None:
+                family = FAMILY_BY_CODE.get((sections.unreach.afi, sections.unreach.safi))
+                return DecodedUpdate(end_of_rib=family if family in self._families else None)
+            attributes, facts = self._attributes.decode(sections.block)
+            if sections.is_plain and not facts.errors and not facts.missing:
+                batch = self._plain(sections.nlri, attributes, facts.next_hop)
+                if batch is not None:
+                    return DecodedUpdate(batches=[batch])
+            errors += facts.errors
+            routes = self._routes(sections, facts, errors)
+        except UpdateError as refused:
+            errors.append(refused.error)
+            return _reset(errors)
+        if not errors:
+            return DecodedUpdate(batches=_batches(routes, attributes))
+        return _judge(sections, routes, attributes, errors)
+
+    def _plain(self, nlri: bytes, attributes: Attributes, packed_next_hop: bytes) -> RouteBatch | None:
+        """The usual UPDATE: IPv4 routes announced in its NLRI field. None: something is wrong, look closely."""
+        next_hop = self._next_hops.classic(packed_next_hop, [])
+        if next_hop is None:
+            return None
+        try:
+            keys = self._split_ipv4(nlri)
+        except MalformedNlri:
+            return None
+        return RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=attributes, next_hop=next_hop)
+
+    def attributes_of(self, block: bytes) -> Attributes:
+        """The valid attributes of a block without MP attributes."""
+        return self._attributes.decode(block)[0]
+
+    def _routes(self, sections: UpdateSections, facts: BlockFacts, errors: list[WireError]) -> list[_Routes]:
+        """All routes, withdrawn fields before reachable ones; what is wrong with them is added to `errors`.
+
+        Raises: UpdateError: some NLRI cannot be read.
+        """
+        found = []
+        if sections.has_reachable and facts.missing:
+            _report_missing(facts.missing, errors)
+        if sections.withdrawn or sections.nlri:
+            family = Family.IPV4_UNICAST
+            withdrawn = self._split(family, sections.withdrawn, errors, "")
+            announced = self._split(family, sections.nlri, errors, "")
+            next_hop = self._next_hops.classic(facts.next_hop, errors) if sections.nlri else None
+            found.append(_Routes(family, _keys(withdrawn), announced.announced, next_hop))
+        if sections.unreach is not None and sections.unreach.nlri:
+            unreach_family = self._family(sections.unreach.afi, sections.unreach.safi, errors, "MP_UNREACH_NLRI")
+            if unreach_family is not None:
+                gone = self._split(unreach_family, sections.unreach.nlri, errors, "MP_UNREACH_NLRI")
+                found.append(_Routes(unreach_family, _keys(gone)))
+        reach = sections.reach
+        if reach is not None:
+            reach_family = self._family(reach.afi, reach.safi, errors, "MP_REACH_NLRI")
+            if reach_family is not None:
+                next_hop = self._next_hops.multiprotocol(reach_family, reach.next_hop, errors)
+                routes = self._split(reach_family, reach.nlri, errors, "MP_REACH_NLRI")
+                found.append(_Routes(reach_family, routes.malformed, routes.announced, next_hop))
+        return found
+
+    def _family(self, afi: int, safi: int, errors: list[WireError], attribute: str) -> Family | None:
+        family = FAMILY_BY_CODE.get((afi, safi))
+        if family in self._families and family in self._splitters:
+            return family
+        message = f"{family_name(afi, safi)} was not negotiated: ignored"
+        errors.append(WireError(Reaction.ATTRIBUTE_DISCARD, message, "RFC 4760 section 8", attribute))
+        return None
+
+    def _split(self, family: Family, field: bytes, errors: list[WireError], attribute: str) -> NlriRoutes:
+        if not field:
+            return _NO_ROUTES
+        try:
+            routes = self._splitters[family](field)
+        except MalformedNlri as malformed:
+            subcode = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR if attribute else UpdateSubcode.INVALID_NETWORK_FIELD
+            raise UpdateError(fatal(f"{family}: {malformed}", "RFC 7606 section 5.3", attribute, subcode)) from None
+        errors += routes.errors
+        return routes
+
+
+def _in_one_group(split: Callable[[bytes], Sequence[bytes]]) -> _Splitter:
+    return lambda field: NlriRoutes(announced=((None, split(field)),))
+
+
+def _keys(routes: NlriRoutes) -> Sequence[bytes]:
+    """All keys of a field of withdrawn routes, the malformed ones included."""
+    if len(routes.announced) == 1 and not routes.malformed:
+        return routes.announced[0][1]
+    return [*chain.from_iterable(keys for _, keys in routes.announced), *routes.malformed]
+
+
+def _batches(routes: list[_Routes], attributes: Attributes) -> list[RouteBatch]:
+    batches = []
+    for one in routes:
+        withdrawn = one.withdrawn
+        for overlay, keys in one.announced:
+            batches.append(
+                RouteBatch(
+                    family=one.family,
+                    withdrawn=withdrawn,
+                    announced=keys,
+                    attributes=attributes,
+                    next_hop=one.next_hop,
+                    overlay=overlay,
+                )
+            )
+            withdrawn = ()
+        if withdrawn:
+            batches.append(RouteBatch(family=one.family, withdrawn=withdrawn))
+    return batches
+
+
+def _withdrawals(routes: list[_Routes]) -> list[RouteBatch]:
+    """All routes of the UPDATE as withdrawn ones (RFC 7606 section 2)."""
+    batches = []
+    for one in routes:
+        keys = [*one.withdrawn, *chain.from_iterable(keys for _, keys in one.announced)]
+        if keys:
+            batches.append(RouteBatch(family=one.family, withdrawn=keys))
+    return batches
+
+
+def _judge(
+    sections: UpdateSections, routes: list[_Routes], attributes: Attributes, errors: list[WireError]
+) -> DecodedUpdate:
+    """The strongest reaction wins (RFC 7606 section 3 h); errors of single routes cost only those routes."""
+    worst = max(errors, key=lambda error: error.reaction.strength)
+    if worst.reaction is Reaction.SESSION_RESET:
+        return _reset(errors)
+    whole = [error for error in errors if error.reaction is Reaction.TREAT_AS_WITHDRAW and not error.one_route]
+    if not whole:
+        return DecodedUpdate(batches=_batches(routes, attributes), reaction=worst.reaction, errors=errors)
+    if sections.block and not sections.has_reachable:
+        message = "no reachable NLRI, so that treat-as-withdraw cannot be sure of having read all"
+        errors.append(fatal(message, "RFC 7606 section 5.2", whole[0].attribute, whole[0].subcode))
+        return _reset(errors)
+    return DecodedUpdate(batches=_withdrawals(routes), reaction=worst.reaction, errors=errors)
+
+
+def _reset(errors: list[WireError]) -> DecodedUpdate:
+    worst = next(error for error in errors if error.reaction is Reaction.SESSION_RESET)
+    code = ErrorCode.MESSAGE_HEADER if worst.section == HEADER_SECTION else ErrorCode.UPDATE_MESSAGE
+    return DecodedUpdate(
+        reaction=Reaction.SESSION_RESET, errors=errors, notification=(int(code), worst.subcode, worst.data)
+    )
+
+
+def _report_missing(missing: tuple[str, ...], errors: list[WireError]) -> None:
+    subcode = UpdateSubcode.MISSING_WELL_KNOWN_ATTRIBUTE
+    message, section = "mandatory attribute is missing", "RFC 7606 section 3 d"
+    errors += [WireError(Reaction.TREAT_AS_WITHDRAW, message, section, name, subcode) for name in missing]

@@ -1,0 +1,195 @@
+"""Route batches as UPDATE messages for one neighbor, packed to the longest message that the session allows.
+
+Decides what a neighbor is told: the local AS prepended for an external peer, LOCAL_PREF for internal ones only, which
+next hop, and which NLRI form (RFC 4271 section 5, RFC 4760, RFC 8950, RFC 7606 section 5.1: MP attributes come first,
+and no message mixes announcements and withdrawals). Never decides which routes are announced.
+"""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from bgpd.message.exabgp_codec import HEADER_LENGTH, encode_message
+from bgpd.message.exabgp_update import encode_attributes
+from bgpd.message.open import Negotiated
+from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.iana import AttributeType, Family, MessageType, SegmentType
+from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.wire import NlriCodec
+
+DEFAULT_LOCAL_PREF = 100
+"""Sent to internal peers for a route without LOCAL_PREF."""
+_LENGTHS_LENGTH = 4
+_MP_HEADER_LENGTH = 4
+_MAX_SEGMENT = 255
+_NON_TRANSITIVE = 0x40
+
+
+class UpdateEncoder:
+    """The UPDATE messages to one established session.
+
+    `local_ipv4`, `local_ipv6` and `local_link_local` are this host's packed addresses on the session, for
+    next-hop-self. `nlri_decoders` are the codecs of the families that have their own.
+    """
+
+    def __init__(
+        self,
+        negotiated: Negotiated,
+        *,
+        local_ipv4: bytes | None,
+        local_ipv6: bytes | None,
+        local_link_local: bytes | None,
+        nlri_decoders: Mapping[Family, NlriCodec] | None = None,
+    ) -> None:
+        self._negotiated = negotiated
+        self._room = negotiated.max_message_length - HEADER_LENGTH - _LENGTHS_LENGTH
+        self._codecs = nlri_decoders or {}
+        ipv6 = local_ipv6 or local_link_local or b""
+        if local_ipv6 and local_link_local:
+            ipv6 = local_ipv6 + local_link_local
+        extended = Family.IPV4_UNICAST in negotiated.extended_next_hop
+        self._self = {
+            Family.IPV4_UNICAST: (extended and ipv6) or local_ipv4 or b"",
+            Family.IPV6_UNICAST: ipv6,
+            Family.L2VPN_EVPN: local_ipv4 or local_ipv6 or b"",
+            Family.ROUTE_TARGET: local_ipv4 or local_ipv6 or b"",
+        }
+        self._blocks: weakref.WeakKeyDictionary[Attributes, list[tuple[int, bytes]]] = weakref.WeakKeyDictionary()
+
+    @property
+    def without_next_hop(self) -> tuple[Family, ...]:
+        """Negotiated families in which this host has no address to give as the next hop of its own routes."""
+        return tuple(family for family in self._negotiated.families if not self._self[family])
+
+    def encode(self, batch: RouteBatch) -> list[bytes]:
+        """Whole messages for a batch, withdrawals first. `next_hop` None stands for this host itself.
+
+        Routes that cannot be announced, because there is no next hop for them or their attributes alone overfill a
+        message (RFC 8654 section 4), are withdrawn instead, so that the peer keeps no older version of them.
+        """
+        withdrawn: Sequence[bytes] = batch.withdrawn
+        messages: list[bytes] = []
+        if batch.announced and batch.attributes is not None:
+            announcements = self._announcements(batch, batch.attributes)
+            if announcements is None:
+                withdrawn = [*withdrawn, *batch.announced]
+            else:
+                messages = announcements
+        return self._withdrawals(batch.family, withdrawn) + messages
+
+    def end_of_rib(self, family: Family) -> bytes:
+        """The End-of-RIB marker of a family (RFC 4724 section 2)."""
+        if family is Family.IPV4_UNICAST:
+            return _update(b"", b"", b"")
+        return _update(b"", _mp_unreach(family, b""), b"")
+
+    def _withdrawals(self, family: Family, keys: Sequence[bytes]) -> list[bytes]:
+        if not keys:
+            return []
+        if family is Family.IPV4_UNICAST:
+            return [_update(field, b"", b"") for field in _fields(keys, self._room)]
+        room = self._room - len(_mp_unreach(family, b"")) - 1
+        codec = self._codecs.get(family)
+        nlri = keys if codec is None else [codec.encode(key, None) for key in keys]
+        return [_update(b"", _mp_unreach(family, field), b"") for field in _fields(nlri, room)]
+
+    def _announcements(self, batch: RouteBatch, attributes: Attributes) -> list[bytes] | None:
+        family = batch.family
+        next_hop = self._next_hop(family, batch.next_hop)
+        if not next_hop:
+            return None
+        others = self._attributes_for(attributes)
+        classic = family is Family.IPV4_UNICAST and len(next_hop) == 4
+        if classic:
+            hop = struct.pack("!BBB4s", 0x40, AttributeType.NEXT_HOP, 4, next_hop)
+            at = sum(kind < AttributeType.NEXT_HOP for kind, _ in others)
+            pieces = [packed for _, packed in others]
+            block = b"".join((*pieces[:at], hop, *pieces[at:]))
+            room = self._room - len(block)
+        else:
+            block = b"".join(packed for _, packed in others)
+            room = self._room - len(block) - _MP_HEADER_LENGTH - 5 - len(next_hop)
+        codec = self._codecs.get(family)
+        nlri = batch.announced if codec is None else [codec.encode(key, batch.overlay) for key in batch.announced]
+        if room < max(map(len, nlri)):
+            return None
+        if classic:
+            return [_update(b"", block, field) for field in _fields(nlri, room)]
+        return [_update(b"", _mp_reach(family, next_hop, field) + block, b"") for field in _fields(nlri, room)]
+
+    def _next_hop(self, family: Family, next_hop: NextHop | None) -> bytes:
+        """The next hop field, b"" if the session cannot carry any."""
+        if next_hop is None:
+            return self._self[family]
+        address = next_hop.address
+        if family is Family.IPV4_UNICAST and len(address) == 16 and family not in self._negotiated.extended_next_hop:
+            return b""
+        return b"" if family is Family.IPV6_UNICAST and len(address) == 4 else address
+
+    def _attributes_for(self, attributes: Attributes) -> list[tuple[int, bytes]]:
+        block = self._blocks.get(attributes)
+        if block is None:
+            told = (
+                _for_ibgp(attributes) if self._negotiated.is_ibgp else _for_ebgp(attributes, self._negotiated.local_asn)
+            )
+            block = encode_attributes(told, four_octet_as=self._negotiated.four_octet_as)
+            self._blocks[attributes] = block
+        return block
+
+
+def _for_ibgp(attributes: Attributes) -> Attributes:
+    if attributes.local_pref is not None:
+        return attributes
+    return msgspec.structs.replace(attributes, local_pref=DEFAULT_LOCAL_PREF)
+
+
+def _for_ebgp(attributes: Attributes, local_asn: int) -> Attributes:
+    """With our AS in front, without what is internal (RFC 4271 section 5.1.2, RFC 4360 section 6, RFC 4456)."""
+    path = tuple(one for one in attributes.as_path if one.type in (SegmentType.AS_SEQUENCE, SegmentType.AS_SET))
+    if path and path[0].type is SegmentType.AS_SEQUENCE and len(path[0].asns) < _MAX_SEGMENT:
+        path = (AsPathSegment(SegmentType.AS_SEQUENCE, (local_asn, *path[0].asns)), *path[1:])
+    else:
+        path = (AsPathSegment(SegmentType.AS_SEQUENCE, (local_asn,)), *path)
+    return msgspec.structs.replace(
+        attributes,
+        as_path=path,
+        local_pref=None,
+        originator_id=None,
+        cluster_list=(),
+        extended_communities=tuple(one for one in attributes.extended_communities if not one[0] & _NON_TRANSITIVE),
+    )
+
+
+def _fields(nlri: Sequence[bytes], room: int) -> Iterator[bytes]:
+    """The routes joined to fields of at most `room` bytes."""
+    if sum(map(len, nlri)) <= room:
+        yield b"".join(nlri)
+        return
+    start = used = 0
+    for at, one in enumerate(nlri):
+        if used + len(one) > room:
+            yield b"".join(nlri[start:at])
+            start, used = at, 0
+        used += len(one)
+    yield b"".join(nlri[start:])
+
+
+def _mp_reach(family: Family, next_hop: bytes, nlri: bytes) -> bytes:
+    value = b"".join((struct.pack("!HBB", family.afi, family.safi, len(next_hop)), next_hop, b"\0", nlri))
+    return struct.pack("!BBH", 0x90, AttributeType.MP_REACH_NLRI, len(value)) + value
+
+
+def _mp_unreach(family: Family, nlri: bytes) -> bytes:
+    value = struct.pack("!HB", family.afi, family.safi) + nlri
+    if len(value) < 256:
+        return struct.pack("!BBB", 0x80, AttributeType.MP_UNREACH_NLRI, len(value)) + value
+    return struct.pack("!BBH", 0x90, AttributeType.MP_UNREACH_NLRI, len(value)) + value
+
+
+def _update(withdrawn: bytes, block: bytes, nlri: bytes) -> bytes:
+    lengths = struct.pack("!H", len(withdrawn)), struct.pack("!H", len(block))
+    return encode_message(MessageType.UPDATE, b"".join((lengths[0], withdrawn, lengths[1], block, nlri)))

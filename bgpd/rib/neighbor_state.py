@@ -1,0 +1,171 @@
+"""One neighbor's session as the RIB knows it: its import side, its export sides, and what it has told so far.
+
+Decides when a neighbor has sent too many prefixes. Never sees bytes.
+
+Changed policies, taken over by the sessions and applied to the routes that are there: what was received is kept with
+each path.
+
+Walks a table in slices and replaces only paths whose verdict differs; no session resets and nothing is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import structlog
+
+from bgpd.config.schema import Config, SessionConfig
+from bgpd.model.iana import Family
+from bgpd.model.path import Path, Source
+from bgpd.model.prefix import covers, parse_prefix
+from bgpd.rib.adj_rib_in import AdjRibIn
+from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.rib.decision_memo import Decision
+from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
+from bgpd.rib.policy import build_policy
+
+log = structlog.get_logger()
+
+_WARN_AT = 0.8
+"""Share of max_prefixes from which on the log warns."""
+
+
+class Session:
+    """State of one Source incarnation. `exports` has an Adj-RIB-Out per family, `tables` its table."""
+
+    def __init__(
+        self, source: Source, *, families: tuple[Family, ...], config: SessionConfig, adj_rib_in: AdjRibIn
+    ) -> None:
+        self.source = source
+        self.families = families
+        self.config = config
+        self.adj_rib_in = adj_rib_in
+        self.exports: dict[Family, AdjRibOut] = {}
+        self.tables: dict[Family, LocRib] = {}
+        self.end_of_rib: set[Family] = set()
+        self._warned: set[Family] = set()
+        self._exceeded: set[Family] = set()
+
+    def check_limit(self, family: Family, count: int, exceeded: Callable[[Source, Family, int], None]) -> None:
+        """Compare the number of routes received with `max_prefixes`; tells once per session."""
+        most = self.config.max_prefixes
+        if not most or count <= most * _WARN_AT:
+            return
+        if count > most:
+            if family not in self._exceeded:
+                self._exceeded.add(family)
+                log.error("prefix_limit.exceeded", neighbor=self.source.name, family=family, count=count, limit=most)
+                exceeded(self.source, family, count)
+        elif family not in self._warned:
+            self._warned.add(family)
+            log.warning("prefix_limit.near", neighbor=self.source.name, family=family, count=count, limit=most)
+
+
+def session_config(config: Config, source: Source) -> SessionConfig | None:
+    """The section that a session belongs to: its [[neighbor]] by name, else the [[listen]] that its address fits."""
+    for neighbor in config.neighbor:
+        if neighbor.name == source.name:
+            return neighbor
+    key = bytes((8 * len(source.address),)) + source.address
+    for listen in config.listen:
+        family, prefix = parse_prefix(listen.prefix)
+        length = 4 if family is Family.IPV4_UNICAST else 16
+        if length == len(source.address) and covers(prefix, key):
+            return listen
+    return None
+
+
+Replaced = Callable[[Path, Sequence[bytes]], None]
+
+
+def change_policies(
+    sessions: Iterable[Session], former: Config, config: Config
+) -> dict[LocRib, dict[Source, AdjRibIn]]:
+    """Give the sessions their settings of another configuration; the import sides whose routes must be revised.
+
+    Raises: PolicyError: a session's policy cannot be used.
+    """
+    changed: dict[LocRib, dict[Source, AdjRibIn]] = {}
+    for session in sessions:
+        settings = session_config(config, session.source)
+        if settings is None:
+            continue
+        where = f"neighbor {session.source.name}"
+        if _import_differs(session, settings, former, config):
+            policy = build_policy(settings.import_, config.policy, where=f"{where}.import", exporting=False)
+            session.adj_rib_in.policy_changed(policy, allow_own_as=settings.allow_own_as)
+            for table in session.tables.values():
+                changed.setdefault(table, {})[session.source] = session.adj_rib_in
+        if _policy_differs(session.config.export, settings.export, former, config):
+            policy = build_policy(settings.export, config.policy, where=f"{where}.export", exporting=True)
+            for export in session.exports.values():
+                export.policy_changed(policy)
+        session.config = settings
+    return changed
+
+
+def _policy_differs(old: str, new: str, former: Config, config: Config) -> bool:
+    return old != new or former.policy.get(old) != config.policy.get(new)
+
+
+def _import_differs(session: Session, settings: SessionConfig, former: Config, config: Config) -> bool:
+    if session.config.allow_own_as != settings.allow_own_as:
+        return True
+    return _policy_differs(session.config.import_, settings.import_, former, config)
+
+
+def revise(
+    table: LocRib, family: Family, changed: Mapping[Source, AdjRibIn], replaced: Replaced = lambda *_: None
+) -> Iterator[Changes]:
+    """Give all routes of the `changed` sources what their present import policy makes of them, one slice per step.
+
+    `replaced` is told each path that took the place of another, with its keys.
+    """
+    for keys in table.routes.slices(SLICE // 4 or 1):
+        changes = Changes()
+        for decision, chosen in _affected(table, keys, changed).items():
+            for candidates, group in _split(decision.candidates, chosen, family, changed, replaced):
+                table.apply(group, _always(table.decision(candidates)), changes)
+        yield changes
+
+
+def _affected(table: LocRib, keys: Sequence[bytes], changed: Mapping[Source, AdjRibIn]) -> dict[Decision, list[bytes]]:
+    by_decision: dict[Decision, list[bytes]] = {}
+    for key in keys:
+        decision = table.routes.get(key)
+        if decision is not None:
+            by_decision.setdefault(decision, []).append(key)
+    return {
+        decision: chosen
+        for decision, chosen in by_decision.items()
+        if any(path.source in changed for path in decision.candidates)
+    }
+
+
+def _split(
+    candidates: tuple[Path, ...],
+    keys: Sequence[bytes],
+    family: Family,
+    changed: Mapping[Source, AdjRibIn],
+    replaced: Replaced,
+) -> list[tuple[tuple[Path, ...], Sequence[bytes]]]:
+    """The candidates after the change; several groups where a policy looks at prefixes."""
+    groups: list[tuple[tuple[Path, ...], Sequence[bytes]]] = [((), keys)]
+    for path in candidates:
+        adj_rib_in = changed.get(path.source)
+        if adj_rib_in is None:
+            groups = [((*former, path), chosen) for former, chosen in groups]
+        else:
+            groups = [
+                ((*former, revised), part)
+                for former, chosen in groups
+                for revised, part in adj_rib_in.revised(path, family, chosen)
+            ]
+            for former, chosen in groups:
+                if former[-1] is not path:
+                    replaced(former[-1], chosen)
+    return groups
+
+
+def _always(decision: Decision | None) -> Compute:
+    return lambda _: decision

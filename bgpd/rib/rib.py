@@ -1,0 +1,439 @@
+"""The RIB: what neighbors and this host say goes in, what the FIB and the neighbors must hear comes out.
+
+Route batches run through import policy, decision and table, and leave as merged next hop changes for the FIB and as
+marked keys for each neighbor's Adj-RIB-Out. Work that may touch every route (a session lost, a next hop gone, a policy
+changed) is a generator: each step takes a few milliseconds, and batches may come in between two steps.
+
+Sans-IO: callables out, `now` passed in. Never decides how routes reach the kernel or the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from weakref import WeakSet
+
+import structlog
+
+from bgpd.config.schema import Config, SessionConfig
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops, Overlay, Path, RouteBatch, Source, SourceKind
+from bgpd.model.prefix import parse_address
+from bgpd.model.views import FamilyCounts
+from bgpd.rib.adj_rib_in import AdjRibIn
+from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
+from bgpd.rib.aggregates import Aggregation
+from bgpd.rib.decision_memo import Decision
+from bgpd.rib.dissemination import Exports, FibChanged, Outlet
+from bgpd.rib.loc_rib import Changes, LocRib, Tables
+from bgpd.rib.neighbor_state import Session, change_policies, revise
+from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
+
+log = structlog.get_logger()
+
+REPLAYED = 512
+"""Keys of one step of `replay_evpn`."""
+
+EvpnReceived = Callable[[Source, Sequence[bytes], Path | None], None]
+
+
+class Rib:
+    """All tables, by VRF ("" is the main one) and family.
+
+    `fib_changed(vrf, family, changes)`: these keys have other next hops now (None: no kernel route of ours).
+    `send(source, batch)`, `send_end_of_rib(source, family)`: to a neighbor. `resolve(next_hop)`: why it is unreachable,
+    or ""; asked once per next hop, news come by `next_hop_changed`. `is_own_address(packed)`: whether this host has it.
+    `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`).
+    `prefix_limit_exceeded(source, family, count)`: told once per session and family. `suppressed(vrf, family, keys,
+    by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none does any more).
+    `refresh_sent(source, family)`: all that `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is
+    `resolve` inside a VRF, which also knows the addresses of this host there (tenants' addresses overlap); without it
+    VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes
+    of each neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
+    session); never told of this host's own. `local_changed(vrf, family, keys)`: this host's own routes of these keys
+    came, changed or went, or an aggregate stands for them now or no more.
+
+    Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        fib_changed: FibChanged,
+        send: Callable[[Source, RouteBatch], None],
+        send_end_of_rib: Callable[[Source, Family], None],
+        resolve: Callable[[NextHop], str],
+        now: Callable[[], float],
+        schedule: Callable[[Callable[[], None]], object],
+        is_own_address: Callable[[bytes], bool] = lambda _: False,
+        prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
+        suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
+        refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
+        resolve_in: Callable[[str, NextHop], str] | None = None,
+        evpn_received: EvpnReceived | None = None,
+        local_changed: Callable[[str, Family, Sequence[bytes]], None] = lambda *_: None,
+    ) -> None:
+        within = resolve_in or (lambda _, next_hop: resolve(next_hop))
+        self._tables = Tables(
+            resolve=lambda vrf, next_hop: within(vrf, next_hop) if vrf else resolve(next_hop),
+            is_own_address=is_own_address,
+            exports_learned=self._exports_learned,
+            follows_evpn=evpn_received is not None,
+        )
+        self.tables = self._tables.all
+        self.table = self._tables.table
+        self._tell_local_changed = local_changed
+        self._evpn_received = evpn_received
+        self._config = config
+        self._send = send
+        self._now = now
+        self._prefix_limit_exceeded = prefix_limit_exceeded
+        self._sessions: dict[Source, Session] = {}
+        self._local: dict[Source, AdjRibIn] = {}
+        self._exports = Exports(
+            wanted=lambda: self._outlet.wanted(), send_end_of_rib=send_end_of_rib, refresh_sent=refresh_sent
+        )
+        self._outlet = Outlet(
+            exports=self._exports, fib_changed=fib_changed, local_changed=self._local_changed, schedule=schedule
+        )
+        self._advertisements = Advertisements()
+        self.aggregation = Aggregation(config, self, suppressed)
+
+    def _exports_learned(self, vrf: str, family: Family) -> bool:
+        sessions = [session.config for session in self._sessions.values()]
+        return any(
+            session.vrf == vrf and family in session.families and session.export not in ("local", "none")
+            for session in chain(sessions, self._config.neighbor, self._config.listen)
+        )
+
+    def _policy(self, name: str, *, where: str, exporting: bool) -> Policy:
+        return build_policy(name, self._config.policy, where=where, exporting=exporting)
+
+    # Sessions
+
+    def neighbor_up(
+        self, source: Source, *, families: tuple[Family, ...], config: SessionConfig, local_asn: int, is_ibgp: bool
+    ) -> None:
+        """A session is established: its routes may come, and it is told the table, then End-of-RIB."""
+        where = f"neighbor {source.name}"
+        adj_rib_in = AdjRibIn(
+            source,
+            policy=self._policy(config.import_, where=f"{where}.import", exporting=False),
+            local_asn=local_asn,
+            router_id=parse_address(self._config.router.router_id),
+            allow_own_as=config.allow_own_as,
+            now=self._now,
+        )
+        session = Session(source, families=families, config=config, adj_rib_in=adj_rib_in)
+        session.tables = {family: self.table(config.vrf, family) for family in families}
+        self._sessions[source] = session
+        policy = self._policy(config.export, where=f"{where}.export", exporting=True)
+        for family, table in session.tables.items():
+            if policy.takes_learned:
+                table.exports_learned = table.gathers_keys = True
+            export = AdjRibOut(
+                source,
+                family,
+                table,
+                policy=policy,
+                local_asn=local_asn,
+                is_ibgp=is_ibgp,
+                advertisements=self._advertisements,
+                send=self._send,
+            )
+            session.exports[family] = export
+            self._exports.add(config.vrf, export)
+
+    def neighbor_down(self, source: Source) -> Iterator[None]:
+        """A session is gone: nothing is sent to it from now on; stepping removes its routes, slice by slice."""
+        session = self._sessions.pop(source, None)
+        if session is None:
+            return iter(())
+        for export in session.exports.values():
+            self._exports.remove(session.config.vrf, export)
+        return self._remove(source, list(session.tables.values()))
+
+    def _remove(self, source: Source, tables: list[LocRib]) -> Iterator[None]:
+        for table in tables:
+            if table.received.get(source):
+                for changes in table.walk(table.without(source)):
+                    self._lost(source, table, changes)
+                    yield
+            table.forget(source)
+        self._tables.prune()
+
+    def _lost(self, source: Source, table: LocRib, changes: Changes) -> None:
+        keys = changes.keys
+        self._outlet.commit(table, changes)
+        if keys:
+            self._follow_evpn(source, table.family, keys, None)
+
+    def _follow_evpn(self, source: Source, family: Family, keys: Sequence[bytes], path: Path | None) -> None:
+        if self._evpn_received is not None and family is Family.L2VPN_EVPN:
+            self._evpn_received(source, keys, None if path is None or path.rejected else path)
+
+    def routes_received(self, source: Source, batch: RouteBatch) -> None:
+        """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated."""
+        session = self._sessions.get(source)
+        table = None if session is None else session.tables.get(batch.family)
+        if session is None or table is None:
+            return
+        family, changes = batch.family, table.pending
+        if batch.withdrawn:
+            table.withdraw(batch.withdrawn, source.name, changes)
+            self._follow_evpn(source, family, batch.withdrawn, None)
+        if batch.announced and batch.attributes is not None:
+            for path, keys in session.adj_rib_in.paths(
+                family, batch.announced, batch.attributes, next_hop=batch.next_hop, overlay=batch.overlay
+            ):
+                table.announce(keys, path, changes)
+                self._follow_evpn(source, family, keys, path)
+            session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
+            self.aggregation.learned(table.vrf, family, batch.announced)
+        self._outlet.gathered(table)
+        self._tables.prune()
+
+    def refresh_began(self, source: Source, family: Family) -> None:
+        """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""
+        session = self._sessions.get(source)
+        if session is not None and family in session.families:
+            session.adj_rib_in.refresh_began(family)
+
+    def refresh_ended(self, source: Source, family: Family) -> Iterator[None]:
+        """The neighbor has sent all again (RFC 7313 EoRR): stepping removes what is still stale."""
+        session = self._sessions.get(source)
+        refreshed = None if session is None else session.adj_rib_in.refreshed(family)
+        if session is None or refreshed is None:
+            return iter(())
+        return self._remove_stale(session, family, refreshed)
+
+    def _remove_stale(self, session: Session, family: Family, refreshed: WeakSet[Path]) -> Iterator[None]:
+        table = session.tables[family]
+        walk = table.walk(table.without_stale(session.source, refreshed))
+        while session.adj_rib_in.refreshed(family) is refreshed:
+            changes = next(walk, None)
+            if changes is None:
+                session.adj_rib_in.refresh_settled(family)
+                return
+            self._lost(session.source, table, changes)
+            yield
+
+    def replay_evpn(self) -> Iterator[None]:
+        """Stepping tells `evpn_received` of all usable EVPN routes of the neighbors again."""
+        for table in self._tables.of_vrf(""):
+            if table.family is Family.L2VPN_EVPN:
+                for keys in table.routes.slices(REPLAYED):
+                    for path, chosen in table.by_path(keys).items():
+                        if not path.source.is_local:
+                            self._follow_evpn(path.source, table.family, chosen, path)
+                    yield
+
+    # Routes that EVPN routes stand for
+
+    def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
+        """Give `keys` of a VRF this path, in place of what its source (SourceKind.EVPN) had there.
+
+        The caller interns paths and keeps at most one source per name in a table.
+        """
+        table = self.table(vrf, family)
+        table.announce(keys, path, table.pending)
+        self.aggregation.learned(vrf, family, keys)
+        self._outlet.gathered(table)
+        self._tables.prune()
+
+    def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:
+        """Take what `import_routes` gave these keys from `source`."""
+        table = self.table(vrf, family)
+        table.withdraw(keys, source.name, table.pending)
+        self._outlet.gathered(table)
+
+    def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]:
+        """Stepping takes all routes of `source` from the table; a new source of that name may come meanwhile."""
+        return self._remove(source, [self.table(vrf, family)])
+
+    def end_of_rib_received(self, source: Source, family: Family) -> None:
+        """The neighbor has sent its initial table of this family (RFC 4724 section 2)."""
+        session = self._sessions.get(source)
+        if session is not None:
+            session.end_of_rib.add(family)
+
+    def awaiting_end_of_rib(self) -> list[tuple[Source, Family]]:
+        """The established sessions and families whose initial table is not complete yet."""
+        return [
+            (session.source, family)
+            for session in self._sessions.values()
+            for family in session.families
+            if family not in session.end_of_rib
+        ]
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """The neighbor wants to be told everything again (RFC 2918)."""
+        session = self._sessions.get(source)
+        if session is not None and family in session.exports:
+            session.exports[family].resend_all()
+            self._outlet.wanted()
+
+    def received(self, source: Source) -> int:
+        """Routes that an established session has announced, of all families."""
+        session = self._sessions.get(source)
+        if session is None:
+            return 0
+        vrf = session.config.vrf
+        return sum(self.table(vrf, family).received.get(source, 0) for family in session.families)
+
+    def counts(self, source: Source) -> dict[Family, FamilyCounts]:
+        """Routes received, rejected and announced per family of an established session; empty for any other."""
+        session = self._sessions.get(source)
+        if session is None:
+            return {}
+        counts = {}
+        for family, export in session.exports.items():
+            table = session.tables[family]
+            counts[family] = FamilyCounts(
+                received=table.received.get(source, 0),
+                rejected=table.rejected.get(source, 0),
+                announced=len(export.advertised),
+            )
+        return counts
+
+    # This host's own routes
+
+    def announce_local(
+        self,
+        source: Source,
+        family: Family,
+        keys: Sequence[bytes],
+        attributes: Attributes,
+        *,
+        vrf: str = "",
+        next_hop: NextHop | None = None,
+        overlay: Overlay | None = None,
+        exception: bool = False,
+    ) -> None:
+        """Originate routes that the kernel already has. `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN.
+
+        `exception`: no aggregate stands for them, and they bring none about.
+        """
+        adj_rib_in = self._local.get(source)
+        if adj_rib_in is None:
+            adj_rib_in = self._local[source] = AdjRibIn(
+                source,
+                policy=BuiltInPolicy("all"),
+                local_asn=self._config.router.asn,
+                router_id=parse_address(self._config.router.router_id),
+                allow_own_as=0,
+                now=self._now,
+            )
+        table = self.table(vrf, family)
+        changes = Changes()
+        for path, chosen in adj_rib_in.paths(family, keys, attributes, next_hop=next_hop, overlay=overlay):
+            table.announce(chosen, path, changes)
+        if source.kind is SourceKind.WORKLOAD:
+            table.mark_exceptions(keys, exception, changes)
+        self._outlet.commit(table, changes)
+
+    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
+        """No longer originate these. To have the withdrawals out before the kernel changes, call `flush_exports`."""
+        table = self.table(vrf, family)
+        changes = Changes()
+        table.withdraw(keys, source.name, changes)
+        if source.kind is SourceKind.WORKLOAD:
+            table.exceptions.difference_update(keys)
+        self._outlet.commit(table, changes)
+
+    def synchronised(self) -> None:
+        """All sources of local routes have told their first state: End-of-RIB may be sent."""
+        self._exports.synchronised = True
+        self._outlet.wanted()
+
+    # The kernel
+
+    def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str = "") -> Iterator[None]:
+        """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
+        if not self._tables.next_hops(vrf).changed(next_hop, why):
+            return iter(())
+        return self._redecide(vrf, next_hop)
+
+    def _redecide(self, vrf: str, next_hop: NextHop) -> Iterator[None]:
+        for table in self._tables.of_vrf(vrf):
+            for changes in table.walk(table.redecided(next_hop)):
+                self._outlet.commit(table, changes)
+                yield
+
+    def fib_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel has the present routes of these keys: learned ones may be told to other neighbors now."""
+        table = self.tables.get((vrf, family))
+        if table is None or not (table.unacknowledged or table.refused):
+            return
+        back = table.refused.intersection(keys)
+        if back:
+            table.refused -= back
+            self._exports.mark(vrf, family, list(back), local=False)
+        waited = table.unacknowledged.intersection(keys).difference(table.pending.next_hops)
+        if waited:
+            table.unacknowledged -= waited
+            self._exports.mark(vrf, family, list(waited), local=False)
+
+    def fib_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel does not have the routes of these keys: learned ones are told to no other neighbor."""
+        table = self.tables.get((vrf, family))
+        if table is not None and table.exports_learned:
+            table.refused.update(keys)
+            self._exports.mark(vrf, family, keys, local=False)
+
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        """What the kernel should forward `key` by; None: no route of ours."""
+        decision = self.decision(vrf, family, key)
+        return None if decision is None else decision.next_hops
+
+    def decision(self, vrf: str, family: Family, key: bytes) -> Decision | None:
+        """The decision of one key."""
+        table = self.tables.get((vrf, family))
+        return None if table is None else table.routes.get(key)
+
+    # Configuration
+
+    def reconfigure(self, config: Config) -> Iterator[None]:
+        """Use another configuration; stepping applies changed import policies to the routes that are there.
+
+        Nothing resets: sessions whose policies changed keep running. Sessions that `config` lacks are left as they are.
+        """
+        former, self._config = self._config, config
+        changed = change_policies(self._sessions.values(), former, config)
+        self._tables.look_at_exports()
+        self._outlet.wanted()
+        return chain(self.aggregation.reconfigure(config), self._revise(changed))
+
+    def _revise(self, changed: dict[LocRib, dict[Source, AdjRibIn]]) -> Iterator[None]:
+        for table, sources in changed.items():
+            for changes in revise(table, table.family, sources, partial(self._replaced, table.family)):
+                self._outlet.commit(table, changes)
+                yield
+
+    def _replaced(self, family: Family, path: Path, keys: Sequence[bytes]) -> None:
+        self._follow_evpn(path.source, family, keys, path)
+
+    # What leaves
+
+    def _local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.aggregation.contributors_changed(vrf, family, keys)
+        self._tell_local_changed(vrf, family, keys)
+
+    def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """These routes of this host may have to be told differently, though they are the same."""
+        self._exports.mark(vrf, family, keys, local=True)
+        self._tell_local_changed(vrf, family, keys)
+
+    def tell_gathered(self) -> None:
+        """Tell the FIB now what small batches changed, which else is told in the loop's next turn."""
+        self._outlet.tell_gathered()
+
+    def flush_exports(self) -> None:
+        """Tell what changed: all to the FIB, one slice to the neighbors; the rest is scheduled.
+
+        Runs by itself through `schedule`, once in a turn of the loop.
+        """
+        self._outlet.flush()

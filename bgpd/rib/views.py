@@ -1,0 +1,185 @@
+"""Questions that people and the FIB ask of the tables: `bgpd show routes`, `bgpd explain`, and what would be used
+instead.
+
+Only reads. Whatever may look at a whole table is an iterator whose every step is short.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Set
+from functools import partial
+from itertools import islice
+
+from bgpd.model.communities import format_membership
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops, Path
+from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
+from bgpd.model.prefix import address_length, covers, format_key
+from bgpd.model.views import CandidateView, RouteView
+from bgpd.rib.decision import BEST, MULTIPATH, reason
+from bgpd.rib.decision_memo import Decision
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.policy_match import as_path_text
+
+_PAGE = 256
+_SCANNED = 4096
+_SORT_MAXIMUM = 50_000
+_FALLBACK_SCANNED = 2048
+_FALLBACK_VOTES = 128
+"""Distinct decisions looked at, and asked, for one fallback: below a millisecond."""
+
+
+def route_view(table: LocRib, family: Family, key: bytes, *, vrf: str = "") -> RouteView | None:
+    """One prefix with all its candidates, best first, each with the reason why it lost; None if there is no route."""
+    decision = table.routes.get(key)
+    if decision is None:
+        return None
+    return RouteView(
+        family=family,
+        prefix=_prefix_text(family, key),
+        vrf=vrf,
+        fib="local" if decision.is_local else "",
+        candidates=candidate_views(table, decision),
+    )
+
+
+def _prefix_text(family: Family, key: bytes) -> str:
+    if family is Family.ROUTE_TARGET:
+        return format_membership(key)
+    return key.hex() if family is Family.L2VPN_EVPN else format_key(family, key)
+
+
+def candidate_views(table: LocRib, decision: Decision) -> list[CandidateView]:
+    """All candidates of a decision: best, multipath, then the losers, the later they lost the higher."""
+    order = sorted(range(len(decision.candidates)), key=lambda index: -decision.steps[index])
+    return [_candidate_view(table, decision, index) for index in order]
+
+
+def _candidate_view(table: LocRib, decision: Decision, index: int) -> CandidateView:
+    path = decision.candidates[index]
+    attributes = path.attributes
+    return CandidateView(
+        source=path.source.name,
+        kind=path.source.kind,
+        role=_role(path, decision.steps[index]),
+        reason=reason(decision.candidates, (decision.multipath, decision.steps), index, table.unusable),
+        next_hop="" if path.next_hop is None else str(path.next_hop),
+        as_path=as_path_text(attributes),
+        origin=attributes.origin.name.lower(),
+        med=attributes.med,
+        local_pref=attributes.local_pref,
+        communities=[format_community(value) for value in attributes.communities],
+        extended_communities=[format_extended_community(value) for value in attributes.extended_communities],
+        large_communities=[format_large_community(value) for value in attributes.large_communities],
+        neighbor_asn=path.source.asn,
+        heard_at=path.heard_at,
+    )
+
+
+def _role(path: Path, step: int) -> str:
+    if step == BEST:
+        return "best"
+    if step == MULTIPATH:
+        return "multipath"
+    return "rejected" if path.rejected else "lost"
+
+
+def routes(
+    table: LocRib,
+    family: Family,
+    *,
+    vrf: str = "",
+    inside: bytes | None = None,
+    neighbor: str = "",
+    limit: int = 0,
+) -> Iterator[list[RouteView]]:
+    """Pages of `show routes`: each step looks at a few thousand keys, and its page may be empty.
+
+    `inside`: only prefixes within this route key, itself included. `neighbor`: only routes with a candidate of that
+    name. `limit`: at most so many (0: all). In order of address while there are few; else as the table has them.
+    """
+    given = 0
+    for keys in _scan(table):
+        page: list[RouteView] = []
+        for key in keys:
+            if not _is_wanted(table, key, inside, neighbor):
+                continue
+            view = route_view(table, family, key, vrf=vrf)
+            if view is not None:
+                page.append(view)
+                given += 1
+            if given == limit > 0:
+                yield page
+                return
+            if len(page) == _PAGE:
+                yield page
+                page = []
+        yield page
+
+
+def _scan(table: LocRib) -> Iterator[list[bytes]]:
+    if len(table.routes) > _SORT_MAXIMUM:
+        yield from table.routes.slices(_SCANNED)
+        return
+    keys = sorted(table.routes, key=lambda key: (key[1:], key[0]))
+    for start in range(0, len(keys), _SCANNED):
+        yield keys[start : start + _SCANNED]
+
+
+def _is_wanted(table: LocRib, key: bytes, inside: bytes | None, neighbor: str) -> bool:
+    if inside is not None and not covers(inside, key):
+        return False
+    if not neighbor:
+        return True
+    decision = table.routes.get(key)
+    return decision is not None and decision.path_of(neighbor) is not None
+
+
+def longest_match(table: LocRib, family: Family, address: bytes, *, usable: bool = True) -> bytes | None:
+    """Key of the most specific route that covers a packed address, with `usable` only one that has a usable path."""
+    for key in covering_keys(family, address):
+        decision = table.routes.get(key)
+        if decision is not None and (decision.multipath or not usable):
+            return key
+    return None
+
+
+def covering_keys(family: Family, address: bytes) -> Iterator[bytes]:
+    """The keys of all prefixes that cover an address, the most specific first."""
+    bits = 8 * address_length(family)
+    value = int.from_bytes(address, "big")
+    for length in range(bits, -1, -1):
+        size = (length + 7) >> 3
+        network = value >> (bits - length) << (bits - length)
+        yield bytes((length,)) + network.to_bytes(bits >> 3, "big")[:size]
+
+
+def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops], NextHops | None]:
+    """What most routes that use a set of next hops would use without the `dead` ones (None: no route of ours).
+
+    Works on distinct decisions, weighed by their routes; of very many only the first are looked at, since the exact
+    answer for each route follows with its own change.
+    """
+    chosen = list(tables)
+
+    def instead(used: NextHops) -> NextHops | None:
+        votes: Counter[NextHops | None] = Counter()
+        is_used = partial(_leads_by, used, _places(used) if any(hop.weight != 1 for hop in used) else None)
+        for table in chosen:
+            same = filter(is_used, islice(table.decisions(), _FALLBACK_SCANNED))
+            for decision in islice(same, _FALLBACK_VOTES):
+                votes[table.next_hops_without(decision, dead)] += decision.routes
+        return votes.most_common(1)[0][0] if votes else None
+
+    return instead
+
+
+def _leads_by(used: NextHops, places: set[tuple[bytes, str]] | None, decision: Decision) -> bool:
+    """Whether a decision has these next hops; what is left of a weighted set may have other weights than are wished."""
+    hops = decision.next_hops
+    return hops == used or (places is not None and hops is not None and _places(hops) == places)
+
+
+def _places(next_hops: NextHops) -> set[tuple[bytes, str]]:
+    return {(hop.address, hop.interface) for hop in next_hops}

@@ -1,0 +1,73 @@
+"""When Python's cyclic garbage collector runs: never by itself, since one pass over a large table holds the loop for
+hundreds of milliseconds.
+
+The hot path frees everything by reference counting. What little makes cycles (closed connections, exceptions) is
+collected now and then. A pass looks at every container since `start` that is not set aside (gc.freeze); what is set
+aside and becomes a cycle is lost, so that only large tables are, and not the connections of every minute.
+
+How glibc's malloc keeps freed memory: as little as it may, since a host pays for a table's burst long after it.
+
+By its defaults, glibc keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread.
+Where the C library has no such settings (musl), nothing is set. mallopt(3), malloc_trim(3).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import time
+from functools import cache
+
+INTERVAL_S = 60.0
+TABLE = 20_000
+"""So many new containers since the last pass are a table: set aside unlooked at. (A million routes with a few sets of
+attributes are some hundred containers.)"""
+LONG_PASS_S = 0.010
+
+
+class GarbagePolicy:
+    """Owns the collector of this process from `start` on."""
+
+    def start(self) -> None:
+        """Everything that there is now stays: imported modules and the parts of the daemon."""
+        gc.disable()
+        gc.collect()
+        gc.freeze()
+
+    def collect_young(self) -> None:
+        """To be called every `INTERVAL_S`."""
+        if gc.get_count()[0] > TABLE:
+            gc.freeze()
+            return
+        began = time.perf_counter()
+        gc.collect()
+        if time.perf_counter() - began > LONG_PASS_S:
+            gc.freeze()
+
+
+_TRIM_THRESHOLD = (-1, 1 << 20)
+"""Free bytes at the heap's end that are kept."""
+_MMAP_THRESHOLD = (-3, 128 << 10)
+"""Blocks from this size on are mapped on their own and go back to the system when freed: dicts, kernel batches."""
+_ARENA_MAX = (-8, 1)
+"""One heap for all threads: they take turns in the interpreter anyway."""
+
+
+def keep_little_memory() -> None:
+    """To be called once, before there are threads."""
+    mallopt = getattr(_libc(), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in (_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX):
+            mallopt(parameter, value)
+
+
+def return_free_memory() -> None:
+    """Whole free pages go back to the system. Takes milliseconds: to be called in a thread."""
+    trim = getattr(_libc(), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

@@ -1,0 +1,116 @@
+"""Bulk work, in steps of a few milliseconds, for so long at each turn of the event loop that the loop is never held.
+
+Each part of the daemon that has much to do asks for a step, does a slice of it, and asks again: neighbors with UPDATEs
+to read, the FIB with routes to write, walks over a table. However many ask, a turn ends after `TURN_S` and the step
+that runs then; the others are first in the next turn, when what came from outside has been heard. Decides only that.
+
+Runs long work of the RIB beside everything else: generators, stepped for some milliseconds at a turn of the loop.
+
+All walks advance in turn, so that a short one is not held up by a long one. Decides nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+
+TURN_S = 0.005
+"""No step is begun later in a turn than this."""
+
+Step = Callable[[], object]
+
+
+class Turns:
+    """The steps that wait in one event loop, in order."""
+
+    def __init__(self) -> None:
+        self._steps: deque[Step] = deque()
+        self._is_scheduled = False
+
+    def __bool__(self) -> bool:
+        return bool(self._steps)
+
+    def add(self, step: Step) -> None:
+        """Run `step` in the loop's next turn, or in the first after it that has time left."""
+        self._steps.append(step)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._is_scheduled = False
+        end = time.perf_counter() + TURN_S
+        try:
+            for _ in range(len(self._steps)):
+                self._steps.popleft()()
+                if time.perf_counter() > end:
+                    break
+        finally:
+            if self._steps:
+                self._schedule()
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()
+
+
+def turns() -> Turns:
+    """Those of the running event loop; true while a step waits."""
+    loop = asyncio.get_running_loop()
+    found = _turns.get(loop)
+    if found is None:
+        found = _turns[loop] = Turns()
+    return found
+
+
+def soon(step: Step) -> None:
+    """Run `step` of bulk work in the loop's next turn, or in the first after it that has time left."""
+    turns().add(step)
+
+
+STEP_S = 0.004
+"""How long one turn of the loop is used, while other things wait."""
+
+
+class Walks:
+    """The walks that are going on. `failed` is told an exception that a walk raised: its work is lost, a bug."""
+
+    def __init__(self, *, failed: Callable[[BaseException], None]) -> None:
+        self._walks: deque[Iterator[None]] = deque()
+        self._failed = failed
+        self._scheduled = False
+
+    def __len__(self) -> int:
+        return len(self._walks)
+
+    def run(self, walk: Iterator[None]) -> None:
+        """Step `walk` until it ends; its first step is taken in the loop's next turn."""
+        self._walks.append(walk)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            soon(self._step)
+
+    def _step(self) -> None:
+        self._scheduled = False
+        end = time.perf_counter() + STEP_S
+        while self._walks:
+            walk = self._walks.popleft()
+            try:
+                next(walk)
+            except StopIteration:
+                continue
+            except Exception as error:
+                self._failed(error)
+                continue
+            self._walks.append(walk)
+            if time.perf_counter() > end:
+                self._schedule()
+                return

@@ -1,0 +1,133 @@
+"""When health checks run: each at its interval with jitter, spread over time, only so many at once.
+
+A thousand checks are one task and a heap; what a result means, `service` decides.
+
+Whether a backend is healthy, from the results of its checks: rise and fall.
+
+Sans-IO and clockless; `checker` runs the checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from bgpd.model.service import HealthCheck
+
+log = structlog.get_logger()
+
+JITTER = 0.1
+"""Part of the interval by which each pause is made shorter or longer."""
+
+CheckId = tuple[str, str, str]
+"""Service, backend, address."""
+
+Probe = Callable[[HealthCheck, str, str], Awaitable[str]]
+
+
+class _Running:
+    """A check that is being run at intervals."""
+
+    __slots__ = ("address", "check", "device")
+
+    def __init__(self, check: HealthCheck, address: str, device: str) -> None:
+        self.check = check
+        self.address = address
+        self.device = device
+
+
+class Checker:
+    """Runs checks until cancelled. `probe(check, address, device)` answers "" or why it failed; `result` is told."""
+
+    def __init__(self, probe: Probe, *, concurrency: int, result: Callable[[CheckId, str], None]) -> None:
+        self._probe = probe
+        self._concurrency = concurrency
+        self._result = result
+        self._running: dict[CheckId, _Running] = {}
+        self._due: list[tuple[float, CheckId, _Running]] = []
+        self._wake = asyncio.Event()
+
+    def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None:
+        """Check from now on; the first time within one interval. Replaces a check of the same id."""
+        running = self._running[id] = _Running(check, address, device)
+        self._plan(id, running, random.uniform(0, min(check.interval_s, 1.0)))
+
+    def stop(self, id: CheckId) -> None:
+        """No result of this check is told any more."""
+        self._running.pop(id, None)
+
+    def _plan(self, id: CheckId, running: _Running, pause_s: float) -> None:
+        heapq.heappush(self._due, (asyncio.get_running_loop().time() + pause_s, id, running))
+        if self._due[0][1] == id:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Run what is due, for ever."""
+        slots = asyncio.Semaphore(self._concurrency)
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                pause = self._due[0][0] - loop.time() if self._due else None
+                if pause is None or pause > 0:
+                    await self._sleep(pause)
+                    continue
+                _, id, running = heapq.heappop(self._due)
+                if self._running.get(id) is running:
+                    await slots.acquire()
+                    group.create_task(self._check(id, running, slots))
+
+    async def _sleep(self, pause: float | None) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _check(self, id: CheckId, running: _Running, slots: asyncio.Semaphore) -> None:
+        try:
+            reason = await self._probe(running.check, running.address, running.device)
+        finally:
+            slots.release()
+        if self._running.get(id) is running:
+            self._plan(id, running, running.check.interval_s * random.uniform(1 - JITTER, 1 + JITTER))
+            self._result(id, reason)
+
+
+class Health(msgspec.Struct, eq=False):
+    """The health of one checked address.
+
+    `healthy` is None until `rise` good or `fall` bad results came in a row. `reason` is the latest bad result's,
+    `since` when `healthy` took its value (wall clock, seconds).
+    """
+
+    rise: int
+    fall: int
+    healthy: bool | None = None
+    reason: str = "not checked yet"
+    since: float = 0.0
+    streak: int = 0
+
+    def result(self, reason: str, now: float) -> bool:
+        """Take one result, "" for a good one; whether `healthy` changed."""
+        good = not reason
+        self.streak = max(self.streak, 0) + 1 if good else min(self.streak, 0) - 1
+        if not good or self.healthy is None:
+            self.reason = reason
+        if self.healthy is not True and self.streak >= self.rise:
+            self._enter(True, now)
+            self.reason = ""
+            return True
+        if self.healthy is not False and -self.streak >= self.fall:
+            self._enter(False, now)
+            return True
+        return False
+
+    def _enter(self, healthy: bool, now: float) -> None:
+        self.healthy = healthy
+        self.since = now

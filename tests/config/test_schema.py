@@ -1,0 +1,241 @@
+"""Configuration: every bad input gets a finding with its line and what would be right, all at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd.config.load import ConfigError, Problem, load_config, parse_config
+from bgpd.config.schema import Config
+from bgpd.config.toml_lines import key_lines
+
+ROUTER = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
+NEIGHBOR = '[[neighbor]]\nname = "leaf1"\naddress = "10.0.1.2"\nasn = 65201\nimport = "all"\n'
+
+
+def problems_of(text: str) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "x.toml")
+    return caught.value.problems
+
+
+def the_problem(text: str) -> Problem:
+    (problem,) = problems_of(text)
+    return problem
+
+
+def test_small_configuration_gets_the_documented_defaults() -> None:
+    config, warnings = parse_config(ROUTER + NEIGHBOR, "x.toml")
+    assert config.neighbor[0].hold_time_s == 9
+    assert config.neighbor[0].import_ == "all"
+    assert config.neighbor[0].export == "local"
+    assert config.fib.protocol == 197
+    assert warnings == []
+
+
+BAD = [
+    ("[router\n", 1, "", "not valid TOML"),
+    (ROUTER + "[router]\n", 4, "", "not valid TOML"),
+    (NEIGHBOR, 1, "router", "is missing"),
+    ("[router]\nasn = 65203\n", 1, "router.router_id", "is missing"),
+    (ROUTER + 'hostnme = "x"\n' + NEIGHBOR, 4, "router.hostnme", "unknown key"),
+    (ROUTER + "[fibb]\n", 4, "fibb", "unknown key"),
+    (ROUTER.replace("65203", '"65203"'), 2, "router.asn", 'is the text "65203"'),
+    (ROUTER.replace("65203", "0"), 2, "router.asn", "is 0"),
+    (ROUTER.replace("65203", "4294967295"), 2, "router.asn", "is 4294967295"),
+    (ROUTER.replace("65203", "23456"), 2, "router.asn", "reserved"),
+    (ROUTER.replace("10.255.1.1", "node1"), 3, "router.router_id", "not an IPv4 address"),
+    (ROUTER.replace("10.255.1.1", "0.0.0.0"), 3, "router.router_id", "no host's address"),
+    (ROUTER + NEIGHBOR.replace("[[neighbor]]", "[neighbor]"), 4, "neighbor", "is a table"),
+    (ROUTER + NEIGHBOR.replace("65201", "true"), 7, "neighbor[0].asn", "is true"),
+    (ROUTER + NEIGHBOR.replace("65201", '"outside"'), 7, "neighbor[0].asn", "unknown"),
+    (ROUTER + NEIGHBOR.replace("10.0.1.2", "10.0.1.2/24"), 6, "neighbor[0].address", "is a prefix"),
+    (ROUTER + NEIGHBOR.replace("10.0.1.2", "224.0.0.5"), 6, "neighbor[0].address", "no host's address"),
+    (ROUTER + NEIGHBOR.replace("10.0.1.2", "fe80::1"), 6, "neighbor[0].address", "has no interface"),
+    (ROUTER + NEIGHBOR.replace("10.0.1.2", "fe80::1%eth0"), 6, "neighbor[0].address", "has a scope"),
+    (ROUTER + NEIGHBOR.replace('address = "10.0.1.2"\n', ""), 4, "neighbor[0].address", "no interface either"),
+    (ROUTER + NEIGHBOR.replace("leaf1", ""), 5, "neighbor[0].name", "cannot be a name"),
+    (ROUTER + NEIGHBOR.replace('import = "all"\n', ""), 4, "neighbor[0].import", "is missing"),
+    (ROUTER + NEIGHBOR.replace('"all"', '"al"'), 8, "neighbor[0].import", "no policy"),
+    (ROUTER + NEIGHBOR.replace('"all"', '"local"'), 8, "neighbor[0].import", "no policy"),
+    (ROUTER + NEIGHBOR + "hold_time_s = 2\n", 9, "neighbor[0].hold_time_s", "is 2"),
+    (ROUTER + NEIGHBOR + "hold_time_s = 65536\n", 9, "neighbor[0].hold_time_s", "is 65536"),
+    (ROUTER + NEIGHBOR + "port = 0\n", 9, "neighbor[0].port", "is 0"),
+    (ROUTER + NEIGHBOR + "families = []\n", 9, "neighbor[0].families", "empty list"),
+    (ROUTER + NEIGHBOR + 'families = [\n "ipv4-unicast",\n "ipv5"]\n', 11, "neighbor[0].families[1]", "unknown"),
+    (ROUTER + NEIGHBOR + 'families = ["ipv4-unicast", "ipv4-unicast"]\n', 9, "neighbor[0].families[1]", "twice"),
+    (ROUTER + NEIGHBOR + 'interface = "a-very-long-name"\n', 9, "neighbor[0].interface", "16 characters"),
+    (ROUTER + NEIGHBOR + 'interface = "e/0"\n', 9, "neighbor[0].interface", "cannot be an interface"),
+    (ROUTER + NEIGHBOR + 'source_address = "::1"\n', 9, "neighbor[0].source_address", "same IP version"),
+    (ROUTER + NEIGHBOR + 'password_file = "/nonexistent/key"\n', 9, "neighbor[0].password_file", "cannot be read"),
+    (ROUTER + NEIGHBOR + 'bfd = "fast"\n', 9, "neighbor[0].bfd", "is the text"),
+    (ROUTER + NEIGHBOR + "bfd = { interval = 300 }\n", 9, "neighbor[0].bfd.interval", "unknown key"),
+    (ROUTER + NEIGHBOR + NEIGHBOR.replace("10.0.1.2", "10.0.2.2"), 10, "neighbor[1].name", "already the name"),
+    (ROUTER + NEIGHBOR + NEIGHBOR.replace("leaf1", "leaf2"), 11, "neighbor[1].address", "already neighbor[0]"),
+    (ROUTER + "[policy.all]\n", 4, "policy.all", "built-in"),
+    (ROUTER + '[log]\nlevel = "loud"\n', 5, "log.level", "unknown"),
+    (ROUTER + '[log]\nformat = "text"\n', 5, "log.format", "unknown"),
+    (ROUTER + "[fib]\nprotocol = 186\n", 5, "fib.protocol", '"bgp"'),
+    (ROUTER + "[fib]\nprotocol = 256\n", 5, "fib.protocol", "is 256"),
+    (ROUTER + "[fib]\ntable = 255\n", 5, "fib.table", "local addresses"),
+    (ROUTER + '[fib]\nprotect = ["10.0.0.1/8"]\n', 5, "fib.protect[0]", "host bits"),
+    (ROUTER + '[api]\nsocket = "bgpd.sock"\n', 5, "api.socket", "absolute"),
+    (ROUTER + f'[api]\nsocket = "/{"x" * 107}"\n', 5, "api.socket", "108 bytes"),
+    (ROUTER + '[api]\nmode = "rw"\n', 5, "api.mode", 'is "rw"'),
+    (ROUTER + '[api]\nlisten = "9179"\n', 5, "api.listen", "not an address and a port"),
+    (ROUTER + '[api]\nlisten = "::1:9179"\n', 5, "api.listen", "brackets"),
+    (ROUTER + '[fib]\noverride = ["x"]\n', 5, "fib.override[0]", "not a prefix"),
+    (ROUTER + '[state]\ndirectory = "state"\n', 5, "state.directory", "absolute"),
+    (ROUTER + '[workload.mqtt]\nbroker = "http://x"\n', 5, "workload.mqtt.broker", 'is "http://x"'),
+    (ROUTER + '[workload.mqtt]\nbroker = "mqtt://"\n', 5, "workload.mqtt.broker", "names no host"),
+    (ROUTER + '[workload.mqtt]\nbroker = "mqtt://b"\nca_file = "/no"\n', 6, "workload.mqtt.ca_file", "cannot be read"),
+    (ROUTER + "[workload.kernel]\n", 4, "workload.kernel.interfaces", "names no interface"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.1/26"\n', 5, "aggregate[0].prefix", "host bits"),
+    (ROUTER + '[[aggregate]]\nprefix = "0.0.0.0/0"\n', 5, "aggregate[0].prefix", "default"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.1/32"\n', 5, "aggregate[0].prefix", "one address"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.0/26"\n' * 2, 7, "aggregate[1].prefix", "already in aggregate[0]"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.0/26"\nauto = "all"\n', 6, "aggregate[0].auto", 'is "all"'),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "path", "what"), BAD)
+def test_bad_input_is_told_with_line_path_and_reason(text: str, line: int, path: str, what: str) -> None:
+    problem = the_problem(text)
+    assert (problem.line, problem.path) == (line, path)
+    assert what in problem.what
+    assert str(problem).startswith(f"x.toml:{line}: ")
+
+
+BAD_LISTENS = [
+    ("10.64.0.1/24", "host bits"),
+    ("10.64.0.0/33", "not a prefix"),
+    ("10.64.8.0/22", "overlaps"),
+]
+
+
+@pytest.mark.parametrize(("prefix", "what"), BAD_LISTENS)
+def test_bad_listen_prefix_is_told(prefix: str, what: str) -> None:
+    first = '[[listen]]\nprefix = "10.64.0.0/16"\nasn = "external"\nimport = "all"\n'
+    second = f'[[listen]]\nprefix = "{prefix}"\nasn = "external"\nimport = "all"\n'
+    problem = the_problem(ROUTER + first + second)
+    assert (problem.line, problem.path) == (9, "listen[1].prefix")
+    assert what in problem.what
+
+
+BAD_RULES = [
+    ('match = { prefix = ["10.64.8.0/22 le 20"] }', "match.prefix[0]", "lengths must rise"),
+    ('match = { prefix = ["10.64.8.1/22"] }', "match.prefix[0]", "host bits"),
+    ('match = { prefix = "10.64.8.0/22" }', "match.prefix", "is the text"),
+    ('match = { as_path = ["(65201"] }', "match.as_path[0]", "regular expression"),
+    ('match = { community = ["65000"] }', "match.community[0]", "not a community"),
+    ('match = { extended_community = ["rt:1"] }', "match.extended_community[0]", "route target"),
+    ('match = { large_community = ["1:2"] }', "match.large_community[0]", "large community"),
+    ('match = { next_hop = ["leaf1"] }', "match.next_hop[0]", "not a prefix"),
+    ('match = { family = ["ipv4"] }', "match.family[0]", "unknown"),
+    ('match = { neighbor = ["leaf9"] }', "match.neighbor[0]", "unknown"),
+    ("match = { prefixes = [] }", "match.prefixes", "unknown key"),
+    ('set = { add_community = ["x"] }', "set.add_community[0]", "not a community"),
+    ("set = { local_pref = -1 }", "set.local_pref", "is -1"),
+    ('action = "permit"', "action", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "what"), BAD_RULES)
+def test_bad_policy_rule_is_told(rule: str, path: str, what: str) -> None:
+    problem = the_problem(ROUTER + f"[policy.p]\nrules = [\n  {{ {rule} }},\n]\n")
+    assert (problem.line, problem.path) == (6, f"policy.p.rules[0].{path}")
+    assert what in problem.what
+
+
+@pytest.mark.parametrize("prefix", ["10.64.1.5/24", "224.1.1.1/32", "127.0.0.1/32", "fe80::1/128", "0.0.0.0/0", "pod"])
+def test_bad_static_workload_is_told(prefix: str) -> None:
+    problem = the_problem(ROUTER + f'[[workload.static]]\nprefix = "{prefix}"\ninterface = "veth5"\n')
+    assert (problem.line, problem.path) == (5, "workload.static[0].prefix")
+
+
+def test_static_prefix_given_twice_is_told() -> None:
+    static = '[[workload.static]]\nprefix = "10.64.1.5/32"\ninterface = "veth5"\n'
+    assert the_problem(ROUTER + static + static).path == "workload.static[1].prefix"
+
+
+def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:
+    text = ROUTER.replace("65203", "0") + NEIGHBOR.replace("65201", "true") + "hold_time_s = 1\n[fib]\nprotocol = 3\n"
+    assert [problem.line for problem in problems_of(text)] == [2, 7, 9, 11]
+
+
+def test_a_wrong_value_is_told_once_and_not_again_by_what_rests_on_it() -> None:
+    assert len(problems_of(ROUTER + NEIGHBOR.replace('"10.0.1.2"', "7"))) == 1
+
+
+def test_near_miss_gets_a_suggestion() -> None:
+    assert the_problem(ROUTER + NEIGHBOR + "hold-time-s = 9\n").right == 'did you mean "hold_time_s"?'
+
+
+def test_password_file_must_hold_a_usable_password(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    neighbor = NEIGHBOR + f'password_file = "{file}"\n'
+    file.write_text("\n")
+    assert "is empty" in the_problem(ROUTER + neighbor).what
+    file.write_text("x" * 81)
+    assert "81 bytes" in the_problem(ROUTER + neighbor).what
+    file.write_text("secret\n")
+    parse_config(ROUTER + neighbor, "x.toml")
+
+
+def test_unreadable_files_are_told(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    for file, what in ((tmp_path / "no.toml", "cannot be read"), (tmp_path, "cannot be read"), (binary, "UTF-8")):
+        with pytest.raises(ConfigError, match=what):
+            load_config(str(file))
+
+
+def test_warnings_name_what_is_likely_not_meant() -> None:
+    text = ROUTER + '[policy.unused]\n[api]\nlisten = "0.0.0.0:9179"\ngroup = "no-such-group"\n'
+    _, warnings = parse_config(text, "x.toml")
+    assert {warning.path for warning in warnings} == {"", "policy.unused", "api.listen", "api.group"}
+
+
+def test_lines_are_found_through_all_forms_of_toml() -> None:
+    text = (
+        'a.b = 1\n"q k" = """\nx = 1\n"""\n[t]\nlist = [ # comment ]\n  1,\n  { x = "}", y = [ ] },\n]\n'
+        "[[t.arr]]\nv = '#'\n[[t.arr]]\nv = 2\n[t.arr.sub]\nz = 1979-05-27\n"
+    )
+    tomllib.loads(text)
+    lines = key_lines(text)
+    assert lines["a", "b"] == 1
+    assert lines[("q k",)] == 2
+    assert lines["t", "list", 1, "y"] == 8
+    assert lines["t", "arr", 1, "v"] == 13
+    assert lines["t", "arr", 1, "sub", "z"] == 15
+
+
+@given(st.text(max_size=300))
+def test_any_text_gives_a_configuration_or_problems(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_config(text, "x.toml")
+
+
+values = st.recursive(
+    st.integers() | st.booleans() | st.text("ab", max_size=3) | st.floats(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["asn", "name", "x"]), inner),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["router", "neighbor", "listen", "policy", "workload", "fib", "api", "log"]), values)
+def test_any_value_in_any_section_is_answered(section: str, value: object) -> None:
+    data = {"router": {"asn": 65203, "router_id": "10.0.0.1"}, section: value}
+    from bgpd.config.check import check_config, warn_about
+    from bgpd.config.shape import shape_config
+
+    config, findings = shape_config(data)
+    list(check_config(config))
+    list(warn_about(config))
+    if not findings:
+        assert msgspec.convert(data, Config) == config

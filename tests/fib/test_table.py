@@ -1,0 +1,398 @@
+"""The Fib over a scripted kernel: from wishes to kernel state, through everything that gets in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+
+from bgpd.fib.dataplane import CannotWrite
+from bgpd.kernel.netlink import MessageKind
+from bgpd.model.path import BLACKHOLE, NextHop
+from bgpd.model.prefix import parse_prefix
+from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, running, two_leaf_kernel
+
+BOTH = (LEAF1, LEAF2)
+
+
+def key(prefix: str) -> bytes:
+    return parse_prefix(prefix)[1]
+
+
+POD = key("10.64.1.0/24")
+
+
+def hop_set(*hops: NextHop) -> set[tuple[bytes, int]]:
+    index = {LEAF1: 2, LEAF2: 3, LEAF1_V6: 2, LEAF2_V6: 3}
+    return {(hop.address, index[hop]) for hop in hops}
+
+
+async def test_what_waits_is_told_as_it_becomes_less_also_for_withdrawals() -> None:
+    keys = [bytes((32, 10, 64, number >> 8, number & 255)) for number in range(5000)]
+    async with running() as harness:
+        for wish in ((LEAF1,), None):
+            harness.want(dict.fromkeys(keys, wish))
+            await harness.settle()
+            assert harness.backlogs == [5000 - 2048, 5000 - 2 * 2048, 0]
+            harness.backlogs.clear()
+
+
+async def test_wished_route_is_written_and_acknowledged() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+        assert it.acknowledged == [(V4, POD)]
+        assert it.state_of("10.64.1.0/24") == ("installed", "")
+
+
+async def test_ipv4_route_by_ipv6_link_local_next_hop() -> None:
+    async with running() as it:
+        it.want({POD: (LEAF1_V6, LEAF2_V6)})
+        it.want({key("2001:db8:1::/48"): (LEAF1_V6,)}, V6)
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1_V6, LEAF2_V6)
+        assert it.kernel.hops_of(V6, key("2001:db8:1::/48")) == hop_set(LEAF1_V6)
+
+
+async def test_withdrawn_route_is_deleted() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        it.want({POD: None})
+        await it.settle()
+        assert it.kernel.routes == {}
+        assert it.state_of("10.64.1.0/24") == ("", "")
+
+
+async def test_lost_next_hop_moves_all_routes_by_one_deletion_and_rewrites_none() -> None:
+    async with running() as it:
+        keys = [key(f"10.64.{number >> 8}.{number & 255}/32") for number in range(9000)]
+        it.want(dict.fromkeys(keys, BOTH))
+        await it.settle()
+        it.kernel.log.clear()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        it.want(dict.fromkeys(keys, (LEAF2,)))
+        await it.settle()
+        assert [kind for kind, _what in it.kernel.log] == [MessageKind.DEL_NEXTHOP]
+        assert it.kernel.hops_of(V4, keys[-1]) == hop_set(LEAF2)
+
+
+async def test_lost_next_hop_is_deleted_without_waiting_for_a_thread_unless_routes_go_with_it() -> None:
+    async with running() as it:
+        it.want({POD: (LEAF1,)})
+        await it.settle()
+        it.want({POD: BOTH})
+        it.dataplane.pump()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        assert it.kernel.urgent.sent_now == 0, "the kernel may not have heard that the group of one has no routes now"
+        await it.settle()
+        it.want({POD: BOTH})
+        await it.settle()
+        it.want({POD: (LEAF1,)})
+        await it.settle()
+        it.want({POD: BOTH})
+        await it.settle()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        assert it.kernel.urgent.sent_now == 1
+        await it.settle()
+        it.fib.next_hops_lost([LEAF2], lambda _hops: None)
+        await it.settle()
+        assert it.kernel.routes == {}
+        assert it.kernel.urgent.sent_now == 1
+
+
+async def test_what_is_left_of_weighted_next_hops_needs_no_route_written_either() -> None:
+    async with running() as it:
+        keys = [key(f"10.64.{number >> 8}.{number & 255}/32") for number in range(3000)]
+        it.want(dict.fromkeys(keys, (LEAF1, NextHop(LEAF2.address, LEAF2.interface, 5))))
+        await it.settle()
+        group = it.kernel.objects[it.kernel.routes[V4, 254, keys[0], 20][1]]
+        assert sorted(weight for _single, weight in group.members) == [1, 5]
+        it.kernel.log.clear()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        it.want(dict.fromkeys(keys, (LEAF2,)))
+        await it.settle()
+        assert [kind for kind, _what in it.kernel.log] == [MessageKind.DEL_NEXTHOP]
+        assert it.kernel.hops_of(V4, keys[-1]) == hop_set(LEAF2)
+
+
+async def test_group_that_would_be_left_empty_gets_the_fallback_first() -> None:
+    async with running() as it:
+        it.want({POD: (LEAF1,)})
+        await it.settle()
+        it.kernel.log.clear()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: (LEAF2,))
+        it.want({POD: (LEAF2,)})
+        await it.settle()
+        assert [kind for kind, _what in it.kernel.log] == [
+            MessageKind.NEW_NEXTHOP,
+            MessageKind.NEW_NEXTHOP,
+            MessageKind.DEL_NEXTHOP,
+        ]
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF2)
+
+
+async def test_withdrawal_of_routes_whose_group_died_needs_no_message() -> None:
+    async with running() as it:
+        it.want({POD: (LEAF1,)})
+        await it.settle()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        await it.settle()
+        assert it.kernel.routes == {}
+        assert it.state_of("10.64.1.0/24")[0] == "failed"
+        it.kernel.log.clear()
+        it.want({POD: None})
+        await it.settle()
+        assert it.kernel.log == []
+        assert it.fib.counters.installed == 0
+
+
+async def test_next_hop_that_returns_gets_its_routes_again() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        it.want({POD: (LEAF2,)})
+        await it.settle()
+        it.want({POD: BOTH})
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+
+
+async def test_link_down_tells_the_rib_and_link_up_restores_without_it() -> None:
+    async with running() as it:
+        assert it.fib.resolve(LEAF1) == ""
+        it.want({POD: BOTH, key("10.65.0.0/16"): (LEAF1,)})
+        await it.settle()
+        it.kernel.set_link(2, "eth0", up=False)
+        await it.settle()
+        assert it.told == [(LEAF1, "next hop 10.0.0.0 is unreachable: interface eth0 is down")]
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF2)
+        assert it.kernel.hops_of(V4, key("10.65.0.0/16")) is None
+        it.kernel.set_link(2, "eth0", up=True)
+        await it.settle()
+        assert it.told[-1] == (LEAF1, "")
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+        assert it.kernel.hops_of(V4, key("10.65.0.0/16")) == hop_set(LEAF1)
+
+
+async def test_nexthop_deleted_by_another_program_is_made_again() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        single = next(found.id for found in it.kernel.objects.values() if found.gateway == LEAF1.address)
+        it.kernel.delete_nexthop_by_other_hand(single)
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+
+
+async def test_route_deleted_by_another_program_is_written_again() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        it.kernel.delete_by_other_hand(V4, POD)
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+        assert it.fib.counters.repaired == 1
+
+
+async def test_reconciliation_repairs_what_no_event_told() -> None:
+    async with running() as it:
+        other = key("10.66.0.0/16")
+        it.want({POD: BOTH, other: BOTH})
+        await it.settle()
+        del it.kernel.routes[V4, 254, POD, 20]
+        it.kernel.routes[V4, 254, other, 20] = (197, 12345)
+        it.kernel.routes[V4, 254, key("10.99.0.0/16"), 20] = (197, 12345)
+        it.fib.sweep()
+        await it.settle()
+        it.fib.reconcile()
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == it.kernel.hops_of(V4, other) == hop_set(LEAF1, LEAF2)
+        assert (V4, 254, key("10.99.0.0/16"), 20) not in it.kernel.routes
+
+
+async def test_foreign_route_blocks_its_prefix_until_it_goes() -> None:
+    kernel = two_leaf_kernel()
+    default = kernel.add_foreign("0.0.0.0/0")
+    async with running(kernel) as it:
+        it.want({key("0.0.0.0/0"): BOTH})
+        await it.settle()
+        state, why = it.state_of("0.0.0.0/0")
+        assert state == "blocked"
+        assert "protocol 16" in why
+        assert list(kernel.routes) == [(V4, 254, key("0.0.0.0/0"), 100)]
+        kernel.remove_foreign(default)
+        await it.settle()
+        assert kernel.hops_of(V4, key("0.0.0.0/0")) == hop_set(LEAF1, LEAF2)
+
+
+async def test_foreign_route_that_appears_makes_ours_withdraw() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        it.kernel.add_foreign("10.64.1.0/24")
+        await it.settle()
+        assert list(it.kernel.routes) == [(V4, 254, POD, 100)]
+        assert [(of, why.split(" (")[0]) for _family, of, why in it.refused] == [
+            (POD, "another program's route to the prefix is in the kernel")
+        ]
+
+
+async def test_override_lets_a_prefix_be_written_beside_the_host_s_own() -> None:
+    kernel = two_leaf_kernel()
+    kernel.add_foreign("0.0.0.0/0")
+    async with running(kernel, override=("0.0.0.0/0",)) as it:
+        it.want({key("0.0.0.0/0"): BOTH})
+        await it.settle()
+        assert kernel.hops_of(V4, key("0.0.0.0/0")) == hop_set(LEAF1, LEAF2)
+        assert len(kernel.routes) == 2
+
+
+@pytest.mark.parametrize("prefix", ["10.0.0.0/31", "10.0.0.1/32"])
+async def test_own_network_and_address_are_never_written(prefix: str) -> None:
+    async with running() as it:
+        it.want({key(prefix): (LEAF2,)})
+        await it.settle()
+        assert it.kernel.routes == {}
+        assert it.state_of(prefix)[0] == "blocked"
+
+
+async def test_protected_prefix_takes_workloads_but_no_learned_route() -> None:
+    async with running(protect=("10.64.0.0/16",)) as it:
+        it.want({POD: BOTH, key("10.64.2.1/32"): (NextHop(b"", "eth1"),), key("10.0.0.0/8"): BOTH})
+        await it.settle()
+        assert {place[2] for place in it.kernel.routes} == {key("10.64.2.1/32"), key("10.0.0.0/8")}
+
+
+async def test_direct_and_blackhole_routes_need_no_nexthop_object() -> None:
+    async with running() as it:
+        it.want({key("10.64.2.1/32"): (NextHop(b"", "eth1"),), POD: BLACKHOLE})
+        await it.settle()
+        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), 20] == (197, -3)
+        assert it.kernel.routes[V4, 254, POD, 20] == (197, 0)
+        assert it.kernel.objects == {}
+
+
+async def test_direct_route_returns_with_its_link() -> None:
+    async with running() as it:
+        it.want({key("10.64.2.1/32"): (NextHop(b"", "eth1"),)})
+        await it.settle()
+        it.kernel.set_link(3, "eth1", up=False)
+        await it.settle()
+        assert it.state_of("10.64.2.1/32") == ("blocked", "interface eth1 is down")
+        it.kernel.set_link(3, "eth1", up=True)
+        await it.settle()
+        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), 20] == (197, -3)
+
+
+async def test_next_hop_behind_a_workload_s_host_route_resolves() -> None:
+    async with running() as it:
+        router = NextHop(key("10.64.2.1/32")[1:])
+        assert "no connected prefix contains it" in it.fib.resolve(router)
+        it.want({key("10.64.2.1/32"): (NextHop(b"", "eth1"),)})
+        await it.settle()
+        assert it.told == [(router, "")]
+
+
+async def test_refused_route_is_shown_and_tried_again() -> None:
+    async with running() as it:
+        it.kernel.refuse[POD] = errno.ENOSPC
+        it.want({POD: BOTH})
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert it.state_of("10.64.1.0/24") == ("failed", "No space left on device")
+        assert it.acknowledged == []
+        assert it.refused == [(V4, POD, "No space left on device")]
+        it.kernel.refuse.clear()
+        await asyncio.sleep(0.15)
+        await it.settle()
+        assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+        assert it.acknowledged == [(V4, POD)]
+
+
+async def test_restart_adopts_routes_and_rewrites_none_that_is_right() -> None:
+    kernel = two_leaf_kernel()
+    gone = key("10.70.0.0/16")
+    async with running(kernel) as before:
+        before.want({POD: BOTH, gone: (LEAF1,)})
+        await before.settle()
+    kernel.log.clear()
+    async with running(kernel) as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        assert kernel.log == []
+        assert it.acknowledged == [(V4, POD)]
+        it.fib.sweep()
+        await it.settle()
+        assert kernel.log == [(MessageKind.DEL_ROUTE, gone)]
+
+
+async def test_adopted_route_is_rewritten_by_what_neighbors_say_only_at_the_sweep() -> None:
+    async with running() as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        kernel = it.kernel
+    other = key("10.64.2.0/24")
+    async with running(kernel) as it:
+        it.wishes.update({(V4, POD): (LEAF1,), (V4, other): (LEAF1,)})
+        it.fib.update_learned(V4, {POD: (LEAF1,), other: (LEAF1,)})
+        await it.settle()
+        assert kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+        assert kernel.hops_of(V4, other) == hop_set(LEAF1)
+        it.fib.sweep()
+        await it.settle()
+        assert kernel.hops_of(V4, POD) == hop_set(LEAF1)
+
+
+async def test_routes_of_an_earlier_metric_are_deleted_at_the_sweep() -> None:
+    kernel = two_leaf_kernel()
+    async with running(kernel, metric=50) as before:
+        before.want({POD: BOTH})
+        await before.settle()
+    async with running(kernel) as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        it.fib.sweep()
+        await it.settle()
+        assert list(kernel.routes) == [(V4, 254, POD, 20)]
+
+
+async def test_missing_capability_is_named() -> None:
+    kernel = two_leaf_kernel()
+    kernel.permitted = False
+    with pytest.raises(CannotWrite, match="CAP_NET_ADMIN"):
+        async with running(kernel):
+            pass
+
+
+async def test_nexthop_id_of_another_program_is_left_alone() -> None:
+    from bgpd.kernel.nexthop_messages import NexthopObject
+
+    kernel = two_leaf_kernel()
+    kernel.objects[197_000_001] = NexthopObject(id=197_000_001, protocol=3, gateway=b"\1\1\1\1", ifindex=2)
+    async with running(kernel) as it:
+        it.want({POD: BOTH})
+        await it.settle()
+        assert kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
+        assert kernel.objects[197_000_001].protocol == 3
+
+
+async def test_unreachable_next_hop_blocks_with_the_reason() -> None:
+    async with running() as it:
+        it.want({POD: (NextHop(bytes((9, 9, 9, 9))),)})
+        await it.settle()
+        assert it.state_of("10.64.1.0/24") == (
+            "blocked",
+            "next hop 9.9.9.9 is unreachable: no connected prefix contains it",
+        )
+
+
+async def test_withdraw_all_leaves_nothing() -> None:
+    async with running() as it:
+        it.want({POD: BOTH, key("10.65.0.0/16"): (LEAF1,)})
+        await it.settle()
+        await it.fib.withdraw_all()
+        assert it.kernel.routes == {}

@@ -1,0 +1,377 @@
+"""VRFs in the real kernel, by VRF devices and by policy rules: two tenants with equal addresses, kept apart."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+
+import pytest
+
+from bgpd.config.schema import FibConfig
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.table import Fib
+from bgpd.fib.vrfs import VrfRefused, VrfSpec, VrfTables
+from bgpd.kernel.monitor import KernelMonitor
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import parse_address, parse_prefix
+from labs.namespace import CLONE_NEWNET, NETNS_DIR, Namespace
+
+BLUE, RED = VrfSpec("blue", 1001, ("b1", "b2")), VrfSpec("red", 1002, ("r1",))
+LEAF1, LEAF2 = NextHop(parse_address("10.1.0.0")), NextHop(parse_address("10.1.1.0"))
+LEAF1_V6 = NextHop(parse_address("2001:db8:1::1"))
+GATEWAY = NextHop(parse_address("10.9.9.9"), "@blue/4:")
+UPLINKS = {GATEWAY: (NextHop(LEAF1.address, "b1"), NextHop(LEAF2.address, "b2"))}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ip(command: str) -> str:
+    return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
+
+
+def table(number: int, family: str = "-4") -> list[str]:
+    """Forwarding routes of a table, without those that are the host's own."""
+    found = subprocess.run(["ip", family, "route", "show", "table", str(number)], capture_output=True, text=True).stdout
+    lines = [" ".join(line.split()) for line in found.splitlines()]
+    return sorted(line for line in lines if line.split()[0] not in ("local", "broadcast", "anycast", "multicast"))
+
+
+def bgpd_rules() -> list[str]:
+    rules = ip("-4 -N rule show").splitlines() + ip("-6 -N rule show").splitlines()
+    return sorted(line.split(":", 1)[1].strip() for line in rules if "proto 197" in line)
+
+
+@pytest.fixture(params=[pytest.param(True, marks=pytest.mark.vm, id="device"), pytest.param(False, id="rules")])
+def use_devices(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+class Net:
+    """host with uplinks b1, b2 (blue) and r1 (red) and one pod in each; all addresses of blue and red are the same.
+
+    Behind the leaf of blue is 10.99.0.1, behind that of red 10.99.0.2; the pods' leaves know the way back.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        names = ("host", "leafb", "leafr", "podb", "podr")
+        self.host, self.leafb, self.leafr, self.podb, self.podr = (
+            stack.enter_context(Namespace(name, prefix="F")) for name in names
+        )
+        for leaf, pairs in ((self.leafb, (("b1", "e0"), ("b2", "e1"))), (self.leafr, (("r1", "e0"),))):
+            for index, (uplink, port) in enumerate(pairs):
+                self._wire(uplink, leaf, port)
+                self.host.addresses(uplink, f"10.1.{index}.1/31", f"2001:db8:{index + 1}::2/64")
+                leaf.addresses(port, f"10.1.{index}.0/31", f"2001:db8:{index + 1}::1/64")
+            leaf.batch("route add 10.64.0.0/24 via 10.1.0.1", "route add 2001:db8:64::/64 via 2001:db8:1::2")
+        for number, (pod, name) in enumerate(((self.podb, "cb"), (self.podr, "cr")), 1):
+            self._wire(name, pod, "eth0")
+            self.host.addresses(name, "10.64.0.1/24", "2001:db8:64::1/64")
+            pod.addresses("eth0", "10.64.0.5/24", "2001:db8:64::5/64")
+            pod.batch("route add default via 10.64.0.1", "route add default via 2001:db8:64::1")
+            leaf = (self.leafb, self.leafr)[number - 1]
+            leaf.addresses("lo", f"10.99.0.{number}/32", f"2001:db8:99::{number}/128")
+
+    def _wire(self, name: str, other: Namespace, port: str) -> None:
+        self.host.batch(f"link add {name} type veth peer name {port} netns {other.name}", f"link set {name} up")
+        other.batch(f"link set {port} up")
+
+
+@pytest.fixture
+def net() -> Iterator[Net]:
+    """The topology; the test runs inside host."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    with ExitStack() as stack:
+        made = Net(stack)
+        inside = os.open(NETNS_DIR / made.host.name, os.O_RDONLY)
+        try:
+            assert _libc.setns(inside, CLONE_NEWNET) == 0
+            yield made
+        finally:
+            assert _libc.setns(home, CLONE_NEWNET) == 0
+            os.close(inside)
+            os.close(home)
+
+
+class Host:
+    """The main table's Fib, the VRFs, and a Fib for each; `wishes` by VRF is the RIB."""
+
+    def __init__(self, *, use_devices: bool) -> None:
+        self.monitor = KernelMonitor()
+        self.dataplane = Dataplane(self.monitor)
+        self.vrfs = VrfTables(self.dataplane, use_devices=use_devices)
+        self.expansions: dict[NextHop, NextHops] = dict(UPLINKS)
+        self.wishes: dict[tuple[str, Family, bytes], NextHops] = {}
+        self.refused: dict[bytes, str] = {}
+        self.fibs = {name: self._fib(name, number) for name, number in (("", 254), ("blue", 1001), ("red", 1002))}
+
+    def _fib(self, vrf: str, number: int) -> Fib:
+        def refused(_family: Family, keys: Sequence[bytes], why: str) -> None:
+            self.refused.update(dict.fromkeys(keys, why))
+
+        return Fib(
+            FibConfig(table=number),
+            dataplane=self.dataplane,
+            vrf=vrf,
+            desired=lambda family, key: self.wishes.get((vrf, family, key)),
+            acknowledged=lambda _family, _keys: None,
+            refused=refused,
+            next_hop_changed=lambda _hop, _why: None,
+            expand=lambda hop: self.expansions.get(hop, ()),
+        )
+
+    def want(self, vrf: str, prefix: str, wish: NextHops | None) -> None:
+        family, key = parse_prefix(prefix)
+        self.wishes.pop((vrf, family, key), None)
+        if wish is not None:
+            self.wishes[vrf, family, key] = wish
+        self.fibs[vrf].update(family, {key: wish})
+
+    async def idle(self) -> None:
+        for fib in self.fibs.values():
+            await fib.idle()
+        await self.vrfs.settled()
+        await self.until(lambda: self.dataplane.idle)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        for _ in range(400):
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("not reached in 4 s")
+
+
+@asynccontextmanager
+async def running(*specs: VrfSpec, use_devices: bool) -> AsyncIterator[Host]:
+    host = Host(use_devices=use_devices)
+    await host.monitor.start()
+    for fib in host.fibs.values():
+        await fib.start()
+    host.vrfs.start()
+    try:
+        for spec in specs:
+            await host.vrfs.add(spec, host.fibs[spec.name])
+        for spec in specs:
+            host.vrfs.set_interfaces(spec.name, [f"c{spec.name[0]}"])
+        await host.idle()
+        yield host
+    finally:
+        await host.vrfs.stop()
+        for fib in host.fibs.values():
+            await fib.stop()
+        await host.monitor.stop()
+
+
+def reaches(pod: Namespace, address: str) -> bool:
+    return "1 received" in pod.run("ping", "-c1", "-W1", address, check=False)
+
+
+pytestmark = pytest.mark.netns
+
+
+async def test_tenants_with_equal_addresses_reach_their_own_leaf_only(net: Net, use_devices: bool) -> None:
+    async with running(BLUE, RED, use_devices=use_devices) as it:
+        assert {it.vrfs.mode(name) for name in ("blue", "red")} == {"device" if use_devices else "rules"}
+        for vrf in ("blue", "red"):
+            it.want(vrf, "10.99.0.0/24", (LEAF1,))
+            it.want(vrf, "2001:db8:99::/64", (LEAF1_V6,))
+        await it.idle()
+        await it.until(lambda: reaches(net.podb, "10.99.0.1"))
+        await it.until(lambda: reaches(net.podr, "10.99.0.2"))
+        assert reaches(net.podb, "2001:db8:99::1")
+        assert reaches(net.podr, "2001:db8:99::2")
+        assert not reaches(net.podb, "10.99.0.2")
+        assert not reaches(net.podr, "10.99.0.1")
+        assert not it.refused
+        it.want("", "10.98.0.0/24", (LEAF1,))
+        await it.fibs[""].idle()
+        assert "unreachable" in it.refused[parse_prefix("10.98.0.0/24")[1]]
+        found = await it.fibs["blue"].lookup(parse_address("10.99.0.1"))
+        assert found is not None
+        assert (found.prefix, found.table, found.ours) == ("10.99.0.0/24", 1001, True)
+        assert [hop.interface for hop in found.next_hops] == ["b1"]
+
+
+async def test_what_has_no_route_in_the_vrf_is_unreachable_and_never_leaves_by_the_main_table(
+    net: Net, use_devices: bool
+) -> None:
+    net.host.batch("link add up0 type veth peer name far0", "link set up0 up", "link set far0 up")
+    net.host.addresses("up0", "192.0.2.1/24")
+    net.host.batch("route add default via 192.0.2.2")
+    async with running(BLUE, use_devices=use_devices):
+        out = net.podb.run("ping", "-c1", "-W1", "203.0.113.9", check=False)
+        assert "Unreachable" in out
+        for family in ("-4", "-6"):
+            assert any(line.startswith("unreachable default") for line in table(1001, family))
+            assert "metric 4278198272" in " ".join(table(1001, family))
+
+
+async def test_abstract_next_hop_spreads_over_both_leaves_and_loses_one_in_one_message(
+    net: Net, use_devices: bool
+) -> None:
+    async with running(BLUE, use_devices=use_devices) as it:
+        keys = [bytes((32, 10, 99, number >> 8, number & 255)) for number in range(2000)]
+        it.wishes.update({("blue", Family.IPV4_UNICAST, key): (GATEWAY,) for key in keys})
+        it.fibs["blue"].update(Family.IPV4_UNICAST, dict.fromkeys(keys, (GATEWAY,)))
+        await it.idle()
+        assert len([line for line in table(1001) if line.startswith("10.99.")]) == 2000
+        sent = it.dataplane.messages
+        it.fibs["blue"].next_hops_lost([NextHop(LEAF1.address, "b1")], lambda _hops: None)
+        it.expansions[GATEWAY] = UPLINKS[GATEWAY][1:]
+        it.fibs["blue"].expansion_changed(GATEWAY)
+        await it.idle()
+        assert it.dataplane.messages == sent + 1
+        found = await it.fibs["blue"].lookup(parse_address("10.99.0.1"))
+        assert found is not None
+        assert [hop.interface for hop in found.next_hops] == ["b2"]
+        it.expansions[GATEWAY] = UPLINKS[GATEWAY]
+        it.fibs["blue"].expansion_changed(GATEWAY)
+        await it.idle()
+        assert it.dataplane.messages == sent + 3  # the gateway, and the group
+        found = await it.fibs["blue"].lookup(parse_address("10.99.0.1"))
+        assert found is not None
+        assert sorted(hop.interface for hop in found.next_hops) == ["b1", "b2"]
+        assert len([line for line in table(1001) if line.startswith("10.99.")]) == 2000
+
+
+async def test_restart_takes_over_rules_devices_and_routes(net: Net, use_devices: bool) -> None:
+    async with running(BLUE, RED, use_devices=use_devices) as before:
+        before.want("blue", "10.99.0.0/24", (GATEWAY,))
+        await before.idle()
+        await before.until(lambda: reaches(net.podb, "10.99.0.1"))
+    state = [table(1001), table(1001, "-6"), table(1002), bgpd_rules(), ip("-br link show")]
+    assert reaches(net.podb, "10.99.0.1")
+    async with running(BLUE, RED, use_devices=use_devices) as it:
+        it.want("blue", "10.99.0.0/24", (GATEWAY,))
+        await it.idle()
+        assert sum(fib.counters.messages for fib in it.fibs.values()) == 0
+        for fib in it.fibs.values():
+            fib.sweep()
+        it.vrfs.sweep()
+        await it.idle()
+        assert [table(1001), table(1001, "-6"), table(1002), bgpd_rules(), ip("-br link show")] == state
+        assert reaches(net.podb, "10.99.0.1")
+
+
+async def test_removed_vrf_leaves_nothing_and_the_other_untouched(net: Net, use_devices: bool) -> None:
+    links = ip("-br link show")
+    async with running(BLUE, RED, use_devices=use_devices) as it:
+        it.want("blue", "10.99.0.0/24", (GATEWAY,))
+        it.want("red", "10.99.0.0/24", (LEAF1,))
+        await it.idle()
+        await it.until(lambda: reaches(net.podr, "10.99.0.2"))
+        red = table(1002)
+        await it.vrfs.remove("blue")
+        assert table(1001) == table(1001, "-6") == []
+        assert not any("1001" in rule for rule in bgpd_rules())
+        assert table(1002) == red
+        assert reaches(net.podr, "10.99.0.2")
+        assert "10.1.0.0/31 dev b1" in ip("route show")
+        assert "2001:db8:1::2/64" in ip("-6 addr show b1")
+        await it.vrfs.remove("red")
+        assert bgpd_rules() == []
+        assert ip("-br link show").count("\n") == links.count("\n")
+
+
+async def test_what_another_program_removes_comes_again(net: Net, use_devices: bool) -> None:
+    async with running(BLUE, use_devices=use_devices) as it:
+        state = [table(1001), table(1001, "-6"), bgpd_rules()]
+        ip("route del unreachable default table 1001 metric 4278198272")
+        if not use_devices:
+            ip("rule del iif b1 table 1001")
+            ip("route del 10.1.0.0/31 table 1001")
+        await it.until(lambda: [table(1001), table(1001, "-6"), bgpd_rules()] == state)
+        await it.idle()
+        assert it.vrfs.problem("blue") == ""
+
+
+async def test_connected_networks_of_a_vrf_are_followed(net: Net, use_devices: bool) -> None:
+    async with running(BLUE, use_devices=use_devices) as it:
+        ip("addr add 10.7.0.1/24 dev b1")
+        await it.until(lambda: any(line.startswith("10.7.0.0/24 dev b1") for line in table(1001)))
+        await it.until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.7.0.9"))) == "")
+        assert "unreachable" in it.fibs[""].resolve(NextHop(parse_address("10.7.0.9")))
+        ip("addr del 10.7.0.1/24 dev b1")
+        await it.until(lambda: not any(line.startswith("10.7.0.0/24") for line in table(1001)))
+
+
+async def test_interface_that_leaves_a_vrf_is_in_the_main_table_again(net: Net, use_devices: bool) -> None:
+    async with running(BLUE, use_devices=use_devices) as it:
+        it.want("blue", "10.70.0.1/32", (NextHop(b"", "cb"),))
+        await it.idle()
+        assert any(line.startswith("10.70.0.1 dev cb") for line in table(1001))
+        it.vrfs.set_interfaces("blue", [])
+        await it.vrfs.change(VrfSpec("blue", 1001, ("b1",)))
+        await it.idle()
+        assert it.fibs["blue"].resolve(LEAF2) != ""
+        assert it.fibs[""].resolve(LEAF2) == ""
+        assert "in the main table, not in VRF blue" in it.refused[parse_prefix("10.70.0.1/32")[1]]
+        assert not any("b2" in rule or "cb" in rule for rule in bgpd_rules())
+        assert not any("b2" in line or "dev cb" in line for line in table(1001))
+
+
+async def test_interface_that_appears_later_joins_its_vrf(net: Net, use_devices: bool) -> None:
+    spec = VrfSpec("blue", 1001, ("b1", "late"))
+    async with running(spec, use_devices=use_devices) as it:
+        ip("link add late type veth peer name far")
+        ip("link set far up")
+        ip("link set late up")
+        ip("addr add 10.8.0.1/24 dev late")
+        await it.until(lambda: any(line.startswith("10.8.0.0/24 dev late") for line in table(1001)))
+        await it.until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.8.0.9"))) == "")
+
+
+async def test_table_of_another_program_is_refused(net: Net, use_devices: bool) -> None:
+    ip("route add 10.50.0.0/16 via 10.1.0.0 table 1001 proto static")
+    before = [ip("rule show"), ip("-br link show"), table(1001)]
+    async with running(use_devices=use_devices) as it:
+        with pytest.raises(VrfRefused, match=r"VRF blue: table 1001 has 1 routes of another program \(protocol 4"):
+            await it.vrfs.add(BLUE, it.fibs["blue"])
+        with pytest.raises(VrfRefused, match=r"the kernel's own \(main\)"):
+            await it.vrfs.add(VrfSpec("green", 254, ()), it.fibs["red"])
+        with pytest.raises(VrfRefused, match="is no VRF device"):
+            await it.vrfs.add(VrfSpec("r1", 1002, ()), it.fibs["red"])
+        assert [ip("rule show"), ip("-br link show"), table(1001)] == before
+        assert it.fibs[""].resolve(LEAF1) == ""
+
+
+@pytest.mark.vm
+async def test_vrf_device_of_another_program_is_used_and_left(net: Net) -> None:
+    ip("link add blue type vrf table 1001")
+    async with running(BLUE, use_devices=True) as it:
+        with pytest.raises(VrfRefused, match="has table 1001, not 1009"):
+            await it.vrfs.add(VrfSpec("blue", 1009, ()), it.fibs["red"])
+        with pytest.raises(VrfRefused, match="belongs to the VRF device blue"):
+            await it.vrfs.add(VrfSpec("green", 1001, ()), it.fibs["red"])
+        assert "master blue" in ip("link show b1")
+        await it.vrfs.remove("blue")
+        assert "master" not in ip("link show b1")
+        assert "blue" in ip("-br link show")
+
+
+@pytest.mark.vm
+async def test_interface_that_enters_and_leaves_a_vrf_device_keeps_its_ipv6_addresses(net: Net) -> None:
+    """Whatever `keep_addr_on_down` says, and static link-local addresses too, which that does not keep."""
+    ip("address add 2001:db8:77::1/64 dev b1 nodad")
+    ip("address add fe80::77/64 dev b1")
+    ip("address add 2001:db8:78::1/128 dev b1 preferred_lft 0")
+    ip("address add 2001:db8:79::1/64 dev b1 valid_lft 600 preferred_lft 600")
+
+    def addresses() -> dict[str, int]:
+        (link,) = json.loads(ip("-j -6 address show dev b1"))
+        return {f"{one['local']}/{one['prefixlen']}": one["preferred_life_time"] for one in link["addr_info"]}
+
+    net.host.set_sysctls({f"net.ipv6.conf.{name}.keep_addr_on_down": "0" for name in ("all", "b1")})
+    before = addresses()
+    lasting = {address: life for address, life in before.items() if not address.startswith("2001:db8:79:")}
+    assert len(lasting) == len(before) - 1 == 5
+    async with running(BLUE, use_devices=True) as it:
+        assert "master blue" in ip("link show dev b1")
+        await it.until(lambda: lasting.items() <= addresses().items())
+        await it.vrfs.remove("blue")
+        assert "master" not in ip("link show dev b1")
+        await it.until(lambda: lasting.items() <= addresses().items())

@@ -1,0 +1,161 @@
+import struct
+
+import pytest
+
+from bgpd.message.attribute_decoder import AttributeDecoder
+from bgpd.model.attributes import Aggregator, AsPathSegment, UnknownAttribute
+from bgpd.model.iana import Origin, SegmentType
+from bgpd.model.wire import Reaction
+from tests.message.decoding import MANDATORY, attribute, negotiated
+
+DISCARD, WITHDRAW = Reaction.ATTRIBUTE_DISCARD, Reaction.TREAT_AS_WITHDRAW
+SEQUENCE = SegmentType.AS_SEQUENCE
+
+
+def decode(block, **session):
+    return AttributeDecoder(negotiated(**session)).decode(block)
+
+
+def path(*segments, code="I"):
+    return b"".join(bytes((kind, len(asns))) + struct.pack(f"!{len(asns)}{code}", *asns) for kind, asns in segments)
+
+
+def test_a_full_block_golden_bytes():
+    block = bytes.fromhex(
+        "40010102" + "50020014" + "02030000feb1fa56ea0000000005" + "010100000007"
+        "4003040a000102"
+        "80040400000007"
+        "400600"
+        "c00708fa56ea0001020304"
+        "c00808fde80001ffffff01"
+        "c010080002fde800000064"
+        "c0200c000000010000000200000003"
+        "c0230400000005"
+        "c06303616263"
+    )
+    attributes, facts = decode(block)
+    assert facts.errors == ()
+    assert facts.next_hop == b"\x0a\x00\x01\x02"
+    assert attributes.origin is Origin.INCOMPLETE
+    assert attributes.as_path == (
+        AsPathSegment(SEQUENCE, (65201, 4200000000, 5)),
+        AsPathSegment(SegmentType.AS_SET, (7,)),
+    )
+    assert attributes.med == 7
+    assert attributes.atomic_aggregate
+    assert attributes.aggregator == Aggregator(4200000000, b"\x01\x02\x03\x04")
+    assert attributes.communities == (0xFDE80001, 0xFFFFFF01)
+    assert attributes.extended_communities == (bytes.fromhex("0002fde800000064"),)
+    assert attributes.large_communities == ((1, 2, 3),)
+    assert attributes.unknown == (UnknownAttribute(0xC0, 35, b"\0\0\0\5"), UnknownAttribute(0xC0, 99, b"abc"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "flags", "reaction"),
+    [
+        (4, b"\0\0\0", 0x80, WITHDRAW),
+        (4, b"\0\0\0\1", 0xC0, WITHDRAW),
+        (6, b"x", 0x40, DISCARD),
+        (6, b"", 0xC0, DISCARD),
+        (7, b"\0" * 6, 0xC0, DISCARD),
+        (7, b"\0" * 8, 0x80, DISCARD),
+        (8, b"", 0xC0, WITHDRAW),
+        (8, b"\0" * 5, 0xC0, WITHDRAW),
+        (8, b"\0" * 4, 0x80, WITHDRAW),
+        (16, b"\0" * 9, 0xC0, WITHDRAW),
+        (17, b"\2\1\0\0\0\1", 0xC0, DISCARD),
+        (18, b"\0" * 8, 0xC0, DISCARD),
+        (22, b"\0" * 4, 0xC0, WITHDRAW),
+        (23, b"\0\1\0\5x", 0xC0, WITHDRAW),
+        (25, b"\0" * 19, 0xC0, WITHDRAW),
+        (26, b"\1\0\x0b" + b"\0" * 8, 0x80, DISCARD),
+        (26, b"\1\0\x0b" + b"\0" * 8, 0xC0, DISCARD),
+        (32, b"\0" * 13, 0xC0, WITHDRAW),
+        (35, b"\0" * 3, 0xC0, WITHDRAW),
+        (40, b"\1\0\7\0", 0xC0, DISCARD),
+        (40, b"", 0xC0, DISCARD),
+        (128, b"\0\0\1", 0xC0, WITHDRAW),
+        (128, b"\0\0\0\1\x40\1\5\0", 0xC0, WITHDRAW),
+        (253, b"\0", 0x80, DISCARD),
+        (254, b"\0", 0x40, Reaction.SESSION_RESET),
+        (5, b"\0\0\0\x64", 0x40, DISCARD),
+        (9, b"\0" * 5, 0x80, DISCARD),
+        (10, b"\0" * 5, 0x80, DISCARD),
+    ],
+)
+def test_each_malformed_attribute_costs_what_its_rfc_says(kind, value, flags, reaction):
+    _, facts = decode(MANDATORY + attribute(kind, value, flags))
+    assert [error.reaction for error in facts.errors] == [reaction]
+    assert facts.errors[0].section.startswith("RFC ")
+
+
+@pytest.mark.parametrize("kind", [5, 9, 10])
+def test_internal_attributes_count_on_internal_sessions(kind):
+    flags = 0x40 if kind == 5 else 0x80
+    assert decode(MANDATORY + attribute(kind, b"\0\0\0\1", flags), ibgp=True)[1].errors == ()
+    _, facts = decode(MANDATORY + attribute(kind, b"\0\0\0\1\0", flags), ibgp=True)
+    assert [error.reaction for error in facts.errors] == [WITHDRAW]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        path((2, (65201, 0))),
+        path((3, (65201,))),
+        path((2, (65202,))),
+        path((1, (65201,))),
+        b"",
+        b"\2",
+        b"\2\0",
+        b"\5\1\0\0\0\1",
+        b"\2\2\0\0\0\1",
+    ],
+)
+def test_as_paths_that_no_external_peer_may_send_are_treated_as_withdraw(value):
+    _, facts = decode(bytes.fromhex("40010100") + attribute(2, value, 0x40))
+    assert [error.reaction for error in facts.errors] == [WITHDRAW]
+
+
+def test_internal_paths_may_be_empty_or_hold_confederation_segments():
+    for value in (b"", path((3, (65010,)), (2, (1,)))):
+        assert decode(bytes.fromhex("40010100") + attribute(2, value, 0x40), ibgp=True)[1].errors == ()
+
+
+def test_a_repeated_attribute_counts_once():
+    attributes, facts = decode(MANDATORY + attribute(4, b"\0\0\0\1", 0x80) + attribute(4, b"\0\0\0\2", 0x80))
+    assert attributes.med == 1
+    assert [error.reaction for error in facts.errors] == [DISCARD]
+
+
+def test_duplicate_large_communities_are_removed():
+    value = struct.pack("!6I", 1, 2, 3, 1, 2, 3)
+    assert decode(MANDATORY + attribute(32, value, 0xC0))[0].large_communities == ((1, 2, 3),)
+
+
+@pytest.mark.parametrize(
+    ("two", "four", "merged"),
+    [
+        (((2, (1, 23456)),), ((2, (70000,)),), ((2, (1, 70000)),)),
+        (((2, (1,)),), ((2, (70000, 70001)),), ((2, (1,)),)),
+        (((2, (1, 2)), (1, (23456, 3))), ((1, (70000, 3)),), ((2, (1, 2)), (1, (70000, 3)))),
+        (((3, (9,)), (2, (1, 23456))), ((2, (70000,)),), ((3, (9,)), (2, (1, 70000)))),
+        (((2, (1, 23456)),), ((2, (1, 70000)),), ((2, (1, 70000)),)),
+    ],
+)
+def test_as4_path_replaces_the_trailing_part_of_as_path(two, four, merged):
+    block = attribute(2, path(*two, code="H"), 0x40) + attribute(17, path(*four), 0xC0)
+    attributes, _ = decode(block, ibgp=True, four_octet_as=False)
+    assert tuple((int(segment.type), segment.asns) for segment in attributes.as_path) == merged
+
+
+@pytest.mark.parametrize(("asn", "expected_path"), [(23456, (70000,)), (5, (23456,))])
+def test_an_aggregator_with_a_real_as_number_voids_the_as4_attributes(asn, expected_path):
+    block = (
+        attribute(2, path((2, (23456,)), code="H"), 0x40)
+        + attribute(7, struct.pack("!H4s", asn, b"\1\2\3\4"), 0xC0)
+        + attribute(17, path((2, (70000,))), 0xC0)
+        + attribute(18, struct.pack("!I4s", 70001, b"\4\3\2\1"), 0xC0)
+    )
+    attributes, _ = decode(block, ibgp=True, four_octet_as=False)
+    assert attributes.as_path[0].asns == expected_path
+    assert attributes.aggregator.asn == (70001 if asn == 23456 else 5)

@@ -1,0 +1,136 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd.message.evpn_nlri import EvpnNlri
+from bgpd.model.evpn import EvpnRoute, mac_ip_key, parse_key, prefix_key
+from bgpd.model.path import Overlay
+from bgpd.model.wire import MalformedNlri, Reaction
+
+RD = bytes.fromhex("00010aff010103e9")
+MAC = bytes.fromhex("020000000a01")
+ESI = bytes.fromhex("00112233445566778899")
+V6 = bytes.fromhex("20010db8000000000000000000000001")
+TYPE_2 = bytes.fromhex("0225" + RD.hex() + "00" * 10 + "00000005" + "30" + MAC.hex() + "20" + "0a400105" + "001389")
+TYPE_2_TWO_LABELS = bytes.fromhex(
+    "0234" + RD.hex() + ESI.hex() + "00000000" + "30" + MAC.hex() + "80" + V6.hex() + "000064" + "001389"
+)
+TYPE_2_MAC_ONLY = bytes.fromhex("0221" + RD.hex() + "00" * 10 + "00000000" + "30" + MAC.hex() + "00" + "000064")
+TYPE_5 = bytes.fromhex("0522" + RD.hex() + "00" * 10 + "00000000" + "18" + "0a400100" + "0a000101" + "001389")
+TYPE_5_V6 = bytes.fromhex("053a" + RD.hex() + "00" * 14 + "40" + V6[:8].hex() + "00" * 8 + "00" * 16 + "001389")
+TYPE_1 = bytes.fromhex("0119" + RD.hex() + ESI.hex() + "ffffffff" + "000064")
+TYPE_3 = bytes.fromhex("0311" + RD.hex() + "00000064" + "20" + "0a000001")
+TYPE_4 = bytes.fromhex("0423" + RD.hex() + ESI.hex() + "80" + V6.hex())
+UNKNOWN = bytes.fromhex("0903616263")
+GOLDEN = [
+    (TYPE_2, mac_ip_key(RD, mac=MAC, ip=b"\x0a\x40\1\5", ethernet_tag=5), Overlay(bytes(10), (5001,))),
+    (TYPE_2_TWO_LABELS, mac_ip_key(RD, mac=MAC, ip=V6), Overlay(ESI, (100, 5001))),
+    (TYPE_2_MAC_ONLY, mac_ip_key(RD, mac=MAC), Overlay(bytes(10), (100,))),
+    (
+        TYPE_5,
+        prefix_key(RD, prefix=b"\x0a\x40\1\0", prefix_length=24),
+        Overlay(bytes(10), (5001,), b"\x0a\0\1\1"),
+    ),
+    (TYPE_5_V6, prefix_key(RD, prefix=V6[:8] + bytes(8), prefix_length=64), Overlay(bytes(10), (5001,))),
+    (TYPE_1, b"\1" + RD + ESI + b"\xff" * 4, Overlay(ESI, (100,))),
+    (TYPE_3, b"\3" + TYPE_3[2:], None),
+    (TYPE_4, b"\4" + TYPE_4[2:], None),
+    (UNKNOWN, b"\x09abc", None),
+]
+
+
+@pytest.mark.parametrize(("nlri", "key", "overlay"), GOLDEN)
+def test_golden_bytes_both_ways(nlri, key, overlay):
+    codec = EvpnNlri()
+    routes = codec.decode(nlri)
+    assert [(one, list(keys)) for one, keys in routes.announced] == [(overlay, [key])]
+    assert (routes.errors, routes.malformed) == ([], [])
+    assert codec.encode(key, overlay) == nlri
+
+
+def test_all_types_in_one_field():
+    routes = EvpnNlri().decode(b"".join(nlri for nlri, _, _ in GOLDEN) * 2)
+    found = [(key, overlay) for overlay, keys in routes.announced for key in keys]
+    assert sorted(found, key=lambda one: one[0]) == sorted(
+        [(key, overlay) for _, key, overlay in GOLDEN] * 2, key=lambda one: one[0]
+    )
+
+
+def test_equal_overlays_of_different_messages_are_one_object():
+    codec = EvpnNlri()
+    first = codec.decode(TYPE_2 + TYPE_2)
+    assert len(first.announced) == 1
+    assert codec.decode(TYPE_2).announced[0][0] is first.announced[0][0]
+
+
+def test_overlays_that_no_route_refers_to_are_dropped():
+    codec = EvpnNlri()
+    codec.decode(TYPE_2)
+    assert len(codec._overlays) == 0
+
+
+def test_host_bits_of_a_prefix_are_no_part_of_its_key():
+    noisy = bytearray(TYPE_5)
+    noisy[2 + 23 + 3] = 0x77
+    assert EvpnNlri().decode(bytes(noisy)).announced[0][1] == EvpnNlri().decode(TYPE_5).announced[0][1]
+
+
+def altered(nlri, at, value):
+    return nlri[:at] + bytes((value,)) + nlri[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        altered(TYPE_2, 24, 40),
+        altered(TYPE_2, 31, 4),
+        altered(TYPE_2, 31, 128),
+        altered(TYPE_2_MAC_ONLY, 31, 32),
+        altered(TYPE_5, 24, 33),
+        altered(TYPE_5_V6, 24, 129),
+        b"\5\x28" + bytes(40),
+        b"\5\x2e" + RD + bytes(14) + b"\x18\x0a\x40\1\0" + V6 + bytes(3),
+        b"\1\x18" + bytes(24),
+        b"\3\x15" + bytes(12) + b"\x40" + bytes(8),
+        b"\4\x05" + bytes(5),
+        b"\2\x20" + bytes(32),
+    ],
+)
+def test_a_malformed_route_of_readable_length_costs_only_itself(bad):
+    routes = EvpnNlri().decode(TYPE_5 + bad + TYPE_2)
+    assert sum(len(keys) for _, keys in routes.announced) == 2
+    (error,) = routes.errors
+    assert (error.reaction, error.one_route) == (Reaction.TREAT_AS_WITHDRAW, True)
+
+
+def test_a_gateway_beside_an_esi_is_treated_as_withdraw():
+    routes = EvpnNlri().decode(TYPE_5[:10] + ESI + TYPE_5[20:] + TYPE_5_V6)
+    assert routes.malformed == [prefix_key(RD, prefix=b"\x0a\x40\1\0", prefix_length=24)]
+    assert len(routes.announced) == 1
+    assert "RFC 9136" in routes.errors[0].section
+
+
+@pytest.mark.parametrize("field", [TYPE_2[:-1], TYPE_2 + b"\2", TYPE_5 + b"\2\xff" + bytes(9), b"\5"])
+def test_a_route_longer_than_the_field_is_malformed_nlri(field):
+    with pytest.raises(MalformedNlri):
+        EvpnNlri().decode(field)
+
+
+@given(st.binary(max_size=120))
+def test_random_bytes_raise_only_malformed_nlri(field):
+    try:
+        routes = EvpnNlri().decode(field)
+    except MalformedNlri:
+        return
+    for _, keys in routes.announced:
+        for key in keys:
+            assert parse_key(key).route_type == key[0]
+
+
+def test_keys_are_parsed_back_into_their_fields():
+    assert parse_key(GOLDEN[0][1]) == EvpnRoute(route_type=2, rd=RD, ethernet_tag=5, mac=MAC, ip=b"\x0a\x40\1\5")
+    assert parse_key(GOLDEN[3][1]) == EvpnRoute(route_type=5, rd=RD, prefix=b"\x0a\x40\1\0", prefix_length=24)
+    assert parse_key(GOLDEN[5][1]) == EvpnRoute(route_type=1, rd=RD, esi=ESI, ethernet_tag=0xFFFFFFFF)
+    assert parse_key(GOLDEN[6][1]).originator == b"\x0a\0\0\1"
+    assert parse_key(GOLDEN[7][1]).originator == V6
+    assert parse_key(GOLDEN[8][1]) == EvpnRoute(route_type=9, opaque=b"abc")

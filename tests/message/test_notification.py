@@ -1,0 +1,53 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd.message.notification import (
+    decode_communication,
+    describe_notification,
+    encode_communication,
+    unwrap_hard_reset,
+    wrap_hard_reset,
+)
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=60))
+def test_shutdown_communication_round_trip(text):
+    assert decode_communication(encode_communication(text)) == text
+
+
+def test_a_long_text_is_cut_between_characters():
+    data = encode_communication("é" * 200)
+    assert (data[0], len(data)) == (254, 255)
+
+
+@pytest.mark.parametrize("data", [b"", b"\5abc", b"\0"])
+def test_malformed_communications_are_empty(data):
+    assert decode_communication(data) == ""
+
+
+def test_control_characters_and_bad_utf_8_are_replaced():
+    assert decode_communication(b"\4a\nb\xff") == "a\ufffdb\ufffd"
+
+
+def test_hard_reset_wraps_and_unwraps():
+    assert unwrap_hard_reset(6, 9, wrap_hard_reset(2, b"\2hi")) == (6, 2, b"\2hi")
+    assert unwrap_hard_reset(6, 9, b"") == (6, 9, b"")
+    assert unwrap_hard_reset(6, 2, b"\6\3") == (6, 2, b"\6\3")
+
+
+@pytest.mark.parametrize(
+    ("notification", "text"),
+    [
+        ((6, 2, b"\2hi"), "cease/administrative-shutdown: hi"),
+        ((6, 9, b"\6\3"), "cease/hard-reset (cease/peer-deconfigured)"),
+        ((6, 9, b""), "cease/hard-reset"),
+        ((4, 0, b""), "hold-timer-expired"),
+        ((5, 0, b""), "finite-state-machine/unspecified"),
+        ((2, 2, b""), "open-message/bad-peer-as"),
+        ((6, 99, b""), "cease/99"),
+        ((99, 1, b""), "error 99/1"),
+    ],
+)
+def test_notifications_are_described(notification, text):
+    assert describe_notification(*notification) == text

@@ -1,0 +1,150 @@
+import msgspec
+import pytest
+
+from bgpd.config.schema import GracefulRestartConfig, NeighborConfig, RouterConfig
+from bgpd.message.open import (
+    GracefulRestart,
+    LongLived,
+    Open,
+    capability_names,
+    check_open,
+    family_name,
+    local_open,
+    negotiate,
+)
+from bgpd.model.iana import Family
+from bgpd.model.wire import NotificationError
+
+ROUTER = RouterConfig(asn=65203, router_id="10.255.1.1", hostname="node1")
+PEER = Open(
+    asn=65201,
+    hold_time_s=180,
+    router_id=b"\x0a\0\0\x01",
+    multiprotocol=((1, 1), (25, 70), (1, 128)),
+    four_octet_as=True,
+    route_refresh=True,
+)
+
+
+def neighbor(**fields):
+    return NeighborConfig(**({"name": "leaf1", "asn": 65201, "import_": "all"} | fields))
+
+
+def ours(*, over_ipv6=False, restarting=False, **fields):
+    return local_open(ROUTER, neighbor(**fields), over_ipv6=over_ipv6, restarting=restarting, hostname="system")
+
+
+def test_our_open_offers_what_is_configured():
+    message = ours(families=("ipv4-unicast", "l2vpn-evpn"), extended_messages=False)
+    assert (message.asn, message.router_id, message.hold_time_s) == (65203, b"\x0a\xff\1\1", 9)
+    assert message.families == (Family.IPV4_UNICAST, Family.L2VPN_EVPN)
+    assert (message.four_octet_as, message.route_refresh, message.enhanced_route_refresh) == (True, True, True)
+    assert (message.extended_message, message.extended_next_hop) == (False, ())
+    assert message.graceful_restart == GracefulRestart()
+    assert message.hostname == "node1"
+    assert (
+        local_open(RouterConfig(asn=1, router_id="1.1.1.1"), neighbor(), over_ipv6=False, hostname="h").hostname == "h"
+    )
+    assert ours(local_asn=65300).asn == 65300
+
+
+def test_extended_next_hop_is_offered_over_ipv6_only():
+    assert ours(over_ipv6=True).extended_next_hop == ((1, 1, 2),)
+    assert ours(over_ipv6=True, families=("ipv6-unicast",)).extended_next_hop == ()
+
+
+def test_graceful_restart_is_offered_with_forwarding_state_and_the_n_bit():
+    config = GracefulRestartConfig(restart_time_s=60, long_lived_s=3600)
+    message = ours(graceful_restart=config, restarting=True, families=("ipv4-unicast",))
+    assert message.graceful_restart == GracefulRestart(
+        restarting=True, notification=True, restart_time_s=60, families=((1, 1, True),)
+    )
+    assert message.long_lived == (LongLived(1, 1, True, 3600),)
+    assert message.graceful_restart.forwarding(Family.IPV4_UNICAST)
+    assert not message.graceful_restart.covers(Family.IPV6_UNICAST)
+
+
+def test_what_both_offer_is_negotiated():
+    peer = msgspec.structs.replace(
+        PEER, extended_message=True, extended_next_hop=((1, 1, 2),), enhanced_route_refresh=True, hostname="leaf1"
+    )
+    agreed = negotiate(ours(over_ipv6=True), peer, expected_asn="external")
+    assert agreed.families == (Family.IPV4_UNICAST,)
+    assert agreed.extended_next_hop == {Family.IPV4_UNICAST}
+    assert (agreed.hold_time_s, agreed.keepalive_time_s) == (9, 3)
+    assert agreed.max_message_length == 65535
+    assert agreed.enhanced_route_refresh
+    assert not agreed.is_ibgp
+    assert agreed.hostname == "leaf1"
+    plain = negotiate(ours(), msgspec.structs.replace(PEER, four_octet_as=False), expected_asn=65201)
+    assert (plain.max_message_length, plain.four_octet_as, plain.extended_next_hop) == (4096, False, frozenset())
+
+
+def test_a_peer_without_multiprotocol_speaks_ipv4_unicast():
+    peer = msgspec.structs.replace(PEER, multiprotocol=())
+    assert negotiate(ours(), peer, expected_asn=65201).families == (Family.IPV4_UNICAST,)
+
+
+@pytest.mark.parametrize("theirs", [True, False])
+def test_hard_reset_needs_the_n_bit_of_both(theirs):
+    peer = msgspec.structs.replace(PEER, graceful_restart=GracefulRestart(notification=theirs, restart_time_s=1))
+    assert negotiate(ours(graceful_restart=GracefulRestartConfig()), peer, expected_asn=65201).hard_reset is theirs
+    assert not negotiate(ours(), peer, expected_asn=65201).hard_reset
+
+
+@pytest.mark.parametrize(
+    ("change", "subcode", "data"),
+    [
+        ({"version": 3}, 1, b"\0\4"),
+        ({"asn": 0}, 2, b""),
+        ({"asn": 23456}, 2, b""),
+        ({"router_id": bytes(4)}, 3, b""),
+        ({"hold_time_s": 1}, 6, b""),
+        ({"hold_time_s": 2}, 6, b""),
+    ],
+)
+def test_opens_that_nobody_may_send_are_refused(change, subcode, data):
+    with pytest.raises(NotificationError) as refusal:
+        check_open(msgspec.structs.replace(PEER, **change))
+    assert (refusal.value.code, refusal.value.subcode, refusal.value.data) == (2, subcode, data)
+
+
+@pytest.mark.parametrize("hold_time_s", [0, 3])
+def test_hold_times_of_zero_and_three_are_accepted(hold_time_s):
+    check_open(msgspec.structs.replace(PEER, hold_time_s=hold_time_s))
+
+
+@pytest.mark.parametrize(("expected", "asn"), [(65202, 65201), ("external", 65203), ("internal", 65201)])
+def test_peer_as_mismatch_is_bad_peer_as(expected, asn):
+    with pytest.raises(NotificationError) as refusal:
+        negotiate(ours(), msgspec.structs.replace(PEER, asn=asn), expected_asn=expected)
+    assert (refusal.value.code, refusal.value.subcode) == (2, 2)
+    assert str(asn) in refusal.value.message
+
+
+def test_our_own_router_id_inside_our_as_is_bad_bgp_identifier():
+    peer = msgspec.structs.replace(PEER, asn=65203, router_id=ours().router_id)
+    with pytest.raises(NotificationError) as refusal:
+        negotiate(ours(), peer, expected_asn="internal")
+    assert (refusal.value.code, refusal.value.subcode) == (2, 3)
+    other = msgspec.structs.replace(peer, asn=65201)
+    assert negotiate(ours(), other, expected_asn="external").peer_router_id == ours().router_id
+
+
+def test_no_common_family_is_unsupported_capability_with_what_we_offer():
+    with pytest.raises(NotificationError) as refusal:
+        negotiate(ours(families=("ipv6-unicast",)), PEER, expected_asn=65201)
+    assert (refusal.value.code, refusal.value.subcode) == (2, 7)
+    assert refusal.value.data == bytes.fromhex("010400020001")
+
+
+def test_capabilities_and_families_have_names():
+    peer = msgspec.structs.replace(PEER, received=((1, b""), (2, b""), (76, b"")))
+    assert capability_names(peer) == (
+        "multiprotocol ipv4-unicast",
+        "multiprotocol l2vpn-evpn",
+        "multiprotocol ipv4-vpn",
+        "route-refresh",
+        "capability-76",
+    )
+    assert family_name(9, 9) == "afi-9-safi-9"

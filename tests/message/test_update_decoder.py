@@ -1,0 +1,204 @@
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop
+from bgpd.model.wire import Reaction
+from tests.message.decoding import (
+    AS_PATH,
+    GLOBAL,
+    LINK_LOCAL,
+    MANDATORY,
+    NEXT_HOP,
+    ORIGIN,
+    announced,
+    attribute,
+    decoder,
+    reach,
+    unreach,
+    update,
+    withdrawn,
+)
+
+PREFIX = b"\x18\x0a\x01\x02"
+
+
+def test_withdrawn_routes_and_announced_ones_come_in_one_batch():
+    decoded = decoder().decode(update(MANDATORY, PREFIX, withdrawn=b"\x10\x0a\x02"))
+    (batch,) = decoded.batches
+    assert (list(batch.withdrawn), list(batch.announced)) == ([b"\x10\x0a\x02"], [PREFIX])
+    assert batch.family is Family.IPV4_UNICAST
+    assert batch.next_hop == NextHop(b"\x0a\x00\x01\x02")
+    assert batch.attributes.as_path[0].asns == (65201,)
+    assert decoded.reaction is Reaction.ACCEPT
+
+
+def test_equal_attribute_blocks_give_the_identical_attributes():
+    one = decoder()
+    first = one.decode(update(MANDATORY, PREFIX)).batches[0].attributes
+    assert one.decode(update(MANDATORY, b"\x20\x0a\0\0\x01")).batches[0].attributes is first
+
+
+def test_attributes_that_no_route_refers_to_are_dropped():
+    one = decoder()
+    one.decode(update(MANDATORY, PREFIX))
+    assert len(one._attributes) == 0
+
+
+def test_mp_attributes_may_stand_anywhere_and_leave_the_block_the_same():
+    one = decoder()
+    v6 = b"\x40\x20\x01\x0d\xb8\0\0\0\x01"
+    first = one.decode(update(reach(2, 1, GLOBAL, v6) + ORIGIN + AS_PATH))
+    middle = one.decode(update(ORIGIN + reach(2, 1, GLOBAL, v6) + AS_PATH))
+    assert announced(first) == announced(middle) == [v6]
+    assert first.batches[0].attributes is middle.batches[0].attributes
+
+
+@pytest.mark.parametrize(
+    ("field", "interface", "expected"),
+    [
+        (GLOBAL, "", NextHop(GLOBAL)),
+        (GLOBAL + LINK_LOCAL, "", NextHop(GLOBAL)),
+        (GLOBAL + LINK_LOCAL, "eth0", NextHop(LINK_LOCAL, "eth0")),
+        (bytes(16) + LINK_LOCAL, "", NextHop(LINK_LOCAL)),
+        (LINK_LOCAL + LINK_LOCAL, "eth0", NextHop(LINK_LOCAL, "eth0")),
+        (LINK_LOCAL, "eth0", NextHop(LINK_LOCAL, "eth0")),
+    ],
+)
+def test_ipv6_next_hops_use_the_link_local_address_where_the_link_is_known(field, interface, expected):
+    decoded = decoder(interface=interface).decode(update(reach(2, 1, field, b"\0") + ORIGIN + AS_PATH))
+    assert decoded.batches[0].next_hop == expected
+
+
+def test_ipv4_routes_over_an_ipv6_next_hop_need_the_capability():
+    body = update(reach(1, 1, GLOBAL, PREFIX) + ORIGIN + AS_PATH)
+    assert decoder(extended_next_hop=True).decode(body).batches[0].next_hop == NextHop(GLOBAL)
+    assert decoder().decode(body).notification[:2] == (3, 9)
+
+
+def test_end_of_rib_of_every_family():
+    assert decoder().decode(b"\0\0\0\0").end_of_rib is Family.IPV4_UNICAST
+    assert decoder().decode(update(unreach(2, 1, b""))).end_of_rib is Family.IPV6_UNICAST
+    assert decoder().decode(update(unreach(25, 70, b""))).end_of_rib is Family.L2VPN_EVPN
+    only_v4 = decoder(families=(Family.IPV4_UNICAST,))
+    assert only_v4.decode(update(unreach(2, 1, b""))).end_of_rib is None
+
+
+def test_treat_as_withdraw_withdraws_all_announced_routes():
+    decoded = decoder().decode(update(attribute(1, b"\x03", 0x40) + AS_PATH + NEXT_HOP, PREFIX, withdrawn=b"\0"))
+    assert decoded.reaction is Reaction.TREAT_AS_WITHDRAW
+    assert withdrawn(decoded) == [b"\0", PREFIX]
+    assert announced(decoded) == []
+
+
+@pytest.mark.parametrize("missing", ["ORIGIN", "AS_PATH", "NEXT_HOP"])
+def test_a_missing_mandatory_attribute_is_treated_as_withdraw(missing):
+    blocks = {"ORIGIN": ORIGIN, "AS_PATH": AS_PATH, "NEXT_HOP": NEXT_HOP}
+    block = b"".join(packed for name, packed in blocks.items() if name != missing)
+    decoded = decoder().decode(update(block, PREFIX))
+    assert decoded.reaction is Reaction.TREAT_AS_WITHDRAW
+    assert [error.attribute for error in decoded.errors] == [missing]
+
+
+def test_the_strongest_reaction_wins():
+    block = attribute(1, b"\x63", 0x40) + AS_PATH + NEXT_HOP + attribute(6, b"x", 0x40)
+    assert decoder().decode(update(block, PREFIX)).reaction is Reaction.TREAT_AS_WITHDRAW
+    block += attribute(30, b"x", 0x40)
+    decoded = decoder().decode(update(block, PREFIX))
+    assert decoded.reaction is Reaction.SESSION_RESET
+    assert decoded.notification == (3, 2, b"\x40\x1e\x01x")
+    assert decoded.batches == []
+
+
+def test_an_attribute_error_without_reachable_nlri_resets_the_session():
+    decoded = decoder().decode(update(attribute(1, b"\x03", 0x40), withdrawn=PREFIX))
+    assert decoded.notification[:2] == (3, 6)
+
+
+@pytest.mark.parametrize("address", [b"\0\0\0\0", b"\x7f\0\0\x01", b"\xe0\0\0\x01", b"\xff\xff\xff\xff"])
+def test_next_hops_that_are_no_host_are_treated_as_withdraw(address):
+    decoded = decoder().decode(update(ORIGIN + AS_PATH + attribute(3, address, 0x40), PREFIX))
+    assert decoded.reaction is Reaction.TREAT_AS_WITHDRAW
+
+
+def test_a_route_to_our_own_address_is_treated_as_withdraw():
+    one = decoder(local_addresses={b"\x0a\x00\x01\x02"})
+    for _ in range(2):
+        decoded = one.decode(update(MANDATORY, PREFIX))
+        assert decoded.reaction is Reaction.TREAT_AS_WITHDRAW
+        assert [error.is_echo for error in decoded.errors] == [True]
+
+
+@pytest.mark.parametrize(
+    ("body", "notification"),
+    [
+        (b"\0\0\0", (1, 2)),
+        (b"\xff\xff\0\0", (3, 1)),
+        (update(MANDATORY)[:2] + b"\x03\xe8" + MANDATORY, (3, 1)),
+        (update(MANDATORY, b"\x21\x0a\0\0\0\0"), (3, 10)),
+        (update(MANDATORY, b"\x18\x0a"), (3, 10)),
+        (update(MANDATORY, PREFIX, withdrawn=b"\xc8\x01"), (3, 10)),
+        (update(reach(2, 1, GLOBAL, b"\0") * 2 + ORIGIN + AS_PATH), (3, 1)),
+        (update(unreach(2, 1, b"\0") * 2), (3, 1)),
+        (update(reach(2, 1, GLOBAL[:5], b"\0") + ORIGIN + AS_PATH), (3, 9)),
+        (update(reach(2, 1, GLOBAL, b"\x81\0") + ORIGIN + AS_PATH), (3, 9)),
+        (update(reach(25, 70, b"", b"") + ORIGIN + AS_PATH), (3, 9)),
+        (update(attribute(14, b"\0\x02\x01\x10\x20\x01", 0x80)), (3, 1)),
+        (update(attribute(14, b"\0\x02\x01\x00", 0x80)), (3, 1)),
+        (update(attribute(15, b"\0\x02", 0x80)), (3, 9)),
+        (update(attribute(15, b"\0\x02\x01", 0xC0)), (3, 9)),
+        (update(b"\x80\x0e\xff\0\x02\x01"), (3, 1)),
+    ],
+)
+def test_what_cannot_be_read_resets_the_session(body, notification):
+    assert decoder().decode(body).notification[:2] == notification
+
+
+def test_an_attribute_that_overruns_the_block_is_treated_as_withdraw():
+    decoded = decoder().decode(update(MANDATORY + bytes.fromhex("f02304000000fe4c"), PREFIX))
+    assert (decoded.reaction, withdrawn(decoded)) == (Reaction.TREAT_AS_WITHDRAW, [PREFIX])
+
+
+def test_routes_of_a_family_that_was_not_negotiated_are_ignored():
+    one = decoder(families=(Family.IPV4_UNICAST,))
+    decoded = one.decode(update(reach(2, 1, GLOBAL, b"\0") + MANDATORY, PREFIX))
+    assert announced(decoded) == [PREFIX]
+    assert decoded.reaction is Reaction.ATTRIBUTE_DISCARD
+
+
+def test_one_malformed_evpn_route_costs_only_itself():
+    good = bytes.fromhex("0522") + bytes(18) + bytes(4) + b"\x18\x0a\x01\x02\x00" + bytes(4) + b"\0\0\x64"
+    bad = bytes.fromhex("0522") + bytes(18) + bytes(4) + b"\x28\x0a\x01\x02\x00" + bytes(4) + b"\0\0\x64"
+    decoded = decoder().decode(update(reach(25, 70, b"\x0a\0\0\x01", good + bad) + ORIGIN + AS_PATH))
+    assert decoded.reaction is Reaction.TREAT_AS_WITHDRAW
+    assert len(announced(decoded)) == 1
+
+
+@given(st.binary(max_size=200))
+def test_random_bodies_are_answered_and_never_raise(body):
+    decoded = decoder().decode(body)
+    assert (decoded.notification is not None) == (decoded.reaction is Reaction.SESSION_RESET)
+
+
+@given(st.data())
+def test_damaged_updates_are_answered_and_never_raise(data):
+    block = MANDATORY + attribute(8, b"\0\x01\0\x02", 0xC0) + attribute(16, bytes(8), 0xC0)
+    block = reach(25, 70, b"\x0a\0\0\x01", bytes.fromhex("0522") + bytes(34)) + block
+    body = bytearray(update(block, PREFIX, withdrawn=b"\0"))
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    size = data.draw(st.integers(0, len(body)))
+    decoded = decoder().decode(bytes(body[:size]))
+    if decoded.reaction is Reaction.SESSION_RESET:
+        assert not decoded.batches
+
+
+def test_two_octet_sessions_merge_as4_path():
+    path = attribute(2, b"\x02\x02" + struct.pack("!HH", 65201, 23456), 0x40)
+    as4 = attribute(17, b"\x02\x01" + struct.pack("!I", 4200000000), 0xC0)
+    decoded = decoder(four_octet_as=False).decode(update(ORIGIN + path + NEXT_HOP + as4, PREFIX))
+    assert decoded.batches[0].attributes.as_path[0].asns == (65201, 4200000000)
+    assert decoded.reaction is Reaction.ACCEPT

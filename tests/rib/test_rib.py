@@ -1,0 +1,247 @@
+"""The RIB from batch to outputs: what the FIB and the neighbors hear, and that nothing is kept."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family
+from bgpd.model.path import BLACKHOLE, NextHop, RouteBatch, SourceKind
+from bgpd.rib import loc_rib
+from bgpd.rib.policy import PolicyError
+from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+
+HOP1 = hop("10.0.1.2")
+HOP2 = hop("10.0.2.2")
+CONFIG1 = session("leaf1")
+CONFIG2 = session("leaf2")
+
+
+def two_leaves(**fields: object) -> tuple[Recorder, list]:  # type: ignore[type-arg]
+    configs = [session("leaf1", **fields), session("leaf2", **fields)]
+    recorder = Recorder(configuration(*configs))
+    return recorder, [recorder.up(leaf(number), config) for number, config in enumerate(configs, 1)]
+
+
+def test_two_equal_leaves_give_ascending_next_hops_that_are_one_object() -> None:
+    recorder, (leaf1, leaf2) = two_leaves()
+    recorder.announce(leaf2, attributes(65201), HOP2, "10.1.0.0/24", "10.2.0.0/24")
+    recorder.announce(leaf1, attributes(65201), HOP1, "10.2.0.0/24")
+    recorder.announce(leaf1, attributes(65201, med=0), HOP1, "10.1.0.0/24")
+    assert recorder.fib[key("10.1.0.0/24")] == (HOP1, HOP2)
+    assert recorder.fib[key("10.1.0.0/24")] is recorder.fib[key("10.2.0.0/24")]
+
+
+def test_same_route_again_later_tells_the_fib_nothing_but_when_it_was_heard() -> None:
+    recorder, (leaf1, _) = two_leaves()
+    given = attributes(65201)
+    recorder.announce(leaf1, given, HOP1, "10.1.0.0/24")
+    first = recorder.rib.decision("", V4, key("10.1.0.0/24"))
+    recorder.now += 9
+    recorder.announce(leaf1, given, HOP1, "10.1.0.0/24")
+    assert recorder.rib.decision("", V4, key("10.1.0.0/24")) is first
+    recorder.now += 2
+    recorder.announce(leaf1, given, HOP1, "10.1.0.0/24")
+    later = recorder.rib.decision("", V4, key("10.1.0.0/24"))
+    assert later is not None
+    assert later.best is not None
+    assert later.best.heard_at == recorder.now
+    assert len(recorder.fib_calls) == 1
+
+
+def test_a_batch_that_repeats_keys_counts_each_once() -> None:
+    recorder, (leaf1, _) = two_leaves()
+    recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24", "10.1.0.0/24", "10.2.0.0/24")
+    assert recorder.rib.counts(leaf1)[V4].received == 2
+    recorder.announce(leaf1, attributes(2), HOP1, "10.1.0.0/24", "10.1.0.0/24", "10.3.0.0/24", "10.3.0.0/24")
+    assert recorder.rib.counts(leaf1)[V4].received == 3
+    recorder.withdraw(leaf1, "10.1.0.0/24", "10.1.0.0/24", "10.9.0.0/24")
+    assert recorder.rib.counts(leaf1)[V4].received == 2
+
+
+def test_lost_session_leaves_what_its_successor_said_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loc_rib, "SLICE", 1)
+    recorder, (leaf1, leaf2) = two_leaves()
+    prefixes = [f"10.{n}.0.0/24" for n in range(10)]
+    recorder.announce(leaf1, attributes(1), HOP1, *prefixes)
+    recorder.announce(leaf2, attributes(1), HOP2, *prefixes)
+    walk = recorder.rib.neighbor_down(leaf1)
+    next(walk)
+    again = recorder.up(leaf(1), CONFIG1)
+    recorder.announce(again, attributes(1), HOP1, prefixes[0], prefixes[9])
+    recorder.announce(leaf1, attributes(1), HOP1, "10.99.0.0/24")
+    drain(walk)
+    both = {key(prefixes[0]), key(prefixes[9])}
+    assert recorder.fib == {key(one): (HOP1, HOP2) if key(one) in both else (HOP2,) for one in prefixes}
+    assert recorder.rib.counts(leaf1) == {}
+    assert recorder.rib.counts(again)[V4].received == 2
+
+
+def test_second_loss_while_the_first_is_worked_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loc_rib, "SLICE", 3)
+    recorder, (leaf1, leaf2) = two_leaves()
+    prefixes = [f"10.{n}.0.0/24" for n in range(10)]
+    recorder.announce(leaf1, attributes(1), HOP1, *prefixes)
+    recorder.announce(leaf2, attributes(1), HOP2, *prefixes)
+    first = recorder.rib.neighbor_down(leaf1)
+    next(first)
+    second = recorder.rib.neighbor_down(leaf2)
+    next(second)
+    next(second)
+    drain(first)
+    drain(second)
+    assert recorder.fib == {}
+    assert recorder.rib.table("", V4).routes == {}
+
+
+def test_unreachable_next_hop_moves_routes_and_its_return_moves_them_back() -> None:
+    recorder, (leaf1, leaf2) = two_leaves()
+    recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24")
+    recorder.announce(leaf2, attributes(1), HOP2, "10.1.0.0/24")
+    drain(recorder.rib.next_hop_changed(HOP1, "link down"))
+    assert recorder.fib[key("10.1.0.0/24")] == (HOP2,)
+    drain(recorder.rib.next_hop_changed(HOP2, "link down"))
+    assert recorder.fib == {}
+    drain(recorder.rib.next_hop_changed(HOP1, ""))
+    drain(recorder.rib.next_hop_changed(HOP2, ""))
+    assert recorder.fib[key("10.1.0.0/24")] == (HOP1, HOP2)
+
+
+def test_next_hop_that_is_our_own_address_is_not_used() -> None:
+    recorder, (leaf1, _) = two_leaves()
+    recorder.announce(leaf1, attributes(1), hop("10.255.1.1"), "10.1.0.0/24")
+    assert recorder.fib == {}
+
+
+def test_own_as_in_the_path_is_a_loop_unless_allowed() -> None:
+    recorder, (leaf1, _) = two_leaves()
+    recorder.announce(leaf1, attributes(65201, 65203), HOP1, "10.1.0.0/24")
+    assert recorder.fib == {}
+    assert recorder.rib.counts(leaf1)[V4].rejected == 1
+    drain(recorder.rib.reconfigure(configuration(session("leaf1", allow_own_as=1), CONFIG2)))
+    assert recorder.fib[key("10.1.0.0/24")] == (HOP1,)
+    assert recorder.rib.counts(leaf1)[V4].rejected == 0
+
+
+@pytest.mark.parametrize("field", [{"originator_id": b"\x0a\xff\x01\x01"}, {"cluster_list": (b"\x0a\xff\x01\x01",)}])
+def test_reflection_loop_is_rejected(field: dict[str, object]) -> None:
+    recorder = Recorder(configuration(session("peer")))
+    peer = recorder.up(leaf(1, kind=SourceKind.IBGP, name="peer"), session("peer"))
+    recorder.announce(peer, attributes(1, **field), HOP1, "10.1.0.0/24")
+    assert recorder.fib == {}
+
+
+def test_reconfigured_policy_keeps_when_routes_were_heard_and_resets_nothing() -> None:
+    recorder, (leaf1, _) = two_leaves()
+    recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24", "10.2.0.0/24")
+    policy = PolicyConfig(
+        rules=(RuleConfig(match=MatchConfig(prefix=("10.1.0.0/24",)), set=SetConfig(local_pref=7)),),
+    )
+    recorder.now += 100
+    new = configuration(session("leaf1", import_="one"), CONFIG2, policy={"one": policy})
+    drain(recorder.rib.reconfigure(new))
+    assert set(recorder.fib) == {key("10.1.0.0/24")}
+    decision = recorder.rib.decision("", V4, key("10.1.0.0/24"))
+    assert decision is not None
+    assert decision.candidates[0].heard_at == 1000.0
+    assert decision.candidates[0].attributes.local_pref == 7
+    drain(recorder.rib.reconfigure(configuration(CONFIG1, CONFIG2)))
+    assert set(recorder.fib) == {key("10.1.0.0/24"), key("10.2.0.0/24")}
+
+
+def test_unknown_policy_is_an_error_that_says_what_would_be_right() -> None:
+    recorder = Recorder(configuration())
+    with pytest.raises(PolicyError, match=r"neighbor leaf1.import: there is no policy \"nothing\"; one of none, "):
+        recorder.up(leaf(1), session("leaf1", import_="nothing"))
+
+
+def test_local_route_takes_the_kernel_route_of_a_learned_one_away_and_gives_it_back() -> None:
+    recorder, (leaf1, _) = two_leaves()
+    recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.1/32")
+    recorder.rib.announce_local(LOCAL, V4, [key("10.1.0.1/32")], attributes())
+    assert recorder.fib == {}
+    recorder.rib.withdraw_local(LOCAL, V4, [key("10.1.0.1/32")])
+    assert recorder.fib == {key("10.1.0.1/32"): (HOP1,)}
+
+
+def test_local_blackhole_reaches_the_fib() -> None:
+    recorder = Recorder(configuration())
+    recorder.rib.announce_local(LOCAL, V4, [key("10.1.0.0/26")], attributes(), next_hop=BLACKHOLE[0])
+    assert recorder.fib[key("10.1.0.0/26")] is BLACKHOLE
+
+
+def test_prefix_limit_is_told_once() -> None:
+    recorder, (leaf1, leaf2) = two_leaves(max_prefixes=3)
+    recorder.announce(leaf2, attributes(1), HOP2, "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24")
+    recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24", "10.4.0.0/24")
+    recorder.announce(leaf1, attributes(1), HOP1, "10.5.0.0/24")
+    assert recorder.exceeded == [(leaf1, V4, 4)]
+
+
+def test_families_that_were_not_negotiated_are_ignored() -> None:
+    recorder, (leaf1, _) = two_leaves()
+    batch = RouteBatch(family=Family.IPV6_UNICAST, announced=[b"\0"], attributes=attributes(1), next_hop=hop("fe80::1"))
+    recorder.rib.routes_received(leaf1, batch)
+    assert recorder.fib_calls == []
+
+
+def test_awaiting_end_of_rib_shrinks_as_neighbors_finish() -> None:
+    recorder, (leaf1, leaf2) = two_leaves()
+    recorder.rib.end_of_rib_received(leaf1, V4)
+    assert recorder.rib.awaiting_end_of_rib() == [(leaf2, V4)]
+
+
+@pytest.fixture
+def _no_gc() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_gc")
+def test_withdrawn_routes_free_attributes_paths_and_decisions_without_the_garbage_collector() -> None:
+    recorder, (leaf1, leaf2) = two_leaves()
+    watched: list[weakref.ref[object]] = []
+
+    def say(source: object, given: Attributes, next_hop: NextHop) -> None:
+        recorder.announce(source, given, next_hop, "10.1.0.0/24")  # type: ignore[arg-type]
+        decision = recorder.rib.decision("", V4, key("10.1.0.0/24"))
+        assert decision is not None
+        watched.extend(weakref.ref(one) for one in (given, decision, *decision.candidates))
+
+    for number in range(300):
+        say(leaf1, attributes(65201, 1000 + number), HOP1)
+        say(leaf2, attributes(65201, 1000 + number % 7), HOP2)
+        recorder.turn()
+    alive = {id(one()) for one in watched if one() is not None}
+    assert len(alive) == 5
+    recorder.withdraw(leaf1, "10.1.0.0/24")
+    recorder.withdraw(leaf2, "10.1.0.0/24")
+    assert [one() for one in watched if one() is not None] == []
+
+
+@pytest.mark.usefixtures("_no_gc")
+def test_lost_sessions_are_freed_with_all_they_said() -> None:
+    recorder, (leaf1, leaf2) = two_leaves(export="all")
+    recorder.announce(leaf1, attributes(1, communities=(COMMUNITY_NO_EXPORT,)), HOP1, "10.1.0.0/24", "10.2.0.0/24")
+    recorder.announce(leaf2, attributes(1), HOP2, "10.1.0.0/24")
+    recorder.acknowledge(key("10.1.0.0/24"), key("10.2.0.0/24"))
+    recorder.turn()
+    drain(recorder.rib.next_hop_changed(HOP1, "gone"))
+    drain(recorder.rib.next_hop_changed(HOP1, ""))
+    drain(recorder.rib.reconfigure(configuration(session("leaf1", import_="default-only"), session("leaf2"))))
+    watched = [weakref.ref(leaf1), weakref.ref(leaf2)]
+    drain(recorder.rib.neighbor_down(leaf1))
+    drain(recorder.rib.neighbor_down(leaf2))
+    recorder.turn()
+    recorder.sent.clear()
+    recorder.told.clear()
+    recorder.end_of_rib.clear()
+    leaf1 = leaf2 = None  # type: ignore[assignment]
+    assert [one() for one in watched] == [None, None]

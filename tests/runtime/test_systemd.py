@@ -1,0 +1,44 @@
+"""What systemd is told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from bgpd.runtime import systemd as systemd_notify
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_assignments_reach_the_socket(abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"@bgpd-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind("\0" + path[1:] if abstract else path)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        assert systemd_notify.notify(systemd_notify.READY, systemd_notify.status("2 of 2\nneighbors"))
+        assert receiver.recv(100) == b"READY=1\nSTATUS=2 of 2 neighbors"
+
+
+def test_without_systemd_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert not systemd_notify.notify(systemd_notify.WATCHDOG)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    assert not systemd_notify.notify(systemd_notify.WATCHDOG)
+
+
+def test_watchdog_is_fed_twice_as_often_as_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    assert systemd_notify.watchdog_interval_s() == 15
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid() + 1))
+    assert systemd_notify.watchdog_interval_s() is None
+    monkeypatch.delenv("WATCHDOG_USEC")
+    assert systemd_notify.watchdog_interval_s() is None
+
+
+def test_reload_begins_with_the_monotonic_time() -> None:
+    begin, at = systemd_notify.reloading()
+    assert begin == "RELOADING=1"
+    assert at.startswith("MONOTONIC_USEC=")

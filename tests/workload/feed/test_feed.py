@@ -1,0 +1,429 @@
+"""When a feed may delete, and when not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bgpd.model.reports import Problem
+from bgpd.model.service import Service
+from bgpd.model.workload import Presence
+from bgpd.workload.feed.feed import BUSY_S, QUIET_S, SLICE, Feed
+from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_workload
+from bgpd.workload.feed.saved import Change, Saved
+from tests.workload.fixtures import V4, Rig, claim, key
+
+
+class FeedRig(Rig):
+    def __init__(self, source: str = "mqtt", saved: Saved | None = None) -> None:
+        super().__init__()
+        self.at = 100.0
+        self.refusals: dict[tuple[str, str], Collection[Problem]] = {}
+        self.saves = 0
+        self.on_disk = msgspec.structs.replace(saved) if saved is not None else Saved()
+        self.heard_whole = 0
+        self.applied: dict[str, tuple[str, Service]] = {}
+        self.feed = self.make(source)
+        if saved is not None:
+            for _ in self.feed.restore(saved):
+                pass
+        for name in ("pod1", "pod2"):
+            self.link(name)
+        self.feed.joined()
+
+    def make(self, source: str) -> Feed:
+        return Feed(
+            source,
+            self.table,
+            self,
+            vrfs={"", "blue"},
+            commands=None,
+            refused=self._refused,
+            changed=self._changed,
+            synchronised=self._whole,
+        )
+
+    def _refused(self, kind: str, id: str, problems: Collection[Problem]) -> None:
+        self.refusals[kind, id] = problems
+
+    def _changed(self, change: Change) -> None:
+        self.saves += 1
+        change.apply(self.on_disk)
+
+    def _whole(self) -> None:
+        self.heard_whole += 1
+
+    def apply(self, source: str, name: str, service: Service | None) -> None:
+        if service is None:
+            self.applied.pop(name, None)
+        else:
+            self.applied[name] = (source, service)
+
+    def owner(self, name: str) -> str:
+        return self.applied[name][0] if name in self.applied else ""
+
+    def hear(self, id: str, address: str = "", *, interface: str = "pod1") -> None:
+        number = sum(id.encode())
+        payload = json.dumps({"addresses": [address or f"10.64.1.{number}"], "interface": interface})
+        self.feed.workload_received(id, payload.encode(), self.at)
+
+    def sync(self, generation: int, count: int) -> None:
+        self.feed.sync_received(json.dumps({"generation": generation, "count": count}).encode(), self.at)
+
+    def wait(self, seconds: float = QUIET_S) -> None:
+        self.at += seconds
+        self.feed.tick(self.at)
+
+    def rejoin(self) -> None:
+        self.feed.left()
+        self.feed.joined()
+
+    @property
+    def ids(self) -> str:
+        return "".join(sorted(self.feed.workloads))
+
+
+def test_lost_connection_deletes_nothing() -> None:
+    rig = FeedRig()
+    rig.hear("a")
+    rig.sync(1, 1)
+    rig.wait()
+    rig.rejoin()
+    rig.wait(1000)
+    assert rig.ids == "a"
+
+
+def test_complete_later_generation_deletes_what_it_lacks() -> None:
+    rig = FeedRig()
+    for id in "abc":
+        rig.hear(id)
+    rig.sync(1, 3)
+    rig.wait()
+    assert (rig.feed.generation, rig.heard_whole) == (1, 1)
+    rig.rejoin()
+    rig.sync(2, 2)
+    rig.hear("a")
+    rig.wait(1000)
+    assert rig.ids == "abc"
+    rig.hear("d")
+    rig.wait()
+    assert (rig.ids, rig.feed.generation) == ("ad", 2)
+
+
+def test_thousands_that_a_generation_lacks_are_removed_in_steps_but_not_what_is_heard_again() -> None:
+    rig = FeedRig()
+    for i in range(SLICE + 2):
+        rig.hear(f"w{i:03}", f"10.0.{i >> 8}.{i & 255}")
+    rig.sync(1, SLICE + 2)
+    rig.wait()
+    rig.rejoin()
+    rig.sync(2, 0)
+    rig.wait()
+    assert (len(rig.feed.workloads), rig.feed.timer()) == (2, 0.0)
+    rig.hear(f"w{SLICE + 1:03}", "10.0.0.9")
+    rig.feed.tick(rig.at)
+    assert list(rig.feed.workloads) == [f"w{SLICE + 1:03}"]
+
+
+def test_the_same_generation_deletes_nothing() -> None:
+    rig = FeedRig()
+    for id in "ab":
+        rig.hear(id)
+    rig.sync(1, 2)
+    rig.wait()
+    rig.rejoin()
+    rig.hear("a")
+    rig.sync(1, 1)
+    rig.wait()
+    assert rig.ids == "ab"
+
+
+def test_count_that_is_right_only_for_a_moment_deletes_nothing() -> None:
+    rig = FeedRig()
+    for id in "ab":
+        rig.hear(id)
+    rig.sync(1, 2)
+    rig.wait()
+    rig.rejoin()
+    rig.sync(2, 2)
+    rig.hear("x")
+    rig.hear("a")
+    rig.at += QUIET_S / 2
+    rig.feed.workload_received("x", b"", rig.at)
+    rig.hear("b")
+    rig.wait()
+    assert rig.ids == "ab"
+
+
+def test_feed_that_is_never_quiet_is_applied_all_the_same() -> None:
+    rig = FeedRig(saved=Saved(generation=1))
+    rig.hear("a")
+    rig.sync(2, 1)
+    for _ in range(int(BUSY_S / QUIET_S * 2) + 2):
+        rig.at += QUIET_S / 2
+        rig.feed.tick(rig.at)
+        rig.hear("a")
+    assert rig.feed.generation == 2
+
+
+def test_wrong_payload_counts_as_present_and_leaves_the_former_claim() -> None:
+    rig = FeedRig()
+    rig.hear("a")
+    rig.sync(1, 1)
+    rig.wait()
+    rig.rejoin()
+    rig.feed.workload_received("a", b"{", rig.at)
+    rig.sync(2, 1)
+    rig.wait()
+    assert rig.ids == "a"
+    assert rig.refusals["workload", "a"]
+    rig.hear("a")
+    assert not rig.refusals["workload", "a"]
+
+
+def test_older_generation_is_refused_and_told() -> None:
+    rig = FeedRig(saved=Saved(generation=7))
+    rig.sync(3, 0)
+    rig.wait()
+    (problem,) = rig.refusals["sync", ""]
+    assert "older than 7" in problem.wrong
+    assert rig.feed.generation == 7
+
+
+def test_wrong_sync_is_told_and_changes_nothing() -> None:
+    rig = FeedRig()
+    rig.hear("a")
+    rig.feed.sync_received(b'{"generation": 1, "count": "many"}', rig.at)
+    rig.wait()
+    assert (rig.ids, rig.feed.generation) == ("a", None)
+    assert rig.refusals["sync", ""]
+    rig.feed.sync_received(b"", rig.at)
+    assert rig.feed.sync is None
+
+
+def test_restored_claims_are_in_force_before_anything_is_heard() -> None:
+    before = FeedRig()
+    before.hear("a")
+    before.sync(4, 1)
+    before.wait()
+    after = FeedRig(saved=before.feed.saved())
+    after.settle()
+    assert after.feed.generation == 4
+    assert set(after.announced) == {("", "10.64.1.97/32")}
+
+
+def test_restored_claim_of_an_unknown_vrf_is_kept_in_the_file() -> None:
+    workload = decode_workload(b'{"addresses": ["10.0.0.1"], "vrf": "red"}', id="a", vrfs={"red"})
+    service = decode_service(b'{"addresses": ["10.0.0.2"], "vrf": "red"}', name="s", vrfs={"red"})
+    saved = Saved(generation=1, workloads={"a": workload}, services={"s": service})
+    rig = FeedRig(saved=saved)
+    assert (rig.ids, rig.applied) == ("", {})
+    assert (rig.feed.saved().workloads, rig.feed.saved().services) == (saved.workloads, saved.services)
+    assert rig.feed.delete_workload("a")
+    assert rig.feed.delete_service("s")
+    assert rig.feed.saved().workloads == {}
+
+
+def test_claims_of_a_vrf_that_goes_are_kept_and_count_again_when_it_comes() -> None:
+    rig = FeedRig()
+    rig.feed.workload_received("a", b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1"}', rig.at)
+    rig.feed.service_received("s", b'{"addresses": ["10.0.0.2"], "vrf": "blue"}')
+    rig.settle()
+    saved = rig.feed.saved()
+    rig.feed.vrfs = {""}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert (rig.ids, rig.applied, rig.announced, rig.kernel) == ("", {}, {}, {})
+    assert (rig.feed.saved(), rig.on_disk) == (saved, saved), "nothing is deleted"
+    for name in (("workload", "a"), ("service", "s")):
+        (problem,) = rig.refusals[name]
+        assert problem.wrong == 'there is no VRF "blue" any more'
+    rig.feed.vrfs = {"", "blue"}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert (rig.ids, list(rig.applied)) == ("a", ["s"])
+    assert set(rig.announced) == {("blue", "10.0.0.1/32")}
+    assert not any(rig.refusals.values())
+
+
+VM = b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1", "mac": "02:00:00:00:00:01"}'
+WHERE = ("blue", "10.0.0.1/32")
+MOVED = Presence(sequence=2, seen=3, moved="announced elsewhere with sequence 3")
+
+
+def with_vm(presence: Presence | None) -> FeedRig:
+    """A feed with a VM, of which EVPN says `presence`."""
+    rig = FeedRig()
+    rig.table.started()
+    rig.feed.workload_received("a", VM, rig.at)
+    rig.settle()
+    if presence is not None:
+        rig.feed.presences_changed({"a": {"10.0.0.1/32": presence}})
+    return rig
+
+
+def restarted(saved: Saved) -> FeedRig:
+    rig = FeedRig(saved=saved)
+    rig.table.started()
+    rig.settle()
+    return rig
+
+
+def test_workload_that_moved_is_still_given_up_after_a_restart_though_its_payload_is_heard_again() -> None:
+    rig = restarted(with_vm(MOVED).on_disk)
+    rig.feed.workload_received("a", VM, rig.at)
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
+    assert (rig.announced, rig.kernel) == ({}, {})
+    assert rig.resumed == {("blue", key("10.0.0.1/32")): MOVED}
+
+
+@pytest.mark.parametrize("how", ["changed", "deleted and made again"])
+def test_workload_that_moved_is_here_when_it_is_said_anew_after_a_restart(how: str) -> None:
+    rig = restarted(with_vm(MOVED).on_disk)
+    if how == "changed":
+        rig.feed.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
+    else:
+        rig.feed.workload_received("a", b"", rig.at)
+        rig.feed.workload_received("a", VM, rig.at)
+    rig.settle()
+    assert set(rig.announced) == {WHERE}
+    assert rig.on_disk.workload_presences == rig.feed.saved().workload_presences == {}
+
+
+def test_workload_that_moved_and_is_said_anew_before_a_restart_is_here_after_it() -> None:
+    rig = with_vm(MOVED)
+    rig.feed.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
+    assert set(restarted(rig.on_disk).announced) == {WHERE}
+
+
+def test_kernel_route_that_is_replayed_after_a_restart_does_not_say_that_a_workload_came() -> None:
+    rig = FeedRig(saved=with_vm(MOVED).on_disk)
+    rig.table.claim("kernel", "blue/10.0.0.1/32", (claim("10.0.0.1/32", source="kernel", vrf="blue"),))
+    rig.table.started()
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
+
+
+def test_sequence_of_an_earlier_run_is_given_once_and_not_to_another_mac() -> None:
+    saved = with_vm(Presence(sequence=3)).on_disk
+    rig = restarted(saved)
+    asked = "blue", V4, key("10.0.0.1/32")
+    assert set(rig.announced) == {WHERE}
+    assert rig.table.presences("mqtt", "a", lambda *_: None) == {"10.0.0.1/32": Presence(sequence=3)}
+    assert [rig.table.take_former(*asked), rig.table.take_former(*asked)] == [3, None]
+    rig = restarted(saved)
+    rig.feed.workload_received("a", VM.replace(b"00:01", b"00:02"), rig.at)
+    assert rig.table.take_former(*asked) is None
+
+
+@pytest.mark.parametrize(("version", "former"), [(1, 0), (2, None)])
+def test_workload_of_a_state_file_without_presences_counts_as_announced_if_the_file_is_of_version_1(
+    version: int, former: int | None
+) -> None:
+    saved = with_vm(None).on_disk
+    rig = restarted(msgspec.structs.replace(saved, version=version))
+    assert rig.table.take_former("blue", V4, key("10.0.0.1/32")) == former
+
+
+def test_presence_outlives_that_a_vrf_goes_and_comes() -> None:
+    rig = with_vm(MOVED)
+    rig.feed.vrfs = {""}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert rig.on_disk.workload_presences == {"a": {"10.0.0.1/32": MOVED}}
+    rig.feed.vrfs = {"", "blue"}
+    list(rig.feed.follow_vrfs())
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
+
+
+def test_many_claims_follow_their_vrf_in_slices() -> None:
+    rig = FeedRig()
+    for number in range(2 * SLICE + 1):
+        rig.hear(f"w{number}", f"10.1.{number >> 8}.{number & 255}")
+    rig.feed.vrfs = set()
+    assert len(list(rig.feed.follow_vrfs())) == 2
+    assert rig.ids == ""
+
+
+def test_repeated_payload_is_not_saved_again() -> None:
+    rig = FeedRig()
+    rig.hear("a")
+    saves = rig.saves
+    rig.hear("a")
+    assert rig.saves == saves
+
+
+def test_told_changes_add_up_to_what_is_in_force() -> None:
+    """What the journal holds is what a snapshot would."""
+    rig = FeedRig()
+    rig.feed.workload_received("a", b'{"addresses": ["10.64.1.1"]}', rig.at)
+    rig.feed.workload_received("b", b'{"addresses": ["10.64.1.2"]}', rig.at)
+    rig.feed.workload_received("a", b'{"addresses": ["10.64.1.3"]}', rig.at)
+    rig.feed.workload_received("b", b"", rig.at)
+    rig.feed.service_received("s", b'{"addresses": ["10.64.100.1"]}')
+    assert rig.on_disk == rig.feed.saved()
+    assert list(rig.on_disk.workloads) == ["a"]
+
+
+def test_id_of_another_source_is_refused_unless_it_says_the_same() -> None:
+    rig = FeedRig()
+    rig.hear("a")
+    api = rig.make("api")
+    same = rig.feed.workloads["a"]
+    assert api.put_workload("a", same)
+    other = decode_workload(b'{"addresses": ["10.9.9.9"]}', id="a", vrfs={""})
+    with pytest.raises(PayloadRefused, match="in use by another workload, from mqtt"):
+        api.put_workload("a", other)
+
+
+def test_service_of_another_source_is_refused() -> None:
+    rig = FeedRig()
+    rig.feed.service_received("web", b'{"addresses": ["10.0.0.2"]}')
+    api = rig.make("api")
+    api.service_received("web", b'{"addresses": ["10.0.0.3"]}')
+    (problem,) = rig.refusals["service", "web"]
+    assert "from mqtt" in problem.wrong
+    assert rig.applied["web"][1].addresses == ("10.0.0.2",)
+    rig.feed.service_received("web", b"")
+    assert rig.applied == {}
+
+
+_IDS = st.sampled_from("abcd")
+_STEP = st.one_of(
+    st.tuples(st.just("put"), _IDS),
+    st.tuples(st.just("delete"), _IDS),
+    st.tuples(st.just("bad"), _IDS),
+    st.tuples(st.just("rejoin"), st.just("")),
+    st.tuples(st.just("wait"), st.just("")),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_STEP, max_size=30))
+def test_without_a_generation_only_deletes_delete(steps: list[tuple[str, str]]) -> None:
+    rig = FeedRig()
+    wanted: set[str] = set()
+    for what, id in steps:
+        match what:
+            case "put":
+                rig.hear(id)
+                wanted.add(id)
+            case "delete":
+                rig.feed.workload_received(id, b"", rig.at)
+                wanted.discard(id)
+            case "bad":
+                rig.feed.workload_received(id, b"[]", rig.at)
+            case "rejoin":
+                rig.rejoin()
+            case _:
+                rig.wait()
+    rig.settle()
+    assert rig.ids == "".join(sorted(wanted))
+    assert len(rig.announced) == len(wanted)

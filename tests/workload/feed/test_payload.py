@@ -1,0 +1,201 @@
+"""Payloads of orchestrators: what is taken, and the words for what is not."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bgpd.model.service import Service
+from bgpd.model.workload import Sync, WorkloadKind
+from bgpd.workload.feed.payload import (
+    PayloadRefused,
+    claims_of,
+    decode_service,
+    decode_sync,
+    decode_workload,
+)
+
+VRFS = frozenset({"", "blue"})
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"addresses": ["10.64.1.5"], "interface": "tap0"} | fields).encode()
+
+
+def problems(payload: bytes, id: str = "web-1") -> list[tuple[str, str, str]]:
+    with pytest.raises(PayloadRefused) as refused:
+        decode_workload(payload, id=id, vrfs=VRFS)
+    return [(p.path, p.wrong, p.right) for p in refused.value.problems]
+
+
+def service_problems(commands: frozenset[str] | None = None, **fields: Any) -> list[tuple[str, str]]:
+    payload = json.dumps({"addresses": ["10.64.9.1"]} | fields).encode()
+    with pytest.raises(PayloadRefused) as refused:
+        decode_service(payload, name="web", vrfs=VRFS, commands=commands)
+    return [(p.path, p.wrong) for p in refused.value.problems]
+
+
+def test_full_workload_makes_one_claim_per_address() -> None:
+    payload = body(
+        id="web-1",
+        kind="vm",
+        addresses=["10.64.1.5", "10.64.8.0/28", "2001:db8::5"],
+        mac="02:00:00:00:00:01",
+        vrf="blue",
+        sticky=True,
+        exception=True,
+    )
+    workload = decode_workload(payload, id="web-1", vrfs=VRFS)
+    claims = claims_of(workload, source="mqtt", id="web-1")
+    assert workload.kind is WorkloadKind.VM
+    assert [claim.key[0] for claim in claims] == [32, 28, 128]
+    assert {(c.interface, c.vrf, c.mac, c.sticky, c.exception, c.manage_route) for c in claims} == {
+        ("tap0", "blue", bytes.fromhex("020000000001"), True, True, True)
+    }
+
+
+def test_workload_without_an_interface_is_only_followed() -> None:
+    (claim,) = claims_of(decode_workload(body(interface=""), id="a", vrfs=VRFS), source="mqtt", id="a")
+    assert not claim.manage_route
+
+
+@pytest.mark.parametrize(
+    ("payload", "path", "wrong", "right"),
+    [
+        (b"", "", "not JSON", "a JSON object with id, kind, addresses"),
+        (b"\xff", "", "not JSON", "a JSON object"),
+        (b"[" * 60_000, "", "", "a JSON object"),
+        (b"5", "", "Expected", "a JSON object"),
+        (body(interfaces="x"), "interfaces", "unknown field", 'did you mean "interface"?'),
+        (body(zzz=1), "zzz", "unknown field", "known are id, kind"),
+        (b"{}", "addresses", "is missing", "required are addresses"),
+        (body(addresses=[]), "addresses", "is empty", "Addresses or prefixes"),
+        (body(addresses=["10.0.0.1/8"]), "addresses[0]", "host bits", '"10.0.0.1" for the address or "10.0.0.0/8"'),
+        (body(addresses=["host"]), "addresses[0]", "no IPv4 or IPv6", 'such as "10.64.1.5"'),
+        (body(addresses=["0.0.0.0/0"]), "addresses[0]", "default route", "unicast"),
+        (body(addresses=["0.0.0.0"]), "addresses[0]", "reserved", "unicast"),
+        (body(addresses=["255.255.255.255"]), "addresses[0]", "reserved", "unicast"),
+        (body(addresses=["ff02::1"]), "addresses[0]", "multicast", "unicast"),
+        (body(addresses=["::1"]), "addresses[0]", "loopback", "unicast"),
+        (body(addresses=["127.0.0.0/8"]), "addresses[0]", "loopback", "unicast"),
+        (body(addresses=["169.254.0.5"]), "addresses[0]", "link-local", "unicast"),
+        (body(addresses=["fe80::/10"]), "addresses[0]", "link-local", "unicast"),
+        (body(addresses=["fe80::1%eth0"]), "addresses[0]", "scope", ""),
+        (body(vrf="red"), "vrf", 'no VRF "red"', "configured: blue"),
+        (body(kind="container"), "kind", "container", "one of pod, vm, bare-metal"),
+        (body(mac="02:00:00:00:00"), "mac", "no MAC", "six bytes"),
+        (body(mac="01:00:5e:00:00:01"), "mac", "multicast", "six bytes"),
+        (body(mac="00:00:00:00:00:00"), "mac", "all zero", "six bytes"),
+        (body(interface="a/b"), "interface", "regex", "interface"),
+        (body(interface=".."), "interface", "no interface name", "tap0"),
+        (body(sticky="yes"), "sticky", "Expected", ""),
+        (body(id="other"), "id", 'is not the "web-1"', "leave it out"),
+    ],
+)
+def test_error_tells_path_what_is_wrong_and_what_would_be_right(
+    payload: bytes, path: str, wrong: str, right: str
+) -> None:
+    (problem,) = problems(payload)
+    assert problem[0] == path
+    assert wrong in problem[1]
+    assert right in problem[2]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    found = problems(body(addresses=["10.0.0.1", "10.0.0.1/32", "::1"], vrf="red", mac="x"))
+    assert [path for path, _, _ in found] == ["vrf", "addresses[1]", "addresses[2]", "mac"]
+
+
+@pytest.mark.parametrize("id", ["", "a b", "x" * 254, "ä", ".hidden", "a\n"])
+def test_name_that_no_topic_may_have_is_refused(id: str) -> None:
+    assert problems(body(), id=id)[0][0] == "id"
+
+
+def test_ten_megabytes_cost_nothing() -> None:
+    payload = b'{"addresses": [' + b" " * 10_000_000
+    start = time.perf_counter()
+    (problem,) = problems(payload)
+    assert time.perf_counter() - start < 0.005
+    assert problem[1] == "the payload has 10000015 bytes"
+
+
+def test_service_is_decoded() -> None:
+    payload = {
+        "addresses": ["10.64.9.1", "2001:db8::1"],
+        "min_healthy": 2,
+        "backends": [{"id": "a", "addresses": ["10.64.1.5"], "weight": 3}],
+        "check": {"type": "http", "port": 80, "path": "/ready", "interval_s": 1, "timeout_s": 0.5},
+    }
+    service = decode_service(json.dumps(payload).encode(), name="web", vrfs=VRFS)
+    assert isinstance(service, Service)
+    assert service.backends[0].weight == 3
+
+
+BACKEND = {"id": "a", "addresses": ["10.64.1.5"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "wrong"),
+    [
+        ({"addresses": ["10.64.9.0/24"]}, "addresses[0]", "is a prefix"),
+        ({"backends": [BACKEND, BACKEND]}, "backends[1].id", "same as backends[0]"),
+        ({"backends": [{"id": "a"}]}, "backends[0].addresses", "is missing"),
+        ({"backends": [BACKEND | {"wieght": 2}]}, "backends[0].wieght", "unknown field"),
+        ({"backends": [BACKEND | {"weight": 0}]}, "backends[0].weight", ">= 1"),
+        ({"check": {"type": "tcp"}}, "check.port", "needs a port"),
+        ({"check": {"type": "ping"}}, "check.type", "ping"),
+        ({"check": {"type": "tcp", "port": 1, "interval_s": 1, "timeout_s": 2}}, "check.timeout_s", "longer"),
+        ({"check": {"type": "exec", "command": "rm"}}, "check.command", "not in the command directory"),
+        ({"check": {"type": "exec", "command": "../rm"}}, "check.command", "regex"),
+        ({"check": {"type": "http", "port": 80, "path": "/a b"}}, "check.path", "regex"),
+        ({"mode": "fast"}, "mode", "fast"),
+    ],
+)
+def test_wrong_service_is_refused_with_its_path(fields: dict[str, Any], path: str, wrong: str) -> None:
+    (problem,) = service_problems(**fields)
+    assert problem[0] == path
+    assert wrong in problem[1]
+
+
+def test_exec_check_runs_only_what_the_directory_has() -> None:
+    payload = json.dumps({"addresses": ["10.64.9.1"], "check": {"type": "exec", "command": "ok"}}).encode()
+    assert decode_service(payload, name="web", vrfs=VRFS, commands={"ok"}).check
+    assert service_problems(frozenset({"other"}), check={"type": "exec", "command": "ok"})
+
+
+def test_sync_is_strict() -> None:
+    assert decode_sync(b'{"generation": 3, "count": 0}') == Sync(generation=3, count=0)
+    for wrong in (b"{}", b'{"generation": -1, "count": 0}', b'{"generation": "1", "count": 0}', b'{"generation": 1}'):
+        with pytest.raises(PayloadRefused):
+            decode_sync(wrong)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+        ).map(lambda value: json.dumps(value).encode()),
+        st.fixed_dictionaries(
+            {"addresses": st.lists(st.text(max_size=20) | st.ip_addresses().map(str), max_size=3)},
+            optional={"vrf": st.text(max_size=5), "mac": st.text(max_size=17), "id": st.text(max_size=5)},
+        ).map(lambda value: json.dumps(value).encode()),
+    )
+)
+def test_any_bytes_are_taken_or_refused_with_a_problem(payload: bytes) -> None:
+    for decode in (
+        lambda: decode_workload(payload, id="a", vrfs=VRFS),
+        lambda: decode_service(payload, name="a", vrfs=VRFS),
+        lambda: decode_sync(payload),
+    ):
+        try:
+            decode()
+        except PayloadRefused as refusal:
+            assert refusal.problems  # noqa: PT017

@@ -1,0 +1,159 @@
+"""Health checks against real listeners on loopback, in a namespace of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bgpd.model.service import CheckType, HealthCheck
+from bgpd.workload.service.probes import probe
+from tests.workload.broker import own_network
+
+pytestmark = pytest.mark.netns
+
+PORT = 8080
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    with own_network():
+        yield
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """A server's self-signed certificate."""
+    directory = tmp_path_factory.mktemp("tls")
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=check"
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@asynccontextmanager
+async def answering(answer: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        if answer is None:
+            await asyncio.sleep(5)
+        writer.write(answer or b"")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", PORT, ssl=tls)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def run(kind: CheckType, *, directory: str = "", device: str = "", **fields: Any) -> str:
+    check = HealthCheck(type=kind, port=PORT, timeout_s=0.3, **fields)
+    return await probe(check, "127.0.0.1", device=device, command_directory=directory)
+
+
+async def test_tcp_connect() -> None:
+    assert await run(CheckType.TCP) == "Connection refused"
+    async with answering(b""):
+        assert await run(CheckType.TCP) == ""
+        assert await run(CheckType.TCP, device="lo") == ""
+        assert await run(CheckType.TCP, device="none0") == "No such device"
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.0 204 \r\n\r\n", ""),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "HTTP status 503"),
+        (b"SSH-2.0-x\r\n", "the answer is no HTTP"),
+        (b"x" * 100_000, "the answer is no HTTP"),
+        (b"", "closed without an answer"),
+        (None, "no answer in 0.3 s"),
+    ],
+    ids=["ok", "other-ok", "status", "ssh", "long", "closed", "silent"],
+)
+async def test_http_status(answer: bytes | None, wanted: str) -> None:
+    async with answering(answer):
+        assert await run(CheckType.HTTP, status=(200, 204)) == wanted
+
+
+async def test_https_with_a_server_that_speaks_no_tls() -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n"):
+        assert (await run(CheckType.HTTPS)).startswith("TLS: ")
+    async with answering(b""):
+        assert await run(CheckType.HTTPS) == "TLS: closed"
+    async with answering(None):
+        assert await run(CheckType.HTTPS) == "no answer in 0.3 s"
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "HTTP status 503"),
+        (b"SSH\r\n", "the answer is no HTTP"),
+    ],
+    ids=["ok", "status", "ssh"],
+)
+async def test_https_status(answer: bytes, wanted: str, certificate: ssl.SSLContext) -> None:
+    async with answering(answer, certificate):
+        assert await run(CheckType.HTTPS, verify=False) == wanted
+        assert await run(CheckType.HTTPS, verify=True) == "TLS: CERTIFICATE_VERIFY_FAILED"
+
+
+async def test_https_in_a_process_whose_asyncio_has_no_tls(certificate: ssl.SSLContext) -> None:
+    code = f"""
+from bgpd.optional_libraries import without
+with without("ssl"):
+    import asyncio
+from bgpd.model.service import CheckType, HealthCheck
+from bgpd.workload.service.probes import probe
+check = HealthCheck(type=CheckType.HTTPS, port={PORT}, timeout_s=5, verify=False)
+print(asyncio.sslproto.ssl, asyncio.run(probe(check, "127.0.0.1", device="", command_directory="")))
+"""
+    async with answering(b"HTTP/1.1 503 Busy\r\n\r\n", certificate):
+        asked = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+        assert (await asked.communicate())[0] == b"None HTTP status 503\n"
+
+
+async def test_https_closed_without_an_answer(certificate: ssl.SSLContext) -> None:
+    async with answering(b"", certificate):
+        assert await run(CheckType.HTTPS, verify=False) == "closed without an answer"
+
+
+def script(directory: Path, text: str) -> str:
+    path = directory / "check"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(directory)
+
+
+async def test_exec_by_its_exit_code_with_address_and_port(tmp_path: Path) -> None:
+    good = script(tmp_path, '[ "$1 $2" = "127.0.0.1 8080" ]')
+    assert await run(CheckType.EXEC, directory=good, command="check") == ""
+    assert await run(CheckType.EXEC, directory=script(tmp_path, "exit 7"), command="check") == "check ended with code 7"
+    assert await run(CheckType.EXEC, directory=good, command="none") == "No such file or directory"
+
+
+async def test_exec_in_a_vrf_is_told_the_interface(tmp_path: Path) -> None:
+    check = HealthCheck(type=CheckType.EXEC, port=8080, command="check", timeout_s=0.3)
+    directory = script(tmp_path, '[ "$*" = "127.0.0.1 8080 pod1" ]')
+    assert await probe(check, "127.0.0.1", device="pod1", command_directory=directory) == ""
+
+
+async def test_exec_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    directory = script(tmp_path, f"(sleep 1; touch {mark}) & wait")
+    assert await run(CheckType.EXEC, directory=directory, command="check") == "no answer in 0.3 s"
+    await asyncio.sleep(1.2)
+    assert not mark.exists()

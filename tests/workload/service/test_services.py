@@ -1,0 +1,260 @@
+"""Services: which backends serve, and when the address is announced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bgpd.model.prefix import parse_address
+from bgpd.model.service import Backend, CheckType, HealthCheck, Service, ServiceMode
+from bgpd.model.workload import ClaimInfo
+from bgpd.workload.service.services import CheckId, Services
+from bgpd.workload.standing import Held
+from tests.workload.fixtures import Rig, claim
+
+VIP = "10.64.9.1/32"
+TCP = HealthCheck(type=CheckType.TCP, port=80, rise=1, fall=1)
+A, B = "10.64.1.5", "10.64.1.6"
+
+
+class ServiceRig(Rig):
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: dict[CheckId, str] = {}
+        self.services = Services(self.table, self, changed=lambda name: None)
+        self.services.release()
+        self.deliver = self.states
+        self.link("pod1")
+        self.link("pod2")
+        self.pod("a", A, "pod1")
+        self.pod("b", B, "pod2")
+
+    def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None:
+        self.running[id] = device
+
+    def stop(self, id: CheckId) -> None:
+        del self.running[id]
+
+    def pod(self, id: str, address: str, interface: str) -> None:
+        self.table.claim("mqtt", id, (claim(f"{address}/32", interface, id=id),))
+
+    def settle(self) -> None:
+        super().settle()
+        while self.states:
+            states: list[Held] = list(self.states)
+            self.states.clear()
+            self.services.states_changed(states)
+            super().settle()
+
+    def offer(self, **fields: Any) -> Service:
+        backends = (Backend(id="a", addresses=(A,), weight=2), Backend(id="b", addresses=(B,)))
+        service = Service(**({"addresses": ("10.64.9.1",), "backends": backends} | fields))
+        self.services.apply("mqtt", "web", service)
+        self.settle()
+        return service
+
+    def result(self, backend: str, reason: str = "") -> None:
+        address = A if backend == "a" else B
+        self.services.check_result(("web", backend, address), reason, self.now)
+        self.settle()
+
+    @property
+    def members(self) -> dict[str, int]:
+        return {hop.interface: hop.weight for hop in self.kernel.get(("", VIP), ())}
+
+    @property
+    def is_announced(self) -> bool:
+        return ("", VIP) in self.announced
+
+
+def test_healthy_backends_serve_by_weight_and_the_address_escapes_aggregates() -> None:
+    rig = ServiceRig()
+    rig.offer(check=TCP)
+    assert not rig.is_announced
+    rig.result("a")
+    rig.result("b")
+    assert rig.members == {"pod1": 2, "pod2": 1}
+    assert rig.kernel["", VIP][0].address == parse_address(A)
+    assert rig.announced["", VIP] == ClaimInfo(exception=True)
+
+
+def test_failed_backend_leaves_the_group_in_one_change_and_nothing_is_withdrawn() -> None:
+    rig = ServiceRig()
+    rig.offer(check=TCP, resilient=True)
+    rig.result("a")
+    rig.result("b")
+    rig.told.clear()
+    rig.result("b", "Connection refused")
+    assert [told[0] for told in rig.told] == ["service"]
+    assert rig.members == {"pod1": 2}
+    assert rig.told[0][4] is True
+
+
+def test_fewer_than_min_healthy_is_withdrawn_but_still_served() -> None:
+    rig = ServiceRig()
+    rig.offer(check=TCP, min_healthy=2)
+    rig.result("a")
+    assert (rig.is_announced, rig.members) == (False, {"pod1": 2})
+    rig.result("b")
+    assert rig.is_announced
+    rig.result("a", "HTTP status 503")
+    assert (rig.is_announced, rig.members) == (False, {"pod2": 1})
+    state, reason = rig.state("service", "web")
+    assert state == "pending"
+    assert reason == "1 of at least 2 backends are healthy: a: HTTP status 503"
+
+
+def test_last_backend_gone_withdraws_before_the_route_goes() -> None:
+    rig = ServiceRig()
+    rig.offer(check=TCP)
+    rig.result("a")
+    rig.told.clear()
+    rig.result("a", "Connection refused")
+    assert [told[0] for told in rig.told] == ["withdraw", "route"]
+    assert rig.members == {}
+
+
+def test_drained_service_is_withdrawn_and_serves_what_still_arrives() -> None:
+    rig = ServiceRig()
+    service = rig.offer()
+    assert rig.is_announced
+    rig.services.apply("mqtt", "web", msgspec.structs.replace(service, drain=True))
+    rig.settle()
+    assert (rig.is_announced, rig.members) == (False, {"pod1": 2, "pod2": 1})
+    assert rig.state("service", "web") == ("pending", "the service is drained")
+
+
+def test_drained_backend_gets_no_new_flows() -> None:
+    rig = ServiceRig()
+    rig.offer(backends=(Backend(id="a", addresses=(A,), drain=True), Backend(id="b", addresses=(B,))))
+    assert (rig.is_announced, rig.members) == (True, {"pod2": 1})
+
+
+def test_announce_only_keeps_no_route() -> None:
+    rig = ServiceRig()
+    rig.offer(mode=ServiceMode.ANNOUNCE_ONLY)
+    assert (rig.is_announced, rig.members) == (True, {})
+
+
+def test_pushed_health_is_taken_as_it_is_and_unknown_is_not_healthy() -> None:
+    rig = ServiceRig()
+    check = HealthCheck(type=CheckType.PUSH)
+    backends = (Backend(id="a", addresses=(A,), healthy=True), Backend(id="b", addresses=(B,)))
+    rig.offer(check=check, backends=backends)
+    assert rig.members == {"pod1": 1}
+    assert rig.running == {}
+
+
+def test_backend_that_is_no_workload_of_this_host_does_not_count() -> None:
+    rig = ServiceRig()
+    rig.offer(backends=(Backend(id="x", addresses=("10.64.1.99",)),))
+    assert not rig.is_announced
+    assert "no announced workload on an interface of this host has 10.64.1.99" in rig.state("service", "web")[1]
+    rig.pod("x", "10.64.1.99", "pod1")
+    rig.settle()
+    assert rig.is_announced
+
+
+def test_backend_whose_workload_goes_leaves_and_its_check_stops() -> None:
+    rig = ServiceRig()
+    rig.offer(check=TCP)
+    rig.result("a")
+    rig.result("b")
+    rig.table.claim("mqtt", "b")
+    rig.settle()
+    assert rig.members == {"pod1": 2}
+    assert set(rig.running) == {("web", "a", A)}
+    rig.link("pod1", up=False)
+    rig.settle()
+    assert not rig.is_announced
+    assert rig.running == {}
+
+
+def test_changed_service_keeps_the_health_of_unchanged_checks() -> None:
+    rig = ServiceRig()
+    service = rig.offer(check=TCP)
+    rig.result("a")
+    rig.told.clear()
+    rig.services.apply("mqtt", "web", msgspec.structs.replace(service, min_healthy=1, resilient=True))
+    rig.settle()
+    assert rig.is_announced
+    assert rig.members == {"pod1": 2}
+    other = HealthCheck(type=CheckType.TCP, port=81)
+    rig.services.apply("mqtt", "web", msgspec.structs.replace(service, check=other))
+    rig.settle()
+    assert not rig.is_announced
+    assert rig.services.undecided()
+
+
+def test_removed_service_stops_its_checks_and_takes_its_route_along() -> None:
+    rig = ServiceRig()
+    rig.offer(check=TCP)
+    rig.result("a")
+    rig.services.apply("mqtt", "web", None)
+    rig.settle()
+    assert (rig.is_announced, rig.members, rig.running, rig.services.names()) == (False, {}, {}, [])
+    rig.services.check_result(("web", "a", A), "", 1.0)
+
+
+def test_check_in_a_vrf_is_bound_to_the_workloads_interface() -> None:
+    rig = ServiceRig()
+    rig.table.claim("mqtt", "v", (claim("10.64.1.7/32", "pod1", id="v", vrf="blue"),))
+    rig.offer(check=TCP, vrf="blue", backends=(Backend(id="v", addresses=("10.64.1.7",)),))
+    assert rig.running == {("web", "v", "10.64.1.7"): "pod1"}
+
+
+def test_view_tells_each_backend() -> None:
+    rig = ServiceRig()
+    rig.offer(check=TCP)
+    rig.result("a")
+    rig.result("b", "Connection refused")
+    view = rig.services.view("web")
+    assert view is not None
+    assert [(b.id, b.state, b.reason) for b in view.backends] == [
+        ("a", "healthy", ""),
+        ("b", "unhealthy", "Connection refused"),
+    ]
+    assert (view.announced, view.healthy, view.source) == (True, 1, "mqtt")
+    assert rig.services.view("none") is None
+
+
+def test_after_a_start_nothing_is_told_to_the_kernel_until_all_is_known() -> None:
+    """A group of the backends whose checks came first would cost the flows of the others."""
+    rig = ServiceRig()
+    rig.services = Services(rig.table, rig, changed=lambda name: None)
+    rig.offer(check=TCP)
+    rig.result("a")
+    assert (rig.is_announced, rig.members) == (False, {})
+    view = rig.services.view("web")
+    assert view is not None
+    assert "are waited for" in view.reason
+    rig.result("b")
+    rig.told.clear()
+    rig.services.release()
+    rig.settle()
+    assert (rig.is_announced, rig.members) == (True, {"pod1": 2, "pod2": 1})
+    assert [told[0] for told in rig.told if told[0] == "service"] == ["service"]
+
+
+def test_results_that_come_together_are_one_change_of_their_service() -> None:
+    rig = ServiceRig()
+    changed: list[str] = []
+    planned: list[Callable[[], None]] = []
+    rig.services = Services(rig.table, rig, changed=changed.append, schedule=planned.append)
+    rig.services.release()
+    rig.settle()
+    rig.offer(check=TCP)
+    changed.clear()
+    for backend, address in (("a", A), ("b", B)):
+        rig.services.check_result(("web", backend, address), "", rig.now)
+    assert (len(planned), changed) == (1, [])
+    planned.pop()()
+    rig.settle()
+    assert (changed, rig.members) == (["web"], {"pod1": 2, "pod2": 1})
+    rig.services.check_result(("web", "a", A), "down", rig.now)
+    rig.services.apply("mqtt", "web", None)
+    planned.pop()()
+    rig.settle()
+    assert rig.members == {}, "a service that went meanwhile stays gone"
