@@ -9,19 +9,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bgpd.optional_libraries import unneeded, without
-
-with without("ssl"):  # http.client would load it; the daemon's socket is a file
-    from bgpd.cli.decode import DecodeOptions, Hooks
-    from bgpd.cli.main import main as run_command
+from bgpd.cli.decode import DecodeOptions, Hooks
+from bgpd.cli.main import main as run_command
 
 if TYPE_CHECKING:
     from bgpd.config.schema import Config
 
 
 def _run_daemon(config: Config, file: str) -> int:
-    with without(*unneeded()):
-        from bgpd.daemon import run
+    from bgpd.daemon import run
+
     return run(config, file)
 
 

@@ -100,9 +100,6 @@ class DaemonBackend:
     async def reload(self) -> ReloadView:
         return await self._reload()
 
-    async def drain(self, on: bool) -> HealthView:
-        raise Rejected(501, "this version cannot drain a host", "withdraw its workloads, or stop bgpd")
-
     def neighbors(self) -> list[NeighborView]:
         """All neighbors, with the counts of their routes."""
         routing = self._routing

@@ -1,4 +1,4 @@
-"""Logging: structlog set up for the journal or a terminal, a ring of recent events, and repeats that are counted.
+"""Logging: structlog set up for the journal or a terminal, and a ring of recent events.
 
 Records are a fixed event name and fields. It decides only what is written and kept, never what happens.
 """
@@ -9,18 +9,16 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bgpd.config.schema import LogConfig
 from bgpd.model.views import EventView
 
 KEPT_EVENTS = 1_000
-MAX_REPEAT_KEYS = 10_000
-"""Failures told apart by `RepeatSuppressor`; more than that and the oldest are forgotten (and logged again)."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _OWN_FIELDS = ("event", "level", "timestamp", "exc_info", "exception", "stack_info")
@@ -62,35 +60,6 @@ class EventRing:
         return lambda: self._listeners.remove(listener)
 
 
-class RepeatSuppressor:
-    """Logs the first of equal failures and counts the rest, so that a peer that fails for hours fills no log."""
-
-    def __init__(self, log: FilteringBoundLogger) -> None:
-        self._log = log
-        self._counts: dict[Hashable, int] = {}
-
-    def failed(self, key: Hashable, event: str, **fields: object) -> bool:
-        """A failure; logged as a warning only if it is the first under `key`. Answers whether it was logged."""
-        count = self._counts.get(key, 0)
-        self._counts[key] = count + 1
-        if count:
-            return False
-        if len(self._counts) > MAX_REPEAT_KEYS:
-            del self._counts[next(iter(self._counts))]
-        self._log.warning(event, **fields)
-        return True
-
-    def recovered(self, key: Hashable, event: str, **fields: object) -> None:
-        """It works again; logged with how often it had failed, unless nothing had."""
-        count = self._counts.pop(key, 0)
-        if count:
-            self._log.info(event, failures=count, **fields)
-
-    def repeats(self) -> Iterator[tuple[Hashable, int]]:
-        """Failures that last, each with its count."""
-        yield from self._counts.items()
-
-
 class LibraryLogs(logging.Handler):
     """What libraries (aiohttp, asyncio) say by Python's own logging, as records like all others."""
 
@@ -114,7 +83,10 @@ def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: T
     if events is not None:
         processors.append(events)
     if config.format == "console":
-        processors += [_readable_time, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        processors += [
+            _readable_time,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=_plain)]
         if journal:

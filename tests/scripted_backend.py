@@ -110,10 +110,6 @@ class ScriptedBackend:
         self.orders.append("reload")
         return ReloadView(file="x.toml", problems=self.reload_problems)
 
-    async def drain(self, on: bool) -> HealthView:
-        self.orders.append(f"drain {on}")
-        return HealthView(ready=True, draining=on)
-
     def _listing(self, values: Sequence[msgspec.Struct]) -> Listing:
         return lambda query: iter(values)
 

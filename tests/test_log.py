@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from bgpd.config.schema import LogConfig
-from bgpd.log import EventRing, RepeatSuppressor, set_up_logging
+from bgpd.log import EventRing, set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -94,17 +94,3 @@ def test_ring_keeps_the_latest_and_numbers_on() -> None:
     assert [(event.sequence, event.event) for event in ring.since()] == [(3, "e2"), (4, "e3")]
     assert [event.sequence for event in ring.since(3)] == [4]
     assert calls == [1, 2, 3]
-
-
-def test_first_failure_is_logged_and_repeats_are_counted() -> None:
-    out = io.StringIO()
-    set_up_logging(LogConfig(), stream=out)
-    repeats = RepeatSuppressor(structlog.get_logger())
-    assert repeats.failed("leaf1", "connect.failed", neighbor="leaf1")
-    assert not repeats.failed("leaf1", "connect.failed", neighbor="leaf1")
-    assert list(repeats.repeats()) == [("leaf1", 2)]
-    repeats.recovered("leaf1", "connect.succeeded", neighbor="leaf1")
-    repeats.recovered("leaf1", "connect.succeeded", neighbor="leaf1")
-    lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [line["event"] for line in lines] == ["connect.failed", "connect.succeeded"]
-    assert lines[1]["failures"] == 2

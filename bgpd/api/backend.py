@@ -96,7 +96,3 @@ class Backend(Protocol):
     async def reload(self) -> ReloadView:
         """Reads the configuration file again and applies it, if it has no error."""
         ...
-
-    async def drain(self, on: bool) -> HealthView:
-        """Takes the host out of the fabric's paths, or back into them. Raises: Rejected: 501 where it cannot."""
-        ...

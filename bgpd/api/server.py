@@ -92,7 +92,6 @@ def make_app(backend: Backend, *, read_only: bool) -> web.Application:
     if not read_only:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
-        app.router.add_post("/v1/drain", routes.drain)
         app.router.add_put("/v1/{kind}/{id}", routes.put)
         app.router.add_delete("/v1/{kind}/{id}", routes.delete)
     app.router.add_get("/v1/{kind}/{id}", routes.get)
@@ -158,14 +157,6 @@ class _Routes:
         await self._started()
         view = await self._backend.reload()
         return _json(view, status=422 if view.problems else 200)
-
-    async def drain(self, request: web.Request) -> web.StreamResponse:
-        wanted = request.query.get("on", "")
-        if wanted not in ("true", "false"):
-            raise Rejected(400, f'on="{wanted}" is neither true nor false', "POST /v1/drain?on=true")
-        await self._started()
-        log.info("api.drain", on=wanted == "true", who=_who(request))
-        return _json(await self._backend.drain(wanted == "true"))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         objects, timeout_s = self._objects(request), _timeout(request)

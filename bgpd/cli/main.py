@@ -114,11 +114,6 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extended-next-hop", action="store_true", help="IPv6 next hops for IPv4 (RFC 8950)")
 
 
-def _drain_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("switch", choices=("on", "off"))
-    _socket_option(parser)
-
-
 def _schema_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="config, workload, service, sync, status, or a view's name")
 
@@ -169,14 +164,11 @@ COMMANDS: dict[str, Command] = {
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),
-    "drain": Command("take this host out of the paths of the fabric", _drain_options, "bgpd.cli.orders:drain"),
     "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),
     "workload": Command("workloads of the local API", _workload_options, "bgpd.cli.orders:add_workload"),
     "service": Command("services of the local API", _service_options, "bgpd.cli.orders:add_service"),
     "version": Command("print the version", lambda parser: None, "bgpd.cli.main:version"),
 }
-NOT_OFFERED = frozenset({"drain"})
-"""Commands whose backend the daemon does not have; a name goes from here when it has."""
 
 
 def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
@@ -212,8 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"bgpd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        if name not in NOT_OFFERED:
-            own = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
-            own.set_defaults(runs=command.runs)
-            command.options(own)
+        own = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+        own.set_defaults(runs=command.runs)
+        command.options(own)
     return parser

@@ -1,4 +1,4 @@
-"""Commands that change what the running daemon does: drain, workload, service."""
+"""Commands that change what the running daemon does: workload, service."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segmen
 from bgpd.cli.decode import Hooks
 
 REACHABLE = ("announced", "suppressed")
-
-
-def drain(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd drain on|off`."""
-    health = Client(arguments.socket).order("POST", "/v1/drain", parameters={"on": arguments.switch == "on"})
-    print("draining" if health["draining"] else "not draining")
-    return 0
 
 
 def add_workload(arguments: argparse.Namespace, hooks: Hooks) -> int:

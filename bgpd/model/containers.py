@@ -123,10 +123,6 @@ class ShardedDict(MutableMapping[bytes, V]):
         for part, chosen in self.split(keys):
             deque(map(part.pop, chosen, repeat(None)), maxlen=0)
 
-    def is_disjoint(self, keys: Sequence[bytes]) -> bool:
-        """Whether none of the keys is there."""
-        return all(part.keys().isdisjoint(chosen) for part, chosen in self.split(keys))
-
     def slices(self, size: int) -> Iterator[list[bytes]]:
         """All keys in lists of up to `size`, found as the walk goes: no step looks at more than one of the dicts."""
         for part in self.parts:

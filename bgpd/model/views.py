@@ -292,7 +292,6 @@ class HealthView(msgspec.Struct, kw_only=True):
     routes: int = 0
     fib_pending: int = 0
     fib_failed: int = 0
-    draining: bool = False
     loop_stall_s: float = 0.0
 
 

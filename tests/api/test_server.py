@@ -99,11 +99,7 @@ async def test_errors_say_what_was_wrong(http: aiohttp.ClientSession, target: st
 async def test_orders_reach_the_backend(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
     async with http.post("/v1/reload") as response:
         assert response.status == 200
-    async with http.post("/v1/drain?on=maybe") as response:
-        assert response.status == 400
-    async with http.post("/v1/drain?on=true") as response:
-        assert (await response.json())["draining"]
-    assert backend.orders == ["reload", "drain True"]
+    assert backend.orders == ["reload"]
 
 
 async def test_workloads_are_put_shown_and_deleted(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:

@@ -111,11 +111,6 @@ def claims_of(workload: Workload, *, source: str, id: str) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def host_keys(addresses: Sequence[str]) -> list[tuple[Family, bytes]]:
-    """Families and route keys of checked addresses."""
-    return [parse_prefix(text) for text in addresses]
-
-
 def _decode(body: bytes, kind: type[_Payload]) -> _Payload:
     if len(body) > MAX_PAYLOAD:
         raise PayloadRefused(

@@ -7,26 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import os
 import signal
 import socket
-import sys
+import ssl
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 from bgpd.model.service import CheckType, HealthCheck
 
 MAX_STATUS_LINE = 4096
-
-TLS = "bgpd.workload.tls"
-"""Loaded when the first HTTPS check runs."""
+"""Bytes of an answer that are read at most."""
 
 
 async def probe(check: HealthCheck, address: str, *, device: str, command_directory: str) -> str:
     """Run a check of any type but push. `device` binds the connection to an interface ("" for none)."""
-    if check.type is CheckType.HTTPS:
-        await asyncio.to_thread(importlib.import_module, TLS)  # not at the cost of the first check's time
     try:
         async with asyncio.timeout(check.timeout_s):
             match check.type:
@@ -60,48 +55,44 @@ async def _probe_tcp(check: HealthCheck, address: str, device: str) -> str:
     return ""
 
 
-class _Channel(Protocol):
-    async def send(self, data: bytes) -> None: ...
-
-    async def receive(self, most: int) -> bytes: ...
-
-
-class _Plain:
-    """A connection without TLS."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    async def send(self, data: bytes) -> None:
-        await asyncio.get_running_loop().sock_sendall(self._connection, data)
-
-    async def receive(self, most: int) -> bytes:
-        return await asyncio.get_running_loop().sock_recv(self._connection, most)
+@lru_cache(maxsize=2)
+def _client_context(verify: bool) -> ssl.SSLContext:
+    """The system's trusted certificates, or no verification. Reads files: to be called in a thread."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 async def _probe_http(check: HealthCheck, address: str, device: str) -> str:
-    with await _connect(address, check.port, device) as connection:
-        if check.type is CheckType.HTTP:
-            return await _ask_status(check, address, _Plain(connection))
-        tls = sys.modules[TLS]
-        context = await asyncio.to_thread(tls.client_context, check.verify)
-        channel = tls.TlsClient(connection, context, server_hostname=address)
-        try:
-            await channel.handshake()
-            return await _ask_status(check, address, channel)
-        except tls.TlsFailed as error:
-            return f"TLS: {error}"
+    context = await asyncio.to_thread(_client_context, check.verify) if check.type is CheckType.HTTPS else None
+    connection = await _connect(address, check.port, device)
+    try:
+        reader, writer = await asyncio.open_connection(
+            sock=connection, limit=MAX_STATUS_LINE, ssl=context, server_hostname=address if context else None
+        )
+    except ssl.SSLError as error:
+        return f"TLS: {error.reason or error}"
+    except ConnectionError:
+        return "TLS: closed"
+    try:
+        return await _ask_status(check, address, reader, writer)
+    finally:
+        writer.transport.abort()
 
 
-async def _ask_status(check: HealthCheck, address: str, channel: _Channel) -> str:
+async def _ask_status(
+    check: HealthCheck, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> str:
     host = f"[{address}]" if ":" in address else address
-    await channel.send(
+    writer.write(
         f"GET {check.path} HTTP/1.1\r\nHost: {host}:{check.port}\r\n"
         "User-Agent: bgpd-health\r\nConnection: close\r\n\r\n".encode()
     )
     answer = b""
     while b"\n" not in answer and len(answer) < MAX_STATUS_LINE:
-        data = await channel.receive(MAX_STATUS_LINE)
+        data = await reader.read(MAX_STATUS_LINE)
         if not data:
             break
         answer += data

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,21 +108,6 @@ async def test_https_status(answer: bytes, wanted: str, certificate: ssl.SSLCont
     async with answering(answer, certificate):
         assert await run(CheckType.HTTPS, verify=False) == wanted
         assert await run(CheckType.HTTPS, verify=True) == "TLS: CERTIFICATE_VERIFY_FAILED"
-
-
-async def test_https_in_a_process_whose_asyncio_has_no_tls(certificate: ssl.SSLContext) -> None:
-    code = f"""
-from bgpd.optional_libraries import without
-with without("ssl"):
-    import asyncio
-from bgpd.model.service import CheckType, HealthCheck
-from bgpd.workload.service.probes import probe
-check = HealthCheck(type=CheckType.HTTPS, port={PORT}, timeout_s=5, verify=False)
-print(asyncio.sslproto.ssl, asyncio.run(probe(check, "127.0.0.1", device="", command_directory="")))
-"""
-    async with answering(b"HTTP/1.1 503 Busy\r\n\r\n", certificate):
-        asked = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
-        assert (await asked.communicate())[0] == b"None HTTP status 503\n"
 
 
 async def test_https_closed_without_an_answer(certificate: ssl.SSLContext) -> None:
