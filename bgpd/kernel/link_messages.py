@@ -6,7 +6,7 @@ Kernel notifications and dumps of links, addresses and routes as model.kernel va
 
 By hand: another program may bring a million routes, and of links and addresses a handful of attributes is wanted. A
 property test holds the readers equal to pyroute2, which is no part of the daemon
-(docs/decisions/0005-what-the-daemon-does-not-load.md). Sans-IO.
+(docs/decisions/0005-what-the-daemon-loads.md). Sans-IO.
 
 IPv6 addresses of an interface that is taken down for a moment: what the kernel drops then is given back.
 
