@@ -45,6 +45,13 @@ def test_unit_has_three_capabilities_and_a_watchdog() -> None:
     assert re.search(r"^WatchdogSec=\d+$", text, re.MULTILINE)
 
 
+def test_unit_bounds_memory_and_does_not_outlive_everything_else() -> None:
+    unit = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"(Memory|OOM)\w+=", line))
+    high, most = (int(unit[name].removesuffix("G")) for name in ("MemoryHigh", "MemoryMax"))
+    assert 1 <= high < most
+    assert -900 < int(unit["OOMScoreAdjust"]) < 0
+
+
 def test_commented_configuration_is_good_as_it_is() -> None:
     _, warnings = parse_config(EXAMPLE.read_text(), str(EXAMPLE))
     assert warnings == []
