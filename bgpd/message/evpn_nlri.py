@@ -120,15 +120,16 @@ class EvpnNlri:
         ip_bits = _IP_BITS[_MAC_IP_LENGTHS[length][0]]
         rds, esis, tags, mac_bits, macs, ips_bits, ips, labels = zip(*_MAC_IP_LAYOUTS[length].iter_unpack(packed))
         if set(mac_bits) != {_MAC_BITS} or set(ips_bits) != {ip_bits}:
-            good = [bits == (_MAC_BITS, ip_bits) for bits in zip(mac_bits, ips_bits)]
-            errors += [
-                _one_route(f"type 2 of {length} bytes: MAC length {mac}, IP length {ip} bits", "RFC 7432 section 7.2")
-                for mac, ip in zip(mac_bits, ips_bits)
-                if (mac, ip) != (_MAC_BITS, ip_bits)
-            ]
-            stride = length + 2
-            packed = b"".join(packed[at * stride : (at + 1) * stride] for at, fine in enumerate(good) if fine)
-            return self._various_mac_ip_routes(packed, length, errors) if packed else []
+            sound = []
+            for mac_length, ip_length, *row in zip(mac_bits, ips_bits, rds, esis, tags, macs, ips, labels):
+                if (mac_length, ip_length) == (_MAC_BITS, ip_bits):
+                    sound.append(row)
+                else:
+                    message = f"type 2 of {length} bytes: MAC length {mac_length}, IP length {ip_length} bits"
+                    errors.append(_one_route(message, _SECTIONS[2]))
+            if not sound:
+                return []
+            rds, esis, tags, macs, ips, labels = zip(*sound)
         keys = list(map(b"".join, zip(repeat(b"\x02"), rds, tags, macs, ips)))
         return self._grouped(keys, esis, labels, repeat(b""))
 
@@ -158,25 +159,25 @@ class EvpnNlri:
         self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]
     ) -> _Groups:
         size = _PREFIX_LENGTHS[length]
-        rds, esis, tags, lengths, prefixes, gateways, labels = zip(*_PREFIX_LAYOUTS[length].iter_unpack(packed))
         no_gateway = bytes(size)
+        rds, esis, tags, lengths, prefixes, gateways, labels = zip(*_PREFIX_LAYOUTS[length].iter_unpack(packed))
         keys = list(map(b"".join, zip(repeat(b"\x05"), rds, tags, _masked(lengths, prefixes, size))))
-        suspects = max(lengths) > size * 8 or (set(esis) != {_ESI_ZERO} and set(gateways) != {no_gateway})
-        if not suspects:
-            return self._grouped(keys, esis, labels, [b"" if one == no_gateway else one for one in gateways])
-        good = []
-        for at, (esi, prefix_length, gateway) in enumerate(zip(esis, lengths, gateways)):
-            if prefix_length > size * 8:
-                message = f"type 5 prefix length {prefix_length} is over {size * 8}"
-                errors.append(_one_route(message, "RFC 9136 section 3.1"))
-            elif esi != _ESI_ZERO and gateway != no_gateway:
-                errors.append(_one_route("type 5 with both an ESI and a gateway IP", "RFC 9136 section 3.2"))
-                malformed.append(keys[at])
-            else:
-                good.append(at)
-        stride = length + 2
-        packed = b"".join(packed[at * stride : (at + 1) * stride] for at in good)
-        return self._various_prefix_routes(packed, length, malformed, errors) if packed else []
+        gateways = tuple(b"" if one == no_gateway else one for one in gateways)
+        if max(lengths) > size * 8 or (set(esis) != {_ESI_ZERO} and any(gateways)):
+            sound = []
+            for key, row in zip(keys, zip(lengths, esis, labels, gateways)):
+                error = _wrong_with_prefix(row[0], size * 8, has_both=row[1] != _ESI_ZERO and bool(row[3]))
+                if error is None:
+                    sound.append((key, *row[1:]))
+                    continue
+                errors.append(error)
+                if row[0] <= size * 8:
+                    malformed.append(key)
+            if not sound:
+                return []
+            good, esis, labels, gateways = zip(*sound)
+            keys = list(good)
+        return self._grouped(keys, esis, labels, gateways)
 
     def _discovery_routes(self, packed: bytes) -> _Groups:
         rds, esis, tags, labels = zip(*_DISCOVERY_LAYOUT.iter_unpack(packed))
@@ -278,6 +279,15 @@ def _wrong_with(kind: int, value: bytes) -> str:
     if address not in (4, 16) or value[at] != address * 8:
         return f"IP length {value[at]} bits with {address} bytes"
     return ""
+
+
+def _wrong_with_prefix(prefix_length: int, longest: int, *, has_both: bool) -> WireError | None:
+    """What is wrong with one type 5 route; `has_both`: it names an ESI and a gateway IP."""
+    if prefix_length > longest:
+        return _one_route(f"type 5 prefix length {prefix_length} is over {longest}", _SECTIONS[5])
+    if has_both:
+        return _one_route("type 5 with both an ESI and a gateway IP", "RFC 9136 section 3.2")
+    return None
 
 
 def _one_route(message: str, section: str) -> WireError:

@@ -59,9 +59,16 @@ def unwrap_hard_reset(code: int, subcode: int, data: bytes) -> tuple[int, int, b
 
 
 def describe_notification(code: int, subcode: int, data: bytes = b"") -> str:
-    """One line: "cease/administrative-shutdown: maintenance until 04:00"."""
-    if (code, subcode) == (ErrorCode.CEASE, CeaseSubcode.HARD_RESET) and len(data) >= 2:
-        return f"cease/hard-reset ({describe_notification(*unwrap_hard_reset(code, subcode, data))})"
+    """One line: "cease/administrative-shutdown: maintenance until 04:00".
+
+    What a Hard Reset carries is described once: one inside another is named and not opened.
+    """
+    carried = unwrap_hard_reset(code, subcode, data)
+    text = _describe(*carried)
+    return text if carried == (code, subcode, data) else f"cease/hard-reset ({text})"
+
+
+def _describe(code: int, subcode: int, data: bytes) -> str:
     try:
         name = ErrorCode(code).name.lower().replace("_", "-")
     except ValueError:

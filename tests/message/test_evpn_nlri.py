@@ -110,6 +110,68 @@ def test_a_gateway_beside_an_esi_is_treated_as_withdraw():
     assert "RFC 9136" in routes.errors[0].section
 
 
+BY_ESI = TYPE_5[:10] + ESI + TYPE_5[20:24] + b"\x18\x0a\x40\x33\0" + bytes(4) + TYPE_5[-3:]
+"""A type 5 route whose overlay index is an ESI (RFC 9136 section 4.2), as legal beside one with a gateway IP."""
+BOTH = TYPE_5[:10] + ESI + TYPE_5[20:]
+
+
+def test_an_esi_and_a_gateway_in_two_routes_of_one_field_are_two_legal_routes():
+    routes = EvpnNlri().decode(BY_ESI + TYPE_5)
+    assert (routes.errors, routes.malformed) == ([], [])
+    assert {(overlay.esi, overlay.gateway_ip) for overlay, _ in routes.announced} == {
+        (ESI, b""),
+        (bytes(10), b"\x0a\0\1\1"),
+    }
+
+
+def either(*options):
+    return st.sampled_from([bytes.fromhex(option) for option in options])
+
+
+ROUTES = st.one_of(
+    st.sampled_from([nlri for nlri, _, _ in GOLDEN] + [BY_ESI, BOTH]),
+    st.builds(
+        lambda esi, bits, prefix, gateway, label: b"\5\x22" + RD + esi + bytes(4) + bits + prefix + gateway + label,
+        either("00" * 10, ESI.hex()),
+        either("00", "18", "20", "21", "ff"),
+        either("0a400100", "0a4001ff"),
+        either("00000000", "0a000101", "0a000102"),
+        either("000064", "001389"),
+    ),
+    st.builds(
+        lambda esi, bits, gateway: b"\5\x3a" + RD + esi + bytes(4) + bits + V6 + gateway + b"\0\0\x64",
+        either("00" * 10, ESI.hex()),
+        either("40", "80", "81"),
+        either("00" * 16, V6.hex()),
+    ),
+    st.builds(
+        lambda esi, mac_bits, mac, ip_bits, labels: (
+            bytes((2, 34 + len(labels))) + RD + esi + bytes(4) + mac_bits + mac + ip_bits + b"\x0a\x40\1\5" + labels
+        ),
+        either("00" * 10, ESI.hex()),
+        either("30", "2f"),
+        either("020000000a01", "020000000a02"),
+        either("20", "00", "80"),
+        either("000064", "001389", "000064001389"),
+    ),
+)
+"""Legal routes and those with one field wrong, of the lengths that are taken apart by column."""
+
+
+@given(st.lists(ROUTES, min_size=1, max_size=12))
+def test_a_field_of_any_routes_gives_what_each_route_gives_alone(routes):
+    codec = EvpnNlri()
+    together = codec.decode(b"".join(routes))
+    alone = [codec.decode(route) for route in routes]
+    assert sorted(pairs(together)) == sorted(pair for one in alone for pair in pairs(one))
+    assert sorted(together.malformed) == sorted(key for one in alone for key in one.malformed)
+    assert sorted(error.message for error in together.errors) == sorted(e.message for one in alone for e in one.errors)
+
+
+def pairs(routes):
+    return [(key, repr(overlay)) for overlay, keys in routes.announced for key in keys]
+
+
 @pytest.mark.parametrize("field", [TYPE_2[:-1], TYPE_2 + b"\2", TYPE_5 + b"\2\xff" + bytes(9), b"\5"])
 def test_a_route_longer_than_the_field_is_malformed_nlri(field):
     with pytest.raises(MalformedNlri):

@@ -30,6 +30,11 @@ def test_control_characters_and_bad_utf_8_are_replaced():
     assert decode_communication(b"\4a\nb\xff") == "a\ufffdb\ufffd"
 
 
+def test_a_hard_reset_in_a_hard_reset_is_named_and_not_opened():
+    assert describe_notification(6, 9, bytes((6, 9)) * 30_000) == "cease/hard-reset (cease/hard-reset)"
+    assert describe_notification(6, 9, bytes((6, 9, 6, 2))) == "cease/hard-reset (cease/hard-reset)"
+
+
 def test_hard_reset_wraps_and_unwraps():
     assert unwrap_hard_reset(6, 9, wrap_hard_reset(2, b"\2hi")) == (6, 2, b"\2hi")
     assert unwrap_hard_reset(6, 9, b"") == (6, 9, b"")
