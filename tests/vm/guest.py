@@ -2,18 +2,18 @@
 
 For tests of what the machine's kernel may lack: VRF, VLAN, bonding, dummy and netem devices. The guest sees the host's
 files at the same paths under an overlay in memory, so that it may write anywhere and nothing of it stays, and has no
-network but its own. It ends with the command's exit status; nothing of it outlives the call.
+network but its own. Nothing of it outlives the call.
 
     python -m tests.vm.guest [--timeout SECONDS] [--memory MIB] [--writable DIR] -- COMMAND...
 
-The kernel and a static busybox (shell, insmod, modprobe) are Debian's packages, downloaded once and unpacked into a
-cache; nothing is installed. Needs root, apt and util-linux.
+The exit status is the command's; 124 if it took too long, 125 if the guest died while it ran, and 69 if there can be no
+guest here: its parts could not be fetched, or it did not start however often that was tried. A guest that dies says so
+at once, and what its console showed. Needs root, apt and util-linux; `parts` fetches the rest.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import shlex
@@ -23,34 +23,27 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bgpd-vm"
-TIMED_OUT, DIED, TERMINATED = 124, 125, 143
+from tests.vm.parts import CACHE, NoGuest, extended_state_library, unpacked
+
+UNAVAILABLE, TIMED_OUT, DIED, TERMINATED = 69, 124, 125, 143
+BOOTS = 3
+"""How often a guest is started that does not come as far as its command."""
+BOOT_S = 60.0
+"""How long that may take; 2 s on an idle machine."""
+PANIC_S = 3.0
+"""How long a guest whose console shows a kernel panic may take to end by itself."""
 MEMORY = Path("/dev/shm")
 """Where the guest's memory comes from; the kernel maps a file there, so it must be allowed to hold programs."""
 
+# User-mode Linux is no init: as process 1 of a namespace it would ignore its own SIGABRT, and spin after a panic.
+UNDER_A_SHELL = ["/bin/sh", "-c", 'LD_PRELOAD=$0 "$@"; exit $?']
 
-def unpacked(package: str) -> Path:
-    """Folder of an unpacked Debian package, fetched once.
 
-    Raises: subprocess.CalledProcessError: it could not be fetched; apt-get has said why.
-    """
-    root = CACHE / package
-    if root.is_dir():
-        return root
-    print(f"guest: downloading Debian's {package} into {CACHE}", file=sys.stderr)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        fetch = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
-        if subprocess.run(fetch, cwd=folder, check=False).returncode:  # no package lists yet
-            subprocess.run(["apt-get", "-qq", "update"], check=True)
-            subprocess.run(fetch, cwd=folder, check=True)
-        (archive,) = Path(folder).glob("*.deb")
-        subprocess.run(["dpkg-deb", "-x", archive, f"{folder}/unpacked"], check=True)
-        with contextlib.suppress(OSError):  # another guest was first
-            Path(folder, "unpacked").rename(root)
-    return root
+class BootFailed(Exception):
+    """The guest did not come as far as its command; the text says what its console showed."""
 
 
 def overlay_script(busybox: Path, modules: Path, start: Path) -> str:
@@ -81,6 +74,7 @@ ln -sf {busybox} /run/modprobe; echo /run/modprobe >/proc/sys/kernel/modprobe
 {shares}
 ip link set lo up; hostname guest
 {busybox} stty raw -echo </dev/ttyS0
+: >{shlex.quote(str(run))}/started
 /bin/sh {job} </dev/null >/dev/ttyS0 2>&1
 echo $? >{shlex.quote(str(run))}/status
 sync; echo o >/proc/sysrq-trigger; sleep 60
@@ -107,55 +101,107 @@ def write_scripts(run: Path, kernel: Path, command: list[str], writable: list[Pa
 
 
 def run_guest(command: list[str], *, timeout_s: float, memory_mib: int, writable: list[Path]) -> int:
-    """Exit status of `command` in the guest; 124 if it took longer than `timeout_s`, 125 if the guest died."""
-    root = unpacked("user-mode-linux")
-    run = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
-    read_end, write_end = os.pipe()
-    guest: subprocess.Popen[bytes] | None = None
-    try:
-        init = write_scripts(run, root, command, writable)
-        kernel = [str(root / "usr/bin/linux.uml"), f"mem={memory_mib}M", "root=/dev/root", "rootfstype=hostfs"]
-        kernel += ["rootflags=/", "ro", f"init={init}", f"uml_dir={run}/", "umid=guest", "con=null", "ssl=null"]
-        kernel += [f"ssl0=null,fd:{write_end}", "loglevel=3", "bonding.max_bonds=0", "dummy.numdummies=0"]
+    """Exit status of `command` in the guest; 124 if it took longer than `timeout_s`, 125 if the guest died.
+
+    Raises: NoGuest: there can be none here.
+    """
+    kernel = unpacked("user-mode-linux")
+    library = extended_state_library()
+    for boot in range(1, BOOTS + 1):
+        run = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
+        try:
+            init = write_scripts(run, kernel, command, writable)
+            return Guest(run, timeout_s).run(kernel_command(kernel, run, init, memory_mib), library, memory_mib)
+        except BootFailed as error:
+            print(f"guest: boot {boot} of {BOOTS} failed: {error}", file=sys.stderr)
+        finally:
+            shutil.rmtree(run, ignore_errors=True)
+    raise NoGuest(f"user-mode Linux did not start in {BOOTS} boots")
+
+
+def kernel_command(kernel: Path, run: Path, init: Path, memory_mib: int) -> list[str]:
+    """The command line of user-mode Linux, but for its serial line."""
+    return [
+        *(str(kernel / "usr/bin/linux.uml"), f"mem={memory_mib}M", "root=/dev/root", "rootfstype=hostfs"),
+        *("rootflags=/", "ro", f"init={init}", f"uml_dir={run}/", "umid=guest", "con=null", "con0=null,fd:1"),
+        *("ssl=null", "loglevel=4", "bonding.max_bonds=0", "dummy.numdummies=0"),
+    ]
+
+
+class Guest:
+    """One boot of a guest whose scripts are in the folder `run`."""
+
+    def __init__(self, run: Path, timeout_s: float) -> None:
+        self._run = run
+        self._timeout_s = timeout_s
+        self._panicked_at = 0.0
+
+    def run(self, kernel: list[str], library: Path, memory_mib: int) -> int:
+        """Exit status of the command, see `run_guest`.
+
+        Raises: BootFailed: the guest did not come as far as the command.
+        """
+        read_end, write_end = os.pipe()
         # A PID namespace ends all the guest's processes with it; a network namespace keeps it off the host's network.
         contained = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--pid", "--fork", "--kill-child"]
         fits = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > memory_mib << 20
-        with (run / "console").open("wb") as console:
+        with (self._run / "console").open("wb") as console:
             guest = subprocess.Popen(
-                [*contained, *kernel],
+                [*contained, *UNDER_A_SHELL, str(library), *kernel, f"ssl0=null,fd:{write_end}"],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 pass_fds=[write_end],
-                env={**os.environ, "TMPDIR": str(MEMORY if fits else run)},
+                env={**os.environ, "TMPDIR": str(MEMORY if fits else self._run)},
+                start_new_session=True,  # a panic ends its whole process group
             )
         os.close(write_end)
         output = threading.Thread(target=_copy, args=(read_end,), daemon=True)
         output.start()
-        return _wait(guest, run, timeout_s, output)
-    finally:
-        if guest is not None and guest.poll() is None:
+        try:
+            why = self._wait(guest)
+        finally:
             guest.kill()
             guest.wait()
-        shutil.rmtree(run, ignore_errors=True)
-
-
-def _wait(guest: subprocess.Popen[bytes], run: Path, timeout_s: float, output: threading.Thread) -> int:
-    try:
-        guest.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        guest.kill()
-        guest.wait()
         output.join(5)
-        print(f"guest: not done after {timeout_s:.0f} s", file=sys.stderr)
-        return TIMED_OUT
-    output.join(5)
-    try:
-        return int((run / "status").read_text())
-    except (OSError, ValueError):
-        console = (run / "console").read_text(errors="replace")[-2000:]
-        print(f"guest: died; its console ended:\n{console}", file=sys.stderr)
-        return DIED
+        return self._status(why)
+
+    def _wait(self, guest: subprocess.Popen[bytes]) -> str:
+        """Until the guest has ended, or should have: then why it must be killed."""
+        begin = time.monotonic()
+        while True:
+            try:
+                guest.wait(0.5)
+                return ""
+            except subprocess.TimeoutExpired:
+                now = time.monotonic()
+            if self._panicked_for(now) > PANIC_S:
+                return "its kernel panicked"
+            if now - begin > BOOT_S and not self._started():
+                return f"its command was not started in {BOOT_S:.0f} s"
+            if now - begin > self._timeout_s:
+                return f"not done after {self._timeout_s:.0f} s"
+
+    def _panicked_for(self, now: float) -> float:
+        if not self._panicked_at and "Kernel panic" in self._console():
+            self._panicked_at = now
+        return now - self._panicked_at if self._panicked_at else 0.0
+
+    def _status(self, why: str) -> int:
+        try:
+            return int((self._run / "status").read_text())
+        except (OSError, ValueError):
+            said = f"{why or 'it died'}; its console ended:\n{self._console()[-4000:]}"
+        if not self._started():
+            raise BootFailed(said)
+        print(f"guest: {said}", file=sys.stderr)
+        return TIMED_OUT if why.startswith("not done") else DIED
+
+    def _started(self) -> bool:
+        return (self._run / "started").exists()
+
+    def _console(self) -> str:
+        return (self._run / "console").read_text(errors="replace")
 
 
 def _copy(descriptor: int) -> None:
@@ -177,7 +223,11 @@ def main() -> int:
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     writable = [folder.resolve() for folder in chosen.writable]
-    return run_guest(chosen.command, timeout_s=chosen.timeout, memory_mib=chosen.memory, writable=writable)
+    try:
+        return run_guest(chosen.command, timeout_s=chosen.timeout, memory_mib=chosen.memory, writable=writable)
+    except NoGuest as error:
+        print(f"guest: there can be none here: {error}", file=sys.stderr)
+        return UNAVAILABLE
 
 
 if __name__ == "__main__":
