@@ -52,6 +52,7 @@ from bgpd.speaker.transport import (
     no_answer_text,
     require_ttl_255,
     set_send_hold_time,
+    ttl_mismatch,
 )
 
 log = structlog.get_logger()
@@ -162,11 +163,15 @@ class Neighbor:
         """A connection of the neighbor; False if it is not wanted now."""
         if self.lacks_password and self.refresh_password():
             return False
+        if self.peering.config.ttl_security:
+            problem = ttl_mismatch(wire.socket)
+            if problem:
+                self._failures.note(f"connection refused: {problem}")
+                return False
+            require_ttl_255(wire.socket)
         number = self._session.accepted(_now())
         if number is None:
             return False
-        if self.peering.config.ttl_security:
-            require_ttl_255(wire.socket)
         self._adopt(number, wire)
         self._pump()
         return True

@@ -16,7 +16,7 @@ from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import format_address, parse_address
 from bgpd.model.views import NeighborView
 from bgpd.speaker.interfaces import Interfaces, is_link_local
-from bgpd.speaker.transport import Target
+from bgpd.speaker.transport import Target, ttl_drops
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +74,7 @@ def target_of(peering: Peering, interfaces: Interfaces, *, password: bytes) -> T
         source=peering.source,
         password=password,
         ttl_security=peering.config.ttl_security,
+        ttl_drops=ttl_drops() if peering.config.ttl_security else 0,
     )
 
 

@@ -1,11 +1,8 @@
 """TCP for BGP sessions, on asyncio: dial, listen, read by 64 KiB slices, say goodbye so that the peer can hear it.
 
-Decides nothing about sessions: bytes and the end of a connection are reported to whoever owns it.
-
-The socket options of a BGP connection: MD5 keys, GTSM, device, precedence, give-up time.
-
-Knows the Linux constants that Python's socket module lacks. Decides nothing about sessions.
-RFC 2385 (TCP MD5), RFC 5082 (GTSM), RFC 9687 (a peer that takes nothing).
+Knows the socket options of a BGP connection (MD5 keys, GTSM, device, precedence, give-up time) and the Linux constants
+that Python's socket module lacks. Decides nothing about sessions: bytes and the end of a connection are reported to
+whoever owns it. RFC 2385 (TCP MD5), RFC 5082 (GTSM), RFC 9687 (a peer that takes nothing).
 """
 
 from __future__ import annotations
@@ -26,6 +23,10 @@ TCP_MD5SIG = 14
 TCP_MD5SIG_EXT = 32
 _MD5SIG_FLAG_PREFIX = 1
 _MAX_KEY_LENGTH = 80
+TCP_SAVE_SYN = 27
+TCP_SAVED_SYN = 28
+_SYN_LENGTH = 128
+"""Bytes of a saved SYN that are read: the IP header is at their beginning."""
 IP_MINTTL = 21
 IPV6_MINHOPCOUNT = 73
 DSCP_CS6 = 0xC0
@@ -55,6 +56,41 @@ def require_ttl_255(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MINHOPCOUNT, MAX_TTL)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_MINTTL, MAX_TTL)
+
+
+def take_syn_ttl(sock: socket.socket) -> int | None:
+    """The TTL or hop limit that the SYN of an accepted connection came with; None if the kernel kept no SYN.
+
+    The kernel forgets the SYN when it has been read. It keeps none of a connection made by a SYN cookie.
+    """
+    syn = sock.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, _SYN_LENGTH)
+    if len(syn) < 20:
+        return None
+    return syn[7] if syn[0] >> 4 == 6 else syn[8]
+
+
+def ttl_mismatch(sock: socket.socket) -> str:
+    """Why an accepted connection may not be used where GTSM is wanted (RFC 5082), "" if it may.
+
+    IP_MINTTL on an accepted socket is too late for what came with the handshake; the SYN tells how far the peer is.
+    """
+    ttl = take_syn_ttl(sock)
+    if ttl == MAX_TTL:
+        return ""
+    hint = "is the neighbor directly connected, and does it use GTSM (ttl-security) for this host?"
+    if ttl is None:
+        return f"the connection was made by a SYN cookie, its TTL is not known, and ttl_security wants {MAX_TTL}"
+    return f"TTL mismatch: the neighbor connected with TTL {ttl}, ttl_security wants {MAX_TTL}: {hint}"
+
+
+def ttl_drops() -> int:
+    """How many segments the kernel has dropped in this namespace because their TTL was too low; 0 if it does not say."""
+    try:
+        with open("/proc/self/net/netstat") as file:
+            lines = [line.split() for line in file if line.startswith("TcpExt:")]
+    except OSError:
+        return 0
+    return int(dict(zip(*lines)).get("TCPMinTTLDrop", 0)) if len(lines) == 2 else 0
 
 
 def bind_to_device(sock: socket.socket, interface: str) -> None:
@@ -121,6 +157,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     source: bytes = b""
     password: bytes = b""
     ttl_security: bool = False
+    ttl_drops: int = 0
+    """Those of before the dial, where `ttl_security` is wanted."""
 
     def __str__(self) -> str:
         where = format_address(self.address) + (f"%{self.interface}" if self.interface else "")
@@ -291,6 +329,11 @@ def explain_dial_error(error: OSError, target: Target) -> str:
 
 def no_answer_text(target: Target) -> str:
     """What a dial without any answer may mean: the kernel drops segments with a wrong MD5 signature silently."""
+    if target.ttl_security and ttl_drops() > target.ttl_drops:
+        return (
+            f"{target}: TTL mismatch: answers came with a TTL below {MAX_TTL}, and were dropped: does BGP run there, with "
+            "GTSM (ttl-security) for this host?"
+        )
     hint = "is the password the same on both sides?" if target.password else "does the neighbor want an MD5 password?"
     return f"{target}: no answer: is it reachable, and {hint}"
 
@@ -361,6 +404,7 @@ def _listening_socket(family: socket.AddressFamily, port: int, device: str) -> s
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         set_common(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
         if device:
             bind_to_device(sock, device)
         sock.bind(("", port))

@@ -70,6 +70,10 @@ class WirePeer:
         for opened in (self._listener, *self._connections):
             opened.close()
 
+    def timeout(self, seconds: float) -> None:
+        """Wait no longer than that for a connection."""
+        self._listener.settimeout(seconds)
+
     def accept(self) -> socket.socket:
         """The daemon's next connection."""
         connection, _ = self._listener.accept()

@@ -14,6 +14,7 @@ from bgpd.speaker.transport import (
     DSCP_CS6,
     IP_MINTTL,
     Endpoint,
+    Listener,
     Target,
     Wire,
     dial,
@@ -23,6 +24,8 @@ from bgpd.speaker.transport import (
     set_common,
     set_md5_key,
     set_send_hold_time,
+    take_syn_ttl,
+    ttl_mismatch,
 )
 
 LOOPBACK = parse_address("127.0.0.1")
@@ -37,6 +40,28 @@ def test_common_options_are_set() -> None:
         assert sock.getsockopt(socket.IPPROTO_IP, IP_MINTTL) == 255
         set_send_hold_time(sock, 9)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 18_000
+
+
+@pytest.mark.parametrize(("host", "ttl"), [("127.0.0.1", 64), ("127.0.0.1", 255), ("::1", 64), ("::1", 255)])
+async def test_accepted_connection_tells_the_ttl_of_its_syn(host: str, ttl: int) -> None:
+    found: asyncio.Queue[tuple[str, int | None]] = asyncio.Queue()
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    listener = Listener(port, lambda wire: found.put_nowait((ttl_mismatch(wire.socket), take_syn_ttl(wire.socket))))
+    assert await listener.open()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as peer:
+        if family == socket.AF_INET:
+            peer.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        else:
+            peer.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+        peer.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(peer, (host, port))
+        problem, again = await asyncio.wait_for(found.get(), 3)
+    listener.close()
+    assert again is None
+    assert problem.startswith("TTL mismatch: the neighbor connected with TTL 64") if ttl == 64 else problem == ""
 
 
 @pytest.mark.parametrize(("prefix", "length"), [("10.0.0.0", 24), ("10.0.0.1", 32), ("fd00::", 64), ("fe80::1", 128)])
