@@ -482,7 +482,12 @@ class Neighbor:
             return
         self._wire.write(data)
         if self._wire.unsent > MAX_UNSENT:
-            reason = f"the neighbor does not read: {self._wire.unsent} bytes wait for it"
+            asyncio.get_running_loop().call_soon(self._end_unread, self._wire)
+
+    def _end_unread(self, wire: Wire) -> None:
+        """The neighbor does not read. Not done while routes are sent: the RIB must not lose a session meanwhile."""
+        if self._wire is wire:
+            reason = f"the neighbor does not read: {wire.unsent} bytes wait for it"
             self._session.reset(_now(), OUT_OF_RESOURCES, reason)
             self._pump()
 

@@ -243,10 +243,11 @@ class Session:
         """Let the timers that are due by `now` expire."""
         for number, connection in list(self._connections.items()):
             failed = connection.tick(now)
-            self._flush(number)
             if failed is not None:
                 self._remove(number, now, failed.reason, by_notification=True)
                 self._settle(now)
+            else:
+                self._flush(number)
         if self._deadline is not None and now >= self._deadline:
             if self._dialing is not None:
                 self._give_up_dialing()
@@ -294,7 +295,6 @@ class Session:
             case NotificationReceived(notification):
                 self._notification_received(number, notification, now)
             case ConnectionFailed(reason):
-                self._flush(number)
                 self._remove(number, now, reason, by_notification=True)
                 self._settle(now, refusing=True)
         return True
@@ -358,23 +358,29 @@ class Session:
 
     def _fail(self, number: int, now: float, notification: Notification | None, reason: str) -> None:
         """End a connection ourselves; `_settle` must follow."""
-        connection = self._connections[number]
         if notification is not None:
-            connection.fail(notification, reason)
-            self._flush(number)
+            self._connections[number].fail(notification, reason)
         self._remove(number, now, reason, by_notification=notification is not None)
 
     def _remove(self, number: int, now: float, reason: str, *, by_notification: bool) -> None:
-        """A connection has ended; tell the driver what that means."""
+        """A connection has ended; tell the driver what that means.
+
+        The session's end is told before the last words are sent, so that no route follows them, however much later
+        the driver comes to the rest.
+        """
         connection = self._connections.pop(number)
         connection.end()
-        self._outputs.append(Close(number))
-        if connection is self.established:
+        was_established = connection is self.established
+        if was_established:
             self.established = None
             if now - connection.established_at >= STABLE_S:
                 self._failures = 0
             self._outputs.append(SessionDown(reason, by_notification))
-        elif not self._connections:
+        last_words = connection.take_output()
+        if last_words:
+            self._outputs.append(Send(number, last_words))
+        self._outputs.append(Close(number))
+        if not was_established and not self._connections:
             self._outputs.append(AttemptFailed(reason))
 
     def _settle(self, now: float, *, refusing: bool = False) -> None:

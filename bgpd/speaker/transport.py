@@ -192,6 +192,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._received: Callable[[bytes], None] | None = None
         self._lost: Callable[[str], None] | None = None
+        self._is_finished = False
         self.closed = asyncio.Event()
 
     def attach(self, received: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
@@ -228,8 +229,8 @@ class Wire(asyncio.BufferedProtocol):
         return self._transport.get_write_buffer_size() if self._transport else 0
 
     def write(self, data: bytes) -> None:
-        """Send; waits in memory while the kernel's buffer is full."""
-        if self._transport is not None and not self._transport.is_closing():
+        """Send; waits in memory while the kernel's buffer is full. A wire that is finished or closed takes no more."""
+        if self._transport is not None and not self._is_finished and not self._transport.is_closing():
             self._transport.write(data)
 
     def pause(self) -> None:
@@ -246,8 +247,9 @@ class Wire(asyncio.BufferedProtocol):
         """Close after what was written: reading goes on into nothing, since closing a socket with unread bytes sends a
         reset that can overtake the NOTIFICATION."""
         self._received = self._lost = None
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._is_finished or self._transport.is_closing():
             return
+        self._is_finished = True
         self.resume()
         with contextlib.suppress(OSError):
             self._transport.write_eof()

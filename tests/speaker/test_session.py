@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -306,10 +307,43 @@ def test_notification_ends_the_session_with_its_text() -> None:
     number = driver.established()
     data = encode_communication("maintenance until 04:00")
     outputs = driver.receive(number, encode_notification(6, 2, data))
-    assert outputs[0] == Close(number)
+    assert outputs[1:] == [Close(number)]
     (down,) = (output for output in outputs if isinstance(output, SessionDown))
     assert down.reason == "the neighbor sent cease/administrative-shutdown: maintenance until 04:00"
     assert down.by_notification
+
+
+def expire(driver: Driver, number: int) -> list[Output]:
+    return driver.wait(9)
+
+
+ENDS = {
+    "notification": lambda driver, number: driver.receive(number, encode_notification(6, 2)),
+    "garbage": lambda driver, number: driver.receive(number, b"\0" * 19),
+    "open again": lambda driver, number: driver.receive(number, open_bytes()),
+    "hold timer": expire,
+    "stop": lambda driver, number: driver.session.stop(driver.now, SHUTDOWN, "shut down"),
+    "reset": lambda driver, number: driver.session.reset(driver.now, SHUTDOWN, "reset"),
+    "refused": lambda driver, number: driver.session.update_refused(driver.now, SHUTDOWN, "refused"),
+    "link": lambda driver, number: driver.session.transport_lost(driver.now, "link down"),
+    "closed": lambda driver, number: driver.session.closed(number, driver.now, "closed"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_end_of_a_session_is_told_before_its_last_words_and_its_close(
+    end: Callable[[Driver, int], list[Output] | None],
+) -> None:
+    driver = Driver()
+    number = driver.established()
+    outputs = [output for output in (end(driver, number) or []) + driver.outputs() if not is_keepalive(output)]
+    assert isinstance(outputs[0], SessionDown)
+    kinds = [type(output) for output in outputs[1:] if isinstance(output, Send | Close)]
+    assert kinds in ([Close], [Send, Close])
+
+
+def is_keepalive(output: Output) -> bool:
+    return isinstance(output, Send) and split(output.data)[0][0] is MessageType.KEEPALIVE
 
 
 def test_stop_sends_the_notification_and_stays_down() -> None:
@@ -326,7 +360,7 @@ def test_stop_without_notification_says_nothing() -> None:
     driver = Driver()
     number = driver.established()
     driver.session.stop(driver.now, None, "restart")
-    assert driver.outputs() == [Close(number), SessionDown("restart", False)]
+    assert driver.outputs() == [SessionDown("restart", False), Close(number)]
 
 
 def test_final_shutdown_is_a_hard_reset_where_the_peer_would_keep_routes() -> None:
@@ -371,7 +405,7 @@ def test_lost_link_ends_at_once_and_its_return_dials_at_once() -> None:
     driver = Driver()
     number = driver.established()
     driver.session.transport_lost(driver.now, "link eth0 went down")
-    assert driver.outputs() == [Close(number), SessionDown("link eth0 went down", False)]
+    assert driver.outputs() == [SessionDown("link eth0 went down", False), Close(number)]
     driver.session.connect_now(driver.now)
     assert [type(output) for output in driver.outputs()] == [Dial]
 

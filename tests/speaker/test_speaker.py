@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import msgspec
 import pytest
 
 from bgpd.config.schema import Config
-from bgpd.message.exabgp_codec import KEEPALIVE, encode_message
+from bgpd.message.exabgp_codec import KEEPALIVE, encode_message, encode_notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, MessageType
 from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.speaker import neighbor as neighbor_module
+from bgpd.speaker import session as session_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
@@ -189,6 +190,58 @@ async def test_messages_keep_their_order_when_the_loop_must_breathe(
         peer.write(UPDATE * 5000)
         await until(lambda: len(recorder.ended) == 5000)
         assert recorder.closed == []
+
+
+@contextlib.contextmanager
+def churn(speaker: Speaker, recorder: Recorder) -> Iterator[list[Any]]:
+    """Routes go out to the neighbor at every turn of the loop; what the loop was told of exceptions."""
+    loop = asyncio.get_running_loop()
+    raised: list[Any] = []
+    loop.set_exception_handler(lambda _, context: raised.append(context))
+    attributes = Attributes()
+    keys = [parse_prefix(f"10.{number}.0.0/16")[1] for number in range(100)]
+    batch = RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=attributes)
+    running = True
+
+    def turn() -> None:
+        for source in recorder.sources.values():
+            speaker.send(source, batch)
+        if running:
+            loop.call_soon(turn)
+
+    turn()
+    yield raised
+    running = False
+
+
+@pytest.mark.parametrize(
+    "last", [encode_notification(6, 4), b"\0" * 19, open_bytes()], ids=["cease", "garbage", "open"]
+)
+async def test_session_that_ends_while_routes_go_out_costs_itself_only(
+    peer: RawPeer, monkeypatch: pytest.MonkeyPatch, last: bytes
+) -> None:
+    """With each output in a turn of its own, and routes sent between every two of them."""
+    monkeypatch.setattr(neighbor_module, "STEP_S", -1.0)
+    monkeypatch.setattr(session_module, "FIRST_RETRY_S", 0.01)
+    async with running(config(neighbor=[to_peer(peer.port)])) as (speaker, recorder):
+        with churn(speaker, recorder) as raised:
+            for _ in range(5):
+                recorder.closed.clear()
+                await peer.open(establish=False)
+                peer.write(open_bytes() + KEEPALIVE + last)
+                await until(lambda: recorder.closed)
+        assert raised == []
+
+
+async def test_wire_takes_no_more_once_it_is_finished(peer: RawPeer) -> None:
+    wire = await dial(Target(address=parse_address("127.0.0.2"), port=peer.port))
+    reader, _ = await peer.connections.get()
+    wire.write(b"last words")
+    wire.finish()
+    wire.write(b"and more")
+    wire.finish()
+    assert await reader.read() == b"last words"
+    wire.abort()
 
 
 async def test_peer_that_never_reads_is_given_up(peer: RawPeer, monkeypatch: pytest.MonkeyPatch) -> None:
