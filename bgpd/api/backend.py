@@ -23,13 +23,14 @@ yields None now and then (say, every 1,000 keys) where it skips much, so that a 
 
 
 class Rejected(Exception):
-    """An order that is not carried out: the HTTP status, what was wrong, and what to do."""
+    """A request that is not carried out: HTTP status, what was wrong, what to do, when to try again (0: not said)."""
 
-    def __init__(self, status: int, error: str, hint: str = "") -> None:
+    def __init__(self, status: int, error: str, hint: str = "", *, retry_after_s: int = 0) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.hint = hint
+        self.retry_after_s = retry_after_s
 
 
 Answer = tuple[int, msgspec.Struct]

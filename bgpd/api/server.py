@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from bgpd.api.backend import Backend, Objects, Rejected
+from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places
 from bgpd.api.prometheus import CONTENT_TYPE
 from bgpd.api.stream import follow_events, send_slices, view_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
@@ -24,8 +25,17 @@ from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
 from bgpd.model.views import ErrorView, ViewQuery
+from bgpd.runtime.turns import in_turn
 
 MAX_BODY_BYTES = 256 * 1024
+MAX_REQUEST_BYTES = MAX_BODY_BYTES + 64 * 1024
+MAX_CONNECTIONS = 64
+"""Of each listener."""
+LONG_ANSWERS = 16
+"""Listings and explanations at once over the unix socket, and as many monitors."""
+LONG_ANSWERS_OVER_TCP = 4
+BACKLOG = 32
+"""Connections that are accepted in one turn of the loop."""
 MAX_PUT_TIMEOUT_S = 600
 START_PATIENCE_S = 8.0
 """Less than the command line waits; enough to read a million routes, or for another bgpd that ends."""
@@ -35,6 +45,8 @@ log = structlog.get_logger()
 _PROTOCOL_ERRORS = logging.getLogger("bgpd.api.protocol_errors")
 """What is no HTTP is answered with status 400, and is not worth a line in the log, whoever scans the port."""
 _PROTOCOL_ERRORS.disabled = True
+
+_HOSTS = web.AppKey("hosts", HostCheck)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,15 +58,19 @@ class ApiServer:
         self._config = config
         self._backend = backend
         self._runners: list[web.AppRunner] = []
+        self._servers: list[asyncio.Server] = []
 
     async def start(self) -> None:
         """Binds and serves. Raises: SocketUnusable: with what to do."""
         listener = bind_unix_socket(self._config)
-        await self._serve(lambda runner: web.SockSite(runner, listener), read_only=False)
+        loop = asyncio.get_running_loop()
+        accept = await self._set_up(make_app(self._backend))
+        self._servers.append(await loop.create_unix_server(accept, sock=listener, backlog=BACKLOG))
         if self._config.listen:
             host, port = listen_address(self._config.listen)
             try:
-                await self._serve(lambda runner: web.TCPSite(runner, host, port), read_only=True)
+                accept = await self._set_up(make_app(self._backend, hosts=HostCheck(self._config.allowed_hosts)))
+                self._servers.append(await loop.create_server(accept, host, port, backlog=BACKLOG))
             except OSError as error:
                 await self.stop()
                 raise SocketUnusable(
@@ -66,30 +82,42 @@ class ApiServer:
         """Ends open answers (monitors too) within a second, and closes; the socket's file goes."""
         if self._runners:
             remove_unix_socket(self._config)
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
 
-    async def _serve(self, site: Callable[[web.AppRunner], web.BaseSite], *, read_only: bool) -> None:
-        app = make_app(self._backend, read_only=read_only)
+    async def _set_up(self, app: web.Application) -> Connections:
+        """What makes the protocols of an app's connections."""
         runner = web.AppRunner(
-            app, handle_signals=False, access_log=None, logger=_PROTOCOL_ERRORS, shutdown_timeout=0.5
+            app,
+            handle_signals=False,
+            access_log=None,
+            logger=_PROTOCOL_ERRORS,
+            shutdown_timeout=0.5,
+            lingering_time=1.0,
         )
         await runner.setup()
         self._runners.append(runner)
-        await site(runner).start()
+        assert runner.server is not None
+        return Connections(runner.server, most=MAX_CONNECTIONS, max_bytes=MAX_REQUEST_BYTES)
 
 
-def make_app(backend: Backend, *, read_only: bool) -> web.Application:
-    """The routes of the API; `read_only` leaves out everything that orders."""
+def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Application:
+    """The routes of the API. With `hosts`, for TCP: read-only, and only for requests that are meant for this host."""
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
-    routes = _Routes(backend)
+    app.on_response_prepare.append(_close_after)
+    if hosts is not None:
+        app[_HOSTS] = hosts
+    routes = _Routes(backend, long_answers=LONG_ANSWERS if hosts is None else LONG_ANSWERS_OVER_TCP)
     app.router.add_get("/metrics", routes.metrics)
     app.router.add_get("/v1/health", routes.health)
     app.router.add_get("/v1/config", routes.config)
     app.router.add_get("/v1/events", routes.events)
     app.router.add_get("/v1/explain/{address}", routes.explain)
-    if not read_only:
+    if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
         app.router.add_put("/v1/{kind}/{id}", routes.put)
@@ -102,8 +130,10 @@ def make_app(backend: Backend, *, read_only: bool) -> web.Application:
 class _Routes:
     """One method per endpoint."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, long_answers: int) -> None:
         self._backend = backend
+        self._answers = Places(long_answers)
+        self._monitors = Places(long_answers)
 
     async def _started(self) -> None:
         """What asks the kernel or orders something waits for a daemon that starts. Raises: Rejected: it takes long."""
@@ -121,17 +151,20 @@ class _Routes:
         if listing is None:
             raise Rejected(404, f'there is no "{name}"', f"one of: {', '.join(sorted(self._backend.listings))}")
         query = _query(request)
-        return await send_slices(request, view_slices(listing(query), keep=_filter(query), limit=query.limit))
+        with self._answers.one():
+            return await send_slices(request, view_slices(listing(query), keep=_filter(query), limit=query.limit))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         query = _query(request)
         keep = _filter(query)
-        events = [event for event in self._backend.events.since() if keep(event)]
+        events = await in_turn(lambda: [event for event in self._backend.events.since() if keep(event)])
         newest = events[-query.limit :]
-        return await send_slices(request, view_slices(iter(newest), keep=lambda view: True, limit=0))
+        with self._answers.one():
+            return await send_slices(request, view_slices(iter(newest), keep=lambda view: True, limit=0))
 
     async def monitor(self, request: web.Request) -> web.StreamResponse:
-        return await follow_events(request, self._backend.events)
+        with self._monitors.one():
+            return await follow_events(request, self._backend.events)
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
         text = request.match_info["address"]
@@ -140,17 +173,19 @@ class _Routes:
         except ValueError:
             raise Rejected(400, f'"{text}" is not an IP address', 'such as "10.64.1.5" or "2001:db8::5"') from None
         await self._started()
-        return _json(await self._backend.explain(address.packed, request.query.get("vrf", "")))
+        with self._answers.one():
+            return _json(await self._backend.explain(address.packed, request.query.get("vrf", "")))
 
     async def config(self, request: web.Request) -> web.StreamResponse:
-        return _json(self._backend.config())
+        return await in_turn(lambda: _json(self._backend.config()))
 
     async def health(self, request: web.Request) -> web.StreamResponse:
-        health = self._backend.health()
+        health = await in_turn(self._backend.health)
         return _json(health, status=200 if health.ready else 503)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(body=self._backend.metrics().encode(), headers={"Content-Type": CONTENT_TYPE})
+        text = await in_turn(self._backend.metrics)
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
         log.info("api.reload", who=_who(request))
@@ -160,7 +195,7 @@ class _Routes:
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         objects, timeout_s = self._objects(request), _timeout(request)
-        body = await request.read()
+        body = await _body(request)
         await self._started()
         status, report = await objects.put(request.match_info["id"], body, who=_who(request), timeout_s=timeout_s)
         return _json(report, status=status)
@@ -187,9 +222,13 @@ class _Routes:
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        _admit(request)
         return await handler(request)
     except Rejected as rejected:
-        return _json(ErrorView(error=rejected.error, hint=rejected.hint), status=rejected.status)
+        answer = _json(ErrorView(error=rejected.error, hint=rejected.hint), status=rejected.status)
+        if rejected.retry_after_s:
+            answer.headers["Retry-After"] = str(rejected.retry_after_s)
+        return answer
     except web.HTTPException as error:
         return _json(ErrorView(error=f"{request.method} {request.path}: {error.reason}"), status=error.status)
     except ConnectionError:
@@ -197,6 +236,31 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:
         log.exception("api.failed", method=request.method, path=request.path)
         return _json(ErrorView(error="bgpd failed to answer", hint="see its log (api.failed)"), status=500)
+
+
+def _admit(request: web.Request) -> None:
+    """The header is here. Raises: Rejected: the request is meant for another host."""
+    connection = request.transport.get_protocol() if request.transport is not None else None
+    if isinstance(connection, Connection):
+        connection.request_began()
+    hosts = request.app.get(_HOSTS)
+    if hosts is not None and "Host" in request.headers:
+        hosts.check(request.headers["Host"], request.headers.get("Origin"))
+
+
+async def _close_after(request: web.Request, response: web.StreamResponse) -> None:
+    """A connection carries one request: nothing that a client sends behind it can pile up."""
+    response.force_close()
+    response.headers["Connection"] = "close"
+
+
+async def _body(request: web.Request) -> bytes:
+    """Raises: Rejected: with 408, it did not come in time."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError:
+        raise Rejected(408, f"the body of the request did not come within {BODY_TIMEOUT_S:.0f} s") from None
 
 
 def _query(request: web.Request) -> ViewQuery:

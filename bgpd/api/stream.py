@@ -1,4 +1,4 @@
-"""Long answers in slices: views become JSON a few milliseconds at a time, and the event loop runs in between."""
+"""Long answers in slices: views become JSON a few milliseconds at a time, as bulk work."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bgpd.api.view_filter import ViewFilter
 from bgpd.log import EventRing
+from bgpd.runtime.turns import in_turn
 
 SLICE_S = 0.004
 """How long a slice may hold the loop."""
@@ -54,8 +55,8 @@ async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.Stre
 
     It ends where the client goes, or where a view fails when part of the answer is out: the client sees that end.
     """
-    first = next(slices)
-    second = next(slices, None)
+    first = await in_turn(lambda: next(slices))
+    second = await in_turn(lambda: next(slices, None))
     if second is None:
         return web.Response(body=first, content_type="application/json")
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -66,9 +67,8 @@ async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.Stre
         while part is not None:
             if part:
                 await response.write(part)
-            await asyncio.sleep(0)
             try:
-                part = next(slices, None)
+                part = await in_turn(lambda: next(slices, None))
             except Exception:
                 log.exception("api.broken_off", path=request.path)
                 if request.transport is not None:

@@ -254,6 +254,10 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
     mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$", description="Mode of the socket, octal.")] = "0660"
     group: Annotated[str, Meta(description='Group of the socket; "": the daemon\'s.')] = ""
     listen: Annotated[str, Meta(description='ADDRESS:PORT for metrics and read-only views; "": off.')] = ""
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(description="Names by which requests to `listen` may call this host, beside its addresses and host name."),
+    ] = ()
 
 
 class LogConfig(Strict, frozen=True, kw_only=True):

@@ -16,11 +16,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 TURN_S = 0.005
 """No step is begun later in a turn than this."""
 
 Step = Callable[[], object]
+T = TypeVar("T")
 
 
 class Turns:
@@ -71,6 +73,22 @@ def turns() -> Turns:
 def soon(step: Step) -> None:
     """Run `step` of bulk work in the loop's next turn, or in the first after it that has time left."""
     turns().add(step)
+
+
+async def in_turn(step: Callable[[], T]) -> T:
+    """What `step` answers, or raises, once it has run as a step of bulk work."""
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def run() -> None:
+        if done.done():  # the caller was cancelled
+            return
+        try:
+            done.set_result(step())
+        except Exception as error:
+            done.set_exception(error)
+
+    soon(run)
+    return await done
 
 
 STEP_S = 0.004

@@ -1,0 +1,167 @@
+"""Connections of one API listener: how many there may be, how long each may take, and for which host they are meant.
+
+A client can cost the daemon no more than a connection: at most `most` are open, each carries one request, its header
+and body come in time and are bounded, and a client that does not read its answer is cut off. RFC 9110, RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import urlsplit
+
+from bgpd.api.backend import Rejected
+
+HEADER_TIMEOUT_S = 10.0
+"""From the connection to the end of the request's header."""
+BODY_TIMEOUT_S = 10.0
+"""From the end of the header to the end of the body."""
+STALL_TIMEOUT_S = 30.0
+"""How long a client may leave a part of its answer unread."""
+RETRY_AFTER_S = 1
+_REFUSAL_TEXT = b'{"error":"too many connections to the API","hint":"try again in a second"}\n'
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Retry-After: %d\r\nContent-Length: %d\r\n\r\n%s" % (RETRY_AFTER_S, len(_REFUSAL_TEXT), _REFUSAL_TEXT)
+)
+
+
+class Connections:
+    """Makes the protocols of a listener's connections. `handler` makes that of the HTTP server.
+
+    `most`: connections at once; `max_bytes`: what one may send in all.
+    """
+
+    def __init__(self, handler: Callable[[], asyncio.Protocol], *, most: int, max_bytes: int) -> None:
+        self._handler = handler
+        self._most = most
+        self._max_bytes = max_bytes
+        self._open: set[Connection] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __call__(self) -> asyncio.Protocol:
+        """The protocol of a connection that was just accepted."""
+        if len(self._open) >= self._most:
+            return _Refused()
+        connection = Connection(self._handler(), max_bytes=self._max_bytes, closed=self._open.discard)
+        self._open.add(connection)
+        return connection
+
+
+class Connection(asyncio.Protocol):
+    """One connection: passes everything on to the HTTP server's protocol, and cuts off what takes too long."""
+
+    def __init__(self, handler: asyncio.Protocol, *, max_bytes: int, closed: Callable[[Connection], None]) -> None:
+        self._handler = handler
+        self._bytes_left = max_bytes
+        self._closed = closed
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def request_began(self) -> None:
+        """The header of the request is here."""
+        self._stop_timer()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._start_timer(HEADER_TIMEOUT_S)
+        self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._bytes_left > 0:  # what is more is read into nothing, until the refusal is out
+            self._bytes_left -= len(data)
+            self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self._start_timer(STALL_TIMEOUT_S)
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stop_timer()
+        self._handler.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._closed(self)
+        self._handler.connection_lost(exc)
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Refused(asyncio.Protocol):
+    """A connection beyond the most that are served."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(_REFUSAL)
+        transport.close()
+
+
+class Places:
+    """How many long answers of one kind may be under way at once."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """One place, for as long as the block runs. Raises: Rejected: with 503, all are taken."""
+        if not self._left:
+            raise Rejected(503, "bgpd is busy with other answers", "try again in a second", retry_after_s=RETRY_AFTER_S)
+        self._left -= 1
+        try:
+            yield
+        finally:
+            self._left += 1
+
+
+class HostCheck:
+    """Which hosts a TCP request may be meant for: no web page of somebody else's may read the API through a browser.
+
+    A page can make its own name lead to this host (DNS rebinding), but a browser then still sends that name. Addresses
+    cannot be taken over so; names must be this host's own, or in `api.allowed_hosts`.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in allowed)}
+
+    def check(self, host: str, origin: str | None) -> None:
+        """`host`, `origin`: the header fields. Raises: Rejected: with 403, the request is meant for another host."""
+        if not self._is_own(host):
+            hint = f'use an address, or name it in api.allowed_hosts: "{host.rpartition(":")[0] or host}"'
+            raise Rejected(403, f'"{host}" is not a name of this host', hint)
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            raise Rejected(403, f"a page of {origin} may not read this host's API")
+
+    def _is_own(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True

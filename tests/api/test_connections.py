@@ -1,0 +1,191 @@
+"""Connections of an API listener: how many, how long, how much, and for which host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bgpd.api import connections, server
+from bgpd.api.backend import Rejected
+from bgpd.api.connections import HostCheck, Places
+from bgpd.api.server import ApiServer
+from bgpd.config.schema import ApiConfig
+from tests.scripted_backend import ScriptedBackend
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Api:
+    """A server on a unix socket and a TCP port, and what raw clients say to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.path = str(directory / "bgpd.sock")
+        self.backend = ScriptedBackend(routes=50_000)
+        self.server = ApiServer(ApiConfig(socket=self.path, listen=f"127.0.0.1:{self.port}"), self.backend)
+        self.clients: list[asyncio.StreamWriter] = []
+
+    async def connect(self, *, unix: bool = False) -> Streams:
+        opened = asyncio.open_unix_connection(self.path) if unix else asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await opened
+        self.clients.append(writer)
+        return reader, writer
+
+    async def ask(self, request: str, *, unix: bool = False) -> bytes:
+        reader, writer = await self.connect(unix=unix)
+        writer.write(request.encode())
+        return await reader.read()
+
+    async def get(self, path: str, *, host: str = "127.0.0.1", more: str = "", unix: bool = False) -> bytes:
+        return await self.ask(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n", unix=unix)
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    api = Api(tmp_path)
+    await api.server.start()
+    yield api
+    for client in api.clients:
+        client.close()
+    await api.server.stop()
+
+
+async def ended(reader: asyncio.StreamReader) -> None:
+    """The server closes or resets the connection."""
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+async def test_a_connection_carries_one_request(api: Api) -> None:
+    answer = await api.ask("GET /v1/neighbors HTTP/1.1\r\nHost: [::1]:9179\r\n\r\n" * 500)
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"Connection: close" in answer
+
+
+async def test_connections_beyond_the_most_are_refused_and_come_in_again_later(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = [await api.connect() for _ in range(server.MAX_CONNECTIONS)]
+    await api.get("/v1/health", unix=True)  # another listener: not affected
+    refused = await api.get("/v1/neighbors")
+    assert status(refused) == 503
+    assert b"Retry-After: 1\r\n" in refused
+    assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"] == "too many connections to the API"
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
+    assert status(await api.get("/v1/neighbors")) == 200
+
+
+@pytest.mark.parametrize("said", ["", "GET /v1/neighbors HTTP/1.1\r\nHost: x\r\nX-Slow: ", "\r\n\r\n"])
+async def test_a_header_that_does_not_come_costs_the_connection(
+    api: Api, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT_S", 0.05)
+    reader, writer = await api.connect()
+    writer.write(said.encode())
+    await ended(reader)
+
+
+async def test_a_body_that_does_not_come_is_answered_with_408(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BODY_TIMEOUT_S", 0.05)
+    request = "PUT /v1/workloads/x HTTP/1.1\r\nHost: bgpd\r\nContent-Length: 100\r\n\r\n{"
+    assert status(await api.ask(request, unix=True)) == 408
+    assert api.backend.orders == []
+
+
+async def test_a_header_without_end_is_refused(api: Api) -> None:
+    reader, writer = await api.connect()
+    writer.write(b"GET /v1/neighbors HTTP/1.1\r\n" + (b"X-Filler: " + b"x" * 4000 + b"\r\n") * 1000)
+    await ended(reader)
+
+
+async def test_a_client_that_does_not_read_is_cut_off_and_its_place_is_free_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "STALL_TIMEOUT_S", 0.1)
+    for _ in range(server.LONG_ANSWERS_OVER_TCP):
+        _, writer = await api.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /v1/routes HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    seen = set()
+    while 200 not in seen:
+        seen.add(status(await api.get("/v1/routes?limit=1")))
+        await asyncio.sleep(0.01)
+    assert seen <= {200, 503}
+
+
+async def test_listings_beyond_a_few_are_told_to_come_again(api: Api) -> None:
+    answers = await asyncio.gather(*(api.get("/v1/routes") for _ in range(40)))
+    kinds = [status(answer) for answer in answers]
+    assert kinds.count(200) >= server.LONG_ANSWERS_OVER_TCP
+    assert set(kinds) == {200, 503}
+    assert all(b"Retry-After: 1" in answer for answer in answers if status(answer) == 503)
+    assert all(answer.endswith(b"]\n\r\n0\r\n\r\n") for answer in answers if status(answer) == 200)
+
+
+async def test_cheap_answers_go_on_while_all_places_are_taken(api: Api) -> None:
+    listings = [asyncio.ensure_future(api.get("/v1/routes")) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert status(await api.get("/metrics")) == 200
+    assert status(await api.get("/v1/neighbors?limit=1", unix=True)) == 200
+    await asyncio.gather(*listings)
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted"),
+    [
+        ("127.0.0.1:9179", 200),
+        ("[::1]:9179", 200),
+        ("localhost", 200),
+        ("LOCALHOST:9179", 200),
+        (socket.gethostname(), 200),
+        ("rebound.example", 403),
+        ("127.0.0.1.rebound.example:9179", 403),
+        ("localhost.rebound.example", 403),
+        ("[::1", 403),
+        ("", 403),
+    ],
+)
+async def test_a_request_must_be_meant_for_this_host(api: Api, host: str, wanted: int) -> None:
+    assert status(await api.get("/v1/neighbors", host=host)) == wanted
+
+
+async def test_a_page_of_another_origin_is_refused(api: Api) -> None:
+    own, other, null = ("http://127.0.0.1:9179", "http://evil.example", "null")
+    assert status(await api.get("/metrics", host="127.0.0.1:9179", more=f"Origin: {own}\r\n")) == 200
+    for origin in (other, null):
+        assert status(await api.get("/metrics", host="127.0.0.1:9179", more=f"Origin: {origin}\r\n")) == 403
+    assert status(await api.get("/v1/config", host="bgpd", unix=True)) == 200
+
+
+def test_a_name_may_be_allowed() -> None:
+    check = HostCheck(["Node1.DC.example"])
+    check.check("node1.dc.example:9179", None)
+    with pytest.raises(Rejected, match=r'"node2\.dc\.example" is not a name of this host'):
+        check.check("node2.dc.example", None)
+
+
+def test_places_are_given_back_whatever_happens() -> None:
+    places = Places(1)
+    for _ in range(2):
+        with pytest.raises(KeyError), places.one():
+            raise KeyError
+    with places.one(), pytest.raises(Rejected), places.one():
+        pass
