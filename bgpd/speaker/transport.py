@@ -84,7 +84,7 @@ def ttl_mismatch(sock: socket.socket) -> str:
 
 
 def ttl_drops() -> int:
-    """How many segments the kernel has dropped in this namespace because their TTL was too low; 0 if it does not say."""
+    """Segments that the kernel dropped in this namespace because their TTL was too low; 0 if it does not say."""
     try:
         with open("/proc/self/net/netstat") as file:
             lines = [line.split() for line in file if line.startswith("TcpExt:")]
@@ -333,8 +333,8 @@ def no_answer_text(target: Target) -> str:
     """What a dial without any answer may mean: the kernel drops segments with a wrong MD5 signature silently."""
     if target.ttl_security and ttl_drops() > target.ttl_drops:
         return (
-            f"{target}: TTL mismatch: answers came with a TTL below {MAX_TTL}, and were dropped: does BGP run there, with "
-            "GTSM (ttl-security) for this host?"
+            f"{target}: TTL mismatch: answers came with a TTL below {MAX_TTL}, and were dropped: does BGP run there, "
+            "with GTSM (ttl-security) for this host?"
         )
     hint = "is the password the same on both sides?" if target.password else "does the neighbor want an MD5 password?"
     return f"{target}: no answer: is it reachable, and {hint}"
