@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import errno
+import itertools
 import os
 import socket
 import struct
@@ -168,28 +169,64 @@ def port_of(opened: socket.socket) -> int:
 def dump(opened: socket.socket, request: bytes) -> Iterator[bytes]:
     """Datagrams of one dump, up to the one that ends in its NLMSG_DONE.
 
-    Raises: DumpInterrupted: ask again. OSError: the kernel refused the request.
+    Answers to an earlier request that nobody read to its end are passed over. Raises: DumpInterrupted: ask again.
+    OSError: the kernel refused the request, or gave up midway (NLMSG_DONE bears an error).
     """
+    sequence = next(_SEQUENCES) & 0xFFFFFFFF
+    request = request[:8] + U32.pack(sequence) + request[12:]
     opened.send(request)
+    whole, busy = True, False
     while True:
-        data = opened.recv(_RECEIVE_BYTES)
-        kind, flags, _sequence, start, end = next(messages(data))
-        if kind == MessageKind.ERROR:
-            error = read_error(data, start, end, flags)
-            if error is not None:
-                raise OSError(error.code, str(error))
-        yield data
-        if kind != MessageKind.DONE and data[-16:-14] != _DONE:
+        try:
+            data = opened.recv(_RECEIVE_BYTES)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            whole = False  # the kernel had no memory for one part, and goes on with the next call
             continue
-        for kind, flags, _sequence, _start, _end in messages(data):
-            if flags & MessageFlag.DUMP_INTERRUPTED:
+        kind, flags, answered, start, end = next(messages(data))
+        if answered != sequence:
+            if busy and _end_of(data) is not None:
+                busy = False
+                opened.send(request)
+            continue
+        whole = whole and not flags & MessageFlag.DUMP_INTERRUPTED  # it stands once, where the change was noticed
+        if kind == MessageKind.ERROR:
+            refusal = read_error(data, start, end, flags)
+            if refusal is not None and refusal.code == errno.EBUSY:
+                busy = True  # an earlier dump of this socket has to end first
+                continue
+            if refusal is not None:
+                raise OSError(refusal.code, str(refusal))
+        yield data
+        ended = _end_of(data)
+        if ended is not None:
+            code, interrupted = ended
+            if code:
+                raise OSError(code, f"{os.strerror(code)}: the kernel ended the dump early")
+            if interrupted or not whole:
                 raise DumpInterrupted
-            if kind == MessageKind.DONE:
-                return
+            return
+
+
+def _end_of(data: bytes) -> tuple[int, bool] | None:
+    """Of the last datagram of a dump: the error that ended it early (0: none), whether it says that it may lack
+    something. None of another datagram.
+    """
+    if data[4:6] != _DONE and data[-16:-14] != _DONE:
+        return None
+    interrupted = False
+    for kind, flags, _sequence, start, _end in messages(data):
+        interrupted = interrupted or bool(flags & MessageFlag.DUMP_INTERRUPTED)
+        if kind == MessageKind.DONE:
+            return -int(_I32.unpack_from(data, start)[0]), interrupted
+    return None
 
 
 _DONE = struct.pack("=H", MessageKind.DONE)
 """Its message is 20 bytes long and the last of its datagram: the type stands 16 bytes before the end."""
+_I32 = struct.Struct("=i")
+_SEQUENCES = itertools.count(1)
 
 
 _TRIES = 20
