@@ -278,7 +278,7 @@ def _timeout(request: web.Request) -> float | None:
     text = request.query.get("timeout_s")
     if text is None:
         return None
-    if not text.isdecimal() or not 0 <= int(text) <= MAX_PUT_TIMEOUT_S:
+    if not text.isdecimal() or len(text) > 9 or not 0 <= int(text) <= MAX_PUT_TIMEOUT_S:
         raise Rejected(400, f'timeout_s="{text}"', f"write whole seconds, 0 to {MAX_PUT_TIMEOUT_S}")
     return float(text)
 

@@ -89,7 +89,7 @@ async def follow_events(request: web.Request, events: EventRing) -> web.StreamRe
 
     unsubscribe = events.subscribe(notice)
     since = request.query.get("since", "")
-    seen = int(since) if since.isdecimal() else events.latest
+    seen = int(since) if since.isdecimal() and len(since) < 20 else events.latest
     try:
         while True:
             for event in events.since(seen):

@@ -68,6 +68,10 @@ def parse_config(text: str, file: str, *, running: bool = False) -> tuple[Config
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_toml_problem(error, text, file)]) from None
+    except (ValueError, RecursionError) as error:
+        what = f"cannot be read: {error}"
+        right = "write numbers that fit 64 bits, and tables within tables only as the documentation has them"
+        raise ConfigError([Problem(file=file, line=0, path="", what=what, right=right)]) from None
     lines = key_lines(text)
     config, findings = shape_config(data)
     bad = {finding.path for finding in findings}

@@ -102,7 +102,7 @@ class MatchConfig(Strict, frozen=True, kw_only=True):
 
     prefix: Annotated[tuple[str, ...], Meta(description='"10.0.0.0/8", with optional " ge N" and " le N".')] = ()
     as_path: Annotated[
-        tuple[str, ...], Meta(description="An ASN that must appear, or a regular expression over the AS path.")
+        tuple[str, ...], Meta(description="An ASN that must appear, or a regular expression (RE2) over the AS path.")
     ] = ()
     community: Annotated[tuple[str, ...], Meta(description='"65000:1", or a well-known name ("no-export").')] = ()
     extended_community: Annotated[

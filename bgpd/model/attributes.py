@@ -71,6 +71,11 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=Tr
         return length
 
     @property
+    def asns_in_path(self) -> int:
+        """AS numbers that stand in the AS_PATH, those of sets and confederations too."""
+        return sum(len(segment.asns) for segment in self.as_path)
+
+    @property
     def first_asn(self) -> int | None:
         """The neighboring AS (leftmost of an AS_SEQUENCE; None for an empty path or one that starts with a set)."""
         if self.as_path and self.as_path[0].type is _AS_SEQUENCE:

@@ -1,12 +1,14 @@
 """The words of policy rules: prefix ranges, AS path conditions and communities of all three kinds, text to values.
 
 Configuration checking and the policy compiler read them with the same functions, so that what `bgpd check` lets through
-compiles. Communities: RFC 1997, RFC 4360, RFC 8092. Holds no I/O.
+compiles. Regular expressions are RE2's: neighbors choose the text, so the time to match must not be theirs to choose
+(docs/decisions/0008). Communities: RFC 1997, RFC 4360, RFC 8092. Holds no I/O.
 """
 
 from __future__ import annotations
 
 import re
+from importlib import import_module
 
 import msgspec
 
@@ -40,6 +42,16 @@ WELL_KNOWN_COMMUNITIES = {
 _NAMES_OF_COMMUNITIES = {value: name for name, value in WELL_KNOWN_COMMUNITIES.items()}
 _SITE_OF_ORIGIN_SUBTYPE = 0x03
 _EXTENDED_FORMS = '"rt:65000:1", "soo:10.0.0.1:7", "bandwidth:65000:1250000000" or 16 hex digits'
+LONGEST_PATTERN = 1024
+"""Characters of a regular expression."""
+LONGEST_MATCHED_PATH = 256
+"""AS numbers of a path that regular expressions are tried on; usual limits of routers are 75 to 254."""
+_MOST_INSTRUCTIONS = 512
+"""RE2's measure of an expression: at worst each is looked at for each character, 15 ms for the longest path."""
+_PATTERN_MEMORY = 1 << 18
+"""Bytes that RE2 may use for one expression, its automaton's states included."""
+_MOST_DIGITS = 20
+_LOOKAROUND = ("(?=", "(?!", "(?<=", "(?<!")
 _RANGE = re.compile(r"(?P<prefix>\S+)(?:\s+ge\s+(?P<ge>\d+))?(?:\s+le\s+(?P<le>\d+))?")
 
 
@@ -73,7 +85,48 @@ def parse_prefix_range(text: str) -> PrefixRange:
     return PrefixRange(family, key, least, most)
 
 
-def parse_as_path_condition(text: str) -> int | re.Pattern[str]:
+class AsPathPattern:
+    """A regular expression over the text of an AS path; matching takes time in proportion to the text.
+
+    Raises: ValueError: it cannot be understood, or cannot be matched so.
+    """
+
+    __slots__ = ("_compiled",)
+
+    def __init__(self, text: str) -> None:
+        if len(text) > LONGEST_PATTERN:
+            raise ValueError(f"a regular expression of {len(text)} characters: at most {LONGEST_PATTERN} are taken")
+        re2 = import_module("re2")  # 5 MB and 20 ms: only for those who match AS paths
+        options = re2.Options()
+        options.max_mem = _PATTERN_MEMORY
+        options.log_errors = False
+        options.never_capture = True
+        try:
+            self._compiled = re2.compile(text, options)
+        except re2.error as error:
+            detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+            raise ValueError(f'"{text}" {_why_refused(detail)}') from None
+        size = self._compiled.programsize
+        if size > _MOST_INSTRUCTIONS:
+            wrong = f'"{text}" is too large: {size} instructions of RE2, at most {_MOST_INSTRUCTIONS} are taken'
+            raise ValueError(f"{wrong}; write several entries, of which any may match")
+
+    def matches(self, text: str) -> bool:
+        """Whether the expression is found anywhere in the text."""
+        return self._compiled.search(text) is not None
+
+
+def _why_refused(detail: str) -> str:
+    """What RE2's complaint means to who wrote the expression."""
+    kind, _, part = detail.rpartition(": ")
+    if part.startswith(_LOOKAROUND):
+        return f'has lookaround ("{part}"), which cannot be matched in linear time: write what the path must be'
+    if kind.startswith("invalid escape") and part[1:].isdecimal():
+        return f'has a backreference ("{part}"), which cannot be matched in linear time: write what the path must be'
+    return f"is not a regular expression that can be matched in linear time (RE2 syntax): {detail}"
+
+
+def parse_as_path_condition(text: str) -> int | AsPathPattern:
     """An ASN that must appear in the path, or a regular expression over the space-separated path ("^65201( |$)").
 
     Raises: ValueError: not a regular expression, or no AS number.
@@ -82,10 +135,7 @@ def parse_as_path_condition(text: str) -> int | re.Pattern[str]:
         return _number(text, "AS number", 32)
     if "_" in text:
         raise ValueError(f'"{text}": "_" stands for nothing here; write \\b for a word boundary')
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f'"{text}" is not a regular expression: {error}') from None
+    return AsPathPattern(text)
 
 
 def parse_community(text: str) -> int:
@@ -151,6 +201,6 @@ def format_extended_community(value: bytes) -> str:
 
 
 def _number(text: str, what: str, bits: int) -> int:
-    if not text.isdecimal() or int(text) >> bits:
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) >> bits:
         raise ValueError(f"{what} must be a number from 0 to {(1 << bits) - 1}")
     return int(text)

@@ -15,7 +15,12 @@ import msgspec
 from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import Family, SegmentType
-from bgpd.model.policy_syntax import parse_community, parse_extended_community, parse_large_community
+from bgpd.model.policy_syntax import (
+    LONGEST_MATCHED_PATH,
+    parse_community,
+    parse_extended_community,
+    parse_large_community,
+)
 from bgpd.rib.policy_match import (
     Condition,
     PolicyError,
@@ -105,6 +110,8 @@ class _Rule:
 class RulePolicy:
     """[policy.NAME]: the first rule with "accept" or "reject" that matches ends it; without one the route is rejected.
 
+    With regular expressions over the AS path in any rule, so is a route whose path is longer than they are tried on.
+
     Raises: PolicyError: a rule cannot be understood.
     """
 
@@ -114,8 +121,12 @@ class RulePolicy:
         self.by_prefix = any(rule.prefixes is not None for rule in self._rules)
         self.accepts_all = False
         self.takes_learned = True
+        entries = [entry for rule in config.rules for entry in rule.match.as_path]
+        self._has_patterns = not all(entry.isdecimal() for entry in entries)
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
+        if self._is_too_long(route):
+            return [((), keys)]
         steps: list[tuple[int, Callable[[bytes], bool] | None, bool]] = []
         for index, rule in enumerate(self._rules):
             if rule.holds(route):
@@ -135,7 +146,14 @@ class RulePolicy:
             by_trace.setdefault(trace, []).append(key)
         return list(by_trace.items())
 
+    def _is_too_long(self, route: Route) -> bool:
+        return self._has_patterns and route.attributes.asns_in_path > LONGEST_MATCHED_PATH
+
     def verdict(self, route: Route, trace: Trace) -> Verdict:
+        if self._is_too_long(route):
+            asns = route.attributes.asns_in_path
+            why = f"AS path of {asns} AS numbers, its expressions are tried on {LONGEST_MATCHED_PATH} at most"
+            return route.attributes, f'policy "{self.name}": {why}'
         if not trace or self._rules[trace[-1]].action == "next":
             return route.attributes, f'policy "{self.name}": no rule accepts it'
         if self._rules[trace[-1]].action == "reject":

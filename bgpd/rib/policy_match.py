@@ -7,7 +7,6 @@ it. The condition on the prefix is kept apart, since it alone differs between th
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -16,7 +15,12 @@ from bgpd.config.schema import MatchConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.path import NextHop
-from bgpd.model.policy_syntax import parse_community, parse_extended_community, parse_large_community
+from bgpd.model.policy_syntax import (
+    parse_as_path_condition,
+    parse_community,
+    parse_extended_community,
+    parse_large_community,
+)
 from bgpd.model.prefix import address_length
 
 
@@ -131,7 +135,7 @@ def compile_conditions(match: MatchConfig, where: str) -> list[Condition]:
         for index, entry in enumerate(entries):
             try:
                 alternatives.append(compiler(entry))
-            except (ValueError, re.error) as error:
+            except ValueError as error:
                 raise PolicyError(f"{where}.{name}[{index}]", str(error), right) from None
         if alternatives:
             conditions.append(_any_of(alternatives))
@@ -160,15 +164,10 @@ def as_path_text(attributes: Attributes) -> str:
 
 
 def _as_path(entry: str) -> Condition:
-    if entry.isdecimal():
-        asn = int(entry)
-        if asn > 0xFFFFFFFF:
-            raise ValueError(f'"{entry}" is larger than any AS number')
-        return lambda route: route.attributes.count_as(asn) > 0
-    if "_" in entry:
-        raise ValueError(f'"{entry}": "_" stands for nothing here; \\b is a word boundary')
-    pattern = re.compile(entry)
-    return lambda route: pattern.search(as_path_text(route.attributes)) is not None
+    wanted = parse_as_path_condition(entry)
+    if isinstance(wanted, int):
+        return lambda route: route.attributes.count_as(wanted) > 0
+    return lambda route: wanted.matches(as_path_text(route.attributes))
 
 
 def _community(entry: str) -> Condition:

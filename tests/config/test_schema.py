@@ -127,11 +127,20 @@ def test_bad_listen_prefix_is_told(prefix: str, what: str) -> None:
     assert what in problem.what
 
 
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5000 + "]" * 5000, "a = " + "9" * 5000, "a = " + "{ b = " * 900 + "1" + " }" * 900]
+)
+def test_text_that_the_parser_gives_up_on_is_a_finding(text: str) -> None:
+    assert "cannot be read" in the_problem(text).what
+
+
 BAD_RULES = [
     ('match = { prefix = ["10.64.8.0/22 le 20"] }', "match.prefix[0]", "lengths must rise"),
     ('match = { prefix = ["10.64.8.1/22"] }', "match.prefix[0]", "host bits"),
     ('match = { prefix = "10.64.8.0/22" }', "match.prefix", "is the text"),
     ('match = { as_path = ["(65201"] }', "match.as_path[0]", "regular expression"),
+    ('match = { as_path = ["1", "(65001) \\\\1"] }', "match.as_path[1]", "backreference"),
+    ('match = { as_path = ["(?=1)"] }', "match.as_path[0]", "lookaround"),
     ('match = { community = ["65000"] }', "match.community[0]", "not a community"),
     ('match = { extended_community = ["rt:1"] }', "match.extended_community[0]", "route target"),
     ('match = { large_community = ["1:2"] }', "match.large_community[0]", "large community"),

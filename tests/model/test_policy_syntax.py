@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,10 +37,45 @@ def test_bad_prefix_range_is_refused(text: str) -> None:
 def test_as_path_condition_is_a_number_or_a_regular_expression() -> None:
     assert syntax.parse_as_path_condition("65201") == 65201
     pattern = syntax.parse_as_path_condition("^65201( |$)")
-    assert isinstance(pattern, re.Pattern)
-    assert pattern.search("65201 65202")
+    assert isinstance(pattern, syntax.AsPathPattern)
+    assert pattern.matches("65201 65202")
+    assert not pattern.matches("652011")
     with pytest.raises(ValueError, match="not a regular expression"):
         syntax.parse_as_path_condition("(65201")
+
+
+@pytest.mark.parametrize("text", [r"^(65\d+ ?)+$", r"^((65\d+)* ?)*$", r"(.*)*9$", r"(\d+|\d+ |65\d)+$"])
+def test_path_that_only_nearly_matches_is_answered_in_linear_time(text: str) -> None:
+    """A matcher that goes back and tries again takes years for these; the neighbor chooses the path."""
+    pattern = syntax.parse_as_path_condition(text)
+    assert isinstance(pattern, syntax.AsPathPattern)
+    assert not pattern.matches(" ".join(["65001"] * syntax.LONGEST_MATCHED_PATH) + " x")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (r"(65\d+) \1", "backreference"),
+        ("(?=65201)", "lookaround"),
+        ("(?!65201)", "lookaround"),
+        ("65201(?<=1)", "lookaround"),
+        ("65201(?<!1)", "lookaround"),
+        ("(?>65201)", "linear time"),
+        ("((6{100}){100}){100}", "linear time"),
+        ("[0-9 ]{500}[1-9 ]{500}.*[0-9]{500}" * 20, "pattern too large"),
+        ("([0-9 ]*1[0-9 ]{90}){8}", "instructions of RE2, at most 512"),
+        ("^" + "6" * 1024, "1025 characters: at most 1024"),
+    ],
+)
+def test_expression_without_a_linear_matcher_is_refused(text: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        syntax.parse_as_path_condition(text)
+
+
+def test_number_of_thousands_of_digits_is_refused_with_its_range() -> None:
+    for parse in (syntax.parse_as_path_condition, lambda text: syntax.parse_community(f"1:{text}")):
+        with pytest.raises(ValueError, match="must be a number from 0 to"):
+            parse("9" * 5000)
 
 
 @pytest.mark.parametrize("text", ["65000", "65536:1", "a:b", "1:2:3", "no-exports"])

@@ -195,9 +195,9 @@ def test_local_is_no_import_policy() -> None:
         (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 ge 8 ge 9",))), "match.prefix[0]", "is not a prefix with"),
         (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 le 33",))), "match.prefix[0]", "takes no prefix at all"),
         (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 ge 20 le 19",))), "match.prefix[0]", "takes no prefix"),
-        (RuleConfig(match=MatchConfig(as_path=("1", "("))), "match.as_path[1]", "unterminated"),
+        (RuleConfig(match=MatchConfig(as_path=("1", "("))), "match.as_path[1]", "missing )"),
         (RuleConfig(match=MatchConfig(as_path=("_65001_",))), "match.as_path[0]", "word boundary"),
-        (RuleConfig(match=MatchConfig(as_path=("4294967296",))), "match.as_path[0]", "larger than any AS number"),
+        (RuleConfig(match=MatchConfig(as_path=("4294967296",))), "match.as_path[0]", "from 0 to 4294967295"),
         (RuleConfig(match=MatchConfig(community=("1:65536",))), "match.community[0]", "from 0 to 65535"),
         (RuleConfig(match=MatchConfig(large_community=("1:2",))), "match.large_community[0]", "write ASN:A:B"),
         (RuleConfig(match=MatchConfig(extended_community=("rt:1",))), "match.extended_community[0]", "route target"),
@@ -255,6 +255,17 @@ def test_configuration_check_and_policy_agree_on_what_is_right(rule: RuleConfig)
     except PolicyError as error:
         wrong = str(error)
     assert bool(wrong) == bool(findings), (wrong, findings)
+
+
+def test_path_too_long_for_expressions_is_rejected_whatever_the_rules_say() -> None:
+    """Cut off, it could match what it does not; and a rule that rejects would let it by."""
+    for condition, rejected in (("9", False), ("^9", True)):
+        rules = (RuleConfig(match=MatchConfig(as_path=(condition,)), action="reject"), RuleConfig())
+        policy = RulePolicy("p", PolicyConfig(rules=rules))
+        long = attributes(*[1] * 255, 2, 3)
+        why = 'policy "p": AS path of 257 AS numbers, its expressions are tried on 256 at most'
+        one = key("10.0.0.0/8")
+        assert verdicts(policy, route(long), one) == {one: (long, why if rejected else "")}
 
 
 def test_as_path_text_shows_all_segment_types() -> None:
