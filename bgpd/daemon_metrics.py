@@ -70,6 +70,11 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         "bgpd_neighbor_messages_received_total", "Messages heard.", each(lambda view: view.messages_received)
     )
     registry.counter("bgpd_neighbor_messages_sent_total", "Messages sent.", each(lambda view: view.messages_sent))
+    registry.counter(
+        "bgpd_neighbor_martians_total",
+        "Prefixes of the neighbor that were ignored as martians (accept_martians).",
+        each(lambda view: view.martians),
+    )
     for name, help in (
         ("received", "Routes that the neighbor announces."),
         ("rejected", "Of them, rejected by policy or as loops."),

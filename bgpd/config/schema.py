@@ -64,6 +64,9 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
     allow_own_as: Annotated[
         int, Meta(ge=0, le=10, description="How often our own AS may stand in a received AS_PATH.")
     ] = 0
+    accept_martians: Annotated[
+        bool, Meta(description="Take prefixes that no network should announce: loopback, multicast, 240.0.0.0/4, ...")
+    ] = False
     max_prefixes: Annotated[
         int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
     ] = 2_000_000

@@ -23,8 +23,9 @@ from bgpd.message.open import Negotiated, family_name
 from bgpd.message.update_sections import HEADER_SECTION, UpdateError, UpdateSections, fatal, split_update
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, ErrorCode, Family, UpdateSubcode
+from bgpd.model.martians import Block, martians
 from bgpd.model.path import NextHop, Overlay, RouteBatch
-from bgpd.model.prefix import format_address
+from bgpd.model.prefix import format_address, format_key
 from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
 
 _SECTION = "RFC 4271 section 6.3"
@@ -142,6 +143,8 @@ class UpdateDecoder:
 
     `nlri_decoders` split the families other than IPv4 and IPv6 unicast. `interface` scopes link-local next hops.
     `local_addresses` are this host's packed addresses: a route to one of them is unusable (RFC 4271 section 5.1.3).
+    Martians are ignored (RFC 4271 section 6.3) unless `accept_martians`; `martians` counts them, and the first of each
+    block is an error of its UPDATE.
     """
 
     def __init__(
@@ -151,7 +154,11 @@ class UpdateDecoder:
         nlri_decoders: NlriDecoders,
         interface: str = "",
         local_addresses: Container[bytes] = frozenset(),
+        accept_martians: bool = False,
     ) -> None:
+        self.martians = 0
+        self._accept_martians = accept_martians
+        self._blocks_told: set[Block] = set()
         self._attributes = AttributeDecoder(negotiated)
         self._families = frozenset(negotiated.families)
         self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
@@ -197,6 +204,8 @@ class UpdateDecoder:
             keys = self._split_ipv4(nlri)
         except MalformedNlri:
             return None
+        if not self._accept_martians and martians(Family.IPV4_UNICAST, keys, nlri):
+            return None
         return RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=attributes, next_hop=next_hop)
 
     def attributes_of(self, block: bytes) -> Attributes:
@@ -214,7 +223,9 @@ class UpdateDecoder:
         if sections.withdrawn or sections.nlri:
             family = Family.IPV4_UNICAST
             withdrawn = self._split(family, sections.withdrawn, errors, "")
-            announced = self._split(family, sections.nlri, errors, "")
+            announced = self._without_martians(
+                family, self._split(family, sections.nlri, errors, ""), sections.nlri, errors
+            )
             next_hop = self._next_hops.classic(facts.next_hop, errors) if sections.nlri else None
             found.append(_Routes(family, _keys(withdrawn), announced.announced, next_hop))
         if sections.unreach is not None and sections.unreach.nlri:
@@ -228,8 +239,26 @@ class UpdateDecoder:
             if reach_family is not None:
                 next_hop = self._next_hops.multiprotocol(reach_family, reach.next_hop, errors)
                 routes = self._split(reach_family, reach.nlri, errors, "MP_REACH_NLRI")
+                routes = self._without_martians(reach_family, routes, reach.nlri, errors)
                 found.append(_Routes(reach_family, routes.malformed, routes.announced, next_hop))
         return found
+
+    def _without_martians(
+        self, family: Family, routes: NlriRoutes, field: bytes, errors: list[WireError]
+    ) -> NlriRoutes:
+        groups = []
+        for overlay, keys in routes.announced:
+            found = () if self._accept_martians else martians(family, keys, field)
+            self.martians += len(found)
+            for key, block in found:
+                if block not in self._blocks_told:
+                    self._blocks_told.add(block)
+                    errors.append(_martian(family, key, block))
+            ignored = {key for key, _block in found}
+            kept = [key for key in keys if key not in ignored] if ignored else keys
+            if kept:
+                groups.append((overlay, kept))
+        return NlriRoutes(groups, routes.malformed, routes.errors)
 
     def _family(self, afi: int, safi: int, errors: list[WireError], attribute: str) -> Family | None:
         family = FAMILY_BY_CODE.get((afi, safi))
@@ -249,6 +278,12 @@ class UpdateDecoder:
             raise UpdateError(fatal(f"{family}: {malformed}", "RFC 7606 section 5.3", attribute, subcode)) from None
         errors += routes.errors
         return routes
+
+
+def _martian(family: Family, key: bytes, block: Block) -> WireError:
+    route = f"EVPN route {key.hex()}" if family is Family.L2VPN_EVPN else f"prefix {format_key(family, key)}"
+    message = f"{route} is inside {block.prefix} ({block.purpose}): such prefixes are ignored without accept_martians"
+    return WireError(Reaction.TREAT_AS_WITHDRAW, message, _SECTION, one_route=True)
 
 
 def _in_one_group(split: Callable[[bytes], Sequence[bytes]]) -> _Splitter:

@@ -20,7 +20,10 @@ class FamilyCounts(msgspec.Struct, kw_only=True):
 
 
 class NeighborView(msgspec.Struct, kw_only=True):
-    """`bgpd show neighbors`: one session. `state` is the RFC 4271 state name in lower case ("established")."""
+    """`bgpd show neighbors`: one session. `state` is the RFC 4271 state name in lower case ("established").
+
+    `martians` counts announced prefixes that were ignored as martians since the daemon's start (RFC 4271 section 6.3).
+    """
 
     name: str
     address: str
@@ -42,6 +45,7 @@ class NeighborView(msgspec.Struct, kw_only=True):
     last_error: str = ""
     last_error_at: float | None = None
     end_of_rib: list[str] = []
+    martians: int = 0
 
 
 class NextHopView(msgspec.Struct, kw_only=True):

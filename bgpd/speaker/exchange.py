@@ -132,6 +132,7 @@ class Exchange:
         nlri_decoders: NlriDecoders,
         events: SpeakerEvents,
         write: Callable[[bytes], None],
+        accept_martians: bool = False,
     ) -> None:
         self.source = source
         self.negotiated = negotiated
@@ -141,7 +142,11 @@ class Exchange:
         self._interfaces = interfaces
         self._nlri_decoders = nlri_decoders
         self._decoder = UpdateDecoder(
-            negotiated, nlri_decoders=nlri_decoders, interface=source.interface, local_addresses=interfaces
+            negotiated,
+            nlri_decoders=nlri_decoders,
+            interface=source.interface,
+            local_addresses=interfaces,
+            accept_martians=accept_martians,
         )
         self._encoder = self._new_encoder()
         self._events = events
@@ -151,6 +156,11 @@ class Exchange:
         if self._encoder.without_next_hop:
             families = [str(family) for family in self._encoder.without_next_hop]
             log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
+
+    @property
+    def martians(self) -> int:
+        """Prefixes that were ignored as martians."""
+        return self._decoder.martians
 
     def update_received(self, body: bytes) -> None:
         """Take the routes of an UPDATE; they are passed on together with those of the next ones, by `updates_done`.

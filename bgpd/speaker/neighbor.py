@@ -106,6 +106,7 @@ class Neighbor:
         self._state = State.IDLE
         self._since = time.time()
         self._established_count = 0
+        self._martians = 0
         self._failures = FailureLog(peering.name)
 
     @property
@@ -245,6 +246,7 @@ class Neighbor:
             last_error=self._failures.last,
             last_error_at=self._failures.last_at,
             end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
+            martians=self._martians + (exchange.martians if exchange else 0),
         )
 
     # Driving the session
@@ -454,6 +456,7 @@ class Neighbor:
             nlri_decoders=around.nlri_decoders,
             events=around.events,
             write=self._write,
+            accept_martians=self.peering.config.accept_martians,
         )
 
     def _down(self, reason: str) -> None:
@@ -461,6 +464,7 @@ class Neighbor:
         self.interface = ""
         self._failures.closed(reason)
         if exchange is not None:
+            self._martians += exchange.martians
             self._around.events.session_closed(exchange.source, reason)
         self._ended(self)
 

@@ -30,8 +30,15 @@ def negotiated(*, ibgp=False, extended_next_hop=False, **fields) -> Negotiated:
     return Negotiated(**(values | fields))
 
 
-def decoder(*, interface="", local_addresses=frozenset(), **fields) -> UpdateDecoder:
-    return UpdateDecoder(negotiated(**fields), nlri_decoders=EVPN, interface=interface, local_addresses=local_addresses)
+def decoder(*, interface="", local_addresses=frozenset(), accept_martians=True, **fields) -> UpdateDecoder:
+    """Takes martians unless told otherwise: most tests are about bytes, whatever prefix they spell."""
+    return UpdateDecoder(
+        negotiated(**fields),
+        nlri_decoders=EVPN,
+        interface=interface,
+        local_addresses=local_addresses,
+        accept_martians=accept_martians,
+    )
 
 
 def update(block: bytes = b"", nlri: bytes = b"", withdrawn: bytes = b"") -> bytes:

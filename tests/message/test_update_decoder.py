@@ -202,3 +202,39 @@ def test_two_octet_sessions_merge_as4_path():
     decoded = decoder(four_octet_as=False).decode(update(ORIGIN + path + NEXT_HOP + as4, PREFIX))
     assert decoded.batches[0].attributes.as_path[0].asns == (65201, 4200000000)
     assert decoded.reaction is Reaction.ACCEPT
+
+
+def test_a_martian_costs_only_itself_and_is_told_once_for_its_block():
+    session = decoder(accept_martians=False)
+    nlri = bytes.fromhex("180a0001107f0118c0a801207f0000010004f0")
+    first = session.decode(update(MANDATORY, nlri))
+    assert announced(first) == [bytes.fromhex("180a0001"), bytes.fromhex("18c0a801"), b"\0"]
+    assert [error.message.partition(":")[0] for error in first.errors] == [
+        "prefix 127.1.0.0/16 is inside 127.0.0.0/8 (loopback)",
+        "prefix 240.0.0.0/4 is inside 240.0.0.0/4 (reserved)",
+    ]
+    assert first.reaction is Reaction.TREAT_AS_WITHDRAW
+    assert first.notification is None
+    again = session.decode(update(MANDATORY, bytes.fromhex("207f000002")))
+    assert (again.batches, again.errors, session.martians) == ([], [], 4)
+
+
+def test_martians_of_every_family_are_ignored():
+    session = decoder(accept_martians=False)
+    ipv6 = reach(2, 1, GLOBAL, bytes.fromhex("0aff802020010db880" + "00" * 15 + "01"))
+    decoded = session.decode(update(ORIGIN + AS_PATH + ipv6))
+    assert announced(decoded) == [bytes.fromhex("2020010db8")]
+    rd = bytes.fromhex("00010a0003010001")
+    type5 = b"\x05\x22" + rd + bytes(14) + b"\x18" + bytes.fromhex("7f000100") + bytes(7)
+    type2 = b"\x02\x25" + rd + bytes(14) + b"\x30" + bytes(6) + b"\x20" + bytes.fromhex("e0000005") + bytes(3)
+    link_local = b"\x02\x31" + rd + bytes(14) + b"\x30" + bytes(6) + b"\x80" + LINK_LOCAL + bytes(3)
+    evpn = reach(25, 70, b"\x0a\0\0\x02", type5 + type2 + link_local)
+    assert [key[0] for key in announced(session.decode(update(ORIGIN + AS_PATH + evpn)))] == [2]
+    assert session.martians == 4
+
+
+def test_martians_may_be_withdrawn_and_accepted():
+    nlri = bytes.fromhex("107f01")
+    assert withdrawn(decoder(accept_martians=False).decode(update(withdrawn=nlri))) == [nlri]
+    decoded = decoder(accept_martians=True).decode(update(MANDATORY, nlri))
+    assert (announced(decoded), decoded.errors) == ([nlri], [])
