@@ -179,6 +179,15 @@ class NexthopTable:
             hops.append(NextHop(hop.address, hop.interface, weight))
         return tuple(sorted(hops))
 
+    def is_within(self, target: int, other: int) -> bool:
+        """Whether a route that goes from one target to another loses no next hop; one by a dead group has none."""
+        if target in self.dead:
+            return True
+        if target not in self.groups or other not in self.groups:
+            return False
+        members = {single for single, _weight in self.groups[other].members}
+        return members.issuperset(single for single, _weight in self.groups[target].members)
+
     def count_routes(self, identifier: int, change: int) -> None:
         """Routes that point at a group became more or fewer."""
         group = self.groups.get(identifier)

@@ -167,7 +167,7 @@ class Upkeep:
         for target, count in adoption.counts.items():
             self._dataplane.nexthops.count_routes(target, count)
         if adoption.installed:
-            routes.adopted = True
+            routes.adopted, routes.unconfirmed = True, adoption.installed.copy()
             log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(adoption.installed))
         return adoption.strays
 

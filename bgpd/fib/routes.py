@@ -132,6 +132,8 @@ class FamilyRoutes:
 
     `failed` and `blocked`: key -> why. `distrusted`: keys whose kernel state is unknown, so that any wish is written.
     `direct`: interface index -> keys. `adopted`: an earlier run's keys may be there, as objects of their own.
+    `unconfirmed`: key -> target of those that nobody has agreed with. They wait for the sweep as long as following
+    their wish would take a next hop from them.
     """
 
     def __init__(self, nexthops: NexthopTable) -> None:
@@ -142,6 +144,7 @@ class FamilyRoutes:
         self.distrusted: set[bytes] = set()
         self.direct: dict[int, set[bytes]] = {}
         self.adopted = False
+        self.unconfirmed: ShardedDict[int] = ShardedDict()
         self._nexthops = nexthops
 
     def plan(
@@ -163,12 +166,14 @@ class FamilyRoutes:
                 stopped = [key for key in run if key in reasons]
                 for key in stopped:
                     plan.refused.setdefault(reasons[key], []).append(key)
+                self.unconfirmed.discard_all(stopped)
                 self._plan_deletes(stopped, plan)
                 run = [key for key in run if key not in reasons]
             if value is None:
-                self._plan_deletes(run, plan)
+                self._plan_deletes(self._free_of(run, Wish()), plan)
                 continue
             wish = wish_of(value, set(self.installed.get_all(run)) if self.adopted else ())
+            run = self._free_of(run, wish)
             if wish.why:
                 self.blocked.set_all(run, wish.why)
                 plan.refused.setdefault(wish.why, []).extend(run)
@@ -194,6 +199,22 @@ class FamilyRoutes:
         """Keys of installed routes that point at one of `targets`, slice by slice as the walk goes."""
         for keys in self.installed.slices(_WALK):
             yield [key for key, target in zip(keys, self.installed.get_all(keys)) if target in targets]
+
+    def _free_of(self, keys: list[bytes], wish: Wish) -> list[bytes]:
+        """Those of the keys that follow their wish now: all but unconfirmed ones that would lose a next hop by it."""
+        if not (self.adopted and self.unconfirmed):
+            return keys
+        targets = self.unconfirmed.get_all(keys)
+        losing = {
+            target
+            for target in set(targets)
+            if target is not None and target not in wish.same and not self._nexthops.is_within(target, wish.target)
+        }
+        free = keys
+        if losing:
+            free = [key for key, target in zip(keys, targets) if target not in losing or key in self.distrusted]
+        self.unconfirmed.discard_all(free)
+        return free
 
     def _forget_reasons(self, keys: Sequence[bytes]) -> None:
         if self.failed:

@@ -25,6 +25,7 @@ from bgpd.fib.routes import FamilyRoutes
 from bgpd.fib.targets import NextHopWishes, Service
 from bgpd.fib.views import FibCounters
 from bgpd.kernel.route_messages import RouteForm, encode_deletes
+from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, NextHops
@@ -118,6 +119,14 @@ class Fib:
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """The wish for each key is now this (None: no route of ours). Written in the next turn, if there is room."""
+        if self.families[family].adopted:
+            self.families[family].unconfirmed.discard_all(list(changes))
+        self.update_learned(family, changes)
+
+    def update_learned(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """`update`, for what neighbors say: until the sweep a route that an earlier run left forwards on as it does,
+        since not all neighbors that it may lead to have been heard. It follows once they agree with it.
+        """
         if self.wishes.services:
             self._forget_services(changes)
         kept = self._kept[family]
@@ -130,16 +139,6 @@ class Fib:
         """Routes that the table itself needs, whatever the RIB wishes: the copies of a VRF's connected networks."""
         former, self._kept[family] = self._kept[family], dict(routes)
         self._requeue(family, [key for key in former.keys() | routes.keys() if former.get(key) != routes.get(key)])
-
-    def update_learned(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        """`update`, for what neighbors say: until the sweep a route that an earlier run left forwards on as it does,
-        since not all neighbors that it may lead to have been heard. The sweep brings it up to date.
-        """
-        routes = self.families[family]
-        if routes.adopted and changes:
-            known = routes.installed.get_all(list(changes))
-            changes = {key: hops for (key, hops), target in zip(changes.items(), known) if target is None}
-        self.update(family, changes)
 
     def resolve(self, next_hop: NextHop) -> str:
         """ "" if the next hop can be reached now, else why not; changes are told by `next_hop_changed` from now on."""
@@ -161,6 +160,8 @@ class Fib:
                 groups_died=len(loss.died),
                 seconds=round(time.perf_counter() - started, 6),
             )
+        if self.dataplane.nexthops.dead and any(routes.adopted for routes in self.families.values()):
+            self._recheck_unsettled()
 
     def expansion_changed(self, next_hop: NextHop) -> None:
         """An abstract next hop leads elsewhere now: the groups that use it follow, by one message each.
@@ -186,9 +187,10 @@ class Fib:
         """The RIB has converged: adopted routes that it does not want are deleted."""
         self.swept = True
         for family, routes in self.families.items():
-            if routes.adopted:
-                self._rechecks.add(family, routes.installed.slices(SLICE))
-                routes.adopted = False
+            if routes.unconfirmed:
+                self._rechecks.add(family, routes.unconfirmed.slices(SLICE))
+                routes.unconfirmed = ShardedDict()
+            routes.adopted = False
         for family, strays in self._strays.items():
             self.delete_strays(family, strays)
         self._strays.clear()
@@ -385,7 +387,7 @@ class Fib:
             wishes = {key: wish for key, wish in wishes.items() if wish is not None}
         if distrust:
             self.families[family].distrusted.update(wishes)
-        self.update(family, wishes)
+        self.update_learned(family, wishes)
         self._wake_idle()
 
     def _forget_services(self, changes: Mapping[bytes, NextHops | None]) -> None:

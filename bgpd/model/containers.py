@@ -166,6 +166,12 @@ class ShardedDict(MutableMapping[bytes, V]):
         for part in self.parts:
             part.clear()
 
+    def copy(self) -> ShardedDict[V]:
+        """Another table of the same keys and values."""
+        other: ShardedDict[V] = ShardedDict(of_prefixes=self._of_prefixes)
+        other.parts = tuple(part.copy() for part in self.parts)
+        return other
+
 
 _PARTS = 16
 """Dicts that the entries are dealt to, so that none holds the loop for long when it grows."""

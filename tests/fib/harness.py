@@ -49,12 +49,21 @@ class Harness:
         self.acknowledged += [(family, key) for key in keys]
 
     def want(self, changes: Mapping[bytes, NextHops | None], family: Family = V4) -> None:
+        """Wishes of this host itself."""
+        self._wish(changes, family)
+        self.fib.update(family, changes)
+
+    def learn(self, changes: Mapping[bytes, NextHops | None], family: Family = V4) -> None:
+        """Wishes from neighbors."""
+        self._wish(changes, family)
+        self.fib.update_learned(family, changes)
+
+    def _wish(self, changes: Mapping[bytes, NextHops | None], family: Family) -> None:
         for key, wish in changes.items():
             if wish is None:
                 self.wishes.pop((family, key), None)
             else:
                 self.wishes[family, key] = wish
-        self.fib.update(family, changes)
 
     async def settle(self) -> None:
         for _ in range(60):

@@ -1,0 +1,152 @@
+"""What an earlier run left waits for the sweep only until this run has confirmed it; all else follows at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bgpd.kernel.netlink import MessageKind
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import parse_prefix
+from tests.fib.fake_kernel import FakeKernel
+from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
+
+CASES = ((V4, LEAF1, LEAF2, "10.64.{}.0/24"), (V6, LEAF1_V6, LEAF2_V6, "2001:db8:{}::/48"))
+both_families = pytest.mark.parametrize(("family", "leaf1", "leaf2", "form"), CASES, ids=["ipv4", "ipv6"])
+
+
+def keys_of(form: str, count: int) -> list[bytes]:
+    return [parse_prefix(form.format(number))[1] for number in range(1, count + 1)]
+
+
+def interfaces(kernel: FakeKernel, family: Family, key: bytes) -> list[int]:
+    return sorted(index for _gateway, index in kernel.hops_of(family, key) or ())
+
+
+@asynccontextmanager
+async def restarted(family: Family, left: dict[bytes, NextHops]) -> AsyncIterator[Harness]:
+    """The run after one that left these routes."""
+    kernel = two_leaf_kernel()
+    async with running(kernel) as before:
+        before.want(left, family)
+        await before.settle()
+    kernel.log.clear()
+    async with running(kernel) as it:
+        yield it
+
+
+@both_families
+async def test_routes_of_this_run_follow_at_once_though_others_are_adopted(
+    family: Family, leaf1: NextHop, leaf2: NextHop, form: str
+) -> None:
+    old, first, second = keys_of(form, 3)
+    async with restarted(family, {old: (leaf1,)}) as it:
+        it.learn({first: (leaf1,), second: (leaf1,)}, family)
+        await it.settle()
+        it.learn({first: (leaf1, leaf2)}, family)
+        it.learn({second: None}, family)
+        await it.settle()
+        assert interfaces(it.kernel, family, first) == [2, 3]
+        assert interfaces(it.kernel, family, second) == []
+        it.fib.next_hops_lost([leaf1], lambda _hops: None)
+        it.learn({first: (leaf2,)}, family)
+        await it.settle()
+        assert interfaces(it.kernel, family, first) == [3]
+
+
+@both_families
+async def test_adopted_route_waits_until_neighbors_agree_with_it_then_follows(
+    family: Family, leaf1: NextHop, leaf2: NextHop, form: str
+) -> None:
+    (old,) = keys_of(form, 1)
+    async with restarted(family, {old: (leaf1, leaf2)}) as it:
+        for wish in ((leaf1,), None, (leaf2,), (leaf1, leaf2)):
+            it.learn({old: wish}, family)
+            await it.settle()
+            assert interfaces(it.kernel, family, old) == [2, 3]
+            assert it.acknowledged == ([(family, old)] if wish == (leaf1, leaf2) else [])
+        assert it.kernel.log == [], "a confirmed route is not written"
+        it.learn({old: (leaf2,)}, family)
+        await it.settle()
+        assert interfaces(it.kernel, family, old) == [3]
+        it.learn({old: None}, family)
+        await it.settle()
+        assert interfaces(it.kernel, family, old) == []
+
+
+@both_families
+async def test_adopted_route_that_goes_with_its_next_hop_is_written_by_what_is_wished(
+    family: Family, leaf1: NextHop, leaf2: NextHop, form: str
+) -> None:
+    old, unheard = keys_of(form, 2)
+    async with restarted(family, {old: (leaf1,), unheard: (leaf1,)}) as it:
+        it.learn({old: (leaf2,)}, family)
+        await it.settle()
+        assert interfaces(it.kernel, family, old) == [2]
+        it.fib.next_hops_lost([leaf1], lambda _hops: None)
+        await it.settle()
+        assert interfaces(it.kernel, family, old) == [3]
+        assert interfaces(it.kernel, family, unheard) == []
+        it.learn({unheard: (leaf2,)}, family)
+        await it.settle()
+        assert interfaces(it.kernel, family, unheard) == [3]
+
+
+@both_families
+async def test_adopted_route_loses_a_dead_next_hop_and_waits_with_the_others(
+    family: Family, leaf1: NextHop, leaf2: NextHop, form: str
+) -> None:
+    (old,) = keys_of(form, 1)
+    async with restarted(family, {old: (leaf1, leaf2)}) as it:
+        it.learn({old: (leaf1,)}, family)
+        await it.settle()
+        it.fib.next_hops_lost([leaf1], lambda _hops: None)
+        it.learn({old: None}, family)
+        await it.settle()
+        assert interfaces(it.kernel, family, old) == [3], "leaf2 has not been heard"
+        it.fib.sweep()
+        await it.settle()
+        assert interfaces(it.kernel, family, old) == []
+
+
+async def test_link_that_falls_and_returns_rewrites_no_adopted_route_by_half_of_what_is_known() -> None:
+    old = keys_of("10.64.{}.0/24", 1)[0]
+    async with restarted(V4, {old: (LEAF1, LEAF2)}) as it:
+        assert it.fib.resolve(LEAF1) == it.fib.resolve(LEAF2) == ""
+        it.learn({old: (LEAF1,)})
+        it.kernel.set_link(2, "eth0", up=False)
+        await it.settle()
+        assert interfaces(it.kernel, V4, old) == [3]
+        it.kernel.set_link(2, "eth0", up=True)
+        await it.settle()
+        assert interfaces(it.kernel, V4, old) == [3]
+        it.learn({old: (LEAF1, LEAF2)})
+        await it.settle()
+        assert interfaces(it.kernel, V4, old) == [2, 3]
+
+
+async def test_what_this_host_itself_wishes_waits_for_nobody() -> None:
+    first, second, third = keys_of("10.64.{}.0/24", 3)
+    async with restarted(V4, dict.fromkeys((first, second, third), (LEAF1, LEAF2))) as it:
+        it.want({first: (NextHop(b"", "eth1"),), second: None})
+        it.kernel.add_foreign("10.64.3.0/24")
+        await it.settle()
+        assert it.kernel.routes[V4, 254, first, it.fib.form.metric][1] == -3
+        assert interfaces(it.kernel, V4, second) == []
+        assert interfaces(it.kernel, V4, third) == []
+
+
+async def test_the_sweep_asks_only_for_what_was_not_confirmed() -> None:
+    keys = keys_of("10.64.{}.0/24", 200)
+    async with restarted(V4, dict.fromkeys(keys, (LEAF1,))) as it:
+        it.learn(dict.fromkeys(keys[:150], (LEAF1,)))
+        await it.settle()
+        asked: list[bytes] = []
+        it.fib._desired = lambda _family, key: asked.append(key)  # type: ignore[func-returns-value]
+        it.fib.sweep()
+        await it.settle()
+        assert sorted(asked) == sorted(keys[150:])
+        assert [kind for kind, _key in it.kernel.log] == [MessageKind.DEL_ROUTE] * 50
