@@ -10,12 +10,8 @@ FEEDS := labs/containerlab/feeds.clab.yml
 EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
 
-# A Debian kernel in user mode, for what this machine's kernel may lack (tests/vm/guest.py); pytest's "nothing selected".
+# A Debian kernel in user mode, for what this machine's kernel may lack.
 IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 600 --
-PYTEST = $(PYTHON) -m pytest $(TESTS)
-PYTEST_VM = $(PYTEST) -m vm --color=no -o cache_dir=/tmp/pytest
-NOTHING_SELECTED := 5
-NO_GUEST := 69
 
 # Where `make install` puts bgpd (systemd/bgpd.service starts it from there), and a root for its files outside of that.
 PREFIX := /opt/bgpd
@@ -59,16 +55,11 @@ lab-keep: setup ## the network of lab, left up to look around in; TOPOLOGY=FILE 
 lab-down: setup ## remove what lab-keep left up
 	@$(PYTHON) -m labs down
 
-test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some, RETRY=1 to try once more what failed
-	@$(PYTEST) $(if $(RETRY),|| $(PYTEST) --last-failed)
-	@$(IN_GUEST) sh -c '$(PYTEST_VM) $(if $(RETRY),|| $(PYTEST_VM) --last-failed)' || case $$? in \
-	  $(NOTHING_SELECTED)) ;; \
-	  $(NO_GUEST)) echo "SKIPPED: the tests marked vm, since no guest can be started here (above: why)" >&2 ;; \
-	  *) exit 1 ;; \
-	esac
+test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some, RETRY=1 to try once more up to two that failed
+	@$(PYTHON) -m tests.suite $(if $(RETRY),--retry) $(TESTS)
 
 test-vm: setup ## the tests marked "vm" (VRF, VLAN and dummy devices) under a Debian kernel of their own
-	@$(IN_GUEST) $(PYTEST_VM)
+	@$(PYTHON) -m tests.suite --vm $(TESTS)
 
 fuzz: setup ## property tests only, ten rounds, each with new random examples
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
+import pytest
+
 from bgpd.runtime.turns import TURN_S, soon, turns
+from tests.clocks import StoppedClock
 
 
-def busy(said: list[str], name: str, seconds: float = 0.0) -> Callable[[], None]:
-    def step() -> None:
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            pass
-        said.append(name)
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    clock = StoppedClock()
+    monkeypatch.setattr("bgpd.runtime.turns.time", clock)
+    return clock
 
-    return step
+
+def saying(said: list[str], name: str) -> Callable[[], None]:
+    return lambda: said.append(name)
 
 
 async def test_steps_run_in_order_in_the_next_turn() -> None:
     said: list[str] = []
-    soon(busy(said, "a"))
-    soon(busy(said, "b"))
+    soon(saying(said, "a"))
+    soon(saying(said, "b"))
     assert not said
     assert turns()
     await asyncio.sleep(0)
@@ -30,10 +33,15 @@ async def test_steps_run_in_order_in_the_next_turn() -> None:
     assert not turns()
 
 
-async def test_turn_ends_when_its_time_is_used_up() -> None:
+async def test_turn_ends_when_its_time_is_used_up(clock: StoppedClock) -> None:
     said: list[str] = []
+
+    def work(name: str) -> None:
+        clock.now += TURN_S * 0.7
+        said.append(name)
+
     for name in "abcd":
-        soon(busy(said, name, TURN_S * 0.7))
+        soon(lambda name=name: work(name))
     await asyncio.sleep(0)
     assert said == ["a", "b"]
     await asyncio.sleep(0)
@@ -45,10 +53,10 @@ async def test_what_a_step_asks_for_waits_behind_the_others() -> None:
 
     def again() -> None:
         said.append("first")
-        soon(busy(said, "second"))
+        soon(saying(said, "second"))
 
     soon(again)
-    soon(busy(said, "other"))
+    soon(saying(said, "other"))
     await asyncio.sleep(0)
     assert said == ["first", "other"]
     await asyncio.sleep(0)
@@ -60,7 +68,7 @@ async def test_failed_step_is_told_to_the_loop_and_the_others_go_on() -> None:
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context["exception"]))
     soon(lambda: 1 / 0)
-    soon(busy(said, "other"))
+    soon(saying(said, "other"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert said == ["other"]
@@ -71,11 +79,11 @@ def test_each_loop_has_its_own() -> None:
     said: list[str] = []
 
     async def leave_a_step() -> None:
-        soon(busy(said, "left"))
+        soon(saying(said, "left"))
 
     async def work() -> None:
         assert not turns()
-        soon(busy(said, "done"))
+        soon(saying(said, "done"))
         await asyncio.sleep(0)
 
     asyncio.run(leave_a_step())

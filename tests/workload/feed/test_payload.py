@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -116,11 +115,14 @@ def test_name_that_no_topic_may_have_is_refused(id: str) -> None:
     assert problems(body(), id=id)[0][0] == "id"
 
 
-def test_ten_megabytes_cost_nothing() -> None:
+def test_nothing_is_read_of_ten_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the payload was read")
+
     payload = b'{"addresses": [' + b" " * 10_000_000
-    start = time.perf_counter()
+    monkeypatch.setattr("msgspec.json.decode", read)
+    monkeypatch.setattr("json.loads", read)
     (problem,) = problems(payload)
-    assert time.perf_counter() - start < 0.005
     assert problem[1] == "the payload has 10000015 bytes"
 
 

@@ -1,25 +1,32 @@
-"""When checks run."""
+"""When checks run: in simulated time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import Counter
+from collections.abc import AsyncIterator
 
 from bgpd.model.service import CheckType, HealthCheck
-from bgpd.workload.service.checker import Checker, CheckId
+from bgpd.workload.service.checker import JITTER, Checker, CheckId
+from tests.clocks import in_simulated_time
 
-CHECK = HealthCheck(type=CheckType.TCP, port=1, interval_s=0.1, timeout_s=0.1)
+CHECK = HealthCheck(type=CheckType.TCP, port=1, interval_s=10.0, timeout_s=5.0)
+ONE, OTHER = ("s", "a", "x"), ("s", "b", "y")
 
 
 class Run:
+    """A checker whose probes take `duration_s`, and what it told: when, what, which answer."""
+
     def __init__(self, *, concurrency: int = 64, duration_s: float = 0.0) -> None:
-        self.results: list[tuple[CheckId, str]] = []
+        self.results: list[tuple[float, CheckId, str]] = []
         self.now = self.most = 0
         self.duration_s = duration_s
-        self.checker = Checker(
-            self._probe, concurrency=concurrency, result=lambda id, reason: self.results.append((id, reason))
-        )
+        self.checker = Checker(self._probe, concurrency=concurrency, result=self._result)
+
+    def _result(self, id: CheckId, reason: str) -> None:
+        self.results.append((asyncio.get_running_loop().time(), id, reason))
 
     async def _probe(self, check: HealthCheck, address: str, device: str) -> str:
         self.now += 1
@@ -28,46 +35,70 @@ class Run:
         self.now -= 1
         return "" if address == "good" else "bad"
 
-    async def run(self, seconds: float) -> None:
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         task = asyncio.create_task(self.checker.run())
-        await asyncio.sleep(seconds)
+        yield
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
 
-async def test_each_check_runs_at_its_interval_and_tells_its_result() -> None:
-    run = Run()
-    run.checker.start(("s", "a", "x"), CHECK, "good", "")
-    run.checker.start(("s", "b", "y"), CHECK, "other", "")
-    await run.run(0.65)
-    assert dict(run.results) == {("s", "a", "x"): "", ("s", "b", "y"): "bad"}
-    assert all(4 <= count <= 9 for count in Counter(id for id, _ in run.results).values())
+def test_each_check_runs_at_its_interval_and_tells_its_result() -> None:
+    async def work() -> Run:
+        run = Run()
+        async with run.running():
+            run.checker.start(ONE, CHECK, "good", "")
+            run.checker.start(OTHER, CHECK, "other", "")
+            await asyncio.sleep(100)
+        return run
+
+    run = in_simulated_time(work())
+    assert {(id, reason) for _, id, reason in run.results} == {(ONE, ""), (OTHER, "bad")}
+    for check in (ONE, OTHER):
+        times = [time for time, id, _ in run.results if id == check]
+        pauses = [after - before for before, after in itertools.pairwise(times)]
+        assert len(pauses) >= 8
+        assert all(10 * (1 - JITTER) <= pause <= 10 * (1 + JITTER) for pause in pauses)
+        assert len(set(pauses)) > 1
 
 
-async def test_stopped_check_tells_nothing_any_more() -> None:
-    run = Run(duration_s=0.05)
-    run.checker.start(("s", "a", "x"), CHECK, "good", "")
-    task = asyncio.create_task(run.run(0.4))
-    await asyncio.sleep(0.2)
-    run.checker.stop(("s", "a", "x"))
-    told = len(run.results)
-    await task
-    assert len(run.results) == told
+def test_stopped_check_tells_nothing_any_more() -> None:
+    async def work() -> Run:
+        run = Run(duration_s=5.0)
+        async with run.running():
+            run.checker.start(ONE, CHECK, "good", "")
+            await asyncio.sleep(2)
+            assert run.now == 1
+            run.checker.stop(ONE)
+            await asyncio.sleep(100)
+        return run
+
+    assert in_simulated_time(work()).results == []
 
 
-async def test_replaced_check_runs_once() -> None:
-    run = Run()
-    for _ in range(3):
-        run.checker.start(("s", "a", "x"), CHECK, "good", "")
-    await run.run(0.35)
-    assert len(run.results) <= 5
+def test_replaced_check_runs_once() -> None:
+    async def work() -> Run:
+        run = Run()
+        async with run.running():
+            for _ in range(3):
+                run.checker.start(ONE, CHECK, "good", "")
+            await asyncio.sleep(99)
+        return run
+
+    run = in_simulated_time(work())
+    assert 9 <= Counter(id for _, id, _ in run.results)[ONE] <= 11
 
 
-async def test_only_so_many_run_at_once() -> None:
-    run = Run(concurrency=5, duration_s=0.02)
-    for i in range(50):
-        run.checker.start(("s", str(i), "x"), CHECK, "good", "")
-    await run.run(0.4)
+def test_only_so_many_run_at_once() -> None:
+    async def work() -> Run:
+        run = Run(concurrency=5, duration_s=0.5)
+        async with run.running():
+            for number in range(50):
+                run.checker.start(("s", str(number), "x"), CHECK, "good", "")
+            await asyncio.sleep(8)
+        return run
+
+    run = in_simulated_time(work())
     assert run.most == 5
-    assert len({id for id, _ in run.results}) == 50
+    assert len({id for _, id, _ in run.results}) == 50

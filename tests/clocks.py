@@ -1,0 +1,54 @@
+"""Clocks that tests set: one that stands still, and an event loop whose time passes only while it waits.
+
+What a test takes on a busy machine changes nothing then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class StoppedClock:
+    """Takes the place of the module `time`; `now` changes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class _WaitsNoTime(selectors.EpollSelector):
+    """Answers at once; what the loop would have waited for is added to `now`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise AssertionError("nothing is left that could happen")
+        if not ready and timeout is not None:
+            self.now += max(timeout, 0.0)
+        return ready
+
+
+class _SimulatedLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._waits = _WaitsNoTime()
+        super().__init__(self._waits)
+
+    def time(self) -> float:
+        return self._waits.now
+
+
+def in_simulated_time(work: Coroutine[object, object, T]) -> T:
+    """Result of `work`, run in a loop of its own whose time passes only by waiting. No threads, no child processes."""
+    with asyncio.Runner(loop_factory=_SimulatedLoop) as runner:
+        return runner.run(work)

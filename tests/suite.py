@@ -1,0 +1,187 @@
+"""Runs all tests: those here in two workers, those marked `vm` beside them in guests of their own (`make test`).
+
+    python -m tests.suite [--retry] [--vm] [PATH...]
+
+What fails is printed at once. With --retry it is tried once more, alone: up to two tests may pass so, and are told at
+the end. More than two that failed first fail the run, whatever a second try says: a suite that needs luck is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
+
+ALLOWED_TO_FAIL_FIRST = 2
+GUEST_LIMIT_S = 600
+PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
+
+WORKERS = ("-n", "2")
+PYTEST = (sys.executable, "-m", "pytest")
+GUEST = (sys.executable, "-m", "tests.vm.guest")
+VM_MARK = "mark.vm"
+LABORATORY = Path("tests/labs/test_main.py")
+"""Its part of the `vm` tests takes a guest's whole time."""
+
+
+class Part:
+    """Some of the tests, run by one pytest. With `in_guest` under a kernel of its own."""
+
+    def __init__(self, name: str, selection: str, paths: Sequence[str], *, in_guest: bool = False) -> None:
+        self.name = name
+        self.selection = selection
+        self.paths = paths
+        self.in_guest = in_guest
+
+    def command(self, folder: Path, *options: str) -> list[str]:
+        """The command line; pytest notes in `folder` what failed."""
+        pytest = [*PYTEST, "-m", self.selection, "-o", f"cache_dir={folder}", *options, *self.paths]
+        if not self.in_guest:
+            return pytest
+        limits = ["--timeout", str(GUEST_LIMIT_S), "--writable", str(folder)]
+        return [*GUEST, *limits, "--", *pytest, "--color=no", "-p", "no:xdist"]
+
+
+def what_failed(part: Part, code: int, folder: Path) -> list[str]:
+    """The tests that pytest noted in `folder`; the guest or the part as a whole where it is that which failed."""
+    if code in (DIED, TIMED_OUT):
+        return [f"the guest of the part {part.name!r}, which {'died' if code == DIED else 'took too long'}"]
+    try:
+        failed = sorted(json.loads((folder / "v/cache/lastfailed").read_text()))
+    except FileNotFoundError:
+        failed = []
+    return failed if code == FAILED and failed else [*failed, f"the part {part.name!r}, with exit status {code}"]
+
+
+def files_marked_vm(paths: Sequence[str]) -> list[str]:
+    """The test files below `paths` that have tests for the guest: it need not read all others."""
+    files = [
+        file for path in paths for file in ([Path(path)] if Path(path).is_file() else Path(path).rglob("test_*.py"))
+    ]
+    return sorted({str(file) for file in files if VM_MARK in file.read_text()})
+
+
+def parts(paths: Sequence[str], *, only_vm: bool = False) -> tuple[list[Part], list[Part]]:
+    """What runs here, one after another, and what runs beside it, each in a guest.
+
+    A path may name a test ("FILE::TEST"); pytest knows which part it belongs to.
+    """
+    here = [Part("unit", "not netns and not vm", paths), Part("namespaces", "netns and not vm", paths)]
+    named = [path for path in paths if "::" in path]
+    files = files_marked_vm([path for path in paths if "::" not in path])
+    laboratory = [file for file in files if Path(file).name == LABORATORY.name]
+    others = [*named, *(file for file in files if file not in laboratory)]
+    guests = [Part("vm", "vm", others, in_guest=True), Part("vm laboratory", "vm", laboratory, in_guest=True)]
+    return [] if only_vm else here, [part for part in guests if part.paths]
+
+
+class Suite:
+    """One run of all parts; `folder` holds their notes."""
+
+    def __init__(self, folder: Path, *, retry: bool) -> None:
+        self._folder = folder
+        self._retry = retry
+        self._failed_first: list[str] = []
+        self._failed: list[str] = []
+        self._codes: list[int] = []
+        self._skipped: list[str] = []
+        self._runs = 0
+
+    def run(self, here: Sequence[Part], beside: Sequence[Part]) -> int:
+        """Exit status: 0 when all passed, 1 when not, 5 when there was nothing to run."""
+        guests = [(part, *self._start(part)) for part in beside]
+        try:
+            for part in here:
+                print(f"=== {part.name}", flush=True)
+                spread = (*WORKERS, "--dist", "loadfile" if part.name == "namespaces" else "load")
+                folder = self._new_folder()
+                code = subprocess.run(part.command(folder, *spread), check=False).returncode
+                self._take(part, folder, code)
+            for part, guest, folder in guests:
+                code = guest.wait()
+                print(f"=== {part.name}, in a guest\n{(folder / 'output').read_text(errors='replace')}", flush=True)
+                self._take_guest(part, folder, code)
+        finally:
+            for _, guest, _ in guests:
+                guest.terminate()
+                guest.wait()
+        return self._conclude()
+
+    def _new_folder(self) -> Path:
+        self._runs += 1
+        folder = self._folder / str(self._runs)
+        folder.mkdir()
+        return folder
+
+    def _start(self, part: Part) -> tuple[subprocess.Popen[bytes], Path]:
+        folder = self._new_folder()
+        with (folder / "output").open("wb") as output:
+            command = part.command(folder)
+            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT), folder
+
+    def _take_guest(self, part: Part, folder: Path, code: int) -> None:
+        if code != UNAVAILABLE:
+            self._take(part, folder, code)
+            return
+        # Some machines' own kernels have the devices; where not, the tests are skipped one by one, with the reason.
+        print(f"=== {part.name}: no guest, so under this machine's kernel", flush=True)
+        self._skipped.append(part.name)
+        without = Part(part.name, part.selection, part.paths)
+        self._take(without, folder, subprocess.run(without.command(folder, "-rs"), check=False).returncode)
+
+    def _take(self, part: Part, folder: Path, code: int) -> None:
+        """Takes the exit status of a part; tries again what may be tried again."""
+        self._codes.append(code)
+        if code in (PASSED, NOTHING_SELECTED):
+            return
+        failed = what_failed(part, code, folder)
+        self._failed_first += failed
+        if not self._retry or code not in (FAILED, DIED, TIMED_OUT) or len(self._failed_first) > ALLOWED_TO_FAIL_FIRST:
+            self._failed += failed
+            return
+        print(f"=== {part.name}: once more what failed", flush=True)
+        again = ["--last-failed"] if code == FAILED else []
+        code = subprocess.run(part.command(folder, *again), check=False).returncode
+        if code != PASSED:
+            self._failed += what_failed(part, code, folder)
+
+    def _conclude(self) -> int:
+        if self._skipped:
+            print(f"NO GUEST could be started here (why: above), so not in one: {', '.join(self._skipped)}")
+        if self._failed:
+            print("FAILED:", *self._failed, sep="\n  ")
+            return FAILED
+        if self._failed_first:
+            print(
+                f"{len(self._failed_first)} failed first, and passed when tried again:", *self._failed_first, sep="\n  "
+            )
+        if len(self._failed_first) > ALLOWED_TO_FAIL_FIRST:
+            print(f"FAILED: more than {ALLOWED_TO_FAIL_FIRST} needed a second try")
+            return FAILED
+        if all(code == NOTHING_SELECTED for code in self._codes):
+            print("FAILED: there is no test in what was named")
+            return NOTHING_SELECTED
+        print("all passed")
+        return PASSED
+
+
+def main() -> int:
+    """Runs the command line; the exit status."""
+    description = __doc__.splitlines()[0] if __doc__ else ""
+    parser = argparse.ArgumentParser(prog="python -m tests.suite", description=description)
+    parser.add_argument("--retry", action="store_true", help="try once more, alone, up to two tests that failed")
+    parser.add_argument("--vm", action="store_true", help="only the tests marked vm")
+    parser.add_argument("paths", nargs="*", default=["tests"], metavar="PATH")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bgpd-suite-") as folder:
+        return Suite(Path(folder), retry=chosen.retry).run(*parts(chosen.paths, only_vm=chosen.vm))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

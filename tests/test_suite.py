@@ -1,0 +1,162 @@
+"""What a run of all tests makes of failures: a second try is told, and helps two tests at most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import suite
+from tests.suite import FAILED, NOTHING_SELECTED, PASSED, Suite, files_marked_vm, parts
+from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
+
+FAILS_FIRST = """
+import pathlib
+
+def test_one():
+    tried = pathlib.Path(__file__).with_name("tried")
+    again = tried.exists()
+    tried.touch()
+    assert again
+
+def test_other():
+    pass
+"""
+HAS_A_GUEST = f"# {suite.VM_MARK}\n"
+
+# Takes the place of pytest and of a guest: the next line of a plan has the exit status, and the tests that failed.
+SCRIPTED = """#!/bin/sh
+for argument; do case $argument in cache_dir=*) notes=${argument#cache_dir=}/v/cache ;; esac; done
+echo "$@" >>"$0.calls"
+read -r status failed <"$0.plan"; sed -i 1d "$0.plan"
+mkdir -p "$notes"; echo "{${failed}}" >"$notes/lastfailed"
+exit "$status"
+"""
+
+
+class Scripted:
+    """A suite whose pytest and guest end as planned: unit, namespaces, guest, and each second try at once."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+
+    def _script(self, name: str, plan: list[str]) -> tuple[str]:
+        path = self._folder / name
+        path.write_text(SCRIPTED)
+        path.chmod(0o755)
+        path.with_suffix(".plan").write_text("".join(f"{line}\n" for line in plan))
+        path.with_suffix(".calls").touch()
+        return (str(path),)
+
+    def run(self, *plan: str, guest: list[str] | None = None, retry: bool = True) -> int:
+        """Exit status of the suite; each line of a plan is "STATUS", or 'STATUS "TEST": true, ...'."""
+        self._monkeypatch.setattr(suite, "PYTEST", self._script("pytest", list(plan)))
+        self._monkeypatch.setattr(suite, "GUEST", self._script("guest", guest or []))
+        tests, notes = self._folder / "tests", self._folder / "notes"
+        tests.mkdir()
+        notes.mkdir()
+        (tests / "test_some.py").write_text(HAS_A_GUEST if guest else "")
+        return Suite(notes, retry=retry).run(*parts([str(tests)]))
+
+    def calls(self, name: str = "pytest") -> list[str]:
+        """The command lines so far."""
+        return (self._folder / f"{name}.calls").read_text().splitlines()
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    return Scripted(tmp_path, monkeypatch)
+
+
+def test_all_parts_run_and_pass(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scripted.run("0", "0", guest=["0"]) == PASSED
+    assert capsys.readouterr().out.endswith("all passed\n")
+    assert ["-m not netns" in call for call in scripted.calls()] == [True, False]
+    assert "--dist loadfile" in scripted.calls()[1]
+    assert "-m vm" in scripted.calls("guest")[0]
+
+
+def test_part_without_tests_is_no_failure(scripted: Scripted) -> None:
+    assert scripted.run("5", "0") == PASSED
+
+
+def test_no_test_at_all_is_no_success(scripted: Scripted) -> None:
+    assert scripted.run("5", "5") == NOTHING_SELECTED
+
+
+def test_file_that_cannot_be_read_fails_the_run(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scripted.run("2", "0") == FAILED
+    assert capsys.readouterr().out.endswith("FAILED:\n  the part 'unit', with exit status 2\n")
+
+
+def test_test_that_fails_twice_fails_the_run(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scripted.run('1 "a": true', '1 "a": true', "0") == FAILED
+    assert capsys.readouterr().out.endswith("FAILED:\n  a\n")
+
+
+def test_two_tests_that_pass_when_tried_again_are_counted_and_named(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scripted.run('1 "a": true', "0", '1 "b": true', "0") == PASSED
+    assert "2 failed first, and passed when tried again:\n  a\n  b\n" in capsys.readouterr().out
+    assert ["--last-failed" in call for call in scripted.calls()] == [False, True, False, True]
+
+
+def test_without_retry_one_failure_fails_the_run(scripted: Scripted) -> None:
+    assert scripted.run('1 "a": true', "0", retry=False) == FAILED
+
+
+def test_three_that_fail_first_fail_the_run(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scripted.run('1 "a": true, "b": true', "0", '1 "c": true') == FAILED
+    assert "FAILED:\n  c\n" in capsys.readouterr().out
+
+
+def test_without_a_guest_its_tests_run_here_loudly_and_the_rest_decides(
+    scripted: Scripted, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert scripted.run("0", "0", "0", guest=[f"{UNAVAILABLE}"]) == PASSED
+    assert "NO GUEST could be started here (why: above), so not in one: vm\n" in capfd.readouterr().out
+    assert "-m vm" in scripted.calls()[2]
+
+
+def test_guest_that_dies_gets_one_more_try_and_counts_as_a_failure(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scripted.run("0", "0", guest=[f"{DIED}", "0"]) == PASSED
+    said = "1 failed first, and passed when tried again:\n  the guest of the part 'vm', which died\n"
+    assert said in capsys.readouterr().out
+
+
+def test_guest_that_takes_too_long_twice_fails_the_run(scripted: Scripted) -> None:
+    assert scripted.run("0", "0", guest=[f"{TIMED_OUT}", f"{TIMED_OUT}"]) == FAILED
+
+
+def test_pytest_tries_again_only_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the real pytest, in one process: what it notes is what the suite reads."""
+    monkeypatch.setattr(suite, "WORKERS", ("-n", "0"))
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    notes, tests = tmp_path / "notes", tmp_path / "tests"
+    notes.mkdir()
+    tests.mkdir()
+    (tests / "test_some.py").write_text(FAILS_FIRST)
+    assert Suite(notes, retry=True).run(*parts([str(tests)])) == PASSED
+    said = capfd.readouterr().out
+    assert "1 failed, 1 passed" in said
+    assert "1 failed first, and passed when tried again:" in said
+    assert "test_some.py::test_one\n" in said
+
+
+def test_laboratory_has_a_guest_of_its_own() -> None:
+    here, guests = parts(["tests"])
+    assert [part.name for part in here] == ["unit", "namespaces"]
+    assert [part.paths for part in guests if part.name == "vm laboratory"] == [["tests/labs/test_main.py"]]
+    assert parts(["tests"], only_vm=True)[0] == []
+
+
+def test_guest_reads_only_files_that_have_tests_for_it() -> None:
+    files = files_marked_vm(["tests"])
+    assert "tests/vm/test_devices.py" in files
+    assert "tests/rib/test_rib.py" not in files
