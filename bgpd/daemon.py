@@ -88,7 +88,7 @@ class Daemon:
         self._walks = Walks(failed=self._defect)
         self._routing = Routing(
             config,
-            monitor=KernelMonitor(own_protocol=config.fib.protocol),
+            monitor=KernelMonitor(own_protocol=config.fib.protocol, interval_s=config.fib.reconcile_interval_s),
             walks=self._walks,
             nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
             hostname=self._hostname,

@@ -223,8 +223,8 @@ class Routing:
         self.workloads.reconfigure(config, _vrfs(config))
         self.workloads.neighbors_changed()
         await self.vrf_fibs.remove(config.vrf)
-        for event in self._monitor.state.events():
-            if isinstance(event, RouteChanged) and event.route.table != config.fib.table:
+        for event in self._monitor.routes.events():
+            if event.route.table != config.fib.table:
                 self.workloads.kernel.event(event)
 
     def _fill(self, vrf: str) -> Iterator[None]:

@@ -33,6 +33,7 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 
 log = structlog.get_logger()
 
+_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 SERVICE = "@service"
 _BACKLOG = 65536
 """Wishes that wait before the Fib asks for no more by itself."""
@@ -97,9 +98,8 @@ class Fib:
         """
         self._loop = asyncio.get_running_loop()
         await self.dataplane.start()
-        for event in self.dataplane.monitor.state.events():
-            if isinstance(event, RouteChanged):
-                self._ownership.route_changed(event.route, event.gone)
+        for event in self.dataplane.monitor.routes.events():
+            self._ownership.route_changed(event.route, event.gone)
         self._ownership.addresses_changed()
         for family in _FAMILIES:
             self._strays[family] = await self._upkeep.adopt(family)
@@ -269,6 +269,7 @@ class Fib:
             changed = self.wishes.all_changed()
         if isinstance(event, AddressChanged):
             self._own_addresses_changed()
+            self._address_changed(event)
         if isinstance(event, LinkChanged):
             self._direct_link_changed(event.link.index)
         if changed or isinstance(event, LinkChanged):
@@ -423,9 +424,21 @@ class Fib:
                 self._rechecks.add(family, routes.blocked.slices(SLICE))
         self._wake_idle()
 
-    def _direct_link_changed(self, index: int) -> None:
+    def _address_changed(self, event: AddressChanged) -> None:
+        """With its last IPv4 address an interface loses its IPv4 routes without a word, with its last IPv6 one perhaps
+        IPv6; with a new one routes may be possible again that were refused.
+        """
+        link = self.dataplane.connected.link_named(event.address.interface)
+        if event.gone and link is not None:
+            family = Family.IPV4_UNICAST if len(event.address.packed) == 4 else Family.IPV6_UNICAST
+            self._direct_link_changed(link.index, (family,))
+        elif not event.gone and any(routes.failed for routes in self.families.values()):
+            self._recheck_unsettled()
+
+    def _direct_link_changed(self, index: int, families: Sequence[Family] = _FAMILIES) -> None:
         """The kernel drops direct routes with their link, IPv4 ones without a word: write them whatever is believed."""
-        for family, routes in self.families.items():
+        for family in families:
+            routes = self.families[family]
             keys = routes.direct.get(index)
             if keys:
                 routes.distrusted.update(keys)
@@ -443,6 +456,3 @@ class Fib:
                 if not waiter.done():
                     waiter.set_result(None)
             self._idle_waiters.clear()
-
-
-_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

@@ -264,7 +264,7 @@ class VrfTables:
             or any(rule.table == spec.table for rule in rules)
             or (device is not None and device.alias.startswith(_ALIAS))
         )
-        routes = [route for routes in self._dataplane.monitor.state.routes.values() for route in routes]
+        routes = [route for routes in self._dataplane.monitor.routes.routes.values() for route in routes]
         why = vrf_plan.why_not_usable(spec.table, self._protocol, routes, is_ours=is_ours)
         if device is not None and device.kind != "vrf":
             why = f"an interface named {spec.name} exists and is no VRF device: choose another name"

@@ -2,11 +2,10 @@
 
 Decides nothing: what a VRF needs is fib/vrfs.py's.
 
-Kernel notifications and dumps of links, addresses and routes as model.kernel values (rtnetlink(7)).
+Kernel notifications and dumps of links and addresses as model.kernel values (rtnetlink(7)).
 
-By hand: another program may bring a million routes, and of links and addresses a handful of attributes is wanted. A
-property test holds the readers equal to pyroute2, which is no part of the daemon
-(docs/decisions/0005-what-the-daemon-loads.md). Sans-IO.
+By hand: of links and addresses a handful of attributes is wanted. A property test holds the readers equal to pyroute2,
+which is no part of the daemon (docs/decisions/0005-what-the-daemon-loads.md). Sans-IO.
 
 IPv6 addresses of an interface that is taken down for a moment: what the kernel drops then is given back.
 
@@ -27,7 +26,6 @@ import msgspec
 import structlog
 
 from bgpd.kernel.netlink import (
-    HEADER,
     NLA_F_NESTED,
     U32,
     KernelRequests,
@@ -41,18 +39,12 @@ from bgpd.kernel.netlink import (
 from bgpd.kernel.route_messages import (
     LAST_RESORT_METRIC,
     RT_SCOPE_UNIVERSE,
-    RTA_DST,
-    RTA_GATEWAY,
-    RTA_NH_ID,
-    RTA_OIF,
     RTA_PRIORITY,
     RTA_TABLE,
     RTMSG,
-    RTN_BLACKHOLE,
-    RTN_UNICAST,
 )
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, KernelRoute, Link
+from bgpd.model.kernel import Address, Link
 
 log = structlog.get_logger()
 
@@ -242,15 +234,6 @@ _IFA_LOCAL = 2
 _IFA_FLAGS = 8
 _IFA_F_DADFAILED = 0x08
 _IFA_F_TENTATIVE = 0x40
-_ROUTE_HEAD = 16 + RTMSG.size
-_PROTOCOL_AT = 16 + 5
-"""Offset of rtm_protocol from the message's header."""
-_RTM_F_CLONED = 0x200
-_RTA_VIA = 18
-ROUTE_TYPES = frozenset({RTN_UNICAST, RTN_BLACKHOLE, 7, 8})
-"""unicast, blackhole, unreachable, prohibit: what decides over a packet. Local, broadcast and multicast are the
-host's.
-"""
 
 
 def read_link(data: bytes, start: int, end: int, name_of: Callable[[int], str]) -> Link:
@@ -290,59 +273,10 @@ def read_address(data: bytes, start: int, end: int, name_of: Callable[[int], str
     )
 
 
-def read_route(data: bytes, start: int, end: int, name_of: Callable[[int], str]) -> KernelRoute | None:
-    """The route of one route message's payload; None for what is no forwarding decision (cached, local, multicast)."""
-    number, length, _src, _tos, table, protocol, _scope, kind, flags = RTMSG.unpack_from(data, start)
-    if kind not in ROUTE_TYPES or flags & _RTM_F_CLONED or number not in _FAMILIES:
-        return None
-    found = attributes(data, start + RTMSG.size, end)
-    outgoing = found.get(RTA_OIF)
-    via = found.get(_RTA_VIA, b"")
-    return KernelRoute(
-        family=_FAMILIES[number],
-        key=bytes((length,)) + found.get(RTA_DST, b"")[: (length + 7) >> 3],
-        table=U32.unpack(found[RTA_TABLE])[0] if RTA_TABLE in found else table,
-        protocol=protocol,
-        metric=U32.unpack(found[RTA_PRIORITY])[0] if RTA_PRIORITY in found else 0,
-        interface=name_of(U32.unpack(outgoing)[0]) if outgoing and RTA_NH_ID not in found else "",
-        gateway=found.get(RTA_GATEWAY) or via[2:],
-    )
-
-
-def read_foreign_routes(data: bytes, own_protocol: int, name_of: Callable[[int], str]) -> Iterator[KernelRoute]:
-    """The routes of one datagram of a dump that are not bgpd's; runs of bgpd's own are passed over whole."""
-    offset, total = 0, len(data)
-    while offset + _ROUTE_HEAD <= total:
-        length, kind = HEADER.unpack_from(data, offset)[:2]
-        if length < 16 or offset + length > total:
-            return
-        stride = (length + 3) & ~3
-        if kind == MessageKind.NEW_ROUTE:
-            if data[offset + _PROTOCOL_AT] == own_protocol:
-                offset += stride * _run_length(data, offset, stride)
-                continue
-            route = read_route(data, offset + 16, offset + length, name_of)
-            if route is not None:
-                yield route
-        offset += stride
-
-
-def _run_length(data: bytes, offset: int, stride: int) -> int:
-    """How many messages from here have the length, type and protocol of the first."""
-    count = (len(data) - offset) // stride
-    for place in (*range(6), _PROTOCOL_AT):
-        column = data[offset + place : offset + stride * count : stride]
-        count -= len(column.lstrip(column[:1]))
-    return count
-
-
 def encode_dump_request(kind: MessageKind, family: int = socket.AF_UNSPEC) -> bytes:
-    """Ask for all links (ifinfomsg), addresses (ifaddrmsg) or routes (rtmsg) on a socket that is not strict."""
-    size = {MessageKind.GET_LINK: 16, MessageKind.GET_ADDRESS: 8, MessageKind.GET_ROUTE: RTMSG.size}[kind]
+    """Ask for all links (ifinfomsg) or addresses (ifaddrmsg) on a socket that is not strict."""
+    size = {MessageKind.GET_LINK: 16, MessageKind.GET_ADDRESS: 8}[kind]
     return message(kind, 0x301, bytes((family,)) + bytes(size - 1))
-
-
-_FAMILIES = {socket.AF_INET: Family.IPV4_UNICAST, socket.AF_INET6: Family.IPV6_UNICAST}
 
 
 _PERMANENT = 0x80

@@ -1,8 +1,8 @@
 """Follows the kernel: links, addresses and routes, first as they are, then as they change.
 
-Decides nothing: it tells subscribers what is (model.kernel values). Events that the kernel could not deliver
-(ENOBUFS), and IPv4 routes that it flushes without a word when a link goes down, are found by reading the tables
-again. bgpd's own writes do not come back: a classic BPF filter drops what bears a writer's port id.
+Decides nothing: it tells subscribers what is (model.kernel values). Routes of others are followed by
+route_monitor.py. Events that the kernel could not deliver (ENOBUFS) are made up for by reading all again. bgpd's own
+writes do not come back: a classic BPF filter drops what bears a writer's port id.
 
 What the kernel is known to hold, and the events that lead from one state to the next. Sans-IO.
 
@@ -16,15 +16,17 @@ import ctypes
 import errno
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import msgspec
 import structlog
 
-from bgpd.kernel.link_messages import encode_dump_request, read_address, read_foreign_routes, read_link, read_route
-from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, messages, open_socket
-from bgpd.model.iana import Family
+from bgpd.kernel.foreign_messages import read_routes
+from bgpd.kernel.link_messages import encode_dump_request, read_address, read_link
+from bgpd.kernel.netlink import DumpInterrupted, MessageFlag, MessageKind, dump, messages, open_socket
+from bgpd.kernel.nexthop_messages import read_object
+from bgpd.kernel.route_monitor import RouteMonitor
 from bgpd.model.kernel import (
     Address,
     AddressChanged,
@@ -33,10 +35,7 @@ from bgpd.model.kernel import (
     KernelRoute,
     Link,
     LinkChanged,
-    RouteChanged,
 )
-
-_Place = tuple[Family, int, bytes]
 
 
 class KernelSnapshot(msgspec.Struct):
@@ -44,7 +43,6 @@ class KernelSnapshot(msgspec.Struct):
 
     links: dict[int, Link] = {}
     addresses: list[Address] = []
-    routes: list[KernelRoute] = []
 
     def name_of(self, index: int) -> str:
         """Interface name of an index, "" if unknown."""
@@ -53,12 +51,11 @@ class KernelSnapshot(msgspec.Struct):
 
 
 class KernelState:
-    """Links by index, addresses by (interface, packed, prefix length), routes by (family, table, key)."""
+    """Links by index, addresses by (interface, packed, prefix length)."""
 
     def __init__(self, publish: Callable[[KernelEvent], None]) -> None:
         self.links: dict[int, Link] = {}
         self.addresses: dict[tuple[str, bytes, int], Address] = {}
-        self.routes: dict[_Place, tuple[KernelRoute, ...]] = {}
         self._publish = publish
         self._touched: set[object] = set()
         self._reading = False
@@ -72,7 +69,6 @@ class KernelState:
         """All that is, as events."""
         yield from [LinkChanged(link) for link in self.links.values()]
         yield from [AddressChanged(address) for address in self.addresses.values()]
-        yield from [RouteChanged(route) for routes in self.routes.values() for route in routes]
 
     def link(self, link: Link, *, gone: bool) -> None:
         """A notification about a link; a renamed one is gone by its old name first."""
@@ -100,29 +96,13 @@ class KernelState:
             self.addresses[place] = address
             self._publish(AddressChanged(address))
 
-    def route(self, route: KernelRoute, *, gone: bool, replaces: bool = False) -> None:
-        """A notification about a route. `replaces`: NLM_F_REPLACE was given, others of its metric are gone."""
-        place = (route.family, route.table, route.key)
-        self._touch(place)
-        before = self.routes.get(place, ())
-        if not before and not gone:
-            self.routes[place] = (route,)
-            self._publish(RouteChanged(route))
-            return
-        if gone:
-            after = tuple(other for other in before if other != route)
-        else:
-            kept = (other for other in before if other != route and not (replaces and other.metric == route.metric))
-            after = (*kept, route)
-        self._set_routes(place, before, after)
-
     def begin_reading(self) -> None:
         """A reading of the tables starts: what is notified until `replace` is newer than it."""
         self._reading = True
         self._touched.clear()
 
     def replace(self, snapshot: KernelSnapshot) -> None:
-        """Take over a reading: publishes the differences, in the order links, addresses, routes; gone ones first."""
+        """Take over a reading: publishes the differences, links first, then addresses; gone ones first."""
         self._reading = False
         touched, self._touched = self._touched, set()
         for index in self.links.keys() - snapshot.links.keys() - touched:
@@ -136,26 +116,6 @@ class KernelState:
         for place, address in addresses.items():
             if place not in touched:
                 self.address(address, gone=False)
-        routes: dict[_Place, tuple[KernelRoute, ...]] = {}
-        for route in snapshot.routes:
-            at = (route.family, route.table, route.key)
-            routes[at] = (*routes.get(at, ()), route)
-        for at in (self.routes.keys() | routes.keys()) - touched:
-            self._set_routes(at, self.routes.get(at, ()), routes.get(at, ()))
-
-    def _set_routes(self, place: _Place, before: tuple[KernelRoute, ...], after: tuple[KernelRoute, ...]) -> None:
-        if set(before) == set(after):
-            return
-        if after:
-            self.routes[place] = after
-        else:
-            del self.routes[place]
-        for route in before:
-            if route not in after:
-                self._publish(RouteChanged(route, gone=True))
-        for route in after:
-            if route not in before:
-                self._publish(RouteChanged(route))
 
     def _touch(self, place: object) -> None:
         if self._reading:
@@ -172,24 +132,34 @@ _DATAGRAMS_PER_STEP = 128
 _DEL_ROUTE = int(MessageKind.DEL_ROUTE)
 _ROUTES = (int(MessageKind.NEW_ROUTE), _DEL_ROUTE)
 """Of nearly all messages; plain numbers compare faster."""
+_REPLACE = int(MessageFlag.REPLACE)
+_APPEND = int(MessageFlag.APPEND)
 _SO_ATTACH_FILTER = 26
 _DUMP_TRIES = 20
 _REFRESH_DELAY_S = 0.1
 """What follows a link's fall has the CPU first."""
-_DATAGRAM_PAUSE_S = 0.0002
-"""Between the datagrams of a dump that is read beside a working loop. Reading one releases the GIL so often and so
-briefly that a loop that waits for it would, with bad luck, not get it for 100 ms."""
+_UNREAD_PAUSE_S = 1.0
 
 
 class KernelMonitor:
     """Links, addresses and foreign routes of the network namespace that `start` is called in.
 
-    `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only.
+    `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only. `routes`
+    are the others', compared with the kernel every `interval_s`.
     `events_told`: called when what could be read at once was told, for who acts on several events together.
     """
 
-    def __init__(self, *, own_protocol: int = 197) -> None:
+    def __init__(self, *, own_protocol: int = 197, interval_s: float = 60.0) -> None:
         self.state = KernelState(self._publish)
+        self._route_monitor = RouteMonitor(
+            self._publish,
+            own_protocol=own_protocol,
+            interval_s=interval_s,
+            names=lambda: {link.index: link.name for link in self.state.links.values()},
+            name_of=self.state.name_of,
+            looked=self._routes_read,
+        )
+        self.routes = self._route_monitor.routes
         self.resynchronised = 0
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
@@ -212,8 +182,8 @@ class KernelMonitor:
         self._dump_socket = open_socket(receive_bytes=_RECEIVE_BYTES)
         self._dump_socket.settimeout(30)
         self._apply_filter()
-        snapshot = await self._loop.run_in_executor(None, self._read_tables, 0.0)
-        self.state.replace(snapshot)
+        self.state.replace(await self._loop.run_in_executor(None, self._read_tables))
+        await self._route_monitor.start()
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket.fileno(), self._readable)
 
@@ -223,6 +193,7 @@ class KernelMonitor:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
+        await self._route_monitor.stop()
         self._socket.close()
         self._dump_socket.close()
 
@@ -230,7 +201,7 @@ class KernelMonitor:
         """Call `subscriber` for each event from now on; with `replay` first for all that is now."""
         self._subscribers.append(subscriber)
         if replay:
-            for event in self.state.events():
+            for event in chain(self.state.events(), self.routes.events()):
                 subscriber(event)
 
     def ignore(self, ports: Iterable[int]) -> None:
@@ -239,8 +210,12 @@ class KernelMonitor:
         self._apply_filter()
 
     def _publish(self, event: KernelEvent) -> None:
-        if isinstance(event, LinkChanged) and (event.gone or not event.link.up):
-            self._refresh()
+        if isinstance(event, LinkChanged):
+            self._route_monitor.link_changed(event.link.name)
+            if event.gone or not event.link.up:
+                self._refresh()
+        elif isinstance(event, AddressChanged) and event.gone:
+            self._route_monitor.address_gone(event.address)
         for subscriber in self._subscribers:
             subscriber(event)
 
@@ -281,14 +256,16 @@ class KernelMonitor:
     def _read(self, data: bytes) -> None:
         for kind, flags, _sequence, start, end in messages(data):
             if kind in _ROUTES:
-                route = read_route(data, start, end, self.state.name_of)
-                if route is None:
+                ways = read_routes(data, start, end, self.state.name_of)
+                if not ways:
                     continue
-                if route.protocol == self._own_protocol:
+                if ways[0].protocol == self._own_protocol:
                     for callback in self.own_route_changed:
-                        callback(route, kind == _DEL_ROUTE)
+                        callback(ways[0], kind == _DEL_ROUTE)
                 else:
-                    self.state.route(route, gone=kind == _DEL_ROUTE, replaces=bool(flags & 0x100))
+                    self.routes.changed(
+                        ways, gone=kind == _DEL_ROUTE, replaces=bool(flags & _REPLACE), appends=bool(flags & _APPEND)
+                    )
             else:
                 self._read_other(kind, data, start, end)
 
@@ -301,9 +278,13 @@ class KernelMonitor:
             case MessageKind.NEW_ADDRESS | MessageKind.DEL_ADDRESS:
                 address = read_address(data, start, end, self.state.name_of)
                 self.state.address(address, gone=kind == MessageKind.DEL_ADDRESS)
-            case MessageKind.DEL_NEXTHOP:
-                for notify in self.nexthop_deleted:
-                    notify()
+            case MessageKind.NEW_NEXTHOP | MessageKind.DEL_NEXTHOP:
+                found = read_object(data, start, end)
+                if found.protocol != self._own_protocol:
+                    self.routes.nexthop(found, gone=kind == MessageKind.DEL_NEXTHOP)
+                elif kind == MessageKind.DEL_NEXTHOP:
+                    for notify in self.nexthop_deleted:
+                        notify()
             case MessageKind.NEW_RULE | MessageKind.DEL_RULE:
                 for notify in self.rules_changed:
                     notify()
@@ -319,22 +300,31 @@ class KernelMonitor:
             await asyncio.sleep(_REFRESH_DELAY_S)
             self._stale = False
             self.state.begin_reading()
-            snapshot = await self._loop.run_in_executor(None, self._read_tables, _DATAGRAM_PAUSE_S)
-            self.state.replace(snapshot)
+            try:
+                self.state.replace(await self._loop.run_in_executor(None, self._read_tables))
+            except OSError as error:
+                log.warning("kernel.links_not_read", error=str(error))
+                self._stale = True
+                await asyncio.sleep(_UNREAD_PAUSE_S)
+                continue
             if self._lost:
-                self._lost = False
-                self._publish(KernelResynchronised())
+                self._route_monitor.look_at_all()
 
-    def _read_tables(self, pause_s: float) -> KernelSnapshot:
-        """Links, addresses and foreign routes; runs in a worker thread, on a socket of its own."""
+    def _routes_read(self) -> None:
+        if self._lost:
+            self._lost = False
+            self._publish(KernelResynchronised())
+
+    def _read_tables(self) -> KernelSnapshot:
+        """Links and addresses; runs in a worker thread, on a socket of its own."""
         for _ in range(_DUMP_TRIES):
             try:
-                return self._try_read_tables(pause_s)
+                return self._try_read_tables()
             except DumpInterrupted:
                 continue
         raise OSError(errno.EBUSY, f"the kernel's tables changed during each of {_DUMP_TRIES} dumps")
 
-    def _try_read_tables(self, pause_s: float) -> KernelSnapshot:
+    def _try_read_tables(self) -> KernelSnapshot:
         snapshot = KernelSnapshot()
         links = list(dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)))
         for data in (*links, *links):  # a link may come before the VRF device that its reading names
@@ -346,10 +336,6 @@ class KernelMonitor:
             for kind, _flags, _sequence, start, end in messages(data):
                 if kind == MessageKind.NEW_ADDRESS:
                     snapshot.addresses.append(read_address(data, start, end, snapshot.name_of))
-        for family in (socket.AF_INET, socket.AF_INET6):
-            for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ROUTE, family)):
-                snapshot.routes.extend(read_foreign_routes(data, self._own_protocol, snapshot.name_of))
-                time.sleep(pause_s)
         return snapshot
 
 

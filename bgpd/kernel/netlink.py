@@ -73,6 +73,7 @@ class MessageFlag(enum.IntFlag):
     EXCLUSIVE = 0x200
     DUMP = 0x300
     CREATE = 0x400
+    APPEND = 0x800
 
 
 class KernelError(msgspec.Struct, frozen=True):

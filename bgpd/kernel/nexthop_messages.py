@@ -116,23 +116,26 @@ def read_id(request: bytes) -> int:
 def read_objects(data: bytes) -> Iterator[NexthopObject]:
     """The nexthop objects of one datagram of a dump."""
     for kind, _flags, _sequence, start, end in messages(data):
-        if kind != MessageKind.NEW_NEXTHOP or end - start < NHMSG.size:
-            continue
-        found = attributes(data, start + NHMSG.size, end)
-        entries = found.get(NHA_GROUP, b"")
-        yield NexthopObject(
-            id=_number(found.get(NHA_ID)),
-            protocol=data[start + 2],
-            gateway=found.get(NHA_GATEWAY, b""),
-            ifindex=_number(found.get(NHA_OIF)),
-            members=tuple(
-                sorted(
-                    (single, 1 + low + (high << 8))
-                    for single, low, high, _reserved in _GROUP_ENTRY.iter_unpack(entries)
-                )
-            ),
-            resilient=found.get(_NHA_GROUP_TYPE, b"\0\0") == _U16.pack(_GROUP_TYPE_RESILIENT),
-        )
+        if kind == MessageKind.NEW_NEXTHOP and end - start >= NHMSG.size:
+            yield read_object(data, start, end)
+
+
+def read_object(data: bytes, start: int, end: int) -> NexthopObject:
+    """The nexthop object of one RTM_NEWNEXTHOP or RTM_DELNEXTHOP payload."""
+    found = attributes(data, start + NHMSG.size, end)
+    entries = found.get(NHA_GROUP, b"")
+    return NexthopObject(
+        id=_number(found.get(NHA_ID)),
+        protocol=data[start + 2],
+        gateway=found.get(NHA_GATEWAY, b""),
+        ifindex=_number(found.get(NHA_OIF)),
+        members=tuple(
+            sorted(
+                (single, 1 + low + (high << 8)) for single, low, high, _reserved in _GROUP_ENTRY.iter_unpack(entries)
+            )
+        ),
+        resilient=found.get(_NHA_GROUP_TYPE, b"\0\0") == _U16.pack(_GROUP_TYPE_RESILIENT),
+    )
 
 
 _REPLACE = MessageFlag.REQUEST | MessageFlag.REPLACE

@@ -161,10 +161,14 @@ class RouteRun(msgspec.Struct, frozen=True):
     gateways: Sequence[bytes] = ()
 
 
-def encode_route_dump_request(family: Family, *, table: int, protocol: int) -> bytes:
-    """Ask for the unicast routes of one table and protocol (needs a strict socket)."""
+def encode_route_dump_request(family: Family, *, table: int = 0, protocol: int = 0, interface: int = 0) -> bytes:
+    """Ask for routes of a table, of a protocol, by an interface, 0 meaning any (needs a strict socket)."""
     number = socket.AF_INET if family is Family.IPV4_UNICAST else socket.AF_INET6
-    payload = RTMSG.pack(number, 0, 0, 0, 0, protocol, 0, 0, 0) + attribute(RTA_TABLE, U32.pack(table))
+    payload = RTMSG.pack(number, 0, 0, 0, 0, protocol, 0, 0, 0)
+    if table:
+        payload += attribute(RTA_TABLE, U32.pack(table))
+    if interface:
+        payload += attribute(RTA_OIF, U32.pack(interface))
     return message(MessageKind.GET_ROUTE, MessageFlag.REQUEST | MessageFlag.DUMP, payload)
 
 

@@ -37,9 +37,12 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A unicast route in the kernel. `interface` is "" where it has several next hops or a nexthop object.
+    """One way of a unicast route in the kernel. `interface` is "" where it drops, or its nexthop object is unknown.
 
-    `gateway` is packed, b"" if directly attached. `protocol` is the rtproto number.
+    A route with several next hops is several of these, each `multipath`; several routes may have one prefix, TOS and
+    metric, too. `gateway` is packed, b"" if directly attached. `protocol` is the rtproto number. `nexthop` is the id of
+    the nexthop object that leads there, 0 for none. `source` is the preferred source address, packed. `details` tells
+    routes apart that differ in anything else.
     """
 
     family: Family
@@ -49,6 +52,11 @@ class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
     metric: int = 0
     interface: str = ""
     gateway: bytes = b""
+    tos: int = 0
+    nexthop: int = 0
+    multipath: bool = False
+    source: bytes = b""
+    details: bytes = b""
 
 
 class LinkChanged(msgspec.Struct, frozen=True):

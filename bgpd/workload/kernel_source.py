@@ -23,8 +23,8 @@ SOURCE = KERNEL
 SLICE = 500
 """Events taken in one step, so that the loop is never held for 20 ms."""
 
-_Route = tuple[int, Family, bytes, int]
-"""Kernel table, family, key, metric: what tells two routes of a kernel table apart."""
+_Place = tuple[int, Family, bytes]
+"""Kernel table, family, key: there may be several routes, and several of one metric."""
 
 
 class KernelSource:
@@ -34,6 +34,7 @@ class KernelSource:
     one). `own_protocol` and `own_metric` are those of bgpd's routes. `schedule()` asks that `drain` be called soon.
 
     Relies on the kernel's monitor: routes that the kernel dropped without a word, and lost events, it finds out itself.
+    So routes of an interface that is gone stay known until it says that they are.
     """
 
     def __init__(
@@ -56,9 +57,8 @@ class KernelSource:
         self._budget = SLICE
         self._backlog: deque[KernelEvent] = deque()
         self._replayed = False
-        self._routes: dict[tuple[int, Family, bytes], dict[int, KernelRoute]] = {}
-        self._on_interface: dict[str, set[_Route]] = {}
-        self._links: dict[str, Link] = {}
+        self._routes: dict[_Place, tuple[KernelRoute, ...]] = {}
+        self._several: dict[_Place, None] = {}
         self._match = lru_cache(maxsize=65536)(self._matches)
 
     def _matches(self, interface: str) -> bool:
@@ -100,15 +100,15 @@ class KernelSource:
     def reconfigure(self, globs: Sequence[str], vrfs: Mapping[int, str]) -> None:
         """Other globs and VRFs from now on: what is known is judged anew; routes of a new table come by `event`."""
         for table, family, key in [place for place in self._routes if place[0] not in vrfs]:
-            for metric in list(self._routes[table, family, key]):
-                self._forget(table, family, key, metric)
+            for route in self._routes[table, family, key]:
+                self._forget(route)
         self._vrfs = dict(vrfs)
         if tuple(globs) == self._globs:
             return
         self._globs = tuple(globs)
         self._match.cache_clear()
-        for (table, family, key), by_metric in self._routes.items():
-            self._tell(self._vrfs[table], family, key, by_metric)
+        for place in self._routes:
+            self._tell(place)
 
     def _take(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):  # of nearly all events
@@ -118,68 +118,77 @@ class KernelSource:
 
     def _link_changed(self, link: Link, *, gone: bool) -> None:
         self._table.link_changed(LinkChanged(link, gone))
-        before = self._links.get(link.name)
-        if gone:
-            if before is not None and before.index == link.index:
-                del self._links[link.name]
-                self._forget_all(link.name)
-            return
-        self._links[link.name] = link
-
-    def _forget_all(self, interface: str) -> None:
-        """Forget the routes of an interface that is gone; if they are many, the monitor's next reading does."""
-        routes = list(self._on_interface.get(interface, ()))
-        if len(routes) <= SLICE:
-            for route in routes:
-                self._forget(*route)
+        for place in self._several:
+            if any(route.interface == link.name for route in self._routes[place]):
+                self._tell(place)
 
     def _route_changed(self, route: KernelRoute, *, gone: bool) -> None:
-        vrf = self._vrfs.get(route.table)
-        if vrf is None or route.protocol == self._own_protocol:
+        if route.table not in self._vrfs or route.protocol == self._own_protocol:
             return
         if gone or not route.interface or (route.gateway and not self._match(route.interface)):
-            self._forget(route.table, route.family, route.key, route.metric)
+            self._forget(route)
             return
         place = (route.table, route.family, route.key)
-        by_metric = self._routes.setdefault(place, {})
-        old = by_metric.get(route.metric)
-        if old is not None and old.interface != route.interface:
-            self._leave(old)
-        by_metric[route.metric] = route
-        self._on_interface.setdefault(route.interface, set()).add((*place, route.metric))
-        self._tell(vrf, route.family, route.key, by_metric)
-
-    def _forget(self, table: int, family: Family, key: bytes, metric: int) -> None:
-        by_metric = self._routes.get((table, family, key), {})
-        old = by_metric.pop(metric, None)
-        if old is None:
+        routes = self._routes.get(place, ())
+        if route in routes:
             return
-        self._leave(old)
-        if not by_metric:
-            del self._routes[table, family, key]
-        self._tell(self._vrfs[table], family, key, by_metric)
+        self._routes[place] = (*routes, route)
+        if routes:
+            self._several[place] = None
+        self._tell(place)
 
-    def _leave(self, route: KernelRoute) -> None:
-        names = self._on_interface[route.interface]
-        names.discard((route.table, route.family, route.key, route.metric))
-        if not names:
-            del self._on_interface[route.interface]
+    def _forget(self, route: KernelRoute) -> None:
+        """One route is gone; others of its prefix, of its metric too, stay."""
+        place = (route.table, route.family, route.key)
+        routes = self._routes.get(place, ())
+        if route not in routes:
+            return
+        left = tuple(one for one in routes if one != route)
+        if left:
+            self._routes[place] = left
+        else:
+            del self._routes[place]
+        if len(left) < 2:
+            self._several.pop(place, None)
+        self._tell(place)
 
-    def _tell(self, vrf: str, family: Family, key: bytes, by_metric: dict[int, KernelRoute]) -> None:
-        """Tell the table of the route that the kernel uses: the one with the lowest metric."""
-        best = by_metric[min(by_metric)] if by_metric else None
+    def _tell(self, place: _Place) -> None:
+        """Tell the table of the route that the kernel uses."""
+        number, family, key = place
+        vrf = self._vrfs[number]
+        ways = _used(self._routes.get(place, ()), self._table.is_up)
+        best = ways[0] if ways else None
         foreign = None
         if best is not None and not best.gateway:
             foreign = Foreign(best.interface, best.metric < self._own_metric)
         self._table.foreign_route_changed(vrf, family, key, foreign)
         prefix = format_key(family, key)
         id = f"{vrf}/{prefix}" if vrf else prefix
-        if best is None or not self._match(best.interface) or not is_workload(family, key):
+        if best is None or not all(self._match(way.interface) for way in ways) or not is_workload(family, key):
             self._table.claim(SOURCE, id)
             return
         self._table.claim(
             SOURCE, id, (Claim(source=SOURCE, id=id, family=family, key=key, interface=best.interface, vrf=vrf),)
         )
+
+
+def _used(routes: Sequence[KernelRoute], is_up: Callable[[str], bool]) -> Sequence[KernelRoute]:
+    """The route that the kernel uses, with all its next hops; those on interfaces that are up come first.
+
+    Of several routes of the lowest metric the first that leads somewhere, since the kernel drops those of interfaces
+    that go. IPv6 routes with a gateway are siblings if their metrics are equal (fib6_add_rt2node).
+    """
+    if len(routes) < 2:
+        return routes
+    least = min((route.tos, route.metric) for route in routes)
+    rivals = [route for route in routes if (route.tos, route.metric) == least]
+    rivals.sort(key=lambda route: not is_up(route.interface))
+    first = rivals[0]
+    if first.multipath:
+        return [one for one in rivals if one.multipath and one.nexthop == first.nexthop]
+    if first.gateway and first.family is Family.IPV6_UNICAST:
+        return [one for one in rivals if one.gateway]
+    return [first]
 
 
 def is_workload(family: Family, key: bytes) -> bool:

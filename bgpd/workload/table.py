@@ -241,6 +241,10 @@ class WorkloadTable:
                     self._entries[table][key].lost = True
                 self._mark(table, key)
 
+    def is_up(self, interface: str) -> bool:
+        """Whether there is such an interface, and it is up."""
+        return bool(self._links.up.get(interface))
+
     def kernel_table_changed(self, vrf: str) -> None:
         """A VRF has another, empty kernel table: its routes are asked for anew."""
         for table, entries in self._entries.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
+from itertools import chain
 
 from bgpd.kernel.monitor import KernelState
 from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
@@ -23,6 +24,7 @@ from bgpd.kernel.route_messages import (
     RouteRun,
     read_key,
 )
+from bgpd.kernel.routes import KernelRoutes
 from bgpd.kernel.writer import Done, Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link
@@ -58,6 +60,7 @@ class FakeMonitor:
 
     def __init__(self) -> None:
         self.state = KernelState(self.publish)
+        self.routes = KernelRoutes(self.publish)
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
         self.rules_changed: list[Callable[[], None]] = []
@@ -65,7 +68,7 @@ class FakeMonitor:
 
     def subscribe(self, subscriber: Callable[[KernelEvent], None], *, replay: bool = False) -> None:
         self._subscribers.append(subscriber)
-        for event in self.state.events() if replay else ():
+        for event in chain(self.state.events(), self.routes.events()) if replay else ():
             subscriber(event)
 
     def ignore(self, ports: object) -> None:
@@ -117,13 +120,13 @@ class FakeKernel:
         route = KernelRoute(
             family=family, key=key, table=table, protocol=protocol, metric=metric, interface="x", gateway=b"\1\1\1\1"
         )
-        self.monitor.state.route(route, gone=False)
+        self.monitor.routes.changed((route,))
         return route
 
     def remove_foreign(self, route: KernelRoute) -> None:
         """The other program deletes it."""
         del self.routes[route.family, route.table, route.key, route.metric]
-        self.monitor.state.route(route, gone=True)
+        self.monitor.routes.changed((route,), gone=True)
 
     def delete_by_other_hand(self, family: Family, key: bytes, *, table: int = 254, metric: int = 20) -> None:
         """Another program deletes one of bgpd's routes, and the kernel says so."""

@@ -319,7 +319,7 @@ async def test_overflowing_events_end_in_the_present_state(host: None, tmp_path:
         batch_file.write_text(batch)
         ip(f"-batch {batch_file}")
         it.monitor._loop.add_reader(it.monitor._socket.fileno(), it.monitor._readable)
-        await it.until(lambda: sum(key[2][:3] == b"\x20\x0a\x5a" for key in it.monitor.state.routes) == 600)
+        await it.until(lambda: sum(key[2][:3] == b"\x20\x0a\x5a" for key in it.monitor.routes.routes) == 600)
         assert it.monitor.resynchronised == 1
 
 

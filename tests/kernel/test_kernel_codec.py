@@ -13,7 +13,8 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from bgpd.kernel.link_messages import encode_dump_request, read_address, read_foreign_routes, read_link, read_route
+from bgpd.kernel.foreign_messages import read_foreign_routes, read_routes
+from bgpd.kernel.link_messages import encode_dump_request, read_address, read_link
 from bgpd.kernel.netlink import MessageKind, open_socket
 from bgpd.kernel.netlink import dump as read_dump
 from bgpd.kernel.netlink import messages as split
@@ -160,21 +161,56 @@ def test_route_is_read() -> None:
             ("RTA_OIF", 7),
         ]
     )
-    assert read_route(data, 16, len(data), named) == KernelRoute(
-        family=Family.IPV4_UNICAST,
-        key=b"\x18\x0a\x01\x02",
-        table=1001,
-        protocol=4,
-        metric=50,
-        interface="if7",
-        gateway=b"\x0a\0\0\1",
+    assert read_routes(data, 16, len(data), named) == (
+        KernelRoute(
+            family=Family.IPV4_UNICAST,
+            key=b"\x18\x0a\x01\x02",
+            table=1001,
+            protocol=4,
+            metric=50,
+            interface="if7",
+            gateway=b"\x0a\0\0\1",
+        ),
     )
+
+
+def test_multipath_route_is_a_way_for_each_next_hop_that_is_not_dead() -> None:
+    data = route_message(
+        attributes=[
+            ("RTA_DST", "10.1.2.0"),
+            (
+                "RTA_MULTIPATH",
+                [
+                    {"oif": 7, "attrs": [("RTA_GATEWAY", "10.0.0.1")]},
+                    {"oif": 8, "flags": 1, "attrs": [("RTA_GATEWAY", "10.0.1.1")]},
+                    {"oif": 9},
+                ],
+            ),
+        ]
+    )
+    ways = read_routes(data, 16, len(data), named)
+    assert [(way.interface, way.gateway, way.multipath) for way in ways] == [
+        ("if7", b"\x0a\0\0\1", True),
+        ("if9", b"", True),
+    ]
+
+
+def test_routes_that_differ_in_anything_that_the_kernel_tells_apart_are_not_equal() -> None:
+    plain: Attributes = [("RTA_DST", "10.1.2.0"), ("RTA_OIF", 7)]
+    messages = [
+        route_message(attributes=plain),
+        route_message(attributes=[*plain, ("RTA_PREFSRC", "10.0.0.1")]),
+        route_message(attributes=[*plain, ("RTA_FLOW", 5)]),
+        route_message(attributes=[*plain, ("RTA_FLOW", 6)]),
+        route_message(6, attributes=plain),
+    ]
+    assert len({read_routes(data, 16, len(data), named) for data in messages}) == len(messages)
 
 
 @pytest.mark.parametrize(("kind", "flags"), [(2, 0), (3, 0), (5, 0), (1, 0x200)])
 def test_what_is_no_forwarding_decision_is_no_route(kind: int, flags: int) -> None:
     data = route_message(kind, flags=flags)
-    assert read_route(data, 16, len(data), named) is None
+    assert read_routes(data, 16, len(data), named) == ()
 
 
 MANY = [
@@ -190,8 +226,9 @@ MANY = [
 def test_own_routes_are_passed_over(datagram: list[bytes]) -> None:
     data = b"".join(datagram)
     foreign = [
-        read_route(data, start, end, named)
+        route
         for kind, _, _, start, end in split(data)
         if kind == MessageKind.NEW_ROUTE and data[start + 5] == 4
+        for route in read_routes(data, start, end, named)
     ]
     assert list(read_foreign_routes(data, 197, named)) == foreign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bgpd.model.iana import Family
@@ -23,6 +24,9 @@ def route(
     protocol: int = 3,
     metric: int = 0,
     gateway: bytes = b"",
+    tos: int = 0,
+    source: bytes = b"",
+    multipath: bool = False,
 ) -> KernelRoute:
     family, key = parse_prefix(prefix)
     return KernelRoute(
@@ -33,6 +37,9 @@ def route(
         metric=metric,
         interface=interface,
         gateway=gateway,
+        tos=tos,
+        source=source,
+        multipath=multipath,
     )
 
 
@@ -137,12 +144,13 @@ def test_interface_down_withdraws_and_up_announces_what_is_still_there() -> None
     assert set(rig.announced) == {("", "2001:db8::9/128")}
 
 
-def test_interface_gone_takes_its_routes_along() -> None:
+def test_interface_gone_withdraws_its_routes() -> None:
     rig = KernelRig()
     rig.add(route())
     rig.source.event(LinkChanged(link(), gone=True))
     rig.settle()
     assert rig.announced == {}
+    rig.delete(route())
     assert list(rig.table.views()) == []
 
 
@@ -154,6 +162,69 @@ def test_interface_gone_with_thousands_of_routes_withdraws_them_at_once() -> Non
     assert len(rig.announced) == 1200
     rig.source.event(LinkChanged(link(), gone=True))
     rig.settle()
+    assert rig.announced == {}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        route(interface="pod2"),
+        route(tos=16),
+        route(source=b"\x0a\0\0\1"),
+        route(protocol=4),
+        route("2001:db8::9/128", "pod2"),
+    ],
+    ids=["interface", "tos", "source", "protocol", "ipv6"],
+)
+def test_of_two_routes_of_one_prefix_and_metric_one_goes_and_nothing_is_told(other: KernelRoute) -> None:
+    rig = KernelRig()
+    rig.source.event(LinkChanged(link("pod2", index=6)))
+    first = msgspec.structs.replace(other, interface="pod1", tos=0, source=b"", protocol=3)
+    for gone, left in ((first, other), (other, first)):
+        rig.add(gone)
+        rig.add(left)
+        rig.told.clear()
+        rig.delete(gone)
+        assert rig.told == []
+        assert len(rig.announced) == 1
+        rig.delete(left)
+        assert rig.announced == {}
+
+
+def test_make_before_break_between_two_interfaces_is_not_told() -> None:
+    rig = KernelRig()
+    rig.source.event(LinkChanged(link("pod2", index=6)))
+    rig.add(route())
+    rig.add(route(interface="pod2"))
+    rig.told.clear()
+    rig.source.event(LinkChanged(link(up=False)))
+    rig.settle()
+    rig.source.event(LinkChanged(link(), gone=True))
+    rig.settle()
+    rig.delete(route())
+    assert rig.told == []
+    assert rig.state("kernel", POD) == ("announced", "")
+
+
+def test_route_of_several_next_hops_is_a_workload_if_all_lead_to_matching_interfaces() -> None:
+    rig = KernelRig()
+    rig.source.event(LinkChanged(link("pod2", index=6)))
+    rig.add(route(multipath=True))
+    rig.add(route(interface="pod2", multipath=True))
+    assert rig.announced == {("", POD): PLAIN}
+    rig.add(route(interface="eth0", multipath=True))
+    assert rig.announced == {}
+    rig.delete(route(interface="eth0", multipath=True))
+    rig.source.event(LinkChanged(link(up=False)))
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
+
+
+def test_repeated_event_counts_once() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    rig.add(route())
+    rig.delete(route())
     assert rig.announced == {}
 
 
@@ -194,6 +265,7 @@ def test_route_moved_to_another_interface_stays_announced() -> None:
     rig.add(route())
     rig.told.clear()
     rig.add(route(interface="pod2"))
+    rig.delete(route())
     assert rig.told == []
     assert rig.state("kernel", POD) == ("announced", "")
     rig.source.event(LinkChanged(link(), gone=True))

@@ -1,0 +1,193 @@
+"""Follows other programs' routes: by notifications, and by looking again where the kernel may have dropped some.
+
+Linux drops routes silently when an interface loses its last IPv4 address, goes down, loses IPv6 (disable_ipv6, an MTU
+below 1280), moves to a VRF or namespace, when a preferred source address goes (before 6.x), and when a nexthop object
+goes (docs/architecture.md has the table). Each of these is told as a change of a link, an address or a nexthop object:
+then the routes of that interface are read again, soon, many at once. All are read again at intervals.
+
+Decides only what to read and when; routes.py keeps what is known, route_reader.py says what is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Collection, Mapping
+
+import structlog
+
+from bgpd.kernel.route_reader import DATAGRAM_PAUSE_S, Findings, RouteReader, Scope
+from bgpd.kernel.routes import KernelRoutes, Place, Routes
+from bgpd.model.iana import Family
+from bgpd.model.kernel import Address, RouteChanged
+
+log = structlog.get_logger()
+
+_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_LOOK_DELAY_S = 0.1
+"""What follows a link's fall has the CPU first."""
+_SHARE = 5
+"""Reading takes at most a fifth of the time, however many events there are."""
+_UNREAD_PAUSE_S = 1.0
+_SCOPES = 16
+"""So many interfaces are read one by one; for more, the routes of all protocols that others use."""
+_COMMON_PROTOCOLS = frozenset({2, 3, 4})
+"""kernel, boot, static: looked at whether they were seen or not."""
+_Doubt = tuple[Family, str]
+"""The routes of a family by an interface."""
+
+
+class RouteMonitor:
+    """`routes` is what is known. `names` answers the names of all interfaces by index.
+
+    `looked` is called after each reading of all routes. Those of protocols that others use are read every `interval_s`.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[RouteChanged], None],
+        *,
+        own_protocol: int,
+        interval_s: float,
+        names: Callable[[], Mapping[int, str]],
+        name_of: Callable[[int], str],
+        looked: Callable[[], None],
+    ) -> None:
+        self.routes = KernelRoutes(publish, name_of=name_of, doubted=self.doubt)
+        self._own_protocol = own_protocol
+        self._interval_s = interval_s
+        self._names = names
+        self._looked = looked
+        self._doubts: dict[_Doubt, None] = {}
+        self._sources_gone: set[bytes] = set()
+        self._look_at_known = False
+        self._look_at_all = False
+        self._reading: asyncio.Task[None] | None = None
+        self._started = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._not_before = 0.0
+
+    async def start(self) -> None:
+        """Read all; call after the kernel's groups were joined. Raises: OSError: the kernel refused."""
+        self._loop = asyncio.get_running_loop()
+        self._reader = RouteReader(self._own_protocol)
+        findings = await self._read(_all_routes, 0.0)
+        self._started = True
+        self._timer = self._loop.call_later(self._interval_s, self._at_interval)
+        if not findings.is_whole:
+            self.look_at_all()  # what the first dump of a large table lacked is found now
+
+    async def stop(self) -> None:
+        """Read no more."""
+        self._started = False
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        self._reader.close()
+
+    # What may have taken routes along.
+
+    def link_changed(self, interface: str) -> None:
+        """A link came, changed, or is gone by this name."""
+        for family in _FAMILIES:
+            self.doubt(family, interface)
+
+    def address_gone(self, address: Address) -> None:
+        """An address left an interface."""
+        family = Family.IPV4_UNICAST if len(address.packed) == 4 else Family.IPV6_UNICAST
+        self._sources_gone.add(address.packed)
+        self.doubt(family, address.interface)
+
+    def doubt(self, family: Family, interface: str) -> None:
+        """Compare the routes by an interface with the kernel, soon."""
+        if interface and self._started:
+            self._doubts[family, interface] = None
+            self._look()
+
+    def look_at_all(self) -> None:
+        """Compare all routes with the kernel, soon."""
+        self._look_at_all = True
+        self._look()
+
+    def _at_interval(self) -> None:
+        self._timer = self._loop.call_later(self._interval_s, self._at_interval)
+        self._look_at_known = True
+        self._look()
+
+    # Reading.
+
+    def _look(self) -> None:
+        if self._reading is None or self._reading.done():
+            self._reading = self._loop.create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        while self._look_at_all or self._look_at_known or self._doubts:
+            await asyncio.sleep(max(_LOOK_DELAY_S, self._not_before - self._loop.time()))
+            started = self._loop.time()
+            at_all = self._look_at_all
+            plan = self._plan()
+            try:
+                await self._read(plan, DATAGRAM_PAUSE_S)
+            except OSError as error:
+                log.warning("kernel.routes_not_read", error=str(error))
+                self._look_at_all = True
+                self._not_before = self._loop.time() + _UNREAD_PAUSE_S
+                continue
+            self._not_before = self._loop.time() + _SHARE * (self._loop.time() - started)
+            if at_all:
+                self._looked()
+
+    def _plan(self) -> Plan:
+        """What to read now, from what is known; nothing is in doubt any more."""
+        doubts, self._doubts = self._doubts, {}
+        sources, self._sources_gone = self._sources_gone, set()
+        at_all, self._look_at_all = self._look_at_all, False
+        at_known, self._look_at_known = self._look_at_known, False
+        if at_all:
+            return _all_routes
+        if at_known:
+            return _known_protocols
+        index_of = {name: index for index, name in self._names().items()}
+        return functools.partial(_doubtful, doubts=doubts, sources=sources, index_of=index_of)
+
+    async def _read(self, plan: Plan, pause_s: float) -> Findings:
+        names = dict(self._names())
+        known = self.routes.begin_reading()
+
+        def read() -> Findings:
+            return self._reader.read(plan(known), known, names, pause_s=pause_s)
+
+        findings = await self._loop.run_in_executor(None, read)
+        self.routes.settle(findings.changes, findings.nexthops)
+        return findings
+
+
+Plan = Callable[[Mapping[Place, Routes]], list[Scope]]
+"""What to read, given what is known; asked in the worker thread, since that may be much."""
+
+
+def _all_routes(_known: Mapping[Place, Routes]) -> list[Scope]:
+    return [Scope(family) for family in _FAMILIES]
+
+
+def _known_protocols(known: Mapping[Place, Routes]) -> list[Scope]:
+    """The routes of protocols that others use: the kernel passes over bgpd's own, of which there may be a million."""
+    used = {(one.family, one.protocol) for routes in known.values() for one in routes}
+    used.update((family, protocol) for family in _FAMILIES for protocol in _COMMON_PROTOCOLS)
+    return [Scope(family, protocol=protocol) for family, protocol in sorted(used)]
+
+
+def _doubtful(
+    known: Mapping[Place, Routes], *, doubts: Collection[_Doubt], sources: set[bytes], index_of: Mapping[str, int]
+) -> list[Scope]:
+    """The routes by these interfaces, and those whose preferred source address is gone."""
+    wanted = dict.fromkeys(doubts)
+    if sources:
+        used = ((one.family, one.interface) for routes in known.values() for one in routes if one.source in sources)
+        wanted.update(dict.fromkeys(used))
+    if len(wanted) > _SCOPES:
+        return _known_protocols(known)
+    scopes = [Scope(family, index_of.get(name, 0), name) for family, name in wanted if name]
+    return sorted(scopes, key=lambda scope: not scope.index)  # a renamed interface has its new routes first

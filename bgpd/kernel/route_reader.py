@@ -1,0 +1,239 @@
+"""Reads other programs' routes again, as much as is in doubt, and says what is gone.
+
+What a dump lacks is not gone for that. Linux continues a dump of a large IPv6 table by the number of nodes that it has
+shown, so that removals between two parts make it leave out routes that stand, and it does not say so. One part alone is
+read under the table's lock. So what a dump of several parts lacks is looked at again: by the routes of its interface
+only, which fit into one part; where they do not, only what several dumps in a row lack is gone.
+See docs/decisions/0023-absence-in-a-dump.md.
+
+Blocking, for a worker thread; on a socket of its own. Decides nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from bgpd.kernel.foreign_messages import Hop, expand, read_foreign_routes
+from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, open_socket
+from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, read_objects
+from bgpd.kernel.route_messages import encode_route_dump_request
+from bgpd.kernel.routes import Place, Routes, difference, hops_of
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
+
+_RECEIVE_BYTES = 32 << 20
+_TRIES = 20
+_IN_A_ROW = 3
+"""So many dumps in a row lack what is gone, where none of them is of one part."""
+_LOOKS = 8
+"""So many interfaces are looked at one by one; of more, the whole dump is read again first."""
+DATAGRAM_PAUSE_S = 0.0002
+"""Between the datagrams of a dump that is read beside a working loop. Reading one releases the GIL so often and so
+briefly that a loop that waits for it would, with bad luck, not get it for 100 ms."""
+Missing = dict[Place, list[KernelRoute]]
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Which routes are read: those of a family, by an interface (its index is 0 if there is none of the name), of a
+    protocol, of a table.
+    """
+
+    family: Family
+    index: int = 0
+    interface: str = ""
+    protocol: int = 0
+    table: int = 0
+
+    def contains(self, route: KernelRoute) -> bool:
+        """Whether a dump of this scope shows a route if it is there. Routes by nexthop objects go with those."""
+        return (
+            route.family is self.family
+            and (not self.interface or (route.interface == self.interface and not route.nexthop))
+            and self.protocol in (0, route.protocol)
+            and self.table in (0, route.table)
+        )
+
+
+class Findings(msgspec.Struct):
+    """What a reading found: the routes of places that differ from what was known, and all nexthop objects of others.
+
+    `is_whole`: no IPv6 table was read in several parts, so that nothing can be lacking.
+    """
+
+    nexthops: dict[int, NexthopObject]
+    changes: dict[Place, Routes] = {}
+    is_whole: bool = True
+
+
+class Dump(msgspec.Struct):
+    """The routes of a scope by place; `is_whole`: it was one part, so that what it lacks is not there."""
+
+    routes: dict[Place, list[KernelRoute]]
+    is_whole: bool
+
+
+Dumper = Callable[[Scope], Dump]
+
+
+def compare(scope: Scope, known: dict[Place, Routes], read: Dumper, index_of: Mapping[str, int]) -> dict[Place, Routes]:
+    """The places of a scope whose routes are otherwise than known, with what they are; `known` is brought up to date.
+
+    `read` dumps a scope. `index_of` are the interfaces that there are, by name.
+    """
+    found = read(scope)
+    lacking: Missing = {}
+    changes: dict[Place, Routes] = {}
+    for place in known.keys() | found.routes.keys():
+        before, there = known.get(place, ()), found.routes.get(place, [])
+        if before == tuple(there):
+            continue
+        missing, new = difference([one for one in before if scope.contains(one)], there)
+        if missing:
+            lacking[place] = missing
+        if new:
+            changes[place] = (*before, *new)
+    gone = lacking if found.is_whole else _confirmed(scope, lacking, read, index_of)
+    for place, routes in gone.items():
+        changes[place] = tuple(difference(changes.get(place, known.get(place, ())), routes)[0])
+    for place, after in changes.items():
+        if after:
+            known[place] = after
+        else:
+            del known[place]
+    return changes
+
+
+def _confirmed(scope: Scope, missing: Missing, read: Dumper, index_of: Mapping[str, int]) -> Missing:
+    """What is gone of what a dump of several parts lacks."""
+    for _ in range(_IN_A_ROW - 1):
+        if len(_by_scope(missing, index_of)) <= _LOOKS:
+            break
+        found = read(scope)
+        missing = _still(missing, found)
+        if found.is_whole:
+            return missing
+    gone: Missing = {}
+    for narrow, those in _by_scope(missing, index_of).items():
+        for _ in range(_IN_A_ROW):
+            found = read(narrow)
+            those = _still(those, found)
+            if found.is_whole or not those:
+                break
+        for place, routes in those.items():
+            gone.setdefault(place, []).extend(routes)
+    return gone
+
+
+def _by_scope(missing: Missing, index_of: Mapping[str, int]) -> dict[Scope, Missing]:
+    """What is missing, by the smallest dump that would show it."""
+    found: dict[Scope, Missing] = {}
+    for place, routes in missing.items():
+        for route in routes:
+            if route.interface and not route.nexthop:
+                scope = Scope(route.family, index_of.get(route.interface, 0), route.interface)
+            else:
+                scope = Scope(route.family, protocol=route.protocol, table=route.table)
+            found.setdefault(scope, {}).setdefault(place, []).append(route)
+    return found
+
+
+def _still(missing: Missing, found: Dump) -> Missing:
+    """What another dump lacks, too."""
+    left = {place: difference(routes, found.routes.get(place, []))[0] for place, routes in missing.items()}
+    return {place: routes for place, routes in left.items() if routes}
+
+
+class RouteReader:
+    """Reads in the network namespace that it is made in."""
+
+    def __init__(self, own_protocol: int) -> None:
+        self._own_protocol = own_protocol
+        self._socket = open_socket(receive_bytes=_RECEIVE_BYTES, strict=True)
+        self._socket.settimeout(30)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def read(
+        self,
+        scopes: Iterable[Scope],
+        known: dict[Place, Routes],
+        names: Mapping[int, str],
+        *,
+        pause_s: float = DATAGRAM_PAUSE_S,
+    ) -> Findings:
+        """Compare `known`, a copy, with the kernel, scope by scope. `names` of interfaces by index.
+
+        Raises: OSError: the kernel would not tell.
+        """
+        findings = Findings(nexthops=self._read_nexthops())
+
+        def read(scope: Scope) -> Dump:
+            found = self._dump(scope, names, findings.nexthops, pause_s)
+            findings.is_whole &= found.is_whole or scope.family is Family.IPV4_UNICAST
+            return found
+
+        index_of = {name: index for index, name in names.items()}
+        for scope in scopes:
+            findings.changes.update(compare(scope, known, read, index_of))
+        return findings
+
+    def _read_nexthops(self) -> dict[int, NexthopObject]:
+        """Nexthop objects of others. The kernel dumps them in the order of their ids, and tells of a change."""
+        for _ in range(_TRIES):
+            try:
+                return {
+                    found.id: found
+                    for data in dump(self._socket, encode_dump_request())
+                    for found in read_objects(data)
+                    if found.protocol != self._own_protocol
+                }
+            except DumpInterrupted:
+                continue
+        raise OSError(errno.EBUSY, f"the nexthop objects changed during each of {_TRIES} dumps")
+
+    def _dump(
+        self, scope: Scope, names: Mapping[int, str], nexthops: Mapping[int, NexthopObject], pause_s: float
+    ) -> Dump:
+        if scope.interface and not scope.index:
+            return Dump({}, is_whole=True)  # there is no such interface
+
+        def name_of(index: int) -> str:
+            return names.get(index, "")
+
+        def led(identifier: int) -> list[Hop] | None:
+            return hops_of(nexthops, identifier, name_of)
+
+        for _ in range(_TRIES):
+            found = Dump({}, is_whole=True)
+            parts = 0
+            try:
+                for data in dump(self._socket, _request(scope)):
+                    parts += data[4:6] == _NEW_ROUTE
+                    for route in expand(read_foreign_routes(data, self._own_protocol, name_of), led):
+                        if scope.contains(route):
+                            found.routes.setdefault((route.family, route.table, route.key), []).append(route)
+                    time.sleep(pause_s)
+            except DumpInterrupted:
+                continue
+            except OSError as error:
+                if error.errno not in _NO_SUCH:
+                    raise
+            found.is_whole = parts <= 1
+            return found
+        raise OSError(errno.EBUSY, f"the routes changed during each of {_TRIES} dumps")
+
+
+_NEW_ROUTE = int(MessageKind.NEW_ROUTE).to_bytes(2, sys.byteorder)
+_NO_SUCH = (errno.ENODEV, errno.ENOENT)
+"""The interface, or the table, is gone, and its routes with it."""
+
+
+def _request(scope: Scope) -> bytes:
+    return encode_route_dump_request(scope.family, table=scope.table, protocol=scope.protocol, interface=scope.index)
