@@ -99,6 +99,7 @@ class Routing:
             resolve_in=self._resolve_in,
             evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
             local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
+            has_room=lambda source: self.speaker.has_room(source),
         )
         self.evpn = Evpn(config, self._evpn_ports())
         self._host_routes = HostRoutes(self.rib.desired)
@@ -290,8 +291,8 @@ class Routing:
         if batch.next_hop is not None:
             self._next_hops[source].add(batch.next_hop)
         self.rib.routes_received(source, batch)
-        if batch.family is Family.ROUTE_TARGET:
-            self.evpn.memberships_received(source, batch)
+        if batch.family is Family.ROUTE_TARGET and self.evpn.memberships_received(source, batch):
+            self.speaker.refresh_wanted(source, Family.L2VPN_EVPN)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.end_of_rib_received(source, family)
@@ -300,6 +301,9 @@ class Routing:
     def refresh_requested(self, source: Source, family: Family) -> None:
         self.speaker.send_refresh_began(source, family)
         self.rib.refresh_requested(source, family)
+
+    def room_came(self, source: Source) -> None:
+        self.rib.room_came(source)
 
     def _send(self, source: Source, batch: RouteBatch) -> None:
         if batch.family is Family.L2VPN_EVPN:

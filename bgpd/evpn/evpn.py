@@ -193,10 +193,12 @@ class Evpn:
         self._refresh_uplinks()
         self._ports.run(self.importer.forget(source))
 
-    def memberships_received(self, source: Source, batch: RouteBatch) -> None:
-        """A neighbor asks for route targets (a batch of family "route-target", beside telling the RIB)."""
-        if self._memberships.received(source, batch):
-            self._ports.resend(source.name)
+    def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
+        """A neighbor asks for route targets (a batch of family "route-target", beside telling the RIB).
+
+        Returns whether it is to be told its EVPN routes again.
+        """
+        return self._memberships.received(source, batch)
 
     # Resolution
 

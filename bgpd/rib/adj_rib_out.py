@@ -30,6 +30,11 @@ from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import DEFAULT_KEY, Policy, Route
 
+PATH_COST = 32
+"""A path's export policy and its encoded attributes take as long as so many keys."""
+CHUNK = 64
+"""Keys that are looked at together at first; more where they turn out to have few paths."""
+
 
 class Advertisement(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """What was told of routes; interned by contents, so that "told the same already" is a comparison by identity."""
@@ -84,9 +89,11 @@ class AdjRibOut:
         self._advertisements = advertisements
         self._send = send
         self._marked: dict[bytes, None] = {}
+        self._unlisted: list[Iterable[bytes]] = []
         self._backlog: list[bytes] = []
         self._withdrawing: dict[bytes, None] = {}
-        self._resending: set[bytes] = set()
+        self._resending: list[bytes] = []
+        self._refresh_waits = False
 
     @property
     def takes_learned(self) -> bool:
@@ -96,7 +103,11 @@ class AdjRibOut:
     @property
     def is_settled(self) -> bool:
         """Whether everything was told."""
-        return not self._marked and not self._backlog and not self._withdrawing
+        return not self._withdrawing and self._is_announced
+
+    @property
+    def _is_announced(self) -> bool:
+        return not (self._marked or self._backlog or self._unlisted or self._resending)
 
     def mark(self, keys: Sequence[bytes], *, local: bool) -> None:
         """These routes changed. `local`: their best path is or was this host's own."""
@@ -107,19 +118,37 @@ class AdjRibOut:
             self._marked.update(dict.fromkeys(keys))
 
     def mark_all(self) -> None:
-        """Any route may be told differently now: a new session, or another policy."""
-        self._marked.update(dict.fromkeys(self._table.local))
-        self._marked.update(dict.fromkeys(self.advertised))
+        """Any route may be told differently now: a new session, or another policy.
+
+        The tables are listed when their turn comes, this host's own routes first: a session that comes and goes again
+        and again costs next to nothing.
+        """
         if self._policy.name == "default-only":
             self._marked[DEFAULT_KEY] = None
-        elif self._policy.takes_learned:
-            self._backlog = list(self._table.routes)
+        self._backlog = []
+        self._unlisted = list(self._table.routes.parts) if self._policy.takes_learned else []
+        self._unlisted += (self.advertised, self._table.local)
 
     def resend_all(self) -> None:
-        """The neighbor asked to be told everything again (RFC 2918); `refresh_owed` until that is sent."""
+        """The neighbor is to be told everything again (RFC 2918); `refresh_owed` until that is sent.
+
+        While one such answer is on its way another one waits, however often it is asked for.
+        """
+        if self.refresh_owed:
+            self._refresh_waits = True
+            return
         self.refresh_owed = True
-        self._resending.update(self.advertised)
-        self._marked.update(dict.fromkeys(self.advertised))
+        self._resending = list(self.advertised)
+
+    def end_refresh(self) -> bool:
+        """All is told: whether that ends a `resend_all`. If another one waits, it begins now."""
+        if not self.refresh_owed:
+            return False
+        self.refresh_owed = False
+        if self._refresh_waits:
+            self._refresh_waits = False
+            self.resend_all()
+        return not self.refresh_owed
 
     def policy_changed(self, policy: Policy) -> None:
         """Use another export policy from now on."""
@@ -127,11 +156,23 @@ class AdjRibOut:
         self.mark_all()
 
     def flush(self, most: int) -> int:
-        """Tell up to `most` marked keys; how many it was. Withdrawals go only when all announcements are out."""
-        keys = self._next_keys(most)
+        """Tell changes for up to `most` units of work; how many it was. Withdrawals go when all announcements are out.
+
+        A key is one unit, and a path PATH_COST more.
+        """
         announced: dict[Advertisement, list[bytes]] = {}
-        for key, advertisement in self._evaluate(keys):
-            self._note(key, advertisement, announced)
+        seen: set[Path] = set()
+        work, size = 0, CHUNK
+        while work < most:
+            keys, again = self._next_keys(min(size, most - work))
+            if not keys:
+                break
+            before = len(seen)
+            for key, advertisement in self._evaluate(keys, seen):
+                self._note(key, advertisement, announced, again=again)
+            fresh = len(seen) - before
+            work += len(keys) + PATH_COST * fresh
+            size = CHUNK if fresh > 1 else 2 * size
         for advertisement, chosen in announced.items():
             self._send(
                 self.source,
@@ -142,41 +183,50 @@ class AdjRibOut:
                     overlay=advertisement.overlay,
                 ),
             )
-        if self._withdrawing and not self._marked and not self._backlog:
-            withdrawn = list(self._withdrawing)
-            self._withdrawing = {}
+        if self._withdrawing and self._is_announced and work < most:
+            withdrawn = list(islice(self._withdrawing, most - work))
+            for key in withdrawn:
+                del self._withdrawing[key]
             self._send(self.source, RouteBatch(family=self.family, withdrawn=withdrawn))
-        return len(keys)
+            work += len(withdrawn)
+        return work
 
-    def _next_keys(self, most: int) -> list[bytes]:
-        if len(self._marked) <= most:
-            keys = list(self._marked)
-            self._marked = {}
-            more = self._backlog[-(most - len(keys)) :] if len(keys) < most else []
-            if more:
-                del self._backlog[-len(more) :]
-                keys += more
-            return keys
-        keys = list(islice(self._marked, most))
-        for key in keys:
-            del self._marked[key]
-        return keys
+    def _next_keys(self, most: int) -> tuple[list[bytes], bool]:
+        """The keys to look at next, changed ones first; whether they are told again though nothing has changed."""
+        if self._marked:
+            keys = list(islice(self._marked, most))
+            if len(keys) == len(self._marked):
+                self._marked = {}
+            else:
+                for key in keys:
+                    del self._marked[key]
+            return keys, False
+        while self._unlisted and not self._backlog:
+            self._backlog = list(self._unlisted.pop())
+        left = self._backlog or self._resending
+        keys = left[-most:]
+        del left[-most:]
+        return keys, left is self._resending
 
     def _note(
-        self, key: bytes, advertisement: Advertisement | None, announced: dict[Advertisement, list[bytes]]
+        self,
+        key: bytes,
+        advertisement: Advertisement | None,
+        announced: dict[Advertisement, list[bytes]],
+        *,
+        again: bool,
     ) -> None:
         if advertisement is None:
             if self.advertised.pop(key, None) is not None:
                 self._withdrawing[key] = None
-        elif self.advertised.get(key) is not advertisement or key in self._resending:
+        elif again or self.advertised.get(key) is not advertisement:
             self.advertised[key] = advertisement
             self._withdrawing.pop(key, None)
             announced.setdefault(advertisement, []).append(key)
-        self._resending.discard(key)
 
-    def _evaluate(self, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
+    def _evaluate(self, keys: list[bytes], seen: set[Path]) -> Iterable[tuple[bytes, Advertisement | None]]:
         """What each key should be told as; where the kernel's route is still on its way, nothing new is told, and where
-        the kernel has none, nothing at all."""
+        the kernel has none, nothing at all. The paths that were looked at are added to `seen`."""
         table = self._table
         by_path: dict[Path, list[bytes]] = {}
         for key in keys:
@@ -186,6 +236,7 @@ class AdjRibOut:
                 yield key, None
             else:
                 by_path.setdefault(best, []).append(key)
+        seen.update(by_path)
         for path, chosen in by_path.items():
             for key, advertisement in self._export(path, chosen):
                 if advertisement is not None and advertisement.learned and key in table.refused:

@@ -1,11 +1,9 @@
 """What a changed table has others hear, and when: FIB, neighbors, and who follows this host's own routes.
 
 Changes of small batches are gathered for the rest of the loop's turn, so that a thousand UPDATEs with one route each
-cost the FIB one call; large ones are told at once. Neighbors are told in slices, after that. Decides nothing else.
-
-When the neighbors are told: the Adj-RIBs-Out of all sessions, worked off in slices, once per turn of the loop.
-
-Decides only the turn; what a neighbor is told, and in which order, is adj_rib_out.py's.
+cost the FIB one call; large ones are told at once. After that the neighbors are told: the Adj-RIBs-Out of all sessions
+are worked off in slices, once per turn of the loop, one session after the other, and only as far as their connections
+take it. Decides only the turn; what a neighbor is told, and in which order, is adj_rib_out.py's.
 """
 
 from __future__ import annotations
@@ -19,13 +17,15 @@ from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.loc_rib import Changes, LocRib
 
 FLUSH_KEYS = 2048
-"""Keys that one `flush` works off: a few milliseconds."""
+"""Units of work (adj_rib_out.py: keys, and paths) that one `flush` does: a few milliseconds."""
 
 
 class Exports:
-    """`wanted` is called when there is something to flush. `synchronised`: End-of-RIB may go out.
+    """`wanted` is called when there is something to flush.
 
-    `send_end_of_rib`: the first table is sent; `refresh_sent`: all that a refresh asked for is.
+    `send_end_of_rib`: the first table is sent; `refresh_sent`: all that a refresh asked for is. `has_room`: whether a
+    neighbor's connection takes more now; while it does not, nothing is made for it: changes merge by key until
+    `room_came`.
     """
 
     def __init__(
@@ -34,45 +34,71 @@ class Exports:
         wanted: Callable[[], None],
         send_end_of_rib: Callable[[Source, Family], None],
         refresh_sent: Callable[[Source, Family], None],
+        has_room: Callable[[Source], bool],
     ) -> None:
-        self.synchronised = False
+        self._is_synchronised = False
         self._wanted = wanted
         self._send_end_of_rib = send_end_of_rib
         self._refresh_sent = refresh_sent
+        self._has_room = has_room
         self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
+        self._due: dict[AdjRibOut, None] = {}
 
     def add(self, vrf: str, export: AdjRibOut) -> None:
         """A session is up for a family: it is told everything."""
         self._exports.setdefault((vrf, export.family), []).append(export)
         export.mark_all()
-        self._wanted()
+        self.look_at(export)
 
     def remove(self, vrf: str, export: AdjRibOut) -> None:
         """Tell this session nothing more."""
         self._exports[vrf, export.family].remove(export)
+        self._due.pop(export, None)
+
+    def look_at(self, *exports: AdjRibOut) -> None:
+        """These may have something to tell."""
+        if exports:
+            self._due.update(dict.fromkeys(exports))
+            self._wanted()
+
+    def look_at_all(self) -> None:
+        """Any may have something to tell."""
+        self.look_at(*chain.from_iterable(self._exports.values()))
+
+    def synchronised(self) -> None:
+        """End-of-RIB may go out from now on."""
+        self._is_synchronised = True
+        self.look_at_all()
 
     def mark(self, vrf: str, family: Family, keys: Sequence[bytes], *, local: bool) -> None:
         """These routes changed. `local`: their best path is or was this host's own."""
         for export in self._exports.get((vrf, family), ()):
             export.mark(keys, local=local)
             if not export.is_settled:
-                self._wanted()
+                self.look_at(export)
 
     def flush(self) -> None:
-        """Tell the neighbors what changed: one slice; more is wanted if that was not all."""
+        """Tell the neighbors what changed: one slice; more is wanted if that was not all. The others are next then."""
         left = FLUSH_KEYS
-        for export in chain.from_iterable(self._exports.values()):
-            while left > 0 and not export.is_settled:
-                left -= max(1, export.flush(left))
-            if not export.is_settled:
-                self._wanted()
+        while self._due and left > 0:
+            export = next(iter(self._due))
+            del self._due[export]
+            if not self._has_room(export.source):
                 continue
-            if export.refresh_owed:
-                export.refresh_owed = False
-                self._refresh_sent(export.source, export.family)
-            if self.synchronised and not export.end_of_rib_sent:
-                export.end_of_rib_sent = True
-                self._send_end_of_rib(export.source, export.family)
+            left -= max(1, export.flush(left))
+            if export.is_settled:
+                self._settled(export)
+            if not export.is_settled:
+                self._due[export] = None
+        if self._due:
+            self._wanted()
+
+    def _settled(self, export: AdjRibOut) -> None:
+        if export.end_refresh():
+            self._refresh_sent(export.source, export.family)
+        if self._is_synchronised and not export.end_of_rib_sent:
+            export.end_of_rib_sent = True
+            self._send_end_of_rib(export.source, export.family)
 
 
 GATHERED = 512

@@ -11,6 +11,7 @@ Walks a table in slices and replaces only paths whose verdict differs; no sessio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from weakref import WeakSet
 
 import structlog
 
@@ -43,6 +44,8 @@ class Session:
         self.exports: dict[Family, AdjRibOut] = {}
         self.tables: dict[Family, LocRib] = {}
         self.end_of_rib: set[Family] = set()
+        self.sweeps: dict[Family, WeakSet[Path]] = {}
+        """Families whose stale routes are being removed: what was told again (AdjRibIn.refreshed)."""
         self._warned: set[Family] = set()
         self._exceeded: set[Family] = set()
 

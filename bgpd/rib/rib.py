@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from weakref import WeakSet
 
 import structlog
 
@@ -53,7 +52,8 @@ class Rib:
     VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes
     of each neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
     session); never told of this host's own. `local_changed(vrf, family, keys)`: this host's own routes of these keys
-    came, changed or went, or an aggregate stands for them now or no more.
+    came, changed or went, or an aggregate stands for them now or no more. `has_room(source)`: whether the connection to
+    a neighbor takes more now; `room_came` says when it does again.
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
@@ -75,6 +75,7 @@ class Rib:
         resolve_in: Callable[[str, NextHop], str] | None = None,
         evpn_received: EvpnReceived | None = None,
         local_changed: Callable[[str, Family, Sequence[bytes]], None] = lambda *_: None,
+        has_room: Callable[[Source], bool] = lambda _: True,
     ) -> None:
         within = resolve_in or (lambda _, next_hop: resolve(next_hop))
         self._tables = Tables(
@@ -94,7 +95,10 @@ class Rib:
         self._sessions: dict[Source, Session] = {}
         self._local: dict[Source, AdjRibIn] = {}
         self._exports = Exports(
-            wanted=lambda: self._outlet.wanted(), send_end_of_rib=send_end_of_rib, refresh_sent=refresh_sent
+            wanted=lambda: self._outlet.wanted(),
+            send_end_of_rib=send_end_of_rib,
+            refresh_sent=refresh_sent,
+            has_room=has_room,
         )
         self._outlet = Outlet(
             exports=self._exports, fib_changed=fib_changed, local_changed=self._local_changed, schedule=schedule
@@ -203,23 +207,31 @@ class Rib:
             session.adj_rib_in.refresh_began(family)
 
     def refresh_ended(self, source: Source, family: Family) -> Iterator[None]:
-        """The neighbor has sent all again (RFC 7313 EoRR): stepping removes what is still stale."""
+        """The neighbor has sent all again (RFC 7313 EoRR): stepping removes what is still stale.
+
+        However often a neighbor says so, one removal runs for a family; it begins anew if a refresh did meanwhile.
+        """
         session = self._sessions.get(source)
         refreshed = None if session is None else session.adj_rib_in.refreshed(family)
         if session is None or refreshed is None:
             return iter(())
-        return self._remove_stale(session, family, refreshed)
+        is_running = family in session.sweeps
+        session.sweeps[family] = refreshed
+        return iter(()) if is_running else self._sweep(session, family)
 
-    def _remove_stale(self, session: Session, family: Family, refreshed: WeakSet[Path]) -> Iterator[None]:
-        table = session.tables[family]
-        walk = table.walk(table.without_stale(session.source, refreshed))
-        while session.adj_rib_in.refreshed(family) is refreshed:
-            changes = next(walk, None)
-            if changes is None:
-                session.adj_rib_in.refresh_settled(family)
-                return
-            self._lost(session.source, table, changes)
-            yield
+    def _sweep(self, session: Session, family: Family) -> Iterator[None]:
+        table, adj_rib_in = session.tables[family], session.adj_rib_in
+        while (refreshed := session.sweeps[family]) is adj_rib_in.refreshed(family):
+            for changes in table.walk(table.without_stale(session.source, refreshed)):
+                self._lost(session.source, table, changes)
+                yield
+                if session.source not in self._sessions:
+                    return
+                if adj_rib_in.refreshed(family) is not refreshed:
+                    break
+            else:
+                adj_rib_in.refresh_settled(family)
+        del session.sweeps[family]
 
     def replay_evpn(self) -> Iterator[None]:
         """Stepping tells `evpn_received` of all usable EVPN routes of the neighbors again."""
@@ -274,7 +286,13 @@ class Rib:
         session = self._sessions.get(source)
         if session is not None and family in session.exports:
             session.exports[family].resend_all()
-            self._outlet.wanted()
+            self._exports.look_at(session.exports[family])
+
+    def room_came(self, source: Source) -> None:
+        """The connection to a neighbor takes more again."""
+        session = self._sessions.get(source)
+        if session is not None:
+            self._exports.look_at(*session.exports.values())
 
     def received(self, source: Source) -> int:
         """Routes that an established session has announced, of all families."""
@@ -346,8 +364,7 @@ class Rib:
 
     def synchronised(self) -> None:
         """All sources of local routes have told their first state: End-of-RIB may be sent."""
-        self._exports.synchronised = True
-        self._outlet.wanted()
+        self._exports.synchronised()
 
     # The kernel
 
@@ -404,7 +421,7 @@ class Rib:
         former, self._config = self._config, config
         changed = change_policies(self._sessions.values(), former, config)
         self._tables.look_at_exports()
-        self._outlet.wanted()
+        self._exports.look_at_all()
         return chain(self.aggregation.reconfigure(config), self._revise(changed))
 
     def _revise(self, changed: dict[LocRib, dict[Source, AdjRibIn]]) -> Iterator[None]:

@@ -1,12 +1,10 @@
 """Bulk work, in steps of a few milliseconds, for so long at each turn of the event loop that the loop is never held.
 
-Each part of the daemon that has much to do asks for a step, does a slice of it, and asks again: neighbors with UPDATEs
+Each part of the daemon that has much to do asks for a step, does a slice of it, and asks again: neighbors with messages
 to read, the FIB with routes to write, walks over a table. However many ask, a turn ends after `TURN_S` and the step
-that runs then; the others are first in the next turn, when what came from outside has been heard. Decides only that.
-
-Runs long work of the RIB beside everything else: generators, stepped for some milliseconds at a turn of the loop.
-
-All walks advance in turn, so that a short one is not held up by a long one. Decides nothing else.
+that runs then; the others are first in the next turn, when what came from outside has been heard. Walks, the long work
+of the RIB, are generators that share one step and advance one after the other, so that a short one is not held up by a
+long one. Decides only that.
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ class Turns:
     def __init__(self) -> None:
         self._steps: deque[Step] = deque()
         self._is_scheduled = False
+        self._is_used = False
 
     def __bool__(self) -> bool:
         return bool(self._steps)
@@ -40,6 +39,28 @@ class Turns:
         self._steps.append(step)
         self._schedule()
 
+    def now_or_add(self, step: Step) -> bool:
+        """Run `step` at once if nothing waits and this turn was not used yet, else `add` it; whether it was run.
+
+        What comes from outside alone is worked off without delay; what comes from many at the same time is not more
+        than a turn takes.
+        """
+        if self._steps or self._is_used:
+            self.add(step)
+            return False
+        self._use()
+        step()
+        return True
+
+    def _use(self) -> None:
+        """The turn's time is used, until the loop's next one."""
+        if not self._is_used:
+            self._is_used = True
+            asyncio.get_running_loop().call_soon(self._renew)
+
+    def _renew(self) -> None:
+        self._is_used = False
+
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
@@ -47,6 +68,7 @@ class Turns:
 
     def _run(self) -> None:
         self._is_scheduled = False
+        self._use()
         end = time.perf_counter() + TURN_S
         try:
             for _ in range(len(self._steps)):
@@ -73,6 +95,11 @@ def turns() -> Turns:
 def soon(step: Step) -> None:
     """Run `step` of bulk work in the loop's next turn, or in the first after it that has time left."""
     turns().add(step)
+
+
+def now_or_soon(step: Step) -> bool:
+    """Run `step` now if no other bulk work waits or ran in this turn of the loop, else `soon`; whether it was run."""
+    return turns().now_or_add(step)
 
 
 async def in_turn(step: Callable[[], T]) -> T:

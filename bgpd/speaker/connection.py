@@ -97,6 +97,10 @@ class RefreshReceived(msgspec.Struct, frozen=True):
     refresh: RouteRefresh
 
 
+class KeepaliveReceived(msgspec.Struct, frozen=True):
+    """A KEEPALIVE of an established session: nothing is to be done, but it was a message to work off."""
+
+
 class NotificationReceived(msgspec.Struct, frozen=True):
     """The peer ended the session."""
 
@@ -109,7 +113,15 @@ class ConnectionFailed(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event = OpenReceived | KeepaliveConfirmed | UpdateReceived | RefreshReceived | NotificationReceived | ConnectionFailed
+Event = (
+    OpenReceived
+    | KeepaliveConfirmed
+    | KeepaliveReceived
+    | UpdateReceived
+    | RefreshReceived
+    | NotificationReceived
+    | ConnectionFailed
+)
 
 
 class Connection:
@@ -149,17 +161,32 @@ class Connection:
             self._offset = 0
 
     def next_event(self, now: float) -> Event | None:
-        """Read the next message that means something to the session; None if none is complete."""
-        while self.state is not State.IDLE:
-            try:
-                message = self._next_message()
-                if message is None:
-                    return None
-                event = self._message_received(*message, now)
-            except NotificationError as error:
-                return self.fail(Notification(error.code, error.subcode, error.data), f"we sent it: {error.message}")
-            if event is not None:
+        """Read the next message; None if none is complete."""
+        if self.state is State.IDLE:
+            return None
+        try:
+            message = self._next_message()
+            return None if message is None else self._message_received(*message, now)
+        except NotificationError as error:
+            return self.fail(Notification(error.code, error.subcode, error.data), f"we sent it: {error.message}")
+
+    def last_words(self, now: float) -> NotificationReceived | ConnectionFailed | None:
+        """Why the peer ended the connection, by what came and was not read yet; what else came goes with it.
+
+        Messages are skipped by their headers, as far as these are sound: however many they are, that takes no time.
+        """
+        if self.negotiated is None:
+            event = self.next_event(now)
+            if isinstance(event, NotificationReceived | ConnectionFailed):
                 return event
+        data, start = self._input, self._offset
+        while data.startswith(MARKER, start) and len(data) >= start + HEADER_LENGTH:
+            length = int.from_bytes(data[start + 16 : start + 18])
+            if data[start + 18] == MessageType.NOTIFICATION:
+                self._offset = start
+                event = self.next_event(now)
+                return event if isinstance(event, NotificationReceived | ConnectionFailed) else None
+            start += max(length, HEADER_LENGTH)
         return None
 
     def updates(self, now: float) -> Iterator[bytes]:
@@ -292,7 +319,7 @@ class Connection:
             raise bad_length(length, f"not possible for {kind.name}")
         return kind
 
-    def _message_received(self, kind: MessageType, body: bytes, now: float) -> Event | None:
+    def _message_received(self, kind: MessageType, body: bytes, now: float) -> Event:
         self.messages_received += 1
         match self.state, kind:
             case _, MessageType.NOTIFICATION:
@@ -303,7 +330,7 @@ class Connection:
                 return UpdateReceived(body)
             case State.ESTABLISHED, MessageType.KEEPALIVE:
                 self._restart_hold_timer(now)
-                return None
+                return KeepaliveReceived()
             case State.ESTABLISHED, MessageType.ROUTE_REFRESH:
                 return RefreshReceived(decode_route_refresh(body))
             case State.OPEN_SENT, MessageType.OPEN if self.negotiated is None:

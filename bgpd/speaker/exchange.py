@@ -25,6 +25,7 @@ from bgpd.model.iana import FAMILY_BY_CODE, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.speaker.interfaces import Interfaces, is_link_local
+from bgpd.speaker.refresh import RefreshRequests
 
 MOST = 2048
 """Routes that are told at once: a few milliseconds of work."""
@@ -101,7 +102,11 @@ class SpeakerEvents(Protocol):
 
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
 
-    def refresh_requested(self, source: Source, family: Family) -> None: ...
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """The neighbor is to be told everything again; `Speaker.send_refresh_ended` when it was."""
+
+    def room_came(self, source: Source) -> None:
+        """The connection takes more again, after `Speaker.has_room` said that it does not."""
 
     def refresh_began(self, source: Source, family: Family) -> None:
         """The neighbor sends all its routes again from here on (RFC 7313 BoRR)."""
@@ -153,6 +158,7 @@ class Exchange:
         self._gathering = Gathering(lambda batch: events.routes_received(source, batch))
         self._write = write
         self._remembered: set[str] = set()
+        self._requests = RefreshRequests()
         if self._encoder.without_next_hop:
             families = [str(family) for family in self._encoder.without_next_hop]
             log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
@@ -186,18 +192,32 @@ class Exchange:
         """Pass on what was taken: there is no further UPDATE now."""
         self._gathering.tell_all()
 
-    def refresh_received(self, refresh: RouteRefresh) -> None:
+    def refresh_received(self, refresh: RouteRefresh, now: float) -> None:
         """Pass on a ROUTE-REFRESH; one for a family that was not negotiated is ignored (RFC 2918 section 4)."""
         family = FAMILY_BY_CODE.get((refresh.afi, refresh.safi))
         if family is None or family not in self.negotiated.families:
             return
         match refresh.subtype:
             case 0:
-                self._events.refresh_requested(self.source, family)
+                self.refresh_wanted(family, now)
             case 1:
                 self._events.refresh_began(self.source, family)
             case 2:
                 self._events.refresh_ended(self.source, family)
+
+    def refresh_wanted(self, family: Family, now: float) -> None:
+        """The neighbor asks, by whatever message, to be told all of a family again; now, or when it is its time."""
+        if self._requests.requested(family, now):
+            self._events.refresh_requested(self.source, family)
+
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called."""
+        return self._requests.deadline()
+
+    def tick(self, now: float) -> None:
+        """Answer what had to wait."""
+        for family in self._requests.due(now):
+            self._events.refresh_requested(self.source, family)
 
     def address_added(self) -> None:
         """This host has an address more: announce all routes again of families that have a next hop only now."""
@@ -215,6 +235,11 @@ class Exchange:
     def send_end_of_rib(self, family: Family) -> None:
         """Send End-of-RIB (RFC 4724 section 2)."""
         self._send([self._encoder.end_of_rib(family)])
+
+    def refresh_answered(self, family: Family, now: float) -> None:
+        """All routes of a family were sent again: say so (RFC 7313 EoRR)."""
+        self._requests.answered(family, now)
+        self.send_refresh(family, 2)
 
     def send_refresh(self, family: Family, subtype: int) -> None:
         """Send a ROUTE-REFRESH: 0 a request, 1 and 2 the markers around our own answer (RFC 7313), if it knows them."""

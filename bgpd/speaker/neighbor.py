@@ -25,8 +25,8 @@ from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address
 from bgpd.model.views import FamilyCounts, NeighborView
 from bgpd.model.wire import NlriDecoders
-from bgpd.runtime.turns import soon, turns
-from bgpd.speaker.connection import RefreshReceived, State, UpdateReceived
+from bgpd.runtime.turns import now_or_soon, soon
+from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents
 from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.interfaces import Interfaces
@@ -62,8 +62,10 @@ STEP_S = 0.003
 STEP_BYTES = 24 * 1024
 """How much of one neighbor's messages is worked off at a turn: leaves that send the same table stay abreast, and most
 routes go to the kernel once, with all their next hops."""
-MAX_UNSENT = 64 * 1024 * 1024
-"""Bytes that may wait for a peer that does not read: more ends the session."""
+STEP_MESSAGES = 512
+"""How many of one neighbor's messages, of any kind, are worked off at a turn."""
+MAX_UNSENT = 16 * 1024 * 1024
+"""Bytes that may wait for a peer that does not read: more ends the session. Routes wait in the RIB before that."""
 OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
 
 
@@ -219,6 +221,11 @@ class Neighbor:
         """The routes of the session while it is established."""
         return self._exchange
 
+    @property
+    def has_room(self) -> bool:
+        """Whether its connection takes more now."""
+        return self._wire is not None and not self._wire.is_full
+
     def view(self) -> NeighborView:
         """For `bgpd show neighbors`; route counts are the RIB's."""
         config, exchange = self.peering.config, self._exchange
@@ -279,7 +286,7 @@ class Neighbor:
             self._pumping = False
             self._note_state()
         self.read_on()
-        self._set_timer()
+        self.set_timer()
 
     def read_on(self) -> None:
         """Read what the neighbor sends, or leave it unread while reading is held."""
@@ -290,16 +297,17 @@ class Neighbor:
                 self._wire.resume()
 
     def _work(self, end: float) -> bool:
-        """Perform what the session wants, one thing at least; whether that was all before `end` and STEP_BYTES."""
+        """Perform what the session wants, one thing at least; whether that was all before `end` and the limits."""
         clock = asyncio.get_running_loop().time
         now = clock()
-        left = STEP_BYTES
+        left, messages = STEP_BYTES, STEP_MESSAGES
         while True:
             for body in self._session.updates(now):
                 self._updated(body)
                 now = clock()
                 left -= len(body)
-                if now > end or left < 0:
+                messages -= 1
+                if now > end or left < 0 or messages <= 0:
                     self._updates_done()
                     return False
             self._updates_done()
@@ -308,22 +316,28 @@ class Neighbor:
                 return True
             self._perform(output)
             now = clock()
-            if now > end:
+            messages -= 1
+            if now > end or messages <= 0:
                 return False
 
     def _plan_pump(self) -> None:
+        if not self._pump_planned:
+            soon(self._planned_pump)
+        self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        self._pump_planned = True
         if self._wire is not None:
             self._wire.pause()
-        if not self._pump_planned:
-            self._pump_planned = True
-            soon(self._planned_pump)
 
     def _planned_pump(self) -> None:
         self._pump_planned = False
         self._pump()
 
-    def _set_timer(self) -> None:
-        deadline = self._session.deadline()
+    def set_timer(self) -> None:
+        """Have the timer expire when something is due next."""
+        deadlines = self._session.deadline(), self._exchange.deadline() if self._exchange is not None else None
+        deadline = min((one for one in deadlines if one is not None), default=None)
         if self._timer is not None and (deadline is None or deadline < self._timer.when() or self._timer.cancelled()):
             self._timer.cancel()
             self._timer = None
@@ -333,6 +347,8 @@ class Neighbor:
     def _timer_expired(self) -> None:
         self._timer = None
         self._session.tick(_now())
+        if self._exchange is not None:
+            self._exchange.tick(_now())
         self._pump()
 
     def _perform(self, output: Output) -> None:
@@ -356,7 +372,9 @@ class Neighbor:
                 self._ended(self)
             case RefreshReceived(refresh):
                 if self._exchange is not None:
-                    self._exchange.refresh_received(refresh)
+                    self._exchange.refresh_received(refresh, _now())
+            case KeepaliveReceived():
+                pass
 
     async def _dial(self, number: int) -> None:
         problem = self.refresh_password()
@@ -383,20 +401,21 @@ class Neighbor:
 
     def _adopt(self, number: int, wire: Wire) -> None:
         self._wires[number] = wire
-        wire.attach(lambda data: self._received(number, data), lambda reason: self._lost(number, reason))
+        wire.attach(lambda data: self._received(number, data), lambda reason: self._lost(number, reason), self._drained)
 
     def _received(self, number: int, data: bytes) -> None:
         self._session.received(number, data)
-        if turns():
-            self._plan_pump()
-        elif not self._pump_planned:
-            self._pump()
+        if not self._pump_planned and not now_or_soon(self._planned_pump):
+            self._wait_for_turn()
+
+    def _drained(self) -> None:
+        if self._exchange is not None:
+            self._around.events.room_came(self._exchange.source)
 
     def _lost(self, number: int, reason: str) -> None:
-        """The last words may say why; routes that came with them go with the session, and are not read any more."""
+        """The session ends at once: nothing that came before is worked off any more, but for a word why."""
         if self._wires.pop(number, None) is self._wire:
             self._wire = None
-        self._pump(whole=True)
         self._session.closed(number, _now(), reason)
         self._pump()
 

@@ -29,6 +29,7 @@ from bgpd.speaker.connection import (
     Connection,
     ConnectionFailed,
     KeepaliveConfirmed,
+    KeepaliveReceived,
     NotificationReceived,
     OpenReceived,
     RefreshReceived,
@@ -122,7 +123,9 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     reason: str
 
 
-Output = Dial | Send | Close | SessionUp | SessionDown | AttemptFailed | UpdateReceived | RefreshReceived
+Output = (
+    Dial | Send | Close | SessionUp | SessionDown | AttemptFailed | UpdateReceived | RefreshReceived | KeepaliveReceived
+)
 
 
 class Session:
@@ -223,12 +226,21 @@ class Session:
             self._connections[number].feed(data)
 
     def closed(self, number: int, now: float, reason: str) -> None:
-        """Event 18: TcpConnectionFails, on a connection that had been made."""
-        if number in self._connections:
-            if self._connections[number].negotiated is None:
-                reason += " before its OPEN: does it know this host as a neighbor, by this address?"
-            self._fail(number, now, None, reason)
-            self._settle(now)
+        """Event 18: TcpConnectionFails, on a connection that had been made. Its last words may say why."""
+        connection = self._connections.get(number)
+        if connection is None:
+            return
+        match connection.last_words(now):
+            case NotificationReceived(notification):
+                self._notification_received(number, notification, now)
+            case ConnectionFailed(why):
+                self._fail(number, now, None, why)
+                self._settle(now, refusing=True)
+            case None:
+                if connection.negotiated is None:
+                    reason += " before its OPEN: does it know this host as a neighbor, by this address?"
+                self._fail(number, now, None, reason)
+                self._settle(now)
 
     def update_refused(self, now: float, notification: Notification, reason: str) -> None:
         """Event 28: an UPDATE that the decoder answers with a session reset."""
@@ -286,7 +298,7 @@ class Session:
         if connection is None or event is None:
             return False
         match event:
-            case UpdateReceived() | RefreshReceived():
+            case UpdateReceived() | RefreshReceived() | KeepaliveReceived():
                 self._outputs.append(event)
             case OpenReceived():
                 self._open_received(number, connection, now)

@@ -128,7 +128,22 @@ class Speaker:
 
     def send_refresh_ended(self, source: Source, family: Family) -> None:
         """Say that all routes were sent again (RFC 7313 EoRR)."""
-        self._send_refresh(source, family, 2)
+        exchange = self._of(source)
+        if exchange is not None:
+            exchange.refresh_answered(family, asyncio.get_running_loop().time())
+            self._neighbors[source.name].set_timer()
+
+    def refresh_wanted(self, source: Source, family: Family) -> None:
+        """A neighbor's routes make that it must be told all of a family again: as if it had asked (RFC 2918)."""
+        exchange = self._of(source)
+        if exchange is not None:
+            exchange.refresh_wanted(family, asyncio.get_running_loop().time())
+            self._neighbors[source.name].set_timer()
+
+    def has_room(self, source: Source) -> bool:
+        """Whether the connection of an established session takes more now; `SpeakerEvents.room_came` when it does."""
+        neighbor = self._neighbors.get(source.name)
+        return neighbor is not None and neighbor.has_room
 
     def hold_reading(self, names: Iterable[str]) -> None:
         """Leave unread what just these neighbors send, for less than a hold time: others, or the kernel, are behind."""

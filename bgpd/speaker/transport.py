@@ -84,7 +84,7 @@ def ttl_mismatch(sock: socket.socket) -> str:
 
 
 def ttl_drops() -> int:
-    """Segments that the kernel dropped in this namespace because their TTL was too low; 0 if it does not say."""
+    """Segments that the kernel has dropped in this namespace because of a low TTL; 0 if it does not say."""
     try:
         with open("/proc/self/net/netstat") as file:
             lines = [line.split() for line in file if line.startswith("TcpExt:")]
@@ -143,6 +143,10 @@ def read_password(path: str) -> bytes:
 
 READ_SIZE = 65536
 """One read is one step of the loop; what does not fit waits in the kernel, which is the backpressure of TCP."""
+UNSENT_HIGH = 256 * 1024
+"""Bytes waiting in this process from which on a connection `is_full`, ..."""
+UNSENT_LOW = 64 * 1024
+"""... and at which it is not any more."""
 LINGER_S = 1.0
 """How long a closed connection stays, so that the peer reads the NOTIFICATION rather than a reset."""
 
@@ -180,9 +184,10 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Wire(asyncio.BufferedProtocol):
-    """One TCP connection. `made`, `received` and `lost` are called until `finish` or `abort`.
+    """One TCP connection. `made`, `received`, `lost` and `drained` are called until `finish` or `abort`.
 
-    `lost` is given the reason as text, "" if the peer closed the connection in order.
+    `lost` is given the reason as text, "" if the peer closed the connection in order. `is_full`: the peer reads slower
+    than it is written to; `drained` is called when it has caught up.
     """
 
     def __init__(self, made: Callable[[Wire], None] | None = None) -> None:
@@ -192,13 +197,18 @@ class Wire(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._received: Callable[[bytes], None] | None = None
         self._lost: Callable[[str], None] | None = None
+        self._drained: Callable[[], None] | None = None
         self._is_finished = False
+        self.is_full = False
         self.closed = asyncio.Event()
 
-    def attach(self, received: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
+    def attach(
+        self, received: Callable[[bytes], None], lost: Callable[[str], None], drained: Callable[[], None] | None = None
+    ) -> None:
         """Say who owns the connection."""
         self._received = received
         self._lost = lost
+        self._drained = drained
 
     @property
     def socket(self) -> socket.socket:
@@ -246,7 +256,7 @@ class Wire(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """Close after what was written: reading goes on into nothing, since closing a socket with unread bytes sends a
         reset that can overtake the NOTIFICATION."""
-        self._received = self._lost = None
+        self._received = self._lost = self._drained = None
         if self._transport is None or self._is_finished or self._transport.is_closing():
             return
         self._is_finished = True
@@ -257,13 +267,14 @@ class Wire(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close at once."""
-        self._received = self._lost = None
+        self._received = self._lost = self._drained = None
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        transport.set_write_buffer_limits(high=UNSENT_HIGH, low=UNSENT_LOW)
         if self._made is not None:
             self._made(self)
 
@@ -273,6 +284,14 @@ class Wire(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._received is not None:
             self._received(bytes(self._view[:nbytes]))
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        if self._drained is not None:
+            self._drained()
 
     def eof_received(self) -> bool:
         return False

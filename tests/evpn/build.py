@@ -138,7 +138,7 @@ class Host:
                 next_hop_changed=lambda vrf, hop, why: self._run(self.rib.next_hop_changed(hop, why, vrf=vrf)),
                 run=self._run,
                 moved=self._moved,
-                resend=self._resend,
+                resend=self.resend,
                 former=lambda vrf, family, key: self.former.pop(key, None),
                 presence_changed=lambda vrf, family, key: self.presence_changes.append(key),
                 now=lambda: self.now,
@@ -176,7 +176,7 @@ class Host:
             self.rib.withdraw_local(WORKLOAD, family, keys, vrf=vrf)
             self.evpn.workloads_withdrawn(vrf, family, keys)
 
-    def _resend(self, name: str) -> None:
+    def resend(self, name: str) -> None:
         self.resent.append(name)
         if name in self.sources:
             self.rib.refresh_requested(self.sources[name], EVPN)

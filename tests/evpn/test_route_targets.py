@@ -12,7 +12,8 @@ BLUE = parse_route_target("65201:5001")
 
 
 def asks(host: Host, source: Source, *keys: bytes, withdrawn: tuple[bytes, ...] = ()) -> None:
-    host.evpn.memberships_received(source, RouteBatch(family=RTC, announced=keys, withdrawn=withdrawn))
+    if host.evpn.memberships_received(source, RouteBatch(family=RTC, announced=keys, withdrawn=withdrawn)):
+        host.resend(source.name)
     host.turn()
 
 

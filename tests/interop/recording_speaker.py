@@ -39,6 +39,7 @@ class Recorder:
         self.ended: list[Family] = []
         self.closed: list[str] = []
         self.established = 0
+        self.drained = 0
         self.refreshes: list[tuple[str, Family]] = []
 
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
@@ -65,6 +66,9 @@ class Recorder:
         for key in batch.announced:
             table[format_key(batch.family, key)] = batch.next_hop
             self.attributes[source.name, format_key(batch.family, key)] = batch.attributes
+
+    def room_came(self, source: Source) -> None:
+        self.drained += 1
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.ended.append(family)

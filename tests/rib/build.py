@@ -71,6 +71,7 @@ class Recorder:
         self.suppressed: list[tuple[list[bytes], str]] = []
         self.refresh_sent: list[tuple[Source, Family]] = []
         self.scheduled: list[Callable[[], None]] = []
+        self.full: set[Source] = set()
         self.followed: dict[Source, dict[bytes, Path]] = {}
         self.resolved_in: dict[tuple[str, NextHop], str] = {}
         self.vrf_fib: dict[bytes, NextHops] = {}
@@ -88,6 +89,7 @@ class Recorder:
             evpn_received=self._evpn_received,
             suppressed=lambda _vrf, _family, keys, by: self.suppressed.append((keys, by)),
             refresh_sent=lambda source, family: self.refresh_sent.append((source, family)),
+            has_room=lambda source: source not in self.full,
         )
 
     def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:

@@ -9,6 +9,7 @@ from bgpd.model.attributes import UnknownAttribute
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Source, SourceKind
 from bgpd.rib import dissemination as exports
+from bgpd.rib.adj_rib_out import CHUNK, PATH_COST
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")
@@ -79,7 +80,8 @@ def test_announcements_precede_withdrawals_even_over_several_slices(monkeypatch:
     recorder.rib.withdraw_local(LOCAL, V4, parts)
     recorder.rib.announce_local(LOCAL, V4, [key("10.64.1.0/26")], attributes())
     recorder.turn()
-    assert [(len(batch.announced), len(batch.withdrawn)) for _, batch in recorder.sent] == [(1, 0), (0, 5)]
+    sizes = [(len(batch.announced), len(batch.withdrawn)) for _, batch in recorder.sent]
+    assert sizes == [(1, 0), (0, 2), (0, 2), (0, 1)]
 
 
 def test_end_of_rib_waits_for_the_sources_and_for_the_table() -> None:
@@ -240,3 +242,90 @@ def test_tightened_export_takes_back_a_learned_route_that_is_on_its_way_to_the_k
     drain(recorder.rib.reconfigure(configuration(session("leaf1", export=export), session("other", export="none"))))
     recorder.turn()
     assert recorder.told[leaf1] == {}
+
+
+def many(count: int) -> list[bytes]:
+    return [bytes((32, 10, 64, number >> 8, number & 255)) for number in range(count)]
+
+
+def test_thousands_of_requests_are_two_answers_in_slices() -> None:
+    recorder, leaf1 = one_leaf()
+    recorder.rib.announce_local(LOCAL, V4, many(5000), attributes())
+    recorder.turn()
+    recorder.sent.clear()
+    recorder.rib.refresh_requested(leaf1, V4)
+    recorder.scheduled.pop(0)()
+    for _ in range(2849):
+        recorder.rib.refresh_requested(leaf1, V4)
+    assert recorder.refresh_sent == []
+    recorder.turn()
+    assert sum(len(batch.announced) for _, batch in recorder.sent) == 2 * 5000
+    assert max(len(batch.announced) for _, batch in recorder.sent) <= exports.FLUSH_KEYS
+    assert recorder.refresh_sent == [(leaf1, V4)]
+    recorder.rib.refresh_requested(leaf1, V4)
+    recorder.turn()
+    assert recorder.refresh_sent == [(leaf1, V4)] * 2
+
+
+def test_routes_with_attributes_of_their_own_are_fewer_in_a_slice() -> None:
+    recorder, leaf1 = one_leaf()
+    for number, one in enumerate(many(1000)):
+        recorder.rib.announce_local(LOCAL, V4, [one], attributes(med=number))
+    recorder.scheduled.pop(0)()
+    most = exports.FLUSH_KEYS // PATH_COST + CHUNK
+    assert 0 < len(recorder.sent) <= most
+    recorder.turn()
+    assert len(recorder.told[leaf1]) == len(recorder.sent) == 1000
+
+
+def test_a_session_that_comes_and_goes_lists_no_table() -> None:
+    config = session("leaf1", export="all")
+    recorder, _, other = with_other("local")
+    recorder.announce(other, attributes(65202), HOP1, *(f"10.{number}.0.0/16" for number in range(200)))
+    for _ in range(50):
+        source = recorder.up(leaf(5, name="leaf5"), config)
+        drain(recorder.rib.neighbor_down(source))
+        assert recorder.sent == []
+
+
+def test_nothing_is_made_for_a_full_connection_and_what_changes_meanwhile_merges() -> None:
+    recorder, leaf1, _ = with_other("local")
+    recorder.full.add(leaf1)
+    recorder.rib.synchronised()
+    for _ in range(3):
+        recorder.rib.announce_local(LOCAL, V4, many(5000), attributes(med=1))
+        recorder.rib.withdraw_local(LOCAL, V4, many(5000))
+        recorder.rib.announce_local(LOCAL, V4, [HOST], attributes(med=2))
+        recorder.rib.refresh_requested(leaf1, V4)
+        recorder.turn()
+    assert [source for source, _ in recorder.sent if source is leaf1] == []
+    assert leaf1 not in [source for source, _ in recorder.end_of_rib]
+    recorder.full.clear()
+    recorder.rib.room_came(leaf1)
+    recorder.turn()
+    assert [batch.announced for source, batch in recorder.sent if source is leaf1] == [[HOST], [HOST]]
+    assert recorder.end_of_rib.count((leaf1, V4)) == 1
+    assert recorder.refresh_sent == [(leaf1, V4)]
+
+
+def test_a_connection_that_fills_up_within_a_slice_stops_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "FLUSH_KEYS", 100)
+    configs = [session("leaf1"), session("leaf2")]
+    recorder = Recorder(configuration(*configs))
+    leaf1, leaf2 = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))
+    recorder.rib.announce_local(LOCAL, V4, many(1000), attributes())
+    recorder.after_send = lambda: recorder.full.add(leaf1)
+    recorder.turn()
+    assert 0 < len(recorder.told[leaf1]) <= 100
+    assert len(recorder.told[leaf2]) == 1000
+
+
+def test_neighbors_are_told_one_slice_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "FLUSH_KEYS", 100)
+    configs = [session("leaf1"), session("leaf2")]
+    recorder = Recorder(configuration(*configs))
+    leaf1, leaf2 = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))
+    recorder.rib.announce_local(LOCAL, V4, many(1000), attributes())
+    for _ in range(4):
+        recorder.scheduled.pop(0)()
+    assert abs(len(recorder.told[leaf1]) - len(recorder.told[leaf2])) <= 100

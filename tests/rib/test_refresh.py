@@ -99,3 +99,22 @@ def test_a_session_lost_within_a_refresh_leaves_nothing() -> None:
     drain(removal)
     assert recorder.fib == {}
     assert not recorder.rib.table("", V4).routes
+
+
+def test_thousands_of_ends_and_beginnings_are_one_removal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loc_rib, "SLICE", 1)
+    recorder, leaf1 = loaded()
+    walks = []
+    for _ in range(1000):
+        recorder.rib.refresh_began(leaf1, V4)
+        walks += [recorder.rib.refresh_ended(leaf1, V4) for _ in range(2)]
+    running = [walk for walk in walks if next(walk, "ended") is None]
+    assert len(running) == 1
+    recorder.rib.refresh_began(leaf1, V4)
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    drain(running[0])
+    assert recorder.fib == {}
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES)
+    recorder.rib.refresh_began(leaf1, V4)
+    drain(recorder.rib.refresh_ended(leaf1, V4))
+    assert recorder.fib == {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bgpd.runtime.turns import TURN_S, soon, turns
+from bgpd.runtime.turns import TURN_S, now_or_soon, soon, turns
 from tests.clocks import StoppedClock
 
 
@@ -89,3 +89,19 @@ def test_each_loop_has_its_own() -> None:
     asyncio.run(leave_a_step())
     asyncio.run(work())
     assert said[-1] == "done"
+
+
+async def test_one_step_of_a_turn_runs_at_once_and_the_others_in_the_next() -> None:
+    said: list[str] = []
+    assert now_or_soon(saying(said, "a"))
+    assert said == ["a"]
+    assert not now_or_soon(saying(said, "b"))
+    assert not now_or_soon(saying(said, "c"))
+    assert said == ["a"]
+    await asyncio.sleep(0)
+    assert said == ["a", "b", "c"]
+    assert not now_or_soon(saying(said, "d"))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert now_or_soon(saying(said, "e"))
+    assert said == ["a", "b", "c", "d", "e"]

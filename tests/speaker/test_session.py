@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from bgpd.message.exabgp_codec import KEEPALIVE, MARKER, Notification, encode_message, encode_notification
 from bgpd.message.notification import encode_communication
 from bgpd.model.iana import CeaseSubcode, ErrorCode, MessageType
-from bgpd.speaker.connection import OPEN_TIMEOUT_S, RefreshReceived, State, UpdateReceived
+from bgpd.speaker.connection import OPEN_TIMEOUT_S, KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.session import (
     STABLE_S,
     AttemptFailed,
@@ -131,7 +131,12 @@ def test_updates_and_refreshes_are_events_in_order() -> None:
     driver = Driver()
     number = driver.established()
     outputs = driver.receive(number, UPDATE + REFRESH + KEEPALIVE + UPDATE)
-    assert [type(output) for output in outputs] == [UpdateReceived, RefreshReceived, UpdateReceived]
+    assert [type(output) for output in outputs] == [
+        UpdateReceived,
+        RefreshReceived,
+        KeepaliveReceived,
+        UpdateReceived,
+    ]
     assert outputs[0] == UpdateReceived(b"\0\0\0\0")
 
 
@@ -455,7 +460,7 @@ class EveryInput(RuleBasedStateMachine):
                 case SessionDown():
                     assert self.up
                     self.up = False
-                case UpdateReceived() | RefreshReceived():
+                case UpdateReceived() | RefreshReceived() | KeepaliveReceived():
                     assert self.up
 
     @rule()
@@ -556,3 +561,51 @@ class EveryInput(RuleBasedStateMachine):
 
 EveryInput.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestEveryInput = EveryInput.TestCase
+
+
+def encode_cease() -> bytes:
+    return encode_notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, b"")
+
+
+def test_of_what_came_before_the_loss_only_the_reason_is_read() -> None:
+    driver = Driver()
+    number = driver.established()
+    driver.session.received(number, (REFRESH + UPDATE + KEEPALIVE) * 1000 + encode_cease() + UPDATE)
+    driver.session.closed(number, driver.now, "reset")
+    outputs = driver.outputs()
+    assert [type(output) for output in outputs if not isinstance(output, Close)] == [SessionDown]
+    (down,) = [output for output in outputs if isinstance(output, SessionDown)]
+    assert down.reason == "the neighbor sent cease/administrative-shutdown"
+    assert driver.session.state is State.IDLE
+
+
+@pytest.mark.parametrize("rest", [b"", UPDATE[:20], MARKER + b"\0\0\2", MARKER + b"\0\x40\3", REFRESH * 2849])
+def test_loss_with_whatever_was_not_read_ends_the_session(rest: bytes) -> None:
+    driver = Driver()
+    number = driver.established()
+    driver.session.received(number, rest)
+    driver.session.closed(number, driver.now, "reset")
+    assert [output.reason for output in driver.outputs() if isinstance(output, SessionDown)] == ["reset"]
+
+
+def test_open_that_was_not_read_before_the_loss_still_says_what_was_wrong() -> None:
+    driver = Driver()
+    number = driver.dialed()
+    driver.outputs()
+    driver.session.received(number, open_bytes(65299))
+    driver.session.closed(number, driver.now, "reset")
+    (failed,) = [output for output in driver.outputs() if isinstance(output, AttemptFailed)]
+    assert "65299" in failed.reason
+
+
+def test_good_open_of_a_lost_connection_brings_nothing_about() -> None:
+    driver = Driver()
+    number = driver.established(graceful=True)
+    driver.now += 60.0
+    second = driver.session.accepted(driver.now)
+    assert second is not None
+    driver.session.received(second, open_bytes(graceful=True) + KEEPALIVE)
+    driver.session.closed(second, driver.now, "reset")
+    driver.outputs()
+    assert driver.session.state is State.ESTABLISHED
+    assert driver.receive(number, UPDATE) == [UpdateReceived(b"\0\0\0\0")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,15 @@ from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.speaker import neighbor as neighbor_module
 from bgpd.speaker import session as session_module
 from bgpd.speaker import speaker as speaker_module
+from bgpd.speaker.connection import Connection
+from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder
-from tests.speaker.messages import UPDATE, open_bytes
+from tests.speaker.messages import REFRESH, UPDATE, open_bytes
+
+BEGIN = encode_message(MessageType.ROUTE_REFRESH, b"\0\1\1\1")
+END = encode_message(MessageType.ROUTE_REFRESH, b"\0\1\2\1")
 
 
 def free_port() -> int:
@@ -242,6 +248,81 @@ async def test_wire_takes_no_more_once_it_is_finished(peer: RawPeer) -> None:
     wire.finish()
     assert await reader.read() == b"last words"
     wire.abort()
+
+
+@pytest.mark.parametrize("flood", [KEEPALIVE, UPDATE, REFRESH, BEGIN, END])
+async def test_flood_of_any_message_is_worked_off_so_many_at_a_turn(
+    peer: RawPeer, monkeypatch: pytest.MonkeyPatch, flood: bytes
+) -> None:
+    monkeypatch.setattr(neighbor_module, "STEP_S", 1e9)
+    monkeypatch.setattr(neighbor_module, "STEP_MESSAGES", 10)
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (_, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        counts: list[int] = []
+        steps: list[int] = []
+        received = Connection._message_received
+        work = Neighbor._work
+
+        def counted(self: Connection, *arguments: Any) -> Any:
+            counts.append(1)
+            return received(self, *arguments)
+
+        def step(self: Neighbor, end: float) -> bool:
+            before = len(counts) + len(recorder.ended)
+            done = work(self, end)
+            steps.append(len(counts) + len(recorder.ended) - before)
+            return done
+
+        monkeypatch.setattr(Connection, "_message_received", counted)
+        monkeypatch.setattr(Neighbor, "_work", step)
+        peer.write(flood * 1000)
+        await until(lambda: len(counts) + len(recorder.ended) >= 1000)
+        assert max(steps) <= 10
+        assert recorder.closed == []
+
+
+async def test_thousands_of_requests_and_a_reset_are_one_answer(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (_, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        assert peer.writer is not None
+        sock = peer.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.write(REFRESH * 2849)
+        await peer.writer.drain()
+        peer.writer.transport.abort()
+        await until(lambda: recorder.closed)
+        assert len(recorder.refreshes) <= 1
+
+
+async def test_request_that_waits_is_answered_after_the_one_before(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        peer.write(REFRESH * 3 + UPDATE)
+        await until(lambda: recorder.ended)
+        assert recorder.refreshes == [("requested", Family.IPV4_UNICAST)]
+        speaker.send_refresh_ended(recorder.sources["peer"], Family.IPV4_UNICAST)
+        await until(lambda: len(recorder.refreshes) == 2)
+        speaker.send_refresh_ended(recorder.sources["peer"], Family.IPV4_UNICAST)
+        assert len(recorder.refreshes) == 2
+
+
+async def test_full_connection_says_so_and_when_it_is_not_full_any_more(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        source = recorder.sources["peer"]
+        assert speaker.has_room(source)
+        keys = [bytes((32, 10, number >> 16, number >> 8 & 255, number & 255)) for number in range(50_000)]
+        while speaker.has_room(source):
+            speaker.send(source, RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes()))
+            await asyncio.sleep(0)
+        assert recorder.drained == 0
+        while not recorder.drained:
+            await peer.read()
+        assert speaker.has_room(source)
 
 
 async def test_peer_that_never_reads_is_given_up(peer: RawPeer, monkeypatch: pytest.MonkeyPatch) -> None:

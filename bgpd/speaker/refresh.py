@@ -1,0 +1,49 @@
+"""When a neighbor that asks for all routes of a family again (RFC 2918) is answered.
+
+One answer is on its way and one waits, however often the neighbor asks, since the one that waits tells all that the
+others would. After an answer there is a pause, in proportion to how long the answer took: a neighbor that asks without
+end gets a fixed part of the time only. Sans-IO and clockless. Decides nothing about routes.
+"""
+
+from __future__ import annotations
+
+from bgpd.model.iana import Family
+
+LEAST_PAUSE_S = 0.2
+PAUSES_PER_ANSWER = 4
+MOST_PAUSE_S = 60.0
+
+
+class RefreshRequests:
+    """The requests of one session. Times are seconds of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._begun_at: dict[Family, float] = {}
+        self._not_before: dict[Family, float] = {}
+        self._waiting: set[Family] = set()
+
+    def requested(self, family: Family, now: float) -> bool:
+        """The neighbor asks: whether it is to be answered now. Otherwise the request waits, and is `due` later."""
+        if family in self._begun_at or now < self._not_before.get(family, now):
+            self._waiting.add(family)
+            return False
+        self._begun_at[family] = now
+        return True
+
+    def answered(self, family: Family, now: float) -> None:
+        """All routes of the family were sent."""
+        begun_at = self._begun_at.pop(family, None)
+        if begun_at is not None:
+            pause_s = PAUSES_PER_ANSWER * (now - begun_at)
+            self._not_before[family] = now + min(max(LEAST_PAUSE_S, pause_s), MOST_PAUSE_S)
+
+    def deadline(self) -> float | None:
+        """When `due` wants to be asked; None: only after `requested` or `answered`."""
+        return min((self._not_before[family] for family in self._waiting - self._begun_at.keys()), default=None)
+
+    def due(self, now: float) -> list[Family]:
+        """The families whose waiting request is to be answered now."""
+        due = [family for family in self._waiting - self._begun_at.keys() if now >= self._not_before[family]]
+        self._waiting.difference_update(due)
+        self._begun_at.update(dict.fromkeys(due, now))
+        return due
