@@ -19,6 +19,9 @@ from bgpd.config.schema import LogConfig
 from bgpd.model.views import EventView
 
 KEPT_EVENTS = 1_000
+LIBRARY_LINES = 5
+LIBRARY_PERIOD_S = 60.0
+_LIBRARY_KINDS = 500
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _OWN_FIELDS = ("event", "level", "timestamp", "exc_info", "exception", "stack_info")
@@ -61,12 +64,34 @@ class EventRing:
 
 
 class LibraryLogs(logging.Handler):
-    """What libraries (aiohttp, asyncio) say by Python's own logging, as records like all others."""
+    """What libraries (aiohttp, asyncio, paho) say by Python's own logging, as records like all others.
+
+    A library may say the same for each packet of a stranger: of one kind of message `LIBRARY_LINES` are written in
+    `LIBRARY_PERIOD_S`, and the next period's first line tells how many were not.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger()
-        message = record.getMessage()
-        log.log(record.levelno, "library.message", library=record.name, message=message, exc_info=record.exc_info)
+        kind = (record.name, str(record.msg)[:200])
+        began, count = self._said.pop(kind, (record.created, 0))
+        more: dict[str, int] = {}
+        if record.created - began >= LIBRARY_PERIOD_S:
+            more = {"not_written": count - LIBRARY_LINES} if count > LIBRARY_LINES else {}
+            began, count = record.created, 0
+        self._said[kind] = began, count + 1
+        if len(self._said) > _LIBRARY_KINDS:
+            del self._said[next(iter(self._said))]
+        if count < LIBRARY_LINES:
+            fields = {
+                "library": record.name,
+                "message": record.getMessage()[:2000],
+                "exc_info": record.exc_info,
+                **more,
+            }
+            structlog.get_logger().log(record.levelno, "library.message", **fields)
 
 
 _LIBRARY_LOGS = LibraryLogs(logging.WARNING)

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from bgpd.config.schema import LogConfig
-from bgpd.log import EventRing, set_up_logging
+from bgpd.log import EventRing, LibraryLogs, set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +81,32 @@ def test_what_libraries_say_is_a_record_too() -> None:
     assert line["message"] == "handling a request"
     assert "RuntimeError: boom" in line["exception"]
     assert [event.event for event in ring.since()] == ["library.message"]
+
+
+def test_library_that_says_the_same_without_end_fills_no_log() -> None:
+    out = io.StringIO()
+    set_up_logging(LogConfig(), stream=out)
+    handler = LibraryLogs(logging.WARNING)
+
+    def say(at: float, message: str, *values: object) -> None:
+        record = logging.LogRecord("mqtt", logging.ERROR, "", 0, message, values, None)
+        record.created = at
+        handler.emit(record)
+
+    for number in range(100_000):
+        say(number * 0.0001, "unexpected id %d", number)
+    say(11.0, "another kind")
+    say(61.0, "unexpected id %d", 7)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["message"] for line in lines] == [
+        *(f"unexpected id {n}" for n in range(5)),
+        "another kind",
+        "unexpected id 7",
+    ]
+    assert lines[-1]["not_written"] == 100_000 - 5
+    for number in range(10_000):
+        say(100.0, f"kind {number}")
+    assert len(handler._said) <= 501
 
 
 def test_ring_keeps_the_latest_and_numbers_on() -> None:

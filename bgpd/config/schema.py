@@ -177,6 +177,11 @@ class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):
     interfaces: Annotated[tuple[str, ...], Meta(description='Interface name globs: "cali*", "tap*".')] = ()
 
 
+MaxWorkloads = Annotated[
+    int, Meta(ge=1, le=1_000_000, description="Workloads that are taken, and as many services; more are refused.")
+]
+
+
 class MqttWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload.mqtt]: workloads and services that an orchestrator publishes on a broker (MQTT 5)."""
 
@@ -192,6 +197,7 @@ class MqttWorkloadConfig(Strict, frozen=True, kw_only=True):
     initial_wait_s: Annotated[
         int, Meta(ge=0, le=600, description="How long a first start waits for the broker's snapshot.")
     ] = 10
+    max_workloads: MaxWorkloads = 20_000
 
 
 class ApiWorkloadConfig(Strict, frozen=True, kw_only=True):
@@ -200,6 +206,7 @@ class ApiWorkloadConfig(Strict, frozen=True, kw_only=True):
     timeout_s: Annotated[
         int, Meta(ge=1, le=600, description="How long an answer waits until the workload is announced.")
     ] = 5
+    max_workloads: MaxWorkloads = 20_000
 
 
 class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):

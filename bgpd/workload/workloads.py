@@ -159,6 +159,7 @@ class Workloads:
             self.services,
             vrfs=frozenset(self._ports.vrfs.values()),
             commands=_commands(self._config.workload.health.command_directory),
+            most=_most(self._config, source),
             refused=reports.refused,
             changed=file.note,
             synchronised=functools.partial(self.table.source_synchronised, source),
@@ -382,6 +383,12 @@ class Workloads:
 def _topic_of(neighbor: str) -> str:
     """A neighbor's topic; what a topic may not hold is percent-encoded."""
     return f"neighbors/{quote(neighbor, safe=':%@ ')}"
+
+
+def _most(config: Config, source: str) -> int:
+    feed = config.workload.mqtt if source == MQTT else config.workload.api
+    assert feed is not None
+    return feed.max_workloads
 
 
 def _commands(directory: str) -> Collection[str] | None:

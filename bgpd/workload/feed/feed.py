@@ -36,6 +36,9 @@ WORKLOAD, SERVICE = "workload", "service"
 
 IN_USE = "names are unique on a host: delete that one, or take another"
 
+REFUSALS_LOGGED = 20
+"""Refused payloads of a burst that get a line in the log."""
+
 BUSY_S = 5.0
 """A feed that is never quiet is looked at so often."""
 
@@ -57,7 +60,8 @@ class Refusals(Protocol):
 class Feed:
     """The workloads and services of one orchestrator source ("mqtt" or "api").
 
-    `vrfs` are the configured VRFs, `commands` what exec checks may run. `refused(kind, id, problems)` is told of every
+    `vrfs` are the configured VRFs, `commands` what exec checks may run, `most` how many workloads, and how many
+    services, are taken. `refused(kind, id, problems)` is told of every
     payload: kind is "workload", "service" or "sync". `changed(change)` is told what to write,
     `synchronised()` when the feed's whole state was heard.
     """
@@ -70,6 +74,7 @@ class Feed:
         *,
         vrfs: Collection[str],
         commands: Collection[str] | None,
+        most: int,
         refused: Refusals,
         changed: Callable[[Change], None],
         synchronised: Callable[[], None],
@@ -81,6 +86,8 @@ class Feed:
         self._services = services
         self.vrfs = vrfs
         self.commands = commands
+        self._most = most
+        self._refusals_logged = 0
         self._refused = refused
         self._changed = changed
         self._synchronised = synchronised
@@ -226,7 +233,7 @@ class Feed:
             workload = decode_workload(body, id=id, vrfs=self.vrfs)
             self.put_workload(id, workload)
         except PayloadRefused as refusal:
-            log.warning("workload.refused", source=self.source, id=id[:253], reason=str(refusal)[:1000])
+            self._log_refusal("workload.refused", refusal, id=id)
             self._refused(WORKLOAD, id, refusal.problems)
 
     def put_workload(self, id: str, workload: Workload) -> bool:
@@ -239,6 +246,8 @@ class Feed:
         if theirs and theirs != {_content(claim) for claim in claims_of(workload, source=self.source, id=id)}:
             wrong = f'"{id}" is in use by another workload, from {other}'
             raise PayloadRefused([Problem("id", wrong, IN_USE)])
+        if id not in self._workloads and len(self._workloads) + len(self._parked.workloads) >= self._most:
+            raise PayloadRefused([self._too_many("workloads")])
         self._refused(WORKLOAD, id, ())
         if self._workloads.get(id) == workload:
             return False
@@ -291,7 +300,7 @@ class Feed:
             service = decode_service(body, name=name, vrfs=self.vrfs, commands=self.commands)
             self.put_service(name, service)
         except PayloadRefused as refusal:
-            log.warning("service.refused", source=self.source, name=name[:253], reason=str(refusal)[:1000])
+            self._log_refusal("service.refused", refusal, name=name)
             self._refused(SERVICE, name, refusal.problems)
 
     def put_service(self, name: str, service: Service) -> bool:
@@ -303,6 +312,9 @@ class Feed:
         if owner not in ("", self.source):
             wrong = f'"{name}" is in use by another service, from {owner}'
             raise PayloadRefused([Problem("name", wrong, IN_USE)])
+        known = len(self._service_payloads) + len(self._parked.services)
+        if name not in self._service_payloads and known >= self._most:
+            raise PayloadRefused([self._too_many("services")])
         self._refused(SERVICE, name, ())
         if self._service_payloads.get(name) == service:
             return False
@@ -351,6 +363,17 @@ class Feed:
         """Whether, on this connection, exactly as many workloads were heard as the generation has."""
         return self.sync is not None and len(self._heard) == self.sync.count
 
+    def _too_many(self, kind: str) -> Problem:
+        wrong = f"this host has {self._most} {kind} from {self.source}"
+        return Problem("", wrong, f"delete some, or raise workload.{self.source}.max_workloads")
+
+    def _log_refusal(self, event: str, refusal: PayloadRefused, **name: str) -> None:
+        """One line each for the first of a burst; the rest are counted, each has its report all the same."""
+        self._refusals_logged += 1
+        if self._refusals_logged <= REFUSALS_LOGGED:
+            shown = {key: value[:253] for key, value in name.items()}
+            log.warning(event, source=self.source, reason=str(refusal)[:1000], **shown)
+
     def _quiet(self, now: float) -> None:
         if self._quiet_at is None:
             self._busy_since = now
@@ -367,6 +390,9 @@ class Feed:
         if self._quiet_at is None or now < self._quiet_at:
             return
         self._quiet_at = None
+        if self._refusals_logged > REFUSALS_LOGGED:
+            log.warning("feed.more_refused", source=self.source, payloads=self._refusals_logged - REFUSALS_LOGGED)
+        self._refusals_logged = 0
         if self.sync is None or not self.complete:
             return
         self._synchronised()

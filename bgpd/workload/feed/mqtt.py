@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -36,7 +38,11 @@ from bgpd.workload.feed.feed import QUIET_S, Feed
 log = structlog.get_logger()
 
 MAX_PACKET = 16 * 1024 * 1024
-"""Bytes of an incoming packet; the broker drops larger ones. Between 64 KiB and this, a payload is refused unread."""
+"""Bytes of an incoming packet; the broker is told to drop larger ones, and is left if it sends one all the same.
+Between 64 KiB and this, a payload is refused unread."""
+
+_KERNEL_BUFFER = 8 * 1024 * 1024
+"""What may have come of the next packets beside the one that is read."""
 
 MAX_EVENTS = 1000
 """Events kept while the broker is away; older ones are dropped."""
@@ -73,31 +79,77 @@ Render = Callable[[], bytes]
 class _Reader:
     """A paho client that reads on while messages come; aiomqtt reads one in each turn of the loop.
 
-    `count()` is how many came until now.
+    `count()` is how many came until now; `failed` is told why the connection is given up. What the library cannot read,
+    or should not, ends the connection: it would find the same packet again in each turn of the loop.
     """
 
-    def __init__(self, client: paho.Client, count: Callable[[], int]) -> None:
+    def __init__(
+        self, client: paho.Client, count: Callable[[], int], failed: Callable[[BrokerMisbehaves], None]
+    ) -> None:
         self._client = client
         self._count = count
+        self._failed = failed
+        self._bytes_before = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
     def loop_read(self) -> None:
-        for _ in range(READ_AT_ONCE):
-            before = self._count()
-            self._client.loop_read()
-            if self._count() == before:
-                return
+        """Raises: BrokerMisbehaves: the connection is over."""
+        try:
+            for _ in range(READ_AT_ONCE):
+                before = self._count()
+                self._client.loop_read()
+                if self._count() == before:
+                    self._check_size()
+                    return
+                self._bytes_before = _bytes_received(self._client.socket())
+        except BrokerMisbehaves as error:
+            self._give_up(error)
+            raise
+        except Exception as error:
+            reason = BrokerMisbehaves(f"the broker sent what no MQTT client can read ({error!r})")
+            self._give_up(reason)
+            raise reason from error
+
+    def _check_size(self) -> None:
+        """Raises: BrokerMisbehaves: of the packet that is being read, more has come than a packet may have."""
+        if _bytes_received(self._client.socket()) - self._bytes_before > MAX_PACKET + _KERNEL_BUFFER:
+            raise BrokerMisbehaves(f"the broker sends a packet of more than {MAX_PACKET} bytes")
+
+    def _give_up(self, reason: BrokerMisbehaves) -> None:
+        self._failed(reason)
+        sock = self._client.socket()
+        if sock is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(sock)
+            loop.call_soon(self._client.disconnect)  # after the reason has been taken
+
+
+class BrokerMisbehaves(Exception):
+    """The broker breaks the protocol; the text says how."""
+
+
+def _bytes_received(sock: Any) -> int:
+    """What TCP has received on a connection since it began (tcp(7), TCP_INFO; Linux 4.1); 0 if it is closed."""
+    if sock is None or sock.fileno() < 0:
+        return 0
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES_RECEIVED.size)
+    return int(_TCP_INFO_BYTES_RECEIVED.unpack(info)[0])
+
+
+_TCP_INFO_BYTES_RECEIVED = struct.Struct("=128xQ")
+"""tcpi_bytes_received in struct tcp_info (linux/tcp.h)."""
 
 
 class _Client(aiomqtt.Client):
-    """aiomqtt's client with a `_Reader`; `count` is to be set before it is entered."""
+    """aiomqtt's client with a `_Reader`; `count` and `failed` are to be set before it is entered."""
 
     count: Callable[[], int]
+    failed: Callable[[BrokerMisbehaves], None]
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        super()._on_socket_open(cast(paho.Client, _Reader(client, self.count)), userdata, sock)
+        super()._on_socket_open(cast(paho.Client, _Reader(client, self.count, self.failed)), userdata, sock)
 
 
 class MqttSource:
@@ -131,6 +183,7 @@ class MqttSource:
         self._taking: asyncio.Handle | None = None
         self._taken_at = 0.0
         self.connected = False
+        self._misbehaviour: BrokerMisbehaves | None = None
         self.error = ""
         self.publish("status", self._render_status)
 
@@ -166,32 +219,40 @@ class MqttSource:
         while True:
             attempts += 1
             connected_at = None
+            self._misbehaviour = None
             try:
                 async with self._client() as client:
                     connected_at = loop.time()
                     self.connected = True
                     await self._serve(client, attempts)
-            except* (aiomqtt.MqttError, OSError, ValueError) as errors:
+            except* Exception as errors:
                 lasted = loop.time() - connected_at if connected_at is not None else None
                 self._disconnected(errors, lasted)
-                if lasted is not None and lasted >= STABLE_S:
+                if lasted is not None and lasted >= STABLE_S and self._misbehaviour is None:
                     pause, attempts = BACKOFF_S[0], 0
             finally:
                 self.connected = False
                 self._feed.left()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the library may raise its own error in the place of this one
+                raise asyncio.CancelledError
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(pause * 2, most)
 
     def _disconnected(self, errors: BaseExceptionGroup[Exception], lasted: float | None) -> None:
         """Tell why, once for the same reason; the broker's own code is the best reason there is."""
         leaves = list(_leaves(errors))
-        reason = _explain(next((error for error in leaves if isinstance(error, aiomqtt.MqttCodeError)), leaves[0]))
-        if lasted is not None and lasted < STABLE_S:
+        coded = next((error for error in leaves if isinstance(error, aiomqtt.MqttCodeError)), leaves[0])
+        reason = _explain(self._misbehaviour or coded)
+        if lasted is not None and lasted < STABLE_S and self._misbehaviour is None:
             reason += f"; ended by the broker at once: does it let this user be host {self._host}, and no other"
             reason += f" client be bgpd-{self._host}?"
         if reason != self.error:
             log.warning("mqtt.disconnected", broker=self._config.broker, reason=reason)
         self.error = reason
+
+    def _broker_misbehaves(self, reason: BrokerMisbehaves) -> None:
+        self._misbehaviour = reason
 
     def _client(self) -> aiomqtt.Client:
         """Raises: OSError: a file cannot be read; ValueError: it holds nothing useful, or the URL is wrong."""
@@ -218,6 +279,7 @@ class MqttSource:
         )
         client.pending_calls_threshold = PUBLISH_AT_ONCE + 4
         client.count = lambda: self._messages
+        client.failed = self._broker_misbehaves
         return client
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -280,7 +342,11 @@ class MqttSource:
         loop = asyncio.get_running_loop()
         self._taken_at = now = loop.time()
         while self._received and loop.time() - now < TAKE_AT_ONCE_S:
-            self._take_one(*self._received.popleft(), now)
+            topic, body = self._received.popleft()
+            try:
+                self._take_one(topic, body, now)
+            except Exception as error:  # a defect of ours; it costs this message, not the daemon
+                log.error("mqtt.message_failed", topic=topic[:300], size=len(body), exc_info=error)
         self._plan_taking()
 
     async def _take_all(self) -> None:
@@ -290,7 +356,8 @@ class MqttSource:
             await asyncio.sleep(0)
 
     def _take_one(self, topic: str, body: bytes, now: float) -> None:
-        match topic.removeprefix(f"{self._base}/").split("/"):
+        base, slash, rest = topic.partition(f"{self._base}/")
+        match rest.split("/") if slash and not base else ():
             case ["workloads", id]:
                 self._feed.workload_received(id, body, now)
             case ["services", name]:

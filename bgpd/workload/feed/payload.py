@@ -24,6 +24,8 @@ from bgpd.model.workload import Claim, Sync, Workload
 
 MAX_PAYLOAD = 64 * 1024
 """Bytes; longer payloads are refused unread."""
+_SHORTEST = {4: 8, 6: 16}
+"""Prefix lengths by IP version: what is shorter is a large part of all addresses, and no workload."""
 
 _Payload = TypeVar("_Payload", Workload, Service, Sync)
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -260,6 +262,8 @@ def _unusable(network: _Network) -> str:
         return "is link-local"
     if address.is_unspecified or (network.version == 4 and (address.packed[0] in (0, 240) or address.packed[0] > 240)):
         return "is reserved"
+    if network.prefixlen < _SHORTEST[network.version]:
+        return f"is shorter than /{_SHORTEST[network.version]}"
     return ""
 
 

@@ -20,9 +20,10 @@ from tests.workload.fixtures import V4, Rig, claim, key
 
 
 class FeedRig(Rig):
-    def __init__(self, source: str = "mqtt", saved: Saved | None = None) -> None:
+    def __init__(self, source: str = "mqtt", saved: Saved | None = None, *, most: int = 1_000_000) -> None:
         super().__init__()
         self.at = 100.0
+        self.most = most
         self.refusals: dict[tuple[str, str], Collection[Problem]] = {}
         self.saves = 0
         self.on_disk = msgspec.structs.replace(saved) if saved is not None else Saved()
@@ -43,6 +44,7 @@ class FeedRig(Rig):
             self,
             vrfs={"", "blue"},
             commands=None,
+            most=self.most,
             refused=self._refused,
             changed=self._changed,
             synchronised=self._whole,

@@ -420,13 +420,14 @@ async def test_wrong_client_certificate_is_told(tls_broker: Broker, tmp_path: Pa
 @pytest.mark.parametrize(("waiting", "turns"), [(0, 1), (3, 4), (100, READ_AT_ONCE)])
 def test_reader_takes_what_is_there_but_holds_the_loop_for_no_more_than_a_lot(waiting: int, turns: int) -> None:
     client = mock.Mock()
+    client.socket.return_value = None
     taken: list[int] = []
 
     def read_one() -> None:
         taken.extend([1] * (len(taken) < waiting))
 
     client.loop_read.side_effect = read_one
-    reader = _Reader(client, lambda: len(taken))
+    reader = _Reader(client, lambda: len(taken), mock.Mock())
     reader.loop_read()
     assert client.loop_read.call_count == turns
     assert reader.socket is client.socket

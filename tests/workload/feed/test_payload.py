@@ -80,6 +80,8 @@ def test_workload_without_an_interface_is_only_followed() -> None:
         (body(addresses=["0.0.0.0"]), "addresses[0]", "reserved", "unicast"),
         (body(addresses=["255.255.255.255"]), "addresses[0]", "reserved", "unicast"),
         (body(addresses=["ff02::1"]), "addresses[0]", "multicast", "unicast"),
+        (body(addresses=["128.0.0.0/1"]), "addresses[0]", "shorter than /8", "unicast"),
+        (body(addresses=["8000::/1"]), "addresses[0]", "shorter than /16", "unicast"),
         (body(addresses=["::1"]), "addresses[0]", "loopback", "unicast"),
         (body(addresses=["127.0.0.0/8"]), "addresses[0]", "loopback", "unicast"),
         (body(addresses=["169.254.0.5"]), "addresses[0]", "link-local", "unicast"),

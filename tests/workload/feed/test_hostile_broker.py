@@ -1,0 +1,193 @@
+"""A broker that breaks the protocol, whatever it sends, costs its own connection and one line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bgpd.config.schema import LogConfig
+from bgpd.log import set_up_logging
+from bgpd.workload.feed import mqtt
+from tests.workload.broker import Node, until
+
+BASE = b"bgpd/v1/hosts/node1/"
+GOOD = json.dumps({"addresses": ["10.64.1.5"], "interface": "pod1"}).encode()
+CONNACK = bytes.fromhex("2003000000")
+CONNECT, SUBSCRIBE = 1, 8
+
+
+def length(number: int) -> bytes:
+    """A variable byte integer (MQTT 5 section 1.5.5)."""
+    out = b""
+    while True:
+        number, rest = divmod(number, 128)
+        out += bytes((rest | (0x80 if number else 0),))
+        if not number:
+            return out
+
+
+def publish(topic: bytes, payload: bytes = GOOD) -> bytes:
+    """PUBLISH with QoS 0, retained."""
+    body = struct.pack("!H", len(topic)) + topic + b"\0" + payload
+    return b"\x31" + length(len(body)) + body
+
+
+class HostileBroker:
+    """Accepts a client and its subscriptions, and then says `says`."""
+
+    def __init__(self) -> None:
+        self.says: list[bytes] = []
+        self.connections = 0
+        self.ended = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                kind = (await reader.readexactly(1))[0] >> 4
+                body = await reader.readexactly(await self._length(reader))
+                if kind == CONNECT:
+                    writer.write(CONNACK)
+                elif kind == SUBSCRIBE:
+                    writer.write(b"\x90\x06" + body[:2] + b"\0\1\1\1")
+                    await writer.drain()
+                    for packet in self.says:
+                        writer.write(packet)
+                        await writer.drain()
+        self.ended += 1
+        writer.close()
+
+    async def _length(self, reader: asyncio.StreamReader) -> int:
+        found = shift = 0
+        while True:
+            byte = (await reader.readexactly(1))[0]
+            found |= (byte & 127) << shift
+            shift += 7
+            if not byte & 128:
+                return found
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    out = io.StringIO()
+    set_up_logging(LogConfig(level="debug"), stream=out)
+    yield out
+    set_up_logging(LogConfig())
+
+
+@asynccontextmanager
+async def connected(tmp_path: Path, *says: bytes, **options: Any) -> AsyncIterator[tuple[Node, HostileBroker]]:
+    hostile = HostileBroker()
+    hostile.says = list(says)
+    server = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    node = Node(tmp_path / "state", broker=f"mqtt://127.0.0.1:{port}", **options)
+    await node.start()
+    try:
+        yield node, hostile
+    finally:
+        await node.stop(goodbye=False)
+        server.close()
+
+
+def error(node: Node) -> str:
+    assert node.workloads.mqtt is not None
+    return node.workloads.mqtt.error
+
+
+BAD = {
+    "topic of no UTF-8": publish(BASE + b"workloads/\xff\xfe"),
+    "topic with a wildcard": publish(BASE + b"workloads/#"),
+    "topic with a plus": publish(BASE + b"workloads/+"),
+    "packet type 0": b"\x00\x00",
+    "packet type 15": b"\xf0\x00",
+    "publish without a topic": b"\x31\x00",
+    "topic longer than its packet": b"\x31\x04\xff\xff\x00\x00",
+    "unknown property": b"\x31\x08\x00\x03a/b\x02\xff\x00",
+    "length without end": b"\x31\xff\xff\xff\xff\xff",
+    "second CONNACK": CONNACK + CONNACK,
+    "SUBACK of nothing": b"\x90\x04\x99\x99\x00\x01",
+    "DISCONNECT": b"\xe0\x02\x8b\x00",
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+async def test_bad_packet_costs_the_connection_at_most(tmp_path: Path, log: io.StringIO, bad: bytes) -> None:
+    async with connected(tmp_path, publish(BASE + b"workloads/web-1"), bad) as (node, hostile):
+        await until(lambda: hostile.ended or node.announced, log.getvalue)
+        hostile.says = [publish(BASE + b"workloads/web-2", GOOD.replace(b"1.5", b"1.6"))]
+        if hostile.ended:
+            await until(lambda: "10.64.1.6/32" in node.announced, lambda: (error(node), log.getvalue()[-2000:]))
+        assert "10.64.1.5/32" in node.announced
+        assert len(log.getvalue().splitlines()) < 30
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+async def test_many_bad_packets_make_few_lines(tmp_path: Path, log: io.StringIO, bad: bytes) -> None:
+    last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
+    async with connected(tmp_path, bad * 2_000, last) as (node, hostile):
+        await until(lambda: hostile.ended >= 2 or node.announced, log.getvalue)
+        assert len(log.getvalue().splitlines()) < 30
+
+
+async def test_packet_that_is_too_large_is_not_read_to_its_end(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "_KERNEL_BUFFER", 0)
+    head = b"\x31" + length(200_000_000) + struct.pack("!H", 5) + b"a/b/c\0"
+    async with connected(tmp_path, head, *[bytes(1 << 16)] * 3000) as (node, hostile):
+        await until(lambda: hostile.ended)
+        await until(lambda: "more than 16777216 bytes" in error(node), lambda: error(node))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        b"workloads/web-1",
+        b"bgpd/v1/hosts/node2/workloads/web-1",
+        b"x/" + BASE + b"workloads/web-1",
+        BASE + b"workloads/web-1/more",
+        BASE + b"workloads",
+        BASE + b"services",
+        BASE.upper() + b"workloads/web-1",
+    ],
+)
+async def test_only_topics_of_this_host_are_taken(tmp_path: Path, log: io.StringIO, topic: bytes) -> None:
+    last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
+    async with connected(tmp_path, publish(topic), last) as (node, _):
+        await until(lambda: "10.64.1.9/32" in node.announced)
+        assert set(node.announced) == {"10.64.1.9/32"}
+
+
+async def test_more_workloads_than_the_host_takes_are_refused_and_told(tmp_path: Path, log: io.StringIO) -> None:
+    def workload(index: int) -> bytes:
+        address = f"10.64.{index >> 8}.{index & 255}"
+        return publish(BASE + b"workloads/w%d" % index, GOOD.replace(b"10.64.1.5", address.encode()))
+
+    async with connected(tmp_path, *map(workload, range(500)), max_workloads=3) as (node, _):
+        await until(lambda: "feed.more_refused" in log.getvalue())
+        assert len(node.announced) == 3
+        reports = [node.workloads._reports["mqtt"].workload(f"w{index}") for index in range(500)]
+        refused = [report.errors[0].wrong for report in reports if report is not None and report.errors]
+        assert refused == ["this host has 3 workloads from mqtt"] * 497
+        assert log.getvalue().count("workload.refused") == 20
+
+
+async def test_a_defect_in_one_message_costs_that_message(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
+    async with connected(tmp_path, publish(BASE + b"services/bad"), last) as (node, _):
+        feed = node.workloads._feeds["mqtt"]
+        monkeypatch.setattr(feed, "service_received", lambda name, body: 1 / 0)
+        await until(lambda: "10.64.1.9/32" in node.announced)
+        await until(lambda: "mqtt.message_failed" in log.getvalue())
