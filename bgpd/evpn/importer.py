@@ -294,7 +294,7 @@ class Importer:
         self, origin: _Origin, keys: Sequence[bytes], path: Path | None, selected: tuple[Vrf, ...]
     ) -> None:
         """Follow the default gateways among type 2 routes (RFC 7432 section 10.1)."""
-        marked = path is not None and DEFAULT_GATEWAY in path.attributes.extended_communities
+        marked = path is not None and path.attributes.has_extended_community(DEFAULT_GATEWAY)
         if not marked and not any(self._gateways.values()):
             return
         chosen = {vrf.name for vrf in selected} if marked else set()

@@ -142,9 +142,9 @@ class Originator:
         attributes = self._attributes.get(key)
         if attributes is None:
             if learned:
-                attributes = msgspec.structs.replace(learned, local_pref=None, med=None, extended_communities=carried)
+                attributes = learned.changed(local_pref=None, med=None, extended_communities=carried)
             else:
-                attributes = Attributes(extended_communities=carried)
+                attributes = Attributes.of(extended_communities=carried)
             self._attributes[key] = attributes
         return attributes
 

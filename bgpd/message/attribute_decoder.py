@@ -3,12 +3,14 @@
 Decides what a malformed attribute costs: discard, treat-as-withdraw or reset (RFC 7606 sections 3, 4 and 7, and the RFC
 that each rule names). Never sees NLRI: MP_REACH_NLRI and MP_UNREACH_NLRI are cut out by update_decoder.py.
 
-A block is looked up as bytes. The table holds its values weakly, so that what no route refers to is dropped.
+A block is looked up as bytes, a long one by its digest, so that its bytes are kept once. The table holds its values
+weakly, so that what no route refers to is dropped.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +20,7 @@ import msgspec
 from bgpd.message import attribute_values as values
 from bgpd.message.attribute_values import Malformed, merge_as4
 from bgpd.message.open import Negotiated
-from bgpd.model.attributes import Attributes, UnknownAttribute
+from bgpd.model.attributes import Attributes, UnknownAttribute, segments_of, unpack_numbers
 from bgpd.model.iana import AttributeFlag, AttributeType, UpdateSubcode
 from bgpd.model.wire import Reaction, WireError
 
@@ -34,7 +36,12 @@ _PARTS = 16
 """Dicts that the blocks are dealt to, so that none holds the loop for long when it grows."""
 _PLAIN_FACTS_KEPT = 4096
 _AS_PATHS_KEPT = 4096
-"""Blocks differ in their communities more than in their paths: equal paths are parsed once and shared."""
+_LONGEST_PATH_KEPT = 128
+"""Blocks differ in their communities more than in their paths: equal paths of usual length are shared."""
+_LONGEST_KEY = 1024
+"""Bytes of a block that is looked up by itself."""
+_ERRORS_KEPT = 4
+"""What is wrong with a block that is taken is told when it is first seen; some of it is kept for the next time."""
 _WITHDRAW = Reaction.TREAT_AS_WITHDRAW
 _DISCARD = Reaction.ATTRIBUTE_DISCARD
 
@@ -62,7 +69,12 @@ _RULES: dict[int, Rule] = {
         _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.1", UpdateSubcode.INVALID_ORIGIN, values.parse_origin, "origin"
     ),
     AttributeType.AS_PATH: Rule(
-        _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.2", UpdateSubcode.MALFORMED_AS_PATH, values.parse_as_path, "as_path"
+        _WELL_KNOWN,
+        _WITHDRAW,
+        "RFC 7606 section 7.2",
+        UpdateSubcode.MALFORMED_AS_PATH,
+        values.parse_as_path,
+        "packed_as_path",
     ),
     AttributeType.NEXT_HOP: Rule(
         _WELL_KNOWN, _WITHDRAW, "RFC 7606 section 7.3", UpdateSubcode.INVALID_NEXT_HOP, values.parse_4_bytes, "next_hop"
@@ -97,13 +109,13 @@ _RULES: dict[int, Rule] = {
         "RFC 7606 section 7.8",
         _OPTIONAL_ERROR,
         values.parse_communities,
-        "communities",
+        "packed_communities",
     ),
     AttributeType.ORIGINATOR_ID: Rule(
         _OPTIONAL, _WITHDRAW, "RFC 7606 section 7.9", _LENGTH, values.parse_4_bytes, "originator_id"
     ),
     AttributeType.CLUSTER_LIST: Rule(
-        _OPTIONAL, _WITHDRAW, "RFC 7606 section 7.10", _LENGTH, values.parse_cluster_list, "cluster_list"
+        _OPTIONAL, _WITHDRAW, "RFC 7606 section 7.10", _LENGTH, values.parse_cluster_list, "packed_cluster_list"
     ),
     AttributeType.EXTENDED_COMMUNITIES: Rule(
         _OPTIONAL_TRANSITIVE,
@@ -111,7 +123,7 @@ _RULES: dict[int, Rule] = {
         "RFC 7606 section 7.14",
         _OPTIONAL_ERROR,
         values.parse_extended_communities,
-        "extended_communities",
+        "packed_extended_communities",
     ),
     AttributeType.AS4_PATH: Rule(
         _OPTIONAL_TRANSITIVE, _DISCARD, "RFC 6793 section 6", _OPTIONAL_ERROR, values.parse_as4_path, "as4_path"
@@ -147,7 +159,7 @@ _RULES: dict[int, Rule] = {
         "RFC 8092 section 6",
         _OPTIONAL_ERROR,
         values.parse_large_communities,
-        "large_communities",
+        "packed_large_communities",
     ),
     AttributeType.ONLY_TO_CUSTOMER: Rule(
         _OPTIONAL_TRANSITIVE, _WITHDRAW, "RFC 9234 section 5", _OPTIONAL_ERROR, values.parse_4_bytes
@@ -161,6 +173,7 @@ _RULES: dict[int, Rule] = {
 }
 _INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST))
 _FROM_TWO_OCTET_ONLY = (("as4_path", "AS4_PATH"), ("as4_aggregator", "AS4_AGGREGATOR"))
+_AS_0 = b"\0\0\0\0"
 _FOR_TWO_OCTET = frozenset(field for field, _ in _FROM_TWO_OCTET_ONLY)
 _MANDATORY = frozenset((int(AttributeType.ORIGIN), int(AttributeType.AS_PATH)))
 
@@ -178,18 +191,23 @@ class BlockFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Interned(weakref.ref[Attributes]):
-    """A weak reference to the Attributes of a block, with the block, its facts, and the dict that it is in."""
+    """A weak reference to the Attributes of a block, with the block's key, its facts, and the dict that it is in."""
 
-    __slots__ = ("among", "block", "facts")
+    __slots__ = ("among", "facts", "key")
 
-    block: bytes
+    key: bytes
     facts: BlockFacts
     among: dict[bytes, _Interned]
 
 
 def _forget(reference: weakref.ref[Attributes]) -> None:
-    if isinstance(reference, _Interned) and reference.among.get(reference.block) is reference:
-        del reference.among[reference.block]
+    if isinstance(reference, _Interned) and reference.among.get(reference.key) is reference:
+        del reference.among[reference.key]
+
+
+def _key(block: bytes) -> bytes:
+    """What a block is looked up by."""
+    return block if len(block) <= _LONGEST_KEY else hashlib.blake2b(block, digest_size=32).digest()
 
 
 class AttributeDecoder:
@@ -212,34 +230,41 @@ class AttributeDecoder:
 
         A block with errors worse than discard is not interned, since no route will refer to it.
         """
-        interned = self._interned[hash(block) % _PARTS]
-        known = interned.get(block)
+        key = _key(block)
+        interned = self._interned[hash(key) % _PARTS]
+        known = interned.get(key)
         if known is not None:
             attributes = known()
             if attributes is not None:
                 return attributes, known.facts
         attributes, facts = self._parse(block)
         if not facts.errors or max(error.reaction.strength for error in facts.errors) <= _DISCARD.strength:
-            reference = interned[block] = _Interned(attributes, _forget)
-            reference.block, reference.facts, reference.among = block, facts, interned
+            reference = interned[key] = _Interned(attributes, _forget)
+            kept = facts
+            if len(facts.errors) > _ERRORS_KEPT:
+                kept = msgspec.structs.replace(facts, errors=facts.errors[:_ERRORS_KEPT])
+            reference.key, reference.facts, reference.among = key, kept, interned
         return attributes, facts
 
     def is_known(self, block: bytes) -> bool:
         """Whether exactly these bytes were decoded as a block before and are still referred to."""
-        return block in self._interned[hash(block) % _PARTS]
+        key = _key(block)
+        return key in self._interned[hash(key) % _PARTS]
 
     def _parse(self, block: bytes) -> tuple[Attributes, BlockFacts]:
         fields: dict[str, Any] = {}
         kept: list[UnknownAttribute] = []
         errors: list[WireError] = []
         seen: set[int] = set()
+        repeated: set[int] = set()
         rules = self._rules
         attributes, overrun = values.split_attributes(block)
         for flags, kind, value in attributes:
             rule = rules.get(kind)
             if rule is None or flags & _KIND_FLAGS != rule.flags or kind in seen:
-                error = self._irregular(flags, kind, value, kept, repeated=kind in seen)
-                if error is not None:
+                if kind in seen:
+                    repeated.add(kind)
+                elif (error := self._irregular(flags, kind, value, kept)) is not None:
                     errors.append(error)
             else:
                 try:
@@ -251,6 +276,10 @@ class AttributeDecoder:
                 except Malformed as malformed:
                     errors.append(self._malformed(kind, rule, str(malformed)))
             seen.add(kind)
+        errors += [
+            WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind))
+            for kind in sorted(repeated)
+        ]
         if overrun:
             subcode = UpdateSubcode.MALFORMED_ATTRIBUTE_LIST
             errors.append(WireError(_WITHDRAW, overrun, "RFC 7606 section 4", subcode=subcode))
@@ -270,13 +299,9 @@ class AttributeDecoder:
             return facts
         return BlockFacts(next_hop, tuple(map(name_of, sorted(_MANDATORY - seen))), tuple(errors))
 
-    def _irregular(
-        self, flags: int, kind: int, value: bytes, kept: list[UnknownAttribute], *, repeated: bool
-    ) -> WireError | None:
-        """What an attribute costs that is repeated, unknown, or has wrong flags."""
+    def _irregular(self, flags: int, kind: int, value: bytes, kept: list[UnknownAttribute]) -> WireError | None:
+        """What an attribute costs that is unknown, or has wrong flags."""
         rule = self._rules.get(kind)
-        if repeated:
-            return WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind))
         if rule is None:
             return _keep_unknown(flags, kind, value, kept)
         if rule.flags == _NEVER:
@@ -296,33 +321,44 @@ class AttributeDecoder:
                     del fields[field]
                     message = "received on a session with 4-octet AS numbers"
                     errors.append(WireError(_DISCARD, message, "RFC 6793 section 4.1", name))
-        path = fields.get("as_path")
+        path = fields.get("packed_as_path")
         if path is not None:
             self._check_as_path(path, errors)
 
-    def _check_as_path(self, path: values.AsPath, errors: list[WireError]) -> None:
+    def _check_as_path(self, path: bytes, errors: list[WireError]) -> None:
         """What makes an AS_PATH unacceptable beyond its syntax."""
         wrong = section = ""
-        for segment in path:
-            if 0 in segment.asns:
-                wrong, section = "AS 0 in the path", "RFC 7607 section 2"
-            elif segment.type in values.CONFEDERATION and not self._is_ibgp:
-                wrong, section = "confederation segment from a peer outside the confederation", "RFC 5065 section 5"
+        if path and (path[0] != values.AS_SEQUENCE or len(path) != 2 + 4 * path[1] or _AS_0 in path):
+            wrong, section = self._wrong_segments(path)
         if not wrong and self._peer_asn and not self._is_ibgp:
-            first = path[0].asns[0] if path and path[0].type == values.AS_SEQUENCE else None
+            first = int.from_bytes(path[2:6]) if path and path[0] == values.AS_SEQUENCE else None
             if first != self._peer_asn:
                 wrong = f"the path does not start with the peer's AS {self._peer_asn}"
                 section = "RFC 4271 section 6.3"
         if wrong:
             errors.append(WireError(_WITHDRAW, wrong, section, "AS_PATH", UpdateSubcode.MALFORMED_AS_PATH))
 
+    def _wrong_segments(self, path: bytes) -> tuple[str, str]:
+        """What no segment may hold, with the RFC's section; "" twice if nothing is wrong."""
+        for kind, count, at in segments_of(path):
+            asns = path[at : at + 4 * count]
+            if _AS_0 in asns and 0 in unpack_numbers(asns):
+                return "AS 0 in the path", "RFC 7607 section 2"
+            if kind in values.CONFEDERATION and not self._is_ibgp:
+                return "confederation segment from a peer outside the confederation", "RFC 5065 section 5"
+        return "", ""
+
+
+def _shared_paths(parse: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """The parser, which gives equal paths of usual length as one object."""
+    shared = functools.lru_cache(_AS_PATHS_KEPT)(parse)
+    return lambda value: shared(value) if len(value) <= _LONGEST_PATH_KEPT else parse(value)
+
 
 def _rules_for(negotiated: Negotiated) -> dict[int, Rule]:
     """The rules of a session: 2-octet AS numbers, no internal attributes from external peers, its own shared paths."""
     parse_as_path = values.parse_as_path if negotiated.four_octet_as else values.parse_two_octet_as_path
-    changes: dict[int, dict[str, Any]] = {
-        AttributeType.AS_PATH: {"parse": functools.lru_cache(_AS_PATHS_KEPT)(parse_as_path)}
-    }
+    changes: dict[int, dict[str, Any]] = {AttributeType.AS_PATH: {"parse": _shared_paths(parse_as_path)}}
     if not negotiated.four_octet_as:
         changes[AttributeType.AGGREGATOR] = {"parse": values.parse_two_octet_aggregator}
     if not negotiated.is_ibgp:

@@ -1,30 +1,26 @@
 """The value of each path attribute type: bytes to plain values, or `Malformed`.
 
-Decides only whether a value is well-formed; what a malformed one costs is attribute_decoder.py's. RFC 4271 section 4.3
-and the RFC that each function names.
+Decides only whether a value is well-formed; what a malformed one costs is attribute_decoder.py's. Lists stay the bytes
+that they came as (model/attributes.py). RFC 4271 section 4.3 and the RFC that each function names.
 
-The real AS path of a route that came through speakers of 2-octet AS numbers (RFC 6793 section 4.2.3).
-
-Decides between AS_PATH and AS4_PATH, AGGREGATOR and AS4_AGGREGATOR.
+Here is also the real AS path of a route that came through speakers of 2-octet AS numbers: which of AS_PATH and
+AS4_PATH, AGGREGATOR and AS4_AGGREGATOR counts (RFC 6793 section 4.2.3).
 """
 
 from __future__ import annotations
 
-import functools
 import struct
 from typing import Any
 
-from bgpd.model.attributes import Aggregator, AsPathSegment
+from bgpd.model.attributes import Aggregator, AsPathSegment, pack_as_path, segments_of, unpack_as_path
 from bgpd.model.iana import AS_TRANS, Origin, SegmentType
 
-AsPath = tuple[AsPathSegment, ...]
-AS_SEQUENCE = SegmentType.AS_SEQUENCE
-CONFEDERATION = (SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET)
+AS_SEQUENCE = int(SegmentType.AS_SEQUENCE)
+CONFEDERATION = (int(SegmentType.AS_CONFED_SEQUENCE), int(SegmentType.AS_CONFED_SET))
 
 _ORIGINS = {bytes((origin,)): origin for origin in Origin}
-_SEGMENTS = {int(kind): kind for kind in SegmentType}
-_numbers_of = functools.lru_cache(maxsize=None)(lambda count, code: struct.Struct(f"!{count}{code}").unpack_from)
-"""Unpackers of `count` numbers, by struct code; counts are at most those that fit a message."""
+_SEGMENTS = frozenset(map(int, SegmentType))
+_AsPath = tuple[AsPathSegment, ...]
 
 
 class Malformed(ValueError):
@@ -61,40 +57,45 @@ def parse_origin(value: bytes) -> Origin:
     return origin
 
 
-def parse_as_path(value: bytes) -> AsPath:
+def parse_as_path(value: bytes) -> bytes:
     """AS_PATH with 4-octet AS numbers (RFC 6793 section 4.1)."""
-    return _split_segments(value, 4)
+    if not (len(value) > 2 and value[0] == AS_SEQUENCE and len(value) == 2 + 4 * value[1]):
+        _check_segments(value, 4)
+    return value
 
 
-def parse_two_octet_as_path(value: bytes) -> AsPath:
-    """AS_PATH with 2-octet AS numbers (RFC 4271 section 4.3)."""
-    return _split_segments(value, 2)
+def parse_two_octet_as_path(value: bytes) -> bytes:
+    """AS_PATH with 2-octet AS numbers (RFC 4271 section 4.3), as one with 4-octet ones."""
+    _check_segments(value, 2)
+    path, at = [], 0
+    while at < len(value):
+        count, start, at = value[at + 1], at + 2, at + 2 + 2 * value[at + 1]
+        path += [value[start - 2 : start], struct.pack(f"!{count}I", *struct.unpack(f"!{count}H", value[start:at]))]
+    return b"".join(path)
 
 
-def parse_as4_path(value: bytes) -> AsPath:
+def parse_as4_path(value: bytes) -> bytes:
     """AS4_PATH; confederation segments in it are dropped (RFC 6793 section 6)."""
     if len(value) < 6:
         raise Malformed(f"{len(value)} bytes, too few for a segment")
-    return tuple(segment for segment in _split_segments(value, 4) if segment.type not in CONFEDERATION)
+    _check_segments(value, 4)
+    kept = [value[at - 2 : at + 4 * count] for kind, count, at in segments_of(value) if kind not in CONFEDERATION]
+    return b"".join(kept)
 
 
-def _split_segments(value: bytes, width: int) -> AsPath:
-    segments = []
-    code = "I" if width == 4 else "H"
+def _check_segments(value: bytes, width: int) -> None:
     offset, end = 0, len(value)
     while offset < end:
         if end - offset < 2:
             raise Malformed("one byte left, too few for a segment")
-        kind, count = _SEGMENTS.get(value[offset]), value[offset + 1]
-        if kind is None:
+        count = value[offset + 1]
+        if value[offset] not in _SEGMENTS:
             raise Malformed(f"segment type {value[offset]}")
         if not count:
             raise Malformed("empty segment")
         start, offset = offset + 2, offset + 2 + count * width
         if offset > end:
             raise Malformed(f"a segment of {count} AS numbers, but {end - start} bytes are left")
-        segments.append(AsPathSegment(kind, _numbers_of(count, code)(value, start)))
-    return tuple(segments)
 
 
 def parse_4_bytes(value: bytes) -> bytes:
@@ -130,36 +131,35 @@ def parse_two_octet_aggregator(value: bytes) -> Aggregator:
     return Aggregator(int.from_bytes(value[:2]), value[2:])
 
 
-def _check_multiple(value: bytes, size: int) -> int:
-    """How many items of `size` bytes there are."""
+def _check_multiple(value: bytes, size: int) -> None:
     count, rest = divmod(len(value), size)
     if rest or not count:
         raise Malformed(f"{len(value)} bytes, not a multiple of {size} of at least {size}")
-    return count
 
 
-def parse_communities(value: bytes) -> tuple[int, ...]:
+def parse_communities(value: bytes) -> bytes:
     """RFC 1997."""
-    communities: tuple[int, ...] = _numbers_of(_check_multiple(value, 4), "I")(value)
-    return communities
+    _check_multiple(value, 4)
+    return value
 
 
-def parse_cluster_list(value: bytes) -> tuple[bytes, ...]:
+def parse_cluster_list(value: bytes) -> bytes:
     """RFC 4456 section 8."""
     _check_multiple(value, 4)
-    return tuple(value[offset : offset + 4] for offset in range(0, len(value), 4))
+    return value
 
 
-def parse_extended_communities(value: bytes) -> tuple[bytes, ...]:
+def parse_extended_communities(value: bytes) -> bytes:
     """RFC 4360 section 2."""
     _check_multiple(value, 8)
-    return tuple(value[offset : offset + 8] for offset in range(0, len(value), 8))
+    return value
 
 
-def parse_large_communities(value: bytes) -> tuple[tuple[int, int, int], ...]:
+def parse_large_communities(value: bytes) -> bytes:
     """RFC 8092; duplicates are removed (section 5)."""
     _check_multiple(value, 12)
-    return tuple(dict.fromkeys(struct.iter_unpack("!III", value)))
+    distinct = dict.fromkeys([value[at : at + 12] for at in range(0, len(value), 12)])
+    return value if 12 * len(distinct) == len(value) else b"".join(distinct)
 
 
 def check_ipv6_extended_communities(value: bytes) -> None:
@@ -208,9 +208,6 @@ def refuse_aigp(value: bytes) -> None:
     raise Malformed("AIGP is not enabled on this session")
 
 
-_AsPath = tuple[AsPathSegment, ...]
-
-
 def merge_as4(fields: dict[str, Any]) -> None:
     """Replace AS_PATH and AGGREGATOR in the parsed fields by what they mean, and drop the AS4_ ones."""
     as4_path = fields.pop("as4_path", None)
@@ -220,9 +217,9 @@ def merge_as4(fields: dict[str, Any]) -> None:
         if aggregator.asn != AS_TRANS:
             return
         fields["aggregator"] = as4_aggregator
-    path = fields.get("as_path")
+    path = fields.get("packed_as_path")
     if path is not None and as4_path:
-        fields["as_path"] = _merge_paths(path, as4_path)
+        fields["packed_as_path"] = pack_as_path(_merge_paths(unpack_as_path(path), unpack_as_path(as4_path)))
 
 
 def _merge_paths(path: _AsPath, as4_path: _AsPath) -> _AsPath:

@@ -1,12 +1,12 @@
 """Path attributes encoded, and NLRI of families that bgpd does not route described, by ExaBGP (exabgp_codec.py).
 
-Decides nothing: what may be sent to whom is update_encoder.py's. RFC 4271 section 4.3, RFC 6793 section 4.2.2.
+Lists are sent as they are kept, which is their wire form: only what needs more than a header is ExaBGP's. Decides
+nothing: what may be sent to whom is update_encoder.py's. RFC 4271 section 4.3, RFC 6793 section 4.2.2.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import struct
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -17,6 +17,8 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import AttributeFlag, AttributeType, SegmentType
 from bgpd.model.wire import MalformedNlri
 
+_AS_PATH = int(AttributeType.AS_PATH)
+_TRANSITIVE, _OPTIONAL = int(AttributeFlag.TRANSITIVE), int(AttributeFlag.OPTIONAL)
 _RECOGNISED = frozenset(int(kind) for kind in AttributeType)
 
 
@@ -30,8 +32,11 @@ def encode_attributes(attributes: Attributes, *, four_octet_as: bool) -> list[tu
     session = SimpleNamespace(asn4=four_octet_as)
     encoded = [
         (int(attribute.ID), bytes(attribute.pack(session)))
-        for attribute in itertools.chain(_path_attributes(attributes, exa), _community_attributes(attributes, exa))
+        for attribute in _path_attributes(attributes, exa, four_octet_as=four_octet_as)
     ]
+    encoded += [(kind, _attribute(flags, kind, value)) for kind, flags, value in _lists(attributes) if value]
+    if four_octet_as:
+        encoded.append((_AS_PATH, _attribute(_TRANSITIVE, _AS_PATH, attributes.packed_as_path)))
     for unknown in attributes.unknown:
         flags = unknown.flags if unknown.type in _RECOGNISED else unknown.flags | AttributeFlag.PARTIAL
         encoded.append((unknown.type, bytes(exa.GenericAttribute(unknown.type, int(flags), unknown.value).pack())))
@@ -54,10 +59,27 @@ def describe_nlri(afi: int, safi: int, field: bytes) -> list[str]:
     return shown
 
 
-def _path_attributes(attributes: Attributes, exa: SimpleNamespace) -> Iterator[Any]:
+def _lists(attributes: Attributes) -> tuple[tuple[int, int, bytes], ...]:
+    """Type, flags and value of what is kept in its wire form for every peer."""
+    both = _OPTIONAL | _TRANSITIVE
+    return (
+        (AttributeType.COMMUNITIES, both, attributes.packed_communities),
+        (AttributeType.CLUSTER_LIST, _OPTIONAL, attributes.packed_cluster_list),
+        (AttributeType.EXTENDED_COMMUNITIES, both, attributes.packed_extended_communities),
+        (AttributeType.LARGE_COMMUNITIES, both, attributes.packed_large_communities),
+    )
+
+
+def _attribute(flags: int, kind: int, value: bytes) -> bytes:
+    if len(value) < 256:
+        return struct.pack("!BBB", flags, kind, len(value)) + value
+    return struct.pack("!BBH", flags | AttributeFlag.EXTENDED_LENGTH, kind, len(value)) + value
+
+
+def _path_attributes(attributes: Attributes, exa: SimpleNamespace, *, four_octet_as: bool) -> Iterator[Any]:
     yield exa.Origin(int(attributes.origin))
-    path = [exa.SEGMENTS[segment.type](map(exa.ASN, segment.asns)) for segment in attributes.as_path]
-    yield exa.ASPath(path)
+    if not four_octet_as:
+        yield exa.ASPath([exa.SEGMENTS[one.type](map(exa.ASN, one.asns)) for one in attributes.as_path])
     if attributes.med is not None:
         yield exa.MED(attributes.med)
     if attributes.local_pref is not None:
@@ -68,18 +90,6 @@ def _path_attributes(attributes: Attributes, exa: SimpleNamespace) -> Iterator[A
         yield exa.Aggregator(exa.ASN(attributes.aggregator.asn), exa.IPv4.unpack(attributes.aggregator.router_id))
     if attributes.originator_id is not None:
         yield exa.OriginatorID.unpack(attributes.originator_id, None, None)
-    if attributes.cluster_list:
-        yield exa.ClusterList.unpack(b"".join(attributes.cluster_list), None, None)
-
-
-def _community_attributes(attributes: Attributes, exa: SimpleNamespace) -> Iterator[Any]:
-    if attributes.communities:
-        yield exa.Communities([exa.Community(struct.pack("!I", value)) for value in attributes.communities])
-    if attributes.extended_communities:
-        yield exa.ExtendedCommunities([exa.ExtendedCommunity(value) for value in attributes.extended_communities])
-    if attributes.large_communities:
-        packed = [struct.pack("!III", *value) for value in attributes.large_communities]
-        yield exa.LargeCommunities([exa.LargeCommunity(value) for value in packed])
 
 
 @functools.cache
@@ -87,7 +97,6 @@ def _classes() -> SimpleNamespace:
     loaded = load()
     attribute = "bgp.message.update.attribute"
     path = library_module(attribute + ".aspath")
-    community = library_module(attribute + ".community")
     return SimpleNamespace(
         AFI=loaded.AFI,
         SAFI=loaded.SAFI,
@@ -103,7 +112,6 @@ def _classes() -> SimpleNamespace:
         AtomicAggregate=library_module(attribute + ".atomicaggregate").AtomicAggregate,
         Aggregator=library_module(attribute + ".aggregator").Aggregator,
         OriginatorID=library_module(attribute + ".originatorid").OriginatorID,
-        ClusterList=library_module(attribute + ".clusterlist").ClusterList,
         ASPath=path.ASPath,
         SEGMENTS={
             SegmentType.AS_SET: path.SET,
@@ -111,10 +119,4 @@ def _classes() -> SimpleNamespace:
             SegmentType.AS_CONFED_SEQUENCE: path.CONFED_SEQUENCE,
             SegmentType.AS_CONFED_SET: path.CONFED_SET,
         },
-        Community=community.Community,
-        Communities=community.Communities,
-        LargeCommunity=community.LargeCommunity,
-        LargeCommunities=community.LargeCommunities,
-        ExtendedCommunity=community.ExtendedCommunity,
-        ExtendedCommunities=community.ExtendedCommunities,
     )

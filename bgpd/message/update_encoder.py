@@ -16,7 +16,7 @@ import msgspec
 from bgpd.message.exabgp_codec import HEADER_LENGTH, encode_message
 from bgpd.message.exabgp_update import encode_attributes
 from bgpd.message.open import Negotiated
-from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.attributes import Attributes, prepend_as, segments_of
 from bgpd.model.iana import AttributeType, Family, MessageType, SegmentType
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.wire import NlriCodec
@@ -25,7 +25,7 @@ DEFAULT_LOCAL_PREF = 100
 """Sent to internal peers for a route without LOCAL_PREF."""
 _LENGTHS_LENGTH = 4
 _MP_HEADER_LENGTH = 4
-_MAX_SEGMENT = 255
+_CONFEDERATION = frozenset((SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET))
 _NON_TRANSITIVE = 0x40
 
 
@@ -149,18 +149,19 @@ def _for_ibgp(attributes: Attributes) -> Attributes:
 
 def _for_ebgp(attributes: Attributes, local_asn: int) -> Attributes:
     """With our AS in front, without what is internal (RFC 4271 section 5.1.2, RFC 4360 section 6, RFC 4456)."""
-    path = tuple(one for one in attributes.as_path if one.type in (SegmentType.AS_SEQUENCE, SegmentType.AS_SET))
-    if path and path[0].type is SegmentType.AS_SEQUENCE and len(path[0].asns) < _MAX_SEGMENT:
-        path = (AsPathSegment(SegmentType.AS_SEQUENCE, (local_asn, *path[0].asns)), *path[1:])
-    else:
-        path = (AsPathSegment(SegmentType.AS_SEQUENCE, (local_asn,)), *path)
+    path, extended = attributes.packed_as_path, attributes.packed_extended_communities
+    if any(kind in _CONFEDERATION for kind, _, _ in segments_of(path)):
+        kept = [path[at - 2 : at + 4 * count] for kind, count, at in segments_of(path) if kind not in _CONFEDERATION]
+        path = b"".join(kept)
+    if any(kind & _NON_TRANSITIVE for kind in extended[::8]):
+        extended = b"".join([one for one in attributes.extended_communities if not one[0] & _NON_TRANSITIVE])
     return msgspec.structs.replace(
         attributes,
-        as_path=path,
+        packed_as_path=prepend_as(path, local_asn),
         local_pref=None,
         originator_id=None,
-        cluster_list=(),
-        extended_communities=tuple(one for one in attributes.extended_communities if not one[0] & _NON_TRANSITIVE),
+        packed_cluster_list=b"",
+        packed_extended_communities=extended,
     )
 
 

@@ -1,16 +1,29 @@
 """Path attributes as one frozen value (RFC 4271 section 5 and the RFCs that each field names).
 
+Lists (AS path, communities, clusters) are kept as the bytes that go over the wire, since a list of Python numbers takes
+ten times as much and neighbors choose how long they are. Who looks at a list gets it made anew: `as_path`,
+`communities` and so on. What every route needs (path length, loop detection, one community) is read from the bytes.
+
 The speaker interns it by the bytes it was parsed from, so that all routes of one attribute block share one object.
 Values compare and hash by identity, since the tables use them as keys in the hot path; `same_as` compares contents.
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import msgspec
 
 from bgpd.model.iana import Origin, SegmentType
 
-_AS_SEQUENCE = SegmentType.AS_SEQUENCE
+MOST_ASNS_OF_SEGMENT = 255
+_SEQUENCE, _SET = int(SegmentType.AS_SEQUENCE), int(SegmentType.AS_SET)
+_VALUE_BYTES = 40
+"""What a bytes object takes beside its contents."""
+_ATTRIBUTES_BYTES = 160
+_UNKNOWN_BYTES = 104
 
 
 class AsPathSegment(msgspec.Struct, frozen=True, gc=False):
@@ -36,56 +49,198 @@ class UnknownAttribute(msgspec.Struct, frozen=True, gc=False):
 
 
 class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=True):
-    """The attributes of a path; next hop and NLRI are kept beside it.
+    """The attributes of a path; next hop and NLRI are kept beside it. Made of typed values by `Attributes.of`.
 
-    `communities` are 32-bit numbers (RFC 1997), `extended_communities` 8 bytes each (RFC 4360), `large_communities`
-    triples of 32-bit numbers (RFC 8092). Originator and cluster list: RFC 4456. Absent `med`, `local_pref`: None.
+    The packed fields are attribute values with 4-octet AS numbers, b"" if absent. Absent `med`, `local_pref`: None.
+    Originator and cluster list: RFC 4456.
     """
 
     origin: Origin = Origin.IGP
-    as_path: tuple[AsPathSegment, ...] = ()
+    packed_as_path: bytes = b""
     med: int | None = None
     local_pref: int | None = None
     atomic_aggregate: bool = False
     aggregator: Aggregator | None = None
-    communities: tuple[int, ...] = ()
-    extended_communities: tuple[bytes, ...] = ()
-    large_communities: tuple[tuple[int, int, int], ...] = ()
+    packed_communities: bytes = b""
+    packed_extended_communities: bytes = b""
+    packed_large_communities: bytes = b""
     originator_id: bytes | None = None
-    cluster_list: tuple[bytes, ...] = ()
+    packed_cluster_list: bytes = b""
     unknown: tuple[UnknownAttribute, ...] = ()
+
+    @staticmethod
+    def of(**fields: Any) -> Attributes:
+        """Attributes of typed values: `as_path` is a tuple of segments, the lists are as the properties give them."""
+        return Attributes(**_packed(fields))
+
+    def changed(self, **fields: Any) -> Attributes:
+        """A copy in which these fields, typed as for `of`, have other values; it shares the bytes of all others."""
+        return msgspec.structs.replace(self, **_packed(fields))
 
     def same_as(self, other: Attributes) -> bool:
         """Whether both hold the same contents."""
         return self is other or msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
 
     @property
+    def as_path(self) -> tuple[AsPathSegment, ...]:
+        """The segments of the AS_PATH."""
+        return unpack_as_path(self.packed_as_path)
+
+    @property
+    def communities(self) -> tuple[int, ...]:
+        """32-bit numbers (RFC 1997)."""
+        return unpack_numbers(self.packed_communities)
+
+    @property
+    def extended_communities(self) -> tuple[bytes, ...]:
+        """8 bytes each (RFC 4360)."""
+        return _pieces(self.packed_extended_communities, 8)
+
+    @property
+    def large_communities(self) -> tuple[tuple[int, int, int], ...]:
+        """Triples of 32-bit numbers (RFC 8092)."""
+        return tuple(struct.iter_unpack("!III", self.packed_large_communities))
+
+    @property
+    def cluster_list(self) -> tuple[bytes, ...]:
+        """4 bytes each, the last cluster first."""
+        return _pieces(self.packed_cluster_list, 4)
+
+    def has_community(self, community: int) -> bool:
+        """Whether it is among the communities."""
+        packed = self.packed_communities
+        return bool(packed) and _is_among(community.to_bytes(4, "big"), packed, 4)
+
+    def has_extended_community(self, community: bytes) -> bool:
+        """Whether it is among the extended communities."""
+        return _is_among(community, self.packed_extended_communities, 8)
+
+    def has_large_community(self, community: tuple[int, int, int]) -> bool:
+        """Whether it is among the large communities."""
+        return _is_among(struct.pack("!III", *community), self.packed_large_communities, 12)
+
+    def has_cluster(self, router_id: bytes) -> bool:
+        """Whether the route was reflected there (RFC 4456 section 8)."""
+        return _is_among(router_id, self.packed_cluster_list, 4)
+
+    @property
     def as_path_length(self) -> int:
         """Hops for the decision process: an AS_SET is one, confederation segments none (RFC 4271 9.1.2.2, RFC 5065)."""
-        length = 0
-        for segment in self.as_path:
-            if segment.type is _AS_SEQUENCE:
-                length += len(segment.asns)
-            elif segment.type is SegmentType.AS_SET:
-                length += 1
-        return length
+        path = self.packed_as_path
+        if not path:
+            return 0
+        if path[0] == _SEQUENCE and len(path) == 2 + 4 * path[1]:
+            return path[1]
+        return sum(count if kind == _SEQUENCE else kind == _SET for kind, count, _ in segments_of(path))
 
     @property
     def asns_in_path(self) -> int:
         """AS numbers that stand in the AS_PATH, those of sets and confederations too."""
-        return sum(len(segment.asns) for segment in self.as_path)
+        return sum(count for _, count, _ in segments_of(self.packed_as_path))
 
     @property
     def first_asn(self) -> int | None:
         """The neighboring AS (leftmost of an AS_SEQUENCE; None for an empty path or one that starts with a set)."""
-        if self.as_path and self.as_path[0].type is _AS_SEQUENCE:
-            return self.as_path[0].asns[0]
-        return None
+        path = self.packed_as_path
+        return int.from_bytes(path[2:6], "big") if path and path[0] == _SEQUENCE else None
 
     def count_as(self, asn: int) -> int:
         """How often `asn` stands in the AS_PATH (loop detection, RFC 4271 section 9.1.2)."""
-        count = 0
-        for segment in self.as_path:
-            if asn in segment.asns:
-                count += segment.asns.count(asn)
-        return count
+        path = self.packed_as_path
+        if asn.to_bytes(4, "big") not in path:
+            return 0
+        return sum(unpack_numbers(path[at : at + 4 * count]).count(asn) for _, count, at in segments_of(path))
+
+    @property
+    def cluster_list_length(self) -> int:
+        """How many clusters the route has passed."""
+        return len(self.packed_cluster_list) // 4
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the value takes, nearly."""
+        size = _ATTRIBUTES_BYTES + sum(len(value) + _VALUE_BYTES for value in self._values() if value)
+        for one in self.unknown:
+            size += _UNKNOWN_BYTES + len(one.value)
+        return size
+
+    def size_beside(self, other: Attributes) -> int:
+        """Bytes of memory that it takes beside another that it was made from, and shares values with."""
+        if self is other:
+            return 0
+        pairs = zip(self._values(), other._values())
+        return _ATTRIBUTES_BYTES + sum(len(value) + _VALUE_BYTES for value, shared in pairs if value is not shared)
+
+    def _values(self) -> tuple[bytes, ...]:
+        return (
+            self.packed_as_path,
+            self.packed_communities,
+            self.packed_extended_communities,
+            self.packed_large_communities,
+            self.packed_cluster_list,
+        )
+
+
+def segments_of(path: bytes) -> Iterator[tuple[int, int, int]]:
+    """Type, number of AS numbers, and where they start, of each segment of a well-formed packed AS_PATH."""
+    at, end = 0, len(path)
+    while at < end:
+        count = path[at + 1]
+        yield path[at], count, at + 2
+        at += 2 + 4 * count
+
+
+def unpack_as_path(path: bytes) -> tuple[AsPathSegment, ...]:
+    """The segments of a well-formed packed AS_PATH."""
+    return tuple(
+        AsPathSegment(SegmentType(kind), unpack_numbers(path[at : at + 4 * count]))
+        for kind, count, at in segments_of(path)
+    )
+
+
+def pack_as_path(path: Iterable[AsPathSegment]) -> bytes:
+    """The AS_PATH with 4-octet AS numbers (RFC 6793 section 4.1)."""
+    return b"".join(
+        struct.pack(f"!BB{len(segment.asns)}I", segment.type, len(segment.asns), *segment.asns) for segment in path
+    )
+
+
+def prepend_as(path: bytes, asn: int, count: int = 1) -> bytes:
+    """The packed AS path with `asn` put before it `count` times (RFC 4271 section 5.1.2)."""
+    asns = asn.to_bytes(4, "big") * count
+    if path and path[0] == _SEQUENCE and path[1] + count <= MOST_ASNS_OF_SEGMENT:
+        return bytes((_SEQUENCE, path[1] + count)) + asns + path[2:]
+    return bytes((_SEQUENCE, count)) + asns + path
+
+
+def unpack_numbers(packed: bytes) -> tuple[int, ...]:
+    """32-bit numbers."""
+    return struct.unpack(f"!{len(packed) // 4}I", packed)
+
+
+def _pieces(packed: bytes, size: int) -> tuple[bytes, ...]:
+    return tuple([packed[at : at + size] for at in range(0, len(packed), size)])
+
+
+def _is_among(piece: bytes, packed: bytes, size: int) -> bool:
+    """Whether one of the pieces of `size` bytes is `piece`."""
+    at = packed.find(piece)
+    while at > 0 and at % size:
+        at = packed.find(piece, at + 1)
+    return at >= 0
+
+
+_PACKERS: dict[str, Any] = {
+    "as_path": pack_as_path,
+    "communities": lambda values: struct.pack(f"!{len(values)}I", *values),
+    "extended_communities": b"".join,
+    "large_communities": lambda values: b"".join([struct.pack("!III", *value) for value in values]),
+    "cluster_list": b"".join,
+}
+
+
+def _packed(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name if name not in _PACKERS else f"packed_{name}": value if name not in _PACKERS else _PACKERS[name](value)
+        for name, value in fields.items()
+    }

@@ -189,9 +189,10 @@ def decode_link_bandwidth(community: bytes) -> float | None:
     return value if math.isfinite(value) and math.copysign(1.0, value) > 0 else None
 
 
-def lowest_link_bandwidth(extended_communities: tuple[bytes, ...]) -> float | None:
-    """What a path's communities say: the lowest of several, transitive or not; None if they say nothing."""
-    found = [value for one in extended_communities if (value := decode_link_bandwidth(one)) is not None]
+def lowest_link_bandwidth(packed: bytes) -> float | None:
+    """What a path's extended communities say: the lowest of several, transitive or not; None if they say nothing."""
+    pieces = (packed[8 * at : 8 * at + 8] for at, subtype in enumerate(packed[1::8]) if subtype == _SUBTYPE)
+    found = [value for one in pieces if (value := decode_link_bandwidth(one)) is not None]
     return min(found) if found else None
 
 

@@ -114,7 +114,7 @@ class AdjRibIn:
             return received, rejected
         usable = received
         if received.local_pref is not None and self.source.kind is SourceKind.EBGP:
-            usable = msgspec.structs.replace(received, local_pref=None)
+            usable = received.changed(local_pref=None)
         if self.policy.accepts_all:
             return usable, ""
         route = self._route(family, usable, next_hop)
@@ -125,13 +125,13 @@ class AdjRibIn:
     def _why_looped(self, attributes: Attributes) -> str:
         if self.source.is_local:
             return ""
-        count = attributes.count_as(self._local_asn) if attributes.as_path else 0
+        count = attributes.count_as(self._local_asn)
         if count > self.allow_own_as:
             times = "once" if count == 1 else f"{count} times"
             return f"AS loop: own AS {self._local_asn} is in the AS path {times}, allow_own_as is {self.allow_own_as}"
         if attributes.originator_id == self._router_id:
             return "reflection loop: ORIGINATOR_ID is this host's router ID"
-        if self._router_id in attributes.cluster_list:
+        if attributes.has_cluster(self._router_id):
             return "reflection loop: this host's router ID is in CLUSTER_LIST"
         return ""
 

@@ -274,12 +274,12 @@ class AdjRibOut:
     def _may_not_leave(self, path: Path) -> bool:
         if path.source.is_local:
             return False
-        communities = path.attributes.communities
-        if COMMUNITY_NO_ADVERTISE in communities:
+        attributes = path.attributes
+        if attributes.has_community(COMMUNITY_NO_ADVERTISE):
             return True
         if self._is_ibgp:
             return path.source.kind is SourceKind.IBGP
-        return COMMUNITY_NO_EXPORT in communities or COMMUNITY_NO_EXPORT_SUBCONFED in communities
+        return any(map(attributes.has_community, (COMMUNITY_NO_EXPORT, COMMUNITY_NO_EXPORT_SUBCONFED)))
 
     def _as_sent(self, attributes: Attributes, path: Path) -> Attributes:
         """A learned route's attributes as another neighbor may have them: MED stays within the AS (RFC 4271 5.1.4), and
@@ -291,13 +291,14 @@ class AdjRibOut:
         if not self._is_ibgp and med == path.attributes.med:
             med = None
         unknown = tuple(_passed_on(attributes.unknown))
-        extended = attributes.extended_communities
+        if (med, unknown) != (attributes.med, attributes.unknown):
+            attributes = attributes.changed(med=med, unknown=unknown)
         if path.source.kind is SourceKind.EVPN:
-            carried = path.attributes.extended_communities
-            extended = tuple(one for one in extended if one not in carried or not is_evpn_community(one))
-        if (med, unknown, extended) == (attributes.med, attributes.unknown, attributes.extended_communities):
-            return attributes
-        return msgspec.structs.replace(attributes, med=med, unknown=unknown, extended_communities=extended)
+            extended, carried = attributes.extended_communities, frozenset(path.attributes.extended_communities)
+            left = tuple(one for one in extended if one not in carried or not is_evpn_community(one))
+            if left != extended:
+                attributes = attributes.changed(extended_communities=left)
+        return attributes
 
 
 def _passed_on(unknown: Iterable[UnknownAttribute]) -> Iterable[UnknownAttribute]:

@@ -235,4 +235,4 @@ def _profile(table: LocRib, key: bytes) -> Profile | None:
     best = decision.best if decision is not None else None
     if best is None or best.source.kind is not SourceKind.WORKLOAD or key in table.exceptions:
         return None
-    return best.attributes.origin, bool(best.attributes.as_path)
+    return best.attributes.origin, bool(best.attributes.packed_as_path)

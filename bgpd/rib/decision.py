@@ -109,7 +109,7 @@ def _rank(path: Path, candidates: Sequence[Path]) -> tuple[object, ...]:
 
 _AFTER_MULTIPATH: tuple[tuple[int, Callable[[Path], object]], ...] = (
     (9, _router_id),
-    (10, lambda path: len(path.attributes.cluster_list)),
+    (10, lambda path: path.attributes.cluster_list_length),
     (11, lambda path: (path.source.address, path.source.name)),
 )
 
@@ -193,7 +193,7 @@ def _keep_external(candidates: Sequence[Path], alive: list[int], steps: bytearra
 def _order(path: Path) -> tuple[bytes, int, bytes, str]:
     """The values of steps 9 to 11, lower is better."""
     attributes, source = path.attributes, path.source
-    return attributes.originator_id or source.router_id, len(attributes.cluster_list), source.address, source.name
+    return attributes.originator_id or source.router_id, attributes.cluster_list_length, source.address, source.name
 
 
 def _tie_break(path: Path, best: Path) -> int:
@@ -234,7 +234,7 @@ _TEXTS: dict[int, tuple[str, Callable[[Path], str]]] = {
     5: ("ORIGIN", lambda path: path.attributes.origin.name),
     7: ("learned over", lambda path: "IBGP" if path.source.kind is SourceKind.IBGP else "EBGP"),
     9: ("router ID", lambda path: format_address(_router_id(path))),
-    10: ("CLUSTER_LIST length", lambda path: str(len(path.attributes.cluster_list))),
+    10: ("CLUSTER_LIST length", lambda path: str(path.attributes.cluster_list_length)),
     11: ("peer", lambda path: _peer_text(path)),
 }
 

@@ -29,7 +29,7 @@ def weighted(multipath: tuple[Path, ...]) -> set[NextHop]:
     """The next hops of a multipath set, with their weights; of several paths by one the highest bandwidth counts."""
     found: dict[NextHop, float] = {}
     for path in multipath:
-        bandwidth = lowest_link_bandwidth(path.attributes.extended_communities)
+        bandwidth = lowest_link_bandwidth(path.attributes.packed_extended_communities)
         if bandwidth is None:
             return unweighted(multipath)
         if path.next_hop is not None:
@@ -113,7 +113,7 @@ class NextHopTable:
         """What the FIB forwards a multipath set by: ascending, no duplicates, weighted, interned. None: no route."""
         if len(multipath) == 1:
             return self._alone(multipath[0].next_hop)
-        found = (weighted if multipath[0].attributes.extended_communities else unweighted)(multipath)
+        found = (weighted if multipath[0].attributes.packed_extended_communities else unweighted)(multipath)
         if not found:
             return None
         ordered = tuple(sorted(found))

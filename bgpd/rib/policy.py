@@ -13,8 +13,8 @@ from typing import Protocol
 import msgspec
 
 from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
-from bgpd.model.attributes import AsPathSegment, Attributes
-from bgpd.model.iana import Family, SegmentType
+from bgpd.model.attributes import Attributes, prepend_as
+from bgpd.model.iana import Family
 from bgpd.model.policy_syntax import (
     LONGEST_MATCHED_PATH,
     parse_community,
@@ -177,7 +177,7 @@ def compile_change(config: SetConfig, where: str) -> list[Change]:
     numbers = {"local_pref": config.local_pref, "med": config.med}
     given = {name: value for name, value in numbers.items() if value is not None}
     if given:
-        changes.append(lambda attributes, _: msgspec.structs.replace(attributes, **given))
+        changes.append(lambda attributes, _: attributes.changed(**given))
     kinds: tuple[tuple[str, str, Callable[[str], object], tuple[str, ...], tuple[str, ...], str], ...] = (
         ("community", "communities", parse_community, config.remove_community, config.add_community, "65000:1"),
         (
@@ -222,20 +222,15 @@ def _community_change(field: str, removed: frozenset[object], added: tuple[objec
     def change(attributes: Attributes, _: Route) -> Attributes:
         kept = [value for value in getattr(attributes, field) if value not in removed]
         kept += [value for value in added if value not in kept]
-        return msgspec.structs.replace(attributes, **{field: tuple(kept)})
+        return attributes.changed(**{field: tuple(kept)})
 
     return change
 
 
 def prepend(attributes: Attributes, asn: int, count: int = 1) -> Attributes:
     """The attributes with `asn` put before the AS path `count` times (RFC 4271 section 5.1.2)."""
-    path = attributes.as_path
-    asns = (asn,) * count
-    if path and path[0].type is SegmentType.AS_SEQUENCE and len(path[0].asns) + count <= 255:
-        path = (AsPathSegment(SegmentType.AS_SEQUENCE, asns + path[0].asns), *path[1:])
-    else:
-        path = (AsPathSegment(SegmentType.AS_SEQUENCE, asns), *path)
-    return msgspec.structs.replace(attributes, as_path=path)
+    path = prepend_as(attributes.packed_as_path, asn, count)
+    return msgspec.structs.replace(attributes, packed_as_path=path)
 
 
 IMPORT_POLICIES = ("none", "default-only", "all")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
 from bgpd.config.schema import MatchConfig
-from bgpd.model.attributes import Attributes
+from bgpd.model.attributes import Attributes, unpack_as_path
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.path import NextHop
 from bgpd.model.policy_syntax import (
@@ -150,6 +151,12 @@ def _any_of(alternatives: list[Condition]) -> Condition:
 
 def as_path_text(attributes: Attributes) -> str:
     """The AS path as text: ASNs with spaces between, sets as {1,2}, confederation segments as (1 2) and [1,2]."""
+    return _path_text(attributes.packed_as_path)
+
+
+@lru_cache(maxsize=8)
+def _path_text(packed: bytes) -> str:
+    """Kept for a moment: all expressions of a policy look at one path after the other."""
     forms = {
         SegmentType.AS_SEQUENCE: ("", " ", ""),
         SegmentType.AS_SET: ("{", ",", "}"),
@@ -157,7 +164,7 @@ def as_path_text(attributes: Attributes) -> str:
         SegmentType.AS_CONFED_SET: ("[", ",", "]"),
     }
     parts = []
-    for segment in attributes.as_path:
+    for segment in unpack_as_path(packed):
         opening, separator, closing = forms[segment.type]
         parts.append(f"{opening}{separator.join(map(str, segment.asns))}{closing}")
     return " ".join(parts)
@@ -172,17 +179,17 @@ def _as_path(entry: str) -> Condition:
 
 def _community(entry: str) -> Condition:
     value = parse_community(entry)
-    return lambda route: value in route.attributes.communities
+    return lambda route: route.attributes.has_community(value)
 
 
 def _extended(entry: str) -> Condition:
     value = parse_extended_community(entry)
-    return lambda route: value in route.attributes.extended_communities
+    return lambda route: route.attributes.has_extended_community(value)
 
 
 def _large(entry: str) -> Condition:
     value = parse_large_community(entry)
-    return lambda route: value in route.attributes.large_communities
+    return lambda route: route.attributes.has_large_community(value)
 
 
 def _next_hop(entry: str) -> Condition:

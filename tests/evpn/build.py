@@ -224,7 +224,7 @@ class Host:
         batch = RouteBatch(
             family=EVPN,
             announced=keys,
-            attributes=Attributes(extended_communities=(*targets, *communities)),
+            attributes=Attributes.of(extended_communities=(*targets, *communities)),
             next_hop=NextHop(parse_address(next_hop)),
             overlay=overlay,
         )

@@ -154,7 +154,7 @@ def says(host: Host, router: Source, prefix: str, *, withdrawn: bool = False) ->
     batch = RouteBatch(family=V4, withdrawn=[key])
     if not withdrawn:
         hop = NextHop(parse_address("10.66.0.2"), "tap1")
-        batch = RouteBatch(family=V4, announced=[key], attributes=Attributes(as_path=path), next_hop=hop)
+        batch = RouteBatch(family=V4, announced=[key], attributes=Attributes.of(as_path=path), next_hop=hop)
     host.rib.routes_received(router, batch)
     host.turn()
     return key

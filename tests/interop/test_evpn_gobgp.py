@@ -152,10 +152,10 @@ def every_field() -> dict[bytes, tuple[Overlay, Attributes]]:
     v4, v6 = parse_address("10.64.7.7"), parse_address("2001:db8:7::7")
     targets = tuple(map(parse_route_target, ("65201:5001", "10.0.0.1:5", "4200000000:7")))
     router_mac = b"\x06\x03" + mac
-    plain = Attributes(extended_communities=(targets[0], VXLAN))
-    moved = Attributes(extended_communities=(*targets, VXLAN, *encode_mobility(Mobility(2**32 - 1))))
-    sticky = Attributes(extended_communities=(targets[0], *encode_mobility(Mobility(7, True))))
-    gateway = Attributes(extended_communities=(targets[0], DEFAULT_GATEWAY, router_mac))
+    plain = Attributes.of(extended_communities=(targets[0], VXLAN))
+    moved = Attributes.of(extended_communities=(*targets, VXLAN, *encode_mobility(Mobility(2**32 - 1))))
+    sticky = Attributes.of(extended_communities=(targets[0], *encode_mobility(Mobility(7, True))))
+    gateway = Attributes.of(extended_communities=(targets[0], DEFAULT_GATEWAY, router_mac))
     zero = bytes(10)
     return {
         mac_ip_key(rd, mac=mac): (Overlay(ESI, (5001,)), plain),

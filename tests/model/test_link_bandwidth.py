@@ -48,5 +48,5 @@ def test_more_than_a_float_holds_is_refused() -> None:
 
 def test_of_several_the_lowest_counts_whether_transitive_or_not() -> None:
     slower = b"\x40\4\xfe\xb1" + struct.pack("!f", 1e6)
-    assert lowest_link_bandwidth((TEN_GIGABIT, b"\0\2\0\1\0\0\0\1", slower)) == 1e6
-    assert lowest_link_bandwidth((b"\0\2\0\1\0\0\0\1",)) is None
+    assert lowest_link_bandwidth(TEN_GIGABIT + b"\0\2\0\1\0\0\0\1" + slower) == 1e6
+    assert lowest_link_bandwidth(b"\0\2\0\1\0\0\0\1") is None

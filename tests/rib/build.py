@@ -26,7 +26,7 @@ def hop(address: str, interface: str = "") -> NextHop:
 
 def attributes(*asns: int, **fields: object) -> Attributes:
     as_path = (AsPathSegment(SegmentType.AS_SEQUENCE, asns),) if asns else ()
-    return Attributes(as_path=as_path, **fields)  # type: ignore[arg-type]
+    return Attributes.of(as_path=as_path, **fields)  # type: ignore[arg-type]
 
 
 def leaf(number: int, *, kind: SourceKind = SourceKind.EBGP, asn: int = 65201, name: str = "") -> Source:

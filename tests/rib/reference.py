@@ -63,7 +63,7 @@ def apply_policy(
         if rule.set.add_community:
             added = tuple(parse_community(entry) for entry in rule.set.add_community)
             kept = changed.communities
-            changed = msgspec.structs.replace(changed, communities=(*kept, *[one for one in added if one not in kept]))
+            changed = changed.changed(communities=(*kept, *[one for one in added if one not in kept]))
         if rule.action == "accept":
             return changed
     return None

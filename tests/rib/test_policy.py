@@ -262,7 +262,8 @@ def test_path_too_long_for_expressions_is_rejected_whatever_the_rules_say() -> N
     for condition, rejected in (("9", False), ("^9", True)):
         rules = (RuleConfig(match=MatchConfig(as_path=(condition,)), action="reject"), RuleConfig())
         policy = RulePolicy("p", PolicyConfig(rules=rules))
-        long = attributes(*[1] * 255, 2, 3)
+        kind = SegmentType.AS_SEQUENCE
+        long = Attributes.of(as_path=(AsPathSegment(kind, (1,) * 255), AsPathSegment(kind, (2, 3))))
         why = 'policy "p": AS path of 257 AS numbers, its expressions are tried on 256 at most'
         one = key("10.0.0.0/8")
         assert verdicts(policy, route(long), one) == {one: (long, why if rejected else "")}
@@ -270,14 +271,14 @@ def test_path_too_long_for_expressions_is_rejected_whatever_the_rules_say() -> N
 
 def test_as_path_text_shows_all_segment_types() -> None:
     kinds = (SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET, SegmentType.AS_SEQUENCE, SegmentType.AS_SET)
-    shown = as_path_text(Attributes(as_path=tuple(AsPathSegment(kind, (1, 2)) for kind in kinds)))
+    shown = as_path_text(Attributes.of(as_path=tuple(AsPathSegment(kind, (1, 2)) for kind in kinds)))
     assert shown == "(1 2) [1,2] 1 2 {1,2}"
 
 
 def test_prepending_to_a_set_or_a_full_segment_starts_a_new_one() -> None:
     ours = AsPathSegment(SegmentType.AS_SEQUENCE, (7, 7))
     as_set = AsPathSegment(SegmentType.AS_SET, (1, 2))
-    assert prepend(Attributes(as_path=(as_set,)), 7, 2).as_path == (ours, as_set)
+    assert prepend(Attributes.of(as_path=(as_set,)), 7, 2).as_path == (ours, as_set)
     full = attributes(*range(1, 255))
     assert prepend(full, 7, 2).as_path == (ours, *full.as_path)
     assert prepend(attributes(1), 7, 2).as_path == attributes(7, 7, 1).as_path
