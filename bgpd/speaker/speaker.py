@@ -390,9 +390,15 @@ class Speaker:
     def _discover(self, interface: str) -> None:
         """Tell the leaf our link-local address, and ask for its."""
         index = self._interfaces.index(interface)
+        self._hear()
         if index and self._interfaces.is_up(interface) and self._discovery.open():
             self._discovery.solicit(index, self._interfaces.links[interface].mac)
             self._advertise(index)
+
+    def _hear(self) -> None:
+        """Hear Router Advertisements only where unnumbered neighbors are."""
+        names = {n.peering.interface for n in self._neighbors.values() if n.peering.is_unnumbered}
+        self._discovery.hear(frozenset(filter(None, map(self._interfaces.index, names))))
 
     def _advertise(self, index: int) -> None:
         interface = self._interfaces.name(index)
@@ -413,6 +419,7 @@ class Speaker:
         while True:
             await asyncio.sleep(ROUND_S)
             rounds += 1
+            self._hear()
             for neighbor in [n for n in self._neighbors.values() if n.peering.is_unnumbered]:
                 if neighbor.state is not State.ESTABLISHED or rounds % _ROUNDS_WHILE_UP == 0:
                     self._discover(neighbor.peering.interface)

@@ -1,16 +1,18 @@
 """Router Advertisements for unnumbered sessions: sent, so that the leaf learns our link-local address, and heard, so
 that we learn the leaf's.
 
-Decides who is a neighbor on a link. Never makes this host a router for others: the lifetime sent is 0. RFC 4861
+Decides who is a neighbor on a link. Never makes this host a router for others: the lifetime sent is 0. Only interfaces
+with unnumbered neighbors are heard, whatever workloads send: a socket filter drops the rest in the kernel. RFC 4861
 sections 4.1, 4.2 and 6.1; the use of them for BGP is FRR's ("neighbor eth0 interface remote-as external").
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -25,6 +27,16 @@ _HOP_LIMIT = 255
 _ALL_NODES = "ff02::1"
 _ALL_ROUTERS = "ff02::2"
 _ICMP6_FILTER = 1
+
+MOST_HEARD = 50
+"""Messages of one interface in MUTE_S; with more of them nothing is heard from it for so long."""
+MUTE_S = 1.0
+
+_SO_ATTACH_FILTER = 26
+_LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_IFINDEX = 0xFFFFF008
+"""SKF_AD_OFF + SKF_AD_IFINDEX (linux/filter.h): where a filter finds the interface that a packet came in by."""
+_WHOLE = 0xFFFFFFFF
 
 
 def encode_advertisement(mac: bytes) -> bytes:
@@ -53,14 +65,50 @@ def _link_layer_option(mac: bytes) -> bytes:
     return bytes((_SOURCE_LINK_LAYER_ADDRESS, 1)) + mac if len(mac) == 6 else b""
 
 
+def interface_filter(indexes: Iterable[int]) -> bytes:
+    """A socket filter (classic BPF) that lets only what came in by these interfaces pass."""
+    program = [struct.pack("=HBBI", _LOAD_WORD, 0, 0, _IFINDEX)]
+    for index in sorted(indexes):
+        program.append(struct.pack("=HBBI", _JUMP_IF_EQUAL, 0, 1, index))
+        program.append(struct.pack("=HBBI", _RETURN, 0, 0, _WHOLE))
+    return b"".join((*program, struct.pack("=HBBI", _RETURN, 0, 0, 0)))
+
+
+def attach_filter(sock: socket.socket, program: bytes) -> None:
+    """Have the kernel drop what a filter does not let pass, in place of the filter that the socket had.
+
+    Raises: OSError: the kernel does not take the filter.
+    """
+    buffer = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+
+
 class RouterDiscovery:
-    """A raw ICMPv6 socket. `advertised` and `solicited` are called with the interface index (and the packed source)."""
+    """A raw ICMPv6 socket. `advertised` and `solicited` are called with the interface index (and the packed source).
+
+    Nothing is heard but by the interfaces that `hear` was told.
+    """
 
     def __init__(self, *, advertised: Callable[[int, bytes], None], solicited: Callable[[int], None]) -> None:
         self.error = ""
         self._advertised = advertised
         self._solicited = solicited
         self._socket: socket.socket | None = None
+        self._heard: frozenset[int] = frozenset()
+        self._muted: set[int] = set()
+        self._counts: dict[int, tuple[float, int]] = {}
+
+    def hear(self, indexes: frozenset[int]) -> None:
+        """Hear what comes in by these interfaces, and by no others."""
+        if indexes != self._heard:
+            self._heard = indexes
+            self._counts = {index: count for index, count in self._counts.items() if index in indexes}
+            self._filter()
+
+    def _filter(self) -> None:
+        if self._socket is not None:
+            attach_filter(self._socket, interface_filter(self._heard - self._muted))
 
     def open(self) -> bool:
         """Open the socket, in a running loop; whether it is open. `error` says why not."""
@@ -68,7 +116,9 @@ class RouterDiscovery:
             return True
         try:
             self._socket = _discovery_socket()
+            self._filter()
         except OSError as error:
+            self.close()
             missing = isinstance(error, PermissionError)
             self.error = (
                 "unnumbered sessions need a raw ICMPv6 socket: "
@@ -124,11 +174,33 @@ class RouterDiscovery:
                 index = struct.unpack_from("=I", data, 16)[0]
             elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_HOPLIMIT:
                 hop_limit = struct.unpack_from("=i", data)[0]
+        if index not in self._heard or self._is_too_much(index):
+            return
         source = socket.inet_pton(socket.AF_INET6, name[0].partition("%")[0])
         if is_valid_advertisement(message, source=source, hop_limit=hop_limit):
             self._advertised(index, source)
         elif is_valid_solicitation(message, hop_limit=hop_limit):
             self._solicited(index)
+
+    def _is_too_much(self, index: int) -> bool:
+        """Count a message; whether the interface is muted from now on, so that its flood costs no other interface."""
+        loop = asyncio.get_running_loop()
+        began, count = self._counts.get(index, (0.0, 0))
+        if loop.time() - began >= MUTE_S:
+            began, count = loop.time(), 0
+        self._counts[index] = began, count + 1
+        if count < MOST_HEARD:
+            return False
+        if index not in self._muted:
+            self._muted.add(index)
+            self._filter()
+            log.debug("discovery.muted", interface_index=index, seconds=MUTE_S)
+            loop.call_later(MUTE_S, self._unmute, index)
+        return True
+
+    def _unmute(self, index: int) -> None:
+        self._muted.discard(index)
+        self._filter()
 
 
 def _discovery_socket() -> socket.socket:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import threading
 
 import pytest
 
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.unnumbered import (
+    MOST_HEARD,
     RouterDiscovery,
     encode_advertisement,
     encode_solicitation,
@@ -67,6 +70,7 @@ def test_two_hosts_hear_each_other() -> None:
                 advertised=lambda index, source: heard[name].append((index, source)), solicited=lambda index: None
             )
             assert discovery.open()
+            discovery.hear(frozenset((index[name],)))
             while not stop.is_set():
                 discovery.advertise(index[name], MAC)
                 await asyncio.sleep(0.1)
@@ -89,3 +93,57 @@ def test_two_hosts_hear_each_other() -> None:
                 thread.join()
         assert heard["left"][0][0] == index["left"]
         assert heard["left"][0][1][:2] == b"\xfe\x80"
+
+
+@pytest.mark.netns
+def test_only_interfaces_with_unnumbered_neighbors_are_heard_and_a_flood_mutes_its_own() -> None:
+    with (
+        Namespace("host", prefix="b") as host,
+        Namespace("leaf", prefix="b") as leaf,
+        Namespace("vm", prefix="b") as vm,
+    ):
+        link(host, "eth0", leaf, "eth0")
+        link(host, "eth1", leaf, "eth1")
+        link(host, "tap0", vm, "eth0")
+        names = ("eth0", "eth1", "tap0")
+        index = {name: int(host.run("cat", f"/sys/class/net/{name}/ifindex")) for name in names}
+        senders = {"eth0": (leaf, "eth0"), "eth1": (leaf, "eth1"), "tap0": (vm, "eth0")}
+        heard: list[int] = []
+
+        def send(name: str, count: int) -> None:
+            """Advertisements from the other end."""
+            where, interface = senders[name]
+            number = int(where.run("cat", f"/sys/class/net/{interface}/ifindex"))
+            with where.entered(), socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sock:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+                for _ in range(count):
+                    sock.sendto(encode_advertisement(MAC), ("ff02::1", 0, 0, number))
+
+        def sends(name: str) -> bool:
+            """Whether the other end's link-local address is there."""
+            with contextlib.suppress(OSError):
+                send(name, 1)
+                return True
+            return False
+
+        async def listen() -> None:
+            discovery = RouterDiscovery(advertised=lambda number, _: heard.append(number), solicited=lambda _: None)
+            assert discovery.open()
+            discovery.hear(frozenset((index["eth0"], index["eth1"])))
+            for name in ("tap0", "eth0"):
+                await asyncio.to_thread(send, name, 5 * MOST_HEARD)
+            while index["eth1"] not in heard:
+                await asyncio.to_thread(send, "eth1", 1)
+                await asyncio.sleep(0.05)
+            assert heard.count(index["eth0"]) == MOST_HEARD
+            assert index["tap0"] not in heard
+            async with asyncio.timeout(5.0):
+                while heard.count(index["eth0"]) == MOST_HEARD:
+                    await asyncio.to_thread(send, "eth0", 1)
+                    await asyncio.sleep(0.05)
+            discovery.close()
+
+        for name in names:
+            wait_until(lambda name=name: sends(name), 10, f"{name} to have an address")
+        with host.entered():
+            asyncio.run(asyncio.wait_for(listen(), 20.0))
