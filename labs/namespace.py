@@ -9,11 +9,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -42,6 +45,10 @@ ROUTER_SYSCTLS: Mapping[str, str] = {
 # host behind it would choose alike, and some of the host's choices would never be made. Linux 6.11 and newer.
 HASH_SEED = "net.ipv4.fib_multipath_hash_seed"
 CAN_SEED = Path("/proc/sys", HASH_SEED.replace(".", "/")).exists()
+
+_SYSCTL_SEPARATORS = str.maketrans("./", "/.")
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
 
 _serial = itertools.count(1)
 _open: dict[str, Namespace] = {}
@@ -81,7 +88,8 @@ class Namespace:
         run_command(["ip", "netns", "add", self.name])
         _open[self.name] = self
         try:
-            self.batch("link set lo up")
+            with self.entered():
+                _set_loopback_up()
             self.set_sysctls(self.sysctls)
         except BaseException:
             self.close()
@@ -147,9 +155,17 @@ class Namespace:
         )
 
     def set_sysctls(self, settings: Mapping[str, str]) -> None:
-        """Write sysctls inside; one that this kernel does not have is an error."""
-        if settings:
-            self.run("sysctl", "-q", "-w", *(f"{key}={value}" for key, value in settings.items()))
+        """Write sysctls inside; an interface's dot is written "/", as for sysctl(8).
+
+        Raises: LabError: this kernel does not have one, or refuses the value.
+        """
+        with self.entered():
+            for key, value in settings.items():
+                path = Path("/proc/sys", key.translate(_SYSCTL_SEPARATORS))
+                try:
+                    path.write_text(value)
+                except OSError as error:
+                    raise LabError(f"{self.name}: cannot set {key} to {value}: {error}") from error
 
     def mac(self, interface: str) -> str:
         """The interface's MAC address."""
@@ -168,15 +184,21 @@ class Namespace:
                 libc.setns(home.fileno(), CLONE_NEWNET)
 
 
+def _set_loopback_up() -> None:
+    """In the calling thread's namespace, without the cost of a program."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP))
+
+
 def link(first: Namespace, first_interface: str, second: Namespace, second_interface: str, *, mtu: int = 1500) -> None:
     """A veth pair between two namespaces, both ends up.
 
     Raises: LabError: an interface name is taken or too long (15 characters).
     """
     first.batch(
-        f"link add {first_interface} mtu {mtu} type veth peer name {second_interface} mtu {mtu} netns {second.name}"
+        f"link add {first_interface} mtu {mtu} type veth peer name {second_interface} mtu {mtu} netns {second.name}",
+        f"link set {first_interface} up",
     )
-    first.batch(f"link set {first_interface} up")
     second.batch(f"link set {second_interface} up")
 
 

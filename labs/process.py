@@ -15,6 +15,9 @@ from pathlib import Path
 
 STOP_TIMEOUT_S = 5.0
 
+PATIENCE = 4.0 if "BGPD_GUEST" in os.environ else 1.0
+"""By this much a wait may last longer: in a guest in user mode programs start ten times as slowly."""
+
 
 class LabError(Exception):
     """A step of the laboratory failed; the text says which, and holds what the programs concerned said."""
@@ -105,8 +108,10 @@ def wait_until(
 ) -> float:
     """Call `predicate` until its answer is true, and return the seconds that took. A LabError from it means "not yet".
 
-    Raises: LabError: not true within `timeout_s`; says what was waited for, the last answer, and the tails of `logs`.
+    Raises: LabError: not true within `timeout_s` (more in a guest); says what was waited for, the last answer, and the
+        tails of `logs`.
     """
+    timeout_s *= PATIENCE
     start = time.monotonic()
     while True:
         last: object

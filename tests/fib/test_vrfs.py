@@ -62,23 +62,38 @@ class Net:
         self.host, self.leafb, self.leafr, self.podb, self.podr = (
             stack.enter_context(Namespace(name, prefix="F")) for name in names
         )
-        for leaf, pairs in ((self.leafb, (("b1", "e0"), ("b2", "e1"))), (self.leafr, (("r1", "e0"),))):
-            for index, (uplink, port) in enumerate(pairs):
-                self._wire(uplink, leaf, port)
-                self.host.addresses(uplink, f"10.1.{index}.1/31", f"2001:db8:{index + 1}::2/64")
-                leaf.addresses(port, f"10.1.{index}.0/31", f"2001:db8:{index + 1}::1/64")
-            leaf.batch("route add 10.64.0.0/24 via 10.1.0.1", "route add 2001:db8:64::/64 via 2001:db8:1::2")
-        for number, (pod, name) in enumerate(((self.podb, "cb"), (self.podr, "cr")), 1):
-            self._wire(name, pod, "eth0")
-            self.host.addresses(name, "10.64.0.1/24", "2001:db8:64::1/64")
-            pod.addresses("eth0", "10.64.0.5/24", "2001:db8:64::5/64")
-            pod.batch("route add default via 10.64.0.1", "route add default via 2001:db8:64::1")
-            leaf = (self.leafb, self.leafr)[number - 1]
-            leaf.addresses("lo", f"10.99.0.{number}/32", f"2001:db8:99::{number}/128")
+        host: list[str] = []
+        self._wire(host, "b1", self.leafb, "e0", 0)
+        self._wire(host, "b2", self.leafb, "e1", 1)
+        self._wire(host, "r1", self.leafr, "e0", 0)
+        for name, pod in (("cb", self.podb), ("cr", self.podr)):
+            host += [
+                f"link add {name} type veth peer name eth0 netns {pod.name}",
+                *(f"link set {name} up", f"addr add 10.64.0.1/24 dev {name}"),
+                f"addr add 2001:db8:64::1/64 dev {name} nodad",
+            ]
+        self.host.batch(*host)
+        for number, pod in enumerate((self.podb, self.podr), 1):
+            pod.batch(
+                *("link set eth0 up", "addr add 10.64.0.5/24 dev eth0", "addr add 2001:db8:64::5/64 dev eth0 nodad"),
+                *("route add default via 10.64.0.1", "route add default via 2001:db8:64::1"),
+            )
+            (self.leafb, self.leafr)[number - 1].batch(
+                *(f"link set e{index} up" for index in range(3 - number)),
+                *(f"addr add 10.1.{index}.0/31 dev e{index}" for index in range(3 - number)),
+                *(f"addr add 2001:db8:{index + 1}::1/64 dev e{index} nodad" for index in range(3 - number)),
+                *(f"addr add 10.99.0.{number}/32 dev lo", f"addr add 2001:db8:99::{number}/128 dev lo nodad"),
+                *("route add 10.64.0.0/24 via 10.1.0.1", "route add 2001:db8:64::/64 via 2001:db8:1::2"),
+            )
 
-    def _wire(self, name: str, other: Namespace, port: str) -> None:
-        self.host.batch(f"link add {name} type veth peer name {port} netns {other.name}", f"link set {name} up")
-        other.batch(f"link set {port} up")
+    @staticmethod
+    def _wire(host: list[str], uplink: str, leaf: Namespace, port: str, index: int) -> None:
+        """Adds to the host's commands what makes one uplink; the leaf's end is set up by its own batch."""
+        host += [
+            f"link add {uplink} type veth peer name {port} netns {leaf.name}",
+            *(f"link set {uplink} up", f"addr add 10.1.{index}.1/31 dev {uplink}"),
+            f"addr add 2001:db8:{index + 1}::2/64 dev {uplink} nodad",
+        ]
 
 
 @pytest.fixture
