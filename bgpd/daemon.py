@@ -36,7 +36,7 @@ from bgpd.readiness import not_converged
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
-from bgpd.runtime.lock import AnotherRuns, NamespaceLock
+from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
 from bgpd.runtime.memory import INTERVAL_S, GarbagePolicy, keep_little_memory, return_free_memory
 from bgpd.runtime.turns import Walks
@@ -122,7 +122,7 @@ class Daemon:
             await self._api.start()
             await self._lock.acquire()
             await self._routing.start()
-        except (SocketUnusable, AnotherRuns, CannotWrite, OSError) as error:
+        except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
             log.error("bgpd.cannot_start", error=str(error))
             print(f"bgpd: {error}", file=sys.stderr)
             for task in self._tasks:

@@ -1,104 +1,165 @@
 """That only one bgpd keeps the routes of a protocol number in a network namespace: two would delete each other's.
 
-The lock is an abstract unix socket, unix(7): its name is the namespace's own, and the kernel frees it with the process,
-however that ends. A daemon that is just ending is waited for. A program that could keep no routes is not believed: any
-user may take such a name. Decides nothing else.
+The lock is flock(2) on a file in the runtime directory, named by the namespace's inode and the protocol number. The
+kernel frees it with the process, however that ends. Only root and the daemon's user may open the file, so that nobody
+else can take the lock; and whoever runs bgpd, the service's user or root by hand, uses the same one. A daemon that is
+just ending is waited for.
+
+Two mount namespaces that share a network namespace (containers in the host's network) must share this directory too.
+Decides nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
-import re
-import socket
-import struct
+import stat
 from pathlib import Path
 
 import structlog
 
 log = structlog.get_logger()
 
+DIRECTORY = Path("/run/bgpd")
+"""The unit's RuntimeDirectory. Not a setting: two daemons that disagree about it would not see each other."""
+
 PATIENCE_S = 5.0
 """How long a daemon that is ending may take: it writes what is queued for the kernel."""
 
 _PAUSE_S = 0.05
-_CREDENTIALS = struct.Struct("3i")
-_CAP_NET_ADMIN = 12
+_REMEDY = "make {} a directory of the user that runs bgpd, mode 0755, or start bgpd by its unit, which does so"
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class AnotherRuns(Exception):
     """Another bgpd has these routes; the text says which process, and what to do."""
 
 
+class LockUnusable(Exception):
+    """The lock's file cannot be used, or others could take the lock; the text says why, and what to do."""
+
+
 class NamespaceLock:
     """The lock for routes of `protocol` in this process's network namespace."""
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, directory: Path = DIRECTORY) -> None:
         self._protocol = protocol
-        self._name = f"\0bgpd/routes/{protocol}"
-        self._socket: socket.socket | None = None
+        self._directory = directory
+        self._descriptor: int | None = None
 
     async def acquire(self, patience_s: float = PATIENCE_S) -> None:
         """Have the lock until `release`, or the end of the process.
 
-        Raises: AnotherRuns: another bgpd has it, and did not end in time.
+        Raises:
+            AnotherRuns: another bgpd has it, and did not end in time.
+            LockUnusable: the directory or the file cannot be used.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + patience_s
-        pid = 0
-        while not self._bind():
-            if not pid:
-                pid, uid = _holder(self._name)
-                if pid and uid not in (0, os.geteuid()) and not _may_keep_routes(pid):
-                    log.warning("bgpd.lock_ignored", pid=pid, uid=uid, reason="that process may keep no routes")
-                    return
-                log.info("bgpd.waiting_for_another", pid=pid)
+        is_told = False
+        while not self._take():
+            if not is_told:
+                is_told = True
+                log.info("bgpd.waiting_for_another", pid=self._holder())
             if loop.time() >= end:
-                raise AnotherRuns(self._advice(pid))
+                raise AnotherRuns(self._advice(self._holder()))
             await asyncio.sleep(_PAUSE_S)
 
     def release(self) -> None:
         """Give the lock up."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                self._path().unlink()  # while it is held: who waits for it sees that the file is another one
+            os.close(self._descriptor)
+            self._descriptor = None
 
-    def _bind(self) -> bool:
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            lock.bind(self._name)
-            lock.listen(128)
-        except OSError:
-            lock.close()
+    def _path(self) -> Path:
+        return self._directory / f"routes-{os.stat('/proc/self/ns/net').st_ino}-{self._protocol}.lock"
+
+    def _take(self) -> bool:
+        path = self._path()
+        descriptor = _open(path)
+        if descriptor is None:
             return False
-        self._socket = lock
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_same(descriptor, path):  # its last holder has removed it
+                os.close(descriptor)
+                return False
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
         return True
 
+    def _holder(self) -> int:
+        """The process that has the lock; 0 if it has not said so yet."""
+        try:
+            return int(self._path().read_text())
+        except (OSError, ValueError):
+            return 0
+
     def _advice(self, pid: int) -> str:
-        which = f"process {pid}" if pid else "a process in another PID namespace"
+        which = f"process {pid}" if pid else "its process is not known"
         return (
             f"another bgpd ({which}) keeps routes of protocol {self._protocol} in this network namespace: "
             "stop it first; if both are meant to run, give this one another fib.protocol and fib.metric"
         )
 
 
-def _holder(name: str) -> tuple[int, int]:
-    """Process and user that listen at a name; (0, 0) if that cannot be told."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(name)
-            found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        except OSError:
-            return 0, 0
-    pid, uid, _ = _CREDENTIALS.unpack(found)
-    return pid, uid
+def _open(path: Path) -> int | None:
+    """Descriptor of the lock's file, made where it is missing; None if its holder is just removing it.
 
-
-def _may_keep_routes(pid: int) -> bool:
-    """Whether a process has CAP_NET_ADMIN; False if it may not be looked at."""
+    Raises: LockUnusable: not possible, or other users could open it.
+    """
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
+        directory = _checked_directory(path.parent)
+        try:
+            descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            descriptor = os.open(path, _FLAGS)
+        else:
+            if os.geteuid() == 0:
+                os.fchown(descriptor, directory.st_uid, directory.st_gid)  # the service must be able to open it too
+            return descriptor
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LockUnusable(f"cannot open the lock {path}: {error.strerror}: {_REMEDY.format(path.parent)}") from error
+    found = os.fstat(descriptor)
+    owners = (0, os.geteuid(), directory.st_uid)
+    if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o077 or found.st_uid not in owners:
+        os.close(descriptor)
+        raise LockUnusable(f"the lock {path} is not a file of mode 0600, so that other users could take it: remove it")
+    return descriptor
+
+
+def _checked_directory(directory: Path) -> os.stat_result:
+    """Makes the directory where it is missing, and looks at whose it is.
+
+    Raises:
+        OSError: it cannot be made or looked at.
+        LockUnusable: others may write there.
+    """
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o755, parents=True)
+    found = directory.lstat()
+    mine = os.geteuid() == 0 or found.st_uid in (0, os.geteuid())
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022 or not mine:
+        whose = f"owner {found.st_uid}, mode {found.st_mode & 0o7777:04o}"
+        raise LockUnusable(f"other users could take the lock in {directory} ({whose}): {_REMEDY.format(directory)}")
+    return found
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
         return False
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> _CAP_NET_ADMIN & 1)

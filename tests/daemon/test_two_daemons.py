@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bgpd import __version__
+from bgpd.runtime.lock import DIRECTORY
 from labs.daemons import Frr
 from labs.namespace import Namespace
+from labs.process import wait_until
 from tests.daemon.fabric import Fabric, Host, RouteWatch, config, leaf, started
 from tests.daemon.fabric import table as toml
 
@@ -73,6 +75,23 @@ def test_daemon_that_starts_answers_what_needs_the_kernel_when_it_has_started(fa
             assert answer.result()["kernel"]["prefix"] == "10.9.0.0/16"
             second.wait(lambda: second.log("reload.done"), "the reload")
             second.wait_ready()
+
+
+def test_another_user_cannot_keep_it_from_starting(fabric: Fabric) -> None:
+    """By the name of the abstract socket that once was the lock, nor by the lock's file or its directory."""
+    squat = "s = socket.socket(socket.AF_UNIX); s.bind(chr(0) + 'bgpd/routes/197'); s.listen()"
+    program = f"import socket, time; {squat}; print('held', flush=True); time.sleep(600)"
+    log = fabric.host.make_directory("squatter") / "log"
+    drop = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    squatter = fabric.host.popen(*drop, "/usr/bin/python3", "-c", program, log_path=log)
+    wait_until(lambda: "held" in log.read_text(), 10, "the name to be taken", logs=[log])
+    with started(fabric, POD) as host:
+        host.wait_ready()
+        lock = next(path for path in DIRECTORY.iterdir() if path.read_text() == f"{host.pid}\n")
+        for command in (("flock", "-n", str(lock), "true"), ("rm", "-f", str(lock)), ("touch", f"{DIRECTORY}/x")):
+            said = fabric.host.run(*drop, "sh", "-c", 'LC_ALL=C "$@" 2>&1', "sh", *command, check=False)
+            assert "Permission denied" in said
+    squatter.stop()
 
 
 def test_each_network_namespace_has_its_own(fabric: Fabric) -> None:
