@@ -137,6 +137,7 @@ class Daemon:
             running = [
                 tasks.create_task(self._routing.speaker.run()),
                 tasks.create_task(self._routing.workloads.run()),
+                tasks.create_task(self._routing.servers.run()),
                 tasks.create_task(self._review_regularly()),
                 tasks.create_task(self._collect_garbage()),
                 tasks.create_task(_feed_watchdog()),

@@ -88,7 +88,9 @@ def _verdict(view: ExplainView) -> tuple[str, bool]:
     if view.workload is not None and kernel.prefix == view.workload.prefix:
         return _of_workload(view.workload, kernel), True
     if not kernel.ours:
-        return _by_another_program(kernel, route)
+        return _by_another_program(kernel, route, view.fib)
+    if route is not None and route.prefix != kernel.prefix and _is_blocked(route, view.fib):
+        return f"{_by_shorter(kernel)}; {_why_blocked(route, view.fib)}", True
     if route is None or route.prefix != kernel.prefix:
         wanted = f"the RIB's best is {route.prefix}" if route else "the RIB has no route of it"
         return f"the kernel forwards by {kernel.prefix}, but {wanted}: bgpd will correct it at its next look", False
@@ -115,7 +117,20 @@ def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
     return f"workload {workload.id}{where} of this host, {told}"
 
 
-def _by_another_program(kernel: KernelRouteView, route: RouteView | None) -> tuple[str, bool]:
+def _is_blocked(route: RouteView, fib: FibRouteView | None) -> bool:
+    return fib is not None and fib.prefix == route.prefix and fib.state == "blocked"
+
+
+def _why_blocked(route: RouteView, fib: FibRouteView | None) -> str:
+    return f"{route.prefix} of the neighbors is not installed: {fib.error if fib else ''}"
+
+
+def _by_shorter(kernel: KernelRouteView) -> str:
+    live = [hop for hop in kernel.next_hops if hop.live]
+    return f"forwarded by {kernel.prefix} to {_hops(live) or 'nowhere'}"
+
+
+def _by_another_program(kernel: KernelRouteView, route: RouteView | None, fib: FibRouteView | None) -> tuple[str, bool]:
     text = f"the kernel forwards by {kernel.prefix} of protocol {kernel.protocol}, which is not bgpd's"
     if route is None or not _chosen(route) or route.fib == "local":
         return text, True
@@ -123,6 +138,8 @@ def _by_another_program(kernel: KernelRouteView, route: RouteView | None) -> tup
         return f"{text} and more specific than bgpd's {route.prefix}", True
     if kernel.prefix == route.prefix:
         return f"{text} and stands before bgpd's route to the same prefix", route.fib == "blocked"
+    if _is_blocked(route, fib):
+        return f"{text}; {_why_blocked(route, fib)}", True
     return f"{text}, though bgpd has {route.prefix}", False
 
 

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from bgpd.config.schema import Config, FibConfig, SessionConfig
+from bgpd.dependencies import UsedServers, dependencies
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.fib.dataplane import Dataplane
@@ -102,6 +103,7 @@ class Routing:
             has_room=lambda source: self.speaker.has_room(source),
         )
         self.evpn = Evpn(config, self._evpn_ports())
+        self.servers = UsedServers(config.workload.mqtt, changed=self._dependencies_changed)
         self._host_routes = HostRoutes(self.rib.desired)
         self.fibs = {"": self._fib(config.fib, "")}
         self.vrf_fibs = VrfFibs(
@@ -141,7 +143,7 @@ class Routing:
         )
 
     def _fib(self, config: FibConfig, vrf: str) -> Fib:
-        return Fib(
+        fib = Fib(
             config,
             dataplane=self.dataplane,
             vrf=vrf,
@@ -152,6 +154,16 @@ class Routing:
             expand=self.evpn.expand,
             taken=self._wishes_taken,
         )
+        self._tell_dependencies(vrf, fib)
+        return fib
+
+    def _tell_dependencies(self, vrf: str, fib: Fib) -> None:
+        fib.depend_on(dependencies(self._config, vrf, sources=self.sources.values(), servers=self.servers.addresses))
+
+    def _dependencies_changed(self) -> None:
+        """What the host itself needs is another thing now."""
+        for vrf, fib in self.fibs.items():
+            self._tell_dependencies(vrf, fib)
 
     def _next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
@@ -223,6 +235,7 @@ class Routing:
         self._walks.run(walk)
         self.workloads.reconfigure(config, _vrfs(config))
         self.workloads.neighbors_changed()
+        self._dependencies_changed()
         await self.vrf_fibs.remove(config.vrf)
         for event in self._monitor.routes.events():
             if event.route.table != config.fib.table:
@@ -325,6 +338,7 @@ class Routing:
         self._walks.run(self.rib.refresh_ended(source, family))
 
     def _neighbors_changed(self) -> None:
+        self._dependencies_changed()
         self.workloads.neighbors_changed()
         self._changed()
 

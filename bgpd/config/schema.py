@@ -248,8 +248,8 @@ class FibConfig(Strict, frozen=True, kw_only=True):
     override: Annotated[
         tuple[str, ...],
         Meta(
-            description="Prefixes that may be written although the host has a route to exactly them by another hand "
-            "(its default route, say)."
+            description="Prefixes, exactly, that may be written although the host has a route to them by another "
+            "program (its default route, say), or they lead its own traffic elsewhere (a neighbor, the broker, ...)."
         ),
     ] = ()
     reconcile_interval_s: Annotated[

@@ -21,7 +21,7 @@ from typing import Protocol
 import structlog
 
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.ownership import Block
+from bgpd.fib.guard import Block
 from bgpd.fib.routes import FamilyRoutes, Plan, WishOf
 from bgpd.fib.views import FibCounters
 from bgpd.kernel.netlink import MessageKind

@@ -92,6 +92,15 @@ class Connected:
                 found.add(_network_key(packed, length))
         return found
 
+    def networks(self, vrf: str) -> set[tuple[str, Family, bytes]]:
+        """(interface, family, key) of the networks that addresses and the kernel attached to a VRF's interfaces."""
+        found = {
+            (name, Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST, _network_key(packed, length))
+            for name, packed, length in self._addresses
+        }
+        found.update((name, *place) for name, places in self._networks.items() for place in places)
+        return {place for place in found if self.vrf_of(place[0]) == vrf}
+
     def connected_networks(self, interfaces: Collection[str]) -> dict[Family, dict[bytes, str]]:
         """Networks that the kernel attached to these interfaces, each with its interface; link-local ones left out.
 

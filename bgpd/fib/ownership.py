@@ -1,11 +1,11 @@
-"""Which prefixes bgpd may write: never one that this host has by another hand, never one that the configuration
-protects.
+"""Which prefixes bgpd may write: never one that this host has by another program, never one that leads the host's own
+traffic elsewhere, never one that the configuration protects. One question, and why not.
 
 A learned route with bgpd's metric would stand beside another program's route to the same prefix and win or lose by
-chance of metrics. So the prefix is left alone ("blocked", with the reason) until the other route is gone, unless
-`fib.override` names it. When a foreign route appears later, ours is withdrawn: the host's own word on its prefixes is
-the last one. More specific prefixes inside a connected network may be written (a workload that moved elsewhere);
-`fib.protect` forbids them too. Sans-IO.
+chance of metrics. So the prefix is left alone ("blocked", with the reason) until the other route is gone. When a
+foreign route appears later, ours is withdrawn: the host's own word on its prefixes is the last one. What the host's own
+traffic depends on is guarded likewise (guard.py). `fib.override` lifts all this for the prefixes that it names;
+`fib.protect` forbids further ones, whatever else is said. Sans-IO.
 
 What iproute2 calls an rtproto, and whether somebody else claims ours.
 
@@ -16,55 +16,106 @@ its own (197 is its OpenFabric's) and deletes them when it ends. Only reads file
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Collection, Container, Iterable
-
-import msgspec
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from bgpd.config.schema import FibConfig
 from bgpd.fib.connected import Connected
+from bgpd.fib.guard import Block, Change, Dependencies, Guard, RulesMaker
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
-from bgpd.model.prefix import covers, format_key, parse_prefix
+from bgpd.model.prefix import format_key, parse_prefix
 
-
-class Block(msgspec.Struct, frozen=True):
-    """Why a prefix is not written; `learned_only`: this host's own routes (workloads, aggregates) may be."""
-
-    why: str
-    learned_only: bool = False
+_ForeignRoutes = dict[Family, dict[bytes, list[KernelRoute]]]
 
 
 class Ownership:
-    """Foreign routes of one table, protected and overridden prefixes."""
+    """Foreign routes of one table, guarded, protected and overridden prefixes.
+
+    `is_stale`: what is guarded may differ from what `changes` last told.
+    """
 
     def __init__(self, config: FibConfig, connected: Connected, *, vrf: str = "") -> None:
+        self.is_stale = True
         self._vrf = vrf
         self._protocol = config.protocol
         self._table = config.table
+        self._serving_tables = {config.table} if vrf else {config.table, _MAIN}
         self._connected = connected
-        self._foreign: dict[Family, dict[bytes, list[KernelRoute]]] = {family: {} for family in _FAMILIES}
+        self._dependencies = Dependencies()
+        self._foreign: _ForeignRoutes = {family: {} for family in _FAMILIES}
+        self._serving: _ForeignRoutes = self._foreign
+        if len(self._serving_tables) > 1:
+            self._serving = {family: {} for family in _FAMILIES}
+        self._gateways: Counter[bytes] = Counter()
         self._own: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
-        self._protected = _by_family(config.protect)
         self._override = _by_family(config.override)
+        protected = {
+            family: {
+                key: Block(
+                    f"inside {format_key(family, key)}, which fib.protect keeps from learned routes",
+                    learned_only=True,
+                    final=True,
+                )
+                for key in keys
+            }
+            for family, keys in _by_family(config.protect).items()
+        }
+        self._guards = {family: Guard(family, protected[family]) for family in _FAMILIES}
+        self._rules = RulesMaker(connected, vrf=vrf)
+        self._changes: list[Change] = []
+
+    def depend_on(self, dependencies: Dependencies) -> None:
+        """The host needs this of the table from now on."""
+        if dependencies != self._dependencies:
+            self._dependencies = dependencies
+            self.is_stale = True
+
+    def use_gateways(self, gateways: AbstractSet[bytes]) -> None:
+        """These (packed) are the next hops in use."""
+        for family, guard in self._guards.items():
+            size = 4 if family is Family.IPV4_UNICAST else 16
+            keys = guard.use_gateways({packed for packed in gateways if len(packed) == size})
+            if keys:
+                self._changes.append(Change(family, keys))
 
     def route_changed(self, route: KernelRoute, gone: bool) -> bool:
         """Follow a route of the kernel; True if whether its prefix may be written has changed."""
-        if route.table != self._table or route.protocol == self._protocol:
+        if route.table not in self._serving_tables or route.protocol == self._protocol:
             return False
-        foreign = self._foreign[route.family]
-        routes = foreign.setdefault(route.key, [])
-        before = bool(routes)
+        if self._serving is not self._foreign:
+            self._follow(self._serving, route, gone)
+        if route.gateway:
+            self._gateways[route.gateway] += -1 if gone else 1
+            if self._gateways[route.gateway] == (0 if gone else 1):
+                self.is_stale = True
+            if self._gateways[route.gateway] <= 0:
+                del self._gateways[route.gateway]
+        if route.key in self._rules.watched.get(route.family, ()):
+            self.is_stale = True
+        return (
+            route.table == self._table
+            and self._follow(self._foreign, route, gone)
+            and route.key not in self._override[route.family]
+        )
+
+    def _follow(self, routes: _ForeignRoutes, route: KernelRoute, gone: bool) -> bool:
+        """Whether the prefix has routes now and had none, or the other way round."""
+        known = routes[route.family].setdefault(route.key, [])
+        before = bool(known)
         if not gone:
-            routes.append(route)
-        elif route in routes:
-            routes.remove(route)
-        after = bool(routes)
+            known.append(route)
+        elif route in known:
+            known.remove(route)
+        after = bool(known)
         if not after:
-            del foreign[route.key]
-        return before != after and route.key not in self._override[route.family]
+            del routes[route.family][route.key]
+        return before != after
 
     def addresses_changed(self) -> list[tuple[Family, bytes]]:
         """Own addresses and networks changed: the prefixes that are ours to keep now, or no longer are."""
+        self.is_stale = True
         changed = []
         for family in _FAMILIES:
             now = self._connected.attached_prefixes(family, vrf=self._vrf)
@@ -72,23 +123,40 @@ class Ownership:
             self._own[family] = now
         return changed
 
-    def blocked(self, family: Family, keys: Collection[bytes], *, kept: Container[bytes] = ()) -> dict[bytes, Block]:
+    def changes(self) -> list[Change]:
+        """What may be guarded now or no longer, since the last call."""
+        if self.is_stale:
+            self._refresh()
+        changes, self._changes = self._changes, []
+        return changes
+
+    def blocked(self, family: Family, keys: Collection[bytes], *, kept: Container[bytes] = ()) -> Mapping[bytes, Block]:
         """Of `keys` those that must not be written, each with why; `fib.override` lifts all but protection.
 
         `kept` are written whatever stands against it.
         """
+        if self.is_stale:
+            self._refresh()
         found: dict[bytes, Block] = {}
-        for protected in self._protected[family]:
-            why = f"inside {format_key(family, protected)}, which fib.protect keeps from learned routes"
-            found.update(dict.fromkeys(_inside(protected, keys), Block(why, learned_only=True)))
-        override = self._override[family]
         own, foreign = self._own[family], self._foreign[family]
         if own and not own.isdisjoint(keys):
-            found.update(dict.fromkeys(own.intersection(keys) - override, _OWN))
+            found.update(dict.fromkeys(own.intersection(keys), _OWN))
         if foreign and not foreign.keys().isdisjoint(keys):
-            for key in (foreign.keys() & keys) - override:
+            for key in foreign.keys() & keys:
                 found[key] = Block(_foreign_reason(foreign[key][0]))
-        return {key: block for key, block in found.items() if key not in kept} if kept else found
+        for key, block in self._guards[family].blocked(keys).items():
+            if block.final or key not in found:
+                found[key] = block
+        if not found:
+            return found
+        override = self._override[family]
+        return {key: block for key, block in found.items() if key not in kept and (block.final or key not in override)}
+
+    def _refresh(self) -> None:
+        """Make the rules anew."""
+        self.is_stale = False
+        rules = self._rules.make(self._dependencies, foreign=self._serving, gateways=self._gateways.keys())
+        self._changes += [self._guards[family].use(made) for family, made in rules.items()]
 
 
 _OWN = Block("the prefix is this host's own address or connected network")
@@ -102,12 +170,6 @@ def _foreign_reason(route: KernelRoute) -> str:
     )
 
 
-def _inside(protected: bytes, keys: Iterable[bytes]) -> list[bytes]:
-    whole = protected[0] >> 3
-    start = protected[1 : 1 + whole]
-    return [key for key in keys if key[1 : 1 + whole] == start and covers(protected, key)]
-
-
 def _by_family(prefixes: Iterable[str]) -> dict[Family, set[bytes]]:
     found: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
     for text in prefixes:
@@ -116,6 +178,7 @@ def _by_family(prefixes: Iterable[str]) -> dict[Family, set[bytes]]:
     return found
 
 
+_MAIN = 254
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 

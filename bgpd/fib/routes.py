@@ -20,8 +20,8 @@ from itertools import islice, repeat
 
 import msgspec
 
+from bgpd.fib.guard import Block
 from bgpd.fib.nexthop_objects import NexthopTable
-from bgpd.fib.ownership import Block
 from bgpd.model.containers import ShardedDict
 from bgpd.model.path import NextHops
 
@@ -101,6 +101,8 @@ class PendingChanges:
 
 
 _WALK = 8192
+SERVICE = "@service"
+"""The interface of the abstract next hop that stands for the backends of a service."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -321,8 +323,9 @@ class FamilyRoutes:
 
 
 def _is_local(next_hops: NextHops) -> bool:
-    """Whether the route is for a workload or an aggregate of this host."""
-    return not next_hops[0].address and not next_hops[0].is_abstract
+    """Whether the route is for a workload, a service or an aggregate of this host."""
+    first = next_hops[0]
+    return first.interface == SERVICE or (not first.address and not first.is_abstract)
 
 
 def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:

@@ -19,9 +19,10 @@ from bgpd.config.schema import FibConfig
 from bgpd.fib import views as fib_views
 from bgpd.fib.batches import SLICE, Rechecks, TableWriter
 from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.guard import Dependencies
 from bgpd.fib.ownership import Ownership
 from bgpd.fib.reconcile import Upkeep
-from bgpd.fib.routes import FamilyRoutes
+from bgpd.fib.routes import SERVICE, FamilyRoutes
 from bgpd.fib.targets import NextHopWishes, Service
 from bgpd.fib.views import FibCounters
 from bgpd.kernel.route_messages import RouteForm, encode_deletes
@@ -34,7 +35,6 @@ from bgpd.model.views import FibRouteView, KernelRouteView
 log = structlog.get_logger()
 
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
-SERVICE = "@service"
 _BACKLOG = 65536
 """Wishes that wait before the Fib asks for no more by itself."""
 _DRIFT_DELAY_S = 0.02
@@ -86,6 +86,8 @@ class Fib:
         self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
         self._writer = TableWriter(dataplane, self.form, self.families, self.counters, self)
         self._unsettled = False
+        self._guard_planned = False
+        self._nexthops_seen = -1
         self._repairs_told, self._repairs_told_at = 0, -_REPAIRS_TOLD_S
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self)
@@ -101,6 +103,7 @@ class Fib:
         for event in self.dataplane.monitor.routes.events():
             self._ownership.route_changed(event.route, event.gone)
         self._ownership.addresses_changed()
+        self._follow_guard()
         for family in _FAMILIES:
             self._strays[family] = await self._upkeep.adopt(family)
         self._writer.count()
@@ -134,6 +137,12 @@ class Fib:
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
         self.families[family].pending.merge(changes)
         self.dataplane.pump_soon()
+
+    def depend_on(self, dependencies: Dependencies) -> None:
+        """The host itself needs this of the table from now on: no learned route may lead it elsewhere (guard.py)."""
+        self._ownership.depend_on(dependencies)
+        if self._maintenance is not None:
+            self._follow_guard_soon()
 
     def keep(self, family: Family, routes: Mapping[bytes, NextHops]) -> None:
         """Routes that the table itself needs, whatever the RIB wishes: the copies of a VRF's connected networks."""
@@ -247,6 +256,8 @@ class Fib:
             if len(routes.pending):
                 blocked = functools.partial(self._ownership.blocked, family, kept=self._kept[family])
                 self._writer.write(family, wish_of=self.wishes.wish_for(family), blocked=blocked)
+                if self.dataplane.nexthops.version != self._nexthops_seen:
+                    self._follow_guard_soon()
                 self._rechecks.resume()
                 self._taken()
                 return True
@@ -258,6 +269,8 @@ class Fib:
         if isinstance(event, RouteChanged):
             if self._ownership.route_changed(event.route, event.gone):
                 self._foreign_route_changed(event.route.family, event.route.key)
+            if self._ownership.is_stale:
+                self._follow_guard_soon()
             changed = self.wishes.route_changed(event.route)
             if not changed:
                 return
@@ -271,12 +284,49 @@ class Fib:
             self._own_addresses_changed()
             self._address_changed(event)
         if isinstance(event, LinkChanged):
+            self._ownership.is_stale |= event.gone
             self._direct_link_changed(event.link.index)
+        if self._ownership.is_stale:
+            self._follow_guard_soon()
         if changed or isinstance(event, LinkChanged):
             self.wishes.follow()
         self._next_hops_changed(changed)
         if isinstance(event, LinkChanged) and event.link.up:
             self._recheck_unsettled()
+
+    def _follow_guard_soon(self) -> None:
+        if not self._guard_planned:
+            self._guard_planned = True
+            self._loop.call_soon(self._follow_guard)
+
+    def _follow_guard(self) -> None:
+        """What the host depends on is another thing now: routes that are guarded go, those no longer guarded come."""
+        self._guard_planned = False
+        self._follow_gateways()
+        for change in self._ownership.changes():
+            routes = self.families[change.family]
+            known = [key for key in change.keys if key in routes.installed or key in routes.blocked]
+            self._rechecks.add(change.family, [self._misplaced(change.family, known)])
+            if change.networks or change.below:
+                for table in (routes.installed, routes.blocked):
+                    meant = map(change.among, table.slices(SLICE))
+                    self._rechecks.add(change.family, map(functools.partial(self._misplaced, change.family), meant))
+
+    def _misplaced(self, family: Family, keys: list[bytes]) -> list[bytes]:
+        """Those that are installed and must not be, or are blocked and need not be."""
+        stopped = self._ownership.blocked(family, keys, kept=self._kept[family]) if keys else {}
+        installed = self.families[family].installed
+        return [key for key in keys if (key in installed) is (key in stopped)]
+
+    def _follow_gateways(self) -> None:
+        """Tell of the next hops that groups of this table's VRF use."""
+        nexthops, connected = self.dataplane.nexthops, self.dataplane.connected
+        if nexthops.version != self._nexthops_seen:
+            self._nexthops_seen = nexthops.version
+            links = {index for index, link in connected.links.items() if connected.vrf_of(link.name) == self.vrf}
+            self._ownership.use_gateways(
+                {single.hop.address for single in nexthops.singles.values() if single.ifindex in links}
+            )
 
     def _foreign_route_changed(self, family: Family, key: bytes) -> None:
         """Whether a prefix may be written is another thing now; of most, as of other programs' workloads, none is."""

@@ -53,6 +53,11 @@ def key_address(family: Family, key: bytes) -> bytes:
     return key[1:].ljust(address_length(family), _ZERO)
 
 
+def host_key(packed: bytes) -> bytes:
+    """Route key of the host prefix of a packed address, /32 or /128."""
+    return bytes((8 * len(packed),)) + packed
+
+
 def format_key(family: Family, key: bytes) -> str:
     """Text of a unicast route key, such as "10.0.0.0/24"."""
     if family is Family.IPV4_UNICAST:

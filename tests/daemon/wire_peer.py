@@ -56,10 +56,11 @@ def _nlri(prefixes: tuple[str, ...]) -> bytes:
 class WirePeer:
     """Listens where the daemon dials; a context manager."""
 
-    def __init__(self, namespace: Namespace, address: str = "10.0.1.2", *, asn: int = 65201) -> None:
+    def __init__(self, namespace: Namespace, address: str = "10.0.1.2", *, asn: int = 65201, ttl: int = 64) -> None:
         self.asn = asn
         with namespace.entered():
             self._listener = socket.create_server((address, 179))
+        self._listener.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
         self._listener.settimeout(TIMEOUT_S)
         self._connections: list[socket.socket] = []
 

@@ -1,0 +1,162 @@
+"""What this host's own traffic needs whatever neighbors say: the neighbors, the broker, the resolvers.
+
+Gathers; what follows from it for learned routes, the guard decides (fib/guard.py). The addresses of the broker's name
+and the file of the resolvers are looked at again and again: they may change while the daemon runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+
+from bgpd.config.schema import Config, MqttWorkloadConfig, NeighborConfig
+from bgpd.fib.guard import Dependencies
+from bgpd.model.path import Source
+from bgpd.model.prefix import parse_address
+
+log = structlog.get_logger()
+
+LOOK_S = 2.0
+"""How often it is looked whether the resolvers' file has changed."""
+RESOLVE_LOOKS = 15
+"""The broker's name is resolved at every so manieth look, and when the resolvers changed."""
+RESOLV_CONF = "/etc/resolv.conf"
+BEHIND_STUB = "/run/systemd/resolve/resolv.conf"
+"""The resolvers that systemd-resolved asks, where resolv.conf names only its stub on the loopback."""
+
+Resolve = Callable[[str], Awaitable[Iterable[bytes]]]
+
+
+def dependencies(config: Config, vrf: str, *, sources: Iterable[Source], servers: Mapping[bytes, str]) -> Dependencies:
+    """What the host needs of a VRF's table ("" is the main one). `sources` are the established sessions of all VRFs.
+
+    `servers` are used by the main table only. Dynamic neighbors count as such, but make no uplink of their interface.
+    """
+    configured = {neighbor.name: neighbor for neighbor in config.neighbor}
+    leaves = {
+        parse_address(neighbor.address): f"neighbor {neighbor.name}"
+        for neighbor in config.neighbor
+        if neighbor.vrf == vrf and neighbor.address
+    }
+    dynamic = {
+        source.address: f"neighbor {source.name}" for source in sources if not vrf and source.name not in configured
+    }
+    static = [workload.interface for workload in config.workload.static if workload.vrf == vrf]
+    kernel = config.workload.kernel.interfaces if config.workload.kernel is not None else ()
+    return Dependencies(
+        addresses={**({} if vrf else servers), **dynamic, **leaves},
+        leaves=leaves.keys(),
+        uplinks=_uplinks(config.neighbor, config, vrf),
+        workloads=(*kernel, *static),
+    )
+
+
+def _uplinks(neighbors: Iterable[NeighborConfig], config: Config, vrf: str) -> frozenset[str]:
+    """Interfaces that the configuration names as leading to leaves."""
+    found = {neighbor.interface for neighbor in neighbors if neighbor.vrf == vrf and neighbor.interface}
+    for one in config.vrf:
+        if one.name == vrf:
+            found.update(one.uplinks)
+    return frozenset(found)
+
+
+class UsedServers:
+    """`addresses` has the broker's and the resolvers' addresses (packed), and what each is; `changed()` is called when
+    it is another one. What cannot be read or resolved now stays as it was.
+    """
+
+    def __init__(
+        self,
+        mqtt: MqttWorkloadConfig | None,
+        *,
+        changed: Callable[[], None],
+        resolve: Resolve | None = None,
+        root: Path = Path("/"),
+    ) -> None:
+        self.addresses: dict[bytes, str] = {}
+        self._broker = (urlsplit(mqtt.broker).hostname or "") if mqtt is not None else ""
+        self._changed = changed
+        self._resolve = resolve or _resolve
+        self._files = tuple(root / file.lstrip("/") for file in (RESOLV_CONF, BEHIND_STUB))
+        self._seen: tuple[object, ...] | None = None
+        self._resolvers: dict[bytes, str] = {}
+        self._brokers: dict[bytes, str] = {}
+        self._looks = 0
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Look once."""
+        seen = tuple(map(_state_of, self._files))
+        if seen != self._seen:
+            self._seen = seen
+            self._resolvers = self._read_resolvers() or self._resolvers
+            self._looks = 0
+            self._tell()
+        if self._broker and self._looks % RESOLVE_LOOKS == 0:
+            try:
+                found = await self._resolve(self._broker)
+            except OSError as error:
+                log.debug("broker.not_resolved", broker=self._broker, error=str(error))
+                self._looks = -1
+            else:
+                what = f"the MQTT broker {self._broker}"
+                self._brokers = {packed: what for packed in found if not _is_loopback(packed)}
+                self._tell()
+        self._looks += 1
+
+    def _read_resolvers(self) -> dict[bytes, str]:
+        found = _nameservers(self._files[0])
+        if any(map(_is_loopback, found)):
+            found += _nameservers(self._files[1])
+        return {packed: "a resolver of resolv.conf" for packed in found if not _is_loopback(packed)}
+
+    def _tell(self) -> None:
+        addresses = {**self._resolvers, **self._brokers}
+        if addresses != self.addresses:
+            self.addresses = addresses
+            self._changed()
+
+
+def _state_of(file: Path) -> object:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_dev, stat.st_size, stat.st_mtime_ns
+
+
+def _nameservers(file: Path) -> list[bytes]:
+    """The addresses of a resolv.conf; of link-local ones none, since no learned route can lead to them elsewhere."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for fields in map(str.split, lines):
+        if len(fields) > 1 and fields[0] == "nameserver":
+            try:
+                found.append(parse_address(fields[1]))
+            except ValueError:
+                continue
+    return found
+
+
+async def _resolve(host: str) -> Iterable[bytes]:
+    loop = asyncio.get_running_loop()
+    answers = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return {parse_address(str(answer[4][0]).partition("%")[0]) for answer in answers}
+
+
+def _is_loopback(packed: bytes) -> bool:
+    return ipaddress.ip_address(packed).is_loopback

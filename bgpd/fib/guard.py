@@ -1,0 +1,326 @@
+"""What the host's own traffic depends on, and which learned prefixes would lead that traffic elsewhere.
+
+A prefix takes an address only if it is no shorter than the route that serves the address without bgpd: the connected
+network, or another program's route. So of each kind another relation counts:
+
+* an address inside a connected network (a neighbor, a next hop, a gateway): prefixes inside the network that cover it,
+  the network's own prefix included. Of uplinks, and of the interface with another program's default route, all
+  addresses count;
+* an address that another program's route serves (the broker, a resolver, a neighbor further away): prefixes that cover
+  the address and are no shorter than that route. What only learned routes serve is not guarded: they are all there is;
+* the management network, which is what the interface with another program's default route is in: prefixes that cover
+  it too, since who manages the host is beyond it (in a family that has another program's default route);
+* another program's default route: prefixes so short that a few of them take all of it.
+
+Sans-IO. The hot path of DESIGN section 2: a batch of keys passes by C loops unless one of them is near what is guarded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from fnmatch import fnmatchcase
+from operator import itemgetter
+
+import msgspec
+
+from bgpd.fib.connected import Connected
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
+from bgpd.model.prefix import address_length, covers, format_address, format_key, host_key
+
+PIECES_BELOW = {Family.IPV4_UNICAST: 8, Family.IPV6_UNICAST: 16}
+"""A learned prefix that is shorter takes a default route piece by piece (0.0.0.0/1 and 128.0.0.0/1, say)."""
+NEXT_HOP = "a next hop in use"
+_OVERRIDE = "fib.override can name the prefix"
+_SEARCHED = 8
+"""So many networks are searched for one by one in the joined keys of a batch; more, by the first bytes of each key."""
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Why a prefix is not written; `learned_only`: this host's own routes (workloads, aggregates) may be. `final`:
+    naming the prefix in `fib.override` does not help.
+    """
+
+    why: str
+    learned_only: bool = False
+    final: bool = False
+
+
+class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host needs of one table: addresses (packed) and what each is; of them the `leaves`, whose networks are
+    uplinks'; further uplinks by interface; and globs of interfaces that lead to workloads, and so are none.
+    """
+
+    addresses: Mapping[bytes, str] = {}
+    leaves: AbstractSet[bytes] = frozenset()
+    uplinks: AbstractSet[str] = frozenset()
+    workloads: tuple[str, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Prefixes that may be guarded now or no longer: single keys, all inside `networks`, and all that are short."""
+
+    family: Family
+    keys: AbstractSet[bytes] = frozenset()
+    networks: AbstractSet[bytes] = frozenset()
+    below: int = 0
+
+    def among(self, keys: Iterable[bytes]) -> list[bytes]:
+        """Those of `keys` that are meant by networks and shortness."""
+        return [
+            key for key in keys if 0 < key[0] < self.below or any(covers(network, key) for network in self.networks)
+        ]
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What is guarded of one family.
+
+    `exact`: single prefixes. `closed`: connected networks that take no learned prefix. `open`: others, of which only
+    `addresses` are guarded. `below`: prefixes shorter than that (0: none).
+    """
+
+    exact: Mapping[bytes, Block] = {}
+    closed: Mapping[bytes, Block] = {}
+    open: AbstractSet[bytes] = frozenset()
+    addresses: Mapping[bytes, str] = {}
+    below: int = 0
+
+    def change(self, family: Family, former: Rules) -> Change:
+        """What differs from the former rules."""
+        keys = {key for key, _block in self.exact.items() ^ former.exact.items()}
+        for packed in self.addresses.keys() ^ former.addresses.keys():
+            keys.update(covering(packed))
+        networks = {key for key, _block in self.closed.items() ^ former.closed.items()}
+        below = max(self.below, former.below) if self.below != former.below else 0
+        return Change(family, keys, networks, below)
+
+
+class Guard:
+    """The rules of one family of one table, applied to batches.
+
+    `protected`: networks that take no learned prefix whatever the rules are. `gateways` are next hops in use.
+    """
+
+    def __init__(self, family: Family, protected: Mapping[bytes, Block]) -> None:
+        self.rules = Rules()
+        self.gateways: AbstractSet[bytes] = frozenset()
+        self._family = family
+        self._protected = protected
+        self._lengths: tuple[int, ...] = ()
+        self._starts: tuple[bytes, ...] = ()
+        self._heads: frozenset[bytes] = frozenset()
+        self._sorted: list[bytes] = []
+        self.use(self.rules)
+
+    def use(self, rules: Rules) -> Change:
+        """Go by these rules from now on; what differs."""
+        change = rules.change(self._family, self.rules)
+        self.rules = rules
+        networks = rules.closed.keys() | rules.open | self._protected.keys()
+        self._lengths = tuple(sorted({key[0] for key in networks}, reverse=True))
+        self._starts = tuple({key[1 : 1 + (key[0] >> 3)] for key in networks})
+        whole = all(len(start) > 1 for start in self._starts)
+        self._heads = frozenset(start[:2] for start in self._starts) if whole else frozenset()
+        self._sort()
+        return change
+
+    def use_gateways(self, gateways: AbstractSet[bytes]) -> AbstractSet[bytes]:
+        """These next hops are in use from now on; the prefixes that cover those that came or went."""
+        changed = gateways ^ self.gateways
+        self.gateways = gateways
+        self._sort()
+        return {key for packed in changed for key in covering(packed)}
+
+    def blocked(self, keys: Collection[bytes]) -> dict[bytes, Block]:
+        """Of `keys` those that no learned route may have, and why."""
+        found: dict[bytes, Block] = {}
+        exact, below = self.rules.exact, self.rules.below
+        if exact and not exact.keys().isdisjoint(keys):
+            found.update((key, exact[key]) for key in exact.keys() & keys)
+        if below and min(keys)[0] < below:
+            found.update(dict.fromkeys((key for key in keys if 0 < key[0] < below), _PIECE))
+        for key in self._suspects(keys):
+            block = self._inside(key)
+            if block is not None:
+                found[key] = block
+        return found
+
+    def _suspects(self, keys: Collection[bytes]) -> Iterable[bytes]:
+        """All keys that are inside connected networks, and perhaps others."""
+        if len(self._starts) <= _SEARCHED:
+            joined = b"".join(keys)
+            if not any(start in joined for start in self._starts):
+                return ()
+        if not self._heads:
+            return keys if self._starts else ()
+        if self._heads.isdisjoint(map(_head, keys)):
+            return ()
+        return [key for key in keys if key[1:3] in self._heads]
+
+    def _inside(self, key: bytes) -> Block | None:
+        rules = self.rules
+        found: Block | None = None
+        for length in self._lengths:
+            network = truncated(key, length) if length <= key[0] else b""
+            if network in self._protected:
+                return self._protected[network]
+            if network in rules.closed:
+                found = found or rules.closed[network]
+            elif network in rules.open:
+                found = found or self._taken(key)
+        return found
+
+    def _taken(self, key: bytes) -> Block | None:
+        """The guarded address that a prefix inside an open network takes."""
+        size = address_length(self._family)
+        low = key[1:].ljust(size, b"\0")
+        at = bisect_left(self._sorted, low)
+        if at == len(self._sorted) or not covers(key, host_key(self._sorted[at])):
+            return None
+        packed = self._sorted[at]
+        return address_block(packed, self.rules.addresses.get(packed, NEXT_HOP))
+
+    def _sort(self) -> None:
+        self._sorted = sorted({*self.rules.addresses, *self.gateways})
+
+
+class RulesMaker:
+    """Makes the rules of one table of what the host has. Remembers in which network a neighbor was, for the time in
+    which an uplink has lost its address: then the neighbor is out of reach, and nothing leads to it elsewhere.
+    """
+
+    def __init__(self, connected: Connected, *, vrf: str) -> None:
+        self._connected = connected
+        self._vrf = vrf
+        self._network_of: dict[bytes, bytes] = {}
+        self.watched: dict[Family, frozenset[bytes]] = {}
+
+    def make(
+        self,
+        dependencies: Dependencies,
+        *,
+        foreign: Mapping[Family, Mapping[bytes, Sequence[KernelRoute]]],
+        gateways: Collection[bytes],
+    ) -> dict[Family, Rules]:
+        """The rules by family. `foreign`: other programs' routes; `gateways`: those of these routes.
+
+        `watched` has from now on the foreign routes that the rules depend on.
+        """
+        networks = {
+            (name, family, key)
+            for name, family, key in self._connected.networks(self._vrf)
+            if key[0] < 8 * address_length(family) and key[1:2] != _LOOPBACK
+        }
+        management = {
+            route.interface for routes in foreign.values() for route in routes.get(_DEFAULT, ()) if route.interface
+        }
+        uplinks = self._uplinks(dependencies, networks)
+        addresses = dict.fromkeys(gateways, "the gateway of another program's route")
+        addresses.update(dependencies.addresses)
+        self._network_of = {packed: key for packed, key in self._network_of.items() if packed in addresses}
+        return {
+            family: self._of_family(
+                family,
+                {(name, key) for name, of, key in networks if of is family},
+                uplinks=uplinks,
+                management=management - uplinks,
+                addresses={packed: what for packed, what in addresses.items() if _family_of(packed) is family},
+                foreign=foreign[family],
+            )
+            for family in PIECES_BELOW
+        }
+
+    def _uplinks(self, dependencies: Dependencies, networks: Iterable[tuple[str, Family, bytes]]) -> set[str]:
+        found = set(dependencies.uplinks)
+        leaves = [(_family_of(packed), host_key(packed)) for packed in dependencies.leaves]
+        for name, family, key in networks:
+            if any(of is family and covers(key, leaf) for of, leaf in leaves):
+                found.add(name)
+        return {name for name in found if not any(fnmatchcase(name, glob) for glob in dependencies.workloads)}
+
+    def _of_family(
+        self,
+        family: Family,
+        networks: Collection[tuple[str, bytes]],
+        *,
+        uplinks: AbstractSet[str],
+        management: AbstractSet[str],
+        addresses: Mapping[bytes, str],
+        foreign: Mapping[bytes, Sequence[KernelRoute]],
+    ) -> Rules:
+        exact: dict[bytes, Block] = {}
+        closed: dict[bytes, Block] = {}
+        for name, key in sorted(networks):
+            text = format_key(family, key)
+            if name in management:
+                what = f"{text}, the management network ({name} has the default route of another program); {_OVERRIDE}"
+                closed[key] = Block(f"inside {what}", learned_only=True)
+                if _DEFAULT in foreign:
+                    cover = Block(f"covers {what}", learned_only=True)
+                    exact.update((one, cover) for one in _prefixes_of(key, 1, key[0]))
+            elif name in uplinks:
+                closed.setdefault(key, Block(f"inside {text}, the network of uplink {name}; {_OVERRIDE}", True))
+        others = {key for _name, key in networks} - closed.keys()
+        on_link: dict[bytes, str] = {}
+        watched: set[bytes] = {_DEFAULT}
+        for packed, what in addresses.items():
+            host = host_key(packed)
+            within = [key for _name, key in networks if covers(key, host)]
+            if within:
+                self._network_of[packed] = max(within)
+                on_link[packed] = what
+                continue
+            watched.update(covering(packed))
+            least = self._served_by(packed, foreign)
+            if least is not None:
+                block = address_block(packed, what)
+                exact.update((key, block) for key in _prefixes_of(host, max(least, 1), host[0] + 1))
+        self.watched[family] = frozenset(watched)
+        below = PIECES_BELOW[family] if foreign.get(_DEFAULT) else 0
+        on_open = {packed: what for packed, what in on_link.items() if self._network_of[packed] in others}
+        return Rules(exact=exact, closed=closed, open=others, addresses=on_open, below=below)
+
+    def _served_by(self, packed: bytes, foreign: Mapping[bytes, Sequence[KernelRoute]]) -> int | None:
+        """Length of the route that serves an address without bgpd; None if there is none."""
+        served = max((key[0] for key in (*covering(packed), _DEFAULT) if foreign.get(key)), default=None)
+        former = self._network_of.get(packed)
+        if former is None:
+            return served
+        return former[0] if served is None else max(served, former[0])
+
+
+def covering(packed: bytes) -> Iterator[bytes]:
+    """Keys of all prefixes that cover an address, but for the default route."""
+    return _prefixes_of(host_key(packed), 1, 8 * len(packed) + 1)
+
+
+def truncated(key: bytes, length: int) -> bytes:
+    """The key of the prefix of that length that covers a key which is no shorter."""
+    whole, rest = divmod(length, 8)
+    if not rest:
+        return bytes((length,)) + key[1 : 1 + whole]
+    return bytes((length,)) + key[1 : 1 + whole] + bytes((key[1 + whole] & ~(0xFF >> rest) & 0xFF,))
+
+
+def address_block(packed: bytes, what: str) -> Block:
+    """Of a prefix that would take an address."""
+    return Block(f"would lead {format_address(packed)} ({what}) elsewhere; {_OVERRIDE}", learned_only=True)
+
+
+def _prefixes_of(key: bytes, first: int, end: int) -> Iterator[bytes]:
+    return (truncated(key, length) for length in range(first, end))
+
+
+def _family_of(packed: bytes) -> Family:
+    return Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
+
+
+_head = itemgetter(slice(1, 3))
+_DEFAULT = b"\0"
+_LOOPBACK = b"\x7f"
+"""127.0.0.0/8, which the kernel's local table serves whatever other tables say."""
+_PIECE = Block(
+    f"so short a prefix takes another program's default route piece by piece; {_OVERRIDE}", learned_only=True
+)
