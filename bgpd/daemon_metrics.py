@@ -75,6 +75,11 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         "Prefixes of the neighbor that were ignored as martians (accept_martians).",
         each(lambda view: view.martians),
     )
+    registry.counter(
+        "bgpd_neighbor_defects_total",
+        "Times that bgpd could not cope with a neighbor's messages (bgpd show neighbors --json has them).",
+        each(lambda view: view.defects),
+    )
     for name, help in (
         ("received", "Routes that the neighbor announces."),
         ("rejected", "Of them, rejected by policy or as loops."),

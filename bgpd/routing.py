@@ -34,6 +34,7 @@ from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
 from bgpd.rib.rib import Rib
 from bgpd.rib.views import fallback
+from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import Walks, soon
 from bgpd.speaker.speaker import Speaker
 from bgpd.workload.workloads import WorkloadPorts, Workloads
@@ -101,6 +102,7 @@ class Routing:
             evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
             local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
             has_room=lambda source: self.speaker.has_room(source),
+            export_failed=self._export_failed,
         )
         self.evpn = Evpn(config, self._evpn_ports())
         self.servers = UsedServers(config.workload.mqtt, changed=self._dependencies_changed)
@@ -273,6 +275,7 @@ class Routing:
 
     # Sessions (SpeakerEvents).
 
+    @changes_shared_state
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         self.sources[source.name] = source
         self._next_hops[source] = set()
@@ -286,6 +289,7 @@ class Routing:
         )
         self._neighbors_changed()
 
+    @changes_shared_state
     def session_closed(self, source: Source, reason: str) -> None:
         if self.sources.get(source.name) is source:
             del self.sources[source.name]
@@ -331,11 +335,16 @@ class Routing:
         if source is not None:
             self.refresh_requested(source, Family.L2VPN_EVPN)
 
+    @changes_shared_state
     def refresh_began(self, source: Source, family: Family) -> None:
         self.rib.refresh_began(source, family)
 
+    @changes_shared_state
     def refresh_ended(self, source: Source, family: Family) -> None:
         self._walks.run(self.rib.refresh_ended(source, family))
+
+    def _export_failed(self, source: Source, error: Exception) -> None:
+        asyncio.get_running_loop().call_soon(self.speaker.fail, source, error)
 
     def _neighbors_changed(self) -> None:
         self._dependencies_changed()

@@ -25,6 +25,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.workload import ClaimInfo, Presence
+from bgpd.runtime.shared_state import changes_shared_state
 
 _SLICE = 1024
 """EVPN routes of one step of an import of all."""
@@ -247,6 +248,7 @@ class Evpn:
         if self._uplinks.kernel_changed(event) and name in self._uplinks.below(self._uplink_names):
             self._refresh_uplinks()
 
+    @changes_shared_state
     def _refresh_uplinks(self) -> None:
         """Work out the uplinks anew: what resolves by them, what is told of them, and which gateway whom is told."""
         is_import_due = False
@@ -333,6 +335,7 @@ class Evpn:
         mobility, origin = min(found, key=lambda one: (-one[0].sequence, one[1]))
         return Remote(mobility, origin)
 
+    @changes_shared_state
     def _remote_changed(self, vrf: str, family: Family, prefixes: list[bytes]) -> None:
         self.mobility.remote_changed(vrf, prefixes, now=self._ports.now())
         self._arm()

@@ -128,6 +128,12 @@ class Importer:
         if self._sessions.get(neighbor.name) is not neighbor:
             return
         del self._sessions[neighbor.name]
+        for name, known in list(self._gateways.items()):
+            lost = [where for where in known if where[0] == neighbor.name]
+            for where in lost:
+                del known[where]
+            if lost:
+                self._tables.gateway_changed(name)
         for origin in self._origins.pop(neighbor.name, {}).values():
             for vrf, family in origin.vrfs:
                 yield from self._tables.remove(vrf, family, origin.source)

@@ -23,6 +23,10 @@ class NeighborView(msgspec.Struct, kw_only=True):
     """`bgpd show neighbors`: one session. `state` is the RFC 4271 state name in lower case ("established").
 
     `martians` counts announced prefixes that were ignored as martians since the daemon's start (RFC 4271 section 6.3).
+
+    `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
+    not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
+    headers) that were worked off then.
     """
 
     name: str
@@ -46,6 +50,11 @@ class NeighborView(msgspec.Struct, kw_only=True):
     last_error_at: float | None = None
     end_of_rib: list[str] = []
     martians: int = 0
+    refused_until: float | None = None
+    defects: int = 0
+    last_defect: str = ""
+    last_defect_at: float | None = None
+    last_defect_messages: str = ""
 
 
 class NextHopView(msgspec.Struct, kw_only=True):

@@ -21,6 +21,7 @@ from bgpd.model.prefix import format_key, parse_address, parse_prefix
 from bgpd.model.views import AggregateView
 from bgpd.rib.aggregate_table import AggregateChanges, AggregateRoute, AggregateTable, BlockWatch, Profile, difference
 from bgpd.rib.loc_rib import LocRib
+from bgpd.runtime.shared_state import changes_shared_state
 
 log = structlog.get_logger()
 
@@ -155,6 +156,7 @@ class Aggregation:
                 self.learned(*where, keys)
                 yield
 
+    @changes_shared_state
     def learned(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """Neighbors announced these; an alarm is logged for what is within our own blocks."""
         watch = self._watches.get((vrf, family))

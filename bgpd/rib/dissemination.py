@@ -15,6 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHops, Source
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.loc_rib import Changes, LocRib
+from bgpd.runtime.shared_state import changes_shared_state
 
 FLUSH_KEYS = 2048
 """Units of work (adj_rib_out.py: keys, and paths) that one `flush` does: a few milliseconds."""
@@ -25,7 +26,8 @@ class Exports:
 
     `send_end_of_rib`: the first table is sent; `refresh_sent`: all that a refresh asked for is. `has_room`: whether a
     neighbor's connection takes more now; while it does not, nothing is made for it: changes merge by key until
-    `room_came`.
+    `room_came`. `failed` is told what it raised to tell a
+    neighbor something; its Adj-RIB-Out is to be removed then, though not at once.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Exports:
         send_end_of_rib: Callable[[Source, Family], None],
         refresh_sent: Callable[[Source, Family], None],
         has_room: Callable[[Source], bool],
+        failed: Callable[[Source, Exception], None],
     ) -> None:
         self._is_synchronised = False
+        self._failed = failed
         self._wanted = wanted
         self._send_end_of_rib = send_end_of_rib
         self._refresh_sent = refresh_sent
@@ -85,9 +89,7 @@ class Exports:
             del self._due[export]
             if not self._has_room(export.source):
                 continue
-            left -= max(1, export.flush(left))
-            if export.is_settled:
-                self._settled(export)
+            left -= max(1, self._flush_one(export, left))
             if not export.is_settled:
                 self._due[export] = None
         if self._due:
@@ -99,6 +101,17 @@ class Exports:
         if self._is_synchronised and not export.end_of_rib_sent:
             export.end_of_rib_sent = True
             self._send_end_of_rib(export.source, export.family)
+
+    def _flush_one(self, export: AdjRibOut, most: int) -> int:
+        """What it raises costs the session of that neighbor."""
+        try:
+            done = export.flush(most)
+            if export.is_settled:
+                self._settled(export)
+            return done
+        except Exception as error:
+            self._failed(export.source, error)
+            return most
 
 
 GATHERED = 512
@@ -134,6 +147,7 @@ class Outlet:
             self._gathering[table] = None
             self.wanted()
 
+    @changes_shared_state
     def commit(self, table: LocRib, changes: Changes) -> None:
         """Tell what is pending, and then these changes, as one."""
         if table.pending:

@@ -3,7 +3,8 @@
 One table holds all of Adj-RIB-In and Loc-RIB (docs/decisions/0003): a key's value is the `Decision` over its tuple of
 candidate paths, and keys with the same candidates share one. A batch therefore costs a few passes of the interpreter's
 C loops and one computation for each distinct old decision, which is usually one. Nothing here makes an object per
-route. The table is several dicts (model/containers.py), so that none of them holds the loop when it grows.
+route. The table is several dicts (model/containers.py), so that none of them holds the loop when it grows. What
+keys get is computed before any of a part is stored, so that a decision that raises leaves a table that is right.
 
 Everything is freed by reference counting: decisions live while a key has them, paths while a decision has them. Never
 applies policy, never talks to FIB or neighbors; it says in a `Changes` what they must hear.
@@ -26,6 +27,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path, Source
 from bgpd.rib.decision_memo import Decision, Decisions
 from bgpd.rib.next_hops import NextHopTable
+from bgpd.runtime.shared_state import changes_shared_state
 
 SLICE = 2048
 """Keys of one step of a walk, while many share a decision; an eighth of it else. Both stay below 10 ms."""
@@ -109,18 +111,27 @@ class LocRib(Decisions):
             return
         alone = cast(Decision, self.decision((path,)))
         for part, chosen in self.routes.split(keys):
-            size = len(part)
-            olds: list[Decision | None] = list(map(part.setdefault, chosen, repeat(alone)))
-            added = len(part) - size
-            if added == len(chosen):
-                self._moved(chosen, None, alone, into)
-            elif not added:
-                self._apply(part, chosen, olds, compute, into)
-            else:
-                new_keys = dict.fromkeys(islice(reversed(part), added))
-                self._moved(list(new_keys), None, alone, into)
-                rest = [key for key in chosen if key not in new_keys]
-                self._apply(part, rest, list(map(part.get, rest)), compute, into)
+            rest, olds = self._store_new(part, chosen, alone, into)
+            if rest:
+                self._apply(part, rest, olds, compute, into)
+
+    @changes_shared_state
+    def _store_new(
+        self, part: dict[bytes, Decision], keys: Sequence[bytes], alone: Decision, into: Changes
+    ) -> tuple[Sequence[bytes], list[Decision | None]]:
+        """Give `alone` to those of `keys` that are new; the others, with what they have."""
+        size = len(part)
+        olds: list[Decision | None] = list(map(part.setdefault, keys, repeat(alone)))
+        added = len(part) - size
+        if added == len(keys):
+            self._moved(keys, None, alone, into)
+            return (), []
+        if not added:
+            return keys, olds
+        new_keys = dict.fromkeys(islice(reversed(part), added))
+        self._moved(list(new_keys), None, alone, into)
+        rest = [key for key in keys if key not in new_keys]
+        return rest, list(map(part.get, rest))
 
     def withdraw(self, keys: Sequence[bytes], name: str, into: Changes) -> None:
         """Take the path of the source called `name` from `keys`; those without one stay as they are."""
@@ -145,8 +156,13 @@ class LocRib(Decisions):
         old = part.get(key)
         new = compute(old)
         into.decisions += 1
-        if new is old:
-            return
+        if new is not old:
+            self._store_one(part, key, old, new, into)
+
+    @changes_shared_state
+    def _store_one(
+        self, part: dict[bytes, Decision], key: bytes, old: Decision | None, new: Decision | None, into: Changes
+    ) -> None:
         if new is None:
             del part[key]
         else:
@@ -172,16 +188,19 @@ class LocRib(Decisions):
             return
         first = olds[0]
         if olds.count(first) == len(olds):
-            self._apply_uniform(part, keys, first, compute(first), into)
+            new = compute(first)
+            if new is not first:
+                self._store_uniform(part, keys, first, new, into)
             return
         fresh = dict.fromkeys(keys)
         if len(fresh) != len(olds):
             olds = list(map(part.get, fresh))
         step = {old: compute(old) for old in set(olds)}
         into.decisions += len(step)
-        self._apply_mixed(part, fresh, olds, step, into)
+        self._store_mixed(part, fresh, olds, step, into)
 
-    def _apply_uniform(
+    @changes_shared_state
+    def _store_uniform(
         self,
         part: dict[bytes, Decision],
         keys: Sequence[bytes],
@@ -189,8 +208,6 @@ class LocRib(Decisions):
         new: Decision | None,
         into: Changes,
     ) -> None:
-        if new is old:
-            return
         fresh = dict.fromkeys(keys, new)
         if new is None:
             deque(map(part.pop, fresh), maxlen=0)
@@ -209,7 +226,8 @@ class LocRib(Decisions):
         if self.gathers_keys:
             into.keys.extend(keys)
 
-    def _apply_mixed(
+    @changes_shared_state
+    def _store_mixed(
         self,
         part: dict[bytes, Decision],
         fresh: dict[bytes, None],

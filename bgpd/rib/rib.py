@@ -29,11 +29,17 @@ from bgpd.rib.dissemination import Exports, FibChanged, Outlet
 from bgpd.rib.loc_rib import Changes, LocRib, Tables
 from bgpd.rib.neighbor_state import Session, change_policies, revise
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
+from bgpd.runtime.shared_state import SharedStateBroken
 
 log = structlog.get_logger()
 
 REPLAYED = 512
 """Keys of one step of `replay_evpn`."""
+
+
+def _raise(source: Source, error: Exception) -> None:
+    raise error
+
 
 EvpnReceived = Callable[[Source, Sequence[bytes], Path | None], None]
 
@@ -53,7 +59,8 @@ class Rib:
     of each neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
     session); never told of this host's own. `local_changed(vrf, family, keys)`: this host's own routes of these keys
     came, changed or went, or an aggregate stands for them now or no more. `has_room(source)`: whether the connection to
-    a neighbor takes more now; `room_came` says when it does again.
+    a neighbor takes more now; `room_came` says when it does again. `export_failed(source, error)`:
+    this was raised when a neighbor was to be told its routes; call `neighbor_down`, but not at once.
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
@@ -76,6 +83,7 @@ class Rib:
         evpn_received: EvpnReceived | None = None,
         local_changed: Callable[[str, Family, Sequence[bytes]], None] = lambda *_: None,
         has_room: Callable[[Source], bool] = lambda _: True,
+        export_failed: Callable[[Source, Exception], None] = _raise,
     ) -> None:
         within = resolve_in or (lambda _, next_hop: resolve(next_hop))
         self._tables = Tables(
@@ -99,6 +107,7 @@ class Rib:
             send_end_of_rib=send_end_of_rib,
             refresh_sent=refresh_sent,
             has_room=has_room,
+            failed=export_failed,
         )
         self._outlet = Outlet(
             exports=self._exports, fib_changed=fib_changed, local_changed=self._local_changed, schedule=schedule
@@ -131,10 +140,10 @@ class Rib:
             allow_own_as=config.allow_own_as,
             now=self._now,
         )
+        policy = self._policy(config.export, where=f"{where}.export", exporting=True)
         session = Session(source, families=families, config=config, adj_rib_in=adj_rib_in)
         session.tables = {family: self.table(config.vrf, family) for family in families}
         self._sessions[source] = session
-        policy = self._policy(config.export, where=f"{where}.export", exporting=True)
         for family, table in session.tables.items():
             if policy.takes_learned:
                 table.exports_learned = table.gathers_keys = True
@@ -180,25 +189,39 @@ class Rib:
             self._evpn_received(source, keys, None if path is None or path.rejected else path)
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
-        """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated."""
+        """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated.
+
+        What it raises, but for SharedStateBroken, leaves the batch half taken; `neighbor_down` removes that too, since
+        it goes by the source. What was changed is told in any case.
+        """
         session = self._sessions.get(source)
         table = None if session is None else session.tables.get(batch.family)
         if session is None or table is None:
             return
-        family, changes = batch.family, table.pending
+        try:
+            self._take(session, table, batch)
+        except MemoryError as error:
+            raise SharedStateBroken(f"routes of {source.name} half taken: {error!r}") from error
+        finally:
+            self._outlet.gathered(table)
+        self._tables.prune()
+
+    def _take(self, session: Session, table: LocRib, batch: RouteBatch) -> None:
+        source, family, changes = session.source, batch.family, table.pending
+        paths: list[tuple[Path, Sequence[bytes]]] = []
+        if batch.announced and batch.attributes is not None:
+            paths = session.adj_rib_in.paths(
+                family, batch.announced, batch.attributes, next_hop=batch.next_hop, overlay=batch.overlay
+            )
         if batch.withdrawn:
             table.withdraw(batch.withdrawn, source.name, changes)
             self._follow_evpn(source, family, batch.withdrawn, None)
-        if batch.announced and batch.attributes is not None:
-            for path, keys in session.adj_rib_in.paths(
-                family, batch.announced, batch.attributes, next_hop=batch.next_hop, overlay=batch.overlay
-            ):
-                table.announce(keys, path, changes)
-                self._follow_evpn(source, family, keys, path)
+        for path, keys in paths:
+            table.announce(keys, path, changes)
+            self._follow_evpn(source, family, keys, path)
+        if paths:
             session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
             self.aggregation.learned(table.vrf, family, batch.announced)
-        self._outlet.gathered(table)
-        self._tables.prune()
 
     def refresh_began(self, source: Source, family: Family) -> None:
         """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""
@@ -251,9 +274,11 @@ class Rib:
         The caller interns paths and keeps at most one source per name in a table.
         """
         table = self.table(vrf, family)
-        table.announce(keys, path, table.pending)
-        self.aggregation.learned(vrf, family, keys)
-        self._outlet.gathered(table)
+        try:
+            table.announce(keys, path, table.pending)
+            self.aggregation.learned(vrf, family, keys)
+        finally:
+            self._outlet.gathered(table)
         self._tables.prune()
 
     def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None:

@@ -146,6 +146,7 @@ class Connection:
         self._longest = MAX_EXTENDED_MESSAGE_LENGTH if local.extended_message else MAX_MESSAGE_LENGTH
         self._input = b""
         self._offset = 0
+        self._worked_from = 0
         self._output: list[bytes] = []
         self._hold_deadline: float | None = now + OPEN_TIMEOUT_S
         self._keepalive_deadline: float | None = None
@@ -158,7 +159,7 @@ class Connection:
         """Take received bytes; `next_event` reads messages from them."""
         if self.state is not State.IDLE:
             self._input = self._input[self._offset :] + data
-            self._offset = 0
+            self._offset = self._worked_from = 0
 
     def next_event(self, now: float) -> Event | None:
         """Read the next message; None if none is complete."""
@@ -194,6 +195,7 @@ class Connection:
 
         Each is cut when it is asked for, so that whoever takes one may end the connection.
         """
+        self._worked_from = self._offset
         while self.state is _ESTABLISHED:
             body = self._next_update()
             if body is None:
@@ -201,6 +203,11 @@ class Connection:
             self.messages_received += 1
             self._restart_hold_timer(now)
             yield body
+
+    @property
+    def worked_on(self) -> bytes:
+        """The messages, headers included, that were read last and may still be worked off: a run of UPDATEs, or one."""
+        return self._input[self._worked_from : self._offset]
 
     def confirm(self, now: float) -> None:
         """The OPEN is accepted and no collision speaks against it: OpenConfirm (RFC 4271 event 19)."""
@@ -223,8 +230,8 @@ class Connection:
     def end(self) -> None:
         """Stop reading and stop the timers."""
         self._enter(State.IDLE)
-        self._input = b""
-        self._offset = 0
+        self._input = self.worked_on
+        self._worked_from, self._offset = 0, len(self._input)
         self._hold_deadline = self._keepalive_deadline = None
 
     def tick(self, now: float) -> ConnectionFailed | None:
@@ -285,7 +292,7 @@ class Connection:
 
         Raises: NotificationError: marker, length or type.
         """
-        start = self._offset
+        start = self._worked_from = self._offset
         header = self._input[start : start + HEADER_LENGTH]
         if not MARKER.startswith(header[:16]):
             raise NotificationError(

@@ -89,6 +89,7 @@ def _alike(first: RouteBatch, second: RouteBatch) -> bool:
 log = structlog.get_logger()
 
 _MAX_REMEMBERED_ERRORS = 32
+_LOGGED_CHARACTERS = 2000
 
 
 class SpeakerEvents(Protocol):
@@ -122,6 +123,14 @@ class RefusedUpdate(Exception):
         super().__init__(reason)
         self.notification = notification
         self.reason = reason
+
+
+class UnreadableUpdate(Exception):
+    """An UPDATE that the decoder could not cope with, which is its defect: `error` is what it raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(repr(error))
+        self.error = error
 
 
 class Exchange:
@@ -171,9 +180,13 @@ class Exchange:
     def update_received(self, body: bytes) -> None:
         """Take the routes of an UPDATE; they are passed on together with those of the next ones, by `updates_done`.
 
-        Raises: RefusedUpdate: the session must be reset.
+        Raises: RefusedUpdate: the session must be reset. UnreadableUpdate: so it must, by a defect of ours.
         """
-        decoded = self._decoder.decode(body)
+        try:
+            decoded = self._decoder.decode(body)
+        except Exception as defect:
+            self.updates_done()
+            raise UnreadableUpdate(defect) from defect
         for error in decoded.errors:
             self._note(error)
         if decoded.notification is not None:
@@ -229,8 +242,16 @@ class Exchange:
                 self._events.refresh_requested(self.source, family)
 
     def send(self, batch: RouteBatch) -> None:
-        """Send routes."""
-        self._send(self._encoder.encode(batch))
+        """Send routes. Those that the encoder cannot cope with are withdrawn: they may be another neighbor's words."""
+        try:
+            messages = self._encoder.encode(batch)
+        except Exception as error:
+            if not batch.announced or isinstance(error, MemoryError):
+                raise
+            self._note_unencodable(batch, error)
+            withdrawn = [*batch.withdrawn, *batch.announced]
+            messages = self._encoder.encode(RouteBatch(family=batch.family, withdrawn=withdrawn))
+        self._send(messages)
 
     def send_end_of_rib(self, family: Family) -> None:
         """Send End-of-RIB (RFC 4724 section 2)."""
@@ -265,6 +286,19 @@ class Exchange:
         if messages:
             self.messages_sent += len(messages)
             self._write(b"".join(messages))
+
+    def _note_unencodable(self, batch: RouteBatch, error: Exception) -> None:
+        text = f"not encodable: {error!r}"
+        if text not in self._remembered and len(self._remembered) < _MAX_REMEMBERED_ERRORS:
+            self._remembered.add(text)
+            log.error(
+                "session.routes_not_sent",
+                neighbor=self.source.name,
+                family=str(batch.family),
+                count=len(batch.announced),
+                error=repr(error),
+                attributes=repr(batch.attributes)[:_LOGGED_CHARACTERS],
+            )
 
     def _note(self, error: WireError) -> None:
         """Log each kind of error once a session; what is no error of the peer's only for who looks closely."""

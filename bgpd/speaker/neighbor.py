@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,14 +21,15 @@ from bgpd.config.schema import RouterConfig, SessionConfig
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated, local_open
-from bgpd.model.iana import CeaseSubcode, ErrorCode
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address
 from bgpd.model.views import FamilyCounts, NeighborView
 from bgpd.model.wire import NlriDecoders
+from bgpd.runtime.shared_state import SharedStateBroken
 from bgpd.runtime.turns import now_or_soon, soon
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
-from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents
+from bgpd.speaker.defects import LOGGED_BYTES, OUT_OF_RESOURCES, Defects
+from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents, UnreadableUpdate
 from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.interfaces import Interfaces
 from bgpd.speaker.listening import SessionKey, VrfListeners
@@ -66,7 +68,8 @@ STEP_MESSAGES = 512
 """How many of one neighbor's messages, of any kind, are worked off at a turn."""
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: more ends the session. Routes wait in the RIB before that."""
-OUT_OF_RESOURCES = Notification(ErrorCode.CEASE, CeaseSubcode.OUT_OF_RESOURCES)
+_MOST_DEFECTS = 3
+"""At one turn: of the messages, and of what their end makes necessary."""
 
 
 class Surroundings(msgspec.Struct, kw_only=True):
@@ -81,6 +84,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     nlri_decoders: NlriDecoders
     listener: Listener
     vrf_listeners: VrfListeners
+    defects: Defects
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     restarting: bool = False
     held: frozenset[str] = frozenset()
@@ -110,6 +114,7 @@ class Neighbor:
         self._established_count = 0
         self._martians = 0
         self._failures = FailureLog(peering.name)
+        self._held_off_until = 0.0
 
     @property
     def state(self) -> State:
@@ -137,14 +142,25 @@ class Neighbor:
     def reset(self, notification: Notification, reason: str, *, hold_off_s: float) -> None:
         """End the session and refuse a new one for a while."""
         self._failures.note(reason)
-        self._session.reset(_now(), notification, reason, hold_off_s=hold_off_s)
+        self._hold_off(notification, reason, hold_off_s)
         self._pump()
+
+    def fail(self, error: Exception) -> None:
+        """What was done for this neighbor alone raised: its session ends."""
+        self._failed(error)
+        self._pump()
+
+    @property
+    def held_off_until(self) -> float:
+        """Until when (the loop's clock) it is refused for cause; 0 if it is not."""
+        return self._held_off_until if self._held_off_until > _now() else 0.0
 
     def configure(self, config: SessionConfig) -> None:
         """Take over a changed configuration that needs no new session; a higher limit ends the hold-off at once."""
         raised = config.max_prefixes > self.peering.config.max_prefixes
         self.peering = msgspec.structs.replace(self.peering, config=config)
         if raised:
+            self._held_off_until = 0.0
             self._session.end_hold_off(_now())
             self._pump()
 
@@ -254,6 +270,8 @@ class Neighbor:
             last_error_at=self._failures.last_at,
             end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
             martians=self._martians + (exchange.martians if exchange else 0),
+            refused_until=time.time() + self.held_off_until - _now() if self.held_off_until else None,
+            **self._around.defects.view_of(self.peering.name),
         )
 
     # Driving the session
@@ -279,7 +297,7 @@ class Neighbor:
             return
         self._pumping = True
         try:
-            if not self._work(math.inf if whole else _now() + STEP_S):
+            if not self._try_work(math.inf if whole else _now() + STEP_S):
                 self._plan_pump()
                 return
         finally:
@@ -295,6 +313,44 @@ class Neighbor:
                 self._wire.pause()
             else:
                 self._wire.resume()
+
+    def _try_work(self, end: float) -> bool:
+        """`_work`; what it raises costs this session. The session's end is told now, if there is time."""
+        for _ in range(_MOST_DEFECTS):
+            try:
+                return self._work(end)
+            except Exception as error:
+                self._failed(error)
+            if _now() > end:
+                break
+        return False
+
+    def _failed(self, error: Exception, *, is_update: bool = False) -> None:
+        """What was done for this neighbor raised: it is held off, and the messages are kept (defects.py).
+
+        Only where state of all may be wrong the daemon has to end (runtime/shared_state.py).
+        """
+        messages = self._session.worked_on
+        if isinstance(error, SharedStateBroken):
+            log.error("session.messages", neighbor=self.peering.name, messages=messages[-LOGGED_BYTES:].hex())
+            context = {"message": "shared state is broken", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            return
+        known = self._around.defects
+        found = known.note(self.peering.name, error, messages, now=_now(), is_update=is_update)
+        self._hold_off(found.notification, found.reason, found.pause_s)
+
+    def _hold_off(self, notification: Notification, reason: str, pause_s: float) -> None:
+        self._held_off_until = _now() + pause_s
+        self._session.reset(_now(), notification, reason, hold_off_s=pause_s)
+
+    def _tell_session(self, tell: Callable[[], None]) -> None:
+        """Tell the session what happened, and perform what it wants then."""
+        try:
+            tell()
+        except Exception as error:
+            self._failed(error)
+        self._pump()
 
     def _work(self, end: float) -> bool:
         """Perform what the session wants, one thing at least; whether that was all before `end` and the limits."""
@@ -346,10 +402,12 @@ class Neighbor:
 
     def _timer_expired(self) -> None:
         self._timer = None
+        self._tell_session(self._tick)
+
+    def _tick(self) -> None:
         self._session.tick(_now())
         if self._exchange is not None:
             self._exchange.tick(_now())
-        self._pump()
 
     def _perform(self, output: Output) -> None:
         match output:
@@ -416,8 +474,7 @@ class Neighbor:
         """The session ends at once: nothing that came before is worked off any more, but for a word why."""
         if self._wires.pop(number, None) is self._wire:
             self._wire = None
-        self._session.closed(number, _now(), reason)
-        self._pump()
+        self._tell_session(partial(self._session.closed, number, _now(), reason))
 
     def _close(self, number: int) -> None:
         task = self._dials.pop(number, None)
@@ -495,6 +552,8 @@ class Neighbor:
         except RefusedUpdate as refused:
             sent = describe_notification(refused.notification.code, refused.notification.subcode)
             self._session.update_refused(_now(), refused.notification, f"we sent {sent}: {refused.reason}")
+        except UnreadableUpdate as unreadable:
+            self._failed(unreadable.error, is_update=True)
 
     def _updates_done(self) -> None:
         if self._exchange is not None:

@@ -144,6 +144,7 @@ class Session:
         self._failures = 0
         self._running = False
         self._refusing = False
+        self._reading: Connection | None = None
 
     # Inputs: administrative (RFC 4271 section 8.1.2)
 
@@ -280,7 +281,13 @@ class Session:
         """The bodies of received UPDATEs that are due before anything that `next_output` has: for the hot path."""
         if self._outputs or self.established is None:
             return iter(())
+        self._reading = self.established
         return self.established.updates(now)
+
+    @property
+    def worked_on(self) -> bytes:
+        """The messages that were read last, headers included: what is being worked off, where something goes wrong."""
+        return self._reading.worked_on if self._reading is not None else b""
 
     def next_output(self, now: float) -> Output | None:
         """What the driver has to do next; reads received bytes only as far as needed. None: nothing."""
@@ -294,8 +301,11 @@ class Session:
     def _read(self, number: int, now: float) -> bool:
         """Handle the next message of one connection; whether there was one."""
         connection = self._connections.get(number)
-        event = connection.next_event(now) if connection else None
-        if connection is None or event is None:
+        if connection is None:
+            return False
+        self._reading = connection
+        event = connection.next_event(now)
+        if event is None:
             return False
         match event:
             case UpdateReceived() | RefreshReceived() | KeepaliveReceived():

@@ -24,6 +24,7 @@ from bgpd.model.prefix import format_address
 from bgpd.model.views import NeighborView
 from bgpd.model.wire import NlriDecoders
 from bgpd.speaker.connection import State
+from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import Exchange, SpeakerEvents
 from bgpd.speaker.interfaces import Interfaces, is_link_local
 from bgpd.speaker.listening import VrfListeners
@@ -71,7 +72,7 @@ class Speaker:
         self._neighbors: dict[str, Neighbor] = {}
         self._range_keys: set[str] = set()
         self._range_errors: dict[str, str] = {}
-        self._held_off: set[Neighbor] = set()
+        self._defects = Defects()
         self._strangers: set[bytes] = set()
         self._stopping = False
         self._born = time.time()
@@ -91,6 +92,7 @@ class Speaker:
                 nlri_decoders=self._nlri_decoders,
                 listener=self._listener,
                 vrf_listeners=self._vrf_listeners,
+                defects=self._defects,
                 spawn=tasks.create_task,
                 restarting=self.restarting,
             )
@@ -166,10 +168,12 @@ class Speaker:
         if neighbor is not None:
             notification = Notification(ErrorCode.CEASE, CeaseSubcode.MAXIMUM_PREFIXES)
             reason += f"; refused for {HOLD_OFF_S:.0f} s, or until that is raised"
-            if neighbor.peering.dynamic:
-                self._held_off.add(neighbor)
-                asyncio.get_running_loop().call_later(HOLD_OFF_S, self._hold_off_ended, neighbor)
             neighbor.reset(notification, reason, hold_off_s=HOLD_OFF_S)
+
+    def fail(self, source: Source, error: Exception) -> None:
+        """End an established session, for what was done for it alone raised: a defect of bgpd."""
+        if self._of(source) is not None:
+            self._neighbors[source.name].fail(error)
 
     async def shutdown(self, communication: str) -> None:
         """End all sessions for good, with a text for the people on the other side (RFC 9003).
@@ -273,16 +277,14 @@ class Speaker:
         if neighbor.peering.dynamic:
             asyncio.get_running_loop().call_soon(self._forget, neighbor)
 
-    def _hold_off_ended(self, neighbor: Neighbor) -> None:
-        self._held_off.discard(neighbor)
-        self._forget(neighbor)
-
     def _forget(self, neighbor: Neighbor) -> None:
         """One that is refused is kept: it would be a new neighbor, and not refused, when it comes back."""
-        if neighbor in self._held_off:
-            return
         name = neighbor.peering.name
-        if self._neighbors.get(name) is neighbor and neighbor.state.progress < State.OPEN_SENT.progress:
+        if self._neighbors.get(name) is not neighbor:
+            return
+        if neighbor.held_off_until:
+            asyncio.get_running_loop().call_at(neighbor.held_off_until, self._forget, neighbor)
+        elif neighbor.state.progress < State.OPEN_SENT.progress:
             del self._neighbors[name]
             neighbor.stop(None, "gone")
 
@@ -298,12 +300,17 @@ class Speaker:
     # Incoming connections
 
     def _accepted(self, wire: Wire, vrf: str = "") -> None:
-        """Give a connection to its neighbor in that VRF, or close it."""
+        """Give a connection to its neighbor in that VRF, or close it; what that raises costs the connection only."""
         try:
-            peer = wire.peer
+            self._admit(wire, vrf)
         except OSError:
             wire.abort()
-            return
+        except Exception as error:
+            log.error("connection.defect", error=repr(error), exc_info=error)
+            wire.abort()
+
+    def _admit(self, wire: Wire, vrf: str) -> None:
+        peer = wire.peer
         interface = self._interfaces.name(peer.scope) if peer.scope else ""
         neighbor = None if self._stopping else self._find(peer.address, interface, vrf)
         if neighbor is None:

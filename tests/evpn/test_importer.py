@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.model.prefix import parse_prefix
+from bgpd.model.communities import DEFAULT_GATEWAY
+from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib.views import route_view
 from tests.evpn.build import CONFIG, V4, V6, VIA1, VIA2, Host, host_route, mobility, prefix_route
 
@@ -173,3 +174,13 @@ def test_a_session_that_comes_back_leaves_no_route_of_the_former() -> None:
     assert host.table() == {}
     host.hear(host.up(1), host_route("10.64.0.7"))
     assert set(host.table()) == {parse_prefix("10.64.0.7/32")[1]}
+
+
+def test_the_gateways_of_a_lost_session_are_gone() -> None:
+    host = Host()
+    leaf1, leaf2 = host.up(1), host.up(2)
+    host.hear(leaf1, host_route("10.1.0.0"), communities=(DEFAULT_GATEWAY,))
+    host.hear(leaf2, host_route("10.2.0.0"), communities=(DEFAULT_GATEWAY,))
+    assert host.evpn.importer.gateways("blue") == {parse_address("10.1.0.0"), parse_address("10.2.0.0")}
+    host.down(leaf1)
+    assert host.evpn.importer.gateways("blue") == {parse_address("10.2.0.0")}

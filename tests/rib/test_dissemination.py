@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bgpd.model.path import RouteBatch, Source
 from bgpd.rib.dissemination import GATHERED
-from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+from bgpd.rib.loc_rib import LocRib
+from bgpd.runtime.shared_state import SharedStateBroken
+from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")
 HOP2 = hop("10.0.2.2")
@@ -60,3 +64,45 @@ def test_an_acknowledgement_does_not_cover_a_change_that_the_kernel_was_not_told
     recorder.acknowledge(key("10.1.0.0/24"))
     recorder.turn()
     assert [source for source, _ in recorder.sent] == [leaf1]
+
+
+def test_a_neighbor_that_cannot_be_told_is_reported_and_the_others_are_told() -> None:
+    recorder, leaf1, leaf2 = two_leaves()
+    failed: list[tuple[Source, Exception]] = []
+    recorder.rib._exports._failed = lambda source, error: failed.append((source, error))
+    error = ValueError("cannot be told")
+    send = recorder._send
+
+    def refuse_leaf1(source: Source, batch: RouteBatch) -> None:
+        if source is leaf1:
+            raise error
+        send(source, batch)
+
+    for family in recorder.rib._sessions[leaf1].exports.values():
+        family._send = refuse_leaf1
+    recorder.rib.announce_local(LOCAL, V4, [key("10.64.0.0/24")], attributes())
+    recorder.turn()
+    assert failed == [(leaf1, error)]
+    assert [source for source, _ in recorder.sent] == [leaf2]
+
+
+def test_an_exception_of_the_fib_is_one_of_shared_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, leaf1, _ = two_leaves()
+
+    def refuse(*_: object) -> None:
+        raise ValueError("kernel table")
+
+    monkeypatch.setattr(recorder.rib._outlet, "_fib_changed", refuse)
+    with pytest.raises(SharedStateBroken, match=r"commit.*kernel table"):
+        say(recorder, leaf1, KEYS, HOP1)
+
+
+def test_memory_that_ends_while_routes_are_stored_is_one_of_shared_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, leaf1, _ = two_leaves()
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(LocRib, "announce", no_memory)
+    with pytest.raises(SharedStateBroken):
+        say(recorder, leaf1, KEYS, HOP1)

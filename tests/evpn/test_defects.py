@@ -1,0 +1,122 @@
+"""An exception anywhere in RIB or EVPN while a neighbor's routes are taken: what it said goes with its session whole.
+
+Every call of a function of the two packages raises once, while routes of all kinds come from one neighbor. Either the
+change is marked as one of shared state, which ends the daemon, or the end of that session leaves what would be there
+if it had never spoken.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from bgpd.model.path import Source
+from bgpd.runtime.shared_state import SharedStateBroken
+from tests.evpn.build import Host, host_route, mobility, prefix_route
+
+MOST_CALLS = 2000
+
+
+class Injected(Exception):
+    """The exception of a defect."""
+
+
+@contextmanager
+def failing_at(number: int) -> Iterator[list[str]]:
+    """Raise in the `number`-th call of a function of bgpd.rib or bgpd.evpn; in which, if there were as many."""
+    left = number
+    where: list[str] = []
+
+    def trace(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal left
+        name = str(frame.f_globals.get("__name__"))
+        is_generator = frame.f_code.co_flags & inspect.CO_GENERATOR
+        if event == "call" and not is_generator and name.startswith(("bgpd.rib.", "bgpd.evpn.")):
+            if not left:
+                where.append(f"{name}.{frame.f_code.co_qualname}")
+                raise Injected(where[0])
+            left -= 1
+
+    sys.settrace(trace)
+    try:
+        yield where
+    finally:
+        sys.settrace(None)
+
+
+def first(host: Host, leaf2: Source) -> None:
+    """New routes of both types, one address that two MACs claim, a default gateway."""
+    host.hear(leaf2, prefix_route("10.64.2.0/24"), prefix_route("10.64.9.0/24"), gateway="10.64.1.9")
+    host.hear(leaf2, host_route("10.64.1.9"), host_route("10.64.1.8"), communities=(mobility(3),))
+    host.hear(leaf2, host_route("10.64.1.9", mac="02:00:00:00:00:07"), communities=(mobility(4),))
+    host.hear(leaf2, host_route("10.2.0.0"), communities=(b"\x03\x0d" + bytes(6),))
+
+
+def then(host: Host, leaf2: Source) -> None:
+    """Some change, some go."""
+    host.hear(leaf2, prefix_route("10.64.2.0/24"), gateway="10.64.1.8", target="65201:5002")
+    host.unhear(leaf2, host_route("10.64.1.9", mac="02:00:00:00:00:07"), prefix_route("10.64.9.0/24"))
+    host.unhear(leaf2, host_route("10.2.0.0"))
+
+
+def state(host: Host) -> dict[str, Any]:
+    """What kernel, neighbors and views have."""
+    return {
+        "fib": {where: dict(table) for where, table in host.fib.items() if table},
+        "told": {where: repr((batch.attributes, batch.overlay)) for where, batch in host.told.items()},
+        "rib": {
+            where: {key: [path.source.name for path in decision.candidates] for key, decision in table.routes.items()}
+            for where, table in host.rib.tables.items()
+            if len(table.routes)
+        },
+        "received": {
+            where: {source.name: count for source, count in table.received.items() if count}
+            for where, table in host.rib.tables.items()
+        },
+        "gateways": host.evpn.importer.gateways("blue"),
+        "forwards": [host.forwards(prefix) for prefix in ("10.64.2.0/24", "10.64.9.0/24", "10.64.1.9/32")],
+    }
+
+
+def prepared() -> tuple[Host, Source]:
+    host = Host()
+    leaf1 = host.up(1)
+    host.workload("10.64.5.5/32", mac="02:00:00:00:00:05")
+    host.hear(leaf1, prefix_route("10.64.2.0/24", host="10.255.8.8:1001"), gateway="10.64.1.9")
+    host.hear(leaf1, host_route("10.64.1.9", host="10.255.8.8:1001"))
+    return host, host.up(2)
+
+
+@pytest.mark.parametrize("speak", [first, then], ids=["routes come", "routes change and go"])
+def test_whatever_raises_the_end_of_the_session_removes_all_that_it_said(speak: Callable[[Host, Source], None]) -> None:
+    expected, silent = prepared()
+    expected.down(silent)
+    expected_state = state(expected)
+    contained, fatal = [], []
+    for number in range(MOST_CALLS):
+        host, leaf2 = prepared()
+        if speak is then:
+            first(host, leaf2)
+        with failing_at(number) as where:
+            try:
+                speak(host, leaf2)
+            except Injected:
+                contained.append(where[0])
+            except SharedStateBroken:
+                fatal.append(where[0])
+                continue
+        if not where:
+            break
+        host.turn()
+        host.down(leaf2)
+        assert state(host) == expected_state, f"after {where[0]} raised"
+    else:
+        raise AssertionError("more calls than that")
+    assert {"AdjRibIn.paths", "Decisions.decision", "Importer._put"} <= {one.split(".", 3)[3] for one in contained}
+    assert {"Outlet.commit", "LocRib._count"} <= {one.split(".", 3)[3] for one in fatal}
