@@ -1,24 +1,8 @@
 """Which candidate path of a route is best, and by which numbered step every other one lost (RFC 4271 section 9.1.2).
 
-The steps, in order. Each keeps only the paths that are as good as any in it, so the outcome does not depend on the
-order in which paths arrived (what vendors call deterministic MED):
-
-     0  usable: not rejected by policy or loop detection, and the next hop is reachable (RFC 4271 section 9.1.2.1)
-     1  latest place of a host that moved: highest MAC mobility sequence of EVPN routes and workloads, equal ones by the
-        lowest origin, though not those of one Ethernet segment, which is one place by several leaves (RFC 7432 sections
-        7.7, 15); a workload without a sequence is not compared: it wins
-     2  originated on this host, by a workload rather than as an aggregate
-     3  highest LOCAL_PREF (100 where absent)
-     4  shortest AS_PATH (an AS_SET counts one; confederation segments none, RFC 5065)
-     5  lowest ORIGIN
-     6  lowest MED among paths of the same neighboring AS (0 where absent)
-     7  external rather than IBGP
-     8  lowest interior cost to the next hop: equal by nature, since a host's next hops are all on-link
-        (paths that are equal so far, all external, are the multipath set; their AS_PATHs may differ; next_hops.py says
-        which share of the traffic each of them gets)
-     9  lowest router ID, or ORIGINATOR_ID where present (RFC 4456 section 9)
-    10  shortest CLUSTER_LIST (RFC 4456 section 9)
-    11  lowest peer address, then name
+The steps are those of `RULES`, in order. Each keeps only the paths that are as good as any in it, so the outcome does
+not depend on the order in which paths arrived (what vendors call deterministic MED). Paths that are equal through step
+8, all external, are the multipath set; their AS_PATHs may differ. next_hops.py says what share of traffic each gets.
 
 The age of a path (RFC 5004) decides nothing: the choice must be the same after a restart. A pure function of the
 candidates and of what is reachable; it keeps no state.
@@ -26,7 +10,10 @@ candidates and of what is reachable; it keeps no state.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
+
+import msgspec
 
 from bgpd.model.evpn import format_origin
 from bgpd.model.path import Path, SourceKind
@@ -107,11 +94,104 @@ def _rank(path: Path, candidates: Sequence[Path]) -> tuple[object, ...]:
     )
 
 
-_AFTER_MULTIPATH: tuple[tuple[int, Callable[[Path], object]], ...] = (
-    (9, _router_id),
-    (10, lambda path: path.attributes.cluster_list_length),
-    (11, lambda path: (path.source.address, path.source.name)),
+class Step(enum.IntEnum):
+    """At which step a path lost. The numbers are shown to people and stay as they are."""
+
+    USABLE = 0
+    PLACE = 1
+    LOCALITY = 2
+    LOCAL_PREF = 3
+    AS_PATH = 4
+    ORIGIN = 5
+    MED = 6
+    EXTERNAL = 7
+    INTERIOR_COST = 8
+    ROUTER_ID = 9
+    CLUSTER_LIST = 10
+    PEER = 11
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One step: what wins, who says so, and how the value of a path is told ("" where no value is compared)."""
+
+    step: Step
+    wins: str
+    section: str
+    name: str = ""
+    text: Callable[[Path], str] = lambda path: ""
+    has: str = "has"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(Step.USABLE, "not rejected by policy or loop detection, and the next hop is reachable", "RFC 4271 9.1.2.1"),
+    Rule(
+        Step.PLACE,
+        "the latest place of a host that moved: the highest MAC mobility sequence of EVPN routes and workloads, of "
+        "equal ones the lowest origin (leaves of one Ethernet segment are one place); a workload without one wins",
+        "RFC 7432 7.7, 15",
+        "MAC mobility sequence",
+        lambda path: _place_text(path),
+    ),
+    Rule(
+        Step.LOCALITY,
+        "originated on this host, by a workload rather than as an aggregate",
+        "bgpd",
+        "originated by",
+        lambda path: ("this host", "this host as an aggregate", "another router")[_locality(path)],
+        "by",
+    ),
+    Rule(
+        Step.LOCAL_PREF,
+        "highest LOCAL_PREF (100 where absent)",
+        "RFC 4271 9.1.1",
+        "LOCAL_PREF",
+        lambda p: str(_local_pref(p)),
+    ),
+    Rule(
+        Step.AS_PATH,
+        "shortest AS_PATH (an AS_SET counts one; confederation segments none)",
+        "RFC 4271 9.1.2.2 a, RFC 5065",
+        "AS path length",
+        lambda path: str(path.attributes.as_path_length),
+    ),
+    Rule(Step.ORIGIN, "lowest ORIGIN", "RFC 4271 9.1.2.2 b", "ORIGIN", lambda path: path.attributes.origin.name),
+    Rule(
+        Step.MED,
+        "lowest MED among paths of the same neighboring AS (0 where absent)",
+        "RFC 4271 9.1.2.2 c",
+        "MED",
+        lambda path: str(_med(path)),
+    ),
+    Rule(
+        Step.EXTERNAL,
+        "external rather than IBGP",
+        "RFC 4271 9.1.2.2 d",
+        "learned by",
+        lambda path: "IBGP" if path.source.kind is SourceKind.IBGP else "EBGP",
+        "by",
+    ),
+    Rule(
+        Step.INTERIOR_COST,
+        "lowest interior cost to the next hop: always equal, since the next hops of a host are all on-link",
+        "RFC 4271 9.1.2.2 e",
+    ),
+    Rule(
+        Step.ROUTER_ID,
+        "lowest router ID, or ORIGINATOR_ID where present",
+        "RFC 4271 9.1.2.2 f, RFC 4456 9",
+        "router ID",
+        lambda path: format_address(_router_id(path)),
+    ),
+    Rule(
+        Step.CLUSTER_LIST,
+        "shortest CLUSTER_LIST",
+        "RFC 4456 9",
+        "CLUSTER_LIST length",
+        lambda path: str(path.attributes.cluster_list_length),
+    ),
+    Rule(Step.PEER, "lowest peer address, then name", "RFC 4271 9.1.2.2 g", "peer", lambda path: _peer_text(path)),
 )
+"""The decision process, by step number."""
 
 
 def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outcome:
@@ -156,7 +236,7 @@ def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytea
         if rank == lowest:
             kept.append(index)
         else:
-            steps[index] = 1 + next(at for at in range(first, 5) if rank[at] != lowest[at])
+            steps[index] = Step.PLACE + next(at for at in range(first, 5) if rank[at] != lowest[at])
     return kept
 
 
@@ -174,7 +254,7 @@ def _keep_lowest_med(candidates: Sequence[Path], alive: list[int], steps: bytear
         if med == lowest[candidates[index].attributes.first_asn]:
             kept.append(index)
         else:
-            steps[index] = 6
+            steps[index] = Step.MED
     return kept
 
 
@@ -186,7 +266,7 @@ def _keep_external(candidates: Sequence[Path], alive: list[int], steps: bytearra
         return alive
     kept = [index for index, kind in zip(alive, kinds) if kind is not _IBGP]
     for index in set(alive) - set(kept):
-        steps[index] = 7
+        steps[index] = Step.EXTERNAL
     return kept
 
 
@@ -196,8 +276,12 @@ def _order(path: Path) -> tuple[bytes, int, bytes, str]:
     return attributes.originator_id or source.router_id, attributes.cluster_list_length, source.address, source.name
 
 
+_TIE_BREAKS = (Step.ROUTER_ID, Step.CLUSTER_LIST, Step.PEER, Step.PEER)
+"""The step of each value of `_order`."""
+
+
 def _tie_break(path: Path, best: Path) -> int:
-    return next(step for step, key in _AFTER_MULTIPATH if key(path) != key(best))
+    return next(step for step, mine, theirs in zip(_TIE_BREAKS, _order(path), _order(best)) if mine != theirs)
 
 
 def reason(candidates: Sequence[Path], outcome: Outcome, index: int, unusable: Callable[[Path], str]) -> str:
@@ -206,37 +290,26 @@ def reason(candidates: Sequence[Path], outcome: Outcome, index: int, unusable: C
     path = candidates[index]
     if step == BEST:
         return ""
-    if step == 0:
+    if step == Step.USABLE:
         return f"step 0: {unusable(path) or 'not usable'}"
     best = outcome[0][0]
     if step == MULTIPATH:
-        return "equal to the best through step 8"
-    if step == 6:
+        return f"equal to the best through step {Step.INTERIOR_COST:d}"
+    if step == Step.MED:
         return _med_reason(candidates, path, outcome)
-    what, text = _TEXTS[step]
-    return f"step {step}: {what} {text(path)}, best has {text(best)}"
+    rule = RULES[step]
+    return f"step {step}: {rule.name} {rule.text(path)}, best {rule.has} {rule.text(best)}"
 
 
 def _med_reason(candidates: Sequence[Path], path: Path, outcome: Outcome) -> str:
-    """MED compares within one neighboring AS, so the path that won at step 6 need not be the best one."""
+    """MED compares within one neighboring AS, so the path that won at this step need not be the best one."""
     asn = path.attributes.first_asn
-    rivals = [rival for rival, step in zip(candidates, outcome[1]) if step > 6 and rival.attributes.first_asn == asn]
+    rivals = [
+        rival for rival, step in zip(candidates, outcome[1]) if step > Step.MED and rival.attributes.first_asn == asn
+    ]
     winner = min(rivals, key=_order)
     other = "best has" if winner is outcome[0][0] else f"{winner.source.name} of the same neighboring AS has"
-    return f"step 6: MED {_med(path)}, {other} {_med(winner)}"
-
-
-_TEXTS: dict[int, tuple[str, Callable[[Path], str]]] = {
-    1: ("MAC mobility sequence", lambda path: _place_text(path)),
-    2: ("origin of the route", lambda path: ("this host", "an aggregate", "a neighbor")[_locality(path)]),
-    3: ("LOCAL_PREF", lambda path: str(_local_pref(path))),
-    4: ("AS path length", lambda path: str(path.attributes.as_path_length)),
-    5: ("ORIGIN", lambda path: path.attributes.origin.name),
-    7: ("learned over", lambda path: "IBGP" if path.source.kind is SourceKind.IBGP else "EBGP"),
-    9: ("router ID", lambda path: format_address(_router_id(path))),
-    10: ("CLUSTER_LIST length", lambda path: str(path.attributes.cluster_list_length)),
-    11: ("peer", lambda path: _peer_text(path)),
-}
+    return f"step {Step.MED:d}: MED {_med(path)}, {other} {_med(winner)}"
 
 
 def _peer_text(path: Path) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Origin
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
-from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, decide, reason
+from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, RULES, Step, decide, reason
 from tests.rib.build import LOCAL, attributes, hop, leaf
 
 
@@ -79,7 +79,7 @@ def moved(sequence: int, **fields: object) -> Attributes:
         pytest.param(
             path(LOCAL, attributes()),
             path(leaf(1), attributes(local_pref=900)),
-            "step 2: origin of the route a neighbor, best has this host",
+            "step 2: originated by another router, best by this host",
             id="step 2",
         ),
         pytest.param(
@@ -109,7 +109,7 @@ def moved(sequence: int, **fields: object) -> Attributes:
         pytest.param(
             path(leaf(2), attributes(1)),
             path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
-            "step 7: learned over IBGP, best has EBGP",
+            "step 7: learned by IBGP, best by EBGP",
             id="step 7",
         ),
         pytest.param(
@@ -241,3 +241,7 @@ def test_outcome_does_not_depend_on_the_order_of_candidates(drawn, random) -> No
     again, steps = decide(candidates, unusable)
     assert again == multipath
     assert dict(zip(candidates, steps)) == by_path
+
+
+def test_rules_are_the_steps_in_order() -> None:
+    assert [rule.step for rule in RULES] == list(Step)
