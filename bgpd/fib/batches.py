@@ -11,7 +11,9 @@ Decides only the pace. What is asked of the RIB, and what is done with the answe
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
+import itertools
 import sys
 import time
 from collections import deque
@@ -22,12 +24,13 @@ import structlog
 
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Block
-from bgpd.fib.routes import FamilyRoutes, Plan, WishOf
+from bgpd.fib.routes import Change, FamilyRoutes, Plan, WishOf
 from bgpd.fib.views import FibCounters
 from bgpd.kernel.netlink import MessageKind
-from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes, read_key
+from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes, is_there_already, read_key
 from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
+from bgpd.model.prefix import format_key
 from bgpd.runtime.turns import soon
 
 log = structlog.get_logger()
@@ -36,6 +39,7 @@ BATCH = 2048
 _RETRY_FIRST_S = 0.1
 _RETRY_LAST_S = 30.0
 _ESRCH = 3
+OCCUPIED = "another route of the prefix and of bgpd's metric is in the kernel"
 
 
 class WriterEvents(Protocol):
@@ -50,8 +54,14 @@ class WriterEvents(Protocol):
     def direct_routes_written(self) -> None:
         """The kernel has other directly attached routes of ours than before."""
 
+    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
+        """What the kernel has of these is not known: a route in their place, or the fate of ours."""
+
     def fate_unknown(self, family: Family, keys: Sequence[bytes]) -> None:
-        """Whether the kernel deleted these is unknown."""
+        """What the kernel made of these is unknown."""
+
+    def ask_again(self, family: Family, keys: Sequence[bytes]) -> None:
+        """What is wished of these waited for a change that is done."""
 
     def try_again(self) -> None:
         """What failed is due to be tried again."""
@@ -61,7 +71,10 @@ class WriterEvents(Protocol):
 
 
 class TableWriter:
-    """Writes one table. `in_flight` counts batches that the kernel has not answered."""
+    """Writes one table. `in_flight` counts batches that the kernel has not answered.
+
+    A change of routes takes two: the new ones are appended, and those before them deleted when that has worked.
+    """
 
     def __init__(
         self,
@@ -78,12 +91,16 @@ class TableWriter:
         self._counters = counters
         self._events = events
         self._retry: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._retry_delay_s = _RETRY_FIRST_S
 
-    def stop(self) -> None:
-        """Try nothing again."""
+    async def stop(self) -> None:
+        """Try nothing again, and wait for what is under way: a change that is half done leaves two routes."""
         if self._retry is not None:
             self._retry.cancel()
+        if self.in_flight:
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
 
     def write(
         self, family: Family, *, wish_of: WishOf, blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]]
@@ -93,13 +110,13 @@ class TableWriter:
         self.count()
         if plan.settled:
             self._events.acknowledged(family, plan.settled)
-        if plan.adds or plan.deletes:
-            self._submit(family, plan)
+        if plan.adds or plan.changes or plan.deletes:
+            self._submit_plan(family, plan)
         for why, keys in plan.refused.items():
             if keys:
                 self._events.refused(family, keys, why)
 
-    def _submit(self, family: Family, plan: Plan) -> None:
+    def _submit_plan(self, family: Family, plan: Plan) -> None:
         parts = []
         count = len(plan.deletes)
         if plan.deletes:
@@ -107,57 +124,118 @@ class TableWriter:
         for target, keys in plan.adds:
             parts.append(encode_adds(family, keys, target, self._form))
             count += len(keys)
+        for change in plan.changes:
+            parts.append(encode_adds(family, change.keys, change.target, self._form, append=True))
+            count += len(change.keys)
+        self._submit(parts, count, functools.partial(self._written, family, plan))
+
+    def _submit(self, parts: list[bytes], count: int, done: Callable[[Outcome], None]) -> None:
         self.in_flight += 1
         self._counters.batches += 1
         self._counters.messages += count
-        self._dataplane.submit(b"".join(parts), count, functools.partial(self._written, family, plan))
+        self._dataplane.submit(b"".join(parts), count, done)
 
     def _written(self, family: Family, plan: Plan, outcome: Outcome) -> None:
         """A batch is done: attribute its errors, tell what the kernel has."""
         self.in_flight -= 1
-        failed = self._failed(family, plan, outcome)
+        failed = self._failed(family, plan.deletes, outcome)
+        if outcome.lost:
+            written = [keys for _target, keys in plan.adds] + [change.keys for change in plan.changes]
+            failed = dict.fromkeys(itertools.chain.from_iterable(written), outcome.lost)
+            self._events.examine(family, list(failed))
         for target, keys in plan.adds:
             good: Sequence[bytes] = keys
             if failed:
                 good = [key for key in keys if key not in failed]
-                self._refuse(family, target, {key: failed[key] for key in keys if key in failed})
+                self._refuse(family, {key: (failed[key], target, None) for key in keys if key in failed})
             if good:
                 self._events.acknowledged(family, good)
-        if any(target < 0 for target, _keys in plan.adds):
+        for change in plan.changes:
+            self._appended(family, change, failed)
+        if any(target < 0 for target, _keys in plan.adds) or any(change.target < 0 for change in plan.changes):
             self._events.direct_routes_written()
-        if failed:
-            key, why = next(iter(failed.items()))
-            log.warning("fib.routes_failed", count=len(failed), first=key.hex(), error=why)
+        self._tell_failed(family, failed)
+        if any(why != OCCUPIED for why in failed.values()):
             self._retry_later()
         elif not any(table.failed for table in self._families.values()):
             self._retry_delay_s = _RETRY_FIRST_S
+        self._batch_done()
+
+    def _tell_failed(self, family: Family, failed: Mapping[bytes, str]) -> None:
+        for why in dict.fromkeys(failed.values()):
+            keys = [key for key, found in failed.items() if found == why]
+            event = "fib.routes_obstructed" if why == OCCUPIED else "fib.routes_failed"
+            log.warning(event, count=len(keys), first=format_key(family, keys[0]), error=why)
+
+    def _batch_done(self) -> None:
         self.count()
         self._events.batch_done()
+        if self._ended is not None and not self.in_flight and not self._ended.done():
+            self._ended.set_result(None)
 
-    def _failed(self, family: Family, plan: Plan, outcome: Outcome) -> dict[bytes, str]:
+    def _appended(self, family: Family, change: Change, failed: Mapping[bytes, str]) -> None:
+        """New routes stand behind those that they follow, which go now, each by its target."""
+        pairs = list(zip(change.keys, change.before))
+        if failed:
+            refused = {key: (failed[key], change.target, before) for key, before in pairs if key in failed}
+            self._refuse(family, refused)
+            self._change_done(family, list(refused))
+            pairs = [(key, before) for key, before in pairs if key not in failed]
+        former: dict[int, list[bytes]] = {}
+        for key, before in pairs:
+            former.setdefault(before, []).append(key)
+        self._followed(family, former.pop(change.target, []))
+        if former:
+            parts = [encode_deletes(family, keys, self._form, before) for before, keys in former.items()]
+            keys = list(itertools.chain.from_iterable(former.values()))
+            self._submit(parts, len(keys), functools.partial(self._former_deleted, family, keys))
+
+    def _former_deleted(self, family: Family, keys: list[bytes], outcome: Outcome) -> None:
+        self.in_flight -= 1
+        self._failed(family, keys, outcome)
+        self._followed(family, keys)
+        self._batch_done()
+
+    def _followed(self, family: Family, keys: list[bytes]) -> None:
+        """The kernel forwards by the new routes."""
+        if keys:
+            self._events.acknowledged(family, keys)
+            self._change_done(family, keys)
+
+    def _change_done(self, family: Family, keys: list[bytes]) -> None:
+        deferred = self._families[family].change_done(keys)
+        if deferred:
+            self._events.ask_again(family, deferred)
+
+    def _failed(self, family: Family, deletes: Sequence[bytes], outcome: Outcome) -> dict[bytes, str]:
         """Routes that were not written, and why; a route that was to go and was not there is gone."""
         failed: dict[bytes, str] = {}
         for error in outcome.errors:
             kind = int.from_bytes(error.request[4:6], sys.byteorder)
-            if kind == MessageKind.NEW_ROUTE:
-                failed[read_key(error.request)[1]] = str(error)
+            key = read_key(error.request)[1]
+            if kind == MessageKind.NEW_ROUTE and not is_there_already(error.request, error):
+                failed[key] = OCCUPIED if error.code == errno.EEXIST else str(error)
             elif kind == MessageKind.DEL_ROUTE and error.code != _ESRCH:
-                log.warning("fib.delete_failed", key=read_key(error.request)[1].hex(), error=str(error))
-                self._families[family].distrusted.add(read_key(error.request)[1])
+                log.warning("fib.delete_failed", prefix=format_key(family, key), error=str(error))
+                self._families[family].distrusted.add(key)
         if outcome.lost:
             log.error("fib.batch_lost", error=outcome.lost)
-            self._events.fate_unknown(family, plan.deletes)
-            return dict.fromkeys([key for _target, keys in plan.adds for key in keys], outcome.lost)
+            self._events.fate_unknown(family, deletes)
         return failed
 
-    def _refuse(self, family: Family, target: int, failed: Mapping[bytes, str]) -> None:
-        """The kernel's words on routes by one target."""
+    def _refuse(self, family: Family, failed: Mapping[bytes, tuple[str, int, int | None]]) -> None:
+        """The kernel refused routes: key -> why, the target, and the target before."""
         by_reason: dict[str, list[bytes]] = {}
-        for key, why in failed.items():
-            self._families[family].refuse(key, target, why)
+        for key, (why, target, before) in failed.items():
+            if why == OCCUPIED:
+                self._families[family].obstruct(key, why, target=target, before=before)
+            else:
+                self._families[family].refuse(key, target, why, before=before)
             by_reason.setdefault(why, []).append(key)
         for why, keys in by_reason.items():
             self._events.refused(family, keys, why)
+        if OCCUPIED in by_reason:
+            self._events.examine(family, by_reason[OCCUPIED])
 
     def _retry_later(self) -> None:
         if self._retry is None:

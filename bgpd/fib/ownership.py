@@ -4,8 +4,9 @@ traffic elsewhere, never one that the configuration protects. One question, and 
 A learned route with bgpd's metric would stand beside another program's route to the same prefix and win or lose by
 chance of metrics. So the prefix is left alone ("blocked", with the reason) until the other route is gone. When a
 foreign route appears later, ours is withdrawn: the host's own word on its prefixes is the last one. What the host's own
-traffic depends on is guarded likewise (guard.py). `fib.override` lifts all this for the prefixes that it names;
-`fib.protect` forbids further ones, whatever else is said. Sans-IO.
+traffic depends on is guarded likewise (guard.py). `fib.override` lifts all this for the prefixes that it names, but for
+a foreign route of bgpd's own metric: two of one metric are no order. `fib.protect` forbids further prefixes, whatever
+else is said. Sans-IO.
 
 What iproute2 calls an rtproto, and whether somebody else claims ours.
 
@@ -25,7 +26,7 @@ from bgpd.fib.connected import Connected
 from bgpd.fib.guard import Block, Change, Dependencies, Guard, RulesMaker
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
-from bgpd.model.prefix import format_key, parse_prefix
+from bgpd.model.prefix import format_address, format_key, parse_prefix
 
 _ForeignRoutes = dict[Family, dict[bytes, list[KernelRoute]]]
 
@@ -41,6 +42,7 @@ class Ownership:
         self._vrf = vrf
         self._protocol = config.protocol
         self._table = config.table
+        self._metric = config.metric
         self._serving_tables = {config.table} if vrf else {config.table, _MAIN}
         self._connected = connected
         self._dependencies = Dependencies()
@@ -94,24 +96,27 @@ class Ownership:
                 del self._gateways[route.gateway]
         if route.key in self._rules.watched.get(route.family, ()):
             self.is_stale = True
-        return (
-            route.table == self._table
-            and self._follow(self._foreign, route, gone)
-            and route.key not in self._override[route.family]
-        )
+        if route.table != self._table:
+            return False
+        before = self._stands_against(route.family, route.key)
+        self._follow(self._foreign, route, gone)
+        return before != self._stands_against(route.family, route.key)
 
-    def _follow(self, routes: _ForeignRoutes, route: KernelRoute, gone: bool) -> bool:
-        """Whether the prefix has routes now and had none, or the other way round."""
+    def _follow(self, routes: _ForeignRoutes, route: KernelRoute, gone: bool) -> None:
         known = routes[route.family].setdefault(route.key, [])
-        before = bool(known)
         if not gone:
             known.append(route)
         elif route in known:
             known.remove(route)
-        after = bool(known)
-        if not after:
+        if not known:
             del routes[route.family][route.key]
-        return before != after
+
+    def _stands_against(self, family: Family, key: bytes) -> KernelRoute | None:
+        """The foreign route because of which a prefix must not be written."""
+        routes = self._foreign[family].get(key, ())
+        if key in self._override[family]:
+            return next((route for route in routes if route.metric == self._metric and not route.tos), None)
+        return routes[0] if routes else None
 
     def addresses_changed(self) -> list[tuple[Family, bytes]]:
         """Own addresses and networks changed: the prefixes that are ours to keep now, or no longer are."""
@@ -143,7 +148,12 @@ class Ownership:
             found.update(dict.fromkeys(own.intersection(keys), _OWN))
         if foreign and not foreign.keys().isdisjoint(keys):
             for key in foreign.keys() & keys:
-                found[key] = Block(_foreign_reason(foreign[key][0]))
+                route = self._stands_against(family, key)
+                if route is not None and key in self._override[family]:
+                    advice = "two routes of one metric are no order: change its metric, or fib.metric"
+                    found[key] = Block(f"{describe(route)}; {advice}", final=True)
+                elif route is not None:
+                    found[key] = Block(f"{describe(route)}; fib.override can name the prefix")
         for key, block in self._guards[family].blocked(keys).items():
             if block.final or key not in found:
                 found[key] = block
@@ -162,11 +172,13 @@ class Ownership:
 _OWN = Block("the prefix is this host's own address or connected network")
 
 
-def _foreign_reason(route: KernelRoute) -> str:
+def describe(route: KernelRoute) -> str:
+    """Another program's route that stands in the way, for people."""
+    via = f" via {format_address(route.gateway)}" if route.gateway else ""
     where = f" on {route.interface}" if route.interface else ""
     return (
-        f"another program's route to the prefix is in the kernel (protocol {route.protocol},"
-        f" metric {route.metric}{where}); fib.override can name the prefix"
+        f"another program's route to the prefix is in the kernel (protocol {route.protocol}{via}{where},"
+        f" metric {route.metric})"
     )
 
 

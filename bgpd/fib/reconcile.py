@@ -82,11 +82,15 @@ class Search:
 
 
 class Adoption:
-    """What an earlier run left: the routes, `counts` of them per target, `direct` ones by interface index, strays."""
+    """What an earlier run left: the routes, `direct` ones by interface index, strays.
+
+    `doubles`: among these keys are such that have two routes, of which the last counts here.
+    """
 
     def __init__(self, form: RouteForm) -> None:
         self.installed: ShardedDict[int] = ShardedDict()
-        self.counts: Counter[int] = Counter()
+        self.doubles: list[bytes] = []
+        self._counts: Counter[int] = Counter()
         self.direct: defaultdict[int, set[bytes]] = defaultdict(set)
         self.strays: list[Stray] = []
         self._form = form
@@ -98,10 +102,17 @@ class Adoption:
             keys = run.keys
             if count != len(keys):
                 keys = [key for key, found in zip(keys, run.targets) if found == target]
+            size = len(self.installed)
             self.installed.set_all(keys, target)
-            self.counts[target] += count
+            if len(self.installed) - size < len(keys):
+                self.doubles += keys
+            self._counts[target] += count
             if target < 0:
                 self.direct[-target].update(keys)
+
+    def counts(self) -> Mapping[int, int]:
+        """Routes per target."""
+        return Counter(self.installed.values()) if self.doubles else self._counts
 
 
 def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
@@ -128,6 +139,9 @@ class Repairs(Protocol):
 
     def repair(self, family: Family, keys: list[bytes]) -> None:
         """The kernel holds something else for these keys."""
+
+    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel holds several routes of ours for these keys."""
 
     def delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
         """The kernel holds routes of ours with another metric: (key, metric)."""
@@ -164,11 +178,13 @@ class Upkeep:
         routes = self._families[family]
         routes.installed = adoption.installed
         routes.direct.update(adoption.direct)
-        for target, count in adoption.counts.items():
+        for target, count in adoption.counts().items():
             self._dataplane.nexthops.count_routes(target, count)
         if adoption.installed:
             routes.adopted, routes.unconfirmed = True, adoption.installed.copy()
             log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(adoption.installed))
+        if adoption.doubles:
+            self._repairs.examine(family, adoption.doubles)
         return adoption.strays
 
     async def run(self) -> None:

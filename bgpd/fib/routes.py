@@ -117,13 +117,26 @@ WishOf = Callable[[NextHops, Collection[int | None]], Wish]
 """From next hops, and what routes of an earlier run that wish for them point at now, to the target."""
 
 
+class Change(msgspec.Struct, frozen=True):
+    """Routes that get another target: written behind those of `before`, which are deleted once that is done.
+
+    The kernel could replace a route in one step, but would replace whatever route of the prefix and metric is there by
+    then: also one that another program put into the place of ours a moment ago.
+    """
+
+    target: int
+    keys: list[bytes]
+    before: list[int]
+
+
 class Plan(msgspec.Struct, kw_only=True):
     """Kernel work of one slice of wishes. `settled` are keys that are as wished without a message.
 
-    `refused`: why -> keys that are wished and are not written.
+    `adds` are routes where the kernel has none. `refused`: why -> keys that are wished and are not written.
     """
 
     adds: list[tuple[int, list[bytes]]] = []
+    changes: list[Change] = []
     deletes: list[bytes] = []
     settled: list[bytes] = []
     refused: dict[str, list[bytes]] = {}
@@ -132,7 +145,9 @@ class Plan(msgspec.Struct, kw_only=True):
 class FamilyRoutes:
     """`installed`: key -> target, as the kernel will hold it when the queued batches are written.
 
-    `failed` and `blocked`: key -> why. `distrusted`: keys whose kernel state is unknown, so that any wish is written.
+    `failed` and `blocked`: key -> why. `distrusted`: keys that the kernel may have lost, so that any wish is written.
+    `obstructed`: blocked keys in whose place the kernel was found to have a route. `changing`: keys whose `Change` is
+    not done; what is wished of them meanwhile is in `deferred`.
     `direct`: interface index -> keys. `adopted`: an earlier run's keys may be there, as objects of their own.
     `unconfirmed`: key -> target of those that nobody has agreed with. They wait for the sweep as long as following
     their wish would take a next hop from them.
@@ -143,7 +158,10 @@ class FamilyRoutes:
         self.pending = PendingChanges()
         self.failed: dict[bytes, str] = {}
         self.blocked: ShardedDict[str] = ShardedDict()
+        self.obstructed: set[bytes] = set()
         self.distrusted: set[bytes] = set()
+        self.changing: set[bytes] = set()
+        self.deferred: set[bytes] = set()
         self.direct: dict[int, set[bytes]] = {}
         self.adopted = False
         self.unconfirmed: ShardedDict[int] = ShardedDict()
@@ -159,6 +177,8 @@ class FamilyRoutes:
         """Take up to `limit` wishes and say what to write; `installed` holds the result from now on."""
         keys, values = self.pending.take(limit)
         plan = Plan()
+        if self.changing and not self.changing.isdisjoint(keys):
+            keys, values = self._defer(keys, values)
         if not keys:
             return plan
         self._forget_reasons(keys)
@@ -184,14 +204,39 @@ class FamilyRoutes:
                 self._plan_adds(run, wish, plan)
         return plan
 
-    def refuse(self, key: bytes, target: int, why: str) -> None:
-        """The kernel refused a route: it holds none or an older one; the key is written anew whatever is wished."""
+    def refuse(self, key: bytes, target: int, why: str, *, before: int | None = None) -> None:
+        """The kernel refused a route: it holds none, or the one by `before`."""
         if self.installed.get(key) == target:
-            del self.installed[key]
-            self._nexthops.count_routes(target, -1)
-            self._forget_direct((key,), target)
+            self.believe(key, before)
         self.failed[key] = why
-        self.distrusted.add(key)
+
+    def obstruct(self, key: bytes, why: str, *, target: int, before: int | None = None) -> None:
+        """The kernel has a route in the place of one that was to be written by `target`, and ours by `before`."""
+        if self.installed.get(key) == target:
+            self.believe(key, before)
+        self.blocked[key] = why
+        self.obstructed.add(key)
+
+    def believe(self, key: bytes, target: int | None) -> None:
+        """The kernel holds this route of ours, or none: whatever was believed."""
+        former = self.installed.get(key)
+        if former is not None:
+            self._uncount((key,), (former,))
+            del self.installed[key]
+        if target is not None:
+            self.installed[key] = target
+            self._nexthops.count_routes(target, 1)
+            if target < 0:
+                self.direct.setdefault(-target, set()).add(key)
+
+    def change_done(self, keys: Collection[bytes]) -> list[bytes]:
+        """Changes are done, or were refused: those of the keys of which something else was wished meanwhile."""
+        self.changing.difference_update(keys)
+        if not self.deferred:
+            return []
+        waiting = self.deferred.intersection(keys)
+        self.deferred -= waiting
+        return list(waiting)
 
     def flushed(self, key: bytes) -> bool:
         """Whether the kernel is known to have dropped an installed route together with its group."""
@@ -218,7 +263,15 @@ class FamilyRoutes:
         self.unconfirmed.discard_all(free)
         return free
 
+    def _defer(self, keys: list[bytes], values: list[NextHops | None]) -> tuple[list[bytes], list[NextHops | None]]:
+        """The wishes that need not wait for a change that is under way."""
+        free = [(key, value) for key, value in zip(keys, values) if key not in self.changing]
+        self.deferred.update(self.changing.intersection(keys))
+        return [key for key, _value in free], [value for _key, value in free]
+
     def _forget_reasons(self, keys: Sequence[bytes]) -> None:
+        if self.obstructed:
+            self.obstructed.difference_update(keys)
         if self.failed:
             for key in self.failed.keys() & keys:
                 del self.failed[key]
@@ -256,12 +309,16 @@ class FamilyRoutes:
                 writes += self._plan_changes(part, chosen, targets, new, wish, plan)
         if not writes:
             return
-        self._nexthops.count_routes(wish.target, len(writes))
-        if wish.target < 0:
-            self.direct.setdefault(-wish.target, set()).update(writes)
-        if self.distrusted:
-            self.distrusted.difference_update(writes)
+        self._count(writes, wish.target)
         plan.adds.append((wish.target, writes))
+
+    def _count(self, keys: list[bytes], target: int) -> None:
+        """Routes are about to be written by a target."""
+        self._nexthops.count_routes(target, len(keys))
+        if target < 0:
+            self.direct.setdefault(-target, set()).update(keys)
+        if self.distrusted:
+            self.distrusted.difference_update(keys)
 
     def _plan_changes(
         self,
@@ -272,25 +329,36 @@ class FamilyRoutes:
         wish: Wish,
         plan: Plan,
     ) -> list[bytes]:
-        """Those of the keys to be written: the new ones, and of the others those that are not as wished."""
-        distrusted = self.distrusted
+        """Those of the keys to be added: new ones, and those that the kernel dropped with their group. Others that are
+        not as wished are changed."""
+        distrusted, dead = self.distrusted, self._nexthops.dead
         if not new and not distrusted and wish.same >= set(targets):
             plan.settled += keys
             if self.adopted:
                 part.update(zip(keys, list(map(part.pop, keys))))  # these very objects, which the RIB has too
             return []
-        writes, rewrites, before = [], [], []
+        writes: list[bytes] = []
+        dropped: list[bytes] = []
+        rewrites: list[bytes] = []
+        before: list[int] = []
         for key, target in zip(keys, targets):
             if key in new:
                 writes.append(key)
+            elif target in dead:
+                dropped.append(key)
+                self._nexthops.count_routes(target, -1)
             elif target not in wish.same or key in distrusted:
                 rewrites.append(key)
                 before.append(target)
             else:
                 plan.settled.append(key)
-        self._uncount(rewrites, before)
-        part.update(dict.fromkeys(rewrites, wish.target))
-        return writes + rewrites
+        part.update(dict.fromkeys((*dropped, *rewrites), wish.target))
+        if rewrites:
+            self._uncount(rewrites, before)
+            self._count(rewrites, wish.target)
+            self.changing.update(rewrites)
+            plan.changes.append(Change(wish.target, rewrites, before))
+        return writes + dropped
 
     def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
         if not keys:

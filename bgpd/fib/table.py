@@ -11,7 +11,7 @@ import asyncio
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -19,6 +19,7 @@ from bgpd.config.schema import FibConfig
 from bgpd.fib import views as fib_views
 from bgpd.fib.batches import SLICE, Rechecks, TableWriter
 from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.examine import Examiner
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.ownership import Ownership
 from bgpd.fib.reconcile import Upkeep
@@ -84,6 +85,7 @@ class Fib:
         self._strays: dict[Family, list[tuple[bytes, int]]] = {}
         self._rechecks = Rechecks(self._ask_again, has_room=lambda: self.backlog < _BACKLOG)
         self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+        self._altered: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
         self._writer = TableWriter(dataplane, self.form, self.families, self.counters, self)
         self._unsettled = False
         self._guard_planned = False
@@ -91,6 +93,8 @@ class Fib:
         self._repairs_told, self._repairs_told_at = 0, -_REPAIRS_TOLD_S
         self._idle_waiters: list[asyncio.Future[None]] = []
         self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self)
+        self._examiner = Examiner(dataplane, self.form, self.families, self)
+        self._withdrawing = False
         self._maintenance: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -115,9 +119,10 @@ class Fib:
         if self._maintenance is not None:
             self._maintenance.cancel()
             await asyncio.gather(self._maintenance, return_exceptions=True)
-        self._writer.stop()
+        await self._examiner.stop()
         self._rechecks.clear()
         self.dataplane.detach(self)
+        await self._writer.stop()
         await self.dataplane.stop()
 
     def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
@@ -205,7 +210,8 @@ class Fib:
         self._strays.clear()
 
     async def withdraw_all(self) -> None:
-        """Delete all routes of ours in this table, in slices; only on an explicit request."""
+        """Delete all routes of ours in this table, in slices, for good; only on an explicit request."""
+        self._withdrawing = True
         for family, routes in self.families.items():
             for keys in itertools.chain(routes.installed.slices(SLICE), [list(routes.failed)]):
                 self.update(family, dict.fromkeys(keys))
@@ -245,6 +251,8 @@ class Fib:
 
     def wish(self, family: Family, key: bytes) -> NextHops | None:
         """The present wish for a key: the table's own, else the RIB's."""
+        if self._withdrawing:
+            return None
         kept = self._kept[family].get(key)
         return self._desired(family, key) if kept is None else kept
 
@@ -267,8 +275,7 @@ class Fib:
     def kernel_changed(self, event: KernelEvent) -> None:
         """Follow links, addresses and foreign routes; the dataplane calls this."""
         if isinstance(event, RouteChanged):
-            if self._ownership.route_changed(event.route, event.gone):
-                self._foreign_route_changed(event.route.family, event.route.key)
+            self._foreign_route_changed(event.route, event.gone)
             if self._ownership.is_stale:
                 self._follow_guard_soon()
             changed = self.wishes.route_changed(event.route)
@@ -328,11 +335,20 @@ class Fib:
                 {single.hop.address for single in nexthops.singles.values() if single.ifindex in links}
             )
 
-    def _foreign_route_changed(self, family: Family, key: bytes) -> None:
-        """Whether a prefix may be written is another thing now; of most, as of other programs' workloads, none is."""
-        wish, routes = self.wish(family, key), self.families[family]
-        if wish is not None or key in routes.installed or key in routes.blocked:
-            self.update(family, {key: wish})
+    def _foreign_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        """Whether a prefix may be written is another thing now; of most, as of other programs' workloads, none is.
+
+        A new route of our metric may have taken the place of ours, and be gone again by the time that it matters.
+        """
+        changed = self._ownership.route_changed(route, gone)
+        key, routes = route.key, self.families[route.family]
+        if not gone and route.metric == self.form.metric and route.table == self.form.table and key in routes.installed:
+            routes.distrusted.add(key)
+            changed = True
+        if changed:
+            wish = self.wish(route.family, key)
+            if wish is not None or key in routes.installed or key in routes.blocked:
+                self.update(route.family, {key: wish})
 
     def own_route_changed(self, route: KernelRoute, gone: bool) -> None:
         """Somebody else changed or deleted one of our routes: write it again, unless its nexthop objects went first.
@@ -349,6 +365,8 @@ class Fib:
             self._loop.call_later(_DRIFT_DELAY_S, self._repair_drifted)
             self.dataplane.verify()
         self._drifted[route.family].add(route.key)
+        if not gone:
+            self._altered[route.family].add(route.key)
 
     def groups_changed(self) -> None:
         """Nexthop objects vanished though their links are up: their routes are written anew."""
@@ -390,9 +408,20 @@ class Fib:
             self.wishes.follow()
         self._next_hops_changed(changed)
 
+    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
+        self._examiner.add(family, keys)
+
     def fate_unknown(self, family: Family, keys: Sequence[bytes]) -> None:
         self.families[family].distrusted.update(keys)
+        self._examiner.add(family, keys)
         self._requeue(family, keys)
+
+    def ask_again(self, family: Family, keys: Sequence[bytes]) -> None:
+        self._ask_again(family, list(keys), False)
+
+    def blocks(self, family: Family, keys: Collection[bytes]) -> Collection[bytes]:
+        found = self._ownership.blocked(family, keys, kept=self._kept[family])
+        return [key for key, block in found.items() if not block.learned_only]
 
     def try_again(self) -> None:
         for family, routes in self.families.items():
@@ -410,6 +439,10 @@ class Fib:
 
     def repair(self, family: Family, keys: list[bytes]) -> None:
         """The kernel was found to hold something else for these keys."""
+        self._repair(family, keys)
+        self._examiner.add(family, keys)
+
+    def _repair(self, family: Family, keys: list[bytes]) -> None:
         self.counters.repaired += len(keys)
         if self._loop.time() >= self._repairs_told_at + _REPAIRS_TOLD_S:
             routes = self.counters.repaired - self._repairs_told
@@ -423,7 +456,9 @@ class Fib:
             drifted = [key for key in keys if not routes.flushed(key)]
             keys.clear()
             if drifted:
-                self.repair(family, drifted)
+                self._repair(family, drifted)
+            self._examiner.add(family, self._altered[family])
+            self._altered[family].clear()
 
     def delete_strays(self, family: Family, strays: Iterable[tuple[bytes, int]]) -> None:
         """Routes of ours with another metric than the configured one: nobody's, once the RIB has converged."""
@@ -432,10 +467,11 @@ class Fib:
             self.dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
 
     def _ask_again(self, family: Family, keys: list[bytes], distrust: bool) -> None:
-        """Ask for wishes; before the sweep, what nobody wants yet is left alone."""
+        """Ask for wishes; before the sweep, what an earlier run left and nobody wants yet is left alone."""
         wishes = {key: self.wish(family, key) for key in keys}
+        unconfirmed = self.families[family].unconfirmed
         if not self.swept:
-            wishes = {key: wish for key, wish in wishes.items() if wish is not None}
+            wishes = {key: wish for key, wish in wishes.items() if wish is not None or key not in unconfirmed}
         if distrust:
             self.families[family].distrusted.update(wishes)
         self.update_learned(family, wishes)

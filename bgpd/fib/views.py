@@ -75,7 +75,7 @@ def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[Next
     state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"
     if target is not None and target in fib.dataplane.nexthops.dead:
         state, error, target = "failed", "the kernel dropped it: its last next hop is gone", None
-    if not error and (target is None or key in table.pending):
+    if not error and (target is None or key in table.pending or key in table.deferred):
         state = "pending"
     if target is not None and target not in views:
         views[target] = _target_hops(fib, target)

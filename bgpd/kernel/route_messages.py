@@ -13,6 +13,7 @@ all others are compared by strided slices, and the fields are taken by one `stru
 
 from __future__ import annotations
 
+import errno
 import functools
 import operator
 import socket
@@ -26,6 +27,7 @@ from bgpd.kernel.netlink import (
     HEADER,
     TYPE_MASK,
     U32,
+    KernelError,
     MessageFlag,
     MessageKind,
     attribute,
@@ -56,6 +58,7 @@ RTN_BLACKHOLE = 6
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 RT_SCOPE_NOWHERE = 255
+_FLAGS = struct.Struct("=H")
 _LENGTH = operator.itemgetter(0)
 _DST_OFFSET = 16 + RTMSG.size + ATTRIBUTE.size
 
@@ -68,15 +71,37 @@ class RouteForm(msgspec.Struct, frozen=True):
     metric: int
 
 
-def encode_adds(family: Family, keys: Sequence[bytes], target: int, form: RouteForm) -> bytes:
-    """RTM_NEWROUTE (create or replace) for each key, all by one target; any order and mix of prefix lengths."""
-    return b"".join(_encode(_add_template(family, length, target, form), run) for length, run in _by_length(keys))
+def encode_adds(family: Family, keys: Sequence[bytes], target: int, form: RouteForm, *, append: bool = False) -> bytes:
+    """RTM_NEWROUTE for each key, all by one target; any order and mix of prefix lengths.
+
+    Never NLM_F_REPLACE, which takes the place of any program's route of the prefix and metric. The kernel refuses with
+    EEXIST where such a route is; `append` puts the new one behind it, and is refused only where an equal one is.
+    """
+    return b"".join(
+        _encode(_add_template(family, length, target, form, append), run) for length, run in _by_length(keys)
+    )
 
 
-def encode_deletes(family: Family, keys: Sequence[bytes], form: RouteForm) -> bytes:
-    """RTM_DELROUTE for each key in descending order: ascending ones are quadratic in the kernel's IPv4 trie."""
+def encode_deletes(family: Family, keys: Sequence[bytes], form: RouteForm, target: int | None = None) -> bytes:
+    """RTM_DELROUTE for each key, in descending order: ascending ones are quadratic in the kernel's IPv4 trie.
+
+    Of several routes of ours the first goes, or with `target` the one by it.
+    """
     descending = sorted(keys, reverse=True)
-    return b"".join(_encode(_delete_template(family, length, form), run) for length, run in _by_length(descending))
+    return b"".join(
+        _encode(_delete_template(family, length, form, target), run) for length, run in _by_length(descending)
+    )
+
+
+def is_there_already(request: bytes, error: KernelError) -> bool:
+    """Whether a refused route message asked for a route that the kernel has, as bgpd's own.
+
+    IPv6 compares without the protocol; a nexthop group of bgpd's is in no other program's route.
+    """
+    (flags,) = _FLAGS.unpack_from(request, 6)
+    if error.code != errno.EEXIST or not flags & MessageFlag.APPEND:
+        return False
+    return request[16] == socket.AF_INET or RTA_NH_ID in attributes(request, _HEAD, len(request))
 
 
 def read_key(request: bytes) -> tuple[Family, bytes]:
@@ -107,22 +132,28 @@ def _encode(template: bytes, keys: Sequence[bytes]) -> bytearray:
 
 
 @functools.lru_cache(maxsize=4096)
-def _add_template(family: Family, length: int, target: int, form: RouteForm) -> bytes:
-    flags = MessageFlag.REQUEST | MessageFlag.CREATE | MessageFlag.REPLACE
-    scope, kind = RT_SCOPE_UNIVERSE, RTN_UNICAST
-    if target > 0:
-        way = attribute(RTA_NH_ID, U32.pack(target))
-    elif target == BLACKHOLE:
-        way, kind = b"", RTN_BLACKHOLE
-    else:
-        way = attribute(RTA_OIF, U32.pack(-target))
-        scope = RT_SCOPE_LINK if family is Family.IPV4_UNICAST else RT_SCOPE_UNIVERSE
+def _add_template(family: Family, length: int, target: int, form: RouteForm, append: bool) -> bytes:
+    how = MessageFlag.APPEND if append else MessageFlag.EXCLUSIVE
+    flags = MessageFlag.REQUEST | MessageFlag.CREATE | how
+    kind, way = _way(target)
+    scope = RT_SCOPE_LINK if target < 0 and family is Family.IPV4_UNICAST else RT_SCOPE_UNIVERSE
     return _template(MessageKind.NEW_ROUTE, flags, family, length, form, scope, kind, way)
 
 
-@functools.lru_cache(maxsize=1024)
-def _delete_template(family: Family, length: int, form: RouteForm) -> bytes:
-    return _template(MessageKind.DEL_ROUTE, MessageFlag.REQUEST, family, length, form, RT_SCOPE_NOWHERE, 0, b"")
+@functools.lru_cache(maxsize=4096)
+def _delete_template(family: Family, length: int, form: RouteForm, target: int | None) -> bytes:
+    _kind, way = (0, b"") if target is None or target == UNKNOWN else _way(target)
+    kind = RTN_BLACKHOLE if target == BLACKHOLE else 0
+    return _template(MessageKind.DEL_ROUTE, MessageFlag.REQUEST, family, length, form, RT_SCOPE_NOWHERE, kind, way)
+
+
+def _way(target: int) -> tuple[int, bytes]:
+    """The route type of a target, and the attribute that names it."""
+    if target > 0:
+        return RTN_UNICAST, attribute(RTA_NH_ID, U32.pack(target))
+    if target == BLACKHOLE:
+        return RTN_BLACKHOLE, b""
+    return RTN_UNICAST, attribute(RTA_OIF, U32.pack(-target))
 
 
 def _template(

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable
 from itertools import chain
 
+from bgpd.config.schema import FibConfig
 from bgpd.kernel.monitor import KernelState
 from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
 from bgpd.kernel.nexthop_messages import NexthopObject, read_id, read_objects
@@ -31,6 +32,9 @@ from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link
 from bgpd.model.prefix import parse_address, parse_prefix
 
 Place = tuple[Family, int, bytes, int]
+PROTOCOL, METRIC = FibConfig().protocol, FibConfig().metric
+FOREIGN = -(1 << 20)
+"""Target of a route of another program: it leads to where none of bgpd's does."""
 
 
 class FakeWriter:
@@ -80,10 +84,13 @@ class FakeMonitor:
 
 
 class FakeKernel:
-    """`routes`: (family, table, key, metric) -> (protocol, target); `objects`: nexthop objects by id."""
+    """`routes`: (family, table, key, metric) -> (protocol, target) of the first route there; `objects`: nexthop objects
+    by id. `behind`: further routes of the same prefix and metric, in the kernel's order.
+    """
 
     def __init__(self) -> None:
         self.routes: dict[Place, tuple[int, int]] = {}
+        self.behind: dict[Place, list[tuple[int, int]]] = {}
         self.objects: dict[int, NexthopObject] = {}
         self.links: dict[int, Link] = {}
         self.refuse: dict[bytes, int] = {}
@@ -109,32 +116,53 @@ class FakeKernel:
         if not up:
             for identifier in [found.id for found in self.objects.values() if found.ifindex == index]:
                 self._destroy(identifier)
-            for place in [place for place, (_protocol, target) in self.routes.items() if target == -index]:
-                del self.routes[place]
+            self._flush(-index)
         self.monitor.state.link(self.links[index], gone=False)
 
-    def add_foreign(self, prefix: str, *, metric: int = 100, protocol: int = 16, table: int = 254) -> KernelRoute:
-        """Another program's route."""
+    def add_foreign(
+        self, prefix: str, *, metric: int = 100, protocol: int = 16, table: int = 254, told: bool = True
+    ) -> KernelRoute:
+        """Another program's route, as `ip route replace` makes it; unless `told`, the word on it is on its way."""
         family, key = parse_prefix(prefix)
-        self.routes[family, table, key, metric] = (protocol, -1)
+        self.routes[family, table, key, metric] = (protocol, FOREIGN)
         route = KernelRoute(
             family=family, key=key, table=table, protocol=protocol, metric=metric, interface="x", gateway=b"\1\1\1\1"
         )
-        self.monitor.routes.changed((route,))
+        if told:
+            self.tell(route)
         return route
+
+    def tell(self, route: KernelRoute) -> None:
+        """The word on a foreign route arrives."""
+        self.monitor.routes.changed((route,), replaces=True)
 
     def remove_foreign(self, route: KernelRoute) -> None:
         """The other program deletes it."""
-        del self.routes[route.family, route.table, route.key, route.metric]
+        self._remove((route.family, route.table, route.key, route.metric), route.protocol, None)
         self.monitor.routes.changed((route,), gone=True)
 
-    def delete_by_other_hand(self, family: Family, key: bytes, *, table: int = 254, metric: int = 20) -> None:
+    def all_at(self, family: Family, key: bytes, *, table: int = 254, metric: int = METRIC) -> list[tuple[int, int]]:
+        """(protocol, target) of all routes of a prefix and metric, in the kernel's order."""
+        return self._stack((family, table, key, metric))
+
+    def delete_by_other_hand(self, family: Family, key: bytes, *, table: int = 254, metric: int = METRIC) -> None:
         """Another program deletes one of bgpd's routes, and the kernel says so."""
-        found = self.routes.pop((family, table, key, metric), None)
+        found = self.routes.get((family, table, key, metric))
         if found is not None:
-            route = KernelRoute(family=family, key=key, table=table, protocol=found[0], metric=metric)
-            for callback in self.monitor.own_route_changed:
-                callback(route, True)
+            self._remove((family, table, key, metric), found[0], None)
+            self._tell_own(family, key, table, metric, gone=True)
+
+    def replace_by_other_hand(
+        self, family: Family, key: bytes, target: int, *, table: int = 254, metric: int = METRIC
+    ) -> None:
+        """Another program replaces one of bgpd's routes, by bgpd's own protocol, and the kernel says so."""
+        self.routes[family, table, key, metric] = (PROTOCOL, target)
+        self._tell_own(family, key, table, metric, gone=False)
+
+    def _tell_own(self, family: Family, key: bytes, table: int, metric: int, *, gone: bool) -> None:
+        route = KernelRoute(family=family, key=key, table=table, protocol=PROTOCOL, metric=metric)
+        for callback in self.monitor.own_route_changed:
+            callback(route, gone)
 
     def delete_nexthop_by_other_hand(self, identifier: int) -> None:
         """Another program deletes one of bgpd's nexthop objects."""
@@ -143,7 +171,7 @@ class FakeKernel:
             callback()
 
     def hops_of(
-        self, family: Family, key: bytes, *, table: int = 254, metric: int = 20
+        self, family: Family, key: bytes, *, table: int = 254, metric: int = METRIC
     ) -> set[tuple[bytes, int]] | None:
         """(gateway, interface index) of a route's group; None without the route."""
         found = self.routes.get((family, table, key, metric))
@@ -176,7 +204,7 @@ class FakeKernel:
                 self._destroy(identifier)
                 return 0
             case _:
-                return self._route(kind, request)
+                return self._route(kind, flags, request)
 
     def _new_nexthop(self, flags: int, found: NexthopObject) -> int:
         if flags & MessageFlag.EXCLUSIVE and found.id in self.objects:
@@ -195,15 +223,18 @@ class FakeKernel:
         self.objects[found.id] = found
         return 0
 
-    def _route(self, kind: MessageKind, request: bytes) -> int:
+    def _route(self, kind: MessageKind, flags: int, request: bytes) -> int:
         family, key = read_key(request)
         found = attributes(request, 16 + RTMSG.size, len(request))
         (table,), (metric,) = U32.unpack(found[RTA_TABLE]), U32.unpack(found[RTA_PRIORITY])
         place, protocol = (family, table, key, metric), request[21]
         if kind == MessageKind.DEL_ROUTE:
-            if self.routes.get(place, (0, 0))[0] != protocol:
+            group, way = found.get(RTA_NH_ID), found.get(RTA_OIF)
+            named = U32.unpack(group)[0] if group else -U32.unpack(way)[0] if way else None
+            if named is None and request[23] == RTN_BLACKHOLE and family is Family.IPV4_UNICAST:
+                named = 0
+            if not self._remove(place, protocol, named):
                 return errno.ESRCH
-            del self.routes[place]
             self.log.append((kind, key))
             return 0
         if key in self.refuse:
@@ -216,9 +247,59 @@ class FakeKernel:
             target = 0 if request[23] == RTN_BLACKHOLE else -U32.unpack(found[RTA_OIF])[0]
             if target and not self.links[-target].up:
                 return errno.ENETDOWN
-        self.routes[place] = (protocol, target)
-        self.log.append((kind, key))
+        error = self._add(place, (protocol, target), flags)
+        if not error:
+            self.log.append((kind, key))
+        return error
+
+    def _add(self, place: Place, route: tuple[int, int], flags: int) -> int:
+        """As fib_table_insert and fib6_add_rt2node do: IPv6 takes a route by the same next hop for an equal one,
+        whoever made it. REPLACE takes the place of the first, whoever made that.
+        """
+        stack = self._stack(place)
+        if not stack:
+            self.routes[place] = route
+            return 0
+        if flags & MessageFlag.EXCLUSIVE:
+            return errno.EEXIST
+        if flags & MessageFlag.REPLACE:
+            self.routes[place] = route
+            return 0
+        ipv6 = place[0] is Family.IPV6_UNICAST
+        if route in stack or (ipv6 and route[1] in [target for _protocol, target in stack]):
+            return errno.EEXIST
+        self.behind.setdefault(place, []).append(route)
         return 0
+
+    def _stack(self, place: Place) -> list[tuple[int, int]]:
+        return [self.routes[place], *self.behind.get(place, ())] if place in self.routes else []
+
+    def _remove(self, place: Place, protocol: int, target: int | None) -> bool:
+        """Remove the first route of a protocol, by a target if one is named; the next takes its place."""
+        stack = self._stack(place)
+        for index, (of, found) in enumerate(stack):
+            if of == protocol and target in (None, found):
+                del stack[index]
+                self._set_stack(place, stack)
+                return True
+        return False
+
+    def _set_stack(self, place: Place, stack: list[tuple[int, int]]) -> None:
+        self.behind.pop(place, None)
+        if stack:
+            self.routes[place] = stack[0]
+        else:
+            del self.routes[place]
+        if stack[1:]:
+            self.behind[place] = stack[1:]
+
+    def _flush(self, target: int) -> None:
+        """All routes by a target go without a word."""
+        for place in list(self.routes):
+            stack = self._stack(place)
+            left = [route for route in stack if route[1] != target]
+            if left != stack:
+                self._set_stack(place, left)
 
     def _destroy(self, identifier: int) -> None:
         del self.objects[identifier]
@@ -230,8 +311,7 @@ class FakeKernel:
                 )
                 if not left:
                     self._destroy(group.id)
-        for place in [place for place, (_protocol, target) in self.routes.items() if target == identifier]:
-            del self.routes[place]
+        self._flush(identifier)
 
     # What it answers (KernelReader).
 
@@ -248,9 +328,10 @@ class FakeKernel:
 
     async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
         return [
-            RouteRun(family, table, protocol, 1, [key], [target], [metric])
-            for (of, table, key, metric), (protocol, target) in self.routes.items()
-            if of is family and table == form.table and protocol == form.protocol
+            RouteRun(family, place[1], protocol, 1, [place[2]], [target], [place[3]])
+            for place in self.routes
+            for protocol, target in self._stack(place)
+            if place[0] is family and place[1] == form.table and form.protocol in (0, protocol)
         ]
 
 

@@ -69,4 +69,4 @@ def test_adoption_counts_routes_by_target_and_knows_direct_ones() -> None:
     for part in (run((A, 1), (B, -7)), run((C, 2), metric=50), run((C, 3), protocol=4)):
         adoption.add(part)
     assert dict(adoption.installed.items()) == {A: 1, B: -7}
-    assert (dict(adoption.counts), adoption.strays, dict(adoption.direct)) == ({1: 1, -7: 1}, [(C, 50)], {7: {B}})
+    assert (dict(adoption.counts()), adoption.strays, dict(adoption.direct)) == ({1: 1, -7: 1}, [(C, 50)], {7: {B}})

@@ -68,7 +68,7 @@ def by_pyroute2(family: Family, key: bytes, form: RouteForm, target: int | None)
     elif target is not None and target < 0:
         message["attrs"].append(("RTA_OIF", -target))
     message["header"]["type"] = 25 if target is None else 24
-    message["header"]["flags"] = 0x1 if target is None else 0x501
+    message["header"]["flags"] = 0x1 if target is None else 0x601
     message["header"]["sequence_number"] = 0
     message["header"]["pid"] = 0
     message.encode()

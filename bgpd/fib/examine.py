@@ -1,0 +1,206 @@
+"""Looks at single keys in the kernel: what stands in the way of a route, and whether more of ours is there than known.
+
+Decides only what the kernel holds of them, never what it should hold: what was believed otherwise is set right, routes
+of ours that are not the believed one are deleted, each by its target, and the RIB is asked again. The kernel names no
+route by prefix and metric, so the table is dumped, for all keys together, and less often the longer it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.ownership import describe
+from bgpd.fib.routes import FamilyRoutes
+from bgpd.kernel.route_messages import UNKNOWN, RouteForm, RouteRun, encode_deletes
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
+from bgpd.model.prefix import format_key
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE_S = 0.02
+"""Until then the kernel's notifications have told what it is in nearly all cases, and nothing is left to look at."""
+_LAST_PAUSE_S = 30.0
+_REST = 10
+"""A look is followed by a pause of so many times its length: a program that fights over a route costs no more."""
+
+
+class Sight:
+    """What a dump has of these keys with the form's metric: targets of ours in the kernel's order, foreign routes."""
+
+    def __init__(self, keys: Iterable[bytes], form: RouteForm) -> None:
+        self.own: dict[bytes, list[int]] = {}
+        self.foreign: dict[bytes, KernelRoute] = {}
+        self._keys = frozenset(keys)
+        self._form = form
+
+    def add(self, run: RouteRun) -> None:
+        """Take in one run of the dump."""
+        if run.table != self._form.table or self._keys.isdisjoint(run.keys):
+            return
+        for key, target, metric in zip(run.keys, run.targets, run.metrics):
+            if key not in self._keys or metric != self._form.metric:
+                continue
+            if run.protocol == self._form.protocol:
+                self.own.setdefault(key, []).append(target)
+            else:
+                self.foreign[key] = KernelRoute(
+                    family=run.family, key=key, table=run.table, protocol=run.protocol, metric=metric
+                )
+
+
+class Findings(msgspec.Struct):
+    """What follows from a look: keys to ask the RIB for, keys to look at again, routes of ours too many by target."""
+
+    asked: list[bytes] = []
+    again: list[bytes] = []
+    extra: dict[int, list[bytes]] = {}
+
+
+class ExaminerEvents(Protocol):
+    """What follows for the table."""
+
+    def blocks(self, family: Family, keys: Collection[bytes]) -> Collection[bytes]:
+        """Those of the keys that are known to be blocked by another program's route."""
+
+    def ask_again(self, family: Family, keys: Sequence[bytes]) -> None:
+        """What the kernel holds of these is known now; write what is wished."""
+
+    def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
+        """These are wished, and something stands in the way."""
+
+
+class Examiner:
+    """Keys to be looked at, of one table."""
+
+    def __init__(
+        self, dataplane: Dataplane, form: RouteForm, families: Mapping[Family, FamilyRoutes], events: ExaminerEvents
+    ) -> None:
+        self._dataplane = dataplane
+        self._form = form
+        self._families = families
+        self._events = events
+        self._keys: dict[Family, set[bytes]] = {family: set() for family in families}
+        self._later: dict[Family, set[bytes]] = {family: set() for family in families}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, family: Family, keys: Iterable[bytes]) -> None:
+        """Look at these, soon."""
+        self._keys[family].update(keys)
+        if self._keys[family]:
+            self._wake.set()
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Look at nothing any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        again_s, rest_s = _FIRST_PAUSE_S, 0.0
+        while True:
+            try:
+                async with asyncio.timeout(again_s if any(self._later.values()) else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                again_s = min(again_s * 2, _LAST_PAUSE_S)
+                for family, keys in self._later.items():
+                    self._keys[family] |= keys
+                    keys.clear()
+            self._wake.clear()
+            await asyncio.sleep(max(_FIRST_PAUSE_S, rest_s))
+            started = loop.time()
+            for family in self._families:
+                keys, self._keys[family] = self._keys[family], set()
+                keys = self._unexplained(family, keys)
+                if keys:
+                    await self._look(family, keys)
+            rest_s = _REST * (loop.time() - started)
+            if not any(self._later.values()):
+                again_s = _FIRST_PAUSE_S
+
+    def _unexplained(self, family: Family, keys: set[bytes]) -> set[bytes]:
+        """Without those of which notifications have told by now what stands in the way."""
+        obstructed = keys & self._families[family].obstructed
+        told = set(self._events.blocks(family, obstructed)) if obstructed else set()
+        if told:
+            self._events.ask_again(family, list(told))
+        return keys - told
+
+    async def _look(self, family: Family, keys: set[bytes]) -> None:
+        sight = Sight(keys, self._form)
+
+        def begin() -> Callable[[RouteRun], None]:
+            nonlocal sight
+            sight = Sight(keys, self._form)
+            return sight.add
+
+        everything = RouteForm(self._form.table, 0, self._form.metric)
+        try:
+            await self._dataplane.reader.routes(family, everything, begin)
+        except OSError as error:
+            log.warning("fib.not_examined", family=family.value, error=str(error))
+            self._later[family] |= keys
+            return
+        self._follow(family, self._compare(family, keys, sight))
+
+    def _compare(self, family: Family, keys: Iterable[bytes], sight: Sight) -> Findings:
+        routes, findings = self._families[family], Findings()
+        dead = self._dataplane.nexthops.dead
+        for key in keys:
+            own = sight.own.get(key, [])
+            if key in routes.changing:
+                findings.again.append(key)
+                continue
+            believed = routes.installed.get(key)
+            if believed is None and own:
+                believed = own[0]
+                routes.believe(key, believed)
+                if routes.adopted:
+                    routes.unconfirmed[key] = believed
+                findings.asked.append(key)
+            elif believed is not None and believed not in own and believed not in dead:
+                routes.distrusted.add(key)
+                findings.asked.append(key)
+                findings.again.append(key)
+                continue
+            elif key in routes.obstructed:
+                self._explain(family, key, sight.foreign.get(key), findings)
+            extra = [target for target in own if target != believed and (target != UNKNOWN or target == own[0])]
+            for target in extra:
+                findings.extra.setdefault(target, []).append(key)
+            if extra:
+                findings.again.append(key)
+        return findings
+
+    def _explain(self, family: Family, key: bytes, foreign: KernelRoute | None, findings: Findings) -> None:
+        """A route of which no notification told stands in the way, or is gone again."""
+        if foreign is None:
+            findings.asked.append(key)
+            return
+        why = describe(foreign)
+        if self._families[family].blocked.get(key) != why:
+            log.warning("fib.route_in_the_way", prefix=format_key(family, key), route=why)
+            self._families[family].blocked[key] = why
+            self._events.refused(family, [key], why)
+        findings.again.append(key)
+
+    def _follow(self, family: Family, findings: Findings) -> None:
+        if findings.extra:
+            parts = [encode_deletes(family, keys, self._form, target) for target, keys in findings.extra.items()]
+            count = sum(map(len, findings.extra.values()))
+            log.warning("fib.routes_too_many", family=family.value, table=self._form.table, count=count)
+            self._dataplane.submit(b"".join(parts), count, lambda _outcome: None)
+        if findings.asked:
+            self._events.ask_again(family, findings.asked)
+        self._later[family].update(findings.again)

@@ -1,0 +1,234 @@
+"""Other programs' routes of the same prefix, of any metric: none is destroyed, however late the word on it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+
+import pytest
+
+from bgpd.fib.batches import OCCUPIED
+from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.route_messages import UNKNOWN
+from bgpd.model.iana import Family
+from bgpd.model.path import BLACKHOLE, NextHop
+from bgpd.model.prefix import parse_prefix
+from tests.fib.fake_kernel import FOREIGN, METRIC, PROTOCOL, FakeKernel
+from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
+
+OTHER = 16
+CASES = ((V4, LEAF1, LEAF2, "10.64.1.0/24"), (V6, LEAF1_V6, LEAF2_V6, "2001:db8:1::/48"))
+both_families = pytest.mark.parametrize(("family", "leaf1", "leaf2", "prefix"), CASES, ids=["ipv4", "ipv6"])
+
+
+def protocols(kernel: FakeKernel, family: Family, key: bytes, metric: int = METRIC) -> list[int]:
+    return [protocol for protocol, _target in kernel.all_at(family, key, metric=metric)]
+
+
+@both_families
+async def test_route_is_created_only_where_none_is(family: Family, leaf1: NextHop, leaf2: NextHop, prefix: str) -> None:
+    key = parse_prefix(prefix)[1]
+    async with running() as it:
+        route = it.kernel.add_foreign(prefix, metric=METRIC, told=False)
+        it.want({key: (leaf1,)}, family)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert protocols(it.kernel, family, key) == [OTHER]
+        assert it.state_of(prefix) == ("blocked", OCCUPIED)
+        assert it.acknowledged == []
+        it.kernel.tell(route)
+        await it.settle()
+        state, why = it.state_of(prefix)
+        assert state == "blocked"
+        assert f"(protocol {OTHER} via 1.1.1.1 on x, metric {METRIC})" in why
+        it.kernel.remove_foreign(route)
+        await it.settle()
+        assert protocols(it.kernel, family, key) == [PROTOCOL]
+        assert it.state_of(prefix) == ("installed", "")
+
+
+@both_families
+async def test_route_is_changed_beside_one_that_took_its_place(
+    family: Family, leaf1: NextHop, leaf2: NextHop, prefix: str
+) -> None:
+    key = parse_prefix(prefix)[1]
+    async with running() as it:
+        it.want({key: (leaf1,)}, family)
+        await it.settle()
+        route = it.kernel.add_foreign(prefix, metric=METRIC, told=False)
+        it.want({key: (leaf2,)}, family)
+        await it.settle()
+        assert protocols(it.kernel, family, key)[0] == OTHER
+        it.kernel.tell(route)
+        await it.settle()
+        assert protocols(it.kernel, family, key) == [OTHER]
+        assert it.state_of(prefix)[0] == "blocked"
+
+
+@both_families
+async def test_change_makes_before_it_breaks_and_a_refused_one_breaks_nothing(
+    family: Family, leaf1: NextHop, leaf2: NextHop, prefix: str
+) -> None:
+    key = parse_prefix(prefix)[1]
+    async with running() as it:
+        it.want({key: (leaf1,)}, family)
+        await it.settle()
+        it.kernel.log.clear()
+        it.kernel.refuse[key] = errno.ENOSPC
+        it.want({key: (leaf2,)}, family)
+        for _ in range(30):
+            await asyncio.sleep(0)
+        assert len(it.kernel.hops_of(family, key) or ()) == 1
+        assert it.state_of(prefix) == ("failed", "No space left on device")
+        it.kernel.refuse.clear()
+        await it.settle_retries()
+        changes = [kind for kind, what in it.kernel.log if what == key]
+        assert changes == [MessageKind.NEW_ROUTE, MessageKind.DEL_ROUTE]
+        assert [address for address, _ifindex in it.kernel.hops_of(family, key) or ()] == [leaf2.address]
+        assert len(it.kernel.all_at(family, key)) == 1
+        assert it.state_of(prefix) == ("installed", "")
+
+
+@both_families
+async def test_what_is_wished_while_a_change_is_under_way_follows_it(
+    family: Family, leaf1: NextHop, leaf2: NextHop, prefix: str
+) -> None:
+    key = parse_prefix(prefix)[1]
+    async with running() as it:
+        for last in (None, (leaf1,), (leaf1, leaf2), None):
+            it.want({key: (leaf1,)}, family)
+            await it.settle()
+            for wish in ((leaf2,), (leaf1, leaf2), last):
+                it.want({key: wish}, family)
+                it.dataplane.pump()
+            await it.settle()
+            hops = {address for address, _ifindex in it.kernel.hops_of(family, key) or ()}
+            assert hops == {hop.address for hop in last or ()}
+            assert len(it.kernel.all_at(family, key)) == (last is not None)
+
+
+async def test_override_stands_beside_another_metric_and_behind_the_same() -> None:
+    key = parse_prefix("10.64.1.0/24")[1]
+    async with running(override=("10.64.1.0/24",)) as it:
+        beside = it.kernel.add_foreign("10.64.1.0/24", metric=METRIC + 100)
+        it.want({key: (LEAF1,)})
+        await it.settle()
+        assert protocols(it.kernel, V4, key) == [PROTOCOL]
+        route = it.kernel.add_foreign("10.64.1.0/24", metric=METRIC)
+        await it.settle()
+        assert protocols(it.kernel, V4, key) == [OTHER]
+        state, why = it.state_of("10.64.1.0/24")
+        assert state == "blocked"
+        assert f"metric {METRIC}); two routes of one metric are no order" in why
+        it.kernel.remove_foreign(route)
+        await it.settle()
+        assert protocols(it.kernel, V4, key) == [PROTOCOL]
+        assert protocols(it.kernel, V4, key, METRIC + 100) == [OTHER]
+        it.kernel.remove_foreign(beside)
+
+
+async def test_route_that_no_notification_tells_of_is_found_named_and_waited_for() -> None:
+    key = parse_prefix("10.64.1.0/24")[1]
+    async with running() as it:
+        place = (V4, 254, key, METRIC)
+        it.kernel.routes[place] = (77, FOREIGN)
+        it.want({key: (LEAF1,)})
+        await it.settle()
+        await it.settle()
+        assert it.state_of("10.64.1.0/24")[0] == "blocked"
+        assert "protocol 77" in it.state_of("10.64.1.0/24")[1]
+        assert "protocol 77" in it.refused[-1][2]
+        del it.kernel.routes[place]
+        await until(lambda: protocols(it.kernel, V4, key) == [PROTOCOL])
+        assert it.state_of("10.64.1.0/24") == ("installed", "")
+
+
+@pytest.mark.parametrize("found", [UNKNOWN, -3, 0])
+async def test_route_of_ours_that_is_not_known_is_taken_over(found: int) -> None:
+    key = parse_prefix("10.64.1.0/24")[1]
+    async with running() as it:
+        it.kernel.routes[V4, 254, key, METRIC] = (PROTOCOL, found)
+        it.want({key: (LEAF1,)})
+        await until(lambda: it.kernel.all_at(V4, key) == [(PROTOCOL, it.fib.families[V4].installed.get(key))])
+        assert it.kernel.hops_of(V4, key) == {(LEAF1.address, 2)}
+
+
+async def test_route_of_ours_that_another_program_replaced_is_set_right() -> None:
+    key = parse_prefix("10.64.1.0/24")[1]
+    async with running() as it:
+        it.want({key: (LEAF1,)})
+        await it.settle()
+        before = it.kernel.all_at(V4, key)
+        it.kernel.replace_by_other_hand(V4, key, -3)
+        await until(lambda: it.kernel.all_at(V4, key) == before)
+
+
+async def test_two_routes_that_a_crash_left_become_one() -> None:
+    kernel = two_leaf_kernel()
+    key, blackhole = parse_prefix("10.64.1.0/24")[1], parse_prefix("10.65.0.0/16")[1]
+    async with running(kernel) as before:
+        before.want({key: (LEAF1,), blackhole: BLACKHOLE})
+        await before.settle()
+        kernel.behind[V4, 254, key, METRIC] = [(PROTOCOL, 0)]
+    async with running(kernel) as it:
+        it.learn({key: (LEAF1,), blackhole: BLACKHOLE})
+        it.fib.sweep()
+        await until(lambda: len(kernel.all_at(V4, key)) == 1)
+        await it.settle()
+        assert kernel.hops_of(V4, key) == {(LEAF1.address, 2)}
+        assert {group.routes for group in it.dataplane.nexthops.groups.values()} == {1}
+
+
+async def until(condition: object) -> None:
+    for _ in range(500):
+        if condition():  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not reached in 5 s")
+
+
+@both_families
+@pytest.mark.parametrize("seed", range(12))
+async def test_churn_among_foreign_routes_destroys_none_and_ends_true(
+    family: Family, leaf1: NextHop, leaf2: NextHop, prefix: str, seed: int
+) -> None:
+    """Wishes and foreign routes of the same and of another metric come and go; half of the words come late."""
+    chosen = random.Random(seed)
+    form = "10.64.{}.0/24" if family is V4 else "2001:db8:{}::/48"
+    prefixes = [form.format(number) for number in range(1, 9)]
+    keys = {prefix: parse_prefix(prefix)[1] for prefix in prefixes}
+    async with running() as it:
+        await _churn(it, chosen, family, keys, ((leaf1,), (leaf2,), (leaf1, leaf2), BLACKHOLE, None))
+
+
+async def _churn(
+    it: Harness, chosen: random.Random, family: Family, keys: dict[str, bytes], wishes: tuple[object, ...]
+) -> None:
+    foreign, untold = {}, []
+    for _ in range(300):
+        prefix = chosen.choice(list(keys))
+        step = chosen.random()
+        if step < 0.5:
+            it.learn({keys[prefix]: chosen.choice(wishes)}, family)  # type: ignore[dict-item]
+        elif step < 0.7 and prefix not in foreign:
+            route = it.kernel.add_foreign(prefix, metric=chosen.choice((METRIC, 99)), told=False)
+            foreign[prefix] = route
+            untold.append(route)
+        elif step < 0.8 and prefix in foreign and foreign[prefix] not in untold:
+            it.kernel.remove_foreign(foreign.pop(prefix))
+        while untold and chosen.random() < 0.5:
+            it.kernel.tell(untold.pop(0))
+        if chosen.random() < 0.5:
+            await asyncio.sleep(0)
+        for other, route in foreign.items():
+            assert OTHER in protocols(it.kernel, family, keys[other], route.metric), "another program's route went"
+    for route in untold:
+        it.kernel.tell(route)
+    await it.settle_retries()
+    for prefix, key in keys.items():
+        wish = it.wishes.get((family, key))
+        wanted = ["blocked"] if wish and prefix in foreign else ["installed"] if wish else [""]
+        await until(lambda prefix=prefix, wanted=wanted: [it.state_of(prefix)[0]] == wanted)
+        mine = [protocol for protocol in protocols(it.kernel, family, key) if protocol == PROTOCOL]
+        assert len(mine) == (wanted == ["installed"])

@@ -1,0 +1,143 @@
+"""Other programs' routes against the real kernel: whoever comes a moment earlier or later, theirs stay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import threading
+
+import pytest
+
+from bgpd.config.schema import FibConfig
+from bgpd.kernel.netlink import MessageKind, messages, open_socket
+from bgpd.model.path import NextHop
+from tests.fib.test_fib_kernel import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, Host, ip, running
+from tests.fib.test_fib_kernel import host as host
+
+pytestmark = pytest.mark.netns
+
+ROUTE_GROUPS = {"-4": 7, "-6": 11}
+METRIC = FibConfig().metric
+OURS, OTHER = str(FibConfig().protocol), "77"
+FAMILIES = {"-4": ("10.{}.{}.0/24", LEAF1, LEAF2), "-6": ("2001:db8:{}:f{:03}::/64", LEAF1_V6, LEAF2_V6)}
+families = pytest.mark.parametrize("family", FAMILIES, ids=["ipv4", "ipv6"])
+tables = pytest.mark.parametrize("table", [254, 1001], ids=["main", "vrf"])
+
+
+def prefixes(family: str, count: int) -> list[str]:
+    form = FAMILIES[family][0]
+    return [form.format(64 + number // 200, number % 200) for number in range(count)]
+
+
+def batch(family: str, lines: list[str]) -> None:
+    """Many commands by one process; what is there already, or not there any more, is passed over."""
+    subprocess.run(["ip", family, "-force", "-batch", "-"], input="\n".join(lines), text=True, capture_output=True)
+
+
+def routes(family: str, table: int) -> dict[str, list[dict[str, object]]]:
+    """The routes of a table by prefix, in the kernel's order."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for route in json.loads(ip(f"-N {family} -j route show table {table}") or "[]"):
+        found.setdefault(route["dst"], []).append(route)
+    return found
+
+
+def protocols(family: str, table: int) -> dict[str, list[object]]:
+    return {prefix: [route["protocol"] for route in found] for prefix, found in routes(family, table).items()}
+
+
+def states(it: Host) -> dict[str, str]:
+    return {view.prefix: view.state for view in it.fib.routes()}
+
+
+@families
+@tables
+async def test_four_hundred_raced_prefixes_stay_with_the_other_program(host: None, family: str, table: int) -> None:
+    """A foreign route of our metric comes for each prefix, in the very moment in which ours is written."""
+    chosen = prefixes(family, 400)
+    _form, leaf1, leaf2 = FAMILIES[family]
+    async with running(table=table) as it:
+        command = "route add {} dev eth1 proto {} metric {} table {}"
+        adds = [command.format(prefix, OTHER, METRIC, table) for prefix in chosen]
+        other = threading.Thread(target=batch, args=(family, adds))
+        other.start()
+        for number in range(0, 400, 20):
+            it.want(dict.fromkeys(chosen[number : number + 20], (leaf1,)))
+            await asyncio.sleep(0)
+            it.want(dict.fromkeys(chosen[number : number + 20], (leaf1, leaf2)))
+            await asyncio.sleep(0.001)
+        await asyncio.to_thread(other.join)
+        await it.until(lambda: len(set(states(it).values())) <= 2 and "pending" not in states(it).values())
+        held = {prefix for prefix, found in protocols(family, table).items() if OTHER in found}
+        await it.until(lambda: {prefix for prefix, state in states(it).items() if state == "blocked"} == held)
+        kernel = protocols(family, table)
+        for prefix in chosen:
+            assert kernel[prefix] == [OTHER if prefix in held else OURS]
+        batch(family, [f"route del {prefix} proto {OTHER} metric {METRIC} table {table}" for prefix in chosen])
+        await it.until(lambda: set(states(it).values()) == {"installed"})
+        assert all(protocols(family, table)[prefix] == [OURS] for prefix in chosen)
+
+
+@families
+@tables
+async def test_churn_with_foreign_routes_of_any_metric_destroys_none(host: None, family: str, table: int) -> None:
+    """Another program replaces and deletes its own while our next hops change; at the end it adds one each."""
+    chosen = prefixes(family, 60)
+    _form, leaf1, leaf2 = FAMILIES[family]
+    metrics = (METRIC, 100, METRIC, 5)
+    lines = []
+    for turn in range(6):
+        for number, prefix in enumerate(chosen):
+            metric = metrics[(turn + number) % 4]
+            rest = f"{prefix} dev eth1 proto {OTHER} metric {metric} table {table}"
+            lines += [f"route replace {rest}", f"route del {rest}"]
+    for number, prefix in enumerate(chosen):
+        if number % 2:
+            lines.append(f"route replace {prefix} dev eth1 proto {OTHER} metric {metrics[number % 4]} table {table}")
+    kept = {prefix for number, prefix in enumerate(chosen) if number % 2}
+    async with running(table=table) as it:
+        it.want(dict.fromkeys(chosen, (leaf1, leaf2)))
+        other = threading.Thread(target=batch, args=(family, lines))
+        other.start()
+        turn = 0
+        while other.is_alive() or turn < 20:
+            turn += 1
+            wish: tuple[NextHop, ...] | None = ((leaf1,), (leaf2,), (leaf1, leaf2), None)[turn % 4]
+            it.want(dict.fromkeys(chosen, wish))
+            await asyncio.sleep(0.002)
+        it.want(dict.fromkeys(chosen, (leaf1,)))
+        wanted = {prefix: [OTHER] if prefix in kept else [OURS] for prefix in chosen}
+        await it.until(lambda: {prefix: protocols(family, table).get(prefix) for prefix in chosen} == wanted)
+        expected = {prefix: "blocked" if prefix in kept else "installed" for prefix in chosen}
+        await it.until(lambda: states(it) == expected)
+
+
+@families
+@pytest.mark.parametrize("kind", ["throw", "unreachable", "blackhole"])
+async def test_whatever_stands_in_the_way_is_named_and_left(host: None, family: str, kind: str) -> None:
+    (prefix,) = prefixes(family, 1)
+    ip(f"{family} route add {kind} {prefix} proto {OTHER} metric {METRIC}")
+    async with running(override=(prefix,)) as it:
+        it.want({prefix: (FAMILIES[family][1],)})
+        await it.until(lambda: states(it) == {prefix: "blocked"})
+        await it.until(lambda: f"protocol {OTHER}" in next(it.fib.routes()).error)
+        assert protocols(family, 254)[prefix] == [OTHER]
+        ip(f"{family} route del {kind} {prefix} proto {OTHER} metric {METRIC}")
+        await it.until(lambda: states(it) == {prefix: "installed"})
+
+
+@families
+async def test_change_leaves_no_moment_without_a_route(host: None, family: str) -> None:
+    (prefix,) = prefixes(family, 1)
+    _form, leaf1, leaf2 = FAMILIES[family]
+    async with running() as it:
+        it.want({prefix: (leaf1,)})
+        await it.fib.idle()
+        with open_socket(groups=(ROUTE_GROUPS[family],)) as watched:
+            for wish in ((leaf2,), (leaf1, leaf2), (NextHop(b"", "eth1"),), (leaf1,)):
+                it.want({prefix: wish})
+                await it.fib.idle()
+                assert len(routes(family, 254)[prefix]) == 1
+            kinds = [MessageKind(next(messages(watched.recv(1 << 16)))[0]) for _ in range(8)]
+        assert kinds == [MessageKind.NEW_ROUTE, MessageKind.DEL_ROUTE] * 4
