@@ -4,7 +4,7 @@ What a dump lacks is not gone for that. Linux continues a dump of a large IPv6 t
 shown, so that removals between two parts make it leave out routes that stand, and it does not say so. One part alone is
 read under the table's lock. So what a dump of several parts lacks is looked at again: by the routes of its interface
 only, which fit into one part; where they do not, only what several dumps in a row lack is gone.
-See docs/decisions/0023-absence-in-a-dump.md.
+See docs/decisions/0010-absence-in-a-dump.md.
 
 Blocking, for a worker thread; on a socket of its own. Decides nothing else.
 """

@@ -1,4 +1,4 @@
-"""What the kernel removes, with or without a word, is known to be gone; what stands stays known (docs/architecture.md).
+"""What the kernel removes, with or without a word, is known to be gone; what stands stays known (docs/kernel.md).
 
 The real kernel in a namespace: each act is followed by a comparison of what the monitor knows with what the kernel has.
 """
