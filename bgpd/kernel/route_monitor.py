@@ -1,8 +1,8 @@
 """Follows other programs' routes: by notifications, and by looking again where the kernel may have dropped some.
 
 Linux drops routes silently when an interface loses its last IPv4 address, goes down, loses IPv6 (disable_ipv6, an MTU
-below 1280), moves to a VRF or namespace, when a preferred source address goes (older kernels), and when a nexthop object
-goes (docs/kernel.md has the table). Each of these is told as a change of a link, an address or a nexthop object:
+below 1280), moves to a VRF or namespace, when a preferred source address goes (older kernels), and when a nexthop
+object goes (docs/kernel.md has the table). Each of these is told as a change of a link, an address or a nexthop object:
 then the routes of that interface are read again, soon, many at once. All are read again at intervals.
 
 Decides only what to read and when; routes.py keeps what is known, route_reader.py says what is gone.
