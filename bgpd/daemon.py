@@ -13,13 +13,13 @@ import sys
 import time
 from typing import Any
 
-import msgspec
 import structlog
 
 from bgpd import __version__
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
-from bgpd.config.diff import Effect, config_diff
+from bgpd.config.diff import config_diff
+from bgpd.config.effects import Effect, keep_until_restart
 from bgpd.config.load import ConfigError, load_config
 from bgpd.config.schema import Config
 from bgpd.daemon_metrics import build_registry
@@ -305,7 +305,7 @@ class Daemon:
         except ConfigError as error:
             return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
         changes = config_diff(self._config, config)
-        effective = _keep_until_restart(self._config, config)
+        effective = keep_until_restart(self._config, config)
         try:
             await self._routing.reconfigure(effective)
         except PolicyError as error:
@@ -314,14 +314,6 @@ class Daemon:
             set_up_logging(effective.log, self._events)
         self._config = effective
         return ReloadView(file=self._file, changes=changes, warnings=[str(warning) for warning in warnings])
-
-
-def _keep_until_restart(old: Config, new: Config) -> Config:
-    """The new configuration, with those sections of the old one that count only from a start."""
-    workload = msgspec.structs.replace(
-        new.workload, mqtt=old.workload.mqtt, api=old.workload.api, health=old.workload.health
-    )
-    return msgspec.structs.replace(new, fib=old.fib, api=old.api, state=old.state, workload=workload)
 
 
 async def _feed_watchdog() -> None:

@@ -1,54 +1,18 @@
 """What differs between two configurations, and what each difference costs: pure, for `bgpd plan` and for reload.
 
-A difference is *no-op* (no session notices), *refresh* (policy is applied anew: routes are asked for and sent again,
-no session ends), *reset* (the sessions of the neighbors it names end and start anew; no other does) or *restart* (it
-counts from the daemon's next start).
+The classes of cost, and which key has which, are in `effects`.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from bgpd.config.effects import Effect, effect_of, session_changes
 from bgpd.config.schema import Config, ListenConfig, NeighborConfig, SessionConfig
 from bgpd.model.views import ConfigChangeView
-
-
-class Effect(enum.StrEnum):
-    """The class of a difference, the cheapest first."""
-
-    NO_OP = "no-op"
-    REFRESH = "refresh"
-    RESET = "reset"
-    RESTART = "restart"
-
-
-SESSION_EFFECTS: Mapping[str, Effect] = {
-    "import": Effect.REFRESH,
-    "export": Effect.REFRESH,
-    "allow_own_as": Effect.REFRESH,
-    "connect_retry_s": Effect.NO_OP,
-    "max_prefixes": Effect.NO_OP,
-    "max_neighbors": Effect.NO_OP,
-    "bfd": Effect.NO_OP,
-}
-"""Fields of a [[neighbor]] or [[listen]], by their TOML names; every other one resets the session."""
-
-SECTION_EFFECTS: Mapping[tuple[str, ...], Effect] = {
-    ("router", "asn"): Effect.RESET,
-    ("router", "router_id"): Effect.RESET,
-    ("router", "hostname"): Effect.RESET,
-    ("fib",): Effect.RESTART,
-    ("api",): Effect.RESTART,
-    ("state",): Effect.RESTART,
-    ("workload", "mqtt"): Effect.RESTART,
-    ("workload", "api"): Effect.RESTART,
-    ("workload", "health"): Effect.RESTART,
-}
-"""The longest prefix of a key path counts; what is not listed is a no-op to sessions and applied at once."""
 
 _KEYED_BY = ("name", "prefix", "id")
 _ABSENT = object()
@@ -88,11 +52,8 @@ def _session_changes(
         elif after is None:
             yield _change(path, before, _ABSENT, Effect.RESET, [name])
         else:
-            for field, encoded in zip(before.__struct_fields__, before.__struct_encode_fields__):
-                values = getattr(before, field), getattr(after, field)
-                if values[0] != values[1]:
-                    effect = SESSION_EFFECTS.get(encoded, Effect.RESET)
-                    yield _change(f"{path}.{encoded}", *values, effect, [name])
+            for field, key, effect in session_changes(section, before, after):
+                yield _change(f"{path}.{key}", getattr(before, field), getattr(after, field), effect, [name])
 
 
 def _policy_changes(old: Config, new: Config) -> Iterator[ConfigChangeView]:
@@ -117,7 +78,7 @@ def _value_changes(path: tuple[str, ...], old: Any, new: Any, neighbors: list[st
         for key in _union(before, after):
             yield from _value_changes((*path, key), before.get(key, _ABSENT), after.get(key, _ABSENT), neighbors)
         return
-    effect = _section_effect(path)
+    effect = effect_of(path)
     yield _change(".".join(path), old, new, effect, neighbors if effect is Effect.RESET else [])
 
 
@@ -132,13 +93,6 @@ def _entries(value: Any) -> dict[str, Any] | None:
         vrf = getattr(item, "vrf", "")
         found[f"{name} vrf {vrf}" if vrf else name] = item
     return found if len(found) == len(value) else None
-
-
-def _section_effect(path: tuple[str, ...]) -> Effect:
-    for length in range(len(path), 0, -1):
-        if path[:length] in SECTION_EFFECTS:
-            return SECTION_EFFECTS[path[:length]]
-    return Effect.NO_OP
 
 
 def _union(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

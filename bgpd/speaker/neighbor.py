@@ -159,6 +159,7 @@ class Neighbor:
         """Take over a changed configuration that needs no new session; a higher limit ends the hold-off at once."""
         raised = config.max_prefixes > self.peering.config.max_prefixes
         self.peering = msgspec.structs.replace(self.peering, config=config)
+        self._session.settings = self._settings()
         if raised:
             self._held_off_until = 0.0
             self._session.end_hold_off(_now())

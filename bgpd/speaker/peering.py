@@ -11,6 +11,7 @@ import ipaddress
 
 import msgspec
 
+from bgpd.config.effects import Effect, session_changes
 from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig, SessionConfig
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import format_address, parse_address
@@ -105,12 +106,11 @@ def best_range(ranges: tuple[ListenConfig, ...], address: bytes) -> ListenConfig
 
 
 def needs_new_session(old: SessionConfig, new: SessionConfig) -> bool:
-    """Whether a change cannot be made while the session stands (policy and limits can: they are the RIB's)."""
+    """Whether a change cannot be made while the session stands."""
     if type(old) is not type(new):
         return True
-    kept = dict.fromkeys(("import_", "export", "allow_own_as", "max_prefixes", "max_neighbors", "bfd"))
-    fields = [name for name in old.__struct_fields__ if name not in kept]
-    return any(getattr(old, name) != getattr(new, name) for name in fields)
+    section = "listen" if isinstance(new, ListenConfig) else "neighbor"
+    return any(effect is Effect.RESET for _, _, effect in session_changes(section, old, new))
 
 
 REASON = "waiting for the daemon's start: it reads the kernel's routes and its workloads first"

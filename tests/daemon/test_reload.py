@@ -73,8 +73,8 @@ def test_sighup_is_a_reload(host: Host, leaves: tuple[Frr, Frr]) -> None:
 
 def test_no_op_lets_sessions_be(host: Host) -> None:
     before = sessions(host)
-    answer = reload(host, leaf(1, max_prefixes=77), leaf(2), POD)
-    assert effects(answer) == {"neighbor.leaf1.max_prefixes": "no-op"}
+    answer = reload(host, leaf(1, max_prefixes=77, connect_retry_s=7), leaf(2), POD)
+    assert effects(answer) == {"neighbor.leaf1.max_prefixes": "no-op", "neighbor.leaf1.connect_retry_s": "no-op"}
     assert sessions(host) == before
 
 
