@@ -36,6 +36,7 @@ from bgpd.readiness import not_converged
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
+from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
 from bgpd.runtime.memory import INTERVAL_S, GarbagePolicy, keep_little_memory, return_free_memory
@@ -53,6 +54,7 @@ SHUTDOWN_TEXT = "bgpd is stopped"
 def run(config: Config, file: str) -> int:
     """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP."""
     keep_little_memory()
+    raise_limit()
     events = EventRing()
     set_up_logging(config.log, events)
     load_codec()
@@ -85,6 +87,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hostname = config.router.hostname or socket.gethostname().partition(".")[0]
         self._garbage = GarbagePolicy()
+        self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
         self._routing = Routing(
             config,
@@ -94,6 +97,7 @@ class Daemon:
             hostname=self._hostname,
             changed=self._plan_review,
             readiness=lambda: self._readiness,
+            shortage=self._shortage,
         )
         self._backend = DaemonBackend(
             self._routing,
@@ -105,7 +109,11 @@ class Daemon:
             started=self._has_started,
         )
         self._metrics = build_registry(
-            self._routing, selector=selector, neighbors=self._backend.neighbors, health=self._health
+            self._routing,
+            selector=selector,
+            neighbors=self._backend.neighbors,
+            health=self._health,
+            shortage=self._shortage,
         )
         self._api = ApiServer(config.api, self._backend)
         self._lock = NamespaceLock(config.fib.protocol)
@@ -171,8 +179,14 @@ class Daemon:
         self._stop.set()
 
     def _loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a callback or a lost task raised. A connection's own failure costs that connection only."""
+        """What a callback or a lost task raised. A connection's own failure costs that connection only.
+
+        asyncio reports so, too, that it could not accept a connection of the API, and waits a second (item "socket").
+        """
         error = context.get("exception")
+        if error is not None and "socket" in context and is_exhausted(error):
+            self._shortage.note(error)
+            return
         if error is None or "protocol" in context or "transport" in context:
             log.error("bgpd.connection_defect", error=repr(error), message=context.get("message"), exc_info=error)
             return
@@ -240,7 +254,7 @@ class Daemon:
     def _health(self) -> HealthView:
         routing = self._routing
         reasons = self._reasons()
-        warnings = [routing.speaker.error] if routing.speaker.error else []
+        warnings = [warning for warning in (routing.speaker.error, self._shortage.warning) if warning]
         return HealthView(
             ready=not reasons,
             reasons=reasons,

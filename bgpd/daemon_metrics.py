@@ -10,6 +10,7 @@ from bgpd import __version__
 from bgpd.api.prometheus import Histogram, Labels, Registry, labels
 from bgpd.model.views import HealthView, NeighborView
 from bgpd.routing import Routing
+from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import BUCKETS_S, TimedSelector
 
 _STATM = Path("/proc/self/statm")
@@ -22,10 +23,21 @@ def build_registry(
     selector: TimedSelector,
     neighbors: Callable[[], list[NeighborView]],
     health: Callable[[], HealthView],
+    shortage: Shortage,
 ) -> Registry:
     """All metrics; each is read when it is asked for."""
     registry = Registry()
     _of_process(registry, selector, health)
+    registry.counter(
+        "bgpd_descriptors_exhausted_total",
+        "Times that no file descriptor was left for a new connection.",
+        lambda: shortage.count,
+    )
+    registry.counter(
+        "bgpd_connections_refused_total",
+        "Incoming BGP connections that were closed, because their address or all together had too many.",
+        lambda: routing.speaker.admission.refused,
+    )
     _of_sessions(registry, neighbors)
     _of_routes(registry, routing)
     return registry

@@ -34,6 +34,7 @@ from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
 from bgpd.rib.rib import Rib
 from bgpd.rib.views import fallback
+from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import Walks, soon
 from bgpd.speaker.speaker import Speaker
@@ -72,6 +73,7 @@ class Routing:
         hostname: str,
         changed: Callable[[], None],
         readiness: Callable[[], str],
+        shortage: Shortage,
     ) -> None:
         self.sources: dict[str, Source] = {}
         self.synchronised = False
@@ -115,7 +117,7 @@ class Routing:
             fill=lambda name: self._walks.run(self._fill(name)),
             interfaces=lambda name: self.workloads.table.interfaces(name),
         )
-        self.speaker = Speaker(config, events=self, nlri_decoders=nlri_decoders)
+        self.speaker = Speaker(config, events=self, nlri_decoders=nlri_decoders, shortage=shortage)
         ports = WorkloadPorts(
             announce=self._announce,
             withdraw=self._withdraw,

@@ -15,6 +15,7 @@ from functools import partial
 
 import structlog
 
+from bgpd.speaker.admission import Admission
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.transport import Listener, Wire, read_password
 
@@ -24,8 +25,9 @@ log = structlog.get_logger()
 class VrfListeners:
     """The listeners by VRF. `accepted(wire, vrf)` is called with each new connection."""
 
-    def __init__(self, port: int, accepted: Callable[[Wire, str], None]) -> None:
+    def __init__(self, port: int, accepted: Callable[[Wire, str], None], *, admission: Admission) -> None:
         self._port = port
+        self._admission = admission
         self._accepted = accepted
         self._listeners: dict[str, Listener] = {}
 
@@ -33,16 +35,17 @@ class VrfListeners:
         """The listener of a VRF, if it is listened in."""
         return self._listeners.get(vrf)
 
-    async def follow(self, devices: set[str]) -> set[str]:
+    def follow(self, devices: set[str]) -> set[str]:
         """Listen in these VRFs, whose devices exist, and in no others; those in which that is new."""
         for vrf in self._listeners.keys() - devices:
             self._listeners.pop(vrf).close()
         fresh = devices - self._listeners.keys()
         for vrf in fresh:
-            self._listeners[vrf] = Listener(self._port, partial(self._hand_on, vrf), device=vrf)
+            accepted = partial(self._hand_on, vrf)
+            self._listeners[vrf] = Listener(self._port, accepted, admission=self._admission, device=vrf)
         for vrf, listener in list(self._listeners.items()):
             error = listener.error
-            if (vrf in fresh or error) and not await listener.open() and listener.error != error:
+            if (vrf in fresh or error) and not listener.open() and listener.error != error:
                 log.error("listen.failed", vrf=vrf, error=listener.error)
         return fresh
 

@@ -23,6 +23,8 @@ from bgpd.model.path import RouteBatch, Source
 from bgpd.model.prefix import format_address
 from bgpd.model.views import NeighborView
 from bgpd.model.wire import NlriDecoders
+from bgpd.runtime.descriptors import Shortage
+from bgpd.speaker.admission import Admission
 from bgpd.speaker.connection import State
 from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import Exchange, SpeakerEvents
@@ -59,14 +61,16 @@ class Speaker:
         nlri_decoders: NlriDecoders,
         restarting: bool = False,
         listen_port: int = BGP_PORT,
+        shortage: Shortage | None = None,
     ) -> None:
         self._config = config
         self._events = events
         self._nlri_decoders = nlri_decoders
         self.restarting = restarting
         self._interfaces = Interfaces()
-        self._listener = Listener(listen_port, self._accepted)
-        self._vrf_listeners = VrfListeners(listen_port, self._accepted)
+        self.admission = Admission(neighbors=_most_neighbors(config), shortage=shortage or Shortage())
+        self._listener = Listener(listen_port, self._accepted, admission=self.admission)
+        self._vrf_listeners = VrfListeners(listen_port, self._accepted, admission=self.admission)
         self._discovery = RouterDiscovery(advertised=self._router_heard, solicited=self._advertise)
         self._around: Surroundings | None = None
         self._neighbors: dict[str, Neighbor] = {}
@@ -97,13 +101,14 @@ class Speaker:
                 restarting=self.restarting,
             )
             try:
-                await self._open_listener()
+                self._open_listener()
                 self._add_missing()
                 await self._maintain()
             finally:
                 self._stop_all(None, "bgpd ends")
                 self._listener.close()
                 self._vrf_listeners.close()
+                self.admission.reserve.close()
                 self._discovery.close()
 
     # From the rest of the daemon
@@ -194,6 +199,7 @@ class Speaker:
     def reconfigure(self, config: Config) -> None:
         """Take a new configuration over; only neighbors whose session it changes are reset."""
         old, self._config = self._config, config
+        self.admission.neighbors = _most_neighbors(config)
         if self._around is None:
             return
         router_changed = old.router != config.router
@@ -346,9 +352,9 @@ class Speaker:
             self._strangers.add(address)
             log.warning("connection.refused", address=format_address(address), reason="no neighbor has this address")
 
-    async def _open_listener(self) -> None:
+    def _open_listener(self) -> None:
         error = self._listener.error
-        if await self._listener.open():
+        if self._listener.open():
             if error:
                 log.info("listen.recovered", port=self._listener.port)
         elif self._listener.error != error:
@@ -357,10 +363,10 @@ class Speaker:
             neighbor.refresh_password()
         self._install_range_keys()
 
-    async def _listen_in_vrfs(self) -> None:
+    def _listen_in_vrfs(self) -> None:
         """Listen in each VRF that has neighbors and a device."""
         wanted = {neighbor.peering.config.vrf for neighbor in self._neighbors.values()} - {""}
-        fresh = await self._vrf_listeners.follow(set(filter(None, map(self._interfaces.vrf_device, wanted))))
+        fresh = self._vrf_listeners.follow(set(filter(None, map(self._interfaces.vrf_device, wanted))))
         for neighbor in [one for one in self._neighbors.values() if one.peering.config.vrf in fresh]:
             neighbor.refresh_password()
 
@@ -431,15 +437,20 @@ class Speaker:
                 if neighbor.state is not State.ESTABLISHED or rounds % _ROUNDS_WHILE_UP == 0:
                     self._discover(neighbor.peering.interface)
             if not self._stopping and rounds % _ROUNDS_PER_RETRY == 0:
-                await self._retry()
+                self._retry()
 
-    async def _retry(self) -> None:
+    def _retry(self) -> None:
         """Try again to listen, and to read passwords that nobody else asks for: those of who is only listened to."""
         if self._listener.error:
-            await self._open_listener()
-        await self._listen_in_vrfs()
+            self._open_listener()
+        self._listen_in_vrfs()
         for neighbor in self._neighbors.values():
             if neighbor.lacks_password:
                 neighbor.refresh_password()
         if any(listen.password_file and listen.prefix not in self._range_keys for listen in self._config.listen):
             self._install_range_keys()
+
+
+def _most_neighbors(config: Config) -> int:
+    """How many there may be at once."""
+    return len(config.neighbor) + sum(listen.max_neighbors for listen in config.listen)

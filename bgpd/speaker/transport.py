@@ -14,10 +14,12 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from bgpd.model.prefix import format_address
+from bgpd.speaker.admission import Admission
 
 TCP_MD5SIG = 14
 TCP_MD5SIG_EXT = 32
@@ -147,6 +149,11 @@ UNSENT_HIGH = 256 * 1024
 """Bytes waiting in this process from which on a connection `is_full`, ..."""
 UNSENT_LOW = 64 * 1024
 """... and at which it is not any more."""
+BACKLOG = 256
+ACCEPTS = 32
+"""Connections that are accepted at one turn of the loop."""
+PAUSE_S = 1.0
+"""For so long none is accepted when there is no descriptor for it."""
 LINGER_S = 1.0
 """How long a closed connection stays, so that the peer reads the NOTIFICATION rather than a reset."""
 
@@ -190,8 +197,9 @@ class Wire(asyncio.BufferedProtocol):
     than it is written to; `drained` is called when it has caught up.
     """
 
-    def __init__(self, made: Callable[[Wire], None] | None = None) -> None:
+    def __init__(self, made: Callable[[Wire], None] | None = None, *, gone: Callable[[], None] = lambda: None) -> None:
         self._made = made
+        self._gone = gone
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)
         self._transport: asyncio.Transport | None = None
@@ -298,6 +306,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed.set()
+        self._gone()
         if self._lost is not None:
             self._lost(_connection_lost_text(exc))
 
@@ -365,17 +374,20 @@ class Listener:
     `device`: a VRF device, to hear what comes in there; the main table's sockets do not.
     """
 
-    def __init__(self, port: int, accept: Callable[[Wire], None], *, device: str = "") -> None:
+    def __init__(self, port: int, accept: Callable[[Wire], None], *, admission: Admission, device: str = "") -> None:
         self.port = port
         self._device = device
         self.error = ""
         self._accept = accept
+        self._admission = admission
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
-        self._servers: list[asyncio.Server] = []
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> bool:
-        """Open what is not open yet; whether all is. `error` says why not."""
+    def open(self) -> bool:
+        """Open what is not open yet, in a running loop; whether all is. `error` says why not."""
         self.error = ""
+        self._admission.reserve.fill()
         for family in (socket.AF_INET, socket.AF_INET6):
             if family in self._sockets:
                 continue
@@ -386,9 +398,54 @@ class Listener:
                     self.error = _listen_error_text(error, family, self.port)
                 continue
             self._sockets[family] = sock
-            server = await asyncio.get_running_loop().create_server(lambda: Wire(self._accept), sock=sock, backlog=256)
-            self._servers.append(server)
+            self._listen(sock)
         return not self.error
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._pauses.pop(sock, None)
+        asyncio.get_running_loop().add_reader(sock, self._take_waiting, sock)
+
+    def _take_waiting(self, sock: socket.socket) -> None:
+        """Accept what waits, a few connections at a turn; what is not admitted is closed before the next is taken."""
+        for _ in range(ACCEPTS):
+            try:
+                connection, name = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except (OSError, MemoryError) as error:
+                self._pause(sock, error)
+                return
+            origin = (self._device, Endpoint.of(name))
+            if self._admission.admit(origin):
+                self._take(connection, partial(self._admission.closed, origin))
+            else:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+
+    def _pause(self, sock: socket.socket, error: OSError | MemoryError) -> None:
+        """No descriptor is left, or no memory: close what waits, and take no more for a moment."""
+        self._admission.shortage.note(error)
+        for _ in range(ACCEPTS):
+            if not self._admission.reserve.shed(sock):
+                break
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        self._pauses[sock] = loop.call_later(PAUSE_S, self._listen, sock)
+
+    def _take(self, connection: socket.socket, gone: Callable[[], None]) -> None:
+        connection.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._make_wire(connection, gone))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _make_wire(self, connection: socket.socket, gone: Callable[[], None]) -> None:
+        wire = Wire(self._accept, gone=gone)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: wire, connection)
+        except (OSError, MemoryError) as error:
+            self._admission.shortage.note(error)
+            connection.close()
+            gone()
 
     def set_md5_key(self, address: bytes, prefix_length: int, key: bytes) -> None:
         """Want signed segments from a peer or range; an empty key ends that.
@@ -406,9 +463,12 @@ class Listener:
 
     def close(self) -> None:
         """Accept no more."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for pause in self._pauses.values():
+            pause.cancel()
+        for sock in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self._pauses.clear()
         self._sockets.clear()
 
 
@@ -429,6 +489,7 @@ def _listening_socket(family: socket.AddressFamily, port: int, device: str) -> s
         if device:
             bind_to_device(sock, device)
         sock.bind(("", port))
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

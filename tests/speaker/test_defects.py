@@ -166,7 +166,7 @@ async def test_routes_that_cannot_be_encoded_are_withdrawn_and_the_session_stays
     async with established(peer) as (speaker, recorder, raised):
         source = recorder.sources["peer"]
         for _ in range(2):
-            speaker.send(source, RouteBatch(family=V4, announced=keys, attributes=Attributes(as_path=path)))
+            speaker.send(source, RouteBatch(family=V4, announced=keys, attributes=Attributes.of(as_path=path)))
             while (message := await peer.read())[0] != 2:
                 pass
             assert message[1] == b"\0\3" + keys[0] + b"\0\0"

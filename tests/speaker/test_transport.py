@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from bgpd.model.prefix import parse_address
+from bgpd.runtime.descriptors import Shortage
+from bgpd.speaker.admission import Admission
 from bgpd.speaker.transport import (
     DSCP_CS6,
     IP_MINTTL,
@@ -48,8 +50,13 @@ async def test_accepted_connection_tells_the_ttl_of_its_syn(host: str, ttl: int)
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
-    listener = Listener(port, lambda wire: found.put_nowait((ttl_mismatch(wire.socket), take_syn_ttl(wire.socket))))
-    assert await listener.open()
+    admission = Admission(neighbors=1, shortage=Shortage())
+
+    def accepted(wire: Wire) -> None:
+        found.put_nowait((ttl_mismatch(wire.socket), take_syn_ttl(wire.socket)))
+
+    listener = Listener(port, accepted, admission=admission)
+    assert listener.open()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as peer:
         if family == socket.AF_INET:
@@ -60,6 +67,7 @@ async def test_accepted_connection_tells_the_ttl_of_its_syn(host: str, ttl: int)
         await asyncio.get_running_loop().sock_connect(peer, (host, port))
         problem, again = await asyncio.wait_for(found.get(), 3)
     listener.close()
+    admission.reserve.close()
     assert again is None
     assert problem.startswith("TTL mismatch: the neighbor connected with TTL 64") if ttl == 64 else problem == ""
 
