@@ -213,7 +213,11 @@ class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload.health]: how backends of services are checked."""
 
     command_directory: Annotated[
-        str, Meta(description='Only files in it may be run by "exec" checks; "": none may.')
+        str,
+        Meta(
+            description='Only files in it may be run by "exec" checks; "": none may. '
+            "Only root and the daemon's user may write it, the files, and the directories that lead there."
+        ),
     ] = ""
     concurrency: Annotated[int, Meta(ge=1, le=4096, description="Checks that run at the same time.")] = 64
 

@@ -24,6 +24,7 @@ from bgpd.model.path import NextHops
 from bgpd.model.reports import HostStatus, Problem
 from bgpd.model.views import NeighborView
 from bgpd.model.workload import Claim, ClaimInfo, Presence
+from bgpd.runtime.programs import Programs
 from bgpd.runtime.turns import soon
 from bgpd.workload import kernel_source, static_source
 from bgpd.workload.feed import api as api_source
@@ -100,10 +101,9 @@ class Workloads:
             own_metric=config.fib.metric,
             schedule=lambda: soon(self.kernel.drain),
         )
+        programs = Programs(config.workload.health.command_directory)
         self._checker = Checker(
-            lambda check, address, device: probe(
-                check, address, device=device, command_directory=config.workload.health.command_directory
-            ),
+            lambda check, address, device: probe(check, address, device=device, programs=programs),
             concurrency=config.workload.health.concurrency,
             result=self._check_result,
         )

@@ -6,21 +6,19 @@ Each probe answers "" or why it failed, in time or cancelled by its caller. Deci
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 import ssl
 from functools import lru_cache
-from pathlib import Path
 
 from bgpd.model.service import CheckType, HealthCheck
+from bgpd.runtime.programs import ProgramRefused, Programs
 
 MAX_STATUS_LINE = 4096
 """Bytes of an answer that are read at most."""
 
 
-async def probe(check: HealthCheck, address: str, *, device: str, command_directory: str) -> str:
+async def probe(check: HealthCheck, address: str, *, device: str, programs: Programs) -> str:
     """Run a check of any type but push. `device` binds the connection to an interface ("" for none)."""
     try:
         async with asyncio.timeout(check.timeout_s):
@@ -28,7 +26,7 @@ async def probe(check: HealthCheck, address: str, *, device: str, command_direct
                 case CheckType.TCP:
                     return await _probe_tcp(check, address, device)
                 case CheckType.EXEC:
-                    return await _probe_exec(check, address, device, command_directory)
+                    return await _probe_exec(check, address, device, programs)
                 case _:
                     return await _probe_http(check, address, device)
     except TimeoutError:
@@ -103,20 +101,9 @@ async def _ask_status(
     return "" if int(code) in check.status else f"HTTP status {int(code)}"
 
 
-async def _probe_exec(check: HealthCheck, address: str, device: str, command_directory: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        Path(command_directory) / check.command,
-        *(address, str(check.port), *([device] if device else [])),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
+async def _probe_exec(check: HealthCheck, address: str, device: str, programs: Programs) -> str:
     try:
-        code = await process.wait()
-    except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        raise
+        code = await programs.run(check.command, (address, str(check.port), *([device] if device else [])))
+    except ProgramRefused as error:
+        return str(error)
     return "" if code == 0 else f"{check.command} ended with code {code}"
