@@ -12,6 +12,7 @@ import pathlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import structlog
@@ -21,7 +22,7 @@ from bgpd.fib.connected import Connected
 from bgpd.fib.nexthop_objects import Loss, NexthopTable
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.netlink import MessageKind
-from bgpd.kernel.nexthop_messages import Members, encode_delete, read_id
+from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, read_id
 from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
@@ -234,12 +235,13 @@ class Dataplane:
             known = self.nexthops.present_ids()
             try:
                 objects = await self.reader.nexthops()
+                lacks_some = await self._lacks_some(objects, known)
             except OSError as error:
                 log.warning("fib.nexthops_not_read", error=str(error))
                 self._verify_again = True
                 await asyncio.sleep(_UNREAD_PAUSE_S)
                 continue
-            if version != self.nexthops.version or not settled:
+            if version != self.nexthops.version or not settled or lacks_some:
                 self._verify_again = True
                 await asyncio.sleep(_VERIFY_PAUSE_S)
                 continue
@@ -251,6 +253,11 @@ class Dataplane:
                 self.nexthops.vanished(missing)
                 for table in list(self._tables):
                     table.groups_changed()
+
+    async def _lacks_some(self, objects: Iterable[NexthopObject], known: AbstractSet[int]) -> bool:
+        """Whether a dump lacks objects that the kernel has: what it does not show is asked for by id."""
+        absent = known - {found.id for found in objects}
+        return bool(absent) and len(await self.reader.nexthops_gone(absent)) != len(absent)
 
     def delete_leftovers(self) -> None:
         """Delete groups of an earlier run that this one could not adopt, once no table has a wanted route on them."""

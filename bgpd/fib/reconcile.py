@@ -223,10 +223,18 @@ class Upkeep:
         suspects = comparison.suspects
         incomplete = comparison.incomplete(sum(self._dataplane.nexthops.dead.values()))
         if incomplete:
-            suspects += await self._search(family, incomplete)
+            suspects += await self._missing(family, incomplete)
         if suspects:
             self._repairs.repair(family, suspects)
         self._repairs.delete_strays(family, comparison.strays)
+
+    async def _missing(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
+        """What several dumps in a row lack: one may lack routes that stand (decision 10)."""
+        missing = await self._search(family, parts)
+        if missing:
+            again = frozenset(await self._search(family, parts))
+            missing = [key for key in missing if key in again]
+        return missing
 
     async def _search(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
         installed = self._families[family].installed

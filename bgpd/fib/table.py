@@ -200,6 +200,8 @@ class Fib:
     def sweep(self) -> None:
         """The RIB has converged: adopted routes that it does not want are deleted."""
         self.swept = True
+        if any(routes.adopted for routes in self.families.values()):
+            self.reconcile()  # the dump of the start may have lacked some
         for family, routes in self.families.items():
             if routes.unconfirmed:
                 self._rechecks.add(family, routes.unconfirmed.slices(SLICE))

@@ -103,6 +103,7 @@ log = structlog.get_logger()
 
 _ALIAS = "bgpd: VRF "
 _RETRY_S = 5.0
+_RULE_TRIES = 20
 
 
 class VrfRefused(Exception):
@@ -286,11 +287,20 @@ class VrfTables:
         return found
 
     async def _rules(self) -> set[Rule]:
-        found: set[Rule] = set()
-        for family in FAMILIES:
-            for data in await self._requests.dump(encode_rule_dump_request(family)):
-                found.update(read_rules(family, data))
-        return found
+        """All rules. The kernel dumps them by position and tells of no change, so two in a row say the same.
+
+        Raises: OSError: they changed too often.
+        """
+        before: set[Rule] | None = None
+        for _ in range(_RULE_TRIES):
+            found: set[Rule] = set()
+            for family in FAMILIES:
+                for data in await self._requests.dump(encode_rule_dump_request(family)):
+                    found.update(read_rules(family, data))
+            if found == before:
+                return found
+            before = found
+        raise OSError(errno.EBUSY, f"the policy rules changed during each of {_RULE_TRIES} dumps")
 
     async def _own_rules(self) -> set[Rule]:
         return {rule for rule in await self._rules() if rule.protocol == self._protocol}

@@ -107,6 +107,12 @@ def encode_dump_request() -> bytes:
     )
 
 
+def encode_get(identifier: int) -> bytes:
+    """Ask for one nexthop object."""
+    payload = NHMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(NHA_ID, U32.pack(identifier))
+    return message(MessageKind.GET_NEXTHOP, MessageFlag.REQUEST, payload)
+
+
 def read_id(request: bytes) -> int:
     """The object that a nexthop message is about; 0 if it names none."""
     value = attributes(request, 16 + NHMSG.size, len(request)).get(NHA_ID, b"")

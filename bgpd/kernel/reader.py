@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bgpd.kernel.netlink import (
     U32,
@@ -24,7 +24,7 @@ from bgpd.kernel.netlink import (
     open_socket,
     read_error,
 )
-from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, read_objects
+from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, encode_get, read_objects
 from bgpd.kernel.route_messages import (
     RTA_DST,
     RTA_OIF,
@@ -63,6 +63,10 @@ class KernelReader:
         """All nexthop objects. Raises: OSError: the kernel refused, or they changed too often."""
         return await asyncio.get_running_loop().run_in_executor(None, self._read_nexthops)
 
+    async def nexthops_gone(self, identifiers: Iterable[int]) -> list[int]:
+        """Those of the nexthop objects that the kernel does not have, asked for one by one."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._nexthops_gone, list(identifiers))
+
     async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
         """Give all routes of one table and protocol, run by run, to what `begin` returns, in a worker thread.
 
@@ -83,6 +87,18 @@ class KernelReader:
                 except DumpInterrupted:
                     continue
         raise OSError(errno.EBUSY, f"the nexthop objects changed during each of {_TRIES} dumps")
+
+    def _nexthops_gone(self, identifiers: list[int]) -> list[int]:
+        gone = []
+        with self._locks[self._lookups]:
+            for identifier in identifiers:
+                self._lookups.send(encode_get(identifier))
+                data = self._lookups.recv(1 << 16)
+                for kind, flags, _sequence, start, end in messages(data):
+                    error = read_error(data, start, end, flags) if kind == MessageKind.ERROR else None
+                    if error is not None and error.code == errno.ENOENT:
+                        gone.append(identifier)
+        return gone
 
     def _read_routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
         request = encode_route_dump_request(family, table=form.table, protocol=form.protocol)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 from bgpd.config.schema import FibConfig
@@ -326,6 +326,9 @@ class FakeKernel:
         await asyncio.sleep(0)
         return objects
 
+    async def nexthops_gone(self, identifiers: Iterable[int]) -> list[int]:
+        return [one for one in identifiers if one not in self.objects]
+
     async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
         return [
             RouteRun(family, place[1], protocol, 1, [place[2]], [target], [place[3]])
@@ -341,6 +344,7 @@ class FakeReader:
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
         self.start, self.stop, self.nexthops = kernel.start, kernel.stop, kernel.nexthops
+        self.nexthops_gone = kernel.nexthops_gone
 
     async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
         consume = begin()

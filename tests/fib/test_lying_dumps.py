@@ -1,0 +1,104 @@
+"""A dump that lacks what stands, as Linux gives them: nothing is written, rewritten, deleted or forgotten for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bgpd.kernel.nexthop_messages import NexthopObject
+from bgpd.kernel.route_messages import RouteForm, RouteRun
+from bgpd.model.iana import Family
+from tests.fib.fake_kernel import FakeKernel
+from tests.fib.harness import LEAF1, V4, Harness, running, two_leaf_kernel
+
+KEYS = [b"\x20\x0a\x09\x00" + bytes((n,)) for n in range(50)]
+
+
+class LyingKernel(FakeKernel):
+    """Its next `lies` dumps of routes, or of nexthop objects, lack all of them."""
+
+    lies = 0
+    nexthop_lies = 0
+
+    async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
+        found = await super().routes_of(family, form)
+        if self.lies and found:
+            self.lies -= 1
+            return []
+        return found
+
+    async def nexthops(self) -> list[NexthopObject]:
+        found = await super().nexthops()
+        if self.nexthop_lies and found:
+            self.nexthop_lies -= 1
+            return []
+        return found
+
+
+def lying_kernel() -> LyingKernel:
+    kernel = LyingKernel()
+    kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
+    return kernel
+
+
+async def reconciled(it: Harness) -> None:
+    it.fib.reconcile()
+    await asyncio.sleep(0)
+    await it.settle()
+
+
+async def test_comparison_and_search_that_lack_routes_repair_nothing() -> None:
+    kernel = lying_kernel()
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        await it.settle()
+        for lies in (1, 2):
+            kernel.lies = lies
+            await reconciled(it)
+            assert not kernel.lies
+        assert it.fib.counters.repaired == 0
+
+
+async def test_route_that_is_gone_is_repaired_though_another_dump_lacks_more() -> None:
+    kernel = lying_kernel()
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        await it.settle()
+        place = next(place for place in kernel.routes if place[2] == KEYS[7])
+        del kernel.routes[place]
+        kernel.lies = 2
+        await reconciled(it)
+        assert place in kernel.routes
+        assert it.fib.counters.repaired == 1
+
+
+async def test_nexthop_objects_that_a_dump_lacks_are_asked_for_by_id() -> None:
+    kernel = lying_kernel()
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        await it.settle()
+        written, objects = it.fib.counters.messages, dict(kernel.objects)
+        kernel.nexthop_lies = 1
+        it.dataplane.verify()
+        await it.settle()
+        await asyncio.sleep(0.05)
+        assert not kernel.nexthop_lies
+        assert kernel.objects == objects
+        assert it.fib.counters.messages == written
+
+
+async def test_what_the_dump_of_the_start_lacked_is_found_after_the_sweep() -> None:
+    kernel = lying_kernel()
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        await it.settle()
+    hidden = {place: kernel.routes.pop(place) for place in list(kernel.routes) if place[2] in KEYS[:20]}
+    second = Harness(kernel)
+    await second.fib.start()
+    try:
+        kernel.routes.update(hidden)
+        second.fib.sweep()
+        for _ in range(5):
+            await second.settle()
+        assert not [place for place in kernel.routes if place[0] is V4 and place[2] in KEYS]
+    finally:
+        await second.fib.stop()
