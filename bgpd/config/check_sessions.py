@@ -57,6 +57,9 @@ def check_listens(config: Config) -> Iterator[Finding]:
         if wrong := bad_prefix(listen.prefix):
             yield Finding((*path, "prefix"), *wrong)
             continue
+        if listen.hold_time_s < listen.min_hold_time_s:
+            what = f"is {listen.hold_time_s}, less than min_hold_time_s = {listen.min_hold_time_s}"
+            yield Finding((*path, "hold_time_s"), what, "no neighbor could be established; dynamic neighbors need one")
         network = ipaddress.ip_network(listen.prefix)
         for other_index, vrf, other in known:
             if vrf == listen.vrf and network.version == other.version and network.overlaps(other):

@@ -37,6 +37,8 @@ _SESSION: Mapping[str, Effect] = {
     "connect_retry_s": Effect.NO_OP,
     "max_prefixes": Effect.NO_OP,
     "max_neighbors": Effect.NO_OP,
+    "max_neighbors_per_interface": Effect.NO_OP,
+    "min_hold_time_s": Effect.NO_OP,
     "bfd": Effect.NO_OP,
 }
 """Keys of a [[neighbor]] or [[listen]] that need no new session."""

@@ -98,6 +98,12 @@ class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": 
 
     prefix: Annotated[str, Meta(description="Where dynamic neighbors may connect from.")]
     max_neighbors: Annotated[int, Meta(ge=1, le=65535, description="Sessions at the same time.")] = 256
+    max_neighbors_per_interface: Annotated[
+        int, Meta(ge=1, le=65535, description="Of these, by one interface: of one VM, or of those behind one bridge.")
+    ] = 16
+    min_hold_time_s: Annotated[
+        int, Meta(ge=3, le=65535, description="A neighbor that offers a shorter hold time, or none (0), is refused.")
+    ] = 3
 
 
 class MatchConfig(Strict, frozen=True, kw_only=True):

@@ -184,13 +184,16 @@ def check_open(peer: Open) -> None:
         raise _refuse(OpenSubcode.BAD_BGP_IDENTIFIER, "the BGP identifier is 0.0.0.0")
 
 
-def negotiate(local: Open, peer: Open, *, expected_asn: int | str) -> Negotiated:
+def negotiate(local: Open, peer: Open, *, expected_asn: int | str, min_hold_time_s: int = 0) -> Negotiated:
     """What both OPENs have in common. `expected_asn` is the configured "external", "internal" or the AS number.
 
     Raises: NotificationError: as check_open; the AS is not the expected one; our own router ID inside our AS
-    (RFC 6286 section 2.2); no common address family (RFC 5492 section 5).
+    (RFC 6286 section 2.2); no common address family (RFC 5492 section 5); a hold time below `min_hold_time_s`.
     """
     check_open(peer)
+    if peer.hold_time_s < min_hold_time_s:
+        why = f"hold time {peer.hold_time_s} s is offered, min_hold_time_s is {min_hold_time_s}"
+        raise _refuse(OpenSubcode.UNACCEPTABLE_HOLD_TIME, why)
     _check_asn(local.asn, peer.asn, expected_asn)
     if peer.asn == local.asn and peer.router_id == local.router_id:
         raise _refuse(OpenSubcode.BAD_BGP_IDENTIFIER, "the peer in our own AS has our own router ID")

@@ -40,6 +40,9 @@ OPEN_TIMEOUT_S = 30.0
 """Patience for the peer's OPEN and its first KEEPALIVE: the "large value" of RFC 4271 section 8.2.2. Four minutes are
 suggested; a stuck leaf should not cost a data centre that much."""
 
+INCOMING_OPEN_TIMEOUT_S = 5.0
+"""Patience for the OPEN of a peer that has connected: it says it at once."""
+
 _MIN_LENGTH = {
     MessageType.OPEN: 29,
     MessageType.UPDATE: 23,
@@ -131,7 +134,14 @@ class Connection:
     """
 
     def __init__(
-        self, *, local: Open, expected_asn: int | str, incoming: bool, now: float, random: Callable[[], float]
+        self,
+        *,
+        local: Open,
+        expected_asn: int | str,
+        incoming: bool,
+        now: float,
+        random: Callable[[], float],
+        min_hold_time_s: int = 0,
     ) -> None:
         self.incoming = incoming
         self.state = State.OPEN_SENT
@@ -142,13 +152,14 @@ class Connection:
         self.established_at = now
         self._local = local
         self._expected_asn = expected_asn
+        self._min_hold_time_s = min_hold_time_s
         self._random = random
         self._longest = MAX_EXTENDED_MESSAGE_LENGTH if local.extended_message else MAX_MESSAGE_LENGTH
         self._input = b""
         self._offset = 0
         self._worked_from = 0
         self._output: list[bytes] = []
-        self._hold_deadline: float | None = now + OPEN_TIMEOUT_S
+        self._hold_deadline: float | None = now + (INCOMING_OPEN_TIMEOUT_S if incoming else OPEN_TIMEOUT_S)
         self._keepalive_deadline: float | None = None
 
     def open(self) -> None:
@@ -341,7 +352,12 @@ class Connection:
             case State.ESTABLISHED, MessageType.ROUTE_REFRESH:
                 return RefreshReceived(decode_route_refresh(body))
             case State.OPEN_SENT, MessageType.OPEN if self.negotiated is None:
-                self.negotiated = negotiate(self._local, decode_open(body), expected_asn=self._expected_asn)
+                self.negotiated = negotiate(
+                    self._local,
+                    decode_open(body),
+                    expected_asn=self._expected_asn,
+                    min_hold_time_s=self._min_hold_time_s,
+                )
                 return OpenReceived(self.negotiated)
             case State.OPEN_CONFIRM, MessageType.KEEPALIVE:
                 self._enter(State.ESTABLISHED)

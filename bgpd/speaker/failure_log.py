@@ -6,6 +6,7 @@ Decides only what is worth a line in the log.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -18,17 +19,45 @@ MAX_KINDS = 100
 """Failures told apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""
 
 
+BURST_LINES = 20
+LINE_EVERY_S = 3.0
+
+
+class LineBudget:
+    """So many lines at once, and then one every LINE_EVERY_S: who connects, or flaps, without end fills no log."""
+
+    def __init__(self) -> None:
+        self._left = float(BURST_LINES)
+        self._at: float | None = None
+        self._left_out = 0
+
+    def write(self, line: Callable[..., object], event: str, /, *, now: float, **fields: object) -> None:
+        """Write a line, with how many were left out before it, or leave it out."""
+        if self._at is not None:
+            self._left = min(self._left + (now - self._at) / LINE_EVERY_S, BURST_LINES)
+        self._at = now
+        if self._left < 1.0:
+            self._left_out += 1
+            return
+        self._left -= 1.0
+        if self._left_out:
+            fields["left_out"] = self._left_out
+            self._left_out = 0
+        line(event, **fields)
+
+
 class FailureLog:
     """What went wrong last. The first failure of a kind is logged, its repeats until a session is there are counted.
 
     That no Router Advertisement was heard is a failure only when it lasts. `ending`: the session's end is our own wish.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lines: LineBudget) -> None:
         self.last = ""
         self.last_at: float | None = None
         self.ending = False
         self._name = name
+        self._lines = lines
         self._counts: dict[str, int] = {}
         self._repeats = 0
 
@@ -39,7 +68,7 @@ class FailureLog:
             self._counts.clear()
         count = self._counts[reason] = self._counts.get(reason, 0) + 1
         if count == (2 if reason.endswith(NOT_HEARD) else 1):
-            log.warning("session.failed", neighbor=self._name, reason=reason, repeats_before=self._repeats)
+            self._write(log.warning, "session.failed", reason=reason, repeats_before=self._repeats)
             self._repeats = 0
         else:
             self._repeats += 1
@@ -47,10 +76,13 @@ class FailureLog:
     def closed(self, reason: str) -> None:
         """An established session ended."""
         self.last, self.last_at = reason, time.time()
-        write = log.info if self.ending else log.warning
-        write("session.closed", neighbor=self._name, reason=reason)
+        self._write(log.info if self.ending else log.warning, "session.closed", reason=reason)
 
-    def recovered(self) -> None:
-        """A session is established; what went wrong before stays visible."""
+    def recovered(self, **fields: object) -> None:
+        """A session is established, which `fields` describe; what went wrong before stays visible."""
         self._counts.clear()
         self._repeats = 0
+        self._write(log.info, "session.established", **fields)
+
+    def _write(self, line: Callable[..., object], event: str, **fields: object) -> None:
+        self._lines.write(line, event, now=time.monotonic(), neighbor=self._name, **fields)

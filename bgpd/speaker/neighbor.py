@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from bgpd.config.schema import RouterConfig, SessionConfig
+from bgpd.config.schema import ListenConfig, RouterConfig, SessionConfig
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated, local_open
+from bgpd.model.iana import CeaseSubcode, ErrorCode
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address
 from bgpd.model.views import FamilyCounts, NeighborView
@@ -30,7 +31,7 @@ from bgpd.runtime.turns import now_or_soon, soon
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.defects import LOGGED_BYTES, OUT_OF_RESOURCES, Defects
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents, UnreadableUpdate
-from bgpd.speaker.failure_log import FailureLog
+from bgpd.speaker.failure_log import FailureLog, LineBudget
 from bgpd.speaker.interfaces import Interfaces
 from bgpd.speaker.listening import SessionKey, VrfListeners
 from bgpd.speaker.peering import NOT_HEARD, Peering, Unreachable, target_of
@@ -68,6 +69,7 @@ STEP_MESSAGES = 512
 """How many of one neighbor's messages, of any kind, are worked off at a turn."""
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: more ends the session. Routes wait in the RIB before that."""
+REJECTED = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_REJECTED)
 _MOST_DEFECTS = 3
 """At one turn: of the messages, and of what their end makes necessary."""
 
@@ -88,16 +90,34 @@ class Surroundings(msgspec.Struct, kw_only=True):
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     restarting: bool = False
     held: frozenset[str] = frozenset()
+    lines: dict[str, LineBudget] = {}
+
+    def lines_for(self, peering: Peering) -> LineBudget:
+        """The log lines of a neighbor, or of a range: of the neighbors that come and go in it together."""
+        config = peering.config
+        name = config.prefix if isinstance(config, ListenConfig) else peering.name
+        return self.lines.setdefault(name, LineBudget())
 
 
 class Neighbor:
-    """One neighbor. `ended` is called when a connection of it has ended, before any retry."""
+    """One neighbor. `ended` is called when a connection of it has ended, before any retry.
 
-    def __init__(self, peering: Peering, around: Surroundings, *, ended: Callable[[Neighbor], None]) -> None:
+    `refused` is asked before a session counts: why it may not be, "" if it may.
+    """
+
+    def __init__(
+        self,
+        peering: Peering,
+        around: Surroundings,
+        *,
+        ended: Callable[[Neighbor], None],
+        refused: Callable[[Neighbor], str] = lambda _: "",
+    ) -> None:
         self.peering = peering
         self.interface = ""
         self._around = around
         self._ended = ended
+        self._refused = refused
         self._restarting = around.restarting
         self._session = Session(self._settings(), random=random.random)
         self._wires: dict[int, Wire] = {}
@@ -113,7 +133,7 @@ class Neighbor:
         self._since = time.time()
         self._established_count = 0
         self._martians = 0
-        self._failures = FailureLog(peering.name)
+        self._failures = FailureLog(peering.name, around.lines_for(peering))
         self._held_off_until = 0.0
 
     @property
@@ -239,6 +259,11 @@ class Neighbor:
         return self._exchange
 
     @property
+    def takes_place(self) -> bool:
+        """Whether it counts against the limits of its range: it is established, or refused for cause."""
+        return self.state is State.ESTABLISHED or self._session.is_refusing
+
+    @property
     def has_room(self) -> bool:
         """Whether its connection takes more now."""
         return self._wire is not None and not self._wire.is_full
@@ -290,6 +315,7 @@ class Neighbor:
             expected_asn=peering.config.asn,
             connect_retry_s=getattr(peering.config, "connect_retry_s", 5),
             dials=peering.dials,
+            min_hold_time_s=getattr(peering.config, "min_hold_time_s", 0),
         )
 
     def _pump(self, *, whole: bool = False) -> None:
@@ -491,6 +517,10 @@ class Neighbor:
         wire = self._wires.get(number)
         if wire is None:
             return
+        why = self._refused(self)
+        if why:
+            self._session.reset(_now(), REJECTED, why)
+            return
         try:
             local, peer = wire.local, wire.peer
             if negotiated.hold_time_s:
@@ -505,10 +535,7 @@ class Neighbor:
         self._established_count += 1
         self._restarting = False
         self._session.settings = self._settings()
-        self._failures.recovered()
-        log.info(
-            "session.established",
-            neighbor=peering.name,
+        self._failures.recovered(
             asn=negotiated.peer_asn,
             hold_time_s=negotiated.hold_time_s,
             families=[str(family) for family in negotiated.families],

@@ -21,7 +21,10 @@ from bgpd.speaker.transport import Target, ttl_drops
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
-    """One neighbor. `address` is packed, b"" while an unnumbered one was not heard of; `interface` "" if not given."""
+    """One neighbor. `address` is packed, b"" while an unnumbered one was not heard of; `interface` "" if not given.
+
+    `arrival`: the interface that a dynamic one came in by.
+    """
 
     name: str
     config: SessionConfig
@@ -31,6 +34,7 @@ class Peering(msgspec.Struct, frozen=True, kw_only=True):
     dials: bool = True
     source: bytes = b""
     dynamic: bool = False
+    arrival: str = ""
 
     @property
     def is_unnumbered(self) -> bool:
@@ -92,10 +96,18 @@ def of_neighbor(config: NeighborConfig) -> Peering:
     )
 
 
-def of_listen(config: ListenConfig, address: bytes, interface: str) -> Peering:
+def of_listen(config: ListenConfig, address: bytes, interface: str, *, arrival: str = "") -> Peering:
     """The peering of one dynamic neighbor; its name is "PREFIX-ADDRESS", the same whenever it comes back."""
     name = f"{config.prefix}-{format_address(address)}" + (f"%{interface}" if interface else "")
-    return Peering(name=name, config=config, address=address, interface=interface, dials=False, dynamic=True)
+    return Peering(
+        name=name,
+        config=config,
+        address=address,
+        interface=interface,
+        dials=False,
+        dynamic=True,
+        arrival=arrival,
+    )
 
 
 def best_range(ranges: tuple[ListenConfig, ...], address: bytes) -> ListenConfig | None:

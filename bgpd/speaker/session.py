@@ -82,6 +82,7 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     expected_asn: int | str
     connect_retry_s: float
     dials: bool = True
+    min_hold_time_s: int = 0
 
 
 class Dial(msgspec.Struct, frozen=True):
@@ -145,6 +146,11 @@ class Session:
         self._running = False
         self._refusing = False
         self._reading: Connection | None = None
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether the peer may not connect for now."""
+        return self._refusing
 
     # Inputs: administrative (RFC 4271 section 8.1.2)
 
@@ -372,6 +378,7 @@ class Session:
             incoming=incoming,
             now=now,
             random=self._random,
+            min_hold_time_s=self.settings.min_hold_time_s,
         )
         self._connections[number] = connection
         connection.open()

@@ -30,9 +30,10 @@ from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import Exchange, SpeakerEvents
 from bgpd.speaker.interfaces import Interfaces, is_link_local
 from bgpd.speaker.listening import VrfListeners
-from bgpd.speaker.neighbor import Neighbor, Surroundings
+from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
 from bgpd.speaker.peering import Peering, best_range, needs_new_session, of_listen, of_neighbor, waiting_view
-from bgpd.speaker.transport import LINGER_S, Listener, Wire, read_password
+from bgpd.speaker.places import gives_way, why_full
+from bgpd.speaker.transport import LINGER_S, Listener, Wire, arrival_index, read_password
 from bgpd.speaker.unnumbered import RouterDiscovery
 
 log = structlog.get_logger()
@@ -252,7 +253,8 @@ class Speaker:
 
     def _add(self, peering: Peering) -> Neighbor:
         assert self._around is not None
-        neighbor = Neighbor(peering, self._around, ended=self._connection_ended)
+        refused = self._why_full if peering.dynamic else lambda _: ""
+        neighbor = Neighbor(peering, self._around, ended=self._connection_ended, refused=refused)
         self._neighbors[peering.name] = neighbor
         if peering.is_unnumbered:
             self._discover(peering.interface)
@@ -318,13 +320,14 @@ class Speaker:
     def _admit(self, wire: Wire, vrf: str) -> None:
         peer = wire.peer
         interface = self._interfaces.name(peer.scope) if peer.scope else ""
-        neighbor = None if self._stopping else self._find(peer.address, interface, vrf)
+        arrival = self._interfaces.name(arrival_index(wire.socket)) or self._interfaces.facing(peer.address, vrf)
+        neighbor = None if self._stopping else self._find(peer.address, interface, vrf, arrival=arrival)
         if neighbor is None:
             self._note_stranger(peer.address)
         if neighbor is None or not neighbor.accept(wire):
             wire.abort()
 
-    def _find(self, address: bytes, interface: str, vrf: str) -> Neighbor | None:
+    def _find(self, address: bytes, interface: str, vrf: str, *, arrival: str) -> Neighbor | None:
         """The neighbor that an address belongs to: configured, unnumbered on that interface, known or new dynamic."""
         unnumbered = None
         for neighbor in self._neighbors.values():
@@ -341,11 +344,31 @@ class Speaker:
         listen = None if vrf else best_range(self._config.listen, address)
         if listen is None or (listen.password_file and listen.prefix not in self._range_keys):
             return None
-        known = sum(1 for n in self._neighbors.values() if n.peering.dynamic and n.peering.config == listen)
-        if known >= listen.max_neighbors:
-            log.warning("listen.full", prefix=listen.prefix, max_neighbors=listen.max_neighbors)
+        return self._add_dynamic(of_listen(listen, address, interface, arrival=arrival))
+
+    def _add_dynamic(self, peering: Peering) -> Neighbor | None:
+        """A new neighbor of a range, if there is a place; who connected long ago and said nothing gives way."""
+        assert self._around is not None
+        listen, arrival = peering.config, peering.arrival
+        assert isinstance(listen, ListenConfig)
+        others = [neighbor for neighbor in self._neighbors.values() if neighbor.peering.dynamic]
+        why = why_full(listen, arrival, others)
+        if why:
+            lines, now = self._around.lines_for(peering), asyncio.get_running_loop().time()
+            address = format_address(peering.address)
+            lines.write(log.warning, "listen.full", now=now, prefix=listen.prefix, address=address, reason=why)
             return None
-        return self._add(of_listen(listen, address, interface))
+        older = gives_way(listen, arrival, others)
+        if older is not None:
+            del self._neighbors[older.peering.name]
+            older.stop(REJECTED, "not established in time: the place was needed for a newer connection")
+        return self._add(peering)
+
+    def _why_full(self, neighbor: Neighbor) -> str:
+        """Why a dynamic neighbor may not be established: others were, since it had connected."""
+        assert isinstance(neighbor.peering.config, ListenConfig)
+        others = [one for one in self._neighbors.values() if one.peering.dynamic and one is not neighbor]
+        return why_full(neighbor.peering.config, neighbor.peering.arrival, others)
 
     def _note_stranger(self, address: bytes) -> None:
         if address not in self._strangers and len(self._strangers) < _MAX_REMEMBERED_STRANGERS:

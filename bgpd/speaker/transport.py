@@ -29,6 +29,10 @@ TCP_SAVE_SYN = 27
 TCP_SAVED_SYN = 28
 _SYN_LENGTH = 128
 """Bytes of a saved SYN that are read: the IP header is at their beginning."""
+_IP_PKTINFO = 8
+_IP_PKTOPTIONS = 9
+_IPV6_PKTOPTIONS = 6
+_CMSG_HEADER = 16
 IP_MINTTL = 21
 IPV6_MINHOPCOUNT = 73
 DSCP_CS6 = 0xC0
@@ -93,6 +97,22 @@ def ttl_drops() -> int:
     except OSError:
         return 0
     return int(dict(zip(*lines)).get("TCPMinTTLDrop", 0)) if len(lines) == 2 else 0
+
+
+def arrival_index(sock: socket.socket) -> int:
+    """Index of the interface that an accepted connection came in by; 0 if the kernel does not say."""
+    if sock.family == socket.AF_INET6:
+        level, wanted, option, at = socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, _IPV6_PKTOPTIONS, 16
+    else:
+        level, wanted, option, at = socket.IPPROTO_IP, _IP_PKTINFO, _IP_PKTOPTIONS, 0
+    try:
+        sock.setsockopt(level, wanted, 1)
+        told = sock.getsockopt(level, option, 128)
+        sock.setsockopt(level, wanted, 0)
+    except OSError:
+        return 0
+    data = told[_CMSG_HEADER:]
+    return int(struct.unpack_from("=I", data, at)[0]) if len(data) >= at + 4 else 0
 
 
 def bind_to_device(sock: socket.socket, interface: str) -> None:

@@ -127,6 +127,14 @@ def test_bad_listen_prefix_is_told(prefix: str, what: str) -> None:
     assert what in problem.what
 
 
+@pytest.mark.parametrize("hold_time_s", [0, 5])
+def test_listen_with_a_hold_time_that_it_refuses_itself_is_told(hold_time_s: int) -> None:
+    listen = '[[listen]]\nprefix = "10.64.0.0/16"\nasn = "external"\nimport = "all"\n'
+    problem = the_problem(ROUTER + listen + f"min_hold_time_s = 6\nhold_time_s = {hold_time_s}\n")
+    assert (problem.line, problem.path) == (9, "listen[0].hold_time_s")
+    assert "less than min_hold_time_s = 6" in problem.what
+
+
 @pytest.mark.parametrize(
     "text", ["a = " + "[" * 5000 + "]" * 5000, "a = " + "9" * 5000, "a = " + "{ b = " * 900 + "1" + " }" * 900]
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from bgpd.speaker.failure_log import MAX_KINDS, FailureLog
+from bgpd.speaker.failure_log import BURST_LINES, LINE_EVERY_S, MAX_KINDS, FailureLog, LineBudget
 from bgpd.speaker.peering import NOT_HEARD
 
 
@@ -17,7 +17,7 @@ def lines(failures: FailureLog, *reasons: str) -> list[str]:
 
 
 def test_each_kind_is_logged_once_until_a_session_is_there() -> None:
-    failures = FailureLog("leaf1")
+    failures = FailureLog("leaf1", LineBudget())
     assert lines(failures, "refused", "refused", "reset", "refused", "reset") == ["refused", "reset"]
     assert failures.last == "reset"
     failures.recovered()
@@ -25,7 +25,7 @@ def test_each_kind_is_logged_once_until_a_session_is_there() -> None:
 
 
 def test_repeats_are_counted() -> None:
-    failures = FailureLog("leaf1")
+    failures = FailureLog("leaf1", LineBudget())
     lines(failures, "refused", "refused", "refused")
     with structlog.testing.capture_logs() as records:
         failures.note("reset")
@@ -33,22 +33,38 @@ def test_repeats_are_counted() -> None:
 
 
 def test_nothing_heard_yet_is_logged_only_when_it_lasts() -> None:
-    failures = FailureLog("leaf1")
+    failures = FailureLog("leaf1", LineBudget())
     assert lines(failures, f"eth0: {NOT_HEARD}") == []
     assert failures.last.endswith(NOT_HEARD)
     assert lines(failures, f"eth0: {NOT_HEARD}", f"eth0: {NOT_HEARD}") == [f"eth0: {NOT_HEARD}"]
 
 
 def test_texts_without_end_take_no_memory_without_end() -> None:
-    failures = FailureLog("leaf1")
+    failures = FailureLog("leaf1", LineBudget())
     lines(failures, *(f"the neighbor says {number}" for number in range(3 * MAX_KINDS)))
     assert len(failures._counts) <= MAX_KINDS + 1
 
 
 def test_an_end_of_our_own_is_no_warning() -> None:
-    failures = FailureLog("leaf1")
+    failures = FailureLog("leaf1", LineBudget())
     with structlog.testing.capture_logs() as records:
         failures.closed("the neighbor closed the connection")
         failures.ending = True
         failures.closed("shut down")
     assert [record["log_level"] for record in records] == ["warning", "info"]
+
+
+def test_lines_without_end_are_left_out_and_counted() -> None:
+    budget = LineBudget()
+    written: list[dict[str, object]] = []
+
+    def line(event: str, **fields: object) -> None:
+        written.append(fields)
+
+    for number in range(1000):
+        budget.write(line, "x", now=100.0, number=number)
+    assert [fields["number"] for fields in written] == list(range(BURST_LINES))
+    budget.write(line, "x", now=100.0 + LINE_EVERY_S, number=1000)
+    assert written[-1] == {"number": 1000, "left_out": 1000 - BURST_LINES}
+    budget.write(line, "x", now=1e6, number=1001)
+    assert written[-1] == {"number": 1001}

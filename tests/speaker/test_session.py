@@ -13,7 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from bgpd.message.exabgp_codec import KEEPALIVE, MARKER, Notification, encode_message, encode_notification
 from bgpd.message.notification import encode_communication
 from bgpd.model.iana import CeaseSubcode, ErrorCode, MessageType
-from bgpd.speaker.connection import OPEN_TIMEOUT_S, KeepaliveReceived, RefreshReceived, State, UpdateReceived
+from bgpd.speaker.connection import (
+    INCOMING_OPEN_TIMEOUT_S,
+    OPEN_TIMEOUT_S,
+    KeepaliveReceived,
+    RefreshReceived,
+    State,
+    UpdateReceived,
+)
 from bgpd.speaker.session import (
     STABLE_S,
     AttemptFailed,
@@ -609,3 +616,13 @@ def test_good_open_of_a_lost_connection_brings_nothing_about() -> None:
     driver.outputs()
     assert driver.session.state is State.ESTABLISHED
     assert driver.receive(number, UPDATE) == [UpdateReceived(b"\0\0\0\0")]
+
+
+def test_peer_that_connects_must_say_its_open_soon() -> None:
+    driver = Driver(settings(dials=False))
+    driver.session.start(driver.now)
+    assert driver.session.accepted(driver.now) is not None
+    driver.outputs()
+    outputs = driver.wait(INCOMING_OPEN_TIMEOUT_S)
+    assert notification_of(outputs) == (4, 0, b"")
+    assert driver.session.state is not State.OPEN_SENT

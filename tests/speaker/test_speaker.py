@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from bgpd.config.schema import Config
 from bgpd.message.exabgp_codec import KEEPALIVE, encode_message, encode_notification
@@ -24,6 +25,7 @@ from bgpd.speaker import neighbor as neighbor_module
 from bgpd.speaker import session as session_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.connection import Connection
+from bgpd.speaker.failure_log import BURST_LINES
 from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
@@ -393,6 +395,74 @@ async def test_listen_range_names_limits_and_forgets(peer: RawPeer) -> None:
         first[1].close()
         second[1].close()
         await until(lambda: not speaker.neighbor_views())
+
+
+async def connect_from(port: int, number: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.1.{number}", 0))
+    writer.write(said)
+    return reader, writer
+
+
+async def test_connections_that_say_nothing_take_no_place_and_the_oldest_gives_way() -> None:
+    port = free_port()
+    listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all", "max_neighbors": 2}
+    listen["max_neighbors_per_interface"] = 2
+    async with running(config(listen=[listen]), listen_port=port) as (speaker, recorder):
+        silent = [await connect_from(port, number) for number in range(1, 9)]
+        for reader, _ in silent[:6]:
+            assert bytes((3, 6, 5)) in await asyncio.wait_for(reader.read(), 3)
+        assert len(speaker.neighbor_views()) == 2
+        good = await connect_from(port, 100, open_bytes() + KEEPALIVE)
+        await until(lambda: recorder.sources)
+        for _, writer in (*silent, good):
+            writer.close()
+        await until(lambda: not speaker.neighbor_views())
+
+
+async def test_connections_that_become_established_together_are_no_more_than_there_may_be() -> None:
+    port = free_port()
+    listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all", "max_neighbors": 1}
+    async with running(config(listen=[listen]), listen_port=port) as (_, recorder):
+        opened = [await connect_from(port, number, open_bytes()) for number in (1, 2, 3)]
+        for reader, _ in opened:
+            await asyncio.wait_for(reader.readuntil(KEEPALIVE), 3)
+        for _, writer in opened:
+            writer.write(KEEPALIVE)
+        refused = [reader for reader, _ in opened[1:]]
+        for reader in refused:
+            data = await asyncio.wait_for(reader.read(), 3)
+            assert bytes((3, 6, 5)) in data
+        assert len(recorder.sources) == recorder.established == 1
+        for _, writer in opened:
+            writer.close()
+
+
+@pytest.mark.parametrize("hold_time_s", [0, 3, 9])
+async def test_dynamic_neighbor_needs_a_hold_time(hold_time_s: int) -> None:
+    port = free_port()
+    listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all", "min_hold_time_s": 9}
+    async with running(config(listen=[listen]), listen_port=port) as (_, recorder):
+        reader, writer = await connect_from(port, 1, open_bytes(hold_time_s=hold_time_s) + KEEPALIVE)
+        if hold_time_s == 9:
+            await until(lambda: recorder.sources)
+        else:
+            assert bytes((3, 2, 6)) in await asyncio.wait_for(reader.read(), 3)
+            assert recorder.established == 0
+        writer.close()
+
+
+async def test_who_connects_without_end_fills_no_log() -> None:
+    port = free_port()
+    listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all"}
+    with structlog.testing.capture_logs() as records:
+        async with running(config(listen=[listen]), listen_port=port) as (speaker, _):
+            for number in range(1, 101):
+                _, writer = await connect_from(port, number)
+                writer.close()
+                await writer.wait_closed()
+            await until(lambda: not speaker.neighbor_views())
+    failed = [record for record in records if record["event"] == "session.failed"]
+    assert len(failed) <= BURST_LINES + 1
 
 
 async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_other(

@@ -19,6 +19,7 @@ from bgpd.speaker.transport import (
     Listener,
     Target,
     Wire,
+    arrival_index,
     dial,
     explain_dial_error,
     read_password,
@@ -45,17 +46,17 @@ def test_common_options_are_set() -> None:
 
 
 @pytest.mark.parametrize(("host", "ttl"), [("127.0.0.1", 64), ("127.0.0.1", 255), ("::1", 64), ("::1", 255)])
-async def test_accepted_connection_tells_the_ttl_of_its_syn(host: str, ttl: int) -> None:
-    found: asyncio.Queue[tuple[str, int | None]] = asyncio.Queue()
+async def test_accepted_connection_tells_the_ttl_of_its_syn_and_its_interface(host: str, ttl: int) -> None:
+    found: asyncio.Queue[tuple[str, int | None, int]] = asyncio.Queue()
+
+    def accept(wire: Wire) -> None:
+        found.put_nowait((ttl_mismatch(wire.socket), take_syn_ttl(wire.socket), arrival_index(wire.socket)))
+
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
     admission = Admission(neighbors=1, shortage=Shortage())
-
-    def accepted(wire: Wire) -> None:
-        found.put_nowait((ttl_mismatch(wire.socket), take_syn_ttl(wire.socket)))
-
-    listener = Listener(port, accepted, admission=admission)
+    listener = Listener(port, accept, admission=admission)
     assert listener.open()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as peer:
@@ -65,10 +66,11 @@ async def test_accepted_connection_tells_the_ttl_of_its_syn(host: str, ttl: int)
             peer.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
         peer.setblocking(False)
         await asyncio.get_running_loop().sock_connect(peer, (host, port))
-        problem, again = await asyncio.wait_for(found.get(), 3)
+        problem, again, arrival = await asyncio.wait_for(found.get(), 3)
     listener.close()
     admission.reserve.close()
     assert again is None
+    assert socket.if_indextoname(arrival) == "lo"
     assert problem.startswith("TTL mismatch: the neighbor connected with TTL 64") if ttl == 64 else problem == ""
 
 

@@ -1,0 +1,51 @@
+"""How many dynamic neighbors ([[listen]]) there may be: of a range, and by each interface.
+
+A neighbor takes a place once its session is established, and while it is refused for cause. Connections before that
+take none, so that nobody can fill a range by connecting alone; they are bounded by themselves: where there are as many
+as there may be, the oldest gives way, which a real router's is not for long. Decides only that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from bgpd.config.schema import ListenConfig
+from bgpd.speaker.peering import Peering
+
+HALF_OPEN_MOST = 128
+"""Connections of all dynamic neighbors that are not established yet."""
+
+
+class Candidate(Protocol):
+    """A dynamic neighbor. `takes_place`: it is established, or refused for cause."""
+
+    peering: Peering
+
+    @property
+    def takes_place(self) -> bool: ...
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+def why_full(listen: ListenConfig, interface: str, others: Iterable[Candidate]) -> str:
+    """Why there is no place for one more neighbor of the range that came in by this interface, "" if there is one."""
+    taken = [other.peering for other in others if other.takes_place]
+    in_range = sum(1 for peering in taken if peering.config == listen)
+    if in_range >= listen.max_neighbors:
+        return f"there are {in_range} neighbors of {listen.prefix} already: max_neighbors"
+    here = sum(1 for peering in taken if peering.arrival == interface)
+    if here >= listen.max_neighbors_per_interface:
+        where = interface or "an unknown interface"
+        return f"there are {here} dynamic neighbors by {where} already: max_neighbors_per_interface"
+    return ""
+
+
+def gives_way(listen: ListenConfig, interface: str, others: Iterable[C]) -> C | None:
+    """Who ends so that one more connection may begin by this interface. `others` are in the order of their age."""
+    half_open = [other for other in others if not other.takes_place]
+    here = [other for other in half_open if other.peering.arrival == interface]
+    if len(here) >= listen.max_neighbors_per_interface:
+        return here[0]
+    return half_open[0] if len(half_open) >= HALF_OPEN_MOST else None

@@ -1,0 +1,49 @@
+"""Who gets a place among the dynamic neighbors, and who gives way."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bgpd.config.schema import ListenConfig
+from bgpd.model.prefix import parse_address
+from bgpd.speaker.peering import Peering, of_listen
+from bgpd.speaker.places import HALF_OPEN_MOST, gives_way, why_full
+
+LISTEN = msgspec.convert(
+    {
+        "prefix": "10.64.0.0/16",
+        "asn": "external",
+        "import": "all",
+        "max_neighbors": 6,
+        "max_neighbors_per_interface": 3,
+    },
+    ListenConfig,
+)
+
+
+class One:
+    def __init__(self, number: int, interface: str, *, takes_place: bool = True) -> None:
+        address = parse_address(f"10.64.{number >> 8}.{number & 255}")
+        self.peering: Peering = of_listen(LISTEN, address, "", arrival=interface)
+        self.takes_place = takes_place
+
+
+def test_one_interface_has_its_own_limit_and_the_range_one_for_all() -> None:
+    others = [One(number, "tap1") for number in range(3)]
+    assert "by tap1 already: max_neighbors_per_interface" in why_full(LISTEN, "tap1", others)
+    assert why_full(LISTEN, "tap2", others) == ""
+    others += [One(10 + number, f"tap{number}") for number in range(2, 5)]
+    assert "there are 6 neighbors of 10.64.0.0/16 already: max_neighbors" in why_full(LISTEN, "tap9", others)
+
+
+def test_half_open_connections_take_no_place_and_the_oldest_of_the_interface_gives_way() -> None:
+    others = [One(number, "tap1", takes_place=False) for number in range(3)] + [One(9, "tap1")]
+    assert why_full(LISTEN, "tap1", others) == ""
+    assert gives_way(LISTEN, "tap1", others) is others[0]
+    assert gives_way(LISTEN, "tap2", others) is None
+
+
+def test_of_all_half_open_connections_the_oldest_gives_way() -> None:
+    others = [One(number, f"tap{number}", takes_place=False) for number in range(HALF_OPEN_MOST)]
+    assert gives_way(LISTEN, "new", others) is others[0]
+    assert gives_way(LISTEN, "new", others[1:]) is None
