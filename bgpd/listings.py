@@ -108,6 +108,8 @@ class DaemonBackend:
             source = routing.sources.get(view.name)
             if source is not None:
                 view.families = {family.value: counts for family, counts in routing.rib.counts(source).items()}
+                for family in view.without_next_hop:
+                    view.families[family].announced = 0
         return views
 
     def _tables(self, query: ViewQuery) -> Iterator[tuple[str, Family, LocRib]]:

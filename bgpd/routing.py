@@ -28,7 +28,7 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.kernel import AddressChanged, KernelEvent, RouteChanged
+from bgpd.model.kernel import KernelEvent, RouteChanged
 from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
@@ -86,7 +86,6 @@ class Routing:
         self._walks = walks
         self._changed = changed
         self._next_hops: dict[Source, set[NextHop]] = {}
-        self._own_addresses: dict[bytes, set[str]] = {}
         self.dataplane = Dataplane(monitor, protocol=config.fib.protocol)
         self.rib = Rib(
             config,
@@ -96,7 +95,6 @@ class Routing:
             resolve=lambda next_hop: self.fibs[""].resolve(next_hop),
             now=time.time,
             schedule=soon,
-            is_own_address=self._own_addresses.__contains__,
             prefix_limit_exceeded=self._prefix_limit_exceeded,
             suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),
             refresh_sent=lambda source, family: self.speaker.send_refresh_ended(source, family),
@@ -106,7 +104,7 @@ class Routing:
             has_room=lambda source: self.speaker.has_room(source),
             export_failed=self._export_failed,
         )
-        self.evpn = Evpn(config, self._evpn_ports())
+        self.evpn = Evpn(config, self._evpn_ports(), monitor.host)
         self.servers = UsedServers(config.workload.mqtt, changed=self._dependencies_changed)
         self._host_routes = HostRoutes(self.rib.desired)
         self.fibs = {"": self._fib(config.fib, "")}
@@ -117,7 +115,7 @@ class Routing:
             fill=lambda name: self._walks.run(self._fill(name)),
             interfaces=lambda name: self.workloads.table.interfaces(name),
         )
-        self.speaker = Speaker(config, events=self, nlri_decoders=nlri_decoders, shortage=shortage)
+        self.speaker = Speaker(config, host=monitor.host, events=self, nlri_decoders=nlri_decoders, shortage=shortage)
         ports = WorkloadPorts(
             announce=self._announce,
             withdraw=self._withdraw,
@@ -130,7 +128,7 @@ class Routing:
             neighbors=self.speaker.neighbor_views,
             vrfs=_vrfs(config),
         )
-        self.workloads = Workloads(config, ports, hostname=hostname)
+        self.workloads = Workloads(config, ports, host=monitor.host, hostname=hostname)
 
     def _evpn_ports(self) -> EvpnPorts:
         return EvpnPorts(
@@ -259,14 +257,6 @@ class Routing:
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
             return
-        if isinstance(event, AddressChanged):
-            owners = self._own_addresses.setdefault(event.address.packed, set())
-            if event.gone:
-                owners.discard(event.address.interface)
-            else:
-                owners.add(event.address.interface)
-            if not owners:
-                del self._own_addresses[event.address.packed]
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
 
@@ -316,6 +306,9 @@ class Routing:
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.end_of_rib_received(source, family)
         self._changed()
+
+    def next_hop_changed(self, source: Source, family: Family) -> None:
+        self.refresh_requested(source, family)
 
     def refresh_requested(self, source: Source, family: Family) -> None:
         self.speaker.send_refresh_began(source, family)

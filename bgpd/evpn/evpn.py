@@ -19,10 +19,11 @@ from bgpd.evpn.resolve import Uplink, vrf_of
 from bgpd.evpn.route_targets import Memberships, OwnMemberships
 from bgpd.evpn.uplinks import Uplinks
 from bgpd.evpn.vrf import Vrf, VrfEvents
+from bgpd.kernel.host import Host
 from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import Family
-from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
+from bgpd.model.kernel import KernelEvent
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.runtime.shared_state import changes_shared_state
@@ -35,7 +36,7 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 class Evpn:
     """All VRFs of this host, by name in `vrfs`."""
 
-    def __init__(self, config: Config, ports: EvpnPorts) -> None:
+    def __init__(self, config: Config, ports: EvpnPorts, host: Host) -> None:
         self.vrfs: dict[str, Vrf] = {}
         self._config = config
         self._ports = ports
@@ -46,7 +47,7 @@ class Evpn:
             expansion_changed=ports.expansion_changed,
             next_hop_changed=ports.next_hop_changed,
         )
-        self._uplinks = Uplinks()
+        self._uplinks = Uplinks(host)
         self._uplink_names: frozenset[str] = frozenset()
         self._deadline: float | None = None
         self._converged = False
@@ -237,15 +238,8 @@ class Evpn:
         return tuple(dict.fromkeys(path.next_hop for path in chosen if path.next_hop is not None)) or None
 
     def kernel_changed(self, event: KernelEvent) -> None:
-        """An event of the kernel's monitor; at the start its state, replayed."""
-        match event:
-            case LinkChanged(link, _):
-                name = link.name
-            case AddressChanged(address, _):
-                name = address.interface
-            case _:
-                return
-        if self._uplinks.kernel_changed(event) and name in self._uplinks.below(self._uplink_names):
+        """The host changed."""
+        if self._uplinks.rest_on(event, self._uplink_names):
             self._refresh_uplinks()
 
     @changes_shared_state
@@ -254,7 +248,8 @@ class Evpn:
         is_import_due = False
         resend: dict[str, None] = {}
         for vrf in self.vrfs.values():
-            uplinks = self._uplinks.of(vrf.config, announced_gateways=self.importer.gateways(vrf.name))
+            gateways = self.importer.gateways(vrf.name)
+            uplinks = self._uplinks.of(vrf.config, former=vrf.uplinks, announced_gateways=gateways)
             before = _told_gateways(vrf.uplinks)
             is_import_due |= vrf.uplinks_changed(uplinks)
             self.originator.uplinks_changed(vrf.name, uplinks.values(), self._uplinks.mac)

@@ -16,14 +16,14 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from bgpd.evpn.mac_mobility import Endpoint, Mobility, encode_mobility
-from bgpd.evpn.resolve import LINK_LOCAL, Uplink
+from bgpd.evpn.resolve import Uplink
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import VXLAN
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
-from bgpd.model.prefix import key_address
+from bgpd.model.prefix import is_link_local, key_address
 
 EVPN_SOURCE = Source(name="evpn", kind=SourceKind.WORKLOAD)
 """The origin of this host's EVPN routes in the EVPN table."""
@@ -106,7 +106,7 @@ class Originator:
         for uplink in uplinks:
             own = mac(uplink.name)
             for address, _ in uplink.addresses if uplink.up and own else ():
-                if address[:2] != LINK_LOCAL:
+                if not is_link_local(address):
                     wanted[mac_ip_key(where.rd, mac=own, ip=address)] = None
         former, self._uplink_routes[vrf] = self._uplink_routes[vrf], wanted
         self._announce(where, [key for key in wanted if key not in former], self._carried(where))

@@ -20,13 +20,10 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from bgpd.model.path import NextHop, NextHops
-from bgpd.model.prefix import format_address
+from bgpd.model.prefix import format_address, is_link_local
 
 MAX_DEPTH = 4
 """Type 2 routes followed one after the other before a resolution is called a loop."""
-
-LINK_LOCAL = b"\xfe\x80"
-"""Start of a packed link-local address; no other address of bgpd's starts so."""
 
 
 class Uplink(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +40,12 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
 
     def holds(self, address: bytes) -> bool:
         """Whether `address` lies in one of the subnets of this link; every link has link-local ones, so none has."""
-        return address[:2] != LINK_LOCAL and any(_in_subnet(address, own, length) for own, length in self.addresses)
+        return not is_link_local(address) and any(_in_subnet(address, own, length) for own, length in self.addresses)
 
     def address_for(self, family_bytes: int) -> bytes:
         """This host's own address on the link, of 4 or 16 bytes (b"" if it has none; link-local ones do not count)."""
         for own, _ in self.addresses:
-            if len(own) == family_bytes and own[:2] != LINK_LOCAL:
+            if len(own) == family_bytes and not is_link_local(own):
                 return own
         return b""
 
@@ -186,7 +183,7 @@ class Resolver:
         if address:
             text = format_address(address)
             for uplink in self._uplinks.values():
-                if address[:2] != LINK_LOCAL and any(address == own for own, _ in uplink.addresses):
+                if not is_link_local(address) and any(address == own for own, _ in uplink.addresses):
                     return Resolution((), f"{text} is an address of this host, on {uplink.name}")
                 if uplink.up and uplink.holds(address):
                     return Resolution(

@@ -8,44 +8,32 @@ no gateway. Sans-IO: it is told the kernel's events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from bgpd.config.schema import VrfConfig
 from bgpd.evpn.resolve import Uplink, point_to_point_peer
-from bgpd.model.kernel import AddressChanged, KernelEvent, Link, LinkChanged
+from bgpd.kernel.host import Host
+from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import Source
 from bgpd.model.prefix import parse_address
 
 
 class Uplinks:
-    """Links, addresses and established neighbors."""
+    """The uplinks of the configured VRFs. Reads the host; keeps the established neighbors."""
 
-    def __init__(self) -> None:
-        self._links: dict[str, Link] = {}
-        self._names: dict[int, str] = {}
-        self._addresses: dict[str, dict[bytes, int]] = {}
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._neighbors: dict[str, Source] = {}
 
-    def kernel_changed(self, event: KernelEvent) -> bool:
-        """Take a kernel event in; whether it may change an uplink."""
+    def rest_on(self, event: KernelEvent, names: Collection[str]) -> bool:
+        """Whether a change of the host may change one of these uplinks: it is of one, or of an interface below one."""
         match event:
-            case LinkChanged(link, gone):
-                former = self._names.pop(link.index, "")
-                if self._links.get(former, link).index == link.index:
-                    self._links.pop(former, None)
-                if gone:
-                    self._addresses.pop(link.name, None)
-                else:
-                    self._links[link.name] = link
-                    self._names[link.index] = link.name
-                return True
-            case AddressChanged(address, gone):
-                known = self._addresses.setdefault(address.interface, {})
-                if gone or not address.usable:
-                    known.pop(address.packed, None)
-                else:
-                    known[address.packed] = address.prefix_length
-                return True
+            case LinkChanged(link, _):
+                return link.name in self.below(names) or any(
+                    uplink.parent == link.index for uplink in map(self._host.named, names) if uplink is not None
+                )
+            case AddressChanged(address, _):
+                return address.interface in self.below(names)
         return False
 
     def neighbor_up(self, neighbor: Source) -> None:
@@ -63,33 +51,38 @@ class Uplinks:
 
     def mac(self, name: str) -> bytes:
         """MAC of an interface, 6 bytes; b"" if it has none."""
-        link = self._links.get(name)
+        link = self._host.named(name)
         return link.mac if link is not None and len(link.mac) == 6 else b""
 
-    def of(self, config: VrfConfig, *, announced_gateways: Iterable[bytes] = ()) -> dict[str, Uplink]:
-        """The uplinks of a VRF by name. `announced_gateways`: addresses of type 2 routes with the Default Gateway
-        community (RFC 7432 section 10.1), of which those in an uplink's subnet are the leaf's.
+    def of(
+        self, config: VrfConfig, *, former: Iterable[Uplink] = (), announced_gateways: Iterable[bytes] = ()
+    ) -> dict[str, Uplink]:
+        """The uplinks of a VRF by name. `former` are the present ones, whose addresses in use stay so while they exist.
+
+        `announced_gateways`: addresses of type 2 routes with the Default Gateway community (RFC 7432 section 10.1), of
+        which those in an uplink's subnet are the leaf's.
         """
         gateways = tuple(announced_gateways)
-        return {name: self._uplink(name, config, gateways) for name in config.uplinks}
+        in_use = {one.name: (one.address_for(4), one.address_for(16)) for one in former}
+        return {name: self._uplink(name, config, gateways, in_use.get(name, ())) for name in config.uplinks}
 
-    def _uplink(self, name: str, config: VrfConfig, announced: tuple[bytes, ...]) -> Uplink:
-        link = self._links.get(name)
-        addresses = tuple(sorted(self._addresses.get(name, {}).items()))
-        bare = Uplink(name=name, up=link is not None and link.up, addresses=addresses)
+    def _uplink(self, name: str, config: VrfConfig, announced: tuple[bytes, ...], in_use: tuple[bytes, ...]) -> Uplink:
+        own = sorted(self._host.addresses(name), key=lambda address: address.packed not in in_use)
+        addresses = tuple((address.packed, address.prefix_length) for address in own)
+        bare = Uplink(name=name, up=self._host.is_up(name), addresses=addresses)
         neighbor = self._neighbor_beyond(bare, config)
         found = dict.fromkeys(map(parse_address, config.uplink_gateways.get(name, ())))
         found.update(dict.fromkeys(filter(None, (point_to_point_peer(own, length) for own, length in addresses))))
+        found.update(dict.fromkeys(address.peer for address in own if address.peer))
         if neighbor is not None and bare.holds(neighbor.address):
             found[neighbor.address] = None
         found.update(dict.fromkeys(address for address in announced if bare.holds(address)))
-        own = {address for address, _ in addresses}
         return Uplink(
             name=name,
             up=bare.up,
             addresses=addresses,
             neighbor=neighbor.name if neighbor is not None else "",
-            gateways=tuple(gateway for gateway in found if gateway not in own),
+            gateways=tuple(gateway for gateway in found if not self._host.bears(name, gateway)),
         )
 
     def _neighbor_beyond(self, uplink: Uplink, config: VrfConfig) -> Source | None:
@@ -108,12 +101,12 @@ class Uplinks:
     def _stack(self, name: str) -> set[str]:
         """An interface and those below it, as the kernel says; where it says none, as the dots of the name do."""
         found = {name}
-        link = self._links.get(name)
+        link = self._host.named(name)
         if link is None or not link.parent:
             return found.union(name[:at] for at, letter in enumerate(name) if letter == "." and at)
-        while link is not None and link.parent and self._names.get(link.parent, name) not in found:
-            found.add(self._names[link.parent])
-            link = self._links.get(self._names[link.parent])
+        while link is not None and link.parent and self._host.name_of(link.parent) not in found | {""}:
+            link = self._host.links[link.parent]
+            found.add(link.name)
         return found
 
     def _interfaces_to(self, neighbor: Source) -> Iterator[str]:
@@ -121,6 +114,7 @@ class Uplinks:
         if neighbor.interface:
             yield neighbor.interface
             return
-        for name, addresses in self._addresses.items():
-            if Uplink(name=name, up=True, addresses=tuple(addresses.items())).holds(neighbor.address):
-                yield name
+        for link in self._host.links.values():
+            addresses = tuple((one.packed, one.prefix_length) for one in self._host.addresses(link.name))
+            if Uplink(name=link.name, up=True, addresses=addresses).holds(neighbor.address):
+                yield link.name

@@ -13,10 +13,10 @@ import msgspec
 
 from bgpd.config.schema import RouterConfig, VrfConfig
 from bgpd.config.words import vrf_distinguisher, vrf_targets
-from bgpd.evpn.resolve import LINK_LOCAL, Resolution, Resolver, Uplink, abstract_next_hop
+from bgpd.evpn.resolve import Resolution, Resolver, Uplink, abstract_next_hop
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path
-from bgpd.model.prefix import address_length
+from bgpd.model.prefix import address_length, is_link_local
 
 
 class VrfEvents(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class Vrf:
         if is_prefix and by_gateway and gateway:
             return abstract_next_hop(self.name, gateway, ipv6=ipv6)
         address = path.next_hop.address if path.next_hop is not None else b""
-        if address[:2] == LINK_LOCAL:
+        if is_link_local(address):
             address = b""
         peer = neighbor if by_gateway or not is_prefix else ""
         return abstract_next_hop(self.name, address, peer=peer, ipv6=ipv6)
@@ -107,7 +107,7 @@ class Vrf:
         self._subnets = {}
         for size in (4, 16):
             subnets = [subnet for one in uplinks.values() for subnet in one.addresses if len(subnet[0]) == size]
-            heads = {bytes((size * 8,)) + own[: length >> 3] for own, length in subnets if own[:2] != LINK_LOCAL}
+            heads = {bytes((size * 8,)) + own[: length >> 3] for own, length in subnets if not is_link_local(own)}
             self._subnets[size] = tuple(sorted(heads))
         self._tell(self._resolver.uplinks_changed(uplinks))
         return former != self._subnets

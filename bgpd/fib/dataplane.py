@@ -85,7 +85,8 @@ class Dataplane:
     ) -> None:
         self.monitor = monitor
         self.nexthops = NexthopTable(protocol)
-        self.connected = Connected()
+        self.host = monitor.host
+        self.connected = Connected(monitor.host)
         self.bulk: Writer = bulk or KernelWriter("bulk")
         self.urgent: Writer = urgent or KernelWriter("urgent")
         self.reader = reader or KernelReader()
@@ -120,7 +121,7 @@ class Dataplane:
         self.monitor.subscribe(self._kernel_changed, replay=True)
         self.monitor.own_route_changed.append(self._own_route_changed)
         self.monitor.nexthop_deleted.append(self.verify)
-        self.nexthops.adopt(await self.reader.nexthops(), self.monitor.state.name_of)
+        self.nexthops.adopt(await self.reader.nexthops(), self.host.name_of)
         self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
 
     async def stop(self) -> None:
@@ -211,9 +212,9 @@ class Dataplane:
         return not loss.died or not (self.bulk.outstanding or any(group in self.nexthops.dead for group in loss.died))
 
     def assign(self, vrfs: Mapping[str, str | None]) -> None:
-        """Interfaces belong to these VRFs from now on; see Connected.assign."""
+        """Interfaces belong to these VRFs from now on; see Host.assign."""
         for interface, vrf in vrfs.items():
-            self.connected.assign(interface, vrf)
+            self.host.assign(interface, vrf)
         for table in list(self._tables):
             table.interfaces_assigned()
 
@@ -268,7 +269,6 @@ class Dataplane:
             self.bulk.submit(encode_delete(leftovers), functools.partial(self._urgent_done, []))
 
     def _kernel_changed(self, event: KernelEvent) -> None:
-        self.connected.apply(event)
         if isinstance(event, LinkChanged):
             if event.gone or not event.link.up:
                 self.lose(self.nexthops.singles_on(event.link.index), lambda _group: None)

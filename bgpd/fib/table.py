@@ -289,11 +289,12 @@ class Fib:
             changed = self.wishes.all_changed()
         else:
             changed = self.wishes.all_changed()
-        if isinstance(event, AddressChanged):
+        if isinstance(event, AddressChanged) or (isinstance(event, LinkChanged) and event.is_another):
             self._own_addresses_changed()
+        if isinstance(event, AddressChanged):
             self._address_changed(event)
         if isinstance(event, LinkChanged):
-            self._ownership.is_stale |= event.gone
+            self._ownership.is_stale |= event.is_another
             self._direct_link_changed(event.link.index)
         if self._ownership.is_stale:
             self._follow_guard_soon()
@@ -329,10 +330,10 @@ class Fib:
 
     def _follow_gateways(self) -> None:
         """Tell of the next hops that groups of this table's VRF use."""
-        nexthops, connected = self.dataplane.nexthops, self.dataplane.connected
+        nexthops, host = self.dataplane.nexthops, self.dataplane.host
         if nexthops.version != self._nexthops_seen:
             self._nexthops_seen = nexthops.version
-            links = {index for index, link in connected.links.items() if connected.vrf_of(link.name) == self.vrf}
+            links = {link.index for link in host.interfaces(self.vrf)}
             self._ownership.use_gateways(
                 {single.hop.address for single in nexthops.singles.values() if single.ifindex in links}
             )
@@ -380,7 +381,7 @@ class Fib:
         changed = self.wishes.all_changed()
         self._own_addresses_changed()
         for hop, _why in changed:
-            link = self.dataplane.connected.link_named(hop.interface)
+            link = self.dataplane.host.named(hop.interface)
             if link is not None and not hop.address:
                 self._direct_link_changed(link.index)
         self.wishes.follow()
@@ -516,7 +517,7 @@ class Fib:
         """With its last IPv4 address an interface loses its IPv4 routes without a word, with its last IPv6 one perhaps
         IPv6; with a new one routes may be possible again that were refused.
         """
-        link = self.dataplane.connected.link_named(event.address.interface)
+        link = self.dataplane.host.named(event.address.interface)
         if event.gone and link is not None:
             family = Family.IPV4_UNICAST if len(event.address.packed) == 4 else Family.IPV6_UNICAST
             self._direct_link_changed(link.index, (family,))

@@ -270,7 +270,7 @@ class NextHopWishes:
         key = bytes((len(hop.address) * 8,)) + hop.address
         family = Family.IPV4_UNICAST if len(hop.address) == 4 else Family.IPV6_UNICAST
         for ifindex, keys in self._direct[family].items():
-            link = connected.links.get(ifindex)
+            link = self._dataplane.host.links.get(ifindex)
             if key in keys and link is not None and link.up and hop.interface in ("", link.name):
                 return ifindex, ""
         return answer

@@ -153,14 +153,14 @@ def _own_blackhole(fib: Fib, address: bytes) -> KernelRouteView | None:
 
 async def _look_up(fib: Fib, address: bytes) -> RouteRun | None:
     """In a VRF without a device the answer depends on the interface: the most specific of those of its interfaces."""
-    connected = fib.dataplane.connected
-    device = connected.link_named(fib.vrf) if fib.vrf else None
+    host = fib.dataplane.host
+    device = host.named(fib.vrf) if fib.vrf else None
     if not fib.vrf:
         indexes = [0]
     elif device is not None and device.kind == "vrf":
         indexes = [device.index]
     else:
-        indexes = [link.index for link in connected.interfaces(fib.vrf) if link.up]
+        indexes = [link.index for link in host.interfaces(fib.vrf) if link.up]
     best: RouteRun | None = None
     for index in indexes:
         run = await fib.dataplane.reader.lookup(address, index)
@@ -174,7 +174,7 @@ async def _look_up(fib: Fib, address: bytes) -> RouteRun | None:
 def _target_hops(fib: Fib, target: int) -> list[NextHopView]:
     if target > 0:
         return [_hop_view(fib, hop) for hop in fib.dataplane.nexthops.next_hops(target)]
-    link = fib.dataplane.connected.links.get(-target)
+    link = fib.dataplane.host.links.get(-target)
     return [NextHopView(address="", interface=link.name)] if link else []
 
 
@@ -189,7 +189,7 @@ def _members(fib: Fib, group: int, objects: list[NexthopObject]) -> list[NextHop
         member = by_id.get(identifier)
         if member is None:
             continue
-        link = fib.dataplane.connected.links.get(member.ifindex)
+        link = fib.dataplane.host.links.get(member.ifindex)
         name = link.name if link else f"interface {member.ifindex}"
         why = "" if link and link.up else f"{name} is down"
         address = format_address(member.gateway) if member.gateway else ""
@@ -198,7 +198,7 @@ def _members(fib: Fib, group: int, objects: list[NexthopObject]) -> list[NextHop
 
 
 def _plain_hops(fib: Fib, run: RouteRun) -> list[NextHopView]:
-    link = fib.dataplane.connected.links.get(run.interfaces[0]) if run.interfaces else None
+    link = fib.dataplane.host.links.get(run.interfaces[0]) if run.interfaces else None
     gateway = run.gateways[0] if run.gateways else b""
     if link is None and not gateway:
         return []
@@ -221,7 +221,7 @@ def _absent(fib: Fib, live: set[tuple[str, str]], wish: NextHops | None) -> list
 
 def _hop_view(fib: Fib, hop: NextHop) -> NextHopView:
     ifindex, why = fib.wishes.resolve(hop)
-    link = fib.dataplane.connected.links.get(ifindex)
+    link = fib.dataplane.host.links.get(ifindex)
     address = format_address(hop.address) if hop.address else ""
     return NextHopView(
         address=address, interface=link.name if link else hop.interface, weight=hop.weight, live=not why, why=why

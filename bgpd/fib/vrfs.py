@@ -243,7 +243,7 @@ class VrfTables:
         vrf = self._vrfs.get(name)
         if vrf is None or not vrf.by_device:
             return vrf is not None and interface in vrf.ruled
-        link = self._dataplane.connected.link_named(interface)
+        link = self._dataplane.host.named(interface)
         return link is not None and link.vrf == name
 
     def mode(self, name: str) -> str:
@@ -350,7 +350,7 @@ class VrfTables:
             await self._send(vrf, encode_alias(device.index, _ALIAS + spec.name))
             log.info("vrf.device_created", vrf=spec.name, table=spec.table)
         await self._send(vrf, encode_link_up(device.index))
-        links = self._dataplane.connected.links
+        links = self._dataplane.host.links
         for link in list(links.values()):
             inside = link.vrf == spec.name
             ours = link.name in vrf.entered | vrf.left or (self._swept and device.alias.startswith(_ALIAS))
@@ -371,7 +371,7 @@ class VrfTables:
         device = (await self._devices()).get(vrf.spec.name) if vrf.by_device else None
         if device is None:
             return
-        for link in list(self._dataplane.connected.links.values()):
+        for link in list(self._dataplane.host.links.values()):
             if link.vrf == vrf.spec.name and link.name in vrf.interfaces | vrf.entered:
                 await self._move(vrf, link, 0)
         if device.alias.startswith(_ALIAS):

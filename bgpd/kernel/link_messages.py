@@ -232,7 +232,10 @@ _IFADDRMSG = struct.Struct("=BBBBi")
 _IFA_ADDRESS = 1
 _IFA_LOCAL = 2
 _IFA_FLAGS = 8
+_IFA_F_SECONDARY = 0x01
+"""Of an IPv6 address: temporary."""
 _IFA_F_DADFAILED = 0x08
+_IFA_F_DEPRECATED = 0x20
 _IFA_F_TENTATIVE = 0x40
 
 
@@ -260,16 +263,21 @@ def read_link(data: bytes, start: int, end: int, name_of: Callable[[int], str]) 
     )
 
 
-def read_address(data: bytes, start: int, end: int, name_of: Callable[[int], str]) -> Address:
-    """The address of one RTM_NEWADDR or RTM_DELADDR payload; of a peer-to-peer one the local end."""
+def read_address(data: bytes, start: int, end: int) -> Address:
+    """The address of one RTM_NEWADDR or RTM_DELADDR payload; of a peer-to-peer one the local end. Without a name."""
     _family, length, flags, _scope, index = _IFADDRMSG.unpack_from(data, start)
     found = attributes(data, start + _IFADDRMSG.size, end)
     flags |= _number(found.get(_IFA_FLAGS, b""))
+    other = found.get(_IFA_ADDRESS, b"")
+    own = found.get(_IFA_LOCAL) or other
     return Address(
-        interface=name_of(index),
-        packed=found.get(_IFA_LOCAL) or found[_IFA_ADDRESS],
+        index=index,
+        packed=own,
         prefix_length=length,
+        peer=other if other != own else b"",
         usable=not flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED),
+        deprecated=bool(flags & _IFA_F_DEPRECATED),
+        secondary=bool(flags & _IFA_F_SECONDARY),
     )
 
 

@@ -1,12 +1,9 @@
 """Follows the kernel: links, addresses and routes, first as they are, then as they change.
 
-Decides nothing: it tells subscribers what is (model.kernel values). Routes of others are followed by
-route_monitor.py. Events that the kernel could not deliver (ENOBUFS) are made up for by reading all again. bgpd's own
-writes do not come back: a classic BPF filter drops what bears a writer's port id.
-
-What the kernel is known to hold, and the events that lead from one state to the next. Sans-IO.
-
-Says each change once: a notification that repeats what is known makes no event.
+Decides nothing: it tells subscribers what is (model.kernel values). Links and addresses are the host's (host.py), which
+is compared with a fresh reading after each burst of events. Routes of others are followed by route_monitor.py. Events
+that the kernel could not deliver (ENOBUFS) are made up for by reading all again. bgpd's own writes do not come back: a
+classic BPF filter drops what bears a writer's port id.
 """
 
 from __future__ import annotations
@@ -16,13 +13,13 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain
 
-import msgspec
 import structlog
 
 from bgpd.kernel.foreign_messages import read_routes
+from bgpd.kernel.host import Host
 from bgpd.kernel.link_messages import encode_dump_request, read_address, read_link
 from bgpd.kernel.netlink import DumpInterrupted, MessageFlag, MessageKind, dump, messages, open_socket
 from bgpd.kernel.nexthop_messages import read_object
@@ -35,92 +32,8 @@ from bgpd.model.kernel import (
     KernelRoute,
     Link,
     LinkChanged,
+    RouteChanged,
 )
-
-
-class KernelSnapshot(msgspec.Struct):
-    """One reading of the kernel's tables."""
-
-    links: dict[int, Link] = {}
-    addresses: list[Address] = []
-
-    def name_of(self, index: int) -> str:
-        """Interface name of an index, "" if unknown."""
-        link = self.links.get(index)
-        return link.name if link else ""
-
-
-class KernelState:
-    """Links by index, addresses by (interface, packed, prefix length)."""
-
-    def __init__(self, publish: Callable[[KernelEvent], None]) -> None:
-        self.links: dict[int, Link] = {}
-        self.addresses: dict[tuple[str, bytes, int], Address] = {}
-        self._publish = publish
-        self._touched: set[object] = set()
-        self._reading = False
-
-    def name_of(self, index: int) -> str:
-        """Interface name of an index, "" if unknown."""
-        link = self.links.get(index)
-        return link.name if link else ""
-
-    def events(self) -> Iterator[KernelEvent]:
-        """All that is, as events."""
-        yield from [LinkChanged(link) for link in self.links.values()]
-        yield from [AddressChanged(address) for address in self.addresses.values()]
-
-    def link(self, link: Link, *, gone: bool) -> None:
-        """A notification about a link; a renamed one is gone by its old name first."""
-        self._touch(link.index)
-        before = self.links.get(link.index)
-        if gone:
-            if self.links.pop(link.index, None) is not None:
-                self._publish(LinkChanged(link, gone=True))
-            return
-        if before == link:
-            return
-        if before is not None and before.name != link.name:
-            self._publish(LinkChanged(before, gone=True))
-        self.links[link.index] = link
-        self._publish(LinkChanged(link))
-
-    def address(self, address: Address, *, gone: bool) -> None:
-        """A notification about an address."""
-        place = (address.interface, address.packed, address.prefix_length)
-        self._touch(place)
-        if gone:
-            if self.addresses.pop(place, None) is not None:
-                self._publish(AddressChanged(address, gone=True))
-        elif self.addresses.get(place) != address:
-            self.addresses[place] = address
-            self._publish(AddressChanged(address))
-
-    def begin_reading(self) -> None:
-        """A reading of the tables starts: what is notified until `replace` is newer than it."""
-        self._reading = True
-        self._touched.clear()
-
-    def replace(self, snapshot: KernelSnapshot) -> None:
-        """Take over a reading: publishes the differences, links first, then addresses; gone ones first."""
-        self._reading = False
-        touched, self._touched = self._touched, set()
-        for index in self.links.keys() - snapshot.links.keys() - touched:
-            self.link(self.links[index], gone=True)
-        for link in snapshot.links.values():
-            if link.index not in touched:
-                self.link(link, gone=False)
-        addresses = {(found.interface, found.packed, found.prefix_length): found for found in snapshot.addresses}
-        for place in self.addresses.keys() - addresses.keys() - touched:
-            self.address(self.addresses[place], gone=True)
-        for place, address in addresses.items():
-            if place not in touched:
-                self.address(address, gone=False)
-
-    def _touch(self, place: object) -> None:
-        if self._reading:
-            self._touched.add(place)
-
 
 log = structlog.get_logger()
 
@@ -138,6 +51,8 @@ _SO_ATTACH_FILTER = 26
 _DUMP_TRIES = 20
 _REFRESH_DELAY_S = 0.1
 """What follows a link's fall has the CPU first."""
+_READING_SHARE = 10
+"""Links and addresses are read a tenth of the time at most, however many events there are."""
 _UNREAD_PAUSE_S = 1.0
 
 
@@ -150,13 +65,13 @@ class KernelMonitor:
     """
 
     def __init__(self, *, own_protocol: int = 197, interval_s: float = 60.0) -> None:
-        self.state = KernelState(self._publish)
+        self.host = Host(self._publish)
         self._route_monitor = RouteMonitor(
             self._publish,
             own_protocol=own_protocol,
             interval_s=interval_s,
-            names=lambda: {link.index: link.name for link in self.state.links.values()},
-            name_of=self.state.name_of,
+            names=lambda: {link.index: link.name for link in self.host.links.values()},
+            name_of=self.host.name_of,
             looked=self._routes_read,
         )
         self.routes = self._route_monitor.routes
@@ -171,6 +86,7 @@ class KernelMonitor:
         self._refreshing: asyncio.Task[None] | None = None
         self._lost = False
         self._stale = False
+        self._not_before = 0.0
 
     async def start(self) -> None:
         """Join the kernel's groups, read what is, then follow.
@@ -182,7 +98,7 @@ class KernelMonitor:
         self._dump_socket = open_socket(receive_bytes=_RECEIVE_BYTES)
         self._dump_socket.settimeout(30)
         self._apply_filter()
-        self.state.replace(await self._loop.run_in_executor(None, self._read_tables))
+        self.host.replace(*await self._loop.run_in_executor(None, self._read_host))
         await self._route_monitor.start()
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket.fileno(), self._readable)
@@ -201,7 +117,7 @@ class KernelMonitor:
         """Call `subscriber` for each event from now on; with `replay` first for all that is now."""
         self._subscribers.append(subscriber)
         if replay:
-            for event in chain(self.state.events(), self.routes.events()):
+            for event in chain(self.host.events(), self.routes.events()):
                 subscriber(event)
 
     def ignore(self, ports: Iterable[int]) -> None:
@@ -212,10 +128,10 @@ class KernelMonitor:
     def _publish(self, event: KernelEvent) -> None:
         if isinstance(event, LinkChanged):
             self._route_monitor.link_changed(event.link.name)
-            if event.gone or not event.link.up:
-                self._refresh()
         elif isinstance(event, AddressChanged) and event.gone:
             self._route_monitor.address_gone(event.address)
+        elif isinstance(event, RouteChanged):
+            self.host.route_changed(event.route, gone=event.gone)
         for subscriber in self._subscribers:
             subscriber(event)
 
@@ -256,7 +172,7 @@ class KernelMonitor:
     def _read(self, data: bytes) -> None:
         for kind, flags, _sequence, start, end in messages(data):
             if kind in _ROUTES:
-                ways = read_routes(data, start, end, self.state.name_of)
+                ways = read_routes(data, start, end, self.host.name_of)
                 if not ways:
                     continue
                 if ways[0].protocol == self._own_protocol:
@@ -273,11 +189,12 @@ class KernelMonitor:
         match kind:
             case MessageKind.NEW_LINK | MessageKind.DEL_LINK:
                 if data[start] == socket.AF_UNSPEC:
-                    link = read_link(data, start, end, self.state.name_of)
-                    self.state.link(link, gone=kind == MessageKind.DEL_LINK)
+                    link = read_link(data, start, end, self.host.name_of)
+                    self.host.link(link, gone=kind == MessageKind.DEL_LINK)
+                    self._refresh()
             case MessageKind.NEW_ADDRESS | MessageKind.DEL_ADDRESS:
-                address = read_address(data, start, end, self.state.name_of)
-                self.state.address(address, gone=kind == MessageKind.DEL_ADDRESS)
+                self.host.address(read_address(data, start, end), gone=kind == MessageKind.DEL_ADDRESS)
+                self._refresh()
             case MessageKind.NEW_NEXTHOP | MessageKind.DEL_NEXTHOP:
                 found = read_object(data, start, end)
                 if found.protocol != self._own_protocol:
@@ -290,23 +207,28 @@ class KernelMonitor:
                     notify()
 
     def _refresh(self) -> None:
-        """Read all tables again, soon; one reading at a time, and one more if something happened during it."""
+        """Compare the host with a fresh reading, soon: events may have been missed, or have been older than a reading.
+
+        One reading at a time, and one more if something happened during it.
+        """
         self._stale = True
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = self._loop.create_task(self._read_again())
 
     async def _read_again(self) -> None:
         while self._stale:
-            await asyncio.sleep(_REFRESH_DELAY_S)
+            await asyncio.sleep(max(_REFRESH_DELAY_S, self._not_before - self._loop.time()))
             self._stale = False
-            self.state.begin_reading()
+            started = self._loop.time()
+            self.host.begin_reading()
             try:
-                self.state.replace(await self._loop.run_in_executor(None, self._read_tables))
+                self.host.replace(*await self._loop.run_in_executor(None, self._read_host))
             except OSError as error:
                 log.warning("kernel.links_not_read", error=str(error))
                 self._stale = True
-                await asyncio.sleep(_UNREAD_PAUSE_S)
+                self._not_before = self._loop.time() + _UNREAD_PAUSE_S
                 continue
+            self._not_before = self._loop.time() + _READING_SHARE * (self._loop.time() - started)
             if self._lost:
                 self._route_monitor.look_at_all()
 
@@ -315,28 +237,46 @@ class KernelMonitor:
             self._lost = False
             self._publish(KernelResynchronised())
 
-    def _read_tables(self) -> KernelSnapshot:
-        """Links and addresses; runs in a worker thread, on a socket of its own."""
+    def _read_host(self) -> tuple[list[Link], list[Address]]:
+        """Links and addresses; runs in a worker thread, on a socket of its own.
+
+        What one dump lacks is not gone for that: two in a row have to say the same.
+        """
+        former = None
         for _ in range(_DUMP_TRIES):
             try:
-                return self._try_read_tables()
+                found = self._read_links(), self._read_addresses()
             except DumpInterrupted:
                 continue
-        raise OSError(errno.EBUSY, f"the kernel's tables changed during each of {_DUMP_TRIES} dumps")
+            if found == former:
+                return found
+            former = found
+        raise OSError(errno.EBUSY, f"links and addresses changed during each of {_DUMP_TRIES} dumps")
 
-    def _try_read_tables(self) -> KernelSnapshot:
-        snapshot = KernelSnapshot()
-        links = list(dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)))
-        for data in (*links, *links):  # a link may come before the VRF device that its reading names
-            for kind, _flags, _sequence, start, end in messages(data):
-                if kind == MessageKind.NEW_LINK:
-                    link = read_link(data, start, end, snapshot.name_of)
-                    snapshot.links[link.index] = link
-        for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ADDRESS)):
-            for kind, _flags, _sequence, start, end in messages(data):
-                if kind == MessageKind.NEW_ADDRESS:
-                    snapshot.addresses.append(read_address(data, start, end, snapshot.name_of))
-        return snapshot
+    def _read_links(self) -> list[Link]:
+        data = list(dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)))
+        names: dict[int, str] = {}
+        _links_of(data, names)  # a link may come before the VRF device that its reading names
+        return _links_of(data, names)
+
+    def _read_addresses(self) -> list[Address]:
+        return [
+            read_address(data, start, end)
+            for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ADDRESS))
+            for kind, _flags, _sequence, start, end in messages(data)
+            if kind == MessageKind.NEW_ADDRESS
+        ]
+
+
+def _links_of(datagrams: Iterable[bytes], names: dict[int, str]) -> list[Link]:
+    """The links of a dump; their names by index are put into `names`, which names VRF devices."""
+    links = []
+    for data in datagrams:
+        for kind, _flags, _sequence, start, end in messages(data):
+            if kind == MessageKind.NEW_LINK:
+                links.append(read_link(data, start, end, lambda index: names.get(index, "")))
+                names[links[-1].index] = links[-1].name
+    return links
 
 
 def _instruction(code: int, if_true: int, if_false: int, operand: int) -> bytes:

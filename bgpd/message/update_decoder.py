@@ -25,7 +25,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, ErrorCode, Family, UpdateSubcode
 from bgpd.model.martians import Block, martians
 from bgpd.model.path import NextHop, Overlay, RouteBatch
-from bgpd.model.prefix import format_address, format_key
+from bgpd.model.prefix import format_address, format_key, is_link_local
 from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
 
 _SECTION = "RFC 4271 section 6.3"
@@ -70,7 +70,7 @@ class NextHopReader:
         packed = field
         if len(field) == 32:
             link_local = field[16:]
-            usable = self._interface and _is_link_local(link_local)
+            usable = self._interface and is_link_local(link_local)
             packed = link_local if usable or field[:16] == _UNSPECIFIED else field[:16]
         return self._checked(packed, "MP_REACH_NLRI", errors)
 
@@ -83,7 +83,7 @@ class NextHopReader:
                 return None
             if len(self._known) >= _CACHE_LIMIT:
                 self._known.clear()
-            next_hop = NextHop(packed, self._interface if _is_link_local(packed) else "")
+            next_hop = NextHop(packed, self._interface if is_link_local(packed) else "")
             self._known[packed] = next_hop
         if packed in self._local_addresses:
             message = f"next hop {format_address(packed)} is this host's own address"
@@ -93,10 +93,6 @@ class NextHopReader:
             )
             return None
         return next_hop
-
-
-def _is_link_local(packed: bytes) -> bool:
-    return len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
 
 
 def _is_nowhere(packed: bytes) -> bool:

@@ -65,6 +65,10 @@ class UpdateEncoder:
         """Negotiated families in which this host has no address to give as the next hop of its own routes."""
         return tuple(family for family in self._negotiated.families if not self._self[family])
 
+    def next_hop_self(self, family: Family) -> bytes:
+        """The next hop field of this host's own routes; b"" if there is no address for it."""
+        return self._self[family]
+
     def encode(self, batch: RouteBatch) -> list[bytes]:
         """Whole messages for a batch, withdrawals first. `next_hop` None stands for this host itself.
 

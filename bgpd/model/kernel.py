@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from bgpd.model.iana import Family
+from bgpd.model.prefix import network_key
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,12 +29,26 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface address: packed (4 or 16 bytes), prefix length, and whether it may be used (not tentative)."""
+    """An interface address: packed (4 or 16 bytes), prefix length, and whether it may be used (not tentative).
 
-    interface: str
+    `index` is the interface's, `interface` its name at present. `peer` is the other end of a point-to-point address,
+    b"" of others: then the network is the other end's. `deprecated`: not to be chosen anew (RFC 4862 section
+    5.5.4). `secondary`: IPv4, another address of the same network came first; IPv6, temporary (RFC 8981).
+    """
+
+    index: int
+    interface: str = ""
     packed: bytes
     prefix_length: int
+    peer: bytes = b""
     usable: bool = True
+    deprecated: bool = False
+    secondary: bool = False
+
+    @property
+    def network(self) -> bytes:
+        """Route key of the network that the interface reaches by this address."""
+        return network_key(self.peer or self.packed, self.prefix_length)
 
 
 class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +75,17 @@ class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkChanged(msgspec.Struct, frozen=True):
-    """A link appeared, changed, or is gone (`gone`)."""
+    """A link appeared, changed, or is gone (`gone`). `before`: what it was, if it had the same name; else None."""
 
     link: Link
     gone: bool = False
+    before: Link | None = None
+
+    @property
+    def is_another(self) -> bool:
+        """Whether what the name stands for came, went, or is in another VRF: not only up, down, or set otherwise."""
+        before = self.before
+        return self.gone or before is None or (before.vrf, before.kind) != (self.link.vrf, self.link.kind)
 
 
 class AddressChanged(msgspec.Struct, frozen=True):

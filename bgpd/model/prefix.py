@@ -78,6 +78,18 @@ def parse_address(text: str) -> bytes:
     return ipaddress.ip_address(text).packed
 
 
+def is_link_local(address: bytes) -> bool:
+    """Whether a packed address is IPv6 link-local (fe80::/10)."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def network_key(packed: bytes, length: int) -> bytes:
+    """Route key of the network that an address with a prefix length is in."""
+    bits = len(packed) * 8
+    number = int.from_bytes(packed) >> (bits - length) << (bits - length)
+    return bytes((length,)) + number.to_bytes(len(packed), "big")[: (length + 7) >> 3]
+
+
 def covers(outer: bytes, inner: bytes) -> bool:
     """Whether the prefix of key `outer` contains the prefix of key `inner` (same family; equal counts)."""
     length = outer[0]

@@ -23,6 +23,7 @@ class NeighborView(msgspec.Struct, kw_only=True):
     """`bgpd show neighbors`: one session. `state` is the RFC 4271 state name in lower case ("established").
 
     `martians` counts announced prefixes that were ignored as martians since the daemon's start (RFC 4271 section 6.3).
+    `without_next_hop`: families of which nothing is announced, since this host has no address there as a next hop.
 
     `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
     not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
@@ -55,6 +56,7 @@ class NeighborView(msgspec.Struct, kw_only=True):
     last_defect: str = ""
     last_defect_at: float | None = None
     last_defect_messages: str = ""
+    without_next_hop: list[str] = []
 
 
 class NextHopView(msgspec.Struct, kw_only=True):

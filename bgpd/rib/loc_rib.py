@@ -397,22 +397,19 @@ def _is_local(decision: Decision | None) -> bool:
 
 
 class Tables:
-    """`resolve(vrf, next_hop)`: why it is unreachable, or ""; in a VRF it also knows which addresses are this host's,
-    elsewhere `is_own_address(packed)` does. `exports_learned(vrf, family)`: whether a session may be told routes that
-    were learned from another. `follows_evpn`: somebody follows each neighbor's EVPN routes.
+    """`resolve(vrf, next_hop)`: why it is unreachable, or "". `exports_learned(vrf, family)`: whether a session may be
+    told routes that were learned from another. `follows_evpn`: somebody follows each neighbor's EVPN routes.
     """
 
     def __init__(
         self,
         *,
         resolve: Callable[[str, NextHop], str],
-        is_own_address: Callable[[bytes], bool],
         exports_learned: Callable[[str, Family], bool],
         follows_evpn: bool,
     ) -> None:
         self.all: dict[tuple[str, Family], LocRib] = {}
         self._resolve = resolve
-        self._is_own_address = is_own_address
         self._exports_learned = exports_learned
         self._follows_evpn = follows_evpn
         self._next_hops: dict[str, NextHopTable] = {}
@@ -433,9 +430,7 @@ class Tables:
         """The next hops of a VRF."""
         known = self._next_hops.get(vrf)
         if known is None:
-            is_own_address = _of_nobody if vrf else self._is_own_address
-            known = NextHopTable(resolve=partial(self._resolve, vrf), is_own_address=is_own_address)
-            self._next_hops[vrf] = known
+            known = self._next_hops[vrf] = NextHopTable(resolve=partial(self._resolve, vrf))
         return known
 
     def look_at_exports(self) -> None:
@@ -457,7 +452,3 @@ class Tables:
                     chain.from_iterable(table.live_next_hops() for table in tables),
                     chain.from_iterable(table.live_sets() for table in tables),
                 )
-
-
-def _of_nobody(_: bytes) -> bool:
-    return False

@@ -64,13 +64,12 @@ _PRUNE_AT = 4096
 class NextHopTable:
     """Reachability and interning of next hops for all tables of one RIB.
 
-    `resolve` says why a next hop is unreachable, or ""; `is_own_address` whether a packed address is this host's.
+    `resolve` says why a next hop is unreachable, or ""; one that is this host's own address is.
     """
 
-    def __init__(self, *, resolve: Callable[[NextHop], str], is_own_address: Callable[[bytes], bool]) -> None:
+    def __init__(self, *, resolve: Callable[[NextHop], str]) -> None:
         self.epoch = 0
         self._resolve = resolve
-        self._is_own_address = is_own_address
         self._why: dict[NextHop, str] = {}
         self._sets: dict[NextHops, NextHops] = {BLACKHOLE: BLACKHOLE}
         self._prune_at = _PRUNE_AT
@@ -83,8 +82,6 @@ class NextHopTable:
         return why
 
     def _ask(self, next_hop: NextHop) -> str:
-        if self._is_own_address(next_hop.address):
-            return f"next hop {next_hop} is an address of this host"
         why = self._resolve(next_hop)
         return f"next hop {next_hop}: {why}" if why else ""
 
@@ -93,9 +90,7 @@ class NextHopTable:
         known = self._why.get(next_hop)
         if known is None:
             return False
-        if self._is_own_address(next_hop.address):
-            why = self._ask(next_hop)
-        elif why:
+        if why:
             why = f"next hop {next_hop}: {why}"
         if known == why:
             return False

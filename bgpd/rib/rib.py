@@ -49,14 +49,13 @@ class Rib:
 
     `fib_changed(vrf, family, changes)`: these keys have other next hops now (None: no kernel route of ours).
     `send(source, batch)`, `send_end_of_rib(source, family)`: to a neighbor. `resolve(next_hop)`: why it is unreachable,
-    or ""; asked once per next hop, news come by `next_hop_changed`. `is_own_address(packed)`: whether this host has it.
-    `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`).
-    `prefix_limit_exceeded(source, family, count)`: told once per session and family. `suppressed(vrf, family, keys,
-    by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none does any more).
-    `refresh_sent(source, family)`: all that `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is
-    `resolve` inside a VRF, which also knows the addresses of this host there (tenants' addresses overlap); without it
-    VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes
-    of each neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
+    or ""; asked once per next hop, news come by `next_hop_changed`. `now()`: wall clock in seconds.
+    `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`). `prefix_limit_exceeded(source, family,
+    count)`: told once per session and family. `suppressed(vrf, family, keys, by)`: the aggregate `by` stands for these
+    workloads towards the neighbors ("": none does any more). `refresh_sent(source, family)`: all that
+    `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is `resolve` inside a VRF (tenants' addresses
+    overlap); without it VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes of each
+    neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
     session); never told of this host's own. `local_changed(vrf, family, keys)`: this host's own routes of these keys
     came, changed or went, or an aggregate stands for them now or no more. `has_room(source)`: whether the connection to
     a neighbor takes more now; `room_came` says when it does again. `export_failed(source, error)`:
@@ -75,7 +74,6 @@ class Rib:
         resolve: Callable[[NextHop], str],
         now: Callable[[], float],
         schedule: Callable[[Callable[[], None]], object],
-        is_own_address: Callable[[bytes], bool] = lambda _: False,
         prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
         suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
         refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
@@ -88,7 +86,6 @@ class Rib:
         within = resolve_in or (lambda _, next_hop: resolve(next_hop))
         self._tables = Tables(
             resolve=lambda vrf, next_hop: within(vrf, next_hop) if vrf else resolve(next_hop),
-            is_own_address=is_own_address,
             exports_learned=self._exports_learned,
             follows_evpn=evpn_received is not None,
         )

@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from bgpd.config.schema import SessionConfig
+from bgpd.kernel.host import Host, OwnAddresses
 from bgpd.message.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
 from bgpd.message.open import Negotiated
 from bgpd.message.update_decoder import UpdateDecoder
@@ -24,7 +25,7 @@ from bgpd.message.update_encoder import UpdateEncoder
 from bgpd.model.iana import FAMILY_BY_CODE, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.model.wire import NlriDecoders, WireError
-from bgpd.speaker.interfaces import Interfaces, is_link_local
+from bgpd.speaker.next_hop_self import NextHopSelf
 from bgpd.speaker.refresh import RefreshRequests
 
 MOST = 2048
@@ -109,6 +110,9 @@ class SpeakerEvents(Protocol):
     def room_came(self, source: Source) -> None:
         """The connection takes more again, after `Speaker.has_room` said that it does not."""
 
+    def next_hop_changed(self, source: Source, family: Family) -> None:
+        """Routes of the family are to be announced to the neighbor again: this host gives another next hop, or none."""
+
     def refresh_began(self, source: Source, family: Family) -> None:
         """The neighbor sends all its routes again from here on (RFC 7313 BoRR)."""
 
@@ -142,7 +146,8 @@ class Exchange:
         negotiated: Negotiated,
         *,
         local: bytes,
-        interfaces: Interfaces,
+        host: Host,
+        vrf: str = "",
         nlri_decoders: NlriDecoders,
         events: SpeakerEvents,
         write: Callable[[bytes], None],
@@ -153,13 +158,13 @@ class Exchange:
         self.local = local
         self.messages_sent = 0
         self.end_of_rib: list[Family] = []
-        self._interfaces = interfaces
+        self._self = NextHopSelf(host, local=local, interface=source.interface, vrf=vrf)
         self._nlri_decoders = nlri_decoders
         self._decoder = UpdateDecoder(
             negotiated,
             nlri_decoders=nlri_decoders,
             interface=source.interface,
-            local_addresses=interfaces,
+            local_addresses=OwnAddresses(host, interface=source.interface, vrf=vrf),
             accept_martians=accept_martians,
         )
         self._encoder = self._new_encoder()
@@ -168,9 +173,7 @@ class Exchange:
         self._write = write
         self._remembered: set[str] = set()
         self._requests = RefreshRequests()
-        if self._encoder.without_next_hop:
-            families = [str(family) for family in self._encoder.without_next_hop]
-            log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
+        self._note_missing(())
 
     @property
     def martians(self) -> int:
@@ -232,14 +235,26 @@ class Exchange:
         for family in self._requests.due(now):
             self._events.refresh_requested(self.source, family)
 
-    def address_added(self) -> None:
-        """This host has an address more: announce all routes again of families that have a next hop only now."""
-        missing = self._encoder.without_next_hop
-        if missing:
-            self._encoder = self._new_encoder()
-        for family in missing:
-            if family not in self._encoder.without_next_hop:
-                self._events.refresh_requested(self.source, family)
+    @property
+    def has_local(self) -> bool:
+        """Whether the host still has the session's own address."""
+        return self._self.has_local
+
+    @property
+    def without_next_hop(self) -> tuple[Family, ...]:
+        """Families whose routes cannot be announced now, since this host has no address to give as their next hop."""
+        return self._encoder.without_next_hop
+
+    def addresses_changed(self, interface: str) -> None:
+        """An interface has other addresses: routes of families with another next hop are announced again with it, and
+        withdrawn if there is none any more."""
+        if not self._self.follow(interface):
+            return
+        former, self._encoder = self._encoder, self._new_encoder()
+        self._note_missing(former.without_next_hop)
+        for family in self.negotiated.families:
+            if former.next_hop_self(family) != self._encoder.next_hop_self(family):
+                self._events.next_hop_changed(self.source, family)
 
     def send(self, batch: RouteBatch) -> None:
         """Send routes. Those that the encoder cannot cope with are withdrawn: they may be another neighbor's words."""
@@ -270,17 +285,22 @@ class Exchange:
             self._send([encode_route_refresh(family.afi, family.safi, subtype)])
 
     def _new_encoder(self) -> UpdateEncoder:
-        """Next hops are the session's own address, and for other families those of the same interface."""
-        interfaces, own = self._interfaces, self.local
-        link_local = is_link_local(own)
-        home = self.source.interface or interfaces.owner(own)
+        chosen = self._self.chosen
         return UpdateEncoder(
             self.negotiated,
-            local_ipv4=own if len(own) == 4 else interfaces.ipv4(home),
-            local_ipv6=own if len(own) == 16 and not link_local else interfaces.ipv6(home),
-            local_link_local=own if link_local else interfaces.link_local(home),
+            local_ipv4=chosen.ipv4,
+            local_ipv6=chosen.ipv6,
+            local_link_local=chosen.link_local,
             nlri_decoders=self._nlri_decoders,
         )
+
+    def _note_missing(self, before: tuple[Family, ...]) -> None:
+        """Say which families have no next hop, when they are others than before."""
+        missing = self._encoder.without_next_hop
+        if missing != before and missing:
+            source = self.source
+            families = [str(family) for family in missing]
+            log.warning("session.no_next_hop", neighbor=source.name, families=families, interface=source.interface)
 
     def _send(self, messages: list[bytes]) -> None:
         if messages:

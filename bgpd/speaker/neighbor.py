@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from bgpd.config.schema import ListenConfig, RouterConfig, SessionConfig
+from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated, local_open
@@ -32,7 +33,6 @@ from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, U
 from bgpd.speaker.defects import LOGGED_BYTES, OUT_OF_RESOURCES, Defects
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents, UnreadableUpdate
 from bgpd.speaker.failure_log import FailureLog, LineBudget
-from bgpd.speaker.interfaces import Interfaces
 from bgpd.speaker.listening import SessionKey, VrfListeners
 from bgpd.speaker.peering import NOT_HEARD, Peering, Unreachable, target_of
 from bgpd.speaker.session import (
@@ -81,7 +81,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
 
     router: RouterConfig
     hostname: str
-    interfaces: Interfaces
+    host: Host
     events: SpeakerEvents
     nlri_decoders: NlriDecoders
     listener: Listener
@@ -226,10 +226,10 @@ class Neighbor:
         self._session.connect_now(_now())
         self._pump()
 
-    def address_added(self) -> None:
-        """This host has a usable address more: it may be the next hop that the session lacked."""
+    def addresses_changed(self, interface: str) -> None:
+        """An interface has other addresses: the session's next hops follow."""
         if self._exchange is not None:
-            self._exchange.address_added()
+            self._exchange.addresses_changed(interface)
 
     def address_learned(self, address: bytes) -> None:
         """The link-local address of an unnumbered neighbor was heard."""
@@ -247,9 +247,9 @@ class Neighbor:
         """Whether the session, or its next attempt, runs over a directly connected network of the interface."""
         return interface == (self.interface or self._expected_interface())
 
-    def uses_address(self, address: bytes) -> bool:
-        """Whether the session runs from this local address."""
-        return self._exchange is not None and self._exchange.local == address
+    def lost_address(self, address: bytes) -> bool:
+        """Whether the session runs from this local address, which left an interface, and has it no more."""
+        return self._exchange is not None and self._exchange.local == address and not self._exchange.has_local
 
     # What others ask
 
@@ -296,6 +296,7 @@ class Neighbor:
             last_error_at=self._failures.last_at,
             end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
             martians=self._martians + (exchange.martians if exchange else 0),
+            without_next_hop=[str(family) for family in exchange.without_next_hop] if exchange else [],
             refused_until=time.time() + self.held_off_until - _now() if self.held_off_until else None,
             **self._around.defects.view_of(self.peering.name),
         )
@@ -465,9 +466,7 @@ class Neighbor:
         problem = self.refresh_password()
         wire = None
         try:
-            self._target = (
-                None if problem else target_of(self.peering, self._around.interfaces, password=self._key.value)
-            )
+            self._target = None if problem else target_of(self.peering, self._around.host, password=self._key.value)
             if self._target is not None:
                 wire = await dial(self._target)
         except Unreachable as unreachable:
@@ -527,9 +526,9 @@ class Neighbor:
                 set_send_hold_time(wire.socket, negotiated.hold_time_s)
         except OSError:
             return  # already lost: the session hears of it next
-        interfaces, peering = self._around.interfaces, self.peering
-        scoped = interfaces.name(peer.scope) if peer.scope else ""
-        self.interface = scoped or peering.interface or interfaces.facing(peer.address, peering.config.vrf)
+        host, peering = self._around.host, self.peering
+        scoped = host.name_of(peer.scope) if peer.scope else ""
+        self.interface = scoped or peering.interface or host.facing(peer.address, peering.config.vrf)
         self._wire = wire
         self._exchange = self._new_exchange(negotiated, local=local.address, peer=peer.address)
         self._established_count += 1
@@ -556,7 +555,8 @@ class Neighbor:
             source,
             negotiated,
             local=local,
-            interfaces=around.interfaces,
+            host=around.host,
+            vrf=self.peering.config.vrf,
             nlri_decoders=around.nlri_decoders,
             events=around.events,
             write=self._write,
@@ -607,7 +607,7 @@ class Neighbor:
         peering = self.peering
         if peering.interface or not peering.address:
             return peering.interface
-        return self._around.interfaces.facing(peering.address, peering.config.vrf)
+        return self._around.host.facing(peering.address, peering.config.vrf)
 
     def _note_state(self) -> None:
         if self.state is not self._state:

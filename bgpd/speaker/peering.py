@@ -13,10 +13,10 @@ import msgspec
 
 from bgpd.config.effects import Effect, session_changes
 from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig, SessionConfig
+from bgpd.kernel.host import Host
 from bgpd.model.iana import BGP_PORT
-from bgpd.model.prefix import format_address, parse_address
+from bgpd.model.prefix import format_address, is_link_local, parse_address
 from bgpd.model.views import NeighborView
-from bgpd.speaker.interfaces import Interfaces, is_link_local
 from bgpd.speaker.transport import Target, ttl_drops
 
 
@@ -54,7 +54,7 @@ class Unreachable(Exception):
 NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the other end of the link?"
 
 
-def target_of(peering: Peering, interfaces: Interfaces, *, password: bytes) -> Target:
+def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
     """Where and how to connect.
 
     In a VRF the socket is bound to the neighbor's interface, or to the VRF's device.
@@ -64,11 +64,11 @@ def target_of(peering: Peering, interfaces: Interfaces, *, password: bytes) -> T
     if not peering.address:
         raise Unreachable(f"{peering.interface}: {NOT_HEARD}")
     scoped = is_link_local(peering.address)
-    scope = interfaces.index(peering.interface) if scoped else 0
+    scope = host.index_of(peering.interface) if scoped else 0
     if scoped and not scope:
         raise Unreachable(f"there is no interface {peering.interface}")
     vrf = peering.config.vrf
-    device = peering.interface or interfaces.vrf_device(vrf)
+    device = peering.interface or host.vrf_device(vrf)
     if vrf and not device:
         raise Unreachable(f"there is no device of VRF {vrf}: set interface to the one that leads to the neighbor")
     return Target(

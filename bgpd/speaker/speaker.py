@@ -15,12 +15,13 @@ import msgspec
 import structlog
 
 from bgpd.config.schema import Config, ListenConfig
+from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication
 from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import RouteBatch, Source
-from bgpd.model.prefix import format_address
+from bgpd.model.prefix import format_address, is_link_local
 from bgpd.model.views import NeighborView
 from bgpd.model.wire import NlriDecoders
 from bgpd.runtime.descriptors import Shortage
@@ -28,7 +29,6 @@ from bgpd.speaker.admission import Admission
 from bgpd.speaker.connection import State
 from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import Exchange, SpeakerEvents
-from bgpd.speaker.interfaces import Interfaces, is_link_local
 from bgpd.speaker.listening import VrfListeners
 from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
 from bgpd.speaker.peering import Peering, best_range, needs_new_session, of_listen, of_neighbor, waiting_view
@@ -58,6 +58,7 @@ class Speaker:
         self,
         config: Config,
         *,
+        host: Host,
         events: SpeakerEvents,
         nlri_decoders: NlriDecoders,
         restarting: bool = False,
@@ -68,7 +69,7 @@ class Speaker:
         self._events = events
         self._nlri_decoders = nlri_decoders
         self.restarting = restarting
-        self._interfaces = Interfaces()
+        self._host = host
         self.admission = Admission(neighbors=_most_neighbors(config), shortage=shortage or Shortage())
         self._listener = Listener(listen_port, self._accepted, admission=self.admission)
         self._vrf_listeners = VrfListeners(listen_port, self._accepted, admission=self.admission)
@@ -92,7 +93,7 @@ class Speaker:
             self._around = Surroundings(
                 router=self._config.router,
                 hostname=socket.gethostname().partition(".")[0],
-                interfaces=self._interfaces,
+                host=self._host,
                 events=self._events,
                 nlri_decoders=self._nlri_decoders,
                 listener=self._listener,
@@ -219,24 +220,23 @@ class Speaker:
         self._install_range_keys()
 
     def kernel_changed(self, event: KernelEvent) -> None:
-        """Fall at once where a link or a local address is lost (fast external fallover), dial where one came."""
+        """The host changed: fall at once where a link or a local address is lost (fast external fallover), give other
+        next hops where those of a session changed, dial where a link or address came."""
         match event:
-            case LinkChanged(link, gone):
-                was_up = self._interfaces.is_up(link.name)
-                self._interfaces.apply(event)
+            case LinkChanged(link, gone, before):
+                was_up = link.up if gone else before is not None and before.up
                 if was_up and (gone or not link.up):
                     self._link_lost(link.name, "is gone" if gone else "went down")
                 elif link.up and not gone and not was_up:
                     self._link_usable(link.name)
             case AddressChanged(address, gone):
-                self._interfaces.apply(event)
                 if gone:
                     reason = f"local address {format_address(address.packed)} was removed from {address.interface}"
-                    for neighbor in [n for n in self._neighbors.values() if n.uses_address(address.packed)]:
+                    for neighbor in [n for n in self._neighbors.values() if n.lost_address(address.packed)]:
                         neighbor.transport_lost(reason)
-                elif address.usable:
-                    for neighbor in list(self._neighbors.values()):
-                        neighbor.address_added()
+                for neighbor in list(self._neighbors.values()):
+                    neighbor.addresses_changed(address.interface)
+                if not gone and address.usable:
                     self._link_usable(address.interface)
 
     # Neighbors
@@ -319,8 +319,8 @@ class Speaker:
 
     def _admit(self, wire: Wire, vrf: str) -> None:
         peer = wire.peer
-        interface = self._interfaces.name(peer.scope) if peer.scope else ""
-        arrival = self._interfaces.name(arrival_index(wire.socket)) or self._interfaces.facing(peer.address, vrf)
+        interface = self._host.name_of(peer.scope) if peer.scope else ""
+        arrival = self._host.name_of(arrival_index(wire.socket)) or self._host.facing(peer.address, vrf)
         neighbor = None if self._stopping else self._find(peer.address, interface, vrf, arrival=arrival)
         if neighbor is None:
             self._note_stranger(peer.address)
@@ -389,7 +389,7 @@ class Speaker:
     def _listen_in_vrfs(self) -> None:
         """Listen in each VRF that has neighbors and a device."""
         wanted = {neighbor.peering.config.vrf for neighbor in self._neighbors.values()} - {""}
-        fresh = self._vrf_listeners.follow(set(filter(None, map(self._interfaces.vrf_device, wanted))))
+        fresh = self._vrf_listeners.follow(set(filter(None, map(self._host.vrf_device, wanted))))
         for neighbor in [one for one in self._neighbors.values() if one.peering.config.vrf in fresh]:
             neighbor.refresh_password()
 
@@ -425,25 +425,27 @@ class Speaker:
 
     def _discover(self, interface: str) -> None:
         """Tell the leaf our link-local address, and ask for its."""
-        index = self._interfaces.index(interface)
+        link = self._host.named(interface)
         self._hear()
-        if index and self._interfaces.is_up(interface) and self._discovery.open():
-            self._discovery.solicit(index, self._interfaces.links[interface].mac)
-            self._advertise(index)
+        if link is not None and link.up and self._discovery.open():
+            self._discovery.solicit(link.index, link.mac)
+            self._advertise(link.index)
 
     def _hear(self) -> None:
         """Hear Router Advertisements only where unnumbered neighbors are."""
         names = {n.peering.interface for n in self._neighbors.values() if n.peering.is_unnumbered}
-        self._discovery.hear(frozenset(filter(None, map(self._interfaces.index, names))))
+        self._discovery.hear(frozenset(filter(None, map(self._host.index_of, names))))
 
     def _advertise(self, index: int) -> None:
-        interface = self._interfaces.name(index)
-        if any(n.peering.is_unnumbered and n.peering.interface == interface for n in self._neighbors.values()):
-            self._discovery.advertise(index, self._interfaces.links[interface].mac)
+        link = self._host.links.get(index)
+        if link is None:
+            return
+        if any(n.peering.is_unnumbered and n.peering.interface == link.name for n in self._neighbors.values()):
+            self._discovery.advertise(index, link.mac)
 
     def _router_heard(self, index: int, address: bytes) -> None:
-        interface = self._interfaces.name(index)
-        if address in self._interfaces or not is_link_local(address):
+        interface = self._host.name_of(index)
+        if self._host.bears(interface, address) or not is_link_local(address):
             return
         for neighbor in list(self._neighbors.values()):
             if neighbor.peering.is_unnumbered and neighbor.peering.interface == interface:

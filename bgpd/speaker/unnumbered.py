@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from bgpd.speaker.interfaces import is_link_local
+from bgpd.model.prefix import is_link_local
 
 log = structlog.get_logger()
 

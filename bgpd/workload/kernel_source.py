@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelEvent, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import Claim
 from bgpd.workload.standing import KERNEL, Foreign
@@ -34,7 +34,7 @@ class KernelSource:
     one). `own_protocol` and `own_metric` are those of bgpd's routes. `schedule()` asks that `drain` be called soon.
 
     Relies on the kernel's monitor: routes that the kernel dropped without a word, and lost events, it finds out itself.
-    So routes of an interface that is gone stay known until it says that they are.
+    So routes of an interface that is gone stay known until it says that they are: the interface may have been renamed.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class KernelSource:
         if isinstance(event, RouteChanged):  # of nearly all events
             self._route_changed(event.route, gone=event.gone)
         elif isinstance(event, LinkChanged):
-            self._link_changed(event.link, gone=event.gone)
+            self._link_changed(event)
 
-    def _link_changed(self, link: Link, *, gone: bool) -> None:
-        self._table.link_changed(LinkChanged(link, gone))
+    def _link_changed(self, event: LinkChanged) -> None:
+        self._table.link_changed(event)
         for place in self._several:
-            if any(route.interface == link.name for route in self._routes[place]):
+            if any(route.interface == event.link.name for route in self._routes[place]):
                 self._tell(place)
 
     def _route_changed(self, route: KernelRoute, *, gone: bool) -> None:

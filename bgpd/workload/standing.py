@@ -6,11 +6,11 @@ acts: `table` does both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
@@ -80,13 +80,13 @@ AWAITING = Standing(
 )
 
 
-def judge(entry: Entry, links: Mapping[str, bool], foreign: Foreign | None) -> Standing:
-    """Standing of an entry that has a holder. `links` tells of each existing interface whether it is up."""
+def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Standing:
+    """Standing of an entry that has a holder."""
     claim = entry.claims[0].claim
     if entry.moved:
         return Standing(WorkloadState.MOVED, entry.moved, None, False)
-    if claim.interface and not links.get(claim.interface):
-        why = "is down" if claim.interface in links else "does not exist"
+    if claim.interface and not host.is_up(claim.interface):
+        why = "is down" if host.named(claim.interface) else "does not exist"
         return Standing(WorkloadState.PENDING, f"interface {claim.interface} {why}", None, False)
     if claim.needs_route and foreign is None:
         return Standing(WorkloadState.PENDING, "no route on an interface of this host leads to it", None, False)

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import LinkChanged
 from bgpd.model.path import NextHops
@@ -22,7 +23,6 @@ from bgpd.model.views import WorkloadView
 from bgpd.model.workload import Claim, Presence, WorkloadState
 from bgpd.workload.claim_order import ClaimOrder, Place
 from bgpd.workload.foreign import ForeignRoutes
-from bgpd.workload.links import Links
 from bgpd.workload.settle import Changes, TableOutputs
 from bgpd.workload.standing import (
     ANNOUNCED,
@@ -52,7 +52,7 @@ AskPresence = Callable[[str, Family, bytes], Presence | None]
 class WorkloadTable:
     """The claims of this host. `sources` are those whose first state is awaited before `synchronised` is told."""
 
-    def __init__(self, outputs: TableOutputs, *, sources: Iterable[str]) -> None:
+    def __init__(self, outputs: TableOutputs, *, host: Host, sources: Iterable[str]) -> None:
         self._outputs = outputs
         self._awaited = set(sources)
         self._synchronised = False
@@ -61,7 +61,7 @@ class WorkloadTable:
         self._dirty: dict[Table, dict[bytes, None]] = {}
         self._waiting: set[tuple[Table, bytes]] = set()
         self._scheduled = False
-        self._links = Links()
+        self._host = host
         self._on_interface: dict[str, dict[tuple[Table, bytes], None]] = defaultdict(dict)
         self._foreign = ForeignRoutes()
         self._order = ClaimOrder()
@@ -234,16 +234,18 @@ class WorkloadTable:
             self._outputs.schedule_flush()
 
     def link_changed(self, event: LinkChanged) -> None:
-        """An interface came, went, changed its name, or went up or down."""
-        for name, lost in self._links.changed(event).items():
-            for table, key in self._on_interface.get(name, ()):
-                if lost:
-                    self._entries[table][key].lost = True
-                self._mark(table, key)
+        """An interface came, went, or changed: one that fell, went or came anew may have dropped its routes."""
+        lost = event.is_another or not event.link.up
+        if not lost and event.before is not None and event.before.up:
+            return
+        for table, key in self._on_interface.get(event.link.name, ()):
+            if lost:
+                self._entries[table][key].lost = True
+            self._mark(table, key)
 
     def is_up(self, interface: str) -> bool:
         """Whether there is such an interface, and it is up."""
-        return bool(self._links.up.get(interface))
+        return self._host.is_up(interface)
 
     def kernel_table_changed(self, vrf: str) -> None:
         """A VRF has another, empty kernel table: its routes are asked for anew."""
@@ -365,7 +367,7 @@ class WorkloadTable:
         if self._order.waits_for((table, key), entry):
             standing = AWAITING
         else:
-            standing = judge(entry, self._links.up, self._foreign.leading_to(table, key, holder.claim))
+            standing = judge(entry, self._host, self._foreign.leading_to(table, key, holder.claim))
         if standing is not ANNOUNCED or entry.route is not None:
             self._settle_route(table, key, entry, standing.route, changes)
         info = info_of(holder.claim) if standing.announce else None

@@ -19,6 +19,7 @@ import structlog
 
 from bgpd import __version__
 from bgpd.config.schema import Config
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.reports import HostStatus, Problem
@@ -75,7 +76,7 @@ class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
 class Workloads:
     """The parts, by name: `table`, `kernel`, `services`, and `api` (None unless configured)."""
 
-    def __init__(self, config: Config, ports: WorkloadPorts, *, hostname: str) -> None:
+    def __init__(self, config: Config, ports: WorkloadPorts, *, host: Host, hostname: str) -> None:
         self._config = config
         self._ports = ports
         self._hostname = hostname
@@ -91,7 +92,7 @@ class Workloads:
         self.api: ApiSource | None = None
         feeds = [MQTT] * bool(config.workload.mqtt) + [api_source.SOURCE] * bool(config.workload.api)
         sources = [static_source.SOURCE, kernel_source.SOURCE, *feeds]
-        self.table = WorkloadTable(self._outputs(), sources=sources)
+        self.table = WorkloadTable(self._outputs(), host=host, sources=sources)
         self.static = StaticSource(self.table)
         self.kernel = KernelSource(
             self.table,

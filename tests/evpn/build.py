@@ -10,11 +10,12 @@ from bgpd.config.schema import Config
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.evpn.resolve import vrf_of
+from bgpd.kernel.host import Host as KernelHost
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_distinguisher, parse_route_target
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
+from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.workload import ClaimInfo
@@ -117,6 +118,7 @@ class Host:
         self.presence_changes: list[bytes] = []
         self.expanded: list[NextHop] = []
         self.scheduled: list[Callable[[], None]] = []
+        self.kernel = KernelHost(lambda event: self.evpn.kernel_changed(event))
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.rib = Rib(
             self.config,
@@ -144,6 +146,7 @@ class Host:
                 now=lambda: self.now,
                 call_at=lambda when, callback: self.timers.append((when, callback)),
             ),
+            self.kernel,
         )
         self.evpn.start()
         for index, (name, address) in enumerate(LINKS.items(), 1):
@@ -183,12 +186,12 @@ class Host:
 
     def link(self, name: str, *, index: int, up: bool = True) -> None:
         mac = bytes((2, 0, 0, 0, 0, index))
-        self.evpn.kernel_changed(LinkChanged(Link(index=index, name=name, up=up, mac=mac)))
+        self.kernel.link(Link(index=index, name=name, up=up, mac=mac))
 
     def address(self, name: str, text: str, *, gone: bool = False) -> None:
         address, length = text.split("/")
-        entry = Address(interface=name, packed=parse_address(address), prefix_length=int(length))
-        self.evpn.kernel_changed(AddressChanged(entry, gone))
+        index = self.kernel.index_of(name)
+        self.kernel.address(Address(index=index, packed=parse_address(address), prefix_length=int(length)), gone=gone)
 
     def reconfigure(self, text: str) -> None:
         self.config = configuration(text)

@@ -2,79 +2,93 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bgpd.config.schema import VrfConfig
 from bgpd.evpn.uplinks import Uplinks
-from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
+from bgpd.kernel.host import Host
+from bgpd.model.kernel import Address, Link, LinkChanged
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address as ip
 
 BLUE = VrfConfig(name="blue", table=1001, uplinks=("eth0.101",))
 
 
-def link(index: int, name: str, *, up: bool = True, gone: bool = False) -> LinkChanged:
-    return LinkChanged(Link(index=index, name=name, up=up, mac=bytes((2, 0, 0, 0, 0, index))), gone)
+class Made(Uplinks):
+    """Uplinks over a host that a test changes."""
 
+    def __init__(self) -> None:
+        self.host = Host(lambda _: None)
+        super().__init__(self.host)
 
-def address(interface: str, text: str, *, gone: bool = False, usable: bool = True) -> AddressChanged:
-    packed, length = text.split("/")
-    return AddressChanged(
-        Address(interface=interface, packed=ip(packed), prefix_length=int(length), usable=usable), gone
-    )
+    def link(self, index: int, name: str, *, gone: bool = False, **fields: Any) -> None:
+        mac = bytes((2, 0, 0, 0, 0, index))
+        self.host.link(Link(index=index, name=name, up=True, mac=mac, **fields), gone=gone)
+
+    def address(self, index: int, text: str, *, gone: bool = False, **fields: bool) -> None:
+        packed, length = text.split("/")
+        self.host.address(Address(index=index, packed=ip(packed), prefix_length=int(length), **fields), gone=gone)
 
 
 def leaf(text: str, interface: str = "") -> Source:
     return Source(name="leaf1", kind=SourceKind.EBGP, address=ip(text), interface=interface)
 
 
-def uplinks(*events: LinkChanged | AddressChanged) -> Uplinks:
-    made = Uplinks()
-    for event in events:
-        made.kernel_changed(event)
-    return made
-
-
 def test_a_sub_interface_leads_to_the_neighbor_of_its_parent() -> None:
     for session in (leaf("172.16.0.0"), leaf("fe80::1", "eth0")):
-        made = uplinks(link(1, "eth0"), address("eth0", "172.16.0.1/31"), link(2, "eth0.101"))
-        made.kernel_changed(address("eth0.101", "10.1.0.1/31"))
+        made = Made()
+        made.link(1, "eth0")
+        made.address(1, "172.16.0.1/31")
+        made.link(2, "eth0.101")
+        made.address(2, "10.1.0.1/31")
         made.neighbor_up(session)
         uplink = made.of(BLUE)["eth0.101"]
         assert (uplink.neighbor, uplink.gateways, uplink.up) == ("leaf1", (ip("10.1.0.0"),), True)
 
 
 def test_the_kernel_s_word_on_the_parent_counts_whatever_the_names_are() -> None:
-    made = uplinks(link(1, "bond0"), address("bond0", "172.16.0.1/31"), link(2, "storage"))
+    made = Made()
+    made.link(1, "bond0")
+    made.address(1, "172.16.0.1/31")
+    made.link(2, "storage")
     blue = VrfConfig(name="blue", table=1001, uplinks=("blue-up",))
-    stacked = Link(index=4, name="blue-up", up=True, kind="vlan", parent=3)
-    made.kernel_changed(LinkChanged(stacked))
+    made.link(4, "blue-up", kind="vlan", parent=3)
     made.neighbor_up(leaf("172.16.0.0"))
     assert made.of(blue)["blue-up"].neighbor == ""
     assert made.below({"blue-up"}) == {"blue-up"}
-    made.kernel_changed(LinkChanged(Link(index=3, name="outer", up=True, kind="vlan", parent=1)))
+    made.link(3, "outer", kind="vlan", parent=1)
     assert made.of(blue)["blue-up"].neighbor == "leaf1"
     assert made.below({"blue-up"}) == {"blue-up", "outer", "bond0"}
-    made.kernel_changed(LinkChanged(Link(index=3, name="outer", up=True, kind="vlan", parent=4)))
+    made.link(3, "outer", kind="vlan", parent=4)
     assert made.of(blue)["blue-up"].neighbor == ""
 
 
 def test_a_name_does_not_count_against_the_kernel_s_word() -> None:
-    made = uplinks(link(1, "eth0"), address("eth0", "172.16.0.1/31"), link(2, "eth1"), link(3, "eth0.101"))
+    made = Made()
+    made.link(1, "eth0")
+    made.address(1, "172.16.0.1/31")
+    made.link(2, "eth1")
+    made.link(3, "eth0.101")
     made.neighbor_up(leaf("172.16.0.0"))
     assert made.of(BLUE)["eth0.101"].neighbor == "leaf1"
-    made.kernel_changed(LinkChanged(Link(index=3, name="eth0.101", up=True, kind="vlan", parent=2)))
+    made.link(3, "eth0.101", kind="vlan", parent=2)
     assert made.of(BLUE)["eth0.101"].neighbor == ""
     assert made.below({"eth0.101", "eth1.5.7"}) == {"eth0.101", "eth1", "eth1.5", "eth1.5.7"}
 
 
 def test_a_session_in_the_uplinks_own_subnet_names_the_leaf_and_its_address() -> None:
-    made = uplinks(link(2, "eth0.101"), address("eth0.101", "10.1.0.9/24"))
+    made = Made()
+    made.link(2, "eth0.101")
+    made.address(2, "10.1.0.9/24")
     made.neighbor_up(leaf("10.1.0.1"))
     uplink = made.of(BLUE)["eth0.101"]
     assert (uplink.neighbor, uplink.gateways) == ("leaf1", (ip("10.1.0.1"),))
 
 
 def test_a_neighbor_that_is_down_is_beyond_no_uplink() -> None:
-    made = uplinks(link(2, "eth0.101"), address("eth0.101", "10.1.0.1/31"))
+    made = Made()
+    made.link(2, "eth0.101")
+    made.address(2, "10.1.0.1/31")
     session = leaf("10.1.0.0")
     made.neighbor_up(session)
     made.neighbor_down(leaf("10.1.0.0"))
@@ -84,16 +98,52 @@ def test_a_neighbor_that_is_down_is_beyond_no_uplink() -> None:
 
 
 def test_links_that_are_renamed_or_gone_and_addresses_that_are_tentative_count_for_nothing() -> None:
-    made = uplinks(link(2, "eth0.101"), address("eth0.101", "2001:db8::1/64", usable=False))
+    made = Made()
+    made.link(2, "eth0.101")
+    made.address(2, "2001:db8::1/64", usable=False)
     assert made.of(BLUE)["eth0.101"].addresses == ()
-    made.kernel_changed(link(2, "old"))
+    made.link(2, "old")
     assert not made.of(BLUE)["eth0.101"].up
     assert made.mac("eth0.101") == b""
-    made.kernel_changed(link(3, "eth0.101"))
+    made.link(3, "eth0.101")
     assert made.mac("eth0.101") == bytes((2, 0, 0, 0, 0, 3))
-    made.kernel_changed(link(3, "eth0.101", gone=True))
+    made.link(3, "eth0.101", gone=True)
     assert not made.of(BLUE)["eth0.101"].up
 
 
 def test_an_uplink_that_does_not_exist_is_down() -> None:
-    assert not Uplinks().of(BLUE)["eth0.101"].up
+    assert not Made().of(BLUE)["eth0.101"].up
+
+
+def test_the_address_in_use_stays_first_while_it_exists() -> None:
+    made = Made()
+    made.link(2, "eth0.101")
+    made.address(2, "10.1.0.9/24")
+    first = made.of(BLUE)
+    assert first["eth0.101"].address_for(4) == ip("10.1.0.9")
+    made.address(2, "10.1.0.5/24")
+    second = made.of(BLUE, former=first.values())
+    assert second["eth0.101"].address_for(4) == ip("10.1.0.9")
+    assert made.of(BLUE)["eth0.101"].address_for(4) == ip("10.1.0.5")
+    made.address(2, "10.1.0.9/24", gone=True)
+    assert made.of(BLUE, former=second.values())["eth0.101"].address_for(4) == ip("10.1.0.5")
+
+
+def test_a_deprecated_address_is_chosen_last() -> None:
+    made = Made()
+    made.link(2, "eth0.101")
+    made.address(2, "2001:db8::1/64", deprecated=True)
+    made.address(2, "2001:db8::9/64")
+    assert made.of(BLUE)["eth0.101"].address_for(16) == ip("2001:db8::9")
+
+
+def test_what_uplinks_rest_on_is_the_links_themselves_and_those_below() -> None:
+    made = Made()
+    made.link(1, "eth0")
+    made.link(2, "eth0.101", kind="vlan", parent=1)
+    names = {"eth0.101"}
+    eth0, other = made.host.links[1], Link(index=9, name="pod1", up=True)
+    assert made.rest_on(LinkChanged(eth0), names)
+    assert not made.rest_on(LinkChanged(other), names)
+    made.link(1, "eth0", gone=True)
+    assert made.rest_on(LinkChanged(eth0, gone=True), names)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from bgpd.config.schema import FibConfig
-from bgpd.kernel.monitor import KernelState
+from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
 from bgpd.kernel.nexthop_messages import NexthopObject, read_id, read_objects
 from bgpd.kernel.route_messages import (
@@ -28,7 +28,7 @@ from bgpd.kernel.route_messages import (
 from bgpd.kernel.routes import KernelRoutes
 from bgpd.kernel.writer import Done, Outcome
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link
+from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link, RouteChanged
 from bgpd.model.prefix import parse_address, parse_prefix
 
 Place = tuple[Family, int, bytes, int]
@@ -63,7 +63,7 @@ class FakeMonitor:
     """Stands for KernelMonitor: a state whose events reach the subscribers at once."""
 
     def __init__(self) -> None:
-        self.state = KernelState(self.publish)
+        self.host = Host(self.publish)
         self.routes = KernelRoutes(self.publish)
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
@@ -72,13 +72,15 @@ class FakeMonitor:
 
     def subscribe(self, subscriber: Callable[[KernelEvent], None], *, replay: bool = False) -> None:
         self._subscribers.append(subscriber)
-        for event in chain(self.state.events(), self.routes.events()) if replay else ():
+        for event in chain(self.host.events(), self.routes.events()) if replay else ():
             subscriber(event)
 
     def ignore(self, ports: object) -> None:
         """The scripted kernel never echoes."""
 
     def publish(self, event: KernelEvent) -> None:
+        if isinstance(event, RouteChanged):
+            self.host.route_changed(event.route, gone=event.gone)
         for subscriber in self._subscribers:
             subscriber(event)
 
@@ -107,8 +109,8 @@ class FakeKernel:
         self.set_link(index, name, up=True)
         for text in addresses:
             address, length = text.split("/")
-            found = Address(interface=name, packed=parse_address(address), prefix_length=int(length))
-            self.monitor.state.address(found, gone=False)
+            found = Address(index=index, packed=parse_address(address), prefix_length=int(length))
+            self.monitor.host.address(found)
 
     def set_link(self, index: int, name: str, *, up: bool) -> None:
         """Up or down; down destroys its nexthop objects, and IPv4 routes go without a word."""
@@ -117,7 +119,7 @@ class FakeKernel:
             for identifier in [found.id for found in self.objects.values() if found.ifindex == index]:
                 self._destroy(identifier)
             self._flush(-index)
-        self.monitor.state.link(self.links[index], gone=False)
+        self.monitor.host.link(self.links[index])
 
     def add_foreign(
         self, prefix: str, *, metric: int = 100, protocol: int = 16, table: int = 254, told: bool = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bgpd.fib.connected import Connected
-from bgpd.model.kernel import Address, AddressChanged, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.kernel.host import Host
+from bgpd.model.kernel import Address, KernelRoute, Link
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 
@@ -14,22 +15,26 @@ def hop(address: str, interface: str = "") -> NextHop:
     return NextHop(parse_address(address) if address else b"", interface)
 
 
-def attached(prefix: str, interface: str, *, gateway: str = "", table: int = 254) -> RouteChanged:
+def attached(prefix: str, interface: str, *, gateway: str = "", table: int = 254) -> KernelRoute:
     family, key = parse_prefix(prefix)
     packed = parse_address(gateway) if gateway else b""
-    return RouteChanged(
-        KernelRoute(family=family, key=key, table=table, protocol=2, interface=interface, gateway=packed)
-    )
+    return KernelRoute(family=family, key=key, table=table, protocol=2, interface=interface, gateway=packed)
+
+
+class Reach(Connected):
+    """What is connected, over a host that a test changes."""
+
+    def __init__(self) -> None:
+        self.host = Host(lambda _: None)
+        super().__init__(self.host)
 
 
 @pytest.fixture
-def host() -> Connected:
-    connected = Connected()
+def host() -> Reach:
+    connected = Reach()
     for index, name in ((2, "eth0"), (3, "eth1")):
-        connected.apply(LinkChanged(Link(index=index, name=name, up=True)))
-        connected.apply(
-            AddressChanged(Address(interface=name, packed=parse_address(f"10.0.{index}.1"), prefix_length=30))
-        )
+        connected.host.link(Link(index=index, name=name, up=True))
+        connected.host.address(Address(index=index, packed=parse_address(f"10.0.{index}.1"), prefix_length=30))
     return connected
 
 
@@ -49,44 +54,50 @@ def host() -> Connected:
         (hop(""), (0, "a next hop needs an address or an interface")),
     ],
 )
-def test_next_hop_is_on_link_or_the_reason_is_told(
-    host: Connected, next_hop: NextHop, expected: tuple[int, str]
-) -> None:
+def test_next_hop_is_on_link_or_the_reason_is_told(host: Reach, next_hop: NextHop, expected: tuple[int, str]) -> None:
     assert host.interface_of(next_hop, table=254) == expected
 
 
-def test_interface_that_is_down_is_the_reason(host: Connected) -> None:
-    host.apply(LinkChanged(Link(index=2, name="eth0", up=False)))
+def test_own_link_local_address_counts_on_its_interface_only(host: Reach) -> None:
+    host.host.address(Address(index=2, packed=parse_address("fe80::1"), prefix_length=64))
+    assert host.interface_of(hop("fe80::1", "eth0"), table=254)[1] == (
+        "next hop fe80::1 is this host's own address on eth0"
+    )
+    assert host.interface_of(hop("fe80::1", "eth1"), table=254) == (3, "")
+
+
+def test_interface_that_is_down_is_the_reason(host: Reach) -> None:
+    host.host.link(Link(index=2, name="eth0", up=False))
     assert host.interface_of(hop("10.0.2.2"), table=254)[1].endswith("interface eth0 is down")
     assert host.interface_of(hop("fe80::1", "eth0"), table=254) == (0, "interface eth0 is down")
 
 
-def test_longest_attached_prefix_wins(host: Connected) -> None:
-    host.apply(attached("10.0.0.0/16", "eth1"))
+def test_longest_attached_prefix_wins(host: Reach) -> None:
+    host.host.route_changed(attached("10.0.0.0/16", "eth1"), gone=False)
     assert host.interface_of(hop("10.0.2.2"), table=254) == (2, "")
     assert host.interface_of(hop("10.0.9.9"), table=254) == (3, "")
-    host.apply(attached("10.0.2.2/32", "eth1"))
+    host.host.route_changed(attached("10.0.2.2/32", "eth1"), gone=False)
     assert host.interface_of(hop("10.0.2.2"), table=254) == (3, "")
 
 
-def test_route_with_a_gateway_and_a_default_attach_nothing(host: Connected) -> None:
-    host.apply(attached("10.9.0.0/16", "eth0", gateway="10.0.2.2"))
-    host.apply(attached("0.0.0.0/0", "eth0"))
+def test_route_with_a_gateway_and_a_default_attach_nothing(host: Reach) -> None:
+    host.host.route_changed(attached("10.9.0.0/16", "eth0", gateway="10.0.2.2"), gone=False)
+    host.host.route_changed(attached("0.0.0.0/0", "eth0"), gone=False)
     assert host.interface_of(hop("10.9.0.1"), table=254)[0] == 0
 
 
-def test_routes_of_another_table_attach_only_there(host: Connected) -> None:
-    host.apply(attached("10.9.0.0/16", "eth0", table=1001))
+def test_routes_of_another_table_attach_only_there(host: Reach) -> None:
+    host.host.route_changed(attached("10.9.0.0/16", "eth0", table=1001), gone=False)
     assert host.interface_of(hop("10.9.0.1"), table=254)[0] == 0
     assert host.interface_of(hop("10.9.0.1"), table=1001) == (2, "")
 
 
-def test_tentative_address_does_not_count(host: Connected) -> None:
-    tentative = Address(interface="eth0", packed=parse_address("2001:db8::1"), prefix_length=64, usable=False)
-    host.apply(AddressChanged(tentative))
+def test_tentative_address_does_not_count(host: Reach) -> None:
+    tentative = Address(index=2, packed=parse_address("2001:db8::1"), prefix_length=64, usable=False)
+    host.host.address(tentative)
     assert host.interface_of(hop("2001:db8::2"), table=254)[0] == 0
 
 
-def test_removed_link_takes_its_addresses_along(host: Connected) -> None:
-    host.apply(LinkChanged(Link(index=2, name="eth0", up=False), gone=True))
+def test_removed_link_takes_its_addresses_along(host: Reach) -> None:
+    host.host.link(Link(index=2, name="eth0", up=False), gone=True)
     assert host.interface_of(hop("10.0.2.2"), table=254)[1].endswith("no connected prefix contains it")

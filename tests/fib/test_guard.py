@@ -12,16 +12,17 @@ from bgpd.config.schema import FibConfig
 from bgpd.fib.connected import Connected
 from bgpd.fib.guard import Change, Dependencies
 from bgpd.fib.ownership import Ownership
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, AddressChanged, KernelRoute, Link, LinkChanged
+from bgpd.model.kernel import Address, KernelRoute, Link
 from bgpd.model.prefix import format_key, key_of, parse_address, parse_prefix
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
 
 
-def host(*, vrf: str = "", **config: object) -> tuple[Ownership, Connected]:
+def host(*, vrf: str = "", **config: object) -> tuple[Ownership, Host]:
     """eth0 and eth1 to leaves, mgmt with a default route, br0 with workloads."""
-    connected = Connected()
+    kernel = Host(lambda _: None)
     for index, (name, *addresses) in enumerate(
         [
             ("eth0", "10.0.1.1/24", "2001:db8:1::1/64"),
@@ -32,15 +33,11 @@ def host(*, vrf: str = "", **config: object) -> tuple[Ownership, Connected]:
         ],
         start=1,
     ):
-        connected.apply(LinkChanged(Link(index=index, name=name, up=True, vrf=vrf)))
+        kernel.link(Link(index=index, name=name, up=True, vrf=vrf))
         for text in addresses:
             interface = ipaddress.ip_interface(text)
-            connected.apply(
-                AddressChanged(
-                    Address(interface=name, packed=interface.packed, prefix_length=interface.network.prefixlen)
-                )
-            )
-    ownership = Ownership(FibConfig(**config), connected, vrf=vrf)
+            kernel.address(Address(index=index, packed=interface.packed, prefix_length=interface.network.prefixlen))
+    ownership = Ownership(FibConfig(**config), Connected(kernel), vrf=vrf)
     ownership.addresses_changed()
     ownership.depend_on(
         Dependencies(
@@ -60,7 +57,7 @@ def host(*, vrf: str = "", **config: object) -> tuple[Ownership, Connected]:
             workloads=("br*",),
         )
     )
-    return ownership, connected
+    return ownership, kernel
 
 
 def foreign(prefix: str, *, interface: str = "mgmt", gateway: str = "192.168.5.1", table: int = 254) -> KernelRoute:
@@ -133,12 +130,10 @@ def test_a_default_route_by_an_uplink_makes_no_management_network():
 
 def test_an_uplink_that_lost_its_address_blocks_no_more_than_before():
     """Its neighbor is out of reach then: the default route of the management network does not lead to it."""
-    ownership, connected = host()
+    ownership, kernel = host()
     ownership.route_changed(foreign("0.0.0.0/0"), False)
     assert why(ownership, "10.0.0.0/15") == ""
-    connected.apply(
-        AddressChanged(Address(interface="eth1", packed=parse_address("10.0.2.0"), prefix_length=31), gone=True)
-    )
+    kernel.address(Address(index=2, packed=parse_address("10.0.2.0"), prefix_length=31), gone=True)
     ownership.addresses_changed()
     assert why(ownership, "10.0.0.0/15") == ""
     assert why(ownership, "10.0.2.1/32")

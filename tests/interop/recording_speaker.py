@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from bgpd.config.schema import Config, SessionConfig
+from bgpd.kernel.host import Host
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.nlri import RouteTargetNlri
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
+from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source
 from bgpd.model.prefix import format_key, parse_address
 from bgpd.model.views import NeighborView
@@ -41,6 +42,7 @@ class Recorder:
         self.established = 0
         self.drained = 0
         self.refreshes: list[tuple[str, Family]] = []
+        self.next_hops_changed: list[Family] = []
 
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         self.established += 1
@@ -73,6 +75,9 @@ class Recorder:
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.ended.append(family)
 
+    def next_hop_changed(self, source: Source, family: Family) -> None:
+        self.next_hops_changed.append(family)
+
     def refresh_requested(self, source: Source, family: Family) -> None:
         self.refreshes.append(("requested", family))
 
@@ -92,14 +97,14 @@ class RecordingSpeaker:
         router = {"asn": 65203, "router_id": "10.255.1.1", "hostname": "host1"}
         self.config = msgspec.convert({"router": router, **config}, Config)
         decoders = {Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()}
-        self.speaker = Speaker(self.config, events=self.recorder, nlri_decoders=decoders, **options)
+        self.host = Host(lambda event: self.speaker.kernel_changed(event))
+        self.speaker = Speaker(self.config, host=self.host, events=self.recorder, nlri_decoders=decoders, **options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> RecordingSpeaker:
-        for event in snapshot(self.namespace):
-            self.speaker.kernel_changed(event)
+        self.host.replace(*snapshot(self.namespace))
         self._thread.start()
         return self
 
@@ -129,8 +134,7 @@ class RecordingSpeaker:
 
     def kernel(self) -> None:
         """Tell the speaker what the kernel has now."""
-        for event in snapshot(self.namespace):
-            self.call(self.speaker.kernel_changed, event)
+        self.call(self.host.replace, *snapshot(self.namespace))
 
     def view(self, name: str) -> NeighborView | None:
         views = self.call(self.speaker.neighbor_views)
@@ -168,19 +172,20 @@ class RecordingSpeaker:
         )
 
 
-def snapshot(namespace: Namespace) -> list[KernelEvent]:
-    """Links and addresses of a namespace as events."""
-    events: list[KernelEvent] = []
+def snapshot(namespace: Namespace) -> tuple[list[Link], list[Address]]:
+    """Links and addresses of a namespace."""
+    links, addresses = [], []
     for entry in json.loads(namespace.ip("-j", "addr", "show")):
-        name = entry["ifname"]
         mac = bytes.fromhex(entry.get("address", "").replace(":", ""))
-        link = Link(
-            index=entry["ifindex"], name=name, up="LOWER_UP" in entry["flags"] and "UP" in entry["flags"], mac=mac
-        )
-        events.append(LinkChanged(link))
-        for address in entry["addr_info"]:
-            packed = parse_address(address["local"])
-            usable = not address.get("tentative", False)
-            value = Address(interface=name, packed=packed, prefix_length=address["prefixlen"], usable=usable)
-            events.append(AddressChanged(value))
-    return events
+        up = "LOWER_UP" in entry["flags"] and "UP" in entry["flags"]
+        links.append(Link(index=entry["ifindex"], name=entry["ifname"], up=up, mac=mac))
+        addresses += [
+            Address(
+                index=entry["ifindex"],
+                packed=parse_address(address["local"]),
+                prefix_length=address["prefixlen"],
+                usable=not address.get("tentative", False),
+            )
+            for address in entry["addr_info"]
+        ]
+    return links, addresses

@@ -70,13 +70,17 @@ def pyroute2_address(data: bytes) -> Address:
     """The address of a message as pyroute2 reads it."""
     found = ifaddrmsg(data)
     found.decode()
-    text = found.get_attr("IFA_LOCAL") or found.get_attr("IFA_ADDRESS")
+    other = found.get_attr("IFA_ADDRESS")
+    text = found.get_attr("IFA_LOCAL") or other
     flags = found["flags"] | (found.get_attr("IFA_FLAGS") or 0)
     return Address(
-        interface=named(found["index"]),
+        index=found["index"],
         packed=ipaddress.ip_address(text).packed,
         prefix_length=found["prefixlen"],
+        peer=b"" if other in (None, text) else ipaddress.ip_address(other).packed,
         usable=not flags & 0x48,
+        deprecated=bool(flags & 0x20),
+        secondary=bool(flags & 0x01),
     )
 
 
@@ -112,7 +116,7 @@ def test_addresses_are_what_pyroute2_reads(data: st.DataObject, index: int, fami
     attributes += data.draw(st.lists(st.tuples(st.just("IFA_FLAGS"), st.integers(0, 2**32 - 1)), max_size=1))
     fields = {"family": family, "prefixlen": data.draw(st.integers(0, longest)), "flags": flags, "index": index}
     message = encoded(ifaddrmsg, fields, data.draw(st.permutations(attributes)))
-    assert read_address(message, 16, len(message), named) == pyroute2_address(message)
+    assert read_address(message, 16, len(message)) == pyroute2_address(message)
 
 
 def test_this_machines_links_and_addresses_are_what_pyroute2_reads() -> None:
@@ -125,7 +129,7 @@ def test_this_machines_links_and_addresses_are_what_pyroute2_reads() -> None:
             if kind == MessageKind.NEW_LINK
         ]
         addresses = [
-            (data[start - 16 : end], read_address(data, start, end, named))
+            (data[start - 16 : end], read_address(data, start, end))
             for data in read_dump(opened, encode_dump_request(MessageKind.GET_ADDRESS))
             for kind, _flags, _sequence, start, end in split(data)
             if kind == MessageKind.NEW_ADDRESS

@@ -83,7 +83,6 @@ class Recorder:
             resolve=lambda next_hop: self.resolved.get(next_hop, ""),
             now=lambda: self.now,
             schedule=self.scheduled.append,
-            is_own_address=lambda address: address == parse_address("10.255.1.1"),
             prefix_limit_exceeded=lambda *args: self.exceeded.append(args),
             resolve_in=lambda vrf, next_hop: self.resolved_in.get((vrf, next_hop), ""),
             evpn_received=self._evpn_received,

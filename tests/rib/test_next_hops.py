@@ -15,7 +15,7 @@ def table(asked: list[NextHop]) -> NextHopTable:
         asked.append(next_hop)
         return "no route"
 
-    return NextHopTable(resolve=resolve, is_own_address=lambda address: address == hop("10.0.0.9").address)
+    return NextHopTable(resolve=resolve)
 
 
 def test_each_next_hop_is_asked_once() -> None:
@@ -35,12 +35,6 @@ def test_news_count_only_where_reachability_differs() -> None:
     assert known.why_unreachable(hop("10.0.0.1")) == "next hop 10.0.0.1: link down"
     assert known.changed(hop("10.0.0.1"), "")
     assert known.epoch == 1
-
-
-def test_own_address_stays_unusable_whatever_the_fib_says() -> None:
-    known = table([])
-    assert known.why_unreachable(hop("10.0.0.9")) == "next hop 10.0.0.9 is an address of this host"
-    assert not known.changed(hop("10.0.0.9"), "")
 
 
 def test_a_session_that_runs_through_next_hops_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,12 +112,6 @@ def test_unreachable_next_hop_moves_routes_and_its_return_moves_them_back() -> N
     assert recorder.fib[key("10.1.0.0/24")] == (HOP1, HOP2)
 
 
-def test_next_hop_that_is_our_own_address_is_not_used() -> None:
-    recorder, (leaf1, _) = two_leaves()
-    recorder.announce(leaf1, attributes(1), hop("10.255.1.1"), "10.1.0.0/24")
-    assert recorder.fib == {}
-
-
 def test_own_as_in_the_path_is_a_loop_unless_allowed() -> None:
     recorder, (leaf1, _) = two_leaves()
     recorder.announce(leaf1, attributes(65201, 65203), HOP1, "10.1.0.0/24")

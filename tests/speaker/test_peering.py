@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from bgpd.config.schema import ListenConfig, NeighborConfig
-from bgpd.model.kernel import Link, LinkChanged
+from bgpd.kernel.host import Host
+from bgpd.model.kernel import Link
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.interfaces import Interfaces
 from bgpd.speaker.peering import Unreachable, best_range, needs_new_session, of_listen, of_neighbor, target_of
 
 
@@ -56,26 +56,26 @@ def test_only_what_the_session_was_opened_with_needs_a_new_one(change: dict[str,
 
 def test_unnumbered_neighbor_is_unreachable_until_it_was_heard() -> None:
     peering = of_neighbor(neighbor(address="", interface="eth0"))
-    known = Interfaces()
+    known = Host(lambda _: None)
     with pytest.raises(Unreachable, match="no Router Advertisement heard"):
         target_of(peering, known, password=b"")
     heard = msgspec.structs.replace(peering, address=parse_address("fe80::1"))
     with pytest.raises(Unreachable, match="there is no interface eth0"):
         target_of(heard, known, password=b"")
-    known.apply(LinkChanged(Link(index=7, name="eth0", up=True)))
+    known.link(Link(index=7, name="eth0", up=True))
     target = target_of(heard, known, password=b"")
     assert (target.scope, target.port, str(target)) == (7, 179, "fe80::1%eth0 port 179")
 
 
 def test_a_neighbor_in_a_vrf_is_dialed_over_its_interface_or_the_vrf_device() -> None:
-    known = Interfaces()
+    known = Host(lambda _: None)
     tenant = neighbor(vrf="blue")
     with pytest.raises(Unreachable, match="there is no device of VRF blue"):
         target_of(of_neighbor(tenant), known, password=b"")
     over = of_neighbor(msgspec.structs.replace(tenant, interface="tap1"))
     assert target_of(over, known, password=b"").interface == "tap1"
-    known.apply(LinkChanged(Link(index=9, name="blue", up=True, kind="vrf")))
+    known.link(Link(index=9, name="blue", up=True, kind="vrf"))
     assert target_of(of_neighbor(tenant), known, password=b"").interface == "blue"
-    known.apply(LinkChanged(Link(index=9, name="blue", up=True, kind="bridge")))
+    known.link(Link(index=9, name="blue", up=True, kind="bridge"))
     with pytest.raises(Unreachable):
         target_of(of_neighbor(tenant), known, password=b"")

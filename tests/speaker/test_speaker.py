@@ -15,10 +15,11 @@ import pytest
 import structlog
 
 from bgpd.config.schema import Config
+from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import KEEPALIVE, encode_message, encode_notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, MessageType
-from bgpd.model.kernel import Address, AddressChanged, Link, LinkChanged
+from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.speaker import neighbor as neighbor_module
@@ -54,6 +55,16 @@ def to_peer(port: int, **fields: Any) -> dict[str, Any]:
     return {**known, "import": "all", "connect_retry_s": 1, **fields}
 
 
+LOOPBACK = Link(index=1, name="lo", up=True)
+DOWN = Link(index=1, name="lo", up=False)
+
+
+def address(text: str, *, usable: bool = True) -> Address:
+    """An address of the loopback interface."""
+    packed, _, length = text.partition("/")
+    return Address(index=1, packed=parse_address(packed), prefix_length=int(length), usable=usable)
+
+
 async def until(predicate: Callable[[], object], timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not predicate():  # noqa: ASYNC110 - what is waited for has no event
@@ -64,10 +75,12 @@ async def until(predicate: Callable[[], object], timeout_s: float = 5.0) -> None
 async def running(configuration: Config, **options: Any) -> AsyncIterator[tuple[Speaker, Recorder]]:
     """A Speaker that knows the loopback interface."""
     recorder = Recorder()
-    speaker = Speaker(configuration, events=recorder, nlri_decoders={}, **options)
-    speaker.kernel_changed(LinkChanged(Link(index=1, name="lo", up=True)))
+    host = Host(lambda event: speaker.kernel_changed(event))
+    speaker = Speaker(configuration, host=host, events=recorder, nlri_decoders={}, **options)
+    recorder.host = host
+    host.link(LOOPBACK)
     for text in ("127.0.0.1", "127.0.0.2"):
-        speaker.kernel_changed(AddressChanged(Address(interface="lo", packed=parse_address(text), prefix_length=8)))
+        host.address(address(f"{text}/8"))
     task = asyncio.create_task(speaker.run())
     await asyncio.sleep(0)
     try:
@@ -359,7 +372,13 @@ async def test_reset_sends_maximum_prefixes_and_refuses_the_neighbor(peer: RawPe
 
 async def test_configured_neighbors_are_shown_before_the_first_of_them_is_dialed(peer: RawPeer) -> None:
     neighbors = [to_peer(peer.port, name="zwei"), to_peer(peer.port, name="eins", asn="external", interface="eth9")]
-    speaker = Speaker(config(neighbor=neighbors), events=Recorder(), nlri_decoders={}, listen_port=free_port())
+    speaker = Speaker(
+        config(neighbor=neighbors),
+        host=Host(lambda _: None),
+        events=Recorder(),
+        nlri_decoders={},
+        listen_port=free_port(),
+    )
     first, second = speaker.neighbor_views()
     assert (first.name, first.state, first.asn, first.interface) == ("eins", "idle", 0, "eth9")
     assert (second.name, second.asn, second.local_asn) == ("zwei", 65201, 65203)
@@ -524,16 +543,15 @@ async def test_port_in_use_is_told_dials_go_on_and_listening_is_retried(
 
 
 async def test_lost_link_and_lost_address_end_the_session_at_once(peer: RawPeer) -> None:
-    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (_, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
-        speaker.kernel_changed(LinkChanged(Link(index=1, name="lo", up=False)))
+        recorder.host.link(DOWN)
         assert recorder.closed == ["link lo went down"]
-        speaker.kernel_changed(LinkChanged(Link(index=1, name="lo", up=True)))
+        recorder.host.link(LOOPBACK)
         await peer.open()
         await until(lambda: recorder.sources)
-        address = Address(interface="lo", packed=parse_address("127.0.0.1"), prefix_length=8)
-        speaker.kernel_changed(AddressChanged(address, gone=True))
+        recorder.host.address(address("127.0.0.1/8"), gone=True)
         assert recorder.closed[1:] == ["local address 127.0.0.1 was removed from lo"]
 
 
@@ -573,9 +591,8 @@ async def test_address_that_comes_later_becomes_the_next_hop_and_routes_are_sent
         assert kind is MessageType.UPDATE
         assert parse_address("2001:db8::1") not in body
         for usable in (False, True):
-            address = Address(interface="lo", packed=parse_address("2001:db8::1"), prefix_length=64, usable=usable)
-            speaker.kernel_changed(AddressChanged(address))
-            assert recorder.refreshes == ([("requested", Family.IPV6_UNICAST)] if usable else [])
+            recorder.host.address(address("2001:db8::1/64", usable=usable))
+            assert recorder.next_hops_changed == ([Family.IPV6_UNICAST] if usable else [])
         speaker.send(recorder.sources["peer"], batch)
         assert parse_address("2001:db8::1") in (await peer.read())[1]
 

@@ -25,8 +25,9 @@ from bgpd.config.schema import (
     StateConfig,
     WorkloadConfig,
 )
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Link, LinkChanged
+from bgpd.model.kernel import Link
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import ClaimInfo, Presence
@@ -156,13 +157,13 @@ class Node:
     """The workload half of a daemon, with a kernel that acknowledges at once."""
 
     def __init__(
-        self, state: Path, *, mqtt: bool = True, globs: tuple[str, ...] = (), follow: bool = True, **options: Any
+        self, state: Path, *, mqtt: bool = True, globs: tuple[str, ...] = (), kernel: Host | None = None, **options: Any
     ) -> None:
-        """`follow` False: kernel events are told by the test, else there are pod1 and pod2."""
+        """`kernel`: a monitor's, whose events are told by the test; else there are pod1 and pod2."""
         self.announced: dict[str, ClaimInfo] = {}
         self.kernel: dict[str, NextHops] = {}
         self.synchronised = 0
-        self._follow = follow
+        self._follow = kernel is None
         fields = {"broker": "mqtt://127.0.0.1", "username": "node1"}
         config = Config(
             router=RouterConfig(asn=65203, router_id="10.255.1.1"),
@@ -186,7 +187,8 @@ class Node:
         )
         self.presences: dict[str, Presence] = {}
         self.resumed: list[Presence] = []
-        self.workloads = Workloads(config, ports, hostname="node1")
+        self.host = kernel or Host(lambda event: self.workloads.kernel.event(event))
+        self.workloads = Workloads(config, ports, host=self.host, hostname="node1")
         self._task: asyncio.Task[None] | None = None
 
     def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
@@ -211,7 +213,7 @@ class Node:
     async def start(self) -> None:
         if self._follow:
             for index, name in enumerate(("pod1", "pod2"), 5):
-                self.workloads.kernel.event(LinkChanged(Link(index=index, name=name, up=True)))
+                self.host.link(Link(index=index, name=name, up=True))
             self.workloads.kernel.replayed()
         await self.workloads.start()
         self._task = asyncio.create_task(self.workloads.run())

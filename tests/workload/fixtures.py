@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Link, LinkChanged
+from bgpd.model.kernel import KernelEvent, Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key, parse_prefix
 from bgpd.model.workload import Claim, ClaimInfo, Presence
@@ -47,7 +48,8 @@ class Rig:
             schedule_flush=self._schedule,
             synchronised=self._synchronised,
         )
-        self.table = WorkloadTable(outputs, sources=sources)
+        self.host = Host(self._host_changed)
+        self.table = WorkloadTable(outputs, host=self.host, sources=sources)
         self._acknowledgements: list[tuple[str, Family, list[bytes]]] = []
 
     def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
@@ -95,7 +97,11 @@ class Rig:
                 self.table.flush(self.now)
 
     def link(self, name: str, *, up: bool = True, gone: bool = False, index: int = 0) -> None:
-        self.table.link_changed(LinkChanged(Link(index=index or sum(name.encode()), name=name, up=up), gone))
+        self.host.link(Link(index=index or sum(name.encode()), name=name, up=up), gone=gone)
+
+    def _host_changed(self, event: KernelEvent) -> None:
+        if isinstance(event, LinkChanged):
+            self.table.link_changed(event)
 
     def state(self, source: str, id: str) -> tuple[str, str]:
         (held,) = self.table.held(source, id)

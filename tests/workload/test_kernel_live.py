@@ -31,9 +31,9 @@ def network() -> Iterator[None]:
 
 @pytest.fixture
 async def node(network: None, tmp_path: Path) -> AsyncIterator[Node]:
-    made = Node(tmp_path, mqtt=False, globs=("pod[0-9]",), follow=False)
     monitor = KernelMonitor()
     await monitor.start()
+    made = Node(tmp_path, mqtt=False, globs=("pod[0-9]",), kernel=monitor.host)
     monitor.subscribe(made.workloads.kernel.event, replay=True)
     made.workloads.kernel.replayed()
     await made.start()
@@ -60,7 +60,7 @@ async def test_route_that_was_there_before_is_announced(network: None, tmp_path:
     ip("route", "add", "10.64.1.9/32", "dev", "pod1")
     monitor = KernelMonitor()
     await monitor.start()
-    made = Node(tmp_path, mqtt=False, globs=("pod*",), follow=False)
+    made = Node(tmp_path, mqtt=False, globs=("pod*",), kernel=monitor.host)
     monitor.subscribe(made.workloads.kernel.event, replay=True)
     made.workloads.kernel.replayed()
     await made.start()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.kernel import KernelEvent, KernelRoute, Link, RouteChanged
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.workload import PLAIN
 from bgpd.workload.kernel_source import SLICE, KernelSource
@@ -59,8 +59,11 @@ class KernelRig(Rig):
             own_metric=20,
             schedule=self._schedule_drain,
         )
-        self.source.event(LinkChanged(link()))
-        self.source.event(LinkChanged(link("eth0", index=2)))
+        self.host.link(link())
+        self.host.link(link("eth0", index=2))
+
+    def _host_changed(self, event: KernelEvent) -> None:
+        self.source.event(event)
 
     def _schedule_drain(self) -> None:
         self.drains += 1
@@ -134,24 +137,36 @@ def test_interface_down_withdraws_and_up_announces_what_is_still_there() -> None
     rig = KernelRig()
     rig.add(route())
     rig.add(route("2001:db8::9/128", metric=1024))
-    rig.source.event(LinkChanged(link(up=False)))
+    rig.host.link(link(up=False))
     rig.settle()
     assert rig.announced == {}
     assert rig.state("kernel", POD) == ("pending", "interface pod1 is down")
     rig.delete(route())
-    rig.source.event(LinkChanged(link()))
+    rig.host.link(link())
     rig.settle()
     assert set(rig.announced) == {("", "2001:db8::9/128")}
 
 
-def test_interface_gone_withdraws_its_routes() -> None:
+def test_interface_gone_withdraws_and_its_routes_go_when_the_monitor_says_so() -> None:
     rig = KernelRig()
     rig.add(route())
-    rig.source.event(LinkChanged(link(), gone=True))
+    rig.host.link(link(), gone=True)
     rig.settle()
     assert rig.announced == {}
+    assert rig.state("kernel", POD) == ("pending", "interface pod1 does not exist")
     rig.delete(route())
     assert list(rig.table.views()) == []
+
+
+def test_interface_renamed_and_renamed_back_is_announced_again() -> None:
+    rig = KernelRig()
+    rig.add(route())
+    rig.host.link(link("other"))
+    rig.settle()
+    assert rig.announced == {}
+    rig.host.link(link())
+    rig.settle()
+    assert rig.announced == {("", POD): PLAIN}
 
 
 def test_interface_gone_with_thousands_of_routes_withdraws_them_at_once() -> None:
@@ -160,7 +175,7 @@ def test_interface_gone_with_thousands_of_routes_withdraws_them_at_once() -> Non
         rig.source.event(RouteChanged(route(f"10.64.{i >> 8}.{i & 255}/32")))
     rig.settle()
     assert len(rig.announced) == 1200
-    rig.source.event(LinkChanged(link(), gone=True))
+    rig.host.link(link(), gone=True)
     rig.settle()
     assert rig.announced == {}
 
@@ -178,7 +193,7 @@ def test_interface_gone_with_thousands_of_routes_withdraws_them_at_once() -> Non
 )
 def test_of_two_routes_of_one_prefix_and_metric_one_goes_and_nothing_is_told(other: KernelRoute) -> None:
     rig = KernelRig()
-    rig.source.event(LinkChanged(link("pod2", index=6)))
+    rig.host.link(link("pod2", index=6))
     first = msgspec.structs.replace(other, interface="pod1", tos=0, source=b"", protocol=3)
     for gone, left in ((first, other), (other, first)):
         rig.add(gone)
@@ -193,13 +208,13 @@ def test_of_two_routes_of_one_prefix_and_metric_one_goes_and_nothing_is_told(oth
 
 def test_make_before_break_between_two_interfaces_is_not_told() -> None:
     rig = KernelRig()
-    rig.source.event(LinkChanged(link("pod2", index=6)))
+    rig.host.link(link("pod2", index=6))
     rig.add(route())
     rig.add(route(interface="pod2"))
     rig.told.clear()
-    rig.source.event(LinkChanged(link(up=False)))
+    rig.host.link(link(up=False))
     rig.settle()
-    rig.source.event(LinkChanged(link(), gone=True))
+    rig.host.link(link(), gone=True)
     rig.settle()
     rig.delete(route())
     assert rig.told == []
@@ -208,14 +223,14 @@ def test_make_before_break_between_two_interfaces_is_not_told() -> None:
 
 def test_route_of_several_next_hops_is_a_workload_if_all_lead_to_matching_interfaces() -> None:
     rig = KernelRig()
-    rig.source.event(LinkChanged(link("pod2", index=6)))
+    rig.host.link(link("pod2", index=6))
     rig.add(route(multipath=True))
     rig.add(route(interface="pod2", multipath=True))
     assert rig.announced == {("", POD): PLAIN}
     rig.add(route(interface="eth0", multipath=True))
     assert rig.announced == {}
     rig.delete(route(interface="eth0", multipath=True))
-    rig.source.event(LinkChanged(link(up=False)))
+    rig.host.link(link(up=False))
     rig.settle()
     assert rig.announced == {("", POD): PLAIN}
 
@@ -261,14 +276,14 @@ def test_routes_of_a_removed_vrf_are_no_workloads_any_more() -> None:
 
 def test_route_moved_to_another_interface_stays_announced() -> None:
     rig = KernelRig()
-    rig.source.event(LinkChanged(link("pod2", index=6)))
+    rig.host.link(link("pod2", index=6))
     rig.add(route())
     rig.told.clear()
     rig.add(route(interface="pod2"))
     rig.delete(route())
     assert rig.told == []
     assert rig.state("kernel", POD) == ("announced", "")
-    rig.source.event(LinkChanged(link(), gone=True))
+    rig.host.link(link(), gone=True)
     rig.settle()
     assert rig.announced
 

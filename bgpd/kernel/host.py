@@ -1,0 +1,302 @@
+"""This host's links, addresses and connected networks: the one copy, which all parts read and none keeps.
+
+`KernelMonitor` tells it what the kernel says, message by message, and compares it with a fresh reading afterwards. It
+answers what is there now, and publishes what changed (model.kernel events), each change once. An address is known by
+interface index, packed address and prefix length: two interfaces may have the same link-local address, one interface
+the same address in two networks. A renamed link is gone by its old name, and there by its new one with all that it has.
+Sans-IO; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from bgpd.model.iana import Family
+from bgpd.model.kernel import Address, AddressChanged, KernelEvent, KernelRoute, Link, LinkChanged
+from bgpd.model.prefix import covers, is_link_local, key_address
+
+MAIN_TABLE = 254
+_RTPROT_KERNEL = 2
+_Place = tuple[bytes, int, bytes]
+"""Packed address, prefix length, and the other end of a point-to-point address."""
+
+
+class Host:
+    """`links` by interface index. Ask by name; a name that no link bears has no addresses."""
+
+    def __init__(self, publish: Callable[[KernelEvent], None]) -> None:
+        self.links: dict[int, Link] = {}
+        self._publish = publish
+        self._by_name: dict[str, Link] = {}
+        self._addresses: dict[int, dict[_Place, Address]] = {}
+        self._bearers: dict[bytes, set[int]] = {}
+        self._vrfs: dict[str, str] = {}
+        self._attached: dict[tuple[Family, int, bytes, str], int] = {}
+        self._networks: dict[str, set[tuple[Family, bytes]]] = {}
+        self._touched: set[object] | None = None
+
+    # What the kernel says.
+
+    def link(self, link: Link, *, gone: bool = False) -> None:
+        """A link is as told, or gone."""
+        self._touch(link.index)
+        before = self.links.get(link.index)
+        if gone:
+            self._remove(link.index)
+            return
+        if before == link:
+            return
+        namesake = self._by_name.get(link.name)
+        for former in (before, namesake):
+            if former is not None and (former.index, former.name) != (link.index, link.name):
+                self._leave_name(former)
+                before = None if former is before else before
+        self.links[link.index] = self._by_name[link.name] = link
+        self._publish(LinkChanged(link, before=before))
+        if before is None:
+            for place, address in list(self._addresses.get(link.index, {}).items()):
+                renamed = msgspec.structs.replace(address, interface=link.name)
+                self._addresses[link.index][place] = renamed
+                self._publish(AddressChanged(renamed))
+
+    def address(self, address: Address, *, gone: bool = False) -> None:
+        """An address is as told, or gone. One of an interface that is not known waits for the next reading."""
+        place = (address.packed, address.prefix_length, address.peer)
+        self._touch((address.index, *place))
+        link = self.links.get(address.index)
+        known = self._addresses.get(address.index, {})
+        if gone:
+            former = known.pop(place, None)
+            if former is not None:
+                self._forget_bearer(address.index, address.packed)
+                if link is not None:
+                    self._publish(AddressChanged(former, gone=True))
+            return
+        if link is None:
+            return
+        address = msgspec.structs.replace(address, interface=link.name)
+        if known.get(place) != address:
+            self._addresses.setdefault(address.index, {})[place] = address
+            self._bearers.setdefault(address.packed, set()).add(address.index)
+            self._publish(AddressChanged(address))
+
+    def route_changed(self, route: KernelRoute, *, gone: bool) -> None:
+        """A route of another program or the kernel: one without a gateway attaches its prefix to its interface."""
+        if not route.interface or route.gateway or not route.key[0]:
+            return
+        place = (route.family, route.table, route.key, route.interface)
+        count = self._attached.get(place, 0) + (-1 if gone else 1)
+        if count > 0:
+            self._attached[place] = count
+        else:
+            self._attached.pop(place, None)
+        if route.protocol == _RTPROT_KERNEL and route.table == MAIN_TABLE:
+            networks = self._networks.setdefault(route.interface, set())
+            (networks.discard if gone else networks.add)((route.family, route.key))
+
+    def begin_reading(self) -> None:
+        """A reading of links and addresses starts: what is told until `replace` is newer than it."""
+        self._touched = set()
+
+    def replace(self, links: Iterable[Link], addresses: Iterable[Address]) -> None:
+        """Take over a reading: what it lacks is gone, what differs is published; links first.
+
+        Links that have another name let go of the old one before any takes a new one: names may have been exchanged.
+        """
+        touched, self._touched = self._touched or set(), None
+        read = {link.index: link for link in links if link.index not in touched}
+        for index in (self.links.keys() | self._addresses.keys()) - read.keys() - touched:
+            self._remove(index)
+        for index, link in read.items():
+            before = self.links.get(index)
+            if before is not None and before.name != link.name:
+                self._leave_name(before)
+        for link in read.values():
+            self.link(link)
+        present: set[object] = set(touched)
+        for address in addresses:
+            place = (address.index, address.packed, address.prefix_length, address.peer)
+            present.add(place)
+            if place not in touched:
+                self.address(address)
+        for address in [one for known in self._addresses.values() for one in known.values()]:
+            if (address.index, address.packed, address.prefix_length, address.peer) not in present:
+                self.address(address, gone=True)
+
+    def assign(self, interface: str, vrf: str | None) -> None:
+        """The interface belongs to a VRF ("" is the main table); None: to the one that the kernel has it in."""
+        if vrf is None:
+            self._vrfs.pop(interface, None)
+        else:
+            self._vrfs[interface] = vrf
+
+    # What is there.
+
+    def events(self) -> Iterator[KernelEvent]:
+        """All links and addresses that are there, as events."""
+        yield from [LinkChanged(link) for link in self.links.values()]
+        yield from [AddressChanged(one) for index in self.links for one in self._addresses.get(index, {}).values()]
+
+    def named(self, name: str) -> Link | None:
+        """The link of that name."""
+        return self._by_name.get(name)
+
+    def name_of(self, index: int) -> str:
+        """Interface name of an index, "" if there is none."""
+        link = self.links.get(index)
+        return link.name if link else ""
+
+    def index_of(self, name: str) -> int:
+        """Interface index of a name, 0 if there is none."""
+        link = self._by_name.get(name)
+        return link.index if link else 0
+
+    def is_up(self, name: str) -> bool:
+        """Whether the interface is there and up, with carrier."""
+        link = self._by_name.get(name)
+        return link is not None and link.up
+
+    def vrf_of(self, interface: str) -> str:
+        """The VRF that an interface belongs to, "" if to none. A VRF device belongs to itself."""
+        assigned = self._vrfs.get(interface)
+        if assigned is not None:
+            return assigned
+        link = self._by_name.get(interface)
+        if link is None:
+            return ""
+        return link.name if link.kind == "vrf" else link.vrf
+
+    def vrf_device(self, vrf: str) -> str:
+        """The device of a VRF, which bears its name; "" where the kernel has none."""
+        link = self._by_name.get(vrf)
+        return vrf if link is not None and link.kind == "vrf" else ""
+
+    def interfaces(self, vrf: str) -> list[Link]:
+        """The links of a VRF, by index."""
+        return [link for _index, link in sorted(self.links.items()) if self.vrf_of(link.name) == vrf]
+
+    def addresses(self, interface: str) -> list[Address]:
+        """The usable addresses of an interface; what a next hop is best chosen from comes first.
+
+        Preferred ones before deprecated ones, then primary (IPv6: lasting) ones before others, then by number: the same
+        order after a restart.
+        """
+        found = self._addresses.get(self.index_of(interface), {}).values()
+        return sorted((one for one in found if one.usable), key=_by_preference)
+
+    def all_addresses(self, vrf: str = "") -> Iterator[Address]:
+        """The usable addresses of the interfaces of a VRF."""
+        for link, known in self._having_addresses():
+            if self.vrf_of(link.name) == vrf:
+                yield from (address for address in known.values() if address.usable)
+
+    def has_address(self, packed: bytes, *, vrf: str = "") -> bool:
+        """Whether an interface of the VRF has the address, tentative or not."""
+        return any(self.vrf_of(name) == vrf for name in self.bearers(packed))
+
+    def bearers(self, packed: bytes) -> list[str]:
+        """The interfaces that have an address, tentative or not, by index."""
+        indexes = self._bearers.get(packed)
+        return [self.links[index].name for index in sorted(indexes) if index in self.links] if indexes else []
+
+    def bears(self, interface: str, packed: bytes) -> bool:
+        """Whether an interface has an address, tentative or not."""
+        return interface in self.bearers(packed)
+
+    def bearer(self, packed: bytes, *, vrf: str = "") -> str:
+        """The interface of a VRF that has the address; of several that with the lowest index. "" if there is none."""
+        return next((name for name in self.bearers(packed) if self.vrf_of(name) == vrf), "")
+
+    def facing(self, address: bytes, vrf: str = "") -> str:
+        """The interface of a VRF whose network an address is in; "" if it is more than one hop away or unknown.
+
+        The longest network counts, then that an interface is up, then its index.
+        """
+        host = bytes((8 * len(address),)) + address
+        best: tuple[int, bool, int] = (-1, False, 0)
+        found = ""
+        for link, known in self._having_addresses():
+            for own in known.values() if self.vrf_of(link.name) == vrf else ():
+                rank = (own.prefix_length, link.up, -link.index)
+                comparable = own.packed != address and len(own.packed) == len(address)
+                if comparable and rank > best and covers(own.network, host):
+                    best, found = rank, link.name
+        return found
+
+    def attached(self, family: Family, table: int) -> Iterator[tuple[bytes, str]]:
+        """(prefix, interface) of what is directly attached: by routes of the table and of main, and by addresses."""
+        for of, of_table, key, interface in self._attached:
+            if of is family and of_table in (table, MAIN_TABLE):
+                yield key, interface
+        size = 4 if family is Family.IPV4_UNICAST else 16
+        for _link, known in self._having_addresses():
+            for one in known.values():
+                if one.usable and len(one.packed) == size:
+                    yield one.network, one.interface
+
+    def networks(self, interface: str) -> set[tuple[Family, bytes]]:
+        """The networks that the kernel attached to an interface in the main table; link-local ones are left out."""
+        if interface not in self._by_name:
+            return set()
+        found = self._networks.get(interface, ())
+        return {(family, key) for family, key in found if not is_link_local(key_address(family, key))}
+
+    def _having_addresses(self) -> Iterator[tuple[Link, dict[_Place, Address]]]:
+        for index, known in self._addresses.items():
+            link = self.links.get(index)
+            if link is not None:
+                yield link, known
+
+    # How it follows.
+
+    def _leave_name(self, link: Link) -> None:
+        """A link lost its name, to a new one or to another link. Its addresses stay with its index."""
+        del self.links[link.index], self._by_name[link.name]
+        self._publish(LinkChanged(link, gone=True))
+
+    def _remove(self, index: int) -> None:
+        """A link is gone, with its addresses."""
+        link = self.links.get(index)
+        addresses = self._addresses.pop(index, {})
+        for packed in {place[0] for place in addresses}:
+            self._forget_bearer(index, packed)
+        if link is not None:
+            self._leave_name(link)
+            for address in addresses.values():
+                self._publish(AddressChanged(address, gone=True))
+
+    def _forget_bearer(self, index: int, packed: bytes) -> None:
+        """An address left an interface, unless that has it in another network too."""
+        if any(place[0] == packed for place in self._addresses.get(index, ())):
+            return
+        indexes = self._bearers.get(packed, set())
+        indexes.discard(index)
+        if not indexes:
+            self._bearers.pop(packed, None)
+
+    def _touch(self, place: object) -> None:
+        if self._touched is not None:
+            self._touched.add(place)
+
+
+class OwnAddresses:
+    """Which addresses are this host's own as a session sees it: link-local ones of its interface, others of its VRF."""
+
+    def __init__(self, host: Host, *, interface: str, vrf: str) -> None:
+        self._host = host
+        self._interface = interface
+        self._vrf = vrf
+
+    def __contains__(self, packed: object) -> bool:
+        """Asked with every UPDATE."""
+        if not isinstance(packed, bytes):
+            return False
+        if is_link_local(packed):
+            return self._host.bears(self._interface, packed)
+        return self._host.has_address(packed, vrf=self._vrf)
+
+
+def _by_preference(address: Address) -> tuple[bool, bool, bytes]:
+    return address.deprecated, address.secondary, address.packed

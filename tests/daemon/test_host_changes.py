@@ -1,0 +1,167 @@
+"""Links and addresses of the host change under live sessions: what leaves have follows, and nothing else is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from labs.daemons import Frr
+from labs.namespace import Namespace
+from tests.daemon.fabric import Fabric, Host, frr_paths, heard_from_host, kernel_hops, leaf, started, table
+
+pytestmark = pytest.mark.netns
+
+POD4 = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
+POD6 = table("[[workload.static]]", prefix="2001:db8:64::5/128", interface="pod1")
+V4, V6 = "10.64.1.5/32", "2001:db8:64::5/128"
+NETWORKS = ("10.9.0.0/16", "2001:db8:9::/48")
+
+
+@pytest.fixture
+def fabric() -> Iterator[Fabric]:
+    """A fabric of its own for each test: they leave links and addresses changed."""
+    with Fabric() as made:
+        yield made
+
+
+def link_local(namespace: Namespace, interface: str) -> str:
+    found = json.loads(namespace.ip("-6", "-j", "addr", "show", "dev", interface, "scope", "link"))
+    (address,) = [one["local"] for entry in found for one in entry.get("addr_info", ()) if "local" in one]
+    return str(address)
+
+
+def next_hops(frr: Frr, prefix: str) -> set[str]:
+    """The next hops of the host's path that a leaf has, global and link-local ones."""
+    paths: list[dict[str, Any]] = frr_paths(frr, prefix)
+    return {hop["ip"] for path in paths for hop in path.get("nexthops", ())}
+
+
+def wait_next_hop(host: Host, frr: Frr, prefix: str, wanted: str) -> None:
+    host.wait(lambda: wanted in next_hops(frr, prefix), f"the leaf to have {prefix} by {wanted}")
+
+
+def sessions(host: Host, name: str) -> int:
+    count: int = host.neighbor(name)["established_count"]
+    return count
+
+
+def test_an_address_that_leaves_another_interface_costs_no_session(fabric: Fabric) -> None:
+    neighbor = leaf(2, address=None, interface="eth1", asn="external")
+    with fabric.frr(2, peer="swp1", networks=NETWORKS) as frr, started(fabric, neighbor, POD4) as host:
+        host.wait(lambda: heard_from_host(frr, V4), "the leaf to hear the pod")
+        own = link_local(fabric.host, "eth1")
+        fabric.host.batch(f"addr add {own}/64 dev pod1 nodad", f"addr del {own}/64 dev pod1")
+        fabric.host.batch("addr add 192.0.2.77/32 dev pod2")
+        fabric.host.batch("addr del 192.0.2.77/32 dev pod2")
+        fabric.host.batch(f"addr add {own}/128 dev eth0 nodad", f"addr del {own}/128 dev eth0")
+        host.wait_ready()
+        assert sessions(host, "leaf2") == 1
+        assert kernel_hops(fabric.host, "10.9.0.0/16") == [f"{link_local(fabric.leaf2, 'swp1')}%eth1"]
+
+
+def test_a_leaf_may_have_the_link_local_address_that_this_host_has_on_another_interface(fabric: Fabric) -> None:
+    fabric.host.batch("addr add fe80::1/64 dev pod1 nodad")
+    former = link_local(fabric.leaf2, "swp1")
+    fabric.leaf2.batch("addr add fe80::1/64 dev swp1 nodad", f"addr del {former}/64 dev swp1")
+    neighbor = leaf(2, address=None, interface="eth1", asn="external")
+    with fabric.frr(2, peer="swp1", networks=NETWORKS) as frr, started(fabric, neighbor, POD4) as host:
+        host.wait_hops("10.9.0.0/16", "fe80::1%eth1")
+        host.wait(lambda: heard_from_host(frr, V4), "the leaf to hear the pod")
+
+
+def test_another_mask_made_before_the_old_one_goes_costs_nothing(fabric: Fabric) -> None:
+    with fabric.frr(1, networks=NETWORKS) as frr, started(fabric, leaf(1), POD4, POD6) as host:
+        for prefix in (V4, V6):
+            host.wait(lambda wanted=prefix: heard_from_host(frr, wanted), f"the leaf to hear {prefix}")
+        fabric.host.batch("addr add 10.0.1.1/30 dev eth0", "addr del 10.0.1.1/24 dev eth0")
+        host.wait(lambda: "10.0.1.0/30" in fabric.host.ip("route", "show", "dev", "eth0"), "the new network")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        assert sessions(host, "leaf1") == 1
+        assert next_hops(frr, V4) == {"10.0.1.1"}
+        assert "2001:db8:1::1" in next_hops(frr, V6)
+        fabric.host.batch("addr del 2001:db8:1::1/64 dev eth0", "addr add 2001:db8:1::1/80 dev eth0 nodad")
+        wait_next_hop(host, frr, V6, "2001:db8:1::1")
+        assert sessions(host, "leaf1") == 1
+
+
+def test_another_mask_with_a_break_brings_all_families_back(fabric: Fabric) -> None:
+    with fabric.frr(1, networks=NETWORKS) as frr, started(fabric, leaf(1), POD4, POD6) as host:
+        host.wait(lambda: heard_from_host(frr, V6), "the leaf to hear the pod")
+        fabric.host.batch("addr del 10.0.1.1/24 dev eth0", "addr add 10.0.1.1/30 dev eth0")
+        host.wait(lambda: sessions(host, "leaf1") == 2, "another session")
+        wait_next_hop(host, frr, V4, "10.0.1.1")
+        wait_next_hop(host, frr, V6, "2001:db8:1::1")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+
+
+def test_ipv6_routes_of_an_ipv4_session_follow_the_address(fabric: Fabric) -> None:
+    with fabric.frr(1, networks=NETWORKS) as frr, started(fabric, leaf(1), POD4, POD6) as host:
+        wait_next_hop(host, frr, V6, "2001:db8:1::1")
+        fabric.host.batch("addr add 2001:db8:1::a/64 dev eth0 nodad", "addr add 2001:db8:1::2222/64 dev eth0")
+        fabric.host.batch("addr add 2001:db8:1::b/64 dev eth0 nodad preferred_lft 0")
+        host.wait_ready()
+        assert "2001:db8:1::1" in next_hops(frr, V6)
+        fabric.host.batch("addr del 2001:db8:1::1/64 dev eth0")
+        wait_next_hop(host, frr, V6, "2001:db8:1::a")
+        fabric.host.batch("addr del 2001:db8:1::2222/64 dev eth0", "addr del 2001:db8:1::a/64 dev eth0")
+        wait_next_hop(host, frr, V6, "2001:db8:1::b")
+        fabric.host.batch("addr del 2001:db8:1::b/64 dev eth0", "addr add 2001:db8:1::c/64 dev eth0 nodad")
+        wait_next_hop(host, frr, V6, "2001:db8:1::c")
+        assert sessions(host, "leaf1") == 1
+
+
+def test_ipv4_routes_of_an_ipv6_session_follow_the_address_and_are_withdrawn_without_one(fabric: Fabric) -> None:
+    neighbor = leaf(1, address="2001:db8:1::2")
+    with fabric.frr(1, peer="2001:db8:1::1") as frr, started(fabric, neighbor, POD4, POD6) as host:
+        wait_next_hop(host, frr, V4, "10.0.1.1")
+        fabric.host.batch("addr add 10.0.1.77/24 dev eth0", "addr add 10.0.1.7/25 dev eth0")
+        fabric.host.set_sysctls({"net.ipv4.conf.eth0.promote_secondaries": "1"})
+        fabric.host.batch("addr del 10.0.1.1/24 dev eth0")
+        wait_next_hop(host, frr, V4, "10.0.1.7")
+        fabric.host.batch("addr del 10.0.1.7/25 dev eth0")
+        wait_next_hop(host, frr, V4, "10.0.1.77")
+        fabric.host.batch("addr del 10.0.1.77/24 dev eth0")
+        host.wait(lambda: not frr_paths(frr, V4), "the leaf to lose the IPv4 route")
+        assert host.neighbor("leaf1")["without_next_hop"] == ["ipv4-unicast"]
+        assert heard_from_host(frr, V6)
+        fabric.host.batch("addr add 10.0.1.9/24 dev eth0")
+        wait_next_hop(host, frr, V4, "10.0.1.9")
+        assert host.neighbor("leaf1")["without_next_hop"] == []
+        assert sessions(host, "leaf1") == 1
+
+
+def test_a_link_renamed_and_renamed_back_is_used_as_before(fabric: Fabric) -> None:
+    with (
+        fabric.frr(1, networks=NETWORKS) as frr1,
+        fabric.frr(2, networks=NETWORKS) as frr2,
+        started(fabric, leaf(1), leaf(2), POD4, POD6) as host,
+    ):
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        fabric.host.batch("link set eth1 name x", "link set x name eth1")
+        fabric.host.batch("link set pod1 name y", "link set y name pod1")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        for frr, prefix in ((frr1, V4), (frr2, V4), (frr1, V6), (frr2, V6)):
+            host.wait(lambda frr=frr, wanted=prefix: heard_from_host(frr, wanted), f"both leaves to hear {prefix}")
+        wait_next_hop(host, frr2, V6, "2001:db8:2::1")
+        host.wait_ready()
+
+
+def test_a_link_moved_to_another_namespace_and_back_is_used_again(fabric: Fabric) -> None:
+    with (
+        fabric.frr(1, networks=NETWORKS),
+        fabric.frr(2, networks=NETWORKS) as frr2,
+        started(fabric, leaf(1), leaf(2), POD4, POD6) as host,
+    ):
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        fabric.host.batch(f"link set eth1 netns {fabric.pods.name}")
+        fabric.pods.batch(f"link set eth1 netns {fabric.host.name}")
+        fabric.host.batch("link set eth1 up")
+        fabric.host.addresses("eth1", "10.0.2.1/24", "2001:db8:2::1/64")
+        host.wait(lambda: sessions(host, "leaf2") == 2, "another session", timeout_s=30)
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        host.wait(lambda: heard_from_host(frr2, V4), "the leaf to hear the pod")
+        wait_next_hop(host, frr2, V6, "2001:db8:2::1")
+        host.wait_ready()
