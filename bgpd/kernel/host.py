@@ -209,17 +209,17 @@ class Host:
         """The interface of a VRF that has the address; of several that with the lowest index. "" if there is none."""
         return next((name for name in self.bearers(packed) if self.vrf_of(name) == vrf), "")
 
-    def facing(self, address: bytes, vrf: str = "") -> str:
+    def facing(self, address: bytes, vrf: str = "", *, local: bytes = b"") -> str:
         """The interface of a VRF whose network an address is in; "" if it is more than one hop away or unknown.
 
-        The longest network counts, then that an interface is up, then its index.
+        The longest network counts, then that it has the `local` address, then that it is up, then its index.
         """
         host = bytes((8 * len(address),)) + address
-        best: tuple[int, bool, int] = (-1, False, 0)
+        best: tuple[int, bool, bool, int] = (-1, False, False, 0)
         found = ""
         for link, known in self._having_addresses():
             for own in known.values() if self.vrf_of(link.name) == vrf else ():
-                rank = (own.prefix_length, link.up, -link.index)
+                rank = (own.prefix_length, own.packed == local, link.up, -link.index)
                 comparable = own.packed != address and len(own.packed) == len(address)
                 if comparable and rank > best and covers(own.network, host):
                     best, found = rank, link.name

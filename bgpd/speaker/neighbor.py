@@ -7,6 +7,7 @@ of the session (session.py), and knows no other neighbor (speaker.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 import time
@@ -50,6 +51,7 @@ from bgpd.speaker.transport import (
     Listener,
     Target,
     Wire,
+    bind_to_device,
     dial,
     explain_dial_error,
     no_answer_text,
@@ -209,11 +211,30 @@ class Neighbor:
                 self._failures.note(f"connection refused: {problem}")
                 return False
             require_ttl_255(wire.socket)
+        if not self._keep_to_link(wire):
+            return False
         number = self._session.accepted(_now())
         if number is None:
             return False
         self._adopt(number, wire)
         self._pump()
+        return True
+
+    def _keep_to_link(self, wire: Wire) -> bool:
+        """Bind an accepted connection of a directly connected neighbor to its interface: no route leads it elsewhere.
+
+        False if it is lost already. One of a VRF is bound to the VRF's device; without CAP_NET_RAW it stays so.
+        """
+        peering, host = self.peering, self._around.host
+        try:
+            local, peer = wire.local.address, wire.peer
+            device = peering.interface or host.facing(peer.address, peering.config.vrf, local=local)
+            if device and not peer.scope:
+                with contextlib.suppress(PermissionError):
+                    bind_to_device(wire.socket, device)
+        except OSError as error:
+            self._failures.note(f"connection refused: {error.strerror}")
+            return False
         return True
 
     def transport_lost(self, reason: str) -> None:

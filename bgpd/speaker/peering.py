@@ -57,7 +57,8 @@ NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the 
 def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
     """Where and how to connect.
 
-    In a VRF the socket is bound to the neighbor's interface, or to the VRF's device.
+    The socket is bound to the neighbor's interface, which that of a directly connected one is, so that no route leads the
+    session elsewhere; in a VRF at least to the VRF's device.
 
     Raises: Unreachable: its address is not known yet, or its interface does not exist, or nothing leads into its VRF.
     """
@@ -76,6 +77,7 @@ def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
         port=peering.port,
         scope=scope,
         interface=device,
+        device=peering.interface or host.facing(peering.address, vrf, local=peering.source) or device,
         source=peering.source,
         password=password,
         ttl_security=peering.config.ttl_security,

@@ -179,12 +179,16 @@ LINGER_S = 1.0
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how to connect. `scope` is the interface index of a link-local address, else 0."""
+    """Where and how to connect. `scope` is the interface index of a link-local address, else 0.
+
+    `device`: the interface to a directly connected neighbor, which the connection may not leave.
+    """
 
     address: bytes
     port: int
     scope: int = 0
     interface: str = ""
+    device: str = ""
     source: bytes = b""
     password: bytes = b""
     ttl_security: bool = False
@@ -343,8 +347,8 @@ async def dial(target: Target) -> Wire:
         set_common(sock)
         if target.ttl_security:
             require_ttl_255(sock)
-        if target.interface and not target.scope:
-            bind_to_device(sock, target.interface)
+        if target.device and not target.scope:
+            bind_to_device(sock, target.device)
         if target.source:
             sock.bind(_sockaddr(target.source, 0, target.scope))
         if target.password:
@@ -367,10 +371,10 @@ def explain_dial_error(error: OSError, target: Target) -> str:
         case errno.EADDRNOTAVAIL:
             source = format_address(target.source) if target.source else "the source address"
             return f"{target}: {source} is not an address of this host"
-        case errno.EPERM | errno.EACCES if target.interface:
-            return f"{target}: cannot bind to {target.interface}: CAP_NET_RAW is missing"
+        case errno.EPERM | errno.EACCES if target.device:
+            return f"{target}: cannot bind to {target.device}: CAP_NET_RAW is missing"
         case errno.ENODEV:
-            return f"{target}: there is no interface {target.interface}"
+            return f"{target}: there is no interface {target.device}"
         case errno.ETIMEDOUT:
             return no_answer_text(target)
         case number:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from labs.namespace import link
 from tests.daemon.fabric import Fabric, Host, config, kernel_hops, kernel_routes, leaf, started, table
 from tests.daemon.test_bad_prefixes import BOTH, ipv6_update
-from tests.daemon.wire_peer import WirePeer, update, withdrawal
+from tests.daemon.wire_peer import KEEPALIVE, WirePeer, message, open_message, receive, update, withdrawal
 
 pytestmark = pytest.mark.netns
 
@@ -150,3 +152,38 @@ def test_workload_that_moved_is_reached_by_its_host_route(fabric: Fabric, manage
             host.wait_hops("10.64.9.7/32", "10.0.1.2%eth0")
     finally:
         fabric.host.ip("addr", "del", "10.64.9.1/24", "dev", "pod2")
+
+
+def open_session(fabric: Fabric) -> socket.socket:
+    """A session that leaf2 itself opens, kept alive."""
+    with fabric.leaf2.entered():
+        connection = socket.create_connection(("10.0.2.1", 179), timeout=10, source_address=("10.0.2.2", 0))
+    connection.sendall(open_message(65202, hold_time_s=3) + message(KEEPALIVE))
+    while receive(connection)[0] != KEEPALIVE:
+        pass
+    return connection
+
+
+@pytest.mark.parametrize("passive", [False, True], ids=["dialed", "accepted"])
+def test_a_connected_session_stays_on_its_link_whatever_routes_say(fabric: Fabric, passive: bool) -> None:
+    """Even where fib.override lets leaf1 have leaf2's address."""
+    neighbors = leaf(1), leaf(2, passive=passive, hold_time_s=3)
+    with (
+        contextlib.ExitStack() as stack,
+        WirePeer(fabric.leaf1) as leaf1,
+        started(fabric, *neighbors, table("[fib]", override=["10.0.2.2/32"])) as host,
+    ):
+        connection = leaf1.establish()
+        if passive:
+            to_leaf2 = stack.enter_context(open_session(fabric))
+        else:
+            to_leaf2 = stack.enter_context(WirePeer(fabric.leaf2, "10.0.2.2", asn=65202)).establish()
+        host.wait_established("leaf1", "leaf2")
+        connection.sendall(update(("10.0.2.2/32",), asn=65201))
+        host.wait_hops("10.0.2.2/32", "10.0.1.2%eth0")
+        for _ in range(3):
+            while receive(to_leaf2)[0] != KEEPALIVE:
+                pass
+            to_leaf2.sendall(message(KEEPALIVE))
+        assert kernel_hops(fabric.host, "10.0.2.2/32") == ["10.0.1.2%eth0"]
+        assert host.neighbor("leaf2")["established_count"] == 1
