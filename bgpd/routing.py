@@ -28,10 +28,11 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelEvent, RouteChanged
+from bgpd.model.kernel import AddressChanged, KernelEvent, RouteChanged
 from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
+from bgpd.rib.next_hops import AllowedNextHops
 from bgpd.rib.rib import Rib
 from bgpd.rib.views import fallback
 from bgpd.runtime.descriptors import Shortage
@@ -257,6 +258,8 @@ class Routing:
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
             return
+        if isinstance(event, AddressChanged):
+            self._judge_next_hops(event.address.interface)
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
 
@@ -278,8 +281,27 @@ class Routing:
             config=config,
             local_asn=negotiated.local_asn,
             is_ibgp=negotiated.is_ibgp,
+            allowed=self._allowed_next_hops(source),
         )
         self._neighbors_changed()
+
+    def _allowed_next_hops(self, source: Source) -> AllowedNextHops | None:
+        """The next hops that a neighbor may name; None (any) inside the AS and further than one hop away."""
+        if source.kind is not SourceKind.EBGP or not source.interface:
+            return None
+        host = self._monitor.host
+        networks = host.networks(source.interface)
+        for one in host.addresses(source.interface):
+            networks.add((Family.IPV4_UNICAST if len(one.packed) == 4 else Family.IPV6_UNICAST, one.network))
+        allowed = AllowedNextHops(peer=source.address, interface=source.interface, networks=frozenset(networks))
+        return allowed if allowed.is_one_hop else None
+
+    def _judge_next_hops(self, interface: str) -> None:
+        """The networks of an interface changed: what its neighbors may name as next hops."""
+        for source in [source for source in self.sources.values() if source.interface == interface]:
+            allowed = self._allowed_next_hops(source)
+            if allowed is not None:
+                self._walks.run(self.rib.allow_next_hops(source, allowed))
 
     @changes_shared_state
     def session_closed(self, source: Source, reason: str) -> None:

@@ -13,14 +13,21 @@ from collections.abc import Callable, Sequence
 from weakref import WeakSet
 
 import msgspec
+import structlog
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.containers import WeakMemo
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
+from bgpd.rib.next_hops import AllowedNextHops
 from bgpd.rib.policy import Policy, Route
 
+log = structlog.get_logger()
+
 HEARD_AT_COARSENESS_S = 10.0
+_REFUSALS_TOLD = 32
+"""Next hops of one session that the log tells of."""
+_REFUSALS_KEPT = 4096
 
 _Key = tuple[Attributes, NextHop | None, Overlay | None, Family, tuple[int, ...]]
 
@@ -28,7 +35,8 @@ _Key = tuple[Attributes, NextHop | None, Overlay | None, Family, tuple[int, ...]
 class AdjRibIn:
     """The import side of one source: an established session, or a local origin (whose policy is "all").
 
-    `local_asn` and `router_id` are how this host appears to it. `now` is the wall clock in seconds.
+    `local_asn` and `router_id` are how this host appears to it. `now` is the wall clock in seconds. `allowed` are the
+    next hops that it may name (None: any).
     """
 
     def __init__(
@@ -40,7 +48,9 @@ class AdjRibIn:
         router_id: bytes,
         allow_own_as: int,
         now: Callable[[], float],
+        allowed: AllowedNextHops | None = None,
     ) -> None:
+        self.allowed = allowed
         self.source = source
         self.policy = policy
         self.allow_own_as = allow_own_as
@@ -50,6 +60,8 @@ class AdjRibIn:
         self._paths: WeakMemo[_Key, Path] = WeakMemo()
         self._revised: WeakMemo[tuple[Path, float, bool], Path] = WeakMemo()
         self._refreshed: dict[Family, WeakSet[Path]] = {}
+        self._refusals: dict[NextHop, str] = {}
+        self._refusals_told: set[NextHop] = set()
 
     def paths(
         self,
@@ -109,7 +121,7 @@ class AdjRibIn:
     def _verdict(
         self, family: Family, received: Attributes, next_hop: NextHop | None, trace: tuple[int, ...] | None
     ) -> tuple[Attributes, str]:
-        rejected = self._why_looped(received)
+        rejected = self._why_looped(received) or self._why_refused(family, next_hop)
         if rejected:
             return received, rejected
         usable = received
@@ -134,6 +146,20 @@ class AdjRibIn:
         if attributes.has_cluster(self._router_id):
             return "reflection loop: this host's router ID is in CLUSTER_LIST"
         return ""
+
+    def _why_refused(self, family: Family, next_hop: NextHop | None) -> str:
+        """Why the neighbor may not name the next hop, or "" (RFC 4271 section 6.3). EVPN's is an endpoint."""
+        if self.allowed is None or next_hop is None or family is Family.L2VPN_EVPN:
+            return ""
+        why = self._refusals.get(next_hop)
+        if why is None:
+            if len(self._refusals) >= _REFUSALS_KEPT:
+                self._refusals.clear()
+            why = self._refusals[next_hop] = self.allowed.why_not(next_hop)
+            if why and len(self._refusals_told) < _REFUSALS_TOLD and next_hop not in self._refusals_told:
+                self._refusals_told.add(next_hop)
+                log.warning("next_hop.refused", neighbor=self.source.name, next_hop=str(next_hop), reason=why)
+        return why
 
     def revised(self, path: Path, family: Family, keys: Sequence[bytes]) -> list[tuple[Path, Sequence[bytes]]]:
         """What `keys`, which have `path`, get after the policy changed; the same object where nothing differs.
@@ -176,6 +202,13 @@ class AdjRibIn:
         """Use another policy from now on."""
         self.policy = policy
         self.allow_own_as = allow_own_as
+        self._paths = WeakMemo()
+        self._revised = WeakMemo()
+
+    def allow(self, allowed: AllowedNextHops) -> None:
+        """The neighbor may name these next hops from now on."""
+        self.allowed = allowed
+        self._refusals.clear()
         self._paths = WeakMemo()
         self._revised = WeakMemo()
 

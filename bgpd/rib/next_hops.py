@@ -16,8 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
+import msgspec
+
 from bgpd.model.communities import lowest_link_bandwidth
+from bgpd.model.iana import Family
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
+from bgpd.model.prefix import covers, host_key, is_link_local
 
 LARGEST = 256
 """What every kernel's nexthop groups take."""
@@ -59,6 +63,38 @@ def ratio(bandwidths: tuple[float, ...]) -> tuple[int, ...]:
 
 
 _PRUNE_AT = 4096
+
+
+class AllowedNextHops(msgspec.Struct, frozen=True, kw_only=True):
+    """Which next hops an external neighbor one IP hop away may name (RFC 4271 sections 5.1.3 and 6.3): itself, and
+    others only in the network that it shares with this host. `peer` is its address, `interface` the one to it,
+    `networks` (family, key) are those of the interface. Next hops of the other family than the session's (RFC 2545,
+    RFC 8950) may be in all networks of the interface.
+    """
+
+    peer: bytes
+    interface: str
+    networks: frozenset[tuple[Family, bytes]]
+
+    @property
+    def is_one_hop(self) -> bool:
+        """Whether the neighbor is in a network of the interface."""
+        return is_link_local(self.peer) or self._shared(self.peer)
+
+    def why_not(self, next_hop: NextHop) -> str:
+        """Why the neighbor may not name it, or ""."""
+        packed, here = next_hop.address, next_hop.interface in ("", self.interface)
+        if here and (packed == self.peer or is_link_local(packed) or self._shared(packed)):
+            return ""
+        where = f"in its network on {self.interface}"
+        return f"next hop {next_hop} is neither the neighbor nor {where} (RFC 4271 section 5.1.3)"
+
+    def _shared(self, packed: bytes) -> bool:
+        family = Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
+        found = [key for of, key in self.networks if of is family and covers(key, host_key(packed))]
+        if len(packed) != len(self.peer) or is_link_local(self.peer):
+            return bool(found)
+        return any(covers(key, host_key(self.peer)) for key in found)
 
 
 class NextHopTable:

@@ -28,6 +28,7 @@ from bgpd.rib.decision_memo import Decision
 from bgpd.rib.dissemination import Exports, FibChanged, Outlet
 from bgpd.rib.loc_rib import Changes, LocRib, Tables
 from bgpd.rib.neighbor_state import Session, change_policies, revise
+from bgpd.rib.next_hops import AllowedNextHops
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
 from bgpd.runtime.shared_state import SharedStateBroken
 
@@ -125,9 +126,19 @@ class Rib:
     # Sessions
 
     def neighbor_up(
-        self, source: Source, *, families: tuple[Family, ...], config: SessionConfig, local_asn: int, is_ibgp: bool
+        self,
+        source: Source,
+        *,
+        families: tuple[Family, ...],
+        config: SessionConfig,
+        local_asn: int,
+        is_ibgp: bool,
+        allowed: AllowedNextHops | None = None,
     ) -> None:
-        """A session is established: its routes may come, and it is told the table, then End-of-RIB."""
+        """A session is established: its routes may come, and it is told the table, then End-of-RIB.
+
+        `allowed`: the next hops that it may name (None: any).
+        """
         where = f"neighbor {source.name}"
         adj_rib_in = AdjRibIn(
             source,
@@ -136,6 +147,7 @@ class Rib:
             router_id=parse_address(self._config.router.router_id),
             allow_own_as=config.allow_own_as,
             now=self._now,
+            allowed=allowed,
         )
         policy = self._policy(config.export, where=f"{where}.export", exporting=True)
         session = Session(source, families=families, config=config, adj_rib_in=adj_rib_in)
@@ -219,6 +231,14 @@ class Rib:
         if paths:
             session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
             self.aggregation.learned(table.vrf, family, batch.announced)
+
+    def allow_next_hops(self, source: Source, allowed: AllowedNextHops) -> Iterator[None]:
+        """The networks shared with a neighbor are others: stepping judges its routes anew."""
+        session = self._sessions.get(source)
+        if session is None or session.adj_rib_in.allowed in (None, allowed):
+            return iter(())
+        session.adj_rib_in.allow(allowed)
+        return self._revise({table: {source: session.adj_rib_in} for table in session.tables.values()})
 
     def refresh_began(self, source: Source, family: Family) -> None:
         """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""

@@ -57,7 +57,7 @@ NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the 
 def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
     """Where and how to connect.
 
-    The socket is bound to the neighbor's interface, which that of a directly connected one is, so that no route leads the
+    The socket is bound to the neighbor's interface, configured or directly connected, so that no route leads the
     session elsewhere; in a VRF at least to the VRF's device.
 
     Raises: Unreachable: its address is not known yet, or its interface does not exist, or nothing leads into its VRF.

@@ -59,3 +59,30 @@ def test_martians_may_be_accepted_by_neighbor(fabric: Fabric) -> None:
         host.wait_hops("250.1.0.0/16", "10.0.1.2%eth0")
         assert kernel_hops(fabric.host, "240.0.0.0/4") == ["10.0.1.2%eth0"]
         assert host.neighbor("leaf1")["martians"] == 0
+
+
+def test_third_party_next_hops_only_in_the_shared_network(fabric: Fabric) -> None:
+    """A leaf that names the other leaf as next hop takes its link; RFC 4271 section 6.3 has such routes ignored."""
+    with WirePeer(fabric.leaf1) as peer, started(fabric, leaf(1)) as host:
+        connection = peer.establish(families=BOTH)
+        host.wait_established("leaf1")
+        for _ in range(2):
+            connection.sendall(update(("10.8.0.0/16",), asn=65201, next_hop="10.0.2.2"))
+            connection.sendall(ipv6_update("2001:db8:8::/48", next_hop="2001:db8:2::2"))
+        connection.sendall(update(("10.9.0.0/16",), asn=65201, next_hop="10.0.1.77"))
+        connection.sendall(ipv6_update("2001:db8:9::/48", next_hop="2001:db8:1::77"))
+        host.wait_hops("10.9.0.0/16", "10.0.1.77%eth0")
+        host.wait_hops("2001:db8:9::/48", "2001:db8:1::77%eth0")
+        assert list(kernel_routes(fabric.host)) == ["10.9.0.0/16"]
+        assert list(kernel_routes(fabric.host, ipv6=True)) == ["2001:db8:9::/48"]
+        for prefix in ("10.8.0.0/16", "2001:db8:8::/48"):
+            (candidate,) = host.get("routes", prefix=prefix)[0]["candidates"]
+            assert candidate["role"] == "rejected"
+            assert "neither the neighbor nor in its network on eth0" in candidate["reason"]
+        assert len(host.log("next_hop.refused")) == 2
+        assert host.neighbor("leaf1")["established_count"] == 1
+        # The network comes to be shared: what was refused counts.
+        fabric.host.ip("addr", "add", "2001:db8:2::77/64", "dev", "eth0", "nodad")
+        host.wait(lambda: kernel_routes(fabric.host, ipv6=True).keys() >= {"2001:db8:8::/48"}, "the route")
+        fabric.host.ip("addr", "del", "2001:db8:2::77/64", "dev", "eth0")
+        host.wait(lambda: list(kernel_routes(fabric.host, ipv6=True)) == ["2001:db8:9::/48"], "it to go")
