@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -116,7 +117,7 @@ class Daemon:
             shortage=self._shortage,
         )
         self._api = ApiServer(config.api, self._backend)
-        self._lock = NamespaceLock(config.fib.protocol)
+        self._lock = NamespaceLock(config.fib.protocol, otherwise=Path(config.api.socket).parent)
 
     async def run(self) -> int:
         """Start, run, stop; the exit code."""

@@ -5,8 +5,9 @@ kernel frees it with the process, however that ends. Only root and the daemon's 
 else can take the lock; and whoever runs bgpd, the service's user or root by hand, uses the same one. A daemon that is
 just ending is waited for.
 
-Two mount namespaces that share a network namespace (containers in the host's network) must share this directory too.
-Decides nothing else.
+Where that directory is missing or another user's, and the daemon may not change that, the lock is beside its API
+socket: then a daemon of another user is not seen, and a warning says so. Two mount namespaces that share a network
+namespace (containers in the host's network) must share the runtime directory too. Decides nothing else.
 """
 
 from __future__ import annotations
@@ -42,11 +43,15 @@ class LockUnusable(Exception):
 
 
 class NamespaceLock:
-    """The lock for routes of `protocol` in this process's network namespace."""
+    """The lock for routes of `protocol` in this process's network namespace.
 
-    def __init__(self, protocol: int, directory: Path = DIRECTORY) -> None:
+    It is in `directory`, else in the directory `otherwise`, if there is one.
+    """
+
+    def __init__(self, protocol: int, directory: Path = DIRECTORY, *, otherwise: Path | None = None) -> None:
         self._protocol = protocol
         self._directory = directory
+        self._otherwise = otherwise
         self._descriptor: int | None = None
 
     async def acquire(self, patience_s: float = PATIENCE_S) -> None:
@@ -79,10 +84,10 @@ class NamespaceLock:
         return self._directory / f"routes-{os.stat('/proc/self/ns/net').st_ino}-{self._protocol}.lock"
 
     def _take(self) -> bool:
-        path = self._path()
-        descriptor = _open(path)
+        descriptor = self._open()
         if descriptor is None:
             return False
+        path = self._path()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _is_same(descriptor, path):  # its last holder has removed it
@@ -98,6 +103,20 @@ class NamespaceLock:
             raise
         self._descriptor = descriptor
         return True
+
+    def _open(self) -> int | None:
+        try:
+            return _open(self._path())
+        except LockUnusable as error:
+            if self._otherwise is None or self._otherwise == self._directory:
+                raise
+            self._directory, wanted = self._otherwise, self._directory
+            try:
+                descriptor = _open(self._path())
+            except LockUnusable:
+                raise error from None  # what it says is the thing to mend
+            log.warning("bgpd.lock_elsewhere", wanted=str(wanted), used=str(self._directory), reason=str(error))
+            return descriptor
 
     def _holder(self) -> int:
         """The process that has the lock; 0 if it has not said so yet."""

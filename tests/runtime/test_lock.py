@@ -172,6 +172,21 @@ def test_directory_that_others_may_write_is_refused(directory: Path, mode: int) 
         take(lock(directory))
 
 
+def test_directory_that_cannot_be_used_leaves_the_one_of_the_socket(directory: Path, tmp_path: Path) -> None:
+    directory.mkdir()
+    directory.chmod(0o777)
+    mine, other = (NamespaceLock(PROTOCOL, directory, otherwise=tmp_path) for _ in range(2))
+    take(mine)
+    assert files(directory) == []
+    assert len(files(tmp_path)) == 1
+    with pytest.raises(AnotherRuns):
+        take(other)
+    mine.release()
+    tmp_path.chmod(0o777)
+    with pytest.raises(LockUnusable, match=str(directory)):
+        take(NamespaceLock(PROTOCOL, directory, otherwise=tmp_path))
+
+
 def test_directory_that_is_a_link_is_refused(directory: Path, tmp_path: Path) -> None:
     directory.symlink_to(tmp_path)
     with pytest.raises(LockUnusable):
