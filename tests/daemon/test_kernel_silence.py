@@ -23,7 +23,8 @@ pytestmark = pytest.mark.netns
 
 FAMILIES = ((1, 1), (2, 1))
 STATIC = "10.64.1.5/32"
-PODS = table("[[workload.static]]", prefix=STATIC, interface="pod1")
+STATIC_V6 = "2001:db8:64::5/128"
+PODS = "\n".join(table("[[workload.static]]", prefix=prefix, interface="pod1") for prefix in (STATIC, STATIC_V6))
 KERNEL = table("[workload.kernel]", interfaces=["pod*", "cali*", "br*"])
 
 
@@ -133,6 +134,34 @@ def test_routes_that_go_with_an_address_are_withdrawn_and_a_workload_of_ours_is_
     rig.forgot("10.65.0.9/32")
     rig.host.wait(lambda: kernel_hops(fabric.host, STATIC) == ["pod1"], "the static workload's route", timeout_s=5)
     rig.heard(STATIC)
+
+
+@pytest.mark.parametrize(
+    ("off", "on"),
+    [
+        ("net.ipv6.conf.pod1.disable_ipv6=1", "net.ipv6.conf.pod1.disable_ipv6=0"),
+        ("net.ipv6.conf.pod1.mtu=1200", "net.ipv6.conf.pod1.mtu=1500"),
+    ],
+    ids=["disable_ipv6", "mtu"],
+)
+def test_ipv6_workload_is_withdrawn_while_its_interface_has_no_ipv6(
+    fabric: Fabric, rig: Rig, off: str, on: str
+) -> None:
+    rig.heard(STATIC_V6)
+    set_ipv6(fabric, off)
+    rig.forgot(STATIC_V6)
+    set_ipv6(fabric, on)
+    rig.heard(STATIC_V6)
+    assert kernel_hops(fabric.host, STATIC_V6) == ["pod1"]
+    assert STATIC not in rig.leaf.withdrawn
+
+
+def set_ipv6(fabric: Fabric, setting: str) -> None:
+    name, _, value = setting.partition("=")
+    if name.endswith(".mtu"):
+        fabric.host.ip("link", "set", "pod1", "mtu", value)
+    else:
+        fabric.host.set_sysctls({name: value})
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,20 @@ async def test_routes_that_go_with_an_interface(
         away.wait()
 
 
+async def test_what_nothing_tells_of_is_found_at_the_interval(network: None) -> None:
+    sysctl("net.ipv6.route.skip_notify_on_dev_down=1")
+    ip("link set cali1 addrgenmode none")
+    ip("-6 addr flush dev cali1")
+    monitor = KernelMonitor(interval_s=0.3)
+    await monitor.start()
+    try:
+        assert POD_V6 in await same(monitor)
+        sysctl("net.ipv6.conf.cali1.disable_ipv6=1")
+        assert POD_V6 not in await same(monitor)
+    finally:
+        await monitor.stop()
+
+
 async def test_preferred_source_that_goes_takes_routes_of_other_interfaces_along(monitor: KernelMonitor) -> None:
     ip("addr add 10.1.0.1/32 dev lo")
     ip("route add 10.65.1.3/32 dev cali2 src 10.1.0.1")
