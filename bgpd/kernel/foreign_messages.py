@@ -46,21 +46,8 @@ _RTA_PREF = 20
 _RTNH = struct.Struct("=HBBi")
 """rtnexthop: length, flags, hops, interface index (linux/rtnetlink.h)."""
 _RTNH_F_DEAD = 1
-_NO_DETAILS = frozenset(
-    {
-        RTA_DST,
-        RTA_OIF,
-        RTA_GATEWAY,
-        RTA_PRIORITY,
-        RTA_TABLE,
-        RTA_NH_ID,
-        _RTA_PREFSRC,
-        _RTA_MULTIPATH,
-        _RTA_CACHEINFO,
-        _RTA_VIA,
-        _RTA_PREF,
-    }
-)
+_PLAIN = frozenset({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE, _RTA_CACHEINFO, _RTA_PREF})
+_NO_DETAILS = _PLAIN | {RTA_NH_ID, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_VIA}
 _FAMILIES = {socket.AF_INET: Family.IPV4_UNICAST, socket.AF_INET6: Family.IPV6_UNICAST}
 
 
@@ -74,7 +61,6 @@ def read_routes(data: bytes, start: int, end: int, name_of: Callable[[int], str]
     if kind not in ROUTE_TYPES or flags & _RTM_F_CLONED or number not in _FAMILIES:
         return ()
     found = attributes(data, start + RTMSG.size, end)
-    by_object = RTA_NH_ID in found
     outgoing = found.get(RTA_OIF)
     route = KernelRoute(
         family=_FAMILIES[number],
@@ -82,7 +68,22 @@ def read_routes(data: bytes, start: int, end: int, name_of: Callable[[int], str]
         table=U32.unpack(found[RTA_TABLE])[0] if RTA_TABLE in found else table,
         protocol=protocol,
         metric=U32.unpack(found[RTA_PRIORITY])[0] if RTA_PRIORITY in found else 0,
-        interface=name_of(U32.unpack(outgoing)[0]) if outgoing and not by_object else "",
+        interface=name_of(U32.unpack(outgoing)[0]) if outgoing else "",
+        gateway=found.get(RTA_GATEWAY, b""),
+    )
+    if kind == RTN_UNICAST and not tos and found.keys() <= _PLAIN:  # nearly all
+        return (route,)
+    return _with_more(route, tos, kind, found, name_of)
+
+
+def _with_more(
+    route: KernelRoute, tos: int, kind: int, found: dict[int, bytes], name_of: Callable[[int], str]
+) -> tuple[KernelRoute, ...]:
+    """The ways of a route that has more than an interface, a gateway and a metric."""
+    by_object = RTA_NH_ID in found
+    route = msgspec.structs.replace(
+        route,
+        interface="" if by_object else route.interface,
         gateway=b"" if by_object else _gateway(found),
         tos=tos,
         nexthop=U32.unpack(found[RTA_NH_ID])[0] if by_object else 0,
