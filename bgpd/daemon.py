@@ -23,6 +23,8 @@ from bgpd.config.diff import config_diff
 from bgpd.config.effects import Effect, keep_until_restart
 from bgpd.config.load import ConfigError, load_config
 from bgpd.config.schema import Config
+from bgpd.consistency import LOOK_AGAIN_S, ROUND_S, Consistency
+from bgpd.consistency_checks import checks
 from bgpd.daemon_metrics import build_registry
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.monitor import KernelMonitor
@@ -109,12 +111,14 @@ class Daemon:
             reload=self._reload,
             started=self._has_started,
         )
+        self._consistency = Consistency(lambda: checks(self._routing))
         self._metrics = build_registry(
             self._routing,
             selector=selector,
             neighbors=self._backend.neighbors,
             health=self._health,
             shortage=self._shortage,
+            repairs=lambda: self._consistency.repairs,
         )
         self._api = ApiServer(config.api, self._backend)
         self._lock = NamespaceLock(config.fib.protocol, otherwise=Path(config.api.socket).parent)
@@ -148,6 +152,7 @@ class Daemon:
                 tasks.create_task(self._routing.workloads.run()),
                 tasks.create_task(self._routing.servers.run()),
                 tasks.create_task(self._review_regularly()),
+                tasks.create_task(self._examine()),
                 tasks.create_task(self._collect_garbage()),
                 tasks.create_task(_feed_watchdog()),
             ]
@@ -245,12 +250,24 @@ class Daemon:
             reasons.append("no neighbor is established")
         elif not routing.converged:
             reasons.append(f"not converged: {self._waiting_for}")
+        reasons += self._consistency.reasons()
         failed = sum(fib.counters.failed for fib in routing.fibs.values())
         if failed:
             reasons.append(f"the kernel refused {failed} routes: bgpd show fib --state failed")
         if self._pending_since is not None and time.monotonic() - self._pending_since > PENDING_PATIENCE_S:
             reasons.append("kernel routes wait to be written: bgpd show fib --state pending")
         return reasons
+
+    async def _examine(self) -> None:
+        """Compare what the parts hold of the same routes, a little at a time, and again what differed."""
+        while True:
+            await asyncio.sleep(ROUND_S)
+            self._walks.run(self._consistency.round(time.monotonic()))
+            await asyncio.sleep(LOOK_AGAIN_S)
+            while self._consistency.has_suspects:
+                self._consistency.look_again(time.monotonic())
+                self._plan_review()
+                await asyncio.sleep(LOOK_AGAIN_S)
 
     def _health(self) -> HealthView:
         routing = self._routing

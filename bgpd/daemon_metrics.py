@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bgpd import __version__
@@ -24,9 +24,15 @@ def build_registry(
     neighbors: Callable[[], list[NeighborView]],
     health: Callable[[], HealthView],
     shortage: Shortage,
+    repairs: Callable[[], Mapping[str, int]],
 ) -> Registry:
     """All metrics; each is read when it is asked for."""
     registry = Registry()
+    registry.counter(
+        "bgpd_consistency_repairs_total",
+        "Routes that two parts of bgpd held differently for over a second, by what was compared.",
+        lambda: [(labels(compared=name), count) for name, count in sorted(repairs().items())],
+    )
     _of_process(registry, selector, health)
     registry.counter(
         "bgpd_descriptors_exhausted_total",

@@ -230,6 +230,26 @@ class Fib:
             self.dataplane.pump()
             await waiter
 
+    def differing(self, family: Family, keys: Iterable[bytes]) -> list[bytes]:
+        """Those of `keys` that are neither as wished nor known to be kept out; none while work is under way."""
+        if not self._is_idle():
+            return []
+        routes, targets = self.families[family], self.wishes.wish_for(family)
+        found = []
+        for key in keys:
+            wish, target = self.wish(family, key), routes.installed.get(key)
+            if wish is None:
+                differs = target is not None and not routes.adopted
+            elif key in routes.blocked or key in routes.failed:
+                differs = target is not None
+            elif target is None or any(hop.is_abstract for hop in wish):
+                differs = target is None
+            else:
+                differs = not routes.adopted and target not in targets(wish, ()).same
+            if differs:
+                found.append(key)
+        return found
+
     def reconcile(self) -> None:
         """Compare the kernel's table with what it should hold, soon."""
         self._upkeep.reconcile_now.set()

@@ -129,6 +129,10 @@ class VrfFibs:
         self._fibs[name].update(family, {key: hops for key, hops in wishes.items() if key not in early})
         self.interfaces_changed(name)
 
+    def waits(self, name: str, family: Family, key: bytes) -> bool:
+        """Whether a route waits until the kernel has its interface in the VRF."""
+        return (family, key) in self._held.get(name, ())
+
     def _reached(self, name: str, hops: NextHops) -> bool:
         direct = (hop.interface for hop in hops if not hop.address and not hop.is_abstract)
         return all(self._tables.has(name, interface) for interface in direct)

@@ -11,7 +11,7 @@ learned route is told only once the kernel has it. Never packs messages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from weakref import WeakValueDictionary
 
@@ -139,6 +139,20 @@ class AdjRibOut:
             return
         self.refresh_owed = True
         self._resending = list(self.advertised)
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        """The keys of all routes that the neighbor may have been told, or should be, in lists of up to `size`."""
+        if self._policy.takes_learned:
+            yield from self._table.routes.slices(size)
+        keys = [*self._table.local, *self.advertised]
+        for start in range(0, len(keys), size):
+            yield keys[start : start + size]
+
+    def differing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of `keys` that the neighbor was told wrongly; none while something is still to be told."""
+        if not self.is_settled or self.refresh_owed:
+            return []
+        return [key for key, wanted in self._evaluate(list(keys), set()) if self.advertised.get(key) is not wanted]
 
     def end_refresh(self) -> bool:
         """All is told: whether that ends a `resend_all`. If another one waits, it begins now."""

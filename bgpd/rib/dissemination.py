@@ -8,7 +8,7 @@ take it. Decides only the turn; what a neighbor is told, and in which order, is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from bgpd.model.iana import Family
@@ -65,9 +65,13 @@ class Exports:
             self._due.update(dict.fromkeys(exports))
             self._wanted()
 
+    def all(self) -> Iterator[AdjRibOut]:
+        """The Adj-RIBs-Out of all sessions."""
+        return chain.from_iterable(self._exports.values())
+
     def look_at_all(self) -> None:
         """Any may have something to tell."""
-        self.look_at(*chain.from_iterable(self._exports.values()))
+        self.look_at(*self.all())
 
     def synchronised(self) -> None:
         """End-of-RIB may go out from now on."""

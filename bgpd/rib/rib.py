@@ -486,6 +486,15 @@ class Rib:
         self._exports.mark(vrf, family, keys, local=True)
         self._tell_local_changed(vrf, family, keys)
 
+    def exports(self) -> Iterator[AdjRibOut]:
+        """The Adj-RIBs-Out of all sessions."""
+        return self._exports.all()
+
+    def tell_again(self, export: AdjRibOut, keys: Sequence[bytes]) -> None:
+        """Tell a neighbor what these routes are now, if it was told something else."""
+        export.mark(keys, local=True)
+        self._exports.look_at(export)
+
     def tell_gathered(self) -> None:
         """Tell the FIB now what small batches changed, which else is told in the loop's next turn."""
         self._outlet.tell_gathered()

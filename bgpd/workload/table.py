@@ -441,6 +441,30 @@ class WorkloadTable:
             found.append(next(h for h in entry.claims if (h.claim.source, h.claim.id) == (source, id)))
         return found
 
+    def keys(self, table: Table) -> list[bytes]:
+        """The addresses of a VRF and family that are claimed."""
+        return list(self._entries.get(table, ()))
+
+    def told(self, table: Table, key: bytes) -> tuple[bool, bool]:
+        """Whether the RIB was told that an address is here, and whether the kernel has said that it has its route."""
+        entry = self._entries.get(table, {}).get(key)
+        if entry is None:
+            return False, False
+        return entry.info is not None, entry.route is not None and entry.acknowledged and not entry.error
+
+    def tell_again(self, table: Table, keys: Iterable[bytes]) -> None:
+        """Tell the RIB and the kernel again what these addresses are, whatever they were told."""
+        unknown = []
+        for key in keys:
+            entry = self._entries.get(table, {}).get(key)
+            if entry is None or entry.info is None:
+                unknown.append(key)
+            if entry is not None:
+                entry.info, entry.lost = None, entry.route is not None
+                self._mark(table, key)
+        if unknown:
+            self._outputs.withdraw(*table, unknown)
+
     def interface_of(self, vrf: str, family: Family, key: bytes) -> str:
         """The interface on which this host has an address that it announces; "" if it has none such."""
         entry = self._entries[vrf, family].get(key)

@@ -20,7 +20,15 @@ from labs.daemons import Bgpd, Frr
 from labs.namespace import Namespace, link
 from labs.process import LabError, LoggedProcess, wait_until
 
-DEFECTS = ("bgpd.defect", "bgpd.connection_defect", "api.failed", "api.broken_off", "library.message", "Traceback")
+DEFECTS = (
+    "bgpd.defect",
+    "bgpd.connection_defect",
+    "consistency.repairing",
+    "api.failed",
+    "api.broken_off",
+    "library.message",
+    "Traceback",
+)
 """What no log may hold, whatever anybody did to the daemon."""
 
 WAIT_S = 15.0

@@ -10,7 +10,7 @@ import pytest
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import BLACKHOLE, NextHop
-from bgpd.model.prefix import parse_prefix
+from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, running, two_leaf_kernel
 
 BOTH = (LEAF1, LEAF2)
@@ -396,3 +396,35 @@ async def test_withdraw_all_leaves_nothing() -> None:
         await it.settle()
         await it.fib.withdraw_all()
         assert it.kernel.routes == {}
+
+
+async def test_table_that_is_as_wished_does_not_differ() -> None:
+    async with running() as it:
+        it.want({POD: BOTH, key("10.65.0.0/16"): (LEAF1,)})
+        await it.settle()
+        assert it.fib.differing(V4, [POD, key("10.65.0.0/16"), key("10.66.0.0/16")]) == []
+
+
+async def test_wishes_that_the_table_was_never_told_differ_and_are_repaired() -> None:
+    lost, changed, gone = key("10.65.0.0/16"), key("10.66.0.0/16"), key("10.67.0.0/16")
+    async with running() as it:
+        it.want({POD: BOTH, changed: (LEAF1,), gone: (LEAF1,)})
+        await it.settle()
+        it.wishes |= {(V4, lost): (LEAF2,), (V4, changed): (LEAF2,)}
+        del it.wishes[V4, gone]
+        keys = [POD, lost, changed, gone]
+        assert it.fib.differing(V4, keys) == [lost, changed, gone]
+        it.fib.repair(V4, [lost, changed, gone])
+        await it.settle()
+        assert it.fib.differing(V4, keys) == []
+        assert it.kernel.hops_of(V4, changed) == hop_set(LEAF2)
+        assert (V4, gone) not in it.kernel.routes
+
+
+async def test_route_that_is_known_to_be_kept_out_does_not_differ() -> None:
+    unreachable = NextHop(parse_address("192.0.2.1"))
+    async with running() as it:
+        it.want({POD: (unreachable,)})
+        await it.settle()
+        assert it.state_of("10.64.1.0/24")[0] == "blocked"
+        assert it.fib.differing(V4, [POD]) == []

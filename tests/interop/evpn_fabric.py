@@ -24,7 +24,7 @@ LEAF_ASN = 65201
 HOST_ASNS = {1: 65203, 2: 65204}
 BLUE, RED = "65201:5001", "65201:5002"
 MAC = "02:00:00:00:01:14"
-DEFECTS = ("bgpd.defect", "bgpd.connection_defect", "api.failed", "Traceback")
+DEFECTS = ("bgpd.defect", "bgpd.connection_defect", "consistency.repairing", "api.failed", "Traceback")
 """What no log may hold."""
 LEFT = (
     "route flush table all protocol 197",

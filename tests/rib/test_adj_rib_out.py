@@ -329,3 +329,32 @@ def test_neighbors_are_told_one_slice_after_the_other(monkeypatch: pytest.Monkey
     for _ in range(4):
         recorder.scheduled.pop(0)()
     assert abs(len(recorder.told[leaf1]) - len(recorder.told[leaf2])) <= 100
+
+
+def test_neighbor_that_was_told_all_differs_in_nothing() -> None:
+    recorder = Recorder(configuration(session("leaf1", export="local")))
+    recorder.up(leaf(1), session("leaf1", export="local"))
+    keys = [key("10.64.1.0/24"), key("10.64.2.0/24")]
+    recorder.rib.announce_local(LOCAL, V4, keys, attributes())
+    (export,) = recorder.rib.exports()
+    assert export.differing(keys) == []  # it is still to be told
+    recorder.turn()
+    assert export.differing([*keys, key("10.64.3.0/24")]) == []
+    assert {one for part in export.slices(1) for one in part} == set(keys)
+
+
+def test_what_a_neighbor_was_told_wrongly_is_found_and_told_again() -> None:
+    recorder = Recorder(configuration(session("leaf1", export="local")))
+    source = recorder.up(leaf(1), session("leaf1", export="local"))
+    told, lost, gone = key("10.64.1.0/24"), key("10.64.2.0/24"), key("10.64.3.0/24")
+    recorder.rib.announce_local(LOCAL, V4, [told, lost], attributes())
+    recorder.turn()
+    (export,) = recorder.rib.exports()
+    del recorder.told[source][lost]
+    recorder.told[source][gone] = attributes()
+    export.advertised[gone] = export.advertised.pop(lost)
+    assert sorted(export.differing([told, lost, gone])) == [lost, gone]
+    recorder.rib.tell_again(export, [lost, gone])
+    recorder.turn()
+    assert set(recorder.told[source]) == {told, lost}
+    assert export.differing([told, lost, gone]) == []

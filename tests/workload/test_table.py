@@ -451,3 +451,24 @@ def test_another_kernel_table_of_a_vrf_is_asked_for_its_routes_before_anything_i
         ("route", "blue", POD),
         ("announce", "blue", [POD]),
     ]
+
+
+def test_addresses_are_told_again_whatever_was_told() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    managed(rig)
+    rig.settle()
+    place, stray = ("", V4), key("10.64.9.9/32")
+    assert rig.table.keys(place) == [key(POD)]
+    assert rig.table.told(place, key(POD)) == (True, True)
+    assert rig.table.told(place, stray) == (False, False)
+    rig.told.clear()
+    rig.announced["", "10.64.9.9/32"] = PLAIN
+    rig.table.tell_again(place, [key(POD), stray])
+    rig.settle()
+    assert rig.told == [
+        ("withdraw", "", ["10.64.9.9/32"]),
+        ("route", "", POD, on("pod1")),
+        ("announce", "", [POD], PLAIN),
+    ]
+    assert rig.table.told(place, key(POD)) == (True, True)

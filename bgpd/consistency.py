@@ -1,0 +1,122 @@
+"""The daemon examines itself: whether RIB, kernel tables, workloads and what neighbors were told agree on each route.
+
+The parts tell each other what changes, level-triggered, and each of them may have a defect, or an event that was never
+told. So their tables are compared, some thousand routes at a time. A difference counts once it has lasted: until then
+it may be work that is under way. It is told, counted, repaired by the part that it is found in, and while it is there
+the host is not ready. What the kernel itself holds, the kernel monitor and the FIB's reconciliation compare.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import structlog
+
+log = structlog.get_logger()
+
+ROUND_S = 5.0
+"""Between two rounds."""
+KEYS_PER_ROUND = 20_000
+"""A million routes are gone through in four minutes, for less than a hundredth of a core."""
+SLICE = 500
+LASTING_S = 1.0
+"""A difference that is younger may be work under way."""
+LOOK_AGAIN_S = 1.1
+"""Between two looks at what differs."""
+MAX_SUSPECTS = 2_000
+"""Differences that are kept in mind; with more there is enough to tell."""
+
+
+class Check(Protocol):
+    """One comparison of two parts. `name` says which, for people: "routes told to neighbor leaf1"."""
+
+    @property
+    def name(self) -> str: ...
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        """The keys of all routes that it compares, found as the walk goes."""
+        ...
+
+    def differing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of `keys` on which the parts differ now and nothing is under way."""
+        ...
+
+    def repair(self, keys: Sequence[bytes]) -> None:
+        """Bring the parts together again."""
+        ...
+
+
+class Consistency:
+    """`checks()` answers the comparisons that there are now; a check is known by its name from round to round."""
+
+    def __init__(self, checks: Callable[[], Iterable[Check]]) -> None:
+        self._checks = checks
+        self._walk: Iterator[tuple[str, list[bytes]]] = iter(())
+        self._is_through = True
+        self._suspects: dict[tuple[str, bytes], float] = {}
+        self._repaired: set[tuple[str, bytes]] = set()
+        self.repairs: Counter[str] = Counter()
+
+    def reasons(self) -> list[str]:
+        """Why the host is not ready: differences that have lasted."""
+        found = Counter(name for name, _key in self._repaired)
+        return [f"{count} {name} were not as they should be, and are being repaired" for name, count in found.items()]
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether there are differences that may last: `look_again` should be called when they are old enough."""
+        return bool(self._suspects or self._repaired)
+
+    def round(self, now: float) -> Iterator[None]:
+        """Compare the next `KEYS_PER_ROUND` routes, in steps. `now`: monotonic, in seconds."""
+        left = KEYS_PER_ROUND
+        checks = {check.name: check for check in self._checks()}
+        self._forget_gone(checks)
+        if self._is_through:
+            self._walk, self._is_through = _all_keys(checks.values()), False
+        while left > 0:
+            name, keys = next(self._walk, ("", []))
+            if not name:
+                self._is_through = True
+                return
+            check = checks.get(name)
+            left -= max(len(keys), 1)
+            if check is not None and keys:
+                for key in check.differing(keys):
+                    if len(self._suspects) < MAX_SUSPECTS:
+                        self._suspects.setdefault((name, key), now)
+            yield
+
+    def look_again(self, now: float) -> None:
+        """What differed, and still does, is repaired; what was repaired and differs no more is forgotten."""
+        checks = {check.name: check for check in self._checks()}
+        self._forget_gone(checks)
+        old = {place for place, since in self._suspects.items() if now - since >= LASTING_S}
+        for name, check in checks.items():
+            keys = [key for of, key in old | self._repaired if of == name]
+            if not keys:
+                continue
+            differing = set(check.differing(keys))
+            for key in keys:
+                self._suspects.pop((name, key), None)
+                if key not in differing:
+                    self._repaired.discard((name, key))
+            fresh = [key for key in differing if (name, key) not in self._repaired]
+            if differing:
+                self._repaired.update((name, key) for key in differing)
+                self.repairs[name] += len(fresh)
+                if fresh:
+                    log.error("consistency.repairing", what=name, routes=len(fresh), example=fresh[0].hex())
+                check.repair(sorted(differing))
+
+    def _forget_gone(self, checks: dict[str, Check]) -> None:
+        self._suspects = {place: since for place, since in self._suspects.items() if place[0] in checks}
+        self._repaired = {place for place in self._repaired if place[0] in checks}
+
+
+def _all_keys(checks: Iterable[Check]) -> Iterator[tuple[str, list[bytes]]]:
+    for check in checks:
+        for keys in check.slices(SLICE):
+            yield check.name, keys

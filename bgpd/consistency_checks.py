@@ -1,0 +1,105 @@
+"""The comparisons of `consistency`: which two parts hold the same of a route, and how they are brought together again.
+
+Each compares beliefs. Nothing here asks the kernel, decides about a route, or keeps anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bgpd.consistency import Check
+from bgpd.fib.table import Fib
+from bgpd.model.iana import Family
+from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.routing import WORKLOAD_SOURCE, Routing
+
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+def checks(routing: Routing) -> Iterator[Check]:
+    """All comparisons that there are at present."""
+    for vrf, fib in routing.fibs.items():
+        for family in _UNICAST:
+            yield InstalledRoutes(routing, fib, vrf, family)
+            yield AnnouncedWorkloads(routing, vrf, family)
+    for export in routing.rib.exports():
+        yield AdvertisedRoutes(routing, export)
+
+
+class InstalledRoutes:
+    """Each route that the RIB or a workload wants is in the kernel table, on its way, or known to be kept out."""
+
+    def __init__(self, routing: Routing, fib: Fib, vrf: str, family: Family) -> None:
+        self._routing = routing
+        self._fib = fib
+        self._vrf = vrf
+        self._family = family
+        self.name = f"{family} routes in the kernel" + (f" of VRF {vrf}" if vrf else "")
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        table = self._routing.rib.tables.get((self._vrf, self._family))
+        if table is not None:
+            yield from table.routes.slices(size)
+        yield from self._fib.families[self._family].installed.slices(size)
+
+    def differing(self, keys: Sequence[bytes]) -> list[bytes]:
+        waits = self._routing.vrf_fibs.waits
+        return [key for key in self._fib.differing(self._family, keys) if not waits(self._vrf, self._family, key)]
+
+    def repair(self, keys: Sequence[bytes]) -> None:
+        self._fib.repair(self._family, list(keys))
+
+
+class AnnouncedWorkloads:
+    """The RIB has just those addresses of workloads that their table has told it, and the kernel table their routes."""
+
+    def __init__(self, routing: Routing, vrf: str, family: Family) -> None:
+        self._routing = routing
+        self._place = (vrf, family)
+        self.name = f"{family} addresses of workloads" + (f" in VRF {vrf}" if vrf else "")
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        keys = self._routing.workloads.table.keys(self._place)
+        table = self._routing.rib.tables.get(self._place)
+        keys += [key for key in (table.local if table is not None else ()) if self._in_rib(key)]
+        for start in range(0, len(keys), size):
+            yield keys[start : start + size]
+
+    def differing(self, keys: Sequence[bytes]) -> list[bytes]:
+        workloads = self._routing.workloads.table
+        if workloads.is_marked:
+            return []
+        vrf, family = self._place
+        routes = self._routing.fibs[vrf].families[family] if vrf in self._routing.fibs else None
+        found = []
+        for key in keys:
+            announced, has_route = workloads.told(self._place, key)
+            lacks_route = has_route and routes is not None and key not in routes.installed
+            if announced is not self._in_rib(key) or lacks_route:
+                found.append(key)
+        return found
+
+    def repair(self, keys: Sequence[bytes]) -> None:
+        self._routing.workloads.table.tell_again(self._place, keys)
+
+    def _in_rib(self, key: bytes) -> bool:
+        decision = self._routing.rib.decision(*self._place, key)
+        return decision is not None and decision.path_of(WORKLOAD_SOURCE.name) is not None
+
+
+class AdvertisedRoutes:
+    """A neighbor was told of each route what the export policy says of it now."""
+
+    def __init__(self, routing: Routing, export: AdjRibOut) -> None:
+        self._routing = routing
+        self._export = export
+        self.name = f"{export.family} routes told to neighbor {export.source.name}"
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        yield from self._export.slices(size)
+
+    def differing(self, keys: Sequence[bytes]) -> list[bytes]:
+        return self._export.differing(keys)
+
+    def repair(self, keys: Sequence[bytes]) -> None:
+        self._routing.rib.tell_again(self._export, keys)
