@@ -127,7 +127,9 @@ class AdjRibOut:
             self._marked[DEFAULT_KEY] = None
         self._backlog = []
         self._unlisted = list(self._table.routes.parts) if self._policy.takes_learned else []
-        self._unlisted += (self.advertised, self._table.local)
+        self._unlisted.append(self._table.local)
+        if self.advertised:
+            self._unlisted.append(self.advertised)
 
     def resend_all(self) -> None:
         """The neighbor is to be told everything again (RFC 2918); `refresh_owed` until that is sent.
@@ -206,15 +208,15 @@ class AdjRibOut:
         return work
 
     def _next_keys(self, most: int) -> tuple[list[bytes], bool]:
-        """The keys to look at next, changed ones first; whether they are told again though nothing has changed."""
-        if self._marked:
-            keys = list(islice(self._marked, most))
-            if len(keys) == len(self._marked):
-                self._marked = {}
-            else:
-                for key in keys:
-                    del self._marked[key]
+        """The keys to look at next, a few changed ones first; whether they are told again though nothing changed."""
+        if 0 < len(self._marked) <= most:
+            keys = list(self._marked)
+            self._marked = {}
             return keys, False
+        if self._marked and not self._backlog:  # many are listed once: taking them off the front of a dict costs more
+            self._backlog = list(self._marked)
+            self._backlog.reverse()
+            self._marked = {}
         while self._unlisted and not self._backlog:
             self._backlog = list(self._unlisted.pop())
         left = self._backlog or self._resending

@@ -11,6 +11,7 @@ what is alike; nothing is put in another order, and nothing waits for an UPDATE 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -28,6 +29,8 @@ from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.speaker.next_hop_self import NextHopSelf
 from bgpd.speaker.refresh import RefreshRequests
 
+MANY = 64
+"""Batches of one UPDATE that are passed on at once: each may be a route with a gateway or a segment of its own."""
 MOST = 2048
 """Routes that are told at once: a few milliseconds of work."""
 
@@ -173,6 +176,7 @@ class Exchange:
         self._write = write
         self._remembered: set[str] = set()
         self._requests = RefreshRequests()
+        self._backlog: deque[RouteBatch] = deque()
         self._note_missing(())
 
     @property
@@ -196,13 +200,26 @@ class Exchange:
             self.updates_done()
             why = decoded.errors[0].message if decoded.errors else "cannot be read"
             raise RefusedUpdate(Notification(*decoded.notification), f"malformed UPDATE: {why}")
-        for batch in decoded.batches:
-            self._gathering.add(batch)
+        if len(decoded.batches) > MANY:
+            self._backlog.extend(decoded.batches)
+        else:
+            for batch in decoded.batches:
+                self._gathering.add(batch)
         if decoded.end_of_rib is not None:
             self.updates_done()
             if decoded.end_of_rib not in self.end_of_rib:
                 self.end_of_rib.append(decoded.end_of_rib)
             self._events.end_of_rib_received(self.source, decoded.end_of_rib)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether batches of an UPDATE with many are not passed on yet: `catch_up`, before anything else."""
+        return bool(self._backlog)
+
+    def catch_up(self) -> None:
+        """Pass on some more of the batches of the last UPDATE."""
+        for _ in range(min(MANY, len(self._backlog))):
+            self._gathering.add(self._backlog.popleft())
 
     def updates_done(self) -> None:
         """Pass on what was taken: there is no further UPDATE now."""

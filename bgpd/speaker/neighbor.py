@@ -407,6 +407,11 @@ class Neighbor:
         now = clock()
         left, messages = STEP_BYTES, STEP_MESSAGES
         while True:
+            while self._exchange is not None and self._exchange.is_behind:
+                self._exchange.catch_up()
+                now = clock()
+                if now > end:
+                    return False
             for body in self._session.updates(now):
                 self._updated(body)
                 now = clock()
@@ -415,7 +420,11 @@ class Neighbor:
                 if now > end or left < 0 or messages <= 0:
                     self._updates_done()
                     return False
+                if self._exchange is not None and self._exchange.is_behind:
+                    break
             self._updates_done()
+            if self._exchange is not None and self._exchange.is_behind:
+                continue
             output = self._session.next_output(now)
             if output is None:
                 return True

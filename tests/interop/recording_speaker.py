@@ -41,6 +41,7 @@ class Recorder:
         self.closed: list[str] = []
         self.established = 0
         self.drained = 0
+        self.batches = 0
         self.refreshes: list[tuple[str, Family]] = []
         self.next_hops_changed: list[Family] = []
 
@@ -56,6 +57,7 @@ class Recorder:
             self.routes.pop((source.name, family), None)
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
+        self.batches += 1
         if batch.family is Family.L2VPN_EVPN:
             for key in batch.withdrawn:
                 self.overlays.pop((source.name, key), None)

@@ -16,6 +16,7 @@ import structlog
 
 from bgpd.config.schema import Config
 from bgpd.kernel.host import Host
+from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import KEEPALIVE, encode_message, encode_notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, MessageType
@@ -26,6 +27,7 @@ from bgpd.speaker import neighbor as neighbor_module
 from bgpd.speaker import session as session_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.connection import Connection
+from bgpd.speaker.exchange import MANY
 from bgpd.speaker.failure_log import BURST_LINES
 from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.speaker import Speaker
@@ -76,7 +78,8 @@ async def running(configuration: Config, **options: Any) -> AsyncIterator[tuple[
     """A Speaker that knows the loopback interface."""
     recorder = Recorder()
     host = Host(lambda event: speaker.kernel_changed(event))
-    speaker = Speaker(configuration, host=host, events=recorder, nlri_decoders={}, **options)
+    options.setdefault("nlri_decoders", {})
+    speaker = Speaker(configuration, host=host, events=recorder, **options)
     recorder.host = host
     host.link(LOOPBACK)
     for text in ("127.0.0.1", "127.0.0.2"):
@@ -294,6 +297,43 @@ async def test_flood_of_any_message_is_worked_off_so_many_at_a_turn(
         peer.write(flood * 1000)
         await until(lambda: len(counts) + len(recorder.ended) >= 1000)
         assert max(steps) <= 10
+        assert recorder.closed == []
+
+
+async def test_update_with_many_kinds_of_routes_is_passed_on_in_slices_and_in_order(
+    peer: RawPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each EVPN route has a gateway of its own here, and so a batch of its own."""
+
+    def route(number: int) -> bytes:
+        low = number.to_bytes(2)
+        return bytes((5, 34, 0, 1, 10, 0, 0, 1, *low)) + bytes(14) + bytes((32, 10, 0, *low, 10, 1, *low, 0, 0, 9))
+
+    def update_of(numbers: range, kind: int) -> bytes:
+        head = b"\0\x19\x46" if kind == 15 else b"\0\x19\x46\4\x0a\0\1\2\0"
+        value = head + b"".join(map(route, numbers))
+        block = bytes((0x90, kind)) + len(value).to_bytes(2) + value + bytes.fromhex("40010100 40020602010000feb1")
+        return encode_message(MessageType.UPDATE, b"\0\0" + len(block).to_bytes(2) + block)
+
+    monkeypatch.setattr(neighbor_module, "STEP_S", 0.0)
+    options = {"listen_port": free_port(), "nlri_decoders": {Family.L2VPN_EVPN: EvpnNlri()}}
+    async with running(config(neighbor=[to_peer(peer.port, families=["l2vpn-evpn"])]), **options) as (_, recorder):
+        await peer.open(multiprotocol=((25, 70),), extended_message=True)
+        await until(lambda: recorder.sources)
+        steps: list[int] = []
+        work = Neighbor._work
+
+        def step(self: Neighbor, end: float) -> bool:
+            before = recorder.batches
+            done = work(self, end)
+            steps.append(recorder.batches - before)
+            return done
+
+        monkeypatch.setattr(Neighbor, "_work", step)
+        peer.write(update_of(range(1500), 14) + update_of(range(1000), 15))
+        await until(lambda: sum(steps) >= 1501)
+        assert max(steps) <= MANY + 1
+        await until(lambda: len(recorder.overlays) == 500)
         assert recorder.closed == []
 
 
