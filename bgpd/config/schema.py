@@ -251,7 +251,15 @@ class FibConfig(Strict, frozen=True, kw_only=True):
     protocol: Annotated[
         int, Meta(ge=1, le=255, description="Exclusive rtproto: what bears it is ours, nothing else is touched.")
     ] = 197
-    metric: Annotated[int, Meta(ge=1, le=4_294_967_295, description="Metric of our routes.")] = 20
+    metric: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=4_294_967_295,
+            description="Metric of our routes; one that no other program uses (FRR's zebra has 20, BIRD 32, DHCP 100 "
+            "and more).",
+        ),
+    ] = 17
     protect: Annotated[
         tuple[str, ...], Meta(description="Prefixes that no learned route may equal or be more specific than.")
     ] = ()
@@ -259,7 +267,8 @@ class FibConfig(Strict, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Prefixes, exactly, that may be written although the host has a route to them by another "
-            "program (its default route, say), or they lead its own traffic elsewhere (a neighbor, the broker, ...)."
+            "program (its default route, say; not of `metric`), or they lead its own traffic elsewhere (a neighbor, "
+            "the broker, ...)."
         ),
     ] = ()
     reconcile_interval_s: Annotated[

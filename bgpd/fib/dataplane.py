@@ -301,9 +301,11 @@ class Dataplane:
             self.nexthops.refused(identifier, why)
 
     def _collect_unused(self) -> None:
-        unused = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
-        if unused:
-            self.bulk.submit(unused, functools.partial(self._urgent_done, []))
+        """Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups."""
+        if all(table.swept for table in self._tables):
+            unused = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
+            if unused:
+                self.bulk.submit(unused, functools.partial(self._urgent_done, []))
         self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
 
     async def _check_permission(self) -> None:

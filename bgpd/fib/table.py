@@ -95,6 +95,7 @@ class Fib:
         self._upkeep = Upkeep(dataplane, self.form, self.families, config.reconcile_interval_s, self)
         self._examiner = Examiner(dataplane, self.form, self.families, self)
         self._withdrawing = False
+        self._reconcile_when_idle = False
         self._maintenance: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -201,7 +202,8 @@ class Fib:
         """The RIB has converged: adopted routes that it does not want are deleted."""
         self.swept = True
         if any(routes.adopted for routes in self.families.values()):
-            self.reconcile()  # the dump of the start may have lacked some
+            self._reconcile_when_idle = True  # the dump of the start may have lacked some
+            self.dataplane.pump_soon()
         for family, routes in self.families.items():
             if routes.unconfirmed:
                 self._rechecks.add(family, routes.unconfirmed.slices(SLICE))
@@ -560,6 +562,9 @@ class Fib:
         if not self._is_idle():
             return
         self.dataplane.delete_leftovers()
+        if self._reconcile_when_idle:
+            self._reconcile_when_idle = False
+            self.reconcile()
         if self._idle_waiters:
             for waiter in self._idle_waiters:
                 if not waiter.done():

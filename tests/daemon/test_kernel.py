@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.config.schema import FibConfig
 from labs.daemons import Frr
 from tests.daemon.fabric import (
     Fabric,
@@ -22,6 +23,7 @@ from tests.daemon.fabric import (
 
 pytestmark = pytest.mark.netns
 
+METRIC = FibConfig().metric
 BOTH = ("10.0.1.2%eth0", "10.0.2.2%eth1")
 NETWORKS = ("10.9.0.0/16", "10.8.0.0/16", "2001:db8:9::/48")
 POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
@@ -67,7 +69,7 @@ def test_deleted_routes_come_back(fabric: Fabric, host: Host) -> None:
 
 
 def test_replaced_route_is_set_right(fabric: Fabric, host: Host) -> None:
-    fabric.host.ip("route", "replace", "10.9.0.0/16", "dev", "pod2", "proto", "197", "metric", "20")
+    fabric.host.ip("route", "replace", "10.9.0.0/16", "dev", "pod2", "proto", "197", "metric", str(METRIC))
     host.wait_hops("10.9.0.0/16", *BOTH)
 
 

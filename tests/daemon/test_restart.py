@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.config.schema import FibConfig
 from labs.daemons import Bird, Frr
 from labs.process import wait_until
 from tests.daemon.fabric import (
@@ -125,7 +126,10 @@ def test_routes_of_another_metric_are_replaced_after_a_restart(
     host.write_config(config(leaf(1), leaf(2), POD, table("[fib]", metric=50)))
     host.start()
     host.wait_ready()
-    host.wait(lambda: "metric 20" not in fabric.host.ip("route", "show", "proto", "197"), "the old routes to go")
+    host.wait(
+        lambda: f"metric {FibConfig().metric}" not in fabric.host.ip("route", "show", "proto", "197"),
+        "the old routes to go",
+    )
     assert {route["metric"] for route in kernel_routes(fabric.host).values()} == {50}
     for prefix in ("10.9.0.0/16", "10.8.1.0/24"):
         assert kernel_hops(fabric.host, prefix) == list(BOTH)

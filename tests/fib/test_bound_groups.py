@@ -7,6 +7,7 @@ import pytest
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
+from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import LEAF1, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
 
 GATEWAY = NextHop(parse_address("10.9.9.9"), "@blue/4:")
@@ -160,7 +161,7 @@ async def test_weights_are_multiplied_and_kept_within_what_kernels_take() -> Non
         it.expansions[GATEWAY] = (NextHop(UP1.address, "eth0", 3), NextHop(UP2.address, "eth1", 1))
         it.want({KEYS[0]: (NextHop(GATEWAY.address, GATEWAY.interface, 1000),)})
         await it.settle()
-        group = it.kernel.objects[it.kernel.routes[V4, 254, KEYS[0], 20][1]]
+        group = it.kernel.objects[it.kernel.routes[V4, 254, KEYS[0], METRIC][1]]
         assert sorted(weight for _single, weight in group.members) == [85, 256]
 
 

@@ -27,6 +27,7 @@ V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
 LEAF1, LEAF2 = NextHop(parse_address("10.0.0.0")), NextHop(parse_address("10.0.1.0"))
 LEAF1_V6, LEAF2_V6 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_address("fe80::2"), "eth1")
 BOTH, BOTH_V6 = (LEAF1, LEAF2), (LEAF1_V6, LEAF2_V6)
+METRIC = FibConfig().metric
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -121,8 +122,8 @@ async def test_routes_of_both_families_go_by_groups(host: None) -> None:
         assert len(ours()) == 4
         assert len(ours("-6")) == 2
         assert "group" in ip("nexthop show")
-        assert "blackhole 10.66.0.0/16 metric 20" in ours()
-        assert "10.67.0.1 dev eth1 scope link metric 20" in ours()
+        assert f"blackhole 10.66.0.0/16 metric {METRIC}" in ours()
+        assert f"10.67.0.1 dev eth1 scope link metric {METRIC}" in ours()
         assert not it.fib.counters.failed
         it.want({"10.64.0.0/16": None, "2001:db8:7::/48": None, "10.66.0.0/16": None, "10.67.0.1/32": None})
         await it.fib.idle()
@@ -167,7 +168,7 @@ async def test_route_deleted_or_changed_by_another_program_is_repaired(host: Non
         before = ours()
         ip("route del 10.64.0.0/16 proto 197")
         await it.until(lambda: ours() == before)
-        ip("route replace 10.65.0.0/16 via 10.0.0.0 proto 197 metric 20")
+        ip(f"route replace 10.65.0.0/16 via 10.0.0.0 proto 197 metric {METRIC}")
         await it.until(lambda: ours() == before)
 
 
@@ -181,7 +182,7 @@ async def test_flushed_nexthops_are_made_again(host: None) -> None:
 
 async def test_foreign_routes_are_never_touched(host: None) -> None:
     ip("route add default via 10.0.0.0 metric 100")
-    ip("route add 10.70.0.0/16 via 10.0.0.0 metric 20 proto static")
+    ip(f"route add 10.70.0.0/16 via 10.0.0.0 metric {METRIC} proto static")
     async with running() as it:
         before = ip("route show")
         it.want({"0.0.0.0/0": (LEAF2,), "10.70.0.0/16": (LEAF2,), "10.0.0.0/31": (LEAF2,)})
@@ -278,7 +279,7 @@ async def test_lookup_names_the_group_s_live_members(host: None) -> None:
         await it.fib.idle()
         found = await it.fib.lookup(parse_address("10.64.1.1"))
         assert found is not None
-        assert (found.prefix, found.ours, found.metric, found.table) == ("10.64.0.0/16", True, 20, 254)
+        assert (found.prefix, found.ours, found.metric, found.table) == ("10.64.0.0/16", True, METRIC, 254)
         assert [(hop.address, hop.interface, hop.live) for hop in found.next_hops] == [
             ("10.0.0.0", "eth0", True),
             ("10.0.1.0", "eth1", True),

@@ -35,7 +35,8 @@ async def test_route_is_created_only_where_none_is(family: Family, leaf1: NextHo
         for _ in range(20):
             await asyncio.sleep(0)
         assert protocols(it.kernel, family, key) == [OTHER]
-        assert it.state_of(prefix) == ("blocked", OCCUPIED)
+        assert it.state_of(prefix)[0] == "blocked"
+        assert it.refused[0] == (family, key, OCCUPIED)
         assert it.acknowledged == []
         it.kernel.tell(route)
         await it.settle()

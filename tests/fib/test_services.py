@@ -7,6 +7,7 @@ import errno
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address
+from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import V4, Harness, running, two_leaf_kernel
 
 SERVICE = bytes((32, 10, 50, 0, 1))
@@ -91,7 +92,7 @@ async def test_resilient_group_stays_resilient_over_changes_and_restarts() -> No
         await serve(it, weighted(1), resilient=True)
         assert kernel.log == []
         await serve(it, weighted(1), resilient=False)
-        group = kernel.objects[kernel.routes[V4, 254, SERVICE, 20][1]]
+        group = kernel.objects[kernel.routes[V4, 254, SERVICE, METRIC][1]]
         assert not group.resilient
 
 

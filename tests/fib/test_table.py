@@ -11,6 +11,7 @@ from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
+from tests.fib.fake_kernel import METRIC
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, running, two_leaf_kernel
 
 BOTH = (LEAF1, LEAF2)
@@ -108,7 +109,7 @@ async def test_what_is_left_of_weighted_next_hops_needs_no_route_written_either(
         keys = [key(f"10.64.{number >> 8}.{number & 255}/32") for number in range(3000)]
         it.want(dict.fromkeys(keys, (LEAF1, NextHop(LEAF2.address, LEAF2.interface, 5))))
         await it.settle()
-        group = it.kernel.objects[it.kernel.routes[V4, 254, keys[0], 20][1]]
+        group = it.kernel.objects[it.kernel.routes[V4, 254, keys[0], METRIC][1]]
         assert sorted(weight for _single, weight in group.members) == [1, 5]
         it.kernel.log.clear()
         it.fib.next_hops_lost([LEAF1], lambda _hops: None)
@@ -203,15 +204,15 @@ async def test_reconciliation_repairs_what_no_event_told() -> None:
         other = key("10.66.0.0/16")
         it.want({POD: BOTH, other: BOTH})
         await it.settle()
-        del it.kernel.routes[V4, 254, POD, 20]
-        it.kernel.routes[V4, 254, other, 20] = (197, 12345)
-        it.kernel.routes[V4, 254, key("10.99.0.0/16"), 20] = (197, 12345)
+        del it.kernel.routes[V4, 254, POD, METRIC]
+        it.kernel.routes[V4, 254, other, METRIC] = (197, 12345)
+        it.kernel.routes[V4, 254, key("10.99.0.0/16"), METRIC] = (197, 12345)
         it.fib.sweep()
         await it.settle()
         it.fib.reconcile()
         await it.settle()
         assert it.kernel.hops_of(V4, POD) == it.kernel.hops_of(V4, other) == hop_set(LEAF1, LEAF2)
-        assert (V4, 254, key("10.99.0.0/16"), 20) not in it.kernel.routes
+        assert (V4, 254, key("10.99.0.0/16"), METRIC) not in it.kernel.routes
 
 
 async def test_foreign_route_blocks_its_prefix_until_it_goes() -> None:
@@ -271,8 +272,8 @@ async def test_direct_and_blackhole_routes_need_no_nexthop_object() -> None:
     async with running() as it:
         it.want({key("10.64.2.1/32"): (NextHop(b"", "eth1"),), POD: BLACKHOLE})
         await it.settle()
-        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), 20] == (197, -3)
-        assert it.kernel.routes[V4, 254, POD, 20] == (197, 0)
+        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), METRIC] == (197, -3)
+        assert it.kernel.routes[V4, 254, POD, METRIC] == (197, 0)
         assert it.kernel.objects == {}
 
 
@@ -285,7 +286,7 @@ async def test_direct_route_returns_with_its_link() -> None:
         assert it.state_of("10.64.2.1/32") == ("blocked", "interface eth1 is down")
         it.kernel.set_link(3, "eth1", up=True)
         await it.settle()
-        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), 20] == (197, -3)
+        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), METRIC] == (197, -3)
 
 
 async def test_next_hop_behind_a_workload_s_host_route_resolves() -> None:
@@ -357,7 +358,7 @@ async def test_routes_of_an_earlier_metric_are_deleted_at_the_sweep() -> None:
         await it.settle()
         it.fib.sweep()
         await it.settle()
-        assert list(kernel.routes) == [(V4, 254, POD, 20)]
+        assert list(kernel.routes) == [(V4, 254, POD, METRIC)]
 
 
 async def test_missing_capability_is_named() -> None:
