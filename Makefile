@@ -17,7 +17,7 @@ IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 600 --
 PREFIX := /opt/bgpd
 DESTDIR :=
 
-.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench lock install clean
+.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench lock install install-files clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -85,10 +85,14 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --output-file requirements-host.lock pyproject.toml
 
-install: ## on a server: bgpd into /opt/bgpd, its unit and kernel settings; starts nothing, keeps an existing configuration
+install: install-files ## on a server: bgpd into /opt/bgpd, its unit and kernel settings; starts nothing, keeps an existing configuration
 	python3 -m venv $(PREFIX)
 	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-host.lock
 	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
+	@echo "Now: edit /etc/bgpd/bgpd.toml; bgpd check /etc/bgpd/bgpd.toml; systemd-sysusers; sysctl --system;"
+	@echo "     systemctl daemon-reload; systemctl enable --now bgpd"
+
+install-files: # what of `install` is not Python
 	install -d $(DESTDIR)/etc/bgpd $(DESTDIR)/usr/local/bin
 	ln -sf $(PREFIX)/bin/bgpd $(DESTDIR)/usr/local/bin/bgpd
 	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
@@ -97,8 +101,6 @@ install: ## on a server: bgpd into /opt/bgpd, its unit and kernel settings; star
 	install -D -m 644 conf/sysctl.d/90-bgpd.conf $(DESTDIR)/etc/sysctl.d/90-bgpd.conf
 	install -D -m 644 conf/networkd/90-bgpd.conf $(DESTDIR)/etc/systemd/networkd.conf.d/90-bgpd.conf
 	install -D -m 644 conf/rt_protos.d/bgpd.conf $(DESTDIR)/etc/iproute2/rt_protos.d/bgpd.conf
-	@echo "Now: edit /etc/bgpd/bgpd.toml; bgpd check /etc/bgpd/bgpd.toml; systemd-sysusers; sysctl --system;"
-	@echo "     systemctl daemon-reload; systemctl enable --now bgpd"
 
 clean: ## remove laboratories left up, .venv and caches
 	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down; fi
