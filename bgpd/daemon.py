@@ -6,6 +6,7 @@ Only wires: `routing` joins the data path, `backend` serves the API. Routes stay
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -42,7 +43,7 @@ from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
-from bgpd.runtime.memory import INTERVAL_S, GarbagePolicy, keep_little_memory, return_free_memory
+from bgpd.runtime.memory import INTERVAL_S, SETTLE_S, GarbagePolicy, keep_little_memory, return_free_memory
 from bgpd.runtime.turns import Walks
 
 log = structlog.get_logger()
@@ -91,6 +92,7 @@ class Daemon:
         self._hostname = config.router.hostname or socket.gethostname().partition(".")[0]
         self._garbage = GarbagePolicy()
         self._shortage = Shortage()
+        self._memory_freed = asyncio.Event()
         self._walks = Walks(failed=self._defect)
         self._routing = Routing(
             config,
@@ -99,6 +101,7 @@ class Daemon:
             nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
             hostname=self._hostname,
             changed=self._plan_review,
+            memory_freed=self._memory_freed.set,
             readiness=lambda: self._readiness,
             shortage=self._shortage,
         )
@@ -300,8 +303,12 @@ class Daemon:
     _told_status = ""
 
     async def _collect_garbage(self) -> None:
+        """Now and then, and soon after a neighbor with much has left."""
         while True:
-            await asyncio.sleep(INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._memory_freed.wait(), INTERVAL_S)
+                await asyncio.sleep(SETTLE_S)
+            self._memory_freed.clear()
             self._garbage.collect_young()
             self._walks.run(self._routing.shrink())
             await asyncio.to_thread(return_free_memory)

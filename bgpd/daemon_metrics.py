@@ -98,6 +98,16 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         "Times that bgpd could not cope with a neighbor's messages (bgpd show neighbors --json has them).",
         each(lambda view: view.defects),
     )
+    registry.gauge(
+        "bgpd_neighbor_attribute_bytes",
+        "Memory that the attributes of its routes take.",
+        each(lambda view: view.attribute_bytes),
+    )
+    registry.gauge(
+        "bgpd_neighbor_attribute_limit_bytes",
+        "max_attribute_bytes; more ends the session; 0: no limit.",
+        each(lambda view: view.max_attribute_bytes),
+    )
     for name, help in (
         ("received", "Routes that the neighbor announces."),
         ("rejected", "Of them, rejected by policy or as loops."),

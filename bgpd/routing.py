@@ -27,7 +27,7 @@ from bgpd.host_routes import HostRoutes
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import Family
+from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, RouteChanged
 from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
@@ -54,6 +54,9 @@ _ABREAST = 4_096
 _UNREAD_MOST_S = 1.0
 """... and how long that may last: far shorter than a hold time, whatever keeps the kernel."""
 _LOCAL = Attributes()
+_MUCH = 8 << 20
+"""Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
+_BYTES_PER_ROUTE = 200
 """A workload's attributes: origin IGP, an empty AS path."""
 
 
@@ -73,6 +76,7 @@ class Routing:
         nlri_decoders: NlriDecoders,
         hostname: str,
         changed: Callable[[], None],
+        memory_freed: Callable[[], None],
         readiness: Callable[[], str],
         shortage: Shortage,
     ) -> None:
@@ -86,6 +90,7 @@ class Routing:
         self._monitor = monitor
         self._walks = walks
         self._changed = changed
+        self._memory_freed = memory_freed
         self._next_hops: dict[Source, set[NextHop]] = {}
         self.dataplane = Dataplane(monitor, protocol=config.fib.protocol)
         self.rib = Rib(
@@ -97,6 +102,7 @@ class Routing:
             now=time.time,
             schedule=soon,
             prefix_limit_exceeded=self._prefix_limit_exceeded,
+            resources_exceeded=self._resources_exceeded,
             suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),
             refresh_sent=lambda source, family: self.speaker.send_refresh_ended(source, family),
             resolve_in=self._resolve_in,
@@ -282,6 +288,7 @@ class Routing:
             local_asn=negotiated.local_asn,
             is_ibgp=negotiated.is_ibgp,
             allowed=self._allowed_next_hops(source),
+            received_bytes=self.speaker.attribute_bytes(source),
         )
         self._neighbors_changed()
 
@@ -315,8 +322,15 @@ class Routing:
                 tables = [table for (name, _), table in self.rib.tables.items() if name == vrf]
                 fib.next_hops_lost(lost, fallback(tables, lost))
         self.evpn.neighbor_down(source)
-        self._walks.run(self.rib.neighbor_down(source))
+        kept = self.rib.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received(source)
+        walk = self.rib.neighbor_down(source)
+        self._walks.run(self._then_free(walk) if kept > _MUCH else walk)
         self._neighbors_changed()
+
+    def _then_free(self, walk: Iterator[None]) -> Iterator[None]:
+        """Take away the routes of a session that had many; then their memory goes back to the system."""
+        yield from walk
+        self._memory_freed()
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
         if batch.next_hop is not None:
@@ -371,6 +385,11 @@ class Routing:
     def _prefix_limit_exceeded(self, source: Source, family: Family, count: int) -> None:
         reason = f"sent {count} {family} prefixes, more than max_prefixes"
         asyncio.get_running_loop().call_soon(partial(self.speaker.reset, source.name, reason=reason))
+
+    def _resources_exceeded(self, source: Source, reason: str) -> None:
+        subcode = CeaseSubcode.OUT_OF_RESOURCES
+        reset = partial(self.speaker.reset, source.name, reason=reason, subcode=subcode)
+        asyncio.get_running_loop().call_soon(reset)
 
     # The kernel.
 

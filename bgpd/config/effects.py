@@ -36,6 +36,7 @@ _SESSION: Mapping[str, Effect] = {
     "allow_own_as": Effect.REFRESH,
     "connect_retry_s": Effect.NO_OP,
     "max_prefixes": Effect.NO_OP,
+    "max_attribute_bytes": Effect.NO_OP,
     "max_neighbors": Effect.NO_OP,
     "max_neighbors_per_interface": Effect.NO_OP,
     "min_hold_time_s": Effect.NO_OP,

@@ -43,6 +43,9 @@ class GracefulRestartConfig(Strict, frozen=True, kw_only=True):
     long_lived_s: Annotated[Seconds, Meta(description="Long-lived stale time after that (RFC 9494); 0: off.")] = 0
 
 
+_MAX_PREFIXES = 2_000_000
+
+
 class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "import"}):
     """What [[neighbor]] and [[listen]] share."""
 
@@ -69,7 +72,11 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
     ] = False
     max_prefixes: Annotated[
         int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
-    ] = 2_000_000
+    ] = _MAX_PREFIXES
+    max_attribute_bytes: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Memory for the attributes of its routes; more ends the session; 0: no limit."),
+    ] = None
     password_file: Annotated[str, Meta(description='File with the TCP MD5 password (RFC 2385); "": none.')] = ""
     ttl_security: Annotated[bool, Meta(description="Take only packets with TTL 255 (RFC 5082).")] = False
     extended_messages: Annotated[bool, Meta(description="Offer messages up to 65535 bytes (RFC 8654).")] = True
@@ -77,6 +84,19 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
     graceful_restart: Annotated[
         GracefulRestartConfig | None, Meta(description="Restart without losing routes; off unless given.")
     ] = None
+
+
+_LEAST_ATTRIBUTE_BYTES = 1 << 20
+_ATTRIBUTE_BYTES_PER_PREFIX = 256
+"""A full table of the Internet has one set of attributes for every five prefixes, of 1,400 bytes with all around it."""
+
+
+def attribute_limit(config: SessionConfig) -> int:
+    """Bytes of memory that the attributes of a neighbor's routes may take; 0: no limit."""
+    if config.max_attribute_bytes is not None:
+        return config.max_attribute_bytes
+    prefixes = config.max_prefixes or _MAX_PREFIXES
+    return _LEAST_ATTRIBUTE_BYTES + _ATTRIBUTE_BYTES_PER_PREFIX * prefixes
 
 
 class NeighborConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": "import"}):
@@ -104,6 +124,9 @@ class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": 
     min_hold_time_s: Annotated[
         int, Meta(ge=3, le=65535, description="A neighbor that offers a shorter hold time, or none (0), is refused.")
     ] = 3
+    max_prefixes: Annotated[
+        int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
+    ] = 10_000
 
 
 class MatchConfig(Strict, frozen=True, kw_only=True):

@@ -42,6 +42,10 @@ _LONGEST_KEY = 1024
 """Bytes of a block that is looked up by itself."""
 _ERRORS_KEPT = 4
 """What is wrong with a block that is taken is told when it is first seen; some of it is kept for the next time."""
+_BLOCK_BYTES = 600
+"""What interned attributes take beside the bytes of their lists: objects and their place in the table."""
+_UNKNOWN_BYTES = 100
+_ERROR_BYTES = 300
 _WITHDRAW = Reaction.TREAT_AS_WITHDRAW
 _DISCARD = Reaction.ATTRIBUTE_DISCARD
 
@@ -191,9 +195,15 @@ class BlockFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Interned(weakref.ref[Attributes]):
-    """A weak reference to the Attributes of a block, with the block's key, its facts, and the dict that it is in."""
+    """A weak reference to the Attributes of a block, with the block's key, its facts, and the dict that it is in.
 
-    __slots__ = ("among", "facts", "key")
+    `weight` is what it all takes in memory, and `kept` where that is counted.
+    """
+
+    __slots__ = ("among", "facts", "kept", "key", "weight")
+
+    kept: list[int]
+    weight: int
 
     key: bytes
     facts: BlockFacts
@@ -201,13 +211,23 @@ class _Interned(weakref.ref[Attributes]):
 
 
 def _forget(reference: weakref.ref[Attributes]) -> None:
-    if isinstance(reference, _Interned) and reference.among.get(reference.key) is reference:
-        del reference.among[reference.key]
+    if isinstance(reference, _Interned):
+        reference.kept[0] -= reference.weight
+        if reference.among.get(reference.key) is reference:
+            del reference.among[reference.key]
 
 
 def _key(block: bytes) -> bytes:
     """What a block is looked up by."""
     return block if len(block) <= _LONGEST_KEY else hashlib.blake2b(block, digest_size=32).digest()
+
+
+def _weight(block: bytes, key: bytes, attributes: Attributes, facts: BlockFacts) -> int:
+    """What a block takes: its values are nearly all of its bytes."""
+    weight = _BLOCK_BYTES + len(block) + len(key)
+    if attributes.unknown or facts.errors:
+        weight += _UNKNOWN_BYTES * len(attributes.unknown) + _ERROR_BYTES * len(facts.errors)
+    return weight
 
 
 class AttributeDecoder:
@@ -219,11 +239,17 @@ class AttributeDecoder:
         self._four_octet_as = negotiated.four_octet_as
         self._rules = _rules_for(negotiated)
         self._interned: tuple[dict[bytes, _Interned], ...] = tuple({} for _ in range(_PARTS))
+        self._kept = [0]
         self._plain_facts: dict[bytes, BlockFacts] = {}
 
     def __len__(self) -> int:
         """Blocks that routes refer to."""
         return sum(map(len, self._interned))
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes of memory that they take, nearly."""
+        return self._kept[0]
 
     def decode(self, block: bytes) -> tuple[Attributes, BlockFacts]:
         """Attributes of a block without MP_REACH_NLRI and MP_UNREACH_NLRI; what is malformed in it is left out.
@@ -244,6 +270,8 @@ class AttributeDecoder:
             if len(facts.errors) > _ERRORS_KEPT:
                 kept = msgspec.structs.replace(facts, errors=facts.errors[:_ERRORS_KEPT])
             reference.key, reference.facts, reference.among = key, kept, interned
+            reference.kept, reference.weight = self._kept, _weight(block, key, attributes, kept)
+            self._kept[0] += reference.weight
         return attributes, facts
 
     def is_known(self, block: bytes) -> bool:

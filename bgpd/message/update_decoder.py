@@ -167,6 +167,11 @@ class UpdateDecoder:
                 self._split_ipv4 = split
         self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
 
+    @property
+    def bytes_kept(self) -> int:
+        """What the attributes take in memory that routes refer to."""
+        return self._attributes.bytes_kept
+
     def decode(self, body: bytes) -> DecodedUpdate:
         """Routes and errors of an UPDATE, given without its 19-byte header."""
         if body == _END_OF_RIB:

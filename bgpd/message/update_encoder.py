@@ -8,7 +8,6 @@ and no message mixes announcements and withdrawals). Never decides which routes 
 from __future__ import annotations
 
 import struct
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -27,6 +26,9 @@ _LENGTHS_LENGTH = 4
 _MP_HEADER_LENGTH = 4
 _CONFEDERATION = frozenset((SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET))
 _NON_TRANSITIVE = 0x40
+_BLOCKS_KEPT = 256
+_LONGEST_KEPT = 1024
+"""Encoded attributes are kept for a while, since a host says much with few of them; those passed on come one by one."""
 
 
 class UpdateEncoder:
@@ -58,7 +60,7 @@ class UpdateEncoder:
             Family.L2VPN_EVPN: local_ipv4 or local_ipv6 or b"",
             Family.ROUTE_TARGET: local_ipv4 or local_ipv6 or b"",
         }
-        self._blocks: weakref.WeakKeyDictionary[Attributes, list[tuple[int, bytes]]] = weakref.WeakKeyDictionary()
+        self._blocks: dict[Attributes, list[tuple[int, bytes]]] = {}
 
     @property
     def without_next_hop(self) -> tuple[Family, ...]:
@@ -141,7 +143,10 @@ class UpdateEncoder:
                 _for_ibgp(attributes) if self._negotiated.is_ibgp else _for_ebgp(attributes, self._negotiated.local_asn)
             )
             block = encode_attributes(told, four_octet_as=self._negotiated.four_octet_as)
-            self._blocks[attributes] = block
+            if len(self._blocks) >= _BLOCKS_KEPT:
+                self._blocks.clear()
+            if sum(len(packed) for _, packed in block) <= _LONGEST_KEPT:
+                self._blocks[attributes] = block
         return block
 
 

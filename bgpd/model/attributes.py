@@ -23,7 +23,6 @@ _SEQUENCE, _SET = int(SegmentType.AS_SEQUENCE), int(SegmentType.AS_SET)
 _VALUE_BYTES = 40
 """What a bytes object takes beside its contents."""
 _ATTRIBUTES_BYTES = 160
-_UNKNOWN_BYTES = 104
 
 
 class AsPathSegment(msgspec.Struct, frozen=True, gc=False):
@@ -156,18 +155,8 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=Tr
         """How many clusters the route has passed."""
         return len(self.packed_cluster_list) // 4
 
-    @property
-    def size(self) -> int:
-        """Bytes of memory that the value takes, nearly."""
-        size = _ATTRIBUTES_BYTES + sum(len(value) + _VALUE_BYTES for value in self._values() if value)
-        for one in self.unknown:
-            size += _UNKNOWN_BYTES + len(one.value)
-        return size
-
     def size_beside(self, other: Attributes) -> int:
         """Bytes of memory that it takes beside another that it was made from, and shares values with."""
-        if self is other:
-            return 0
         pairs = zip(self._values(), other._values())
         return _ATTRIBUTES_BYTES + sum(len(value) + _VALUE_BYTES for value, shared in pairs if value is not shared)
 

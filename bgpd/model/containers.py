@@ -4,7 +4,8 @@ CPython grows a dict in one go, which at 700,000 keys takes 40 to 60 ms. Here a 
 but one, so that a batch of neighboring prefixes, as peers send them, is in one dict or two and keeps the speed of the
 interpreter's C loops. The dicts get uneven shares: they do not all grow at the same time. Decides nothing.
 
-A memo of values that others own: an entry goes when its value does. Never keeps anything alive.
+A memo of values that others own: an entry goes when its value does. Never keeps anything alive. One kind of it knows
+what its values weigh.
 
 What weakref.WeakValueDictionary does at half its cost, which counts where every route has attributes of its own. For
 one thread, and not to be changed while one goes through its values.
@@ -18,7 +19,7 @@ from collections.abc import Hashable, Iterator, MutableMapping, Sequence
 from itertools import repeat
 from operator import itemgetter
 from sys import getsizeof
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -221,3 +222,49 @@ class WeakMemo(Generic[K, V]):
                 value = reference()
                 if value is not None:
                     yield value
+
+
+class _Weighed(_Reference[V]):
+    """A reference that knows what its value weighs, and in which memo it counts."""
+
+    __slots__ = ("memo", "weight")
+
+    memo: WeighedMemo[Any, V]
+    weight: int
+
+
+def _take_off(reference: weakref.ref[V]) -> None:
+    if isinstance(reference, _Weighed):
+        reference.memo.weight -= reference.weight
+        reference.memo.replaced.pop(id(reference), None)
+        _forget(reference)
+
+
+class WeighedMemo(WeakMemo[K, V]):
+    """A memo that knows what its living values weigh together, those included that others took the place of."""
+
+    __slots__ = ("replaced", "weight")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = 0
+        self.replaced: dict[int, _Weighed[V]] = {}
+
+    def all_values(self) -> Iterator[V]:
+        """The values that are alive, also those that others took the place of."""
+        yield from self.values()
+        for reference in self.replaced.values():
+            value = reference()
+            if value is not None:
+                yield value
+
+    def weigh(self, key: K, value: V, weight: int) -> None:
+        """Remember `value`, for as long as it lives, and count its weight as long."""
+        part = self._parts[hash(key) % _PARTS]
+        former = part.get(key)
+        if isinstance(former, _Weighed) and former() is not None:
+            self.replaced[id(former)] = former
+        reference = part[key] = _Weighed(value, _take_off)
+        reference.key, reference.part = key, part
+        reference.memo, reference.weight = self, weight
+        self.weight += weight

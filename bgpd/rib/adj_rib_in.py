@@ -1,8 +1,9 @@
 """What one source says, as paths: loop detection and import policy, run once for all routes that share their
 attributes.
 
-The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here is only the interning of paths. A path
-is reused for ten seconds, so that `heard_at` tells when a route was said, coarsely. Paths are kept weakly: one that no
+The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here is only the interning of paths, and the
+count of what the source's attributes and paths take in memory (docs/decisions/0013). A path is
+reused for ten seconds, so that `heard_at` tells when a route was said, coarsely. Paths are kept weakly: one that no
 route has is gone. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops) and policy; never
 on which path is best.
 """
@@ -10,13 +11,14 @@ on which path is best.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 from weakref import WeakSet
 
 import msgspec
 import structlog
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.containers import WeakMemo
+from bgpd.model.containers import WeighedMemo
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.next_hops import AllowedNextHops
@@ -28,6 +30,10 @@ HEARD_AT_COARSENESS_S = 10.0
 _REFUSALS_TOLD = 32
 """Next hops of one session that the log tells of."""
 _REFUSALS_KEPT = 4096
+_PATH_BYTES = 800
+"""What a path takes with its decision and their places in the memos."""
+_OVERLAY_BYTES = 300
+_MEMO_BYTES = 2048
 
 _Key = tuple[Attributes, NextHop | None, Overlay | None, Family, tuple[int, ...]]
 
@@ -37,6 +43,7 @@ class AdjRibIn:
 
     `local_asn` and `router_id` are how this host appears to it. `now` is the wall clock in seconds. `allowed` are the
     next hops that it may name (None: any).
+    `received_bytes` is what the attributes as received take in memory.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class AdjRibIn:
         allow_own_as: int,
         now: Callable[[], float],
         allowed: AllowedNextHops | None = None,
+        received_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self.allowed = allowed
         self.source = source
@@ -57,8 +65,11 @@ class AdjRibIn:
         self._local_asn = local_asn
         self._router_id = router_id
         self._now = now
-        self._paths: WeakMemo[_Key, Path] = WeakMemo()
-        self._revised: WeakMemo[tuple[Path, float, bool], Path] = WeakMemo()
+        self._received_bytes = received_bytes
+        self._paths: WeighedMemo[_Key, Path] = WeighedMemo()
+        self._revised: WeighedMemo[tuple[Path, float, bool], Path] = WeighedMemo()
+        self._former: list[WeighedMemo[Any, Path]] = []
+        self._next_hops: set[NextHop] = set()
         self._refreshed: dict[Family, WeakSet[Path]] = {}
         self._refusals: dict[NextHop, str] = {}
         self._refusals_told: set[NextHop] = set()
@@ -98,10 +109,10 @@ class AdjRibIn:
         now = self._now()
         if known is not None and 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S:
             return known
+        received, next_hop, overlay, family, _ = key
         if known is not None:
             made = msgspec.structs.replace(known, heard_at=now)
         else:
-            received, next_hop, overlay, family, _ = key
             accepted, rejected = self._verdict(family, received, next_hop, trace)
             made = Path(
                 source=self.source,
@@ -112,11 +123,32 @@ class AdjRibIn:
                 rejected=rejected,
                 overlay=overlay,
             )
-        self._paths.set(key, made)
-        refreshed = self._refreshed.get(key[3])
+        self._paths.weigh(key, made, _weight(made))
+        if next_hop is not None:
+            self._next_hops.add(next_hop)
+        refreshed = self._refreshed.get(family)
         if refreshed is not None:
             refreshed.add(made)
         return made
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes of memory that the source's attributes take, as received and as policy changed them, with its paths."""
+        kept = self._received_bytes() + self._paths.weight + self._revised.weight
+        return kept + sum([_MEMO_BYTES + memo.weight for memo in self._former])
+
+    def has_next_hops(self, most: int) -> bool:
+        """Whether its routes have more different next hops than `most`."""
+        if len(self._next_hops) > most:
+            memos: list[WeighedMemo[Any, Path]] = [self._paths, self._revised, *self._former]
+            alive = (path.next_hop for memo in memos for path in memo.all_values())
+            self._next_hops = {next_hop for next_hop in alive if next_hop is not None}
+        return len(self._next_hops) > most
+
+    def _forget_verdicts(self) -> None:
+        """Intern all paths anew; those that routes still have are counted until they are gone."""
+        self._former = [memo for memo in (*self._former, self._paths, self._revised) if memo.weight]
+        self._paths, self._revised = WeighedMemo(), WeighedMemo()
 
     def _verdict(
         self, family: Family, received: Attributes, next_hop: NextHop | None, trace: tuple[int, ...] | None
@@ -180,14 +212,14 @@ class AdjRibIn:
         known = self._revised.get(key)
         if known is None:
             known = msgspec.structs.replace(new, heard_at=old.heard_at)
-            self._revised.set(key, known)
+            self._revised.weigh(key, known, _weight(known))
             if again and refreshed is not None:
                 refreshed.add(known)
         return known
 
     def refresh_began(self, family: Family) -> None:
         """All that the neighbor has said of a family is stale, until it says it again (RFC 7313 section 4)."""
-        self._paths = WeakMemo()
+        self._forget_verdicts()
         self._refreshed[family] = WeakSet()
 
     def refreshed(self, family: Family) -> WeakSet[Path] | None:
@@ -202,15 +234,22 @@ class AdjRibIn:
         """Use another policy from now on."""
         self.policy = policy
         self.allow_own_as = allow_own_as
-        self._paths = WeakMemo()
-        self._revised = WeakMemo()
+        self._forget_verdicts()
 
     def allow(self, allowed: AllowedNextHops) -> None:
         """The neighbor may name these next hops from now on."""
         self.allowed = allowed
         self._refusals.clear()
-        self._paths = WeakMemo()
-        self._revised = WeakMemo()
+        self._forget_verdicts()
+
+
+def _weight(path: Path) -> int:
+    weight = _PATH_BYTES
+    if path.overlay is not None:
+        weight += _OVERLAY_BYTES
+    if path.attributes is not path.received:
+        weight += path.attributes.size_beside(path.received)
+    return weight
 
 
 def _same_verdict(first: Path, second: Path) -> bool:

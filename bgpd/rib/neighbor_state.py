@@ -1,6 +1,6 @@
 """One neighbor's session as the RIB knows it: its import side, its export sides, and what it has told so far.
 
-Decides when a neighbor has sent too many prefixes. Never sees bytes.
+Decides when a neighbor has sent too much: prefixes, bytes of attributes, next hops. Never sees bytes.
 
 Changed policies, taken over by the sessions and applied to the routes that are there: what was received is kept with
 each path.
@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import structlog
 
-from bgpd.config.schema import Config, SessionConfig
+from bgpd.config.schema import Config, SessionConfig, attribute_limit
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.model.prefix import covers, parse_prefix
@@ -28,7 +28,9 @@ from bgpd.rib.policy import build_policy
 log = structlog.get_logger()
 
 _WARN_AT = 0.8
-"""Share of max_prefixes from which on the log warns."""
+"""Share of max_prefixes and max_attribute_bytes from which on the log warns."""
+MOST_NEXT_HOPS = 1024
+"""Different next hops of one neighbor: each is an object in the kernel, and so is each set of them that routes have."""
 
 
 class Session:
@@ -48,6 +50,8 @@ class Session:
         """Families whose stale routes are being removed: what was told again (AdjRibIn.refreshed)."""
         self._warned: set[Family] = set()
         self._exceeded: set[Family] = set()
+        self._warned_of_memory = False
+        self._out_of_resources = False
 
     def check_limit(self, family: Family, count: int, exceeded: Callable[[Source, Family, int], None]) -> None:
         """Compare the number of routes received with `max_prefixes`; tells once per session."""
@@ -62,6 +66,27 @@ class Session:
         elif family not in self._warned:
             self._warned.add(family)
             log.warning("prefix_limit.near", neighbor=self.source.name, family=family, count=count, limit=most)
+
+    def check_resources(self, exceeded: Callable[[Source, str], None]) -> None:
+        """Compare what the neighbor's attributes take with `max_attribute_bytes`, and count its next hops; tells once.
+
+        `exceeded` is told why.
+        """
+        kept, most = self.adj_rib_in.bytes_kept, attribute_limit(self.config)
+        if self._out_of_resources:
+            return
+        reason = ""
+        if most and kept > most:
+            reason = f"its attributes take {kept} bytes, more than max_attribute_bytes ({most})"
+        elif self.adj_rib_in.has_next_hops(MOST_NEXT_HOPS):
+            reason = f"its routes have more than {MOST_NEXT_HOPS} different next hops"
+        if reason:
+            self._out_of_resources = True
+            log.error("resources.exceeded", neighbor=self.source.name, reason=reason)
+            exceeded(self.source, reason)
+        elif most and kept > most * _WARN_AT and not self._warned_of_memory:
+            self._warned_of_memory = True
+            log.warning("attribute_limit.near", neighbor=self.source.name, bytes=kept, limit=most)
 
 
 def session_config(config: Config, source: Source) -> SessionConfig | None:

@@ -52,8 +52,9 @@ class Rib:
     `send(source, batch)`, `send_end_of_rib(source, family)`: to a neighbor. `resolve(next_hop)`: why it is unreachable,
     or ""; asked once per next hop, news come by `next_hop_changed`. `now()`: wall clock in seconds.
     `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`). `prefix_limit_exceeded(source, family,
-    count)`: told once per session and family. `suppressed(vrf, family, keys, by)`: the aggregate `by` stands for these
-    workloads towards the neighbors ("": none does any more). `refresh_sent(source, family)`: all that
+    count)`: told once per session and family. `resources_exceeded(source, reason)`: told once per session.
+    `suppressed(vrf, family, keys, by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none
+    does any more). `refresh_sent(source, family)`: all that
     `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is `resolve` inside a VRF (tenants' addresses
     overlap); without it VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes of each
     neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
@@ -76,6 +77,7 @@ class Rib:
         now: Callable[[], float],
         schedule: Callable[[Callable[[], None]], object],
         prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
+        resources_exceeded: Callable[[Source, str], None] = lambda *_: None,
         suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
         refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
         resolve_in: Callable[[str, NextHop], str] | None = None,
@@ -98,6 +100,7 @@ class Rib:
         self._send = send
         self._now = now
         self._prefix_limit_exceeded = prefix_limit_exceeded
+        self._resources_exceeded = resources_exceeded
         self._sessions: dict[Source, Session] = {}
         self._local: dict[Source, AdjRibIn] = {}
         self._exports = Exports(
@@ -134,10 +137,12 @@ class Rib:
         local_asn: int,
         is_ibgp: bool,
         allowed: AllowedNextHops | None = None,
+        received_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         """A session is established: its routes may come, and it is told the table, then End-of-RIB.
 
-        `allowed`: the next hops that it may name (None: any).
+        `allowed`: the next hops that it may name (None: any). `received_bytes` is what the attributes that it has sent
+        take in memory.
         """
         where = f"neighbor {source.name}"
         adj_rib_in = AdjRibIn(
@@ -148,6 +153,7 @@ class Rib:
             allow_own_as=config.allow_own_as,
             now=self._now,
             allowed=allowed,
+            received_bytes=received_bytes,
         )
         policy = self._policy(config.export, where=f"{where}.export", exporting=True)
         session = Session(source, families=families, config=config, adj_rib_in=adj_rib_in)
@@ -230,6 +236,7 @@ class Rib:
             self._follow_evpn(source, family, keys, path)
         if paths:
             session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
+            session.check_resources(self._resources_exceeded)
             self.aggregation.learned(table.vrf, family, batch.announced)
 
     def allow_next_hops(self, source: Source, allowed: AllowedNextHops) -> Iterator[None]:
@@ -343,6 +350,11 @@ class Rib:
             return 0
         vrf = session.config.vrf
         return sum(self.table(vrf, family).received.get(source, 0) for family in session.families)
+
+    def attribute_bytes(self, source: Source) -> int:
+        """What the attributes of an established session's routes take in memory; 0 for any other."""
+        session = self._sessions.get(source)
+        return 0 if session is None else session.adj_rib_in.bytes_kept
 
     def counts(self, source: Source) -> dict[Family, FamilyCounts]:
         """Routes received, rejected and announced per family of an established session; empty for any other."""

@@ -19,6 +19,8 @@ import time
 from functools import cache
 
 INTERVAL_S = 60.0
+SETTLE_S = 2.0
+"""From the end of a large table in the RIB until its memory is given back: the kernel's routes go meanwhile."""
 TABLE = 20_000
 """So many new containers since the last pass are a table: set aside unlooked at. (A million routes with a few sets of
 attributes are some hundred containers.)"""

@@ -184,6 +184,10 @@ class Exchange:
         """Prefixes that were ignored as martians."""
         return self._decoder.martians
 
+    def attribute_bytes(self) -> int:
+        """What the attributes of the routes that the neighbor announces take in memory, as received."""
+        return self._decoder.bytes_kept
+
     def update_received(self, body: bytes) -> None:
         """Take the routes of an UPDATE; they are passed on together with those of the next ones, by `updates_done`.
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from bgpd.config.schema import ListenConfig, RouterConfig, SessionConfig
+from bgpd.config.schema import ListenConfig, RouterConfig, SessionConfig, attribute_limit
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import describe_notification
@@ -179,7 +179,9 @@ class Neighbor:
 
     def configure(self, config: SessionConfig) -> None:
         """Take over a changed configuration that needs no new session; a higher limit ends the hold-off at once."""
-        raised = config.max_prefixes > self.peering.config.max_prefixes
+        old = self.peering.config
+        raised = _is_raised(old.max_prefixes, config.max_prefixes)
+        raised = raised or _is_raised(attribute_limit(old), attribute_limit(config))
         self.peering = msgspec.structs.replace(self.peering, config=config)
         self._session.settings = self._settings()
         if raised:
@@ -315,6 +317,7 @@ class Neighbor:
             established_count=self._established_count,
             last_error=self._failures.last,
             last_error_at=self._failures.last_at,
+            max_attribute_bytes=attribute_limit(config),
             end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
             martians=self._martians + (exchange.martians if exchange else 0),
             without_next_hop=[str(family) for family in exchange.without_next_hop] if exchange else [],
@@ -642,6 +645,11 @@ class Neighbor:
     def _note_state(self) -> None:
         if self.state is not self._state:
             self._state, self._since = self.state, time.time()
+
+
+def _is_raised(old: int, new: int) -> bool:
+    """Whether a limit allows more than before; 0 is none."""
+    return bool(old) and (not new or new > old)
 
 
 def _now() -> float:

@@ -12,7 +12,7 @@ import ipaddress
 import msgspec
 
 from bgpd.config.effects import Effect, session_changes
-from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig, SessionConfig
+from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig, SessionConfig, attribute_limit
 from bgpd.kernel.host import Host
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import format_address, is_link_local, parse_address
@@ -141,5 +141,6 @@ def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) 
         state="idle",
         since=since,
         last_error=REASON,
+        max_attribute_bytes=attribute_limit(config),
         last_error_at=since,
     )

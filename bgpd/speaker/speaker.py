@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
@@ -169,11 +169,16 @@ class Speaker:
                 views[config.name] = waiting_view(config, self._config.router, since=self._born)
         return [views[name] for name in sorted(views)]
 
-    def reset(self, name: str, *, reason: str) -> None:
-        """End a session for too many prefixes (Cease/1, RFC 4486) and refuse the neighbor for HOLD_OFF_S."""
+    def attribute_bytes(self, source: Source) -> Callable[[], int]:
+        """Tells what the attributes that an established session has received take in memory, also after its end."""
+        exchange = self._of(source)
+        return (lambda: 0) if exchange is None else exchange.attribute_bytes
+
+    def reset(self, name: str, *, reason: str, subcode: CeaseSubcode = CeaseSubcode.MAXIMUM_PREFIXES) -> None:
+        """End a session for too much that it sent (Cease, RFC 4486) and refuse the neighbor for HOLD_OFF_S."""
         neighbor = self._neighbors.get(name)
         if neighbor is not None:
-            notification = Notification(ErrorCode.CEASE, CeaseSubcode.MAXIMUM_PREFIXES)
+            notification = Notification(ErrorCode.CEASE, subcode)
             reason += f"; refused for {HOLD_OFF_S:.0f} s, or until that is raised"
             neighbor.reset(notification, reason, hold_off_s=HOLD_OFF_S)
 

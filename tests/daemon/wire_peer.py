@@ -19,9 +19,11 @@ def message(kind: int, body: bytes = b"") -> bytes:
     return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
 
 
-def open_message(asn: int, *, hold_time_s: int = 9, families: tuple[tuple[int, int], ...] = ((1, 1),)) -> bytes:
-    """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s."""
-    capabilities = struct.pack("!BBI", 65, 4, asn) + bytes((2, 0))
+def open_message(
+    asn: int, *, hold_time_s: int = 9, families: tuple[tuple[int, int], ...] = ((1, 1),), extended: bool = False
+) -> bytes:
+    """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s; `extended`: messages of 65,535 bytes."""
+    capabilities = struct.pack("!BBI", 65, 4, asn) + bytes((2, 0)) + (bytes((6, 0)) if extended else b"")
     for afi, safi in families:
         capabilities += struct.pack("!BBHBB", 1, 4, afi, 0, safi)
     parameters = bytes((2, len(capabilities))) + capabilities
@@ -30,6 +32,8 @@ def open_message(asn: int, *, hold_time_s: int = 9, families: tuple[tuple[int, i
 
 
 def attribute(flags: int, kind: int, value: bytes) -> bytes:
+    if len(value) > 255:
+        return struct.pack("!BBH", flags | 0x10, kind, len(value)) + value
     return bytes((flags, kind, len(value))) + value
 
 
@@ -82,10 +86,10 @@ class WirePeer:
         self._connections.append(connection)
         return connection
 
-    def establish(self, *, families: tuple[tuple[int, int], ...] = ((1, 1),)) -> socket.socket:
+    def establish(self, *, families: tuple[tuple[int, int], ...] = ((1, 1),), extended: bool = False) -> socket.socket:
         """A connection brought to Established, and kept alive until it is closed."""
         connection = self.accept()
-        connection.sendall(open_message(self.asn, families=families) + message(KEEPALIVE))
+        connection.sendall(open_message(self.asn, families=families, extended=extended) + message(KEEPALIVE))
         while receive(connection)[0] != KEEPALIVE:
             pass
         threading.Thread(target=_keep_alive, args=(connection,), daemon=True).start()

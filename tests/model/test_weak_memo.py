@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from bgpd.model.containers import WeakMemo
+from bgpd.model.containers import WeakMemo, WeighedMemo
 
 
 class Value:
@@ -46,3 +46,17 @@ def test_a_memo_that_is_dropped_is_freed_with_its_last_value() -> None:
         assert watched() is None
     finally:
         gc.enable()
+
+
+def test_weight_counts_while_values_live_also_replaced_ones() -> None:
+    memo: WeighedMemo[str, Value] = WeighedMemo()
+    first, second, other = Value(), Value(), Value()
+    memo.weigh("a", first, 10)
+    memo.weigh("a", second, 5)
+    memo.weigh("b", other, 100)
+    assert (memo.weight, memo.get("a"), len(memo)) == (115, second, 2)
+    assert set(memo.all_values()) == {first, second, other}
+    del first
+    assert memo.weight == 105
+    del second, other
+    assert (memo.weight, memo.replaced, list(memo.all_values())) == (0, {}, [])

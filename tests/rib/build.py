@@ -67,6 +67,7 @@ class Recorder:
         self.told: dict[Source, dict[bytes, Attributes]] = {}
         self.end_of_rib: list[tuple[Source, Family]] = []
         self.awaited: set[bytes] = set()
+        self.out_of_resources: list[tuple[Source, str]] = []
         self.exceeded: list[tuple[Source, Family, int]] = []
         self.suppressed: list[tuple[list[bytes], str]] = []
         self.refresh_sent: list[tuple[Source, Family]] = []
@@ -84,6 +85,7 @@ class Recorder:
             now=lambda: self.now,
             schedule=self.scheduled.append,
             prefix_limit_exceeded=lambda *args: self.exceeded.append(args),
+            resources_exceeded=lambda source, reason: self.out_of_resources.append((source, reason)),
             resolve_in=lambda vrf, next_hop: self.resolved_in.get((vrf, next_hop), ""),
             evpn_received=self._evpn_received,
             suppressed=lambda _vrf, _family, keys, by: self.suppressed.append((keys, by)),
