@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,11 +33,12 @@ BEHIND_STUB = "/run/systemd/resolve/resolv.conf"
 Resolve = Callable[[str], Awaitable[Iterable[bytes]]]
 
 
-def dependencies(config: Config, vrf: str, *, sources: Iterable[Source], servers: Mapping[bytes, str]) -> Dependencies:
+def dependencies(config: Config, vrf: str, *, sources: Iterable[Source], servers: UsedServers) -> Dependencies:
     """What the host needs of a VRF's table ("" is the main one). `sources` are the established sessions of all VRFs.
 
     `servers` are used by the main table only. Dynamic neighbors count as such, but make no uplink of their interface.
     """
+    brokers = frozenset() if vrf else servers.brokers
     configured = {neighbor.name: neighbor for neighbor in config.neighbor}
     leaves = {
         parse_address(neighbor.address): f"neighbor {neighbor.name}"
@@ -50,8 +51,9 @@ def dependencies(config: Config, vrf: str, *, sources: Iterable[Source], servers
     static = [workload.interface for workload in config.workload.static if workload.vrf == vrf]
     kernel = config.workload.kernel.interfaces if config.workload.kernel is not None else ()
     return Dependencies(
-        addresses={**({} if vrf else servers), **dynamic, **leaves},
+        addresses={**({} if vrf else servers.addresses), **dynamic, **leaves},
         leaves=leaves.keys(),
+        brokers=brokers,
         uplinks=_uplinks(config.neighbor, config, vrf),
         workloads=(*kernel, *static),
     )
@@ -88,6 +90,11 @@ class UsedServers:
         self._resolvers: dict[bytes, str] = {}
         self._brokers: dict[bytes, str] = {}
         self._looks = 0
+
+    @property
+    def brokers(self) -> frozenset[bytes]:
+        """Those of the addresses that are the broker's."""
+        return frozenset(self._brokers)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""

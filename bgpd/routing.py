@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -129,6 +129,7 @@ class Routing:
             host_routes=self._set_host_routes,
             service_route=self._set_service_route,
             resumed=self.evpn.workload_resumed,
+            reserved=self._reserved,
             presence=lambda vrf, _family, key: self.evpn.mobility.presence(vrf, key),
             synchronised=self._workloads_synchronised,
             readiness=readiness,
@@ -162,12 +163,20 @@ class Routing:
             next_hop_changed=partial(self._next_hop_changed, vrf),
             expand=self.evpn.expand,
             taken=self._wishes_taken,
+            reserved_changed=partial(self._reserved_changed, vrf),
         )
         self._tell_dependencies(vrf, fib)
         return fib
 
+    def _reserved(self, vrf: str, family: Family, key: bytes) -> str:
+        fib = self.fibs.get(vrf)
+        return fib.reserved(family, key) if fib is not None else ""
+
+    def _reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        self.workloads.table.look_again((vrf, family), keys)
+
     def _tell_dependencies(self, vrf: str, fib: Fib) -> None:
-        fib.depend_on(dependencies(self._config, vrf, sources=self.sources.values(), servers=self.servers.addresses))
+        fib.depend_on(dependencies(self._config, vrf, sources=self.sources.values(), servers=self.servers))
 
     def _dependencies_changed(self) -> None:
         """What the host itself needs is another thing now."""

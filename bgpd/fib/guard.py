@@ -50,11 +50,13 @@ class Block(msgspec.Struct, frozen=True):
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     """What the host needs of one table: addresses (packed) and what each is; of them the `leaves`, whose networks are
-    uplinks'; further uplinks by interface; and globs of interfaces that lead to workloads, and so are none.
+    uplinks', and the `brokers`; further uplinks by interface; and globs of interfaces that lead to workloads, and so
+    are none.
     """
 
     addresses: Mapping[bytes, str] = {}
     leaves: AbstractSet[bytes] = frozenset()
+    brokers: AbstractSet[bytes] = frozenset()
     uplinks: AbstractSet[str] = frozenset()
     workloads: tuple[str, ...] = ()
 
@@ -78,7 +80,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What is guarded of one family.
 
     `exact`: single prefixes. `closed`: connected networks that take no learned prefix. `open`: others, of which only
-    `addresses` are guarded. `below`: prefixes shorter than that (0: none).
+    `addresses` are guarded. `below`: prefixes shorter than that (0: none). `reserved`: prefixes that no orchestrator
+    may claim for a workload, and what they would take.
     """
 
     exact: Mapping[bytes, Block] = {}
@@ -86,10 +89,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     open: AbstractSet[bytes] = frozenset()
     addresses: Mapping[bytes, str] = {}
     below: int = 0
+    reserved: Mapping[bytes, str] = {}
 
     def change(self, family: Family, former: Rules) -> Change:
         """What differs from the former rules."""
         keys = {key for key, _block in self.exact.items() ^ former.exact.items()}
+        keys |= {key for key, _what in self.reserved.items() ^ former.reserved.items()}
         for packed in self.addresses.keys() ^ former.addresses.keys():
             keys.update(covering(packed))
         networks = {key for key, _block in self.closed.items() ^ former.closed.items()}
@@ -227,6 +232,7 @@ class RulesMaker:
                 uplinks=uplinks,
                 management=management - uplinks,
                 addresses={packed: what for packed, what in addresses.items() if _family_of(packed) is family},
+                distant=dependencies.leaves | dependencies.brokers,
                 foreign=foreign[family],
             )
             for family in PIECES_BELOW
@@ -248,6 +254,7 @@ class RulesMaker:
         uplinks: AbstractSet[str],
         management: AbstractSet[str],
         addresses: Mapping[bytes, str],
+        distant: AbstractSet[bytes],
         foreign: Mapping[bytes, Sequence[KernelRoute]],
     ) -> Rules:
         exact: dict[bytes, Block] = {}
@@ -264,6 +271,7 @@ class RulesMaker:
                 closed.setdefault(key, Block(f"inside {text}, the network of uplink {name}; {_OVERRIDE}", True))
         others = {key for _name, key in networks} - closed.keys()
         on_link: dict[bytes, str] = {}
+        reserved: dict[bytes, str] = {}
         watched: set[bytes] = {_DEFAULT}
         for packed, what in addresses.items():
             host = host_key(packed)
@@ -271,16 +279,20 @@ class RulesMaker:
             if within:
                 self._network_of[packed] = max(within)
                 on_link[packed] = what
+                if self._network_of[packed] in closed:
+                    reserved.update(_taking(packed, what, self._network_of[packed][0]))
                 continue
             watched.update(covering(packed))
             least = self._served_by(packed, foreign)
+            if packed in distant:
+                reserved.update(_taking(packed, what, least or 0))
             if least is not None:
                 block = address_block(packed, what)
                 exact.update((key, block) for key in _prefixes_of(host, max(least, 1), host[0] + 1))
         self.watched[family] = frozenset(watched)
         below = PIECES_BELOW[family] if foreign.get(_DEFAULT) else 0
         on_open = {packed: what for packed, what in on_link.items() if self._network_of[packed] in others}
-        return Rules(exact=exact, closed=closed, open=others, addresses=on_open, below=below)
+        return Rules(exact=exact, closed=closed, open=others, addresses=on_open, below=below, reserved=reserved)
 
     def _served_by(self, packed: bytes, foreign: Mapping[bytes, Sequence[KernelRoute]]) -> int | None:
         """Length of the route that serves an address without bgpd; None if there is none."""
@@ -294,6 +306,12 @@ class RulesMaker:
 def covering(packed: bytes) -> Iterator[bytes]:
     """Keys of all prefixes that cover an address, but for the default route."""
     return _prefixes_of(host_key(packed), 1, 8 * len(packed) + 1)
+
+
+def _taking(packed: bytes, what: str, least: int) -> Iterator[tuple[bytes, str]]:
+    """The prefixes of at least that length that take an address, each with what it is."""
+    host = host_key(packed)
+    return ((key, f"{format_address(packed)}, {what}") for key in _prefixes_of(host, max(least, 1), host[0] + 1))
 
 
 def truncated(key: bytes, length: int) -> bytes:

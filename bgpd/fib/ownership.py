@@ -135,6 +135,12 @@ class Ownership:
         changes, self._changes = self._changes, []
         return changes
 
+    def reserved(self, family: Family, key: bytes) -> str:
+        """What the host itself needs that a workload of this prefix would take; "" if nothing."""
+        if self.is_stale:
+            self._refresh()
+        return self._guards[family].rules.reserved.get(key, "")
+
     def blocked(self, family: Family, keys: Collection[bytes], *, kept: Container[bytes] = ()) -> Mapping[bytes, Block]:
         """Of `keys` those that must not be written, each with why; `fib.override` lifts all but protection.
 

@@ -65,6 +65,7 @@ class Fib:
         next_hop_changed: Callable[[NextHop, str], None],
         expand: Callable[[NextHop], NextHops] = lambda _next_hop: (),
         taken: Callable[[], None] = lambda: None,
+        reserved_changed: Callable[[Family, Iterable[bytes]], None] = lambda _family, _keys: None,
     ) -> None:
         self.config = config
         self.vrf = vrf
@@ -81,6 +82,7 @@ class Fib:
         self._refused = refused
         self._next_hop_changed = next_hop_changed
         self._taken = taken
+        self._reserved_changed = reserved_changed
         self.swept = False
         self._strays: dict[Family, list[tuple[bytes, int]]] = {}
         self._rechecks = Rechecks(self._ask_again, has_room=lambda: self.backlog < _BACKLOG)
@@ -149,6 +151,12 @@ class Fib:
         self._ownership.depend_on(dependencies)
         if self._maintenance is not None:
             self._follow_guard_soon()
+
+    def reserved(self, family: Family, key: bytes) -> str:
+        """What the host itself needs that a workload of this prefix would take; "" if nothing. When the answer may be
+        another one, `reserved_changed` is told the prefixes.
+        """
+        return self._ownership.reserved(family, key)
 
     def keep(self, family: Family, routes: Mapping[bytes, NextHops]) -> None:
         """Routes that the table itself needs, whatever the RIB wishes: the copies of a VRF's connected networks."""
@@ -337,6 +345,7 @@ class Fib:
         self._follow_gateways()
         for change in self._ownership.changes():
             routes = self.families[change.family]
+            self._reserved_changed(change.family, change.keys)
             known = [key for key in change.keys if key in routes.installed or key in routes.blocked]
             self._rechecks.add(change.family, [self._misplaced(change.family, known)])
             if change.networks or change.below:

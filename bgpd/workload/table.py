@@ -30,6 +30,7 @@ from bgpd.workload.standing import (
     Entry,
     Foreign,
     Held,
+    Standing,
     Table,
     agree,
     info_of,
@@ -45,14 +46,28 @@ FLUSH_SLICE = 500
 REPLAYED = ("static", "kernel")
 """Sources that tell at the start what they have told before it, in their own time."""
 
+AskReserved = Callable[[str, Family, bytes], str]
+"""VRF, family, key: what the host itself needs that a workload of this prefix would take; "" if nothing."""
+RESERVED_ADVICE = "if it is meant, the host's configuration can say so ([[workload.static]])"
+
 AskPresence = Callable[[str, Family, bytes], Presence | None]
 """VRF, family, key: what EVPN knows of an endpoint of this host."""
 
 
 class WorkloadTable:
-    """The claims of this host. `sources` are those whose first state is awaited before `synchronised` is told."""
+    """The claims of this host. `sources` are those whose first state is awaited before `synchronised` is told.
 
-    def __init__(self, outputs: TableOutputs, *, host: Host, sources: Iterable[str]) -> None:
+    `reserved`: asked of each address that an orchestrator claims; when its answer changes, `look_again` is called.
+    """
+
+    def __init__(
+        self,
+        outputs: TableOutputs,
+        *,
+        host: Host,
+        sources: Iterable[str],
+        reserved: AskReserved = lambda _vrf, _family, _key: "",
+    ) -> None:
         self._outputs = outputs
         self._awaited = set(sources)
         self._synchronised = False
@@ -62,6 +77,7 @@ class WorkloadTable:
         self._waiting: set[tuple[Table, bytes]] = set()
         self._scheduled = False
         self._host = host
+        self._reserved = reserved
         self._on_interface: dict[str, dict[tuple[Table, bytes], None]] = defaultdict(dict)
         self._foreign = ForeignRoutes()
         self._order = ClaimOrder()
@@ -247,6 +263,13 @@ class WorkloadTable:
         """Whether there is such an interface, and it is up."""
         return self._host.is_up(interface)
 
+    def look_again(self, table: Table, keys: Iterable[bytes]) -> None:
+        """What is known of these addresses from elsewhere may have changed."""
+        entries = self._entries.get(table, {})
+        for key in keys:
+            if key in entries:
+                self._mark(table, key)
+
     def kernel_table_changed(self, vrf: str) -> None:
         """A VRF has another, empty kernel table: its routes are asked for anew."""
         for table, entries in self._entries.items():
@@ -364,7 +387,11 @@ class WorkloadTable:
                 changes.routes[key] = None
             return
         holder = entry.claims[0]
-        if self._order.waits_for((table, key), entry):
+        reserved = "" if holder.claim.source in REPLAYED else self._reserved(*table, key)
+        if reserved:
+            why = f"this host itself needs {reserved}; {RESERVED_ADVICE}"
+            standing = Standing(WorkloadState.FAILED, why, None, False)
+        elif self._order.waits_for((table, key), entry):
             standing = AWAITING
         else:
             standing = judge(entry, self._host, self._foreign.leading_to(table, key, holder.claim))

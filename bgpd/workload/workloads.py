@@ -57,7 +57,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon gives: see `TableOutputs` and `KernelSource`.
 
-    `presence(vrf, family, key)`: what EVPN knows of an endpoint of this host. `readiness()` is "" when the daemon is
+    `presence(vrf, family, key)`: what EVPN knows of an endpoint of this host. `reserved(vrf, family, key)`: what the
+    host itself needs that a workload of this prefix would take, "" if nothing. `readiness()` is "" when the daemon is
     ready, else why not; `neighbors()` are all sessions. `vrfs` names the VRF of each kernel table.
     """
 
@@ -67,6 +68,7 @@ class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
     service_route: Callable[[str, Family, bytes, NextHops, bool], None]
     resumed: Callable[[str, Family, bytes, ClaimInfo, Presence], None]
     presence: AskPresence
+    reserved: Callable[[str, Family, bytes], str]
     synchronised: Callable[[], None]
     readiness: Callable[[], str]
     neighbors: Callable[[], Iterable[NeighborView]] = tuple
@@ -92,7 +94,7 @@ class Workloads:
         self.api: ApiSource | None = None
         feeds = [MQTT] * bool(config.workload.mqtt) + [api_source.SOURCE] * bool(config.workload.api)
         sources = [static_source.SOURCE, kernel_source.SOURCE, *feeds]
-        self.table = WorkloadTable(self._outputs(), host=host, sources=sources)
+        self.table = WorkloadTable(self._outputs(), host=host, sources=sources, reserved=ports.reserved)
         self.static = StaticSource(self.table)
         self.kernel = KernelSource(
             self.table,

@@ -163,3 +163,14 @@ def test_schemas_are_printed_with_what_each_field_means(host: Host, name: str) -
 def test_other_programs_may_not_connect_unless_mode_and_group_let_them(host: Host) -> None:
     status = host.socket_path.stat()
     assert (status.st_mode & 0o777, status.st_gid) == (0o660, 0)
+
+
+@pytest.mark.parametrize("address", ["10.0.1.2", "10.0.1.0/28"])
+def test_workload_that_would_take_the_leaf_is_refused_and_the_session_stays(host: Host, address: str) -> None:
+    (before,) = host.get("neighbors")
+    _, report = order(host, "PUT", "workloads/thief?timeout_s=2", {"addresses": [address], "interface": "pod1"})
+    assert report["state"] == "failed"
+    assert "this host itself needs 10.0.1.2, neighbor leaf1" in report["addresses"][0]["reason"]
+    assert kernel_hops(host.namespace, address) == []
+    (after,) = host.get("neighbors")
+    assert (after["state"], after["since"]) == ("established", before["since"])

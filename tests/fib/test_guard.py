@@ -54,6 +54,7 @@ def host(*, vrf: str = "", **config: object) -> tuple[Ownership, Host]:
                 )
             },
             leaves={parse_address(address) for address in ("10.0.1.2", "10.0.2.1", "2001:db8:2::1", "10.64.0.7")},
+            brokers={parse_address("203.0.113.5")},
             workloads=("br*",),
         )
     )
@@ -225,3 +226,37 @@ def test_a_batch_is_judged_as_its_keys_one_by_one(keys):
     ownership.route_changed(foreign("10.77.0.0/24", interface="eth0", gateway="10.0.1.2"), False)
     alone = {key: block for one in keys for key, block in ownership.blocked(V4, [one]).items()}
     assert ownership.blocked(V4, keys) == alone
+
+
+@pytest.mark.parametrize(
+    ("prefix", "wanted"),
+    [
+        ("10.0.1.2/32", "10.0.1.2, neighbor leaf1"),
+        ("10.0.1.0/28", "10.0.1.2, neighbor leaf1"),
+        ("10.0.1.0/24", "10.0.1.2, neighbor leaf1"),
+        ("10.0.0.0/16", ""),
+        ("10.0.1.77/32", ""),
+        ("10.0.2.1/32", "10.0.2.1, neighbor leaf2"),
+        ("2001:db8:2::1/128", "2001:db8:2::1, neighbor leaf2 by IPv6"),
+        ("192.168.5.1/32", "192.168.5.1, the gateway of another program's route"),
+        ("10.64.0.7/32", ""),
+        ("10.64.0.5/32", ""),
+        ("203.0.113.5/32", "203.0.113.5, the broker"),
+        ("203.0.113.0/24", "203.0.113.5, the broker"),
+        ("203.0.113.6/32", ""),
+    ],
+)
+def test_what_no_orchestrator_may_claim(prefix: str, wanted: str) -> None:
+    ownership, _ = host()
+    ownership.route_changed(foreign("0.0.0.0/0"), False)
+    family, key = parse_prefix(prefix)
+    assert ownership.reserved(family, key) == wanted
+
+
+def test_change_of_what_is_reserved_is_told() -> None:
+    ownership, _ = host()
+    ownership.changes()
+    ownership.depend_on(Dependencies())
+    keys = {key for change in ownership.changes() for key in change.keys}
+    assert parse_prefix("203.0.113.5/32")[1] in keys
+    assert ownership.reserved(*parse_prefix("203.0.113.5/32")) == ""

@@ -180,6 +180,7 @@ class Node:
             host_routes=self._host_routes,
             service_route=lambda vrf, family, key, members, resilient: self._host_routes(vrf, family, {key: members}),
             resumed=lambda vrf, family, key, info, presence: self.resumed.append(presence),
+            reserved=lambda vrf, family, key: "",
             presence=lambda vrf, family, key: self.presences.get(format_key(family, key)),
             synchronised=self._synchronised,
             readiness=lambda: "",

@@ -49,8 +49,12 @@ class Rig:
             synchronised=self._synchronised,
         )
         self.host = Host(self._host_changed)
-        self.table = WorkloadTable(outputs, host=self.host, sources=sources)
+        self.table = WorkloadTable(outputs, host=self.host, sources=sources, reserved=self._is_reserved)
+        self.reserved: dict[bytes, str] = {}
         self._acknowledgements: list[tuple[str, Family, list[bytes]]] = []
+
+    def _is_reserved(self, vrf: str, family: Family, k: bytes) -> str:
+        return self.reserved.get(k, "")
 
     def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         prefixes = [format_key(family, k) for k in keys]

@@ -472,3 +472,33 @@ def test_addresses_are_told_again_whatever_was_told() -> None:
         ("announce", "", [POD], PLAIN),
     ]
     assert rig.table.told(place, key(POD)) == (True, True)
+
+
+def test_orchestrator_may_not_claim_what_the_host_itself_needs() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.reserved[key(POD)] = "10.64.1.5, neighbor leaf1"
+    managed(rig)
+    rig.settle()
+    state, reason = rig.state("mqtt", "a")
+    assert state == "failed"
+    assert reason.startswith("this host itself needs 10.64.1.5, neighbor leaf1; ")
+    assert rig.told == []
+    rig.reserved.clear()
+    rig.table.look_again(("", V4), [key(POD), key("10.64.9.9/32")])
+    rig.settle()
+    assert rig.state("mqtt", "a") == ("announced", "")
+    rig.reserved[key(POD)] = "10.64.1.5, the MQTT broker"
+    rig.told.clear()
+    rig.table.look_again(("", V4), [key(POD)])
+    rig.settle()
+    assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, None)]
+
+
+def test_configuration_may_claim_what_it_likes() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    rig.reserved[key(POD)] = "10.64.1.5, neighbor leaf1"
+    rig.table.claim("static", "a", [claim(POD, source="static")])
+    rig.settle()
+    assert rig.state("static", "a") == ("announced", "")
