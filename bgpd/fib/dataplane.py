@@ -338,7 +338,7 @@ def _clear_compat_mode() -> None:
 
 def _check_protocol(protocol: int) -> None:
     """Say so if another program's number is bgpd's: it may take bgpd's routes for its own."""
-    others = [name for name in protocol_names.names_of(protocol) if name != protocol_names.OWN_NAME]
+    others = protocol_names.claimants_of(protocol)
     if others:
         log.warning(
             "fib.protocol_is_shared",

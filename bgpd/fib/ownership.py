@@ -202,6 +202,8 @@ _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 OWN_NAME = "bgpd"
 _FILES = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos")
+_FRR_NUMBERS = range(186, 199)
+_ZEBRA_SOCKETS = ("run/frr/zserv.api", "run/frr/*/zserv.api", "run/quagga/zserv.api")
 _FOLDERS = ("/etc/iproute2/rt_protos.d", "/usr/share/iproute2/rt_protos.d")
 
 
@@ -223,6 +225,14 @@ def names_of(number: int, *, root: str = "/") -> list[str]:
             if len(fields) == 2 and fields[0] == str(number):
                 found[fields[1]] = None
     return list(found)
+
+
+def claimants_of(number: int, *, root: str = "/") -> list[str]:
+    """Names of other programs that use a number here: one of FRR's numbers is in use while its zebra runs."""
+    others = [name for name in names_of(number, root=root) if name != OWN_NAME]
+    base = pathlib.Path(root)
+    is_unused = number in _FRR_NUMBERS and not any(True for path in _ZEBRA_SOCKETS for _found in base.glob(path))
+    return [] if is_unused else others
 
 
 def protocol_name(number: int, own: int) -> str:
