@@ -136,13 +136,15 @@ def test_pytest_tries_again_only_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With the real pytest, in one process: what it notes is what the suite reads."""
-    monkeypatch.setattr(suite, "WORKERS", ("-n", "0"))
+    monkeypatch.setattr(suite, "WORKERS", ("-p", "xdist.plugin", "-n", "0"))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    here, _ = parts([str(tmp_path / "tests")])
     notes, tests = tmp_path / "notes", tmp_path / "tests"
     notes.mkdir()
     tests.mkdir()
     (tests / "test_some.py").write_text(FAILS_FIRST)
-    assert Suite(notes, retry=True).run(*parts([str(tests)])) == PASSED
+    assert Suite(notes, retry=True).run(here[:1], []) == PASSED
     said = capfd.readouterr().out
     assert "1 failed, 1 passed" in said
     assert "1 failed first, and passed when tried again:" in said

@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,32 +99,28 @@ async def test_no_capability_is_left_and_none_can_come_back(shell: Shell) -> Non
 
 
 @needs_root
-def test_ambient_capabilities_of_a_service_are_not_inherited(shell: Shell, tmp_path: Path) -> None:
+def test_ambient_capabilities_of_a_service_are_not_inherited() -> None:
     """As the unit starts the daemon: another user, three ambient capabilities, no right to change the bounding set."""
-    shell.write("exec cat /proc/self/status")
-    program = f"""
-import asyncio, subprocess, sys
+    wanted = "+net_admin,+net_raw,+net_bind_service"
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    capabilities = [f"--inh-caps={wanted}", f"--ambient-caps={wanted}", f"--bounding-set=-all,{wanted}"]
+    with tempfile.TemporaryDirectory(prefix="bgpd-programs-", dir="/tmp") as directory:
+        os.chmod(directory, 0o755)
+        Shell(Path(directory)).write("exec cat /proc/self/status")
+        program = f"""
+import asyncio, sys
 from bgpd.runtime import programs
 programs.subprocess.DEVNULL = None
-sys.exit(asyncio.run(programs.Programs({str(tmp_path)!r}).run("program", ())))
+sys.exit(asyncio.run(programs.Programs({directory!r}).run("program", ())))
 """
-    wanted = "+net_admin,+net_raw,+net_bind_service"
-    user = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        f"--inh-caps={wanted}",
-        f"--ambient-caps={wanted}",
-    ]
-    bounding = f"--bounding-set=-all,{wanted}"
-    python = os.path.realpath("/usr/bin/python3")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    command = [*user, bounding, python, "-c", program]
-    done = subprocess.run(
-        command, cwd="/", env={"PYTHONPATH": str(PACKAGE.parent)}, capture_output=True, text=True, check=False
-    )
+        done = subprocess.run(
+            [*user, *capabilities, "/usr/bin/python3", "-c", program],
+            cwd="/",
+            env={"PYTHONPATH": str(PACKAGE.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     status = status_of(done.stdout)
     assert [int(status[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == [0, 0, 0, 0]
