@@ -84,6 +84,7 @@ class Routing:
         self.synchronised = False
         self.converged = False
         self.ending = False
+        self._is_change_planned = False
         self._held: asyncio.TimerHandle | None = None
         self._unread: set[str] = set()
         self._config = config
@@ -388,8 +389,15 @@ class Routing:
 
     def _neighbors_changed(self) -> None:
         self._dependencies_changed()
-        self.workloads.neighbors_changed()
+        if not self._is_change_planned:
+            self._is_change_planned = True
+            asyncio.get_running_loop().call_soon(self._tell_neighbors_changed)
         self._changed()
+
+    def _tell_neighbors_changed(self) -> None:
+        """Once for all sessions that came or went in a turn of the loop: all neighbors are looked at."""
+        self._is_change_planned = False
+        self.workloads.neighbors_changed()
 
     def _prefix_limit_exceeded(self, source: Source, family: Family, count: int) -> None:
         reason = f"sent {count} {family} prefixes, more than max_prefixes"

@@ -1,17 +1,20 @@
-"""How many incoming connections there may be: of one address, and in all.
+"""How many incoming connections there may be: of one address, by one interface, and in all.
 
 A neighbor needs one, and for moments a second: when it restarts, or both sides dial. One that opens hundreds and says
-nothing on them would take the descriptors that others need. Decides by address only, before a byte is read.
+nothing on them would take the descriptors that others need. By one interface there may be as many as are free for
+others: a workload with ever so many addresses leaves half, two leave a third. Decides before a byte is read.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Hashable
 
 import structlog
 
 from bgpd.runtime.descriptors import Reserve, Shortage, limit
+from bgpd.runtime.rates import LineBudget
 
 log = structlog.get_logger()
 
@@ -33,6 +36,8 @@ class Admission:
         self.reserve = Reserve()
         self.refused = 0
         self._open: Counter[Hashable] = Counter()
+        self._by_interface: Counter[int] = Counter()
+        self._lines = LineBudget()
         self._told: set[Hashable] = set()
 
     @property
@@ -40,22 +45,28 @@ class Admission:
         """Connections in all."""
         return min(2 * self.neighbors + SPARE, limit() // _SHARE)
 
-    def admit(self, origin: Hashable) -> bool:
-        """Count a connection; False: it is one too many, and to be closed."""
+    def admit(self, origin: Hashable, interface: int = 0) -> bool:
+        """Count a connection that came in by an interface (its index, 0: not known); False: it is one too many."""
         count, total = self._open[origin], self._open.total()
-        if count < MOST_OF_ONE and total < self.most:
+        crowded = interface != 0 and self._by_interface[interface] >= self.most - total
+        if count < MOST_OF_ONE and total < self.most and not crowded:
             self._open[origin] += 1
+            self._by_interface[interface] += 1
             return True
         self.refused += 1
         if origin not in self._told:
             if len(self._told) >= _MAX_REMEMBERED:
                 self._told.clear()
             self._told.add(origin)
-            log.warning("connection.too_many", origin=str(origin), of_this=count, in_all=total, most=self.most)
+            fields = {"origin": str(origin), "interface_index": interface, "of_this": count, "in_all": total}
+            self._lines.write(log.warning, "connection.too_many", now=time.monotonic(), **fields, most=self.most)
         return False
 
-    def closed(self, origin: Hashable) -> None:
+    def closed(self, origin: Hashable, interface: int = 0) -> None:
         """A connection that was admitted is closed."""
+        self._by_interface[interface] -= 1
+        if not self._by_interface[interface]:
+            del self._by_interface[interface]
         self._open[origin] -= 1
         if not self._open[origin]:
             del self._open[origin]

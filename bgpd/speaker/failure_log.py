@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from bgpd.runtime.rates import LineBudget
 from bgpd.speaker.peering import NOT_HEARD
 
 log = structlog.get_logger()
@@ -17,33 +18,6 @@ log = structlog.get_logger()
 
 MAX_KINDS = 100
 """Failures told apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""
-
-
-BURST_LINES = 20
-LINE_EVERY_S = 3.0
-
-
-class LineBudget:
-    """So many lines at once, and then one every LINE_EVERY_S: who connects, or flaps, without end fills no log."""
-
-    def __init__(self) -> None:
-        self._left = float(BURST_LINES)
-        self._at: float | None = None
-        self._left_out = 0
-
-    def write(self, line: Callable[..., object], event: str, /, *, now: float, **fields: object) -> None:
-        """Write a line, with how many were left out before it, or leave it out."""
-        if self._at is not None:
-            self._left = min(self._left + (now - self._at) / LINE_EVERY_S, BURST_LINES)
-        self._at = now
-        if self._left < 1.0:
-            self._left_out += 1
-            return
-        self._left -= 1.0
-        if self._left_out:
-            fields["left_out"] = self._left_out
-            self._left_out = 0
-        line(event, **fields)
 
 
 class FailureLog:

@@ -28,12 +28,13 @@ from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address
 from bgpd.model.views import FamilyCounts, NeighborView
 from bgpd.model.wire import NlriDecoders
+from bgpd.runtime.rates import LineBudget
 from bgpd.runtime.shared_state import SharedStateBroken
 from bgpd.runtime.turns import now_or_soon, soon
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.defects import LOGGED_BYTES, OUT_OF_RESOURCES, Defects
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, SpeakerEvents, UnreadableUpdate
-from bgpd.speaker.failure_log import FailureLog, LineBudget
+from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.listening import SessionKey, VrfListeners
 from bgpd.speaker.peering import NOT_HEARD, Peering, Unreachable, target_of
 from bgpd.speaker.session import (
@@ -69,6 +70,8 @@ STEP_BYTES = 24 * 1024
 routes go to the kernel once, with all their next hops."""
 STEP_MESSAGES = 512
 """How many of one neighbor's messages, of any kind, are worked off at a turn."""
+WITHOUT_HOLD_TIME_S = 240.0
+"""In place of a hold time of 0, for how long the peer may take nothing: twice as long, 8 minutes (RFC 9687)."""
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: more ends the session. Routes wait in the RIB before that."""
 REJECTED = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_REJECTED)
@@ -555,8 +558,7 @@ class Neighbor:
             return
         try:
             local, peer = wire.local, wire.peer
-            if negotiated.hold_time_s:
-                set_send_hold_time(wire.socket, negotiated.hold_time_s)
+            set_send_hold_time(wire.socket, negotiated.hold_time_s or WITHOUT_HOLD_TIME_S)
         except OSError:
             return  # already lost: the session hears of it next
         host, peering = self._around.host, self.peering

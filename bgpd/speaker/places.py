@@ -2,7 +2,8 @@
 
 A neighbor takes a place once its session is established, and while it is refused for cause. Connections before that
 take none, so that nobody can fill a range by connecting alone; they are bounded by themselves: where there are as many
-as there may be, the oldest gives way, which a real router's is not for long. Decides only that.
+as there may be, the oldest gives way, which a real router's is not for long. By one interface so many connect at once,
+and then so many in a time, since each session that comes and goes is work. Decides only that.
 """
 
 from __future__ import annotations
@@ -11,10 +12,29 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 from bgpd.config.schema import ListenConfig
+from bgpd.runtime.rates import Bucket
 from bgpd.speaker.peering import Peering
 
 HALF_OPEN_MOST = 128
 """Connections of all dynamic neighbors that are not established yet."""
+
+
+BURST = 64
+EVERY_S = 0.25
+_MAX_INTERFACES = 4096
+
+
+class ConnectRates:
+    """How often dynamic neighbors connect, by interface."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
+
+    def take(self, interface: str, now: float) -> bool:
+        """Whether one more may connect by this interface now (a monotonic clock)."""
+        if len(self._buckets) > _MAX_INTERFACES:
+            self._buckets.clear()
+        return self._buckets.setdefault(interface, Bucket(BURST, EVERY_S)).take(now)
 
 
 class Candidate(Protocol):

@@ -71,6 +71,8 @@ FIRST_RETRY_S = 0.5
 """Pause after the first failure; it doubles with each one more."""
 STABLE_S = 10.0
 """A session that was established for so long starts its retries anew."""
+SHORT_LIVED = 5
+"""After more sessions than that, each shorter, the peer too waits until the next attempt (DampPeerOscillations)."""
 
 COLLISION = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_COLLISION)
 
@@ -143,6 +145,7 @@ class Session:
         self._outputs: deque[Output] = deque()
         self._deadline: float | None = None
         self._failures = 0
+        self._short_lived = 0
         self._running = False
         self._refusing = False
         self._reading: Connection | None = None
@@ -402,8 +405,9 @@ class Session:
         was_established = connection is self.established
         if was_established:
             self.established = None
+            self._short_lived += 1
             if now - connection.established_at >= STABLE_S:
-                self._failures = 0
+                self._failures = self._short_lived = 0
             self._outputs.append(SessionDown(reason, by_notification))
         last_words = connection.take_output()
         if last_words:
@@ -425,7 +429,7 @@ class Session:
         elif self.state in (State.CONNECT, State.ACTIVE):
             self._wait(State.ACTIVE, now + self._pause_s())
         else:
-            self._wait(State.IDLE, now + self._pause_s(), refusing=refusing)
+            self._wait(State.IDLE, now + self._pause_s(), refusing=refusing or self._short_lived > SHORT_LIVED)
 
     def _wait(self, state: State, deadline: float | None, *, refusing: bool = False) -> None:
         self._deadline = deadline

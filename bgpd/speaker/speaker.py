@@ -32,7 +32,7 @@ from bgpd.speaker.exchange import Exchange, SpeakerEvents
 from bgpd.speaker.listening import VrfListeners
 from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
 from bgpd.speaker.peering import Peering, best_range, needs_new_session, of_listen, of_neighbor, waiting_view
-from bgpd.speaker.places import gives_way, why_full
+from bgpd.speaker.places import ConnectRates, gives_way, why_full
 from bgpd.speaker.transport import LINGER_S, Listener, Wire, arrival_index, read_password
 from bgpd.speaker.unnumbered import RouterDiscovery
 
@@ -79,6 +79,7 @@ class Speaker:
         self._range_keys: set[str] = set()
         self._range_errors: dict[str, str] = {}
         self._defects = Defects()
+        self._connect_rates = ConnectRates()
         self._strangers: set[bytes] = set()
         self._stopping = False
         self._born = time.time()
@@ -357,11 +358,14 @@ class Speaker:
         listen, arrival = peering.config, peering.arrival
         assert isinstance(listen, ListenConfig)
         others = [neighbor for neighbor in self._neighbors.values() if neighbor.peering.dynamic]
+        now = asyncio.get_running_loop().time()
         why = why_full(listen, arrival, others)
+        if not why and not self._connect_rates.take(arrival, now):
+            why = f"dynamic neighbors connect too often by {arrival or 'an unknown interface'}"
         if why:
-            lines, now = self._around.lines_for(peering), asyncio.get_running_loop().time()
+            lines = self._around.lines_for(peering)
             address = format_address(peering.address)
-            lines.write(log.warning, "listen.full", now=now, prefix=listen.prefix, address=address, reason=why)
+            lines.write(log.warning, "listen.refused", now=now, prefix=listen.prefix, address=address, reason=why)
             return None
         older = gives_way(listen, arrival, others)
         if older is not None:

@@ -439,9 +439,9 @@ class Listener:
             except (OSError, MemoryError) as error:
                 self._pause(sock, error)
                 return
-            origin = (self._device, Endpoint.of(name))
-            if self._admission.admit(origin):
-                self._take(connection, partial(self._admission.closed, origin))
+            origin, interface = (self._device, Endpoint.of(name)), arrival_index(connection)
+            if self._admission.admit(origin, interface):
+                self._take(connection, partial(self._admission.closed, origin, interface))
             else:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.close()

@@ -10,9 +10,11 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import structlog
 
 from bgpd.runtime import descriptors
 from bgpd.runtime.descriptors import Reserve, Shortage, is_exhausted, limit, raise_limit
+from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import admission as admission_module
 from bgpd.speaker import transport as transport_module
 from bgpd.speaker.admission import MOST_OF_ONE, SPARE, Admission
@@ -160,3 +162,23 @@ def test_an_empty_reserve_sheds_nothing_and_raises_nothing() -> None:
         reserve = Reserve()
         assert not reserve.shed(server)
         reserve.close()
+
+
+def test_one_interface_leaves_as_many_connections_as_it_has() -> None:
+    admission = Admission(neighbors=18, shortage=Shortage())
+    assert admission.most == 100
+    assert [admission.admit(f"a{number}", 5) for number in range(200)].count(True) == 50
+    assert [admission.admit(f"b{number}", 6) for number in range(200)].count(True) == 25
+    assert admission.admit("leaf1", 7)
+    for number in range(50):
+        admission.closed(f"a{number}", 5)
+    assert [admission.admit(f"b{number}", 6) for number in range(25, 200)].count(True) > 10
+    assert admission.admit("leaf2", 8)
+
+
+def test_refusals_without_end_fill_no_log() -> None:
+    admission = Admission(neighbors=1, shortage=Shortage())
+    with structlog.testing.capture_logs() as records:
+        for number in range(5000):
+            admission.admit(f"vm{number}", 5)
+    assert 0 < len(records) <= BURST_LINES + 1

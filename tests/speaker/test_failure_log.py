@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from bgpd.speaker.failure_log import BURST_LINES, LINE_EVERY_S, MAX_KINDS, FailureLog, LineBudget
+from bgpd.runtime.rates import BURST_LINES, LINE_EVERY_S, LineBudget
+from bgpd.speaker.failure_log import MAX_KINDS, FailureLog
 from bgpd.speaker.peering import NOT_HEARD
 
 

@@ -7,7 +7,7 @@ import msgspec
 from bgpd.config.schema import ListenConfig
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.peering import Peering, of_listen
-from bgpd.speaker.places import HALF_OPEN_MOST, gives_way, why_full
+from bgpd.speaker.places import BURST, EVERY_S, HALF_OPEN_MOST, ConnectRates, gives_way, why_full
 
 LISTEN = msgspec.convert(
     {
@@ -47,3 +47,10 @@ def test_of_all_half_open_connections_the_oldest_gives_way() -> None:
     others = [One(number, f"tap{number}", takes_place=False) for number in range(HALF_OPEN_MOST)]
     assert gives_way(LISTEN, "new", others) is others[0]
     assert gives_way(LISTEN, "new", others[1:]) is None
+
+
+def test_one_interface_connects_so_often_and_others_do_not_notice() -> None:
+    rates = ConnectRates()
+    assert [rates.take("tap1", 100.0) for _ in range(1000)].count(True) == BURST
+    assert [rates.take("tap1", 110.0) for _ in range(1000)].count(True) == 10.0 / EVERY_S
+    assert rates.take("tap2", 110.0)

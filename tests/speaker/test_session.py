@@ -22,6 +22,7 @@ from bgpd.speaker.connection import (
     UpdateReceived,
 )
 from bgpd.speaker.session import (
+    SHORT_LIVED,
     STABLE_S,
     AttemptFailed,
     Close,
@@ -626,3 +627,29 @@ def test_peer_that_connects_must_say_its_open_soon() -> None:
     outputs = driver.wait(INCOMING_OPEN_TIMEOUT_S)
     assert notification_of(outputs) == (4, 0, b"")
     assert driver.session.state is not State.OPEN_SENT
+
+
+def test_peer_that_comes_up_and_falls_again_and_again_has_to_wait() -> None:
+    driver = Driver(settings(dials=False))
+    driver.session.start(driver.now)
+    refused = 0
+    for _ in range(3 * SHORT_LIVED):
+        number = driver.session.accepted(driver.now)
+        if number is None:
+            refused += 1
+            driver.wait(5.0)
+            continue
+        driver.receive(number, open_bytes() + KEEPALIVE)
+        driver.session.closed(number, driver.now, "reset")
+        driver.outputs()
+    assert refused >= SHORT_LIVED - 1
+    number = driver.session.accepted(driver.now)
+    if number is None:
+        driver.wait(5.0)
+        number = driver.session.accepted(driver.now)
+    assert number is not None
+    driver.receive(number, open_bytes() + KEEPALIVE)
+    driver.now += STABLE_S
+    driver.session.closed(number, driver.now, "reset")
+    driver.outputs()
+    assert driver.session.accepted(driver.now) is not None

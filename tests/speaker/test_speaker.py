@@ -23,12 +23,12 @@ from bgpd.model.iana import Family, MessageType
 from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import neighbor as neighbor_module
 from bgpd.speaker import session as session_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.connection import Connection
 from bgpd.speaker.exchange import MANY
-from bgpd.speaker.failure_log import BURST_LINES
 from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
