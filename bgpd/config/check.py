@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from bgpd.config.check_sessions import check_listens, check_neighbors, check_policies, policies_in_use
+from bgpd.config.check_sessions import (
+    check_listens,
+    check_neighbors,
+    check_policies,
+    policies_in_use,
+    warn_about_imports,
+)
 from bgpd.config.check_vrfs import check_vrfs, warn_about_vrfs
 from bgpd.config.schema import (
     AggregateConfig,
@@ -70,6 +76,8 @@ def warn_about(config: Config) -> Iterator[Finding]:
     """What is allowed, but has no effect yet or is likely not meant."""
     yield from _without_effect(config)
     yield from warn_about_vrfs(config)
+    yield from warn_about_imports(config)
+    yield from _warn_about_mqtt(config.workload.mqtt)
     if not config.neighbor and not config.listen:
         yield Finding((), "there is no [[neighbor]] and no [[listen]]", "bgpd will talk to nobody")
     for name in config.policy.keys() - policies_in_use(config):
@@ -168,6 +176,21 @@ def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:
         yield Finding(
             ("workload", "mqtt", "broker"), f'"{mqtt.broker}" names no host', 'such as "mqtt://127.0.0.1:1883"'
         )
+
+
+def _warn_about_mqtt(mqtt: MqttWorkloadConfig | None) -> Iterator[Finding]:
+    """A password that others on the way can read, with which they can announce workloads of their choosing."""
+    url = urlsplit(mqtt.broker if mqtt is not None else "")
+    if mqtt is not None and mqtt.password_file and url.scheme == "mqtt" and not _is_this_host(url.hostname or ""):
+        what = f'"{mqtt.broker}" is another host, and the password goes there in clear text'
+        yield Finding(("workload", "mqtt", "broker"), what, "use mqtts:// with ca_file")
+
+
+def _is_this_host(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def _check_fib(fib: FibConfig) -> Iterator[Finding]:

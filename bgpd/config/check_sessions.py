@@ -9,6 +9,8 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
@@ -46,6 +48,25 @@ def check_neighbors(config: Config) -> Iterator[Finding]:
             field = "address" if neighbor.address else "interface"
             what = f'"{getattr(neighbor, field)}" is already neighbor[{places[place]}]'
             yield Finding((*path, field), what, "one session for each address; remove one")
+
+
+def warn_about_imports(config: Config) -> Iterator[Finding]:
+    """Sessions that take all that is said, as much as nobody would say by mistake alone."""
+    sessions: list[tuple[KeyPath, SessionConfig]] = [
+        *((("neighbor", index), one) for index, one in enumerate(config.neighbor)),
+        *((("listen", index), one) for index, one in enumerate(config.listen)),
+    ]
+    for path, session in sessions:
+        if session.import_ == "all" and (not session.max_prefixes or session.max_prefixes >= _default_most(session)):
+            right = (
+                "name a [policy.NAME] with the prefixes that may be said, or set max_prefixes to what the fabric has"
+            )
+            yield Finding((*path, "import"), 'is "all", and nothing limits what the neighbor may say', right)
+
+
+def _default_most(session: SessionConfig) -> int:
+    """The default of max_prefixes: a limit that nobody chose."""
+    return next(int(field.default) for field in msgspec.structs.fields(session) if field.name == "max_prefixes")
 
 
 def check_listens(config: Config) -> Iterator[Finding]:

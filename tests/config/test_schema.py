@@ -16,6 +16,7 @@ from bgpd.config.toml_lines import key_lines
 
 ROUTER = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
 NEIGHBOR = '[[neighbor]]\nname = "leaf1"\naddress = "10.0.1.2"\nasn = 65201\nimport = "all"\n'
+LIMIT = "max_prefixes = 1000\n"
 
 
 def problems_of(text: str) -> list[Problem]:
@@ -30,7 +31,7 @@ def the_problem(text: str) -> Problem:
 
 
 def test_small_configuration_gets_the_documented_defaults() -> None:
-    config, warnings = parse_config(ROUTER + NEIGHBOR, "x.toml")
+    config, warnings = parse_config(ROUTER + NEIGHBOR + LIMIT, "x.toml")
     assert config.neighbor[0].hold_time_s == 9
     assert config.neighbor[0].import_ == "all"
     assert config.neighbor[0].export == "local"
@@ -216,6 +217,46 @@ def test_warnings_name_what_is_likely_not_meant() -> None:
     text = ROUTER + '[policy.unused]\n[api]\nlisten = "0.0.0.0:9179"\ngroup = "no-such-group"\n'
     _, warnings = parse_config(text, "x.toml")
     assert {warning.path for warning in warnings} == {"", "policy.unused", "api.listen", "api.group"}
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        (NEIGHBOR, True),
+        (NEIGHBOR + "max_prefixes = 0\n", True),
+        (NEIGHBOR + "max_prefixes = 2000000\n", True),
+        (NEIGHBOR + LIMIT, False),
+        (NEIGHBOR.replace('"all"', '"default-only"'), False),
+        (NEIGHBOR.replace('"all"', '"some"') + "[policy.some]\n", False),
+    ],
+)
+def test_import_of_all_without_a_limit_is_warned_about(text: str, warned: bool) -> None:
+    _, warnings = parse_config(ROUTER + text, "x.toml")
+    assert [warning.path for warning in warnings] == (["neighbor[0].import"] if warned else [])
+    listen = text.replace("[[neighbor]]", "[[listen]]").replace('name = "leaf1"\naddress', "prefix")
+    _, warnings = parse_config(ROUTER + listen.replace("10.0.1.2", "10.0.1.0/24"), "x.toml")
+    assert [warning.path for warning in warnings] == (["listen[0].import"] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("broker", "warned"),
+    [
+        ("mqtt://broker.example", True),
+        ("mqtt://10.0.9.9:1883", True),
+        ("mqtt://[2001:db8::9]", True),
+        ("mqtts://broker.example", False),
+        ("mqtt://127.0.0.1", False),
+        ("mqtt://[::1]:1883", False),
+        ("mqtt://localhost", False),
+    ],
+)
+def test_a_password_in_clear_text_to_another_host_is_warned_about(tmp_path: Path, broker: str, warned: bool) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    mqtt = f'[workload.mqtt]\nbroker = "{broker}"\n'
+    text = ROUTER + NEIGHBOR + LIMIT + mqtt
+    assert parse_config(text, "x.toml")[1] == []
+    _, warnings = parse_config(f'{text}password_file = "{tmp_path}/password"\n', "x.toml")
+    assert [warning.path for warning in warnings] == (["workload.mqtt.broker"] if warned else [])
 
 
 def test_lines_are_found_through_all_forms_of_toml() -> None:
