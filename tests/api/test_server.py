@@ -82,6 +82,8 @@ async def test_query_narrows_a_listing(http: aiohttp.ClientSession, query: str, 
         ("/v1/routes?family=ipv5", 400, "no family"),
         ("/v1/routes?limit=x", 400, "int"),
         ("/v1/routes?limit=-1", 400, ">= 0"),
+        (f"/v1/routes?limit={'9' * 5000}", 400, ""),
+        (f"/v1/explain/{'9' * 5000}", 400, "not an IP address"),
         ("/v1/routes?colour=red", 400, "unknown parameter"),
         ("/v1/explain/pod1", 400, "not an IP address"),
         ("/v1/explain/10.0.0.1?vrf=blue", 404, "no VRF"),
@@ -112,6 +114,12 @@ async def test_workloads_are_put_shown_and_deleted(http: aiohttp.ClientSession, 
             assert response.status == status
     async with http.put("/v1/routes/x", json={}) as response:
         assert response.status == 405
+
+
+async def test_number_of_thousands_of_digits_is_an_error_of_the_caller(http: aiohttp.ClientSession) -> None:
+    async with http.put(f"/v1/workloads/pod9?timeout_s={'9' * 5000}", json={}) as response:
+        assert response.status == 400
+        assert "write whole seconds" in await response.text()
 
 
 async def test_body_of_a_megabyte_is_refused(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:

@@ -30,9 +30,9 @@ def segment(*asns: int) -> bytes:
     return struct.pack(f"!BB{len(asns)}I", 2, len(asns), *asns)
 
 
-def with_path(prefix: str, *asns: int) -> bytes:
-    """An UPDATE whose AS path is 65201 and `asns`."""
-    own, path = attribute(0x40, 2, segment(65201)), attribute(0x40, 2, segment(65201) + segment(*asns))
+def with_path(prefix: str, value: bytes) -> bytes:
+    """An UPDATE with this AS path."""
+    own, path = attribute(0x40, 2, segment(65201)), attribute(0x40, 2, value)
     body = update((prefix,), asn=65201)[19:].replace(own, path)
     block = int.from_bytes(body[2:4]) + len(path) - len(own)
     return message(UPDATE, body[:2] + block.to_bytes(2) + body[4:])
@@ -44,9 +44,9 @@ def test_path_that_nearly_matches_an_expression_holds_nobody_up(fabric: Fabric, 
         host.wait_established("leaf2")
         before = host.neighbor("leaf2")["established_count"]
         connection = peer.establish()
-        connection.sendall(with_path("10.20.0.0/16", *[65001] * 40, 7))
-        connection.sendall(with_path("10.22.0.0/16", *[65001] * 255))
-        connection.sendall(with_path("10.21.0.0/16", *[65001] * 40))
+        connection.sendall(with_path("10.20.0.0/16", segment(65201) + segment(*[65001] * 40, 7)))
+        connection.sendall(with_path("10.22.0.0/16", segment(65201) + segment(*[65001] * 255)))
+        connection.sendall(with_path("10.21.0.0/16", segment(65201) + segment(*[65001] * 40)))
         host.wait_hops("10.21.0.0/16", "10.0.1.2%eth0")
         assert kernel_hops(fabric.host, "10.20.0.0/16") == []
         assert host.get("routes", prefix="10.20.0.0/16")[0]["candidates"][0]["reason"].endswith("no rule accepts it")
@@ -88,6 +88,11 @@ def nested(number: int) -> bytes:
     return attribute(0xC0, 128, struct.pack("!I", 65201) + attribute(0xC0, 8, number.to_bytes(4) * (LENGTH // 4)))
 
 
+def long_path(number: int) -> bytes:
+    """An AS path of 15,900 AS numbers."""
+    return segment(65201) + segment(*range(number + 1, number + 256)) * 62
+
+
 def tiny(number: int) -> bytes:
     return attribute(0xC0, 8, number.to_bytes(4))
 
@@ -102,7 +107,7 @@ def bounded(fabric: Fabric, leaf2: Frr) -> Iterator[Host]:
         yield host
 
 
-@pytest.mark.parametrize("made", [distinct_large_communities, unknown, nested, tiny])
+@pytest.mark.parametrize("made", [distinct_large_communities, unknown, nested, long_path, tiny])
 def test_attributes_over_the_limit_end_the_session_and_their_memory_comes_back(
     fabric: Fabric, bounded: Host, made: Callable[[int], bytes]
 ) -> None:
@@ -114,7 +119,10 @@ def test_attributes_over_the_limit_end_the_session_and_their_memory_comes_back(
         with contextlib.suppress(OSError):
             for number in range(MANY if made is not tiny else 60_000):
                 prefix = f"20.{number >> 16}.{number >> 8 & 255}.{number & 255}/32"
-                connection.sendall(update((prefix,), asn=65201, extra=made(number)))
+                if made is long_path:
+                    connection.sendall(with_path(prefix, made(number)))
+                else:
+                    connection.sendall(update((prefix,), asn=65201, extra=made(number)))
         assert notification(connection) == (6, 8)
     told = "more than max_attribute_bytes (33554432); refused for 60 s, or until that is raised"
     host.wait(lambda: told in host.neighbor("leaf1")["last_error"], "the reason")
