@@ -312,7 +312,8 @@ class VrfTables:
         vrf.problem = ""
         for family in set(FAMILIES) - vrf.ended:
             vrf.ended.add(family)
-            if await self._send(vrf, encode_last_resort(family, vrf.spec.table, self._protocol)) is not None:
+            error = await self._send(vrf, encode_last_resort(family, vrf.spec.table, self._protocol), errno.EEXIST)
+            if error is not None and error.code != errno.EEXIST:
                 vrf.ended.discard(family)
         vrf.by_device = self._use_devices and await self._apply_device(vrf)
         rules = await self._rules()
@@ -408,6 +409,8 @@ class VrfTables:
             match event:
                 case LinkChanged(link=link) if link.name in vrf.interfaces or link.name == vrf.spec.name:
                     self._schedule(vrf.spec.name)
+                case RouteChanged(route=route, gone=True) if self._ends(vrf, route):
+                    self._end_again(vrf, route.family)
                 case RouteChanged(route=route) if route.interface in vrf.interfaces:
                     self._keep_connected(vrf)
                 case KernelResynchronised():
@@ -415,11 +418,17 @@ class VrfTables:
                     self._schedule(vrf.spec.name)
 
     def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
-        if gone and route.metric == LAST_RESORT_METRIC:
-            for vrf in self._vrfs.values():
-                if vrf.spec.table == route.table:
-                    vrf.ended.discard(route.family)
-                    self._schedule(vrf.spec.name)
+        for vrf in self._vrfs.values():
+            if gone and self._ends(vrf, route):
+                self._end_again(vrf, route.family)
+
+    def _ends(self, vrf: _Vrf, route: KernelRoute) -> bool:
+        """Whether a route is an unreachable default at the end of the VRF's table, bgpd's or another program's."""
+        return route.metric == LAST_RESORT_METRIC and route.table == vrf.spec.table
+
+    def _end_again(self, vrf: _Vrf, family: Family) -> None:
+        vrf.ended.discard(family)
+        self._schedule(vrf.spec.name)
 
     def _all_dirty(self) -> None:
         for name in self._vrfs:

@@ -150,14 +150,16 @@ def encode_rule(rule: Rule, *, delete: bool = False) -> bytes:
 
 
 def encode_last_resort(family: Family, table: int, protocol: int, *, delete: bool = False) -> bytes:
-    """The unreachable default that ends the table, so that nothing falls through to the next rule's."""
+    """The unreachable default that ends the table, so that nothing falls through to the next rule's; it takes nobody's
+    place.
+    """
     header = RTMSG.pack(
         _NUMBERS[family], 0, 0, 0, table if table < 256 else 0, protocol, RT_SCOPE_UNIVERSE, _RTN_UNREACHABLE, 0
     )
     payload = header + attribute(RTA_TABLE, U32.pack(table)) + attribute(RTA_PRIORITY, U32.pack(LAST_RESORT_METRIC))
     if delete:
         return message(MessageKind.DEL_ROUTE, _CHANGE, payload)
-    return message(MessageKind.NEW_ROUTE, _CREATE | MessageFlag.REPLACE, payload)
+    return message(MessageKind.NEW_ROUTE, _CREATE | MessageFlag.EXCLUSIVE, payload)
 
 
 def encode_rule_dump_request(family: Family) -> bytes:

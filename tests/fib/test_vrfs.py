@@ -292,6 +292,20 @@ async def test_removed_vrf_leaves_nothing_and_the_other_untouched(net: Net, use_
         assert ip("-br link show").count("\n") == links.count("\n")
 
 
+async def test_unreachable_default_of_another_program_is_left_until_it_goes(net: Net, use_devices: bool) -> None:
+    async with running(BLUE, use_devices=use_devices) as it:
+        before = table(1001)
+        last = "unreachable default table 1001 metric 4278198272"
+        ip(f"route del {last}")
+        ip(f"route add {last} proto static")
+        await asyncio.sleep(0.1)
+        await it.idle()
+        assert "proto static" in ip("route show table 1001 type unreachable")
+        ip(f"route del {last} proto static")
+        await it.until(lambda: table(1001) == before)
+        assert it.vrfs.problem("blue") == ""
+
+
 async def test_what_another_program_removes_comes_again(net: Net, use_devices: bool) -> None:
     async with running(BLUE, use_devices=use_devices) as it:
         state = [table(1001), table(1001, "-6"), bgpd_rules()]

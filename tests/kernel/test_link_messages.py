@@ -43,7 +43,7 @@ def test_vrf_device_is_a_link_of_kind_vrf_with_its_table() -> None:
 
 def test_unreachable_default_is_the_last_route_of_its_table() -> None:
     # rtmsg: IPv4, length 0, protocol 197, type unreachable; then RTA_TABLE 1001 and RTA_PRIORITY 0xff002000
-    expected = bytes.fromhex("2c0000001800050500000000000000000200000000c500070000000008000f00e903000008000600002000ff")
+    expected = bytes.fromhex("2c0000001800050600000000000000000200000000c500070000000008000f00e903000008000600002000ff")
     assert encode_last_resort(V4, 1001, 197) == expected
     assert encode_last_resort(V4, 1001, 197, delete=True)[4] == MessageKind.DEL_ROUTE
 
