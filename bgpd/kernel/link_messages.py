@@ -224,7 +224,9 @@ _IFLA_MTU = 4
 _IFLA_LINK = 5
 _IFLA_MASTER = 10
 _IFLA_LINKINFO = 18
+_IFLA_EXT_MASK = 29
 _IFLA_LINK_NETNSID = 37
+_SKIP_STATS = 8
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_SLAVE_KIND = 4
 _SUB_INTERFACES = ("vlan", "macvlan", "ipvlan")
@@ -284,9 +286,12 @@ def read_address(data: bytes, start: int, end: int) -> Address:
 
 
 def encode_dump_request(kind: MessageKind, family: int = socket.AF_UNSPEC) -> bytes:
-    """Ask for all links (ifinfomsg) or addresses (ifaddrmsg) on a socket that is not strict."""
+    """Ask for all links (ifinfomsg; without counters) or addresses (ifaddrmsg) on a socket that is not strict."""
     size = {MessageKind.GET_LINK: 16, MessageKind.GET_ADDRESS: 8}[kind]
-    return message(kind, 0x301, bytes((family,)) + bytes(size - 1))
+    payload = bytes((family,)) + bytes(size - 1)
+    if kind == MessageKind.GET_LINK:
+        payload += attribute(_IFLA_EXT_MASK, U32.pack(_SKIP_STATS))
+    return message(kind, 0x301, payload)
 
 
 _PERMANENT = 0x80

@@ -37,6 +37,7 @@ from bgpd.model.kernel import (
 
 log = structlog.get_logger()
 
+_Reading = tuple[list[Link], list[Address]]
 Subscriber = Callable[[KernelEvent], None]
 _GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
 """RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, NEXTHOP."""
@@ -237,45 +238,58 @@ class KernelMonitor:
             self._lost = False
             self._publish(KernelResynchronised())
 
-    def _read_host(self) -> tuple[list[Link], list[Address]]:
+    def _read_host(self) -> _Reading:
         """Links and addresses; runs in a worker thread, on a socket of its own.
 
-        What one dump lacks is not gone for that: two in a row have to say the same.
+        What one dump lacks is not gone for that: two in a row have to say the same. If they never do, since something
+        changes all the time, the last one counts, and the next reading is due anyway.
         """
-        former = None
+        former: list[list[bytes]] = []
+        found: _Reading | None = None
         for _ in range(_DUMP_TRIES):
             try:
-                found = self._read_links(), self._read_addresses()
+                payloads = [
+                    self._payloads(MessageKind.GET_LINK, MessageKind.NEW_LINK),
+                    self._payloads(MessageKind.GET_ADDRESS, MessageKind.NEW_ADDRESS),
+                ]
             except DumpInterrupted:
                 continue
-            if found == former:
+            if found is not None and payloads == former:
                 return found
-            former = found
-        raise OSError(errno.EBUSY, f"links and addresses changed during each of {_DUMP_TRIES} dumps")
+            addresses = [read_address(payload, 0, len(payload)) for payload in payloads[1]]
+            before, found, former = found, (_links_of(payloads[0]), addresses), payloads
+            if found == before:
+                return found
+        if found is None:
+            raise OSError(errno.EBUSY, f"links and addresses changed during each of {_DUMP_TRIES} dumps")
+        return found
 
-    def _read_links(self) -> list[Link]:
-        data = list(dump(self._dump_socket, encode_dump_request(MessageKind.GET_LINK)))
-        names: dict[int, str] = {}
-        _links_of(data, names)  # a link may come before the VRF device that its reading names
-        return _links_of(data, names)
-
-    def _read_addresses(self) -> list[Address]:
+    def _payloads(self, request: MessageKind, answer: MessageKind) -> list[bytes]:
+        """What the messages of a dump say."""
         return [
-            read_address(data, start, end)
-            for data in dump(self._dump_socket, encode_dump_request(MessageKind.GET_ADDRESS))
+            data[start:end]
+            for data in dump(self._dump_socket, encode_dump_request(request))
             for kind, _flags, _sequence, start, end in messages(data)
-            if kind == MessageKind.NEW_ADDRESS
+            if kind == answer
         ]
 
 
-def _links_of(datagrams: Iterable[bytes], names: dict[int, str]) -> list[Link]:
-    """The links of a dump; their names by index are put into `names`, which names VRF devices."""
-    links = []
-    for data in datagrams:
-        for kind, _flags, _sequence, start, end in messages(data):
-            if kind == MessageKind.NEW_LINK:
-                links.append(read_link(data, start, end, lambda index: names.get(index, "")))
-                names[links[-1].index] = links[-1].name
+def _links_of(payloads: Iterable[bytes]) -> list[Link]:
+    """The links of a dump. Read once more if one came before the VRF device that its reading names."""
+    names: dict[int, str] = {}
+    unnamed = True
+
+    def name_of(index: int) -> str:
+        nonlocal unnamed
+        unnamed |= index not in names
+        return names.get(index, "")
+
+    links: list[Link] = []
+    for _ in range(2):
+        if unnamed:
+            unnamed = False
+            links = [read_link(payload, 0, len(payload), name_of) for payload in payloads]
+            names = {link.index: link.name for link in links}
     return links
 
 
