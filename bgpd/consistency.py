@@ -57,6 +57,7 @@ class Consistency:
         self._is_through = True
         self._suspects: dict[tuple[str, bytes], float] = {}
         self._repaired: set[tuple[str, bytes]] = set()
+        self._failed: set[str] = set()
         self.repairs: Counter[str] = Counter()
 
     def reasons(self) -> list[str]:
@@ -84,7 +85,7 @@ class Consistency:
             check = checks.get(name)
             left -= max(len(keys), 1)
             if check is not None and keys:
-                for key in check.differing(keys):
+                for key in self._differing(check, keys):
                     if len(self._suspects) < MAX_SUSPECTS:
                         self._suspects.setdefault((name, key), now)
             yield
@@ -98,7 +99,7 @@ class Consistency:
             keys = [key for of, key in old | self._repaired if of == name]
             if not keys:
                 continue
-            differing = set(check.differing(keys))
+            differing = set(self._differing(check, keys))
             for key in keys:
                 self._suspects.pop((name, key), None)
                 if key not in differing:
@@ -110,6 +111,16 @@ class Consistency:
                 if fresh:
                     log.error("consistency.repairing", what=name, routes=len(fresh), example=fresh[0].hex())
                 check.repair(sorted(differing))
+
+    def _differing(self, check: Check, keys: list[bytes]) -> list[bytes]:
+        """A comparison that fails says nothing of the routes: it is logged, once for each check, and no more."""
+        try:
+            return check.differing(keys)
+        except Exception as error:
+            if check.name not in self._failed:
+                self._failed.add(check.name)
+                log.error("consistency.failed", what=check.name, exc_info=error)
+            return []
 
     def _forget_gone(self, checks: dict[str, Check]) -> None:
         self._suspects = {place: since for place, since in self._suspects.items() if place[0] in checks}

@@ -105,3 +105,13 @@ def test_many_differences_take_no_memory_without_end() -> None:
     drain(consistency.round(0.0))
     consistency.look_again(LASTING_S)
     assert len(part.repairs[0]) == MAX_SUSPECTS
+
+
+def test_comparison_that_fails_costs_nothing_else() -> None:
+    part, other = Part("leaf1"), Part("leaf2")
+    part.differing = lambda keys: [][1]  # type: ignore[method-assign, misc]
+    other.wrong = {KEYS[0]}
+    consistency = Consistency(lambda: [part, other])
+    drain(consistency.round(0.0))
+    consistency.look_again(LASTING_S)
+    assert consistency.repairs == {"leaf2": 1}

@@ -24,6 +24,7 @@ DEFECTS = (
     "bgpd.defect",
     "bgpd.connection_defect",
     "consistency.repairing",
+    "consistency.failed",
     "api.failed",
     "api.broken_off",
     "library.message",
