@@ -168,6 +168,8 @@ class Examiner:
                 routes.believe(key, believed)
                 if routes.adopted:
                     routes.unconfirmed[key] = believed
+                else:
+                    routes.distrusted.add(key)  # it may have gone since the dump
                 findings.asked.append(key)
             elif believed is not None and believed not in own and believed not in dead:
                 routes.distrusted.add(key)

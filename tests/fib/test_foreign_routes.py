@@ -233,3 +233,26 @@ async def _churn(
         await until(lambda prefix=prefix, wanted=wanted: [it.state_of(prefix)[0]] == wanted)
         mine = [protocol for protocol in protocols(it.kernel, family, key) if protocol == PROTOCOL]
         assert len(mine) == (wanted == ["installed"])
+
+
+async def test_route_that_goes_while_it_is_looked_at_is_not_believed() -> None:
+    key = parse_prefix("10.64.1.0/24")[1]
+    async with running() as it:
+        it.want({key: (LEAF1,)})
+        await it.settle()
+        target = it.kernel.all_at(V4, key)[0][1]
+        routes = it.fib.families[V4]
+        routes.believe(key, None)
+        it.fib.examine(V4, [key])
+        real, looked = it.dataplane.reader.routes, []
+
+        async def stale(*arguments: object) -> None:
+            await real(*arguments)  # type: ignore[arg-type]
+            if not looked:
+                del it.kernel.routes[V4, 254, key, METRIC]
+            looked.append(True)
+
+        it.dataplane.reader.routes = stale  # type: ignore[method-assign, assignment]
+        await until(lambda: looked)
+        await until(lambda: it.kernel.all_at(V4, key) == [(PROTOCOL, target)])
+        assert it.state_of("10.64.1.0/24") == ("installed", "")
