@@ -10,6 +10,7 @@ Sans-IO; decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from bgpd.model.prefix import covers, is_link_local, key_address
 
 MAIN_TABLE = 254
 _RTPROT_KERNEL = 2
+_Counted = TypeVar("_Counted")
 _Place = tuple[bytes, int, bytes]
 """Packed address, prefix length, and the other end of a point-to-point address."""
 
@@ -34,7 +36,7 @@ class Host:
         self._bearers: dict[bytes, set[int]] = {}
         self._vrfs: dict[str, str] = {}
         self._attached: dict[tuple[Family, int, bytes, str], int] = {}
-        self._networks: dict[str, set[tuple[Family, bytes]]] = {}
+        self._networks: dict[str, dict[tuple[Family, bytes], int]] = {}
         self._touched: set[object] | None = None
 
     # What the kernel says.
@@ -87,14 +89,10 @@ class Host:
         if not route.interface or route.gateway or not route.key[0]:
             return
         place = (route.family, route.table, route.key, route.interface)
-        count = self._attached.get(place, 0) + (-1 if gone else 1)
-        if count > 0:
-            self._attached[place] = count
-        else:
-            self._attached.pop(place, None)
+        _count(self._attached, place, -1 if gone else 1)
         if route.protocol == _RTPROT_KERNEL and route.table == MAIN_TABLE:
-            networks = self._networks.setdefault(route.interface, set())
-            (networks.discard if gone else networks.add)((route.family, route.key))
+            networks = self._networks.setdefault(route.interface, {})
+            _count(networks, (route.family, route.key), -1 if gone else 1)
 
     def begin_reading(self) -> None:
         """A reading of links and addresses starts: what is told until `replace` is newer than it."""
@@ -300,3 +298,12 @@ class OwnAddresses:
 
 def _by_preference(address: Address) -> tuple[bool, bool, bytes]:
     return address.deprecated, address.secondary, address.packed
+
+
+def _count(counts: dict[_Counted, int], key: _Counted, change: int) -> None:
+    """Several routes may attach a prefix to an interface: it is attached until the last is gone."""
+    count = counts.get(key, 0) + change
+    if count > 0:
+        counts[key] = count
+    else:
+        counts.pop(key, None)

@@ -8,7 +8,7 @@ route_reader.py says what is. Sans-IO.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
 from bgpd.kernel.foreign_messages import Hop, expand
 from bgpd.kernel.nexthop_messages import NexthopObject
@@ -39,7 +39,7 @@ class KernelRoutes:
         self._publish = publish
         self._name_of = name_of
         self._doubted = doubted
-        self._touched: set[Place] | None = None
+        self._touched: set[object] | None = None
         self._by_nexthop: dict[int, set[Place]] = {}
 
     @property
@@ -96,7 +96,9 @@ class KernelRoutes:
                 self._doubted(one.family, one.interface)
 
     def nexthop(self, found: NexthopObject, *, gone: bool = False) -> None:
-        """A notification about a nexthop object of any owner; routes by one that is gone are gone with it."""
+        """A notification about a nexthop object of another program; routes by one that is gone are gone with it."""
+        if self._touched is not None:
+            self._touched.add(found.id)
         if gone:
             self.nexthops.pop(found.id, None)
         else:
@@ -142,13 +144,24 @@ class KernelRoutes:
         """Take over what a reading found to be otherwise than known: the routes of these places are these."""
         touched, self._touched = self._touched or set(), None
         for place, after in changes.items():
+            before = self.routes.get(place, ())
             if place not in touched:
-                self._set(place, self.routes.get(place, ()), after)
-        if nexthops is not None and nexthops != self.nexthops:
-            before, self.nexthops = self.nexthops, dict(nexthops)
-            self._nexthops_changed(
-                {one for one in before.keys() | nexthops.keys() if before.get(one) != nexthops.get(one)}
-            )
+                self._set(place, before, after)
+            else:
+                for one in (*before, *after):
+                    self._doubted(one.family, one.interface)
+        if nexthops is not None:
+            self._settle_nexthops(nexthops, touched)
+
+    def _settle_nexthops(self, read: Mapping[int, NexthopObject], touched: Container[object]) -> None:
+        known = self.nexthops
+        changed = {one for one in known.keys() | read.keys() if known.get(one) != read.get(one) and one not in touched}
+        for identifier in changed:
+            if identifier in read:
+                known[identifier] = read[identifier]
+            else:
+                del known[identifier]
+        self._nexthops_changed(changed)
 
     def _set(self, place: Place, before: Routes, after: Routes) -> None:
         if before == after:

@@ -109,6 +109,21 @@ def test_a_link_renamed_and_renamed_back_has_its_addresses_and_networks() -> Non
     assert host.facing(parse_address("10.0.0.2")) == "eth0"
 
 
+def test_a_network_that_two_routes_attach_stays_until_both_are_gone() -> None:
+    host, _ = started()
+    family, key = parse_prefix("10.0.0.0/24")
+    first, second = (
+        KernelRoute(family=family, key=key, table=254, protocol=2, interface="eth0", source=parse_address(text))
+        for text in ("10.0.0.1", "10.0.0.2")
+    )
+    host.route_changed(first, gone=False)
+    host.route_changed(second, gone=False)
+    host.route_changed(first, gone=True)
+    assert host.networks("eth0") == {(family, key)}
+    host.route_changed(second, gone=True)
+    assert host.networks("eth0") == set()
+
+
 def test_an_interface_made_again_by_the_same_name_has_none_of_the_old_ones_addresses() -> None:
     host, events = started()
     host.address(at("10.0.0.1/24"))

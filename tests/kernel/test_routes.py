@@ -194,6 +194,25 @@ def test_what_was_notified_during_a_reading_is_newer_than_it() -> None:
     assert not rig.routes
 
 
+def test_nexthop_object_that_was_notified_during_a_reading_is_newer_than_it() -> None:
+    rig = Rig()
+    rig.begin_reading()
+    rig.nexthop(NexthopObject(id=5, protocol=4, ifindex=1))
+    rig.add(route("", nexthop=5))
+    rig.settle({}, {})
+    assert rig.ways == ["pod1"]
+
+
+def test_what_differs_and_was_notified_during_a_reading_is_read_again() -> None:
+    rig = Rig()
+    rig.add(route())
+    place = next(iter(rig.routes))
+    rig.begin_reading()
+    rig.add(route("pod2"), appends=True)
+    rig.settle({place: ()})
+    assert rig.doubts == [(V4, "pod1"), (V4, "pod2")]
+
+
 def test_a_copy_of_what_is_known_does_not_change() -> None:
     rig = Rig()
     rig.add(route())
