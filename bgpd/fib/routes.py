@@ -205,9 +205,11 @@ class FamilyRoutes:
         return plan
 
     def refuse(self, key: bytes, target: int, why: str, *, before: int | None = None) -> None:
-        """The kernel refused a route: it holds none, or the one by `before`."""
+        """The kernel refused a route: it holds none, or the one by `before`, unless it had dropped that silently."""
         if self.installed.get(key) == target:
             self.believe(key, before)
+        if before is not None:
+            self.distrusted.add(key)
         self.failed[key] = why
 
     def obstruct(self, key: bytes, why: str, *, target: int, before: int | None = None) -> None:
