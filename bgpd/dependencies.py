@@ -18,7 +18,7 @@ import structlog
 from bgpd.config.schema import Config, MqttWorkloadConfig, NeighborConfig
 from bgpd.fib.guard import Dependencies
 from bgpd.model.path import Source
-from bgpd.model.prefix import parse_address
+from bgpd.model.prefix import is_link_local, parse_address
 
 log = structlog.get_logger()
 
@@ -156,7 +156,7 @@ def _nameservers(file: Path) -> list[bytes]:
                 found.append(parse_address(fields[1]))
             except ValueError:
                 continue
-    return found
+    return [packed for packed in found if not is_link_local(packed)]
 
 
 async def _resolve(host: str) -> Iterable[bytes]:

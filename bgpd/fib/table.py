@@ -520,6 +520,7 @@ class Fib:
     def _own_addresses_changed(self) -> None:
         for family, key in self._ownership.addresses_changed():
             self._ask_again(family, [key], False)
+        self._follow_guard_soon()
 
     def _recheck_unsettled(self) -> None:
         """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, next hops lead

@@ -204,3 +204,20 @@ def test_show_evpn_by_all_its_filters(fabric: EvpnFabric, bgpd: Bgpd, peer: Wire
     found = {filters: {route["prefix"] for route in bgpd.show("evpn", *filters)} for filters in told}
     assert found == told
     assert len(bgpd.show("evpn", "--limit", "2")) == 2
+
+
+def test_a_tenant_s_table_takes_neither_the_uplink_s_addresses_nor_martians(
+    fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer
+) -> None:
+    """The leaf's own gateway address comes as type 2 from any leaf: as a host route it would lead to itself."""
+    guarded = (host("10.1.1.9"), host("10.1.1.77"), prefix("10.1.1.0/25"), prefix("10.1.1.66/32"))
+    martians = (host("127.0.0.5"), host("224.0.0.9"), prefix("127.0.0.0/8"), prefix("240.1.0.0/16"))
+    connection = peer.establish(families=(AFI_SAFI,))
+    connection.sendall(announcement(*guarded, *martians, prefix("10.80.0.0/16"), prefix("10.0.0.0/14")))
+    wait_kernel(fabric, bgpd, "10.80.0.0/16", "10.0.0.0/14")
+    assert not [place for place in kernel_routes(fabric.hosts[1]) if place.startswith(("127.", "224.", "240."))]
+    blocked = {view["prefix"]: view["error"] for view in bgpd.show("fib") if view["state"] == "blocked"}
+    assert blocked.keys() == {"10.1.1.0/25"}
+    assert "inside 10.1.1.0/24, the network of uplink eth0.101" in blocked["10.1.1.0/25"]
+    (neighbor,) = bgpd.show("neighbors")
+    assert neighbor["martians"] == len(martians)
