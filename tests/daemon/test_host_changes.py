@@ -165,3 +165,38 @@ def test_a_link_moved_to_another_namespace_and_back_is_used_again(fabric: Fabric
         host.wait(lambda: heard_from_host(frr2, V4), "the leaf to hear the pod")
         wait_next_hop(host, frr2, V6, "2001:db8:2::1")
         host.wait_ready()
+
+
+def test_a_link_that_keeps_another_name_is_used_by_it(fabric: Fabric) -> None:
+    with (
+        fabric.frr(1, networks=NETWORKS),
+        fabric.frr(2, networks=NETWORKS) as frr2,
+        started(fabric, leaf(1), leaf(2), POD4, POD6) as host,
+    ):
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        fabric.host.batch("link set eth1 name uplink2")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%uplink2")
+        wait_next_hop(host, frr2, V4, "10.0.2.1")
+        wait_next_hop(host, frr2, V6, "2001:db8:2::1")
+        assert host.neighbor("leaf2")["interface"] == "uplink2"
+
+
+def test_a_link_down_and_up_in_one_breath_and_another_mtu(fabric: Fabric) -> None:
+    with (
+        fabric.frr(1, networks=NETWORKS) as frr1,
+        fabric.frr(2, networks=NETWORKS) as frr2,
+        started(fabric, leaf(1), leaf(2), POD4, POD6) as host,
+    ):
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        fabric.host.batch("link set eth1 down", "link set eth1 up", "addr replace 2001:db8:2::1/64 dev eth1 nodad")
+        fabric.host.batch("link set eth0 mtu 1400", "link set eth0 mtu 1500")
+        host.wait(lambda: sessions(host, "leaf2") == 2, "another session", timeout_s=30)
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        wait_next_hop(host, frr2, V4, "10.0.2.1")
+        wait_next_hop(host, frr2, V6, "2001:db8:2::1")
+        fabric.host.batch("link set eth0 mtu 1200")
+        host.wait(lambda: not frr_paths(frr1, V6), "the leaf to lose the IPv6 route without IPv6 on the link")
+        assert host.neighbor("leaf1")["without_next_hop"] == ["ipv6-unicast"]
+        fabric.host.batch("link set eth0 mtu 1500", "addr add 2001:db8:1::1/64 dev eth0 nodad")
+        wait_next_hop(host, frr1, V6, "2001:db8:1::1")
+        assert sessions(host, "leaf1") == 1
