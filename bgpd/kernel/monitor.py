@@ -127,12 +127,12 @@ class KernelMonitor:
         self._apply_filter()
 
     def _publish(self, event: KernelEvent) -> None:
-        if isinstance(event, LinkChanged):
+        if isinstance(event, RouteChanged):  # of nearly all events
+            self.host.route_changed(event.route, gone=event.gone)
+        elif isinstance(event, LinkChanged):
             self._route_monitor.link_changed(event.link.name)
         elif isinstance(event, AddressChanged) and event.gone:
             self._route_monitor.address_gone(event.address)
-        elif isinstance(event, RouteChanged):
-            self.host.route_changed(event.route, gone=event.gone)
         for subscriber in self._subscribers:
             subscriber(event)
 

@@ -200,3 +200,40 @@ def test_a_link_down_and_up_in_one_breath_and_another_mtu(fabric: Fabric) -> Non
         fabric.host.batch("link set eth0 mtu 1500", "addr add 2001:db8:1::1/64 dev eth0 nodad")
         wait_next_hop(host, frr1, V6, "2001:db8:1::1")
         assert sessions(host, "leaf1") == 1
+
+
+def test_an_unnumbered_session_tells_global_addresses_that_come_and_go(fabric: Fabric) -> None:
+    neighbor = leaf(2, address=None, interface="eth1", asn="external")
+    with fabric.frr(2, peer="swp1") as frr, started(fabric, neighbor, POD4, POD6) as host:
+        wait_next_hop(host, frr, V6, "2001:db8:2::1")
+        wait_next_hop(host, frr, V4, "2001:db8:2::1")
+        own = link_local(fabric.host, "eth1")
+        fabric.host.batch("addr del 2001:db8:2::1/64 dev eth1", "addr del 10.0.2.1/24 dev eth1")
+        for prefix in (V4, V6):
+            host.wait(lambda wanted=prefix: next_hops(frr, wanted) == {own}, f"{prefix} by {own} alone")
+        fabric.host.batch("addr add 2001:db8:2::5/64 dev eth1 nodad")
+        for prefix in (V4, V6):
+            wait_next_hop(host, frr, prefix, "2001:db8:2::5")
+        assert sessions(host, "leaf2") == 1
+
+
+def test_a_storm_of_renames_and_addresses_leaves_all_as_before(fabric: Fabric) -> None:
+    with (
+        fabric.frr(1, networks=NETWORKS) as frr1,
+        fabric.frr(2, networks=NETWORKS) as frr2,
+        started(fabric, leaf(1), leaf(2), POD4, POD6) as host,
+    ):
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        storm = []
+        for number in range(60):
+            name = ("eth0", "eth1", "pod1")[number % 3]
+            storm += [f"link set {name} name x", f"link set x name {name}"]
+            storm += [f"addr add 192.0.2.{number}/32 dev {name}", f"addr del 192.0.2.{number}/32 dev {name}"]
+            storm.append(f"link set {name} mtu {1400 + number}")
+        fabric.host.batch(*storm, "link set eth0 name x", "link set eth1 name eth0", "link set x name eth1")
+        fabric.host.batch("link set eth0 name x", "link set eth1 name eth0", "link set x name eth1")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        for frr, number in ((frr1, 1), (frr2, 2)):
+            wait_next_hop(host, frr, V4, f"10.0.{number}.1")
+            wait_next_hop(host, frr, V6, f"2001:db8:{number}::1")
+        host.wait_ready()
