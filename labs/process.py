@@ -16,7 +16,7 @@ from pathlib import Path
 STOP_TIMEOUT_S = 5.0
 
 PATIENCE = 4.0 if "BGPD_GUEST" in os.environ else 1.0
-"""By this much a wait may last longer: in a guest in user mode programs start ten times as slowly."""
+"""By this much a wait may last longer, and look less often: in a user-mode guest programs start ten times as slowly."""
 
 
 class LabError(Exception):
@@ -124,7 +124,7 @@ def wait_until(
         if time.monotonic() - start > timeout_s:
             tails = "\n".join(tail(path) for path in logs)
             raise LabError(f"waited {timeout_s} s in vain for: {what}\nlast answer: {last!r}\n{tails}")
-        time.sleep(interval_s)
+        time.sleep(interval_s * PATIENCE)
 
 
 def run_command(
