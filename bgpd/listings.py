@@ -109,7 +109,7 @@ class DaemonBackend:
             if source is not None:
                 view.attribute_bytes = routing.rib.attribute_bytes(source)
                 view.families = {family.value: counts for family, counts in routing.rib.counts(source).items()}
-                for family in view.without_next_hop:
+                for family in view.families.keys() & set(view.without_next_hop):
                     view.families[family].announced = 0
         return views
 

@@ -125,7 +125,9 @@ def test_ipv4_routes_of_an_ipv6_session_follow_the_address_and_are_withdrawn_wit
         wait_next_hop(host, frr, V4, "10.0.1.77")
         fabric.host.batch("addr del 10.0.1.77/24 dev eth0")
         host.wait(lambda: not frr_paths(frr, V4), "the leaf to lose the IPv4 route")
-        assert host.neighbor("leaf1")["without_next_hop"] == ["ipv4-unicast"]
+        view = host.neighbor("leaf1")
+        assert view["without_next_hop"] == ["ipv4-unicast"]
+        assert [view["families"][family]["announced"] for family in ("ipv4-unicast", "ipv6-unicast")] == [0, 1]
         assert heard_from_host(frr, V6)
         fabric.host.batch("addr add 10.0.1.9/24 dev eth0")
         wait_next_hop(host, frr, V4, "10.0.1.9")
