@@ -23,12 +23,14 @@ from bgpd.model.prefix import is_link_local, parse_address
 log = structlog.get_logger()
 
 LOOK_S = 2.0
-"""How often it is looked whether the resolvers' file has changed."""
+"""How often it is looked whether the files have changed."""
 RESOLVE_LOOKS = 15
-"""The broker's name is resolved at every so manieth look, and when the resolvers changed."""
+"""The broker's name is resolved at every so manieth look, and when one of the files changed."""
 RESOLV_CONF = "/etc/resolv.conf"
 BEHIND_STUB = "/run/systemd/resolve/resolv.conf"
 """The resolvers that systemd-resolved asks, where resolv.conf names only its stub on the loopback."""
+HOSTS = "/etc/hosts"
+"""What the broker's name may resolve by."""
 
 Resolve = Callable[[str], Awaitable[Iterable[bytes]]]
 
@@ -85,7 +87,7 @@ class UsedServers:
         self._broker = (urlsplit(mqtt.broker).hostname or "") if mqtt is not None else ""
         self._changed = changed
         self._resolve = resolve or _resolve
-        self._files = tuple(root / file.lstrip("/") for file in (RESOLV_CONF, BEHIND_STUB))
+        self._files = tuple(root / file.lstrip("/") for file in (RESOLV_CONF, BEHIND_STUB, HOSTS))
         self._seen: tuple[object, ...] | None = None
         self._resolvers: dict[bytes, str] = {}
         self._brokers: dict[bytes, str] = {}
@@ -113,7 +115,7 @@ class UsedServers:
         if self._broker and self._looks % RESOLVE_LOOKS == 0:
             try:
                 found = await self._resolve(self._broker)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 log.debug("broker.not_resolved", broker=self._broker, error=str(error))
                 self._looks = -1
             else:

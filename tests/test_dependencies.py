@@ -22,7 +22,7 @@ class Servers:
 
     def __init__(self, root: Path, mqtt: MqttWorkloadConfig | None = BROKER) -> None:
         self.root = root
-        self.answers: Iterable[str] | OSError = ("203.0.113.5", "2001:db8::5")
+        self.answers: Iterable[str] | Exception = ("203.0.113.5", "2001:db8::5")
         self.asked: list[str] = []
         self.changes = 0
         self.used = UsedServers(mqtt, changed=self._changed, resolve=self._resolve, root=root)
@@ -32,7 +32,7 @@ class Servers:
 
     async def _resolve(self, name: str) -> Iterable[bytes]:
         self.asked.append(name)
-        if isinstance(self.answers, OSError):
+        if isinstance(self.answers, Exception):
             raise self.answers
         return [parse_address(text) for text in self.answers]
 
@@ -73,14 +73,25 @@ async def test_changes_of_the_file_and_of_the_name_are_followed(tmp_path: Path) 
     assert it.changes == told + 1
 
 
+async def test_the_name_is_resolved_anew_when_the_hosts_file_changes(tmp_path: Path) -> None:
+    it = Servers(tmp_path)
+    it.write("/etc/hosts", "203.0.113.5 broker.example")
+    await it.used.look()
+    it.write("/etc/hosts", "203.0.113.66 broker.example")
+    it.answers = ("203.0.113.66",)
+    await it.used.look()
+    assert it.addresses == {"203.0.113.66"}
+
+
 async def test_what_cannot_be_read_or_resolved_now_stays_as_it_was(tmp_path: Path) -> None:
     it = Servers(tmp_path)
     it.write("/etc/resolv.conf", "nameserver 10.0.0.53")
     await it.used.look()
     (tmp_path / "etc/resolv.conf").unlink()
-    it.answers = OSError("no answer")
-    await it.used.look()
-    assert it.addresses == {"10.0.0.53", "203.0.113.5", "2001:db8::5"}
+    for error in (OSError("no answer"), UnicodeError("label too long")):
+        it.answers = error
+        await it.used.look()
+        assert it.addresses == {"10.0.0.53", "203.0.113.5", "2001:db8::5"}
     asked = len(it.asked)
     await it.used.look()
     assert len(it.asked) == asked + 1, "what failed is tried again at the next look"
