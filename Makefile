@@ -11,7 +11,7 @@ EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
 
 # A Debian kernel in user mode, for what this machine's kernel may lack.
-IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 600 --
+IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 900 --
 
 # Where `make install` puts bgpd (systemd/bgpd.service starts it from there), and a root for its files outside of that.
 PREFIX := /opt/bgpd
