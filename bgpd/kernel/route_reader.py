@@ -12,9 +12,10 @@ Blocking, for a worker thread; on a socket of its own. Decides nothing else.
 from __future__ import annotations
 
 import errno
+import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -71,7 +72,7 @@ class Findings(msgspec.Struct):
 
 
 class Dump(msgspec.Struct):
-    """The routes of a scope by place; `is_whole`: it was one part, so that what it lacks is not there."""
+    """The routes of a scope by place; `is_whole`: it was one part, not full, so that what it lacks is not there."""
 
     routes: dict[Place, list[KernelRoute]]
     is_whole: bool
@@ -212,10 +213,11 @@ class RouteReader:
 
         for _ in range(_TRIES):
             found = Dump({}, is_whole=True)
-            parts = 0
+            parts: list[int] = []
             try:
                 for data in dump(self._socket, _request(scope)):
-                    parts += data[4:6] == _NEW_ROUTE
+                    if data[4:6] == _NEW_ROUTE:
+                        parts.append(len(data))
                     for route in expand(read_foreign_routes(data, self._own_protocol, name_of), led):
                         if scope.contains(route):
                             found.routes.setdefault((route.family, route.table, route.key), []).append(route)
@@ -225,11 +227,27 @@ class RouteReader:
             except OSError as error:
                 if error.errno not in _NO_SUCH:
                     raise
-            found.is_whole = parts <= 1
+            found.is_whole = is_one_part(parts)
             return found
         raise OSError(errno.EBUSY, f"the routes changed during each of {_TRIES} dumps")
 
 
+def is_one_part(lengths: Sequence[int]) -> bool:
+    """Whether the kernel wrote a dump in one go, from the lengths of its datagrams with routes.
+
+    One that is full may have been followed by another that, the table having changed, had nothing more to show. The
+    kernel makes them of 32 KiB, or of a page where it has no memory for that (netlink_dump).
+    """
+    if not lengths:
+        return True
+    is_full = any(size - _LARGEST_ROUTE < lengths[0] <= size for size in (_SMALL_PART, _LARGE_PART))
+    return len(lengths) == 1 and not is_full
+
+
+_LARGE_PART = 32768
+_SMALL_PART = min(8192, resource.getpagesize())
+_LARGEST_ROUTE = 2048
+"""With what the kernel keeps for itself: a part is full if no other route may have fitted into it."""
 _NEW_ROUTE = int(MessageKind.NEW_ROUTE).to_bytes(2, sys.byteorder)
 _NO_SUCH = (errno.ENODEV, errno.ENOENT)
 """The interface, or the table, is gone, and its routes with it."""

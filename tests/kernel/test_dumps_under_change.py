@@ -62,7 +62,8 @@ def stable(known: dict[Place, Routes]) -> int:
     return sum(place[2].startswith(b"\x80" + bytes.fromhex("20010db80066")) for place in known)
 
 
-def test_no_stable_route_is_taken_for_gone(names: dict[int, str]) -> None:
+@pytest.mark.parametrize("scope", [Scope(V6), Scope(V6, protocol=3)], ids=["all", "one protocol"])
+def test_no_stable_route_is_taken_for_gone(names: dict[int, str], scope: Scope) -> None:
     reader = RouteReader(FORM.protocol)
     known: dict[Place, Routes] = {}
     try:
@@ -70,7 +71,7 @@ def test_no_stable_route_is_taken_for_gone(names: dict[int, str]) -> None:
         assert stable(known) == 300
         with changing_routes():
             for _ in range(READINGS):
-                reader.read([Scope(V6)], known, names)
+                reader.read([scope], known, names)
                 assert stable(known) == 300
     finally:
         reader.close()

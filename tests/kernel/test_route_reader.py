@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bgpd.kernel.route_reader import Dump, Scope, compare
+import pytest
+
+from bgpd.kernel.route_reader import Dump, Scope, compare, is_one_part
 from bgpd.kernel.routes import Place, Routes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
@@ -53,6 +55,17 @@ class LyingKernel:
 
 def known_of(routes: list[KernelRoute]) -> dict[Place, Routes]:
     return {place(one): (one,) for one in routes}
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [([], True), ([500], True), ([20_000], True), ([32_400], False), ([32_400, 132], False), ([3_700], False)],
+)
+def test_a_part_that_is_full_may_have_been_followed_by_more(
+    monkeypatch: pytest.MonkeyPatch, lengths: list[int], expected: bool
+) -> None:
+    monkeypatch.setattr("bgpd.kernel.route_reader._SMALL_PART", 4096)
+    assert is_one_part(lengths) is expected
 
 
 def test_nothing_is_gone_that_one_dump_lacks() -> None:
