@@ -40,6 +40,8 @@ printf '%s\\n' "$3" >"$root/etc/machine-id"
 units=$4 network=$5
 shift 5
 mkdir -p "$root/etc/systemd/system"
+mkdir -p "$root/etc/tmpfiles.d"
+ln -sf /dev/null "$root/etc/tmpfiles.d/tmp.conf"  # which empties /tmp at boot
 for unit in $units; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
 exec systemd-nspawn --quiet --directory="$root" --register=no --keep-unit --console=pipe --capability=all \\
   --network-namespace-path="$network" --boot "$@" systemd.unit=basic.target
