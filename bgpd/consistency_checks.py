@@ -61,9 +61,11 @@ class AnnouncedWorkloads:
     def slices(self, size: int) -> Iterator[list[bytes]]:
         keys = self._routing.workloads.table.keys(self._place)
         table = self._routing.rib.tables.get(self._place)
-        keys += [key for key in (table.local if table is not None else ()) if self._in_rib(key)]
         for start in range(0, len(keys), size):
             yield keys[start : start + size]
+        own = list(table.local) if table is not None else []
+        for start in range(0, len(own), size):
+            yield [key for key in own[start : start + size] if self._in_rib(key)]
 
     def differing(self, keys: Sequence[bytes]) -> list[bytes]:
         workloads = self._routing.workloads.table
