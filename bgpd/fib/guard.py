@@ -264,7 +264,7 @@ class RulesMaker:
             if name in management:
                 what = f"{text}, the management network ({name} has the default route of another program); {_OVERRIDE}"
                 closed[key] = Block(f"inside {what}", learned_only=True)
-                if _DEFAULT in foreign:
+                if _leads(foreign.get(_DEFAULT, ())):
                     cover = Block(f"covers {what}", learned_only=True)
                     exact.update((one, cover) for one in _prefixes_of(key, 1, key[0]))
             elif name in uplinks:
@@ -290,17 +290,22 @@ class RulesMaker:
                 block = address_block(packed, what)
                 exact.update((key, block) for key in _prefixes_of(host, max(least, 1), host[0] + 1))
         self.watched[family] = frozenset(watched)
-        below = PIECES_BELOW[family] if foreign.get(_DEFAULT) else 0
+        below = PIECES_BELOW[family] if _leads(foreign.get(_DEFAULT, ())) else 0
         on_open = {packed: what for packed, what in on_link.items() if self._network_of[packed] in others}
         return Rules(exact=exact, closed=closed, open=others, addresses=on_open, below=below, reserved=reserved)
 
     def _served_by(self, packed: bytes, foreign: Mapping[bytes, Sequence[KernelRoute]]) -> int | None:
         """Length of the route that serves an address without bgpd; None if there is none."""
-        served = max((key[0] for key in (*covering(packed), _DEFAULT) if foreign.get(key)), default=None)
+        served = max((key[0] for key in (*covering(packed), _DEFAULT) if _leads(foreign.get(key, ()))), default=None)
         former = self._network_of.get(packed)
         if former is None:
             return served
         return former[0] if served is None else max(served, former[0])
+
+
+def _leads(routes: Iterable[KernelRoute]) -> bool:
+    """Whether a prefix is served by routes: one that drops (an unreachable default, as VRFs have) serves nothing."""
+    return any(route.interface or route.gateway or route.nexthop for route in routes)
 
 
 def covering(packed: bytes) -> Iterator[bytes]:

@@ -121,6 +121,15 @@ def test_without_a_foreign_route_only_networks_are_guarded():
     assert why(ownership, "10.0.1.2/32")
 
 
+def test_a_route_that_drops_serves_nothing():
+    """Such as the unreachable default route of a VRF."""
+    ownership, _ = host()
+    for prefix in ("0.0.0.0/0", "10.88.0.0/16"):
+        ownership.route_changed(foreign(prefix, interface="", gateway=""), False)
+    for prefix in ("0.0.0.0/1", "203.0.113.5/32", "10.88.0.9/32", "192.168.0.0/16"):
+        assert why(ownership, prefix) == ""
+
+
 def test_a_default_route_by_an_uplink_makes_no_management_network():
     ownership, _ = host()
     ownership.route_changed(foreign("0.0.0.0/0", interface="eth0", gateway="10.0.1.2"), False)
