@@ -191,7 +191,7 @@ class EvpnNlri:
         if len(set(fields)) == 1:
             return [(self._overlay(fields[0]), keys)]
         by_overlay: dict[tuple[bytes, bytes, bytes], list[bytes]] = {}
-        for field, key in zip(fields, keys):
+        for key, field in dict(zip(keys, fields)).items():
             by_overlay.setdefault(field, []).append(key)
         return [(self._overlay(field), group) for field, group in by_overlay.items()]
 
@@ -242,17 +242,16 @@ def _masked(lengths: Sequence[int], prefixes: Sequence[bytes], size: int) -> Ite
 
 def _whole_routes(kind: int, length: int, packed: bytes, errors: list[WireError]) -> _Groups:
     """Routes that are kept as they are, if they are well-formed; all have one type and length."""
-    stride = length + 2
-    keys = []
-    for offset in range(0, len(packed), stride):
-        value = packed[offset + 2 : offset + stride]
-        wrong = _wrong_with(kind, value)
+    stride, head = length + 2, bytes((kind,))
+    keys = [head + packed[offset + 2 : offset + stride] for offset in range(0, len(packed), stride)]
+    if kind in _SECTIONS:
+        wrong = {key: reason for key in dict.fromkeys(keys) if (reason := _wrong_with(kind, key[1:]))}
         if wrong:
-            errors.append(
-                _one_route(f"type {kind} of {length} bytes: {wrong}", _SECTIONS.get(kind, "RFC 7432 section 7"))
-            )
-        else:
-            keys.append(bytes((kind,)) + value)
+            keys = [key for key in keys if key not in wrong]
+        errors += [
+            _one_route(f"type {kind} of {length} bytes: {reason}", _SECTIONS[kind])
+            for reason in dict.fromkeys(wrong.values())
+        ]
     return [(None, keys)] if keys else []
 
 

@@ -214,13 +214,20 @@ class UpdateDecoder:
         return self._attributes.decode(block)[0]
 
     def _routes(self, sections: UpdateSections, facts: BlockFacts, errors: list[WireError]) -> list[_Routes]:
-        """All routes, withdrawn fields before reachable ones; what is wrong with them is added to `errors`.
+        """All routes; what is wrong with them is added to `errors`.
+
+        Withdrawn fields come before reachable ones, so that a prefix in both is announced (RFC 4271 section 4.3).
 
         Raises: UpdateError: some NLRI cannot be read.
         """
         found = []
         if sections.has_reachable and facts.missing:
             _report_missing(facts.missing, errors)
+        if sections.unreach is not None and sections.unreach.nlri:
+            unreach_family = self._family(sections.unreach.afi, sections.unreach.safi, errors, "MP_UNREACH_NLRI")
+            if unreach_family is not None:
+                gone = self._split(unreach_family, sections.unreach.nlri, errors, "MP_UNREACH_NLRI")
+                found.append(_Routes(unreach_family, _keys(gone)))
         if sections.withdrawn or sections.nlri:
             family = Family.IPV4_UNICAST
             withdrawn = self._split(family, sections.withdrawn, errors, "")
@@ -229,11 +236,6 @@ class UpdateDecoder:
             )
             next_hop = self._next_hops.classic(facts.next_hop, errors) if sections.nlri else None
             found.append(_Routes(family, _keys(withdrawn), announced.announced, next_hop))
-        if sections.unreach is not None and sections.unreach.nlri:
-            unreach_family = self._family(sections.unreach.afi, sections.unreach.safi, errors, "MP_UNREACH_NLRI")
-            if unreach_family is not None:
-                gone = self._split(unreach_family, sections.unreach.nlri, errors, "MP_UNREACH_NLRI")
-                found.append(_Routes(unreach_family, _keys(gone)))
         reach = sections.reach
         if reach is not None:
             reach_family = self._family(reach.afi, reach.safi, errors, "MP_REACH_NLRI")

@@ -62,16 +62,18 @@ def martians(family: Family, keys: Sequence[bytes], field: bytes = b"") -> list[
     suspects = _SUSPECTS.get(family)
     if suspects is None or not keys or suspects.clears(keys, field):
         return []
-    return [(key, block) for key in filter(suspects.match, keys) for block in BLOCKS[family] if covers(block.key, key)]
+    blocks = BLOCKS[family]
+    return [(key, blocks[found.lastindex - 1]) for key in keys if (found := suspects.match(key)) and found.lastindex]
 
 
 class _Suspects:
-    """Two tests of the keys of a family: a quick one of the first address byte, and the exact one, `match`."""
+    """Two tests of the keys of a family: a quick one of the first address byte, and the exact one, `match`, whose
+    group tells the block."""
 
     def __init__(self, family: Family, blocks: Iterable[Block]) -> None:
         bits = 8 * address_length(family)
         firsts = {value for block in blocks for value in _first_bytes(block.key)}
-        self.match = re.compile(b"|".join(_pattern(block.key, bits) for block in blocks), re.DOTALL).match
+        self.match = re.compile(b"|".join(b"(%b)" % _pattern(block.key, bits) for block in blocks), re.DOTALL).match
         self.firsts = frozenset(bytes((value,)) for value in firsts)
         self._unsuspicious = bytes(value for value in range(256) if value not in firsts)
 

@@ -111,6 +111,15 @@ def test_garbled_update_withdraws_its_routes_and_keeps_the_session(host: Host, p
     host.wait_hops("10.21.0.0/16")
 
 
+def test_a_prefix_that_an_update_withdraws_and_announces_is_there(host: Host, peer: WirePeer) -> None:
+    connection = peer.establish()
+    gone = attribute(0x80, 15, b"\0\1\1" + b"\x10\x0a\x14")
+    connection.sendall(update(("10.20.0.0/16",), asn=65201, extra=gone) + update(("10.21.0.0/16",), asn=65201))
+    host.wait_hops("10.21.0.0/16", "10.0.1.2%eth0")
+    host.wait_hops("10.20.0.0/16", "10.0.1.2%eth0")
+    connection.close()
+
+
 def test_update_that_cannot_be_parsed_ends_the_session_with_its_code(host: Host, peer: WirePeer) -> None:
     connection = peer.establish()
     connection.sendall(update(("10.20.0.0/16",), asn=65201))

@@ -238,3 +238,19 @@ def test_martians_may_be_withdrawn_and_accepted():
     assert withdrawn(decoder(accept_martians=False).decode(update(withdrawn=nlri))) == [nlri]
     decoded = decoder(accept_martians=True).decode(update(MANDATORY, nlri))
     assert (announced(decoded), decoded.errors) == ([nlri], [])
+
+
+def test_a_prefix_in_a_withdrawn_and_in_a_reachable_field_is_announced_whichever_fields_these_are():
+    v6 = b"\x40\x20\x01\x0d\xb8\0\0\0\x01"
+    for withdrawn_in, announced_in in (
+        ({"withdrawn": PREFIX, "block": MANDATORY}, {"nlri": PREFIX}),
+        ({"block": unreach(1, 1, PREFIX) + MANDATORY}, {"nlri": PREFIX}),
+        ({"withdrawn": PREFIX, "block": reach(1, 1, bytes((10, 0, 1, 2)), PREFIX) + ORIGIN + AS_PATH}, {}),
+        ({"block": reach(1, 1, bytes((10, 0, 1, 2)), PREFIX) + ORIGIN + AS_PATH + unreach(1, 1, PREFIX)}, {}),
+        ({"block": reach(2, 1, GLOBAL, v6) + ORIGIN + AS_PATH + unreach(2, 1, v6)}, {}),
+    ):
+        table: set[bytes] = set()
+        for batch in decoder().decode(update(**withdrawn_in, **announced_in)).batches:
+            table -= {*batch.withdrawn}
+            table |= {*batch.announced}
+        assert len(table) == 1
