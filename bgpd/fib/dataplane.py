@@ -301,11 +301,17 @@ class Dataplane:
             self.nexthops.refused(identifier, why)
 
     def _collect_unused(self) -> None:
-        """Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups."""
+        """Delete groups that no route uses, and have those tried again for which there was no room.
+
+        Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups.
+        """
         if all(table.swept for table in self._tables):
             unused = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
             if unused:
                 self.bulk.submit(unused, functools.partial(self._urgent_done, []))
+        if self.nexthops.room_came():
+            for table in list(self._tables):
+                table.groups_changed()
         self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
 
     async def _check_permission(self) -> None:

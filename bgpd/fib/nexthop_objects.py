@@ -17,6 +17,10 @@ import msgspec
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_single
 from bgpd.model.path import NextHop, NextHops
 
+MOST_GROUPS = 16_384
+"""Each set of next hops is a group: two neighbors with 1,024 next hops each could have the kernel keep a million."""
+NO_ROOM = f"there are {MOST_GROUPS} sets of next hops already, and no room for another"
+
 
 class Single(msgspec.Struct, eq=False, kw_only=True):
     """One gateway on one interface. `present`: the kernel has acknowledged it. `groups` are ids of groups it is in."""
@@ -64,6 +68,7 @@ class NexthopTable:
     change.
     `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
     `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
+    `room_wanted`: a group was not made, since there are `MOST_GROUPS`.
     """
 
     def __init__(self, protocol: int) -> None:
@@ -74,6 +79,7 @@ class NexthopTable:
         self.deletes = 0
         self.version = 0
         self.not_resilient = ""
+        self.room_wanted = False
         self.leftovers: list[int] = []
         self._single_ids: dict[tuple[bytes, int], int] = {}
         self._group_ids: dict[Members, set[int]] = {}
@@ -99,8 +105,13 @@ class NexthopTable:
             self._create(found, encode_single(found, self.protocol, hop.address, ifindex))
         return found
 
-    def group_of(self, members: Members, *, reduced: bool = False) -> int:
-        """Id of a group that has just these members now; made if there is none."""
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many groups as there may be."""
+        return len(self.groups) >= MOST_GROUPS
+
+    def group_of(self, members: Members, *, reduced: bool = False) -> int | None:
+        """Id of a group that has just these members now; made if there is none, None if there is no room for it."""
         found = self._group_ids.get(_ratio(members))
         if found:
             identifier = min(found)
@@ -108,6 +119,9 @@ class NexthopTable:
             group.unused_since = None
             group.reduced |= reduced
             return identifier
+        if self.is_full:
+            self.room_wanted = True
+            return None
         identifier = self._next_group = self._free(self._next_group)
         self._enter_group(Group(id=identifier, members=members, reduced=reduced))
         self._create(identifier, encode_group(identifier, self.protocol, members))
@@ -120,8 +134,21 @@ class NexthopTable:
             self.groups[identifier].claimable = False
         return found
 
-    def make_bound(self, members: Members, *, resilient: bool = False) -> int:
-        """Id of a new group that nobody else will use for its members."""
+    def group_of_one(self, members: Members) -> int | None:
+        """Id of a group of one of the members, for want of room for a group of all; None if there is none."""
+        found = next(filter(None, (self._group_ids.get(_ratio((member,))) for member in members)), None)
+        if found is None:
+            return None
+        identifier = min(found)
+        self.groups[identifier].unused_since = None
+        self.groups[identifier].reduced = True
+        return identifier
+
+    def make_bound(self, members: Members, *, resilient: bool = False) -> int | None:
+        """Id of a new group that nobody else will use for its members; None if there is no room for it."""
+        if self.is_full:
+            self.room_wanted = True
+            return None
         identifier = self._next_group = self._free(self._next_group)
         group = Group(id=identifier, members=members, bound=True, resilient=resilient)
         self._enter_group(group)
@@ -347,6 +374,12 @@ class NexthopTable:
                 del self.singles[single.id]
                 del self._single_ids[single.hop.address, single.ifindex]
         return encode_delete(unused)
+
+    def room_came(self) -> bool:
+        """Whether a group that was not made could be made now; answered once."""
+        came = self.room_wanted and not self.is_full
+        self.room_wanted = self.room_wanted and not came
+        return came
 
     def _free(self, identifier: int) -> int:
         identifier += 1

@@ -22,7 +22,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.nexthop_objects import Loss
+from bgpd.fib.nexthop_objects import NO_ROOM, Loss
 from bgpd.fib.routes import Wish, WishOf
 from bgpd.kernel.nexthop_messages import MAX_WEIGHT, Members
 from bgpd.kernel.route_messages import BLACKHOLE as BLACKHOLE_TARGET
@@ -46,8 +46,11 @@ class BoundGroups:
 
     def target(
         self, name: Name, members: Members, before: Collection[int | None], *, resilient: bool = False
-    ) -> tuple[int, AbstractSet[int]]:
-        """(group for routes of this wish, all groups that do as well). `before`: what its routes point at now."""
+    ) -> tuple[int, AbstractSet[int]] | None:
+        """(group for routes of this wish, all groups that do as well); None if there is no room for one more.
+
+        `before`: what its routes point at now.
+        """
         nexthops = self._dataplane.nexthops
         groups = self._living(name)
         for identifier in before:
@@ -55,8 +58,11 @@ class BoundGroups:
                 self._bind(identifier, name)
         fitting = {identifier for identifier in groups if nexthops.groups[identifier].resilient is resilient}
         if not fitting:
-            fitting.add(nexthops.make_bound(members, resilient=resilient))
-            self._bind(min(fitting), name)
+            made = nexthops.make_bound(members, resilient=resilient)
+            if made is None:
+                return None
+            fitting.add(made)
+            self._bind(made, name)
         self.set_members(name, members)
         return min(fitting), fitting
 
@@ -289,9 +295,13 @@ class NextHopWishes:
             return Wish(why=self._why_none(next_hops))
         if abstract:
             resilient = self.is_resilient(next_hops) and not nexthops.not_resilient
-            return Wish(*self.bound.target((family, next_hops), members, before, resilient=resilient))
+            bound = self.bound.target((family, next_hops), members, before, resilient=resilient)
+            return Wish(why=NO_ROOM) if bound is None else Wish(*bound)
         target = nexthops.group_of(members, reduced=len(members) < len(next_hops))
-        return Wish(target, nexthops.same_as(members))
+        if target is not None:
+            return Wish(target, nexthops.same_as(members))
+        target = nexthops.group_of_one(members)
+        return Wish(why=NO_ROOM) if target is None else Wish(target, frozenset((target,)))
 
     def _why_none(self, next_hops: NextHops) -> str:
         whys = dict.fromkeys(filter(None, (self.resolve(hop)[1] for hop in next_hops)))

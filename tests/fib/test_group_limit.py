@@ -1,0 +1,71 @@
+"""The number of nexthop groups has a bound: beyond it routes keep one of their next hops, or are blocked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bgpd.fib import dataplane, nexthop_objects
+from bgpd.fib.nexthop_objects import NO_ROOM, NexthopTable
+from bgpd.model.path import NextHop
+from bgpd.model.prefix import parse_address
+from tests.fib.harness import LEAF1, LEAF2, V4, Harness, running
+
+KEYS = [bytes((32, 10, 64, 0, number)) for number in range(8)]
+GATEWAY, OTHER = (NextHop(parse_address(f"10.9.9.{last}"), "@blue/4:") for last in (8, 9))
+ON_1, ON_2 = (LEAF1.address, 2), (LEAF2.address, 3)
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexthop_objects, "MOST_GROUPS", 2)
+    monkeypatch.setattr(dataplane, "_UNUSED_GRACE_S", 0.01)
+
+
+async def until(condition: object, it: Harness) -> None:
+    """Wait for what the collector of unused objects brings about."""
+    assert callable(condition)
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+        await it.settle()
+    raise AssertionError("it did not come about")
+
+
+async def test_a_route_beyond_the_bound_keeps_one_of_its_next_hops_until_there_is_room() -> None:
+    async with running() as it:
+        it.fib.sweep()
+        it.want({KEYS[0]: (LEAF1,), KEYS[1]: (LEAF2,), KEYS[2]: (LEAF1, LEAF2)})
+        await it.settle()
+        assert it.kernel.hops_of(V4, KEYS[2]) in ({ON_1}, {ON_2})
+        assert not it.refused
+        assert it.fib.differing(V4, KEYS[:3]) == []
+        it.want({KEYS[0]: None, KEYS[1]: None})
+        await until(lambda: it.kernel.hops_of(V4, KEYS[2]) == {ON_1, ON_2}, it)
+
+
+async def test_one_that_can_have_none_is_blocked_until_there_is_room() -> None:
+    async with running() as it:
+        it.fib.sweep()
+        it.expansions = {GATEWAY: (LEAF1,), OTHER: (LEAF2,)}
+        it.want({KEYS[0]: (GATEWAY,), KEYS[1]: (OTHER,), KEYS[2]: (LEAF1,), KEYS[3]: (GATEWAY, OTHER)})
+        await it.settle()
+        for key in KEYS[2:4]:
+            assert it.kernel.hops_of(V4, key) is None
+            assert it.fib.families[V4].blocked[key] == NO_ROOM
+        assert {why for _family, _key, why in it.refused} == {NO_ROOM}
+        it.want({KEYS[1]: None, KEYS[3]: None})
+        await until(lambda: it.kernel.hops_of(V4, KEYS[2]) == {ON_1}, it)
+        assert not it.fib.families[V4].blocked
+
+
+def test_no_set_of_next_hops_makes_more_groups_than_there_may_be() -> None:
+    table = NexthopTable(197)
+    singles = [table.single_of(NextHop(bytes((10, 0, 1, last))), 2) for last in range(5)]
+    made = [table.group_of(((single, 1),)) for single in singles]
+    assert None not in made[:2]
+    assert made[2:] == [None] * 3
+    assert table.make_bound(((singles[0], 1),)) is None
+    assert len(table.groups) == 2
