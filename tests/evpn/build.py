@@ -3,6 +3,7 @@ forward by and what neighbors are told comes out."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bgpd.config.load import parse_config
@@ -69,6 +70,7 @@ VIA1, VIA2 = NextHop(parse_address("10.1.0.0"), "eth0.101"), NextHop(parse_addre
 VXLAN = b"\x03\x0c\0\0\0\0\0\x08"
 
 
+@functools.cache
 def configuration(text: str = CONFIG) -> Config:
     return parse_config(text, "x.toml")[0]
 

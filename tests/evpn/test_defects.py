@@ -1,26 +1,30 @@
 """An exception anywhere in RIB or EVPN while a neighbor's routes are taken: what it said goes with its session whole.
 
-Every call of a function of the two packages raises once, while routes of all kinds come from one neighbor. Either the
-change is marked as one of shared state, which ends the daemon, or the end of that session leaves what would be there
-if it had never spoken.
+Every function of the two packages raises once, while routes of all kinds come from one neighbor: in the first and in
+the last call from each line that calls it; `make fuzz` lets it raise in every call. Either the change is marked as one
+of shared state, which ends the daemon, or the end of that session leaves what would be there if it had never spoken.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import hypothesis
 import pytest
 
 from bgpd.model.path import Source
 from bgpd.runtime.shared_state import SharedStateBroken
 from tests.evpn.build import Host, host_route, mobility, prefix_route
 
-MOST_CALLS = 2000
+Speak = Callable[[Host, Source], None]
+Call = tuple[str, str, int]
+"""A function of bgpd.rib or bgpd.evpn, the function that calls it, and the line from which."""
 
 
 class Injected(Exception):
@@ -28,26 +32,38 @@ class Injected(Exception):
 
 
 @contextmanager
-def failing_at(number: int) -> Iterator[list[str]]:
-    """Raise in the `number`-th call of a function of bgpd.rib or bgpd.evpn; in which, if there were as many."""
-    left = number
-    where: list[str] = []
+def traced(called: Callable[[Call], None]) -> Iterator[None]:
+    """Tell of every call of a function of bgpd.rib or bgpd.evpn before it does anything."""
 
     def trace(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal left
         name = str(frame.f_globals.get("__name__"))
         is_generator = frame.f_code.co_flags & inspect.CO_GENERATOR
         if event == "call" and not is_generator and name.startswith(("bgpd.rib.", "bgpd.evpn.")):
-            if not left:
-                where.append(f"{name}.{frame.f_code.co_qualname}")
-                raise Injected(where[0])
-            left -= 1
+            assert frame.f_back is not None
+            caller = frame.f_back
+            called((f"{name}.{frame.f_code.co_qualname}", caller.f_code.co_qualname, caller.f_lineno))
 
     sys.settrace(trace)
     try:
-        yield where
+        yield
     finally:
         sys.settrace(None)
+
+
+@contextmanager
+def failing_at(call: Call, number: int) -> Iterator[None]:
+    """Raise in the `number`-th such call, counted from 1."""
+    left = number
+
+    def called(this: Call) -> None:
+        nonlocal left
+        if this == call:
+            left -= 1
+            if not left:
+                raise Injected(call[0])
+
+    with traced(called):
+        yield
 
 
 def first(host: Host, leaf2: Source) -> None:
@@ -93,30 +109,40 @@ def prepared() -> tuple[Host, Source]:
     return host, host.up(2)
 
 
+def spoken(speak: Speak) -> tuple[Host, Source]:
+    """A host and its neighbor that is about to say `speak`."""
+    host, leaf2 = prepared()
+    if speak is then:
+        first(host, leaf2)
+    return host, leaf2
+
+
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("speak", [first, then], ids=["routes come", "routes change and go"])
-def test_whatever_raises_the_end_of_the_session_removes_all_that_it_said(speak: Callable[[Host, Source], None]) -> None:
+def test_whatever_raises_the_end_of_the_session_removes_all_that_it_said(speak: Speak) -> None:
     expected, silent = prepared()
     expected.down(silent)
     expected_state = state(expected)
-    contained, fatal = [], []
-    for number in range(MOST_CALLS):
-        host, leaf2 = prepared()
-        if speak is then:
-            first(host, leaf2)
-        with failing_at(number) as where:
+    calls: Counter[Call] = Counter()
+    host, leaf2 = spoken(speak)
+    with traced(lambda call: calls.update((call,))):
+        speak(host, leaf2)
+    every = not hypothesis.settings().derandomize
+    contained, fatal = set(), set()
+    for call, count in calls.items():
+        for number in range(1, count + 1) if every else sorted({1, count}):
+            host, leaf2 = spoken(speak)
             try:
-                speak(host, leaf2)
+                with failing_at(call, number):
+                    speak(host, leaf2)
+                raise AssertionError(f"{call} was not called {number} times")
             except Injected:
-                contained.append(where[0])
+                contained.add(call[0].split(".", 3)[3])
             except SharedStateBroken:
-                fatal.append(where[0])
+                fatal.add(call[0].split(".", 3)[3])
                 continue
-        if not where:
-            break
-        host.turn()
-        host.down(leaf2)
-        assert state(host) == expected_state, f"after {where[0]} raised"
-    else:
-        raise AssertionError("more calls than that")
-    assert {"AdjRibIn.paths", "Decisions.decision", "Importer._put"} <= {one.split(".", 3)[3] for one in contained}
-    assert {"Outlet.commit", "LocRib._count"} <= {one.split(".", 3)[3] for one in fatal}
+            host.turn()
+            host.down(leaf2)
+            assert state(host) == expected_state, f"after {call} raised in call {number}"
+    assert {"AdjRibIn.paths", "Decisions.decision", "Importer._put"} <= contained
+    assert {"Outlet.commit", "LocRib._count"} <= fatal
