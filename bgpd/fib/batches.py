@@ -147,11 +147,13 @@ class TableWriter:
             good: Sequence[bytes] = keys
             if failed:
                 good = [key for key in keys if key not in failed]
+                for key in () if outcome.lost else self._outdated(family, target, keys, failed):
+                    del failed[key]
                 self._refuse(family, {key: (failed[key], target, None) for key in keys if key in failed})
             if good:
                 self._events.acknowledged(family, good)
         for change in plan.changes:
-            self._appended(family, change, failed)
+            self._appended(family, change, failed, lost=bool(outcome.lost))
         if any(target < 0 for target, _keys in plan.adds) or any(change.target < 0 for change in plan.changes):
             self._events.direct_routes_written()
         self._tell_failed(family, failed)
@@ -160,6 +162,16 @@ class TableWriter:
         elif not any(table.failed for table in self._families.values()):
             self._retry_delay_s = _RETRY_FIRST_S
         self._batch_done()
+
+    def _outdated(self, family: Family, target: int, keys: Sequence[bytes], failed: Mapping[bytes, str]) -> list[bytes]:
+        """Those of the failed routes that nobody waits for: another target was wished meanwhile, or theirs was lost
+        before they came to the kernel. These are as routes that went with it: the wish that follows writes them.
+        """
+        found = [key for key in keys if failed.get(key, OCCUPIED) != OCCUPIED]
+        if self._dataplane.nexthops.is_lost(target):
+            return found
+        installed = self._families[family].installed
+        return [key for key in found if installed.get(key) != target]
 
     def _tell_failed(self, family: Family, failed: Mapping[bytes, str]) -> None:
         for why in dict.fromkeys(failed.values()):
@@ -173,9 +185,17 @@ class TableWriter:
         if self._ended is not None and not self.in_flight and not self._ended.done():
             self._ended.set_result(None)
 
-    def _appended(self, family: Family, change: Change, failed: Mapping[bytes, str]) -> None:
+    def _appended(self, family: Family, change: Change, failed: dict[bytes, str], *, lost: bool) -> None:
         """New routes stand behind those that they follow, which go now, each by its target."""
         pairs = list(zip(change.keys, change.before))
+        if failed and not lost:
+            outdated = set(self._outdated(family, change.target, change.keys, failed))
+            for key, before in pairs:
+                if key in outdated:
+                    self._families[family].stay(key, before)
+                    del failed[key]
+            self._change_done(family, list(outdated))
+            pairs = [(key, before) for key, before in pairs if key not in outdated]
         if failed:
             refused = {key: (failed[key], change.target, before) for key, before in pairs if key in failed}
             self._refuse(family, refused)

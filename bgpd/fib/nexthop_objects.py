@@ -206,6 +206,10 @@ class NexthopTable:
             hops.append(NextHop(hop.address, hop.interface, weight))
         return tuple(sorted(hops))
 
+    def is_lost(self, identifier: int) -> bool:
+        """Whether a group of this run went with its last next hop; not one that the kernel refused to make."""
+        return identifier > 0 and identifier not in self.groups and identifier not in self._taken
+
     def is_within(self, target: int, other: int) -> bool:
         """Whether a route that goes from one target to another loses no next hop; one by a dead group has none."""
         if target in self.dead:
@@ -228,9 +232,10 @@ class NexthopTable:
     def lose(self, lost: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
         """Delete singles. `fallback` gives new members for a group (by id) that would be left without any, or None.
 
-        Replacements come before the deletions, so that no packet finds an empty group.
+        Replacements come before the deletions, so that no packet finds an empty group. What the kernel may not have
+        yet is deleted behind what makes it, or it would come to stay, with the routes by it.
         """
-        gone = [single for single in lost if single in self.singles]
+        gone = dict.fromkeys(single for single in lost if single in self.singles)
         loss = Loss()
         touched = {group for single in gone for group in self.singles[single].groups}
         replacements, ready = b"", True
@@ -248,22 +253,26 @@ class NexthopTable:
             loss.urgent = replacements
         else:
             loss.ordered = replacements
+        loss.urgent += encode_delete([single for single in gone if self.singles[single].present])
+        loss.ordered += encode_delete([single for single in gone if not self.singles[single].present])
         for single in gone:
             place = (self.singles[single].hop.address, self.singles[single].ifindex)
             del self.singles[single]
             del self._single_ids[place]
-        loss.urgent += encode_delete(gone)
         loss.deletes = len(gone)
         loss.messages += len(gone)
         self.deletes += len(gone)
         return loss
 
-    def singles_of(self, hop: NextHop) -> list[int]:
-        """Ids of the gateways that a next hop means: by its interface, or on any if it names none."""
+    def singles_of(self, hops: Iterable[NextHop]) -> list[int]:
+        """Ids of the gateways that next hops mean: by their interface, or on any if they name none."""
+        wanted: dict[bytes, set[str]] = {}
+        for hop in hops:
+            wanted.setdefault(hop.address, set()).add(hop.interface)
         return [
             single.id
             for single in self.singles.values()
-            if single.hop.address == hop.address and hop.interface in ("", single.hop.interface)
+            if not wanted.get(single.hop.address, _NOWHERE).isdisjoint(("", single.hop.interface))
         ]
 
     def single_at(self, address: bytes, ifindex: int) -> int | None:
@@ -433,5 +442,6 @@ def _ratio(members: Members) -> Members:
     return members if divisor <= 1 else tuple((single, weight // divisor) for single, weight in members)
 
 
+_NOWHERE: frozenset[str] = frozenset()
 _RANGE = 1_000_000
 """Ids per protocol: protocol 197 has singles from 197,000,001 and groups from 197,500,001."""

@@ -212,6 +212,11 @@ class FamilyRoutes:
             self.distrusted.add(key)
         self.failed[key] = why
 
+    def stay(self, key: bytes, before: int) -> None:
+        """A route was not written by a target that was lost meanwhile: it is as before, unless that went, too."""
+        self.believe(key, before)
+        self.distrusted.add(key)
+
     def obstruct(self, key: bytes, why: str, *, target: int, before: int | None = None) -> None:
         """The kernel has a route in the place of one that was to be written by `target`, and ours by `before`."""
         if self.installed.get(key) == target:

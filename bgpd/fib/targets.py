@@ -189,7 +189,7 @@ class NextHopWishes:
     def lose(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> Loss:
         """Dead next hops leave the kernel; what `fallback` answers replaces a set that would be left empty."""
         nexthops = self._dataplane.nexthops
-        lost = [single for hop in next_hops for single in nexthops.singles_of(hop)]
+        lost = dict.fromkeys(nexthops.singles_of(next_hops))
 
         def replacement(group: int) -> Members | None:
             name = self.bound.name_of(group)

@@ -38,15 +38,35 @@ FOREIGN = -(1 << 20)
 
 
 class FakeWriter:
-    """Runs a batch at once, as `send` does; its result arrives in a later step of the loop."""
+    """Runs a batch at once, as `send` does; its result arrives in a later step of the loop.
+
+    After `hold` batches wait, as behind a large one, until `release`.
+    """
 
     def __init__(self, kernel: FakeKernel) -> None:
         self.outstanding = 0
         self.sent_now = 0
         self._kernel = kernel
+        self._held: list[tuple[bytes, Done]] | None = None
+
+    def hold(self) -> None:
+        """Let the kernel see nothing of what is submitted from now on."""
+        self._held = []
+
+    def release(self) -> None:
+        """Run what was held."""
+        held, self._held = self._held or [], None
+        for data, done in held:
+            self._run(data, done)
 
     def submit(self, data: bytes, done: Done) -> None:
         self.outstanding += 1
+        if self._held is not None:
+            self._held.append((data, done))
+        else:
+            self._run(data, done)
+
+    def _run(self, data: bytes, done: Done) -> None:
         outcome = self._kernel.run(data)
         asyncio.get_running_loop().call_soon(self._deliver, done, outcome)
 

@@ -1,0 +1,63 @@
+"""Next hops that are lost while batches with routes by them wait for the kernel: nothing is left of them there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+
+from tests.fib.harness import LEAF1, LEAF2, V4, running
+
+KEYS = [bytes((32, 10, 64, 0, number)) for number in range(8)]
+ON_2 = (LEAF2.address, 3)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["first route", "more routes"])
+@pytest.mark.parametrize("other", [False, True], ids=["gone", "by the other leaf"])
+async def test_routes_of_a_lost_next_hop_that_are_on_their_way(known: bool, other: bool) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with running() as it:
+            it.fib.sweep()
+            if known:
+                it.want({KEYS[7]: (LEAF1,)})
+                await it.settle()
+            it.kernel.bulk.hold()
+            it.want(dict.fromkeys(KEYS, (LEAF1,)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+            it.want(dict.fromkeys(KEYS, (LEAF2,) if other else None))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            it.kernel.bulk.release()
+            await it.settle()
+            for key in KEYS:
+                assert it.kernel.hops_of(V4, key) == ({ON_2} if other else None)
+            assert not it.refused
+            assert not it.fib.families[V4].failed
+            if other:
+                assert {key for _family, key in it.acknowledged} == set(KEYS)
+            else:
+                assert not it.kernel.objects
+    assert not [line for line in logs if line["log_level"] in ("warning", "error")]
+
+
+async def test_routes_on_their_way_from_one_next_hop_to_another_that_is_lost() -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with running() as it:
+            it.fib.sweep()
+            it.want(dict.fromkeys(KEYS, (LEAF2,)))
+            await it.settle()
+            it.kernel.bulk.hold()
+            it.want(dict.fromkeys(KEYS, (LEAF1,)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+            it.want(dict.fromkeys(KEYS, (LEAF2,)))
+            it.kernel.bulk.release()
+            await it.settle()
+            assert all(it.kernel.hops_of(V4, key) == {ON_2} for key in KEYS)
+            assert not it.refused
+            assert not it.fib.families[V4].failed
+    assert not [line for line in logs if line["log_level"] in ("warning", "error")]
