@@ -143,6 +143,8 @@ class TableWriter:
             written = [keys for _target, keys in plan.adds] + [change.keys for change in plan.changes]
             failed = dict.fromkeys(itertools.chain.from_iterable(written), outcome.lost)
             self._events.examine(family, list(failed))
+        elif failed:
+            self._pass_standing(family, plan.changes, failed)
         for target, keys in plan.adds:
             good: Sequence[bytes] = keys
             if failed:
@@ -172,6 +174,20 @@ class TableWriter:
             return found
         installed = self._families[family].installed
         return [key for key in found if installed.get(key) != target]
+
+    def _pass_standing(self, family: Family, changes: Iterable[Change], failed: dict[bytes, str]) -> None:
+        """Take from `failed` what was written once more, in case that the kernel had dropped it, and still stands.
+
+        IPv6 refuses a direct route where one by the same interface is, whoever made that. It is believed to be ours as
+        before, and looked at.
+        """
+        for change in changes:
+            rewritten = [key for key, before in zip(change.keys, change.before) if before == change.target]
+            standing = [key for key in rewritten if failed.get(key) == OCCUPIED]
+            for key in standing:
+                del failed[key]
+            if standing:
+                self._events.examine(family, standing)
 
     def _tell_failed(self, family: Family, failed: Mapping[bytes, str]) -> None:
         for why in dict.fromkeys(failed.values()):

@@ -172,6 +172,11 @@ class Examiner:
                     routes.distrusted.add(key)  # it may have gone since the dump
                 findings.asked.append(key)
             elif believed is not None and believed not in own and believed not in dead:
+                if key in sight.foreign:
+                    routes.believe(key, None)
+                    routes.obstructed.add(key)
+                    self._explain(family, key, sight.foreign[key], findings)
+                    continue
                 routes.distrusted.add(key)
                 findings.asked.append(key)
                 findings.again.append(key)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from labs.daemons import Frr
 from labs.namespace import Namespace
-from tests.daemon.fabric import Fabric, Host, frr_paths, heard_from_host, kernel_hops, leaf, started, table
+from tests.daemon.fabric import Fabric, Host, RouteWatch, frr_paths, heard_from_host, kernel_hops, leaf, started, table
 
 pytestmark = pytest.mark.netns
 
@@ -151,6 +152,23 @@ def test_a_link_renamed_and_renamed_back_is_used_as_before(fabric: Fabric) -> No
         host.wait_ready()
 
 
+def test_addresses_of_a_workloads_interface_come_and_go_and_no_leaf_loses_the_workload(
+    fabric: Fabric, tmp_path: Path
+) -> None:
+    last = table("[[workload.static]]", prefix="10.64.1.6/32", interface="pod2")
+    with fabric.frr(1) as frr, started(fabric, leaf(1), POD4, POD6, last) as host:
+        for prefix in (V4, V6, "10.64.1.6/32"):
+            host.wait(lambda wanted=prefix: heard_from_host(frr, wanted), f"the leaf to hear {prefix}")
+        with RouteWatch(fabric.leaf1, tmp_path) as watch:
+            fabric.host.batch("addr add 192.0.2.7/32 dev pod1", "addr add 2001:db8:7::1/64 dev pod1 nodad")
+            fabric.host.batch("addr del 192.0.2.7/32 dev pod1", "addr del 2001:db8:7::1/64 dev pod1")
+            fabric.host.batch("link set pod1 mtu 1400", "link set pod2 down")
+            host.wait(lambda: not heard_from_host(frr, "10.64.1.6/32"), "the leaf to lose the pod that is down")
+            deleted = [line for line in watch.lines(186) if line.startswith("Deleted")]
+        assert [line.split()[1] for line in deleted] == ["10.64.1.6"]
+        assert host.log("fib.routes_obstructed") == []
+
+
 def test_a_link_moved_to_another_namespace_and_back_is_used_again(fabric: Fabric) -> None:
     with (
         fabric.frr(1, networks=NETWORKS),
@@ -228,7 +246,7 @@ def test_a_storm_of_renames_and_addresses_leaves_all_as_before(fabric: Fabric) -
         host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
         storm = []
         for number in range(60):
-            name = ("eth0", "eth1")[number % 2]
+            name = ("eth0", "eth1", "pod1")[number % 3]
             storm += [f"link set {name} name x", f"link set x name {name}"]
             storm += [f"addr add 192.0.2.{number}/32 dev {name}", f"addr del 192.0.2.{number}/32 dev {name}"]
             storm.append(f"link set {name} mtu {1400 + number}")
@@ -239,3 +257,6 @@ def test_a_storm_of_renames_and_addresses_leaves_all_as_before(fabric: Fabric) -
             wait_next_hop(host, frr, V4, f"10.0.{number}.1")
             wait_next_hop(host, frr, V6, f"2001:db8:{number}::1")
         host.wait_ready()
+        for version, prefix in (("-4", "10.64.1.5"), ("-6", "2001:db8:64::5")):
+            assert "dev pod1" in fabric.host.ip(version, "route", "show", prefix, "proto", "197")
+        assert host.log("fib.routes_obstructed") == []

@@ -10,6 +10,8 @@ import errno
 from collections.abc import Callable, Iterable
 from itertools import chain
 
+import msgspec
+
 from bgpd.config.schema import FibConfig
 from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
@@ -139,6 +141,11 @@ class FakeKernel:
             for identifier in [found.id for found in self.objects.values() if found.ifindex == index]:
                 self._destroy(identifier)
             self._flush(-index)
+        self.monitor.host.link(self.links[index])
+
+    def rename_link(self, index: int, name: str) -> None:
+        """Another name for a link, which keeps its routes and nexthop objects."""
+        self.links[index] = msgspec.structs.replace(self.links[index], name=name)
         self.monitor.host.link(self.links[index])
 
     def add_foreign(
