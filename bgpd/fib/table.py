@@ -250,7 +250,9 @@ class Fib:
             wish, target = self.wish(family, key), routes.installed.get(key)
             if wish is None:
                 differs = target is not None and not routes.adopted
-            elif key in routes.blocked or key in routes.failed:
+            elif key in routes.failed or key in routes.obstructed:
+                differs = False  # what is there stays until it works, or a look has told what is in the way
+            elif key in routes.blocked:
                 differs = target is not None
             elif target is None or any(hop.is_abstract for hop in wish):
                 differs = target is None

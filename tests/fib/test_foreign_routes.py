@@ -82,6 +82,8 @@ async def test_change_makes_before_it_breaks_and_a_refused_one_breaks_nothing(
             await asyncio.sleep(0)
         assert len(it.kernel.hops_of(family, key) or ()) == 1
         assert it.state_of(prefix) == ("failed", "No space left on device")
+        await it.settle()
+        assert it.fib.differing(family, [key]) == []
         it.kernel.refuse.clear()
         await it.settle_retries()
         changes = [kind for kind, what in it.kernel.log if what == key]
@@ -233,6 +235,29 @@ async def _churn(
         await until(lambda prefix=prefix, wanted=wanted: [it.state_of(prefix)[0]] == wanted)
         mine = [protocol for protocol in protocols(it.kernel, family, key) if protocol == PROTOCOL]
         assert len(mine) == (wanted == ["installed"])
+
+
+async def test_change_that_is_obstructed_is_no_defect_while_it_is_looked_at() -> None:
+    prefix = "2001:db8:64::/48"
+    key = parse_prefix(prefix)[1]
+    async with running() as it:
+        it.want({key: (LEAF1_V6,)}, V6)
+        await it.settle()
+        real, may_look = it.dataplane.reader.routes, asyncio.Event()
+
+        async def later(*arguments: object) -> None:
+            await may_look.wait()
+            await real(*arguments)  # type: ignore[arg-type]
+
+        it.dataplane.reader.routes = later  # type: ignore[method-assign, assignment]
+        it.kernel.refuse[key] = errno.EEXIST
+        it.want({key: BLACKHOLE}, V6)
+        await until(lambda: it.state_of(prefix)[0] == "blocked")
+        assert it.fib.differing(V6, [key]) == []
+        it.kernel.refuse.clear()
+        may_look.set()
+        await until(lambda: it.kernel.all_at(V6, key) == [(PROTOCOL, 0)])
+        await until(lambda: it.state_of(prefix) == ("installed", ""))
 
 
 async def test_route_that_goes_while_it_is_looked_at_is_not_believed() -> None:
