@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bgpd.api.backend import Rejected
@@ -32,12 +35,14 @@ _REFUSAL = (
 class Connections:
     """Makes the protocols of a listener's connections. `handler` makes that of the HTTP server.
 
-    `most`: connections at once; `max_bytes`: what one may send in all.
+    `most`: connections at once, of which `kept` are for root and the daemon's user; `max_bytes`: what one may send in
+    all.
     """
 
-    def __init__(self, handler: Callable[[], asyncio.Protocol], *, most: int, max_bytes: int) -> None:
+    def __init__(self, handler: Callable[[], asyncio.Protocol], *, most: int, max_bytes: int, kept: int = 0) -> None:
         self._handler = handler
         self._most = most
+        self._kept = kept
         self._max_bytes = max_bytes
         self._open: set[Connection] = set()
 
@@ -48,16 +53,30 @@ class Connections:
         """The protocol of a connection that was just accepted."""
         if len(self._open) >= self._most:
             return _Refused()
-        connection = Connection(self._handler(), max_bytes=self._max_bytes, closed=self._open.discard)
+        only_operators = len(self._open) >= self._most - self._kept
+        connection = Connection(
+            self._handler(), max_bytes=self._max_bytes, closed=self._open.discard, only_operators=only_operators
+        )
         self._open.add(connection)
         return connection
 
 
 class Connection(asyncio.Protocol):
-    """One connection: passes everything on to the HTTP server's protocol, and cuts off what takes too long."""
+    """One connection: passes everything on to the HTTP server's protocol, and cuts off what takes too long.
 
-    def __init__(self, handler: asyncio.Protocol, *, max_bytes: int, closed: Callable[[Connection], None]) -> None:
+    With `only_operators` that of another user is refused.
+    """
+
+    def __init__(
+        self,
+        handler: asyncio.Protocol,
+        *,
+        max_bytes: int,
+        closed: Callable[[Connection], None],
+        only_operators: bool = False,
+    ) -> None:
         self._handler = handler
+        self._only_operators = only_operators
         self._bytes_left = max_bytes
         self._closed = closed
         self._transport: asyncio.Transport | None = None
@@ -70,6 +89,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self._only_operators and not _is_operator(transport):
+            self._handler = asyncio.Protocol()
+            _refuse(transport)
+            return
         self._start_timer(HEADER_TIMEOUT_S)
         self._handler.connection_made(transport)
 
@@ -113,8 +136,33 @@ class _Refused(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.write(_REFUSAL)
-        transport.close()
+        _refuse(transport)
+
+
+def _refuse(transport: asyncio.Transport) -> None:
+    transport.write(_REFUSAL)
+    transport.close()
+
+
+class Credentials(NamedTuple):
+    """Who is at the other end of a unix socket."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def credentials(transport: asyncio.BaseTransport | None) -> Credentials | None:
+    """What the kernel knows of the peer (unix(7), SO_PEERCRED); None if it is not on a unix socket."""
+    peer = transport.get_extra_info("socket") if transport else None
+    if peer is None or peer.family != socket.AF_UNIX:
+        return None
+    return Credentials(*struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+
+
+def _is_operator(transport: asyncio.BaseTransport) -> bool:
+    found = credentials(transport)
+    return found is not None and found.uid in (0, os.geteuid())
 
 
 class Places:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -17,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from bgpd.api.backend import Backend, Objects, Rejected
-from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places
+from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places, credentials
 from bgpd.api.prometheus import CONTENT_TYPE
 from bgpd.api.stream import follow_events, send_slices, view_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
@@ -29,8 +27,12 @@ from bgpd.runtime.turns import in_turn
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = MAX_BODY_BYTES + 64 * 1024
-MAX_CONNECTIONS = 64
-"""Of each listener."""
+MAX_CONNECTIONS = 128
+MAX_CONNECTIONS_OVER_TCP = 64
+KEPT_FOR_OPERATORS = 32
+"""Connections over the unix socket that only root and the daemon's user may take."""
+WAITING_ORDERS = 64
+"""Workloads and services that are being put at once: each may take minutes, and must leave room for who looks on."""
 LONG_ANSWERS = 16
 """Listings and explanations at once over the unix socket, and as many monitors."""
 LONG_ANSWERS_OVER_TCP = 4
@@ -64,12 +66,13 @@ class ApiServer:
         """Binds and serves. Raises: SocketUnusable: with what to do."""
         listener = bind_unix_socket(self._config)
         loop = asyncio.get_running_loop()
-        accept = await self._set_up(make_app(self._backend))
+        accept = await self._set_up(make_app(self._backend), most=MAX_CONNECTIONS, kept=KEPT_FOR_OPERATORS)
         self._servers.append(await loop.create_unix_server(accept, sock=listener, backlog=BACKLOG))
         if self._config.listen:
             host, port = listen_address(self._config.listen)
             try:
-                accept = await self._set_up(make_app(self._backend, hosts=HostCheck(self._config.allowed_hosts)))
+                app = make_app(self._backend, hosts=HostCheck(self._config.allowed_hosts))
+                accept = await self._set_up(app, most=MAX_CONNECTIONS_OVER_TCP)
                 self._servers.append(await loop.create_server(accept, host, port, backlog=BACKLOG))
             except OSError as error:
                 await self.stop()
@@ -89,7 +92,7 @@ class ApiServer:
             await runner.cleanup()
         self._runners.clear()
 
-    async def _set_up(self, app: web.Application) -> Connections:
+    async def _set_up(self, app: web.Application, *, most: int, kept: int = 0) -> Connections:
         """What makes the protocols of an app's connections."""
         runner = web.AppRunner(
             app,
@@ -98,11 +101,12 @@ class ApiServer:
             logger=_PROTOCOL_ERRORS,
             shutdown_timeout=0.5,
             lingering_time=1.0,
+            auto_decompress=False,
         )
         await runner.setup()
         self._runners.append(runner)
         assert runner.server is not None
-        return Connections(runner.server, most=MAX_CONNECTIONS, max_bytes=MAX_REQUEST_BYTES)
+        return Connections(runner.server, most=most, kept=kept, max_bytes=MAX_REQUEST_BYTES)
 
 
 def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Application:
@@ -134,6 +138,7 @@ class _Routes:
         self._backend = backend
         self._answers = Places(long_answers)
         self._monitors = Places(long_answers)
+        self._orders = Places(WAITING_ORDERS)
 
     async def _started(self) -> None:
         """What asks the kernel or orders something waits for a daemon that starts. Raises: Rejected: it takes long."""
@@ -197,7 +202,8 @@ class _Routes:
         objects, timeout_s = self._objects(request), _timeout(request)
         body = await _body(request)
         await self._started()
-        status, report = await objects.put(request.match_info["id"], body, who=_who(request), timeout_s=timeout_s)
+        with self._orders.one():
+            status, report = await objects.put(request.match_info["id"], body, who=_who(request), timeout_s=timeout_s)
         return _json(report, status=status)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
@@ -255,12 +261,16 @@ async def _close_after(request: web.Request, response: web.StreamResponse) -> No
 
 
 async def _body(request: web.Request) -> bytes:
-    """Raises: Rejected: with 408, it did not come in time."""
+    """Raises: Rejected: with 408, it did not come in time; 415, it is compressed; 400, its framing is wrong."""
+    if "Content-Encoding" in request.headers:
+        raise Rejected(415, "the body of the request is compressed", "send it as it is, without Content-Encoding")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError:
         raise Rejected(408, f"the body of the request did not come within {BODY_TIMEOUT_S:.0f} s") from None
+    except web.RequestPayloadError as error:
+        raise Rejected(400, f"the body of the request cannot be read: {error}") from None
 
 
 def _query(request: web.Request) -> ViewQuery:
@@ -295,9 +305,5 @@ def _json(value: msgspec.Struct, *, status: int = 200) -> web.Response:
 
 
 def _who(request: web.Request) -> str:
-    """The peer of a unix socket, from the kernel (unix(7), SO_PEERCRED)."""
-    peer = request.transport.get_extra_info("socket") if request.transport else None
-    if peer is None or peer.family != socket.AF_UNIX:
-        return request.remote or ""
-    pid, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return f"uid={uid} gid={gid} pid={pid}"
+    found = credentials(request.transport)
+    return f"uid={found.uid} gid={found.gid} pid={found.pid}" if found else request.remote or ""

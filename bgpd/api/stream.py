@@ -78,7 +78,10 @@ async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.Stre
 
 
 async def follow_events(request: web.Request, events: EventRing) -> web.StreamResponse:
-    """Sends events from now on as JSON lines, until the client goes; `?since=N` begins after event N."""
+    """Sends events from now on as JSON lines, until the client goes; `?since=N` begins after event N.
+
+    Event numbers of an earlier run may be higher than those of this one: then it begins now.
+    """
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     wake = asyncio.Event()
@@ -89,14 +92,15 @@ async def follow_events(request: web.Request, events: EventRing) -> web.StreamRe
 
     unsubscribe = events.subscribe(notice)
     since = request.query.get("since", "")
-    seen = int(since) if since.isdecimal() and len(since) < 20 else events.latest
+    latest = events.latest
+    seen = min(int(since), latest) if since.isdecimal() and len(since) < 20 else latest
     try:
         while True:
             for event in events.since(seen):
                 seen = event.sequence
                 await response.write(_encoder.encode(event) + b"\n")
             wake.clear()
-            if events.latest == seen:
+            if events.latest <= seen:
                 await wake.wait()
     except ConnectionError:
         return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bgpd.api import connections, server
-from bgpd.api.backend import Rejected
-from bgpd.api.connections import HostCheck, Places
+from bgpd.api.backend import Answer, Rejected
+from bgpd.api.connections import Credentials, HostCheck, Places
 from bgpd.api.server import ApiServer
 from bgpd.config.schema import ApiConfig
 from tests.scripted_backend import ScriptedBackend
@@ -81,7 +82,7 @@ async def test_a_connection_carries_one_request(api: Api) -> None:
 async def test_connections_beyond_the_most_are_refused_and_come_in_again_later(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    idle = [await api.connect() for _ in range(server.MAX_CONNECTIONS)]
+    idle = [await api.connect() for _ in range(server.MAX_CONNECTIONS_OVER_TCP)]
     await api.get("/v1/health", unix=True)  # another listener: not affected
     refused = await api.get("/v1/neighbors")
     assert status(refused) == 503
@@ -91,6 +92,52 @@ async def test_connections_beyond_the_most_are_refused_and_come_in_again_later(
         writer.close()
         await writer.wait_closed()
     assert status(await api.get("/v1/neighbors")) == 200
+
+
+async def test_orders_that_wait_leave_room_for_who_looks_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = asyncio.Event()
+    put = api.backend.objects["workloads"].put
+    waiting = 0
+    all_wait = asyncio.Event()
+
+    async def slow(id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
+        nonlocal waiting
+        waiting += 1
+        if waiting == server.WAITING_ORDERS:
+            all_wait.set()
+        await released.wait()
+        return await put(id, body, who=who, timeout_s=timeout_s)
+
+    monkeypatch.setattr(type(api.backend.objects["workloads"]), "put", staticmethod(slow))
+    body = '{"addresses": ["10.64.1.5"]}'
+    order = f"PUT /v1/workloads/web-1 HTTP/1.1\r\nHost: bgpd\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    readers = []
+    for _ in range(server.WAITING_ORDERS):
+        reader, writer = await api.connect(unix=True)
+        writer.write(order.encode())
+        readers.append(reader)
+    await all_wait.wait()
+    assert status(await api.ask(order, unix=True)) == 503
+    assert status(await api.get("/v1/neighbors", unix=True)) == 200
+    released.set()
+    assert {status(await reader.read()) for reader in readers} == {200}
+
+
+async def test_some_connections_are_for_root_and_the_daemons_user_only(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stranger(transport: asyncio.BaseTransport | None) -> Credentials:
+        return Credentials(pid=1, uid=os.geteuid() + 1, gid=1)
+
+    with monkeypatch.context() as others:
+        others.setattr(connections, "credentials", stranger)
+        idle = [await api.connect(unix=True) for _ in range(server.MAX_CONNECTIONS - server.KEPT_FOR_OPERATORS)]
+        reader, _ = await api.connect(unix=True)
+        assert status(await reader.read()) == 503
+    assert status(await api.get("/v1/neighbors", unix=True)) == 200
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("said", ["", "GET /v1/neighbors HTTP/1.1\r\nHost: x\r\nX-Slow: ", "\r\n\r\n"])

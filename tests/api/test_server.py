@@ -168,6 +168,30 @@ async def test_events_are_listed_and_followed(http: aiohttp.ClientSession, backe
     structlog.reset_defaults()
 
 
+async def test_a_monitor_from_a_later_event_than_there_is_waits_for_the_next(
+    http: aiohttp.ClientSession, backend: ScriptedBackend
+) -> None:
+    """A number of an earlier run, or of nobody: the loop goes on."""
+    set_up_logging(LogConfig(), backend.events, stream=open(os.devnull, "w"))  # noqa: SIM115, ASYNC230
+    log = structlog.get_logger()
+    log.info("session.established", neighbor="leaf1")
+    async with http.get("/v1/monitor?since=999999999") as response:
+        log.warning("session.closed", neighbor="leaf1")
+        line = await asyncio.wait_for(response.content.readline(), 5)
+    assert b"session.closed" in line
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "none"])
+async def test_compressed_body_is_refused_unread(
+    http: aiohttp.ClientSession, backend: ScriptedBackend, encoding: str
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    async with http.put("/v1/workloads/web-1", data=b"abc", headers=headers) as response:
+        assert (response.status, (await response.json())["error"]) == (415, "the body of the request is compressed")
+    assert backend.orders == []
+
+
 async def test_long_answer_comes_whole(tmp_path: Path) -> None:
     path = str(tmp_path / "bgpd.sock")
     server = ApiServer(ApiConfig(socket=path), ScriptedBackend(routes=5_000))

@@ -174,3 +174,15 @@ def test_workload_that_would_take_the_leaf_is_refused_and_the_session_stays(host
     assert kernel_hops(host.namespace, address) == []
     (after,) = host.get("neighbors")
     assert (after["state"], after["since"]) == ("established", before["since"])
+
+
+def test_a_monitor_that_begins_later_than_there_are_events_holds_nothing(host: Host) -> None:
+    """As after a restart, when events are numbered anew; it took the daemon, its sessions and its API."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as monitor:
+        monitor.settimeout(10)
+        monitor.connect(str(host.socket_path))
+        monitor.sendall(b"GET /v1/monitor?since=999999 HTTP/1.1\r\nHost: bgpd\r\n\r\n")
+        assert monitor.recv(4096).startswith(b"HTTP/1.1 200")
+        assert host.neighbor("leaf1")["state"] == "established"
+        order(host, "PUT", "workloads/a", {"addresses": ["10.64.1.1"], "interface": "pod1"})
+        assert b"workload.put" in monitor.recv(4096)
