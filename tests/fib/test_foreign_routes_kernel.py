@@ -6,12 +6,14 @@ import asyncio
 import json
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
 from bgpd.config.schema import FibConfig
 from bgpd.kernel.netlink import MessageKind, messages, open_socket
-from bgpd.model.path import NextHop
+from bgpd.model.kernel import LinkChanged
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from tests.fib.test_fib_kernel import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, Host, ip, running
 from tests.fib.test_fib_kernel import host as host
 
@@ -128,16 +130,64 @@ async def test_whatever_stands_in_the_way_is_named_and_left(host: None, family: 
 
 
 @families
-async def test_change_leaves_no_moment_without_a_route(host: None, family: str) -> None:
+@tables
+async def test_change_leaves_no_moment_without_a_route(host: None, family: str, table: int) -> None:
     (prefix,) = prefixes(family, 1)
     _form, leaf1, leaf2 = FAMILIES[family]
-    async with running() as it:
+    direct = (NextHop(b"", "eth1"),)
+    async with running(table=table) as it:
         it.want({prefix: (leaf1,)})
         await it.fib.idle()
         with open_socket(groups=(ROUTE_GROUPS[family],)) as watched:
-            for wish in ((leaf2,), (leaf1, leaf2), (NextHop(b"", "eth1"),), (leaf1,)):
+            wishes: tuple[NextHops, ...] = ((leaf2,), (leaf1, leaf2), direct, (leaf1,), BLACKHOLE, direct, BLACKHOLE)
+            for wish in wishes:
                 it.want({prefix: wish})
                 await it.fib.idle()
-                assert len(routes(family, 254)[prefix]) == 1
-            kinds = [MessageKind(next(messages(watched.recv(1 << 16)))[0]) for _ in range(8)]
-        assert kinds == [MessageKind.NEW_ROUTE, MessageKind.DEL_ROUTE] * 4
+                assert len(routes(family, table)[prefix]) == 1
+            kinds = [MessageKind(next(messages(watched.recv(1 << 16)))[0]) for _ in range(2 * len(wishes))]
+        assert kinds == [MessageKind.NEW_ROUTE, MessageKind.DEL_ROUTE] * len(wishes)
+
+
+@families
+def test_until_the_old_route_goes_it_alone_is_used(host: None, family: str) -> None:
+    """Also in IPv6, which takes several gateways of one prefix and metric for one route with several next hops."""
+    own, gateway, prefix, address = {
+        "-4": ("10.7.0.1/24", "10.7.0.2", "10.64.0.0/24", "10.64.0.7"),
+        "-6": ("2001:db8:7::1/64 nodad", "2001:db8:7::2", "2001:db8:64::/64", "2001:db8:64::7"),
+    }[family]
+    Path(f"/proc/sys/net/ipv{family[1]}/fib_multipath_hash_policy").write_text("1")
+    ip(f"addr add {own} dev eth0")
+    ip(f"nexthop add id 1 via {gateway} dev eth0")
+    ip("nexthop add id 2 group 1")
+    ways = {"eth0": "nhid 2", "eth1": "dev eth1"}
+
+    def used() -> set[str]:
+        flows = [f"{family} -j route get {address} ipproto udp sport {port} dport 7" for port in range(1, 17)]
+        return {json.loads(ip(flow))[0]["dev"] for flow in flows}
+
+    for old, new in (("eth0", "eth1"), ("eth1", "eth0")):
+        ip(f"{family} route add {prefix} {ways[old]} metric {METRIC} proto {OURS}")
+        ip(f"{family} route append {prefix} {ways[new]} metric {METRIC} proto {OURS}")
+        assert used() == {old}
+        ip(f"{family} route del {prefix} {ways[old]} metric {METRIC} proto {OURS}")
+        assert used() == {new}
+        ip(f"{family} route del {prefix} metric {METRIC} proto {OURS}")
+
+
+@families
+@tables
+async def test_direct_route_that_stands_is_no_obstacle_to_itself(host: None, family: str, table: int) -> None:
+    (prefix,) = prefixes(family, 1)
+    async with running(table=table) as it:
+        it.want({prefix: (NextHop(b"", "eth1"),)})
+        await it.fib.idle()
+        before = routes(family, table)[prefix]
+        for address in ("10.7.0.1/24", "2001:db8:7::1/64"):
+            ip(f"addr add {address} dev eth1")
+            ip(f"addr del {address} dev eth1")
+        ip("link set eth1 mtu 1400")
+        await it.until(lambda: any(isinstance(one, LinkChanged) and one.link.mtu == 1400 for one in it.events))
+        await it.fib.idle()
+        assert it.refused == {}
+        assert routes(family, table)[prefix] == before
+        assert states(it) == {prefix: "installed"}
