@@ -13,6 +13,7 @@ import shutil
 
 import hypothesis
 import pytest
+import structlog
 
 from labs.namespace import Namespace
 from labs.process import LabError
@@ -52,7 +53,15 @@ def why_no_devices() -> str:
         return "this kernel lacks VRF, VLAN or dummy devices: make test-vm"
 
 
+def _log_plainly() -> None:
+    """Without the locals of every frame of a traceback, which structlog shows by default: that may take seconds."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.reset_defaults()
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    _log_plainly()
     cannot = pytest.fail if "BGPD_GUEST" in os.environ else pytest.skip
     if item.get_closest_marker("netns") is not None and why_no_namespaces():
         cannot(why_no_namespaces())
