@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import time
@@ -49,34 +50,45 @@ class LoggedProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code, negative for a signal; None while it runs."""
-        return self._popen.poll()
+        """Exit code, negative for a signal; None while it runs.
+
+        Its status stays with the kernel until `stop`: until then nobody else gets the number of the process group.
+        """
+        if self._popen.returncode is not None:
+            return self._popen.returncode
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process alone; nothing happens if it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            self._popen.send_signal(number)
+        if self._popen.returncode is None:
+            os.kill(self.pid, number)
 
     def wait(self, timeout_s: float) -> int:
         """Exit code, once it has ended.
 
         Raises: LabError: it still runs after `timeout_s`.
         """
-        try:
-            return self._popen.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise LabError(
-                f"{self.command[0]} (pid {self.pid}) still runs after {timeout_s} s\n{self.tail()}"
-            ) from error
+        self._wait_for_leader(timeout_s)
+        code = self.exit_code
+        if code is None:
+            raise LabError(f"{self.command[0]} (pid {self.pid}) still runs after {timeout_s} s\n{self.tail()}")
+        return code
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = STOP_TIMEOUT_S) -> int:
-        """End the process group: `number` first, SIGKILL after `timeout_s`. Returns the exit code."""
-        if self._popen.poll() is None:
+        """End the process group, also where the process itself has ended: `number` first, SIGKILL after `timeout_s`.
+
+        Returns the exit code of the process.
+        """
+        if self._popen.returncode is None:
+            deadline = time.monotonic() + timeout_s
             self._signal_group(number)
-            try:
-                self._popen.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self._signal_group(signal.SIGKILL)
+            self._wait_for_leader(timeout_s)
+            while _runs_in_group(self.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self._signal_group(signal.SIGKILL)
         return self._popen.wait()
 
     def kill(self) -> int:
@@ -87,9 +99,29 @@ class LoggedProcess:
         """The last lines of its log, under a heading."""
         return tail(self.log_path, lines)
 
+    def _wait_for_leader(self, timeout_s: float) -> None:
+        """Until the process has ended, for `timeout_s` at most."""
+        if self._popen.returncode is None:
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                ended = select.poll()
+                ended.register(descriptor, select.POLLIN)
+                ended.poll(timeout_s * 1000)
+            finally:
+                os.close(descriptor)
+
     def _signal_group(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, number)
+        os.killpg(self.pid, number)
+
+
+def _runs_in_group(group: int) -> bool:
+    """Whether a process of the group still runs; one whose status nobody has taken yet does not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has gone
+            state, _, its_group = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def tail(path: Path, lines: int = 20) -> str:

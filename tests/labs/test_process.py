@@ -29,6 +29,32 @@ def test_stop_kills_what_ignores_the_signal(tmp_path: Path) -> None:
     assert process.stop(timeout_s=0.2) == -signal.SIGKILL
 
 
+def test_stop_ends_the_group_of_a_process_that_has_ended(tmp_path: Path) -> None:
+    """As a namespace does that sends the signal to all its processes before it stops each."""
+    log = tmp_path / "log"
+    process = LoggedProcess(
+        ["sh", "-c", "(trap '' TERM; echo begun; while :; do sleep 0.05; done) & echo pid $!; exec sleep 60"],
+        log_path=log,
+    )
+    wait_until(lambda: "begun\n" in log.read_text() and "pid" in log.read_text(), 5, "the child")
+    child = next(line.split()[1] for line in log.read_text().splitlines() if line.startswith("pid"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(5) == process.exit_code == -signal.SIGTERM
+    assert running(child)
+    assert process.stop(timeout_s=0.1) == -signal.SIGTERM
+    wait_until(lambda: not running(child), 5, "the child to end")
+    process.send_signal(signal.SIGTERM)
+    assert process.stop() == process.wait(0.1) == -signal.SIGTERM
+
+
+def test_process_that_goes_on_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    process = LoggedProcess(["sleep", "60"], log_path=tmp_path / "log")
+    with pytest.raises(LabError, match=r"still runs after 0\.05 s"):
+        process.wait(0.05)
+    assert process.exit_code is None
+    assert process.kill() == -signal.SIGKILL
+
+
 def test_wait_until_says_what_it_waited_for_and_shows_the_logs(tmp_path: Path) -> None:
     log = tmp_path / "daemon.log"
     log.write_text("one\ntwo\n")
