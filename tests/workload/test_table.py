@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import given, settings
@@ -403,7 +404,10 @@ _STEP = st.one_of(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(_STEP, max_size=25))
 def test_any_history_ends_where_its_last_facts_lead(steps: list[Any]) -> None:
-    """Only what is claimed on an interface that is up is announced, and bgpd's routes are exactly those it needs."""
+    """Only what is claimed on an interface that is up is announced, and bgpd's routes are exactly those it needs.
+
+    The counts by state are at every moment what a recount would find.
+    """
     rig = Rig()
     claims: dict[tuple[str, str], dict[str, str]] = {}
     links: dict[str, str] = {}
@@ -427,7 +431,9 @@ def test_any_history_ends_where_its_last_facts_lead(steps: list[Any]) -> None:
                 )
             case _:
                 rig.settle()
+        assert rig.table.state_counts() == Counter(view.state for view in rig.table.views())
     rig.settle()
+    assert rig.table.state_counts() == Counter(view.state for view in rig.table.views())
     possible = {a for wanted in claims.values() for a, i in wanted.items() if links.get(i) == "up"}
     claimed = {a for wanted in claims.values() for a in wanted}
     assert {prefix for _, prefix in rig.announced} <= possible
