@@ -207,7 +207,13 @@ class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):
 
 
 MaxWorkloads = Annotated[
-    int, Meta(ge=1, le=1_000_000, description="Workloads that are taken, and as many services; more are refused.")
+    int,
+    Meta(
+        ge=1,
+        le=1_000_000,
+        description="Workloads that are taken, and as many services; of each at most four times as many addresses, "
+        "but 10,000 in any case. More are refused.",
+    ),
 ]
 
 

@@ -19,7 +19,14 @@ import structlog
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
 from bgpd.model.workload import Claim, Presence, Sync, Workload
-from bgpd.workload.feed.payload import PayloadRefused, claims_of, decode_service, decode_sync, decode_workload
+from bgpd.workload.feed.payload import (
+    PayloadRefused,
+    claims_of,
+    decode_service,
+    decode_sync,
+    decode_workload,
+    is_tellable,
+)
 from bgpd.workload.feed.saved import Change, Saved
 from bgpd.workload.table import WorkloadTable
 
@@ -38,6 +45,14 @@ IN_USE = "names are unique on a host: delete that one, or take another"
 
 REFUSALS_LOGGED = 20
 """Refused payloads of a burst that get a line in the log."""
+
+ADDRESSES_PER_WORKLOAD = 4
+LEAST_ADDRESSES = 10_000
+"""So many addresses on average, or in all, whichever is more: workloads, or services with their backends, may not have
+more together."""
+
+REFUSED_HEARD = 10_000
+"""So many workloads beyond those that are taken may be heard of; a larger snapshot is never complete."""
 
 BUSY_S = 5.0
 """A feed that is never quiet is looked at so often."""
@@ -61,9 +76,9 @@ class Feed:
     """The workloads and services of one orchestrator source ("mqtt" or "api").
 
     `vrfs` are the configured VRFs, `commands` what exec checks may run, `most` how many workloads, and how many
-    services, are taken. `refused(kind, id, problems)` is told of every
-    payload: kind is "workload", "service" or "sync". `changed(change)` is told what to write,
-    `synchronised()` when the feed's whole state was heard.
+    services, are taken (`ADDRESSES_PER_WORKLOAD` bounds their addresses). `refused(kind, id, problems)` is told of
+    every payload: kind is "workload", "service" or "sync". `changed(change)` is told what to write, `synchronised()`
+    when the feed's whole state was heard.
     """
 
     def __init__(
@@ -87,6 +102,8 @@ class Feed:
         self.vrfs = vrfs
         self.commands = commands
         self._most = most
+        self._most_addresses = max(LEAST_ADDRESSES, ADDRESSES_PER_WORKLOAD * most)
+        self._addresses = {WORKLOAD: 0, SERVICE: 0}
         self._refusals_logged = 0
         self._refused = refused
         self._changed = changed
@@ -164,6 +181,7 @@ class Feed:
         self._presences = {id: known for id, known in saved.workload_presences.items() if id in saved.workloads}
         self._otherwise = Presence() if saved.version < 2 else None
         for count, (id, workload) in enumerate(saved.workloads.items(), 1):
+            self._addresses[WORKLOAD] += len(workload.addresses)
             if workload.vrf in self.vrfs:
                 self._put_again(id, workload)
             else:
@@ -171,6 +189,7 @@ class Feed:
             if count % SLICE == 0:
                 yield
         for name, service in saved.services.items():
+            self._addresses[SERVICE] += _addresses_of(service)
             if service.vrf in self.vrfs:
                 self._put_service(name, service)
             else:
@@ -228,7 +247,10 @@ class Feed:
             self._heard.discard(id)
             self.delete_workload(id)
             return
-        self._heard.add(id)
+        if self._is_nameless("workload.refused", id):
+            return
+        if len(self._heard) <= self._most + REFUSED_HEARD:
+            self._heard.add(id)
         try:
             workload = decode_workload(body, id=id, vrfs=self.vrfs)
             self.put_workload(id, workload)
@@ -248,9 +270,13 @@ class Feed:
             raise PayloadRefused([Problem("id", wrong, IN_USE)])
         if id not in self._workloads and len(self._workloads) + len(self._parked.workloads) >= self._most:
             raise PayloadRefused([self._too_many("workloads")])
+        former = self._workloads.get(id) or self._parked.workloads.get(id)
+        added = len(workload.addresses) - (len(former.addresses) if former else 0)
+        self._make_room(WORKLOAD, added)
         self._refused(WORKLOAD, id, ())
         if self._workloads.get(id) == workload:
             return False
+        self._addresses[WORKLOAD] += added
         self._put(id, workload)
         self._presences.pop(id, None)
         self._changed(Change(workloads={id: workload}))
@@ -283,8 +309,10 @@ class Feed:
         """Whether there was one."""
         self._refused(WORKLOAD, id, ())
         parked = self._parked.workloads.pop(id, None)
-        if self._workloads.pop(id, None) is None and parked is None:
+        former = self._workloads.pop(id, None) or parked
+        if former is None:
             return False
+        self._addresses[WORKLOAD] -= len(former.addresses)
         self._table.claim(self.source, id)
         self._presences.pop(id, None)
         self._changed(Change(workloads={id: None}))
@@ -295,6 +323,8 @@ class Feed:
         """A service's payload; an empty one deletes it."""
         if not body:
             self.delete_service(name)
+            return
+        if self._is_nameless("service.refused", name):
             return
         try:
             service = decode_service(body, name=name, vrfs=self.vrfs, commands=self.commands)
@@ -315,9 +345,13 @@ class Feed:
         known = len(self._service_payloads) + len(self._parked.services)
         if name not in self._service_payloads and known >= self._most:
             raise PayloadRefused([self._too_many("services")])
+        former = self._service_payloads.get(name) or self._parked.services.get(name)
+        added = _addresses_of(service) - (_addresses_of(former) if former else 0)
+        self._make_room(SERVICE, added)
         self._refused(SERVICE, name, ())
         if self._service_payloads.get(name) == service:
             return False
+        self._addresses[SERVICE] += added
         self._put_service(name, service)
         self._changed(Change(services={name: service}))
         return True
@@ -331,8 +365,10 @@ class Feed:
         """Whether there was one."""
         self._refused(SERVICE, name, ())
         parked = self._parked.services.pop(name, None)
-        if self._service_payloads.pop(name, None) is None and parked is None:
+        former = self._service_payloads.pop(name, None) or parked
+        if former is None:
             return False
+        self._addresses[SERVICE] -= _addresses_of(former)
         self._services.apply(self.source, name, None)
         self._changed(Change(services={name: None}))
         self.ranks_changed(SERVICE, name)
@@ -365,7 +401,23 @@ class Feed:
 
     def _too_many(self, kind: str) -> Problem:
         wrong = f"this host has {self._most} {kind} from {self.source}"
-        return Problem("", wrong, f"delete some, or raise workload.{self.source}.max_workloads")
+        return Problem("", wrong, self._remedy())
+
+    def _remedy(self) -> str:
+        return f"delete some, or raise workload.{self.source}.max_workloads"
+
+    def _make_room(self, kind: str, added: int) -> None:
+        """Raises: PayloadRefused: so many addresses more are too many."""
+        if added > 0 and self._addresses[kind] + added > self._most_addresses:
+            wrong = f"the {kind}s from {self.source} would have more than {self._most_addresses} addresses together"
+            raise PayloadRefused([Problem("addresses", wrong, self._remedy())])
+
+    def _is_nameless(self, event: str, name: str) -> bool:
+        """Whether nothing can be told of that name; then nothing of it is kept, but for a line in the log."""
+        if is_tellable(name):
+            return False
+        self._log_refusal(event, PayloadRefused([Problem("", "no topic can have this name", "")]), name=name)
+        return True
 
     def _log_refusal(self, event: str, refusal: PayloadRefused, **name: str) -> None:
         """One line each for the first of a burst; the rest are counted, each has its report all the same."""
@@ -414,6 +466,10 @@ class Feed:
 
 def _without_vrf(vrf: str) -> Problem:
     return Problem("vrf", f'there is no VRF "{vrf}" any more', "it is kept, and counts when there is one again")
+
+
+def _addresses_of(service: Service) -> int:
+    return len(service.addresses) + sum(len(backend.addresses) for backend in service.backends)
 
 
 def _content(claim: Claim) -> Claim:

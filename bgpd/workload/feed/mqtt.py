@@ -29,6 +29,7 @@ import structlog
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bgpd.config.schema import MqttWorkloadConfig
@@ -60,7 +61,11 @@ READ_AT_ONCE = 20
 """Messages read in one turn of the loop, if they are there already."""
 
 MAX_RECEIVED = 1000
-"""Messages that may wait to be taken; with more, nothing more is read."""
+MAX_RECEIVED_BYTES = 4 * 1024 * 1024
+"""Messages that may wait to be taken, and their payloads together; with more, nothing more is read."""
+
+MAX_UNSENT = 20_000
+"""Messages that are read while a broker takes nothing of what it is sent; then it is left."""
 
 PUBLISH_AT_ONCE = 32
 PUBLISH_PAUSE_S = 0.004
@@ -73,23 +78,37 @@ BACKOFF_S = (0.5, 30.0)
 STABLE_S = 1.0
 """A connection that ends before has not succeeded."""
 
+PACKET_OVERHEAD = 16
+"""Most bytes of a PUBLISH beside topic and payload: header, lengths and no properties."""
+
 Render = Callable[[], bytes]
 
 
 class _Reader:
     """A paho client that reads on while messages come; aiomqtt reads one in each turn of the loop.
 
-    `count()` is how many came until now; `failed` is told why the connection is given up. What the library cannot read,
-    or should not, ends the connection: it would find the same packet again in each turn of the loop.
+    `count()` is how many came until now; while `full()`, `take()` makes room first; `failed` is told why the connection
+    is given up. What the library cannot read, or should not, ends the connection: it would find the same packet again
+    in each turn of the loop. So does what would fill the memory: messages of QoS 2, which were not subscribed to and
+    which the library keeps until they are released, and a broker that does not read what it is sent.
     """
 
     def __init__(
-        self, client: paho.Client, count: Callable[[], int], failed: Callable[[BrokerMisbehaves], None]
+        self,
+        client: paho.Client,
+        count: Callable[[], int],
+        *,
+        full: Callable[[], bool],
+        take: Callable[[], None],
+        failed: Callable[[BrokerMisbehaves], None],
     ) -> None:
         self._client = client
         self._count = count
+        self._full = full
+        self._take = take
         self._failed = failed
         self._bytes_before = 0
+        self._count_at_sent = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -97,9 +116,14 @@ class _Reader:
     def loop_read(self) -> None:
         """Raises: BrokerMisbehaves: the connection is over."""
         try:
+            if self._full():
+                self._take()
             for _ in range(READ_AT_ONCE):
+                if self._full():
+                    return
                 before = self._count()
                 self._client.loop_read()
+                self._check_kept()
                 if self._count() == before:
                     self._check_size()
                     return
@@ -111,6 +135,15 @@ class _Reader:
             reason = BrokerMisbehaves(f"the broker sent what no MQTT client can read ({error!r})")
             self._give_up(reason)
             raise reason from error
+
+    def _check_kept(self) -> None:
+        """Raises: BrokerMisbehaves: the library keeps what it does not get rid of."""
+        if self._client._in_messages:  # no public name tells of messages that wait for PUBREL
+            raise BrokerMisbehaves("the broker sent a message with QoS 2, and QoS 1 was subscribed to")
+        if not self._client.want_write():
+            self._count_at_sent = self._count()
+        elif self._count() - self._count_at_sent > MAX_UNSENT:
+            raise BrokerMisbehaves("the broker does not read what it is sent")
 
     def _check_size(self) -> None:
         """Raises: BrokerMisbehaves: of the packet that is being read, more has come than a packet may have."""
@@ -143,13 +176,31 @@ _TCP_INFO_BYTES_RECEIVED = struct.Struct("=128xQ")
 
 
 class _Client(aiomqtt.Client):
-    """aiomqtt's client with a `_Reader`; `count` and `failed` are to be set before it is entered."""
+    """aiomqtt's client with a `_Reader`; `count`, `full`, `take` and `failed` are to be set before it is entered.
+
+    `max_packet`: bytes of a packet that the broker takes (MQTT 5 section 3.2.2.3.6).
+    """
 
     count: Callable[[], int]
+    full: Callable[[], bool]
+    take: Callable[[], None]
     failed: Callable[[BrokerMisbehaves], None]
+    max_packet: int = 2**28
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        super()._on_socket_open(cast(paho.Client, _Reader(client, self.count, self.failed)), userdata, sock)
+        reader = _Reader(client, self.count, full=self.full, take=self.take, failed=self.failed)
+        super()._on_socket_open(cast(paho.Client, reader), userdata, sock)
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        self.max_packet = getattr(properties, "MaximumPacketSize", self.max_packet)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
 
 
 class MqttSource:
@@ -179,10 +230,12 @@ class MqttSource:
         self._stopping = False
         self._tick_handle: asyncio.TimerHandle | None = None
         self._received: deque[tuple[str, bytes]] = deque()
+        self._received_bytes = 0
         self._messages = 0
         self._taking: asyncio.Handle | None = None
         self._taken_at = 0.0
         self.connected = False
+        self._too_large_told = False
         self._misbehaviour: BrokerMisbehaves | None = None
         self.error = ""
         self.publish("status", self._render_status)
@@ -254,7 +307,7 @@ class MqttSource:
     def _broker_misbehaves(self, reason: BrokerMisbehaves) -> None:
         self._misbehaviour = reason
 
-    def _client(self) -> aiomqtt.Client:
+    def _client(self) -> _Client:
         """Raises: OSError: a file cannot be read; ValueError: it holds nothing useful, or the URL is wrong."""
         url = urlsplit(self._config.broker)
         tls = url.scheme == "mqtts"
@@ -279,6 +332,8 @@ class MqttSource:
         )
         client.pending_calls_threshold = PUBLISH_AT_ONCE + 4
         client.count = lambda: self._messages
+        client.full = self._is_full
+        client.take = self._take
         client.failed = self._broker_misbehaves
         return client
 
@@ -288,7 +343,7 @@ class MqttSource:
             context.load_cert_chain(self._config.cert_file, self._config.key_file or None)
         return context
 
-    async def _serve(self, client: aiomqtt.Client, attempts: int) -> None:
+    async def _serve(self, client: _Client, attempts: int) -> None:
         await self._take_all()
         self._feed.joined()
         self._outbox = dict(self._topics)
@@ -322,11 +377,13 @@ class MqttSource:
                 self._messages += 1
                 if isinstance(body, (bytes, bytearray)):
                     self._received.append((str(message.topic), bytes(body)))
-                    if len(self._received) >= MAX_RECEIVED:
-                        self._take()
+                    self._received_bytes += len(body)
                     self._plan_taking()
 
         return Inbox
+
+    def _is_full(self) -> bool:
+        return len(self._received) >= MAX_RECEIVED or self._received_bytes >= MAX_RECEIVED_BYTES
 
     def _plan_taking(self) -> None:
         """At once if it was quiet, else together with what comes meanwhile."""
@@ -343,6 +400,7 @@ class MqttSource:
         self._taken_at = now = loop.time()
         while self._received and loop.time() - now < TAKE_AT_ONCE_S:
             topic, body = self._received.popleft()
+            self._received_bytes -= len(body)
             try:
                 self._take_one(topic, body, now)
             except Exception as error:  # a defect of ours; it costs this message, not the daemon
@@ -382,7 +440,7 @@ class MqttSource:
         if before != self._feed.generation:
             self.status_changed()
 
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _send(self, client: _Client) -> None:
         while True:
             await self._outgoing.wait()
             self._outgoing.clear()
@@ -391,17 +449,20 @@ class MqttSource:
                 if self._outbox:
                     await asyncio.sleep(HEARING_PAUSE_S if self._received else PUBLISH_PAUSE_S)
             while self._events:
-                await client.publish(f"{self._base}/events", self._events.popleft())
+                event = self._events.popleft()
+                if self._fits(client, "events", event):
+                    await client.publish(f"{self._base}/events", event)
             self._all_sent.set()
 
-    async def _send_some(self, client: aiomqtt.Client) -> None:
+    async def _send_some(self, client: _Client) -> None:
         """Some of the retained topics at once; what could not be sent goes back into the outbox."""
         batch = [(topic, self._outbox.pop(topic)) for topic in list(islice(self._outbox, PUBLISH_AT_ONCE))]
         bodies = [(topic, render()) for topic, render in batch]
         try:
             async with asyncio.TaskGroup() as group:
                 for topic, body in bodies:
-                    group.create_task(client.publish(f"{self._base}/{topic}", body, retain=True))
+                    if self._fits(client, topic, body):
+                        group.create_task(client.publish(f"{self._base}/{topic}", body, retain=True))
         except BaseException:
             for topic, render in batch:
                 self._outbox.setdefault(topic, render)
@@ -409,6 +470,15 @@ class MqttSource:
         for topic, body in bodies:
             if not body and topic not in self._outbox:
                 self._topics.pop(topic, None)
+
+    def _fits(self, client: _Client, topic: str, body: bytes) -> bool:
+        """Whether the broker takes a packet of that size: it would close the connection for a larger one."""
+        size = len(self._base) + 1 + len(topic.encode()) + len(body) + PACKET_OVERHEAD
+        fits = size <= client.max_packet
+        if not fits and not self._too_large_told:
+            self._too_large_told = True
+            log.warning("mqtt.not_sent", topic=topic, size=size, broker_takes=client.max_packet)
+        return fits
 
     async def say_goodbye(self) -> None:
         """Before a stop: tell the broker that this host is offline, if that takes less than a second."""

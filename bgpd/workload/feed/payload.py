@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import ipaddress
 import re
 import typing
@@ -17,15 +18,19 @@ from typing import TypeVar
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.prefix import key_of, parse_host, parse_prefix
+from bgpd.model.martians import martians
+from bgpd.model.prefix import covers, key_of, parse_host, parse_prefix
 from bgpd.model.reports import Problem
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service
 from bgpd.model.workload import Claim, Sync, Workload
 
 MAX_PAYLOAD = 64 * 1024
 """Bytes; longer payloads are refused unread."""
-_SHORTEST = {4: 8, 6: 16}
-"""Prefix lengths by IP version: what is shorter is a large part of all addresses, and no workload."""
+MAX_PROBLEMS = 16
+MAX_TEXT = 300
+"""Of a refused payload, so many problems are told, each text cut after so many characters: reports are kept."""
+_SHORTEST = {Family.IPV4_UNICAST: 8, Family.IPV6_UNICAST: 16}
+"""Prefix lengths: what is shorter is a large part of all addresses, and no workload."""
 
 _Payload = TypeVar("_Payload", Workload, Service, Sync)
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -35,8 +40,11 @@ class PayloadRefused(ValueError):
     """A payload that is not taken; `problems` says why, at least one."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(map(str, problems)))
-        self.problems = tuple(problems)
+        told = [Problem(_cut(one.path), _cut(one.wrong), _cut(one.right)) for one in problems[:MAX_PROBLEMS]]
+        if len(problems) > MAX_PROBLEMS:
+            told.append(Problem("", "there are more problems", "correct these first"))
+        super().__init__("; ".join(map(str, told)))
+        self.problems = tuple(told)
 
 
 def decode_workload(body: bytes, *, id: str, vrfs: Collection[str]) -> Workload:
@@ -81,6 +89,14 @@ def check_service(service: Service, name: str) -> list[Problem]:
     problems += _check_addresses("addresses", service.addresses, hosts_only=True)
     problems += _check_check(service.check)
     return problems + _check_backends(service.backends)
+
+
+def is_tellable(name: str) -> bool:
+    """Whether a topic can have this name of a workload or service as a part: nothing is told of others.
+
+    Brokers close connections for control characters and noncharacters in topics (MQTT 5 section 1.5.4).
+    """
+    return len(name) <= MAX_NAME and name.isprintable()
 
 
 def decode_sync(body: bytes) -> Sync:
@@ -150,7 +166,7 @@ def _remedy(path: str, kind: type[_Payload]) -> str:
     if not path:
         return f"a JSON object with {_fields(kind)}"
     name = re.split(r"\[", path.rpartition(".")[2])[0]
-    hint = typing.get_type_hints(_struct_at(path, kind), include_extras=True).get(name)
+    hint = _type_hints(_struct_at(path, kind)).get(name)
     description = ""
     while typing.get_origin(hint) is typing.Annotated:
         hint, *metas = typing.get_args(hint)
@@ -169,16 +185,21 @@ def _struct_at(path: str, kind: type[_Payload]) -> type[msgspec.Struct]:
 
 
 def _fields_at(path: str, kind: type[_Payload]) -> list[str]:
-    return [field.encode_name for field in msgspec.structs.fields(_struct_at(path, kind))]
+    return [field.encode_name for field in _struct_fields(_struct_at(path, kind))]
 
 
 def _required(path: str, kind: type[_Payload]) -> str:
-    fields = msgspec.structs.fields(_struct_at(path, kind))
+    fields = _struct_fields(_struct_at(path, kind))
     return ", ".join(field.encode_name for field in fields if field.required)
 
 
 def _fields(kind: type[_Payload]) -> str:
     return ", ".join(_fields_at("", kind))
+
+
+# Each takes a millisecond, and a refused payload asks.
+_type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
+_struct_fields = functools.cache(msgspec.structs.fields)
 
 
 def _check_name(field: str, name: str, given: str | None) -> list[Problem]:
@@ -197,11 +218,13 @@ def _check_vrf(vrf: str, vrfs: Collection[str]) -> list[Problem]:
 
 
 def _check_addresses(field: str, addresses: Sequence[str], *, hosts_only: bool = False) -> list[Problem]:
-    problems = []
+    problems: list[Problem] = []
     seen: dict[tuple[Family, bytes], int] = {}
     for index, text in enumerate(addresses):
+        if len(problems) > MAX_PROBLEMS:
+            break
         host = parse_host(text)
-        if host is not None and host[1][1] not in _LOOK_CLOSER[host[0]] and host not in seen:
+        if host is not None and host not in seen and not _unusable(*host):
             seen[host] = index
             continue
         path = f"{field}[{index}]"
@@ -209,7 +232,7 @@ def _check_addresses(field: str, addresses: Sequence[str], *, hosts_only: bool =
         if isinstance(network, str):
             problems.append(Problem(path, network, _right_address(text)))
             continue
-        problem = _unusable(network)
+        problem = _unusable(*_place(network))
         if problem:
             problems.append(Problem(path, f"{text} {problem}", "a workload has a unicast address of the fabric"))
         elif hosts_only and network.prefixlen != network.max_prefixlen:
@@ -219,6 +242,10 @@ def _check_addresses(field: str, addresses: Sequence[str], *, hosts_only: bool =
         else:
             seen[place] = index
     return problems
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
 
 
 def _place(network: _Network) -> tuple[Family, bytes]:
@@ -248,22 +275,17 @@ def _right_address(text: str) -> str:
     return f'"{interface.ip}" for the address or "{interface.network}" for the prefix'
 
 
-def _unusable(network: _Network) -> str:
-    address = network.network_address
-    if network.prefixlen == 0:
+def _unusable(family: Family, key: bytes) -> str:
+    """Why no workload has this address or prefix; "" if it may."""
+    if not key[0]:
         return "is the default route"
-    if network.is_multicast:
-        return "is multicast"
-    if network.is_loopback or (network.version == 4 and address.packed[0] == 127):
-        return "is loopback"
-    if network.is_link_local or (
-        network.version == 6 and address.packed[0] == 0xFE and address.packed[1] & 0xC0 == 0x80
-    ):
-        return "is link-local"
-    if address.is_unspecified or (network.version == 4 and (address.packed[0] in (0, 240) or address.packed[0] > 240)):
-        return "is reserved"
-    if network.prefixlen < _SHORTEST[network.version]:
-        return f"is shorter than /{_SHORTEST[network.version]}"
+    found = martians(family, [key]) if key[1] in _LOOK_CLOSER[family] else []
+    if found:
+        return f"is in {found[0][1].prefix} ({found[0][1].purpose})"
+    if family is Family.IPV6_UNICAST and covers(_COMPATIBLE, key):
+        return "is in ::/96 (IPv4-compatible)"
+    if key[0] < _SHORTEST[family]:
+        return f"is shorter than /{_SHORTEST[family]}"
     return ""
 
 
@@ -298,9 +320,11 @@ def _check_command(check: HealthCheck | None, commands: Collection[str] | None) 
 
 
 def _check_backends(backends: Sequence[Backend]) -> list[Problem]:
-    problems = []
+    problems: list[Problem] = []
     seen: dict[str, int] = {}
     for index, backend in enumerate(backends):
+        if len(problems) > MAX_PROBLEMS:
+            break
         problems += _check_addresses(f"backends[{index}].addresses", backend.addresses, hosts_only=True)
         if backend.id in seen:
             wrong = f'"{backend.id}" is the same as backends[{seen[backend.id]}].id'
@@ -315,5 +339,9 @@ _LOOK_CLOSER: dict[Family, frozenset[int]] = {
 }
 """First bytes of addresses that may be no workload's; all others are."""
 
+_COMPATIBLE = key_of(ipaddress.ip_network("::/96"))
+"""IPv4 addresses in IPv6 form, which no network routes (RFC 4291 section 2.5.5.1)."""
+
+MAX_NAME = 253
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,252}\Z")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}\Z")

@@ -35,10 +35,10 @@ def length(number: int) -> bytes:
             return out
 
 
-def publish(topic: bytes, payload: bytes = GOOD) -> bytes:
-    """PUBLISH with QoS 0, retained."""
-    body = struct.pack("!H", len(topic)) + topic + b"\0" + payload
-    return b"\x31" + length(len(body)) + body
+def publish(topic: bytes, payload: bytes = GOOD, *, qos: int = 0, id: int = 1) -> bytes:
+    """PUBLISH, retained."""
+    body = struct.pack("!H", len(topic)) + topic + (struct.pack("!H", id) if qos else b"") + b"\0" + payload
+    return bytes((0x31 | qos << 1,)) + length(len(body)) + body
 
 
 class HostileBroker:
@@ -46,6 +46,8 @@ class HostileBroker:
 
     def __init__(self) -> None:
         self.says: list[bytes] = []
+        self.connack = CONNACK
+        self.heard: list[bytes] = []
         self.connections = 0
         self.ended = 0
 
@@ -55,8 +57,9 @@ class HostileBroker:
             while True:
                 kind = (await reader.readexactly(1))[0] >> 4
                 body = await reader.readexactly(await self._length(reader))
+                self.heard.append(body)
                 if kind == CONNECT:
-                    writer.write(CONNACK)
+                    writer.write(self.connack)
                 elif kind == SUBSCRIBE:
                     writer.write(b"\x90\x06" + body[:2] + b"\0\1\1\1")
                     await writer.drain()
@@ -85,9 +88,12 @@ def log() -> Iterator[io.StringIO]:
 
 
 @asynccontextmanager
-async def connected(tmp_path: Path, *says: bytes, **options: Any) -> AsyncIterator[tuple[Node, HostileBroker]]:
+async def connected(
+    tmp_path: Path, *says: bytes, connack: bytes = CONNACK, **options: Any
+) -> AsyncIterator[tuple[Node, HostileBroker]]:
     hostile = HostileBroker()
     hostile.says = list(says)
+    hostile.connack = connack
     server = await asyncio.start_server(hostile.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     node = Node(tmp_path / "state", broker=f"mqtt://127.0.0.1:{port}", **options)
@@ -191,3 +197,120 @@ async def test_a_defect_in_one_message_costs_that_message(
         monkeypatch.setattr(feed, "service_received", lambda name, body: 1 / 0)
         await until(lambda: "10.64.1.9/32" in node.announced)
         await until(lambda: "mqtt.message_failed" in log.getvalue())
+
+
+@pytest.mark.parametrize("name", [b"x" * 65_500, b"x" * 254, b"a\x01", b"a\x00b", b"a\xc2\x85", b"a\xef\xbf\xbf"])
+@pytest.mark.parametrize("kind", [b"workloads/", b"services/"])
+async def test_nothing_is_kept_or_told_of_a_name_that_no_topic_can_have(
+    tmp_path: Path, log: io.StringIO, kind: bytes, name: bytes
+) -> None:
+    """A report of it would end each connection from then on."""
+    last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
+    async with connected(tmp_path, publish(BASE + kind + name, b"{}"), last) as (node, hostile):
+        await until(lambda: "mqtt.connected" in log.getvalue(), log.getvalue)
+        await until(lambda: "10.64.1.9/32" in node.announced)
+        assert (hostile.connections, hostile.ended) == (1, 0)
+        assert node.workloads.mqtt is not None
+        assert node.workloads.mqtt._topics.keys() == {"status", "workloads/last/state"}
+        assert node.workloads._feeds["mqtt"]._heard == {"last"}
+        assert "no topic can have this name" in log.getvalue()
+
+
+async def test_messages_of_qos_2_cost_the_connection(tmp_path: Path, log: io.StringIO) -> None:
+    """They were not subscribed to, and the library keeps each until it is released."""
+    async with connected(tmp_path, publish(BASE + b"workloads/web-1", qos=2)) as (node, hostile):
+        await until(lambda: hostile.ended)
+        await until(lambda: "QoS 2" in error(node), lambda: error(node))
+
+
+async def test_broker_that_does_not_read_acknowledgements_is_left(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "MAX_UNSENT", 100)
+    monkeypatch.setattr("paho.mqtt.client.Client.want_write", lambda client: True)
+    flood = b"".join(publish(b"x/y", qos=1, id=1 + number) for number in range(500))
+    async with connected(tmp_path, flood) as (node, hostile):
+        await until(lambda: hostile.ended)
+        await until(lambda: "does not read what it is sent" in error(node), lambda: error(node))
+
+
+async def test_large_payloads_are_taken_before_more_are_read(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 0
+    take = mqtt.MqttSource._take
+
+    def watched(source: mqtt.MqttSource) -> None:
+        nonlocal most
+        most = max(most, source._received_bytes)
+        take(source)
+
+    monkeypatch.setattr(mqtt.MqttSource, "_take", watched)
+    monkeypatch.setattr(mqtt, "MAX_RECEIVED_BYTES", 500_000)
+    last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
+    async with connected(tmp_path, *[publish(BASE + b"workloads/big", bytes(400_000))] * 30, last) as (node, _):
+        await until(lambda: "10.64.1.9/32" in node.announced)
+        assert node.workloads.mqtt is not None
+        assert 0 < most <= 900_000
+        assert node.workloads.mqtt._received_bytes == 0
+
+
+async def test_packets_that_the_broker_does_not_take_are_not_sent(tmp_path: Path, log: io.StringIO) -> None:
+    """It would close the connection for each (MQTT 5 section 3.2.2.3.6)."""
+    connack = bytes.fromhex("200800000527") + struct.pack("!I", 1000)
+    bad = publish(BASE + b"workloads/bad", json.dumps({"addresses": ["x" * 60] * 16}).encode())
+    async with connected(tmp_path, bad, publish(BASE + b"workloads/web-1"), connack=connack) as (_, hostile):
+        await until(lambda: any(BASE + b"workloads/web-1/state" in body for body in hostile.heard), log.getvalue)
+        await until(lambda: "mqtt.not_sent" in log.getvalue())
+        assert not any(b"workloads/bad/state" in body for body in hostile.heard)
+        assert max(map(len, hostile.heard)) <= 1000
+        assert (hostile.connections, hostile.ended) == (1, 0)
+        assert '"workloads/bad/state"' in log.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["workloads", "services"])
+async def test_addresses_are_bounded_whoever_has_them(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("bgpd.workload.feed.feed.LEAST_ADDRESSES", 10)
+
+    def put(name: str, *last: int) -> bytes:
+        addresses = [f"10.64.1.{number}" for number in last]
+        fields = {"mode": "announce-only"} if kind == "services" else {"interface": "pod1"}
+        return publish(BASE + f"{kind}/{name}".encode(), json.dumps({"addresses": addresses} | fields).encode())
+
+    says = [
+        put("a", *range(1, 9)),
+        put("b", *range(11, 16)),
+        put("a", 1),
+        put("c", *range(21, 30)),
+        put("d", 31, 32, 33),
+    ]
+    async with connected(tmp_path, *says, max_workloads=3) as (node, _):
+        feed = node.workloads._feeds["mqtt"]
+        await until(lambda: log.getvalue().count("addresses together") == 2)
+        present = feed.workloads if kind == "workloads" else feed.services
+        assert {name: len(one.addresses) for name, one in present.items()} == {"a": 1, "c": 9}
+        feed.workload_received("c", b"", 0.0)
+        feed.service_received("c", b"")
+        again = b"{" + put("d", *range(31, 40)).partition(b"{")[2]
+        if kind == "workloads":
+            feed.workload_received("d", again, 0.0)
+        else:
+            feed.service_received("d", again)
+        assert set(present) == {"a", "d"}
+
+
+async def test_a_snapshot_of_more_than_can_be_taken_is_remembered_in_part_and_deletes_nothing(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bgpd.workload.feed.feed.REFUSED_HEARD", 5)
+    says = [publish(BASE + b"workloads/w%d" % number, b"{}") for number in range(50)]
+    sync = publish(BASE + b"sync", b'{"generation": 1, "count": 50}')
+    last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
+    async with connected(tmp_path, publish(BASE + b"workloads/web-1"), *says, sync, last, max_workloads=2) as (node, _):
+        await until(lambda: "10.64.1.9/32" in node.announced)
+        feed = node.workloads._feeds["mqtt"]
+        assert len(feed._heard) == 8
+        assert not feed.complete
+        assert "10.64.1.5/32" in node.announced

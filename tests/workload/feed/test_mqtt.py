@@ -427,7 +427,8 @@ def test_reader_takes_what_is_there_but_holds_the_loop_for_no_more_than_a_lot(wa
         taken.extend([1] * (len(taken) < waiting))
 
     client.loop_read.side_effect = read_one
-    reader = _Reader(client, lambda: len(taken), mock.Mock())
+    client._in_messages = {}
+    reader = _Reader(client, lambda: len(taken), full=lambda: False, take=mock.Mock(), failed=mock.Mock())
     reader.loop_read()
     assert client.loop_read.call_count == turns
     assert reader.socket is client.socket

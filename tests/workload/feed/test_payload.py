@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bgpd.model.service import Service
 from bgpd.model.workload import Sync, WorkloadKind
+from bgpd.workload.feed import payload
 from bgpd.workload.feed.payload import (
     PayloadRefused,
     claims_of,
@@ -26,9 +27,9 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"addresses": ["10.64.1.5"], "interface": "tap0"} | fields).encode()
 
 
-def problems(payload: bytes, id: str = "web-1") -> list[tuple[str, str, str]]:
+def problems(said: bytes, id: str = "web-1") -> list[tuple[str, str, str]]:
     with pytest.raises(PayloadRefused) as refused:
-        decode_workload(payload, id=id, vrfs=VRFS)
+        decode_workload(said, id=id, vrfs=VRFS)
     return [(p.path, p.wrong, p.right) for p in refused.value.problems]
 
 
@@ -77,7 +78,7 @@ def test_workload_without_an_interface_is_only_followed() -> None:
         (body(addresses=["10.0.0.1/8"]), "addresses[0]", "host bits", '"10.0.0.1" for the address or "10.0.0.0/8"'),
         (body(addresses=["host"]), "addresses[0]", "no IPv4 or IPv6", 'such as "10.64.1.5"'),
         (body(addresses=["0.0.0.0/0"]), "addresses[0]", "default route", "unicast"),
-        (body(addresses=["0.0.0.0"]), "addresses[0]", "reserved", "unicast"),
+        (body(addresses=["0.0.0.0"]), "addresses[0]", "this network", "unicast"),
         (body(addresses=["255.255.255.255"]), "addresses[0]", "reserved", "unicast"),
         (body(addresses=["ff02::1"]), "addresses[0]", "multicast", "unicast"),
         (body(addresses=["128.0.0.0/1"]), "addresses[0]", "shorter than /8", "unicast"),
@@ -115,6 +116,46 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 @pytest.mark.parametrize("id", ["", "a b", "x" * 254, "ä", ".hidden", "a\n"])
 def test_name_that_no_topic_may_have_is_refused(id: str) -> None:
     assert problems(body(), id=id)[0][0] == "id"
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("::ffff:10.0.1.2", "IPv4-mapped"),
+        ("::ffff:10.0.1.0/120", "IPv4-mapped"),
+        ("::10.0.1.2", "IPv4-compatible"),
+        ("0.1.2.3", "this network"),
+        ("127.0.0.1", "loopback"),
+        ("169.254.1.1", "link-local"),
+        ("224.0.0.1", "multicast"),
+        ("255.255.255.255", "reserved"),
+        ("::1", "loopback"),
+        ("fe80::1", "link-local"),
+        ("ff02::1", "multicast"),
+    ],
+)
+def test_martian_is_no_workloads_nor_services_address(address: str, why: str) -> None:
+    assert f"({why})" in problems(body(addresses=[address]))[0][1]
+
+
+def test_so_many_problems_are_told_and_then_no_more_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    network = payload._network
+
+    def counted(text: str) -> object:
+        nonlocal looked
+        looked += 1
+        return network(text)
+
+    monkeypatch.setattr(payload, "_network", counted)
+    backends = [{"id": f"b{number}", "addresses": ["10"] * 8} for number in range(700)]
+    assert len(service_problems(backends=backends)) == payload.MAX_PROBLEMS + 1
+    assert looked <= 2 * payload.MAX_PROBLEMS
+
+
+def test_a_problem_repeats_no_more_than_a_few_characters_of_the_payload() -> None:
+    (problem,) = problems(b'{"addresses": ["10.0.0.1"], "' + b"x" * 60_000 + b'": 1}')
+    assert max(map(len, problem)) < 310
 
 
 def test_nothing_is_read_of_ten_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
