@@ -29,6 +29,8 @@ _FIRST_PAUSE_S = 0.02
 _LAST_PAUSE_S = 30.0
 _REST = 10
 """A look is followed by a pause of so many times its length: a program that fights over a route costs no more."""
+_LONGEST_REST_S = 10.0
+"""A look that took long because the process was stopped, or the machine busy, is no reason to look no more."""
 
 
 class Sight:
@@ -125,7 +127,7 @@ class Examiner:
                 keys = self._unexplained(family, keys)
                 if keys:
                     await self._look(family, keys)
-            rest_s = _REST * (loop.time() - started)
+            rest_s = min(_REST * (loop.time() - started), _LONGEST_REST_S)
             if not any(self._later.values()):
                 again_s = _FIRST_PAUSE_S
 

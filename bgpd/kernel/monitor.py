@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import functools
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ from bgpd.model.kernel import (
     LinkChanged,
     RouteChanged,
 )
+from bgpd.runtime.rates import Share
 
 log = structlog.get_logger()
 
@@ -53,7 +55,7 @@ _DUMP_TRIES = 20
 _REFRESH_DELAY_S = 0.1
 """What follows a link's fall has the CPU first."""
 _READING_SHARE = 10
-"""Links and addresses are read a tenth of the time at most, however many events there are."""
+"""Links and addresses are read a tenth of a processor's time at most, however many events there are."""
 _UNREAD_PAUSE_S = 1.0
 
 
@@ -87,7 +89,8 @@ class KernelMonitor:
         self._refreshing: asyncio.Task[None] | None = None
         self._lost = False
         self._stale = False
-        self._not_before = 0.0
+        self._share = Share(_READING_SHARE)
+        self._unread_pause_s = 0.0
 
     async def start(self) -> None:
         """Join the kernel's groups, read what is, then follow.
@@ -218,18 +221,18 @@ class KernelMonitor:
 
     async def _read_again(self) -> None:
         while self._stale:
-            await asyncio.sleep(max(_REFRESH_DELAY_S, self._not_before - self._loop.time()))
-            self._stale = False
-            started = self._loop.time()
+            pause_s = max(_REFRESH_DELAY_S, self._unread_pause_s, self._share.pause_s(self._loop.time()))
+            await asyncio.sleep(pause_s)
+            self._stale, self._unread_pause_s = False, 0.0
             self.host.begin_reading()
             try:
-                self.host.replace(*await self._loop.run_in_executor(None, self._read_host))
+                found = await self._loop.run_in_executor(None, self._share.spend, self._read_host)
             except OSError as error:
                 log.warning("kernel.links_not_read", error=str(error))
-                self._stale = True
-                self._not_before = self._loop.time() + _UNREAD_PAUSE_S
+                self._stale, self._unread_pause_s = True, _UNREAD_PAUSE_S
                 continue
-            self._not_before = self._loop.time() + _READING_SHARE * (self._loop.time() - started)
+            self._share.spend(functools.partial(self.host.replace, *found))
+            self._share.rest(self._loop.time())
             if self._lost:
                 self._route_monitor.look_at_all()
 

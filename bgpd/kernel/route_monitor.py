@@ -20,6 +20,7 @@ from bgpd.kernel.route_reader import DATAGRAM_PAUSE_S, Findings, RouteReader, Sc
 from bgpd.kernel.routes import KernelRoutes, Place, Routes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, RouteChanged
+from bgpd.runtime.rates import Share
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOOK_DELAY_S = 0.1
 """What follows a link's fall has the CPU first."""
 _SHARE = 5
-"""Reading takes at most a fifth of the time, however many events there are."""
+"""Reading takes at most a fifth of a processor's time, however many events there are."""
 _UNREAD_PAUSE_S = 1.0
 _SCOPES = 16
 """So many interfaces are read one by one; for more, the routes of all protocols that others use."""
@@ -65,7 +66,8 @@ class RouteMonitor:
         self._reading: asyncio.Task[None] | None = None
         self._started = False
         self._timer: asyncio.TimerHandle | None = None
-        self._not_before = 0.0
+        self._share = Share(_SHARE)
+        self._unread_pause_s = 0.0
 
     async def start(self) -> None:
         """Read all; call after the kernel's groups were joined. Raises: OSError: the kernel refused."""
@@ -124,8 +126,9 @@ class RouteMonitor:
 
     async def _look_again(self) -> None:
         while self._look_at_all or self._look_at_known or self._doubts:
-            await asyncio.sleep(max(_LOOK_DELAY_S, self._not_before - self._loop.time()))
-            started = self._loop.time()
+            pause_s = max(_LOOK_DELAY_S, self._unread_pause_s, self._share.pause_s(self._loop.time()))
+            await asyncio.sleep(pause_s)
+            self._unread_pause_s = 0.0
             at_all = self._look_at_all
             plan = self._plan()
             try:
@@ -133,9 +136,9 @@ class RouteMonitor:
             except OSError as error:
                 log.warning("kernel.routes_not_read", error=str(error))
                 self._look_at_all = True
-                self._not_before = self._loop.time() + _UNREAD_PAUSE_S
+                self._unread_pause_s = _UNREAD_PAUSE_S
                 continue
-            self._not_before = self._loop.time() + _SHARE * (self._loop.time() - started)
+            self._share.rest(self._loop.time())
             if at_all:
                 self._looked()
 
@@ -159,7 +162,7 @@ class RouteMonitor:
         def read() -> Findings:
             return self._reader.read(plan(known), known, names, pause_s=pause_s)
 
-        findings = await self._loop.run_in_executor(None, read)
+        findings = await self._loop.run_in_executor(None, self._share.spend, read)
         self.routes.settle(findings.changes, findings.nexthops)
         return findings
 

@@ -1,11 +1,16 @@
 """Limits for what others can bring about as often as they like: some at once, then so many in a time.
 
-A token bucket, and log lines under one: those that are left out are counted. Clockless.
+A token bucket, and log lines under one: those that are left out are counted. A share of a processor for work that
+events ask for. Clockless, but for the processor time that such work takes.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 BURST_LINES = 20
 LINE_EVERY_S = 3.0
@@ -47,3 +52,33 @@ class LineBudget:
             fields["left_out"] = self._left_out
             self._left_out = 0
         line(event, **fields)
+
+
+class Share:
+    """Work takes at most one part in `parts` of the time: after it there is a rest of so many times what it took.
+
+    Processor time counts, not the clock's: who was stopped, swapped out or kept waiting while it worked would rest for
+    many times that, and know nothing of what happened meanwhile.
+    """
+
+    def __init__(self, parts: int) -> None:
+        self._parts = parts
+        self._spent_s = 0.0
+        self._not_before = 0.0
+
+    def spend(self, work: Callable[[], _T]) -> _T:
+        """Do some work in the calling thread, and count what it takes."""
+        started = time.thread_time()
+        try:
+            return work()
+        finally:
+            self._spent_s += time.thread_time() - started
+
+    def rest(self, now: float) -> None:
+        """The work is done: the next begins after a rest. Times are seconds of a monotonic clock."""
+        self._not_before = now + self._parts * self._spent_s
+        self._spent_s = 0.0
+
+    def pause_s(self, now: float) -> float:
+        """How long to wait until the next work may begin."""
+        return max(0.0, self._not_before - now)
