@@ -253,6 +253,8 @@ class Daemon:
             reasons.append("no neighbor is established")
         elif not routing.converged:
             reasons.append(f"not converged: {self._waiting_for}")
+        if routing.is_behind_kernel:
+            reasons.append("events of the kernel were lost, and its state is being read again")
         reasons += self._consistency.reasons()
         failed = sum(fib.counters.failed for fib in routing.fibs.values())
         if failed:

@@ -28,7 +28,7 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family
-from bgpd.model.kernel import AddressChanged, KernelEvent, RouteChanged
+from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, RouteChanged
 from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
@@ -200,6 +200,11 @@ class Routing:
         return f"there is no VRF {vrf}" if fib is None else fib.resolve(next_hop)
 
     @property
+    def is_behind_kernel(self) -> bool:
+        """Whether events of the kernel were lost, and not all was read again since."""
+        return self._monitor.is_behind
+
+    @property
     def routes(self) -> int:
         """Prefixes in all tables of the RIB."""
         return sum(len(table.routes) for table in self.rib.tables.values())
@@ -274,6 +279,8 @@ class Routing:
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
             return
+        if isinstance(event, KernelResynchronised):
+            self._changed()
         if isinstance(event, AddressChanged):
             self._judge_next_hops(event.address.interface)
         self.speaker.kernel_changed(event)

@@ -26,9 +26,9 @@ from bgpd.kernel.route_messages import (
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 
-ROUTE_TYPES = frozenset({RTN_UNICAST, RTN_BLACKHOLE, 7, 8})
-"""unicast, blackhole, unreachable, prohibit: what decides over a packet. Local, broadcast and multicast are the
-host's.
+ROUTE_TYPES = frozenset({RTN_UNICAST, RTN_BLACKHOLE, 7, 8, 9})
+"""unicast, blackhole, unreachable, prohibit, throw: what decides over a packet in its table. Local, broadcast and
+multicast are the host's.
 """
 Hop = tuple[str, bytes]
 """Interface and packed gateway (b"" if directly attached)."""

@@ -45,6 +45,7 @@ _GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
 """RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, NEXTHOP."""
 _RECEIVE_BYTES = 32 << 20
 _DATAGRAMS_PER_STEP = 128
+_DRAINED_PER_STEP = 4096
 _DEL_ROUTE = int(MessageKind.DEL_ROUTE)
 _ROUTES = (int(MessageKind.NEW_ROUTE), _DEL_ROUTE)
 """Of nearly all messages; plain numbers compare faster."""
@@ -87,7 +88,10 @@ class KernelMonitor:
         self._subscribers: list[Subscriber] = []
         self._ignored: set[int] = set()
         self._refreshing: asyncio.Task[None] | None = None
-        self._lost = False
+        self._draining: asyncio.Handle | None = None
+        self._losses_drained = 0
+        self._losses_read = 0
+        self._losses_settled = 0
         self._stale = False
         self._share = Share(_READING_SHARE)
         self._unread_pause_s = 0.0
@@ -110,6 +114,8 @@ class KernelMonitor:
     async def stop(self) -> None:
         """Stop following."""
         self._loop.remove_reader(self._socket.fileno())
+        if self._draining is not None:
+            self._draining.cancel()
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
@@ -128,6 +134,11 @@ class KernelMonitor:
         """Drop what the sockets of these netlink port ids caused: bgpd's own writes."""
         self._ignored.update(ports)
         self._apply_filter()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether events were lost, and not all was read again since."""
+        return self._losses_settled != self.resynchronised
 
     def _publish(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):  # of nearly all events
@@ -158,20 +169,40 @@ class KernelMonitor:
             callback()
 
     def _read_some(self) -> None:
+        if self._losses_drained != self.resynchronised:
+            return
         for _ in range(_DATAGRAMS_PER_STEP):
             try:
                 data = self._socket.recv(1 << 16)
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self.resynchronised += 1
-                log.warning("kernel.events_lost", resynchronised=self.resynchronised)
-                self._lost = True
-                self._refresh()
+                self._events_lost(error)
+                self._drain()
                 return
             self._read(data)
+
+    def _events_lost(self, error: OSError) -> None:
+        if error.errno != errno.ENOBUFS:
+            raise error
+        self.resynchronised += 1
+        log.warning("kernel.events_lost", resynchronised=self.resynchronised)
+
+    def _drain(self) -> None:
+        """Throw away what is queued: until the queue is empty the kernel drops all events, and says so only once.
+
+        What is read before that may be older than a lost event, so everything is read again after it.
+        """
+        for _ in range(_DRAINED_PER_STEP):
+            try:
+                self._socket.recv(1)
+            except BlockingIOError:
+                self._losses_drained = self.resynchronised
+                self._refresh()
+                return
+            except OSError as error:
+                self._events_lost(error)
+        self._draining = self._loop.call_soon(self._drain)  # also if the socket is not readable, as it is empty then
 
     def _read(self, data: bytes) -> None:
         for kind, flags, _sequence, start, end in messages(data):
@@ -224,6 +255,7 @@ class KernelMonitor:
             pause_s = max(_REFRESH_DELAY_S, self._unread_pause_s, self._share.pause_s(self._loop.time()))
             await asyncio.sleep(pause_s)
             self._stale, self._unread_pause_s = False, 0.0
+            drained = self._losses_drained
             self.host.begin_reading()
             try:
                 found = await self._loop.run_in_executor(None, self._share.spend, self._read_host)
@@ -233,12 +265,13 @@ class KernelMonitor:
                 continue
             self._share.spend(functools.partial(self.host.replace, *found))
             self._share.rest(self._loop.time())
-            if self._lost:
+            if self._losses_read != drained == self.resynchronised:
+                self._losses_read = drained
                 self._route_monitor.look_at_all()
 
     def _routes_read(self) -> None:
-        if self._lost:
-            self._lost = False
+        if self.is_behind and self._losses_read == self.resynchronised:
+            self._losses_settled = self._losses_read
             self._publish(KernelResynchronised())
 
     def _read_host(self) -> _Reading:

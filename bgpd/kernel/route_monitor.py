@@ -41,7 +41,8 @@ _Doubt = tuple[Family, str]
 class RouteMonitor:
     """`routes` is what is known. `names` answers the names of all interfaces by index.
 
-    `looked` is called after each reading of all routes. Those of protocols that others use are read every `interval_s`.
+    `looked` is called when all routes were read after the last `look_at_all`. Those of protocols that others use are
+    read every `interval_s`.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class RouteMonitor:
                 self._unread_pause_s = _UNREAD_PAUSE_S
                 continue
             self._share.rest(self._loop.time())
-            if at_all:
+            if at_all and not self._look_at_all:
                 self._looked()
 
     def _plan(self) -> Plan:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bgpd.kernel.netlink import open_socket
+from bgpd.kernel.route_messages import RouteForm, encode_adds
+from bgpd.model.iana import Family
 from labs.daemons import Frr
-from labs.namespace import Namespace
+from labs.namespace import Namespace, link
 from tests.daemon.fabric import Fabric, Host, RouteWatch, frr_paths, heard_from_host, kernel_hops, leaf, started, table
 
 pytestmark = pytest.mark.netns
@@ -260,3 +265,44 @@ def test_a_storm_of_renames_and_addresses_leaves_all_as_before(fabric: Fabric) -
         for version, prefix in (("-4", "10.64.1.5"), ("-6", "2001:db8:64::5")):
             assert "dev pod1" in fabric.host.ip(version, "route", "show", prefix, "proto", "197")
         assert host.log("fib.routes_obstructed") == []
+
+
+def test_events_that_the_kernel_could_not_deliver_are_made_up_for(fabric: Fabric) -> None:
+    kernel = table("[workload.kernel]", interfaces=["pod2"])
+    with (
+        fabric.frr(1, networks=NETWORKS) as frr,
+        fabric.frr(2, networks=NETWORKS),
+        started(fabric, leaf(1), leaf(2), POD4, kernel) as host,
+    ):
+        fabric.host.batch("route add 10.64.2.1/32 dev pod2")
+        host.wait(lambda: heard_from_host(frr, "10.64.2.1/32"), "the leaf to hear pod2's address")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        os.kill(host.pid, signal.SIGSTOP)
+        try:
+            flood(fabric.host)
+            fabric.host.batch("link del eth1", "link del pod1", "route del 10.64.2.1/32", "route flush proto 197")
+            fabric.host.batch("nexthop flush proto 197", "route add throw 10.9.0.0/16 proto static metric 3")
+            fabric.link_leaf(2)
+            link(fabric.host, "pod1", fabric.pods, "pod1")
+            fabric.host.batch("route add 10.64.2.2/32 dev pod2")
+        finally:
+            os.kill(host.pid, signal.SIGCONT)
+        host.wait(lambda: host.log("kernel.events_lost"), "the daemon to hear that events were lost")
+        host.wait(lambda: heard_from_host(frr, "10.64.2.2/32"), "the leaf to hear the new address", timeout_s=30)
+        host.wait(lambda: not frr_paths(frr, "10.64.2.1/32"), "the leaf to lose the old one")
+        host.wait(lambda: kernel_hops(fabric.host, V4) == ["pod1"], "pod1's route by the new interface")
+        host.wait_ready()
+        assert kernel_hops(fabric.host, "10.9.0.0/16") == []
+        fabric.host.batch("route del throw 10.9.0.0/16 proto static metric 3")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0", "10.0.2.2%eth1")
+        host.wait_ready()
+
+
+def flood(namespace: Namespace) -> None:
+    """More route events than the queue of a daemon that is stopped holds."""
+    form = RouteForm(9999, 196, 20)
+    keys = [b"\x20\x64" + number.to_bytes(3, "big") for number in range(60_000)]
+    with namespace.entered(), open_socket(send_bytes=8 << 20) as opened:
+        for start in range(0, len(keys), 1000):
+            opened.send(encode_adds(Family.IPV4_UNICAST, keys[start : start + 1000], 0, form))
+    namespace.ip("route", "flush", "table", "9999")
