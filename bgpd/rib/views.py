@@ -6,9 +6,9 @@ Only reads. Whatever may look at a whole table is an iterator whose every step i
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Set
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import islice
 
 from bgpd.model.communities import format_membership
@@ -27,7 +27,8 @@ _SCANNED = 4096
 _SORT_MAXIMUM = 50_000
 _FALLBACK_SCANNED = 2048
 _FALLBACK_VOTES = 128
-"""Distinct decisions looked at, and asked, for one fallback: below a millisecond."""
+"""Distinct decisions of a table that are looked at for the fallbacks of one loss, and asked for each: however many sets
+of next hops a neighbor's end touches, that takes some tens of milliseconds."""
 
 
 def route_view(table: LocRib, family: Family, key: bytes, *, vrf: str = "") -> RouteView | None:
@@ -159,27 +160,42 @@ def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops
     """What most routes that use a set of next hops would use without the `dead` ones (None: no route of ours).
 
     Works on distinct decisions, weighed by their routes; of very many only the first are looked at, since the exact
-    answer for each route follows with its own change.
+    answer for each route follows with its own change. They are sorted by their next hops once for all sets.
     """
     chosen = list(tables)
+    by_next_hops = functools.cache(lambda: [_by_next_hops(table) for table in chosen])
+    by_places = functools.cache(lambda: [_by_places(found) for found in by_next_hops()])
 
     def instead(used: NextHops) -> NextHops | None:
+        if all(hop.weight == 1 for hop in used):
+            same = [found.get(used, []) for found in by_next_hops()]
+        else:
+            same = [found.get(_places(used), []) for found in by_places()]
         votes: Counter[NextHops | None] = Counter()
-        is_used = partial(_leads_by, used, _places(used) if any(hop.weight != 1 for hop in used) else None)
-        for table in chosen:
-            same = filter(is_used, islice(table.decisions(), _FALLBACK_SCANNED))
-            for decision in islice(same, _FALLBACK_VOTES):
+        for table, decisions in zip(chosen, same):
+            for decision in decisions[:_FALLBACK_VOTES]:
                 votes[table.next_hops_without(decision, dead)] += decision.routes
         return votes.most_common(1)[0][0] if votes else None
 
     return instead
 
 
-def _leads_by(used: NextHops, places: set[tuple[bytes, str]] | None, decision: Decision) -> bool:
-    """Whether a decision has these next hops; what is left of a weighted set may have other weights than are wished."""
-    hops = decision.next_hops
-    return hops == used or (places is not None and hops is not None and _places(hops) == places)
+def _by_next_hops(table: LocRib) -> dict[NextHops, list[Decision]]:
+    """The first decisions of a table."""
+    found: dict[NextHops, list[Decision]] = {}
+    for decision in islice(table.decisions(), _FALLBACK_SCANNED):
+        if decision.next_hops is not None:
+            found.setdefault(decision.next_hops, []).append(decision)
+    return found
 
 
-def _places(next_hops: NextHops) -> set[tuple[bytes, str]]:
-    return {(hop.address, hop.interface) for hop in next_hops}
+def _by_places(decisions: Mapping[NextHops, list[Decision]]) -> dict[frozenset[tuple[bytes, str]], list[Decision]]:
+    """The same whatever the weights: what is left of a weighted set may have others than are wished."""
+    found: dict[frozenset[tuple[bytes, str]], list[Decision]] = {}
+    for next_hops, same in decisions.items():
+        found.setdefault(_places(next_hops), []).extend(same)
+    return found
+
+
+def _places(next_hops: NextHops) -> frozenset[tuple[bytes, str]]:
+    return frozenset((hop.address, hop.interface) for hop in next_hops)

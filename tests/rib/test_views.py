@@ -12,6 +12,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import key_of, parse_address
 from bgpd.rib import views as lookup
+from bgpd.rib.loc_rib import LocRib
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
 
 HOP1, HOP2, HOP3 = hop("10.0.1.2"), hop("10.0.2.2"), hop("10.0.3.2")
@@ -122,6 +123,25 @@ def test_fallback_is_what_most_routes_of_the_set_would_use() -> None:
     assert lookup.fallback(tables, {HOP1, HOP2})((HOP3,)) is None
     recorder.announce(three, attributes(1, 2), HOP3, "10.1.0.0/24", "10.2.0.0/24")
     assert lookup.fallback(tables, {HOP1, HOP2})(both) == (HOP3,)
+
+
+def test_fallbacks_of_many_sets_look_at_the_decisions_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    decisions = LocRib.decisions
+    monkeypatch.setattr(LocRib, "decisions", lambda table: looked.append(table) or decisions(table))
+    configs = [session(f"leaf{number}") for number in (1, 2)]
+    recorder = Recorder(configuration(*configs))
+    one, two = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))
+    hops = [NextHop(bytes((10, 0, 1, number))) for number in range(1, 101)]
+    for number, gateway in enumerate(hops):
+        recorder.announce(one, attributes(1), gateway, f"10.1.{number}.0/24")
+        recorder.announce(two, attributes(1), HOP2, f"10.1.{number}.0/24")
+    tables = list(recorder.rib.tables.values())
+    looked.clear()
+    instead = lookup.fallback(tables, set(hops))
+    assert {instead(recorder.fib[key(f"10.1.{number}.0/24")]) for number in range(100)} == {(HOP2,)}
+    assert {instead((NextHop(gateway.address, "", 3),)) for gateway in hops} == {None}
+    assert len(looked) == len(tables)
 
 
 def test_fallback_of_what_is_left_of_a_weighted_set_disregards_weights() -> None:
