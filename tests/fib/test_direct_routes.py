@@ -14,6 +14,7 @@ from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.fib.fake_kernel import METRIC, PROTOCOL, FakeKernel
 from tests.fib.harness import Harness, running, two_leaf_kernel
+from tests.waiting import until
 
 POD = 9
 TO_POD = (NextHop(b"", "pod1"),)
@@ -108,11 +109,3 @@ async def test_workload_whose_interface_is_renamed_in_a_burst_ends_as_before(pre
         assert it.kernel.all_at(family, key) == [(PROTOCOL, -POD)]
         assert it.state_of(prefix) == ("installed", "")
         assert it.fib.differing(family, [key]) == []
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("not reached in 5 s")

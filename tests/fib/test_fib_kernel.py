@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import subprocess
@@ -20,6 +19,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
+from tests.waiting import until, wait_for_links
 
 pytestmark = pytest.mark.netns
 
@@ -56,6 +56,7 @@ def host() -> Iterator[None]:
             ip(f"link set leaf{index} up")
             ip(f"link set eth{index} up")
             ip(f"addr add 10.0.{index}.1/31 dev eth{index}")
+        wait_for_links()
         yield
     finally:
         assert _libc.setns(home, CLONE_NEWNET) == 0
@@ -92,13 +93,6 @@ class Host:
             if wish is not None:
                 self.wishes[family, key] = wish
             self.fib.update(family, {key: wish})
-
-    async def until(self, condition: object) -> None:
-        for _ in range(300):
-            if condition():  # type: ignore[operator]
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("not reached in 3 s")
 
 
 @asynccontextmanager
@@ -140,7 +134,7 @@ async def test_lost_leaf_moves_ten_thousand_routes_with_one_message(host: None) 
         it.fib.next_hops_lost([LEAF1], lambda _hops: None)
         it.fib.update(V4, dict.fromkeys(keys, (LEAF2,)))
         await it.fib.idle()
-        await it.until(lambda: it.dataplane.idle)
+        await until(lambda: it.dataplane.idle)
         assert it.dataplane.messages == sent + 1
         assert "via 10.0.1.0 dev eth1" in ip("route get 10.64.3.7")
         assert len(ours()) == 10000
@@ -167,9 +161,9 @@ async def test_route_deleted_or_changed_by_another_program_is_repaired(host: Non
         await it.fib.idle()
         before = ours()
         ip("route del 10.64.0.0/16 proto 197")
-        await it.until(lambda: ours() == before)
+        await until(lambda: ours() == before)
         ip(f"route replace 10.65.0.0/16 via 10.0.0.0 proto 197 metric {METRIC}")
-        await it.until(lambda: ours() == before)
+        await until(lambda: ours() == before)
 
 
 async def test_flushed_nexthops_are_made_again(host: None) -> None:
@@ -177,7 +171,7 @@ async def test_flushed_nexthops_are_made_again(host: None) -> None:
         it.want({"10.64.0.0/16": BOTH, "2001:db8:7::/48": BOTH_V6})
         await it.fib.idle()
         ip("nexthop flush")
-        await it.until(lambda: len(ours()) == len(ours("-6")) == 1)
+        await until(lambda: len(ours()) == len(ours("-6")) == 1)
 
 
 async def test_foreign_routes_are_never_touched(host: None) -> None:
@@ -190,9 +184,9 @@ async def test_foreign_routes_are_never_touched(host: None) -> None:
         assert ip("route show") == before
         assert it.fib.counters.blocked == 3
         ip("route del default")
-        await it.until(lambda: len(ours()) == 1)
+        await until(lambda: len(ours()) == 1)
         ip("route add default via 10.0.0.0 metric 100")
-        await it.until(lambda: not ours())
+        await until(lambda: not ours())
         await it.fib.withdraw_all()
     assert len(ip("route show").splitlines()) == len(before.splitlines())
 
@@ -205,12 +199,12 @@ async def test_link_down_and_up_restores_all_routes(host: None) -> None:
         await it.fib.idle()
         before = [line for family in ("-4", "-6") for line in ours(family)]
         ip("link set eth0 down")
-        await it.until(lambda: it.told)
+        await until(lambda: it.told)
         assert it.told[0] == (LEAF1, "next hop 10.0.0.0 is unreachable: interface eth0 is down")
         assert "via 10.0.1.0" in ip("route get 10.64.0.1")
         ip("link set eth0 up")
-        await it.until(lambda: len([*ours(), *ours("-6")]) == len(before) and (LEAF1, "") in it.told)
-        await it.until(lambda: ip("nexthop show").count("via 10.0.0.0") == 1)
+        await until(lambda: len([*ours(), *ours("-6")]) == len(before) and (LEAF1, "") in it.told)
+        await until(lambda: ip("nexthop show").count("via 10.0.0.0") == 1)
         assert not it.fib.counters.failed
 
 
@@ -220,11 +214,11 @@ async def test_carrier_loss_is_a_link_that_is_down(host: None) -> None:
         it.want({"10.64.0.0/16": BOTH})
         await it.fib.idle()
         ip("link set leaf0 down")
-        await it.until(lambda: it.told)
+        await until(lambda: it.told)
         assert "via 10.0.1.0" in ip("route get 10.64.0.1")
         ip("link set leaf0 up")
-        await it.until(lambda: it.told[-1] == (LEAF1, ""))
-        await it.until(lambda: "via 10.0.0.0" in ip("nexthop show"))
+        await until(lambda: it.told[-1] == (LEAF1, ""))
+        await until(lambda: "via 10.0.0.0" in ip("nexthop show"))
 
 
 async def test_removed_interface_loses_its_next_hop_for_good(host: None) -> None:
@@ -234,7 +228,7 @@ async def test_removed_interface_loses_its_next_hop_for_good(host: None) -> None
         await it.fib.idle()
         ip("link del eth0")
         gone = "next hop 10.0.0.0 is unreachable: no connected prefix contains it"
-        await it.until(lambda: (LEAF1, gone) in it.told)
+        await until(lambda: (LEAF1, gone) in it.told)
 
 
 async def test_refused_route_is_shown_with_the_kernel_s_words_and_tried_again(host: None) -> None:
@@ -250,8 +244,8 @@ async def test_refused_route_is_shown_with_the_kernel_s_words_and_tried_again(ho
         assert it.refused == {parse_prefix(pod)[1]: words}
         assert parse_prefix(pod)[1] not in it.acknowledged
         disable_ipv6("eth0", "0")
-        await it.until(lambda: len(ours("-6")) == 1)
-        await it.until(lambda: parse_prefix(pod)[1] in it.acknowledged)
+        await until(lambda: len(ours("-6")) == 1)
+        await until(lambda: parse_prefix(pod)[1] in it.acknowledged)
         assert not it.fib.counters.failed
 
 
@@ -303,11 +297,11 @@ async def test_monitor_tells_links_and_routes_of_others_but_not_own_writes(host:
         def routes(*, gone: bool) -> list[KernelRoute]:
             return [event.route for event in it.events if isinstance(event, RouteChanged) and event.gone is gone]
 
-        await it.until(lambda: (pod, "pod1") in [(route.key, route.interface) for route in routes(gone=False)])
+        await until(lambda: (pod, "pod1") in [(route.key, route.interface) for route in routes(gone=False)])
         assert all(route.protocol != 197 for route in routes(gone=False))
         assert any(isinstance(event, LinkChanged) and event.link.name == "pod1" for event in it.events)
         ip("link set pod1 down")
-        await it.until(lambda: pod in [route.key for route in routes(gone=True)])
+        await until(lambda: pod in [route.key for route in routes(gone=True)])
 
 
 async def test_overflowing_events_end_in_the_present_state(host: None, tmp_path: Path) -> None:
@@ -320,7 +314,7 @@ async def test_overflowing_events_end_in_the_present_state(host: None, tmp_path:
         batch_file.write_text(batch)
         ip(f"-batch {batch_file}")
         it.monitor._loop.add_reader(it.monitor._socket.fileno(), it.monitor._readable)
-        await it.until(lambda: sum(key[2][:3] == b"\x20\x0a\x5a" for key in it.monitor.routes.routes) == 600)
+        await until(lambda: sum(key[2][:3] == b"\x20\x0a\x5a" for key in it.monitor.routes.routes) == 600)
         assert it.monitor.resynchronised == 1
 
 
@@ -372,7 +366,7 @@ async def test_service_keeps_the_flows_of_backends_that_stay(host: None) -> None
         sent = it.dataplane.messages
         it.fib.update_service(V4, address, tuple(pods[:2]), resilient=True)
         await it.fib.idle()
-        await it.until(lambda: it.dataplane.idle)
+        await until(lambda: it.dataplane.idle)
         assert it.dataplane.messages == sent + 1
         after = buckets()
         assert len(set(after.values())) == 2

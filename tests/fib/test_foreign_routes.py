@@ -16,6 +16,7 @@ from bgpd.model.path import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_prefix
 from tests.fib.fake_kernel import FOREIGN, METRIC, PROTOCOL, FakeKernel
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
+from tests.waiting import until
 
 OTHER = 16
 CASES = ((V4, LEAF1, LEAF2, "10.64.1.0/24"), (V6, LEAF1_V6, LEAF2_V6, "2001:db8:1::/48"))
@@ -181,14 +182,6 @@ async def test_two_routes_that_a_crash_left_become_one() -> None:
         await it.settle()
         assert kernel.hops_of(V4, key) == {(LEAF1.address, 2)}
         assert {group.routes for group in it.dataplane.nexthops.groups.values()} == {1}
-
-
-async def until(condition: object) -> None:
-    for _ in range(500):
-        if condition():  # type: ignore[operator]
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("not reached in 5 s")
 
 
 @both_families

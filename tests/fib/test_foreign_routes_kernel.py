@@ -16,6 +16,7 @@ from bgpd.model.kernel import LinkChanged
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from tests.fib.test_fib_kernel import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, Host, ip, running
 from tests.fib.test_fib_kernel import host as host
+from tests.waiting import until
 
 pytestmark = pytest.mark.netns
 
@@ -70,14 +71,14 @@ async def test_four_hundred_raced_prefixes_stay_with_the_other_program(host: Non
             it.want(dict.fromkeys(chosen[number : number + 20], (leaf1, leaf2)))
             await asyncio.sleep(0.001)
         await asyncio.to_thread(other.join)
-        await it.until(lambda: len(set(states(it).values())) <= 2 and "pending" not in states(it).values())
+        await until(lambda: len(set(states(it).values())) <= 2 and "pending" not in states(it).values())
         held = {prefix for prefix, found in protocols(family, table).items() if OTHER in found}
-        await it.until(lambda: {prefix for prefix, state in states(it).items() if state == "blocked"} == held)
+        await until(lambda: {prefix for prefix, state in states(it).items() if state == "blocked"} == held)
         kernel = protocols(family, table)
         for prefix in chosen:
             assert kernel[prefix] == [OTHER if prefix in held else OURS]
         batch(family, [f"route del {prefix} proto {OTHER} metric {METRIC} table {table}" for prefix in chosen])
-        await it.until(lambda: set(states(it).values()) == {"installed"})
+        await until(lambda: set(states(it).values()) == {"installed"})
         assert all(protocols(family, table)[prefix] == [OURS] for prefix in chosen)
 
 
@@ -110,9 +111,9 @@ async def test_churn_with_foreign_routes_of_any_metric_destroys_none(host: None,
             await asyncio.sleep(0.002)
         it.want(dict.fromkeys(chosen, (leaf1,)))
         wanted = {prefix: [OTHER] if prefix in kept else [OURS] for prefix in chosen}
-        await it.until(lambda: {prefix: protocols(family, table).get(prefix) for prefix in chosen} == wanted)
+        await until(lambda: {prefix: protocols(family, table).get(prefix) for prefix in chosen} == wanted)
         expected = {prefix: "blocked" if prefix in kept else "installed" for prefix in chosen}
-        await it.until(lambda: states(it) == expected)
+        await until(lambda: states(it) == expected)
 
 
 @families
@@ -122,11 +123,11 @@ async def test_whatever_stands_in_the_way_is_named_and_left(host: None, family: 
     ip(f"{family} route add {kind} {prefix} proto {OTHER} metric {METRIC}")
     async with running(override=(prefix,)) as it:
         it.want({prefix: (FAMILIES[family][1],)})
-        await it.until(lambda: states(it) == {prefix: "blocked"})
-        await it.until(lambda: f"protocol {OTHER}" in next(it.fib.routes()).error)
+        await until(lambda: states(it) == {prefix: "blocked"})
+        await until(lambda: f"protocol {OTHER}" in next(it.fib.routes()).error)
         assert protocols(family, 254)[prefix] == [OTHER]
         ip(f"{family} route del {kind} {prefix} proto {OTHER} metric {METRIC}")
-        await it.until(lambda: states(it) == {prefix: "installed"})
+        await until(lambda: states(it) == {prefix: "installed"})
 
 
 @families
@@ -186,7 +187,7 @@ async def test_direct_route_that_stands_is_no_obstacle_to_itself(host: None, fam
             ip(f"addr add {address} dev eth1")
             ip(f"addr del {address} dev eth1")
         ip("link set eth1 mtu 1400")
-        await it.until(lambda: any(isinstance(one, LinkChanged) and one.link.mtu == 1400 for one in it.events))
+        await until(lambda: any(isinstance(one, LinkChanged) and one.link.mtu == 1400 for one in it.events))
         await it.fib.idle()
         assert it.refused == {}
         assert routes(family, table)[prefix] == before

@@ -7,7 +7,7 @@ import ctypes
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 
 import pytest
@@ -21,6 +21,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from labs.namespace import CLONE_NEWNET, NETNS_DIR, Namespace
+from tests.waiting import until, wait_for_links
 
 BLUE, RED = VrfSpec("blue", 1001, ("b1", "b2")), VrfSpec("red", 1002, ("r1",))
 LEAF1, LEAF2 = NextHop(parse_address("10.1.0.0")), NextHop(parse_address("10.1.1.0"))
@@ -105,6 +106,7 @@ def net() -> Iterator[Net]:
         inside = os.open(NETNS_DIR / made.host.name, os.O_RDONLY)
         try:
             assert _libc.setns(inside, CLONE_NEWNET) == 0
+            wait_for_links()
             yield made
         finally:
             assert _libc.setns(home, CLONE_NEWNET) == 0
@@ -150,14 +152,7 @@ class Host:
         for fib in self.fibs.values():
             await fib.idle()
         await self.vrfs.settled()
-        await self.until(lambda: self.dataplane.idle)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        for _ in range(400):
-            if condition():
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("not reached in 4 s")
+        await until(lambda: self.dataplane.idle)
 
 
 @asynccontextmanager
@@ -195,8 +190,8 @@ async def test_tenants_with_equal_addresses_reach_their_own_leaf_only(net: Net, 
             it.want(vrf, "10.99.0.0/24", (LEAF1,))
             it.want(vrf, "2001:db8:99::/64", (LEAF1_V6,))
         await it.idle()
-        await it.until(lambda: reaches(net.podb, "10.99.0.1"))
-        await it.until(lambda: reaches(net.podr, "10.99.0.2"))
+        await until(lambda: reaches(net.podb, "10.99.0.1"))
+        await until(lambda: reaches(net.podr, "10.99.0.2"))
         assert reaches(net.podb, "2001:db8:99::1")
         assert reaches(net.podr, "2001:db8:99::2")
         assert not reaches(net.podb, "10.99.0.2")
@@ -257,7 +252,7 @@ async def test_restart_takes_over_rules_devices_and_routes(net: Net, use_devices
     async with running(BLUE, RED, use_devices=use_devices) as before:
         before.want("blue", "10.99.0.0/24", (GATEWAY,))
         await before.idle()
-        await before.until(lambda: reaches(net.podb, "10.99.0.1"))
+        await until(lambda: reaches(net.podb, "10.99.0.1"))
     state = [table(1001), table(1001, "-6"), table(1002), bgpd_rules(), ip("-br link show")]
     assert reaches(net.podb, "10.99.0.1")
     async with running(BLUE, RED, use_devices=use_devices) as it:
@@ -278,7 +273,7 @@ async def test_removed_vrf_leaves_nothing_and_the_other_untouched(net: Net, use_
         it.want("blue", "10.99.0.0/24", (GATEWAY,))
         it.want("red", "10.99.0.0/24", (LEAF1,))
         await it.idle()
-        await it.until(lambda: reaches(net.podr, "10.99.0.2"))
+        await until(lambda: reaches(net.podr, "10.99.0.2"))
         red = table(1002)
         await it.vrfs.remove("blue")
         assert table(1001) == table(1001, "-6") == []
@@ -302,7 +297,7 @@ async def test_unreachable_default_of_another_program_is_left_until_it_goes(net:
         await it.idle()
         assert "proto static" in ip("route show table 1001 type unreachable")
         ip(f"route del {last} proto static")
-        await it.until(lambda: table(1001) == before)
+        await until(lambda: table(1001) == before)
         assert it.vrfs.problem("blue") == ""
 
 
@@ -313,7 +308,7 @@ async def test_what_another_program_removes_comes_again(net: Net, use_devices: b
         if not use_devices:
             ip("rule del iif b1 table 1001")
             ip("route del 10.1.0.0/31 table 1001")
-        await it.until(lambda: [table(1001), table(1001, "-6"), bgpd_rules()] == state)
+        await until(lambda: [table(1001), table(1001, "-6"), bgpd_rules()] == state)
         await it.idle()
         assert it.vrfs.problem("blue") == ""
 
@@ -321,11 +316,11 @@ async def test_what_another_program_removes_comes_again(net: Net, use_devices: b
 async def test_connected_networks_of_a_vrf_are_followed(net: Net, use_devices: bool) -> None:
     async with running(BLUE, use_devices=use_devices) as it:
         ip("addr add 10.7.0.1/24 dev b1")
-        await it.until(lambda: any(line.startswith("10.7.0.0/24 dev b1") for line in table(1001)))
-        await it.until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.7.0.9"))) == "")
+        await until(lambda: any(line.startswith("10.7.0.0/24 dev b1") for line in table(1001)))
+        await until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.7.0.9"))) == "")
         assert "unreachable" in it.fibs[""].resolve(NextHop(parse_address("10.7.0.9")))
         ip("addr del 10.7.0.1/24 dev b1")
-        await it.until(lambda: not any(line.startswith("10.7.0.0/24") for line in table(1001)))
+        await until(lambda: not any(line.startswith("10.7.0.0/24") for line in table(1001)))
 
 
 async def test_interface_that_leaves_a_vrf_is_in_the_main_table_again(net: Net, use_devices: bool) -> None:
@@ -350,8 +345,8 @@ async def test_interface_that_appears_later_joins_its_vrf(net: Net, use_devices:
         ip("link set far up")
         ip("link set late up")
         ip("addr add 10.8.0.1/24 dev late")
-        await it.until(lambda: any(line.startswith("10.8.0.0/24 dev late") for line in table(1001)))
-        await it.until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.8.0.9"))) == "")
+        await until(lambda: any(line.startswith("10.8.0.0/24 dev late") for line in table(1001)))
+        await until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.8.0.9"))) == "")
 
 
 async def test_table_of_another_program_is_refused(net: Net, use_devices: bool) -> None:
@@ -400,7 +395,7 @@ async def test_interface_that_enters_and_leaves_a_vrf_device_keeps_its_ipv6_addr
     assert len(lasting) == len(before) - 1 == 5
     async with running(BLUE, use_devices=True) as it:
         assert "master blue" in ip("link show dev b1")
-        await it.until(lambda: lasting.items() <= addresses().items())
+        await until(lambda: lasting.items() <= addresses().items())
         await it.vrfs.remove("blue")
         assert "master" not in ip("link show dev b1")
-        await it.until(lambda: lasting.items() <= addresses().items())
+        await until(lambda: lasting.items() <= addresses().items())
