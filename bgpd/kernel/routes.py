@@ -76,8 +76,21 @@ class KernelRoutes:
         elif replaces:
             self._replace(rest, ways)
         else:
+            if first.family is Family.IPV6_UNICAST:
+                self._rename(rest, ways)
             _add(rest, ways, before_others=not appends and first.family is Family.IPV4_UNICAST)
         self._set(place, before, tuple(rest))
+
+    def _rename(self, rest: list[KernelRoute], ways: Routes) -> None:
+        """IPv6 siblings of several protocols: each message gives all of them that of the route that it is about.
+
+        A way that is known by another protocol is the same one; whose it is, a reading tells.
+        """
+        for at, known in enumerate(rest):
+            same = next((way for way in ways if not way.nexthop and _identity(way) == _identity(known)), known)
+            if same != known:
+                rest[at] = same
+                self._doubted(same.family, same.interface)
 
     def _replace(self, rest: list[KernelRoute], ways: Routes) -> None:
         first = ways[0]
@@ -269,5 +282,8 @@ def _bare(route: KernelRoute) -> KernelRoute:
 
 
 def _identity(route: KernelRoute) -> tuple[int, int, int, str, bytes, int]:
-    """What the kernel does not change silently: it may drop a preferred source address, and set an MTU."""
-    return route.tos, route.metric, route.protocol, route.interface, route.gateway, route.nexthop
+    """What the kernel does not change silently: it may drop a preferred source address, and set an MTU. Two IPv6 routes
+    never differ in protocol alone.
+    """
+    protocol = 0 if route.family is Family.IPV6_UNICAST and not route.nexthop else route.protocol
+    return route.tos, route.metric, protocol, route.interface, route.gateway, route.nexthop

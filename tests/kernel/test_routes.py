@@ -219,3 +219,14 @@ def test_a_copy_of_what_is_known_does_not_change() -> None:
     known = rig.begin_reading()
     rig.delete(route())
     assert msgspec.structs.asdict(known[V4, 254, KEY[V4]][0])["interface"] == "pod1"
+
+
+def test_ipv6_siblings_of_several_protocols_are_told_by_one_and_go_together() -> None:
+    rig = Rig()
+    first, second = (route("pod1", V6, gateway=bytes((n,)) * 16, protocol=n) for n in (3, 4))
+    rig.add(first)
+    rig.add(second, msgspec.structs.replace(first, protocol=4), appends=True)
+    assert len(rig.ways) == 2
+    assert rig.doubts == [(V6, "pod1")]
+    rig.delete(first, msgspec.structs.replace(second, protocol=3))
+    assert rig.ways == []

@@ -269,3 +269,19 @@ async def test_many_addresses_that_change_cost_few_readings(monitor: KernelMonit
     subprocess.run(["ip", "-batch", "-"], input=batch.encode(), check=True)  # noqa: ASYNC221
     assert ("10.65.1.2/32", "cali2") not in await same(monitor)
     assert reads < 20
+
+
+async def test_ipv6_siblings_of_several_protocols_go_together(monitor: KernelMonitor) -> None:
+    ip("-6 addr add 2001:db8:9::1/64 dev cali1 nodad")
+    for number, protocol in enumerate(("static", "196", "boot"), 2):
+        ip(f"-6 route append 2001:db8:7::/64 via 2001:db8:9::{number} dev cali1 metric 5 proto {protocol}")
+        await same(monitor)
+    ip("-6 route del 2001:db8:7::/64 via 2001:db8:9::2 dev cali1 metric 5")
+    await same(monitor)
+    ip("-6 route del 2001:db8:7::/64 metric 5")
+    assert ("2001:db8:7::/64", "cali1") not in await same(monitor)
+    ip("-6 route append 2001:db8:7::/64 via 2001:db8:9::2 dev cali1 metric 5 proto static")
+    ip("-6 route append 2001:db8:7::/64 via 2001:db8:9::3 dev cali1 metric 5 proto boot")
+    ip("-6 route replace 2001:db8:7::/64 via 2001:db8:9::4 dev cali1 metric 5 proto 196")
+    ip("-6 route del 2001:db8:7::/64 metric 5")
+    assert ("2001:db8:7::/64", "cali1") not in await same(monitor)
