@@ -197,7 +197,7 @@ def _check_fib(fib: FibConfig) -> Iterator[Finding]:
     owner = PROTOCOLS_OF_OTHERS.get(fib.protocol)
     if owner is not None:
         what = f'is {fib.protocol}, which is "{owner}"'
-        yield Finding(("fib", "protocol"), what, "choose a number that only bgpd uses, such as 197")
+        yield Finding(("fib", "protocol"), what, "choose a number that only bgpd uses, such as 217")
     if fib.table == LOCAL_TABLE:
         yield Finding(("fib", "table"), "is 255, the kernel's table of local addresses", "254 is the main table")
     for field in ("protect", "override"):
