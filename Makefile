@@ -97,6 +97,7 @@ install-files: # what of `install` is not Python
 	ln -sf $(PREFIX)/bin/bgpd $(DESTDIR)/usr/local/bin/bgpd
 	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
 	install -D -m 644 systemd/bgpd.service $(DESTDIR)/etc/systemd/system/bgpd.service
+	sed -i 's|=/opt/bgpd/bin/|=$(PREFIX)/bin/|' $(DESTDIR)/etc/systemd/system/bgpd.service
 	install -D -m 644 conf/sysusers.d/bgpd.conf $(DESTDIR)/etc/sysusers.d/bgpd.conf
 	install -D -m 644 conf/sysctl.d/90-bgpd.conf $(DESTDIR)/etc/sysctl.d/90-bgpd.conf
 	install -D -m 644 conf/networkd/90-bgpd.conf $(DESTDIR)/etc/systemd/networkd.conf.d/90-bgpd.conf

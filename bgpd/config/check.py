@@ -32,7 +32,15 @@ from bgpd.config.schema import (
 )
 from bgpd.config.shape import Finding
 from bgpd.config.toml_lines import KeyPath
-from bgpd.config.words import bad_as_number, bad_file, bad_interface, bad_prefix, listen_address, one_of
+from bgpd.config.words import (
+    bad_as_number,
+    bad_file,
+    bad_interface,
+    bad_prefix,
+    exposed_secret,
+    listen_address,
+    one_of,
+)
 
 SOCKET_PATH_BYTES = 107
 """sun_path of sockaddr_un is 108 bytes with the closing zero (unix(7))."""
@@ -78,6 +86,7 @@ def warn_about(config: Config) -> Iterator[Finding]:
     yield from warn_about_vrfs(config)
     yield from warn_about_imports(config)
     yield from _warn_about_mqtt(config.workload.mqtt)
+    yield from _warn_about_secrets(config)
     if not config.neighbor and not config.listen:
         yield Finding((), "there is no [[neighbor]] and no [[listen]]", "bgpd will talk to nobody")
     for name in config.policy.keys() - policies_in_use(config):
@@ -87,6 +96,9 @@ def warn_about(config: Config) -> Iterator[Finding]:
         if not ipaddress.ip_address(host).is_loopback:
             what = f'"{config.api.listen}" is reachable from outside, without authentication'
             yield Finding(("api", "listen"), what, "listen on 127.0.0.1 or filter the port")
+    if int(config.api.mode, 8) & 0o002:
+        what = f"{config.api.mode} lets every user of this host put workloads and read the configuration"
+        yield Finding(("api", "mode"), what, 'such as "0660", with a group')
     if config.api.group:
         try:
             grp.getgrnam(config.api.group)
@@ -158,6 +170,10 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
         if static.id and ids.setdefault(static.id, index) != index:
             what = f'"{static.id}" is already the id of workload.static[{ids[static.id]}]'
             yield Finding((*path, "id"), what, "ids are unique")
+    directory = workload.health.command_directory
+    if directory and not directory.startswith("/"):
+        what = f'"{directory}" is not an absolute path'
+        yield Finding(("workload", "health", "command_directory"), what, 'such as "/etc/bgpd/checks"')
     if workload.kernel is not None:
         path = ("workload", "kernel", "interfaces")
         if not workload.kernel.interfaces:
@@ -172,10 +188,24 @@ def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:
         file = getattr(mqtt, field)
         if file and (wrong := bad_file(file)):
             yield Finding(("workload", "mqtt", field), *wrong)
-    if not urlsplit(mqtt.broker).hostname:
-        yield Finding(
-            ("workload", "mqtt", "broker"), f'"{mqtt.broker}" names no host', 'such as "mqtt://127.0.0.1:1883"'
-        )
+    if wrong := _bad_broker(mqtt.broker):
+        yield Finding(("workload", "mqtt", "broker"), *wrong)
+
+
+def _bad_broker(text: str) -> tuple[str, str] | None:
+    right = 'such as "mqtt://127.0.0.1:1883"'
+    url = urlsplit(text)
+    if "@" in url.netloc:  # not repeated: a password may be in it
+        return "names a user or a password", "set workload.mqtt.username and password_file"
+    try:
+        port = url.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        return f'"{text}" has no port of TCP', right
+    if not url.hostname:
+        return f'"{text}" names no host', right
+    return None
 
 
 def _warn_about_mqtt(mqtt: MqttWorkloadConfig | None) -> Iterator[Finding]:
@@ -184,6 +214,20 @@ def _warn_about_mqtt(mqtt: MqttWorkloadConfig | None) -> Iterator[Finding]:
     if mqtt is not None and mqtt.password_file and url.scheme == "mqtt" and not _is_this_host(url.hostname or ""):
         what = f'"{mqtt.broker}" is another host, and the password goes there in clear text'
         yield Finding(("workload", "mqtt", "broker"), what, "use mqtts:// with ca_file")
+
+
+def _warn_about_secrets(config: Config) -> Iterator[Finding]:
+    files: list[tuple[KeyPath, str]] = [
+        (("neighbor", index, "password_file"), one.password_file) for index, one in enumerate(config.neighbor)
+    ]
+    files += [(("listen", index, "password_file"), one.password_file) for index, one in enumerate(config.listen)]
+    mqtt = config.workload.mqtt
+    if mqtt is not None:
+        key = "key_file" if mqtt.key_file else "cert_file"
+        files += [(("workload", "mqtt", field), getattr(mqtt, field)) for field in ("password_file", key)]
+    for path, file in files:
+        if file and (wrong := exposed_secret(file)):
+            yield Finding(path, *wrong)
 
 
 def _is_this_host(name: str) -> bool:

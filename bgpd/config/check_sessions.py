@@ -14,7 +14,7 @@ import msgspec
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
-from bgpd.config.words import bad_address, bad_as_number, bad_families, bad_interface, bad_prefix, one_of
+from bgpd.config.words import bad_address, bad_as_number, bad_families, bad_file, bad_interface, bad_prefix, one_of
 from bgpd.model.policy_syntax import (
     parse_as_path_condition,
     parse_community,
@@ -162,10 +162,9 @@ def _place(neighbor: NeighborConfig) -> tuple[str, str, str, int] | None:
 
 def _bad_password_file(file: str) -> tuple[str, str] | None:
     right = "write one line with the password, readable by the user that bgpd runs as"
-    try:
-        password = Path(file).read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        return f'"{file}" cannot be read: {error.strerror}', right
+    if wrong := bad_file(file):
+        return wrong[0], right
+    password = Path(file).read_bytes().rstrip(b"\r\n")
     if not password:
         return f'"{file}" is empty', right
     if len(password) > MD5_KEY_BYTES:

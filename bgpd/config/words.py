@@ -1,6 +1,7 @@
 """The single words of a configuration: AS numbers, prefixes, addresses, interface names, choices.
 
-Each `bad_*` function answers None, or what is wrong and what would be right. Knows no section; only `bad_file` reads.
+Each `bad_*` function answers None, or what is wrong and what would be right. Knows no section; only `bad_file` and
+`exposed_secret` look at files.
 
 What [[vrf]] leaves to be worked out: automatic route distinguishers and route targets, as the bytes of the wire.
 """
@@ -8,6 +9,7 @@ What [[vrf]] leaves to be worked out: automatic route distinguishers and route t
 from __future__ import annotations
 
 import ipaddress
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,12 +87,26 @@ def bad_interface(name: str) -> Wrong | None:
 
 
 def bad_file(file: str) -> Wrong | None:
-    """A file that cannot be read."""
+    """A file that cannot be read, or whose reading might never end."""
     try:
-        Path(file).read_bytes()
+        if not stat.S_ISREG(Path(file).stat().st_mode):
+            return f'"{file}" is not a regular file', "name the file itself"
+        with open(file, "rb"):
+            pass
     except OSError as error:
         return f'"{file}" cannot be read: {error.strerror}', "it must be readable by the user that bgpd runs as"
     return None
+
+
+def exposed_secret(file: str) -> Wrong | None:
+    """A file with a secret that every user of the host can read or change."""
+    try:
+        mode = stat.S_IMODE(Path(file).stat().st_mode)
+    except OSError:
+        return None
+    if not mode & 0o006:
+        return None
+    return f'"{file}" is open to every user of this host (mode {mode:04o})', "chown root:bgpd, chmod 640"
 
 
 def one_of(word: str, known: Sequence[str]) -> Wrong | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -252,11 +253,58 @@ def test_import_of_all_without_a_limit_is_warned_about(text: str, warned: bool) 
 )
 def test_a_password_in_clear_text_to_another_host_is_warned_about(tmp_path: Path, broker: str, warned: bool) -> None:
     (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "password").chmod(0o640)
     mqtt = f'[workload.mqtt]\nbroker = "{broker}"\n'
     text = ROUTER + NEIGHBOR + LIMIT + mqtt
     assert parse_config(text, "x.toml")[1] == []
     _, warnings = parse_config(f'{text}password_file = "{tmp_path}/password"\n', "x.toml")
     assert [warning.path for warning in warnings] == (["workload.mqtt.broker"] if warned else [])
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True), (0o602, True)])
+def test_a_secret_that_every_user_can_read_is_warned_about(tmp_path: Path, mode: int, warned: bool) -> None:
+    file = tmp_path / "secret"
+    file.write_text("secret\n")
+    file.chmod(mode)
+    mqtt = f'[workload.mqtt]\nbroker = "mqtts://b"\npassword_file = "{file}"\nkey_file = "{file}"\n'
+    text = ROUTER + NEIGHBOR + LIMIT + f'password_file = "{file}"\n' + mqtt
+    _, warnings = parse_config(text, "x.toml")
+    paths = ["neighbor[0].password_file", "workload.mqtt.password_file", "workload.mqtt.key_file"]
+    assert sorted(warning.path for warning in warnings) == sorted(paths if warned else [])
+    assert "secret\n" not in str(warnings)
+
+
+def test_a_file_whose_reading_might_never_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    problem = the_problem(ROUTER + NEIGHBOR + f'password_file = "{tmp_path}/fifo"\n')
+    assert "is not a regular file" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("broker", "what"),
+    [
+        ("mqtt://node1:hunter2@b", "names a user or a password"),
+        ("mqtt://node1@b", "names a user or a password"),
+        ("mqtt://b:99999", "has no port of TCP"),
+        ("mqtt://b:0", "has no port of TCP"),
+        ("mqtt://b:x", "has no port of TCP"),
+    ],
+)
+def test_broker_that_could_never_be_reached_or_would_be_shown_with_its_password(broker: str, what: str) -> None:
+    problem = the_problem(ROUTER + f'[workload.mqtt]\nbroker = "{broker}"\n')
+    assert what in problem.what
+    assert "hunter2" not in str(problem)
+
+
+def test_command_directory_is_an_absolute_path() -> None:
+    problem = the_problem(ROUTER + '[workload.health]\ncommand_directory = "checks"\n')
+    assert "is not an absolute path" in problem.what
+
+
+def test_a_socket_for_everybody_is_warned_about() -> None:
+    for mode, paths in (("0660", []), ("0664", []), ("0666", ["api.mode"])):
+        _, warnings = parse_config(ROUTER + NEIGHBOR + LIMIT + f'[api]\nmode = "{mode}"\n', "x.toml")
+        assert [warning.path for warning in warnings] == paths
 
 
 def test_lines_are_found_through_all_forms_of_toml() -> None:
