@@ -220,7 +220,7 @@ class Routing:
         self.speaker.restarting = any(fib.counters.installed for fib in self.fibs.values())
         self.evpn.start()
         self._monitor.subscribe(self._kernel_changed, replay=True)
-        self._monitor.subscribe(self.workloads.kernel.event, replay=True)
+        self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True)
         self.workloads.kernel.replayed()
         self._monitor.events_told.append(self._kernel_told)
         await self.workloads.start()

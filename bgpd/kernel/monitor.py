@@ -15,7 +15,6 @@ import functools
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from itertools import chain
 
 import structlog
 
@@ -123,11 +122,18 @@ class KernelMonitor:
         self._socket.close()
         self._dump_socket.close()
 
-    def subscribe(self, subscriber: Subscriber, *, replay: bool = False) -> None:
-        """Call `subscriber` for each event from now on; with `replay` first for all that is now."""
+    def subscribe(self, subscriber: Subscriber, *, replay: bool = False, replay_routes: bool = False) -> None:
+        """Call `subscriber` for each event from now on.
+
+        `replay`: first for all links and addresses that are now; `replay_routes`: then for all routes, which may be
+        a hundred thousand.
+        """
         self._subscribers.append(subscriber)
         if replay:
-            for event in chain(self.host.events(), self.routes.events()):
+            for event in self.host.events():
+                subscriber(event)
+        if replay_routes:
+            for event in self.routes.events():
                 subscriber(event)
 
     def ignore(self, ports: Iterable[int]) -> None:

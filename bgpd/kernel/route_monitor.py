@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 
 import structlog
 
@@ -30,6 +31,8 @@ _LOOK_DELAY_S = 0.1
 _SHARE = 5
 """Reading takes at most a fifth of a processor's time, however many events there are."""
 _UNREAD_PAUSE_S = 1.0
+_STEP = 1000
+"""Prefixes taken over in one step at the start, so that the loop is not held; nothing is notified meanwhile."""
 _SCOPES = 16
 """So many interfaces are read one by one; for more, the routes of all protocols that others use."""
 _COMMON_PROTOCOLS = frozenset({2, 3, 4})
@@ -71,10 +74,18 @@ class RouteMonitor:
         self._unread_pause_s = 0.0
 
     async def start(self) -> None:
-        """Read all; call after the kernel's groups were joined. Raises: OSError: the kernel refused."""
+        """Read all; call after the kernel's groups were joined, and follow them once it has returned.
+
+        Raises: OSError: the kernel refused.
+        """
         self._loop = asyncio.get_running_loop()
         self._reader = RouteReader(self._own_protocol)
-        findings = await self._read(_all_routes, 0.0)
+        findings = await self._find(_all_routes, 0.0)
+        found = iter(findings.changes.items())
+        while step := dict(islice(found, _STEP)):
+            self.routes.settle(step)
+            await asyncio.sleep(0)
+        self.routes.settle({}, findings.nexthops)
         self._started = True
         self._timer = self._loop.call_later(self._interval_s, self._at_interval)
         if not findings.is_whole:
@@ -156,16 +167,19 @@ class RouteMonitor:
         index_of = {name: index for index, name in self._names().items()}
         return functools.partial(_doubtful, doubts=doubts, sources=sources, index_of=index_of)
 
-    async def _read(self, plan: Plan, pause_s: float) -> Findings:
+    async def _read(self, plan: Plan, pause_s: float) -> None:
+        findings = await self._find(plan, pause_s)
+        self.routes.settle(findings.changes, findings.nexthops)
+
+    async def _find(self, plan: Plan, pause_s: float) -> Findings:
+        """What is otherwise in the kernel than known."""
         names = dict(self._names())
         known = self.routes.begin_reading()
 
         def read() -> Findings:
             return self._reader.read(plan(known), known, names, pause_s=pause_s)
 
-        findings = await self._loop.run_in_executor(None, self._share.spend, read)
-        self.routes.settle(findings.changes, findings.nexthops)
-        return findings
+        return await self._loop.run_in_executor(None, self._share.spend, read)
 
 
 Plan = Callable[[Mapping[Place, Routes]], list[Scope]]

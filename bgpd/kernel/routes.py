@@ -49,7 +49,8 @@ class KernelRoutes:
 
     def events(self) -> Iterator[RouteChanged]:
         """All that is, as events."""
-        yield from [RouteChanged(route) for routes in self.routes.values() for route in routes]
+        for route in [route for routes in self.routes.values() for route in routes]:
+            yield RouteChanged(route)
 
     # What the kernel says.
 

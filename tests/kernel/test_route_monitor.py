@@ -1,0 +1,71 @@
+"""How others' routes are taken over at the start."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from bgpd.kernel import route_monitor
+from bgpd.kernel.monitor import KernelMonitor
+from bgpd.kernel.route_monitor import RouteMonitor
+from bgpd.kernel.route_reader import Findings
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelEvent, KernelRoute, Link, LinkChanged, RouteChanged
+
+V4 = Family.IPV4_UNICAST
+ROUTES = 5 * route_monitor._STEP // 2
+
+
+def route(number: int) -> KernelRoute:
+    key = b"\x20\x0a" + number.to_bytes(3, "big")
+    return KernelRoute(family=V4, key=key, table=254, protocol=4, metric=0, interface="eth0")
+
+
+class Reader:
+    """Finds `ROUTES` routes."""
+
+    def __init__(self, own_protocol: int) -> None:
+        pass
+
+    def read(self, *_: object, **__: object) -> Findings:
+        routes = map(route, range(ROUTES))
+        return Findings(changes={(V4, 254, one.key): (one,) for one in routes}, nexthops={}, is_whole=True)
+
+    def close(self) -> None:
+        pass
+
+
+async def test_many_routes_are_taken_over_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route_monitor, "RouteReader", Reader)
+    told: list[RouteChanged] = []
+    monitor = RouteMonitor(
+        told.append, own_protocol=197, interval_s=60.0, names=dict, name_of=lambda _index: "", looked=lambda: None
+    )
+    counts = {0}
+
+    async def others_work() -> None:
+        while True:
+            counts.add(len(told))
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(others_work())
+    await monitor.start()
+    others.cancel()
+    assert [event.route for event in told] == [route(number) for number in range(ROUTES)]
+    seen = sorted(counts | {len(told)})
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= route_monitor._STEP
+    await monitor.stop()
+
+
+def test_routes_are_replayed_to_those_that_ask_for_them() -> None:
+    monitor = KernelMonitor()
+    monitor.host.link(Link(index=2, name="eth0", up=True))
+    monitor.routes.changed((route(1),))
+    links: list[KernelEvent] = []
+    everything: list[KernelEvent] = []
+    monitor.subscribe(links.append, replay=True)
+    monitor.subscribe(everything.append, replay=True, replay_routes=True)
+    assert [type(event) for event in links] == [LinkChanged]
+    assert everything == [*links, RouteChanged(route(1))]
