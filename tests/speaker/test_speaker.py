@@ -67,7 +67,7 @@ def address(text: str, *, usable: bool = True) -> Address:
     return Address(index=1, packed=parse_address(packed), prefix_length=int(length), usable=usable)
 
 
-async def until(predicate: Callable[[], object], timeout_s: float = 5.0) -> None:
+async def until(predicate: Callable[[], object], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not predicate():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
@@ -110,7 +110,7 @@ class RawPeer:
 
     async def open(self, *, establish: bool = True, **fields: Any) -> None:
         """Take the next connection, and establish the session on it."""
-        self.reader, self.writer = await asyncio.wait_for(self.connections.get(), 5)
+        self.reader, self.writer = await asyncio.wait_for(self.connections.get(), 30)
         kind, _ = await self.read()
         assert kind is MessageType.OPEN
         if establish:
@@ -122,7 +122,7 @@ class RawPeer:
         self.writer.write(data)
 
     async def read(self) -> tuple[MessageType, bytes]:
-        header = await asyncio.wait_for(self.reader.readexactly(19), 5)
+        header = await asyncio.wait_for(self.reader.readexactly(19), 30)
         return MessageType(header[18]), await self.reader.readexactly(int.from_bytes(header[16:18]) - 19)
 
     async def notification(self) -> tuple[int, int, bytes]:

@@ -30,6 +30,7 @@ from bgpd.speaker.transport import (
     take_syn_ttl,
     ttl_mismatch,
 )
+from tests.waiting import until
 
 LOOPBACK = parse_address("127.0.0.1")
 
@@ -163,9 +164,6 @@ async def test_received_bytes_come_in_slices_of_64_kib_at_most() -> None:
         writer.write(b"x" * 1_000_000)
         await writer.drain()
         writer.close()
-        for _ in range(500):
-            if sum(sizes) == 1_000_000:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: sum(sizes) == 1_000_000)
     assert sum(sizes) == 1_000_000
     assert max(sizes) <= 65536

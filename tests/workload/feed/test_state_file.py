@@ -14,6 +14,7 @@ from bgpd.model.workload import Presence, Workload
 from bgpd.workload.feed.payload import decode_workload
 from bgpd.workload.feed.saved import Change, Saved
 from bgpd.workload.feed.state_file import StateFile
+from tests.waiting import until
 
 
 def workload(address: str) -> Workload:
@@ -236,11 +237,7 @@ async def test_journal_becomes_part_of_a_snapshot_when_it_is_long_and_at_a_start
     assert found is not None
     again = Running(file)
     again.present = found
-    for _ in range(100):
-        await asyncio.sleep(0.01)
-        if not journals(tmp_path):
-            break
-    assert loaded(tmp_path) == msgspec.structs.replace(found, journal=found.journal + 1)
+    await until(lambda: loaded(tmp_path) == msgspec.structs.replace(found, journal=found.journal + 1))
     await again.stop()
 
 
@@ -259,10 +256,7 @@ async def test_disk_that_is_full_keeps_nobody_waiting_and_is_written_again(
     running.put("10.64.1.6")
     await asyncio.wait_for(file.kept(), 5)
     blocked.unlink()
-    for _ in range(200):
-        await asyncio.sleep(0.01)
-        if not file.error:
-            break
+    await until(lambda: not file.error)
     assert loaded(blocked) == Saved(journal=1, workloads={"a": workload("10.64.1.6")})
     assert [bool(error) for error in told] == [True, False]
     await running.stop()
