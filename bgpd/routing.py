@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
@@ -56,6 +56,8 @@ _UNREAD_MOST_S = 1.0
 _LOCAL = Attributes()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
+_MANY_NEXT_HOPS = 4096
+"""Next hops that a session has named, until those that its routes have no more are forgotten."""
 _BYTES_PER_ROUTE = 200
 """A workload's attributes: origin IGP, an empty AS path."""
 
@@ -107,6 +109,7 @@ class Routing:
             suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),
             refresh_sent=lambda source, family: self.speaker.send_refresh_ended(source, family),
             resolve_in=self._resolve_in,
+            next_hops_forgotten=self._next_hops_forgotten,
             evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
             local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
             has_room=lambda source: self.speaker.has_room(source),
@@ -191,6 +194,11 @@ class Routing:
         fib = self.fibs.get(vrf)
         if fib is not None:
             fib.expansion_changed(next_hop)
+
+    def _next_hops_forgotten(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            fib.forget(next_hops)
 
     def _resolve_in(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop of a VRF's route leads nowhere, or ""; EVPN knows those that it put there."""
@@ -353,6 +361,8 @@ class Routing:
         if batch.next_hop is not None:
             self._next_hops[source].add(batch.next_hop)
         self.rib.routes_received(source, batch)
+        if len(self._next_hops.get(source, ())) > _MANY_NEXT_HOPS:
+            self._next_hops[source] = self.rib.next_hops(source)
         if batch.family is Family.ROUTE_TARGET and self.evpn.memberships_received(source, batch):
             self.speaker.refresh_wanted(source, Family.L2VPN_EVPN)
 

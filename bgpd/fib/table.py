@@ -167,6 +167,10 @@ class Fib:
         """ "" if the next hop can be reached now, else why not; changes are told by `next_hop_changed` from now on."""
         return self.wishes.ask(next_hop)
 
+    def forget(self, next_hops: Iterable[NextHop]) -> None:
+        """Who asked to `resolve` these needs no word on them any more."""
+        self.wishes.forget(next_hops)
+
     def next_hops_lost(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> None:
         """Neighbors are dead: one deletion for each moves all routes that have another next hop, ahead of all that is
         queued.

@@ -148,6 +148,12 @@ class NextHopWishes:
         self.asked.add(NextHop(hop.address, hop.interface))
         return self.resolve(hop)[1]
 
+    def forget(self, hops: Iterable[NextHop]) -> None:
+        """No owner waits for these any more: a neighbor may name ever new ones."""
+        for hop in hops:
+            self.asked.discard(hop)
+            self._answers.pop(hop, None)
+
     def resolve(self, hop: NextHop) -> tuple[int, str]:
         """(interface index, "") or (0, why not); (0, "") for an abstract one that leads somewhere."""
         if hop.weight != 1:

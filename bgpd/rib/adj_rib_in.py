@@ -140,10 +140,14 @@ class AdjRibIn:
     def has_next_hops(self, most: int) -> bool:
         """Whether its routes have more different next hops than `most`."""
         if len(self._next_hops) > most:
-            memos: list[WeighedMemo[Any, Path]] = [self._paths, self._revised, *self._former]
-            alive = (path.next_hop for memo in memos for path in memo.all_values())
-            self._next_hops = {next_hop for next_hop in alive if next_hop is not None}
+            self._next_hops = self.next_hops()
         return len(self._next_hops) > most
+
+    def next_hops(self) -> set[NextHop]:
+        """The next hops that its routes have now."""
+        memos: list[WeighedMemo[Any, Path]] = [self._paths, self._revised, *self._former]
+        alive = (path.next_hop for memo in memos for path in memo.all_values())
+        return {next_hop for next_hop in alive if next_hop is not None}
 
     def _forget_verdicts(self) -> None:
         """Intern all paths anew; those that routes still have are counted until they are gone."""

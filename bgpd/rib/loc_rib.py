@@ -407,7 +407,9 @@ class Tables:
         resolve: Callable[[str, NextHop], str],
         exports_learned: Callable[[str, Family], bool],
         follows_evpn: bool,
+        next_hops_forgotten: Callable[[str, Collection[NextHop]], None],
     ) -> None:
+        self._forgotten = next_hops_forgotten
         self.all: dict[tuple[str, Family], LocRib] = {}
         self._resolve = resolve
         self._exports_learned = exports_learned
@@ -448,7 +450,8 @@ class Tables:
         for vrf, next_hops in self._next_hops.items():
             if next_hops.is_crowded:
                 tables = self.of_vrf(vrf)
-                next_hops.prune(
+                forgotten = next_hops.prune(
                     chain.from_iterable(table.live_next_hops() for table in tables),
                     chain.from_iterable(table.live_sets() for table in tables),
                 )
+                self._forgotten(vrf, forgotten)

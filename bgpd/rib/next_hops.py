@@ -155,9 +155,11 @@ class NextHopTable:
         """Whether enough was learned since the last time that `prune` is worth its walk."""
         return len(self._why) + len(self._sets) >= self._prune_at
 
-    def prune(self, live_next_hops: Iterable[NextHop], live_sets: Iterable[NextHops]) -> None:
-        """Forget what is not among the live ones."""
+    def prune(self, live_next_hops: Iterable[NextHop], live_sets: Iterable[NextHops]) -> list[NextHop]:
+        """Forget what is not among the live ones; answers the next hops that are forgotten."""
         used = set(live_next_hops)
+        forgotten = [next_hop for next_hop in self._why if next_hop not in used]
         self._why = {next_hop: why for next_hop, why in self._why.items() if next_hop in used}
         self._sets = {hops: hops for hops in live_sets} | {BLACKHOLE: BLACKHOLE}
         self._prune_at = max(_PRUNE_AT, 2 * (len(self._why) + len(self._sets)))
+        return forgotten

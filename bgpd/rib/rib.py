@@ -9,7 +9,7 @@ Sans-IO: callables out, `now` passed in. Never decides how routes reach the kern
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
@@ -56,7 +56,8 @@ class Rib:
     `suppressed(vrf, family, keys, by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none
     does any more). `refresh_sent(source, family)`: all that
     `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is `resolve` inside a VRF (tenants' addresses
-    overlap); without it VRFs use `resolve`. `evpn_received(source, keys, path)` follows the EVPN routes of each
+    overlap); without it VRFs use `resolve`. `next_hops_forgotten(vrf, next_hops)`: news of these are needed no more.
+    `evpn_received(source, keys, path)` follows the EVPN routes of each
     neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
     session); never told of this host's own. `local_changed(vrf, family, keys)`: this host's own routes of these keys
     came, changed or went, or an aggregate stands for them now or no more. `has_room(source)`: whether the connection to
@@ -81,6 +82,7 @@ class Rib:
         suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
         refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
         resolve_in: Callable[[str, NextHop], str] | None = None,
+        next_hops_forgotten: Callable[[str, Collection[NextHop]], None] = lambda _vrf, _next_hops: None,
         evpn_received: EvpnReceived | None = None,
         local_changed: Callable[[str, Family, Sequence[bytes]], None] = lambda *_: None,
         has_room: Callable[[Source], bool] = lambda _: True,
@@ -91,6 +93,7 @@ class Rib:
             resolve=lambda vrf, next_hop: within(vrf, next_hop) if vrf else resolve(next_hop),
             exports_learned=self._exports_learned,
             follows_evpn=evpn_received is not None,
+            next_hops_forgotten=next_hops_forgotten,
         )
         self.tables = self._tables.all
         self.table = self._tables.table
@@ -350,6 +353,11 @@ class Rib:
             return 0
         vrf = session.config.vrf
         return sum(self.table(vrf, family).received.get(source, 0) for family in session.families)
+
+    def next_hops(self, source: Source) -> set[NextHop]:
+        """The next hops of an established session's routes; none for any other."""
+        session = self._sessions.get(source)
+        return set() if session is None else session.adj_rib_in.next_hops()
 
     def attribute_bytes(self, source: Source) -> int:
         """What the attributes of an established session's routes take in memory; 0 for any other."""

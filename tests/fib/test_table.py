@@ -429,3 +429,16 @@ async def test_route_that_is_known_to_be_kept_out_does_not_differ() -> None:
         await it.settle()
         assert it.state_of("10.64.1.0/24")[0] == "blocked"
         assert it.fib.differing(V4, [POD]) == []
+
+
+async def test_next_hops_that_are_forgotten_are_neither_kept_nor_told_of() -> None:
+    async with running() as it:
+        hops = [NextHop(bytes((10, 0, 0, number))) for number in range(2, 250)]
+        for hop in hops:
+            it.fib.resolve(hop)
+        it.fib.resolve(LEAF1)
+        it.fib.forget(hops)
+        it.kernel.set_link(2, "eth0", up=False)
+        await it.settle()
+        assert [hop for hop, _why in it.told] == [LEAF1]
+        assert it.fib.wishes.asked == {LEAF1}

@@ -54,3 +54,18 @@ def test_a_session_that_runs_through_next_hops_leaves_none_behind(monkeypatch: p
     recorder.announce(leaf2, given, hop("10.0.2.2"), "10.2.0.0/24")
     assert recorder.rib.desired("", V4, key("10.2.0.0/24")) is both
     assert known._sets[BLACKHOLE] is BLACKHOLE
+
+
+def test_what_is_forgotten_is_told_so_that_nobody_keeps_it() -> None:
+    known = table([])
+    for number in range(5):
+        known.why_unreachable(hop(f"10.0.0.{number}"))
+    assert known.prune([hop("10.0.0.3")], []) == [hop(f"10.0.0.{number}") for number in (0, 1, 2, 4)]
+
+
+def test_the_next_hops_of_a_session_are_those_that_its_routes_have_now() -> None:
+    recorder = Recorder(configuration(session("leaf1")))
+    leaf1 = recorder.up(leaf(1), session("leaf1"))
+    for number in range(9):
+        recorder.announce(leaf1, attributes(1), hop(f"10.0.0.{number}"), "10.1.0.0/24")
+    assert recorder.rib.next_hops(leaf1) == {hop("10.0.0.8")}
