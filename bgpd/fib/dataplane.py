@@ -36,6 +36,7 @@ _BATCHES_AHEAD = 8
 _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
 _UNUSED_GRACE_S = 10.0
+_COLLECT_PAUSE_S = 0.25
 _CHEAP = 16
 """Deletions of gateways, a tenth of a millisecond each, that the event loop waits for."""
 _VERIFY_PAUSE_S = 0.02
@@ -305,14 +306,17 @@ class Dataplane:
 
         Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups.
         """
+        pause_s = _UNUSED_GRACE_S
         if all(table.swept for table in self._tables):
-            unused = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
+            unused, are_more = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
             if unused:
                 self.bulk.submit(unused, functools.partial(self._urgent_done, []))
+            if are_more:
+                pause_s = min(pause_s, _COLLECT_PAUSE_S)
         if self.nexthops.room_came():
             for table in list(self._tables):
                 table.groups_changed()
-        self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
+        self._collector = self._loop.call_later(pause_s, self._collect_unused)
 
     async def _check_permission(self) -> None:
         """Ask for something that changes nothing and needs the capability."""

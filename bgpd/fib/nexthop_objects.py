@@ -19,6 +19,8 @@ from bgpd.model.path import NextHop, NextHops
 
 MOST_GROUPS = 16_384
 """Each set of next hops is a group: two neighbors with 1,024 next hops each could have the kernel keep a million."""
+MOST_COLLECTED = 256
+"""Unused objects that are deleted together."""
 NO_ROOM = f"there are {MOST_GROUPS} sets of next hops already, and no room for another"
 
 
@@ -95,11 +97,14 @@ class NexthopTable:
         self._created, self._created_ids = bytearray(), []
         return created, ids
 
-    def single_of(self, hop: NextHop, ifindex: int) -> int:
-        """Id of the gateway on the interface; made if there is none."""
+    def single_of(self, hop: NextHop, ifindex: int) -> int | None:
+        """Id of the gateway on the interface; made if there is none, None if there is no room."""
         place = (hop.address, ifindex)
         found = self._single_ids.get(place)
         if found is None:
+            if self.is_full:
+                self.room_wanted = True
+                return None
             found = self._next_single = self._free(self._next_single)
             self._enter_single(Single(id=found, hop=hop, ifindex=ifindex))
             self._create(found, encode_single(found, self.protocol, hop.address, ifindex))
@@ -366,23 +371,26 @@ class NexthopTable:
                 else:
                     self.leftovers.append(found.id)
 
-    def collect_unused(self, now: float, grace_s: float) -> bytes:
-        """Deletions of groups without a route for `grace_s` and of gateways without a group."""
-        unused = []
+    def collect_unused(self, now: float, grace_s: float) -> tuple[bytes, bool]:
+        """Deletions of groups without a route for `grace_s` and of gateways without a group; whether there are more.
+
+        Some at a time: the kernel takes long for each, and nothing else is written meanwhile.
+        """
+        unused: list[int] = []
         for group in list(self.groups.values()):
             if group.routes > 0 or not group.present:
                 group.unused_since = None
             elif group.unused_since is None:
                 group.unused_since = now
-            elif now - group.unused_since >= grace_s:
+            elif now - group.unused_since >= grace_s and len(unused) < MOST_COLLECTED:
                 unused.append(group.id)
                 self._set_members(group, ())
         for single in list(self.singles.values()):
-            if single.present and not single.groups:
+            if single.present and not single.groups and len(unused) < MOST_COLLECTED:
                 unused.append(single.id)
                 del self.singles[single.id]
                 del self._single_ids[single.hop.address, single.ifindex]
-        return encode_delete(unused)
+        return encode_delete(unused), len(unused) >= MOST_COLLECTED
 
     def room_came(self) -> bool:
         """Whether a group that was not made could be made now; answered once."""

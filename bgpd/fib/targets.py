@@ -186,6 +186,8 @@ class NextHopWishes:
             ifindex = self.resolve(hop)[0]
             if ifindex and hop.address and (len(hop.address) == 16 or family is Family.IPV4_UNICAST):
                 single = nexthops.single_of(NextHop(hop.address, hop.interface), ifindex)
+                if single is None:
+                    continue
                 found[single] = max(found.get(single, 0), hop.weight)
         heaviest = max(found.values(), default=0)
         if heaviest > MAX_WEIGHT:
@@ -311,4 +313,5 @@ class NextHopWishes:
 
     def _why_none(self, next_hops: NextHops) -> str:
         whys = dict.fromkeys(filter(None, (self.resolve(hop)[1] for hop in next_hops)))
-        return "; ".join(whys) or "an IPv6 route cannot have an IPv4 next hop"
+        no_room = self._dataplane.nexthops.room_wanted
+        return "; ".join(whys) or (NO_ROOM if no_room else "an IPv6 route cannot have an IPv4 next hop")

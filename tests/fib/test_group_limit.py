@@ -69,3 +69,23 @@ def test_no_set_of_next_hops_makes_more_groups_than_there_may_be() -> None:
     assert made[2:] == [None] * 3
     assert table.make_bound(((singles[0], 1),)) is None
     assert len(table.groups) == 2
+    assert table.single_of(NextHop(bytes((10, 0, 1, 9))), 2) is None
+    assert table.single_of(NextHop(bytes((10, 0, 1, 0))), 2) == singles[0]
+
+
+def test_unused_objects_are_deleted_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexthop_objects, "MOST_GROUPS", 100)
+    monkeypatch.setattr(nexthop_objects, "MOST_COLLECTED", 8)
+    table = NexthopTable(197)
+    for last in range(20):
+        single = table.single_of(NextHop(bytes((10, 0, 1, last))), 2)
+        assert single is not None
+        table.group_of(((single, 1),))
+    table.acknowledged(table.take_created()[1])
+    assert table.collect_unused(0.0, 10.0) == (b"", False)
+    rounds = 0
+    while table.collect_unused(20.0, 10.0)[1]:
+        rounds += 1
+    assert rounds == 5
+    assert not table.groups
+    assert not table.singles
