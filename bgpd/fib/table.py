@@ -107,15 +107,19 @@ class Fib:
         """
         self._loop = asyncio.get_running_loop()
         await self.dataplane.start()
-        for event in self.dataplane.monitor.routes.events():
-            self._ownership.route_changed(event.route, event.gone)
-        self._ownership.addresses_changed()
-        self._follow_guard()
         for family in _FAMILIES:
             self._strays[family] = await self._upkeep.adopt(family)
         self._writer.count()
-        self.dataplane.attach(self)
+        self._follow_from_now()
         self._maintenance = self._loop.create_task(self._upkeep.run())
+
+    def _follow_from_now(self) -> None:
+        """Take in what the host has now, and hear what changes: in one step, so that nothing happens in between."""
+        for event in self.dataplane.monitor.routes.events():
+            self._ownership.route_changed(event.route, event.gone)
+        self._ownership.addresses_changed()
+        self.dataplane.attach(self)
+        self._follow_guard()
 
     async def stop(self) -> None:
         """Write what is queued and close; routes stay in the kernel, so that a restart loses no packet."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from bgpd.kernel.netlink import MessageKind
+from bgpd.kernel.route_messages import RouteForm, RouteRun
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_prefix
-from tests.fib.fake_kernel import FakeKernel
+from tests.fib.fake_kernel import FakeKernel, FakeReader
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, Harness, running, two_leaf_kernel
 
 CASES = ((V4, LEAF1, LEAF2, "10.64.{}.0/24"), (V6, LEAF1_V6, LEAF2_V6, "2001:db8:{}::/48"))
@@ -150,3 +151,28 @@ async def test_the_sweep_asks_only_for_what_was_not_confirmed() -> None:
         await it.settle()
         assert sorted(asked) == sorted(keys[150:])
         assert [kind for kind, _key in it.kernel.log] == [MessageKind.DEL_ROUTE] * 50
+
+
+async def test_foreign_routes_that_come_and_go_during_the_start_are_known() -> None:
+    kernel = two_leaf_kernel()
+    going = kernel.add_foreign("10.64.2.0/24", metric=5)
+
+    class Reader(FakeReader):
+        async def routes(
+            self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]
+        ) -> None:
+            await super().routes(family, form, begin)
+            if family is V6:
+                kernel.add_foreign("10.64.1.0/24", metric=5)
+                kernel.remove_foreign(going)
+
+    harness = Harness(kernel)
+    harness.dataplane.reader = Reader(kernel)
+    await harness.fib.start()
+    try:
+        harness.learn(dict.fromkeys(keys_of("10.64.{}.0/24", 2), (LEAF1,)))
+        await harness.settle()
+        assert harness.state_of("10.64.1.0/24")[0] == "blocked"
+        assert harness.state_of("10.64.2.0/24")[0] == "installed"
+    finally:
+        await harness.fib.stop()
