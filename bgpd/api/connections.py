@@ -24,6 +24,8 @@ BODY_TIMEOUT_S = 10.0
 """From the end of the header to the end of the body."""
 STALL_TIMEOUT_S = 30.0
 """How long a client may leave a part of its answer unread."""
+REFUSED_TIMEOUT_S = 1.0
+"""How long the client of a refused connection has to read why."""
 RETRY_AFTER_S = 1
 _REFUSAL_TEXT = b'{"error":"too many connections to the API","hint":"try again in a second"}\n'
 _REFUSAL = (
@@ -45,6 +47,7 @@ class Connections:
         self._kept = kept
         self._max_bytes = max_bytes
         self._open: set[Connection] = set()
+        self._refused = Places(most)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -52,10 +55,14 @@ class Connections:
     def __call__(self) -> asyncio.Protocol:
         """The protocol of a connection that was just accepted."""
         if len(self._open) >= self._most:
-            return _Refused()
+            return _Refused(self._refused)
         only_operators = len(self._open) >= self._most - self._kept
         connection = Connection(
-            self._handler(), max_bytes=self._max_bytes, closed=self._open.discard, only_operators=only_operators
+            self._handler(),
+            max_bytes=self._max_bytes,
+            closed=self._open.discard,
+            only_operators=only_operators,
+            refused=self._refused,
         )
         self._open.add(connection)
         return connection
@@ -64,7 +71,7 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One connection: passes everything on to the HTTP server's protocol, and cuts off what takes too long.
 
-    With `only_operators` that of another user is refused.
+    With `only_operators` that of another user is refused, with a place of `refused`.
     """
 
     def __init__(
@@ -73,9 +80,11 @@ class Connection(asyncio.Protocol):
         *,
         max_bytes: int,
         closed: Callable[[Connection], None],
-        only_operators: bool = False,
+        only_operators: bool,
+        refused: Places,
     ) -> None:
         self._handler = handler
+        self._refused = refused
         self._only_operators = only_operators
         self._bytes_left = max_bytes
         self._closed = closed
@@ -90,8 +99,8 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         if self._only_operators and not _is_operator(transport):
-            self._handler = asyncio.Protocol()
-            _refuse(transport)
+            self._handler = _Refused(self._refused)
+            self._handler.connection_made(transport)
             return
         self._start_timer(HEADER_TIMEOUT_S)
         self._handler.connection_made(transport)
@@ -132,16 +141,33 @@ class Connection(asyncio.Protocol):
 
 
 class _Refused(asyncio.Protocol):
-    """A connection beyond the most that are served."""
+    """A connection beyond the most that are served.
+
+    It stays until the client has closed its side, if it does so soon and there is a place in `places`: a socket that is
+    closed with a request unread takes the refusal back (tcp(7), unix(7): ECONNRESET).
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._stay = contextlib.ExitStack()
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        _refuse(transport)
+        transport.write(_REFUSAL)
+        try:
+            self._stay.enter_context(self._places.one())
+        except Rejected:
+            transport.close()
+            return
+        with contextlib.suppress(OSError):  # the client has gone
+            transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(REFUSED_TIMEOUT_S, transport.abort)
 
-
-def _refuse(transport: asyncio.Transport) -> None:
-    transport.write(_REFUSAL)
-    transport.close()
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._stay.close()
 
 
 class Credentials(NamedTuple):

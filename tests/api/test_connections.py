@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -132,12 +133,29 @@ async def test_some_connections_are_for_root_and_the_daemons_user_only(
     with monkeypatch.context() as others:
         others.setattr(connections, "credentials", stranger)
         idle = [await api.connect(unix=True) for _ in range(server.MAX_CONNECTIONS - server.KEPT_FOR_OPERATORS)]
-        reader, _ = await api.connect(unix=True)
-        assert status(await reader.read()) == 503
+        for _ in range(20):
+            assert status(await api.get("/v1/neighbors", unix=True)) == 503
     assert status(await api.get("/v1/neighbors", unix=True)) == 200
     for _, writer in idle:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_refused_client_that_has_gone_already_costs_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """shutdown(2) says ENOTCONN where the client has reset its connection."""
+    failures = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+    idle = [await api.connect() for _ in range(server.MAX_CONNECTIONS_OVER_TCP)]
+    await api.get("/v1/health", unix=True)
+    for _ in range(20):
+        with socket.socket() as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.connect(("127.0.0.1", api.port))
+    assert status(await api.get("/v1/neighbors")) == 503
+    assert status(await api.get("/v1/neighbors", unix=True)) == 200
+    assert failures == []
+    for _, writer in idle:
+        writer.close()
 
 
 @pytest.mark.parametrize("said", ["", "GET /v1/neighbors HTTP/1.1\r\nHost: x\r\nX-Slow: ", "\r\n\r\n"])
