@@ -241,8 +241,12 @@ class Routing:
         await self._monitor.stop()
 
     def converge(self) -> None:
-        """All was heard: kernel routes that nobody wants go."""
+        """All was heard: kernel routes that nobody wants go.
+
+        What the RIB has gathered is told first: a wish from before the last neighbor spoke would be written by the sweep.
+        """
         self.converged = True
+        self.rib.tell_gathered()
         self.evpn.converged()
         for fib in self.fibs.values():
             fib.sweep()
