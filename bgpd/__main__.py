@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from bgpd.config.schema import Config
 
 
-def _run_daemon(config: Config, file: str) -> int:
+def _run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
     from bgpd.daemon import run
 
-    return run(config, file)
+    return run(config, file, warnings=warnings)
 
 
 def _report_message(text: str, options: DecodeOptions) -> bytes:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,14 @@ PENDING_PATIENCE_S = 5.0
 SHUTDOWN_TEXT = "bgpd is stopped"
 
 
-def run(config: Config, file: str) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP."""
+def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP; `warnings` are about it."""
     keep_little_memory()
     raise_limit()
     events = EventRing()
     set_up_logging(config.log, events)
+    for warning in warnings:
+        log.warning("config.warning", warning=warning)
     load_codec()
     loop, selector = new_event_loop()
     try:

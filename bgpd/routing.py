@@ -243,7 +243,7 @@ class Routing:
     def converge(self) -> None:
         """All was heard: kernel routes that nobody wants go.
 
-        What the RIB has gathered is told first: a wish from before the last neighbor spoke would be written by the sweep.
+        What the RIB has gathered is told first: the sweep would write wishes from before the last neighbor spoke.
         """
         self.converged = True
         self.rib.tell_gathered()

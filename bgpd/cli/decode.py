@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ class DecodeOptions(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """`run_daemon(config, file)` runs until it is told to stop and answers the exit code; `report_message` answers with
-    the JSON of what the daemon's decoder makes of one message in hex, whatever the text."""
+    """`run_daemon(config, file, warnings)` runs until it is told to stop and answers the exit code; `report_message`
+    answers with the JSON of what the daemon's decoder makes of one message in hex, whatever the text."""
 
-    run_daemon: Callable[[Config, str], int]
+    run_daemon: Callable[[Config, str, Sequence[str]], int]
     report_message: Callable[[str, DecodeOptions], bytes]
 
 

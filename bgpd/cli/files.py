@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,9 @@ EX_CONFIG = 78
 
 def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors."""
-    config = _load(arguments.config, running=True)
-    return EX_CONFIG if config is None else hooks.run_daemon(config, arguments.config)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon hears it, a reload would end the process
+    loaded = _load(arguments.config, running=True)
+    return EX_CONFIG if loaded is None else hooks.run_daemon(loaded[0], arguments.config, loaded[1])
 
 
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -41,8 +43,10 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
         return schema(arguments, hooks)
     if not arguments.file:
         raise WrongUsage("no file given", "bgpd check FILE, or bgpd check --schema")
-    if _load(arguments.file) is None:
+    loaded = _load(arguments.file)
+    if loaded is None:
         return 1
+    _tell(f"warning: {warning}" for warning in loaded[1])
     print(f"{arguments.file}: good")
     return 0
 
@@ -54,9 +58,11 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     from bgpd.config.diff import config_diff
     from bgpd.config.schema import Config
 
-    config = _load(arguments.file)
-    if config is None:
+    loaded = _load(arguments.file)
+    if loaded is None:
         return 1
+    config, warnings = loaded
+    _tell(f"warning: {warning}" for warning in warnings)
     answer = b"".join(Client(arguments.socket).stream("GET", "/v1/config"))
     changes = msgspec.to_builtins(config_diff(msgspec.json.decode(answer, type=Config), config))
     if arguments.json:
@@ -89,8 +95,8 @@ def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return 0
 
 
-def _load(file: str, *, running: bool = False) -> Config | None:
-    """The configuration, with warnings told; None if there are errors, which are told."""
+def _load(file: str, *, running: bool = False) -> tuple[Config, list[str]] | None:
+    """The configuration and the warnings about it; None if there are errors, which are told."""
     from bgpd.config.load import ConfigError, load_config
 
     try:
@@ -100,8 +106,7 @@ def _load(file: str, *, running: bool = False) -> Config | None:
         _tell(error.problems)
         print(f"{file}: {count} error{'s' if count > 1 else ''}", file=sys.stderr)
         return None
-    _tell(f"warning: {warning}" for warning in warnings)
-    return config
+    return config, list(map(str, warnings))
 
 
 def _tell(lines: Iterable[object]) -> None:

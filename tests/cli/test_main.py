@@ -7,10 +7,11 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def run(*arguments: str) -> int:
     def report(text: str, options: DecodeOptions) -> bytes:
         return json.dumps({"text": text, "session": options.session}).encode()
 
-    return main(arguments, Hooks(run_daemon=lambda config, file: 42, report_message=report))
+    return main(arguments, Hooks(run_daemon=lambda config, file, warnings: 42, report_message=report))
 
 
 @pytest.fixture
@@ -260,3 +261,24 @@ def test_quick_commands_import_nothing_heavy(command: list[str], tmp_path: Path)
     environment = {**os.environ, "BGPD_SOCKET": str(tmp_path / "none")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bgpd.toml"
+    file.write_text(GOOD)
+    found: list[object] = []
+
+    def run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
+        found.extend((config.router.asn, signal.getsignal(signal.SIGHUP), len(warnings)))
+        return 0
+
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        hooks = Hooks(run_daemon=run_daemon, report_message=lambda text, options: b"")
+        assert main(["run", "--config", str(file)], hooks) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert found == [65203, signal.SIG_IGN, 1]
+    assert capsys.readouterr().err == ""
