@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,13 @@ def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon hears it, a reload would end the process
     loaded = _load(arguments.config, running=True)
-    return EX_CONFIG if loaded is None else hooks.run_daemon(loaded[0], arguments.config, loaded[1])
+    if loaded is None:
+        return EX_CONFIG
+    config, warnings = loaded
+    if "JOURNAL_STREAM" not in os.environ:  # people read lines, the journal takes records with a priority
+        _tell(f"warning: {warning}" for warning in warnings)
+        warnings = []
+    return hooks.run_daemon(config, arguments.config, warnings)
 
 
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:

@@ -264,8 +264,9 @@ def test_quick_commands_import_nothing_heavy(command: list[str], tmp_path: Path)
 
 
 def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
     file = tmp_path / "bgpd.toml"
     file.write_text(GOOD)
     found: list[object] = []
