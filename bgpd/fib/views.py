@@ -47,16 +47,25 @@ class FibCounters(msgspec.Struct):
     messages: int = 0
 
 
+_LISTED = 1024
+"""Keys that are looked up at once."""
+
+
 def routes(fib: Fib, only: Family | None) -> Iterator[FibRouteView]:
-    """Every route of the table that is installed, waits, failed or is blocked; lazily, to be read in slices."""
+    """Every route of the table that is installed, waits, failed or is blocked; lazily, to be read in slices.
+
+    The table may change between two of them: routes that went meanwhile are left out, ones that came may be.
+    """
     for family, table in fib.families.items():
         if only not in (None, family):
             continue
         views: dict[int, list[NextHopView]] = {}
         others = table.pending.keys().union(table.failed, table.blocked)
         waiting = sorted(key for key in others if key not in table.installed)
-        for key in itertools.chain(table.installed, waiting):
-            yield _route_view(fib, family, key, views)
+        for keys in itertools.chain(table.installed.slices(_LISTED), [waiting]):
+            for key in keys:
+                if any(key in known for known in (table.installed, table.failed, table.blocked, table.pending)):
+                    yield _route_view(fib, family, key, views)
 
 
 def route(fib: Fib, family: Family, key: bytes) -> FibRouteView | None:

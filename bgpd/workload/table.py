@@ -519,8 +519,7 @@ class WorkloadTable:
         return [view_of(held) for held in entry.claims] if entry else []
 
     def views(self) -> Iterator[WorkloadView]:
-        """Every claim, by VRF, family and address."""
-        for table in sorted(self._entries):
-            for key in sorted(self._entries[table]):
-                for held in self._entries[table][key].claims:
-                    yield view_of(held)
+        """Every claim, by VRF, family and address; lazily: what goes meanwhile is left out."""
+        for vrf, family in sorted(self._entries):
+            for key in sorted(self._entries[vrf, family]):
+                yield from self.views_of(vrf, family, key)

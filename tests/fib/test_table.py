@@ -442,3 +442,18 @@ async def test_next_hops_that_are_forgotten_are_neither_kept_nor_told_of() -> No
         await it.settle()
         assert [hop for hop, _why in it.told] == [LEAF1]
         assert it.fib.wishes.asked == {LEAF1}
+
+
+async def test_listing_outlives_changes_of_the_table() -> None:
+    keys = [bytes((32, 10, 64, number >> 8, number & 255)) for number in range(3000)]
+    async with running() as it:
+        it.want(dict.fromkeys(keys, (LEAF1,)))
+        await it.settle()
+        listing = it.fib.routes(V4)
+        first = next(listing)
+        assert first.state == "installed"
+        it.want(dict.fromkeys(keys))
+        it.want({key("10.65.0.0/16"): (LEAF1,)})
+        await it.settle()
+        assert {view.state for view in listing} <= {"installed"}
+        assert [view.prefix for view in it.fib.routes(V4)] == ["10.65.0.0/16"]

@@ -508,3 +508,16 @@ def test_configuration_may_claim_what_it_likes() -> None:
     rig.table.claim("static", "a", [claim(POD, source="static")])
     rig.settle()
     assert rig.state("static", "a") == ("announced", "")
+
+
+def test_listing_outlives_changes_of_the_table() -> None:
+    rig = Rig()
+    rig.link("pod1")
+    for number in range(3):
+        rig.table.claim("mqtt", f"w{number}", [claim(f"10.64.1.{number}/32", id=f"w{number}")])
+    rig.settle()
+    listing = rig.table.views()
+    assert next(listing).prefix == "10.64.1.0/32"
+    rig.table.claim("mqtt", "w1")
+    rig.settle()
+    assert [view.prefix for view in listing] == ["10.64.1.2/32"]
