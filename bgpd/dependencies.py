@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from bgpd.config.schema import Config, MqttWorkloadConfig, NeighborConfig
+from bgpd.config.schema import GuardConfig, MqttWorkloadConfig, NeighborConfig
 from bgpd.fib.guard import Dependencies
 from bgpd.model.path import Source
 from bgpd.model.prefix import is_link_local, parse_address
@@ -35,7 +35,7 @@ HOSTS = "/etc/hosts"
 Resolve = Callable[[str], Awaitable[Iterable[bytes]]]
 
 
-def dependencies(config: Config, vrf: str, *, sources: Iterable[Source], servers: UsedServers) -> Dependencies:
+def dependencies(config: GuardConfig, vrf: str, *, sources: Iterable[Source], servers: UsedServers) -> Dependencies:
     """What the host needs of a VRF's table ("" is the main one). `sources` are the established sessions of all VRFs.
 
     `servers` are used by the main table only. Dynamic neighbors count as such, but make no uplink of their interface.
@@ -61,7 +61,7 @@ def dependencies(config: Config, vrf: str, *, sources: Iterable[Source], servers
     )
 
 
-def _uplinks(neighbors: Iterable[NeighborConfig], config: Config, vrf: str) -> frozenset[str]:
+def _uplinks(neighbors: Iterable[NeighborConfig], config: GuardConfig, vrf: str) -> frozenset[str]:
     """Interfaces that the configuration names as leading to leaves."""
     found = {neighbor.interface for neighbor in neighbors if neighbor.vrf == vrf and neighbor.interface}
     for one in config.vrf:

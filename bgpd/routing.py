@@ -97,7 +97,7 @@ class Routing:
         self._next_hops: dict[Source, set[NextHop]] = {}
         self.dataplane = Dataplane(monitor, protocol=config.fib.protocol)
         self.rib = Rib(
-            config,
+            config.rib,
             fib_changed=self._fib_changed,
             send=self._send,
             send_end_of_rib=lambda source, family: self.speaker.send_end_of_rib(source, family),
@@ -115,7 +115,7 @@ class Routing:
             has_room=lambda source: self.speaker.has_room(source),
             export_failed=self._export_failed,
         )
-        self.evpn = Evpn(config, self._evpn_ports(), monitor.host)
+        self.evpn = Evpn(config.evpn, self._evpn_ports(), monitor.host)
         self.servers = UsedServers(config.workload.mqtt, changed=self._dependencies_changed)
         self._host_routes = HostRoutes(self.rib.desired)
         self.fibs = {"": self._fib(config.fib, "")}
@@ -126,7 +126,9 @@ class Routing:
             fill=lambda name: self._walks.run(self._fill(name)),
             interfaces=lambda name: self.workloads.table.interfaces(name),
         )
-        self.speaker = Speaker(config, host=monitor.host, events=self, nlri_decoders=nlri_decoders, shortage=shortage)
+        self.speaker = Speaker(
+            config.speaker, host=monitor.host, events=self, nlri_decoders=nlri_decoders, shortage=shortage
+        )
         ports = WorkloadPorts(
             announce=self._announce,
             withdraw=self._withdraw,
@@ -138,9 +140,8 @@ class Routing:
             synchronised=self._workloads_synchronised,
             readiness=readiness,
             neighbors=self.speaker.neighbor_views,
-            vrfs=_vrfs(config),
         )
-        self.workloads = Workloads(config, ports, host=monitor.host, hostname=hostname)
+        self.workloads = Workloads(config.workloads, ports, host=monitor.host, hostname=hostname)
 
     def _evpn_ports(self) -> EvpnPorts:
         return EvpnPorts(
@@ -180,7 +181,7 @@ class Routing:
         self.workloads.table.look_again((vrf, family), keys)
 
     def _tell_dependencies(self, vrf: str, fib: Fib) -> None:
-        fib.depend_on(dependencies(self._config, vrf, sources=self.sources.values(), servers=self.servers))
+        fib.depend_on(dependencies(self._config.guard, vrf, sources=self.sources.values(), servers=self.servers))
 
     def _dependencies_changed(self) -> None:
         """What the host itself needs is another thing now."""
@@ -257,22 +258,34 @@ class Routing:
             yield from table.shrink()
 
     async def reconfigure(self, config: Config) -> None:
-        """Take over a configuration; nothing that stays as it is is touched.
+        """Take over a configuration; a part whose own part of it is as before is not called.
 
         A VRF's kernel table is there before anything is told of the VRF, and goes last.
 
         Raises: PolicyError: nothing was changed.
         """
-        walk = self.rib.reconfigure(config)
+        former = self._config
+        walk = self.rib.reconfigure(config.rib) if config.rib != former.rib else None
         self._config = config
-        await self.vrf_fibs.add(config.vrf)
-        self.evpn.reconfigure(config)
-        self.speaker.reconfigure(config)
-        self._walks.run(walk)
-        self.workloads.reconfigure(config, _vrfs(config))
-        self.workloads.neighbors_changed()
-        self._dependencies_changed()
-        await self.vrf_fibs.remove(config.vrf)
+        is_vrf_due = config.vrf != former.vrf or bool(self.vrf_fibs.problems)
+        if is_vrf_due:
+            await self.vrf_fibs.add(config.vrf)
+        if config.evpn != former.evpn:
+            self.evpn.reconfigure(config.evpn)
+        self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
+        if walk is not None:
+            self._walks.run(walk)
+        if config.workloads != former.workloads:
+            self._reconfigure_workloads(config)
+        if config.speaker != former.speaker:
+            self.workloads.neighbors_changed()
+        if config.guard != former.guard:
+            self._dependencies_changed()
+        if is_vrf_due:
+            await self.vrf_fibs.remove(config.vrf)
+
+    def _reconfigure_workloads(self, config: Config) -> None:
+        self.workloads.reconfigure(config.workloads)
         for event in self._monitor.routes.events():
             if event.route.table != config.fib.table:
                 self.workloads.kernel.event(event)
@@ -508,8 +521,3 @@ class Routing:
         self.synchronised = True
         self.rib.synchronised()
         self._changed()
-
-
-def _vrfs(config: Config) -> dict[int, str]:
-    """The VRF of each kernel table; "" is the main one."""
-    return {config.fib.table: "", **{vrf.table: vrf.name for vrf in config.vrf}}

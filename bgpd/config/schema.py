@@ -1,7 +1,8 @@
 """The configuration: its values, with the description, unit and range of each field.
 
-`config_load` makes them of TOML text, `config_check` holds them against each other, `config_diff` says what a change
-means. Every field that is a quantity has its unit in its name. Unknown keys are errors.
+`load` makes them of TOML text, `check` holds them against each other, `diff` says what a change means.
+Every field that is a quantity has its unit in its name. Unknown keys are errors. At the end: which part of the daemon
+takes which part of the configuration.
 """
 
 from __future__ import annotations
@@ -373,3 +374,75 @@ class Config(Strict, frozen=True, kw_only=True):
     fib: FibConfig = FibConfig()
     api: ApiConfig = ApiConfig()
     log: LogConfig = LogConfig()
+
+    # What each part of the daemon takes of it: a part whose value is the same as before need not hear of a reload.
+
+    @property
+    def speaker(self) -> SpeakerConfig:
+        return SpeakerConfig(router=self.router, neighbor=self.neighbor, listen=self.listen)
+
+    @property
+    def rib(self) -> RibConfig:
+        return RibConfig(
+            router=self.router,
+            neighbor=self.neighbor,
+            listen=self.listen,
+            policy=self.policy,
+            aggregate=self.aggregate,
+        )
+
+    @property
+    def evpn(self) -> EvpnConfig:
+        return EvpnConfig(router=self.router, vrf=self.vrf)
+
+    @property
+    def workloads(self) -> WorkloadsConfig:
+        """`vrfs` is in it because a claim names its VRF, and a kernel route its table."""
+        vrfs = {self.fib.table: "", **{vrf.table: vrf.name for vrf in self.vrf}}
+        return WorkloadsConfig(workload=self.workload, state=self.state, fib=self.fib, vrfs=vrfs)
+
+    @property
+    def guard(self) -> GuardConfig:
+        return GuardConfig(neighbor=self.neighbor, vrf=self.vrf, workload=self.workload)
+
+
+class SpeakerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sessions are made of."""
+
+    router: RouterConfig
+    neighbor: tuple[NeighborConfig, ...]
+    listen: tuple[ListenConfig, ...]
+
+
+class RibConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides about routes: policies and who uses them, aggregates."""
+
+    router: RouterConfig
+    neighbor: tuple[NeighborConfig, ...] = ()
+    listen: tuple[ListenConfig, ...] = ()
+    policy: dict[str, PolicyConfig] = {}
+    aggregate: tuple[AggregateConfig, ...] = ()
+
+
+class EvpnConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The VRFs, and what their automatic values are made of."""
+
+    router: RouterConfig
+    vrf: tuple[VrfConfig, ...]
+
+
+class WorkloadsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where claims come from. `vrfs` has the VRF of each kernel table; "" is the main one."""
+
+    workload: WorkloadConfig
+    state: StateConfig
+    fib: FibConfig
+    vrfs: dict[int, str]
+
+
+class GuardConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What names interfaces and addresses that the host itself depends on."""
+
+    neighbor: tuple[NeighborConfig, ...]
+    vrf: tuple[VrfConfig, ...]
+    workload: WorkloadConfig

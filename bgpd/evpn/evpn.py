@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
-from bgpd.config.schema import Config, VrfConfig
+from bgpd.config.schema import EvpnConfig, VrfConfig
 from bgpd.evpn.endpoints import MobilityWatch
 from bgpd.evpn.importer import Importer, VrfTables
 from bgpd.evpn.mac_mobility import Remote, decode_mobility
@@ -36,7 +36,7 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 class Evpn:
     """All VRFs of this host, by name in `vrfs`."""
 
-    def __init__(self, config: Config, ports: EvpnPorts, host: Host) -> None:
+    def __init__(self, config: EvpnConfig, ports: EvpnPorts, host: Host) -> None:
         self.vrfs: dict[str, Vrf] = {}
         self._config = config
         self._ports = ports
@@ -80,13 +80,13 @@ class Evpn:
 
     # Configuration
 
-    def reconfigure(self, config: Config) -> None:
+    def reconfigure(self, config: EvpnConfig) -> None:
         """Use other VRFs; those that stay as they are notice nothing."""
         if config.vrf != self._config.vrf or config.router != self._config.router:
             self._use(config)
         self._config = config
 
-    def _use(self, config: Config) -> None:
+    def _use(self, config: EvpnConfig) -> None:
         wanted = {one.name: one for one in config.vrf}
         for name in [name for name in self.vrfs if name not in wanted]:
             self._remove(name)
@@ -105,7 +105,7 @@ class Evpn:
         self._imports += 1
         self._ports.run(self._import_anew())
 
-    def _tell_memberships(self, config: Config) -> None:
+    def _tell_memberships(self, config: EvpnConfig) -> None:
         """Ask for the route targets that are imported (RFC 4684), before routes with them are due."""
         targets = {target for vrf in self.vrfs.values() for target in vrf.import_targets}
         fresh, gone = self._own_memberships.change(config.router.asn, targets)
@@ -114,7 +114,7 @@ class Evpn:
         if gone:
             self.rib.withdraw_local(EVPN_SOURCE, Family.ROUTE_TARGET, gone)
 
-    def _add(self, settings: VrfConfig, config: Config) -> None:
+    def _add(self, settings: VrfConfig, config: EvpnConfig) -> None:
         vrf = self._retired.pop(settings.name, None)
         if vrf is None:
             vrf = Vrf(settings, config.router, self._events)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from bgpd.config.schema import AggregateConfig, Config
+from bgpd.config.schema import AggregateConfig, RibConfig
 from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Path, Source, SourceKind
@@ -61,7 +61,7 @@ class Aggregation:
     """
 
     def __init__(
-        self, config: Config, rib: AggregationPorts, suppressed: Callable[[str, Family, list[bytes], str], None]
+        self, config: RibConfig, rib: AggregationPorts, suppressed: Callable[[str, Family, list[bytes], str], None]
     ) -> None:
         self._config = config
         self._rib = rib
@@ -125,7 +125,7 @@ class Aggregation:
         for by, keys in by_aggregate.items():
             self._suppressed(vrf, family, keys, by)
 
-    def reconfigure(self, config: Config) -> Iterator[None]:
+    def reconfigure(self, config: RibConfig) -> Iterator[None]:
         """Use other aggregates; what they are is worked out in slices and then applied at once."""
         if config.aggregate == self._config.aggregate and config.router == self._config.router:
             self._config = config
@@ -227,7 +227,7 @@ def _where(config: AggregateConfig) -> _Where:
     return config.vrf, parse_prefix(config.prefix)[0]
 
 
-def _wheres(config: Config) -> set[_Where]:
+def _wheres(config: RibConfig) -> set[_Where]:
     return {_where(one) for one in config.aggregate}
 
 

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import structlog
 
-from bgpd.config.schema import Config, SessionConfig, attribute_limit
+from bgpd.config.schema import RibConfig, SessionConfig, attribute_limit
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.model.prefix import covers, parse_prefix
@@ -89,7 +89,7 @@ class Session:
             log.warning("attribute_limit.near", neighbor=self.source.name, bytes=kept, limit=most)
 
 
-def session_config(config: Config, source: Source) -> SessionConfig | None:
+def session_config(config: RibConfig, source: Source) -> SessionConfig | None:
     """The section that a session belongs to: its [[neighbor]] by name, else the [[listen]] that its address fits."""
     for neighbor in config.neighbor:
         if neighbor.name == source.name:
@@ -107,7 +107,7 @@ Replaced = Callable[[Path, Sequence[bytes]], None]
 
 
 def change_policies(
-    sessions: Iterable[Session], former: Config, config: Config
+    sessions: Iterable[Session], former: RibConfig, config: RibConfig
 ) -> dict[LocRib, dict[Source, AdjRibIn]]:
     """Give the sessions their settings of another configuration; the import sides whose routes must be revised.
 
@@ -132,11 +132,11 @@ def change_policies(
     return changed
 
 
-def _policy_differs(old: str, new: str, former: Config, config: Config) -> bool:
+def _policy_differs(old: str, new: str, former: RibConfig, config: RibConfig) -> bool:
     return old != new or former.policy.get(old) != config.policy.get(new)
 
 
-def _import_differs(session: Session, settings: SessionConfig, former: Config, config: Config) -> bool:
+def _import_differs(session: Session, settings: SessionConfig, former: RibConfig, config: RibConfig) -> bool:
     if session.config.allow_own_as != settings.allow_own_as:
         return True
     return _policy_differs(session.config.import_, settings.import_, former, config)

@@ -15,7 +15,7 @@ from itertools import chain
 
 import structlog
 
-from bgpd.config.schema import Config, SessionConfig
+from bgpd.config.schema import RibConfig, SessionConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Overlay, Path, RouteBatch, Source, SourceKind
@@ -69,7 +69,7 @@ class Rib:
 
     def __init__(
         self,
-        config: Config,
+        config: RibConfig,
         *,
         fib_changed: FibChanged,
         send: Callable[[Source, RouteBatch], None],
@@ -475,7 +475,7 @@ class Rib:
 
     # Configuration
 
-    def reconfigure(self, config: Config) -> Iterator[None]:
+    def reconfigure(self, config: RibConfig) -> Iterator[None]:
         """Use another configuration; stepping applies changed import policies to the routes that are there.
 
         Nothing resets: sessions whose policies changed keep running. Sessions that `config` lacks are left as they are.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from bgpd.config.schema import Config, ListenConfig
+from bgpd.config.schema import ListenConfig, SpeakerConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication
@@ -56,7 +56,7 @@ class Speaker:
 
     def __init__(
         self,
-        config: Config,
+        config: SpeakerConfig,
         *,
         host: Host,
         events: SpeakerEvents,
@@ -204,7 +204,7 @@ class Speaker:
             for wait in late:
                 wait.cancel()
 
-    def reconfigure(self, config: Config) -> None:
+    def reconfigure(self, config: SpeakerConfig) -> None:
         """Take a new configuration over; only neighbors whose session it changes are reset."""
         old, self._config = self._config, config
         self.admission.neighbors = _most_neighbors(config)
@@ -485,6 +485,6 @@ class Speaker:
             self._install_range_keys()
 
 
-def _most_neighbors(config: Config) -> int:
+def _most_neighbors(config: SpeakerConfig) -> int:
     """How many there may be at once."""
     return len(config.neighbor) + sum(listen.max_neighbors for listen in config.listen)

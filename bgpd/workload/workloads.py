@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from bgpd import __version__
-from bgpd.config.schema import Config
+from bgpd.config.schema import WorkloadsConfig
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
@@ -59,7 +59,7 @@ class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
 
     `presence(vrf, family, key)`: what EVPN knows of an endpoint of this host. `reserved(vrf, family, key)`: what the
     host itself needs that a workload of this prefix would take, "" if nothing. `readiness()` is "" when the daemon is
-    ready, else why not; `neighbors()` are all sessions. `vrfs` names the VRF of each kernel table.
+    ready, else why not; `neighbors()` are all sessions.
     """
 
     announce: Callable[[str, Family, list[bytes], ClaimInfo], None]
@@ -72,13 +72,12 @@ class WorkloadPorts(msgspec.Struct, frozen=True, kw_only=True):
     synchronised: Callable[[], None]
     readiness: Callable[[], str]
     neighbors: Callable[[], Iterable[NeighborView]] = tuple
-    vrfs: Mapping[int, str]
 
 
 class Workloads:
     """The parts, by name: `table`, `kernel`, `services`, and `api` (None unless configured)."""
 
-    def __init__(self, config: Config, ports: WorkloadPorts, *, host: Host, hostname: str) -> None:
+    def __init__(self, config: WorkloadsConfig, ports: WorkloadPorts, *, host: Host, hostname: str) -> None:
         self._config = config
         self._ports = ports
         self._hostname = hostname
@@ -88,7 +87,7 @@ class Workloads:
         self._synchronised = False
         self._order_known = False
         self._started = False
-        self._vrfs = ports.vrfs
+        self._vrfs = config.vrfs
         self._reports: dict[str, Reports] = {}
         self.mqtt: MqttSource | None = None
         self.api: ApiSource | None = None
@@ -99,7 +98,7 @@ class Workloads:
         self.kernel = KernelSource(
             self.table,
             globs=config.workload.kernel.interfaces if config.workload.kernel else (),
-            vrfs=ports.vrfs,
+            vrfs=config.vrfs,
             own_protocol=config.fib.protocol,
             own_metric=config.fib.metric,
             schedule=lambda: soon(self.kernel.drain),
@@ -160,7 +159,7 @@ class Workloads:
             source,
             self.table,
             self.services,
-            vrfs=frozenset(self._ports.vrfs.values()),
+            vrfs=frozenset(self._vrfs.values()),
             commands=_commands(self._config.workload.health.command_directory),
             most=_most(self._config, source),
             refused=reports.refused,
@@ -196,14 +195,14 @@ class Workloads:
             for id in self._feeds[MQTT].workloads:
                 self._publish_workload(id)
 
-    def reconfigure(self, config: Config, vrfs: Mapping[int, str]) -> None:
-        """Take over a new configuration and the VRFs by kernel table; nothing that stays the same is touched.
+    def reconfigure(self, config: WorkloadsConfig) -> None:
+        """Take over a new configuration; nothing that stays the same is touched.
 
         Static workloads, the kernel source's globs and the VRFs change at once; broker, API, checks and state directory
         are those of the start. Of a new VRF's table, the kernel's routes must be told to `kernel` anew.
         """
         before = {name: table for table, name in self._vrfs.items()}
-        self._vrfs = dict(vrfs)
+        vrfs = self._vrfs = config.vrfs
         for table, name in vrfs.items():
             if before.get(name, table) != table:
                 self.table.kernel_table_changed(name)
@@ -388,7 +387,7 @@ def _topic_of(neighbor: str) -> str:
     return f"neighbors/{quote(neighbor, safe=':%@ ')}"
 
 
-def _most(config: Config, source: str) -> int:
+def _most(config: WorkloadsConfig, source: str) -> int:
     feed = config.workload.mqtt if source == MQTT else config.workload.api
     assert feed is not None
     return feed.max_workloads

@@ -23,6 +23,7 @@ from bgpd.config.schema import (
     MqttWorkloadConfig,
     RouterConfig,
     StateConfig,
+    VrfConfig,
     WorkloadConfig,
 )
 from bgpd.kernel.host import Host
@@ -173,6 +174,7 @@ class Node:
                 kernel=KernelWorkloadConfig(interfaces=globs),
             ),
             state=StateConfig(directory=str(state)),
+            vrf=(VrfConfig(name="blue", table=1001),),
         )
         ports = WorkloadPorts(
             announce=self._announce,
@@ -184,12 +186,11 @@ class Node:
             presence=lambda vrf, family, key: self.presences.get(format_key(family, key)),
             synchronised=self._synchronised,
             readiness=lambda: "",
-            vrfs={254: "", 1001: "blue"},
         )
         self.presences: dict[str, Presence] = {}
         self.resumed: list[Presence] = []
         self.host = kernel or Host(lambda event: self.workloads.kernel.event(event))
-        self.workloads = Workloads(config, ports, host=self.host, hostname="node1")
+        self.workloads = Workloads(config.workloads, ports, host=self.host, hostname="node1")
         self._task: asyncio.Task[None] | None = None
 
     def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:

@@ -13,14 +13,18 @@ from bgpd.config.schema import (
     KernelWorkloadConfig,
     RouterConfig,
     StaticWorkloadConfig,
+    VrfConfig,
     WorkloadConfig,
+    WorkloadsConfig,
 )
 from bgpd.model.kernel import KernelRoute, RouteChanged
 from tests.workload.broker import Node, own_network, until
 from tests.workload.fixtures import V4, key
 
 
-def workload(*static: str, globs: tuple[str, ...] = ("pod*",), concurrency: int = 64) -> Config:
+def workload(
+    *static: str, globs: tuple[str, ...] = ("pod*",), concurrency: int = 64, vrfs: tuple[str, ...] = ()
+) -> WorkloadsConfig:
     return Config(
         router=RouterConfig(asn=65203, router_id="10.255.1.1"),
         workload=WorkloadConfig(
@@ -28,7 +32,8 @@ def workload(*static: str, globs: tuple[str, ...] = ("pod*",), concurrency: int 
             kernel=KernelWorkloadConfig(interfaces=globs),
             health=HealthWorkloadConfig(concurrency=concurrency),
         ),
-    )
+        vrf=tuple(VrfConfig(name=name, table=1001) for name in vrfs),
+    ).workloads
 
 
 async def test_reload_changes_static_and_kernel_workloads_and_vrfs(tmp_path: Path) -> None:
@@ -36,18 +41,18 @@ async def test_reload_changes_static_and_kernel_workloads_and_vrfs(tmp_path: Pat
     await node.start()
     route = KernelRoute(family=V4, key=key("10.64.1.9/32"), table=254, protocol=3, interface="pod2")
     node.workloads.kernel.event(RouteChanged(route))
-    node.workloads.reconfigure(workload("10.64.1.1/32", concurrency=2), {254: ""})
+    node.workloads.reconfigure(workload("10.64.1.1/32", concurrency=2))
     await until(lambda: set(node.announced) == {"10.64.1.1/32", "10.64.1.9/32"}, lambda: node.announced)
     assert node.workloads.api is not None
     refused = await node.workloads.api.put_workload("a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root")
     assert refused.status == 400
-    node.workloads.reconfigure(workload("10.64.1.1/32"), {254: "", 1001: "blue"})
+    node.workloads.reconfigure(workload("10.64.1.1/32", vrfs=("blue",)))
     taken = await node.workloads.api.put_workload(
         "a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root", timeout_s=0
     )
     assert taken.status == 202
     await node.workloads.api.delete_workload("a", who="root")
-    node.workloads.reconfigure(workload(globs=("tap*",)), {254: ""})
+    node.workloads.reconfigure(workload(globs=("tap*",)))
     await until(lambda: not node.announced, lambda: node.announced)
     await node.stop()
 
