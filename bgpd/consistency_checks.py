@@ -18,7 +18,7 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 def checks(routing: Routing) -> Iterator[Check]:
     """All comparisons that there are at present."""
-    for vrf, fib in routing.fibs.items():
+    for vrf, fib in routing.tables.fibs.items():
         for family in _UNICAST:
             yield InstalledRoutes(routing, fib, vrf, family)
             yield AnnouncedWorkloads(routing, vrf, family)
@@ -43,7 +43,7 @@ class InstalledRoutes:
         yield from self._fib.families[self._family].installed.slices(size)
 
     def differing(self, keys: Sequence[bytes]) -> list[bytes]:
-        waits = self._routing.vrf_fibs.waits
+        waits = self._routing.tables.waits
         return [key for key in self._fib.differing(self._family, keys) if not waits(self._vrf, self._family, key)]
 
     def repair(self, keys: Sequence[bytes]) -> None:
@@ -72,7 +72,7 @@ class AnnouncedWorkloads:
         if workloads.is_marked:
             return []
         vrf, family = self._place
-        routes = self._routing.fibs[vrf].families[family] if vrf in self._routing.fibs else None
+        routes = self._routing.tables.fibs[vrf].families[family] if vrf in self._routing.tables.fibs else None
         found = []
         for key in keys:
             announced, has_route = workloads.told(self._place, key)

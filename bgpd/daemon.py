@@ -234,7 +234,7 @@ class Daemon:
             if not self._waiting_for:
                 log.info("bgpd.converged", seconds=round(time.monotonic() - self._born, 3), routes=routing.routes)
                 routing.converge()
-        pending = sum(fib.counters.pending for fib in routing.fibs.values())
+        pending = sum(fib.counters.pending for fib in routing.tables.fibs.values())
         if not pending:
             self._pending_since = None
         elif self._pending_since is None:
@@ -259,7 +259,7 @@ class Daemon:
         if routing.is_behind_kernel:
             reasons.append("events of the kernel were lost, and its state is being read again")
         reasons += self._consistency.reasons()
-        failed = sum(fib.counters.failed for fib in routing.fibs.values())
+        failed = sum(fib.counters.failed for fib in routing.tables.fibs.values())
         if failed:
             reasons.append(f"the kernel refused {failed} routes: bgpd show fib --state failed")
         if self._pending_since is not None and time.monotonic() - self._pending_since > PENDING_PATIENCE_S:
@@ -284,7 +284,7 @@ class Daemon:
         return HealthView(
             ready=not reasons,
             reasons=reasons,
-            warnings=warnings + routing.vrf_fibs.warnings() + routing.workloads.errors(),
+            warnings=warnings + routing.tables.warnings() + routing.workloads.errors(),
             version=__version__,
             pid=os.getpid(),
             hostname=self._hostname,
@@ -292,8 +292,8 @@ class Daemon:
             neighbors=len(self._config.neighbor),
             neighbors_established=len(routing.sources),
             routes=routing.routes,
-            fib_pending=sum(fib.counters.pending for fib in routing.fibs.values()),
-            fib_failed=sum(fib.counters.failed for fib in routing.fibs.values()),
+            fib_pending=sum(fib.counters.pending for fib in routing.tables.fibs.values()),
+            fib_failed=sum(fib.counters.failed for fib in routing.tables.fibs.values()),
             loop_stall_s=self._selector.longest_s,
         )
 

@@ -118,7 +118,7 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
 
 def _of_routes(registry: Registry, routing: Routing) -> None:
     def fibs(name: str) -> Callable[[], list[tuple[Labels, float]]]:
-        return lambda: [(labels(vrf=vrf), getattr(fib.counters, name)) for vrf, fib in routing.fibs.items()]
+        return lambda: [(labels(vrf=vrf), getattr(fib.counters, name)) for vrf, fib in routing.tables.fibs.items()]
 
     registry.gauge(
         "bgpd_rib_routes",

@@ -84,7 +84,7 @@ class DaemonBackend:
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         routing = self._routing
-        fib = routing.fibs.get(vrf)
+        fib = routing.tables.fibs.get(vrf)
         if fib is None:
             raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
         return await explain(
@@ -138,7 +138,7 @@ class DaemonBackend:
 
     def _with_fib(self, view: RouteView, key: bytes) -> RouteView:
         """The state of the kernel route beside the RIB's."""
-        fib = self._routing.fibs.get(view.vrf)
+        fib = self._routing.tables.fibs.get(view.vrf)
         if not view.fib and fib is not None:
             route = fib.route(Family(view.family), key)
             view.fib = route.state if route is not None else ""
@@ -146,7 +146,7 @@ class DaemonBackend:
 
     def _fib(self, query: ViewQuery) -> Iterator[FibRouteView]:
         family = Family(query.family) if query.family in _UNICAST else None
-        fibs = [fib for vrf, fib in sorted(self._routing.fibs.items()) if query.vrf in (None, vrf)]
+        fibs = [fib for vrf, fib in sorted(self._routing.tables.fibs.items()) if query.vrf in (None, vrf)]
         return itertools.chain.from_iterable(fib.routes(family) for fib in fibs)
 
     def _services(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
-from itertools import islice
 
-import msgspec
 import structlog
 
-from bgpd.config.schema import Config, FibConfig, SessionConfig
+from bgpd.config.schema import Config, SessionConfig
 from bgpd.dependencies import UsedServers, dependencies
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.table import Fib
-from bgpd.fib.tables import VrfFibs
-from bgpd.host_routes import HostRoutes
+from bgpd.fib.guard import Dependencies
+from bgpd.fib.tables import KernelTables
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
@@ -44,15 +42,8 @@ from bgpd.workload.workloads import WorkloadPorts, Workloads
 log = structlog.get_logger()
 
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
-_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
-_FILL_SLICE = 2048
-_READ_UNTIL = 32_768
-"""Kernel routes that may wait to be written before no more is read from neighbors, ..."""
-_READ_AGAIN = 8_192
-"""... how few wait when it is read on, ..."""
 _ABREAST = 4_096
-_UNREAD_MOST_S = 1.0
-"""... and how long that may last: far shorter than a hold time, whatever keeps the kernel."""
+"""So many routes less than the leading neighbor has sent, and a neighbor leads, too."""
 _LOCAL = Attributes()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
@@ -87,7 +78,6 @@ class Routing:
         self.converged = False
         self.ending = False
         self._is_change_planned = False
-        self._held: asyncio.TimerHandle | None = None
         self._unread: set[str] = set()
         self._config = config
         self._monitor = monitor
@@ -96,46 +86,46 @@ class Routing:
         self._memory_freed = memory_freed
         self._next_hops: dict[Source, set[NextHop]] = {}
         self.dataplane = Dataplane(monitor, protocol=config.fib.protocol)
+        self.tables = KernelTables(
+            config.fib,
+            dataplane=self.dataplane,
+            listener=self,
+            walks=walks,
+            needs=self._needs,
+            interfaces=lambda vrf: self.workloads.table.interfaces(vrf),
+        )
         self.rib = Rib(
             config.rib,
             fib_changed=self._fib_changed,
             send=self._send,
             send_end_of_rib=lambda source, family: self.speaker.send_end_of_rib(source, family),
-            resolve=lambda next_hop: self.fibs[""].resolve(next_hop),
+            resolve=lambda next_hop: self.tables.resolve("", next_hop),
             now=time.time,
             schedule=soon,
             prefix_limit_exceeded=self._prefix_limit_exceeded,
             resources_exceeded=self._resources_exceeded,
             suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),
             refresh_sent=lambda source, family: self.speaker.send_refresh_ended(source, family),
-            resolve_in=self._resolve_in,
-            next_hops_forgotten=self._next_hops_forgotten,
+            resolve_in=self.tables.resolve,
+            next_hops_forgotten=self.tables.forget,
             evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
             local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
             has_room=lambda source: self.speaker.has_room(source),
             export_failed=self._export_failed,
         )
         self.evpn = Evpn(config.evpn, self._evpn_ports(), monitor.host)
-        self.servers = UsedServers(config.workload.mqtt, changed=self._dependencies_changed)
-        self._host_routes = HostRoutes(self.rib.desired)
-        self.fibs = {"": self._fib(config.fib, "")}
-        self.vrf_fibs = VrfFibs(
-            self.dataplane,
-            fibs=self.fibs,
-            make_fib=lambda vrf: self._fib(msgspec.structs.replace(config.fib, table=vrf.table), vrf.name),
-            fill=lambda name: self._walks.run(self._fill(name)),
-            interfaces=lambda name: self.workloads.table.interfaces(name),
-        )
+        self.servers = UsedServers(config.workload.mqtt, changed=self.tables.needs_changed)
+        self.tables.connect(self.rib, self.evpn)
         self.speaker = Speaker(
             config.speaker, host=monitor.host, events=self, nlri_decoders=nlri_decoders, shortage=shortage
         )
         ports = WorkloadPorts(
             announce=self._announce,
             withdraw=self._withdraw,
-            host_routes=self._set_host_routes,
+            host_routes=self.tables.set_workload_routes,
             service_route=self._set_service_route,
             resumed=self.evpn.workload_resumed,
-            reserved=self._reserved,
+            reserved=self.tables.reserved,
             presence=lambda vrf, _family, key: self.evpn.mobility.presence(vrf, key),
             synchronised=self._workloads_synchronised,
             readiness=readiness,
@@ -146,8 +136,8 @@ class Routing:
     def _evpn_ports(self) -> EvpnPorts:
         return EvpnPorts(
             rib=self.rib,
-            expansion_changed=self._expansion_changed,
-            next_hop_changed=self._next_hop_changed,
+            expansion_changed=self.tables.expansion_changed,
+            next_hop_changed=self.reachability_changed,
             run=self._walks.run,
             moved=lambda vrf, family, keys, why: self.workloads.table.moved(vrf, family, keys, why),
             resend=self._resend_evpn,
@@ -157,56 +147,8 @@ class Routing:
             call_at=lambda when, callback: asyncio.get_running_loop().call_at(when, callback),
         )
 
-    def _fib(self, config: FibConfig, vrf: str) -> Fib:
-        fib = Fib(
-            config,
-            dataplane=self.dataplane,
-            vrf=vrf,
-            desired=partial(self._host_routes.wish, vrf),
-            acknowledged=partial(self._acknowledged, vrf),
-            refused=partial(self._refused, vrf),
-            next_hop_changed=partial(self._next_hop_changed, vrf),
-            expand=self.evpn.expand,
-            taken=self._wishes_taken,
-            reserved_changed=partial(self._reserved_changed, vrf),
-        )
-        self._tell_dependencies(vrf, fib)
-        return fib
-
-    def _reserved(self, vrf: str, family: Family, key: bytes) -> str:
-        fib = self.fibs.get(vrf)
-        return fib.reserved(family, key) if fib is not None else ""
-
-    def _reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
-        self.workloads.table.look_again((vrf, family), keys)
-
-    def _tell_dependencies(self, vrf: str, fib: Fib) -> None:
-        fib.depend_on(dependencies(self._config.guard, vrf, sources=self.sources.values(), servers=self.servers))
-
-    def _dependencies_changed(self) -> None:
-        """What the host itself needs is another thing now."""
-        for vrf, fib in self.fibs.items():
-            self._tell_dependencies(vrf, fib)
-
-    def _next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
-        self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
-
-    def _expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
-        fib = self.fibs.get(vrf)
-        if fib is not None:
-            fib.expansion_changed(next_hop)
-
-    def _next_hops_forgotten(self, vrf: str, next_hops: Collection[NextHop]) -> None:
-        fib = self.fibs.get(vrf)
-        if fib is not None:
-            fib.forget(next_hops)
-
-    def _resolve_in(self, vrf: str, next_hop: NextHop) -> str:
-        """Why a next hop of a VRF's route leads nowhere, or ""; EVPN knows those that it put there."""
-        if next_hop.is_abstract:
-            return self.evpn.resolve(vrf, next_hop)
-        fib = self.fibs.get(vrf)
-        return f"there is no VRF {vrf}" if fib is None else fib.resolve(next_hop)
+    def _needs(self, vrf: str) -> Dependencies:
+        return dependencies(self._config.guard, vrf, sources=self.sources.values(), servers=self.servers)
 
     @property
     def is_behind_kernel(self) -> bool:
@@ -224,9 +166,8 @@ class Routing:
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
         await self._monitor.start()
-        await self.fibs[""].start()
-        await self.vrf_fibs.start(self._config.vrf)
-        self.speaker.restarting = any(fib.counters.installed for fib in self.fibs.values())
+        await self.tables.start(self._config.vrf)
+        self.speaker.restarting = self.tables.installed > 0
         self.evpn.start()
         self._monitor.subscribe(self._kernel_changed, replay=True)
         self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True)
@@ -236,21 +177,18 @@ class Routing:
 
     async def stop(self) -> None:
         """Write what is queued and let go of the kernel; routes stay."""
-        for fib in self.fibs.values():
-            await fib.stop()
-        await self.vrf_fibs.stop()
+        await self.tables.stop()
         await self._monitor.stop()
 
     def converge(self) -> None:
         """All was heard: kernel routes that nobody wants go.
 
-        What the RIB has gathered is told first: the sweep would write wishes from before the last neighbor spoke.
+        What the RIB has gathered is told first: the sweep would write what was desired before the last neighbor spoke.
         """
         self.converged = True
         self.rib.tell_gathered()
         self.evpn.converged()
-        for fib in self.fibs.values():
-            fib.sweep()
+        self.tables.sweep()
 
     def shrink(self) -> Iterator[None]:
         """Give back the room of tables that held far more, in steps; the FIB's do so after each comparison."""
@@ -267,9 +205,9 @@ class Routing:
         former = self._config
         walk = self.rib.reconfigure(config.rib) if config.rib != former.rib else None
         self._config = config
-        is_vrf_due = config.vrf != former.vrf or bool(self.vrf_fibs.problems)
+        is_vrf_due = config.vrf != former.vrf or bool(self.tables.problems)
         if is_vrf_due:
-            await self.vrf_fibs.add(config.vrf)
+            await self.tables.add_vrfs(config.vrf)
         if config.evpn != former.evpn:
             self.evpn.reconfigure(config.evpn)
         self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
@@ -280,26 +218,15 @@ class Routing:
         if config.speaker != former.speaker:
             self.workloads.neighbors_changed()
         if config.guard != former.guard:
-            self._dependencies_changed()
+            self.tables.needs_changed()
         if is_vrf_due:
-            await self.vrf_fibs.remove(config.vrf)
+            await self.tables.remove_vrfs(config.vrf)
 
     def _reconfigure_workloads(self, config: Config) -> None:
         self.workloads.reconfigure(config.workloads)
         for event in self._monitor.routes.events():
             if event.route.table != config.fib.table:
                 self.workloads.kernel.event(event)
-
-    def _fill(self, vrf: str) -> Iterator[None]:
-        """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices."""
-        for family in _UNICAST:
-            keys = iter(list(self.rib.table(vrf, family).routes))
-            while (chosen := list(islice(keys, _FILL_SLICE))) and vrf in self.fibs:
-                learned = {key: self.rib.desired(vrf, family, key) for key in chosen}
-                self.fibs[vrf].update(family, self._host_routes.overlay(vrf, family, learned))
-                yield
-            own = self._host_routes.keys(vrf, family)
-            self.vrf_fibs.update(vrf, family, {key: self._host_routes.wish(vrf, family, key) for key in own})
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):
@@ -360,14 +287,16 @@ class Routing:
             return
         lost = self._next_hops.pop(source, set()).difference(*self._next_hops.values())
         if lost:
-            for vrf, fib in self.fibs.items():
-                tables = [table for (name, _), table in self.rib.tables.items() if name == vrf]
-                fib.next_hops_lost(lost, fallback(tables, lost))
+            self.tables.next_hops_lost(lost, partial(self._fallback, lost))
         self.evpn.neighbor_down(source)
         kept = self.rib.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received(source)
         walk = self.rib.neighbor_down(source)
         self._walks.run(self._then_free(walk) if kept > _MUCH else walk)
         self._neighbors_changed()
+
+    def _fallback(self, lost: AbstractSet[NextHop], vrf: str) -> Callable[[NextHops], NextHops | None]:
+        """What would be used in place of next hops that are lost, by the routes of a VRF."""
+        return fallback([table for (name, _), table in self.rib.tables.items() if name == vrf], lost)
 
     def _then_free(self, walk: Iterator[None]) -> Iterator[None]:
         """Take away the routes of a session that had many; then their memory goes back to the system."""
@@ -422,7 +351,7 @@ class Routing:
         asyncio.get_running_loop().call_soon(self.speaker.fail, source, error)
 
     def _neighbors_changed(self) -> None:
-        self._dependencies_changed()
+        self.tables.needs_changed()
         if not self._is_change_planned:
             self._is_change_planned = True
             asyncio.get_running_loop().call_soon(self._tell_neighbors_changed)
@@ -442,52 +371,46 @@ class Routing:
         reset = partial(self.speaker.reset, source.name, reason=reason, subcode=subcode)
         asyncio.get_running_loop().call_soon(reset)
 
-    # The kernel.
+    # The kernel (KernelListener).
 
     def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         if vrf:
             self.evpn.routes_changed(vrf, family, changes)
-        fib = self.fibs.get(vrf)
-        if fib is not None:
-            fib.update_learned(family, self._host_routes.overlay(vrf, family, changes))
-            if fib.backlog > (_READ_UNTIL if self._held is None else _READ_AGAIN):
-                self._hold_reading()
+        self.tables.update_learned(vrf, family, changes)
 
-    def _hold_reading(self) -> None:
+    def kernel_is_behind(self) -> None:
         """Leave the leaders unread: a neighbor that is behind may catch up, and add its next hops to what waits."""
-        told = {source.name: self.rib.received(source) for source in self.sources.values()}
-        least = max(told.values(), default=0) - _ABREAST
-        leaders = {name for name, count in told.items() if count >= least}
+        received = {source.name: self.rib.received(source) for source in self.sources.values()}
+        least = max(received.values(), default=0) - _ABREAST
+        leaders = {name for name, count in received.items() if count >= least}
         if leaders != self._unread:
             self._unread = leaders
             self.speaker.hold_reading(leaders)
-        if self._held is None:
-            self._held = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._read_on)
 
-    def _read_on(self) -> None:
-        """The kernel has caught up with the neighbors, or takes too long."""
-        if self._held is not None:
-            self._held.cancel()
-            self._held = None
-            self._unread = set()
-            self.speaker.hold_reading(())
+    def kernel_caught_up(self) -> None:
+        self._unread = set()
+        self.speaker.hold_reading(())
 
-    def _acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+    def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.rib.fib_acknowledged(vrf, family, keys)
         if vrf:
             self.evpn.fib_acknowledged(vrf, family, keys)
-        own = self._host_routes.among(vrf, family, keys)
-        if own:
-            self.workloads.table.route_acknowledged(vrf, family, own)
 
-    def _wishes_taken(self) -> None:
-        if self._held is not None and all(fib.backlog < _READ_AGAIN for fib in self.fibs.values()):
-            self._read_on()
-
-    def _refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+    def kernel_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.rib.fib_refused(vrf, family, keys)
-        for key in self._host_routes.among(vrf, family, keys):
+
+    def workload_routes_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.workloads.table.route_acknowledged(vrf, family, keys)
+
+    def workload_routes_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        for key in keys:
             self.workloads.table.route_refused(vrf, family, key, why)
+
+    def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
+
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        self.workloads.table.look_again((vrf, family), keys)
 
     # Workloads (WorkloadPorts).
 
@@ -495,7 +418,7 @@ class Routing:
         self.rib.announce_local(WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=info.exception)
         if vrf:
             self.evpn.workloads_announced(vrf, family, keys, info)
-            self.vrf_fibs.interfaces_changed(vrf)
+            self.tables.interfaces_changed(vrf)
 
     def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """What bgpd is about to take from the kernel is withdrawn from the neighbors first."""
@@ -504,18 +427,8 @@ class Routing:
             self.evpn.workloads_withdrawn(vrf, family, keys)
         self.rib.flush_exports()
 
-    def _set_host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        wishes = self._host_routes.set(vrf, family, changes)
-        if vrf:
-            self.vrf_fibs.update(vrf, family, wishes)
-        else:
-            self.fibs[vrf].update(family, wishes)
-
     def _set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, resilient: bool) -> None:
-        fib = self.fibs.get(vrf)
-        if fib is not None:
-            members = fib.update_service(family, key, members, resilient=resilient)
-        self._host_routes.set(vrf, family, {key: members})
+        self.tables.set_service_route(vrf, family, key, members, resilient=resilient)
 
     def _workloads_synchronised(self) -> None:
         self.synchronised = True

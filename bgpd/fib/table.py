@@ -12,6 +12,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -43,29 +44,42 @@ _REPAIRS_TOLD_S = 10.0
 """A program that fights over a route for hours fills no log: repairs are summed up for so long."""
 
 
-class Fib:
-    """The routes of one kernel table, both families. Several share a Dataplane.
+class TableOwner(Protocol):
+    """Who wants routes in tables, and hears what the kernel answered; a table is named by its VRF."""
 
-    `desired` tells the RIB's present wish; `acknowledged` is told keys once the kernel forwards them; `refused` is told
-    wished keys that it does not forward, and why: refused by the kernel (in its words), kept by another hand, or by no
-    next hop that can be reached. They are tried again, and `acknowledged` when that works. `next_hop_changed` is told a
-    next hop that `resolve` was asked about, and "" or why it is unreachable now. `expand` says which next hops an
-    abstract one leads to, () if none. `taken` is called when less waits than before (`backlog`).
-    """
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        """What the kernel should have for a prefix now; None: no route of ours."""
+
+    def expand(self, next_hop: NextHop) -> NextHops:
+        """Which next hops a recursive one leads to now, () if none."""
+
+    def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel forwards these as desired."""
+
+    def refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        """These are desired, and the kernel does not forward them: it refused them (in its words), a foreign route is
+        in their place, or no next hop can be reached. They are tried again, and `acknowledged` when that works."""
+
+    def next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        """A next hop that `resolve` was asked about can be reached now (""), or no longer, and why."""
+
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        """`reserved` may answer otherwise for these."""
+
+    def backlog_shrank(self) -> None:
+        """Less waits than before."""
+
+
+class Fib:
+    """The routes of one kernel table, both families. Several share a Dataplane."""
 
     def __init__(
         self,
         config: FibConfig,
         *,
         dataplane: Dataplane,
+        owner: TableOwner,
         vrf: str = "",
-        desired: Callable[[Family, bytes], NextHops | None],
-        acknowledged: Callable[[Family, Sequence[bytes]], None],
-        refused: Callable[[Family, Sequence[bytes], str], None],
-        next_hop_changed: Callable[[NextHop, str], None],
-        expand: Callable[[NextHop], NextHops] = lambda _next_hop: (),
-        taken: Callable[[], None] = lambda: None,
-        reserved_changed: Callable[[Family, Iterable[bytes]], None] = lambda _family, _keys: None,
     ) -> None:
         self.config = config
         self.vrf = vrf
@@ -74,15 +88,10 @@ class Fib:
         self.families = {family: FamilyRoutes(dataplane.nexthops) for family in _FAMILIES}
         self.counters = FibCounters()
         direct = {family: routes.direct for family, routes in self.families.items()}
-        self.wishes = NextHopWishes(dataplane, config.table, direct, expand, vrf=vrf)
+        self.wishes = NextHopWishes(dataplane, config.table, direct, owner.expand, vrf=vrf)
         self._ownership = Ownership(config, dataplane.connected, vrf=vrf)
-        self._desired = desired
+        self._owner = owner
         self._kept: dict[Family, dict[bytes, NextHops]] = {family: {} for family in _FAMILIES}
-        self._acknowledged = acknowledged
-        self._refused = refused
-        self._next_hop_changed = next_hop_changed
-        self._taken = taken
-        self._reserved_changed = reserved_changed
         self.swept = False
         self._strays: dict[Family, list[tuple[bytes, int]]] = {}
         self._rechecks = Rechecks(self._ask_again, has_room=lambda: self.backlog < _BACKLOG)
@@ -158,7 +167,7 @@ class Fib:
 
     def reserved(self, family: Family, key: bytes) -> str:
         """What the host itself needs that a workload of this prefix would take; "" if nothing. When the answer may be
-        another one, `reserved_changed` is told the prefixes.
+        another one, the owner hears the prefixes.
         """
         return self._ownership.reserved(family, key)
 
@@ -168,7 +177,7 @@ class Fib:
         self._requeue(family, [key for key in former.keys() | routes.keys() if former.get(key) != routes.get(key)])
 
     def resolve(self, next_hop: NextHop) -> str:
-        """ "" if the next hop can be reached now, else why not; changes are told by `next_hop_changed` from now on."""
+        """ "" if the next hop can be reached now, else why not; the owner hears changes from now on."""
         return self.wishes.ask(next_hop)
 
     def forget(self, next_hops: Iterable[NextHop]) -> None:
@@ -204,7 +213,7 @@ class Fib:
     def update_service(self, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> NextHops:
         """Spread what arrives for an address (a host prefix) over local backends by weight, from now on.
 
-        Answers the abstract next hop to wish for the key while the service lasts, here and by `desired`; it is wished
+        Answers the abstract next hop to wish for the key while the service lasts, here and by the owner; it is wished
         already. Other backends than before cost one message, and with `resilient` no flow of those that stay; a kernel
         without resilient groups spreads plainly, and `routes` says so.
         """
@@ -296,7 +305,7 @@ class Fib:
         if self._withdrawing:
             return None
         kept = self._kept[family].get(key)
-        return self._desired(family, key) if kept is None else kept
+        return self._owner.desired(self.vrf, family, key) if kept is None else kept
 
     # What the dataplane tells (Table).
 
@@ -309,7 +318,7 @@ class Fib:
                 if self.dataplane.nexthops.version != self._nexthops_seen:
                     self._follow_guard_soon()
                 self._rechecks.resume()
-                self._taken()
+                self._owner.backlog_shrank()
                 return True
         self._wake_idle()
         return False
@@ -355,7 +364,7 @@ class Fib:
         self._follow_gateways()
         for change in self._ownership.changes():
             routes = self.families[change.family]
-            self._reserved_changed(change.family, change.keys)
+            self._owner.reserved_changed(self.vrf, change.family, change.keys)
             known = [key for key in change.keys if key in routes.installed or key in routes.blocked]
             self._rechecks.add(change.family, [self._misplaced(change.family, known)])
             if change.networks or change.below:
@@ -433,17 +442,17 @@ class Fib:
         for hop, why in changed:
             if hop in self.wishes.asked:
                 log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
-                self._next_hop_changed(hop, why)
+                self._owner.next_hop_changed(self.vrf, hop, why)
         if changed:
             self._recheck_unsettled()
 
     # What its writer tells (WriterEvents).
 
     def acknowledged(self, family: Family, keys: Sequence[bytes]) -> None:
-        self._acknowledged(family, keys)
+        self._owner.acknowledged(self.vrf, family, keys)
 
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
-        self._refused(family, keys, why)
+        self._owner.refused(self.vrf, family, keys, why)
 
     def direct_routes_written(self) -> None:
         """A host route to a workload may be what a next hop behind it waited for."""

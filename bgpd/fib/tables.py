@@ -1,68 +1,325 @@
-"""The kernel's side of the configured VRFs: a Fib for each table, and what the kernel needs so that the table is used.
+"""All kernel tables as one object: the main one, and one for each VRF.
 
-A VRF that the kernel refuses (its table belongs to another program, say) is left out and told, and tried again by the
-next reload; the others and the main table work on. Decides nothing else.
+The RIB says which learned routes it wants, workloads say theirs, and a workload's own route wins over a learned one.
+Says when neighbors are so far ahead of the kernel that they should wait. Has a table for each configured VRF: one that
+the kernel refuses (its table belongs to another program, say) is left out and reported, and tried again by the next
+reload; the others and the main table work on. Never decides what a kernel message looks like (table.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Protocol
 
+import msgspec
 import structlog
 
-from bgpd.config.schema import VrfConfig
+from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
 from bgpd.fib.vrfs import VrfRefused, VrfSpec, VrfTables
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops
+from bgpd.model.path import NextHop, NextHops
+from bgpd.runtime.turns import Walks
 
 log = structlog.get_logger()
 
 SWEEP_DELAY_S = 10.0
 """How long a VRF that comes by reload may take to fill before what an earlier run left in its table goes."""
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_FILL_SLICE = 2048
+_READ_UNTIL = 32_768
+"""Kernel routes that may wait to be written before no more is read from neighbors, ..."""
+_READ_AGAIN = 8_192
+"""... how few wait when it is read on, ..."""
+_UNREAD_MOST_S = 1.0
+"""... and how long that may last: far shorter than a hold time, whatever keeps the kernel."""
+
+Place = tuple[str, Family]
+"""VRF name ("" for the main table) and unicast family."""
 
 
-class VrfFibs:
-    """VRFs by name. `fibs` is the daemon's table of Fibs, which those of VRFs are put into.
+class LearnedTable(Protocol):
+    """One table of the RIB."""
 
-    `make_fib(vrf)` makes the Fib of a VRF; `fill(name)` gives it all routes that there are by now;
-    `interfaces(name)` are those of its workloads. `problems` says of each VRF that is left out why.
+    @property
+    def routes(self) -> Collection[bytes]:
+        """Its keys."""
+
+
+class LearnedRoutes(Protocol):
+    """The RIB: what neighbors' routes want of the kernel."""
+
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        """What the kernel should forward a key by; None: no learned route."""
+
+    def table(self, vrf: str, family: Family) -> LearnedTable:
+        """The routes of one table."""
+
+
+class RecursiveNextHops(Protocol):
+    """EVPN: next hops that stand for others."""
+
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        """Why such a next hop of a VRF's route leads nowhere, or ""."""
+
+    def expand(self, next_hop: NextHop) -> NextHops:
+        """Which next hops it leads to now, () if none."""
+
+
+class KernelListener(Protocol):
+    """What follows, for the other parts, from what the kernel answers."""
+
+    def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel forwards these as desired."""
+
+    def kernel_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """These are desired, and the kernel does not forward them."""
+
+    def workload_routes_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel forwards these to workloads of this host."""
+
+    def workload_routes_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        """These routes to workloads are not in the kernel; they are tried again."""
+
+    def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        """A next hop that `resolve` was asked about can be reached now (""), or no longer, and why."""
+
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        """`reserved` may answer otherwise for these."""
+
+    def kernel_is_behind(self) -> None:
+        """Neighbors are far ahead of the kernel: read no more from those that lead. Called again while it is so."""
+
+    def kernel_caught_up(self) -> None:
+        """The kernel has caught up with the neighbors, or takes too long: read on."""
+
+
+class WorkloadRoutes:
+    """Kernel routes of this host's workloads, by table. A workload's own route wins over a learned one."""
+
+    def __init__(self) -> None:
+        self._tables: dict[Place, dict[bytes, NextHops]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tables.values()))
+
+    def get(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        """The route of a workload to a prefix."""
+        own = self._tables.get((vrf, family))
+        return own.get(key) if own else None
+
+    def set(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Workloads want these routes now; None: none any more."""
+        own = self._tables.setdefault((vrf, family), {})
+        for key, hops in changes.items():
+            if hops is None:
+                own.pop(key, None)
+            else:
+                own[key] = hops
+
+    def of(self, vrf: str, family: Family) -> Mapping[bytes, NextHops]:
+        """All of one table."""
+        return self._tables.get((vrf, family), {})
+
+    def overlay(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        """The RIB's changes without those of prefixes that workloads have."""
+        own = self._tables.get((vrf, family))
+        if not own or own.keys().isdisjoint(changes.keys()):
+            return changes
+        return {key: hops for key, hops in changes.items() if key not in own}
+
+    def among(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of `keys` that workloads have."""
+        own = self._tables.get((vrf, family))
+        return list(filter(own.__contains__, keys)) if own else []
+
+
+class KernelTables:
+    """The kernel tables of this host. `fibs` has them by VRF name ("" is the main table).
+
+    `needs(vrf)`: what the host itself needs of a table. `interfaces(vrf)`: those of a VRF's workloads. `problems` says
+    of each VRF that is left out why. Call `connect` before `start`.
     """
 
     def __init__(
         self,
-        dataplane: Dataplane,
+        config: FibConfig,
         *,
-        fibs: dict[str, Fib],
-        make_fib: Callable[[VrfConfig], Fib],
-        fill: Callable[[str], None],
+        dataplane: Dataplane,
+        listener: KernelListener,
+        walks: Walks,
+        needs: Callable[[str], Dependencies],
         interfaces: Callable[[str], Iterable[str]],
     ) -> None:
         self.problems: dict[str, str] = {}
-        self._tables = VrfTables(dataplane, applied=self._release)
-        self._fibs = fibs
-        self._make_fib = make_fib
-        self._fill = fill
+        self._config = config
+        self._dataplane = dataplane
+        self._listener = listener
+        self._walks = walks
+        self._needs = needs
         self._interfaces = interfaces
+        self._workloads = WorkloadRoutes()
+        self._vrfs = VrfTables(dataplane, applied=self._write_waiting)
         self._configs: dict[str, VrfConfig] = {}
-        self._held: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
+        self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._swept = False
         self._due: set[str] = set()
+        self._behind: asyncio.TimerHandle | None = None
+        self.fibs = {"": Fib(config, dataplane=dataplane, owner=self)}
 
-    @property
-    def names(self) -> dict[int, str]:
-        """The VRF of each kernel table."""
-        return {config.table: name for name, config in self._configs.items()}
+    def connect(self, learned: LearnedRoutes, recursive: RecursiveNextHops) -> None:
+        """The RIB and EVPN, which are made with this object in hand, are asked from now on."""
+        self._learned = learned
+        self._recursive = recursive
 
     async def start(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Have these VRFs, and adopt what an earlier run left of them. Call after the main table's Fib has started."""
-        self._tables.start()
-        await self.add(vrfs)
+        """Adopt what the kernel has; have these VRFs.
 
-    async def add(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Have what is new or different in these; those that are missing stay until `remove`."""
+        Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
+        """
+        self.needs_changed()
+        await self.fibs[""].start()
+        self._vrfs.start()
+        await self.add_vrfs(vrfs)
+
+    async def stop(self) -> None:
+        """Write what is queued and let go; everything stays in the kernel."""
+        for fib in self.fibs.values():
+            await fib.stop()
+        await self._vrfs.stop()
+
+    def sweep(self) -> None:
+        """All was heard: what an earlier run left in the kernel, and nobody wants, goes."""
+        self._swept = True
+        for fib in self.fibs.values():
+            fib.sweep()
+        self._vrfs.sweep()
+
+    @property
+    def installed(self) -> int:
+        """Routes of ours in all tables."""
+        return sum(fib.counters.installed for fib in self.fibs.values())
+
+    def needs_changed(self) -> None:
+        """What the host itself needs is another thing now."""
+        for vrf, fib in self.fibs.items():
+            fib.depend_on(self._needs(vrf))
+
+    def reserved(self, vrf: str, family: Family, key: bytes) -> str:
+        """What the host itself needs that a workload of this prefix would take; "" if nothing."""
+        fib = self.fibs.get(vrf)
+        return fib.reserved(family, key) if fib is not None else ""
+
+    def warnings(self) -> list[str]:
+        """What keeps VRFs from being whole."""
+        found = [f"VRF {name}: {self._vrfs.problem(name)}" for name in self._configs if self._vrfs.problem(name)]
+        return [*self.problems.values(), *found]
+
+    # Learned routes.
+
+    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+        """The RIB wants these next hops now; None: no learned route."""
+        fib = self.fibs.get(vrf)
+        if fib is None:
+            return
+        fib.update_learned(family, self._workloads.overlay(vrf, family, changes))
+        if fib.backlog > (_READ_UNTIL if self._behind is None else _READ_AGAIN):
+            if self._behind is None:
+                self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
+            self._listener.kernel_is_behind()
+
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        """Why a next hop leads nowhere, or ""; the listener hears when that changes."""
+        if vrf and next_hop.is_abstract:
+            return self._recursive.resolve(vrf, next_hop)
+        fib = self.fibs.get(vrf)
+        return f"there is no VRF {vrf}" if fib is None else fib.resolve(next_hop)
+
+    def forget(self, vrf: str, next_hops: Iterable[NextHop]) -> None:
+        """Who asked to `resolve` these needs no word on them any more."""
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            fib.forget(next_hops)
+
+    def next_hops_lost(
+        self, next_hops: Iterable[NextHop], fallback: Callable[[str], Callable[[NextHops], NextHops | None]]
+    ) -> None:
+        """Neighbors are dead: their next hops leave the kernel in one message each, ahead of all that is queued.
+
+        `fallback(vrf)` answers what to ask for each set of next hops that would be left empty.
+        """
+        for vrf, fib in self.fibs.items():
+            fib.next_hops_lost(next_hops, fallback(vrf))
+
+    def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
+        """A recursive next hop leads elsewhere now: what uses it follows, by one message for each group."""
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            fib.expansion_changed(next_hop)
+
+    # Routes of workloads.
+
+    def set_workload_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Workloads want these routes now; a learned route may follow one of theirs that goes.
+
+        In a VRF, one to an interface waits until the kernel has that in the VRF. Else the address would be announced
+        before it can be reached, and its route go when the interface enters.
+        """
+        self._workloads.set(vrf, family, changes)
+        fib = self.fibs.get(vrf)
+        if fib is None:
+            return
+        desired = {key: self.desired(vrf, family, key) for key in changes}
+        if vrf:
+            waiting = self._waiting.setdefault(vrf, {})
+            for key in desired:
+                waiting.pop((family, key), None)
+            early = {key: hops for key, hops in desired.items() if hops is not None and not self._reached(vrf, hops)}
+            waiting.update(((family, key), hops) for key, hops in early.items())
+            desired = {key: hops for key, hops in desired.items() if key not in early}
+        fib.update(family, desired)
+        self.interfaces_changed(vrf)
+
+    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
+        """Spread what arrives for a service's address over these backends, by weight."""
+        fib = self.fibs.get(vrf)
+        if fib is not None:
+            members = fib.update_service(family, key, members, resilient=resilient)
+        self._workloads.set(vrf, family, {key: members})
+
+    def waits(self, vrf: str, family: Family, key: bytes) -> bool:
+        """Whether a route waits until the kernel has its interface in the VRF."""
+        return (family, key) in self._waiting.get(vrf, ())
+
+    def interfaces_changed(self, vrf: str) -> None:
+        """Workloads of a VRF came or went: soon, their interfaces belong to it, or no longer do."""
+        if vrf in self._configs and vrf not in self._due:
+            self._due.add(vrf)
+            asyncio.get_running_loop().call_soon(self._assign_interfaces, vrf)
+
+    def _assign_interfaces(self, vrf: str) -> None:
+        self._due.discard(vrf)
+        if vrf in self._configs:
+            self._vrfs.set_interfaces(vrf, self._interfaces(vrf))
+
+    def _reached(self, vrf: str, hops: NextHops) -> bool:
+        direct = (hop.interface for hop in hops if not hop.address and not hop.is_abstract)
+        return all(self._vrfs.has(vrf, interface) for interface in direct)
+
+    def _write_waiting(self, vrf: str) -> None:
+        """The kernel has other interfaces in a VRF: what waited for them is written."""
+        waiting = self._waiting.get(vrf, {})
+        for family, key in [place for place, hops in waiting.items() if self._reached(vrf, hops)]:
+            self.fibs[vrf].update(family, {key: waiting.pop((family, key))})
+
+    # VRFs.
+
+    async def add_vrfs(self, vrfs: Sequence[VrfConfig]) -> None:
+        """Have what is new or different in these; those that are missing stay until `remove_vrfs`."""
         for config in vrfs:
             before = self._configs.get(config.name)
             if before is not None and before.table != config.table:
@@ -73,14 +330,14 @@ class VrfFibs:
                 if before is None:
                     await self._add(config, spec)
                 elif before.uplinks != config.uplinks:
-                    await self._tables.change(spec)
+                    await self._vrfs.change(spec)
                 self._configs[config.name] = config
                 self.problems.pop(config.name, None)
             except (VrfRefused, OSError) as error:
                 self.problems[config.name] = str(error)
                 log.error("vrf.refused", vrf=config.name, error=str(error))
 
-    async def remove(self, vrfs: Sequence[VrfConfig]) -> None:
+    async def remove_vrfs(self, vrfs: Sequence[VrfConfig]) -> None:
         """Take out all VRFs that are not among these."""
         kept = {config.name for config in vrfs}
         for name in [name for name in self._configs if name not in kept]:
@@ -89,81 +346,79 @@ class VrfFibs:
             del self.problems[name]
 
     async def _add(self, config: VrfConfig, spec: VrfSpec) -> None:
-        fib = self._make_fib(config)
+        name = config.name
+        fib = Fib(
+            msgspec.structs.replace(self._config, table=config.table), dataplane=self._dataplane, owner=self, vrf=name
+        )
+        fib.depend_on(self._needs(name))
         await fib.start()
         try:
-            await self._tables.add(spec, fib)
+            await self._vrfs.add(spec, fib)
         except BaseException:
             await fib.stop()
             raise
-        self._fibs[config.name] = fib
-        self._configs[config.name] = config
-        self._tables.set_interfaces(config.name, self._interfaces(config.name))
-        self._fill(config.name)
+        self.fibs[name] = fib
+        self._configs[name] = config
+        self._vrfs.set_interfaces(name, self._interfaces(name))
+        self._walks.run(self._fill(name))
         if self._swept:
-            asyncio.get_running_loop().call_later(SWEEP_DELAY_S, self._sweep_one, config.name, fib)
+            asyncio.get_running_loop().call_later(SWEEP_DELAY_S, self._sweep_one, name, fib)
 
     def _sweep_one(self, name: str, fib: Fib) -> None:
-        if self._fibs.get(name) is fib:
+        if self.fibs.get(name) is fib:
             fib.sweep()
 
     async def _remove(self, name: str) -> None:
         del self._configs[name]
-        self._held.pop(name, None)
-        fib = self._fibs.pop(name)
-        await self._tables.remove(name)
+        self._waiting.pop(name, None)
+        fib = self.fibs.pop(name)
+        await self._vrfs.remove(name)
         await fib.stop()
 
-    def update(self, name: str, family: Family, wishes: Mapping[bytes, NextHops | None]) -> None:
-        """Routes that workloads want in a VRF. One to an interface waits until the kernel has that in the VRF.
+    def _fill(self, vrf: str) -> Iterator[None]:
+        """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices."""
+        for family in _UNICAST:
+            keys = iter(list(self._learned.table(vrf, family).routes))
+            while (chosen := list(islice(keys, _FILL_SLICE))) and vrf in self.fibs:
+                learned = {key: self._learned.desired(vrf, family, key) for key in chosen}
+                self.fibs[vrf].update(family, self._workloads.overlay(vrf, family, learned))
+                yield
+            self.set_workload_routes(vrf, family, dict(self._workloads.of(vrf, family)))
 
-        Else the address would be announced before it can be reached, and its route go when the interface enters.
-        """
-        if name not in self._fibs:
-            return
-        held = self._held.setdefault(name, {})
-        for key in wishes:
-            held.pop((family, key), None)
-        early = {key: hops for key, hops in wishes.items() if hops is not None and not self._reached(name, hops)}
-        held.update(((family, key), hops) for key, hops in early.items())
-        self._fibs[name].update(family, {key: hops for key, hops in wishes.items() if key not in early})
-        self.interfaces_changed(name)
+    # What the tables ask, and what they answer (TableOwner).
 
-    def waits(self, name: str, family: Family, key: bytes) -> bool:
-        """Whether a route waits until the kernel has its interface in the VRF."""
-        return (family, key) in self._held.get(name, ())
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        """What the kernel should have for a prefix: the route of a workload, else the learned one."""
+        own = self._workloads.get(vrf, family, key)
+        return self._learned.desired(vrf, family, key) if own is None else own
 
-    def _reached(self, name: str, hops: NextHops) -> bool:
-        direct = (hop.interface for hop in hops if not hop.address and not hop.is_abstract)
-        return all(self._tables.has(name, interface) for interface in direct)
+    def expand(self, next_hop: NextHop) -> NextHops:
+        return self._recursive.expand(next_hop)
 
-    def _release(self, name: str) -> None:
-        """The kernel has other interfaces in a VRF: what waited for them is written."""
-        held = self._held.get(name, {})
-        for family, key in [place for place, hops in held.items() if self._reached(name, hops)]:
-            self._fibs[name].update(family, {key: held.pop((family, key))})
+    def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self._listener.kernel_acknowledged(vrf, family, keys)
+        own = self._workloads.among(vrf, family, keys)
+        if own:
+            self._listener.workload_routes_acknowledged(vrf, family, own)
 
-    def interfaces_changed(self, name: str) -> None:
-        """Workloads of a VRF came or went: soon, their interfaces belong to it, or no longer do."""
-        if name in self._configs and name not in self._due:
-            self._due.add(name)
-            asyncio.get_running_loop().call_soon(self._tell_interfaces, name)
+    def refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        self._listener.kernel_refused(vrf, family, keys)
+        own = self._workloads.among(vrf, family, keys)
+        if own:
+            self._listener.workload_routes_refused(vrf, family, own, why)
 
-    def _tell_interfaces(self, name: str) -> None:
-        self._due.discard(name)
-        if name in self._configs:
-            self._tables.set_interfaces(name, self._interfaces(name))
+    def next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        self._listener.reachability_changed(vrf, next_hop, why)
 
-    def sweep(self) -> None:
-        """All was heard: what an earlier run left in the kernel for other interfaces goes."""
-        self._swept = True
-        self._tables.sweep()
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        self._listener.reserved_changed(vrf, family, keys)
 
-    def warnings(self) -> list[str]:
-        """What keeps VRFs from being whole."""
-        found = [f"VRF {name}: {self._tables.problem(name)}" for name in self._configs if self._tables.problem(name)]
-        return [*self.problems.values(), *found]
+    def backlog_shrank(self) -> None:
+        if self._behind is not None and all(fib.backlog < _READ_AGAIN for fib in self.fibs.values()):
+            self._caught_up()
 
-    async def stop(self) -> None:
-        """Let go; everything stays in the kernel. Call after the Fibs have stopped."""
-        await self._tables.stop()
+    def _caught_up(self) -> None:
+        if self._behind is not None:
+            self._behind.cancel()
+            self._behind = None
+            self._listener.kernel_caught_up()

@@ -1,9 +1,10 @@
-"""A Fib over the scripted kernel, with a RIB reduced to a dict of wishes."""
+"""A Fib over the scripted kernel, with an owner reduced to a dict of what it wants."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from bgpd.config.schema import FibConfig
@@ -19,51 +20,83 @@ LEAF1, LEAF2 = NextHop(parse_address("10.0.0.0")), NextHop(parse_address("10.0.1
 LEAF1_V6, LEAF2_V6 = NextHop(parse_address("fe80::1"), "eth0"), NextHop(parse_address("fe80::2"), "eth1")
 
 
-class Harness:
-    """`wishes` is what the RIB wants; `want` sets and tells it. The lists are what the Fib said.
+class ScriptedOwner:
+    """Stands for all that wants routes: `tables` has it by VRF. The lists are what the tables said.
 
-    `expansions`: what abstract next hops lead to.
+    `expansions`: what recursive next hops lead to.
     """
+
+    def __init__(self) -> None:
+        self.tables: defaultdict[str, dict[tuple[Family, bytes], NextHops]] = defaultdict(dict)
+        self.expansions: dict[NextHop, NextHops] = {}
+        self.acks: list[tuple[Family, bytes]] = []
+        self.refusals: list[tuple[Family, bytes, str]] = []
+        self.told: list[tuple[NextHop, str]] = []
+        self.shrank: Callable[[], None] = lambda: None
+
+    def wish(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """From now on these are wanted; no table hears of it."""
+        for key, wish in changes.items():
+            if wish is None:
+                self.tables[vrf].pop((family, key), None)
+            else:
+                self.tables[vrf][family, key] = wish
+
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        return self.tables[vrf].get((family, key))
+
+    def expand(self, next_hop: NextHop) -> NextHops:
+        return self.expansions.get(next_hop, ())
+
+    def acknowledged(self, _vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.acks += [(family, key) for key in keys]
+
+    def refused(self, _vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        self.refusals += [(family, key, why) for key in keys]
+
+    def next_hop_changed(self, _vrf: str, next_hop: NextHop, why: str) -> None:
+        self.told.append((next_hop, why))
+
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        """Nobody asks what is reserved."""
+
+    def backlog_shrank(self) -> None:
+        self.shrank()
+
+
+class Harness:
+    """A Fib of the main table and its owner; `want` and `learn` set what is wanted and say so."""
 
     def __init__(self, kernel: FakeKernel, **config: object) -> None:
         self.kernel = kernel
-        self.wishes: dict[tuple[Family, bytes], NextHops] = {}
-        self.expansions: dict[NextHop, NextHops] = {}
-        self.acknowledged: list[tuple[Family, bytes]] = []
-        self.refused: list[tuple[Family, bytes, str]] = []
-        self.told: list[tuple[NextHop, str]] = []
+        self.owner = ScriptedOwner()
+        self.wishes = self.owner.tables[""]
+        self.acknowledged = self.owner.acks
+        self.refused = self.owner.refusals
+        self.told = self.owner.told
         self.backlogs: list[int] = []
+        self.owner.shrank = lambda: self.backlogs.append(self.fib.backlog)
         self.dataplane = Dataplane(kernel.monitor, bulk=kernel.bulk, urgent=kernel.urgent, reader=FakeReader(kernel))
-        self.fib = Fib(
-            FibConfig(**config),
-            dataplane=self.dataplane,
-            desired=lambda family, key: self.wishes.get((family, key)),
-            acknowledged=self._acknowledge,
-            refused=lambda family, keys, why: self.refused.extend((family, key, why) for key in keys),
-            next_hop_changed=lambda hop, why: self.told.append((hop, why)),
-            expand=lambda hop: self.expansions.get(hop, ()),
-            taken=lambda: self.backlogs.append(self.fib.backlog),
-        )
+        self.fib = Fib(FibConfig(**config), dataplane=self.dataplane, owner=self.owner)
 
-    def _acknowledge(self, family: Family, keys: Sequence[bytes]) -> None:
-        self.acknowledged += [(family, key) for key in keys]
+    @property
+    def expansions(self) -> dict[NextHop, NextHops]:
+        """What recursive next hops lead to."""
+        return self.owner.expansions
+
+    @expansions.setter
+    def expansions(self, expansions: dict[NextHop, NextHops]) -> None:
+        self.owner.expansions = expansions
 
     def want(self, changes: Mapping[bytes, NextHops | None], family: Family = V4) -> None:
         """Wishes of this host itself."""
-        self._wish(changes, family)
+        self.owner.wish("", family, changes)
         self.fib.update(family, changes)
 
     def learn(self, changes: Mapping[bytes, NextHops | None], family: Family = V4) -> None:
         """Wishes from neighbors."""
-        self._wish(changes, family)
+        self.owner.wish("", family, changes)
         self.fib.update_learned(family, changes)
-
-    def _wish(self, changes: Mapping[bytes, NextHops | None], family: Family) -> None:
-        for key, wish in changes.items():
-            if wish is None:
-                self.wishes.pop((family, key), None)
-            else:
-                self.wishes[family, key] = wish
 
     async def settle(self) -> None:
         for _ in range(60):

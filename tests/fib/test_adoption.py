@@ -146,7 +146,7 @@ async def test_the_sweep_asks_only_for_what_was_not_confirmed() -> None:
         it.learn(dict.fromkeys(keys[:150], (LEAF1,)))
         await it.settle()
         asked: list[bytes] = []
-        it.fib._desired = lambda _family, key: asked.append(key)
+        it.owner.desired = lambda _vrf, _family, key: asked.append(key)
         it.fib.sweep()
         await it.settle()
         assert sorted(asked) == sorted(keys[150:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
+from tests.fib.harness import ScriptedOwner
 from tests.waiting import until, wait_for_links
 
 pytestmark = pytest.mark.netns
@@ -64,34 +65,32 @@ def host() -> Iterator[None]:
 
 
 class Host:
-    """A Fib and its monitor; `wishes` is the RIB."""
+    """A Fib, its owner and its monitor."""
 
     def __init__(self, **config: object) -> None:
-        self.wishes: dict[tuple[Family, bytes], NextHops] = {}
-        self.acknowledged: set[bytes] = set()
-        self.refused: dict[bytes, str] = {}
-        self.told: list[tuple[NextHop, str]] = []
+        self.owner = ScriptedOwner()
+        self.wishes = self.owner.tables[""]
         self.events: list[KernelEvent] = []
         self.monitor = KernelMonitor()
         self.dataplane = Dataplane(self.monitor)
-        self.fib = Fib(
-            FibConfig(**config),
-            dataplane=self.dataplane,
-            desired=lambda family, key: self.wishes.get((family, key)),
-            acknowledged=self._acknowledge,
-            refused=lambda _family, keys, why: self.refused.update(dict.fromkeys(keys, why)),
-            next_hop_changed=lambda hop, why: self.told.append((hop, why)),
-        )
+        self.fib = Fib(FibConfig(**config), dataplane=self.dataplane, owner=self.owner)
 
-    def _acknowledge(self, family: Family, keys: Sequence[bytes]) -> None:
-        self.acknowledged.update(keys)
+    @property
+    def acknowledged(self) -> set[bytes]:
+        return {key for _family, key in self.owner.acks}
+
+    @property
+    def refused(self) -> dict[bytes, str]:
+        return {key: why for _family, key, why in self.owner.refusals}
+
+    @property
+    def told(self) -> list[tuple[NextHop, str]]:
+        return self.owner.told
 
     def want(self, changes: dict[str, NextHops | None]) -> None:
         for prefix, wish in changes.items():
             family, key = parse_prefix(prefix)
-            self.wishes.pop((family, key), None)
-            if wish is not None:
-                self.wishes[family, key] = wish
+            self.owner.wish("", family, {key: wish})
             self.fib.update(family, {key: wish})
 
 
@@ -321,14 +320,9 @@ async def test_overflowing_events_end_in_the_present_state(host: None, tmp_path:
 async def test_table_of_its_own_for_a_second_fib_on_one_dataplane(host: None) -> None:
     async with running() as it:
         wishes = {parse_prefix("10.64.0.0/16")[1]: BOTH}
-        blue = Fib(
-            FibConfig(table=1001),
-            dataplane=it.dataplane,
-            desired=lambda _family, key: wishes.get(key),
-            acknowledged=lambda _family, _keys: None,
-            refused=lambda _family, _keys, _why: None,
-            next_hop_changed=lambda _hop, _why: None,
-        )
+        owner = ScriptedOwner()
+        owner.wish("", V4, wishes)
+        blue = Fib(FibConfig(table=1001), dataplane=it.dataplane, owner=owner)
         await blue.start()
         it.want({"10.64.0.0/16": BOTH})
         blue.update(V4, wishes)

@@ -7,7 +7,7 @@ import ctypes
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 
 import pytest
@@ -21,6 +21,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from labs.namespace import CLONE_NEWNET, NETNS_DIR, Namespace
+from tests.fib.harness import ScriptedOwner
 from tests.waiting import until, wait_for_links
 
 BLUE, RED = VrfSpec("blue", 1001, ("b1", "b2")), VrfSpec("red", 1002, ("r1",))
@@ -115,37 +116,27 @@ def net() -> Iterator[Net]:
 
 
 class Host:
-    """The main table's Fib, the VRFs, and a Fib for each; `wishes` by VRF is the RIB."""
+    """The main table's Fib, the VRFs, and a Fib for each."""
 
     def __init__(self, *, use_devices: bool) -> None:
         self.monitor = KernelMonitor()
         self.dataplane = Dataplane(self.monitor)
         self.vrfs = VrfTables(self.dataplane, use_devices=use_devices)
-        self.expansions: dict[NextHop, NextHops] = dict(UPLINKS)
-        self.wishes: dict[tuple[str, Family, bytes], NextHops] = {}
-        self.refused: dict[bytes, str] = {}
+        self.owner = ScriptedOwner()
+        self.owner.expansions.update(UPLINKS)
+        self.expansions = self.owner.expansions
         self.fibs = {name: self._fib(name, number) for name, number in (("", 254), ("blue", 1001), ("red", 1002))}
 
-    def _fib(self, vrf: str, number: int) -> Fib:
-        def refused(_family: Family, keys: Sequence[bytes], why: str) -> None:
-            self.refused.update(dict.fromkeys(keys, why))
+    @property
+    def refused(self) -> dict[bytes, str]:
+        return {key: why for _family, key, why in self.owner.refusals}
 
-        return Fib(
-            FibConfig(table=number),
-            dataplane=self.dataplane,
-            vrf=vrf,
-            desired=lambda family, key: self.wishes.get((vrf, family, key)),
-            acknowledged=lambda _family, _keys: None,
-            refused=refused,
-            next_hop_changed=lambda _hop, _why: None,
-            expand=lambda hop: self.expansions.get(hop, ()),
-        )
+    def _fib(self, vrf: str, number: int) -> Fib:
+        return Fib(FibConfig(table=number), dataplane=self.dataplane, owner=self.owner, vrf=vrf)
 
     def want(self, vrf: str, prefix: str, wish: NextHops | None) -> None:
         family, key = parse_prefix(prefix)
-        self.wishes.pop((vrf, family, key), None)
-        if wish is not None:
-            self.wishes[vrf, family, key] = wish
+        self.owner.wish(vrf, family, {key: wish})
         self.fibs[vrf].update(family, {key: wish})
 
     async def idle(self) -> None:
@@ -225,7 +216,7 @@ async def test_abstract_next_hop_spreads_over_both_leaves_and_loses_one_in_one_m
 ) -> None:
     async with running(BLUE, use_devices=use_devices) as it:
         keys = [bytes((32, 10, 99, number >> 8, number & 255)) for number in range(2000)]
-        it.wishes.update({("blue", Family.IPV4_UNICAST, key): (GATEWAY,) for key in keys})
+        it.owner.wish("blue", Family.IPV4_UNICAST, dict.fromkeys(keys, (GATEWAY,)))
         it.fibs["blue"].update(Family.IPV4_UNICAST, dict.fromkeys(keys, (GATEWAY,)))
         await it.idle()
         assert len([line for line in table(1001) if line.startswith("10.99.")]) == 2000

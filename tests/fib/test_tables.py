@@ -1,0 +1,222 @@
+"""All kernel tables as one object: a workload wins over a learned route, neighbors wait for the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+from bgpd.config.schema import FibConfig
+from bgpd.fib import tables
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.guard import Dependencies
+from bgpd.fib.tables import KernelTables, WorkloadRoutes
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import parse_prefix
+from bgpd.runtime.turns import Walks
+from tests.fib.fake_kernel import FakeReader
+from tests.fib.harness import LEAF1, LEAF2, V4, V6, two_leaf_kernel
+
+KEY = parse_prefix("10.64.1.5/32")[1]
+OTHER = parse_prefix("10.9.0.0/16")[1]
+POD: NextHops = (NextHop(b"", "eth1"),)
+
+
+class Learned:
+    """Stands for the RIB and EVPN."""
+
+    def __init__(self) -> None:
+        self.routes: dict[tuple[str, Family, bytes], NextHops] = {}
+
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        return self.routes.get((vrf, family, key))
+
+    def table(self, vrf: str, family: Family) -> SimpleNamespace:
+        keys: Collection[bytes] = [key for of, found, key in self.routes if (of, found) == (vrf, family)]
+        return SimpleNamespace(routes=keys)
+
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        return f"asked for {vrf}"
+
+    def expand(self, next_hop: NextHop) -> NextHops:
+        return (next_hop,)
+
+
+class Listener:
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[object, ...]] = []
+
+    def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.log.append(("acknowledged", vrf, *keys))
+
+    def kernel_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.log.append(("refused", vrf, *keys))
+
+    def workload_routes_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.log.append(("workload acknowledged", vrf, *keys))
+
+    def workload_routes_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        self.log.append(("workload refused", vrf, *keys))
+
+    def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        self.log.append(("next hop", vrf, next_hop, bool(why)))
+
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        """Not of interest here."""
+
+    def kernel_is_behind(self) -> None:
+        self.log.append(("behind",))
+
+    def kernel_caught_up(self) -> None:
+        self.log.append(("caught up",))
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.kernel = two_leaf_kernel()
+        self.learned = Learned()
+        self.listener = Listener()
+        self.log = self.listener.log
+        dataplane = Dataplane(
+            self.kernel.monitor, bulk=self.kernel.bulk, urgent=self.kernel.urgent, reader=FakeReader(self.kernel)
+        )
+        self.tables = KernelTables(
+            FibConfig(),
+            dataplane=dataplane,
+            listener=self.listener,
+            walks=Walks(failed=lambda error: None),
+            needs=lambda _vrf: Dependencies(),
+            interfaces=lambda _vrf: (),
+        )
+        self.tables.connect(self.learned, self.learned)
+
+    def learn(self, key: bytes, hops: NextHops | None) -> None:
+        self.learned.routes.pop(("", V4, key), None)
+        if hops is not None:
+            self.learned.routes["", V4, key] = hops
+        self.tables.update_learned("", V4, {key: hops})
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await self.tables.fibs[""].idle()
+
+    def next_hops(self, key: bytes) -> list[str]:
+        view = self.tables.fibs[""].route(V4, key)
+        return [hop.address or hop.interface for hop in view.next_hops] if view else []
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Rig]:
+    rig = Rig()
+    await rig.tables.start(())
+    try:
+        yield rig
+    finally:
+        await rig.tables.stop()
+
+
+async def test_route_of_a_workload_wins_and_the_learned_one_follows_it() -> None:
+    async with running() as it:
+        it.learn(KEY, (LEAF1,))
+        await it.settle()
+        it.tables.set_workload_routes("", V4, {KEY: POD})
+        await it.settle()
+        assert it.next_hops(KEY) == ["eth1"]
+        it.learn(KEY, (LEAF2,))
+        await it.settle()
+        assert it.next_hops(KEY) == ["eth1"]
+        it.tables.set_workload_routes("", V4, {KEY: None})
+        await it.settle()
+        assert it.next_hops(KEY) == ["10.0.1.0"]
+
+
+async def test_route_that_was_never_learned_goes_with_its_workload() -> None:
+    async with running() as it:
+        it.tables.set_workload_routes("", V4, {KEY: POD})
+        await it.settle()
+        it.tables.set_workload_routes("", V4, {KEY: None})
+        await it.settle()
+        assert it.next_hops(KEY) == []
+        assert it.tables.installed == 0
+
+
+async def test_only_routes_of_workloads_are_acknowledged_as_such() -> None:
+    async with running() as it:
+        it.learn(OTHER, (LEAF1,))
+        it.tables.set_workload_routes("", V4, {KEY: POD})
+        await it.settle()
+        assert [entry for entry in it.log if entry[0] == "workload acknowledged"] == [
+            ("workload acknowledged", "", KEY)
+        ]
+        assert {entry[2:] for entry in it.log if entry[0] == "acknowledged"} == {(OTHER,), (KEY,)}
+
+
+async def test_refusal_of_a_workloads_route_is_reported_as_such() -> None:
+    async with running() as it:
+        it.tables.set_workload_routes("", V4, {KEY: (NextHop(b"", "nowhere"),)})
+        it.learn(OTHER, (NextHop(b"", "nowhere"),))
+        await it.settle()
+        refused = [entry for entry in it.log if entry[0] == "refused"]
+        assert {key for entry in refused for key in entry[2:]} == {KEY, OTHER}
+        assert [entry for entry in it.log if entry[0] == "workload refused"] == [("workload refused", "", KEY)]
+
+
+async def test_neighbors_wait_while_too_much_is_to_be_written_and_go_on_when_it_is() -> None:
+    async with running() as it:
+        it.kernel.bulk.hold()
+        changes = {bytes((32,)) + (10 << 24 | index).to_bytes(4, "big"): (LEAF1,) for index in range(20_000)}
+        for shift in range(4):
+            moved = {key[:1] + bytes((11 + shift,)) + key[2:]: hops for key, hops in changes.items()}
+            it.learned.routes.update({("", V4, key): hops for key, hops in moved.items()})
+            it.tables.update_learned("", V4, moved)
+        assert it.log.count(("behind",)) >= 2
+        assert ("caught up",) not in it.log
+        it.kernel.bulk.release()
+        await it.settle()
+        assert [entry for entry in it.log if entry in (("behind",), ("caught up",))][-1] == ("caught up",)
+
+
+async def test_neighbors_wait_no_longer_than_a_moment_for_a_kernel_that_is_stuck() -> None:
+    async with running() as it:
+        it.kernel.bulk.hold()
+        changes = {bytes((32,)) + (10 << 24 | index).to_bytes(4, "big"): (LEAF1,) for index in range(60_000)}
+        it.tables.update_learned("", V4, dict(changes))
+        assert it.log == [("behind",)]
+        timer = it.tables._behind
+        assert timer is not None
+        assert timer.when() <= asyncio.get_running_loop().time() + tables._UNREAD_MOST_S
+        timer._run()
+        assert it.log[-1] == ("caught up",)
+        it.kernel.bulk.release()
+
+
+async def test_next_hop_of_a_vrf_that_does_not_exist_leads_nowhere() -> None:
+    async with running() as it:
+        assert it.tables.resolve("blue", LEAF1) == "there is no VRF blue"
+        assert it.tables.resolve("blue", NextHop(b"\x0a\x00\x00\x01", "@blue")) == "asked for blue"
+        assert it.tables.resolve("", LEAF1) == ""
+
+
+def test_learned_changes_do_not_reach_a_workloads_prefix() -> None:
+    routes = WorkloadRoutes()
+    changes: dict[bytes, NextHops | None] = {KEY: (LEAF1,), OTHER: (LEAF1,)}
+    assert routes.overlay("", V4, changes) is changes
+    routes.set("", V4, {KEY: POD})
+    assert routes.overlay("", V4, changes) == {OTHER: (LEAF1,)}
+    assert routes.overlay("", V4, {KEY: None}) == {}
+    assert len(routes) == 1
+
+
+def test_tables_and_families_are_apart() -> None:
+    routes = WorkloadRoutes()
+    routes.set("blue", V4, {KEY: POD})
+    assert routes.get("", V4, KEY) is None
+    assert routes.get("blue", V6, KEY) is None
+    assert routes.get("blue", V4, KEY) == POD
+    assert routes.among("blue", V4, [OTHER, KEY]) == [KEY]
+    assert routes.among("", V4, [OTHER, KEY]) == []
