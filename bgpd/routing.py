@@ -25,7 +25,7 @@ from bgpd.fib.tables import KernelTables
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import CeaseSubcode, Family
+from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, RouteChanged
 from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
@@ -47,8 +47,6 @@ _ABREAST = 4_096
 _LOCAL = Attributes()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
-_MANY_NEXT_HOPS = 4096
-"""Next hops that a session has named, until those that its routes have no more are forgotten."""
 _BYTES_PER_ROUTE = 200
 """A workload's attributes: origin IGP, an empty AS path."""
 
@@ -84,7 +82,6 @@ class Routing:
         self._walks = walks
         self._changed = changed
         self._memory_freed = memory_freed
-        self._next_hops: dict[Source, set[NextHop]] = {}
         self.dataplane = Dataplane(monitor, protocol=config.fib.protocol)
         self.tables = KernelTables(
             config.fib,
@@ -94,25 +91,7 @@ class Routing:
             needs=self._needs,
             interfaces=lambda vrf: self.workloads.table.interfaces(vrf),
         )
-        self.rib = Rib(
-            config.rib,
-            fib_changed=self._fib_changed,
-            send=self._send,
-            send_end_of_rib=lambda source, family: self.speaker.send_end_of_rib(source, family),
-            resolve=lambda next_hop: self.tables.resolve("", next_hop),
-            now=time.time,
-            schedule=soon,
-            prefix_limit_exceeded=self._prefix_limit_exceeded,
-            resources_exceeded=self._resources_exceeded,
-            suppressed=lambda vrf, family, keys, by: self.workloads.table.suppressed(vrf, family, keys, by),
-            refresh_sent=lambda source, family: self.speaker.send_refresh_ended(source, family),
-            resolve_in=self.tables.resolve,
-            next_hops_forgotten=self.tables.forget,
-            evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
-            local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
-            has_room=lambda source: self.speaker.has_room(source),
-            export_failed=self._export_failed,
-        )
+        self.rib = Rib(config.rib, now=time.time, schedule=soon)
         self.evpn = Evpn(config.evpn, self._evpn_ports(), monitor.host)
         self.servers = UsedServers(config.workload.mqtt, changed=self.tables.needs_changed)
         self.tables.connect(self.rib, self.evpn)
@@ -132,6 +111,7 @@ class Routing:
             neighbors=self.speaker.neighbor_views,
         )
         self.workloads = Workloads(config.workloads, ports, host=monitor.host, hostname=hostname)
+        self.rib.connect(kernel=self.tables, neighbors=self.speaker, evpn=self.evpn, workloads=self.workloads.table)
 
     def _evpn_ports(self) -> EvpnPorts:
         return EvpnPorts(
@@ -248,7 +228,6 @@ class Routing:
     @changes_shared_state
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         self.sources[source.name] = source
-        self._next_hops[source] = set()
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.neighbor_up(
             source,
@@ -285,7 +264,7 @@ class Routing:
             del self.sources[source.name]
         if self.ending:
             return
-        lost = self._next_hops.pop(source, set()).difference(*self._next_hops.values())
+        lost = self.rib.next_hops_of_only(source)
         if lost:
             self.tables.next_hops_lost(lost, partial(self._fallback, lost))
         self.evpn.neighbor_down(source)
@@ -304,13 +283,7 @@ class Routing:
         self._memory_freed()
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
-        if batch.next_hop is not None:
-            self._next_hops[source].add(batch.next_hop)
         self.rib.routes_received(source, batch)
-        if len(self._next_hops.get(source, ())) > _MANY_NEXT_HOPS:
-            self._next_hops[source] = self.rib.next_hops(source)
-        if batch.family is Family.ROUTE_TARGET and self.evpn.memberships_received(source, batch):
-            self.speaker.refresh_wanted(source, Family.L2VPN_EVPN)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.end_of_rib_received(source, family)
@@ -326,13 +299,6 @@ class Routing:
     def room_came(self, source: Source) -> None:
         self.rib.room_came(source)
 
-    def _send(self, source: Source, batch: RouteBatch) -> None:
-        if batch.family is Family.L2VPN_EVPN:
-            for told in self.evpn.for_neighbor(source, batch):
-                self.speaker.send(source, told)
-        else:
-            self.speaker.send(source, batch)
-
     def _resend_evpn(self, neighbor: str) -> None:
         """What this neighbor was told of EVPN routes is told again, with what differs by now."""
         source = self.sources.get(neighbor)
@@ -347,9 +313,6 @@ class Routing:
     def refresh_ended(self, source: Source, family: Family) -> None:
         self._walks.run(self.rib.refresh_ended(source, family))
 
-    def _export_failed(self, source: Source, error: Exception) -> None:
-        asyncio.get_running_loop().call_soon(self.speaker.fail, source, error)
-
     def _neighbors_changed(self) -> None:
         self.tables.needs_changed()
         if not self._is_change_planned:
@@ -362,21 +325,7 @@ class Routing:
         self._is_change_planned = False
         self.workloads.neighbors_changed()
 
-    def _prefix_limit_exceeded(self, source: Source, family: Family, count: int) -> None:
-        reason = f"sent {count} {family} prefixes, more than max_prefixes"
-        asyncio.get_running_loop().call_soon(partial(self.speaker.reset, source.name, reason=reason))
-
-    def _resources_exceeded(self, source: Source, reason: str) -> None:
-        subcode = CeaseSubcode.OUT_OF_RESOURCES
-        reset = partial(self.speaker.reset, source.name, reason=reason, subcode=subcode)
-        asyncio.get_running_loop().call_soon(reset)
-
     # The kernel (KernelListener).
-
-    def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
-        if vrf:
-            self.evpn.routes_changed(vrf, family, changes)
-        self.tables.update_learned(vrf, family, changes)
 
     def kernel_is_behind(self) -> None:
         """Leave the leaders unread: a neighbor that is behind may catch up, and add its next hops to what waits."""

@@ -42,7 +42,7 @@ class AdjRibIn:
     """The import side of one source: an established session, or a local origin (whose policy is "all").
 
     `local_asn` and `router_id` are how this host appears to it. `now` is the wall clock in seconds. `allowed` are the
-    next hops that it may name (None: any).
+    next hops that it may name (None: any); `named` are those that it has named.
     `received_bytes` is what the attributes as received take in memory.
     """
 
@@ -69,7 +69,7 @@ class AdjRibIn:
         self._paths: WeighedMemo[_Key, Path] = WeighedMemo()
         self._revised: WeighedMemo[tuple[Path, float, bool], Path] = WeighedMemo()
         self._former: list[WeighedMemo[Any, Path]] = []
-        self._next_hops: set[NextHop] = set()
+        self.named: set[NextHop] = set()
         self._refreshed: dict[Family, WeakSet[Path]] = {}
         self._refusals: dict[NextHop, str] = {}
         self._refusals_told: set[NextHop] = set()
@@ -125,7 +125,7 @@ class AdjRibIn:
             )
         self._paths.weigh(key, made, _weight(made))
         if next_hop is not None:
-            self._next_hops.add(next_hop)
+            self.named.add(next_hop)
         refreshed = self._refreshed.get(family)
         if refreshed is not None:
             refreshed.add(made)
@@ -139,9 +139,9 @@ class AdjRibIn:
 
     def has_next_hops(self, most: int) -> bool:
         """Whether its routes have more different next hops than `most`."""
-        if len(self._next_hops) > most:
-            self._next_hops = self.next_hops()
-        return len(self._next_hops) > most
+        if len(self.named) > most:
+            self.named = self.next_hops()
+        return len(self.named) > most
 
     def next_hops(self) -> set[NextHop]:
         """The next hops that its routes have now."""

@@ -8,7 +8,7 @@ and then takes its place with the difference only. Never decides what an aggrega
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import structlog
@@ -21,6 +21,7 @@ from bgpd.model.prefix import format_key, parse_address, parse_prefix
 from bgpd.model.views import AggregateView
 from bgpd.rib.aggregate_table import AggregateChanges, AggregateRoute, AggregateTable, BlockWatch, Profile, difference
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.ports import Workloads
 from bgpd.runtime.shared_state import changes_shared_state
 
 log = structlog.get_logger()
@@ -54,18 +55,13 @@ class AggregationPorts(Protocol):
 
 
 class Aggregation:
-    """The aggregates of all tables of one RIB.
+    """The aggregates of all tables of one RIB. `workloads` hear which of them an aggregate stands for."""
 
-    `suppressed(vrf, family, keys, by)`: these workloads are no longer announced themselves, but by the aggregate `by`;
-    "" if they are again.
-    """
+    workloads: Workloads
 
-    def __init__(
-        self, config: RibConfig, rib: AggregationPorts, suppressed: Callable[[str, Family, list[bytes], str], None]
-    ) -> None:
+    def __init__(self, config: RibConfig, rib: AggregationPorts) -> None:
         self._config = config
         self._rib = rib
-        self._suppressed = suppressed
         self._tables: dict[_Where, AggregateTable] = {}
         self._coming: dict[_Where, AggregateTable] = {}
         self._watches: dict[_Where, BlockWatch] = {}
@@ -123,7 +119,7 @@ class Aggregation:
                 table.suppressed.discard(key)
         self._rib.export_changed(vrf, family, list(suppressed))
         for by, keys in by_aggregate.items():
-            self._suppressed(vrf, family, keys, by)
+            self.workloads.suppressed(vrf, family, keys, by)
 
     def reconfigure(self, config: RibConfig) -> Iterator[None]:
         """Use other aggregates; what they are is worked out in slices and then applied at once."""

@@ -9,42 +9,34 @@ take it. Decides only the turn; what a neighbor is told, and in which order, is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHops, Source
 from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.loc_rib import Changes, LocRib
+from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors
 from bgpd.runtime.shared_state import changes_shared_state
+
+Schedule = Callable[[Callable[[], None]], object]
 
 FLUSH_KEYS = 2048
 """Units of work (adj_rib_out.py: keys, and paths) that one `flush` does: a few milliseconds."""
 
 
 class Exports:
-    """`wanted` is called when there is something to flush.
+    """`wanted` is called when there is something to flush; `schedule` runs a callback soon.
 
-    `send_end_of_rib`: the first table is sent; `refresh_sent`: all that a refresh asked for is. `has_room`: whether a
-    neighbor's connection takes more now; while it does not, nothing is made for it: changes merge by key until
-    `room_came`. `failed` is told what it raised to tell a
-    neighbor something; its Adj-RIB-Out is to be removed then, though not at once.
+    While a neighbor's connection has no room nothing is made for it: changes merge by key until `Rib.room_came`. What
+    is raised where a neighbor is served ends that neighbor's session.
     """
 
-    def __init__(
-        self,
-        *,
-        wanted: Callable[[], None],
-        send_end_of_rib: Callable[[Source, Family], None],
-        refresh_sent: Callable[[Source, Family], None],
-        has_room: Callable[[Source], bool],
-        failed: Callable[[Source, Exception], None],
-    ) -> None:
+    def __init__(self, neighbors: Neighbors, *, wanted: Callable[[], None], schedule: Schedule) -> None:
         self._is_synchronised = False
-        self._failed = failed
+        self._neighbors = neighbors
         self._wanted = wanted
-        self._send_end_of_rib = send_end_of_rib
-        self._refresh_sent = refresh_sent
-        self._has_room = has_room
+        self._schedule = schedule
         self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
         self._due: dict[AdjRibOut, None] = {}
 
@@ -91,7 +83,7 @@ class Exports:
         while self._due and left > 0:
             export = next(iter(self._due))
             del self._due[export]
-            if not self._has_room(export.source):
+            if not self._neighbors.has_room(export.source):
                 continue
             left -= max(1, self._flush_one(export, left))
             if not export.is_settled:
@@ -101,10 +93,10 @@ class Exports:
 
     def _settled(self, export: AdjRibOut) -> None:
         if export.end_refresh():
-            self._refresh_sent(export.source, export.family)
+            self._neighbors.send_refresh_ended(export.source, export.family)
         if self._is_synchronised and not export.end_of_rib_sent:
             export.end_of_rib_sent = True
-            self._send_end_of_rib(export.source, export.family)
+            self._neighbors.send_end_of_rib(export.source, export.family)
 
     def _flush_one(self, export: AdjRibOut, most: int) -> int:
         """What it raises costs the session of that neighbor."""
@@ -114,30 +106,30 @@ class Exports:
                 self._settled(export)
             return done
         except Exception as error:
-            self._failed(export.source, error)
+            self._schedule(partial(self._neighbors.fail, export.source, error))
             return most
 
 
 GATHERED = 512
 """Keys that one batch must have changed, or several together, to be told at once."""
 
-FibChanged = Callable[[str, Family, dict[bytes, NextHops | None]], None]
-
 
 class Outlet:
-    """`fib_changed` and `local_changed` are told VRF, family and changes; `schedule` runs a callback soon."""
+    """What has changed in the tables goes from here to the kernel, EVPN, the aggregates and the neighbors."""
 
     def __init__(
         self,
         *,
         exports: Exports,
-        fib_changed: FibChanged,
-        local_changed: Callable[[str, Family, Sequence[bytes]], None],
-        schedule: Callable[[Callable[[], None]], object],
+        kernel: KernelRoutes,
+        evpn: EvpnRoutes,
+        aggregation: Aggregation,
+        schedule: Schedule,
     ) -> None:
         self._exports = exports
-        self._fib_changed = fib_changed
-        self._local_changed = local_changed
+        self._kernel = kernel
+        self._evpn = evpn
+        self._aggregation = aggregation
         self._schedule = schedule
         self._gathering: dict[LocRib, None] = {}
         self._is_scheduled = False
@@ -162,10 +154,13 @@ class Outlet:
         if changes.next_hops:
             if table.exports_learned:
                 table.await_kernel(changes.next_hops)
-            self._fib_changed(vrf, family, changes.next_hops)
+            if vrf:
+                self._evpn.routes_changed(vrf, family, changes.next_hops)
+            self._kernel.update_learned(vrf, family, changes.next_hops)
         if changes.local:
             self._exports.mark(vrf, family, changes.local, local=True)
-            self._local_changed(vrf, family, changes.local)
+            self._aggregation.contributors_changed(vrf, family, changes.local)
+            self._evpn.local_changed(vrf, family, changes.local)
         if changes.keys:
             self._exports.mark(vrf, family, changes.keys, local=False)
 

@@ -398,7 +398,7 @@ def _is_local(decision: Decision | None) -> bool:
 
 class Tables:
     """`resolve(vrf, next_hop)`: why it is unreachable, or "". `exports_learned(vrf, family)`: whether a session may be
-    told routes that were learned from another. `follows_evpn`: somebody follows each neighbor's EVPN routes.
+    advertised routes that were learned from another. `forgotten(vrf, next_hops)`: no path has these any more.
     """
 
     def __init__(
@@ -406,14 +406,12 @@ class Tables:
         *,
         resolve: Callable[[str, NextHop], str],
         exports_learned: Callable[[str, Family], bool],
-        follows_evpn: bool,
-        next_hops_forgotten: Callable[[str, Collection[NextHop]], None],
+        forgotten: Callable[[str, Collection[NextHop]], None],
     ) -> None:
-        self._forgotten = next_hops_forgotten
+        self._forgotten = forgotten
         self.all: dict[tuple[str, Family], LocRib] = {}
         self._resolve = resolve
         self._exports_learned = exports_learned
-        self._follows_evpn = follows_evpn
         self._next_hops: dict[str, NextHopTable] = {}
 
     def table(self, vrf: str, family: Family) -> LocRib:
@@ -442,8 +440,7 @@ class Tables:
 
     def _set_what_is_kept(self, table: LocRib) -> None:
         table.exports_learned = self._exports_learned(table.vrf, table.family)
-        follows = self._follows_evpn and table.family is Family.L2VPN_EVPN
-        table.gathers_keys = table.exports_learned or follows
+        table.gathers_keys = table.exports_learned or table.family is Family.L2VPN_EVPN
 
     def prune(self) -> None:
         """Forget next hops that no path has any more."""

@@ -41,7 +41,7 @@ class Session:
     ) -> None:
         self.source = source
         self.families = families
-        self.config = config
+        self.use(config)
         self.adj_rib_in = adj_rib_in
         self.exports: dict[Family, AdjRibOut] = {}
         self.tables: dict[Family, LocRib] = {}
@@ -53,28 +53,34 @@ class Session:
         self._warned_of_memory = False
         self._out_of_resources = False
 
-    def check_limit(self, family: Family, count: int, exceeded: Callable[[Source, Family, int], None]) -> None:
-        """Compare the number of routes received with `max_prefixes`; tells once per session."""
+    def use(self, config: SessionConfig) -> None:
+        """These are the settings from now on."""
+        self.config = config
+        self._most_bytes = attribute_limit(config)
+
+    def why_too_many(self, family: Family, count: int) -> str:
+        """Compare the routes received with `max_prefixes`: what must be said of too many, once per session, or ""."""
         most = self.config.max_prefixes
         if not most or count <= most * _WARN_AT:
-            return
+            return ""
         if count > most:
             if family not in self._exceeded:
                 self._exceeded.add(family)
                 log.error("prefix_limit.exceeded", neighbor=self.source.name, family=family, count=count, limit=most)
-                exceeded(self.source, family, count)
+                return f"sent {count} {family} prefixes, more than max_prefixes"
         elif family not in self._warned:
             self._warned.add(family)
             log.warning("prefix_limit.near", neighbor=self.source.name, family=family, count=count, limit=most)
+        return ""
 
-    def check_resources(self, exceeded: Callable[[Source, str], None]) -> None:
-        """Compare what the neighbor's attributes take with `max_attribute_bytes`, and count its next hops; tells once.
+    def why_out_of_resources(self) -> str:
+        """Compare what the neighbor's attributes take with `max_attribute_bytes`, and count its next hops.
 
-        `exceeded` is told why.
+        Returns what must be said of too much, once per session, or "".
         """
-        kept, most = self.adj_rib_in.bytes_kept, attribute_limit(self.config)
         if self._out_of_resources:
-            return
+            return ""
+        kept, most = self.adj_rib_in.bytes_kept, self._most_bytes
         reason = ""
         if most and kept > most:
             reason = f"its attributes take {kept} bytes, more than max_attribute_bytes ({most})"
@@ -83,10 +89,10 @@ class Session:
         if reason:
             self._out_of_resources = True
             log.error("resources.exceeded", neighbor=self.source.name, reason=reason)
-            exceeded(self.source, reason)
         elif most and kept > most * _WARN_AT and not self._warned_of_memory:
             self._warned_of_memory = True
             log.warning("attribute_limit.near", neighbor=self.source.name, bytes=kept, limit=most)
+        return reason
 
 
 def session_config(config: RibConfig, source: Source) -> SessionConfig | None:
@@ -128,7 +134,7 @@ def change_policies(
             policy = build_policy(settings.export, config.policy, where=f"{where}.export", exporting=True)
             for export in session.exports.values():
                 export.policy_changed(policy)
-        session.config = settings
+        session.use(settings)
     return changed
 
 

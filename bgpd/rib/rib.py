@@ -17,7 +17,7 @@ import structlog
 
 from bgpd.config.schema import RibConfig, SessionConfig
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import Family
+from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, NextHops, Overlay, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.model.views import FamilyCounts
@@ -25,11 +25,12 @@ from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.decision_memo import Decision
-from bgpd.rib.dissemination import Exports, FibChanged, Outlet
+from bgpd.rib.dissemination import Exports, Outlet
 from bgpd.rib.loc_rib import Changes, LocRib, Tables
 from bgpd.rib.neighbor_state import Session, change_policies, revise
 from bgpd.rib.next_hops import AllowedNextHops
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
+from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
 from bgpd.runtime.shared_state import SharedStateBroken
 
 log = structlog.get_logger()
@@ -38,86 +39,47 @@ REPLAYED = 512
 """Keys of one step of `replay_evpn`."""
 
 
-def _raise(source: Source, error: Exception) -> None:
-    raise error
-
-
-EvpnReceived = Callable[[Source, Sequence[bytes], Path | None], None]
-
-
 class Rib:
-    """All tables, by VRF ("" is the main one) and family.
+    """All tables, by VRF ("" is the main one) and family, with what neighbors and this host say of them.
 
-    `fib_changed(vrf, family, changes)`: these keys have other next hops now (None: no kernel route of ours).
-    `send(source, batch)`, `send_end_of_rib(source, family)`: to a neighbor. `resolve(next_hop)`: why it is unreachable,
-    or ""; asked once per next hop, news come by `next_hop_changed`. `now()`: wall clock in seconds.
-    `schedule(callback)`: run it soon, in the same thread (`loop.call_soon`). `prefix_limit_exceeded(source, family,
-    count)`: told once per session and family. `resources_exceeded(source, reason)`: told once per session.
-    `suppressed(vrf, family, keys, by)`: the aggregate `by` stands for these workloads towards the neighbors ("": none
-    does any more). `refresh_sent(source, family)`: all that
-    `refresh_requested` asked for is sent. `resolve_in(vrf, next_hop)` is `resolve` inside a VRF (tenants' addresses
-    overlap); without it VRFs use `resolve`. `next_hops_forgotten(vrf, next_hops)`: news of these are needed no more.
-    `evpn_received(source, keys, path)` follows the EVPN routes of each
-    neighbor after import policy: `keys` have this path now (None: withdrawn, rejected, stale, or lost with the
-    session); never told of this host's own. `local_changed(vrf, family, keys)`: this host's own routes of these keys
-    came, changed or went, or an aggregate stands for them now or no more. `has_room(source)`: whether the connection to
-    a neighbor takes more now; `room_came` says when it does again. `export_failed(source, error)`:
-    this was raised when a neighbor was to be told its routes; call `neighbor_down`, but not at once.
+    `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`turns.soon`). Call `connect`
+    before anything is told.
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
+
+    _kernel: KernelRoutes
+    _neighbors: Neighbors
+    _evpn: EvpnRoutes
 
     def __init__(
         self,
         config: RibConfig,
         *,
-        fib_changed: FibChanged,
-        send: Callable[[Source, RouteBatch], None],
-        send_end_of_rib: Callable[[Source, Family], None],
-        resolve: Callable[[NextHop], str],
         now: Callable[[], float],
         schedule: Callable[[Callable[[], None]], object],
-        prefix_limit_exceeded: Callable[[Source, Family, int], None] = lambda *_: None,
-        resources_exceeded: Callable[[Source, str], None] = lambda *_: None,
-        suppressed: Callable[[str, Family, list[bytes], str], None] = lambda *_: None,
-        refresh_sent: Callable[[Source, Family], None] = lambda *_: None,
-        resolve_in: Callable[[str, NextHop], str] | None = None,
-        next_hops_forgotten: Callable[[str, Collection[NextHop]], None] = lambda _vrf, _next_hops: None,
-        evpn_received: EvpnReceived | None = None,
-        local_changed: Callable[[str, Family, Sequence[bytes]], None] = lambda *_: None,
-        has_room: Callable[[Source], bool] = lambda _: True,
-        export_failed: Callable[[Source, Exception], None] = _raise,
     ) -> None:
-        within = resolve_in or (lambda _, next_hop: resolve(next_hop))
+        self._config = config
+        self._now = now
+        self._schedule = schedule
         self._tables = Tables(
-            resolve=lambda vrf, next_hop: within(vrf, next_hop) if vrf else resolve(next_hop),
-            exports_learned=self._exports_learned,
-            follows_evpn=evpn_received is not None,
-            next_hops_forgotten=next_hops_forgotten,
+            resolve=self._why_unreachable, exports_learned=self._exports_learned, forgotten=self._next_hops_forgotten
         )
         self.tables = self._tables.all
         self.table = self._tables.table
-        self._tell_local_changed = local_changed
-        self._evpn_received = evpn_received
-        self._config = config
-        self._send = send
-        self._now = now
-        self._prefix_limit_exceeded = prefix_limit_exceeded
-        self._resources_exceeded = resources_exceeded
         self._sessions: dict[Source, Session] = {}
         self._local: dict[Source, AdjRibIn] = {}
-        self._exports = Exports(
-            wanted=lambda: self._outlet.wanted(),
-            send_end_of_rib=send_end_of_rib,
-            refresh_sent=refresh_sent,
-            has_room=has_room,
-            failed=export_failed,
-        )
-        self._outlet = Outlet(
-            exports=self._exports, fib_changed=fib_changed, local_changed=self._local_changed, schedule=schedule
-        )
         self._advertisements = Advertisements()
-        self.aggregation = Aggregation(config, self, suppressed)
+        self.aggregation = Aggregation(config, self)
+
+    def connect(self, *, kernel: KernelRoutes, neighbors: Neighbors, evpn: EvpnRoutes, workloads: Workloads) -> None:
+        """Who hears what the RIB decides; to be called once."""
+        self._kernel, self._neighbors, self._evpn = kernel, neighbors, evpn
+        self.aggregation.workloads = workloads
+        self._exports = Exports(neighbors, wanted=lambda: self._outlet.wanted(), schedule=self._schedule)
+        self._outlet = Outlet(
+            exports=self._exports, kernel=kernel, evpn=evpn, aggregation=self.aggregation, schedule=self._schedule
+        )
 
     def _exports_learned(self, vrf: str, family: Family) -> bool:
         sessions = [session.config for session in self._sessions.values()]
@@ -125,6 +87,13 @@ class Rib:
             session.vrf == vrf and family in session.families and session.export not in ("local", "none")
             for session in chain(sessions, self._config.neighbor, self._config.listen)
         )
+
+    def _why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
+        answers = self._evpn if next_hop.is_abstract else self._kernel
+        return answers.resolve(vrf, next_hop)
+
+    def _next_hops_forgotten(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        self._kernel.forget(vrf, next_hops)
 
     def _policy(self, name: str, *, where: str, exporting: bool) -> Policy:
         return build_policy(name, self._config.policy, where=where, exporting=exporting)
@@ -173,10 +142,14 @@ class Rib:
                 local_asn=local_asn,
                 is_ibgp=is_ibgp,
                 advertisements=self._advertisements,
-                send=self._send,
+                send=self._send_evpn if family is Family.L2VPN_EVPN else self._neighbors.send,
             )
             session.exports[family] = export
             self._exports.add(config.vrf, export)
+
+    def _send_evpn(self, source: Source, batch: RouteBatch) -> None:
+        for one in self._evpn.for_neighbor(source, batch):
+            self._neighbors.send(source, one)
 
     def neighbor_down(self, source: Source) -> Iterator[None]:
         """A session is gone: nothing is sent to it from now on; stepping removes its routes, slice by slice."""
@@ -203,8 +176,8 @@ class Rib:
             self._follow_evpn(source, table.family, keys, None)
 
     def _follow_evpn(self, source: Source, family: Family, keys: Sequence[bytes], path: Path | None) -> None:
-        if self._evpn_received is not None and family is Family.L2VPN_EVPN:
-            self._evpn_received(source, keys, None if path is None or path.rejected else path)
+        if family is Family.L2VPN_EVPN:
+            self._evpn.evpn_received(source, keys, None if path is None or path.rejected else path)
 
     def routes_received(self, source: Source, batch: RouteBatch) -> None:
         """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated.
@@ -223,6 +196,8 @@ class Rib:
         finally:
             self._outlet.gathered(table)
         self._tables.prune()
+        if batch.family is Family.ROUTE_TARGET and self._evpn.memberships_received(source, batch):
+            self._neighbors.refresh_wanted(source, Family.L2VPN_EVPN)
 
     def _take(self, session: Session, table: LocRib, batch: RouteBatch) -> None:
         source, family, changes = session.source, batch.family, table.pending
@@ -238,9 +213,20 @@ class Rib:
             table.announce(keys, path, changes)
             self._follow_evpn(source, family, keys, path)
         if paths:
-            session.check_limit(family, table.received.get(source, 0), self._prefix_limit_exceeded)
-            session.check_resources(self._resources_exceeded)
+            self._check_limits(session, family, table.received.get(source, 0))
             self.aggregation.learned(table.vrf, family, batch.announced)
+
+    def _check_limits(self, session: Session, family: Family, count: int) -> None:
+        name = session.source.name
+        reason = session.why_too_many(family, count)
+        if reason:
+            self._reset_soon(name, reason, CeaseSubcode.MAXIMUM_PREFIXES)
+        reason = session.why_out_of_resources()
+        if reason:
+            self._reset_soon(name, reason, CeaseSubcode.OUT_OF_RESOURCES)
+
+    def _reset_soon(self, name: str, reason: str, subcode: CeaseSubcode) -> None:
+        self._schedule(lambda: self._neighbors.reset(name, reason=reason, subcode=subcode))
 
     def allow_next_hops(self, source: Source, allowed: AllowedNextHops) -> Iterator[None]:
         """The networks shared with a neighbor are others: stepping judges its routes anew."""
@@ -284,7 +270,7 @@ class Rib:
         del session.sweeps[family]
 
     def replay_evpn(self) -> Iterator[None]:
-        """Stepping tells `evpn_received` of all usable EVPN routes of the neighbors again."""
+        """Stepping gives EVPN all usable EVPN routes of the neighbors again."""
         for table in self._tables.of_vrf(""):
             if table.family is Family.L2VPN_EVPN:
                 for keys in table.routes.slices(REPLAYED):
@@ -354,10 +340,13 @@ class Rib:
         vrf = session.config.vrf
         return sum(self.table(vrf, family).received.get(source, 0) for family in session.families)
 
-    def next_hops(self, source: Source) -> set[NextHop]:
-        """The next hops of an established session's routes; none for any other."""
+    def next_hops_of_only(self, source: Source) -> set[NextHop]:
+        """The next hops that this established session has named, and no other has; none for any other."""
         session = self._sessions.get(source)
-        return set() if session is None else session.adj_rib_in.next_hops()
+        if session is None:
+            return set()
+        others = [other.adj_rib_in.named for other in self._sessions.values() if other is not session]
+        return session.adj_rib_in.named.difference(*others)
 
     def attribute_bytes(self, source: Source) -> int:
         """What the attributes of an established session's routes take in memory; 0 for any other."""
@@ -497,14 +486,10 @@ class Rib:
 
     # What leaves
 
-    def _local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        self.aggregation.contributors_changed(vrf, family, keys)
-        self._tell_local_changed(vrf, family, keys)
-
     def export_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """These routes of this host may have to be told differently, though they are the same."""
+        """These routes of this host may have to be advertised differently, though they are the same."""
         self._exports.mark(vrf, family, keys, local=True)
-        self._tell_local_changed(vrf, family, keys)
+        self._evpn.local_changed(vrf, family, keys)
 
     def exports(self) -> Iterator[AdjRibOut]:
         """The Adj-RIBs-Out of all sessions."""

@@ -4,18 +4,17 @@ forward by and what neighbors are told comes out."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from bgpd.config.load import parse_config
 from bgpd.config.schema import Config
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.ports import EvpnPorts
-from bgpd.evpn.resolve import vrf_of
 from bgpd.kernel.host import Host as KernelHost
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_distinguisher, parse_route_target
 from bgpd.model.evpn import mac_ip_key, prefix_key
-from bgpd.model.iana import Family
+from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
@@ -122,18 +121,7 @@ class Host:
         self.scheduled: list[Callable[[], None]] = []
         self.kernel = KernelHost(lambda event: self.evpn.kernel_changed(event))
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.rib = Rib(
-            self.config,
-            fib_changed=self._fib_changed,
-            send=self._send,
-            send_end_of_rib=lambda source, family: None,
-            resolve=lambda next_hop: "",
-            now=lambda: self.now,
-            schedule=self.scheduled.append,
-            resolve_in=lambda vrf, hop: self.evpn.resolve(vrf, hop) if vrf_of(hop) else "",
-            evpn_received=lambda source, keys, path: self.evpn.evpn_received(source, keys, path),
-            local_changed=lambda vrf, family, keys: self.evpn.local_changed(vrf, family, keys),
-        )
+        self.rib = Rib(self.config, now=lambda: self.now, schedule=self.scheduled.append)
         self.evpn = Evpn(
             self.config,
             EvpnPorts(
@@ -150,6 +138,7 @@ class Host:
             ),
             self.kernel,
         )
+        self.rib.connect(kernel=self, neighbors=self, evpn=self.evpn, workloads=self)
         self.evpn.start()
         for index, (name, address) in enumerate(LINKS.items(), 1):
             self.link(name, index=index)
@@ -159,8 +148,9 @@ class Host:
         for _ in walk:
             pass
 
-    def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
-        self.evpn.routes_changed(vrf, family, changes)
+    # What the RIB has around it: kernel tables, neighbors, workloads
+
+    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         table = self.fib.setdefault((vrf, family), {})
         for key, next_hops in changes.items():
             if next_hops is None:
@@ -168,12 +158,40 @@ class Host:
             else:
                 table[key] = next_hops
 
-    def _send(self, source: Source, batch: RouteBatch) -> None:
-        for one in self.evpn.for_neighbor(source, batch):
-            for key in one.withdrawn:
-                self.told.pop((source.name, key), None)
-            for key in one.announced:
-                self.told[source.name, key] = one
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        return ""
+
+    def forget(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        pass
+
+    def send(self, source: Source, batch: RouteBatch) -> None:
+        for key in batch.withdrawn:
+            self.told.pop((source.name, key), None)
+        for key in batch.announced:
+            self.told[source.name, key] = batch
+
+    def send_end_of_rib(self, source: Source, family: Family) -> None:
+        pass
+
+    def send_refresh_ended(self, source: Source, family: Family) -> None:
+        pass
+
+    def refresh_wanted(self, source: Source, family: Family) -> None:
+        self.rib.refresh_requested(source, family)
+
+    def has_room(self, source: Source) -> bool:
+        return True
+
+    def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:
+        raise AssertionError(f"{name}: {reason}")
+
+    def fail(self, source: Source, error: Exception) -> None:
+        raise error
+
+    def suppressed(self, vrf: str, family: Family, keys: list[bytes], by: str) -> None:
+        pass
+
+    # What the tests do
 
     def _moved(self, vrf: str, family: Family, keys: list[bytes], why: str) -> None:
         self.moved.append((vrf, keys, why))

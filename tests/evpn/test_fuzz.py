@@ -148,11 +148,10 @@ class Wired(Host):
             for four_octet_as in (True, False)
         ]
 
-    def _send(self, source: Source, batch: RouteBatch) -> None:
-        super()._send(source, batch)
-        for one in self.evpn.for_neighbor(source, batch):
-            for encoder in self.encoders:
-                encoder.encode(one)
+    def send(self, source: Source, batch: RouteBatch) -> None:
+        super().send(source, batch)
+        for encoder in self.encoders:
+            encoder.encode(batch)
 
 
 def session(four_octet_as: bool = True) -> Negotiated:
@@ -177,8 +176,6 @@ def test_any_updates_are_taken_and_go_with_their_session(bodies: list[bytes], fo
     for body in bodies:
         for batch in decoder.decode(body).batches:
             host.rib.routes_received(leaf1, batch)
-            if batch.family is Family.ROUTE_TARGET:
-                host.evpn.memberships_received(leaf1, batch)
         for table in host.rib.tables.values():
             host.rib.fib_acknowledged(table.vrf, table.family, list(table.routes))
         host.turn()

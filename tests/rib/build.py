@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RouterConfig
 from bgpd.model.attributes import AsPathSegment, Attributes
-from bgpd.model.iana import Family, SegmentType
+from bgpd.model.iana import CeaseSubcode, Family, SegmentType
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib.rib import Rib
@@ -55,7 +55,7 @@ def drain(steps: Iterator[None]) -> None:
 
 
 class Recorder:
-    """A Rib whose outputs are kept: the FIB's view, and what each session was told."""
+    """A Rib whose outputs are kept: the kernel's view, and what each session was sent. It is all that is around it."""
 
     def __init__(self, config: Config) -> None:
         self.now = 1000.0
@@ -67,33 +67,20 @@ class Recorder:
         self.told: dict[Source, dict[bytes, Attributes]] = {}
         self.end_of_rib: list[tuple[Source, Family]] = []
         self.awaited: set[bytes] = set()
-        self.out_of_resources: list[tuple[Source, str]] = []
-        self.exceeded: list[tuple[Source, Family, int]] = []
-        self.suppressed: list[tuple[list[bytes], str]] = []
+        self.resets: list[tuple[str, str]] = []
+        self.suppressions: list[tuple[list[bytes], str]] = []
         self.refresh_sent: list[tuple[Source, Family]] = []
         self.scheduled: list[Callable[[], None]] = []
         self.full: set[Source] = set()
         self.followed: dict[Source, dict[bytes, Path]] = {}
         self.resolved_in: dict[tuple[str, NextHop], str] = {}
         self.vrf_fib: dict[bytes, NextHops] = {}
-        self.rib = Rib(
-            config,
-            fib_changed=self._fib_changed,
-            send=self._send,
-            send_end_of_rib=lambda source, family: self.end_of_rib.append((source, family)),
-            resolve=lambda next_hop: self.resolved.get(next_hop, ""),
-            now=lambda: self.now,
-            schedule=self.scheduled.append,
-            prefix_limit_exceeded=lambda *args: self.exceeded.append(args),
-            resources_exceeded=lambda source, reason: self.out_of_resources.append((source, reason)),
-            resolve_in=lambda vrf, next_hop: self.resolved_in.get((vrf, next_hop), ""),
-            evpn_received=self._evpn_received,
-            suppressed=lambda _vrf, _family, keys, by: self.suppressed.append((keys, by)),
-            refresh_sent=lambda source, family: self.refresh_sent.append((source, family)),
-            has_room=lambda source: source not in self.full,
-        )
+        self.rib = Rib(config, now=lambda: self.now, schedule=self.scheduled.append)
+        self.rib.connect(kernel=self, neighbors=self, evpn=self, workloads=self)
 
-    def _fib_changed(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+    # The kernel's tables
+
+    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         if vrf:
             for one, next_hops in changes.items():
                 self.vrf_fib.pop(one, None)
@@ -109,7 +96,35 @@ class Recorder:
                 self.fib[one] = next_hops
                 self.awaited.add(one)
 
-    def _evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None:
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        return self.resolved_in.get((vrf, next_hop), "") if vrf else self.resolved.get(next_hop, "")
+
+    def forget(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        pass
+
+    # Neighbors
+
+    def send_end_of_rib(self, source: Source, family: Family) -> None:
+        self.end_of_rib.append((source, family))
+
+    def send_refresh_ended(self, source: Source, family: Family) -> None:
+        self.refresh_sent.append((source, family))
+
+    def refresh_wanted(self, source: Source, family: Family) -> None:
+        self.rib.refresh_requested(source, family)
+
+    def has_room(self, source: Source) -> bool:
+        return source not in self.full
+
+    def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:
+        self.resets.append((name, reason))
+
+    def fail(self, source: Source, error: Exception) -> None:
+        raise error
+
+    # EVPN and workloads
+
+    def evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None:
         routes = self.followed.setdefault(source, {})
         for one in keys:
             if path is None:
@@ -117,12 +132,27 @@ class Recorder:
             else:
                 routes[one] = path
 
+    def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
+        return False
+
+    def for_neighbor(self, source: Source, batch: RouteBatch) -> list[RouteBatch]:
+        return [batch]
+
+    def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        pass
+
+    def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        pass
+
+    def suppressed(self, vrf: str, family: Family, keys: list[bytes], by: str) -> None:
+        self.suppressions.append((keys, by))
+
     def acknowledge(self, *keys: bytes) -> None:
         """The kernel has these."""
         self.awaited.difference_update(keys)
         self.rib.fib_acknowledged("", V4, keys)
 
-    def _send(self, source: Source, batch: RouteBatch) -> None:
+    def send(self, source: Source, batch: RouteBatch) -> None:
         self.sent.append((source, batch))
         told = self.told.setdefault(source, {})
         for one in batch.withdrawn:

@@ -111,8 +111,8 @@ def test_summary_only_suppresses_all_but_exceptions_and_says_so() -> None:
     _originate(recorder, "10.64.1.5/32", "10.64.1.9/32", exception=True)
     assert _told(recorder, leaf1) == {"10.64.1.5/32", "10.64.1.9/32"}
     five, nine = key("10.64.1.5/32"), key("10.64.1.9/32")
-    assert recorder.suppressed[:2] == [([five], "10.64.1.0/26"), ([nine], "10.64.1.0/26")]
-    assert sorted(one for keys, by in recorder.suppressed[2:] for one in keys if by == "") == [five, nine]
+    assert recorder.suppressions[:2] == [([five], "10.64.1.0/26"), ([nine], "10.64.1.0/26")]
+    assert sorted(one for keys, by in recorder.suppressions[2:] for one in keys if by == "") == [five, nine]
 
 
 def test_exceptions_alone_bring_no_aggregate() -> None:

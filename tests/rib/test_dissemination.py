@@ -66,12 +66,12 @@ def test_an_acknowledgement_does_not_cover_a_change_that_the_kernel_was_not_told
     assert [source for source, _ in recorder.sent] == [leaf1]
 
 
-def test_a_neighbor_that_cannot_be_told_is_reported_and_the_others_are_told() -> None:
+def test_what_is_raised_where_a_neighbor_is_served_ends_its_session_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, leaf1, leaf2 = two_leaves()
     failed: list[tuple[Source, Exception]] = []
-    recorder.rib._exports._failed = lambda source, error: failed.append((source, error))
+    monkeypatch.setattr(recorder, "fail", lambda source, error: failed.append((source, error)))
     error = ValueError("cannot be told")
-    send = recorder._send
+    send = recorder.send
 
     def refuse_leaf1(source: Source, batch: RouteBatch) -> None:
         if source is leaf1:
@@ -92,7 +92,7 @@ def test_an_exception_of_the_fib_is_one_of_shared_state(monkeypatch: pytest.Monk
     def refuse(*_: object) -> None:
         raise ValueError("kernel table")
 
-    monkeypatch.setattr(recorder.rib._outlet, "_fib_changed", refuse)
+    monkeypatch.setattr(recorder, "update_learned", refuse)
     with pytest.raises(SharedStateBroken, match=r"commit.*kernel table"):
         say(recorder, leaf1, KEYS, HOP1)
 

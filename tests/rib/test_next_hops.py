@@ -7,7 +7,7 @@ import pytest
 from bgpd.model.path import BLACKHOLE, NextHop
 from bgpd.rib import next_hops
 from bgpd.rib.next_hops import NextHopTable
-from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session
+from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 
 def table(asked: list[NextHop]) -> NextHopTable:
@@ -63,9 +63,14 @@ def test_what_is_forgotten_is_told_so_that_nobody_keeps_it() -> None:
     assert known.prune([hop("10.0.0.3")], []) == [hop(f"10.0.0.{number}") for number in (0, 1, 2, 4)]
 
 
-def test_the_next_hops_of_a_session_are_those_that_its_routes_have_now() -> None:
-    recorder = Recorder(configuration(session("leaf1")))
-    leaf1 = recorder.up(leaf(1), session("leaf1"))
-    for number in range(9):
-        recorder.announce(leaf1, attributes(1), hop(f"10.0.0.{number}"), "10.1.0.0/24")
-    assert recorder.rib.next_hops(leaf1) == {hop("10.0.0.8")}
+def test_next_hops_that_only_one_session_has_named() -> None:
+    recorder = Recorder(configuration(session("leaf1"), session("leaf2")))
+    leaf1, leaf2 = (recorder.up(leaf(number), session(f"leaf{number}")) for number in (1, 2))
+    for number in range(3):
+        recorder.announce(leaf1, attributes(1), hop(f"10.0.0.{number}"), f"10.1.{number}.0/24")
+    recorder.announce(leaf2, attributes(1), hop("10.0.0.1"), "10.1.0.0/24")
+    assert recorder.rib.next_hops_of_only(leaf1) == {hop("10.0.0.0"), hop("10.0.0.2")}
+    assert recorder.rib.next_hops_of_only(leaf2) == set()
+    drain(recorder.rib.neighbor_down(leaf2))
+    assert recorder.rib.next_hops_of_only(leaf1) == {hop(f"10.0.0.{number}") for number in range(3)}
+    assert recorder.rib.next_hops_of_only(leaf2) == set()

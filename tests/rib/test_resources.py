@@ -95,8 +95,9 @@ def test_too_many_bytes_are_told_once() -> None:
     peer = Peer(max_attribute_bytes=50_000)
     for number in range(100):
         peer.announce(block((8, number.to_bytes(4))), f"10.0.{number}.0/24")
-    ((source, reason),) = peer.recorder.out_of_resources
-    assert source is peer.source
+    peer.recorder.turn()
+    ((name, reason),) = peer.recorder.resets
+    assert name == peer.source.name
     assert "more than max_attribute_bytes (50000)" in reason
 
 
@@ -105,7 +106,8 @@ def test_default_follows_max_prefixes_and_0_is_no_limit(most: int | None, told: 
     peer = Peer(max_attribute_bytes=most, max_prefixes=1)
     for number in range(40):
         peer.announce(block((200, number.to_bytes(2) * 16_000)), "10.0.0.0/24", f"10.0.{number}.0/24")
-    assert len(peer.recorder.out_of_resources) == told
+    peer.recorder.turn()
+    assert sum("max_attribute_bytes" in reason for _, reason in peer.recorder.resets) == told
 
 
 def test_default_limits() -> None:
@@ -125,10 +127,11 @@ def test_next_hops_are_counted_while_routes_have_them() -> None:
         batch = RouteBatch(family=V4, announced=[key("10.1.0.0/24")], attributes=given, next_hop=next_hop)
         peer.recorder.rib.routes_received(peer.source, batch)
     peer.recorder.turn()
-    assert peer.recorder.out_of_resources == []
+    assert peer.recorder.resets == []
     for number in range(MOST_NEXT_HOPS + 1):
         next_hop = hop(f"10.0.{number >> 8}.{number & 255}")
         one = key(f"10.{number >> 8}.{number & 255}.0/24")
         batch = RouteBatch(family=V4, announced=[one], attributes=given, next_hop=next_hop)
         peer.recorder.rib.routes_received(peer.source, batch)
-    assert peer.recorder.out_of_resources == [(peer.source, "its routes have more than 1024 different next hops")]
+    peer.recorder.turn()
+    assert peer.recorder.resets == [(peer.source.name, "its routes have more than 1024 different next hops")]

@@ -174,7 +174,9 @@ def test_prefix_limit_is_told_once() -> None:
     recorder.announce(leaf2, attributes(1), HOP2, "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24")
     recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24", "10.4.0.0/24")
     recorder.announce(leaf1, attributes(1), HOP1, "10.5.0.0/24")
-    assert recorder.exceeded == [(leaf1, V4, 4)]
+    assert recorder.resets == []
+    recorder.turn()
+    assert recorder.resets == [("leaf1", "sent 4 ipv4-unicast prefixes, more than max_prefixes")]
 
 
 def test_families_that_were_not_negotiated_are_ignored() -> None:

@@ -1,0 +1,77 @@
+"""What the RIB uses of kernel tables, sessions, EVPN and workloads.
+
+Each other part implements its protocol itself, so that a call of the RIB arrives where it is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from bgpd.model.iana import CeaseSubcode, Family
+from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
+
+
+class KernelRoutes(Protocol):
+    """The kernel's tables, by VRF ("" is the main one)."""
+
+    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+        """These keys have other next hops now (None: no kernel route of ours)."""
+
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        """Why a next hop is unreachable, or "". Asked once for each; later news come by `Rib.next_hop_changed`."""
+
+    def forget(self, vrf: str, next_hops: Collection[NextHop]) -> None:
+        """No route has these next hops any more: news of them are needed no longer."""
+
+
+class Neighbors(Protocol):
+    """The established sessions. What is asked for a session that has ended has no effect."""
+
+    def send(self, source: Source, batch: RouteBatch) -> None: ...
+
+    def send_end_of_rib(self, source: Source, family: Family) -> None: ...
+
+    def send_refresh_ended(self, source: Source, family: Family) -> None:
+        """All that a route refresh asked for was sent (RFC 7313)."""
+
+    def refresh_wanted(self, source: Source, family: Family) -> None:
+        """What the neighbor said makes that it must be sent a family again."""
+
+    def has_room(self, source: Source) -> bool:
+        """Whether the connection takes more now; `Rib.room_came` follows when it does again."""
+
+    def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:
+        """End the session of the neighbor of this name, which sent too much. Never called while it is being heard."""
+
+    def fail(self, source: Source, error: Exception) -> None:
+        """End the session for which this was raised. Never called while it is being served."""
+
+
+class EvpnRoutes(Protocol):
+    """What follows EVPN routes, and the routes of VRFs that EVPN routes are made of."""
+
+    def evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None:
+        """A neighbor's EVPN routes have this path now (None: withdrawn, rejected, stale, or lost with the session)."""
+
+    def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
+        """A neighbor's route targets (RFC 4684); whether it must be sent its EVPN routes again."""
+
+    def for_neighbor(self, source: Source, batch: RouteBatch) -> Sequence[RouteBatch]:
+        """What is sent to a neighbor in place of a batch of EVPN routes."""
+
+    def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """This host's own routes came, changed or went, or an aggregate stands for them now or no more."""
+
+    def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Routes of a VRF have other next hops; called before the kernel's tables hear it."""
+
+    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+        """Why a next hop that EVPN resolves leads nowhere, or ""."""
+
+
+class Workloads(Protocol):
+    """The table of workloads."""
+
+    def suppressed(self, vrf: str, family: Family, keys: list[bytes], by: str) -> None:
+        """The aggregate `by` stands for these workloads towards the neighbors ("": none does any more)."""
