@@ -137,6 +137,74 @@ def test_listen_with_a_hold_time_that_it_refuses_itself_is_told(hold_time_s: int
     assert "less than min_hold_time_s = 6" in problem.what
 
 
+LISTEN = '[[listen]]\nprefix = "10.64.0.0/16"\nasn = "external"\nimport = "all"\n'
+BAD_LISTEN_SESSIONS = [
+    ("asn", LISTEN.replace('"external"', "0"), 6, "is 0"),
+    ("asn", LISTEN.replace('"external"', "23456"), 6, "reserved"),
+    ("asn", LISTEN.replace('"external"', '"outside"'), 6, "unknown"),
+    ("local_asn", LISTEN + "local_asn = 4294967295\n", 8, "is 4294967295"),
+    ("import", LISTEN.replace('"all"', '"al"'), 7, "no policy"),
+    ("export", LISTEN + 'export = "everything"\n', 8, "no policy"),
+    ("hold_time_s", LISTEN + "hold_time_s = 2\n", 8, "is 2"),
+    ("families[0]", LISTEN + 'families = ["ipv5"]\n', 8, "unknown"),
+    ("password_file", LISTEN + 'password_file = "/nonexistent/key"\n', 8, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "line", "what"), BAD_LISTEN_SESSIONS)
+def test_bad_session_of_a_listen_is_told_as_that_of_a_neighbor(path: str, text: str, line: int, what: str) -> None:
+    problem, *others = problems_of(ROUTER + text)
+    assert (problem.line, problem.path) == (line, f"listen[0].{path}")
+    assert what in problem.what
+    assert [other.path for other in others] in ([], ["listen[0].hold_time_s"])
+
+
+def test_listen_ranges_side_by_side_and_of_both_families_are_right() -> None:
+    for prefix in ("10.65.0.0/16", "10.63.0.0/16", "::/0"):
+        parse_config(ROUTER + LISTEN + LISTEN.replace("10.64.0.0/16", prefix), "x.toml")
+    assert "overlaps" in the_problem(ROUTER + LISTEN + LISTEN).what
+    assert "overlaps" in the_problem(ROUTER + LISTEN + LISTEN.replace("10.64.0.0/16", "0.0.0.0/0")).what
+
+
+@pytest.mark.parametrize("hold_time_s", [6, 7, 90])
+def test_listen_with_a_hold_time_of_the_least_that_it_takes_or_more_is_right(hold_time_s: int) -> None:
+    parse_config(ROUTER + LISTEN + f"min_hold_time_s = 6\nhold_time_s = {hold_time_s}\n", "x.toml")
+
+
+@pytest.mark.parametrize("hold_time_s", [0, 3])
+def test_hold_time_of_none_or_three_seconds_is_right(hold_time_s: int) -> None:
+    parse_config(ROUTER + NEIGHBOR + f"hold_time_s = {hold_time_s}\n", "x.toml")
+
+
+UNNUMBERED = '[[neighbor]]\nname = "{}"\ninterface = "{}"\nasn = "external"\nimport = "all"\n'
+SCOPED = '[[neighbor]]\nname = "{}"\naddress = "{}"\ninterface = "{}"\nasn = "external"\nimport = "all"\n'
+
+
+def test_two_unnumbered_neighbors_on_one_interface_are_told() -> None:
+    problem = the_problem(ROUTER + UNNUMBERED.format("leaf1", "eth0") + UNNUMBERED.format("leaf2", "eth0"))
+    assert (problem.line, problem.path) == (11, "neighbor[1].interface")
+    assert '"eth0" is already neighbor[0]' in problem.what
+
+
+def test_one_link_local_address_on_two_interfaces_is_two_neighbors_and_on_one_is_told() -> None:
+    first = SCOPED.format("leaf1", "fe80::1", "eth0")
+    parse_config(ROUTER + first + SCOPED.format("leaf2", "fe80::1", "eth1"), "x.toml")
+    parse_config(ROUTER + first + SCOPED.format("leaf2", "fe80::2", "eth0"), "x.toml")
+    parse_config(ROUTER + first + UNNUMBERED.format("leaf2", "eth0"), "x.toml")
+    problem = the_problem(ROUTER + first + SCOPED.format("leaf2", "fe80:0::1", "eth0"))
+    assert (problem.line, problem.path) == (12, "neighbor[1].address")
+
+
+def test_one_global_address_is_one_neighbor_whatever_the_interface() -> None:
+    """A port or a VRF of its own makes another one."""
+    first = SCOPED.format("leaf1", "10.0.1.2", "eth0")
+    second = SCOPED.format("leaf2", "10.0.1.2", "eth1")
+    assert the_problem(ROUTER + first + second).path == "neighbor[1].address"
+    parse_config(ROUTER + first + second + "port = 1179\n", "x.toml")
+    vrf = '[[vrf]]\nname = "blue"\ntable = 1001\nvni = 5001\n'
+    parse_config(ROUTER + first + second + 'vrf = "blue"\n' + vrf, "x.toml")
+
+
 @pytest.mark.parametrize(
     "text", ["a = " + "[" * 5000 + "]" * 5000, "a = " + "9" * 5000, "a = " + "{ b = " * 900 + "1" + " }" * 900]
 )

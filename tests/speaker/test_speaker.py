@@ -555,6 +555,73 @@ async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_oth
         writer.close()
 
 
+RANGE = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all"}
+
+
+@pytest.mark.parametrize(
+    ("change", "subcode", "views"),
+    [
+        ({"max_prefixes": 7, "min_hold_time_s": 9}, None, 1),
+        ({"import": "none"}, None, 1),
+        ({"local_asn": 65299}, 6, 0),
+        ({"prefix": "127.0.2.0/24"}, 3, 0),
+        ({"prefix": "127.0.0.0/16"}, 3, 0),
+    ],
+    ids=["no-op", "refresh", "reset", "gone", "another range"],
+)
+async def test_reload_of_a_range_costs_its_neighbors_what_the_plan_says(
+    change: dict[str, Any], subcode: int | None, views: int
+) -> None:
+    port = free_port()
+    other = {**RANGE, "prefix": "127.0.9.0/24"}
+    async with running(config(listen=[RANGE, other]), listen_port=port) as (speaker, recorder):
+        reader, writer = await connect_from(port, 1, open_bytes() + KEEPALIVE)
+        bystander, other_writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.9.1", 0))
+        other_writer.write(open_bytes() + KEEPALIVE)
+        await until(lambda: len(recorder.sources) == 2)
+        speaker.reconfigure(config(listen=[{**RANGE, **change}, other]))
+        if subcode is None:
+            assert recorder.closed == []
+        else:
+            assert bytes((3, 6, subcode)) in await asyncio.wait_for(reader.read(), 10)
+            assert len(recorder.closed) == 1
+        assert [view.name for view in speaker.neighbor_views()][-1] == "127.0.9.0/24-127.0.9.1"
+        assert len(speaker.neighbor_views()) == 1 + views
+        assert recorder.established == 2
+        writer.close()
+        other_writer.close()
+        await until(lambda: not speaker.neighbor_views())
+
+
+async def test_a_range_that_a_reload_adds_is_accepted_and_one_that_is_gone_is_not() -> None:
+    port = free_port()
+    async with running(config(), listen_port=port) as (speaker, recorder):
+        speaker.reconfigure(config(listen=[RANGE]))
+        _, writer = await connect_from(port, 1, open_bytes() + KEEPALIVE)
+        await until(lambda: recorder.sources)
+        speaker.reconfigure(config())
+        await until(lambda: not recorder.sources)
+        writer.close()
+        reader, writer = await connect_from(port, 1, open_bytes())
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        assert speaker.neighbor_views() == []
+
+
+async def test_raised_limit_of_a_range_counts_for_those_that_come_next() -> None:
+    port = free_port()
+    async with running(config(listen=[{**RANGE, "max_neighbors": 1}]), listen_port=port) as (speaker, recorder):
+        _, first = await connect_from(port, 1, open_bytes() + KEEPALIVE)
+        await until(lambda: recorder.sources)
+        speaker.reconfigure(config(listen=[{**RANGE, "max_neighbors": 2}]))
+        _, second = await connect_from(port, 2, open_bytes() + KEEPALIVE)
+        await until(lambda: recorder.established == 2)
+        assert recorder.closed == []
+        first.close()
+        second.close()
+
+
 async def test_stranger_is_refused() -> None:
     port = free_port()
     async with running(config(), listen_port=port):
