@@ -45,7 +45,7 @@ def test_import_from_several_vrfs_is_several_targets() -> None:
 BAD = [
     ("table = 1002", "table = 1001", "vrf[1].table", "is the table of vrf[0]"),
     ("table = 1002", "table = 254", "vrf[1].table", 'the kernel\'s table "main"'),
-    ("table = 1002", 'table = 1002\n[fib]\ntable = 1002', "vrf[1].table", "is 1002, the table of [fib]"),
+    ("table = 1002", "table = 1002\n[fib]\ntable = 1002", "vrf[1].table", "is 1002, the table of [fib]"),
     ("table = 1002", 'table = 1002\nrd = "65203:7"\n[fib]\ntable = 1001', "vrf[0].table", "the table of [fib]"),
     ("table = 1002", "table = 100000", "vrf[1].rd", "does not fit the 16 bits"),
     ("table = 1002", 'table = 1002\nrd = "10.255.1.1:1001"', "vrf[1].rd", "is already the rd of vrf[0]"),

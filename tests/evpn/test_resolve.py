@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import pytest
+
 from bgpd.evpn.resolve import Resolver, Uplink, point_to_point_peer, vrf_of
 from bgpd.evpn.resolve import abstract_next_hop as abstract_next_hop_in
 from bgpd.model.path import NextHop, NextHops
@@ -32,6 +34,44 @@ def resolver(routes: dict[str, NextHops], *uplinks: Uplink) -> Resolver:
 def test_an_address_on_an_uplink_subnet_is_its_own_gateway() -> None:
     found = resolver({}, LEAF1, LEAF2).resolve(abstract_next_hop(ip("10.2.0.0")))
     assert found.next_hops == (VIA2,)
+
+
+@pytest.mark.parametrize(
+    ("own", "length", "inside", "outside"),
+    [
+        ("10.1.0.9", 24, ("10.1.0.1", "10.1.0.255", "10.1.0.0"), ("10.1.1.0", "10.0.255.255")),
+        ("10.1.0.9", 29, ("10.1.0.8", "10.1.0.15"), ("10.1.0.7", "10.1.0.16")),
+        ("10.1.0.1", 31, ("10.1.0.0",), ("10.1.0.2", "10.0.255.255")),
+        ("10.1.0.1", 32, ("10.1.0.1",), ("10.1.0.0", "10.1.0.2")),
+        ("10.1.0.1", 12, ("10.15.255.255",), ("10.16.0.0", "9.255.255.255")),
+        ("2001:db8::9", 64, ("2001:db8::ffff:ffff:ffff:ffff",), ("2001:db8:0:1::", "2001:db7:ffff:ffff::1")),
+        ("2001:db8::9", 127, ("2001:db8::8",), ("2001:db8::a", "2001:db8::7")),
+        ("::10.1.0.9", 0, ("2001:db8::1",), ("10.1.0.9",)),
+    ],
+)
+def test_an_address_just_outside_an_uplink_subnet_is_no_gateway(
+    own: str, length: int, inside: tuple[str, ...], outside: tuple[str, ...]
+) -> None:
+    uplink = Uplink(name="eth0.101", up=True, addresses=((ip(own), length),), neighbor="leaf1")
+    for address in inside:
+        assert uplink.holds(ip(address)), address
+    for address in outside:
+        assert not uplink.holds(ip(address)), address
+        assert resolver({}, uplink).resolve(abstract_next_hop(ip(address), ipv6=":" in address)).next_hops == ()
+
+
+def test_the_other_end_of_a_point_to_point_subnet() -> None:
+    for own, length, other in (
+        ("10.0.0.0", 31, "10.0.0.1"),
+        ("10.0.0.1", 31, "10.0.0.0"),
+        ("10.0.0.1", 30, "10.0.0.2"),
+        ("10.0.0.2", 30, "10.0.0.1"),
+        ("2001:db8::", 127, "2001:db8::1"),
+        ("2001:db8::2", 126, "2001:db8::1"),
+    ):
+        assert point_to_point_peer(ip(own), length) == ip(other)
+    for own, length in (("10.0.0.0", 30), ("10.0.0.3", 30), ("10.0.0.1", 32), ("10.0.0.1", 29), ("2001:db8::3", 126)):
+        assert point_to_point_peer(ip(own), length) == b""
 
 
 def test_a_gateway_ip_resolves_through_its_type_2_route_over_both_leaves() -> None:

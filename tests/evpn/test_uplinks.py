@@ -85,6 +85,16 @@ def test_a_session_in_the_uplinks_own_subnet_names_the_leaf_and_its_address() ->
     assert (uplink.neighbor, uplink.gateways) == ("leaf1", (ip("10.1.0.1"),))
 
 
+def test_a_session_just_outside_the_uplinks_subnet_names_no_leaf() -> None:
+    for outside in ("10.1.0.7", "10.1.0.16"):
+        made = Made()
+        made.link(2, "eth0.101")
+        made.address(2, "10.1.0.9/29")
+        made.neighbor_up(leaf(outside))
+        uplink = made.of(BLUE, announced_gateways=[ip(outside), ip("10.1.0.8")])["eth0.101"]
+        assert (uplink.neighbor, uplink.gateways) == ("", (ip("10.1.0.8"),))
+
+
 def test_a_neighbor_that_is_down_is_beyond_no_uplink() -> None:
     made = Made()
     made.link(2, "eth0.101")

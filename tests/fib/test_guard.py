@@ -157,6 +157,31 @@ def test_names_in_override_lift_the_guard_and_protect_stays():
     assert "fib.protect" in why(ownership, "10.99.1.0/24")
 
 
+@pytest.mark.parametrize(
+    ("protect", "inside", "outside"),
+    [
+        ("10.96.0.0/13", ("10.96.0.0/13", "10.103.255.255/32", "10.100.0.0/16"), ("10.104.0.0/32", "10.95.0.0/16")),
+        ("10.99.4.0/23", ("10.99.5.0/24", "10.99.4.0/32"), ("10.99.6.0/24", "10.99.3.255/32", "10.99.4.0/22")),
+        ("10.99.9.64/26", ("10.99.9.64/26", "10.99.9.127/32"), ("10.99.9.63/32", "10.99.9.128/32", "10.99.9.0/25")),
+        ("10.99.9.6/31", ("10.99.9.6/32", "10.99.9.7/32"), ("10.99.9.5/32", "10.99.9.8/32")),
+        ("10.99.9.7/32", ("10.99.9.7/32",), ("10.99.9.6/32", "10.99.9.6/31")),
+        ("96.0.0.0/3", ("100.0.0.0/8", "127.255.255.255/32"), ("128.0.0.0/8", "95.0.0.0/8")),
+        ("2001:db8:8000::/33", ("2001:db8:8000::/48", "2001:db8:ffff::1/128"), ("2001:db8:7fff::/48", "2001:db8::/32")),
+        ("2001:db8:9:f000::/52", ("2001:db8:9:ffff::1/128",), ("2001:db8:9:efff::1/128", "2001:db8:9::/51")),
+    ],
+)
+def test_protection_ends_where_the_prefix_ends_also_between_bytes(protect, inside, outside):
+    ownership, _ = host(protect=(protect,))
+    for prefix in inside:
+        assert f"inside {protect}, which fib.protect keeps" in why(ownership, prefix), prefix
+    for prefix in outside:
+        assert why(ownership, prefix) == "", prefix
+    family, one = parse_prefix(inside[-1])
+    keys = [parse_prefix(prefix)[1] for prefix in (*outside, *inside)]
+    assert sorted(ownership.blocked(family, keys)) == sorted(parse_prefix(prefix)[1] for prefix in inside)
+    assert one in ownership.blocked(family, keys)
+
+
 def test_protection_holds_around_and_inside_connected_networks():
     ownership, _ = host(protect=("10.64.0.0/16", "10.0.1.128/25"))
     assert "fib.protect" in why(ownership, "10.64.0.9/32")

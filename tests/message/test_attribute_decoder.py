@@ -20,6 +20,33 @@ def path(*segments, code="I"):
     return b"".join(bytes((kind, len(asns))) + struct.pack(f"!{len(asns)}{code}", *asns) for kind, asns in segments)
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        b"",
+        attribute(1, b"\0", 0x40),
+        attribute(1, b"\0", 0x40) + attribute(5, struct.pack("!I", 100), 0x40) + attribute(9, b"\1\2\3\4", 0x80),
+        attribute(8, b"\0\1\0\2" * 70, 0xC0),
+    ],
+    ids=["only the origin AS", "one", "several", "extended length"],
+)
+def test_a_valid_attr_set_is_taken_and_passed_on_as_it_is(inner):
+    """RFC 6368 section 5: the origin AS, then path attributes of the customer."""
+    value = struct.pack("!I", 65201) + inner
+    attributes, facts = decode(MANDATORY + attribute(128, value, 0xC0))
+    assert facts.errors == ()
+    assert attributes.unknown == (UnknownAttribute(0xC0, 128, value),)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"\0\0\1", b"\0\0\0\1\x40\1", b"\0\0\0\1\x40\1\2\0", b"\0\0\0\1" + attribute(1, b"\0", 0x40) + b"\x40"],
+)
+def test_an_attr_set_that_is_cut_off_withdraws_the_routes(value):
+    _, facts = decode(MANDATORY + attribute(128, value, 0xC0))
+    assert [(error.attribute, error.reaction) for error in facts.errors] == [("ATTR_SET", WITHDRAW)]
+
+
 def test_a_full_block_golden_bytes():
     block = bytes.fromhex(
         "40010102" + "50020014" + "02030000feb1fa56ea0000000005" + "010100000007"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from bgpd.config.schema import AggregateConfig, Config
 from bgpd.model.attributes import Aggregator
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import BLACKHOLE, Source
-from bgpd.model.prefix import format_key
+from bgpd.model.prefix import format_key, parse_address
 from bgpd.rib import aggregates as aggregation
 from bgpd.rib import dissemination as exports
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
@@ -199,6 +201,90 @@ def test_alarm_is_found_for_a_block_that_is_configured_later() -> None:
     recorder.announce(leaf1, attributes(65201), HOP1, "10.64.1.9/32")
     drain(recorder.rib.reconfigure(_config(_aggregate("10.64.1.0/26"))))
     assert recorder.rib.aggregation.views()[0].alarms == ["10.64.1.9/32 from leaf1"]
+
+
+def test_what_comes_and_goes_while_new_aggregates_are_worked_out_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregation, "_SLICE", 1)
+    recorder, leaf1 = _started()
+    _originate(recorder, "10.64.1.0/32", "10.64.1.8/32", "10.64.1.9/32")
+    walk = recorder.rib.reconfigure(_config(_aggregate(POOL, auto="exact")))
+    next(walk)
+    _withdraw(recorder, "10.64.1.0/32", "10.64.1.9/32")
+    _originate(recorder, "10.64.1.4/32", "10.64.1.5/32")
+    assert _told(recorder, leaf1) == {"10.64.1.4/32", "10.64.1.5/32", "10.64.1.8/32"}
+    drain(walk)
+    recorder.turn()
+    assert _told(recorder, leaf1) == {"10.64.1.4/31", "10.64.1.8/32"}
+
+
+def test_present_aggregates_are_kept_up_while_others_are_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregation, "_SLICE", 1)
+    recorder, leaf1 = _started(_aggregate("10.64.1.0/26"))
+    _originate(recorder, "10.64.1.0/32", "10.64.1.1/32")
+    walk = recorder.rib.reconfigure(_config())
+    next(walk)
+    _withdraw(recorder, "10.64.1.0/32", "10.64.1.1/32")
+    assert _told(recorder, leaf1) == set()
+    _originate(recorder, "10.64.1.2/32")
+    assert _told(recorder, leaf1) == {"10.64.1.0/26", "10.64.1.2/32"}
+    drain(walk)
+    recorder.turn()
+    assert _told(recorder, leaf1) == {"10.64.1.2/32"}
+
+
+def test_aggregates_that_were_changed_again_meanwhile_are_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of two reloads is worked out last, the later one counts."""
+    monkeypatch.setattr(aggregation, "_SLICE", 1)
+    for first_goes_on in (True, False):
+        recorder, leaf1 = _started(_aggregate("10.64.1.0/24"))
+        _originate(recorder, "10.64.1.0/32", "10.64.1.1/32")
+        first = recorder.rib.reconfigure(_config(_aggregate("10.64.1.0/25", blackhole=True)))
+        next(first)
+        second = recorder.rib.reconfigure(_config(_aggregate("10.64.1.0/26")))
+        for walk in (first, second) if first_goes_on else (second, first):
+            drain(walk)
+            recorder.turn()
+            assert "10.64.1.0/25" not in _told(recorder, leaf1)
+        assert _told(recorder, leaf1) == {"10.64.1.0/26", "10.64.1.0/32", "10.64.1.1/32"}
+        assert [view.prefix for view in recorder.rib.aggregation.views()] == ["10.64.1.0/26"]
+        assert recorder.fib == {}
+
+
+def test_reload_that_leaves_aggregates_alone_does_not_break_off_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregation, "_SLICE", 1)
+    recorder, leaf1 = _started()
+    _originate(recorder, "10.64.1.0/32", "10.64.1.1/32")
+    wanted = _config(_aggregate("10.64.1.0/26"))
+    first = recorder.rib.reconfigure(wanted)
+    next(first)
+    drain(recorder.rib.reconfigure(wanted))
+    drain(first)
+    recorder.turn()
+    assert "10.64.1.0/26" in _told(recorder, leaf1)
+
+
+@pytest.mark.parametrize("fields", [{"asn": 65299}, {"router_id": "10.255.1.9"}])
+def test_aggregates_name_the_router_as_it_is_after_a_reload(fields: dict[str, Any]) -> None:
+    wanted = _config(_aggregate("10.64.1.0/26"))
+    recorder, leaf1 = _started(*wanted.aggregate)
+    _originate(recorder, "10.64.1.5/32")
+    router = msgspec.structs.replace(wanted.router, **fields)
+    drain(recorder.rib.reconfigure(msgspec.structs.replace(wanted, router=router)))
+    recorder.turn()
+    named = recorder.told[leaf1][key("10.64.1.0/26")].aggregator
+    assert named == Aggregator(asn=router.asn, router_id=parse_address(router.router_id))
+
+
+def test_alarm_needs_the_whole_bytes_and_the_bits_of_the_block() -> None:
+    recorder, leaf1 = _started(_aggregate("10.64.1.0/26"), _aggregate("10.66.0.0/15"))
+    outside = ("10.64.1.64/32", "10.64.0.255/32", "10.64.1.0/25", "10.65.255.255/32", "10.68.0.0/32", "10.64.0.0/14")
+    recorder.announce(leaf1, attributes(65201), HOP1, *outside)
+    assert [view.alarms for view in recorder.rib.aggregation.views()] == [[], []]
+    recorder.announce(leaf1, attributes(65201), HOP1, "10.64.1.63/32", "10.67.255.255/32")
+    assert [view.alarms for view in recorder.rib.aggregation.views()] == [
+        ["10.64.1.63/32 from leaf1"],
+        ["10.67.255.255/32 from leaf1"],
+    ]
 
 
 def test_view_shows_contributors_and_what_is_announced() -> None:

@@ -178,6 +178,29 @@ def test_step_1_leaves_hosts_that_never_moved_to_multipath() -> None:
     assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH))
 
 
+def test_step_2_knows_no_difference_between_evpn_and_ebgp() -> None:
+    """A host route by EVPN and a route by eBGP compete by the later steps; a workload, then an aggregate, beats both."""
+    evpn, ebgp = path(remote(1), attributes(1)), path(leaf(2), attributes(1))
+    assert decide((evpn, ebgp), unusable)[1] == bytes((BEST, MULTIPATH))
+    assert decide((ebgp, evpn), unusable)[1] == bytes((MULTIPATH, BEST))
+    longer = path(remote(1), attributes(1, 2))
+    assert decide((longer, ebgp), unusable)[1] == bytes((4, BEST))
+    preferred = path(remote(1), attributes(1, 2, local_pref=200))
+    assert decide((preferred, ebgp), unusable)[1] == bytes((BEST, 3))
+    aggregate = path(Source(name="aggregate", kind=SourceKind.AGGREGATE), attributes(local_pref=1))
+    assert decide((preferred, ebgp, aggregate), unusable)[1] == bytes((2, 2, BEST))
+    workload = path(LOCAL, attributes(local_pref=1))
+    candidates = (preferred, ebgp, aggregate, workload)
+    assert decide(candidates, unusable)[1] == bytes((2, 2, 2, BEST))
+    assert reasons(candidates)[2] == "step 2: originated by this host as an aggregate, best by this host"
+
+
+def test_step_1_puts_a_host_that_moved_before_ebgp_and_one_that_never_did_beside_it() -> None:
+    ebgp = path(leaf(2), moved(9, local_pref=900))
+    assert decide((ebgp, path(remote(1), moved(1))), unusable)[1] == bytes((1, BEST))
+    assert decide((ebgp, path(remote(1), moved(0))), unusable)[1] == bytes((BEST, 3))
+
+
 def test_step_6_compares_med_only_within_one_neighboring_as() -> None:
     candidates = [path(leaf(1), attributes(1, med=50)), path(leaf(2), attributes(2, med=10))]
     assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH))

@@ -54,6 +54,35 @@ def test_prefix_condition(entry: str, prefix: str, expected: bool) -> None:
     assert accepts(MatchConfig(prefix=(entry,)), route(attributes(1)), key(prefix)) is expected
 
 
+@pytest.mark.parametrize(
+    ("entry", "next_hop", "expected"),
+    [
+        ("10.0.1.2", hop("10.0.1.2"), True),
+        ("10.0.1.2", hop("::10.0.1.2"), False),
+        ("10.0.0.0/8", hop("a00:102::1"), False),
+        ("0.0.0.0/0", hop("2001:db8::1"), False),
+        ("0.0.0.0/0", hop("::1"), False),
+        ("0.0.0.0/0", None, False),
+        ("0.0.0.0/32", None, False),
+        ("::/0", None, False),
+        ("::/0", hop("2001:db8::1"), True),
+        ("::10.0.1.2", hop("10.0.1.2"), False),
+        ("2001:db8::/33", hop("2001:db8:7fff::1"), True),
+        ("2001:db8::/33", hop("2001:db8:8000::1"), False),
+        ("fe80::/10", hop("fe80::1", "eth0"), True),
+        ("10.0.1.2/31", hop("10.0.1.3"), True),
+        ("10.0.1.2/31", hop("10.0.1.4"), False),
+        ("10.0.1.2/31", hop("10.0.1.1"), False),
+    ],
+)
+@pytest.mark.parametrize("family", [Family.IPV4_UNICAST, Family.IPV6_UNICAST])
+def test_condition_on_the_next_hop_looks_at_its_own_family_and_not_at_the_route_s(
+    entry: str, next_hop: NextHop | None, expected: bool, family: Family
+) -> None:
+    seen = route(attributes(1), next_hop=next_hop, family=family)
+    assert accepts(MatchConfig(next_hop=(entry,)), seen) is expected
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> ipaddress.IPv4Network:
     value = draw(st.integers(0, 0xF)) << 28 | draw(st.integers(0, 15))
