@@ -179,7 +179,7 @@ def test_step_1_leaves_hosts_that_never_moved_to_multipath() -> None:
 
 
 def test_step_2_knows_no_difference_between_evpn_and_ebgp() -> None:
-    """A host route by EVPN and a route by eBGP compete by the later steps; a workload, then an aggregate, beats both."""
+    """A host route by EVPN and a route by eBGP compete by the later steps; own routes beat both."""
     evpn, ebgp = path(remote(1), attributes(1)), path(leaf(2), attributes(1))
     assert decide((evpn, ebgp), unusable)[1] == bytes((BEST, MULTIPATH))
     assert decide((ebgp, evpn), unusable)[1] == bytes((MULTIPATH, BEST))

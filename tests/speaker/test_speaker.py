@@ -576,7 +576,7 @@ async def test_reload_of_a_range_costs_its_neighbors_what_the_plan_says(
     other = {**RANGE, "prefix": "127.0.9.0/24"}
     async with running(config(listen=[RANGE, other]), listen_port=port) as (speaker, recorder):
         reader, writer = await connect_from(port, 1, open_bytes() + KEEPALIVE)
-        bystander, other_writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.9.1", 0))
+        _, other_writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.9.1", 0))
         other_writer.write(open_bytes() + KEEPALIVE)
         await until(lambda: len(recorder.sources) == 2)
         speaker.reconfigure(config(listen=[{**RANGE, **change}, other]))
