@@ -334,11 +334,11 @@ class Routing:
         leaders = {name for name, count in received.items() if count >= least}
         if leaders != self._unread:
             self._unread = leaders
-            self.speaker.hold_reading(leaders)
+            self.speaker.pause_reading(leaders)
 
     def kernel_caught_up(self) -> None:
         self._unread = set()
-        self.speaker.hold_reading(())
+        self.speaker.pause_reading(())
 
     def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.rib.fib_acknowledged(vrf, family, keys)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 
+from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
-from bgpd.config.words import bad_address, bad_as_number, bad_families, bad_file, bad_interface, bad_prefix, one_of
+from bgpd.config.words import bad_address, bad_as_number, bad_families, bad_interface, bad_prefix, one_of
 from bgpd.model.policy_syntax import (
     parse_as_path_condition,
     parse_community,
@@ -26,8 +26,6 @@ from bgpd.model.policy_syntax import (
 IMPORTS = ("none", "default-only", "all")
 EXPORTS = ("local", "none", "default-only", "all")
 ACTIONS = ("accept", "reject", "next")
-MD5_KEY_BYTES = 80
-"""TCP_MD5SIG_MAXKEYLEN of linux/tcp.h."""
 
 
 def check_neighbors(config: Config) -> Iterator[Finding]:
@@ -119,8 +117,11 @@ def _check_session(config: Config, session: SessionConfig, path: KeyPath) -> Ite
         yield Finding((*path, "families", found[0]), *found[1])
     if session.hold_time_s in (1, 2):
         yield Finding((*path, "hold_time_s"), f"is {session.hold_time_s}", "must be 0 or at least 3 (RFC 4271, 4.2)")
-    if session.password_file and (wrong := _bad_password_file(session.password_file)):
-        yield Finding((*path, "password_file"), *wrong)
+    if session.password_file:
+        try:
+            read_password_file(session.password_file)
+        except BadPasswordFile as bad:
+            yield Finding((*path, "password_file"), *bad.wrong)
 
 
 def _check_place(neighbor: NeighborConfig, path: KeyPath) -> Iterator[Finding]:
@@ -158,18 +159,6 @@ def _place(neighbor: NeighborConfig) -> tuple[str, str, str, int] | None:
         return None
     address = ipaddress.ip_address(neighbor.address)
     return neighbor.vrf, str(address), neighbor.interface if address.is_link_local else "", neighbor.port
-
-
-def _bad_password_file(file: str) -> tuple[str, str] | None:
-    right = "write one line with the password, readable by the user that bgpd runs as"
-    if wrong := bad_file(file):
-        return wrong[0], right
-    password = Path(file).read_bytes().rstrip(b"\r\n")
-    if not password:
-        return f'"{file}" is empty', right
-    if len(password) > MD5_KEY_BYTES:
-        return f'"{file}" holds {len(password)} bytes', f"a TCP MD5 key has at most {MD5_KEY_BYTES} (RFC 2385)"
-    return None
 
 
 def _check_rules(config: Config, policy: PolicyConfig, path: KeyPath) -> Iterator[Finding]:

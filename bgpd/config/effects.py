@@ -20,7 +20,7 @@ class Effect(enum.StrEnum):
     NO_OP = "no-op"
     """Applied at once; no session notices."""
     REFRESH = "refresh"
-    """Policy is applied anew: routes are asked for and sent again, no session ends."""
+    """Policy is applied anew to the routes that are kept as received; changed ones are sent again, no session ends."""
     RESET = "reset"
     """The sessions of the neighbors it concerns end and start anew."""
     RESTART = "restart"

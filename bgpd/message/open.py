@@ -116,9 +116,9 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
         return self.local_asn == self.peer_asn
 
     @property
-    def keepalive_time_s(self) -> float:
-        """A third of the hold time (RFC 4271 section 10)."""
-        return self.hold_time_s / 3
+    def keepalive_time_s(self) -> int:
+        """A third of the hold time, in whole seconds (RFC 4271 section 10); 0: none are sent."""
+        return self.hold_time_s // 3
 
     @property
     def max_message_length(self) -> int:

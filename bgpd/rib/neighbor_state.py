@@ -16,9 +16,9 @@ from weakref import WeakSet
 import structlog
 
 from bgpd.config.schema import RibConfig, SessionConfig, attribute_limit
+from bgpd.config.sections import section_of
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
-from bgpd.model.prefix import covers, parse_prefix
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.decision_memo import Decision
@@ -95,20 +95,6 @@ class Session:
         return reason
 
 
-def session_config(config: RibConfig, source: Source) -> SessionConfig | None:
-    """The section that a session belongs to: its [[neighbor]] by name, else the [[listen]] that its address fits."""
-    for neighbor in config.neighbor:
-        if neighbor.name == source.name:
-            return neighbor
-    key = bytes((8 * len(source.address),)) + source.address
-    for listen in config.listen:
-        family, prefix = parse_prefix(listen.prefix)
-        length = 4 if family is Family.IPV4_UNICAST else 16
-        if length == len(source.address) and covers(prefix, key):
-            return listen
-    return None
-
-
 Replaced = Callable[[Path, Sequence[bytes]], None]
 
 
@@ -121,7 +107,7 @@ def change_policies(
     """
     changed: dict[LocRib, dict[Source, AdjRibIn]] = {}
     for session in sessions:
-        settings = session_config(config, session.source)
+        settings = section_of(config, session.source)
         if settings is None:
             continue
         where = f"neighbor {session.source.name}"

@@ -299,10 +299,11 @@ class Exchange:
         self.send_refresh(family, 2)
 
     def send_refresh(self, family: Family, subtype: int) -> None:
-        """Send a ROUTE-REFRESH: 0 a request, 1 and 2 the markers around our own answer (RFC 7313), if it knows them."""
-        negotiated = self.negotiated
-        known = negotiated.enhanced_route_refresh if subtype else negotiated.route_refresh
-        if known and family in negotiated.families:
+        """Send a marker around our own answer (RFC 7313: 1 BoRR, 2 EoRR), if the neighbor knows them.
+
+        No request is ever sent: routes that a policy rejects are kept, so that no routes are needed again.
+        """
+        if self.negotiated.enhanced_route_refresh and family in self.negotiated.families:
             self._send([encode_route_refresh(family.afi, family.safi, subtype)])
 
     def _new_encoder(self) -> UpdateEncoder:

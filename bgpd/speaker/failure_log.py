@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from bgpd.runtime.rates import LineBudget
-from bgpd.speaker.peering import NOT_HEARD
+from bgpd.speaker.reach import NOT_HEARD
 
 log = structlog.get_logger()
 

@@ -1,56 +1,88 @@
-"""Listening inside VRFs: a socket bound to a VRF's device hears what comes in there, and only that.
+"""Where neighbors can connect to: sockets of the main table and of each VRF, and the TCP-MD5 keys on them (RFC 2385).
 
-Where the kernel has no VRF devices there is no listening in VRFs: an answer to a connection that came in would leave by
-the main table. Neighbors are dialed all the same, over their own interface.
+A socket bound to a VRF's device accepts what comes in there, and only that. Where the kernel has no VRF devices there
+is no listening in VRFs: an answer to a connection that came in would leave by the main table. Neighbors are dialed all
+the same, over their own interface.
 
-The TCP-MD5 key of one neighbor (RFC 2385): read from its password file, and told to the listener of its VRF.
-
-Decides what is wrong with the file; what follows from that, the neighbor does.
+Decides which sockets are open; whose an accepted connection is, incoming.py does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ipaddress
+from collections.abc import Iterable
 from functools import partial
+from typing import Protocol
 
 import structlog
 
+from bgpd.config.password_file import BadPasswordFile, read_password_file
+from bgpd.config.schema import ListenConfig
 from bgpd.speaker.admission import Admission
-from bgpd.speaker.peering import Peering
-from bgpd.speaker.transport import Listener, Wire, read_password
+from bgpd.speaker.listener import Listener
+from bgpd.speaker.transport import Wire
 
 log = structlog.get_logger()
 
 
-class VrfListeners:
-    """The listeners by VRF. `accepted(wire, vrf)` is called with each new connection."""
+class ConnectionTaker(Protocol):
+    """Who is given accepted connections."""
 
-    def __init__(self, port: int, accepted: Callable[[Wire, str], None], *, admission: Admission) -> None:
+    def take(self, vrf: str, wire: Wire) -> None:
+        """A connection that came in through a VRF ("": the main table)."""
+
+
+class Listening:
+    """The listening sockets of this host, by VRF."""
+
+    def __init__(self, port: int, *, admission: Admission) -> None:
         self._port = port
         self._admission = admission
-        self._accepted = accepted
+        self._taker: ConnectionTaker | None = None
         self._listeners: dict[str, Listener] = {}
+        self._signed_ranges: set[str] = set()
+        self._range_errors: dict[str, str] = {}
 
-    def get(self, vrf: str) -> Listener | None:
-        """The listener of a VRF, if it is listened in."""
-        return self._listeners.get(vrf)
+    @property
+    def error(self) -> str:
+        """What keeps neighbors from connecting to the main table, "" if nothing."""
+        return self.socket_error or next(iter(self._range_errors.values()), "")
+
+    @property
+    def socket_error(self) -> str:
+        """Why the main table's sockets are not all open, "" if they are."""
+        return self._listeners[""].error if "" in self._listeners else ""
+
+    def open(self, taker: ConnectionTaker) -> None:
+        """Listen in the main table, in a running loop; later calls retry what could not be opened."""
+        self._taker = taker
+        listener = self._listeners.get("") or self._add("")
+        error = listener.error
+        if listener.open():
+            if error:
+                log.info("listen.recovered", port=self._port)
+        elif listener.error != error:
+            log.error("listen.failed", error=listener.error)
 
     def follow(self, devices: set[str]) -> set[str]:
-        """Listen in these VRFs, whose devices exist, and in no others; those in which that is new."""
-        for vrf in self._listeners.keys() - devices:
+        """Listen in these VRFs, whose devices exist, and in no other; those in which that is new."""
+        if self._taker is None:
+            return set()
+        for vrf in self._listeners.keys() - devices - {""}:
             self._listeners.pop(vrf).close()
         fresh = devices - self._listeners.keys()
-        for vrf in fresh:
-            accepted = partial(self._hand_on, vrf)
-            self._listeners[vrf] = Listener(self._port, accepted, admission=self._admission, device=vrf)
-        for vrf, listener in list(self._listeners.items()):
+        for vrf in devices:
+            listener = self._listeners.get(vrf) or self._add(vrf)
             error = listener.error
             if (vrf in fresh or error) and not listener.open() and listener.error != error:
                 log.error("listen.failed", vrf=vrf, error=listener.error)
         return fresh
 
-    def _hand_on(self, vrf: str, wire: Wire) -> None:
-        self._accepted(wire, vrf)
+    def _add(self, vrf: str) -> Listener:
+        assert self._taker is not None
+        accept = partial(self._taker.take, vrf)
+        listener = self._listeners[vrf] = Listener(self._port, accept, admission=self._admission, device=vrf)
+        return listener
 
     def close(self) -> None:
         """Accept no more."""
@@ -58,40 +90,36 @@ class VrfListeners:
             listener.close()
         self._listeners.clear()
 
+    # TCP-MD5 keys
 
-class SessionKey:
-    """`value` is b"" where no password is wanted, and while it cannot be read."""
+    def sign(self, vrf: str, address: bytes, key: bytes) -> None:
+        """Want signed segments from one neighbor; an empty key ends that. Nothing where nobody listens.
 
-    def __init__(self, listener: Listener, vrf_listeners: VrfListeners) -> None:
-        self.value = b""
-        self._listener = listener
-        self._vrf_listeners = vrf_listeners
-
-    def is_missing(self, peering: Peering) -> bool:
-        """Whether the neighbor's password could not be read."""
-        return bool(peering.config.password_file) and not self.value
-
-    def read(self, peering: Peering) -> str:
-        """Read the password and want incoming connections signed with it; what is wrong, "" if nothing."""
-        if not peering.config.password_file:
-            return ""
-        self.value = b""
-        try:
-            self.value = read_password(peering.config.password_file)
-            self._sign_incoming(peering, self.value)
-        except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return f"password_file {peering.config.password_file}: {said}; the neighbor stays down until it can be read"
-        return ""
-
-    def forget(self, peering: Peering) -> None:
-        """The neighbor is no more: nothing from its address is to be signed."""
-        if self.value:
-            self._sign_incoming(peering, b"")
-
-    def _sign_incoming(self, peering: Peering, key: bytes) -> None:
-        """In VRFs without a listener no connections come in; a range's key is the whole range's (speaker.py)."""
-        address, vrf = peering.address, peering.config.vrf
-        listener = self._vrf_listeners.get(vrf) if vrf else self._listener
-        if address and not peering.dynamic and listener is not None:
+        Raises: OSError: the kernel was built without TCP MD5.
+        """
+        listener = self._listeners.get(vrf)
+        if listener is not None:
             listener.set_md5_key(address, 8 * len(address), key)
+
+    def may_accept(self, listen: ListenConfig) -> bool:
+        """Whether neighbors of a range may connect: a range whose password cannot be read accepts nobody."""
+        return not listen.password_file or listen.prefix in self._signed_ranges
+
+    def sign_ranges(self, ranges: Iterable[ListenConfig]) -> None:
+        """Want signed segments from the ranges that have a password."""
+        for listen in ranges:
+            if not listen.password_file:
+                continue
+            try:
+                key = read_password_file(listen.password_file)
+                network = ipaddress.ip_network(listen.prefix)
+                if "" in self._listeners:
+                    self._listeners[""].set_md5_key(network.network_address.packed, network.prefixlen, key)
+            except (OSError, BadPasswordFile) as error:
+                self._signed_ranges.discard(listen.prefix)
+                if self._range_errors.get(listen.prefix) != str(error):
+                    self._range_errors[listen.prefix] = str(error)
+                    log.error("listen.no_password", prefix=listen.prefix, error=str(error))
+            else:
+                self._signed_ranges.add(listen.prefix)
+                self._range_errors.pop(listen.prefix, None)

@@ -40,8 +40,8 @@ class ConnectRates:
 class Candidate(Protocol):
     """A dynamic neighbor. `takes_place`: it is established, or refused for cause."""
 
-    peering: Peering
-
+    @property
+    def peering(self) -> Peering: ...
     @property
     def takes_place(self) -> bool: ...
 

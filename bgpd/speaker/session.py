@@ -1,17 +1,10 @@
-"""The finite state machine of one neighbor (RFC 4271 section 8): when to dial, which connection lives, when to retry.
+"""The finite state machine of one neighbor (RFC 4271 section 8): which state, which connection lives, when to dial.
 
 Sans-IO and clockless: the driver reports what happened, with `now` in seconds of a monotonic clock, performs the
 outputs that `next_output` gives until there are none, and calls `tick` at `deadline`. A session has at most one
-connection that it made and one that the peer made; connection.py speaks on them and chooses. Never touches
-a socket.
-
-Retries are quick at first and slower with every failure, up to the configured connect_retry_s, with jitter (sections
-8.1.1 and 10). That also damps a peer that comes up and falls again: only a session that lived a while forgets its
-failures.
-
-Which of two connections with one neighbor lives (RFC 4271 section 6.8, RFC 6286 section 2.3, RFC 4724 section 5).
-
-Decides by what both sides know alike, so that both close the same one. Never closes anything itself.
+connection that it made and one that the peer made; connection.py speaks on them. Which of two lives (section 6.8, RFC
+6286 section 2.3, RFC 4724 section 5) is decided by what both sides know alike, so that both close the same one. The
+pauses between attempts are in retries.py. Never touches a socket.
 """
 
 from __future__ import annotations
@@ -36,7 +29,9 @@ from bgpd.speaker.connection import (
     State,
     UpdateReceived,
 )
+from bgpd.speaker.retries import FIRST_RETRY_S, Retries
 
+COLLISION = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_COLLISION)
 SIMULTANEOUS_S = 1.0
 """A connection that comes this soon after another became Established was dialed before its maker knew."""
 
@@ -62,19 +57,9 @@ def loser(opened: Connection, other: Connection) -> Connection:
 
 
 def _restarted(opened: Connection, established: Connection) -> bool:
-    """Whether a new connection tells that its maker restarted, not that both sides had dialed at the same time."""
+    """Whether a new connection shows that its maker restarted, not that both sides had dialed at the same time."""
     graceful = established.negotiated is not None and established.negotiated.graceful_restart is not None
     return graceful and opened.incoming and opened.opened_at > established.established_at + SIMULTANEOUS_S
-
-
-FIRST_RETRY_S = 0.5
-"""Pause after the first failure; it doubles with each one more."""
-STABLE_S = 10.0
-"""A session that was established for so long starts its retries anew."""
-SHORT_LIVED = 5
-"""After more sessions than that, each shorter, the peer too waits until the next attempt (DampPeerOscillations)."""
-
-COLLISION = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_COLLISION)
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +117,7 @@ Output = (
 
 
 class Session:
-    """The FSM of one neighbor. `random` gives numbers from 0 to 1, for jitter."""
+    """The FSM of one neighbor, over all its connections. `random` gives numbers from 0 to 1, for jitter."""
 
     def __init__(self, settings: SessionSettings, *, random: Callable[[], float]) -> None:
         self.settings = settings
@@ -143,17 +128,19 @@ class Session:
         self._dialing: int | None = None
         self._next_number = 1
         self._outputs: deque[Output] = deque()
-        self._deadline: float | None = None
-        self._failures = 0
-        self._short_lived = 0
+        self._retries = Retries(random=random)
         self._running = False
-        self._refusing = False
         self._reading: Connection | None = None
 
     @property
     def is_refusing(self) -> bool:
         """Whether the peer may not connect for now."""
-        return self._refusing
+        return self._retries.is_refusing
+
+    @property
+    def held_off_until(self) -> float:
+        """Until when the peer is refused for cause; a time that has passed if it is not."""
+        return self._retries.held_off_until
 
     # Inputs: administrative (RFC 4271 section 8.1.2)
 
@@ -177,23 +164,24 @@ class Session:
         for number in list(self._connections):
             self._fail(number, now, notification, reason)
         if self._running:
-            self._wait(State.IDLE, now + max(hold_off_s, self._pause_s()), refusing=hold_off_s > 0)
+            self._retries.hold_off(now, hold_off_s, longest_s=self.settings.connect_retry_s)
+            self._enter(State.IDLE)
 
     def end_hold_off(self, now: float) -> None:
         """The cause of a `reset` is gone: begin again, if the peer is being refused."""
-        if self._refusing:
-            self._refusing = False
+        if self._retries.end_hold_off():
             self.connect_now(now)
 
     def connect_now(self, now: float) -> None:
         """Something changed that makes success likely (link up, address learned): do not wait for the retry timer."""
-        if not self._running or self._connections or self._refusing:
+        if not self._running or self._connections or self.is_refusing:
             return
         if self._dialing is not None:
-            if self._deadline is None or now < self._deadline - self.settings.connect_retry_s + FIRST_RETRY_S:
+            deadline = self._retries.deadline
+            if deadline is None or now < deadline - self.settings.connect_retry_s + FIRST_RETRY_S:
                 return
             self._give_up_dialing()
-        self._failures = 0
+        self._retries.forget_failures()
         self._connect(now)
 
     def transport_lost(self, now: float, reason: str) -> None:
@@ -221,7 +209,7 @@ class Session:
 
     def accepted(self, now: float) -> int | None:
         """Event 16: the peer connected. Number of the connection, or None: refuse it."""
-        if not self._running or self._refusing:
+        if not self._running or self.is_refusing:
             return None
         for number, connection in list(self._connections.items()):
             if connection.incoming and connection.state is not State.ESTABLISHED:
@@ -270,7 +258,7 @@ class Session:
                 self._settle(now)
             else:
                 self._flush(number)
-        if self._deadline is not None and now >= self._deadline:
+        if self._retries.deadline is not None and now >= self._retries.deadline:
             if self._dialing is not None:
                 self._give_up_dialing()
                 if not self._connections:
@@ -282,7 +270,7 @@ class Session:
     def deadline(self) -> float | None:
         """When `tick` wants to be called; None: only when something happens."""
         times = [connection.deadline() for connection in self._connections.values()]
-        return min((time for time in (*times, self._deadline) if time is not None), default=None)
+        return min((time for time in (*times, self._retries.deadline) if time is not None), default=None)
 
     # Outputs
 
@@ -350,7 +338,7 @@ class Session:
         assert connection.negotiated is not None
         self.established = connection
         self._give_up_dialing()
-        self._deadline = None
+        self._retries.deadline = None
         self._enter(State.ESTABLISHED)
         self._outputs.append(SessionUp(number, connection.negotiated))
 
@@ -367,9 +355,8 @@ class Session:
         if not self.settings.dials:
             self._wait(State.ACTIVE, None)
             return
-        self._refusing = False
         self._dialing = self._take_number()
-        self._deadline = now + self.settings.connect_retry_s
+        self._retries.wait(now + self.settings.connect_retry_s)
         self._enter(State.CONNECT)
         self._outputs.append(Dial(self._dialing))
 
@@ -395,9 +382,9 @@ class Session:
         self._remove(number, now, reason, by_notification=notification is not None)
 
     def _remove(self, number: int, now: float, reason: str, *, by_notification: bool) -> None:
-        """A connection has ended; tell the driver what that means.
+        """A connection has ended; report to the driver what that means.
 
-        The session's end is told before the last words are sent, so that no route follows them, however much later
+        The session's end is reported before the last words are sent, so that no route follows them, however much later
         the driver comes to the rest.
         """
         connection = self._connections.pop(number)
@@ -405,9 +392,7 @@ class Session:
         was_established = connection is self.established
         if was_established:
             self.established = None
-            self._short_lived += 1
-            if now - connection.established_at >= STABLE_S:
-                self._failures = self._short_lived = 0
+            self._retries.session_ended(now - connection.established_at)
             self._outputs.append(SessionDown(reason, by_notification))
         last_words = connection.take_output()
         if last_words:
@@ -420,7 +405,7 @@ class Session:
         """State and retry timer after something came or went. `refusing`: nor may the peer come back at once."""
         if self._connections:
             if self._dialing is None:
-                self._deadline = None
+                self._retries.deadline = None
             self._enter(max((c.state for c in self._connections.values()), key=lambda state: state.progress))
         elif self._dialing is not None:
             self._enter(State.CONNECT)
@@ -429,24 +414,20 @@ class Session:
         elif self.state in (State.CONNECT, State.ACTIVE):
             self._wait(State.ACTIVE, now + self._pause_s())
         else:
-            self._wait(State.IDLE, now + self._pause_s(), refusing=refusing or self._short_lived > SHORT_LIVED)
+            self._wait(State.IDLE, now + self._pause_s(), refusing=refusing or self._retries.is_oscillating)
 
     def _wait(self, state: State, deadline: float | None, *, refusing: bool = False) -> None:
-        self._deadline = deadline
-        self._refusing = refusing
+        self._retries.wait(deadline, refusing=refusing)
         self._enter(state)
 
     def _pause_s(self) -> float:
-        """IdleHoldTime or ConnectRetryTime: doubled with every failure, with jitter (section 10)."""
-        pause_s = min(FIRST_RETRY_S * float(1 << min(self._failures, 16)), self.settings.connect_retry_s)
-        self._failures += 1
-        return pause_s * (0.75 + 0.25 * self._random())
+        return self._retries.pause_s(self.settings.connect_retry_s)
 
     def _give_up_dialing(self) -> None:
         if self._dialing is not None:
             self._outputs.append(Close(self._dialing))
             self._dialing = None
-            self._deadline = None
+            self._retries.deadline = None
 
     def _flush(self, number: int) -> None:
         data = self._connections[number].take_output()

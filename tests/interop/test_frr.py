@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bgpd.message.exabgp_codec import encode_route_refresh
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, RouteBatch
@@ -260,7 +261,9 @@ def test_route_refresh_both_ways(pair: Pair) -> None:
         speaker.wait_established("leaf1")
         speaker.wait_prefixes("leaf1", Family.IPV4_UNICAST, "10.9.0.0/16")
         speaker.recorder.routes.clear()
-        speaker.call(speaker.speaker.request_refresh, speaker.recorder.sources["leaf1"], Family.IPV4_UNICAST)
+        neighbor = speaker.speaker._neighbors.named("leaf1")
+        assert neighbor is not None
+        speaker.call(neighbor._driver.write, encode_route_refresh(1, 1, 0))
         speaker.wait_prefixes("leaf1", Family.IPV4_UNICAST, "10.9.0.0/16")
         wanted = [("began", Family.IPV4_UNICAST), ("ended", Family.IPV4_UNICAST)]
         wait_until(lambda: speaker.recorder.refreshes == wanted, 5, "BoRR and EoRR")

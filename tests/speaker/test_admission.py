@@ -16,9 +16,10 @@ from bgpd.runtime import descriptors
 from bgpd.runtime.descriptors import Reserve, Shortage, is_exhausted, limit, raise_limit
 from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import admission as admission_module
-from bgpd.speaker import transport as transport_module
+from bgpd.speaker import listener as listener_module
 from bgpd.speaker.admission import MOST_OF_ONE, SPARE, Admission
-from bgpd.speaker.transport import Listener, Wire
+from bgpd.speaker.listener import Listener
+from bgpd.speaker.transport import Wire
 from tests.speaker.test_speaker import free_port, until
 from tests.waiting import PATIENCE_S
 
@@ -123,7 +124,7 @@ def no_descriptors() -> Iterator[None]:
 async def test_without_descriptors_what_waits_is_closed_and_accepting_pauses(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport_module, "PAUSE_S", 0.05)
+    monkeypatch.setattr(listener_module, "PAUSE_S", 0.05)
     raised: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
     clients = [socket.socket() for _ in range(3)]

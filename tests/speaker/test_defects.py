@@ -21,6 +21,7 @@ from bgpd.runtime.turns import soon
 from bgpd.speaker import defects as defects_module
 from bgpd.speaker import session as session_module
 from bgpd.speaker.defects import FIRST_PAUSE_S, FORGET_S, KEPT_BYTES, MAX_NEIGHBORS, MAX_PAUSE_S, Defects
+from bgpd.speaker.driver import Driver
 from bgpd.speaker.speaker import Speaker
 from tests.daemon.wire_peer import update
 from tests.interop.recording_speaker import Recorder
@@ -88,16 +89,16 @@ async def test_update_that_the_decoder_cannot_cope_with_costs_the_session_and_is
 async def test_routes_that_the_rib_cannot_cope_with_cost_the_session_and_the_whole_run_is_kept(
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
+    received = Driver._received
+
+    def received_while_others_work(self: Driver, number: int, data: bytes) -> None:
+        if waits:
+            soon(lambda: None)
+        received(self, number, data)
+
+    monkeypatch.setattr(Driver, "_received", received_while_others_work)
     async with established(peer) as (speaker, recorder, raised):
         monkeypatch.setattr(recorder, "routes_received", failing(ValueError("odd")))
-        received = speaker._neighbors["peer"]._received
-
-        def received_while_others_work(number: int, data: bytes) -> None:
-            if waits:
-                soon(lambda: None)
-            received(number, data)
-
-        monkeypatch.setattr(speaker._neighbors["peer"], "_received", received_while_others_work)
         peer.write(ROUTE + OTHER)
         assert await peer.notification() == (6, 0, b"")
         await until(lambda: recorder.closed)

@@ -6,7 +6,7 @@ import structlog
 
 from bgpd.runtime.rates import BURST_LINES, LINE_EVERY_S, LineBudget
 from bgpd.speaker.failure_log import MAX_KINDS, FailureLog
-from bgpd.speaker.peering import NOT_HEARD
+from bgpd.speaker.reach import NOT_HEARD
 
 
 def lines(failures: FailureLog, *reasons: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Names of dynamic neighbors, choice of range, and which changes need a new session."""
+"""Names of dynamic neighbors, which changes need a new session, and how a neighbor is dialed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bgpd.config.schema import ListenConfig, NeighborConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import Link
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.peering import Unreachable, best_range, needs_new_session, of_listen, of_neighbor, target_of
+from bgpd.speaker.peering import needs_new_session, of_listen, of_neighbor
+from bgpd.speaker.reach import Unreachable, target_of
 
 
 def neighbor(**fields: Any) -> NeighborConfig:
@@ -21,14 +22,6 @@ def neighbor(**fields: Any) -> NeighborConfig:
 
 def listen(prefix: str) -> ListenConfig:
     return msgspec.convert({"prefix": prefix, "asn": "external", "import": "all"}, ListenConfig)
-
-
-def test_most_specific_range_wins() -> None:
-    ranges = (listen("10.0.0.0/8"), listen("10.1.0.0/16"), listen("2001:db8::/32"))
-    assert best_range(ranges, parse_address("10.1.2.3")) is ranges[1]
-    assert best_range(ranges, parse_address("10.2.2.3")) is ranges[0]
-    assert best_range(ranges, parse_address("2001:db8::1")) is ranges[2]
-    assert best_range(ranges, parse_address("192.0.2.1")) is None
 
 
 def test_dynamic_neighbor_has_a_stable_unique_name() -> None:

@@ -21,9 +21,8 @@ from bgpd.speaker.connection import (
     State,
     UpdateReceived,
 )
+from bgpd.speaker.retries import SHORT_LIVED, STABLE_S
 from bgpd.speaker.session import (
-    SHORT_LIVED,
-    STABLE_S,
     AttemptFailed,
     Close,
     Dial,

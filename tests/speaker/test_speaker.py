@@ -19,17 +19,17 @@ from bgpd.kernel.host import Host
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import KEEPALIVE, encode_message, encode_notification
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import Family, MessageType
+from bgpd.model.iana import CeaseSubcode, Family, MessageType
 from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.runtime.rates import BURST_LINES
-from bgpd.speaker import neighbor as neighbor_module
-from bgpd.speaker import session as session_module
+from bgpd.speaker import driver as driver_module
+from bgpd.speaker import retries as retries_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.connection import Connection
+from bgpd.speaker.driver import Driver
 from bgpd.speaker.exchange import MANY
-from bgpd.speaker.neighbor import Neighbor
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder
@@ -169,11 +169,11 @@ async def test_two_speakers_exchange_routes() -> None:
         hop = NextHop(parse_address("192.0.2.1"))
         batch = RouteBatch(family=family, announced=[key], attributes=Attributes(), next_hop=hop)
         left.send(heard_left.sources["peer"], batch)
-        right.hold_reading(["host"])
+        right.pause_reading(["host"])
         left.send_end_of_rib(heard_left.sources["peer"], Family.IPV4_UNICAST)
         await asyncio.sleep(0.05)
         held_back = list(heard_right.ended)
-        right.hold_reading([])
+        right.pause_reading([])
         await until(lambda: heard_right.ended)
         assert held_back == []
         assert heard_right.routes["host", family] == {"10.64.1.0/26": hop}
@@ -207,7 +207,7 @@ async def test_malformed_update_resets_the_session_and_the_session_comes_back(pe
 async def test_messages_keep_their_order_when_the_loop_must_breathe(
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbor_module, "STEP_S", 0.0)
+    monkeypatch.setattr(driver_module, "STEP_S", 0.0)
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (_, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
@@ -245,8 +245,8 @@ async def test_session_that_ends_while_routes_go_out_costs_itself_only(
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch, last: bytes
 ) -> None:
     """With each output in a turn of its own, and routes sent between every two of them."""
-    monkeypatch.setattr(neighbor_module, "STEP_S", -1.0)
-    monkeypatch.setattr(session_module, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(driver_module, "STEP_S", -1.0)
+    monkeypatch.setattr(retries_module, "FIRST_RETRY_S", 0.01)
     async with running(config(neighbor=[to_peer(peer.port)])) as (speaker, recorder):
         with churn(speaker, recorder) as raised:
             for _ in range(5):
@@ -272,28 +272,28 @@ async def test_wire_takes_no_more_once_it_is_finished(peer: RawPeer) -> None:
 async def test_flood_of_any_message_is_worked_off_so_many_at_a_turn(
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch, flood: bytes
 ) -> None:
-    monkeypatch.setattr(neighbor_module, "STEP_S", 1e9)
-    monkeypatch.setattr(neighbor_module, "STEP_MESSAGES", 10)
+    monkeypatch.setattr(driver_module, "STEP_S", 1e9)
+    monkeypatch.setattr(driver_module, "STEP_MESSAGES", 10)
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (_, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
         counts: list[int] = []
         steps: list[int] = []
         received = Connection._message_received
-        work = Neighbor._work
+        work = Driver._work
 
         def counted(self: Connection, *arguments: Any) -> Any:
             counts.append(1)
             return received(self, *arguments)
 
-        def step(self: Neighbor, end: float) -> bool:
+        def step(self: Driver, end: float) -> bool:
             before = len(counts) + len(recorder.ended)
             done = work(self, end)
             steps.append(len(counts) + len(recorder.ended) - before)
             return done
 
         monkeypatch.setattr(Connection, "_message_received", counted)
-        monkeypatch.setattr(Neighbor, "_work", step)
+        monkeypatch.setattr(Driver, "_work", step)
         peer.write(flood * 1000)
         await until(lambda: len(counts) + len(recorder.ended) >= 1000)
         assert max(steps) <= 10
@@ -315,21 +315,21 @@ async def test_update_with_many_kinds_of_routes_is_passed_on_in_slices_and_in_or
         block = bytes((0x90, kind)) + len(value).to_bytes(2) + value + bytes.fromhex("40010100 40020602010000feb1")
         return encode_message(MessageType.UPDATE, b"\0\0" + len(block).to_bytes(2) + block)
 
-    monkeypatch.setattr(neighbor_module, "STEP_S", 0.0)
+    monkeypatch.setattr(driver_module, "STEP_S", 0.0)
     options = {"listen_port": free_port(), "nlri_decoders": {Family.L2VPN_EVPN: EvpnNlri()}}
     async with running(config(neighbor=[to_peer(peer.port, families=["l2vpn-evpn"])]), **options) as (_, recorder):
         await peer.open(multiprotocol=((25, 70),), extended_message=True)
         await until(lambda: recorder.sources)
         steps: list[int] = []
-        work = Neighbor._work
+        work = Driver._work
 
-        def step(self: Neighbor, end: float) -> bool:
+        def step(self: Driver, end: float) -> bool:
             before = recorder.batches
             done = work(self, end)
             steps.append(recorder.batches - before)
             return done
 
-        monkeypatch.setattr(Neighbor, "_work", step)
+        monkeypatch.setattr(Driver, "_work", step)
         peer.write(update_of(range(1500), 14) + update_of(range(1000), 15))
         await until(lambda: sum(steps) >= 1501)
         assert max(steps) <= MANY + 1
@@ -381,7 +381,7 @@ async def test_full_connection_says_so_and_when_it_is_not_full_any_more(peer: Ra
 
 
 async def test_peer_that_never_reads_is_given_up(peer: RawPeer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbor_module, "MAX_UNSENT", 1_000_000)
+    monkeypatch.setattr(driver_module, "MAX_UNSENT", 1_000_000)
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
@@ -400,7 +400,7 @@ async def test_reset_sends_maximum_prefixes_and_refuses_the_neighbor(peer: RawPe
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=port) as (speaker, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
-        speaker.reset("peer", reason="more than 10 prefixes")
+        speaker.reset("peer", reason="more than 10 prefixes", subcode=CeaseSubcode.MAXIMUM_PREFIXES)
         assert await peer.notification() == (6, 1, b"")
         assert last_error(speaker) == "more than 10 prefixes; refused for 60 s, or until that is raised"
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
@@ -538,7 +538,8 @@ async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_oth
     async with running(config(listen=[listen]), listen_port=port) as (speaker, recorder):
         _, writer = await connect()
         await until(lambda: recorder.sources)
-        speaker.reset("127.0.0.0/8-127.0.0.3", reason="sent 11 prefixes, more than max_prefixes")
+        reason = "sent 11 prefixes, more than max_prefixes"
+        speaker.reset("127.0.0.0/8-127.0.0.3", reason=reason, subcode=CeaseSubcode.MAXIMUM_PREFIXES)
         await until(lambda: not recorder.sources)
         writer.close()
         for _ in range(3):
@@ -682,9 +683,10 @@ async def test_messages_to_an_ended_session_are_dropped(peer: RawPeer) -> None:
         await peer.open()
         await until(lambda: recorder.sources)
         speaker.send_end_of_rib(old, Family.IPV4_UNICAST)
-        speaker.request_refresh(recorder.sources["peer"], Family.IPV4_UNICAST)
-        kind, body = await peer.read()
-        assert (kind, body) == (MessageType.ROUTE_REFRESH, b"\0\1\0\1")
+        speaker.send_end_of_rib(recorder.sources["peer"], Family.IPV4_UNICAST)
+        assert await peer.read() == (MessageType.UPDATE, bytes(4))
+        peer.write(encode_notification(6, 4))
+        assert await peer.reader.read() == b""
 
 
 async def test_address_that_comes_later_becomes_the_next_hop_and_routes_are_sent_again(peer: RawPeer) -> None:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from pathlib import Path
 
 import pytest
 
 from bgpd.model.prefix import parse_address
 from bgpd.runtime.descriptors import Shortage
 from bgpd.speaker.admission import Admission
-from bgpd.speaker.transport import (
+from bgpd.speaker.listener import Listener
+from bgpd.speaker.socket_options import (
     DSCP_CS6,
     IP_MINTTL,
-    Endpoint,
-    Listener,
-    Target,
-    Wire,
     arrival_index,
-    dial,
-    explain_dial_error,
-    read_password,
     require_ttl_255,
     set_common,
     set_md5_key,
@@ -30,6 +23,7 @@ from bgpd.speaker.transport import (
     take_syn_ttl,
     ttl_mismatch,
 )
+from bgpd.speaker.transport import Endpoint, Target, Wire, dial, explain_dial_error
 from tests.waiting import until
 
 LOOPBACK = parse_address("127.0.0.1")
@@ -83,16 +77,6 @@ def test_md5_keys_of_addresses_and_ranges_are_taken_and_removed(prefix: str, len
         set_md5_key(sock, address, length, b"")
         with pytest.raises(FileNotFoundError):
             set_md5_key(sock, address, length, b"")
-
-
-def test_password_is_the_file_without_its_line_end(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(b"se cret\r\n")
-    assert read_password(str(path)) == b"se cret"
-    for wrong in (b"\n", b"x" * 81):
-        path.write_bytes(wrong)
-        with pytest.raises(ValueError, match="1 to 80 bytes"):
-            read_password(str(path))
 
 
 def test_endpoint_of_a_scoped_name() -> None:

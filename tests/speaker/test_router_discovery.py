@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.unnumbered import (
+from bgpd.speaker.router_discovery import (
     MOST_HEARD,
     RouterDiscovery,
     encode_advertisement,

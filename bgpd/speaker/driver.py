@@ -1,0 +1,333 @@
+"""Runs the session of one neighbor in the event loop: bytes in, bytes out, dials, timers.
+
+Performs what the session (session.py) wants, and gives received UPDATEs to the exchange of the established session.
+Decides how much of one neighbor's input is worked off at a turn, and when it is read on. Never decides about the
+state of the session, nor what follows from it for the daemon (neighbor.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol
+
+from bgpd.message.notification import describe_notification
+from bgpd.message.open import Negotiated
+from bgpd.runtime.turns import now_or_soon, soon
+from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
+from bgpd.speaker.defects import OUT_OF_RESOURCES
+from bgpd.speaker.exchange import Exchange, RefusedUpdate, UnreadableUpdate
+from bgpd.speaker.reach import Unreachable
+from bgpd.speaker.session import AttemptFailed, Close, Dial, Output, Send, Session, SessionDown, SessionUp
+from bgpd.speaker.transport import Wire
+
+STEP_S = 0.003
+"""How long one neighbor's messages may keep the loop; then the others have their turn."""
+STEP_BYTES = 24 * 1024
+"""How much of one neighbor's messages is worked off at a turn: leaves that send the same table stay abreast, and most
+routes go to the kernel once, with all their next hops."""
+STEP_MESSAGES = 512
+"""How many of one neighbor's messages, of any kind, are worked off at a turn."""
+MAX_UNSENT = 16 * 1024 * 1024
+"""Bytes that may wait for a peer that does not read: more ends the session. Routes wait in the RIB before that."""
+_MOST_DEFECTS = 3
+"""At one turn: of the messages, and of what their end makes necessary."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class SessionOwner(Protocol):
+    """Whom the driver reports to."""
+
+    async def connect(self) -> Wire:
+        """Dial the neighbor.
+
+        Raises: Unreachable: with the reason.
+        """
+
+    def established(self, wire: Wire, negotiated: Negotiated) -> None:
+        """The session is established: `Driver.carry` begins its exchange."""
+
+    def session_ended(self, exchange: Exchange | None, reason: str) -> None:
+        """The established session is over."""
+
+    def attempt_failed(self, reason: str) -> None:
+        """A connection was not made, or ended before it was established; "": a dial had no answer in time."""
+
+    def note_defect(self, error: Exception, *, is_update: bool = False) -> None:
+        """An exception of bgpd's own was raised while it worked for the neighbor (`is_update`: decoding an UPDATE)."""
+
+    def room_came(self, exchange: Exchange) -> None:
+        """The connection takes more again."""
+
+
+class Driver:
+    """The event loop's side of one session. `spawn` starts a task whose exceptions are heard."""
+
+    def __init__(self, session: Session, owner: SessionOwner, *, spawn: Spawn) -> None:
+        self.exchange: Exchange | None = None
+        self.state = State.IDLE
+        self.state_since = time.time()
+        self._session = session
+        self._owner = owner
+        self._spawn = spawn
+        self._wires: dict[int, Wire] = {}
+        self._dials: dict[int, asyncio.Task[None]] = {}
+        self._wire: Wire | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_pumping = False
+        self._is_pump_planned = False
+        self._is_reading_paused = False
+
+    @property
+    def wires(self) -> list[Wire]:
+        """The neighbor's connections."""
+        return list(self._wires.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the established session's connection takes more now."""
+        return self._wire is not None and not self._wire.is_full
+
+    def adopt(self, number: int, wire: Wire) -> None:
+        """Take over a connection, under the number that the session gave it."""
+        self._wires[number] = wire
+        wire.attach(partial(self._received, number), partial(self._lost, number), self._drained)
+
+    def carry(self, exchange: Exchange, wire: Wire) -> None:
+        """Have the routes of the established session exchanged on this connection."""
+        self.exchange, self._wire = exchange, wire
+
+    def write(self, data: bytes) -> None:
+        """Send whole messages to the established session's neighbor."""
+        if self._wire is None:
+            return
+        self._wire.write(data)
+        if self._wire.unsent > MAX_UNSENT:
+            asyncio.get_running_loop().call_soon(self._end_unread, self._wire)
+
+    def stop(self) -> None:
+        """Perform all that the session still wants, and nothing after it."""
+        self._pump(math.inf)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # Turns
+
+    def pump(self) -> None:
+        """Perform what the session wants, for STEP_S at most; the rest in one of the loop's next rounds."""
+        self._pump(_now() + STEP_S)
+
+    def _pump(self, end: float) -> None:
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            if not self._try_work(end):
+                self._plan_pump()
+                return
+        finally:
+            self._is_pumping = False
+            self._note_state()
+        self._read_on()
+        self.set_timer()
+
+    def pause_reading(self, paused: bool) -> None:
+        """Leave unread what the neighbor sends, or read on."""
+        self._is_reading_paused = paused
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._wire is not None and not self._is_pump_planned:
+            if self._is_reading_paused:
+                self._wire.pause()
+            else:
+                self._wire.resume()
+
+    def _try_work(self, end: float) -> bool:
+        """`_work`; what it raises costs this session. The session's end is performed now, if there is time."""
+        for _ in range(_MOST_DEFECTS):
+            try:
+                return self._work(end)
+            except Exception as error:
+                self._owner.note_defect(error)
+            if _now() > end:
+                break
+        return False
+
+    def _work(self, end: float) -> bool:
+        """Perform what the session wants, one thing at least; whether that was all before `end` and the limits."""
+        clock = asyncio.get_running_loop().time
+        now = clock()
+        left, messages = STEP_BYTES, STEP_MESSAGES
+        while True:
+            while self.exchange is not None and self.exchange.is_behind:
+                self.exchange.catch_up()
+                now = clock()
+                if now > end:
+                    return False
+            for body in self._session.updates(now):
+                self._updated(body)
+                now = clock()
+                left -= len(body)
+                messages -= 1
+                if now > end or left < 0 or messages <= 0:
+                    self._updates_done()
+                    return False
+                if self.exchange is not None and self.exchange.is_behind:
+                    break
+            self._updates_done()
+            if self.exchange is not None and self.exchange.is_behind:
+                continue
+            output = self._session.next_output(now)
+            if output is None:
+                return True
+            self._perform(output)
+            now = clock()
+            messages -= 1
+            if now > end or messages <= 0:
+                return False
+
+    def _plan_pump(self) -> None:
+        if not self._is_pump_planned:
+            soon(self._planned_pump)
+        self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        self._is_pump_planned = True
+        if self._wire is not None:
+            self._wire.pause()
+
+    def _planned_pump(self) -> None:
+        self._is_pump_planned = False
+        self.pump()
+
+    def _note_state(self) -> None:
+        if self._session.state is not self.state:
+            self.state, self.state_since = self._session.state, time.time()
+
+    # Timers
+
+    def set_timer(self) -> None:
+        """Have the timer expire when something is due next."""
+        deadlines = self._session.deadline(), self.exchange.deadline() if self.exchange is not None else None
+        deadline = min((one for one in deadlines if one is not None), default=None)
+        if self._timer is not None and (deadline is None or deadline < self._timer.when() or self._timer.cancelled()):
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._timer_expired)
+
+    def _timer_expired(self) -> None:
+        self._timer = None
+        self._report(self._tick)
+
+    def _tick(self) -> None:
+        self._session.tick(_now())
+        if self.exchange is not None:
+            self.exchange.tick(_now())
+
+    def _report(self, event: Callable[[], None]) -> None:
+        """Report to the session what happened, and perform what it wants then."""
+        try:
+            event()
+        except Exception as error:
+            self._owner.note_defect(error)
+        self.pump()
+
+    # What the session wants
+
+    def _perform(self, output: Output) -> None:
+        match output:
+            case UpdateReceived(body):
+                self._updated(body)
+                self._updates_done()
+            case Send(number, data):
+                if number in self._wires:
+                    self._wires[number].write(data)
+            case Dial(number):
+                self._dials[number] = self._spawn(self._dial(number))
+            case Close(number):
+                self._close(number)
+            case SessionUp(number, negotiated):
+                if number in self._wires:
+                    self._owner.established(self._wires[number], negotiated)
+            case SessionDown(reason):
+                exchange, self.exchange, self._wire = self.exchange, None, None
+                self._owner.session_ended(exchange, reason)
+            case AttemptFailed(reason):
+                self._owner.attempt_failed(reason)
+            case RefreshReceived(refresh):
+                if self.exchange is not None:
+                    self.exchange.refresh_received(refresh, _now())
+            case KeepaliveReceived():
+                pass
+
+    async def _dial(self, number: int) -> None:
+        try:
+            wire = await self._owner.connect()
+        except Unreachable as unreachable:
+            self._dialed(number, partial(self._session.dial_failed, number, _now(), str(unreachable)))
+        except Exception as error:
+            self._dialed(number, partial(self._owner.note_defect, error))
+        else:
+            self.adopt(number, wire)
+            self._dialed(number, partial(self._session.connected, number, _now()))
+
+    def _dialed(self, number: int, event: Callable[[], None]) -> None:
+        self._dials.pop(number, None)
+        self._report(event)
+
+    def _close(self, number: int) -> None:
+        task = self._dials.pop(number, None)
+        if task is not None:
+            task.cancel()
+        wire = self._wires.pop(number, None)
+        if wire is not None:
+            wire.finish()
+
+    # What the connections say
+
+    def _received(self, number: int, data: bytes) -> None:
+        self._session.received(number, data)
+        if not self._is_pump_planned and not now_or_soon(self._planned_pump):
+            self._wait_for_turn()
+
+    def _drained(self) -> None:
+        if self.exchange is not None:
+            self._owner.room_came(self.exchange)
+
+    def _lost(self, number: int, reason: str) -> None:
+        """The session ends at once: nothing that came before is worked off any more, but for a word why."""
+        if self._wires.pop(number, None) is self._wire:
+            self._wire = None
+        self._report(partial(self._session.closed, number, _now(), reason))
+
+    def _updated(self, body: bytes) -> None:
+        if self.exchange is None or self._wire is None:
+            return
+        try:
+            self.exchange.update_received(body)
+        except RefusedUpdate as refused:
+            sent = describe_notification(refused.notification.code, refused.notification.subcode)
+            self._session.update_refused(_now(), refused.notification, f"we sent {sent}: {refused.reason}")
+        except UnreadableUpdate as unreadable:
+            self._owner.note_defect(unreadable.error, is_update=True)
+
+    def _updates_done(self) -> None:
+        if self.exchange is not None:
+            self.exchange.updates_done()
+
+    def _end_unread(self, wire: Wire) -> None:
+        """The neighbor does not read. Not done while routes are sent: the RIB must not lose a session meanwhile."""
+        if self._wire is wire:
+            reason = f"the neighbor does not read: {wire.unsent} bytes wait for it"
+            self._session.reset(_now(), OUT_OF_RESOURCES, reason)
+            self.pump()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,104 @@
+"""Whose an incoming connection is: a configured neighbor's, an unnumbered one's, or one that a range lets in.
+
+Decides which neighbor gets a connection, and closes those of strangers. How many there may be is decided by
+admission.py (connections) and places.py (neighbors).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from bgpd.config.schema import ListenConfig
+from bgpd.config.sections import range_of
+from bgpd.model.prefix import format_address
+from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
+from bgpd.speaker.neighbors import Neighbors
+from bgpd.speaker.peering import Peering, of_listen
+from bgpd.speaker.places import ConnectRates, gives_way, why_full
+from bgpd.speaker.socket_options import arrival_index
+from bgpd.speaker.transport import Wire
+
+log = structlog.get_logger()
+
+_MAX_REMEMBERED_STRANGERS = 256
+
+
+class Incoming:
+    """Takes accepted connections (ConnectionTaker). `ranges` are the [[listen]] sections."""
+
+    def __init__(self, neighbors: Neighbors, around: Surroundings, ranges: tuple[ListenConfig, ...]) -> None:
+        self.ranges = ranges
+        self._neighbors = neighbors
+        self._around = around
+        self._connect_rates = ConnectRates()
+        self._strangers: set[bytes] = set()
+
+    def take(self, vrf: str, wire: Wire) -> None:
+        """Give a connection to its neighbor in that VRF, or close it; what that raises costs the connection only."""
+        try:
+            if not self._offer(vrf, wire):
+                wire.abort()
+        except OSError:
+            wire.abort()
+        except Exception as error:
+            log.error("connection.defect", error=repr(error), exc_info=error)
+            wire.abort()
+
+    def _offer(self, vrf: str, wire: Wire) -> bool:
+        peer, host = wire.peer, self._around.host
+        interface = host.name_of(peer.scope) if peer.scope else ""
+        neighbor = None if self._neighbors.stopped else self._known(peer.address, interface, vrf)
+        if neighbor is None and not self._neighbors.stopped:
+            arrival = host.name_of(arrival_index(wire.socket)) or host.facing(peer.address, vrf)
+            neighbor = self._of_range(peer.address, interface, vrf, arrival=arrival)
+        if neighbor is None:
+            self._note_stranger(peer.address)
+        return neighbor is not None and neighbor.accept(wire)
+
+    def _known(self, address: bytes, interface: str, vrf: str) -> Neighbor | None:
+        """The neighbor that an address belongs to: configured, known, or unnumbered on that interface."""
+        unnumbered = None
+        for neighbor in self._neighbors:
+            peering = neighbor.peering
+            if peering.config.vrf != vrf:
+                continue
+            if peering.address == address and (not interface or peering.interface == interface):
+                return neighbor
+            if interface and peering.is_unnumbered and peering.interface == interface:
+                unnumbered = neighbor
+        if unnumbered is not None:
+            unnumbered.address_learned(address)
+        return unnumbered
+
+    def _of_range(self, address: bytes, interface: str, vrf: str, *, arrival: str) -> Neighbor | None:
+        """A new dynamic neighbor, if a range has the address."""
+        listen = range_of(self.ranges, address, vrf)
+        if listen is None or not self._around.listening.may_accept(listen):
+            return None
+        return self._add_dynamic(of_listen(listen, address, interface, arrival=arrival), listen)
+
+    def _add_dynamic(self, peering: Peering, listen: ListenConfig) -> Neighbor | None:
+        """A new neighbor of a range, if there is a place; who connected long ago and said nothing gives way."""
+        arrival, others = peering.arrival, self._neighbors.dynamic()
+        now = asyncio.get_running_loop().time()
+        why = why_full(listen, arrival, others)
+        if not why and not self._connect_rates.take(arrival, now):
+            why = f"dynamic neighbors connect too often by {arrival or 'an unknown interface'}"
+        if why:
+            lines = self._around.lines_for(peering)
+            address = format_address(peering.address)
+            lines.write(log.warning, "listen.refused", now=now, prefix=listen.prefix, address=address, reason=why)
+            return None
+        older = gives_way(listen, arrival, others)
+        if older is not None:
+            self._neighbors.end(older, REJECTED, "not established in time: the place was needed for a newer connection")
+        neighbor = self._neighbors.add(peering)
+        neighbor.start()
+        return neighbor
+
+    def _note_stranger(self, address: bytes) -> None:
+        if address not in self._strangers and len(self._strangers) < _MAX_REMEMBERED_STRANGERS:
+            self._strangers.add(address)
+            log.warning("connection.refused", address=format_address(address), reason="no neighbor has this address")

@@ -1,0 +1,172 @@
+"""The listening sockets of one port: connections are accepted some at a time, and refused before a byte is read where
+there are too many (admission.py).
+
+Knows no neighbor: an accepted connection goes to whoever listens. What cannot be opened is said, and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from bgpd.speaker.admission import Admission
+from bgpd.speaker.socket_options import (
+    TCP_SAVE_SYN,
+    arrival_index,
+    bind_to_device,
+    family_of,
+    set_common,
+    set_md5_key,
+)
+from bgpd.speaker.transport import Endpoint, Wire
+
+log = structlog.get_logger()
+
+BACKLOG = 256
+ACCEPTS = 32
+"""Connections that are accepted at one turn of the loop."""
+PAUSE_S = 1.0
+"""For so long none is accepted when there is no descriptor for it."""
+
+
+class Listener:
+    """The listening sockets of one port, one per IP version. `accept` is called with each new connection.
+
+    `device`: a VRF device, to hear what comes in there; the main table's sockets do not.
+    """
+
+    def __init__(self, port: int, accept: Callable[[Wire], None], *, admission: Admission, device: str = "") -> None:
+        self.port = port
+        self._device = device
+        self.error = ""
+        self._accept = accept
+        self._admission = admission
+        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> bool:
+        """Open what is not open yet, in a running loop; whether all is. `error` says why not."""
+        self.error = ""
+        self._admission.reserve.fill()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            if family in self._sockets:
+                continue
+            try:
+                sock = _listening_socket(family, self.port, self._device)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    self.error = _listen_error_text(error, family, self.port)
+                continue
+            self._sockets[family] = sock
+            self._listen(sock)
+        return not self.error
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._pauses.pop(sock, None)
+        asyncio.get_running_loop().add_reader(sock, self._take_waiting, sock)
+
+    def _take_waiting(self, sock: socket.socket) -> None:
+        """Accept what waits, a few connections at a turn; what is not admitted is closed before the next is taken."""
+        for _ in range(ACCEPTS):
+            try:
+                connection, name = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except (OSError, MemoryError) as error:
+                self._pause(sock, error)
+                return
+            origin, interface = (self._device, Endpoint.of(name)), arrival_index(connection)
+            if self._admission.admit(origin, interface):
+                self._take(connection, partial(self._admission.closed, origin, interface))
+            else:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+
+    def _pause(self, sock: socket.socket, error: OSError | MemoryError) -> None:
+        """No descriptor is left, or no memory: close what waits, and take no more for a moment."""
+        self._admission.shortage.note(error)
+        for _ in range(ACCEPTS):
+            if not self._admission.reserve.shed(sock):
+                break
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        self._pauses[sock] = loop.call_later(PAUSE_S, self._listen, sock)
+
+    def _take(self, connection: socket.socket, gone: Callable[[], None]) -> None:
+        connection.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._make_wire(connection, gone))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _make_wire(self, connection: socket.socket, gone: Callable[[], None]) -> None:
+        wire = Wire(self._accept, gone=gone)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: wire, connection)
+        except Exception as error:
+            if isinstance(error, OSError | MemoryError):
+                self._admission.shortage.note(error)
+            else:
+                log.error("connection.defect", error=repr(error), exc_info=error)
+            connection.close()
+            gone()
+
+    def set_md5_key(self, address: bytes, prefix_length: int, key: bytes) -> None:
+        """Want signed segments from a peer or range; an empty key ends that.
+
+        Raises: OSError: the kernel was built without TCP MD5.
+        """
+        sock = self._sockets.get(family_of(address))
+        if sock is None:
+            return
+        try:
+            set_md5_key(sock, address, prefix_length, key)
+        except FileNotFoundError:
+            if key:
+                raise
+
+    def close(self) -> None:
+        """Accept no more."""
+        for pause in self._pauses.values():
+            pause.cancel()
+        for sock in self._sockets.values():
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self._pauses.clear()
+        self._sockets.clear()
+
+
+def _listening_socket(family: socket.AddressFamily, port: int, device: str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        set_common(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_SAVE_SYN, 1)
+        if device:
+            bind_to_device(sock, device)
+        sock.bind(("", port))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _listen_error_text(error: OSError, family: socket.AddressFamily, port: int) -> str:
+    where = f"0.0.0.0:{port}" if family == socket.AF_INET else f"[::]:{port}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"cannot listen on {where}: another program has the port; neighbors are still dialed"
+        case errno.EACCES:
+            return f"cannot listen on {where}: CAP_NET_BIND_SERVICE is missing; neighbors are still dialed"
+        case _:
+            return f"cannot listen on {where}: {error.strerror}; neighbors are still dialed"

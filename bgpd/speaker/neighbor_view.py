@@ -1,0 +1,66 @@
+"""What `bgpd show neighbors` says of one neighbor; the route counts are the RIB's. Reads, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bgpd.config.schema import NeighborConfig, RouterConfig, attribute_limit
+from bgpd.model.prefix import format_address
+from bgpd.model.views import FamilyCounts, NeighborView
+from bgpd.speaker.defects import Defects
+from bgpd.speaker.neighbor import Neighbor
+
+WAITING = "waiting for the daemon's start: it reads the kernel's routes and its workloads first"
+
+
+def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) -> NeighborView:
+    """Of a neighbor that the daemon talks to, or tries to."""
+    peering, exchange, connection = neighbor.peering, neighbor.exchange, neighbor.connection
+    config, held_off_until = peering.config, neighbor.held_off_until
+    negotiated = exchange.negotiated if exchange else None
+    asn = negotiated.peer_asn if negotiated else config.asn if isinstance(config.asn, int) else 0
+    now = asyncio.get_running_loop().time()
+    return NeighborView(
+        name=peering.name,
+        address=format_address(peering.address) if peering.address else "",
+        interface=neighbor.interface or peering.interface,
+        asn=asn,
+        local_asn=config.local_asn or router.asn,
+        state=str(neighbor.state),
+        since=neighbor.state_since,
+        router_id=format_address(negotiated.peer_router_id) if negotiated else "",
+        hostname=negotiated.hostname if negotiated else "",
+        dynamic=peering.dynamic,
+        hold_time_s=negotiated.hold_time_s if negotiated else 0,
+        keepalive_time_s=negotiated.keepalive_time_s if negotiated else 0,
+        families={str(family): FamilyCounts() for family in negotiated.families} if negotiated else {},
+        capabilities=list(negotiated.capabilities) if negotiated else [],
+        messages_received=connection.messages_received if connection else 0,
+        messages_sent=connection.messages_sent + exchange.messages_sent if connection and exchange else 0,
+        established_count=neighbor.established_count,
+        last_error=neighbor.failures.last,
+        last_error_at=neighbor.failures.last_at,
+        max_attribute_bytes=attribute_limit(config),
+        end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
+        martians=neighbor.martians,
+        without_next_hop=[str(family) for family in exchange.without_next_hop] if exchange else [],
+        refused_until=time.time() + held_off_until - now if held_off_until else None,
+        **defects.view_of(peering.name),
+    )
+
+
+def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) -> NeighborView:
+    """Of a configured neighbor before its session is driven: idle. `since`: the daemon's start (wall clock, s)."""
+    return NeighborView(
+        name=config.name,
+        address=config.address,
+        interface=config.interface,
+        asn=config.asn if isinstance(config.asn, int) else 0,
+        local_asn=config.local_asn or router.asn,
+        state="idle",
+        since=since,
+        last_error=WAITING,
+        max_attribute_bytes=attribute_limit(config),
+        last_error_at=since,
+    )

@@ -1,0 +1,123 @@
+"""The neighbors that there are now, configured and dynamic ones: which come, which stay over a reload, which end.
+
+Decides nothing about a session (session.py), nor whose a connection is (incoming.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+
+from bgpd.config.schema import ListenConfig, NeighborConfig
+from bgpd.message.exabgp_codec import Notification
+from bgpd.model.iana import CeaseSubcode, ErrorCode
+from bgpd.model.path import Source
+from bgpd.speaker.connection import State
+from bgpd.speaker.neighbor import Neighbor, Surroundings
+from bgpd.speaker.peering import Peering, needs_new_session, of_neighbor
+from bgpd.speaker.places import why_full
+from bgpd.speaker.transport import Wire
+
+
+class Neighbors:
+    """The neighbors by name, in the order of their coming. After `stop` there are none, and none come."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.stopped = False
+        self._around = around
+        self._neighbors: dict[str, Neighbor] = {}
+
+    def __iter__(self) -> Iterator[Neighbor]:
+        """Over those of now: they may come and go meanwhile."""
+        return iter(list(self._neighbors.values()))
+
+    def named(self, name: str) -> Neighbor | None:
+        """The neighbor of a name."""
+        return self._neighbors.get(name)
+
+    def of(self, source: Source) -> Neighbor | None:
+        """The neighbor of an established session; None if that session has ended."""
+        neighbor = self._neighbors.get(source.name)
+        exchange = neighbor.exchange if neighbor is not None else None
+        return neighbor if exchange is not None and exchange.source is source else None
+
+    def add(self, peering: Peering) -> Neighbor:
+        """Begin with one more; its attempts begin with `Neighbor.start`."""
+        neighbor = self._neighbors[peering.name] = Neighbor(peering, self._around, self)
+        return neighbor
+
+    def end(self, neighbor: Neighbor, notification: Notification | None, reason: str) -> None:
+        """End one for good."""
+        del self._neighbors[neighbor.peering.name]
+        neighbor.stop(notification, reason)
+
+    def stop(self, notification: Notification | None, reason: str, *, gracefully: bool = False) -> list[Wire]:
+        """End all for good; the connections that still say goodbye. `gracefully`: those with graceful restart see only
+        the connection end, so that they keep our routes (RFC 4724)."""
+        self.stopped = True
+        neighbors, self._neighbors = self._neighbors, {}
+        wires: list[Wire] = []
+        for neighbor in neighbors.values():
+            quiet = gracefully and neighbor.peering.config.graceful_restart is not None
+            wires += neighbor.stop(None if quiet else notification, reason)
+        return wires
+
+    # A reload
+
+    def reconfigure(
+        self, neighbors: tuple[NeighborConfig, ...], ranges: tuple[ListenConfig, ...], *, router_changed: bool
+    ) -> list[Peering]:
+        """Take over the sections of another configuration: only neighbors whose session it changes end.
+
+        Answers which have to be added: new ones, and those whose session begins anew.
+        """
+        wanted = {} if self.stopped else {neighbor.name: of_neighbor(neighbor) for neighbor in neighbors}
+        by_prefix = {listen.prefix: listen for listen in ranges}
+        for neighbor in self:
+            peering = neighbor.peering
+            if isinstance(peering.config, ListenConfig):
+                listen = by_prefix.get(peering.config.prefix)
+                new = None if listen is None else msgspec.structs.replace(peering, config=listen)
+            else:
+                new = wanted.get(peering.name)
+            self._reconfigure_one(neighbor, new, router_changed=router_changed)
+        return [peering for name, peering in wanted.items() if name not in self._neighbors]
+
+    def _reconfigure_one(self, neighbor: Neighbor, new: Peering | None, *, router_changed: bool) -> None:
+        if new is None:
+            subcode, reason = CeaseSubcode.PEER_DECONFIGURED, "removed from configuration"
+        elif router_changed or needs_new_session(neighbor.peering.config, new.config):
+            subcode, reason = CeaseSubcode.OTHER_CONFIGURATION_CHANGE, "configuration changed"
+        else:
+            neighbor.configure(new.config)
+            return
+        self.end(neighbor, Notification(ErrorCode.CEASE, subcode), reason)
+
+    # What a neighbor asks and reports (NeighborOwner)
+
+    def why_refused(self, neighbor: Neighbor) -> str:
+        """Why a dynamic neighbor may not be established: others took its place since it had connected."""
+        peering = neighbor.peering
+        if not isinstance(peering.config, ListenConfig):
+            return ""
+        return why_full(peering.config, peering.arrival, [one for one in self.dynamic() if one is not neighbor])
+
+    def dynamic(self) -> list[Neighbor]:
+        """Those that came from a range, the oldest first."""
+        return [neighbor for neighbor in self._neighbors.values() if neighbor.peering.dynamic]
+
+    def connection_ended(self, neighbor: Neighbor) -> None:
+        """A dynamic neighbor whose connection ended is forgotten, in the next round of the loop."""
+        if neighbor.peering.dynamic:
+            asyncio.get_running_loop().call_soon(self._forget, neighbor)
+
+    def _forget(self, neighbor: Neighbor) -> None:
+        """One that is refused is kept: it would be a new neighbor, and not refused, when it comes back."""
+        if self._neighbors.get(neighbor.peering.name) is not neighbor:
+            return
+        if neighbor.held_off_until:
+            asyncio.get_running_loop().call_at(neighbor.held_off_until, self._forget, neighbor)
+        elif neighbor.state.progress < State.OPEN_SENT.progress:
+            self.end(neighbor, None, "gone")

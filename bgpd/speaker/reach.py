@@ -1,0 +1,160 @@
+"""How one neighbor is reached from this host: by which address and interface, over which socket, with which password.
+
+Decides whether a connection may be used for the neighbor. Knows no session (session.py) and no other neighbor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from bgpd.config.password_file import BadPasswordFile, read_password_file
+from bgpd.kernel.host import Host
+from bgpd.model.prefix import is_link_local
+from bgpd.speaker.listening import Listening
+from bgpd.speaker.peering import Peering
+from bgpd.speaker.socket_options import bind_to_device, require_ttl_255, ttl_drops, ttl_mismatch
+from bgpd.speaker.transport import Target, Wire, dial, explain_dial_error, no_answer_text
+
+
+class Unreachable(Exception):
+    """Why a neighbor cannot be dialed at all; the text is for people."""
+
+
+NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the other end of the link?"
+
+
+def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
+    """Where and how to connect.
+
+    The socket is bound to the neighbor's interface, configured or directly connected, so that no route leads the
+    session elsewhere; in a VRF at least to the VRF's device.
+
+    Raises: Unreachable: its address is not known yet, or its interface does not exist, or nothing leads into its VRF.
+    """
+    if not peering.address:
+        raise Unreachable(f"{peering.interface}: {NOT_HEARD}")
+    scoped = is_link_local(peering.address)
+    scope = host.index_of(peering.interface) if scoped else 0
+    if scoped and not scope:
+        raise Unreachable(f"there is no interface {peering.interface}")
+    vrf = peering.config.vrf
+    device = peering.interface or host.vrf_device(vrf)
+    if vrf and not device:
+        raise Unreachable(f"there is no device of VRF {vrf}: set interface to the one that leads to the neighbor")
+    return Target(
+        address=peering.address,
+        port=peering.port,
+        scope=scope,
+        interface=device,
+        device=peering.interface or host.facing(peering.address, vrf, local=peering.source) or device,
+        source=peering.source,
+        password=password,
+        ttl_security=peering.config.ttl_security,
+        ttl_drops=ttl_drops() if peering.config.ttl_security else 0,
+    )
+
+
+class Reach:
+    """The way to one neighbor. `peering` says who it is; an unnumbered one's address is learned."""
+
+    def __init__(self, peering: Peering, host: Host, listening: Listening) -> None:
+        self.peering = peering
+        self._host = host
+        self._listening = listening
+        self._password = b""
+        self._target: Target | None = None
+
+    # Passwords (TCP-MD5)
+
+    @property
+    def lacks_password(self) -> bool:
+        """Whether its password could not be read."""
+        return bool(self.peering.config.password_file) and not self._password
+
+    def read_password(self) -> str:
+        """Read the password, and want incoming connections signed with it; what is wrong with it, "" if nothing."""
+        file = self.peering.config.password_file
+        if not file:
+            return ""
+        self._password = b""
+        try:
+            self._password = read_password_file(file)
+            self._sign_incoming(self._password)
+        except (OSError, BadPasswordFile) as error:
+            what = error.wrong[0] if isinstance(error, BadPasswordFile) else f"{error.strerror or error}"
+            return f"password_file {what}; the neighbor stays down until it can be read"
+        return ""
+
+    def forget_password(self) -> None:
+        """The neighbor is no more: nothing from its address is to be signed."""
+        if self._password:
+            self._sign_incoming(b"")
+
+    def _sign_incoming(self, key: bytes) -> None:
+        """The key of a range is set for all of it (Listening.sign_ranges)."""
+        peering = self.peering
+        if peering.address and not peering.dynamic:
+            self._listening.sign(peering.config.vrf, peering.address, key)
+
+    # Connections
+
+    async def connect(self) -> Wire:
+        """Dial the neighbor.
+
+        Raises: Unreachable: with the reason.
+        """
+        self._target = None
+        problem = self.read_password()
+        if problem:
+            raise Unreachable(problem)
+        self._target = target = target_of(self.peering, self._host, password=self._password)
+        try:
+            return await dial(target)
+        except OSError as error:
+            raise Unreachable(explain_dial_error(error, target)) from error
+
+    def no_answer(self) -> str:
+        """Why the last dial may have had no answer."""
+        return no_answer_text(self._target) if self._target is not None else "no answer"
+
+    def why_unusable(self, wire: Wire) -> str:
+        """Why a connection that the neighbor made may not be used, "" if it may.
+
+        It is bound to the interface of a directly connected neighbor: no route leads it elsewhere. One of a VRF is
+        bound to the VRF's device; without CAP_NET_RAW it stays so.
+        """
+        peering = self.peering
+        try:
+            if peering.config.ttl_security:
+                if problem := ttl_mismatch(wire.socket):
+                    return problem
+                require_ttl_255(wire.socket)
+            local, peer = wire.local.address, wire.peer
+            device = peering.interface or self._host.facing(peer.address, peering.config.vrf, local=local)
+            if device and not peer.scope:
+                with contextlib.suppress(PermissionError):
+                    bind_to_device(wire.socket, device)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    # Interfaces
+
+    def interface_of(self, wire: Wire) -> str:
+        """The interface that a connection runs over, "" if it is routed."""
+        peer, peering = wire.peer, self.peering
+        scoped = self._host.name_of(peer.scope) if peer.scope else ""
+        return scoped or peering.interface or self._host.facing(peer.address, peering.config.vrf)
+
+    def expected_interface(self) -> str:
+        """The interface that the next attempt will run over, "" if it is routed or not known."""
+        peering = self.peering
+        if peering.interface or not peering.address:
+            return peering.interface
+        return self._host.facing(peering.address, peering.config.vrf)
+
+    def learn(self, address: bytes) -> None:
+        """The link-local address of an unnumbered neighbor was heard."""
+        self.peering = msgspec.structs.replace(self.peering, address=address)

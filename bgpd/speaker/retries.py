@@ -1,0 +1,72 @@
+"""When the next attempt to reach a neighbor is, and until when the neighbor itself is refused.
+
+Retries are quick at first and slower with every failure, up to the configured connect_retry_s, with jitter (RFC 4271
+sections 8.1.1 and 10). That also damps a peer that comes up and falls again: only a session that lived a while forgets
+its failures. Sans-IO and clockless: times are seconds of a monotonic clock. Knows no state and no connection
+(session.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+FIRST_RETRY_S = 0.5
+"""Pause after the first failure; it doubles with each one more."""
+STABLE_S = 10.0
+"""A session that was established for so long starts its retries anew."""
+SHORT_LIVED = 5
+"""After more sessions than that, each shorter, the peer too waits until the next attempt (DampPeerOscillations)."""
+
+
+class Retries:
+    """The pauses of one neighbor. `random` gives numbers from 0 to 1.
+
+    `deadline` is when the attempt or the pause ends (None: only when something happens). `is_refusing`: the peer may
+    not connect until then. `held_off_until`: the end of a pause that was given for cause, 0 if there is none.
+    """
+
+    def __init__(self, *, random: Callable[[], float]) -> None:
+        self.deadline: float | None = None
+        self.is_refusing = False
+        self.held_off_until = 0.0
+        self._random = random
+        self._failures = 0
+        self._short_lived = 0
+
+    @property
+    def is_oscillating(self) -> bool:
+        """Whether sessions come and go so quickly that the peer is made to wait too."""
+        return self._short_lived > SHORT_LIVED
+
+    def wait(self, deadline: float | None, *, refusing: bool = False) -> None:
+        """Let the attempt that runs, or the pause before the next one, end at `deadline`."""
+        self.deadline = deadline
+        self.is_refusing = refusing
+
+    def hold_off(self, now: float, pause_s: float, *, longest_s: float) -> None:
+        """Refuse the neighbor for cause, for `pause_s` at least (0: it may connect at once)."""
+        if pause_s:
+            self.held_off_until = now + pause_s
+        self.wait(now + max(pause_s, self.pause_s(longest_s)), refusing=pause_s > 0)
+
+    def end_hold_off(self) -> bool:
+        """The cause is gone; whether the neighbor was refused until now."""
+        self.held_off_until = 0.0
+        was_refusing, self.is_refusing = self.is_refusing, False
+        return was_refusing
+
+    def pause_s(self, longest_s: float) -> float:
+        """IdleHoldTime or ConnectRetryTime after one failure more: doubled with every one, with jitter."""
+        pause_s = min(FIRST_RETRY_S * float(1 << min(self._failures, 16)), longest_s)
+        self._failures += 1
+        return pause_s * (0.75 + 0.25 * self._random())
+
+    def forget_failures(self) -> None:
+        """Something changed that makes success likely: pauses are short again."""
+        self._failures = 0
+
+    def session_ended(self, lived_s: float) -> None:
+        """An established session is over."""
+        self._short_lived += 1
+        if lived_s >= STABLE_S:
+            self._failures = self._short_lived = 0
