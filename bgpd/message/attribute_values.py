@@ -15,10 +15,11 @@ from typing import Any
 from bgpd.model.attributes import Aggregator, AsPathSegment, pack_as_path, segments_of, unpack_as_path
 from bgpd.model.iana import AS_TRANS, Origin, SegmentType
 
+AS_0 = b"\0\0\0\0"
 AS_SEQUENCE = int(SegmentType.AS_SEQUENCE)
 CONFEDERATION = (int(SegmentType.AS_CONFED_SEQUENCE), int(SegmentType.AS_CONFED_SET))
 
-_ORIGINS = {bytes((origin,)): origin for origin in Origin}
+ORIGINS = {bytes((origin,)): origin for origin in Origin}
 _SEGMENTS = frozenset(map(int, SegmentType))
 _AsPath = tuple[AsPathSegment, ...]
 
@@ -51,7 +52,7 @@ def split_attributes(block: bytes) -> tuple[list[tuple[int, int, bytes]], str]:
 
 def parse_origin(value: bytes) -> Origin:
     """RFC 4271 section 5.1.1."""
-    origin = _ORIGINS.get(value)
+    origin = ORIGINS.get(value)
     if origin is None:
         raise Malformed(f"0x{value.hex()} is no ORIGIN" if len(value) == 1 else f"{len(value)} bytes, not 1")
     return origin

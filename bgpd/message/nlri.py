@@ -29,6 +29,8 @@ class PrefixSplitter:
         self._bits = bits
         self._sizes = [1 + (length + 7) // 8 if length <= bits else _BEYOND for length in range(256)]
         self._host_bits = [0xFF >> (length % 8) if length % 8 else 0 for length in range(256)]
+        self.whole_sizes = [size if not length % 8 else 0 for length, size in enumerate(self._sizes)]
+        """Encoded sizes of the prefixes that have no host bits in their last byte, by length; 0 for all others."""
         self._uniform = [
             (bytes((length,)), struct.Struct(f"{size}s"), _zero_ended(self._host_bits[length]))
             for length, size in enumerate(self._sizes[: bits + 1])

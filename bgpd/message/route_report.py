@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bgpd.message.attribute_decoder import name_of
+from bgpd.message.attribute_rules import name_of
 from bgpd.message.attribute_values import split_attributes
 from bgpd.message.exabgp_update import describe_nlri
 from bgpd.message.open import family_name

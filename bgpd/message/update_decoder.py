@@ -22,8 +22,8 @@ from bgpd.message.nlri import PrefixSplitter
 from bgpd.message.open import Negotiated, family_name
 from bgpd.message.update_sections import HEADER_SECTION, UpdateError, UpdateSections, fatal, split_update
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import FAMILY_BY_CODE, ErrorCode, Family, UpdateSubcode
-from bgpd.model.martians import Block, martians
+from bgpd.model.iana import FAMILY_BY_CODE, AttributeFlag, AttributeType, ErrorCode, Family, UpdateSubcode
+from bgpd.model.martians import Block, first_bytes, martians
 from bgpd.model.path import NextHop, Overlay, RouteBatch
 from bgpd.model.prefix import format_address, format_key, is_link_local
 from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
@@ -107,6 +107,17 @@ def _withdraw(message: str, section: str, attribute: str, subcode: int) -> WireE
 
 
 _END_OF_RIB = b"\0\0\0\0"
+_IPV4 = Family.IPV4_UNICAST
+_FAMILIES = {b"\0\1\1": Family.IPV4_UNICAST, b"\0\2\1": Family.IPV6_UNICAST}
+_EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
+_REACH_HEADS = frozenset(
+    bytes((AttributeFlag.OPTIONAL | extended, AttributeType.MP_REACH_NLRI)) for extended in (0, _EXTENDED_LENGTH)
+)
+"""How the attributes of an UPDATE begin that has MP_REACH_NLRI first (RFC 7606 section 5.1)."""
+_SHORTEST_PLAIN = 16
+_PlainReader = tuple[dict[bytes, NextHop], Sequence[int], Callable[[bytes], Sequence[bytes]], frozenset[bytes]]
+"""Next hops that were found good in this run of UPDATEs; sizes of one prefix by its length byte, where it needs no
+look at host bits; what splits several; the first address bytes of martians."""
 _NO_ROUTES = NlriRoutes()
 _Splitter = Callable[[bytes], NlriRoutes]
 
@@ -158,19 +169,82 @@ class UpdateDecoder:
         self._attributes = AttributeDecoder(negotiated)
         self._families = frozenset(negotiated.families)
         self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
+        self._plain_readers: dict[Family, _PlainReader] = {}
         for family, bits in ((Family.IPV4_UNICAST, 32), (Family.IPV6_UNICAST, 128)):
             splitter = PrefixSplitter(bits)
             with_identifiers = family in negotiated.add_path
             split = splitter.split_with_path_identifiers if with_identifiers else splitter.split
             self._splitters[family] = _in_one_group(split)
-            if family is Family.IPV4_UNICAST:
-                self._split_ipv4 = split
+            if family in self._families and not with_identifiers:
+                suspects = frozenset() if accept_martians else first_bytes(family)
+                self._plain_readers[family] = {}, splitter.whole_sizes, split, suspects
         self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
 
     @property
     def bytes_kept(self) -> int:
         """What the attributes take in memory that routes refer to."""
         return self._attributes.bytes_kept
+
+    def plain(self, body: bytes) -> RouteBatch | None:
+        """The routes of the usual UPDATE, which announces IPv4 or IPv6 prefixes and nothing is wrong with.
+
+        None: it is of another kind, or something may be wrong: `decode` says what it is, and costs.
+        """
+        size = len(body)
+        if size < _SHORTEST_PLAIN or body[0] or body[1]:
+            return None
+        end = 4 + (body[2] << 8 | body[3])
+        nlri = body[end:]
+        if nlri:
+            found = self._attributes.plain(body[4:end])
+            if found is None or found[1].is_unusual:
+                return None
+            return self._plain_batch(_IPV4, nlri, found[0], found[1].next_hop)
+        if body[4:6] not in _REACH_HEADS or end != size:
+            return None
+        start, stop = (8, 8 + (body[6] << 8 | body[7])) if body[4] & _EXTENDED_LENGTH else (7, 7 + body[6])
+        family = _FAMILIES.get(body[start : start + 3])
+        found = self._attributes.plain(body[stop:]) if family is not None and stop <= end else None
+        if family is None or found is None or found[1].is_unusual:
+            return None
+        hop, after = start + 4, start + 4 + body[start + 3]
+        return self._plain_batch(family, body[after + 1 : stop], found[0], body[hop:after])
+
+    def _plain_batch(
+        self, family: Family, nlri: bytes, attributes: Attributes, packed_next_hop: bytes
+    ) -> RouteBatch | None:
+        reader = self._plain_readers.get(family)
+        if reader is None or not nlri:
+            return None
+        next_hops, sizes, split, suspects = reader
+        next_hop = next_hops.get(packed_next_hop)
+        if next_hop is None:
+            next_hop = self._plain_next_hop(family, packed_next_hop)
+            if next_hop is None:
+                return None
+            next_hops[packed_next_hop] = next_hop
+        if sizes[nlri[0]] == len(nlri):
+            if nlri[1:2] in suspects:
+                return None
+            return RouteBatch(family, (), (nlri,), attributes, next_hop)
+        try:
+            keys = split(nlri)
+        except MalformedNlri:
+            return None
+        if suspects and martians(family, keys, nlri):
+            return None
+        return RouteBatch(family, (), keys, attributes, next_hop)
+
+    def _plain_next_hop(self, family: Family, packed: bytes) -> NextHop | None:
+        try:
+            return self._next_hops.multiprotocol(family, packed, [])
+        except UpdateError:
+            return None
+
+    def run_ended(self) -> None:
+        """This host's addresses may be others from here on: next hops are compared with them again."""
+        for reader in self._plain_readers.values():
+            reader[0].clear()
 
     def decode(self, body: bytes) -> DecodedUpdate:
         """Routes and errors of an UPDATE, given without its 19-byte header."""
@@ -183,10 +257,6 @@ class UpdateDecoder:
                 family = FAMILY_BY_CODE.get((sections.unreach.afi, sections.unreach.safi))
                 return DecodedUpdate(end_of_rib=family if family in self._families else None)
             attributes, facts = self._attributes.decode(sections.block)
-            if sections.is_plain and not facts.errors and not facts.missing:
-                batch = self._plain(sections.nlri, attributes, facts.next_hop)
-                if batch is not None:
-                    return DecodedUpdate(batches=[batch])
             errors += facts.errors
             routes = self._routes(sections, facts, errors)
         except UpdateError as refused:
@@ -195,19 +265,6 @@ class UpdateDecoder:
         if not errors:
             return DecodedUpdate(batches=_batches(routes, attributes))
         return _judge(sections, routes, attributes, errors)
-
-    def _plain(self, nlri: bytes, attributes: Attributes, packed_next_hop: bytes) -> RouteBatch | None:
-        """The usual UPDATE: IPv4 routes announced in its NLRI field. None: something is wrong, look closely."""
-        next_hop = self._next_hops.classic(packed_next_hop, [])
-        if next_hop is None:
-            return None
-        try:
-            keys = self._split_ipv4(nlri)
-        except MalformedNlri:
-            return None
-        if not self._accept_martians and martians(Family.IPV4_UNICAST, keys, nlri):
-            return None
-        return RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=attributes, next_hop=next_hop)
 
     def attributes_of(self, block: bytes) -> Attributes:
         """The valid attributes of a block without MP attributes."""

@@ -52,11 +52,6 @@ class UpdateSections(msgspec.Struct):
     unreach: MpUnreach | None = None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it does nothing but announce IPv4 routes in its NLRI field."""
-        return self.reach is None and self.unreach is None and not self.withdrawn and bool(self.nlri)
-
-    @property
     def has_reachable(self) -> bool:
         """Whether any reachable NLRI is there (RFC 7606 section 5.2)."""
         return bool(self.nlri) or (self.reach is not None and bool(self.reach.nlri))

@@ -47,7 +47,7 @@ class UnknownAttribute(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
-class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True, kw_only=True):
+class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """The attributes of a path; next hop and NLRI are kept beside it. Made of typed values by `Attributes.of`.
 
     The packed fields are attribute values with 4-octet AS numbers, b"" if absent. Absent `med`, `local_pref`: None.

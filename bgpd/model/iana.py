@@ -32,6 +32,8 @@ class Family(enum.StrEnum):
     L2VPN_EVPN = "l2vpn-evpn"
     ROUTE_TARGET = "route-target"
 
+    __hash__ = str.__hash__  # tables are looked up by family with every UPDATE: an enum's own hash is a call in Python
+
     @property
     def afi(self) -> Afi:
         return _FAMILY_CODES[self][0]

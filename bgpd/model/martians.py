@@ -51,6 +51,11 @@ BLOCKS: dict[Family, tuple[Block, ...]] = {
 """The blocks of each unicast family; 255.255.255.255 is inside 240.0.0.0/4."""
 
 
+def first_bytes(family: Family) -> frozenset[bytes]:
+    """The first address bytes that martians of a unicast family may have; all other prefixes are none."""
+    return _SUSPECTS[family].firsts
+
+
 def martians(family: Family, keys: Sequence[bytes], field: bytes = b"") -> list[tuple[bytes, Block]]:
     """Those of `keys` (of a unicast family or of EVPN) that are martians, each with its block.
 

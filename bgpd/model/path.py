@@ -61,7 +61,7 @@ class Overlay(msgspec.Struct, frozen=True, weakref=True):
     gateway_ip: bytes = b""
 
 
-class RouteBatch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class RouteBatch(msgspec.Struct, frozen=True, gc=False):
     """The routes of one UPDATE for one family: withdrawn keys first, then announced keys that share attributes.
 
     `attributes` is None exactly when nothing is announced. `next_hop` is None for EVPN routes without one.

@@ -194,6 +194,10 @@ class Exchange:
         Raises: RefusedUpdate: the session must be reset. UnreadableUpdate: so it must, by a defect of ours.
         """
         try:
+            batch = self._decoder.plain(body)
+            if batch is not None:
+                self._gathering.add(batch)
+                return
             decoded = self._decoder.decode(body)
         except Exception as defect:
             self.updates_done()
@@ -227,6 +231,7 @@ class Exchange:
 
     def updates_done(self) -> None:
         """Pass on what was taken: there is no further UPDATE now."""
+        self._decoder.run_ended()
         self._gathering.tell_all()
 
     def refresh_received(self, refresh: RouteRefresh, now: float) -> None:
