@@ -260,8 +260,9 @@ class WorkloadTable:
         if not lost and event.before is not None and event.before.up:
             return
         for table, key in self._on_interface.get(event.link.name, ()):
-            if lost:
-                self._entries[table][key].lost = True
+            entry = self._entries[table][key]
+            if lost and any(hop.interface == event.link.name for hop in entry.route or ()):
+                entry.lost = True
             self._mark(table, key)
 
     def is_up(self, interface: str) -> bool:
