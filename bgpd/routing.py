@@ -18,7 +18,6 @@ import structlog
 from bgpd.config.schema import Config, SessionConfig
 from bgpd.dependencies import UsedServers, dependencies
 from bgpd.evpn.evpn import Evpn
-from bgpd.evpn.ports import EvpnPorts
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables
@@ -35,7 +34,7 @@ from bgpd.rib.rib import Rib
 from bgpd.rib.views import fallback
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
-from bgpd.runtime.turns import Walks, soon
+from bgpd.runtime.turns import LoopClock, Walks, soon
 from bgpd.speaker.speaker import Speaker
 from bgpd.workload.workloads import WorkloadPorts, Workloads
 
@@ -92,7 +91,9 @@ class Routing:
             interfaces=lambda vrf: self.workloads.table.interfaces(vrf),
         )
         self.rib = Rib(config.rib, now=time.time, schedule=soon)
-        self.evpn = Evpn(config.evpn, self._evpn_ports(), monitor.host)
+        self.evpn = Evpn(
+            config.evpn, host=monitor.host, rib=self.rib, kernel=self.tables, walks=walks, clock=LoopClock()
+        )
         self.servers = UsedServers(config.workload.mqtt, changed=self.tables.needs_changed)
         self.tables.connect(self.rib, self.evpn)
         self.speaker = Speaker(
@@ -105,27 +106,14 @@ class Routing:
             service_route=self._set_service_route,
             resumed=self.evpn.workload_resumed,
             reserved=self.tables.reserved,
-            presence=lambda vrf, _family, key: self.evpn.mobility.presence(vrf, key),
+            presence=self.evpn.presence,
             synchronised=self._workloads_synchronised,
             readiness=readiness,
             neighbors=self.speaker.neighbor_views,
         )
         self.workloads = Workloads(config.workloads, ports, host=monitor.host, hostname=hostname)
         self.rib.connect(kernel=self.tables, neighbors=self.speaker, evpn=self.evpn, workloads=self.workloads.table)
-
-    def _evpn_ports(self) -> EvpnPorts:
-        return EvpnPorts(
-            rib=self.rib,
-            expansion_changed=self.tables.expansion_changed,
-            next_hop_changed=self.reachability_changed,
-            run=self._walks.run,
-            moved=lambda vrf, family, keys, why: self.workloads.table.moved(vrf, family, keys, why),
-            resend=self._resend_evpn,
-            former=lambda vrf, family, key: self.workloads.table.take_former(vrf, family, key),
-            presence_changed=lambda vrf, family, key: self.workloads.presence_changed(vrf, family, key),
-            now=time.monotonic,
-            call_at=lambda when, callback: asyncio.get_running_loop().call_at(when, callback),
-        )
+        self.evpn.connect(neighbors=self, claims=self.workloads.table, presences=self.workloads)
 
     def _needs(self, vrf: str) -> Dependencies:
         return dependencies(self._config.guard, vrf, sources=self.sources.values(), servers=self.servers)
@@ -298,12 +286,6 @@ class Routing:
 
     def room_came(self, source: Source) -> None:
         self.rib.room_came(source)
-
-    def _resend_evpn(self, neighbor: str) -> None:
-        """What this neighbor was told of EVPN routes is told again, with what differs by now."""
-        source = self.sources.get(neighbor)
-        if source is not None:
-            self.refresh_requested(source, Family.L2VPN_EVPN)
 
     @changes_shared_state
     def refresh_began(self, source: Source, family: Family) -> None:

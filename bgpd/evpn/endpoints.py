@@ -1,19 +1,24 @@
-"""Workloads that come, go, and are announced by other hosts: keeps MacMobility told, and acts on its verdicts.
+"""Workloads that come, go, and are advertised by other hosts: asks MacMobility who has each, and acts on the answer.
 
-An endpoint is announced as type 2 while MacMobility says that it is held; one that moved elsewhere is given up by the
+An endpoint is advertised as type 2 while MacMobility says that it is local; one that moved elsewhere is given up by the
 workload table, which withdraws it and then lets the remote route take its place in the kernel in one step. A frozen
-one (duplicate detection) stays as it is: told if it was told. What it knows of an endpoint outlives a restart: one that
-an earlier run announced comes back with its sequence, one that it gave up stays given up until all others were heard.
-Never decides who has an address (mac_mobility.py). Time is passed in.
+one (duplicate detection) stays as it is: advertised if it was. What is known of an endpoint outlives a restart: one
+that an earlier run advertised comes back with its sequence, one that it gave up stays given up until all others were
+heard. Never decides who has an address (mac_mobility.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from bgpd.evpn.mac_mobility import Endpoint, MacMobility, Mobility, Remote, Standing, Verdict
+from bgpd.evpn.mac_mobility import Endpoint, EndpointState, MacMobility, Mobility, Verdict
+from bgpd.evpn.originate import Originator
+from bgpd.evpn.ports import ClaimPort, Clock, PresencePort
+from bgpd.evpn.vrf import Vrf
+from bgpd.evpn.vrf_routes import VrfRoutes
+from bgpd.model.evpn import origin_of
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
 from bgpd.model.workload import ClaimInfo, Presence
@@ -24,39 +29,29 @@ _Where = tuple[str, bytes]
 """VRF and host prefix (route key)."""
 
 
-class MobilityWatch:
-    """The endpoints of this host. `origin(vrf)` is what its routes of a VRF are known by (model/evpn.py).
+class Endpoints:
+    """This host's endpoints. `followed` has the host prefixes of each VRF of which remote routes matter.
 
-    `remote(vrf, prefix)`: the best remote type 2 route of a host prefix. `announce(changes)`: endpoints to be told with
-    this mobility, None not any more. `given_up(vrf, family, prefixes, why)`: another host has these; "": no other any
-    more. `former(vrf, family, prefix)`: the sequence that an earlier run announced a workload with, to be taken once.
-    `presence_changed(vrf, family, prefix)`: what `presence` says of a workload is another, without it coming or going.
+    `vrfs` are the configured ones, by name. Call `connect` before anything is announced.
     """
 
-    def __init__(
-        self,
-        *,
-        origin: Callable[[str], bytes],
-        remote: Callable[[str, bytes], Remote | None],
-        announce: Callable[[dict[Endpoint, Mobility | None]], None],
-        given_up: Callable[[str, Family, list[bytes], str], None],
-        former: Callable[[str, Family, bytes], int | None],
-        presence_changed: Callable[[str, Family, bytes], None],
-    ) -> None:
+    def __init__(self, vrfs: Mapping[str, Vrf], routes: VrfRoutes, originator: Originator, clock: Clock) -> None:
         self.followed: dict[str, set[bytes]] = {}
-        self._mobility = MacMobility(origin=origin)
-        self._remote = remote
-        self._announce = announce
-        self._given_up = given_up
-        self._former = former
-        self._presence_changed = presence_changed
+        self._mobility = MacMobility(origin=lambda vrf: origin_of(vrfs[vrf].rd))
+        self._routes = routes
+        self._originator = originator
+        self._clock = clock
+        self._deadline: float | None = None
         self._at: dict[_Where, Endpoint] = {}
         self._here: set[_Where] = set()
-        self._told: set[Endpoint] = set()
+        self._advertised: set[Endpoint] = set()
 
-    def workloads_announced(
-        self, vrf: str, family: Family, prefixes: Sequence[bytes], info: ClaimInfo, *, now: float
-    ) -> None:
+    def connect(self, *, claims: ClaimPort, presences: PresencePort) -> None:
+        """The workload table, which is made with EVPN in hand."""
+        self._claims = claims
+        self._presences = presences
+
+    def workloads_announced(self, vrf: str, family: Family, prefixes: Sequence[bytes], info: ClaimInfo) -> None:
         """These workloads are here, and the kernel forwards to them. Without a MAC they are no endpoints."""
         host_length = 32 if family is Family.IPV4_UNICAST else 128
         changes: dict[Endpoint, Mobility | None] = {}
@@ -72,9 +67,13 @@ class MobilityWatch:
             self._at[where] = endpoint
             self._here.add(where)
             self.followed.setdefault(vrf, set()).add(prefix)
-            remote = self._remote(vrf, prefix)
+            remote = self._routes.remote(vrf, prefix)
             verdict = self._mobility.appeared(
-                endpoint, sticky=info.sticky, remote=remote, now=now, former=self._former(vrf, family, prefix)
+                endpoint,
+                sticky=info.sticky,
+                remote=remote,
+                now=self._clock.time(),
+                former=self._claims.take_former(vrf, family, prefix),
             )
             verdicts.append((endpoint, verdict))
         self._act(verdicts, changes)
@@ -84,11 +83,11 @@ class MobilityWatch:
         endpoint = Endpoint(vrf, info.mac, prefix[1:])
         self._at[vrf, prefix] = endpoint
         self.followed.setdefault(vrf, set()).add(prefix)
-        self._mobility.resumed(endpoint, sticky=info.sticky, known=known, remote=self._remote(vrf, prefix))
+        self._mobility.resumed(endpoint, sticky=info.sticky, known=known, remote=self._routes.remote(vrf, prefix))
 
-    def all_heard(self, now: float) -> None:
+    def all_heard(self) -> None:
         """What other hosts announce is known by now: what was given up for them, and they have no more, is free."""
-        self._act(list(self._mobility.all_heard(now)), {})
+        self._act(list(self._mobility.all_heard(self._clock.time())), {})
 
     def presence(self, vrf: str, prefix: bytes) -> Presence | None:
         """What `resume` and `former` need after a restart; None for what is no endpoint of this host."""
@@ -97,7 +96,7 @@ class MobilityWatch:
         if endpoint is None or verdict is None:
             return None
         sequence, seen = self._mobility.presence(endpoint)
-        return Presence(sequence=sequence, seen=seen, moved="" if endpoint in self._told else verdict.why)
+        return Presence(sequence=sequence, seen=seen, moved="" if endpoint in self._advertised else verdict.why)
 
     def workloads_withdrawn(self, vrf: str, prefixes: Iterable[bytes]) -> None:
         """These workloads are announced no more. One that was given up is remembered as long as another host has it."""
@@ -108,45 +107,49 @@ class MobilityWatch:
             if endpoint is None:
                 continue
             verdict = self._mobility.verdict(endpoint)
-            self._told.discard(endpoint)
-            if verdict is not None and verdict.standing is not Standing.HELD:
+            self._advertised.discard(endpoint)
+            if verdict is not None and verdict.state is not EndpointState.LOCAL:
                 self._here.discard(where)
                 changes[endpoint] = None
             else:
                 self._drop(where, changes)
-        self._announce(changes)
+        self._originator.endpoints_changed(changes)
 
-    def remote_changed(self, vrf: str, prefixes: Iterable[bytes], *, now: float) -> None:
+    def remote_changed(self, vrf: str, prefixes: Iterable[bytes]) -> None:
         """What neighbors announce for these addresses changed."""
         verdicts = []
+        now = self._clock.time()
         for prefix in prefixes:
             endpoint = self._at.get((vrf, prefix))
             if endpoint is None:
                 continue
             before = self._mobility.presence(endpoint)
-            verdict = self._mobility.remote_changed(endpoint, self._remote(vrf, prefix), now=now)
+            verdict = self._mobility.remote_changed(endpoint, self._routes.remote(vrf, prefix), now=now)
             if verdict is not None:
                 verdicts.append((endpoint, verdict))
             elif self._mobility.presence(endpoint) != before:
-                self._presence_changed(vrf, _family_of(endpoint), prefix)
+                self._presences.presence_changed(vrf, _family_of(endpoint), prefix)
         self._act(verdicts, {})
 
-    def next_deadline(self) -> float | None:
-        """When `expired` has something to do."""
-        return self._mobility.next_deadline()
+    def _expired(self) -> None:
+        """The recovery time of frozen endpoints has come: they are tried anew."""
+        self._deadline = None
+        self._act(list(self._mobility.expired(self._clock.time())), {})
 
-    def expired(self, now: float) -> None:
-        """Frozen endpoints whose recovery time has come are tried anew."""
-        self._act(list(self._mobility.expired(now)), {})
+    def _set_timer(self) -> None:
+        deadline = self._mobility.next_deadline()
+        if deadline is not None and (self._deadline is None or deadline < self._deadline):
+            self._deadline = deadline
+            self._clock.call_at(deadline, self._expired)
 
-    def tell_again(self, vrf: str) -> None:
-        """Announce all that is held in a VRF, as for the first time."""
-        held = {
+    def advertise_again(self, vrf: str) -> None:
+        """Advertise all that is local in a VRF, as for the first time."""
+        local = {
             endpoint: verdict.mobility
-            for endpoint in self._told
+            for endpoint in self._advertised
             if endpoint.vrf == vrf and (verdict := self._mobility.verdict(endpoint)) is not None
         }
-        self._announce(dict(held))
+        self._originator.endpoints_changed(dict(local))
 
     def vrf_removed(self, vrf: str) -> None:
         """Forget the endpoints of a VRF."""
@@ -155,58 +158,60 @@ class MobilityWatch:
             self._drop(where, changes)
         self.followed.pop(vrf, None)
 
-    def endpoints(self) -> Iterable[tuple[Endpoint, Verdict]]:
-        """All endpoints with their standing."""
+    def all(self) -> Iterable[tuple[Endpoint, Verdict]]:
+        """All endpoints with the verdict on each."""
         return self._mobility.endpoints()
 
     def _drop(self, where: _Where, changes: dict[Endpoint, Mobility | None]) -> None:
         endpoint = self._at.pop(where)
         self._here.discard(where)
         self.followed.get(where[0], set()).discard(where[1])
-        self._told.discard(endpoint)
+        self._advertised.discard(endpoint)
         self._mobility.gone(endpoint)
         changes[endpoint] = None
 
     def _act(self, verdicts: list[tuple[Endpoint, Verdict]], changes: dict[Endpoint, Mobility | None]) -> None:
-        """Announce what is held; then have given up what is not."""
+        """Advertise what is local; then have given up what is not."""
         gone: dict[tuple[str, Family, str], list[bytes]] = {}
         again = []
         for endpoint, verdict in verdicts:
             family = _family_of(endpoint)
             prefix = bytes((8 * len(endpoint.ip),)) + endpoint.ip
             here = (endpoint.vrf, prefix) in self._here
-            if verdict.standing is Standing.HELD:
+            if verdict.state is EndpointState.LOCAL:
                 if here:
-                    if endpoint in self._told:
+                    if endpoint in self._advertised:
                         again.append((endpoint.vrf, family, prefix))
-                    self._told.add(endpoint)
+                    self._advertised.add(endpoint)
                     changes[endpoint] = verdict.mobility
                 else:
                     self._drop((endpoint.vrf, prefix), {})
                     gone.setdefault((endpoint.vrf, family, ""), []).append(prefix)
-            elif verdict.standing is not Standing.FROZEN or endpoint not in self._told:
-                self._told.discard(endpoint)
+            elif verdict.state is not EndpointState.FROZEN or endpoint not in self._advertised:
+                self._advertised.discard(endpoint)
                 changes[endpoint] = None
                 gone.setdefault((endpoint.vrf, family, verdict.why), []).append(prefix)
-            self._tell(endpoint, verdict)
-        self._announce(changes)
+            _log(endpoint, verdict)
+        self._originator.endpoints_changed(changes)
         for (vrf, family, why), prefixes in gone.items():
-            self._given_up(vrf, family, prefixes, why)
+            self._claims.moved(vrf, family, prefixes, why)
         for vrf, family, prefix in again:
-            self._presence_changed(vrf, family, prefix)
-
-    def _tell(self, endpoint: Endpoint, verdict: Verdict) -> None:
-        if verdict.why or verdict.mobility.sequence:
-            tell = log.error if verdict.standing is Standing.FROZEN else log.warning if verdict.why else log.info
-            tell(
-                f"mobility.{verdict.standing}",
-                vrf=endpoint.vrf,
-                mac=endpoint.mac.hex(":"),
-                address=format_address(endpoint.ip),
-                sequence=verdict.mobility.sequence,
-                reason=verdict.why,
-            )
+            self._presences.presence_changed(vrf, family, prefix)
+        self._set_timer()
 
 
 def _family_of(endpoint: Endpoint) -> Family:
     return Family.IPV4_UNICAST if len(endpoint.ip) == 4 else Family.IPV6_UNICAST
+
+
+def _log(endpoint: Endpoint, verdict: Verdict) -> None:
+    if verdict.why or verdict.mobility.sequence:
+        report = log.error if verdict.state is EndpointState.FROZEN else log.warning if verdict.why else log.info
+        report(
+            f"mobility.{verdict.state}",
+            vrf=endpoint.vrf,
+            mac=endpoint.mac.hex(":"),
+            address=format_address(endpoint.ip),
+            sequence=verdict.mobility.sequence,
+            reason=verdict.why,
+        )

@@ -1,10 +1,9 @@
 """Which VRFs a received EVPN route goes into, and as which unicast route (RFC 7432 section 7.2, RFC 9136 section 3).
 
 A type 5 route becomes its prefix, a type 2 route with an IP its host prefix, in every VRF that imports one of its route
-targets. What one neighbor says with one route distinguisher is a source of its own in the VRF's tables, so that the
-same prefix by two leaves is two candidates there. Where several MACs claim one address with one route distinguisher,
-the one with the highest mobility sequence stands for it. Never decides which candidate is best, nor whether its next
-hop can be reached.
+targets. What one neighbor advertises with one route distinguisher is a source of its own in the VRF's tables, so that
+the same prefix by two leaves is two candidates there. Never decides which candidate is best, nor whether its next hop
+can be reached.
 
 The hot path of DESIGN section 2: keys are cut in C loops, paths are interned; nothing is made per route but keys and,
 of type 2 routes, one entry that says which MAC has the address.
@@ -12,16 +11,19 @@ of type 2 routes, one entry that says which MAC has the address.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
+from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
 
-from bgpd.evpn.mac_mobility import decode_mobility
+from bgpd.evpn.default_gateways import DefaultGateways
+from bgpd.evpn.host_owners import HostOwners
+from bgpd.evpn.ports import RibPort
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
-from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
+from bgpd.model.communities import format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import Path, Source, SourceKind
@@ -47,45 +49,35 @@ _LINK_LOCAL = b"\x80\xfe\x80"
 _NOTHING: frozenset[bytes] = frozenset()
 
 
-class VrfTables(msgspec.Struct, frozen=True):
-    """What of the RIB the importer uses: see `Rib.import_routes`, `withdraw_imported` and `remove_imported`.
+class ImportListener(Protocol):
+    """Who hears what an import means beyond the VRF's routes."""
 
-    `current(neighbor, key)` is the usable path that the neighbor of that name has in the EVPN table for a key.
-    `remote_changed(vrf, family, prefixes)`: what neighbors say of these addresses, which are this host's own endpoints,
-    changed (`Importer.follow`). `gateway_changed(vrf)`: a type 2 route of a default gateway came or went.
-    """
+    def remote_hosts_changed(self, vrf: str, family: Family, prefixes: list[bytes]) -> None:
+        """What neighbors advertise for these host prefixes, which are followed, changed (`Importer.follow`)."""
 
-    announce: Callable[[str, Family, Sequence[bytes], Path], None]
-    withdraw: Callable[[str, Family, Source, Sequence[bytes]], None]
-    remove: Callable[[str, Family, Source], Iterator[None]]
-    current: Callable[[str, bytes], Path | None]
-    remote_changed: Callable[[str, Family, list[bytes]], None]
-    gateway_changed: Callable[[str], None]
+    def default_gateways_changed(self, vrf: str) -> None:
+        """A type 2 route of a default gateway came or went."""
 
 
 class _Origin:
-    """What one neighbor says with one head of keys, as a source of VRF routes.
+    """What one neighbor advertises with one head of keys, as a source of VRF routes. `vrfs` may have routes of it."""
 
-    `vrfs` are those that may have routes of it. `owners` maps host prefixes to the type 2 keys that they stand for,
-    `contested` has those that several keys claim.
-    """
-
-    __slots__ = ("contested", "kind", "neighbor", "owners", "source", "vrfs")
+    __slots__ = ("hosts", "kind", "neighbor", "source", "vrfs")
 
     def __init__(self, neighbor: Source, head: bytes) -> None:
         self.neighbor = neighbor.name
         self.kind = head[0]
         self.source = _pseudo_source(neighbor, head)
         self.vrfs: set[tuple[str, Family]] = set()
-        self.owners: dict[bytes, bytes] = {}
-        self.contested: dict[bytes, set[bytes]] = {}
+        self.hosts = HostOwners()
 
 
 class Importer:
     """Turns the EVPN routes of all neighbors into routes of VRFs. `host_sources` are those of type 2 routes."""
 
-    def __init__(self, tables: VrfTables) -> None:
-        self._tables = tables
+    def __init__(self, rib: RibPort, listener: ImportListener) -> None:
+        self._rib = rib
+        self._listener = listener
         self._vrfs: dict[bytes, list[Vrf]] = {}
         self._own: frozenset[bytes] = frozenset()
         self._selected: WeakKeyDictionary[Attributes, tuple[Vrf, ...]] = WeakKeyDictionary()
@@ -94,10 +86,10 @@ class Importer:
         self._sessions: dict[str, Source] = {}
         self.host_sources: WeakSet[Source] = WeakSet()
         self._followed: dict[str, set[bytes]] = {}
-        self._gateways: dict[str, dict[tuple[str, bytes], bytes]] = {}
+        self._gateways = DefaultGateways()
 
     def use(self, vrfs: Iterable[Vrf]) -> None:
-        """Import into these from now on; `received` must be told everything again for what differs."""
+        """Import into these from now on; `received` must be called again for what differs."""
         self._vrfs = {}
         chosen = list(vrfs)
         for vrf in chosen:
@@ -128,33 +120,29 @@ class Importer:
         if self._sessions.get(neighbor.name) is not neighbor:
             return
         del self._sessions[neighbor.name]
-        for name, known in list(self._gateways.items()):
-            lost = [where for where in known if where[0] == neighbor.name]
-            for where in lost:
-                del known[where]
-            if lost:
-                self._tables.gateway_changed(name)
+        for name in self._gateways.forget(neighbor.name):
+            self._listener.default_gateways_changed(name)
         for origin in self._origins.pop(neighbor.name, {}).values():
             for vrf, family in origin.vrfs:
-                yield from self._tables.remove(vrf, family, origin.source)
+                yield from self._rib.remove_imported(vrf, family, origin.source)
 
     def remove_vrf(self, name: str) -> Iterator[None]:
         """A VRF is gone from the configuration: stepping takes what was imported into it."""
         self._followed.pop(name, None)
-        self._gateways.pop(name, None)
+        self._gateways.vrf_removed(name)
         for origins in list(self._origins.values()):
             for origin in list(origins.values()):
                 for vrf, family in [where for where in origin.vrfs if where[0] == name]:
                     origin.vrfs.discard((vrf, family))
-                    yield from self._tables.remove(vrf, family, origin.source)
+                    yield from self._rib.remove_imported(vrf, family, origin.source)
 
     def follow(self, vrf: str, prefixes: set[bytes]) -> None:
-        """Tell of every change that neighbors make to these host prefixes; the set is looked at as it then is."""
+        """Report every change that neighbors make to these host prefixes; the set is looked at as it then is."""
         self._followed[vrf] = prefixes
 
     def gateways(self, vrf: str) -> set[bytes]:
         """Addresses that type 2 routes with the Default Gateway community announce into a VRF."""
-        return set(self._gateways.get(vrf, {}).values())
+        return self._gateways.of(vrf)
 
     def _received(self, neighbor: Source, head: bytes, keys: Sequence[bytes], path: Path | None) -> None:
         kind = head[0]
@@ -214,69 +202,33 @@ class Importer:
             keys = [key for key, keep in zip(keys, kept) if keep]
             prefixes = [prefix for prefix, keep in zip(prefixes, kept) if keep]
         if selected and path is not None:
-            free = self._claim(origin, keys, prefixes)
+            free = origin.hosts.claim(keys, prefixes)
         else:
-            free = self._release(origin, keys, prefixes)
+            free = origin.hosts.release(keys, prefixes)
         if free:
             self._put(origin, family, free, path, selected)
-        self._note_gateways(origin, keys, path, selected)
-        if origin.contested:
-            for prefix in set(origin.contested).intersection(prefixes):
-                self._settle(origin, family, prefix)
-
-    def _claim(self, origin: _Origin, keys: Sequence[bytes], prefixes: list[bytes]) -> list[bytes]:
-        """Note which keys have the host prefixes now; those that no other key claims."""
-        olds = list(map(origin.owners.get, prefixes))
-        if olds.count(None) == len(olds):
-            size = len(origin.owners)
-            origin.owners.update(zip(prefixes, keys))
-            if len(origin.owners) - size == len(keys):
-                return prefixes
-            for prefix in prefixes:
-                origin.owners.pop(prefix, None)
-        elif olds == list(keys) and not origin.contested:
-            return prefixes
-        free = []
-        for key, prefix in zip(keys, prefixes):
-            owner = origin.owners.setdefault(prefix, key)
-            if prefix in origin.contested:
-                origin.contested[prefix].add(key)
-            elif owner != key:
-                origin.contested[prefix] = {owner, key}
-            else:
-                free.append(prefix)
-        return [prefix for prefix in free if prefix not in origin.contested]
-
-    def _release(self, origin: _Origin, keys: Sequence[bytes], prefixes: list[bytes]) -> list[bytes]:
-        """Forget that the keys have the host prefixes; those that no key has any more."""
-        free = []
-        for key, prefix in zip(keys, prefixes):
-            if prefix in origin.contested:
-                origin.contested[prefix].discard(key)
-            elif origin.owners.get(prefix) == key:
-                del origin.owners[prefix]
-                free.append(prefix)
-        return free
+        for name in self._gateways.received(origin.neighbor, keys, path, [vrf.name for vrf in selected]):
+            self._listener.default_gateways_changed(name)
+        for prefix in origin.hosts.contested_among(prefixes):
+            self._settle(origin, family, prefix)
 
     def _settle(self, origin: _Origin, family: Family, prefix: bytes) -> None:
-        """Several MACs claimed an address: the one with the highest sequence has it (the lowest MAC of equal ones)."""
-        claims = {}
-        for key in origin.contested[prefix]:
-            path = self._tables.current(origin.neighbor, key)
+        """Several keys of one neighbor name an address: import the one that has it."""
+        usable = {}
+        for key in origin.hosts.contested[prefix]:
+            path = self._current(origin.neighbor, key)
             if path is not None and self._select(path.attributes):
-                claims[key] = path
-        if len(claims) < 2:
-            del origin.contested[prefix]
-        if not claims:
-            origin.owners.pop(prefix, None)
-            self._put(origin, family, [prefix], None, ())
-            return
-        sequences = {
-            key: decode_mobility(path.attributes.extended_communities).sequence for key, path in claims.items()
-        }
-        winner = min(claims, key=lambda key: (-sequences[key], key))
-        origin.owners[prefix] = winner
-        self._put(origin, family, [prefix], claims[winner], self._select(claims[winner].attributes))
+                usable[key] = path
+        chosen = origin.hosts.settle(prefix, usable)
+        self._put(origin, family, [prefix], chosen, () if chosen is None else self._select(chosen.attributes))
+
+    def _current(self, neighbor: str, key: bytes) -> Path | None:
+        """The usable path that a neighbor has in the EVPN table for a key."""
+        decision = self._rib.table("", Family.L2VPN_EVPN).routes.get(key)
+        for path in decision.candidates if decision is not None else ():
+            if path.source.name == neighbor and not path.rejected:
+                return path
+        return None
 
     def _put(
         self, origin: _Origin, family: Family, prefixes: list[bytes], path: Path | None, selected: tuple[Vrf, ...]
@@ -291,35 +243,16 @@ class Importer:
             chosen = {vrf.name for vrf in selected}
             for name, where in tuple(origin.vrfs):
                 if where is family and name not in chosen:
-                    self._tables.withdraw(name, family, origin.source, prefixes)
+                    self._rib.withdraw_imported(name, family, origin.source, prefixes)
         for name, where in origin.vrfs if origin.kind == EvpnRouteType.MAC_IP_ADVERTISEMENT else ():
             if where is family and (touched := self._followed.get(name, _NOTHING).intersection(prefixes)):
-                self._tables.remote_changed(name, family, list(touched))
-
-    def _note_gateways(
-        self, origin: _Origin, keys: Sequence[bytes], path: Path | None, selected: tuple[Vrf, ...]
-    ) -> None:
-        """Follow the default gateways among type 2 routes (RFC 7432 section 10.1)."""
-        marked = path is not None and path.attributes.has_extended_community(DEFAULT_GATEWAY)
-        if not marked and not any(self._gateways.values()):
-            return
-        chosen = {vrf.name for vrf in selected} if marked else set()
-        for name in {*chosen, *self._gateways}:
-            known = self._gateways.setdefault(name, {})
-            before = dict(known)
-            for key in keys:
-                if name in chosen:
-                    known[origin.neighbor, key] = key[19:]
-                else:
-                    known.pop((origin.neighbor, key), None)
-            if known != before:
-                self._tables.gateway_changed(name)
+                self._listener.remote_hosts_changed(name, family, list(touched))
 
     def _announce(self, origin: _Origin, vrf: Vrf, family: Family, prefixes: list[bytes], path: Path) -> None:
         origin.vrfs.add((vrf.name, family))
-        self._tables.announce(vrf.name, family, prefixes, self._path(path, origin, vrf, family, ""))
+        self._rib.import_routes(vrf.name, family, prefixes, self._path(path, origin, vrf, family, ""))
         for prefix, why in vrf.on_link(family, prefixes):
-            self._tables.announce(vrf.name, family, [prefix], self._path(path, origin, vrf, family, why))
+            self._rib.import_routes(vrf.name, family, [prefix], self._path(path, origin, vrf, family, why))
 
     def _path(self, path: Path, origin: _Origin, vrf: Vrf, family: Family, rejected: str) -> Path:
         """The path of a VRF's route: the received one by another source, with a next hop that is yet to be resolved."""
@@ -348,7 +281,7 @@ def _prefixes(keys: Sequence[bytes]) -> list[bytes]:
 def _pseudo_source(neighbor: Source, head: bytes) -> Source:
     """The source of VRF routes that a neighbor gives with one head of keys.
 
-    The router ID is that of the host that made the route, where its route distinguisher tells (type 1).
+    The router ID is that of the host that made the route, where its route distinguisher has it (type 1).
     """
     kind, rd, tag = head[0], head[1:9], int.from_bytes(head[9:13])
     name = f"{neighbor.name} rd {format_route_distinguisher(rd)} type-{kind}"

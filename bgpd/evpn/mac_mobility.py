@@ -51,25 +51,26 @@ class Remote(msgspec.Struct, frozen=True):
     origin: bytes
 
 
-class Standing(enum.StrEnum):
+class EndpointState(enum.StrEnum):
     """What an endpoint of this host is now."""
 
-    HELD = "held"
+    LOCAL = "held"
+    """It is here: advertised once the kernel forwards to it."""
     MOVED = "moved"
     CONFLICT = "conflict"
     FROZEN = "frozen"
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The standing of an endpoint, the mobility to announce it with if held, and why it is so."""
+    """The state of an endpoint, the mobility to announce it with if local, and why it is so."""
 
-    standing: Standing
+    state: EndpointState
     mobility: Mobility = Mobility()
     why: str = ""
 
     @property
     def announced(self) -> bool:
-        return self.standing is Standing.HELD
+        return self.state is EndpointState.LOCAL
 
 
 class _Own(msgspec.Struct):
@@ -109,7 +110,7 @@ def encode_mobility(mobility: Mobility) -> tuple[bytes, ...]:
 
 
 class MacMobility:
-    """Keeps the standing of this host's endpoints; `origin(vrf)` is what this host's routes of a VRF are known by."""
+    """Keeps the state of this host's endpoints; `origin(vrf)` is what this host's routes of a VRF are known by."""
 
     def __init__(self, *, origin: Callable[[str], bytes]) -> None:
         self._origin = origin
@@ -127,13 +128,13 @@ class MacMobility:
         own = self._own.get(endpoint)
         is_new = own is None and former is None
         if own is None:
-            verdict = Verdict(Standing.HELD, Mobility(former or 0, sticky))
+            verdict = Verdict(EndpointState.LOCAL, Mobility(former or 0, sticky))
             own = self._own[endpoint] = _Own(endpoint.vrf, sticky, verdict, deque())
         own.sticky, own.awaits = sticky, False
         own.heard(remote)
-        if own.verdict.standing is Standing.FROZEN and now < own.frozen_until:
+        if own.verdict.state is EndpointState.FROZEN and now < own.frozen_until:
             return own.verdict
-        if is_new or own.verdict.standing is not Standing.HELD or remote is None:
+        if is_new or own.verdict.state is not EndpointState.LOCAL or remote is None:
             own.verdict = self._take(own, now)
         else:
             own.verdict = self._challenged(own, now)
@@ -141,14 +142,14 @@ class MacMobility:
         return own.verdict
 
     def _note_frozen(self, endpoint: Endpoint, own: _Own) -> None:
-        if own.verdict.standing is Standing.FROZEN:
+        if own.verdict.state is EndpointState.FROZEN:
             self._frozen[endpoint] = own
         else:
             self._frozen.pop(endpoint, None)
 
     def resumed(self, endpoint: Endpoint, *, sticky: bool, known: Presence, remote: Remote | None) -> None:
         """An earlier run gave this endpoint up: moved until `all_heard` finds that no other host has it."""
-        verdict = Verdict(Standing.MOVED, Mobility(known.sequence, sticky), known.moved)
+        verdict = Verdict(EndpointState.MOVED, Mobility(known.sequence, sticky), known.moved)
         own = self._own[endpoint] = _Own(endpoint.vrf, sticky, verdict, deque(), seen=known.seen, awaits=True)
         own.heard(remote)
 
@@ -172,21 +173,21 @@ class MacMobility:
         self._frozen.pop(endpoint, None)
 
     def remote_changed(self, endpoint: Endpoint, remote: Remote | None, *, now: float) -> Verdict | None:
-        """The best remote route of an endpoint is now this; answers the standing if it changed (None: as before)."""
+        """The best remote route of an endpoint is now this; answers the verdict if it changed (None: as before)."""
         own = self._own.get(endpoint)
         if own is None:
             return None
         before = own.verdict
         own.heard(remote)
-        if before.standing is Standing.HELD:
+        if before.state is EndpointState.LOCAL:
             own.verdict = self._challenged(own, now)
-        elif before.standing in (Standing.MOVED, Standing.CONFLICT) and remote is None and not own.awaits:
+        elif before.state in (EndpointState.MOVED, EndpointState.CONFLICT) and remote is None and not own.awaits:
             own.verdict = self._take(own, now)
         self._note_frozen(endpoint, own)
         return own.verdict if own.verdict != before else None
 
     def verdict(self, endpoint: Endpoint) -> Verdict | None:
-        """The present standing of one of this host's endpoints."""
+        """The present verdict on one of this host's endpoints."""
         own = self._own.get(endpoint)
         return own.verdict if own else None
 
@@ -195,7 +196,7 @@ class MacMobility:
         return min((own.frozen_until for own in self._frozen.values()), default=None)
 
     def expired(self, now: float) -> Iterator[tuple[Endpoint, Verdict]]:
-        """Frozen endpoints whose recovery time has come, with their new standing."""
+        """Frozen endpoints whose recovery time has come, with their new verdict."""
         for endpoint, own in list(self._frozen.items()):
             if now >= own.frozen_until:
                 own.moves.clear()
@@ -204,7 +205,7 @@ class MacMobility:
                 yield endpoint, own.verdict
 
     def endpoints(self) -> Iterator[tuple[Endpoint, Verdict]]:
-        """All of this host's endpoints with their standing."""
+        """All of this host's endpoints with the verdict on each."""
         for endpoint, own in self._own.items():
             yield endpoint, own.verdict
 
@@ -213,13 +214,13 @@ class MacMobility:
         remote, former = own.remote, own.verdict.mobility
         if remote is None:
             sequence = former.sequence if own.verdict.announced else max(former.sequence, _after(own.seen))
-            return Verdict(Standing.HELD, Mobility(sequence, own.sticky))
+            return Verdict(EndpointState.LOCAL, Mobility(sequence, own.sticky))
         if remote.mobility.sticky:
-            return Verdict(Standing.CONFLICT, former, "announced as sticky by another host, which never moves")
+            return Verdict(EndpointState.CONFLICT, former, "announced as sticky by another host, which never moves")
         if self._count_move(own, now):
             return own.verdict
         sequence = _after(max(former.sequence, remote.mobility.sequence))
-        return Verdict(Standing.HELD, Mobility(sequence, own.sticky))
+        return Verdict(EndpointState.LOCAL, Mobility(sequence, own.sticky))
 
     def _challenged(self, own: _Own, now: float) -> Verdict:
         """Another host announces what this one holds."""
@@ -228,15 +229,15 @@ class MacMobility:
             return own.verdict
         if own.sticky:
             return Verdict(
-                Standing.HELD, mine, f"sticky here, yet announced elsewhere (sequence {remote.mobility.sequence})"
+                EndpointState.LOCAL, mine, f"sticky here, yet announced elsewhere (sequence {remote.mobility.sequence})"
             )
         if remote.mobility.sequence == mine.sequence and self._origin(own.vrf) <= remote.origin:
             return Verdict(
-                Standing.HELD, mine, "another host announces it with the same sequence; the lower address wins"
+                EndpointState.LOCAL, mine, "another host announces it with the same sequence; the lower address wins"
             )
         if self._count_move(own, now):
             return own.verdict
-        return Verdict(Standing.MOVED, mine, f"announced elsewhere with sequence {remote.mobility.sequence}")
+        return Verdict(EndpointState.MOVED, mine, f"announced elsewhere with sequence {remote.mobility.sequence}")
 
     def _count_move(self, own: _Own, now: float) -> bool:
         """Count a move; whether it makes the endpoint a duplicate, which freezes it (RFC 7432 section 15.1)."""
@@ -247,7 +248,7 @@ class MacMobility:
             return False
         own.frozen_until = now + RECOVERY_S
         why = f"{len(own.moves)} moves in {MOVES_PERIOD_S:.0f} s: duplicate, frozen for {RECOVERY_S:.0f} s"
-        own.verdict = Verdict(Standing.FROZEN, own.verdict.mobility, why)
+        own.verdict = Verdict(EndpointState.FROZEN, own.verdict.mobility, why)
         return True
 
 

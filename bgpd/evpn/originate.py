@@ -1,21 +1,22 @@
-"""The EVPN routes of this host: what of a VRF is told the fabric, and how (RFC 9136 section 4.1, RFC 7432, RFC 9012).
+"""The EVPN routes of this host: what of a VRF is advertised to the fabric, and how
+(RFC 9136 section 4.1, RFC 7432, RFC 9012).
 
 Each prefix of the VRF that this host announces (or passes on for a router in the VRF, with its AS path) becomes a type
-5 route whose gateway IP is this host's address on the uplink to the neighbor that is told (`for_neighbor`, like
+5 route whose gateway IP is this host's address on the uplink to the neighbor that receives it (`for_neighbor`, like
 next-hop-self); each address of an uplink a type 2 route with the uplink's MAC, by which the fabric resolves that
 gateway; each workload with a MAC a type 2 route of its own. Level-triggered: every change names keys, and what they
-should be now is told. Never decides whether a workload is here.
+should be now is advertised. Never decides whether a workload is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from bgpd.evpn.mac_mobility import Endpoint, Mobility, encode_mobility
+from bgpd.evpn.ports import RibPort
 from bgpd.evpn.resolve import Uplink
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
@@ -29,27 +30,17 @@ EVPN_SOURCE = Source(name="evpn", kind=SourceKind.WORKLOAD)
 """The origin of this host's EVPN routes in the EVPN table."""
 
 SELF_GATEWAY = b"\0"
-"""In place of a gateway IP: this host's address on the uplink to whoever is told; no address has this length."""
+"""In place of a gateway IP: this host's address on the uplink to whoever receives it; no address has this length."""
 
 _ESI_ZERO = bytes(10)
 _KEY_LENGTHS = {18: 4, 30: 16}
 """Address bytes by the length of a type 5 key."""
 
 
-class OriginatePorts(Protocol):
-    """What of the RIB origination uses."""
-
-    def announce_local(
-        self, source: Source, family: Family, keys: Sequence[bytes], attributes: Attributes, *, overlay: Overlay | None
-    ) -> None: ...
-
-    def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None: ...
-
-
 class Originator:
-    """What is told of all VRFs."""
+    """What is advertised of all VRFs."""
 
-    def __init__(self, rib: OriginatePorts) -> None:
+    def __init__(self, rib: RibPort) -> None:
         self._rib = rib
         self._vrfs: dict[str, Vrf] = {}
         self._prefixes: dict[str, dict[bytes, Attributes]] = {}
@@ -58,14 +49,14 @@ class Originator:
         self._attributes: WeakValueDictionary[tuple[object, ...], Attributes] = WeakValueDictionary()
 
     def vrf_added(self, vrf: Vrf) -> None:
-        """Routes of this VRF may be told from now on."""
+        """Routes of this VRF may be advertised from now on."""
         self._vrfs[vrf.name] = vrf
         self._prefixes[vrf.name] = {}
         self._uplink_routes[vrf.name] = {}
         self._endpoints[vrf.name] = {}
 
     def vrf_removed(self, name: str) -> None:
-        """Withdraw all that was told of a VRF."""
+        """Withdraw all that was advertised of a VRF."""
         del self._vrfs[name]
         keys = [*self._prefixes.pop(name), *self._uplink_routes.pop(name), *self._endpoints.pop(name)]
         self._withdraw(keys)
@@ -75,32 +66,32 @@ class Originator:
         where = self._vrfs.get(vrf)
         if where is None:
             return
-        told = self._prefixes[vrf]
+        advertised = self._prefixes[vrf]
         gone = []
         fresh: dict[Attributes, list[bytes]] = {}
         for prefix, path in announced.items():
             key = _prefix_key(where.rd, family, prefix)
             if path is None:
-                if told.pop(key, None) is not None:
+                if advertised.pop(key, None) is not None:
                     gone.append(key)
                 continue
             attributes = self._carried(where, () if path.source.is_local else path.attributes)
-            if told.get(key) is not attributes:
-                told[key] = attributes
+            if advertised.get(key) is not attributes:
+                advertised[key] = attributes
                 fresh.setdefault(attributes, []).append(key)
         for attributes, keys in fresh.items():
             self._announce(where, keys, attributes, gateway_ip=SELF_GATEWAY)
         self._withdraw(gone)
 
-    def told_prefixes(self, vrf: str, family: Family, keys: Collection[bytes]) -> list[bytes]:
-        """Those of these prefixes (route keys) that are told."""
-        where, told = self._vrfs.get(vrf), self._prefixes.get(vrf)
-        if where is None or not told:
+    def advertised(self, vrf: str, family: Family, keys: Collection[bytes]) -> list[bytes]:
+        """Those of these prefixes (route keys) that are advertised."""
+        where, advertised = self._vrfs.get(vrf), self._prefixes.get(vrf)
+        if where is None or not advertised:
             return []
-        return [key for key in keys if _prefix_key(where.rd, family, key) in told]
+        return [key for key in keys if _prefix_key(where.rd, family, key) in advertised]
 
     def uplinks_changed(self, vrf: str, uplinks: Iterable[Uplink], mac: Callable[[str], bytes]) -> None:
-        """The uplinks of a VRF are now these; each address of one that is up is told with the uplink's MAC."""
+        """The uplinks of a VRF are now these; each address of one that is up is advertised with the uplink's MAC."""
         where = self._vrfs[vrf]
         wanted: dict[bytes, None] = {}
         for uplink in uplinks:
@@ -113,20 +104,20 @@ class Originator:
         self._withdraw([key for key in former if key not in wanted])
 
     def endpoints_changed(self, changes: Mapping[Endpoint, Mobility | None]) -> None:
-        """Workloads' MACs and addresses are told with this mobility; None: not any more."""
+        """Workloads' MACs and addresses are advertised with this mobility; None: not any more."""
         fresh: dict[tuple[str, Mobility], list[bytes]] = {}
         gone = []
         for endpoint, mobility in changes.items():
             where = self._vrfs.get(endpoint.vrf)
             if where is None:
                 continue
-            told = self._endpoints[endpoint.vrf]
+            advertised = self._endpoints[endpoint.vrf]
             key = mac_ip_key(where.rd, mac=endpoint.mac, ip=endpoint.ip)
             if mobility is None:
-                if told.pop(key, None) is not None:
+                if advertised.pop(key, None) is not None:
                     gone.append(key)
-            elif told.get(key) != mobility:
-                told[key] = mobility
+            elif advertised.get(key) != mobility:
+                advertised[key] = mobility
                 fresh.setdefault((endpoint.vrf, mobility), []).append(key)
         for (name, mobility), keys in fresh.items():
             vrf = self._vrfs[name]
@@ -158,7 +149,7 @@ class Originator:
             self._rib.withdraw_local(EVPN_SOURCE, Family.L2VPN_EVPN, keys)
 
     def for_neighbor(self, batch: RouteBatch, neighbor: str) -> list[RouteBatch]:
-        """A batch as `neighbor` is to be told it: with this host's address on the uplink to it as the gateway IP.
+        """A batch as `neighbor` is to receive it: with this host's address on the uplink to it as the gateway IP.
 
         Prefixes of a VRF without an uplink to that neighbor, or without an address of their family on it, are
         withdrawn from it instead: nothing would reach them.

@@ -1,12 +1,13 @@
-"""What EVPN uses of the RIB and of the daemon, as protocols and plain callables. Decides nothing."""
+"""What EVPN uses of the RIB, kernel tables, sessions and workloads.
+
+Each of these parts implements its protocol itself, so that a call of EVPN arrives where it is answered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
-
-import msgspec
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
@@ -14,7 +15,7 @@ from bgpd.model.path import NextHop, Overlay, Path, Source
 
 
 class Decided(Protocol):
-    """A decision of the RIB (rib/loc_rib.py)."""
+    """A decision of the RIB."""
 
     @property
     def candidates(self) -> tuple[Path, ...]: ...
@@ -40,40 +41,69 @@ class RibTable(Protocol):
 
 
 class RibPort(Protocol):
-    """The RIB (rib/rib.py)."""
+    """The RIB."""
 
     def table(self, vrf: str, family: Family) -> RibTable: ...
 
-    def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None: ...
+    def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
+        """Routes of a VRF that EVPN routes became."""
 
     def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None: ...
 
-    def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]: ...
+    def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]:
+        """Stepping removes all imported routes of a source."""
 
     def announce_local(
         self, source: Source, family: Family, keys: Sequence[bytes], attributes: Attributes, *, overlay: Overlay | None
-    ) -> None: ...
+    ) -> None:
+        """Routes of this host."""
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None: ...
 
+    def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str) -> Iterator[None]:
+        """Stepping decides anew where a next hop counts, which can be reached now ("") or no longer, and why."""
 
-class EvpnPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the daemon gives.
 
-    `expansion_changed(vrf, next_hop)`: to the VRF's FIB, which asks `Evpn.expand` again for what uses that next hop.
-    `next_hop_changed(vrf, next_hop, why)`: to the RIB. `run(walk)`: step a long work in slices. `moved(vrf, family,
-    keys, why)`: to the workload table. `resend(neighbor)`: what was told to this neighbor of EVPN must be told again
-    with another gateway. `former(vrf, family, key)` and `presence_changed(vrf, family, key)`: from and to the workload
-    table, see MobilityWatch. `now()`: monotonic seconds. `call_at(when, callback)`: a timer; earlier ones may stay.
-    """
+class KernelPort(Protocol):
+    """The kernel's tables."""
 
-    rib: RibPort
-    expansion_changed: Callable[[str, NextHop], None]
-    next_hop_changed: Callable[[str, NextHop, str], None]
-    run: Callable[[Iterator[None]], None]
-    moved: Callable[[str, Family, list[bytes], str], None]
-    resend: Callable[[str], None]
-    former: Callable[[str, Family, bytes], int | None]
-    presence_changed: Callable[[str, Family, bytes], None]
-    now: Callable[[], float]
-    call_at: Callable[[float, Callable[[], None]], object]
+    def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
+        """A recursive next hop leads elsewhere: `Evpn.expand` is to be asked again."""
+
+
+class NeighborPort(Protocol):
+    """The established sessions."""
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """All of a family is to be sent to a neighbor again, though no route changed."""
+
+
+class ClaimPort(Protocol):
+    """The table of workloads."""
+
+    def moved(self, vrf: str, family: Family, keys: Iterable[bytes], reason: str) -> None:
+        """Another host has these addresses, and why; "": none has any more."""
+
+    def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
+        """The sequence that an earlier run advertised a workload with, once; else None."""
+
+
+class PresencePort(Protocol):
+    """What is saved of workloads."""
+
+    def presence_changed(self, vrf: str, family: Family, key: bytes) -> None:
+        """`Evpn.presence` of a workload changed, though it neither came nor went."""
+
+
+class WalkPort(Protocol):
+    """Where long work is stepped."""
+
+    def run(self, walk: Iterator[None]) -> None: ...
+
+
+class Clock(Protocol):
+    """Monotonic seconds, and a callback at one of them."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> object: ...

@@ -6,16 +6,17 @@ advertised the route is the gateway, on the uplink towards it. It never looks at
 routes, uplinks and their subnets, so that a change is found by exact key and costs as many steps as there are next
 hops. Sans-IO.
 
-An abstract next hop is a `NextHop` with the named address whose `interface` is "@VRF/4:NEIGHBOR" or "@VRF/6:NEIGHBOR":
+A recursive next hop is a `NextHop` with the named address whose `interface` is "@VRF/4:NEIGHBOR" or "@VRF/6:NEIGHBOR":
 the VRF, the family of the route, and the advertising neighbor where it may serve as the last resort, else nothing. No
-interface can have such a name, and equal addresses of two tenants are two next hops. A concrete one names an uplink.
+interface can have such a name, and equal addresses of two tenants are two next hops. A resolved one names an uplink.
 IPv4 routes may leave by an IPv6 gateway (RFC 8950), never the other way round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from typing import Protocol
 
 import msgspec
 
@@ -51,14 +52,14 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolution(msgspec.Struct, frozen=True):
-    """Concrete next hops, or none and the reason why. `steps` tell how, one line each, for `explain`."""
+    """Resolved next hops, or none and the reason why. `steps` say how, one line each, for `explain`."""
 
     next_hops: NextHops = ()
     why: str = ""
     steps: tuple[str, ...] = ()
 
 
-def abstract_next_hop(vrf: str, address: bytes, *, peer: str = "", ipv6: bool = False) -> NextHop:
+def recursive_next_hop(vrf: str, address: bytes, *, peer: str = "", ipv6: bool = False) -> NextHop:
     """What a route of a VRF names: an address (b"" if none) and, if `peer` may be the last resort, that neighbor's
     name. `ipv6`: the route is an IPv6 one.
     """
@@ -66,7 +67,7 @@ def abstract_next_hop(vrf: str, address: bytes, *, peer: str = "", ipv6: bool = 
 
 
 def vrf_of(next_hop: NextHop) -> str:
-    """The VRF of an abstract next hop; "" for a concrete one."""
+    """The VRF of a recursive next hop; "" for any other."""
     return next_hop.interface[1:].partition("/")[0] if next_hop.interface[:1] == "@" else ""
 
 
@@ -96,23 +97,26 @@ def _in_subnet(address: bytes, own: bytes, length: int) -> bool:
     return int.from_bytes(address) >> shift == int.from_bytes(own) >> shift
 
 
+class HostRoutes(Protocol):
+    """The type 2 routes of all VRFs."""
+
+    def host_route(self, vrf: str, address: bytes) -> NextHops | None:
+        """The recursive next hops of an address; (): it is a workload of this host; None: there is no such route."""
+
+
 class Resolver:
-    """Resolves abstract next hops in one VRF and remembers which it was asked for.
+    """Resolves recursive next hops in one VRF and remembers which it was asked for."""
 
-    `host_route` answers for an address of a type 2 route: the abstract next hops of the VRF's host route, () if that
-    route is this host's own workload, None if there is no such route.
-    """
-
-    def __init__(self, vrf: str, *, host_route: Callable[[bytes], NextHops | None]) -> None:
+    def __init__(self, vrf: str, host_routes: HostRoutes) -> None:
         self.vrf = vrf
-        self._host_route = host_route
+        self._host_routes = host_routes
         self._uplinks: dict[str, Uplink] = {}
         self._resolved: dict[NextHop, Resolution] = {}
         self._addresses: dict[bytes, set[NextHop]] = {}
         self._prefixes: dict[int, set[bytes]] = {4: set(), 16: set()}
 
     def resolve(self, next_hop: NextHop) -> Resolution:
-        """Where an abstract next hop leads now; it is watched from now on."""
+        """Where a recursive next hop leads now; it is watched from now on."""
         known = self._resolved.get(next_hop)
         if known is None:
             known = self._resolved[next_hop] = self._compute(next_hop)
@@ -167,7 +171,7 @@ class Resolver:
             self._addresses.setdefault(one.address, set()).add(next_hop)
             size = len(one.address)
             self._prefixes[size].add(bytes((size * 8,)) + one.address)
-            pending.extend(self._host_route(one.address) or ())
+            pending.extend(self._host_routes.host_route(self.vrf, one.address) or ())
 
     def _compute(self, next_hop: NextHop) -> Resolution:
         found = self._follow(next_hop, _for_ipv6(next_hop), ())
@@ -200,7 +204,7 @@ class Resolver:
 
     def _through_host_route(self, address: bytes, ipv6: bool, path: tuple[bytes, ...]) -> Resolution:
         text = format_address(address)
-        route = self._host_route(address)
+        route = self._host_routes.host_route(self.vrf, address)
         if route is None:
             why = f"no uplink subnet of VRF {self.vrf} holds {text} and no type 2 route announces it"
             return Resolution((), why)

@@ -1,7 +1,7 @@
 """Which route targets a neighbor wants to hear of, and which this host does (RFC 4684).
 
-This host asks for the import targets of its VRFs. A neighbor that negotiated the family is told only EVPN routes with a
-route target that it asked for: none before it asks. Others are told all. Never decides on anything but route targets.
+This host asks for the import targets of its VRFs. A neighbor that negotiated the family receives only EVPN routes
+with a route target that it asked for: none before it asks. Others receive all. Never decides on anything else.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Memberships:
             del self._sources[neighbor.name], self._asked[neighbor.name]
 
     def received(self, neighbor: Source, batch: RouteBatch) -> bool:
-        """A batch of memberships; whether other routes are to be told now."""
+        """A batch of memberships; whether its EVPN routes must be sent again."""
         asked = self._asked.get(neighbor.name)
         if asked is None or self._sources[neighbor.name] is not neighbor:
             return False
@@ -44,7 +44,7 @@ class Memberships:
         return asked != before
 
     def wants(self, neighbor: str, attributes: Attributes) -> bool:
-        """Whether routes with these attributes may be told to a neighbor."""
+        """Whether routes with these attributes may be sent to a neighbor."""
         asked = self._asked.get(neighbor)
         if asked is None:
             return True
@@ -52,7 +52,7 @@ class Memberships:
         return any(membership_matches(key, target) for key in asked for target in targets)
 
     def filtered(self, batch: RouteBatch, neighbor: str) -> RouteBatch:
-        """A batch as a neighbor may be told it: what it does not want is withdrawn from it."""
+        """A batch as a neighbor may receive it: what it does not want is withdrawn from it."""
         if batch.family is not Family.L2VPN_EVPN or batch.attributes is None:
             return batch
         if self.wants(neighbor, batch.attributes):
@@ -62,13 +62,13 @@ class Memberships:
 
 
 class OwnMemberships(msgspec.Struct):
-    """What this host asks for, and the difference to what it has told."""
+    """What this host asks for, and the difference to what it has advertised."""
 
-    told: frozenset[bytes] = frozenset()
+    advertised: frozenset[bytes] = frozenset()
 
     def change(self, asn: int, targets: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
         """The keys to announce and those to withdraw, now that the VRFs import these route targets."""
         wanted = frozenset(membership_key(asn, target) for target in targets)
-        fresh, gone = sorted(wanted - self.told), sorted(self.told - wanted)
-        self.told = wanted
+        fresh, gone = sorted(wanted - self.advertised), sorted(self.advertised - wanted)
+        self.advertised = wanted
         return fresh, gone

@@ -3,7 +3,7 @@
 Decides to which neighbor an uplink leads: the one that the configuration names, the one whose session's address is in
 the uplink's subnet, or the one whose session runs over the interface that the uplink is a sub-interface of, as the
 kernel says (a VLAN device "blue-up" on "eth0") or its name ("eth0.101" of "eth0"). A neighbor whose session is down is
-no gateway. Sans-IO: it is told the kernel's events.
+no gateway. Sans-IO: the kernel's events come in.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Uplinks:
         """That session ended."""
         if self._neighbors.get(neighbor.name) is neighbor:
             del self._neighbors[neighbor.name]
+
+    def neighbor(self, name: str) -> Source | None:
+        """The established session of a neighbor."""
+        return self._neighbors.get(name)
 
     def below(self, names: Iterable[str]) -> set[str]:
         """These interfaces and those that they are sub-interfaces of: what a change of their uplinks rests on."""

@@ -139,7 +139,7 @@ def _prefix_text(route: EvpnRoute) -> str:
 
 def vrf_views(evpn: Evpn, query: ViewQuery) -> list[VrfView]:
     """The VRFs that the query asks for, in the order of the configuration."""
-    endpoints = list(evpn.mobility.endpoints())
+    endpoints = list(evpn.endpoints.all())
     views = []
     for vrf in evpn.vrfs.values():
         if query.vrf not in (None, vrf.name):
@@ -163,7 +163,7 @@ def vrf_views(evpn: Evpn, query: ViewQuery) -> list[VrfView]:
                     EndpointView(
                         mac=one.mac.hex(":"),
                         address=format_address(one.ip),
-                        standing=verdict.standing,
+                        standing=verdict.state,
                         sequence=verdict.mobility.sequence,
                         reason=verdict.why,
                     )

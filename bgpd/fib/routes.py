@@ -102,7 +102,7 @@ class PendingChanges:
 
 _WALK = 8192
 SERVICE = "@service"
-"""The interface of the abstract next hop that stands for the backends of a service."""
+"""The interface of the recursive next hop that stands for the backends of a service."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -400,7 +400,7 @@ class FamilyRoutes:
 def _is_local(next_hops: NextHops) -> bool:
     """Whether the route is for a workload, a service or an aggregate of this host."""
     first = next_hops[0]
-    return first.interface == SERVICE or (not first.address and not first.is_abstract)
+    return first.interface == SERVICE or (not first.address and not first.is_recursive)
 
 
 def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:

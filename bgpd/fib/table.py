@@ -204,7 +204,7 @@ class Fib:
             self._recheck_unsettled()
 
     def expansion_changed(self, next_hop: NextHop) -> None:
-        """An abstract next hop leads elsewhere now: the groups that use it follow, by one message each.
+        """A recursive next hop leads elsewhere now: the groups that use it follow, by one message each.
 
         Routes are looked at, in slices, only if it leads nowhere any more, or somewhere again.
         """
@@ -213,7 +213,7 @@ class Fib:
     def update_service(self, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> NextHops:
         """Spread what arrives for an address (a host prefix) over local backends by weight, from now on.
 
-        Answers the abstract next hop to wish for the key while the service lasts, here and by the owner; it is wished
+        Answers the recursive next hop to wish for the key while the service lasts, here and by the owner; it is wished
         already. Other backends than before cost one message, and with `resilient` no flow of those that stay; a kernel
         without resilient groups spreads plainly, and `routes` says so.
         """
@@ -271,7 +271,7 @@ class Fib:
                 differs = False  # what is there stays until it works, or a look has told what is in the way
             elif key in routes.blocked:
                 differs = target is not None
-            elif target is None or any(hop.is_abstract for hop in wish):
+            elif target is None or any(hop.is_recursive for hop in wish):
                 differs = target is None
             else:
                 differs = not routes.adopted and target not in targets(wish, ()).same

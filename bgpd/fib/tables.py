@@ -234,7 +234,7 @@ class KernelTables:
 
     def resolve(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop leads nowhere, or ""; the listener hears when that changes."""
-        if vrf and next_hop.is_abstract:
+        if vrf and next_hop.is_recursive:
             return self._recursive.resolve(vrf, next_hop)
         fib = self.fibs.get(vrf)
         return f"there is no VRF {vrf}" if fib is None else fib.resolve(next_hop)
@@ -307,7 +307,7 @@ class KernelTables:
             self._vrfs.set_interfaces(vrf, self._interfaces(vrf))
 
     def _reached(self, vrf: str, hops: NextHops) -> bool:
-        direct = (hop.interface for hop in hops if not hop.address and not hop.is_abstract)
+        direct = (hop.interface for hop in hops if not hop.address and not hop.is_recursive)
         return all(self._vrfs.has(vrf, interface) for interface in direct)
 
     def _write_waiting(self, vrf: str) -> None:

@@ -1,12 +1,12 @@
 """Which target a set of next hops means for routes of one table, given what is connected now.
 
 Remembers every next hop that was asked about, so that its owner hears when its answer changes. A set with unreachable
-members is served by the others; without any it has no target, and the reason. A set with abstract next hops means a
+members is served by the others; without any it has no target, and the reason. A set with recursive next hops means a
 group of its own, which follows what they lead to. Sans-IO.
 
 Groups that stand for a wish instead of for their members: their content changes in place, whatever it becomes.
 
-Routes by abstract next hops (a gateway of another tenant network, a service) point at such a group. When what the next
+Routes by recursive next hops (a gateway of another tenant network, a service) point at such a group. When what the next
 hops lead to changes, one message gives the group its new members, however many routes use it. Groups of wishes with
 equal members stay apart, since they may part ways later. A group that an earlier run left is taken over for the first
 wish whose routes point at it and whose members it has. One object per table of routes; sans-IO but for the dataplane
@@ -120,7 +120,7 @@ class NextHopWishes:
     """Resolution of next hops in one table, remembered until links, addresses or attached routes change.
 
     `direct` are the table's own directly attached routes: by family, interface index -> keys. `expand` says which next
-    hops an abstract one leads to. `services` are abstract next hops of this table's own. `asked`: next hops whose
+    hops a recursive one leads to. `services` are recursive next hops of this table's own. `asked`: next hops whose
     owner asked.
     """
 
@@ -155,7 +155,7 @@ class NextHopWishes:
             self._answers.pop(hop, None)
 
     def resolve(self, hop: NextHop) -> tuple[int, str]:
-        """(interface index, "") or (0, why not); (0, "") for an abstract one that leads somewhere."""
+        """(interface index, "") or (0, why not); (0, "") for a recursive one that leads somewhere."""
         if hop.weight != 1:
             hop = NextHop(hop.address, hop.interface)
         answer = self._answers.get(hop)
@@ -168,10 +168,10 @@ class NextHopWishes:
         return functools.partial(self._wish, family)
 
     def concrete(self, next_hops: NextHops) -> list[NextHop]:
-        """The next hops with abstract ones replaced by those that they lead to, weights multiplied."""
+        """The next hops with recursive ones replaced by those that they lead to, weights multiplied."""
         found = []
         for hop in next_hops:
-            if hop.is_abstract:
+            if hop.is_recursive:
                 leads_to = self._leads_to(NextHop(hop.address, hop.interface))
                 found += [NextHop(one.address, one.interface, one.weight * hop.weight) for one in leads_to]
             else:
@@ -211,14 +211,14 @@ class NextHopWishes:
         return self._dataplane.lose(lost, replacement) if lost else Loss()
 
     def follow(self, hop: NextHop | None = None) -> None:
-        """Give the groups of abstract next hops (of one, or all) the members that they lead to now."""
+        """Give the groups of recursive next hops (of one, or all) the members that they lead to now."""
         for family, next_hops in self.bound.names(hop):
             self.bound.set_members((family, next_hops), self.members(next_hops, family=family))
         if hop is None:
             self.bound.prune()
 
     def expansion_changed(self, hop: NextHop) -> list[tuple[NextHop, str]]:
-        """An abstract next hop leads elsewhere: its groups follow. Answers it if it can be reached now or no longer."""
+        """A recursive next hop leads elsewhere: its groups follow. Answers it if it can be reached now or no longer."""
         hop = NextHop(hop.address, hop.interface)
         changed = self._ask_again([hop] if hop in self._answers else [])
         self.follow(hop)
@@ -239,10 +239,10 @@ class NextHopWishes:
         return self._concrete_changed(self._answers)
 
     def _concrete_changed(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
-        """Ask for concrete next hops again, then for the abstract ones that may lead to them."""
-        changed = self._ask_again([hop for hop in hops if not hop.is_abstract])
+        """Ask for concrete next hops again, then for the recursive ones that may lead to them."""
+        changed = self._ask_again([hop for hop in hops if not hop.is_recursive])
         if changed:
-            changed += self._ask_again([hop for hop in self._answers if hop.is_abstract])
+            changed += self._ask_again([hop for hop in self._answers if hop.is_recursive])
         return changed
 
     def _ask_again(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
@@ -270,7 +270,7 @@ class NextHopWishes:
         return service is not None and service.resilient
 
     def _answer(self, hop: NextHop) -> tuple[int, str]:
-        if not hop.is_abstract:
+        if not hop.is_recursive:
             return self._interface_of(hop)
         whys = [self.resolve(one)[1] for one in self._leads_to(hop)]
         return 0, "" if "" in whys else next(iter(whys), f"next hop {hop} leads to no gateway")
@@ -292,16 +292,16 @@ class NextHopWishes:
     def _wish(self, family: Family, next_hops: NextHops, before: Collection[int | None]) -> Wish:
         if next_hops == BLACKHOLE:
             return Wish(BLACKHOLE_TARGET, frozenset((BLACKHOLE_TARGET,)))
-        abstract = [self.resolve(hop) for hop in next_hops if hop.is_abstract]
+        recursive = [self.resolve(hop) for hop in next_hops if hop.is_recursive]
         first = next_hops[0]
-        if not first.address and not abstract:
+        if not first.address and not recursive:
             ifindex, why = self.resolve(first)
             return Wish(-ifindex, frozenset((-ifindex,)), why)
         members = self.members(next_hops, family=family)
         nexthops = self._dataplane.nexthops
         if not members:
             return Wish(why=self._why_none(next_hops))
-        if abstract:
+        if recursive:
             resilient = self.is_resilient(next_hops) and not nexthops.not_resilient
             bound = self.bound.target((family, next_hops), members, before, resilient=resilient)
             return Wish(why=NO_ROOM) if bound is None else Wish(*bound)

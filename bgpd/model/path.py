@@ -19,7 +19,7 @@ class NextHop(msgspec.Struct, frozen=True, gc=False, order=True):
     """A gateway: packed address (4 or 16 bytes), and the interface that scopes it if it is link-local ("" if global).
 
     An empty address with an interface is a directly attached destination (`dev X scope link`). An interface that starts
-    with "@" is none: the next hop is abstract, and whoever made it says which real ones it leads to.
+    with "@" is none: the next hop is recursive, and whoever made it says which real ones it leads to.
     `weight` is the ECMP weight, 1 to 65536.
     """
 
@@ -28,11 +28,11 @@ class NextHop(msgspec.Struct, frozen=True, gc=False, order=True):
     weight: int = 1
 
     @property
-    def is_abstract(self) -> bool:
+    def is_recursive(self) -> bool:
         return self.interface[:1] == "@"
 
     def __str__(self) -> str:
-        if self.is_abstract:
+        if self.is_recursive:
             return format_address(self.address) if self.address else f"neighbor {self.interface.partition(':')[2]}"
         text = format_address(self.address) if self.address else "link"
         return f"{text}%{self.interface}" if self.interface else text

@@ -89,7 +89,7 @@ class Rib:
         )
 
     def _why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
-        answers = self._evpn if next_hop.is_abstract else self._kernel
+        answers = self._evpn if next_hop.is_recursive else self._kernel
         return answers.resolve(vrf, next_hop)
 
     def _next_hops_forgotten(self, vrf: str, next_hops: Collection[NextHop]) -> None:

@@ -118,6 +118,18 @@ async def in_turn(step: Callable[[], T]) -> T:
     return await done
 
 
+class LoopClock:
+    """The clock of the running event loop, for parts that are made before it runs."""
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> object:
+        """Call it at that time."""
+        return asyncio.get_running_loop().call_at(when, callback)
+
+
 STEP_S = 0.004
 """How long one turn of the loop is used, while other things wait."""
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from bgpd.config.load import parse_config
 from bgpd.config.schema import Config
 from bgpd.evpn.evpn import Evpn
-from bgpd.evpn.ports import EvpnPorts
 from bgpd.kernel.host import Host as KernelHost
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_distinguisher, parse_route_target
@@ -113,7 +112,7 @@ class Host:
         self.sources: dict[str, Source] = {}
         self.fib: dict[tuple[str, Family], dict[bytes, NextHops]] = {}
         self.told: dict[tuple[str, bytes], RouteBatch] = {}
-        self.moved: list[tuple[str, list[bytes], str]] = []
+        self.given_up: list[tuple[str, list[bytes], str]] = []
         self.resent: list[str] = []
         self.former: dict[bytes, int] = {}
         self.presence_changes: list[bytes] = []
@@ -124,29 +123,43 @@ class Host:
         self.rib = Rib(self.config, now=lambda: self.now, schedule=self.scheduled.append)
         self.evpn = Evpn(
             self.config,
-            EvpnPorts(
-                rib=self.rib,
-                expansion_changed=lambda vrf, next_hop: self.expanded.append(next_hop),
-                next_hop_changed=lambda vrf, hop, why: self._run(self.rib.next_hop_changed(hop, why, vrf=vrf)),
-                run=self._run,
-                moved=self._moved,
-                resend=self.resend,
-                former=lambda vrf, family, key: self.former.pop(key, None),
-                presence_changed=lambda vrf, family, key: self.presence_changes.append(key),
-                now=lambda: self.now,
-                call_at=lambda when, callback: self.timers.append((when, callback)),
-            ),
-            self.kernel,
+            host=self.kernel,
+            rib=self.rib,
+            kernel=self,
+            walks=self,
+            clock=self,
         )
+        self.evpn.connect(neighbors=self, claims=self, presences=self)
         self.rib.connect(kernel=self, neighbors=self, evpn=self.evpn, workloads=self)
         self.evpn.start()
         for index, (name, address) in enumerate(LINKS.items(), 1):
             self.link(name, index=index)
             self.address(name, address)
 
-    def _run(self, walk: Iterator[None]) -> None:
+    # What EVPN has around it: the loop, kernel tables, sessions, workloads
+
+    def run(self, walk: Iterator[None]) -> None:
         for _ in walk:
             pass
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        self.timers.append((when, callback))
+
+    def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
+        self.expanded.append(next_hop)
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        self.resent.append(source.name)
+        self.rib.refresh_requested(source, family)
+
+    def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
+        return self.former.pop(key, None)
+
+    def presence_changed(self, vrf: str, family: Family, key: bytes) -> None:
+        self.presence_changes.append(key)
 
     # What the RIB has around it: kernel tables, neighbors, workloads
 
@@ -193,16 +206,11 @@ class Host:
 
     # What the tests do
 
-    def _moved(self, vrf: str, family: Family, keys: list[bytes], why: str) -> None:
-        self.moved.append((vrf, keys, why))
-        if why:
+    def moved(self, vrf: str, family: Family, keys: list[bytes], reason: str) -> None:
+        self.given_up.append((vrf, keys, reason))
+        if reason:
             self.rib.withdraw_local(WORKLOAD, family, keys, vrf=vrf)
             self.evpn.workloads_withdrawn(vrf, family, keys)
-
-    def resend(self, name: str) -> None:
-        self.resent.append(name)
-        if name in self.sources:
-            self.rib.refresh_requested(self.sources[name], EVPN)
 
     def link(self, name: str, *, index: int, up: bool = True) -> None:
         mac = bytes((2, 0, 0, 0, 0, index))
@@ -230,7 +238,7 @@ class Host:
 
     def down(self, source: Source) -> None:
         self.evpn.neighbor_down(source)
-        self._run(self.rib.neighbor_down(source))
+        self.run(self.rib.neighbor_down(source))
         self.turn()
 
     def hear(
@@ -278,10 +286,10 @@ class Host:
     def forwards(self, prefix: str, *, vrf: str = "blue") -> NextHops | None:
         """What the kernel would forward a prefix of a VRF by; None: no route."""
         family, key = parse_prefix(prefix)
-        abstract = self.fib.get((vrf, family), {}).get(key)
-        if abstract is None:
+        recursive = self.fib.get((vrf, family), {}).get(key)
+        if recursive is None:
             return None
-        return tuple(sorted({hop for one in abstract for hop in self.evpn.expand(one)}))
+        return tuple(sorted({hop for one in recursive for hop in self.evpn.expand(one)}))
 
     def table(self, vrf: str = "blue", family: Family = V4) -> Mapping[bytes, NextHops]:
         return self.fib.get((vrf, family), {})

@@ -33,7 +33,7 @@ def test_an_address_that_moves_here_takes_the_next_sequence() -> None:
     assert host.forwards("10.64.0.7/32") == (VIA1,)
     host.workload("10.64.0.7/32", mac=MAC)
     assert sequence(host) == 5
-    assert host.moved == []
+    assert host.given_up == []
 
 
 def test_a_higher_sequence_elsewhere_gives_the_workload_up_and_forwards_there() -> None:
@@ -43,7 +43,7 @@ def test_a_higher_sequence_elsewhere_gives_the_workload_up_and_forwards_there() 
     assert sequence(host) == 0
     elsewhere(host, leaf1, 1)
     assert sequence(host) is None
-    ((vrf, keys, why),) = host.moved
+    ((vrf, keys, why),) = host.given_up
     assert (vrf, keys) == ("blue", [KEY])
     assert "sequence 1" in why
     assert host.forwards("10.64.0.7/32") == (VIA1,)
@@ -54,7 +54,7 @@ def test_the_remote_route_is_a_candidate_before_the_own_is_given_up() -> None:
     leaf1 = host.up(1)
     host.workload("10.64.0.7/32", mac=MAC)
     seen: list[int] = []
-    former = host._moved
+    former = host.moved
 
     def moved(vrf: str, family: object, keys: list[bytes], why: str) -> None:
         decision = host.rib.decision("blue", V4, KEY)
@@ -62,7 +62,7 @@ def test_the_remote_route_is_a_candidate_before_the_own_is_given_up() -> None:
         seen.append(len(decision.candidates))
         former(vrf, V4, keys, why)
 
-    host.evpn.mobility._given_up = moved
+    host.moved = moved  # type: ignore[method-assign]
     elsewhere(host, leaf1, 1)
     assert seen == [2]
 
@@ -72,9 +72,9 @@ def test_equal_sequences_leave_the_address_with_the_lower_router_id() -> None:
     leaf1 = host.up(1)
     host.workload("10.64.0.7/32", mac=MAC)
     elsewhere(host, leaf1, 0, rd="10.255.9.9:1001")
-    assert host.moved == []
+    assert host.given_up == []
     elsewhere(host, leaf1, 0, rd="10.255.0.1:1001")
-    assert len(host.moved) == 1
+    assert len(host.given_up) == 1
 
 
 def test_our_own_route_reflected_is_no_other_host() -> None:
@@ -82,7 +82,7 @@ def test_our_own_route_reflected_is_no_other_host() -> None:
     leaf1 = host.up(1)
     host.workload("10.64.0.7/32", mac=MAC)
     host.hear(leaf1, OWN_KEY, communities=(mobility(7),))
-    assert host.moved == []
+    assert host.given_up == []
     assert sequence(host) == 0
 
 
@@ -92,7 +92,7 @@ def test_an_address_that_another_host_loses_comes_back() -> None:
     host.workload("10.64.0.7/32", mac=MAC)
     elsewhere(host, leaf1, 1)
     host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
-    assert host.moved[-1] == ("blue", [KEY], "")
+    assert host.given_up[-1] == ("blue", [KEY], "")
     host.workload("10.64.0.7/32", mac=MAC)
     assert sequence(host) is not None
 
@@ -114,7 +114,7 @@ def test_a_workload_that_was_never_away_comes_back_with_its_sequence() -> None:
     assert sequence(host) == 3
     elsewhere(host, leaf1, 2)
     assert sequence(host) == 3
-    assert host.moved == []
+    assert host.given_up == []
 
 
 def test_a_workload_that_was_announced_before_is_given_up_for_a_higher_sequence_whichever_is_told_first() -> None:
@@ -128,7 +128,7 @@ def test_a_workload_that_was_announced_before_is_given_up_for_a_higher_sequence_
         if not is_heard_first:
             elsewhere(host, leaf1, 4)
         assert sequence(host) is None
-        assert host.moved[-1] == ("blue", [KEY], "announced elsewhere with sequence 4")
+        assert host.given_up[-1] == ("blue", [KEY], "announced elsewhere with sequence 4")
 
 
 def resumed(*, seen: int = 1) -> Host:
@@ -142,12 +142,12 @@ def resumed(*, seen: int = 1) -> Host:
 def test_what_an_earlier_run_gave_up_is_taken_back_once_all_was_heard_and_nobody_has_it() -> None:
     host = resumed()
     leaf1 = host.up(1)
-    assert host.moved == []
+    assert host.given_up == []
     elsewhere(host, leaf1, 1)
     host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
-    assert host.moved == [], "another leaf may have it"
+    assert host.given_up == [], "another leaf may have it"
     host.evpn.converged()
-    assert host.moved == [("blue", [KEY], "")]
+    assert host.given_up == [("blue", [KEY], "")]
     host.workload("10.64.0.7/32", mac=MAC)
     assert sequence(host) == 0
 
@@ -157,10 +157,10 @@ def test_what_an_earlier_run_gave_up_stays_so_while_another_host_has_it() -> Non
     leaf1 = host.up(1)
     elsewhere(host, leaf1, 1)
     host.evpn.converged()
-    assert host.moved == []
+    assert host.given_up == []
     assert host.forwards("10.64.0.7/32") == (VIA1,)
     host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
-    assert host.moved == [("blue", [KEY], "")]
+    assert host.given_up == [("blue", [KEY], "")]
 
 
 def test_what_an_earlier_run_gave_up_and_is_said_to_be_here_anew_is_above_the_other_host_heard_or_not() -> None:
@@ -174,7 +174,7 @@ def test_what_an_earlier_run_gave_up_and_is_said_to_be_here_anew_is_above_the_ot
             elsewhere(host, leaf1, 4)
         host.evpn.converged()
         assert sequence(host) == 5
-        assert host.moved == []
+        assert host.given_up == []
 
 
 def test_a_vrf_that_comes_back_after_convergence_takes_back_what_nobody_has() -> None:
@@ -185,17 +185,17 @@ def test_a_vrf_that_comes_back_after_convergence_takes_back_what_nobody_has() ->
     known = Presence(seen=1, moved="announced elsewhere with sequence 1")
     info = ClaimInfo(mac=bytes.fromhex(MAC.replace(":", "")))
     host.evpn.workload_resumed("blue", V4, KEY, info, known)
-    assert host.moved == []
+    assert host.given_up == []
     host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
-    assert host.moved == [("blue", [KEY], "")]
+    assert host.given_up == [("blue", [KEY], "")]
     host.evpn.workload_resumed("blue", V4, KEY, info, known)
-    assert host.moved[1:] == [("blue", [KEY], "")]
+    assert host.given_up[1:] == [("blue", [KEY], "")]
 
 
 def test_presence_tells_what_a_restart_needs_and_when_it_changed() -> None:
     host = Host()
     leaf1 = host.up(1)
-    watch = host.evpn.mobility
+    watch = host.evpn.endpoints
     assert watch.presence("blue", KEY) is None
     host.workload("10.64.0.7/32", mac=MAC)
     assert watch.presence("blue", KEY) == Presence()
@@ -222,7 +222,7 @@ def test_a_sticky_mac_elsewhere_is_not_taken_over() -> None:
     elsewhere(host, host.up(1), 0, sticky=True)
     host.workload("10.64.0.7/32", mac=MAC)
     assert sequence(host) is None
-    assert "sticky" in host.moved[-1][2]
+    assert "sticky" in host.given_up[-1][2]
 
 
 def test_a_sticky_workload_stays_whatever_is_said_elsewhere() -> None:
@@ -230,7 +230,7 @@ def test_a_sticky_workload_stays_whatever_is_said_elsewhere() -> None:
     leaf1 = host.up(1)
     host.workload("10.64.0.7/32", mac=MAC, sticky=True)
     elsewhere(host, leaf1, 9)
-    assert host.moved == []
+    assert host.given_up == []
     assert sequence(host) == 0
 
 
@@ -241,8 +241,8 @@ def test_a_duplicate_is_frozen_and_tried_again_later() -> None:
         elsewhere(host, leaf1, 2 * number + 1)
         host.workload("10.64.0.7/32", mac=MAC)
         host.now += 1
-    frozen = [verdict for _, verdict in host.evpn.mobility.endpoints()]
-    assert [one.standing.value for one in frozen] == ["frozen"]
+    frozen = [verdict for _, verdict in host.evpn.endpoints.all()]
+    assert [one.state.value for one in frozen] == ["frozen"]
     told = sequence(host)
     elsewhere(host, leaf1, 99)
     assert sequence(host) == told
@@ -251,7 +251,7 @@ def test_a_duplicate_is_frozen_and_tried_again_later() -> None:
     host.now = when
     callback()
     host.turn()
-    assert [verdict.standing.value for _, verdict in host.evpn.mobility.endpoints()] != ["frozen"]
+    assert [verdict.state.value for _, verdict in host.evpn.endpoints.all()] != ["frozen"]
 
 
 def test_another_mac_of_the_workload_replaces_the_former() -> None:

@@ -10,10 +10,10 @@ from bgpd.evpn.mac_mobility import (
     MOVES_PERIOD_S,
     RECOVERY_S,
     Endpoint,
+    EndpointState,
     MacMobility,
     Mobility,
     Remote,
-    Standing,
     decode_mobility,
     encode_mobility,
 )
@@ -55,17 +55,17 @@ def test_an_appearance_over_a_remote_route_takes_sequence_plus_one() -> None:
 def test_a_higher_sequence_elsewhere_makes_ours_moved_and_its_end_takes_it_back() -> None:
     made = held()
     verdict = made.remote_changed(VM, remote(1), now=1.0)
-    assert verdict.standing is Standing.MOVED
+    assert verdict.state is EndpointState.MOVED
     assert "sequence 1" in verdict.why
     assert made.remote_changed(VM, remote(2), now=2.0) is None
-    assert made.remote_changed(VM, None, now=3.0).standing is Standing.HELD
+    assert made.remote_changed(VM, None, now=3.0).state is EndpointState.LOCAL
 
 
 def test_what_is_taken_back_after_the_other_host_fell_silent_is_above_all_that_was_heard() -> None:
     made = held()
     made.remote_changed(VM, remote(5), now=1.0)
     verdict = made.remote_changed(VM, None, now=2.0)
-    assert (verdict.standing, verdict.mobility) == (Standing.HELD, Mobility(6))
+    assert (verdict.state, verdict.mobility) == (EndpointState.LOCAL, Mobility(6))
     assert made.remote_changed(VM, None, now=3.0) is None
 
 
@@ -74,9 +74,9 @@ def test_a_lower_sequence_elsewhere_changes_nothing() -> None:
 
 
 def test_equal_sequences_are_won_by_the_lower_address() -> None:
-    assert held().remote_changed(VM, remote(0, origin=LOWER), now=1.0).standing is Standing.MOVED
+    assert held().remote_changed(VM, remote(0, origin=LOWER), now=1.0).state is EndpointState.MOVED
     kept = held().remote_changed(VM, remote(0, origin=HIGHER), now=1.0)
-    assert kept.standing is Standing.HELD
+    assert kept.state is EndpointState.LOCAL
     assert "lower address wins" in kept.why
 
 
@@ -89,8 +89,8 @@ def test_a_sticky_endpoint_never_leaves_and_says_that_it_was_challenged() -> Non
 
 def test_what_is_sticky_elsewhere_is_not_taken() -> None:
     made = held(behind=remote(0, sticky=True))
-    assert made.verdict(VM).standing is Standing.CONFLICT
-    assert made.remote_changed(VM, None, now=1.0).standing is Standing.HELD
+    assert made.verdict(VM).state is EndpointState.CONFLICT
+    assert made.remote_changed(VM, None, now=1.0).state is EndpointState.LOCAL
 
 
 def test_five_moves_within_the_period_freeze_and_the_recovery_time_thaws() -> None:
@@ -103,14 +103,14 @@ def test_five_moves_within_the_period_freeze_and_the_recovery_time_thaws() -> No
         else:
             sequence = made.appeared(VM, sticky=False, remote=remote(sequence), now=now).mobility.sequence
     frozen = made.verdict(VM)
-    assert frozen.standing is Standing.FROZEN
+    assert frozen.state is EndpointState.FROZEN
     assert "duplicate" in frozen.why
-    assert made.appeared(VM, sticky=False, remote=None, now=10.0).standing is Standing.FROZEN
+    assert made.appeared(VM, sticky=False, remote=None, now=10.0).state is EndpointState.FROZEN
     deadline = made.next_deadline()
     assert deadline == MOVES_LIMIT - 1 + RECOVERY_S
     assert list(made.expired(deadline - 1)) == []
     ((_, thawed),) = made.expired(deadline)
-    assert thawed.standing is Standing.HELD
+    assert thawed.state is EndpointState.LOCAL
     assert made.next_deadline() is None
 
 
@@ -123,7 +123,7 @@ def test_slow_moves_are_no_duplicate() -> None:
             made.remote_changed(VM, remote(sequence), now=now)
         else:
             sequence = made.appeared(VM, sticky=False, remote=remote(sequence), now=now).mobility.sequence
-    assert made.verdict(VM).standing is not Standing.FROZEN
+    assert made.verdict(VM).state is not EndpointState.FROZEN
 
 
 def test_what_left_is_forgotten() -> None:

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from bgpd.evpn.resolve import Resolver, Uplink, point_to_point_peer, vrf_of
-from bgpd.evpn.resolve import abstract_next_hop as abstract_next_hop_in
+from bgpd.evpn.resolve import recursive_next_hop as recursive_next_hop_in
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address as ip
 
@@ -21,18 +21,24 @@ VIA1 = NextHop(ip("10.1.0.0"), "eth0.101")
 VIA2 = NextHop(ip("10.2.0.0"), "eth1.101")
 
 
-abstract_next_hop = functools.partial(abstract_next_hop_in, "blue")
+recursive_next_hop = functools.partial(recursive_next_hop_in, "blue")
+
+
+class Table(dict[bytes, NextHops]):
+    """The host routes of one VRF."""
+
+    def host_route(self, vrf: str, address: bytes) -> NextHops | None:
+        return self.get(address)
 
 
 def resolver(routes: dict[str, NextHops], *uplinks: Uplink) -> Resolver:
-    table = {ip(address): next_hops for address, next_hops in routes.items()}
-    made = Resolver("blue", host_route=table.get)
+    made = Resolver("blue", Table({ip(address): next_hops for address, next_hops in routes.items()}))
     made.uplinks_changed({uplink.name: uplink for uplink in uplinks})
     return made
 
 
 def test_an_address_on_an_uplink_subnet_is_its_own_gateway() -> None:
-    found = resolver({}, LEAF1, LEAF2).resolve(abstract_next_hop(ip("10.2.0.0")))
+    found = resolver({}, LEAF1, LEAF2).resolve(recursive_next_hop(ip("10.2.0.0")))
     assert found.next_hops == (VIA2,)
 
 
@@ -57,7 +63,7 @@ def test_an_address_just_outside_an_uplink_subnet_is_no_gateway(
         assert uplink.holds(ip(address)), address
     for address in outside:
         assert not uplink.holds(ip(address)), address
-        assert resolver({}, uplink).resolve(abstract_next_hop(ip(address), ipv6=":" in address)).next_hops == ()
+        assert resolver({}, uplink).resolve(recursive_next_hop(ip(address), ipv6=":" in address)).next_hops == ()
 
 
 def test_the_other_end_of_a_point_to_point_subnet() -> None:
@@ -75,35 +81,35 @@ def test_the_other_end_of_a_point_to_point_subnet() -> None:
 
 
 def test_a_gateway_ip_resolves_through_its_type_2_route_over_both_leaves() -> None:
-    type2 = (abstract_next_hop(ip("192.0.2.1"), peer="leaf1"), abstract_next_hop(ip("192.0.2.2"), peer="leaf2"))
-    found = resolver({"10.3.0.1": type2}, LEAF1, LEAF2).resolve(abstract_next_hop(ip("10.3.0.1")))
+    type2 = (recursive_next_hop(ip("192.0.2.1"), peer="leaf1"), recursive_next_hop(ip("192.0.2.2"), peer="leaf2"))
+    found = resolver({"10.3.0.1": type2}, LEAF1, LEAF2).resolve(recursive_next_hop(ip("10.3.0.1")))
     assert found.next_hops == (VIA1, VIA2)
     assert "10.3.0.1 has a type 2 route" in found.steps
 
 
 def test_a_gateway_without_a_type_2_route_says_so() -> None:
-    found = resolver({}, LEAF1).resolve(abstract_next_hop(ip("10.3.0.1")))
+    found = resolver({}, LEAF1).resolve(recursive_next_hop(ip("10.3.0.1")))
     assert found.next_hops == ()
     assert "no type 2 route announces it" in found.why
 
 
 def test_type_2_routes_that_name_each_other_are_a_loop_with_a_reason() -> None:
     loop = resolver(
-        {"10.3.0.1": (abstract_next_hop(ip("10.3.0.2")),), "10.3.0.2": (abstract_next_hop(ip("10.3.0.1")),)}
+        {"10.3.0.1": (recursive_next_hop(ip("10.3.0.2")),), "10.3.0.2": (recursive_next_hop(ip("10.3.0.1")),)}
     )
-    assert "resolves through itself" in loop.resolve(abstract_next_hop(ip("10.3.0.1"))).why
+    assert "resolves through itself" in loop.resolve(recursive_next_hop(ip("10.3.0.1"))).why
 
 
 def test_the_advertising_leaf_is_the_last_resort_only_where_allowed() -> None:
     made = resolver({}, LEAF1)
-    assert made.resolve(abstract_next_hop(ip("192.0.2.1"), peer="leaf1")).next_hops == (VIA1,)
-    assert made.resolve(abstract_next_hop(ip("192.0.2.1"))).next_hops == ()
-    assert "uplink_neighbors" in made.resolve(abstract_next_hop(b"", peer="leaf9")).why
+    assert made.resolve(recursive_next_hop(ip("192.0.2.1"), peer="leaf1")).next_hops == (VIA1,)
+    assert made.resolve(recursive_next_hop(ip("192.0.2.1"))).next_hops == ()
+    assert "uplink_neighbors" in made.resolve(recursive_next_hop(b"", peer="leaf9")).why
 
 
 def test_an_ipv6_route_never_leaves_by_an_ipv4_gateway() -> None:
     made = resolver({}, LEAF1)
-    assert made.resolve(abstract_next_hop(b"", peer="leaf1", ipv6=True)).next_hops == ()
+    assert made.resolve(recursive_next_hop(b"", peer="leaf1", ipv6=True)).next_hops == ()
     dual = Uplink(
         name="eth0.101", up=True, neighbor="leaf1", gateways=(ip("10.1.0.0"), ip("fe80::1")), addresses=LEAF1.addresses
     )
@@ -112,9 +118,9 @@ def test_an_ipv6_route_never_leaves_by_an_ipv4_gateway() -> None:
 
 
 def test_an_uplink_going_down_moves_what_leaned_on_it_and_nothing_else() -> None:
-    type2 = (abstract_next_hop(b"", peer="leaf1"), abstract_next_hop(b"", peer="leaf2"))
+    type2 = (recursive_next_hop(b"", peer="leaf1"), recursive_next_hop(b"", peer="leaf2"))
     made = resolver({"10.3.0.1": type2}, LEAF1, LEAF2)
-    gateway, onlink = abstract_next_hop(ip("10.3.0.1")), abstract_next_hop(ip("10.2.0.0"))
+    gateway, onlink = recursive_next_hop(ip("10.3.0.1")), recursive_next_hop(ip("10.2.0.0"))
     made.resolve(gateway)
     made.resolve(onlink)
     down = Uplink(name="eth0.101", up=False, neighbor="leaf1", addresses=LEAF1.addresses, gateways=LEAF1.gateways)
@@ -124,12 +130,12 @@ def test_an_uplink_going_down_moves_what_leaned_on_it_and_nothing_else() -> None
 
 
 def test_a_type_2_route_that_appears_or_goes_re_resolves_its_watchers() -> None:
-    routes: dict[bytes, NextHops] = {}
-    made = Resolver("blue", host_route=routes.get)
+    routes = Table()
+    made = Resolver("blue", routes)
     made.uplinks_changed({"eth0.101": LEAF1})
-    gateway = abstract_next_hop(ip("10.3.0.1"))
+    gateway = recursive_next_hop(ip("10.3.0.1"))
     assert made.resolve(gateway).why
-    routes[ip("10.3.0.1")] = (abstract_next_hop(b"", peer="leaf1"),)
+    routes[ip("10.3.0.1")] = (recursive_next_hop(b"", peer="leaf1"),)
     assert made.host_routes_changed([ip("10.9.9.9")]) == {}
     assert made.host_routes_changed([ip("10.3.0.1")])[gateway].next_hops == (VIA1,)
     del routes[ip("10.3.0.1")]
@@ -138,14 +144,14 @@ def test_a_type_2_route_that_appears_or_goes_re_resolves_its_watchers() -> None:
 
 
 def test_equal_addresses_of_two_vrfs_are_two_next_hops() -> None:
-    blue, red = abstract_next_hop(ip("10.1.0.1")), abstract_next_hop_in("red", ip("10.1.0.1"))
+    blue, red = recursive_next_hop(ip("10.1.0.1")), recursive_next_hop_in("red", ip("10.1.0.1"))
     assert blue != red
     assert (vrf_of(blue), vrf_of(red), vrf_of(VIA1)) == ("blue", "red", "")
 
 
 def test_an_own_address_is_no_gateway() -> None:
     made = resolver({}, LEAF1)
-    assert "is an address of this host" in made.resolve(abstract_next_hop(ip("10.1.0.1"))).why
+    assert "is an address of this host" in made.resolve(recursive_next_hop(ip("10.1.0.1"))).why
 
 
 def test_point_to_point_subnets_have_one_other_end() -> None:

@@ -75,7 +75,7 @@ def test_a_vm_that_moves_is_announced_by_its_new_host_and_the_old_one_forwards_t
     assert fabric.holders() == [1]
     assert fabric.sequence(1) == 1
     assert first.forwards(VM) == (VIA1,)
-    assert first.moved[-1][:2] == ("blue", [KEY])
+    assert first.given_up[-1][:2] == ("blue", [KEY])
 
 
 def test_there_and_back_raises_the_sequence_each_time() -> None:
@@ -117,7 +117,7 @@ def test_two_hosts_that_claim_an_address_again_and_again_come_to_rest() -> None:
     for number in range(30):
         fabric.hosts[number % 2].workload(VM, mac=MAC)
         fabric.settle()
-    standings = {verdict.standing.value for host in fabric.hosts for _, verdict in host.evpn.mobility.endpoints()}
+    standings = {verdict.state.value for host in fabric.hosts for _, verdict in host.evpn.endpoints.all()}
     assert "frozen" in standings
     assert len(fabric.holders()) <= 1
 
@@ -131,4 +131,4 @@ def test_a_host_that_dies_leaves_the_address_to_the_one_that_had_it_before() -> 
     fabric.settle()
     second.workload_gone(VM)
     fabric.settle()
-    assert first.moved[-1] == ("blue", [KEY], "")
+    assert first.given_up[-1] == ("blue", [KEY], "")

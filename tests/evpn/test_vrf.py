@@ -160,7 +160,7 @@ def test_unresolved_next_hops_are_listed() -> None:
     assert text.startswith("no uplink subnet of VRF blue holds 10.9.0.1")
 
 
-def test_abstract_next_hops_are_shown_as_what_the_route_names() -> None:
+def test_recursive_next_hops_are_shown_as_what_the_route_names() -> None:
     host = Host(CONFIG.replace("vni = 5001", 'vni = 5001\nresolve = "peer"'))
     host.hear(host.up(1), prefix_route("10.64.0.0/24"))
     view = route_view(host.rib.table("blue", V4), V4, parse_prefix("10.64.0.0/24")[1])

@@ -1,4 +1,4 @@
-"""Routes by abstract next hops: their groups follow what those lead to, and no route is touched."""
+"""Routes by recursive next hops: their groups follow what those lead to, and no route is touched."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ async def test_weights_are_multiplied_and_kept_within_what_kernels_take() -> Non
         assert sorted(weight for _single, weight in group.members) == [85, 256]
 
 
-async def test_weighted_abstract_next_hops_follow_what_they_lead_to() -> None:
+async def test_weighted_recursive_next_hops_follow_what_they_lead_to() -> None:
     weighted = (NextHop(OTHER.address, OTHER.interface, 1), NextHop(GATEWAY.address, GATEWAY.interface, 3))
     async with running() as it:
         it.expansions.update({GATEWAY: (UP1,), OTHER: (UP2,)})
@@ -179,7 +179,7 @@ async def test_weighted_abstract_next_hops_follow_what_they_lead_to() -> None:
         assert it.kernel.hops_of(V4, KEYS[0]) == {ON_2}
 
 
-async def test_protected_prefix_takes_no_route_by_an_abstract_next_hop() -> None:
+async def test_protected_prefix_takes_no_route_by_an_recursive_next_hop() -> None:
     async with running(protect=("10.64.0.0/16",)) as it:
         it.expansions[PEER] = (UP1,)
         it.want({KEYS[0]: (PEER,)})

@@ -1,4 +1,4 @@
-"""Whatever happens to abstract next hops, links and nexthop objects, the kernel ends with what they lead to."""
+"""Whatever happens to recursive next hops, links and nexthop objects, the kernel ends with what they lead to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ steps = st.lists(
 
 
 class Tenant:
-    """A RIB of abstract wishes over two uplinks."""
+    """A RIB of recursive wishes over two uplinks."""
 
     def __init__(self) -> None:
         self.kernel = two_leaf_kernel()

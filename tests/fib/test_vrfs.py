@@ -211,7 +211,7 @@ async def test_what_has_no_route_in_the_vrf_is_unreachable_and_never_leaves_by_t
             assert "metric 4278198272" in " ".join(table(1001, family))
 
 
-async def test_abstract_next_hop_spreads_over_both_leaves_and_loses_one_in_one_message(
+async def test_recursive_next_hop_spreads_over_both_leaves_and_loses_one_in_one_message(
     net: Net, use_devices: bool
 ) -> None:
     async with running(BLUE, use_devices=use_devices) as it:
