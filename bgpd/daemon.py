@@ -21,8 +21,7 @@ import structlog
 from bgpd import __version__
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
-from bgpd.config.diff import config_diff
-from bgpd.config.effects import Effect, keep_until_restart
+from bgpd.config.effects import Effect, config_diff, keep_until_restart
 from bgpd.config.load import ConfigError, load_config
 from bgpd.config.schema import Config
 from bgpd.consistency import LOOK_AGAIN_S, ROUND_S, Consistency

@@ -32,7 +32,7 @@ SANS_IO = (
     "bgpd.rib",
     "bgpd.evpn",
     "bgpd.message",
-    "bgpd.config.diff",
+    "bgpd.config.effects",
     "bgpd.config.toml_lines",
     "bgpd.config.shape",
     "bgpd.config.words",

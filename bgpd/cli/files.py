@@ -62,7 +62,7 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd plan`: what a reload with the file would do to the running daemon."""
     import msgspec
 
-    from bgpd.config.diff import config_diff
+    from bgpd.config.effects import config_diff
     from bgpd.config.schema import Config
 
     loaded = _load(arguments.file)

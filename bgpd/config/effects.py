@@ -1,6 +1,7 @@
-"""What a change of each configuration key costs: one table, for `bgpd plan`, reload, the speaker and the documents.
+"""What differs between two configurations, and what each difference costs: for `bgpd plan`, reload and the speaker.
 
-Decides nothing else. docs/configuration.md is held equal to it by a test.
+One table says what a change of each key costs; docs/configuration.md is held equal to it by a test. Never applies a
+change.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from bgpd.config.schema import Config, SessionConfig, Strict
+from bgpd.config.schema import Config, ListenConfig, NeighborConfig, SessionConfig, Strict
+from bgpd.model.views import ConfigChangeView
 
 
 class Effect(enum.StrEnum):
@@ -26,6 +28,10 @@ class Effect(enum.StrEnum):
     RESTART = "restart"
     """It counts from the daemon's next start."""
 
+
+_KEYED_BY = ("name", "prefix", "id")
+"""What tells the entries of a list of tables apart."""
+_ABSENT = object()
 
 Path = tuple[str, ...]
 """TOML keys from the top, without what tells the entries of a list apart: ("neighbor", "hold_time_s")."""
@@ -93,3 +99,91 @@ def _kept(old: Strict, new: Strict, path: Path) -> Any:
         elif isinstance(before, Strict) and isinstance(after, Strict):
             kept[field] = _kept(before, after, (*path, key))
     return msgspec.structs.replace(new, **kept) if kept else new
+
+
+def config_diff(old: Config, new: Config) -> list[ConfigChangeView]:
+    """The differences, in the order of the sections; empty if there are none."""
+    changes = list(_session_changes("neighbor", _by_name(old.neighbor), _by_name(new.neighbor)))
+    changes += _session_changes("listen", _by_prefix(old.listen), _by_prefix(new.listen))
+    changes += _policy_changes(old, new)
+    for field in Config.__struct_fields__:
+        if field not in ("neighbor", "listen", "policy"):
+            changes += _value_changes((field,), getattr(old, field), getattr(new, field), _all_neighbors(old))
+    return changes
+
+
+def _by_name(neighbors: tuple[NeighborConfig, ...]) -> dict[str, SessionConfig]:
+    return {neighbor.name: neighbor for neighbor in neighbors}
+
+
+def _by_prefix(listens: tuple[ListenConfig, ...]) -> dict[str, SessionConfig]:
+    return {f"{listen.prefix} vrf {listen.vrf}" if listen.vrf else listen.prefix: listen for listen in listens}
+
+
+def _all_neighbors(config: Config) -> list[str]:
+    return [*_by_name(config.neighbor), *_by_prefix(config.listen)]
+
+
+def _session_changes(
+    section: str, old: Mapping[str, SessionConfig], new: Mapping[str, SessionConfig]
+) -> Iterator[ConfigChangeView]:
+    for name in _union(old, new):
+        path = f"{section}.{name}"
+        before, after = old.get(name), new.get(name)
+        if before is None:
+            yield _change(path, _ABSENT, after, Effect.NO_OP, [name])
+        elif after is None:
+            yield _change(path, before, _ABSENT, Effect.RESET, [name])
+        else:
+            for field, key, effect in session_changes(section, before, after):
+                yield _change(f"{path}.{key}", getattr(before, field), getattr(after, field), effect, [name])
+
+
+def _policy_changes(old: Config, new: Config) -> Iterator[ConfigChangeView]:
+    sessions = {**_by_name(new.neighbor), **_by_prefix(new.listen)}
+    for name in _union(old.policy, new.policy):
+        before, after = old.policy.get(name, _ABSENT), new.policy.get(name, _ABSENT)
+        if before != after:
+            users = [user for user, session in sessions.items() if name in (session.import_, session.export)]
+            yield _change(f"policy.{name}", before, after, Effect.REFRESH if users else Effect.NO_OP, users)
+
+
+def _value_changes(path: tuple[str, ...], old: Any, new: Any, neighbors: list[str]) -> Iterator[ConfigChangeView]:
+    """Differences below a key path: structs by field, lists of tables by what identifies an entry."""
+    if old == new:
+        return
+    if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
+        for field, encoded in zip(old.__struct_fields__, old.__struct_encode_fields__):
+            yield from _value_changes((*path, encoded), getattr(old, field), getattr(new, field), neighbors)
+        return
+    before, after = _entries(old), _entries(new)
+    if before is not None and after is not None and (before or after):
+        for key in _union(before, after):
+            yield from _value_changes((*path, key), before.get(key, _ABSENT), after.get(key, _ABSENT), neighbors)
+        return
+    effect = effect_of(path)
+    yield _change(".".join(path), old, new, effect, neighbors if effect is Effect.RESET else [])
+
+
+def _entries(value: Any) -> dict[str, Any] | None:
+    """A list of tables by what identifies each; None if it is something else."""
+    if not isinstance(value, tuple) or not all(isinstance(item, msgspec.Struct) for item in value):
+        return None
+    found = {}
+    for index, item in enumerate(value):
+        names = (getattr(item, field) for field in _KEYED_BY if getattr(item, field, ""))
+        name = str(next(names, index))
+        vrf = getattr(item, "vrf", "")
+        found[f"{name} vrf {vrf}" if vrf else name] = item
+    return found if len(found) == len(value) else None
+
+
+def _union(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [*old, *(name for name in new if name not in old)]
+
+
+def _change(path: str, old: Any, new: Any, effect: Effect, neighbors: list[str]) -> ConfigChangeView:
+    change = "added" if old is _ABSENT else "removed" if new is _ABSENT else "changed"
+    values = (None if value is _ABSENT else msgspec.to_builtins(value) for value in (old, new))
+    before, after = values
+    return ConfigChangeView(path=path, change=change, effect=effect.value, neighbors=neighbors, old=before, new=after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config.diff import config_diff
+from bgpd.config.effects import config_diff
 from bgpd.config.load import ConfigError, Problem, parse_config
 from bgpd.config.schema import Config
 from bgpd.config.words import vrf_distinguisher, vrf_targets

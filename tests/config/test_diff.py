@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bgpd.config.diff import config_diff
+from bgpd.config.effects import config_diff
 from bgpd.config.load import parse_config
 from bgpd.config.schema import Config
 from bgpd.model.views import ConfigChangeView
