@@ -26,7 +26,7 @@ from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, RouteChanged
-from bgpd.model.path import NextHop, NextHops, RouteBatch, Source, SourceKind
+from bgpd.model.path import NextHop, NextHops, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
 from bgpd.rib.next_hops import AllowedNextHops
@@ -97,7 +97,12 @@ class Routing:
         self.servers = UsedServers(config.workload.mqtt, changed=self.tables.needs_changed)
         self.tables.connect(self.rib, self.evpn)
         self.speaker = Speaker(
-            config.speaker, host=monitor.host, events=self, nlri_decoders=nlri_decoders, shortage=shortage
+            config.speaker,
+            host=monitor.host,
+            routes=self.rib,
+            events=self,
+            nlri_decoders=nlri_decoders,
+            shortage=shortage,
         )
         ports = WorkloadPorts(
             announce=self._announce,
@@ -270,9 +275,6 @@ class Routing:
         yield from walk
         self._memory_freed()
 
-    def routes_received(self, source: Source, batch: RouteBatch) -> None:
-        self.rib.routes_received(source, batch)
-
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.end_of_rib_received(source, family)
         self._changed()
@@ -283,9 +285,6 @@ class Routing:
     def refresh_requested(self, source: Source, family: Family) -> None:
         self.speaker.send_refresh_began(source, family)
         self.rib.refresh_requested(source, family)
-
-    def room_came(self, source: Source) -> None:
-        self.rib.room_came(source)
 
     @changes_shared_state
     def refresh_began(self, source: Source, family: Family) -> None:

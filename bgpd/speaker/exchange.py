@@ -96,22 +96,26 @@ _MAX_REMEMBERED_ERRORS = 32
 _LOGGED_CHARACTERS = 2000
 
 
+class RouteTaker(Protocol):
+    """Who takes the routes of established sessions: called in the event loop, quick."""
+
+    def routes_received(self, source: Source, batch: RouteBatch) -> None: ...
+
+    def room_came(self, source: Source) -> None:
+        """The connection takes more again, after `Speaker.has_room` said that it does not."""
+
+
 class SpeakerEvents(Protocol):
-    """What sessions tell the rest of the daemon: plain callables, run in the event loop, quick."""
+    """What sessions report to the rest of the daemon, but for their routes: called in the event loop, quick."""
 
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None: ...
 
     def session_closed(self, source: Source, reason: str) -> None: ...
 
-    def routes_received(self, source: Source, batch: RouteBatch) -> None: ...
-
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
 
     def refresh_requested(self, source: Source, family: Family) -> None:
-        """The neighbor is to be told everything again; `Speaker.send_refresh_ended` when it was."""
-
-    def room_came(self, source: Source) -> None:
-        """The connection takes more again, after `Speaker.has_room` said that it does not."""
+        """The neighbor is to be sent everything again; `Speaker.send_refresh_ended` when it was."""
 
     def next_hop_changed(self, source: Source, family: Family) -> None:
         """Routes of the family are to be announced to the neighbor again: this host gives another next hop, or none."""
@@ -152,6 +156,7 @@ class Exchange:
         host: Host,
         vrf: str = "",
         nlri_decoders: NlriDecoders,
+        routes: RouteTaker,
         events: SpeakerEvents,
         write: Callable[[bytes], None],
         accept_martians: bool = False,
@@ -172,7 +177,7 @@ class Exchange:
         )
         self._encoder = self._new_encoder()
         self._events = events
-        self._gathering = Gathering(lambda batch: events.routes_received(source, batch))
+        self._gathering = Gathering(lambda batch: routes.routes_received(source, batch))
         self._write = write
         self._remembered: set[str] = set()
         self._requests = RefreshRequests()

@@ -25,7 +25,7 @@ from bgpd.runtime.shared_state import SharedStateBroken
 from bgpd.speaker.connection import Connection, State
 from bgpd.speaker.defects import LOGGED_BYTES, Defects
 from bgpd.speaker.driver import Driver, Spawn
-from bgpd.speaker.exchange import Exchange, SpeakerEvents
+from bgpd.speaker.exchange import Exchange, RouteTaker, SpeakerEvents
 from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
@@ -47,6 +47,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     router: RouterConfig
     hostname: str
     host: Host
+    routes: RouteTaker
     events: SpeakerEvents
     nlri_decoders: NlriDecoders
     listening: Listening
@@ -294,6 +295,7 @@ class Neighbor:
             host=around.host,
             vrf=self.peering.config.vrf,
             nlri_decoders=around.nlri_decoders,
+            routes=around.routes,
             events=around.events,
             write=self._driver.write,
             accept_martians=self.peering.config.accept_martians,
@@ -329,7 +331,7 @@ class Neighbor:
 
     def room_came(self, exchange: Exchange) -> None:
         """Its connection takes more again."""
-        self._around.events.room_came(exchange.source)
+        self._around.routes.room_came(exchange.source)
 
     def _settings(self) -> SessionSettings:
         around, peering = self._around, self.peering

@@ -1,7 +1,7 @@
 """All BGP sessions of this host, as the rest of the daemon uses them: start, stop, reload, send, views.
 
 Joins the neighbors (neighbors.py) with what lets them connect (listening.py, incoming.py, unnumbered.py), and says what
-the kernel's events mean for sessions. Decides about no route and no message; what is received goes to SpeakerEvents.
+the kernel's events mean for sessions. Decides about no route and no message; received routes go to the RouteTaker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bgpd.model.wire import NlriDecoders
 from bgpd.runtime.descriptors import Shortage
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.defects import Defects
-from bgpd.speaker.exchange import SpeakerEvents
+from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
 from bgpd.speaker.incoming import Incoming
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.neighbor import Surroundings
@@ -57,6 +57,7 @@ class Speaker:
         config: SpeakerConfig,
         *,
         host: Host,
+        routes: RouteTaker,
         events: SpeakerEvents,
         nlri_decoders: NlriDecoders,
         restarting: bool = False,
@@ -73,6 +74,7 @@ class Speaker:
             router=config.router,
             hostname=socket.gethostname().partition(".")[0],
             host=host,
+            routes=routes,
             events=events,
             nlri_decoders=nlri_decoders,
             listening=self._listening,
@@ -177,7 +179,7 @@ class Speaker:
             neighbor.set_timer()
 
     def has_room(self, source: Source) -> bool:
-        """Whether the connection of an established session takes more now; `SpeakerEvents.room_came` when it does."""
+        """Whether the connection of an established session takes more now; `RouteTaker.room_came` when it does."""
         neighbor = self._neighbors.named(source.name)
         return neighbor is not None and neighbor.has_room
 

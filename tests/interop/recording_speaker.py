@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Recorder:
-    """SpeakerEvents that keeps a table per neighbor."""
+    """RouteTaker and SpeakerEvents that keep a table per neighbor."""
 
     def __init__(self) -> None:
         self.sources: dict[str, Source] = {}
@@ -100,7 +100,14 @@ class RecordingSpeaker:
         self.config = msgspec.convert({"router": router, **config}, Config)
         decoders = {Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()}
         self.host = Host(lambda event: self.speaker.kernel_changed(event))
-        self.speaker = Speaker(self.config, host=self.host, events=self.recorder, nlri_decoders=decoders, **options)
+        self.speaker = Speaker(
+            self.config.speaker,
+            host=self.host,
+            routes=self.recorder,
+            events=self.recorder,
+            nlri_decoders=decoders,
+            **options,
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._task: asyncio.Task[None] | None = None

@@ -79,7 +79,7 @@ async def running(configuration: Config, **options: Any) -> AsyncIterator[tuple[
     recorder = Recorder()
     host = Host(lambda event: speaker.kernel_changed(event))
     options.setdefault("nlri_decoders", {})
-    speaker = Speaker(configuration, host=host, events=recorder, **options)
+    speaker = Speaker(configuration.speaker, host=host, routes=recorder, events=recorder, **options)
     recorder.host = host
     host.link(LOOPBACK)
     for text in ("127.0.0.1", "127.0.0.2"):
@@ -412,10 +412,12 @@ async def test_reset_sends_maximum_prefixes_and_refuses_the_neighbor(peer: RawPe
 
 async def test_configured_neighbors_are_shown_before_the_first_of_them_is_dialed(peer: RawPeer) -> None:
     neighbors = [to_peer(peer.port, name="zwei"), to_peer(peer.port, name="eins", asn="external", interface="eth9")]
+    recorder = Recorder()
     speaker = Speaker(
-        config(neighbor=neighbors),
+        config(neighbor=neighbors).speaker,
         host=Host(lambda _: None),
-        events=Recorder(),
+        routes=recorder,
+        events=recorder,
         nlri_decoders={},
         listen_port=free_port(),
     )
@@ -733,7 +735,7 @@ async def test_password_that_comes_later_opens_a_passive_neighbor_and_a_range(
 async def test_reload_while_the_listener_opens_makes_no_second_session(peer: RawPeer) -> None:
     configuration = config(neighbor=[to_peer(peer.port)])
     async with running(configuration) as (speaker, recorder):
-        speaker.reconfigure(configuration)
+        speaker.reconfigure(configuration.speaker)
         await peer.open()
         await until(lambda: recorder.established)
         await asyncio.sleep(0.2)
