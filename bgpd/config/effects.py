@@ -75,11 +75,16 @@ def effect_of(path: Path) -> Effect:
     return Effect.NO_OP
 
 
-def session_changes(section: str, old: SessionConfig, new: SessionConfig) -> Iterator[tuple[str, str, Effect]]:
-    """Field, key and effect of each difference between two forms of one [[neighbor]] or [[listen]] (`section`)."""
+def session_changes(section: str, old: Strict, new: Strict) -> Iterator[tuple[str, str, Effect]]:
+    """Field, key and effect of each difference between two forms of a [[neighbor]], a [[listen]] or [router]."""
     for field, key in zip(old.__struct_fields__, old.__struct_encode_fields__):
         if getattr(old, field) != getattr(new, field):
             yield field, key, effect_of((section, key))
+
+
+def resets_session(section: str, old: Strict, new: Strict) -> bool:
+    """Whether the sessions that a [[neighbor]], a [[listen]] or [router] (`section`) concerns have to begin anew."""
+    return any(effect is Effect.RESET for _, _, effect in session_changes(section, old, new))
 
 
 def keep_until_restart(old: Config, new: Config) -> Config:

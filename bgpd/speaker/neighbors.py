@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bgpd.config.schema import ListenConfig, NeighborConfig
+from bgpd.config.effects import resets_session
+from bgpd.config.schema import ListenConfig, SpeakerConfig
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.iana import CeaseSubcode, ErrorCode
 from bgpd.model.path import Source
 from bgpd.speaker.connection import State
 from bgpd.speaker.neighbor import Neighbor, Surroundings
-from bgpd.speaker.peering import Peering, needs_new_session, of_neighbor
+from bgpd.speaker.peering import Peering, of_neighbor
 from bgpd.speaker.places import why_full
 from bgpd.speaker.transport import Wire
 
@@ -66,15 +67,15 @@ class Neighbors:
 
     # A reload
 
-    def reconfigure(
-        self, neighbors: tuple[NeighborConfig, ...], ranges: tuple[ListenConfig, ...], *, router_changed: bool
-    ) -> list[Peering]:
-        """Take over the sections of another configuration: only neighbors whose session it changes end.
+    def reconfigure(self, config: SpeakerConfig) -> list[Peering]:
+        """Take over a configuration: neighbors end that it lacks, or whose session it changes.
 
         Answers which have to be added: new ones, and those whose session begins anew.
         """
-        wanted = {} if self.stopped else {neighbor.name: of_neighbor(neighbor) for neighbor in neighbors}
-        by_prefix = {listen.prefix: listen for listen in ranges}
+        reset_all = resets_session("router", self._around.router, config.router)
+        self._around.router = config.router
+        wanted = {} if self.stopped else {neighbor.name: of_neighbor(neighbor) for neighbor in config.neighbor}
+        by_prefix = {listen.prefix: listen for listen in config.listen}
         for neighbor in self:
             peering = neighbor.peering
             if isinstance(peering.config, ListenConfig):
@@ -82,13 +83,13 @@ class Neighbors:
                 new = None if listen is None else msgspec.structs.replace(peering, config=listen)
             else:
                 new = wanted.get(peering.name)
-            self._reconfigure_one(neighbor, new, router_changed=router_changed)
+            self._reconfigure_one(neighbor, new, reset=reset_all)
         return [peering for name, peering in wanted.items() if name not in self._neighbors]
 
-    def _reconfigure_one(self, neighbor: Neighbor, new: Peering | None, *, router_changed: bool) -> None:
+    def _reconfigure_one(self, neighbor: Neighbor, new: Peering | None, *, reset: bool) -> None:
         if new is None:
             subcode, reason = CeaseSubcode.PEER_DECONFIGURED, "removed from configuration"
-        elif router_changed or needs_new_session(neighbor.peering.config, new.config):
+        elif reset or resets_session(new.section, neighbor.peering.config, new.config):
             subcode, reason = CeaseSubcode.OTHER_CONFIGURATION_CHANGE, "configuration changed"
         else:
             neighbor.configure(new.config)

@@ -1,14 +1,12 @@
 """Who a neighbor is: configured by address, configured by interface, or a dynamic one of a range.
 
-Decides the names of dynamic neighbors, and asks the table of effects (config/effects.py) which changes of the
-configuration need a new session. No I/O; how a neighbor is reached is in reach.py.
+Decides the names of dynamic neighbors. No I/O; how a neighbor is reached is in reach.py.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from bgpd.config.effects import Effect, session_changes
 from bgpd.config.schema import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import format_address, parse_address
@@ -29,6 +27,11 @@ class Peering(msgspec.Struct, frozen=True, kw_only=True):
     source: bytes = b""
     dynamic: bool = False
     arrival: str = ""
+
+    @property
+    def section(self) -> str:
+        """The section of the configuration that it was made from."""
+        return "listen" if isinstance(self.config, ListenConfig) else "neighbor"
 
     @property
     def is_unnumbered(self) -> bool:
@@ -66,11 +69,3 @@ def of_listen(config: ListenConfig, address: bytes, interface: str, *, arrival: 
         dynamic=True,
         arrival=arrival,
     )
-
-
-def needs_new_session(old: SessionConfig, new: SessionConfig) -> bool:
-    """Whether a change cannot be made while the session stands."""
-    if type(old) is not type(new):
-        return True
-    section = "listen" if isinstance(new, ListenConfig) else "neighbor"
-    return any(effect is Effect.RESET for _, _, effect in session_changes(section, old, new))

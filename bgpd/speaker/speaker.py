@@ -124,18 +124,15 @@ class Speaker:
 
     def reconfigure(self, config: SpeakerConfig) -> None:
         """Take over a configuration; only neighbors whose session it changes are reset."""
-        router_changed = self._config.router != config.router
         self._config = config
-        self._around.router = config.router
         self._incoming.ranges = config.listen
         self.admission.neighbors = _most_neighbors(config)
         if self._is_running:
-            self._follow_configuration(router_changed=router_changed)
+            self._follow_configuration()
             self._listening.sign_ranges(config.listen)
 
-    def _follow_configuration(self, *, router_changed: bool = False) -> None:
-        config = self._config
-        for peering in self._neighbors.reconfigure(config.neighbor, config.listen, router_changed=router_changed):
+    def _follow_configuration(self) -> None:
+        for peering in self._neighbors.reconfigure(self._config):
             self._add(peering)
 
     def _add(self, peering: Peering) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from bgpd.config.effects import Effect, effect_of, keep_until_restart
+from bgpd.config.effects import Effect, effect_of, keep_until_restart, resets_session
 from bgpd.config.load import parse_config
 from bgpd.config.schema import Config, GracefulRestartConfig, ListenConfig, NeighborConfig
-from bgpd.speaker.peering import needs_new_session
 
 BASE = """
 [router]
@@ -57,7 +56,7 @@ def test_session_is_reset_just_where_the_plan_says_so(section: str, make: Any, f
     value = getattr(old, field)
     new = make(**{field: OTHER[type(value)](value)})
     key = dict(zip(old.__struct_fields__, old.__struct_encode_fields__))[field]
-    assert needs_new_session(old, new) is (effect_of((section, key)) is Effect.RESET)
+    assert resets_session(section, old, new) is (effect_of((section, key)) is Effect.RESET)
 
 
 def test_what_counts_from_a_start_stays_as_it_was() -> None:

@@ -1,4 +1,4 @@
-"""Names of dynamic neighbors, which changes need a new session, and how a neighbor is dialed."""
+"""Names of dynamic neighbors, and how a neighbor is dialed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bgpd.config.schema import ListenConfig, NeighborConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import Link
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.peering import needs_new_session, of_listen, of_neighbor
+from bgpd.speaker.peering import of_listen, of_neighbor
 from bgpd.speaker.reach import Unreachable, target_of
 
 
@@ -27,24 +27,6 @@ def listen(prefix: str) -> ListenConfig:
 def test_dynamic_neighbor_has_a_stable_unique_name() -> None:
     assert of_listen(listen("10.0.0.0/8"), parse_address("10.1.2.3"), "").name == "10.0.0.0/8-10.1.2.3"
     assert of_listen(listen("fe80::/10"), parse_address("fe80::1"), "eth0").name == "fe80::/10-fe80::1%eth0"
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"import": "none"}, False),
-        ({"export": "none"}, False),
-        ({"allow_own_as": 1}, False),
-        ({"max_prefixes": 5}, False),
-        ({"hold_time_s": 30}, True),
-        ({"asn": 65299}, True),
-        ({"address": "10.0.1.3"}, True),
-        ({"password_file": "/key"}, True),
-        ({"families": ["ipv4-unicast"]}, True),
-    ],
-)
-def test_only_what_the_session_was_opened_with_needs_a_new_one(change: dict[str, Any], expected: bool) -> None:
-    assert needs_new_session(neighbor(), neighbor(**change)) == expected
 
 
 def test_unnumbered_neighbor_is_unreachable_until_it_was_heard() -> None:
