@@ -22,10 +22,10 @@ ALLOWED = {("log", "config")}
 """Siblings that may be imported all the same: logging is set up from its configuration."""
 ONLY_IN = {
     "exabgp": ("bgpd.message.exabgp_codec",),
-    "pyroute2": (),
+    "pyroute2": ("bgpd.kernel.rtnl",),
     "aiomqtt": ("bgpd.workload.feed.mqtt",),
     "aiohttp": ("bgpd.api",),
-    "rich": ("bgpd.cli",),
+    "rich": (),
 }
 SANS_IO = (
     "bgpd.model",

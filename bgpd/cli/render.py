@@ -1,16 +1,12 @@
-"""Tables for people: `rich` on a terminal, aligned plain text when piped.
+"""How the command line writes values, tables and the story of `bgpd explain` for people.
 
-`rich` is imported only where it draws.
-
-How the command line writes single values: ages, next hops, counts. Pure.
-
-`bgpd explain` as a story from the top: the verdict, the kernel, its next hops, the RIB's candidates, who said so.
-
-Made of the JSON of an ExplainView; pure but for the time that is passed in.
+Tables are aligned text, in colour on a terminal. The story goes from the top: the verdict, the kernel, its next hops,
+the RIB's candidates, who said so. Made of the views' JSON; the time is passed in.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -72,54 +68,43 @@ def printable(line: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
 
 
+_BOLD, _RED, _GREEN, _YELLOW = "1", "31", "32", "33"
 _STYLES = {
-    "established": "green",
-    "installed": "green",
-    "announced": "green",
-    "error": "red",
-    "failed": "red",
-    "conflict": "red",
-    "blocked": "yellow",
-    "pending": "yellow",
-    "warning": "yellow",
-    "idle": "red",
-    "active": "yellow",
-    "connect": "yellow",
+    "established": _GREEN,
+    "installed": _GREEN,
+    "announced": _GREEN,
+    "error": _RED,
+    "failed": _RED,
+    "conflict": _RED,
+    "blocked": _YELLOW,
+    "pending": _YELLOW,
+    "warning": _YELLOW,
+    "idle": _RED,
+    "active": _YELLOW,
+    "connect": _YELLOW,
 }
-"""Of cells that hold exactly this word."""
+"""Of cells that hold exactly this word (ECMA-48 SGR)."""
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO, *, empty: str) -> None:
-    """Writes the table; `empty` where there are no rows."""
+    """Writes the table, in colour on a terminal; `empty` where there are no rows."""
     rows = [tuple(map(printable, row)) for row in rows]
     if not rows:
         out.write(f"{empty}\n")
-    elif out.isatty():
-        _write_rich(columns, rows, out)
-    else:
-        _write_plain(columns, rows, out)
-
-
-def _write_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> None:
+        return
+    colored = out.isatty() and not os.environ.get("NO_COLOR")
     widths = [max(len(columns[index]), *(len(row[index]) for row in rows)) for index in range(len(columns))]
-    for row in (columns, *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-        out.write(line.rstrip() + "\n")
-
-
-def _write_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for index, column in enumerate(columns):
-        is_last = index == len(columns) - 1
-        drawn.add_column(column, overflow="fold", no_wrap=not is_last)
+    out.write(_styled("  ".join(map(str.ljust, columns, widths)).rstrip(), _BOLD if colored else "") + "\n")
     for row in rows:
-        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console(file=out).print(drawn)
+        cells = [
+            _styled(cell, _STYLES.get(cell, "") if colored else "") + " " * (width - len(cell))
+            for cell, width in zip(row, widths)
+        ]
+        out.write("  ".join(cells).rstrip() + "\n")
+
+
+def _styled(text: str, style: str) -> str:
+    return f"\x1b[{style}m{text}\x1b[0m" if style else text
 
 
 View = Mapping[str, Any]

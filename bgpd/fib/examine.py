@@ -17,7 +17,8 @@ import structlog
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.ownership import describe
 from bgpd.fib.routes import FamilyRoutes
-from bgpd.kernel.route_messages import UNKNOWN, RouteForm, RouteRun, encode_deletes
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import UNKNOWN, RouteForm, encode_deletes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.prefix import format_key

@@ -24,7 +24,8 @@ import structlog
 from bgpd.fib import reconcile as reconciler
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.routes import FamilyRoutes
-from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, RouteRun
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 

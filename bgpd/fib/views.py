@@ -14,7 +14,8 @@ import msgspec
 
 from bgpd.fib.ownership import protocol_name
 from bgpd.kernel.nexthop_messages import NexthopObject
-from bgpd.kernel.route_messages import BLACKHOLE, RouteRun
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_address, format_key, key_of

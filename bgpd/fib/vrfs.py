@@ -25,24 +25,9 @@ import structlog
 from bgpd.fib import vrfs as vrf_plan
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
-from bgpd.kernel.link_messages import (
-    Rule,
-    VrfDevice,
-    addresses_kept,
-    encode_alias,
-    encode_dump_request,
-    encode_last_resort,
-    encode_link_delete,
-    encode_link_up,
-    encode_master,
-    encode_rule,
-    encode_rule_dump_request,
-    encode_vrf_device,
-    read_device,
-    read_rules,
-)
-from bgpd.kernel.netlink import KernelError, KernelRequests, MessageKind, messages
+from bgpd.kernel.netlink import KernelError
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC
+from bgpd.kernel.rtnl import Rtnl, Rule, UnreachableDefault, VrfDevice
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop
@@ -103,7 +88,6 @@ log = structlog.get_logger()
 
 _ALIAS = "bgpd: VRF "
 _RETRY_S = 5.0
-_RULE_TRIES = 20
 
 
 class VrfRefused(Exception):
@@ -150,7 +134,7 @@ class VrfTables:
         self._applied = applied
         self._protocol = dataplane.nexthops.protocol
         self._use_devices = use_devices
-        self._requests = KernelRequests()
+        self._rtnl = Rtnl()
         self._vrfs: dict[str, _Vrf] = {}
         self._dirty: dict[str, None] = {}
         self._lock = asyncio.Lock()
@@ -160,7 +144,7 @@ class VrfTables:
 
     def start(self) -> None:
         """Follow the kernel. Call in the event loop, after the monitor has started."""
-        self._requests.start()
+        self._rtnl.start()
         monitor = self._dataplane.monitor
         monitor.subscribe(self._kernel_changed)
         monitor.own_route_changed.append(self._own_route_changed)
@@ -173,7 +157,7 @@ class VrfTables:
         if self._worker is not None:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._vrfs.clear()
-        self._requests.stop()
+        self._rtnl.stop()
 
     async def add(self, spec: VrfSpec, fib: Fib) -> None:
         """Have a VRF in the kernel; `fib` is its table, started.
@@ -217,13 +201,13 @@ class VrfTables:
             rules = await self._own_rules()
             for rule in rules:
                 if rule.table == vrf.spec.table:
-                    await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+                    self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
             if all(other.by_device for other in self._vrfs.values()):
                 rule = vrf_plan.link_local_rule(self._protocol)
-                await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+                self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
             for family in FAMILIES:
-                request = encode_last_resort(family, vrf.spec.table, self._protocol, delete=True)
-                await self._send(vrf, request, errno.ESRCH)
+                end = self._end_of(vrf, family)
+                self._note(vrf, await self._rtnl.delete_unreachable_default(end), errno.ESRCH)
             await self._remove_device(vrf)
             self._forget(vrf)
         log.info("vrf.removed", vrf=name, table=vrf.spec.table)
@@ -258,8 +242,7 @@ class VrfTables:
 
     async def _check(self, spec: VrfSpec, fib: Fib) -> None:
         rules = await self._own_rules()
-        devices = await self._devices()
-        device = devices.get(spec.name)
+        device = await self._rtnl.device(spec.name)
         is_ours = bool(
             fib.counters.installed
             or any(rule.table == spec.table for rule in rules)
@@ -271,39 +254,22 @@ class VrfTables:
             why = f"an interface named {spec.name} exists and is no VRF device: choose another name"
         elif device is not None and device.table != spec.table:
             why = f"the VRF device {spec.name} has table {device.table}, not {spec.table}: make them equal"
-        for other in devices.values():
-            if other.table == spec.table and other.name != spec.name:
-                why = f"table {spec.table} belongs to the VRF device {other.name}: choose another"
+        other = await self._device_of(spec.table)
+        if other is not None and other.name != spec.name:
+            why = f"table {spec.table} belongs to the VRF device {other.name}: choose another"
         if why:
             raise VrfRefused(f"VRF {spec.name}: {why}")
 
-    async def _devices(self) -> dict[str, VrfDevice]:
-        found = {}
-        for data in await self._requests.dump(encode_dump_request(MessageKind.GET_LINK)):
-            for kind, _flags, _sequence, start, end in messages(data):
-                if kind == MessageKind.NEW_LINK:
-                    device = read_device(data, start, end)
-                    found[device.name] = device
-        return found
-
-    async def _rules(self) -> set[Rule]:
-        """All rules. The kernel dumps them by position and tells of no change, so two in a row say the same.
-
-        Raises: OSError: they changed too often.
-        """
-        before: set[Rule] | None = None
-        for _ in range(_RULE_TRIES):
-            found: set[Rule] = set()
-            for family in FAMILIES:
-                for data in await self._requests.dump(encode_rule_dump_request(family)):
-                    found.update(read_rules(family, data))
-            if found == before:
-                return found
-            before = found
-        raise OSError(errno.EBUSY, f"the policy rules changed during each of {_RULE_TRIES} dumps")
+    async def _device_of(self, table: int) -> VrfDevice | None:
+        """The VRF device that has a table, if any."""
+        for link in list(self._dataplane.host.links.values()):
+            device = await self._rtnl.device(link.name) if link.kind == "vrf" else None
+            if device is not None and device.table == table:
+                return device
+        return None
 
     async def _own_rules(self) -> set[Rule]:
-        return {rule for rule in await self._rules() if rule.protocol == self._protocol}
+        return {rule for rule in await self._dataplane.reader.rules() if rule.protocol == self._protocol}
 
     # What is made of it.
 
@@ -312,21 +278,22 @@ class VrfTables:
         vrf.problem = ""
         for family in set(FAMILIES) - vrf.ended:
             vrf.ended.add(family)
-            error = await self._send(vrf, encode_last_resort(family, vrf.spec.table, self._protocol), errno.EEXIST)
+            error = await self._rtnl.add_unreachable_default(self._end_of(vrf, family))
+            self._note(vrf, error, errno.EEXIST)
             if error is not None and error.code != errno.EEXIST:
                 vrf.ended.discard(family)
         vrf.by_device = self._use_devices and await self._apply_device(vrf)
-        rules = await self._rules()
+        rules = await self._dataplane.reader.rules()
         wanted = vrf_plan.device_rules()
         if not vrf.by_device:
             wanted = vrf_plan.interface_rules(vrf.interfaces, vrf.spec.table, self._protocol)
             wanted.add(vrf_plan.link_local_rule(self._protocol))
         for rule in sorted(wanted - rules, key=lambda rule: (rule.priority, rule.family)):
-            await self._send(vrf, encode_rule(rule), errno.EEXIST)
+            self._note(vrf, await self._rtnl.add_rule(rule), errno.EEXIST)
         for rule in rules - wanted:
             owned = rule.protocol == self._protocol and rule.table == vrf.spec.table
             if owned and (vrf.by_device or self._swept or (rule.iif or rule.oif) in vrf.left):
-                await self._send(vrf, encode_rule(rule, delete=True), errno.ENOENT)
+                self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
         vrf.left -= vrf.interfaces
         vrf.ruled = frozenset() if vrf.by_device else frozenset(rule.iif for rule in wanted)
         self._keep_connected(vrf)
@@ -338,19 +305,21 @@ class VrfTables:
     async def _apply_device(self, vrf: _Vrf) -> bool:
         """The VRF device and the interfaces in it; False where the kernel has no such devices."""
         spec = vrf.spec
-        device = (await self._devices()).get(spec.name)
+        device = await self._rtnl.device(spec.name)
         if device is None:
-            error = await self._requests.send(encode_vrf_device(spec.name, spec.table))
+            error = await self._rtnl.add_vrf_device(spec.name, spec.table)
             if error is not None and error.code == errno.EOPNOTSUPP:
                 self._use_devices = False
                 log.info("vrf.by_rules", reason="the kernel has no VRF devices", error=str(error))
                 return False
             if error is not None and error.code != errno.EEXIST:
                 raise VrfRefused(f"VRF {spec.name}: the kernel made no VRF device of that name: {error}")
-            device = (await self._devices())[spec.name]
-            await self._send(vrf, encode_alias(device.index, _ALIAS + spec.name))
+            device = await self._rtnl.device(spec.name)
+            if device is None:
+                raise OSError(errno.ENODEV, f"the VRF device {spec.name} was deleted as soon as it was made")
+            self._note(vrf, await self._rtnl.set_alias(device.index, _ALIAS + spec.name))
             log.info("vrf.device_created", vrf=spec.name, table=spec.table)
-        await self._send(vrf, encode_link_up(device.index))
+        self._note(vrf, await self._rtnl.set_link_up(device.index))
         links = self._dataplane.host.links
         for link in list(links.values()):
             inside = link.vrf == spec.name
@@ -365,18 +334,18 @@ class VrfTables:
 
     async def _move(self, vrf: _Vrf, link: Link, master: int) -> None:
         """Into or out of a VRF device; the kernel takes the link down for it."""
-        async with addresses_kept(self._requests, link.index):
-            await self._send(vrf, encode_master(link.index, master))
+        async with self._rtnl.addresses_kept(link.index):
+            self._note(vrf, await self._rtnl.set_master(link.index, master))
 
     async def _remove_device(self, vrf: _Vrf) -> None:
-        device = (await self._devices()).get(vrf.spec.name) if vrf.by_device else None
+        device = await self._rtnl.device(vrf.spec.name) if vrf.by_device else None
         if device is None:
             return
         for link in list(self._dataplane.host.links.values()):
             if link.vrf == vrf.spec.name and link.name in vrf.interfaces | vrf.entered:
                 await self._move(vrf, link, 0)
         if device.alias.startswith(_ALIAS):
-            await self._send(vrf, encode_link_delete(device.index), errno.ENODEV)
+            self._note(vrf, await self._rtnl.delete_link(device.index), errno.ENODEV)
 
     def _keep_connected(self, vrf: _Vrf) -> None:
         """In a VRF's device the kernel has the connected networks in the table; elsewhere they are copied there."""
@@ -384,13 +353,14 @@ class VrfTables:
         for family, routes in networks.items():
             vrf.fib.keep(family, {key: (NextHop(b"", name),) for key, name in routes.items()})
 
-    async def _send(self, vrf: _Vrf, request: bytes, *expected: int) -> KernelError | None:
-        """One request; a refusal with another than the expected codes is the VRF's problem until it works."""
-        error = await self._requests.send(request)
+    def _end_of(self, vrf: _Vrf, family: Family) -> UnreachableDefault:
+        return UnreachableDefault(family, vrf.spec.table, LAST_RESORT_METRIC, self._protocol)
+
+    def _note(self, vrf: _Vrf, error: KernelError | None, *expected: int) -> None:
+        """A refusal with another than the expected codes is the VRF's problem until it works."""
         if error is not None and error.code not in expected:
             vrf.problem = str(error)
             log.warning("vrf.kernel_refused", vrf=vrf.spec.name, table=vrf.spec.table, error=str(error))
-        return error
 
     # What changes.
 

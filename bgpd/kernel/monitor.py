@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from bgpd.kernel.foreign_messages import read_routes
 from bgpd.kernel.host import Host
 from bgpd.kernel.link_messages import encode_dump_request, read_address, read_link
 from bgpd.kernel.netlink import DumpInterrupted, MessageFlag, MessageKind, dump, messages, open_socket
 from bgpd.kernel.nexthop_messages import read_object
+from bgpd.kernel.route_decoder import read_routes
 from bgpd.kernel.route_monitor import RouteMonitor
 from bgpd.model.kernel import (
     Address,

@@ -1,24 +1,17 @@
 """Netlink framing: how requests are laid out, and how replies, errors and dumps are read (RFC 3549, linux/netlink.h).
 
-Decides nothing about routes. Raw rather than through pyroute2, because these run once per kernel message of a full
-table.
-
-Single requests to the kernel, each acknowledged or refused in its words, and dumps: for what is done seldom.
-
-Decides nothing. One socket, opened in the namespace that `start` is called in; the kernel's own echo of the changes is
-to be ignored by the monitor (`port`).
+Raw rather than through pyroute2, because these run once per message of a full table; what is done seldom is rtnl.py's.
+Decides nothing about routes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import errno
 import itertools
 import os
 import socket
 import struct
-import threading
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -228,48 +221,3 @@ _DONE = struct.pack("=H", MessageKind.DONE)
 """Its message is 20 bytes long and the last of its datagram: the type stands 16 bytes before the end."""
 _I32 = struct.Struct("=i")
 _SEQUENCES = itertools.count(1)
-
-
-_TRIES = 20
-_REQUEST_RECEIVE_BYTES = 4 << 20
-
-
-class KernelRequests:
-    """Requests that are answered one by one, in a worker thread."""
-
-    def start(self) -> None:
-        """Open the socket."""
-        self._socket = open_socket(receive_bytes=_REQUEST_RECEIVE_BYTES)
-        self._socket.settimeout(30)
-        self._lock = threading.Lock()
-        self.port = port_of(self._socket)
-
-    def stop(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    async def send(self, request: bytes) -> KernelError | None:
-        """One message that asks for an acknowledgement; the kernel's refusal, or None."""
-        return await asyncio.get_running_loop().run_in_executor(None, self._send, request)
-
-    async def dump(self, request: bytes) -> list[bytes]:
-        """The datagrams of one dump. Raises: OSError: the kernel refused, or what is dumped changed too often."""
-        return await asyncio.get_running_loop().run_in_executor(None, self._dump, request)
-
-    def _send(self, request: bytes) -> KernelError | None:
-        with self._lock:
-            self._socket.send(request)
-            while True:
-                data = self._socket.recv(1 << 16)
-                for kind, flags, _sequence, start, end in messages(data):
-                    if kind == MessageKind.ERROR:
-                        return read_error(data, start, end, flags)
-
-    def _dump(self, request: bytes) -> list[bytes]:
-        with self._lock:
-            for _ in range(_TRIES):
-                try:
-                    return list(dump(self._socket, request))
-                except DumpInterrupted:
-                    continue
-        raise OSError(errno.EBUSY, f"what was asked for changed during each of {_TRIES} dumps")

@@ -1,17 +1,20 @@
-"""Nexthop objects on the wire: RTM_NEWNEXTHOP, RTM_DELNEXTHOP and their dumps (linux/nexthop.h).
+"""Nexthop objects as netlink messages: RTM_NEWNEXTHOP, RTM_DELNEXTHOP and their dumps (linux/nexthop.h).
 
-Decides nothing: which objects exist is fib/nexthop_objects.py's.
+Written as copies of prototypes that pyroute2 encodes, read raw: a failure may touch thousands. Decides nothing: which
+objects exist is fib/nexthop_objects.py's.
 """
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from bgpd.kernel.netlink import NLA_F_NESTED, U32, MessageFlag, MessageKind, attribute, attributes, message, messages
+from bgpd.kernel.netlink import U32, MessageFlag, MessageKind, attribute, attributes, message, messages
+from bgpd.kernel.rtnl import NexthopMessage, encode
 
 _U16 = struct.Struct("=H")
 NHMSG = struct.Struct("=BBBBI")
@@ -23,12 +26,16 @@ NHA_GROUP = 2
 _NHA_GROUP_TYPE = 3
 NHA_OIF = 5
 NHA_GATEWAY = 6
-_NHA_RES_GROUP = 12
-_RES_GROUP_BUCKETS = 1
 _GROUP_TYPE_RESILIENT = 1
 _BUCKETS = 512
 """Of a resilient group: how finely its flows are spread."""
 _RTNH_F_ONLINK = 4
+_REPLACE = MessageFlag.REQUEST | MessageFlag.REPLACE
+_CREATE = MessageFlag.REQUEST | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
+_ID_AT = 28
+"""Where NHA_ID's value is in each message; it comes first."""
+_OIF_AT = _ID_AT + 8
+_GROUP_AT = _ID_AT + 8
 MAX_WEIGHT = 256
 """What every kernel takes; more needs Linux 6.12."""
 
@@ -55,14 +62,9 @@ def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int, 
     On-link: that the gateway is a neighbour on the interface is bgpd's decision; the kernel would ask its main table,
     which knows nothing of a VRF's routes and may hold a learned route to the gateway itself.
     """
-    family = socket.AF_INET if len(gateway) == 4 else socket.AF_INET6
-    payload = (
-        NHMSG.pack(family, 0, protocol, 0, _RTNH_F_ONLINK)
-        + attribute(NHA_ID, U32.pack(identifier))
-        + attribute(NHA_OIF, U32.pack(ifindex))
-        + attribute(NHA_GATEWAY, gateway)
-    )
-    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
+    prototype = _single_prototype(protocol, len(gateway), replace)
+    ends = U32.pack(ifindex) + prototype[_OIF_AT + 4 : -len(gateway)] + gateway
+    return prototype[:_ID_AT] + U32.pack(identifier) + prototype[_ID_AT + 4 : _OIF_AT] + ends
 
 
 def encode_group(
@@ -76,28 +78,41 @@ def encode_group(
     entries = b"".join(
         _GROUP_ENTRY.pack(single, (weight - 1) & 0xFF, (weight - 1) >> 8, 0) for single, weight in members
     )
-    payload = (
-        NHMSG.pack(socket.AF_UNSPEC, 0, protocol, 0, 0)
-        + attribute(NHA_ID, U32.pack(identifier))
-        + attribute(NHA_GROUP, entries)
-    )
-    if resilient:
-        payload += attribute(_NHA_GROUP_TYPE, _U16.pack(_GROUP_TYPE_RESILIENT))
-    if resilient and not replace:
-        payload += attribute(_NHA_RES_GROUP | NLA_F_NESTED, attribute(_RES_GROUP_BUCKETS, _U16.pack(_BUCKETS)))
-    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
+    prototype = _group_prototype(protocol, len(members), replace, resilient)
+    rest = prototype[_ID_AT + 4 : _GROUP_AT] + entries + prototype[_GROUP_AT + len(entries) :]
+    return prototype[:_ID_AT] + U32.pack(identifier) + rest
 
 
 def encode_delete(identifiers: Sequence[int]) -> bytes:
     """Delete nexthop objects; a group loses a deleted member, and its routes go with the last."""
-    return b"".join(
-        message(
-            MessageKind.DEL_NEXTHOP,
-            MessageFlag.REQUEST,
-            NHMSG.pack(0, 0, 0, 0, 0) + attribute(NHA_ID, U32.pack(identifier)),
-        )
-        for identifier in identifiers
-    )
+    prototype = _delete_prototype()
+    return b"".join(prototype[:_ID_AT] + U32.pack(identifier) for identifier in identifiers)
+
+
+@functools.lru_cache(maxsize=64)
+def _single_prototype(protocol: int, size: int, replace: bool) -> bytes:
+    """A gateway of zeros by an interface with number 0, named 0."""
+    family, gateway = (socket.AF_INET, "0.0.0.0") if size == 4 else (socket.AF_INET6, "::")
+    fields = {"family": family, "protocol": protocol, "flags": _RTNH_F_ONLINK}
+    attributes = [("NHA_ID", 0), ("NHA_OIF", 0), ("NHA_GATEWAY", gateway)]
+    return encode(NexthopMessage, MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, fields, attributes)
+
+
+@functools.lru_cache(maxsize=1024)
+def _group_prototype(protocol: int, count: int, replace: bool, resilient: bool) -> bytes:
+    """A group of so many members of zeros, named 0."""
+    attributes: list[tuple[str, object]] = [("NHA_ID", 0), ("NHA_GROUP", bytes(count * _GROUP_ENTRY.size))]
+    if resilient:
+        attributes.append(("NHA_GROUP_TYPE", _GROUP_TYPE_RESILIENT))
+    if resilient and not replace:
+        attributes.append(("NHA_RES_GROUP", {"attrs": [("NHA_RES_GROUP_BUCKETS", _BUCKETS)]}))
+    flags = _REPLACE if replace else _CREATE
+    return encode(NexthopMessage, MessageKind.NEW_NEXTHOP, flags, {"protocol": protocol}, attributes)
+
+
+@functools.lru_cache(maxsize=1)
+def _delete_prototype() -> bytes:
+    return encode(NexthopMessage, MessageKind.DEL_NEXTHOP, MessageFlag.REQUEST, {}, [("NHA_ID", 0)])
 
 
 def encode_dump_request() -> bytes:
@@ -142,10 +157,6 @@ def read_object(data: bytes, start: int, end: int) -> NexthopObject:
         ),
         resilient=found.get(_NHA_GROUP_TYPE, b"\0\0") == _U16.pack(_GROUP_TYPE_RESILIENT),
     )
-
-
-_REPLACE = MessageFlag.REQUEST | MessageFlag.REPLACE
-_CREATE = MessageFlag.REQUEST | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
 
 
 def _number(value: bytes | None) -> int:

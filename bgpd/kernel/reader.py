@@ -1,5 +1,5 @@
-"""Reads the kernel's tables on demand, in worker threads: nexthop objects, bgpd's own routes, and the answer for an
-address.
+"""Reads the kernel's tables on demand, in worker threads: nexthop objects, policy rules, bgpd's own routes, and the
+answer for an address.
 
 Decides nothing. Each kind of reading has a socket of its own, opened in the namespace that `start` is called in.
 """
@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 
+from bgpd.kernel.link_messages import encode_rule_dump_request, read_rules
 from bgpd.kernel.netlink import (
     U32,
     DumpInterrupted,
@@ -25,15 +26,15 @@ from bgpd.kernel.netlink import (
     read_error,
 )
 from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, encode_get, read_objects
+from bgpd.kernel.route_decoder import RouteRun, read_runs
 from bgpd.kernel.route_messages import (
     RTA_DST,
     RTA_OIF,
     RTMSG,
     RouteForm,
-    RouteRun,
     encode_route_dump_request,
-    read_runs,
 )
+from bgpd.kernel.rtnl import Rule
 from bgpd.model.iana import Family
 
 _TRIES = 20
@@ -48,9 +49,9 @@ class KernelReader:
     def start(self) -> None:
         """Open the sockets. Call in the event loop."""
         self._routes = open_socket(receive_bytes=_RECEIVE_BYTES, strict=True)
-        self._nexthops = open_socket(receive_bytes=_RECEIVE_BYTES)
+        self._small = open_socket(receive_bytes=_RECEIVE_BYTES)
         self._lookups = open_socket()
-        self._locks = {opened: threading.Lock() for opened in (self._routes, self._nexthops, self._lookups)}
+        self._locks = {opened: threading.Lock() for opened in (self._routes, self._small, self._lookups)}
         for opened in self._locks:
             opened.settimeout(30)
 
@@ -62,6 +63,10 @@ class KernelReader:
     async def nexthops(self) -> list[NexthopObject]:
         """All nexthop objects. Raises: OSError: the kernel refused, or they changed too often."""
         return await asyncio.get_running_loop().run_in_executor(None, self._read_nexthops)
+
+    async def rules(self) -> set[Rule]:
+        """All policy rules. Raises: OSError: as above."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._read_rules)
 
     async def nexthops_gone(self, identifiers: Iterable[int]) -> list[int]:
         """Those of the nexthop objects that the kernel does not have, asked for one by one."""
@@ -79,14 +84,33 @@ class KernelReader:
         return await asyncio.get_running_loop().run_in_executor(None, self._look_up, address, ifindex)
 
     def _read_nexthops(self) -> list[NexthopObject]:
-        with self._locks[self._nexthops]:
+        with self._locks[self._small]:
             for _ in range(_TRIES):
                 try:
                     request = encode_dump_request()
-                    return [found for data in dump(self._nexthops, request) for found in read_objects(data)]
+                    return [found for data in dump(self._small, request) for found in read_objects(data)]
                 except DumpInterrupted:
                     continue
         raise OSError(errno.EBUSY, f"the nexthop objects changed during each of {_TRIES} dumps")
+
+    def _read_rules(self) -> set[Rule]:
+        """The kernel dumps rules by position and tells of no change, so two dumps in a row have to say the same."""
+        before: set[Rule] | None = None
+        with self._locks[self._small]:
+            for _ in range(_TRIES):
+                try:
+                    found = {
+                        rule
+                        for family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+                        for data in dump(self._small, encode_rule_dump_request(family))
+                        for rule in read_rules(family, data)
+                    }
+                except DumpInterrupted:
+                    continue
+                if found == before:
+                    return found
+                before = found
+        raise OSError(errno.EBUSY, f"the policy rules changed during each of {_TRIES} dumps")
 
     def _nexthops_gone(self, identifiers: list[int]) -> list[int]:
         gone = []

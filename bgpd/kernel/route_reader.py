@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from bgpd.kernel.foreign_messages import Hop, expand, read_foreign_routes
 from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, open_socket
 from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, read_objects
+from bgpd.kernel.route_decoder import Hop, expand, read_foreign_routes
 from bgpd.kernel.route_messages import encode_route_dump_request
 from bgpd.kernel.routes import Place, Routes, difference, hops_of
 from bgpd.model.iana import Family

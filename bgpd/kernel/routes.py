@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
-from bgpd.kernel.foreign_messages import Hop, expand
 from bgpd.kernel.nexthop_messages import NexthopObject
+from bgpd.kernel.route_decoder import Hop, expand
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute, RouteChanged
 

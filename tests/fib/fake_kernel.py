@@ -16,6 +16,7 @@ from bgpd.config.schema import FibConfig
 from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
 from bgpd.kernel.nexthop_messages import NexthopObject, read_id, read_objects
+from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import (
     RTA_NH_ID,
     RTA_OIF,
@@ -24,7 +25,6 @@ from bgpd.kernel.route_messages import (
     RTMSG,
     RTN_BLACKHOLE,
     RouteForm,
-    RouteRun,
     read_key,
 )
 from bgpd.kernel.routes import KernelRoutes

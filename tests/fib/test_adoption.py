@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bgpd.kernel.netlink import MessageKind
-from bgpd.kernel.route_messages import RouteForm, RouteRun
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_prefix

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from bgpd.kernel.nexthop_messages import NexthopObject
-from bgpd.kernel.route_messages import RouteForm, RouteRun
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
 from tests.fib.fake_kernel import FakeKernel
 from tests.fib.harness import LEAF1, V4, Harness, running, two_leaf_kernel

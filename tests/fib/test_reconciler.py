@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bgpd.fib.reconcile import Adoption, Comparison, Search
-from bgpd.kernel.route_messages import RouteForm, RouteRun
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from bgpd.kernel.netlink import messages
-from bgpd.kernel.route_messages import BLACKHOLE, RouteForm, encode_adds, encode_deletes, read_key, read_runs
+from bgpd.kernel.route_decoder import read_runs
+from bgpd.kernel.route_messages import BLACKHOLE, RouteForm, encode_adds, encode_deletes, read_key
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, key_address
 

@@ -1,0 +1,317 @@
+"""What bgpd does through pyroute2, which no other module imports: changes of links, addresses and policy rules, and
+the messages that the templates of routes and nexthop objects are made from.
+
+Not for what is done once per route: that is sent and read raw (writer.py, reader.py, monitor.py), as copies of these
+messages and held equal to pyroute2's reading by tests. See docs/decisions/0005-what-the-daemon-loads.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from pyroute2 import AsyncIPRoute, NetlinkError
+from pyroute2.netlink import nla, nlmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg_base
+
+from bgpd.kernel.netlink import KernelError, MessageFlag, MessageKind
+from bgpd.model.iana import Family
+from bgpd.model.prefix import format_address, key_address
+
+log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
+Attributes = Iterable[tuple[str, object]]
+
+_ANSWER_S = 30.0
+_RTN_UNREACHABLE = 7
+_IFA_F_PERMANENT = 0x80
+_CREATE = MessageFlag.REQUEST | MessageFlag.ACK | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
+_DUMP = MessageFlag.REQUEST | MessageFlag.DUMP
+_NUMBERS = {Family.IPV4_UNICAST: socket.AF_INET, Family.IPV6_UNICAST: socket.AF_INET6}
+
+
+class RouteMessage(rtmsg_base, nlmsg):  # type: ignore[misc]
+    """pyroute2's route message with the attribute that 0.9.7 lacks: the nexthop object of a route."""
+
+    nla_map = (*((number, *named) for number, named in enumerate(rtmsg_base.nla_map)), (30, "RTA_NH_ID", "uint32"))
+
+
+class NexthopMessage(nlmsg):  # type: ignore[misc]
+    """A nexthop object (linux/nexthop.h), which pyroute2 0.9.7 has not. `NHA_GROUP` is its packed nexthop_grp's."""
+
+    prefix = "NHA_"
+    fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
+    nla_map = (
+        ("NHA_UNSPEC", "none"),
+        ("NHA_ID", "uint32"),
+        ("NHA_GROUP", "cdata"),
+        ("NHA_GROUP_TYPE", "uint16"),
+        ("NHA_BLACKHOLE", "flag"),
+        ("NHA_OIF", "uint32"),
+        ("NHA_GATEWAY", "ipaddr"),
+        ("NHA_ENCAP_TYPE", "uint16"),
+        ("NHA_ENCAP", "cdata"),
+        ("NHA_GROUPS", "flag"),
+        ("NHA_MASTER", "uint32"),
+        ("NHA_FDB", "flag"),
+        ("NHA_RES_GROUP", "resilient"),
+    )
+
+    class resilient(nla):  # type: ignore[misc]
+        """What a resilient group is made of."""
+
+        prefix = "NHA_RES_GROUP_"
+        nla_map = (
+            ("NHA_RES_GROUP_PAD", "none"),
+            ("NHA_RES_GROUP_BUCKETS", "uint16"),
+            ("NHA_RES_GROUP_IDLE_TIMER", "uint32"),
+            ("NHA_RES_GROUP_UNBALANCED_TIMER", "uint32"),
+            ("NHA_RES_GROUP_UNBALANCED_TIME", "uint64"),
+        )
+
+
+def encode(
+    message: type[nlmsg], kind: int, flags: int, fields: Mapping[str, int], attributes: Attributes = ()
+) -> bytes:
+    """A whole message, with sequence and port 0. It costs a quarter of a millisecond: to be kept as a template."""
+    made = message()
+    made["header"] = {"type": kind, "flags": flags, "sequence_number": 0, "pid": 0}
+    for name, value in fields.items():
+        made[name] = value
+    made["attrs"] = list(attributes)
+    made.encode()
+    return bytes(made.data)
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy rule: what enters by `iif`, leaves by `oif`, goes to `to` (a key), or belongs to a VRF device (`l3mdev`)
+    is looked up in `table` (0: the device's). `protocol` is the rtproto of who made it.
+    """
+
+    family: Family
+    priority: int
+    protocol: int
+    table: int = 0
+    iif: str = ""
+    oif: str = ""
+    to: bytes = b""
+    l3mdev: bool = False
+
+
+class VrfDevice(msgspec.Struct, frozen=True):
+    """What the kernel has under a VRF's name: its kind, its table if it is a VRF device, its alias."""
+
+    index: int
+    name: str
+    kind: str
+    table: int
+    alias: str
+
+
+class UnreachableDefault(msgspec.Struct, frozen=True):
+    """The route that ends a table, so that nothing falls through to the next rule's."""
+
+    family: Family
+    table: int
+    metric: int
+    protocol: int
+
+    def fields(self) -> dict[str, object]:
+        """The route as pyroute2 wants it."""
+        return {
+            "family": _NUMBERS[self.family],
+            "table": self.table,
+            "priority": self.metric,
+            "proto": self.protocol,
+            "type": _RTN_UNREACHABLE,
+            "scope": 0,
+        }
+
+
+class Rtnl:
+    """Asks the kernel of one network namespace for changes, one by one, and for the few links and addresses they need.
+
+    It does so in a thread: the kernel lets each request wait while another program deletes many links, and the daemon's
+    event loop goes on meanwhile. Changes answer the kernel's refusal, or None. Readings and lost answers raise OSError.
+    """
+
+    def start(self) -> None:
+        """Start the thread, in the caller's network namespace."""
+        self._loop = asyncio.new_event_loop()
+        self._sockets: AsyncIPRoute | None = None
+        self._thread = threading.Thread(target=self._run, name="rtnl", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and close what it has open."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        if self._sockets is not None:
+            self._sockets.close()
+        self._loop.close()
+
+    # Links.
+
+    async def device(self, name: str) -> VrfDevice | None:
+        """What has this name, None if nothing has."""
+
+        async def ask(kernel: AsyncIPRoute) -> VrfDevice | None:
+            try:
+                (found,) = await kernel.link("get", ifname=name)
+            except NetlinkError as error:
+                if error.code == errno.ENODEV:
+                    return None
+                raise OSError(error.code, str(refusal(error))) from error
+            return read_device(found)
+
+        return await self._ask(ask)
+
+    async def add_vrf_device(self, name: str, table: int) -> KernelError | None:
+        """Create a VRF device that is up."""
+        return await self._change(
+            lambda kernel: kernel.link("add", ifname=name, kind="vrf", vrf_table=table, state="up")
+        )
+
+    async def set_link_up(self, index: int) -> KernelError | None:
+        """Set a link up."""
+        return await self._change(lambda kernel: kernel.link("set", index=index, state="up"))
+
+    async def set_alias(self, index: int, alias: str) -> KernelError | None:
+        """Give a link an alias: a note on whose it is. (The kernel ignores one that comes with the creation.)"""
+        return await self._change(lambda kernel: kernel.link("set", index=index, ifalias=alias))
+
+    async def set_master(self, index: int, master: int) -> KernelError | None:
+        """Put a link into a VRF device, or out of it (`master` 0). The kernel takes the link down for it."""
+        return await self._change(lambda kernel: kernel.link("set", index=index, master=master))
+
+    async def delete_link(self, index: int) -> KernelError | None:
+        """Delete a link."""
+        return await self._change(lambda kernel: kernel.link("del", index=index))
+
+    # Addresses.
+
+    @asynccontextmanager
+    async def addresses_kept(self, index: int) -> AsyncIterator[None]:
+        """After the block the link of this index has the permanent IPv6 addresses that it had before.
+
+        Putting an interface into a VRF device takes it down, and by default its IPv6 addresses go, and static
+        link-local ones in any case. The setting `keep_addr_on_down` is out of reach of a service that may not write
+        kernel settings. Addresses with a lifetime come again by themselves.
+        """
+        kept = await self._ask(lambda kernel: _permanent_addresses(kernel, index))
+        yield
+        for address in kept:
+            error = await self._change(functools.partial(_add_again, address))
+            if error is not None and error.code != errno.EEXIST:
+                log.warning("vrf.address_lost", index=index, error=str(error))
+
+    # Rules and the last route of a table.
+
+    async def add_rule(self, rule: Rule) -> KernelError | None:
+        """Create a rule."""
+        return await self._change(lambda kernel: kernel.rule("add", **rule_fields(rule)))
+
+    async def delete_rule(self, rule: Rule) -> KernelError | None:
+        """Delete the rule that has all these properties."""
+        return await self._change(lambda kernel: kernel.rule("del", **rule_fields(rule)))
+
+    async def add_unreachable_default(self, route: UnreachableDefault) -> KernelError | None:
+        """End a table; it takes nobody's place."""
+        return await self._change(lambda kernel: kernel.route("add", **route.fields()))
+
+    async def delete_unreachable_default(self, route: UnreachableDefault) -> KernelError | None:
+        """Delete the route that ends a table."""
+        return await self._change(lambda kernel: kernel.route("del", **route.fields()))
+
+    # How it asks.
+
+    async def _change(self, ask: Callable[[AsyncIPRoute], Awaitable[object]]) -> KernelError | None:
+        try:
+            await self._ask(ask)
+        except NetlinkError as error:
+            return refusal(error)
+        return None
+
+    async def _ask(self, ask: Callable[[AsyncIPRoute], Awaitable[Answer]]) -> Answer:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._answer(ask), self._loop))
+
+    async def _answer(self, ask: Callable[[AsyncIPRoute], Awaitable[Answer]]) -> Answer:
+        """Runs in the thread. pyroute2's object is of no use any more after an error of its socket."""
+        if self._sockets is None:
+            self._sockets = AsyncIPRoute(ext_ack=True, strict_check=True)
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await ask(self._sockets)
+        except OSError:
+            if self._sockets is not None:
+                self._sockets.close()
+                self._sockets = None
+            raise
+
+
+def refusal(error: NetlinkError) -> KernelError:
+    """pyroute2's error as ours: errno, and the kernel's words if it had any."""
+    words = str(error.args[1])
+    return KernelError(error.code, "" if words == os.strerror(error.code) else words, b"")
+
+
+def read_device(found: Any) -> VrfDevice:
+    """What pyroute2's message about a link says of it as a VRF device."""
+    kind = found.get(("linkinfo", "kind")) or ""
+    table = found.get(("linkinfo", "data", "vrf_table")) if kind == "vrf" else 0
+    return VrfDevice(found["index"], found.get("ifname") or "", kind, table or 0, found.get("ifalias") or "")
+
+
+def rule_fields(rule: Rule) -> dict[str, object]:
+    """A rule as pyroute2 wants it."""
+    fields: dict[str, object] = {
+        "family": _NUMBERS[rule.family],
+        "priority": rule.priority,
+        "protocol": rule.protocol,
+        "action": "to_tbl",
+    }
+    fields.update({"l3mdev": 1} if rule.l3mdev else {"table": rule.table})
+    if rule.iif:
+        fields["iifname"] = rule.iif
+    if rule.oif:
+        fields["oifname"] = rule.oif
+    if rule.to:
+        fields.update(dst=format_address(key_address(rule.family, rule.to)), dst_len=rule.to[0])
+    return fields
+
+
+async def _permanent_addresses(kernel: AsyncIPRoute, index: int) -> list[Any]:
+    """The permanent IPv6 addresses of a link, as pyroute2's messages. The kernel sends those of the link only."""
+    request = ifaddrmsg()
+    request["family"], request["index"] = socket.AF_INET6, index
+    try:
+        found = [one async for one in await kernel.nlm_request(request, MessageKind.GET_ADDRESS, _DUMP)]
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            return []
+        raise OSError(error.code, str(refusal(error))) from error
+    return [one for one in found if one["index"] == index and (one.get("IFA_FLAGS") or 0) & _IFA_F_PERMANENT]
+
+
+async def _add_again(address: Any, kernel: AsyncIPRoute) -> None:
+    """Create an address as a dump showed it."""
+    request = ifaddrmsg()
+    for name, _format in ifaddrmsg.fields:
+        request[name] = address[name]
+    request["attrs"] = address["attrs"]
+    async for _acknowledgement in await kernel.nlm_request(request, MessageKind.NEW_ADDRESS, _CREATE):
+        pass

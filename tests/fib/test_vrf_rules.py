@@ -1,0 +1,33 @@
+"""Which policy rules a VRF without a device needs, and which tables can be a VRF's."""
+
+from __future__ import annotations
+
+from bgpd.fib.vrfs import interface_rules, link_local_rule, why_not_usable
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
+
+V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+
+
+def test_link_local_rule_names_its_prefix() -> None:
+    rule = link_local_rule(197)
+    assert (rule.to, rule.table, rule.priority) == (b"\x0a\xfe\x80", 254, 999)
+
+
+def test_an_interface_needs_a_rule_in_and_out_for_each_family() -> None:
+    found = interface_rules(["eth0.101"], 1001, 197)
+    assert sorted((rule.family, rule.iif, rule.oif) for rule in found) == [
+        (V4, "", "eth0.101"),
+        (V4, "eth0.101", ""),
+        (V6, "", "eth0.101"),
+        (V6, "eth0.101", ""),
+    ]
+
+
+def test_table_with_routes_of_others_is_usable_only_if_it_was_ours_before() -> None:
+    route = KernelRoute(family=V4, key=b"\x08\x0a", table=1001, protocol=4)
+    connected = KernelRoute(family=V4, key=b"\x08\x0b", table=1001, protocol=2)
+    assert "1 routes of another program" in why_not_usable(1001, 197, [route, connected], is_ours=False)
+    assert why_not_usable(1001, 197, [route, connected], is_ours=True) == ""
+    assert why_not_usable(1001, 197, [connected], is_ours=False) == ""
+    assert "kernel's own" in why_not_usable(255, 197, [], is_ours=True)
