@@ -24,7 +24,7 @@ from pyroute2.netlink import nla, nlmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg_base
 
-from bgpd.kernel.netlink import KernelError, MessageFlag, MessageKind
+from bgpd.kernel.netlink import NLA_F_NESTED, KernelError, MessageFlag, MessageKind
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, key_address
 
@@ -65,7 +65,7 @@ class NexthopMessage(nlmsg):  # type: ignore[misc]
         ("NHA_GROUPS", "flag"),
         ("NHA_MASTER", "uint32"),
         ("NHA_FDB", "flag"),
-        ("NHA_RES_GROUP", "resilient"),
+        ("NHA_RES_GROUP", "resilient", NLA_F_NESTED),
     )
 
     class resilient(nla):  # type: ignore[misc]

@@ -91,6 +91,13 @@ def test_a_group_is_these_bytes() -> None:
     assert encode_group(7, 217, ((5, 1), (6, 3))).hex() == expected + "0500000000000000" + "0600000002000000"
 
 
+def test_a_resilient_group_is_these_bytes() -> None:
+    """Then NHA_GROUP_TYPE 1, and NHA_RES_GROUP, which is nested and says so, with 512 buckets."""
+    expected = "400000006800010600000000000000000000d90000000000" + "0800010007000000" + "0c000200" + "0500000000000000"
+    expected += "0600030001000000" + "0c000c80" + "0600010000020000"
+    assert encode_group(7, 217, ((5, 1),), resilient=True).hex() == expected
+
+
 @given(st.lists(IDS, max_size=5))
 def test_deletes_equal_pyroute2(identifiers: list[int]) -> None:
     data = encode_delete(identifiers)
