@@ -1,4 +1,7 @@
-"""The decoder held against messages of other speakers, where they are at hand (BGPD_CORPUS or ../shared/corpus)."""
+"""The decoder held against messages of other speakers: those in `vectors`, and a corpus of more where there is one.
+
+The corpus is sought at BGPD_CORPUS and in ../shared/corpus.
+"""
 
 import ipaddress
 import json
@@ -15,7 +18,7 @@ from bgpd.model.iana import Family
 from bgpd.model.wire import NotificationError
 
 CORPUS = Path(os.environ.get("BGPD_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
-pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus of other speakers' messages here")
+VECTORS = Path(__file__).parent / "vectors"
 EVPN = {Family.L2VPN_EVPN: EvpnNlri()}
 REACTIONS = {
     "reset": "session-reset",
@@ -42,8 +45,8 @@ BROKEN = {"test-c9d15273f5", "test-8844afb504"}
 
 
 def cases(name):
-    path = CORPUS / name
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    paths = [path for folder in (VECTORS, CORPUS) if (path := folder / name).exists()]
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
 def identify(case):
