@@ -8,11 +8,15 @@ the host is not ready. What the kernel itself holds, the kernel monitor and the 
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import structlog
+
+from bgpd.runtime.turns import Walks
 
 log = structlog.get_logger()
 
@@ -69,6 +73,17 @@ class Consistency:
     def has_suspects(self) -> bool:
         """Whether there are differences that may last: `look_again` should be called when they are old enough."""
         return bool(self._suspects or self._repaired)
+
+    async def run(self, walks: Walks, *, repaired: Callable[[], None]) -> None:
+        """Compare a little at a time, and again what differed, until cancelled."""
+        while True:
+            await asyncio.sleep(ROUND_S)
+            walks.run(self.round(time.monotonic()))
+            await asyncio.sleep(LOOK_AGAIN_S)
+            while self.has_suspects:
+                self.look_again(time.monotonic())
+                repaired()
+                await asyncio.sleep(LOOK_AGAIN_S)
 
     def round(self, now: float) -> Iterator[None]:
         """Compare the next `KEYS_PER_ROUND` routes, in steps. `now`: monotonic, in seconds."""

@@ -1,19 +1,158 @@
-"""When a freshly started daemon has heard everything: then kernel routes that an earlier run left and nobody wants go.
+"""Whether this host may be relied on, and why not: for `bgpd health`, metrics, the broker and systemd.
 
-Until then they keep forwarding, as of a restarting speaker (RFC 4724 section 4.1, Selection_Deferral_Timer). Sans-IO.
+A freshly started daemon is not ready until it has heard everything. Until then kernel routes that an earlier run left
+keep forwarding, as of a restarting speaker (RFC 4724 section 4.1, Selection_Deferral_Timer). Never changes a route.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 from collections.abc import Iterable
 
+import structlog
+
+from bgpd import __version__
+from bgpd.config.schema import NeighborConfig
+from bgpd.consistency import Consistency
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
+from bgpd.model.views import HealthView
+from bgpd.routing import Routing
+from bgpd.runtime import systemd
+from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.loop import TimedSelector
+
+log = structlog.get_logger()
 
 ESTABLISH_WAIT_S = 15.0
 """A configured neighbor that is not established by then is not waited for."""
 CONVERGENCE_CAP_S = 60.0
 """An established neighbor that has not sent End-of-RIB by then is not waited for."""
+PENDING_PATIENCE_S = 5.0
+"""Kernel routes may wait to be written for so long before the host counts as not ready."""
+LOOK_S = 1.0
+
+
+class Readiness:
+    """Says why this host may not be relied on. `neighbors` are the configured ones; `reason` is "" if it may.
+
+    `plan_review()` is called when sessions, convergence or routes may have changed.
+    """
+
+    def __init__(
+        self, routing: Routing, consistency: Consistency, *, selector: TimedSelector, shortage: Shortage, hostname: str
+    ) -> None:
+        self.neighbors: tuple[NeighborConfig, ...] = ()
+        self.reason = "starting"
+        self._routing = routing
+        self._consistency = consistency
+        self._selector = selector
+        self._shortage = shortage
+        self._hostname = hostname
+        self._has_started = False
+        self._started_at = time.time()
+        self._born = time.monotonic()
+        self._pending_since: float | None = None
+        self._waiting_for = ""
+        self._status = ""
+        self._is_review_planned = False
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._born
+
+    async def run(self) -> None:
+        """All parts have started: look again and again, until cancelled."""
+        self._has_started = True
+        while True:
+            self._review()
+            await asyncio.sleep(LOOK_S)
+
+    def plan_review(self) -> None:
+        """Look in the loop's next turn, once."""
+        if not self._is_review_planned:
+            self._is_review_planned = True
+            asyncio.get_running_loop().call_soon(self._review)
+
+    def _review(self) -> None:
+        self._is_review_planned = False
+        if not self._routing.converged:
+            self._look_for_convergence()
+        if not self._routing.tables.pending:
+            self._pending_since = None
+        elif self._pending_since is None:
+            self._pending_since = time.monotonic()
+        reason = "; ".join(self.reasons())
+        if reason != self.reason:
+            log.info("bgpd.readiness", ready=not reason, reason=reason)
+            self.reason = reason
+            self._routing.workloads.neighbors_changed()
+        self._report_status()
+
+    def _look_for_convergence(self) -> None:
+        routing = self._routing
+        self._waiting_for = not_converged(
+            self.age_s,
+            synchronised=routing.synchronised,
+            neighbors=[(neighbor.name, neighbor.name in routing.sources) for neighbor in self.neighbors],
+            awaiting=routing.rib.awaiting_end_of_rib(),
+        )
+        if not self._waiting_for:
+            log.info("bgpd.converged", seconds=round(self.age_s, 3), routes=routing.routes)
+            routing.converge()
+
+    def reasons(self) -> list[str]:
+        """Why this host may not be relied on; empty if it may."""
+        if not self._has_started:
+            return ["starting"]
+        routing = self._routing
+        reasons = []
+        if self.neighbors and not routing.sources:
+            reasons.append("no neighbor is established")
+        elif not routing.converged:
+            reasons.append(f"not converged: {self._waiting_for}")
+        if routing.is_behind_kernel:
+            reasons.append("events of the kernel were lost, and its state is being read again")
+        reasons += self._consistency.reasons()
+        failed = routing.tables.failed
+        if failed:
+            reasons.append(f"the kernel refused {failed} routes: bgpd show fib --state failed")
+        if self._pending_since is not None and time.monotonic() - self._pending_since > PENDING_PATIENCE_S:
+            reasons.append("kernel routes wait to be written: bgpd show fib --state pending")
+        return reasons
+
+    def view(self) -> HealthView:
+        """What `bgpd health` shows."""
+        routing = self._routing
+        reasons = self.reasons()
+        warnings = [warning for warning in (routing.speaker.error, self._shortage.warning) if warning]
+        return HealthView(
+            ready=not reasons,
+            reasons=reasons,
+            warnings=warnings + routing.tables.warnings() + routing.workloads.errors(),
+            version=__version__,
+            pid=os.getpid(),
+            hostname=self._hostname,
+            started_at=self._started_at,
+            neighbors=len(self.neighbors),
+            neighbors_established=len(routing.sources),
+            routes=routing.routes,
+            fib_pending=routing.tables.pending,
+            fib_failed=routing.tables.failed,
+            loop_stall_s=self._selector.longest_s,
+        )
+
+    def _report_status(self) -> None:
+        """To systemd, which `systemctl status` shows."""
+        text = f"{len(self._routing.sources)} neighbors established, {self._routing.routes} routes"
+        if self.reason:
+            text += f"; not ready: {self.reason}"
+        if text != self._status:
+            self._status = text
+            systemd.notify(systemd.status(text))
 
 
 def not_converged(

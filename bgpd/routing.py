@@ -263,17 +263,12 @@ class Routing:
         self.evpn.neighbor_down(source)
         kept = self.rib.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received(source)
         walk = self.rib.neighbor_down(source)
-        self._walks.run(self._then_free(walk) if kept > _MUCH else walk)
+        self._walks.run(walk, done=self._memory_freed if kept > _MUCH else None)
         self._neighbors_changed()
 
     def _fallback(self, lost: AbstractSet[NextHop], vrf: str) -> Callable[[NextHops], NextHops | None]:
         """What would be used in place of next hops that are lost, by the routes of a VRF."""
         return fallback([table for (name, _), table in self.rib.tables.items() if name == vrf], lost)
-
-    def _then_free(self, walk: Iterator[None]) -> Iterator[None]:
-        """Take away the routes of a session that had many; then their memory goes back to the system."""
-        yield from walk
-        self._memory_freed()
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.end_of_rib_received(source, family)

@@ -1,12 +1,17 @@
-"""Convergence: what a fresh start still waits for, and for how long at most."""
+"""Readiness: what a fresh start still waits for, for how long at most, and why a host may not be relied on."""
 
 from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
-from bgpd.readiness import CONVERGENCE_CAP_S, ESTABLISH_WAIT_S, not_converged
+from bgpd.readiness import CONVERGENCE_CAP_S, ESTABLISH_WAIT_S, PENDING_PATIENCE_S, Readiness, not_converged
+from bgpd.runtime.descriptors import Shortage
 
 LEAF1 = Source(name="leaf1", kind=SourceKind.EBGP)
 AWAITED = [(LEAF1, Family.IPV4_UNICAST)]
@@ -44,3 +49,97 @@ def test_while_no_neighbor_is_established_old_routes_are_kept() -> None:
 def test_end_of_rib_is_waited_for_up_to_a_cap(age_s: float, waits: bool) -> None:
     said = waits_for(age_s, ("leaf1", True), awaiting=AWAITED)
     assert said == ("neighbor leaf1 has not sent End-of-RIB of ipv4-unicast" if waits else "")
+
+
+class Parts:
+    """What `Readiness` reads of the parts, set by a test."""
+
+    def __init__(self) -> None:
+        self.synchronised = True
+        self.converged = False
+        self.is_behind_kernel = False
+        self.routes = 7
+        self.sources: dict[str, Source] = {}
+        self.told = 0
+        self.awaiting: list[tuple[Source, Family]] = []
+        self.rib = SimpleNamespace(awaiting_end_of_rib=lambda: self.awaiting)
+        self.tables = SimpleNamespace(pending=0, failed=0, warnings=list)
+        self.workloads = SimpleNamespace(neighbors_changed=self._neighbors_changed, errors=list)
+        self.speaker = SimpleNamespace(error="")
+
+    def converge(self) -> None:
+        self.converged = True
+
+    def _neighbors_changed(self) -> None:
+        self.told += 1
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts()
+
+
+def judged(parts: Parts, *, repairing: tuple[str, ...] = ()) -> Readiness:
+    readiness = Readiness(
+        parts,  # type: ignore[arg-type]
+        SimpleNamespace(reasons=lambda: list(repairing)),  # type: ignore[arg-type]
+        selector=SimpleNamespace(longest_s=0.0),  # type: ignore[arg-type]
+        shortage=Shortage(),
+        hostname="host1",
+    )
+    readiness.neighbors = (SimpleNamespace(name="leaf1"),)  # type: ignore[assignment]
+    return readiness
+
+
+async def reviewed(readiness: Readiness) -> str:
+    """The reason after a look, as it is taken when all has started."""
+    task = asyncio.get_running_loop().create_task(readiness.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    return readiness.reason
+
+
+async def test_host_is_not_ready_before_all_parts_run(parts: Parts) -> None:
+    readiness = judged(parts)
+    assert readiness.reasons() == ["starting"]
+    assert not readiness.view().ready
+
+
+async def test_host_whose_neighbors_said_all_is_ready_and_converges_once(parts: Parts) -> None:
+    readiness = judged(parts)
+    parts.sources, parts.awaiting = {"leaf1": LEAF1}, AWAITED
+    assert await reviewed(readiness) == "not converged: neighbor leaf1 has not sent End-of-RIB of ipv4-unicast"
+    assert not parts.converged
+    parts.awaiting = []
+    assert await reviewed(readiness) == ""
+    assert parts.converged
+    assert readiness.view().ready
+    assert parts.told == 2, "each change of readiness is published"
+    await reviewed(readiness)
+    assert parts.told == 2
+
+
+async def test_host_without_an_established_neighbor_is_not_ready(parts: Parts) -> None:
+    readiness = judged(parts)
+    parts.converged = True
+    assert await reviewed(readiness) == "no neighbor is established"
+
+
+async def test_each_part_that_is_behind_has_its_reason(parts: Parts) -> None:
+    readiness = judged(parts, repairing=("2 routes were not as they should be",))
+    parts.converged, parts.sources, parts.is_behind_kernel, parts.tables.failed = True, {"leaf1": LEAF1}, True, 3
+    reason = await reviewed(readiness)
+    assert "events of the kernel were lost" in reason
+    assert "2 routes were not as they should be" in reason
+    assert "the kernel refused 3 routes" in reason
+
+
+async def test_routes_may_wait_for_the_kernel_only_so_long(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    readiness = judged(parts)
+    parts.converged, parts.sources, parts.tables.pending = True, {"leaf1": LEAF1}, 5
+    now = time.monotonic()
+    assert await reviewed(readiness) == ""
+    monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda: now + PENDING_PATIENCE_S + 1)
+    assert "wait to be written" in await reviewed(readiness)
+    parts.tables.pending = 0
+    assert await reviewed(readiness) == ""

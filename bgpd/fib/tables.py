@@ -204,6 +204,16 @@ class KernelTables:
         """Routes of ours in all tables."""
         return sum(fib.counters.installed for fib in self.fibs.values())
 
+    @property
+    def pending(self) -> int:
+        """Routes that wait to be written, in all tables."""
+        return sum(fib.counters.pending for fib in self.fibs.values())
+
+    @property
+    def failed(self) -> int:
+        """Routes that the kernel refused, in all tables."""
+        return sum(fib.counters.failed for fib in self.fibs.values())
+
     def needs_changed(self) -> None:
         """What the host itself needs is another thing now."""
         for vrf, fib in self.fibs.items():

@@ -1,21 +1,23 @@
-"""When Python's cyclic garbage collector runs: never by itself, since one pass over a large table holds the loop for
-hundreds of milliseconds.
+"""How memory is given back: Python's cyclic garbage is collected when that is cheap, and free pages go to the system.
 
-The hot path frees everything by reference counting. What little makes cycles (closed connections, exceptions) is
-collected now and then. A pass looks at every container since `start` that is not set aside (gc.freeze); what is set
-aside and becomes a cycle is lost, so that only large tables are, and not the connections of every minute.
+The collector never runs by itself, since one pass over a large table holds the loop for hundreds of milliseconds. The
+hot path frees everything by reference counting. What little makes cycles (closed connections, exceptions) is collected
+now and then. A pass looks at every container since `start` that is not set aside (gc.freeze); what is set aside and
+becomes a cycle is lost, so that only large tables are, and not the connections of every minute.
 
-How glibc's malloc keeps freed memory: as little as it may, since a host pays for a table's burst long after it.
-
-By its defaults, glibc keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread.
-Where the C library has no such settings (musl), nothing is set. mallopt(3), malloc_trim(3).
+glibc by its defaults keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread: a
+host would pay for a table's burst long after it. Where the C library has no such settings (musl), nothing is set.
+mallopt(3), malloc_trim(3).
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
 import gc
 import time
+from collections.abc import Callable
 from functools import cache
 
 INTERVAL_S = 60.0
@@ -29,6 +31,24 @@ LONG_PASS_S = 0.010
 
 class GarbagePolicy:
     """Owns the collector of this process from `start` on."""
+
+    def __init__(self) -> None:
+        self._much_is_free = asyncio.Event()
+
+    def much_was_freed(self) -> None:
+        """A large table ended: its memory is given back soon."""
+        self._much_is_free.set()
+
+    async def run(self, shrink: Callable[[], None]) -> None:
+        """Collect and give back, now and then, and soon after much was freed; `shrink()` gives back room of tables."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._much_is_free.wait(), INTERVAL_S)
+                await asyncio.sleep(SETTLE_S)
+            self._much_is_free.clear()
+            self.collect_young()
+            shrink()
+            await asyncio.to_thread(return_free_memory)
 
     def start(self) -> None:
         """Everything that there is now stays: imported modules and the parts of the daemon."""

@@ -145,9 +145,9 @@ class Walks:
     def __len__(self) -> int:
         return len(self._walks)
 
-    def run(self, walk: Iterator[None]) -> None:
-        """Step `walk` until it ends; its first step is taken in the loop's next turn."""
-        self._walks.append(walk)
+    def run(self, walk: Iterator[None], *, done: Callable[[], None] | None = None) -> None:
+        """Step `walk` until it ends, then call `done`; its first step is taken in the loop's next turn."""
+        self._walks.append(walk if done is None else _then(walk, done))
         self._schedule()
 
     def _schedule(self) -> None:
@@ -171,3 +171,8 @@ class Walks:
             if time.perf_counter() > end:
                 self._schedule()
                 return
+
+
+def _then(walk: Iterator[None], done: Callable[[], None]) -> Iterator[None]:
+    yield from walk
+    done()
