@@ -26,6 +26,7 @@ from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, 
 from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
+from bgpd.runtime.background import start_in_background
 from bgpd.runtime.turns import soon
 
 log = structlog.get_logger()
@@ -223,7 +224,7 @@ class Dataplane:
         """Compare the kernel's nexthop objects with ours, soon; repeated calls are merged."""
         self._verify_again = True
         if self._verifying is None or self._verifying.done():
-            self._verifying = self._loop.create_task(self._verify())
+            self._verifying = start_in_background(self._verify(), "comparing nexthop objects")
 
     async def _verify(self) -> None:
         """Compare until neither the dump nor what it is compared with changed under the other.

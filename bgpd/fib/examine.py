@@ -22,6 +22,7 @@ from bgpd.kernel.route_messages import UNKNOWN, RouteForm, encode_deletes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.prefix import format_key
+from bgpd.runtime.background import start_in_background
 
 log = structlog.get_logger()
 
@@ -100,7 +101,7 @@ class Examiner:
         if self._keys[family]:
             self._wake.set()
             if self._task is None:
-                self._task = asyncio.get_running_loop().create_task(self._run())
+                self._task = start_in_background(self._run(), "looking at routes again")
 
     async def stop(self) -> None:
         """Look at nothing any more."""

@@ -33,6 +33,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.views import FibRouteView, KernelRouteView
+from bgpd.runtime.background import start_in_background
 
 log = structlog.get_logger()
 
@@ -120,7 +121,7 @@ class Fib:
             self._strays[family] = await self._upkeep.adopt(family)
         self._writer.count()
         self._follow_from_now()
-        self._maintenance = self._loop.create_task(self._upkeep.run())
+        self._maintenance = start_in_background(self._upkeep.run(), "comparing a table with the kernel")
 
     def _follow_from_now(self) -> None:
         """Take in what the host has now, and hear what changes: in one step, so that nothing happens in between."""

@@ -31,6 +31,7 @@ from bgpd.kernel.rtnl import Rtnl, Rule, UnreachableDefault, VrfDevice
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop
+from bgpd.runtime.background import start_in_background
 
 RULE_PRIORITY = 1000
 """Where the kernel puts its own rule for VRF devices: after the local table, before the main one."""
@@ -412,7 +413,7 @@ class VrfTables:
     def _schedule(self, name: str) -> None:
         self._dirty[name] = None
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.get_running_loop().create_task(self._work())
+            self._worker = start_in_background(self._work(), "keeping VRFs in the kernel")
 
     async def _work(self) -> None:
         while self._dirty:

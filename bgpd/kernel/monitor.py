@@ -34,6 +34,7 @@ from bgpd.model.kernel import (
     LinkChanged,
     RouteChanged,
 )
+from bgpd.runtime.background import start_in_background
 from bgpd.runtime.rates import Share
 
 log = structlog.get_logger()
@@ -79,6 +80,7 @@ class KernelMonitor:
         )
         self.routes = self._route_monitor.routes
         self.resynchronised = 0
+        self.events_lost: list[Callable[[], None]] = []
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
         self.rules_changed: list[Callable[[], None]] = []
@@ -193,6 +195,8 @@ class KernelMonitor:
             raise error
         self.resynchronised += 1
         log.warning("kernel.events_lost", resynchronised=self.resynchronised)
+        for notify in self.events_lost:
+            notify()
 
     def _drain(self) -> None:
         """Throw away what is queued: until the queue is empty the kernel drops all events, and says so only once.
@@ -254,7 +258,7 @@ class KernelMonitor:
         """
         self._stale = True
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = self._loop.create_task(self._read_again())
+            self._refreshing = start_in_background(self._read_again(), "reading links and addresses")
 
     async def _read_again(self) -> None:
         while self._stale:

@@ -21,6 +21,7 @@ from bgpd.kernel.route_reader import DATAGRAM_PAUSE_S, Findings, RouteReader, Sc
 from bgpd.kernel.routes import KernelRoutes, Place, Routes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, RouteChanged
+from bgpd.runtime.background import start_in_background
 from bgpd.runtime.rates import Share
 
 log = structlog.get_logger()
@@ -134,7 +135,7 @@ class RouteMonitor:
 
     def _look(self) -> None:
         if self._reading is None or self._reading.done():
-            self._reading = self._loop.create_task(self._look_again())
+            self._reading = start_in_background(self._look_again(), "reading other programs' routes")
 
     async def _look_again(self) -> None:
         while self._look_at_all or self._look_at_known or self._doubts:

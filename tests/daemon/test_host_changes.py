@@ -289,6 +289,8 @@ def test_events_that_the_kernel_could_not_deliver_are_made_up_for(fabric: Fabric
             os.kill(host.pid, signal.SIGCONT)
         host.wait(lambda: host.log("kernel.events_lost"), "the daemon to hear that events were lost")
         host.wait(lambda: heard_from_host(frr, "10.64.2.2/32"), "the leaf to hear the new address", timeout_s=30)
+        reasons = [record["reason"] for record in host.log("bgpd.readiness") if not record["ready"]]
+        assert any("events of the kernel were lost" in reason for reason in reasons), "not ready until all is read"
         host.wait(lambda: not frr_paths(frr, "10.64.2.1/32"), "the leaf to lose the old one")
         host.wait(lambda: kernel_hops(fabric.host, V4) == ["pod1"], "pod1's route by the new interface")
         host.wait_ready()

@@ -55,9 +55,12 @@ async def test_what_is_dropped_while_the_queue_is_still_full_is_found(monkeypatc
         try:
             events: list[KernelEvent] = []
             monitor.subscribe(events.append)
+            behind: list[bool] = []
+            monitor.events_lost.append(lambda: behind.append(monitor.is_behind))
             slow()
             flood()
             await until(lambda: monitor.resynchronised > 0)
+            assert behind == [True] * monitor.resynchronised
             assert monitor.is_behind
             await asyncio.sleep(0.3)  # long enough for a reading of links, and the queue is not empty
             assert monitor.is_behind
