@@ -111,7 +111,7 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return self.kind is _WORKLOAD or self.kind is _AGGREGATE
 
 
-class Path(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
+class Path(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """One way to routes, shared by all routes that have it: source, attributes after import policy, next hop.
 
     `received` are the attributes before policy; `rejected` says why policy or loop detection keeps the path from being

@@ -63,6 +63,7 @@ class AdjRibIn:
         self.policy = policy
         self.allow_own_as = allow_own_as
         self._local_asn = local_asn
+        self._packed_asn = local_asn.to_bytes(4, "big")
         self._router_id = router_id
         self._now = now
         self._received_bytes = received_bytes
@@ -79,7 +80,6 @@ class AdjRibIn:
         family: Family,
         keys: Sequence[bytes],
         attributes: Attributes,
-        *,
         next_hop: NextHop | None = None,
         overlay: Overlay | None = None,
     ) -> list[tuple[Path, Sequence[bytes]]]:
@@ -114,21 +114,17 @@ class AdjRibIn:
             made = msgspec.structs.replace(known, heard_at=now)
         else:
             accepted, rejected = self._verdict(family, received, next_hop, trace)
-            made = Path(
-                source=self.source,
-                attributes=accepted,
-                next_hop=next_hop,
-                received=received,
-                heard_at=now,
-                rejected=rejected,
-                overlay=overlay,
-            )
-        self._paths.weigh(key, made, _weight(made))
+            made = Path(self.source, accepted, next_hop, received, now, rejected, overlay)
+        weight = _PATH_BYTES
+        if overlay is not None or made.attributes is not received:
+            weight = _weight(made)
+        self._paths.weigh(key, made, weight)
         if next_hop is not None:
             self.named.add(next_hop)
-        refreshed = self._refreshed.get(family)
-        if refreshed is not None:
-            refreshed.add(made)
+        if self._refreshed:
+            refreshed = self._refreshed.get(family)
+            if refreshed is not None:
+                refreshed.add(made)
         return made
 
     @property
@@ -157,7 +153,9 @@ class AdjRibIn:
     def _verdict(
         self, family: Family, received: Attributes, next_hop: NextHop | None, trace: tuple[int, ...] | None
     ) -> tuple[Attributes, str]:
-        rejected = self._why_looped(received) or self._why_refused(family, next_hop)
+        rejected = self._why_looped(received)
+        if not rejected and self.allowed is not None:
+            rejected = self._why_refused(family, next_hop)
         if rejected:
             return received, rejected
         usable = received
@@ -171,7 +169,8 @@ class AdjRibIn:
         return self.policy.verdict(route, trace)
 
     def _why_looped(self, attributes: Attributes) -> str:
-        if self.source.is_local:
+        is_reflected = attributes.originator_id is not None or attributes.packed_cluster_list
+        if (self._packed_asn not in attributes.packed_as_path and not is_reflected) or self.source.is_local:
             return ""
         count = attributes.count_as(self._local_asn)
         if count > self.allow_own_as:

@@ -152,6 +152,10 @@ class Aggregation:
                 self.learned(*where, keys)
                 yield
 
+    def is_watched(self, vrf: str, family: Family) -> bool:
+        """Whether there are blocks in which nobody else may announce: `learned` is to be told."""
+        return bool(self._watches.get((vrf, family)))
+
     @changes_shared_state
     def learned(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """Neighbors announced these; an alarm is logged for what is within our own blocks."""

@@ -179,42 +179,48 @@ class Rib:
         if family is Family.L2VPN_EVPN:
             self._evpn.evpn_received(source, keys, None if path is None or path.rejected else path)
 
-    def routes_received(self, source: Source, batch: RouteBatch) -> None:
-        """One UPDATE's routes of one family. Without effect after `neighbor_down` or for a family not negotiated.
+    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+        """Routes of consecutive UPDATEs, in order. Without effect after `neighbor_down` or for a family not negotiated.
 
-        What it raises, but for SharedStateBroken, leaves the batch half taken; `neighbor_down` removes that too, since
-        it goes by the source. What was changed is told in any case.
+        What it raises, but for SharedStateBroken, leaves the batches half taken; `neighbor_down` removes that too,
+        since it goes by the source. What was changed is told in any case.
         """
         session = self._sessions.get(source)
-        table = None if session is None else session.tables.get(batch.family)
-        if session is None or table is None:
+        if session is None:
             return
+        changed: dict[LocRib, None] = {}
         try:
-            self._take(session, table, batch)
+            for batch in batches:
+                table = session.tables.get(batch.family)
+                if table is not None:
+                    changed[table] = None
+                    self._take(session, table, batch)
         except MemoryError as error:
             raise SharedStateBroken(f"routes of {source.name} half taken: {error!r}") from error
         finally:
-            self._outlet.gathered(table)
+            for table in changed:
+                self._outlet.gathered(table)
+        for table in changed:
+            self._check_limits(session, table.family, table.received.get(source, 0))
         self._tables.prune()
-        if batch.family is Family.ROUTE_TARGET and self._evpn.memberships_received(source, batch):
-            self._neighbors.refresh_wanted(source, Family.L2VPN_EVPN)
 
     def _take(self, session: Session, table: LocRib, batch: RouteBatch) -> None:
-        source, family, changes = session.source, batch.family, table.pending
+        source, family, keys, changes = session.source, batch.family, batch.announced, table.pending
         paths: list[tuple[Path, Sequence[bytes]]] = []
-        if batch.announced and batch.attributes is not None:
-            paths = session.adj_rib_in.paths(
-                family, batch.announced, batch.attributes, next_hop=batch.next_hop, overlay=batch.overlay
-            )
+        if keys and batch.attributes is not None:
+            paths = session.adj_rib_in.paths(family, keys, batch.attributes, batch.next_hop, batch.overlay)
         if batch.withdrawn:
             table.withdraw(batch.withdrawn, source.name, changes)
-            self._follow_evpn(source, family, batch.withdrawn, None)
-        for path, keys in paths:
-            table.announce(keys, path, changes)
-            self._follow_evpn(source, family, keys, path)
-        if paths:
-            self._check_limits(session, family, table.received.get(source, 0))
-            self.aggregation.learned(table.vrf, family, batch.announced)
+            if family is Family.L2VPN_EVPN:
+                self._follow_evpn(source, family, batch.withdrawn, None)
+        for path, chosen in paths:
+            table.announce(chosen, path, changes)
+            if family is Family.L2VPN_EVPN:
+                self._follow_evpn(source, family, chosen, path)
+        if keys and self.aggregation.is_watched(table.vrf, family):
+            self.aggregation.learned(table.vrf, family, keys)
+        if family is Family.ROUTE_TARGET and self._evpn.memberships_received(source, batch):
+            self._neighbors.refresh_wanted(source, Family.L2VPN_EVPN)
 
     def _check_limits(self, session: Session, family: Family, count: int) -> None:
         name = session.source.name

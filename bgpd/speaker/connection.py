@@ -69,6 +69,7 @@ class State(enum.StrEnum):
 
 
 _ESTABLISHED = State.ESTABLISHED
+_UPDATE, _MIN_UPDATE = int(MessageType.UPDATE), _MIN_LENGTH[MessageType.UPDATE]
 _PROGRESS = {state: progress for progress, state in enumerate(State)}
 
 _UNEXPECTED = {
@@ -206,13 +207,19 @@ class Connection:
 
         Each is cut when it is asked for, so that whoever takes one may end the connection.
         """
-        self._worked_from = self._offset
+        self._worked_from = start = self._offset
+        data, most, longest = self._input, len(self._input), self._longest
         while self.state is _ESTABLISHED:
-            body = self._next_update()
-            if body is None:
+            if start + _MIN_UPDATE > most or data[start + 18] != _UPDATE or not data.startswith(MARKER, start):
                 return
+            length = data[start + 16] << 8 | data[start + 17]
+            if not _MIN_UPDATE <= length <= longest or start + length > most:
+                return
+            if start == self._worked_from:
+                self._restart_hold_timer(now)
+            body = data[start + HEADER_LENGTH : start + length]
+            self._offset = start = start + length
             self.messages_received += 1
-            self._restart_hold_timer(now)
             yield body
 
     @property
@@ -286,17 +293,6 @@ class Connection:
     def _has_message(self) -> bool:
         rest = len(self._input) - self._offset
         return rest >= HEADER_LENGTH and rest >= int.from_bytes(self._input[self._offset + 16 : self._offset + 18])
-
-    def _next_update(self) -> bytes | None:
-        """Cut a whole and sound UPDATE from the input; None: look with `_next_message`."""
-        data, start = self._input, self._offset
-        if not data.startswith(MARKER, start, start + 16) or len(data) < start + 23 or data[start + 18] != 2:
-            return None
-        end = start + (data[start + 16] << 8 | data[start + 17])
-        if not start + 23 <= end <= min(len(data), start + self._longest):
-            return None
-        self._offset = end
-        return data[start + HEADER_LENGTH : end]
 
     def _next_message(self) -> tuple[MessageType, bytes] | None:
         """Cut one message from the input (RFC 4271 section 6.1).

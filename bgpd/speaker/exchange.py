@@ -12,7 +12,7 @@ what is alike; nothing is put in another order, and nothing waits for an UPDATE 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -21,7 +21,7 @@ from bgpd.config.schema import SessionConfig
 from bgpd.kernel.host import Host, OwnAddresses
 from bgpd.message.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
 from bgpd.message.open import Negotiated
-from bgpd.message.update_decoder import UpdateDecoder
+from bgpd.message.update_decoder import DecodedUpdate, UpdateDecoder
 from bgpd.message.update_encoder import UpdateEncoder
 from bgpd.model.iana import FAMILY_BY_CODE, Family
 from bgpd.model.path import RouteBatch, Source
@@ -30,64 +30,67 @@ from bgpd.speaker.next_hop_self import NextHopSelf
 from bgpd.speaker.refresh import RefreshRequests
 
 MANY = 64
-"""Batches of one UPDATE that are passed on at once: each may be a route with a gateway or a segment of its own."""
+"""Batches that are passed on at once: each may be a route with attributes, a gateway or a segment of its own."""
 MOST = 2048
-"""Routes that are told at once: a few milliseconds of work."""
+"""Routes that are passed on at once: a few milliseconds of work."""
 
 
 class Gathering:
-    """`tell` is given each batch."""
+    """The batches of consecutive UPDATEs, those that are alike joined to one. `pass_on` is given some at a time."""
 
-    def __init__(self, tell: Callable[[RouteBatch], None]) -> None:
-        self._tell = tell
-        self._first: RouteBatch | None = None
+    def __init__(self, pass_on: Callable[[Sequence[RouteBatch]], None]) -> None:
+        self._pass_on = pass_on
+        self._batches: list[RouteBatch] = []
+        self._last: RouteBatch | None = None
         self._keys: list[bytes] = []
+        self._routes = 0
 
     def add(self, batch: RouteBatch) -> None:
-        """Routes that were received; told now, or at the latest by `tell_all`."""
-        if self._first is None:
-            self._first = batch
-        elif _alike(self._first, batch):
-            self._keys += batch.announced or batch.withdrawn
-        else:
-            self.tell_all()
-            self._first = batch
-        if len(self._keys) + len(self._first.announced) + len(self._first.withdrawn) >= MOST:
-            self.tell_all()
+        """Routes that were received; passed on now, or at the latest by `flush`."""
+        last = self._last
+        if last is not None:
+            if last.attributes is batch.attributes and _are_alike(last, batch):
+                self._keys += batch.announced or batch.withdrawn
+                batch = last
+            elif self._keys:
+                self._batches.append(_joined(last, self._keys))
+                self._keys = []
+            else:
+                self._batches.append(last)
+        self._last = batch
+        self._routes += len(batch.announced) + len(batch.withdrawn)
+        if self._routes >= MOST or len(self._batches) >= MANY:
+            self.flush()
 
-    def tell_all(self) -> None:
-        """Tell what was gathered."""
-        first, keys = self._first, self._keys
-        if first is None:
+    def flush(self) -> None:
+        """Pass on what was gathered."""
+        last, self._last = self._last, None
+        if last is None:
             return
-        self._first, self._keys = None, []
-        if not keys:
-            self._tell(first)
-        elif first.announced:
-            self._tell(
-                RouteBatch(
-                    family=first.family,
-                    announced=[*first.announced, *keys],
-                    attributes=first.attributes,
-                    next_hop=first.next_hop,
-                    overlay=first.overlay,
-                )
-            )
-        else:
-            self._tell(RouteBatch(family=first.family, withdrawn=[*first.withdrawn, *keys]))
+        batches, keys = self._batches, self._keys
+        self._batches, self._keys, self._routes = [], [], 0
+        batches.append(_joined(last, keys) if keys else last)
+        self._pass_on(batches)
 
 
-def _alike(first: RouteBatch, second: RouteBatch) -> bool:
+def _are_alike(first: RouteBatch, second: RouteBatch) -> bool:
     """Whether both announce with the same attributes, or both withdraw, and do nothing else."""
     return (
-        first.attributes is second.attributes
-        and first.family is second.family
+        first.family is second.family
         and bool(first.announced) is not bool(first.withdrawn)
         and bool(second.announced) is not bool(second.withdrawn)
         and bool(first.announced) is bool(second.announced)
         and first.next_hop == second.next_hop
         and first.overlay == second.overlay
     )
+
+
+def _joined(batch: RouteBatch, more: list[bytes]) -> RouteBatch:
+    """The batch with these keys too, in place of those that it has one kind of."""
+    if batch.announced:
+        keys = [*batch.announced, *more]
+        return RouteBatch(batch.family, (), keys, batch.attributes, batch.next_hop, batch.overlay)
+    return RouteBatch(batch.family, [*batch.withdrawn, *more])
 
 
 log = structlog.get_logger()
@@ -99,7 +102,8 @@ _LOGGED_CHARACTERS = 2000
 class RouteTaker(Protocol):
     """Who takes the routes of established sessions: called in the event loop, quick."""
 
-    def routes_received(self, source: Source, batch: RouteBatch) -> None: ...
+    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+        """Routes of consecutive UPDATEs, in order."""
 
     def room_came(self, source: Source) -> None:
         """The connection takes more again, after `Speaker.has_room` said that it does not."""
@@ -177,7 +181,7 @@ class Exchange:
         )
         self._encoder = self._new_encoder()
         self._events = events
-        self._gathering = Gathering(lambda batch: routes.routes_received(source, batch))
+        self._gathering = Gathering(lambda batches: routes.routes_received(source, *batches))
         self._write = write
         self._remembered: set[str] = set()
         self._requests = RefreshRequests()
@@ -198,15 +202,21 @@ class Exchange:
 
         Raises: RefusedUpdate: the session must be reset. UnreadableUpdate: so it must, by a defect of ours.
         """
+        decoded = None
         try:
             batch = self._decoder.plain(body)
-            if batch is not None:
-                self._gathering.add(batch)
-                return
-            decoded = self._decoder.decode(body)
+            if batch is None:
+                decoded = self._decoder.decode(body)
         except Exception as defect:
             self.updates_done()
             raise UnreadableUpdate(defect) from defect
+        if batch is not None:
+            self._gathering.add(batch)
+        elif decoded is not None:
+            self._take(decoded)
+
+    def _take(self, decoded: DecodedUpdate) -> None:
+        """Take an UPDATE of any kind, with what is wrong with it."""
         for error in decoded.errors:
             self._note(error)
         if decoded.notification is not None:
@@ -237,7 +247,7 @@ class Exchange:
     def updates_done(self) -> None:
         """Pass on what was taken: there is no further UPDATE now."""
         self._decoder.run_ended()
-        self._gathering.tell_all()
+        self._gathering.flush()
 
     def refresh_received(self, refresh: RouteRefresh, now: float) -> None:
         """Pass on a ROUTE-REFRESH; one for a family that was not negotiated is ignored (RFC 2918 section 4)."""

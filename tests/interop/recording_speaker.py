@@ -56,7 +56,11 @@ class Recorder:
         for family in Family:
             self.routes.pop((source.name, family), None)
 
-    def routes_received(self, source: Source, batch: RouteBatch) -> None:
+    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+        for batch in batches:
+            self._take(source, batch)
+
+    def _take(self, source: Source, batch: RouteBatch) -> None:
         self.batches += 1
         if batch.family is Family.L2VPN_EVPN:
             for key in batch.withdrawn:

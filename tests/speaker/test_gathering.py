@@ -21,10 +21,10 @@ def keys(first: int, count: int) -> list[bytes]:
 
 def told(*batches: RouteBatch) -> list[RouteBatch]:
     answers: list[RouteBatch] = []
-    gathering = Gathering(answers.append)
+    gathering = Gathering(answers.extend)
     for batch in batches:
         gathering.add(batch)
-    gathering.tell_all()
+    gathering.flush()
     return answers
 
 
@@ -60,7 +60,7 @@ def test_unlike_updates_stay_apart_and_in_order() -> None:
 
 def test_a_batch_that_is_large_is_told_at_once() -> None:
     answers: list[RouteBatch] = []
-    gathering = Gathering(answers.append)
+    gathering = Gathering(answers.extend)
     gathering.add(announced(0, MOST))
     assert len(answers) == 1
     for number in range(MOST - 1):
