@@ -227,7 +227,7 @@ class Daemon:
 
     async def _apply_file(self) -> ReloadView:
         try:
-            config, warnings = load_config(self._file, running=True)
+            config, warnings = load_config(self._file, running=True, former=self._config)
         except ConfigError as error:
             return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
         changes = config_diff(self._config, config)

@@ -38,9 +38,13 @@ class WrongUsage(CommandFailed):
 
 
 class Client:
-    """One daemon, by the path of its socket; a connection for each request."""
+    """One daemon, by the path of its socket; a connection for each request.
+
+    `daemon_uid` is the user that it runs as, known once it was asked something.
+    """
 
     def __init__(self, path: str) -> None:
+        self.daemon_uid: int | None = None
         self._path = path
 
     def get(self, target: str, parameters: Parameters | None = None) -> Any:
@@ -78,6 +82,7 @@ class Client:
         connection = _UnixConnection(self._path, timeout_s)
         try:
             connection.request(method, _target(target, parameters), body=body)
+            self.daemon_uid = connection.uid
             response = connection.getresponse()
             if response.status >= 400 and response.status not in accepted:
                 raise _refusal(response.status, response.read())
@@ -114,18 +119,20 @@ class Client:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket. `peer` is the process that answers there, 0 if unknown."""
+    """HTTP over a unix socket. `peer` is the process that answers there, 0 if unknown, `uid` its user."""
 
     def __init__(self, path: str, timeout_s: float | None) -> None:
         super().__init__("bgpd", timeout=timeout_s)
         self._path = path
         self.peer = 0
+        self.uid: int | None = None
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
-        self.peer = struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        credentials = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        self.peer, self.uid, _ = struct.unpack("3i", credentials)
 
 
 def _target(target: str, parameters: Parameters | None) -> str:

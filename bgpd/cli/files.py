@@ -44,13 +44,18 @@ def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd check`: exit code 0 if the daemon would take the file."""
+    """`bgpd check`: exit code 0 if the daemon would take the file; files are read as the user of the service."""
+    from bgpd.config.service_user import SERVICE_USER, uid_of
+
     if arguments.schema:
         arguments.name = "config"
         return schema(arguments, hooks)
     if not arguments.file:
         raise WrongUsage("no file given", "bgpd check FILE, or bgpd check --schema")
-    loaded = _load(arguments.file)
+    uid = uid_of(arguments.user or SERVICE_USER)
+    if arguments.user and uid is None:
+        raise WrongUsage(f'there is no user "{arguments.user}"', "name the user that the daemon runs as")
+    loaded = _load(arguments.file, uid=uid)
     if loaded is None:
         return 1
     _tell(f"warning: {warning}" for warning in loaded[1])
@@ -65,12 +70,15 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     from bgpd.config.effects import config_diff
     from bgpd.config.schema import Config
 
-    loaded = _load(arguments.file)
+    if _load(arguments.file) is None:
+        return 1
+    client = Client(arguments.socket)
+    answer = b"".join(client.stream("GET", "/v1/config"))
+    loaded = _load(arguments.file, uid=client.daemon_uid)
     if loaded is None:
         return 1
     config, warnings = loaded
     _tell(f"warning: {warning}" for warning in warnings)
-    answer = b"".join(Client(arguments.socket).stream("GET", "/v1/config"))
     changes = msgspec.to_builtins(config_diff(msgspec.json.decode(answer, type=Config), config))
     if arguments.json:
         print(json.dumps(changes, indent=1))
@@ -102,12 +110,12 @@ def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return 0
 
 
-def _load(file: str, *, running: bool = False) -> tuple[Config, list[str]] | None:
+def _load(file: str, *, running: bool = False, uid: int | None = None) -> tuple[Config, list[str]] | None:
     """The configuration and the warnings about it; None if there are errors, which are told."""
     from bgpd.config.load import ConfigError, load_config
 
     try:
-        config, warnings = load_config(file, running=running)
+        config, warnings = load_config(file, running=running, uid=uid)
     except ConfigError as error:
         count = len(error.problems)
         _tell(error.problems)

@@ -36,6 +36,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 def _check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?")
     parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema")
+    parser.add_argument("--user", metavar="NAME", default="", help="the user that the daemon runs as; default: bgpd")
 
 
 def _plan_options(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ from bgpd.config.schema import (
     RouterConfig,
     WorkloadConfig,
 )
+from bgpd.config.service_user import name_of, unreadable
 from bgpd.config.shape import Finding
 from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import (
@@ -53,6 +54,7 @@ PROTOCOLS_OF_OTHERS = {
 """linux/rtnetlink.h, RTPROT_*: bearers of these belong to other programs."""
 
 LOCAL_TABLE = 255
+_MQTT_FILES = ("password_file", "ca_file", "cert_file", "key_file")
 
 WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
     ("neighbor", "bfd"): "BFD is not part of this version: the hold time detects failures",
@@ -184,7 +186,7 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
 
 
 def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:
-    for field in ("password_file", "ca_file", "cert_file", "key_file"):
+    for field in _MQTT_FILES:
         file = getattr(mqtt, field)
         if file and (wrong := bad_file(file)):
             yield Finding(("workload", "mqtt", field), *wrong)
@@ -216,18 +218,35 @@ def _warn_about_mqtt(mqtt: MqttWorkloadConfig | None) -> Iterator[Finding]:
         yield Finding(("workload", "mqtt", "broker"), what, "use mqtts:// with ca_file")
 
 
-def _warn_about_secrets(config: Config) -> Iterator[Finding]:
+def files_of(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """The files that a configuration names, each with its key."""
     files: list[tuple[KeyPath, str]] = [
         (("neighbor", index, "password_file"), one.password_file) for index, one in enumerate(config.neighbor)
     ]
     files += [(("listen", index, "password_file"), one.password_file) for index, one in enumerate(config.listen)]
+    if (mqtt := config.workload.mqtt) is not None:
+        files += [(("workload", "mqtt", field), getattr(mqtt, field)) for field in _MQTT_FILES]
+    return ((path, file) for path, file in files if file)
+
+
+def _warn_about_secrets(config: Config) -> Iterator[Finding]:
     mqtt = config.workload.mqtt
-    if mqtt is not None:
-        key = "key_file" if mqtt.key_file else "cert_file"
-        files += [(("workload", "mqtt", field), getattr(mqtt, field)) for field in ("password_file", key)]
-    for path, file in files:
-        if file and (wrong := exposed_secret(file)):
+    public = {"ca_file", "cert_file" if mqtt is not None and mqtt.key_file else ""}
+    for path, file in files_of(config):
+        if path[-1] not in public and (wrong := exposed_secret(file)):
             yield Finding(path, *wrong)
+
+
+def unreadable_files(config: Config, uid: int) -> Iterator[Finding]:
+    """The files of a configuration that the user of the service cannot read, although this process can."""
+    files = list(files_of(config))
+    reasons = unreadable((file for _, file in files), uid)
+    for path, file in files:
+        if file in reasons:
+            what = f'"{file}" cannot be read by user {name_of(uid)}, as whom the daemon runs: {reasons[file]}'
+            yield Finding(
+                path, what, f"chown root:{name_of(uid)} {file}, chmod 640; bgpd check --user for another user"
+            )
 
 
 def _is_this_host(name: str) -> bool:

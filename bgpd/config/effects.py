@@ -87,6 +87,18 @@ def resets_session(section: str, old: Strict, new: Strict) -> bool:
     return any(effect is Effect.RESET for _, _, effect in session_changes(section, old, new))
 
 
+def begins_anew(old: Config, new: Config, section: str, index: int) -> bool:
+    """Whether the sessions of an entry of `new`, [[neighbor]] or [[listen]], are there with `old`, and would end."""
+    before, after = (
+        (_by_name(old.neighbor), _by_name(new.neighbor[index : index + 1]))
+        if section == "neighbor"
+        else (_by_prefix(old.listen), _by_prefix(new.listen[index : index + 1]))
+    )
+    if resets_session("router", old.router, new.router):
+        return bool(before.keys() & after.keys())
+    return any(resets_session(section, before[name], one) for name, one in after.items() if name in before)
+
+
 def keep_until_restart(old: Config, new: Config) -> Config:
     """The new configuration, with what counts only from a start as it is in the old one."""
     kept: Config = _kept(old, new, ())

@@ -1,6 +1,6 @@
 """From a configuration file to a Config: every problem at once, each with file, line, key path and what would be right.
 
-It reads the file, and judges nothing itself: form is `config_shape`'s, meaning is `config_check`'s.
+It reads the file, and judges nothing itself: form is judged by shape.py, meaning by check.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from bgpd.config.check import check_config, warn_about
+from bgpd.config.check import check_config, unreadable_files, warn_about
+from bgpd.config.effects import begins_anew
 from bgpd.config.schema import Config
 from bgpd.config.shape import Finding, shape_config
 from bgpd.config.toml_lines import KeyPath, format_key_path, key_lines, line_of
@@ -40,11 +41,14 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-def load_config(file: str, *, running: bool = False) -> tuple[Config, list[Problem]]:
+def load_config(
+    file: str, *, running: bool = False, former: Config | None = None, uid: int | None = None
+) -> tuple[Config, list[Problem]]:
     """The configuration in a file, and warnings about it.
 
     With `running` a neighbor's password that cannot be used is a warning only: a daemon works without that neighbor,
-    and tries the file again.
+    and tries the file again. It is an error where a session would end for it that stands with the `former`
+    configuration. `uid` is the user of the daemon, if another than that of this process.
 
     Raises: ConfigError: the file cannot be read or has errors.
     """
@@ -56,11 +60,13 @@ def load_config(file: str, *, running: bool = False) -> tuple[Config, list[Probl
     except UnicodeDecodeError as error:
         what = f"is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
         raise ConfigError([Problem(file=file, line=0, path="", what=what, right="save it as UTF-8")]) from None
-    return parse_config(text, file, running=running)
+    return parse_config(text, file, running=running, former=former, uid=uid)
 
 
-def parse_config(text: str, file: str, *, running: bool = False) -> tuple[Config, list[Problem]]:
-    """The configuration in a TOML text, and warnings about it; `file` is its name in messages, `running` as above.
+def parse_config(
+    text: str, file: str, *, running: bool = False, former: Config | None = None, uid: int | None = None
+) -> tuple[Config, list[Problem]]:
+    """The configuration in a TOML text, and warnings about it; `file` is its name in messages, all else as above.
 
     Raises: ConfigError: the text has errors.
     """
@@ -78,8 +84,12 @@ def parse_config(text: str, file: str, *, running: bool = False) -> tuple[Config
     for finding in check_config(config):
         if not any(finding.path[:length] in bad for length in range(1, len(finding.path) + 1)):
             findings.append(finding)
+    if uid is not None:
+        findings += [one for one in unreadable_files(config, uid) if one.path not in {found.path for found in findings}]
     passwords = [finding for finding in findings if running and _is_of_password(finding)]
     errors = [finding for finding in findings if finding not in passwords]
+    if not errors and former is not None:
+        errors = [_lost_session(finding) for finding in passwords if _ends_session(former, config, finding)]
     if errors:
         raise ConfigError(_problems(errors, lines, file))
     return config, _problems([*passwords, *warn_about(config)], lines, file)
@@ -87,6 +97,16 @@ def parse_config(text: str, file: str, *, running: bool = False) -> tuple[Config
 
 def _is_of_password(finding: Finding) -> bool:
     return finding.path[0] in ("neighbor", "listen") and finding.path[-1] == "password_file"
+
+
+def _ends_session(former: Config, config: Config, finding: Finding) -> bool:
+    """Whether sessions of the [[neighbor]] or [[listen]] with this password would have to begin anew."""
+    return begins_anew(former, config, str(finding.path[0]), int(finding.path[1]))
+
+
+def _lost_session(finding: Finding) -> Finding:
+    what = f"{finding.what}, and its sessions would have to begin anew with it"
+    return Finding(finding.path, what, finding.right)
 
 
 def _problems(findings: list[Finding], lines: dict[KeyPath, int], file: str) -> list[Problem]:

@@ -1,7 +1,7 @@
 """Whether parsed TOML has the form of the configuration: keys, types and ranges, all findings at once.
 
 A value that does not fit is replaced by its default (or an empty value), so that the checks between fields can still
-look at the rest. It never touches the system; `config_check` looks at what the values mean.
+look at the rest. It never touches the system; check.py looks at what the values mean.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -99,6 +100,22 @@ def test_password_file_that_is_lost_keeps_that_neighbor_down(fabric: Fabric, lea
         host.cli("reload", check=False)
         assert host.get("config") == before
         assert host.established() == ["leaf2"]
+
+
+def test_reload_with_a_password_file_that_cannot_be_read_keeps_the_session(
+    fabric: Fabric, leaf2: Frr, tmp_path: Path
+) -> None:
+    with started(fabric, leaf(2)) as host:
+        host.wait_established("leaf2")
+        before = host.get("config")
+        host.write_config(config(leaf(2, password_file=str(tmp_path / "missing")), leaf(1)))
+        (problem,) = json.loads(host.cli("reload", "--json", check=False))["problems"]
+        assert "its sessions would have to begin anew with it" in problem
+        assert host.get("config") == before
+        host.write_config(config(leaf(2), leaf(1, password_file=str(tmp_path / "missing"))))
+        host.cli("reload")
+        assert host.neighbor("leaf2")["established_count"] == 1
+        assert "No such file" in host.neighbor("leaf1")["last_error"]
 
 
 def test_second_daemon_on_the_same_socket_gives_way(fabric: Fabric, host: Host) -> None:
