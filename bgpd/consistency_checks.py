@@ -75,14 +75,14 @@ class AnnouncedWorkloads:
         routes = self._routing.tables.fibs[vrf].families[family] if vrf in self._routing.tables.fibs else None
         found = []
         for key in keys:
-            announced, has_route = workloads.told(self._place, key)
+            announced, has_route = workloads.carried_out(self._place, key)
             lacks_route = has_route and routes is not None and key not in routes.installed
             if announced is not self._in_rib(key) or lacks_route:
                 found.append(key)
         return found
 
     def repair(self, keys: Sequence[bytes]) -> None:
-        self._routing.workloads.table.tell_again(self._place, keys)
+        self._routing.workloads.table.carry_out_again(self._place, keys)
 
     def _in_rib(self, key: bytes) -> bool:
         decision = self._routing.rib.decision(*self._place, key)

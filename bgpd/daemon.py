@@ -93,7 +93,6 @@ class Daemon:
             hostname=hostname,
             changed=lambda: self._readiness.plan_review(),
             memory_freed=self._garbage.much_was_freed,
-            readiness=lambda: self._readiness.reason,
             shortage=self._shortage,
         )
         self._consistency = Consistency(lambda: checks(self._routing))

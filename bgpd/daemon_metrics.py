@@ -146,7 +146,7 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
 
 
 def _workload_states(routing: Routing) -> list[tuple[Labels, float]]:
-    return [(labels(state=state), count) for state, count in sorted(routing.workloads.table.state_counts().items())]
+    return [(labels(state=state), count) for state, count in sorted(routing.workloads.claims.state_counts().items())]
 
 
 def _resident_bytes() -> float:

@@ -72,7 +72,7 @@ async def explain(
 def _workload(workloads: Workloads, vrf: str, family: Family, address: bytes) -> WorkloadView | None:
     """The claim of the most specific prefix that covers the address."""
     for key in covering_keys(family, address):
-        views = workloads.table.views_of(vrf, family, key)
+        views = workloads.claims.views_of(vrf, family, key)
         if views:
             return views[0]
     return None

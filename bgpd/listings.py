@@ -24,7 +24,7 @@ from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
-from bgpd.workload.feed.api import ServiceObjects, WorkloadObjects
+from bgpd.workload.feed.api import ApiSource, ServiceObjects, WorkloadObjects
 
 _OWN_SOURCES = (WORKLOAD_SOURCE.name, AGGREGATE_SOURCE.name, EVPN_SOURCE.name)
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
@@ -55,7 +55,7 @@ class DaemonBackend:
             "neighbors": lambda query: iter(self.neighbors()),
             "routes": self._routes,
             "fib": self._fib,
-            "workloads": lambda query: routing.workloads.table.views(),
+            "workloads": lambda query: routing.workloads.claims.views(),
             "aggregates": lambda query: iter(routing.rib.aggregation.views()),
             "services": self._services,
             "evpn": lambda query: evpn_routes(routing.evpn, query),
@@ -79,7 +79,7 @@ class DaemonBackend:
 
     @property
     def objects(self) -> Mapping[str, Objects]:
-        api = self._routing.workloads.api
+        api = self._routing.workloads.find(ApiSource)
         return {"workloads": WorkloadObjects(api), "services": ServiceObjects(api)} if api else {}
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:

@@ -89,7 +89,7 @@ class Readiness:
         if reason != self.reason:
             log.info("bgpd.readiness", ready=not reason, reason=reason)
             self.reason = reason
-            self._routing.workloads.neighbors_changed()
+            self._routing.workloads.readiness_changed(reason)
         self._report_status()
 
     def _look_for_convergence(self) -> None:

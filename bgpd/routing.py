@@ -36,7 +36,7 @@ from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, soon
 from bgpd.speaker.speaker import Speaker
-from bgpd.workload.workloads import WorkloadPorts, Workloads
+from bgpd.workload.workloads import Workloads
 
 log = structlog.get_logger()
 
@@ -67,7 +67,6 @@ class Routing:
         hostname: str,
         changed: Callable[[], None],
         memory_freed: Callable[[], None],
-        readiness: Callable[[], str],
         shortage: Shortage,
     ) -> None:
         self.sources: dict[str, Source] = {}
@@ -88,7 +87,7 @@ class Routing:
             listener=self,
             walks=walks,
             needs=self._needs,
-            interfaces=lambda vrf: self.workloads.table.interfaces(vrf),
+            interfaces=lambda vrf: self.workloads.claims.interfaces(vrf),
         )
         self.rib = Rib(config.rib, now=time.time, schedule=soon)
         self.evpn = Evpn(
@@ -104,21 +103,17 @@ class Routing:
             nlri_decoders=nlri_decoders,
             shortage=shortage,
         )
-        ports = WorkloadPorts(
-            announce=self._announce,
-            withdraw=self._withdraw,
-            host_routes=self.tables.set_workload_routes,
-            service_route=self._set_service_route,
-            resumed=self.evpn.workload_resumed,
-            reserved=self.tables.reserved,
-            presence=self.evpn.presence,
-            synchronised=self._workloads_synchronised,
-            readiness=readiness,
-            neighbors=self.speaker.neighbor_views,
+        self.workloads = Workloads(
+            config.workloads,
+            owner=self,
+            kernel=self.tables,
+            endpoints=self.evpn,
+            sessions=self.speaker,
+            host=monitor.host,
+            hostname=hostname,
         )
-        self.workloads = Workloads(config.workloads, ports, host=monitor.host, hostname=hostname)
         self.rib.connect(kernel=self.tables, neighbors=self.speaker, evpn=self.evpn, workloads=self.workloads.table)
-        self.evpn.connect(neighbors=self, claims=self.workloads.table, presences=self.workloads)
+        self.evpn.connect(neighbors=self, claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:
         return dependencies(self._config.guard, vrf, sources=self.sources.values(), servers=self.servers)
@@ -214,7 +209,7 @@ class Routing:
 
     def _kernel_told(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""
-        if self.workloads.kernel_told():
+        if self.workloads.kernel_reported():
             self.rib.flush_exports()
 
     # Sessions (SpeakerEvents).
@@ -338,25 +333,22 @@ class Routing:
     def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
         self.workloads.table.look_again((vrf, family), keys)
 
-    # Workloads (WorkloadPorts).
+    # Workloads (workloads.Owner).
 
-    def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
+    def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         self.rib.announce_local(WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=info.exception)
         if vrf:
             self.evpn.workloads_announced(vrf, family, keys, info)
             self.tables.interfaces_changed(vrf)
 
-    def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+    def withdraw_workloads(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """What bgpd is about to take from the kernel is withdrawn from the neighbors first."""
         self.rib.withdraw_local(WORKLOAD_SOURCE, family, keys, vrf=vrf)
         if vrf:
             self.evpn.workloads_withdrawn(vrf, family, keys)
         self.rib.flush_exports()
 
-    def _set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, resilient: bool) -> None:
-        self.tables.set_service_route(vrf, family, key, members, resilient=resilient)
-
-    def _workloads_synchronised(self) -> None:
+    def workloads_synchronised(self) -> None:
         self.synchronised = True
         self.rib.synchronised()
         self._changed()

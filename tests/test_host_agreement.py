@@ -97,7 +97,7 @@ def test_evpn_has_the_uplinks_that_one_has_that_starts_now(operations: list[tupl
 def test_workloads_stand_as_in_a_table_that_starts_now(operations: list[tuple[Any, ...]]) -> None:
     def standing(told: list[tuple[Any, ...]], state: Kernel) -> tuple[object, ...]:
         rig = Rig()
-        rig.table.claim("mqtt", "a", (claim("10.64.1.5/32", "pod1"),))
+        rig.claims.claim("mqtt", "a", (claim("10.64.1.5/32", "pod1"),))
         rig.settle()
         change(rig.host, told, state)
         rig.settle()

@@ -23,7 +23,7 @@ ALLOWED = {("log", "config")}
 ONLY_IN = {
     "exabgp": ("bgpd.message.exabgp_codec",),
     "pyroute2": ("bgpd.kernel.rtnl",),
-    "aiomqtt": ("bgpd.workload.feed.mqtt",),
+    "aiomqtt": ("bgpd.workload.feed.mqtt", "bgpd.workload.feed.mqtt_client"),
     "aiohttp": ("bgpd.api",),
     "rich": (),
 }

@@ -15,6 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.prefix import covers, parse_prefix
 from bgpd.model.views import ViewQuery
 from bgpd.model.workload import WorkloadState
+from bgpd.workload.sources import SOURCES
 
 ViewFilter = Callable[[Any], bool]
 
@@ -24,7 +25,7 @@ _WORDS: dict[str, tuple[str | int, ...]] = {
         *("idle", "connect", "active", "opensent", "openconfirm", "established"),
         *("installed", "blocked", "local", *WorkloadState),
     ),
-    "source": ("static", "kernel", "mqtt", "api", "service"),
+    "source": tuple(SOURCES),
 }
 """The words of each field, of all views together."""
 

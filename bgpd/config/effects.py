@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bgpd.config.schema import Config, ListenConfig, NeighborConfig, SessionConfig, Strict
+from bgpd.config.schema import Config, ListenConfig, NeighborConfig, SessionConfig, Strict, WorkloadConfig
 from bgpd.model.views import ConfigChangeView
 
 
@@ -50,6 +50,9 @@ _SESSION: Mapping[str, Effect] = {
 }
 """Keys of a [[neighbor]] or [[listen]] that need no new session."""
 
+_FOLLOWED = ("static", "kernel")
+"""Sources of workloads that follow a reload; all others stay as they were at the start."""
+
 _EFFECTS: Mapping[Path, Effect] = {
     ("router",): Effect.RESET,
     ("neighbor",): Effect.RESET,
@@ -60,9 +63,7 @@ _EFFECTS: Mapping[Path, Effect] = {
     ("fib",): Effect.RESTART,
     ("api",): Effect.RESTART,
     ("state",): Effect.RESTART,
-    ("workload", "mqtt"): Effect.RESTART,
-    ("workload", "api"): Effect.RESTART,
-    ("workload", "health"): Effect.RESTART,
+    **{("workload", key): Effect.RESTART for key in WorkloadConfig.__struct_fields__ if key not in _FOLLOWED},
 }
 """The longest beginning of a path counts; what has none here is a no-op."""
 

@@ -73,7 +73,7 @@ class Endpoints:
                 sticky=info.sticky,
                 remote=remote,
                 now=self._clock.time(),
-                former=self._claims.take_former(vrf, family, prefix),
+                former=self._presences.take_former(vrf, family, prefix),
             )
             verdicts.append((endpoint, verdict))
         self._act(verdicts, changes)

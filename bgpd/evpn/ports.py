@@ -84,12 +84,12 @@ class ClaimPort(Protocol):
     def moved(self, vrf: str, family: Family, keys: Iterable[bytes], reason: str) -> None:
         """Another host has these addresses, and why; "": none has any more."""
 
-    def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
-        """The sequence that an earlier run advertised a workload with, once; else None."""
-
 
 class PresencePort(Protocol):
     """What is saved of workloads."""
+
+    def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
+        """The sequence that an earlier run advertised a workload with, once; else None."""
 
     def presence_changed(self, vrf: str, family: Family, key: bytes) -> None:
         """`Evpn.presence` of a workload changed, though it neither came nor went."""

@@ -78,7 +78,7 @@ class Sync(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One prefix that a source says is reachable on this host.
 
-    `source` is the kind of the source ("static", "kernel", "mqtt", "api", "service"), `id` the workload's name within
+    `source` is the kind of the source (see `workload/sources.py`), `id` the workload's name within
     it, `key` the route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's
     host route (`dev interface scope link`, or over `members` for a service address) itself; otherwise another program
     does, or none is needed, and bgpd only follows. `exception`: always announced, also inside an aggregate. `mac` is

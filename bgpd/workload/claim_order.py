@@ -13,19 +13,14 @@ from bisect import bisect_right
 from collections.abc import Mapping
 
 from bgpd.model.workload import Claim
-from bgpd.workload.standing import KERNEL, Entry, Held, Table, agree
+from bgpd.workload.sources import SOURCES, Restart
+from bgpd.workload.standing import ClaimStatus, Entry, Place, agree, is_kernel_route
 
 HOLDER = 0
-_INITIAL = {"static": 1, KERNEL: 2}
-"""Of what configuration and kernel say at the start, of which nothing is saved: after the holder that was restored,
-before those that waited."""
-
 WAITING = 3
-"""The lowest of a claim that waits."""
+"""The lowest rank of a claim that waits: after what is claimed at the start and not saved (`SourceKind.rank_at_start`).
+State files have such ranks."""
 
-_PRECEDENCE = {"static": 0, "api": 1, "mqtt": 1, "service": 1, KERNEL: 2}
-
-Place = tuple[Table, bytes]
 _Name = tuple[str, str]
 
 
@@ -41,36 +36,37 @@ class ClaimOrder:
         for place, rank in ranks.items():
             self._remembered.setdefault(place, {})[source, id] = rank
 
-    def enter(self, place: Place, entry: Entry, held: Held) -> None:
+    def enter(self, place: Place, entry: Entry, status: ClaimStatus) -> None:
         """Put a new claim among those of its address. What is said of a kernel route that came first goes ahead of it:
         it tells the MAC and all else that the route does not.
         """
-        claim = held.claim
+        claim = status.claim
+        kind = SOURCES[claim.source]
         earlier = self._remembered.get(place)
         rank = earlier.pop((claim.source, claim.id), None) if earlier else None
         if rank is not None:
-            held.rank = rank
-        elif self.starting or (earlier is not None and claim.source in _INITIAL):
-            held.rank = _INITIAL.get(claim.source, HOLDER)
+            status.rank = rank
+        elif self.starting or (earlier is not None and kind.restart is Restart.REPLAYED):
+            status.rank = kind.rank_at_start
         elif entry.claims and _tells_more(claim, entry.claims[0].claim):
-            entry.claims.insert(0, held)
+            entry.claims.insert(0, status)
             self.renumber(entry)
             return
         elif entry.claims:
-            held.rank = max(entry.claims[-1].rank + 1, WAITING)
-        entry.claims.insert(bisect_right(entry.claims, held.rank, key=_rank), held)
+            status.rank = max(entry.claims[-1].rank + 1, WAITING)
+        entry.claims.insert(bisect_right(entry.claims, status.rank, key=_rank), status)
 
     def holder_left(self, place: Place, entry: Entry) -> None:
         """Precedence decides who follows a holder that gave up; while claims are still to come, the ranks do."""
         if place not in self._remembered:
-            entry.claims.sort(key=lambda held: _PRECEDENCE[held.claim.source])
+            entry.claims.sort(key=lambda status: SOURCES[status.claim.source].precedence)
             self.renumber(entry)
 
     @staticmethod
     def renumber(entry: Entry) -> None:
         """Ranks as the claims stand now: the first holds the address."""
-        for index, held in enumerate(entry.claims):
-            held.rank = index - 1 + WAITING if index else HOLDER
+        for index, status in enumerate(entry.claims):
+            status.rank = index - 1 + WAITING if index else HOLDER
 
     def waits_for(self, place: Place, entry: Entry) -> bool:
         """Whether a claim that came before all of these may still come: it was there before the restart."""
@@ -89,8 +85,8 @@ class ClaimOrder:
 
 
 def _tells_more(claim: Claim, holder: Claim) -> bool:
-    return holder.source == KERNEL != claim.source and agree(holder, claim)
+    return is_kernel_route(holder) and not is_kernel_route(claim) and agree(holder, claim)
 
 
-def _rank(held: Held) -> int:
-    return held.rank
+def _rank(status: ClaimStatus) -> int:
+    return status.rank

@@ -10,18 +10,18 @@ from collections.abc import Iterable
 
 from bgpd.model.prefix import address_length, covers, key_address
 from bgpd.model.workload import Claim
-from bgpd.workload.standing import Foreign, Table
+from bgpd.workload.standing import Foreign, VrfFamily
 
 
 class ForeignRoutes:
     """Routes by table and key, and the keys that wait for any route that covers them."""
 
     def __init__(self) -> None:
-        self._routes: dict[Table, dict[bytes, Foreign]] = defaultdict(dict)
-        self._lengths: dict[Table, Counter[int]] = defaultdict(Counter)
-        self._followed: dict[Table, dict[bytes, None]] = defaultdict(dict)
+        self._routes: dict[VrfFamily, dict[bytes, Foreign]] = defaultdict(dict)
+        self._lengths: dict[VrfFamily, Counter[int]] = defaultdict(Counter)
+        self._followed: dict[VrfFamily, dict[bytes, None]] = defaultdict(dict)
 
-    def set(self, table: Table, key: bytes, foreign: Foreign | None) -> Iterable[bytes]:
+    def set(self, table: VrfFamily, key: bytes, foreign: Foreign | None) -> Iterable[bytes]:
         """A route is there, or (None) is gone; answers the keys for which that may matter."""
         routes = self._routes[table]
         before = routes.get(key)
@@ -38,15 +38,15 @@ class ForeignRoutes:
             return (key,)
         return [key, *(followed for followed in self._followed[table] if followed != key and covers(key, followed))]
 
-    def follow(self, table: Table, key: bytes) -> None:
+    def follow(self, table: VrfFamily, key: bytes) -> None:
         """Changes of any route that covers `key` matter from now on."""
         self._followed[table][key] = None
 
-    def unfollow(self, table: Table, key: bytes) -> None:
+    def unfollow(self, table: VrfFamily, key: bytes) -> None:
         """They do not any more."""
         self._followed[table].pop(key, None)
 
-    def leading_to(self, table: Table, key: bytes, claim: Claim) -> Foreign | None:
+    def leading_to(self, table: VrfFamily, key: bytes, claim: Claim) -> Foreign | None:
         """The route of exactly this key; for a claim that needs any route, the longest that covers it."""
         exact = self._routes[table].get(key)
         if exact is not None or not claim.needs_route:

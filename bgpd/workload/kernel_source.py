@@ -1,25 +1,26 @@
 """Workloads that other programs route: CNI plugins, libvirt, Calico's Felix ([workload.kernel]).
 
 Decides which kernel routes are workloads: unicast routes in the table of a known VRF, to an interface whose name fits a
-glob, not bgpd's own, and no default, link-local, loopback or multicast route. Also tells the table which directly
+glob, not bgpd's own, and no default, link-local, loopback or multicast route. Also reports to the table which directly
 attached routes of others exist, so that bgpd leaves those alone. Never writes to the kernel.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from bgpd.config.schema import WorkloadConfig, WorkloadsConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import Claim
-from bgpd.workload.standing import KERNEL, Foreign
-from bgpd.workload.table import WorkloadTable
+from bgpd.runtime.turns import soon
+from bgpd.workload.sources import KERNEL, ClaimSource, SourceParts
+from bgpd.workload.standing import Foreign
 
-SOURCE = KERNEL
 SLICE = 500
 """Events taken in one step, so that the loop is never held for 20 ms."""
 
@@ -27,31 +28,24 @@ _Place = tuple[int, Family, bytes]
 """Kernel table, family, key: there may be several routes, and several of one metric."""
 
 
-class KernelSource:
-    """Follows the kernel's links and routes for the table.
+class KernelSource(ClaimSource):
+    """Follows the kernel's links and routes, for claims and for the table.
 
-    `globs` may be empty: then only foreign routes are noted. `vrfs` names the VRF of each kernel table ("" for the main
-    one). `own_protocol` and `own_metric` are those of bgpd's routes. `schedule()` asks that `drain` be called soon.
-
-    Relies on the kernel's monitor: routes that the kernel dropped without a word, and lost events, it finds out itself.
-    So routes of an interface that is gone stay known until it says that they are: the interface may have been renamed.
+    Without globs only foreign routes are noted. Relies on the kernel's monitor, which finds out itself that routes were
+    dropped without a word, or events lost. So routes of an interface that is gone stay known until it says that they
+    are gone: the interface may have been renamed.
     """
 
-    def __init__(
-        self,
-        table: WorkloadTable,
-        *,
-        globs: Sequence[str],
-        vrfs: Mapping[int, str],
-        own_protocol: int,
-        own_metric: int,
-        schedule: Callable[[], None],
-    ) -> None:
-        self._table = table
-        self._globs = tuple(globs)
-        self._vrfs = dict(vrfs)
-        self._own_protocol = own_protocol
-        self._own_metric = own_metric
+    name = KERNEL
+
+    def __init__(self, parts: SourceParts, *, schedule: Callable[[Callable[[], None]], None] = soon) -> None:
+        self._table = parts.table
+        self._claims = parts.claims
+        self._first_state = parts.first_state
+        self._globs = _globs(parts.config.workload)
+        self._vrfs = parts.config.vrfs
+        self._own_protocol = parts.config.fib.protocol
+        self._own_metric = parts.config.fib.metric
         self._schedule = schedule
         self._scheduled = False
         self._budget = SLICE
@@ -65,10 +59,10 @@ class KernelSource:
         return any(fnmatchcase(interface, glob) for glob in self._globs)
 
     def event(self, event: KernelEvent) -> None:
-        """One change, as the kernel's monitor tells it: taken at once, or after those that wait already."""
+        """One change, as the kernel's monitor reports it: taken at once, or after those that wait already."""
         if not self._scheduled:
             self._scheduled = True
-            self._schedule()
+            self._schedule(self.drain)
         if self._backlog or not self._budget:
             self._backlog.append(event)
         else:
@@ -76,9 +70,9 @@ class KernelSource:
             self._take(event)
 
     def replayed(self) -> None:
-        """All that the kernel held at the start has been told by `event`."""
+        """All that the kernel held at the start has come by `event`."""
         self._replayed = True
-        self._tell_replayed()
+        self._note_replayed()
 
     def drain(self) -> None:
         """Take what waits, at most `SLICE`; asks to be called again if more does."""
@@ -89,26 +83,27 @@ class KernelSource:
             self._take(self._backlog.popleft())
         if self._backlog:
             self._scheduled = True
-            self._schedule()
-        self._tell_replayed()
+            self._schedule(self.drain)
+        self._note_replayed()
 
-    def _tell_replayed(self) -> None:
+    def _note_replayed(self) -> None:
         if self._replayed and not self._backlog:
             self._replayed = False
-            self._table.source_synchronised(SOURCE)
+            self._first_state.heard(KERNEL)
 
-    def reconfigure(self, globs: Sequence[str], vrfs: Mapping[int, str]) -> None:
+    def reconfigure(self, config: WorkloadsConfig) -> None:
         """Other globs and VRFs from now on: what is known is judged anew; routes of a new table come by `event`."""
-        for table, family, key in [place for place in self._routes if place[0] not in vrfs]:
+        for table, family, key in [place for place in self._routes if place[0] not in config.vrfs]:
             for route in self._routes[table, family, key]:
                 self._forget(route)
-        self._vrfs = dict(vrfs)
-        if tuple(globs) == self._globs:
+        self._vrfs = config.vrfs
+        globs = _globs(config.workload)
+        if globs == self._globs:
             return
-        self._globs = tuple(globs)
+        self._globs = globs
         self._match.cache_clear()
         for place in self._routes:
-            self._tell(place)
+            self._report(place)
 
     def _take(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):  # of nearly all events
@@ -120,7 +115,7 @@ class KernelSource:
         self._table.link_changed(event)
         for place in self._several:
             if any(route.interface == event.link.name for route in self._routes[place]):
-                self._tell(place)
+                self._report(place)
 
     def _route_changed(self, route: KernelRoute, *, gone: bool) -> None:
         if route.table not in self._vrfs or route.protocol == self._own_protocol:
@@ -135,7 +130,7 @@ class KernelSource:
         self._routes[place] = (*routes, route)
         if routes:
             self._several[place] = None
-        self._tell(place)
+        self._report(place)
 
     def _forget(self, route: KernelRoute) -> None:
         """One route is gone; others of its prefix, of its metric too, stay."""
@@ -150,10 +145,10 @@ class KernelSource:
             del self._routes[place]
         if len(left) < 2:
             self._several.pop(place, None)
-        self._tell(place)
+        self._report(place)
 
-    def _tell(self, place: _Place) -> None:
-        """Tell the table of the route that the kernel uses."""
+    def _report(self, place: _Place) -> None:
+        """Note which route of a prefix the kernel uses: whether it is a workload's, and where it leads."""
         number, family, key = place
         vrf = self._vrfs[number]
         ways = _used(self._routes.get(place, ()), self._table.is_up)
@@ -165,11 +160,15 @@ class KernelSource:
         prefix = format_key(family, key)
         id = f"{vrf}/{prefix}" if vrf else prefix
         if best is None or not all(self._match(way.interface) for way in ways) or not is_workload(family, key):
-            self._table.claim(SOURCE, id)
+            self._claims.claim(KERNEL, id)
             return
-        self._table.claim(
-            SOURCE, id, (Claim(source=SOURCE, id=id, family=family, key=key, interface=best.interface, vrf=vrf),)
+        self._claims.claim(
+            KERNEL, id, (Claim(source=KERNEL, id=id, family=family, key=key, interface=best.interface, vrf=vrf),)
         )
+
+
+def _globs(config: WorkloadConfig) -> tuple[str, ...]:
+    return config.kernel.interfaces if config.kernel is not None else ()
 
 
 def _used(routes: Sequence[KernelRoute], is_up: Callable[[str], bool]) -> Sequence[KernelRoute]:

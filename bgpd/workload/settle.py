@@ -1,62 +1,76 @@
-"""What the workload table tells the other parts, and in which order: withdrawals, kernel routes, announcements, states.
+"""What the workload table asks of other parts, and in which order: withdrawals, kernel routes, announcements, states.
 
 Decides nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
-from bgpd.model.workload import ClaimInfo, Presence
-from bgpd.workload.standing import Held, Table
+from bgpd.model.workload import ClaimInfo
+from bgpd.workload.standing import ClaimStatus, VrfFamily
 
 
-class TableOutputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What the table tells, as plain callables.
+class Announcer(Protocol):
+    """Who announces this host's addresses (`routing.Routing`)."""
 
-    announce(vrf, family, keys, info) and withdraw(vrf, family, keys): to the RIB, the kernel already has the routes.
-    host_routes(vrf, family, {key: next hops or None}): to the FIB, which answers with `route_acknowledged`, also for a
-    route that it finds unchanged, or with `route_refused`.
-    service_route(vrf, family, key, members, resilient): likewise, for the weighted members of a service address.
-    states_changed(held claims): for whoever publishes states; also those that were given up, no longer announced.
-    resumed(vrf, family, key, info, presence): to EVPN: what an earlier run gave up stays given up.
-    schedule_flush(): `flush` should be called soon; asked once until it is.
-    synchronised(): once: all sources told their first state and the kernel acknowledged it.
-    """
+    def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
+        """Announce these addresses; the kernel already has their routes."""
 
-    announce: Callable[[str, Family, list[bytes], ClaimInfo], None]
-    withdraw: Callable[[str, Family, list[bytes]], None]
-    host_routes: Callable[[str, Family, Mapping[bytes, NextHops | None]], None]
-    service_route: Callable[[str, Family, bytes, NextHops, bool], None]
-    states_changed: Callable[[list[Held]], None]
-    resumed: Callable[[str, Family, bytes, ClaimInfo, Presence], None]
-    schedule_flush: Callable[[], None]
-    synchronised: Callable[[], None]
+    def withdraw_workloads(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+        """Withdraw them; their kernel routes may go at once."""
 
 
-class Changes:
-    """What one flush of one table will tell, gathered so that it is told in bulk and in the safe order."""
+class KernelRoutes(Protocol):
+    """Who keeps their kernel routes (`fib.tables.KernelTables`)."""
+
+    def set_workload_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Keep these kernel routes; None: no more. Answered by `WorkloadTable.route_acknowledged`, also for a route
+        that is there already, or by `route_refused`.
+        """
+
+    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
+        """Likewise, for the weighted members of a service address."""
+
+    def reserved(self, vrf: str, family: Family, key: bytes) -> str:
+        """What the host itself needs that a workload of this prefix would take, "" if nothing.
+
+        When the answer changes, `WorkloadTable.look_again` is called.
+        """
+
+
+class StateListener(Protocol):
+    """Who hears of other states of claims; also of claims that were given up, no longer announced."""
+
+    def states_changed(self, changed: Sequence[ClaimStatus]) -> None: ...
+
+
+class Settlement:
+    """What one flush changes of one table, gathered so that it is carried out in bulk and in the safe order."""
 
     def __init__(self) -> None:
         self.withdrawn: list[bytes] = []
         self.routes: dict[bytes, NextHops | None] = {}
         self.services: list[tuple[bytes, NextHops, bool]] = []
         self.announced: dict[ClaimInfo, list[bytes]] = {}
-        self.states: list[Held] = []
+        self.states: list[ClaimStatus] = []
 
-    def tell(self, table: Table, outputs: TableOutputs) -> None:
+    def carry_out(
+        self, table: VrfFamily, *, announcer: Announcer, kernel: KernelRoutes, listeners: Sequence[StateListener]
+    ) -> None:
+        """Withdraw before a route goes, announce after its message is on the way, report states last."""
         vrf, family = table
         if self.withdrawn:
-            outputs.withdraw(vrf, family, self.withdrawn)
+            announcer.withdraw_workloads(vrf, family, self.withdrawn)
         if self.routes:
-            outputs.host_routes(vrf, family, self.routes)
+            kernel.set_workload_routes(vrf, family, self.routes)
         for key, members, resilient in self.services:
-            outputs.service_route(vrf, family, key, members, resilient)
+            kernel.set_service_route(vrf, family, key, members, resilient=resilient)
         for info, keys in self.announced.items():
-            outputs.announce(vrf, family, keys, info)
+            announcer.announce_workloads(vrf, family, keys, info)
         if self.states:
-            outputs.states_changed(self.states)
+            for listener in listeners:
+                listener.states_changed(self.states)

@@ -1,7 +1,7 @@
 """What becomes of one address: the state of its claims, its kernel route and its announcement, from the facts at hand.
 
-A pure function of the claims (the first is the holder) and of what the kernel said. It never orders claims and never
-acts: `table` does both.
+A pure function of the claims (the first is the holder) and of what the kernel said. It never orders claims
+(`claim_order` does) and never acts (`table` does).
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.views import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
+from bgpd.workload.sources import SOURCES
 
-Table = tuple[str, Family]
+VrfFamily = tuple[str, Family]
 """VRF name ("" for the main table) and unicast family."""
 
+Place = tuple[VrfFamily, bytes]
+"""One address: where it is, and its route key."""
 
-class Held(msgspec.Struct, eq=False, gc=False):
-    """A claim that the table holds, what became of it, why, and since when (wall clock, seconds).
+
+class ClaimStatus(msgspec.Struct, eq=False, gc=False):
+    """A claim, what became of it, why, and since when (wall clock, seconds).
 
     `rank`: its place among the claims of its address (`claim_order`). `former`: the sequence with which an earlier run
     announced it to EVPN; None if none did, or since it is announced again.
@@ -36,17 +40,21 @@ class Held(msgspec.Struct, eq=False, gc=False):
     rank: int = 0
     former: int | None = None
 
+    def is_of(self, source: str, id: str) -> bool:
+        """Whether it is a claim of this workload."""
+        return self.claim.source == source and self.claim.id == id
+
 
 class Entry(msgspec.Struct, eq=False, gc=False):
-    """One address of one VRF: its claims, holder first, and what the kernel and the RIB were told and said.
+    """One address of one VRF: its claims, holder first, its kernel route, and what is announced of it.
 
     `route` was asked of the kernel; `acknowledged` is whether it said yes; `lost` that it may have dropped it since.
-    `gone` are claims given up since the last flush. `info` is what the RIB was told of the announced address, None if
-    it is not announced.
+    `gone` are claims given up since the last flush. `info` is what is announced beside the address, None if it is not
+    announced.
     """
 
-    claims: list[Held] = []
-    gone: list[Held] = []
+    claims: list[ClaimStatus] = []
+    gone: list[ClaimStatus] = []
     route: NextHops | None = None
     acknowledged: bool = False
     lost: bool = False
@@ -56,7 +64,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     info: ClaimInfo | None = None
 
 
-class Standing(NamedTuple):
+class Judgement(NamedTuple):
     """The holder's state and reason, the kernel route that bgpd should keep, and whether to announce."""
 
     state: WorkloadState
@@ -72,46 +80,49 @@ class Foreign(NamedTuple):
     preferred: bool
 
 
-KERNEL = "kernel"
-"""The source of claims that are nothing but a kernel route."""
-ANNOUNCED = Standing(WorkloadState.ANNOUNCED, "", None, True)
-AWAITING = Standing(
+ANNOUNCED = Judgement(WorkloadState.ANNOUNCED, "", None, True)
+AWAITING = Judgement(
     WorkloadState.PENDING, "another claim of it came first before the restart, and is waited for", None, False
 )
 
 
-def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Standing:
-    """Standing of an entry that has a holder."""
+def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
+    """What becomes of an entry that has a holder."""
     claim = entry.claims[0].claim
     if entry.moved:
-        return Standing(WorkloadState.MOVED, entry.moved, None, False)
+        return Judgement(WorkloadState.MOVED, entry.moved, None, False)
     if claim.interface and not host.is_up(claim.interface):
         why = "is down" if host.named(claim.interface) else "does not exist"
-        return Standing(WorkloadState.PENDING, f"interface {claim.interface} {why}", None, False)
+        return Judgement(WorkloadState.PENDING, f"interface {claim.interface} {why}", None, False)
     if claim.needs_route and foreign is None:
-        return Standing(WorkloadState.PENDING, "no route on an interface of this host leads to it", None, False)
+        return Judgement(WorkloadState.PENDING, "no route on an interface of this host leads to it", None, False)
     if not claim.manage_route or (foreign and foreign.interface == claim.interface and entry.route is None):
-        standing = ANNOUNCED
+        judged = ANNOUNCED
     else:
-        standing = _judge_managed(entry, claim)
+        judged = _judge_managed(entry, claim)
         if foreign and foreign.preferred and foreign.interface != claim.interface:
-            followed = any(held.claim.interface == foreign.interface for held in entry.claims)
+            followed = any(status.claim.interface == foreign.interface for status in entry.claims)
             why = f"another program's route of it leads to {foreign.interface}"
-            standing = Standing(WorkloadState.CONFLICT, why, standing.route, standing.announce and followed)
-    if standing.announce and claim.withheld:
-        return Standing(WorkloadState.PENDING, claim.withheld, standing.route, False)
-    if standing.announce and entry.suppressed_by and standing.state is WorkloadState.ANNOUNCED:
-        return standing._replace(state=WorkloadState.SUPPRESSED, reason=f"covered by {entry.suppressed_by}")
-    return standing
+            judged = Judgement(WorkloadState.CONFLICT, why, judged.route, judged.announce and followed)
+    if judged.announce and claim.withheld:
+        return Judgement(WorkloadState.PENDING, claim.withheld, judged.route, False)
+    if judged.announce and entry.suppressed_by and judged.state is WorkloadState.ANNOUNCED:
+        return judged._replace(state=WorkloadState.SUPPRESSED, reason=f"covered by {entry.suppressed_by}")
+    return judged
 
 
-def _judge_managed(entry: Entry, claim: Claim) -> Standing:
+def _judge_managed(entry: Entry, claim: Claim) -> Judgement:
     route = claim.members or (NextHop(address=b"", interface=claim.interface),)
     if entry.error:
-        return Standing(WorkloadState.FAILED, entry.error, route, False)
+        return Judgement(WorkloadState.FAILED, entry.error, route, False)
     if not entry.acknowledged or entry.lost:
-        return Standing(WorkloadState.PENDING, "waiting for the kernel to acknowledge the route", route, False)
-    return Standing(WorkloadState.ANNOUNCED, "", route, True)
+        return Judgement(WorkloadState.PENDING, "waiting for the kernel to acknowledge the route", route, False)
+    return Judgement(WorkloadState.ANNOUNCED, "", route, True)
+
+
+def is_kernel_route(claim: Claim) -> bool:
+    """Whether a claim is nothing but a route of another program."""
+    return SOURCES[claim.source].is_kernel_route
 
 
 def agree(first: Claim, second: Claim) -> bool:
@@ -121,7 +132,8 @@ def agree(first: Claim, second: Claim) -> bool:
     """
     if first.members != second.members:
         return False
-    rests_on_kernel = KERNEL in (first.source, second.source) and (first.needs_route or second.needs_route)
+    rests_on_kernel = is_kernel_route(first) or is_kernel_route(second)
+    rests_on_kernel = rests_on_kernel and (first.needs_route or second.needs_route)
     return rests_on_kernel or first.interface == second.interface
 
 
@@ -139,19 +151,19 @@ def name_of(claim: Claim) -> str:
     return f"{claim.source} workload {claim.id}{where}"
 
 
-def view_of(held: Held) -> WorkloadView:
+def view_of(status: ClaimStatus) -> WorkloadView:
     """A claim as `bgpd show workloads` shows it."""
-    claim = held.claim
+    claim = status.claim
     return WorkloadView(
         id=claim.id,
         source=claim.source,
         prefix=format_key(claim.family, claim.key),
         interface=claim.interface,
         vrf=claim.vrf,
-        state=held.state,
-        reason=held.reason,
-        since=held.since,
-        announced=held.announced,
+        state=status.state,
+        reason=status.reason,
+        since=status.since,
+        announced=status.announced,
         kind=claim.kind,
         mac=claim.mac.hex(":"),
         sticky=claim.sticky,

@@ -5,32 +5,42 @@ Decides which claims a configuration makes; the table decides what becomes of th
 
 from __future__ import annotations
 
-from bgpd.config.schema import StaticWorkloadConfig
+from bgpd.config.schema import StaticWorkloadConfig, WorkloadsConfig
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.workload import Claim
-from bgpd.workload.table import WorkloadTable
-
-SOURCE = "static"
+from bgpd.workload.sources import STATIC, ClaimSource, SourceParts
 
 
-class StaticSource:
-    """Holds the table's static claims equal to the configuration."""
+class StaticSource(ClaimSource):
+    """Holds the static claims equal to the configuration."""
 
-    def __init__(self, table: WorkloadTable) -> None:
-        self._table = table
+    name = STATIC
 
-    def apply(self, configs: tuple[StaticWorkloadConfig, ...]) -> None:
-        """Claim what `configs` say, at start and at each reload; what they no longer say is given up.
+    def __init__(self, parts: SourceParts) -> None:
+        self._claims = parts.claims
+        self._first_state = parts.first_state
+        self._configs = parts.config.workload.static
+
+    async def restore(self) -> None:
+        """Claim what the configuration says at the start."""
+        self._apply()
+
+    def reconfigure(self, config: WorkloadsConfig) -> None:
+        """Claim what it says now; what it no longer says is given up.
 
         Raises: ValueError: a prefix is none; nothing was changed. `bgpd check` finds these first.
         """
-        claims = {claim.id: claim for claim in map(static_claim, configs)}
-        for id in self._table.claimed(SOURCE):
+        self._configs = config.workload.static
+        self._apply()
+
+    def _apply(self) -> None:
+        claims = {claim.id: claim for claim in map(static_claim, self._configs)}
+        for id in self._claims.claimed(STATIC):
             if id not in claims:
-                self._table.claim(SOURCE, id)
+                self._claims.claim(STATIC, id)
         for id, claim in claims.items():
-            self._table.claim(SOURCE, id, (claim,))
-        self._table.source_synchronised(SOURCE)
+            self._claims.claim(STATIC, id, (claim,))
+        self._first_state.heard(STATIC)
 
 
 def static_claim(config: StaticWorkloadConfig) -> Claim:
@@ -40,7 +50,7 @@ def static_claim(config: StaticWorkloadConfig) -> Claim:
     """
     family, key = parse_prefix(config.prefix)
     return Claim(
-        source=SOURCE,
+        source=STATIC,
         id=config.id or config.prefix,
         family=family,
         key=key,

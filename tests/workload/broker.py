@@ -31,8 +31,11 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key
+from bgpd.model.views import NeighborView
 from bgpd.model.workload import ClaimInfo, Presence
-from bgpd.workload.workloads import WorkloadPorts, Workloads
+from bgpd.workload.feed.api import ApiSource
+from bgpd.workload.feed.mqtt import MqttSource
+from bgpd.workload.workloads import Workloads
 
 _CLONE_NEWNET = 0x40000000
 CONF = Path(__file__).parents[2] / "conf" / "mosquitto"
@@ -176,31 +179,46 @@ class Node:
             state=StateConfig(directory=str(state)),
             vrf=(VrfConfig(name="blue", table=1001),),
         )
-        ports = WorkloadPorts(
-            announce=self._announce,
-            withdraw=self._withdraw,
-            host_routes=self._host_routes,
-            service_route=lambda vrf, family, key, members, resilient: self._host_routes(vrf, family, {key: members}),
-            resumed=lambda vrf, family, key, info, presence: self.resumed.append(presence),
-            reserved=lambda vrf, family, key: "",
-            presence=lambda vrf, family, key: self.presences.get(format_key(family, key)),
-            synchronised=self._synchronised,
-            readiness=lambda: "",
-        )
         self.presences: dict[str, Presence] = {}
         self.resumed: list[Presence] = []
         self.host = kernel or Host(lambda event: self.workloads.kernel.event(event))
-        self.workloads = Workloads(config.workloads, ports, host=self.host, hostname="node1")
+        self.workloads = Workloads(
+            config.workloads, owner=self, kernel=self, endpoints=self, sessions=self, host=self.host, hostname="node1"
+        )
         self._task: asyncio.Task[None] | None = None
 
-    def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
+    @property
+    def api(self) -> ApiSource:
+        found = self.workloads.find(ApiSource)
+        assert found is not None
+        return found
+
+    @property
+    def mqtt(self) -> MqttSource:
+        found = self.workloads.find(MqttSource)
+        assert found is not None
+        return found
+
+    def neighbor_views(self) -> tuple[NeighborView, ...]:
+        return ()
+
+    def reserved(self, vrf: str, family: Family, key: bytes) -> str:
+        return ""
+
+    def presence(self, vrf: str, family: Family, key: bytes) -> Presence | None:
+        return self.presences.get(format_key(family, key))
+
+    def workload_resumed(self, vrf: str, family: Family, key: bytes, info: ClaimInfo, known: Presence) -> None:
+        self.resumed.append(known)
+
+    def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         self.announced.update({format_key(family, key): info for key in keys})
 
-    def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+    def withdraw_workloads(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         for key in keys:
             del self.announced[format_key(family, key)]
 
-    def _host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+    def set_workload_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         for key, route in changes.items():
             if route is None:
                 self.kernel.pop(format_key(family, key), None)
@@ -209,7 +227,10 @@ class Node:
         keys = [key for key, route in changes.items() if route is not None]
         asyncio.get_running_loop().call_soon(self.workloads.table.route_acknowledged, vrf, family, keys)
 
-    def _synchronised(self) -> None:
+    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
+        self.set_workload_routes(vrf, family, {key: members})
+
+    def workloads_synchronised(self) -> None:
         self.synchronised += 1
 
     async def start(self) -> None:
@@ -218,6 +239,7 @@ class Node:
                 self.host.link(Link(index=index, name=name, up=True))
             self.workloads.kernel.replayed()
         await self.workloads.start()
+        self.workloads.readiness_changed("")
         self._task = asyncio.create_task(self.workloads.run())
 
     async def stop(self, *, goodbye: bool = True) -> None:

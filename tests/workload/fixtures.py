@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from bgpd.config.schema import Config
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key, parse_prefix
+from bgpd.model.service import HealthCheck
+from bgpd.model.views import NeighborView
 from bgpd.model.workload import Claim, ClaimInfo, Presence
-from bgpd.workload.settle import TableOutputs
-from bgpd.workload.standing import Held
+from bgpd.workload.feed.reports import Reports
+from bgpd.workload.first_state import FirstState
+from bgpd.workload.presences import Presences
+from bgpd.workload.service.services import CheckId, Services
+from bgpd.workload.sources import SourceParts
+from bgpd.workload.standing import ClaimStatus
 from bgpd.workload.table import WorkloadTable
 
 V4 = Family.IPV4_UNICAST
@@ -26,48 +33,68 @@ def on(interface: str) -> NextHops:
 
 
 class Rig:
-    """A table, and everything it told in order: ("announce", vrf, [prefixes], info) and so on."""
+    """A table with all that it asks of others, recorded in order: ("announce", vrf, [prefixes], info) and so on."""
 
     def __init__(self, *, sources: Iterable[str] = (), acknowledge: bool = True) -> None:
         self.told: list[tuple[object, ...]] = []
-        self.states: list[Held] = []
+        self.states: list[ClaimStatus] = []
         self.scheduled = 0
         self.synchronised = 0
         self.resumed: dict[tuple[str, bytes], Presence] = {}
+        self.presences: dict[tuple[str, bytes], Presence] = {}
         self.announced: dict[tuple[str, str], ClaimInfo] = {}
         self.kernel: dict[tuple[str, str], NextHops] = {}
         self.acknowledge = acknowledge
         self.now = 1000.0
-        outputs = TableOutputs(
-            announce=self._announce,
-            withdraw=self._withdraw,
-            host_routes=self._host_routes,
-            service_route=self._service_route,
-            resumed=lambda vrf, family, key, info, presence: self.resumed.update({(vrf, key): presence}),
-            states_changed=self.states.extend,
-            schedule_flush=self._schedule,
-            synchronised=self._synchronised,
-        )
-        self.host = Host(self._host_changed)
-        self.table = WorkloadTable(outputs, host=self.host, sources=sources, reserved=self._is_reserved)
-        self.reserved: dict[bytes, str] = {}
+        self.reserves: dict[bytes, str] = {}
         self._acknowledgements: list[tuple[str, Family, list[bytes]]] = []
+        self.host = Host(self._host_changed)
+        self.table = WorkloadTable(self, self, host=self.host, schedule=self._schedule)
+        self.table.listeners.append(self)
+        self.claims = self.table.claims
+        self.known = Presences(self.claims, self)
+        self.reports = Reports(self.claims)
+        self.checks = Checks()
+        self.services = Services(self.claims, self.checks)
+        self.first_state = FirstState(
+            self.table, self.services, order_known=lambda: None, reached=self.workloads_synchronised
+        )
+        self.waits = bool(tuple(sources))
+        for source in sources:
+            self.first_state.wait_for(source)
 
-    def _is_reserved(self, vrf: str, family: Family, k: bytes) -> str:
-        return self.reserved.get(k, "")
+    def parts(self, config: Config) -> SourceParts:
+        """What a source of this rig is made of."""
+        return SourceParts(
+            claims=self.claims,
+            table=self.table,
+            presences=self.known,
+            services=self.services,
+            first_state=self.first_state,
+            reports=self.reports,
+            sessions=self,
+            config=config.workloads,
+            hostname="node1",
+        )
 
-    def _announce(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
+    def neighbor_views(self) -> tuple[NeighborView, ...]:
+        return ()
+
+    def reserved(self, vrf: str, family: Family, key: bytes) -> str:
+        return self.reserves.get(key, "")
+
+    def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         prefixes = [format_key(family, k) for k in keys]
         self.told.append(("announce", vrf, prefixes, info))
         self.announced.update({(vrf, prefix): info for prefix in prefixes})
 
-    def _withdraw(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+    def withdraw_workloads(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         prefixes = [format_key(family, k) for k in keys]
         self.told.append(("withdraw", vrf, prefixes))
         for prefix in prefixes:
             del self.announced[vrf, prefix]
 
-    def _host_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+    def set_workload_routes(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         for k, route in changes.items():
             prefix = format_key(family, k)
             self.told.append(("route", vrf, prefix, route))
@@ -77,16 +104,25 @@ class Rig:
                 self.kernel[vrf, prefix] = route
         self._acknowledgements.append((vrf, family, [k for k, route in changes.items() if route is not None]))
 
-    def _service_route(self, vrf: str, family: Family, k: bytes, members: NextHops, resilient: bool) -> None:
-        prefix = format_key(family, k)
+    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
+        prefix = format_key(family, key)
         self.told.append(("service", vrf, prefix, members, resilient))
         self.kernel[vrf, prefix] = members
-        self._acknowledgements.append((vrf, family, [k]))
+        self._acknowledgements.append((vrf, family, [key]))
+
+    def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
+        self.states += changed
+
+    def presence(self, vrf: str, family: Family, key: bytes) -> Presence | None:
+        return self.presences.get((vrf, key))
+
+    def workload_resumed(self, vrf: str, family: Family, key: bytes, info: ClaimInfo, known: Presence) -> None:
+        self.resumed[vrf, key] = known
 
     def _schedule(self) -> None:
         self.scheduled += 1
 
-    def _synchronised(self) -> None:
+    def workloads_synchronised(self) -> None:
         self.synchronised += 1
 
     def settle(self) -> None:
@@ -99,6 +135,10 @@ class Rig:
             if self.scheduled:
                 self.scheduled = 0
                 self.table.flush(self.now)
+                if self.waits:
+                    self.first_state.look()
+                elif self.table.settled:
+                    self.claims.replayed()
 
     def link(self, name: str, *, up: bool = True, gone: bool = False, index: int = 0) -> None:
         self.host.link(Link(index=index or sum(name.encode()), name=name, up=up), gone=gone)
@@ -108,8 +148,21 @@ class Rig:
             self.table.link_changed(event)
 
     def state(self, source: str, id: str) -> tuple[str, str]:
-        (held,) = self.table.held(source, id)
-        return str(held.state), held.reason
+        (status,) = self.claims.statuses(source, id)
+        return str(status.state), status.reason
+
+
+class Checks:
+    """Health checks that were asked for: their devices, by id."""
+
+    def __init__(self) -> None:
+        self.running: dict[CheckId, str] = {}
+
+    def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None:
+        self.running[id] = device
+
+    def stop(self, id: CheckId) -> None:
+        del self.running[id]
 
 
 def claim(

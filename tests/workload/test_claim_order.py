@@ -23,10 +23,10 @@ class OneAddress(Rig):
         for interface in INTERFACES.values():
             self.link(interface)
         for source, of in (ranks or {}).items():
-            self.table.remember(source, "a", "", of)
+            self.claims.remember(source, "a", "", of)
         for source in sources:
             self._claim(source)
-        self.table.started()
+        self.claims.started()
         self.settle()
 
     def come(self, *sources: str) -> None:
@@ -35,23 +35,23 @@ class OneAddress(Rig):
             self.settle()
 
     def _claim(self, source: str) -> None:
-        self.table.claim(source, "a", (claim(POD, INTERFACES[source], source=source),))
+        self.claims.claim(source, "a", (claim(POD, INTERFACES[source], source=source),))
 
     def leave(self, source: str) -> None:
-        self.table.claim(source, "a")
+        self.claims.claim(source, "a")
         self.settle()
 
     def order_known(self) -> None:
-        self.table.order_known()
+        self.claims.order_known()
         self.settle()
 
     def saved(self) -> dict[str, dict[str, int]]:
         """What is on disk: of those sources that save anything."""
-        return {source: ranks for source in SAVED if (ranks := self.table.ranks(source, "a"))}
+        return {source: ranks for source in SAVED if (ranks := self.claims.ranks(source, "a"))}
 
     @property
     def order(self) -> list[str]:
-        return [view.source for view in self.table.views()]
+        return [view.source for view in self.claims.views()]
 
     @property
     def route(self) -> str:
@@ -64,7 +64,7 @@ def test_uncontested_addresses_save_nothing() -> None:
     rig = OneAddress("mqtt")
     rig.order_known()
     assert rig.saved() == {}
-    rig.table.claim("api", "a", (claim(POD, INTERFACES["mqtt"], source="api"),))
+    rig.claims.claim("api", "a", (claim(POD, INTERFACES["mqtt"], source="api"),))
     assert rig.saved() == {}, "they agree"
 
 

@@ -22,8 +22,8 @@ PRECEDENCE = {"static": 0, "mqtt": 1, "api": 1, "kernel": 2}
 def claimed(*claims: tuple[str, str], prefix: str = POD) -> Rig:
     """A rig past its start with pod1 to pod4 up, and an address claimed by (source, interface) one after the other."""
     rig = Rig()
-    rig.table.started()
-    rig.table.order_known()
+    rig.claims.started()
+    rig.claims.order_known()
     for interface in ("pod1", "pod2", "pod3", "pod4"):
         rig.link(interface)
     for source, interface in claims:
@@ -33,17 +33,17 @@ def claimed(*claims: tuple[str, str], prefix: str = POD) -> Rig:
 
 def put(rig: Rig, source: str, interface: str, *, id: str = "a", prefix: str = POD) -> None:
     one = claim(prefix, interface, id=id, source=source, managed=source != "kernel")
-    rig.table.claim(source, id, (one,))
+    rig.claims.claim(source, id, (one,))
     rig.settle()
 
 
 def drop(rig: Rig, source: str, id: str = "a") -> None:
-    rig.table.claim(source, id)
+    rig.claims.claim(source, id)
     rig.settle()
 
 
 def order(rig: Rig, prefix: str = POD) -> list[str]:
-    return [one.source for one in rig.table.claims_at("", V4, key(prefix))]
+    return [one.source for one in rig.claims.claims_at("", V4, key(prefix))]
 
 
 def test_one_that_waits_and_goes_leaves_the_holder_alone() -> None:
@@ -58,7 +58,7 @@ def test_one_that_waits_and_goes_leaves_the_holder_alone() -> None:
     )
     drop(rig, "static")
     assert rig.state("mqtt", "a") == ("announced", "")
-    assert (rig.told, rig.table.contested()) == ([], set())
+    assert (rig.told, rig.claims.contested()) == ([], set())
 
 
 def test_all_others_are_named_and_told_who_holds_it() -> None:
@@ -67,7 +67,7 @@ def test_all_others_are_named_and_told_who_holds_it() -> None:
     assert rig.state("api", "a") == ("conflict", f"{POD} is also claimed by {others}; this claim came first and stays")
     for source in ("mqtt", "static"):
         assert rig.state(source, "a") == ("conflict", f"{POD} is held by api workload a on pod1, which came first")
-    assert [view.announced for view in rig.table.views_of("", V4, key(POD))] == [True, False, False]
+    assert [view.announced for view in rig.claims.views_of("", V4, key(POD))] == [True, False, False]
 
 
 @pytest.mark.parametrize("source", ["static", "mqtt", "api", "kernel"])
@@ -77,7 +77,7 @@ def test_followers_of_one_precedence_follow_in_the_order_in_which_they_came(sour
     put(rig, "api", "pod3", id="c")
     put(rig, "mqtt", "pod4", id="d")
     drop(rig, source)
-    assert [one.id for one in rig.table.claims_at("", V4, key(POD))] == ["b", "c", "d"]
+    assert [one.id for one in rig.claims.claims_at("", V4, key(POD))] == ["b", "c", "d"]
     assert rig.kernel == {("", POD): on("pod2")}
 
 
@@ -129,37 +129,37 @@ def test_claim_that_changes_keeps_its_place() -> None:
     rig.link("pod3", gone=True)
     rig.settle()
     assert rig.announced == {("", POD): PLAIN}
-    assert rig.table.interfaces("") == {"pod2"}
+    assert rig.claims.interfaces("") == {"pod2"}
 
 
 def test_each_address_of_a_workload_is_contested_for_itself() -> None:
     rig = claimed(("mqtt", "pod1"))
     both = (claim(POD, "pod2", source="api"), claim(OTHER, "pod2", source="api"))
-    rig.table.claim("api", "a", both)
+    rig.claims.claim("api", "a", both)
     rig.settle()
-    assert [(str(held.state), held.announced) for held in rig.table.held("api", "a")] == [
+    assert [(str(held.state), held.announced) for held in rig.claims.statuses("api", "a")] == [
         ("conflict", False),
         ("announced", True),
     ]
-    assert rig.table.ranks("api", "a") == {POD: 3}
-    assert rig.table.ranks("mqtt", "a") == {POD: 0}
-    rig.table.claim("api", "a", both[1:])
+    assert rig.claims.ranks("api", "a") == {POD: 3}
+    assert rig.claims.ranks("mqtt", "a") == {POD: 0}
+    rig.claims.claim("api", "a", both[1:])
     rig.settle()
     assert rig.state("mqtt", "a") == rig.state("api", "a") == ("announced", "")
-    assert rig.table.ranks("api", "a") == rig.table.ranks("mqtt", "a") == {}
+    assert rig.claims.ranks("api", "a") == rig.claims.ranks("mqtt", "a") == {}
     assert rig.kernel == {("", POD): on("pod1"), ("", OTHER): on("pod2")}
 
 
 def test_contested_names_whoever_shares_an_address_also_where_they_agree() -> None:
     rig = claimed(("mqtt", "pod1"), ("api", "pod1"))
     put(rig, "static", "pod3", id="alone", prefix=OTHER)
-    assert rig.table.contested() == {("mqtt", "a"), ("api", "a")}
-    assert rig.table.ranks("mqtt", "a") == {}
+    assert rig.claims.contested() == {("mqtt", "a"), ("api", "a")}
+    assert rig.claims.ranks("mqtt", "a") == {}
     put(rig, "kernel", "pod2")
-    assert rig.table.contested() == {("mqtt", "a"), ("api", "a"), ("kernel", "a")}
-    assert rig.table.ranks("api", "a") == {POD: 3}
+    assert rig.claims.contested() == {("mqtt", "a"), ("api", "a"), ("kernel", "a")}
+    assert rig.claims.ranks("api", "a") == {POD: 3}
     assert rig.state("api", "a")[0] == rig.state("mqtt", "a")[0] == "conflict"
-    assert [view.announced for view in rig.table.views_of("", V4, key(POD))] == [True, True, False]
+    assert [view.announced for view in rig.claims.views_of("", V4, key(POD))] == [True, True, False]
 
 
 def test_what_is_announced_is_what_the_holder_says() -> None:
@@ -167,13 +167,13 @@ def test_what_is_announced_is_what_the_holder_says() -> None:
     exception = Claim(
         source="api", id="a", family=V4, key=key(POD), interface="pod1", manage_route=True, exception=True
     )
-    rig.table.claim("api", "a", (exception,))
+    rig.claims.claim("api", "a", (exception,))
     rig.settle()
     assert rig.announced == {("", POD): PLAIN}
     rig.told.clear()
     drop(rig, "mqtt")
     assert rig.told == [("announce", "", [POD], ClaimInfo(exception=True))]
-    assert rig.table.interface_of("", V4, key(POD)) == "pod1"
+    assert rig.claims.interface_of("", V4, key(POD)) == "pod1"
 
 
 def test_services_of_other_members_are_in_conflict_and_of_the_same_are_not() -> None:
@@ -181,10 +181,10 @@ def test_services_of_other_members_are_in_conflict_and_of_the_same_are_not() -> 
     members = (NextHop(address=b"\x0a\x40\x01\x05", interface="pod1", weight=3),)
     for id, chosen in (("s", members), ("t", members), ("u", (*members, NextHop(b"\x0a\x40\x01\x06", "pod2")))):
         one = Claim(source="service", id=id, family=V4, key=key(POD), manage_route=True, members=chosen)
-        rig.table.claim("service", id, (one,))
+        rig.claims.claim("service", id, (one,))
         rig.settle()
     assert [rig.state("service", id)[0] for id in "stu"] == ["conflict", "conflict", "conflict"]
-    assert [view.announced for view in rig.table.views_of("", V4, key(POD))] == [True, True, False]
+    assert [view.announced for view in rig.claims.views_of("", V4, key(POD))] == [True, True, False]
     assert rig.kernel == {("", POD): members}
 
 
@@ -267,7 +267,7 @@ class ContestedMachine(RuleBasedStateMachine):
     )
     def say(self, source: str, id: str, wanted: dict[str, str]) -> None:
         made = [claim(p, i, id=id, source=source, managed=source != "kernel") for p, i in wanted.items()]
-        self.rig.table.claim(source, id, made)
+        self.rig.claims.claim(source, id, made)
         for prefix, claims in self.claims.items():
             self._enter(claims, source, id, wanted.get(prefix, ""))
 
@@ -296,20 +296,20 @@ class ContestedMachine(RuleBasedStateMachine):
         rig = self.rig
         rig.settle()
         for prefix, claims in self.claims.items():
-            views = rig.table.views_of("", V4, key(prefix))
+            views = rig.claims.views_of("", V4, key(prefix))
             assert [(view.source, view.id, view.interface) for view in views] == claims
             assert [(view.state, view.announced) for view in views] == self._expected(claims)
             holder = claims[0] if claims and claims[0].interface in self.up else None
             assert (("", prefix) in rig.announced) is (holder is not None)
             managed = holder is not None and holder.source != "kernel"
             assert rig.kernel.get(("", prefix)) == (on(holder.interface) if holder and managed else None)
-            assert rig.table.interface_of("", V4, key(prefix)) == (holder.interface if holder else "")
+            assert rig.claims.interface_of("", V4, key(prefix)) == (holder.interface if holder else "")
             self._check_ranks(prefix, claims)
         assert sorted(rig.table.keys(("", V4))) == sorted(key(prefix) for prefix, some in self.claims.items() if some)
         shared = {(one.source, one.id) for some in self.claims.values() if len(some) > 1 for one in some}
-        assert rig.table.contested() == shared
-        assert rig.table.state_counts() == Counter(view.state for view in rig.table.views())
-        assert rig.table.interfaces("") == {one.interface for some in self.claims.values() for one in some}
+        assert rig.claims.contested() == shared
+        assert rig.claims.state_counts() == Counter(view.state for view in rig.claims.views())
+        assert rig.claims.interfaces("") == {one.interface for some in self.claims.values() for one in some}
         assert rig.table.settled
         assert not rig.table.is_marked
 
@@ -325,7 +325,7 @@ class ContestedMachine(RuleBasedStateMachine):
     def _check_ranks(self, prefix: str, claims: list[One]) -> None:
         """What is saved orders the claims as they stand, and only where they disagree."""
         disputed = any(not claims[0].agrees(one) for one in claims)
-        ranks = [self.rig.table.ranks(one.source, one.id).get(prefix) for one in claims]
+        ranks = [self.rig.claims.ranks(one.source, one.id).get(prefix) for one in claims]
         if disputed:
             assert ranks[0] == 0
             assert ranks == sorted(ranks)  # type: ignore[type-var]

@@ -88,7 +88,7 @@ async def test_interface_gone_withdraws(node: Node) -> None:
     await announced(node, "10.64.1.9/32")
     ip("link", "del", "pod1")
     await announced(node)
-    await until(lambda: not list(node.workloads.table.views()))
+    await until(lambda: not list(node.workloads.claims.views()))
 
 
 async def test_thousands_at_once_come_and_go(node: Node) -> None:
@@ -97,4 +97,4 @@ async def test_thousands_at_once_come_and_go(node: Node) -> None:
     await announced(node, *prefixes)
     ip("link", "del", "pod1")
     await announced(node)
-    await until(lambda: not list(node.workloads.table.views()))
+    await until(lambda: not list(node.workloads.claims.views()))

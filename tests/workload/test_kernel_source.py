@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
+from bgpd.config.schema import Config, FibConfig, KernelWorkloadConfig, RouterConfig, VrfConfig, WorkloadConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, Link, RouteChanged
 from bgpd.model.prefix import parse_prefix
@@ -13,7 +16,15 @@ from bgpd.workload.kernel_source import SLICE, KernelSource
 from tests.workload.fixtures import Rig, claim, on
 
 POD = "10.64.1.9/32"
-VRFS = {254: "", 1001: "blue"}
+
+
+def config(*, globs: tuple[str, ...] = ("pod*", "cali*"), vrfs: bool = True) -> Config:
+    return Config(
+        router=RouterConfig(asn=65203, router_id="10.255.1.1"),
+        fib=FibConfig(protocol=197, metric=20),
+        workload=WorkloadConfig(kernel=KernelWorkloadConfig(interfaces=globs)),
+        vrf=(VrfConfig(name="blue", table=1001),) if vrfs else (),
+    )
 
 
 def route(
@@ -51,21 +62,14 @@ class KernelRig(Rig):
     def __init__(self) -> None:
         super().__init__(sources=("kernel",))
         self.drains = 0
-        self.source = KernelSource(
-            self.table,
-            globs=("pod*", "cali*"),
-            vrfs=VRFS,
-            own_protocol=197,
-            own_metric=20,
-            schedule=self._schedule_drain,
-        )
+        self.source = KernelSource(self.parts(config()), schedule=self._schedule_drain)
         self.host.link(link())
         self.host.link(link("eth0", index=2))
 
     def _host_changed(self, event: KernelEvent) -> None:
         self.source.event(event)
 
-    def _schedule_drain(self) -> None:
+    def _schedule_drain(self, drain: Callable[[], None]) -> None:
         self.drains += 1
 
     def settle(self) -> None:
@@ -89,7 +93,7 @@ def test_route_on_a_matching_interface_is_announced_and_withdrawn_when_it_goes()
     assert rig.told == [("announce", "", [POD], PLAIN)]
     rig.delete(route())
     assert rig.told[1:] == [("withdraw", "", [POD])]
-    assert list(rig.table.views()) == []
+    assert list(rig.claims.views()) == []
 
 
 def test_route_of_a_vrf_table_is_announced_in_that_vrf() -> None:
@@ -155,7 +159,7 @@ def test_interface_gone_withdraws_and_its_routes_go_when_the_monitor_says_so() -
     assert rig.announced == {}
     assert rig.state("kernel", POD) == ("pending", "interface pod1 does not exist")
     rig.delete(route())
-    assert list(rig.table.views()) == []
+    assert list(rig.claims.views()) == []
 
 
 def test_interface_renamed_and_renamed_back_is_announced_again() -> None:
@@ -249,7 +253,7 @@ def test_burst_is_taken_in_slices_and_in_order() -> None:
         rig.source.event(RouteChanged(route(f"10.64.{i >> 8}.{i & 255}/32")))
     rig.source.event(RouteChanged(route("10.64.0.0/32"), gone=True))
     rig.source.replayed()
-    assert len(list(rig.table.views())) <= SLICE
+    assert len(list(rig.claims.views())) <= SLICE
     rig.settle()
     assert (len(rig.announced), rig.synchronised) == (1199, 1)
 
@@ -257,10 +261,10 @@ def test_burst_is_taken_in_slices_and_in_order() -> None:
 def test_other_globs_are_judged_at_once() -> None:
     rig = KernelRig()
     rig.add(route())
-    rig.source.reconfigure(("cali*",), VRFS)
+    rig.source.reconfigure(config(globs=("cali*",)).workloads)
     rig.settle()
     assert rig.announced == {}
-    rig.source.reconfigure(("p*",), VRFS)
+    rig.source.reconfigure(config(globs=("p*",)).workloads)
     rig.settle()
     assert rig.announced == {("", POD): PLAIN}
 
@@ -269,7 +273,7 @@ def test_routes_of_a_removed_vrf_are_no_workloads_any_more() -> None:
     rig = KernelRig()
     rig.add(route(table=1001))
     assert rig.announced == {("blue", POD): PLAIN}
-    rig.source.reconfigure(("p*",), {254: ""})
+    rig.source.reconfigure(config(globs=("p*",), vrfs=False).workloads)
     rig.settle()
     assert rig.announced == {}
 
@@ -300,7 +304,7 @@ def test_lowest_metric_is_the_route_that_counts() -> None:
 def test_managed_claim_leaves_another_programs_route_alone() -> None:
     rig = KernelRig()
     rig.add(route())
-    rig.table.claim("mqtt", "a", (claim(POD),))
+    rig.claims.claim("mqtt", "a", (claim(POD),))
     rig.settle()
     assert rig.kernel == {}
     assert rig.state("mqtt", "a") == ("announced", "")
@@ -314,5 +318,5 @@ def test_route_whose_family_differs_only_is_another() -> None:
     rig.add(route("10.64.1.9/32"))
     rig.add(route("a40:109::/32"))
     assert len(rig.announced) == 2
-    assert {view.prefix for view in rig.table.views()} == {"10.64.1.9/32", "a40:109::/32"}
+    assert {view.prefix for view in rig.claims.views()} == {"10.64.1.9/32", "a40:109::/32"}
     assert Family.IPV6_UNICAST in {held.claim.family for held in rig.states}

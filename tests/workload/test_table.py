@@ -19,7 +19,7 @@ POD = "10.64.1.5/32"
 
 
 def managed(rig: Rig, prefix: str = POD, interface: str = "pod1", id: str = "a", source: str = "mqtt") -> None:
-    rig.table.claim(source, id, (claim(prefix, interface, id=id, source=source),))
+    rig.claims.claim(source, id, (claim(prefix, interface, id=id, source=source),))
 
 
 def test_managed_claim_is_announced_only_after_the_kernel_acknowledged() -> None:
@@ -41,11 +41,11 @@ def test_withdrawn_before_the_kernel_loses_the_route() -> None:
     managed(rig)
     rig.settle()
     rig.told.clear()
-    rig.table.claim("mqtt", "a")
+    rig.claims.claim("mqtt", "a")
     rig.settle()
     assert rig.told == [("withdraw", "", [POD]), ("route", "", POD, None)]
-    assert rig.table.held("mqtt", "a") == []
-    assert list(rig.table.views()) == []
+    assert rig.claims.statuses("mqtt", "a") == []
+    assert list(rig.claims.views()) == []
 
 
 def test_interface_that_does_not_exist_is_waited_for() -> None:
@@ -156,7 +156,7 @@ def test_route_of_another_program_to_elsewhere_is_a_conflict_and_nothing_is_anno
 def test_claim_without_an_interface_waits_for_a_route_that_covers_it() -> None:
     rig = Rig()
     bare = Claim(source="mqtt", id="a", family=V4, key=key(POD), needs_route=True)
-    rig.table.claim("mqtt", "a", (bare,))
+    rig.claims.claim("mqtt", "a", (bare,))
     rig.settle()
     assert rig.state("mqtt", "a") == ("pending", "no route on an interface of this host leads to it")
     rig.table.foreign_route_changed("", V4, key("10.64.1.0/24"), Foreign("br0", True))
@@ -169,10 +169,10 @@ def test_claim_without_an_interface_waits_for_a_route_that_covers_it() -> None:
     rig.table.foreign_route_changed("", V4, key(POD), None)
     rig.settle()
     assert rig.announced == {}
-    rig.table.claim("mqtt", "a")
+    rig.claims.claim("mqtt", "a")
     rig.settle()
     rig.table.foreign_route_changed("", V4, key("10.64.1.0/24"), Foreign("br0", True))
-    assert list(rig.table.views()) == []
+    assert list(rig.claims.views()) == []
 
 
 def test_address_claimed_twice_shows_conflict_on_both_and_the_first_stays() -> None:
@@ -191,7 +191,7 @@ def test_address_claimed_twice_shows_conflict_on_both_and_the_first_stays() -> N
         f"{POD} is also claimed by api workload b on pod2; this claim came first and stays",
     )
     assert rig.state("api", "b") == ("conflict", f"{POD} is held by mqtt workload a on pod1, which came first")
-    rig.table.claim("mqtt", "a")
+    rig.claims.claim("mqtt", "a")
     rig.settle()
     assert rig.state("api", "b") == ("announced", "")
     assert rig.kernel == {("", POD): on("pod2")}
@@ -203,9 +203,9 @@ def test_precedence_decides_who_follows_the_holder() -> None:
     for name in ("pod1", "pod2", "pod3"):
         rig.link(name)
     managed(rig)
-    rig.table.claim("kernel", POD, (claim(POD, "pod2", id=POD, source="kernel", managed=False),))
+    rig.claims.claim("kernel", POD, (claim(POD, "pod2", id=POD, source="kernel", managed=False),))
     managed(rig, interface="pod3", id="s", source="static")
-    rig.table.claim("mqtt", "a")
+    rig.claims.claim("mqtt", "a")
     rig.settle()
     assert rig.kernel == {("", POD): on("pod3")}
 
@@ -218,7 +218,7 @@ def test_claims_that_agree_are_both_in_force() -> None:
     rig.settle()
     assert rig.state("mqtt", "a") == rig.state("api", "b") == ("announced", "")
     rig.told.clear()
-    rig.table.claim("mqtt", "a")
+    rig.claims.claim("mqtt", "a")
     rig.settle()
     assert rig.told == []
 
@@ -231,9 +231,9 @@ def test_what_is_said_of_a_route_of_the_kernel_goes_with_it_whichever_came_first
         rig = Rig()
         rig.link("cali1")
         rig.table.foreign_route_changed("", V4, key(POD), Foreign("cali1", True))
-        rig.table.claim(first.source, first.id, (first,))
+        rig.claims.claim(first.source, first.id, (first,))
         rig.settle()
-        rig.table.claim(second.source, second.id, (second,))
+        rig.claims.claim(second.source, second.id, (second,))
         rig.settle()
         assert rig.state("api", "a") == rig.state("kernel", POD) == ("announced", "")
         assert rig.announced == {("", POD): ClaimInfo(exception=True)}
@@ -248,8 +248,8 @@ def test_the_same_address_in_two_vrfs_is_no_conflict() -> None:
     rig = Rig()
     rig.link("pod1")
     rig.link("pod2")
-    rig.table.claim("mqtt", "a", (claim(POD),))
-    rig.table.claim("mqtt", "b", (claim(POD, "pod2", id="b", vrf="blue"),))
+    rig.claims.claim("mqtt", "a", (claim(POD),))
+    rig.claims.claim("mqtt", "b", (claim(POD, "pod2", id="b", vrf="blue"),))
     rig.settle()
     assert set(rig.announced) == {("", POD), ("blue", POD)}
 
@@ -315,10 +315,10 @@ def test_exception_and_mac_travel_with_the_announcement() -> None:
     rig.link("pod1")
     mac = bytes.fromhex("020000000001")
     fields: dict[str, Any] = {"source": "mqtt", "id": "a", "family": V4, "key": key(POD), "interface": "pod1"}
-    rig.table.claim("mqtt", "a", (Claim(**fields, exception=True, mac=mac, vrf="blue"),))
+    rig.claims.claim("mqtt", "a", (Claim(**fields, exception=True, mac=mac, vrf="blue"),))
     rig.settle()
     assert rig.announced == {("blue", POD): ClaimInfo(exception=True, mac=mac)}
-    rig.table.claim("mqtt", "a", (Claim(**fields, mac=mac, vrf="blue"),))
+    rig.claims.claim("mqtt", "a", (Claim(**fields, mac=mac, vrf="blue"),))
     rig.settle()
     assert rig.announced == {("blue", POD): ClaimInfo(mac=mac)}
 
@@ -329,7 +329,7 @@ def test_service_members_go_to_the_service_route() -> None:
     service = Claim(
         source="service", id="s", family=V4, key=key("10.64.9.1"), manage_route=True, members=members, resilient=True
     )
-    rig.table.claim("service", "s", (service,))
+    rig.claims.claim("service", "s", (service,))
     rig.settle()
     assert rig.told == [
         ("service", "", "10.64.9.1/32", members, True),
@@ -342,7 +342,7 @@ def test_ten_thousand_claims_are_told_in_bulk_and_in_slices() -> None:
     rig.link("pod1")
     for i in range(10_000):
         prefix = f"10.64.{i >> 8}.{i & 255}/32"
-        rig.table.claim("kernel", prefix, (claim(prefix, id=prefix, source="kernel", managed=False),))
+        rig.claims.claim("kernel", prefix, (claim(prefix, id=prefix, source="kernel", managed=False),))
     assert rig.scheduled == 1
     rig.settle()
     assert [len(told[2]) for told in rig.told if isinstance(told[2], list)] == [FLUSH_SLICE] * 20
@@ -353,15 +353,15 @@ def test_synchronised_is_told_once_after_all_sources_and_the_kernel() -> None:
     rig = Rig(sources=("kernel", "mqtt"), acknowledge=False)
     rig.link("pod1")
     managed(rig)
-    rig.table.source_synchronised("kernel")
+    rig.first_state.heard("kernel")
     rig.settle()
     assert rig.synchronised == 0
-    rig.table.source_synchronised("mqtt")
+    rig.first_state.heard("mqtt")
     rig.settle()
     assert rig.synchronised == 0
     rig.table.route_acknowledged("", V4, [key(POD)])
     rig.settle()
-    rig.table.source_synchronised("mqtt")
+    rig.first_state.heard("mqtt")
     rig.settle()
     assert rig.synchronised == 1
 
@@ -369,7 +369,7 @@ def test_synchronised_is_told_once_after_all_sources_and_the_kernel() -> None:
 def test_initial_state_that_never_comes_is_waited_for_no_longer_than_told() -> None:
     rig = Rig(sources=("mqtt",))
     rig.settle()
-    assert rig.table.initial_state_timed_out() == ["mqtt"]
+    assert rig.first_state.time_out() == ["mqtt"]
     assert rig.synchronised == 1
 
 
@@ -382,7 +382,7 @@ def test_views_are_sorted_and_tell_since_when() -> None:
     rig.now = 2000.0
     rig.link("pod1")
     rig.settle()
-    views = list(rig.table.views())
+    views = list(rig.claims.views())
     assert [view.prefix for view in views] == ["10.64.1.1/32", "10.64.1.9/32", "2001:db8::1/128"]
     assert {(view.state, view.since, view.announced) for view in views} == {("announced", 2000.0, True)}
 
@@ -417,7 +417,7 @@ def test_any_history_ends_where_its_last_facts_lead(steps: list[Any]) -> None:
                 addresses = dict(wanted)
                 claims[source, id] = addresses
                 made = [claim(a, i, id=id, source=source, managed=source != "kernel") for a, i in addresses.items()]
-                rig.table.claim(source, id, made)
+                rig.claims.claim(source, id, made)
             case ("link", name, "gone"):
                 links.pop(name, None)
                 rig.link(name, gone=True)
@@ -431,15 +431,15 @@ def test_any_history_ends_where_its_last_facts_lead(steps: list[Any]) -> None:
                 )
             case _:
                 rig.settle()
-        assert rig.table.state_counts() == Counter(view.state for view in rig.table.views())
+        assert rig.claims.state_counts() == Counter(view.state for view in rig.claims.views())
     rig.settle()
-    assert rig.table.state_counts() == Counter(view.state for view in rig.table.views())
+    assert rig.claims.state_counts() == Counter(view.state for view in rig.claims.views())
     possible = {a for wanted in claims.values() for a, i in wanted.items() if links.get(i) == "up"}
     claimed = {a for wanted in claims.values() for a in wanted}
     assert {prefix for _, prefix in rig.announced} <= possible
     assert {prefix for _, prefix in rig.kernel} <= possible
-    assert {view.prefix for view in rig.table.views()} == claimed
-    for view in rig.table.views():
+    assert {view.prefix for view in rig.claims.views()} == claimed
+    for view in rig.claims.views():
         assert (view.state == "announced") <= view.announced
 
 
@@ -447,7 +447,7 @@ def test_another_kernel_table_of_a_vrf_is_asked_for_its_routes_before_anything_i
     rig = Rig()
     rig.link("pod1")
     for vrf in ("blue", "red"):
-        rig.table.claim("mqtt", vrf, (claim(POD, id=vrf, vrf=vrf),))
+        rig.claims.claim("mqtt", vrf, (claim(POD, id=vrf, vrf=vrf),))
     rig.settle()
     rig.told.clear()
     rig.table.kernel_table_changed("blue")
@@ -466,35 +466,35 @@ def test_addresses_are_told_again_whatever_was_told() -> None:
     rig.settle()
     place, stray = ("", V4), key("10.64.9.9/32")
     assert rig.table.keys(place) == [key(POD)]
-    assert rig.table.told(place, key(POD)) == (True, True)
-    assert rig.table.told(place, stray) == (False, False)
+    assert rig.table.carried_out(place, key(POD)) == (True, True)
+    assert rig.table.carried_out(place, stray) == (False, False)
     rig.told.clear()
     rig.announced["", "10.64.9.9/32"] = PLAIN
-    rig.table.tell_again(place, [key(POD), stray])
+    rig.table.carry_out_again(place, [key(POD), stray])
     rig.settle()
     assert rig.told == [
         ("withdraw", "", ["10.64.9.9/32"]),
         ("route", "", POD, on("pod1")),
         ("announce", "", [POD], PLAIN),
     ]
-    assert rig.table.told(place, key(POD)) == (True, True)
+    assert rig.table.carried_out(place, key(POD)) == (True, True)
 
 
 def test_orchestrator_may_not_claim_what_the_host_itself_needs() -> None:
     rig = Rig()
     rig.link("pod1")
-    rig.reserved[key(POD)] = "10.64.1.5, neighbor leaf1"
+    rig.reserves[key(POD)] = "10.64.1.5, neighbor leaf1"
     managed(rig)
     rig.settle()
     state, reason = rig.state("mqtt", "a")
     assert state == "failed"
     assert reason.startswith("this host itself needs 10.64.1.5, neighbor leaf1; ")
     assert rig.told == []
-    rig.reserved.clear()
+    rig.reserves.clear()
     rig.table.look_again(("", V4), [key(POD), key("10.64.9.9/32")])
     rig.settle()
     assert rig.state("mqtt", "a") == ("announced", "")
-    rig.reserved[key(POD)] = "10.64.1.5, the MQTT broker"
+    rig.reserves[key(POD)] = "10.64.1.5, the MQTT broker"
     rig.told.clear()
     rig.table.look_again(("", V4), [key(POD)])
     rig.settle()
@@ -504,8 +504,8 @@ def test_orchestrator_may_not_claim_what_the_host_itself_needs() -> None:
 def test_configuration_may_claim_what_it_likes() -> None:
     rig = Rig()
     rig.link("pod1")
-    rig.reserved[key(POD)] = "10.64.1.5, neighbor leaf1"
-    rig.table.claim("static", "a", [claim(POD, source="static")])
+    rig.reserves[key(POD)] = "10.64.1.5, neighbor leaf1"
+    rig.claims.claim("static", "a", [claim(POD, source="static")])
     rig.settle()
     assert rig.state("static", "a") == ("announced", "")
 
@@ -514,10 +514,10 @@ def test_listing_outlives_changes_of_the_table() -> None:
     rig = Rig()
     rig.link("pod1")
     for number in range(3):
-        rig.table.claim("mqtt", f"w{number}", [claim(f"10.64.1.{number}/32", id=f"w{number}")])
+        rig.claims.claim("mqtt", f"w{number}", [claim(f"10.64.1.{number}/32", id=f"w{number}")])
     rig.settle()
-    listing = rig.table.views()
+    listing = rig.claims.views()
     assert next(listing).prefix == "10.64.1.0/32"
-    rig.table.claim("mqtt", "w1")
+    rig.claims.claim("mqtt", "w1")
     rig.settle()
     assert [view.prefix for view in listing] == ["10.64.1.2/32"]

@@ -43,15 +43,12 @@ async def test_reload_changes_static_and_kernel_workloads_and_vrfs(tmp_path: Pat
     node.workloads.kernel.event(RouteChanged(route))
     node.workloads.reconfigure(workload("10.64.1.1/32", concurrency=2))
     await until(lambda: set(node.announced) == {"10.64.1.1/32", "10.64.1.9/32"}, lambda: node.announced)
-    assert node.workloads.api is not None
-    refused = await node.workloads.api.put_workload("a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root")
+    refused = await node.api.put_workload("a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root")
     assert refused.status == 400
     node.workloads.reconfigure(workload("10.64.1.1/32", vrfs=("blue",)))
-    taken = await node.workloads.api.put_workload(
-        "a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root", timeout_s=0
-    )
+    taken = await node.api.put_workload("a", b'{"addresses": ["10.1.0.1"], "vrf": "blue"}', who="root", timeout_s=0)
     assert taken.status == 202
-    await node.workloads.api.delete_workload("a", who="root")
+    await node.api.delete_workload("a", who="root")
     node.workloads.reconfigure(workload(globs=("tap*",)))
     await until(lambda: not node.announced, lambda: node.announced)
     await node.stop()
@@ -61,12 +58,11 @@ async def test_reload_changes_static_and_kernel_workloads_and_vrfs(tmp_path: Pat
 async def test_services_are_waited_for_until_their_checks_have_said_something(tmp_path: Path) -> None:
     with own_network():
         node = await started(tmp_path)
-        assert node.workloads.api is not None
-        await node.workloads.api.put_workload("a", b'{"addresses": ["10.64.1.5"], "interface": "pod1"}', who="root")
+        await node.api.put_workload("a", b'{"addresses": ["10.64.1.5"], "interface": "pod1"}', who="root")
         check = {"type": "tcp", "port": 1, "interval_s": 5, "timeout_s": 0.1, "fall": 1}
         backends = [{"id": "a", "addresses": ["10.64.1.5"]}]
         service = msgspec.json.encode({"addresses": ["10.64.9.1"], "backends": backends, "check": check})
-        await node.workloads.api.put_service("web", service, who="root", timeout_s=0)
+        await node.api.put_service("web", service, who="root", timeout_s=0)
         await node.stop()
         restarted = await started(tmp_path)
         await until(lambda: restarted.announced)

@@ -9,26 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
+from bgpd.config.schema import ApiWorkloadConfig
 from bgpd.model.reports import Problem, WorkloadReport
 from bgpd.model.service import ServiceView
 from bgpd.model.workload import Claim, WorkloadState
-from bgpd.workload.feed.feed import IN_USE, Feed
+from bgpd.workload.feed.feed import IN_USE
 from bgpd.workload.feed.payload import MAX_PAYLOAD, PayloadRefused, decode_service, decode_workload
-from bgpd.workload.feed.reports import Reports
-from bgpd.workload.service.services import SOURCE as SERVICE
-from bgpd.workload.service.services import Services
-from bgpd.workload.standing import Held
-from bgpd.workload.table import WorkloadTable
+from bgpd.workload.feed.source import FeedSource
+from bgpd.workload.sources import API, SERVICE, SourceParts
+from bgpd.workload.standing import ClaimStatus
 
 log = structlog.get_logger()
-
-SOURCE = "api"
 
 _SETTLED = frozenset(WorkloadState) - {WorkloadState.PENDING}
 
@@ -50,109 +47,106 @@ class Answer(NamedTuple):
     body: WorkloadReport | ServiceView | ErrorReport
 
 
-class ApiSource:
-    """The local API's feed. `timeout_s` is how long a PUT waits unless it says otherwise.
+class ApiSource(FeedSource):
+    """Answers local programs that put, read and delete workloads and services.
 
-    `kept()` waits until what was put or deleted would survive a crash, or cannot be saved (which is told elsewhere).
+    `config.timeout_s` is how long a PUT waits unless it says otherwise.
     """
 
-    def __init__(
-        self,
-        feed: Feed,
-        table: WorkloadTable,
-        reports: Reports,
-        services: Services,
-        *,
-        kept: Callable[[], Awaitable[None]],
-        timeout_s: float,
-    ) -> None:
-        self._feed = feed
-        self._table = table
-        self._reports = reports
-        self._services = services
-        self._kept = kept
-        self._timeout_s = timeout_s
+    name = API
+
+    def __init__(self, parts: SourceParts, config: ApiWorkloadConfig) -> None:
+        super().__init__(parts, most=config.max_workloads)
+        self._claims = parts.claims
+        self._services = parts.services
+        self._timeout_s = config.timeout_s
         self._waiting: dict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
+
+    async def restore(self) -> None:
+        """Likewise; where nothing was saved, nothing is waited for."""
+        await super().restore()
+        self._first_state.heard(API)
 
     async def put_workload(self, id: str, body: bytes, *, who: str, timeout_s: float | None = None) -> Answer:
         """Claim what a payload says. `who` is logged: the peer's credentials."""
         try:
-            changed = self._feed.put_workload(id, decode_workload(body, id=id, vrfs=self._feed.vrfs))
+            changed = self.feed.put_workload(id, decode_workload(body, id=id, vrfs=self.feed.vrfs))
         except PayloadRefused as refusal:
             return _refused("workload", id, body, refusal, who)
         log.info("workload.put", id=id, by=who, changed=changed)
-        held = await self._settled(SOURCE, id, timeout_s)
-        report = self._reports.workload(id)
+        statuses = await self._settled(API, id, timeout_s)
+        report = self._reports.workload(API, id)
         if report is None:
             return _unknown("workload", id, "it was deleted meanwhile")
-        if all(h.announced for h in held):
+        if all(one.announced for one in statuses):
             return Answer(200, report)
         return Answer(409 if report.state == WorkloadState.CONFLICT else 202, report)
 
     async def delete_workload(self, id: str, *, who: str) -> Answer:
         """Give up a workload that the API put."""
-        if not self._feed.delete_workload(id):
+        if not self.feed.delete_workload(id):
             return _unknown("workload", id, "only what the API put can be deleted here")
         log.info("workload.deleted", id=id, by=who)
-        await self._saved()
+        await self._written()
         return Answer(200, WorkloadReport(id=id, state="deleted"))
 
     def workload(self, id: str) -> Answer:
         """The report of a workload that the API put."""
-        report = self._reports.workload(id)
+        report = self._reports.workload(API, id)
         return Answer(200, report) if report else _unknown("workload", id, "bgpd show workloads lists all")
 
     def workloads(self) -> list[WorkloadReport]:
         """All that the API put, by id."""
-        return [report for id in sorted(self._feed.workloads) if (report := self._reports.workload(id))]
+        return [report for id in sorted(self.feed.workloads) if (report := self._reports.workload(API, id))]
 
     async def put_service(self, name: str, body: bytes, *, who: str, timeout_s: float | None = None) -> Answer:
         """Offer a service; answered like `put_workload`."""
         try:
-            service = decode_service(body, name=name, vrfs=self._feed.vrfs, commands=self._feed.commands)
-            changed = self._feed.put_service(name, service)
+            service = decode_service(body, name=name, vrfs=self.feed.vrfs, commands=self.feed.commands)
+            changed = self.feed.put_service(name, service)
         except PayloadRefused as refusal:
             return _refused("service", name, body, refusal, who)
         log.info("service.put", name=name, by=who, changed=changed)
-        held = await self._settled(SERVICE, name, timeout_s)
+        statuses = await self._settled(SERVICE, name, timeout_s)
         view = self._services.view(name)
         if view is None:
             return _unknown("service", name, "it was deleted meanwhile")
-        if held and all(h.announced for h in held):
+        if statuses and all(one.announced for one in statuses):
             return Answer(200, view)
-        conflict = any(h.state is WorkloadState.CONFLICT for h in held)
+        conflict = any(one.state is WorkloadState.CONFLICT for one in statuses)
         return Answer(409 if conflict else 202, view)
 
     async def delete_service(self, name: str, *, who: str) -> Answer:
         """Withdraw a service that the API put."""
-        if self._services.owner(name) != SOURCE or not self._feed.delete_service(name):
+        if self._services.owner(name) != API or not self.feed.delete_service(name):
             return _unknown("service", name, "only what the API put can be deleted here")
         log.info("service.deleted", name=name, by=who)
-        await self._saved()
-        return Answer(200, ServiceView(name=name, source=SOURCE, addresses=[], reason="deleted"))
+        await self._written()
+        return Answer(200, ServiceView(name=name, source=API, addresses=[], reason="deleted"))
 
     def service(self, name: str) -> Answer:
         """The view of a service of any source."""
         view = self._services.view(name)
         return Answer(200, view) if view else _unknown("service", name, "bgpd show services lists all")
 
-    def states_changed(self, changed: Iterable[Held]) -> None:
-        """The table's word: whoever waits for one of these looks again."""
+    def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
+        """Whoever waits for one of these looks again."""
+        super().states_changed(changed)
         if self._waiting:
-            for held in changed:
-                self._wake(held.claim)
+            for status in changed:
+                self._wake(status.claim)
 
     def _wake(self, claim: Claim) -> None:
         for event in self._waiting.get((claim.source, claim.id), ()):
             event.set()
 
-    async def _saved(self) -> None:
+    async def _written(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
-                await self._kept()
+                await self.file.kept()
 
-    async def _settled(self, source: str, id: str, timeout_s: float | None) -> list[Held]:
-        """The held claims of one name, once the table has judged them and none is pending, or at the timeout."""
+    async def _settled(self, source: str, id: str, timeout_s: float | None) -> list[ClaimStatus]:
+        """The claims of one name, once the table has judged them and none is pending, or at the timeout."""
         event = asyncio.Event()
         waiting = self._waiting[source, id]
         waiting.add(event)
@@ -161,20 +155,20 @@ class ApiSource:
                 while not self._is_settled(source, id):
                     event.clear()
                     await event.wait()
-                await self._kept()
+                await self.file.kept()
         except TimeoutError:
             pass
         finally:
             waiting.discard(event)
             if not waiting:
                 self._waiting.pop((source, id), None)
-        return self._table.held(source, id)
+        return self._claims.statuses(source, id)
 
     def _is_settled(self, source: str, id: str) -> bool:
-        held = self._table.held(source, id)
-        if not held and source == SERVICE and self._services.owner(id):
+        statuses = self._claims.statuses(source, id)
+        if not statuses and source == SERVICE and self._services.owner(id):
             return False  # it is not claimed before its checks have said something
-        return all(h.since and h.state in _SETTLED for h in held)
+        return all(one.since and one.state in _SETTLED for one in statuses)
 
 
 class WorkloadObjects:
@@ -210,7 +204,7 @@ class ServiceObjects:
 
 
 def _refused(kind: str, id: str, body: bytes, refusal: PayloadRefused, who: str) -> Answer:
-    log.warning(f"{kind}.refused", source=SOURCE, id=id[:253], by=who, reason=str(refusal)[:1000])
+    log.warning(f"{kind}.refused", source=API, id=id[:253], by=who, reason=str(refusal)[:1000])
     in_use = any(problem.right == IN_USE for problem in refusal.problems)
     status = 413 if len(body) > MAX_PAYLOAD else 409 if in_use else 400
     return Answer(status, ErrorReport(errors=list(refusal.problems)))

@@ -1,19 +1,24 @@
-"""What became of each workload that an orchestrator named, as one report: its addresses and the errors of its payload.
+"""What orchestrators are told of what they said: which payloads were refused and why, and what became of each workload.
 
-Remembers refused payloads; decides nothing.
+Remembers refusals, of all sources; decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 from bgpd.model.prefix import format_key
 from bgpd.model.reports import AddressReport, Problem, WorkloadReport
 from bgpd.model.workload import WorkloadState
-from bgpd.workload.table import WorkloadTable
+from bgpd.workload.sources import FEEDS
+from bgpd.workload.standing import ClaimStatus
+
+WORKLOAD, SERVICE, SYNC, STATE_FILE = "workload", "service", "sync", "state file"
+"""What may be wrong: a payload of a workload, a service or a snapshot's size; a file of the state directory."""
 
 MAX_REFUSED = 10_000
-"""Refused payloads remembered; more are only logged."""
+"""Refused payloads of a source that are remembered; more are only logged."""
 
 _LEAST_GOOD_FIRST = (
     WorkloadState.FAILED,
@@ -25,52 +30,67 @@ _LEAST_GOOD_FIRST = (
 )
 
 
+class Claimed(Protocol):
+    """Who knows what became of a workload (`claims.Claims`)."""
+
+    def statuses(self, source: str, id: str) -> list[ClaimStatus]: ...
+
+
 class Reports:
-    """Reports of one source. `changed(kind, id)` is called when a refusal comes or goes."""
+    """What is wrong with what each source said; each of `listeners` is called with (kind, id) when that is another."""
 
-    def __init__(self, source: str, table: WorkloadTable, *, changed: Callable[[str, str], None]) -> None:
-        self._source = source
-        self._table = table
-        self._changed = changed
-        self._refused: dict[tuple[str, str], tuple[Problem, ...]] = {}
+    def __init__(self, claims: Claimed) -> None:
+        self._claims = claims
+        self._problems: dict[str, dict[tuple[str, str], tuple[Problem, ...]]] = {name: {} for name in FEEDS}
+        self.listeners: list[Callable[[str, str], None]] = []
 
-    def refused(self, kind: str, id: str, problems: Collection[Problem]) -> None:
+    def note(self, source: str, kind: str, id: str, problems: Collection[Problem]) -> None:
         """The latest payload of (`kind`, `id`) has these problems; none: it is good, or gone."""
-        name = (kind, id)
-        if problems:
-            if len(self._refused) < MAX_REFUSED or name in self._refused:
-                self._refused[name] = tuple(problems)
-                self._changed(kind, id)
-        elif self._refused.pop(name, None) is not None:
-            self._changed(kind, id)
+        known, name = self._problems[source], (kind, id)
+        if problems and (len(known) < MAX_REFUSED or name in known):
+            known[name] = tuple(problems)
+        elif problems or known.pop(name, None) is None:
+            return
+        for listener in self.listeners:
+            listener(kind, id)
 
-    def problems(self, kind: str, id: str) -> list[Problem]:
-        """What is wrong with the latest payload."""
-        return list(self._refused.get((kind, id), ()))
+    def problems(self, source: str, kind: str, id: str = "") -> list[Problem]:
+        """What is wrong with the latest payload of a source."""
+        return list(self._problems[source].get((kind, id), ()))
 
-    def workload(self, id: str) -> WorkloadReport | None:
+    def all_problems(self, kind: str, id: str = "") -> list[Problem]:
+        """What is wrong with the latest payloads of all sources."""
+        return [problem for source in self._problems for problem in self.problems(source, kind, id)]
+
+    def workload(self, source: str, id: str) -> WorkloadReport | None:
         """The report of a workload; None if nothing is known of it."""
-        held = self._table.held(self._source, id)
-        errors = self.problems("workload", id)
-        if not held:
+        statuses = self._claims.statuses(source, id)
+        errors = self.problems(source, WORKLOAD, id)
+        if not statuses:
             if not errors:
                 return None
             return WorkloadReport(id=id, state="failed", reason="the payload was refused", errors=errors)
-        worst = min(held, key=lambda h: _LEAST_GOOD_FIRST.index(h.state))
+        worst = min(statuses, key=lambda status: _LEAST_GOOD_FIRST.index(status.state))
         return WorkloadReport(
             id=id,
             state=worst.state,
             reason=worst.reason,
             since=worst.since,
-            addresses=[
-                AddressReport(
-                    prefix=format_key(h.claim.family, h.claim.key),
-                    state=h.state,
-                    reason=h.reason,
-                    since=h.since,
-                    announced=h.announced,
-                )
-                for h in held
-            ],
+            addresses=[_address_report(status) for status in statuses],
             errors=errors,
         )
+
+    def any_workload(self, id: str) -> WorkloadReport | None:
+        """The report of the workload of this name, whatever source it is from."""
+        found = (self.workload(source, id) for source in self._problems)
+        return next((report for report in found if report is not None), None)
+
+
+def _address_report(status: ClaimStatus) -> AddressReport:
+    return AddressReport(
+        prefix=format_key(status.claim.family, status.claim.key),
+        state=status.state,
+        reason=status.reason,
+        since=status.since,
+        announced=status.announced,
+    )

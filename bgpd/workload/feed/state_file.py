@@ -1,8 +1,8 @@
 """The state of a feed on disk: what orchestrators said, kept over restarts, crashes and loss of power.
 
 A snapshot, replaced as a whole and atomically (temporary file, fsync, rename), and a journal of what changed since, one
-JSON line for each change. All writing is done in a thread. A failed write is told once and tried again, and costs
-nothing but the persistence. A file that cannot be read is kept aside and told: the feed rebuilds it. So is one with
+JSON line for each change. All writing is done in a thread. A failed write is reported once and tried again, and costs
+nothing but the persistence. A file that cannot be read is kept aside and reported: the feed rebuilds it. So is one with
 entries that cannot be taken; the others are.
 """
 
@@ -29,7 +29,7 @@ RETRY_S = 10.0
 PAUSE_PART, PAUSE_S = 5, 0.05
 """Pause after a write that succeeded: so many times what it took, this at most. A burst is not slowed by the disk."""
 
-MAX_TOLD = 20
+MAX_REPORTED = 20
 """Entries that are left out: so many are logged."""
 
 JOURNAL_BYTES = 256 * 1024
@@ -37,15 +37,15 @@ JOURNAL_BYTES = 256 * 1024
 
 
 class StateFile:
-    """One file below the state directory, and its journal. `told()` is called when `error` changed.
+    """One file below the state directory, and its journal. `changed()` is called when `error` changed.
 
     `error` is why the last read or write failed, "" if it did not.
     """
 
-    def __init__(self, directory: str, name: str, *, told: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, directory: str, name: str, *, changed: Callable[[], None] = lambda: None) -> None:
         self.path = Path(directory) / name
         self.error = ""
-        self._told = told
+        self._error_changed = changed
         self._pending: list[bytes] = []
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
@@ -82,15 +82,15 @@ class StateFile:
         if saved is not None:
             wrong |= check_saved(saved)
         if wrong:
-            self._tell_left_out(wrong)
+            self._report_left_out(wrong)
         return saved
 
-    def _tell_left_out(self, wrong: Mapping[str, str]) -> None:
+    def _report_left_out(self, wrong: Mapping[str, str]) -> None:
         """Entries of the file, or of its journal, are not in force: the next snapshot will not have them."""
         for path in (self.path, *self._journals()):
             with contextlib.suppress(OSError):
                 shutil.copy2(path, path.with_name(path.name + ".damaged"))
-        for entry, reason in list(wrong.items())[:MAX_TOLD]:
+        for entry, reason in list(wrong.items())[:MAX_REPORTED]:
             log.error("state.entry_left_out", path=str(self.path), entry=entry[:300], reason=reason[:1000])
         first = next(iter(wrong))
         many = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -174,7 +174,7 @@ class StateFile:
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
         if error != self.error:
-            self._told()
+            self._error_changed()
         return done
 
     def append(self, lines: bytes, number: int) -> bool:

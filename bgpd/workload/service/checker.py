@@ -1,10 +1,7 @@
-"""When health checks run: each at its interval with jitter, spread over time, only so many at once.
+"""When health checks run, and whether a backend is healthy after so many good or bad results in a row.
 
-A thousand checks are one task and a heap; what a result means, `service` decides.
-
-Whether a backend is healthy, from the results of its checks: rise and fall.
-
-Sans-IO and clockless; `checker` runs the checks.
+Each check runs at its interval with jitter, spread over time, only so many at once: a thousand checks are one task and
+a heap. What health means for a service, `services` decides.
 """
 
 from __future__ import annotations
@@ -42,7 +39,7 @@ class _Running:
 
 
 class Checker:
-    """Runs checks until cancelled. `probe(check, address, device)` answers "" or why it failed; `result` is told."""
+    """Runs checks until cancelled: `result` gets what `probe(check, address, device)` answers, "" or why it failed."""
 
     def __init__(self, probe: Probe, *, concurrency: int, result: Callable[[CheckId, str], None]) -> None:
         self._probe = probe
@@ -58,7 +55,7 @@ class Checker:
         self._plan(id, running, random.uniform(0, min(check.interval_s, 1.0)))
 
     def stop(self, id: CheckId) -> None:
-        """No result of this check is told any more."""
+        """No result of this check counts any more."""
         self._running.pop(id, None)
 
     def _plan(self, id: CheckId, running: _Running, pause_s: float) -> None:

@@ -8,7 +8,7 @@ arrives.
 After a start nothing is claimed before all checks have said something: the kernel spreads flows as the last run left
 it meanwhile, and goes on so where nothing changed.
 
-Makes claims for the table (source "service") and asks for checks; does no I/O and never asks the time.
+Makes claims (source "service") and asks for checks; does no I/O and never asks the time.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from bgpd.model.path import NextHop
 from bgpd.model.prefix import key_address, parse_prefix
 from bgpd.model.service import Backend, BackendView, CheckType, HealthCheck, Service, ServiceMode, ServiceView
 from bgpd.model.workload import Claim
+from bgpd.workload.claims import Claims
 from bgpd.workload.service.checker import Health
-from bgpd.workload.standing import Held
-from bgpd.workload.table import WorkloadTable
-
-SOURCE = "service"
+from bgpd.workload.sources import SERVICE
+from bgpd.workload.standing import ClaimStatus
 
 STARTING = "the daemon has started: its workloads and health checks are waited for"
 MAX_REASONS = 5
@@ -69,27 +68,30 @@ class _Active(msgspec.Struct, eq=False):
 
 
 class Services:
-    """The services of this host. `changed(name)` is called when a service's view may have changed.
+    """The services of this host. Each of `listeners` is called with a service's name when its view may have changed.
 
     `schedule(callback)`: call back soon; results of checks that come until then are one change of their service.
     """
 
     def __init__(
         self,
-        table: WorkloadTable,
+        claims: Claims,
         checks: Checks,
         *,
-        changed: Callable[[str], None],
         schedule: Callable[[Callable[[], None]], None] = lambda callback: callback(),
     ) -> None:
-        self._table = table
+        self.listeners: list[Callable[[str], None]] = []
+        self._claims = claims
         self._checks = checks
-        self._changed = changed
         self._services: dict[str, _Active] = {}
         self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
         self._released = False
         self._schedule = schedule
         self._due: dict[str, None] = {}
+
+    def _changed(self, name: str) -> None:
+        for listener in self.listeners:
+            listener(name)
 
     def owner(self, name: str) -> str:
         """The source that a service is from; "" if there is none of this name."""
@@ -110,7 +112,7 @@ class Services:
                 for id in active.devices:
                     self._checks.stop(id)
                 del self._services[name]
-            self._table.claim(SOURCE, name)
+            self._claims.claim(SERVICE, name)
             self._changed(name)
             return
         if active is None:
@@ -153,12 +155,12 @@ class Services:
             if name in self._services:
                 self._claim_all(name, self._services[name])
 
-    def states_changed(self, changed: Iterable[Held]) -> None:
+    def states_changed(self, changed: Iterable[ClaimStatus]) -> None:
         """States of workloads changed: backends may have come or gone."""
         names = set()
-        for held in changed:
-            claim = held.claim
-            if claim.source != SOURCE:
+        for status in changed:
+            claim = status.claim
+            if claim.source != SERVICE:
                 for id in self._targets_at.get((claim.vrf, claim.family, claim.key), ()):
                     active = self._services[id[0]]
                     self._judge(active, active.targets[id])
@@ -168,7 +170,7 @@ class Services:
 
     def _judge(self, active: _Active, target: _Target) -> None:
         """Look at one address again; of a thousand, the others stay as they were judged."""
-        target.interface = self._table.interface_of(active.service.vrf, target.family, target.key)
+        target.interface = self._claims.interface_of(active.service.vrf, target.family, target.key)
         self._keep_check(active, target)
         target.reason = self._unusable(active, target)
 
@@ -200,7 +202,7 @@ class Services:
         first = list(islice(reasons, MAX_REASONS + 1))
         unhealthy = "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
         addresses = active.service.addresses
-        self._table.claim(SOURCE, name, [self._claim(name, active, text, usable, unhealthy) for text in addresses])
+        self._claims.claim(SERVICE, name, [self._claim(name, active, text, usable, unhealthy) for text in addresses])
 
     @staticmethod
     def _unusable(active: _Active, target: _Target) -> str:
@@ -250,7 +252,7 @@ class Services:
             withheld += f": {unhealthy}" if unhealthy else ""
         serve = service.mode is ServiceMode.PREFER_LOCAL and bool(members)
         return Claim(
-            source=SOURCE,
+            source=SERVICE,
             id=name,
             family=family,
             key=key,
@@ -272,7 +274,7 @@ class Services:
         if active is None:
             return None
         service = active.service
-        held = self._table.held(SOURCE, name)
+        statuses = self._claims.statuses(SERVICE, name)
         backends = [_backend_view(name, active, backend) for backend in service.backends]
         return ServiceView(
             name=name,
@@ -282,8 +284,8 @@ class Services:
             mode=service.mode,
             min_healthy=service.min_healthy,
             healthy=sum(backend.state == "healthy" for backend in backends),
-            announced=bool(held) and all(h.announced for h in held),
-            reason="; ".join(dict.fromkeys(h.reason for h in held if h.reason)) if held else STARTING,
+            announced=bool(statuses) and all(one.announced for one in statuses),
+            reason="; ".join(dict.fromkeys(one.reason for one in statuses if one.reason)) if statuses else STARTING,
             backends=backends,
         )
 

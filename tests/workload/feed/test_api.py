@@ -13,7 +13,7 @@ import pytest
 from bgpd.api.backend import Objects
 from bgpd.model.reports import WorkloadReport
 from bgpd.model.service import ServiceView
-from bgpd.workload.feed.api import Answer, ApiSource, ErrorReport, ServiceObjects, WorkloadObjects
+from bgpd.workload.feed.api import Answer, ErrorReport, ServiceObjects, WorkloadObjects
 from tests.workload.broker import Node
 
 
@@ -22,11 +22,6 @@ def body(address: str = "10.64.1.5", **fields: Any) -> bytes:
 
 
 class ApiNode(Node):
-    @property
-    def api(self) -> ApiSource:
-        assert self.workloads.api is not None
-        return self.workloads.api
-
     async def put(self, id: str, payload: bytes, timeout_s: float = 2.0) -> tuple[int, WorkloadReport]:
         answer = await self.api.put_workload(id, payload, who="root", timeout_s=timeout_s)
         assert isinstance(answer.body, WorkloadReport)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 
 import msgspec
 import pytest
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 from bgpd.model.reports import Problem
 from bgpd.model.service import Service
 from bgpd.model.workload import Presence
-from bgpd.workload.feed.feed import BUSY_S, QUIET_S, SLICE, Feed
+from bgpd.workload.feed.feed import SLICE, Feed
+from bgpd.workload.feed.generations import BUSY_S, QUIET_S, Generations
 from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_workload
 from bgpd.workload.feed.saved import Change, Saved
 from tests.workload.fixtures import V4, Rig, claim, key
@@ -24,38 +24,39 @@ class FeedRig(Rig):
         super().__init__()
         self.at = 100.0
         self.most = most
-        self.refusals: dict[tuple[str, str], Collection[Problem]] = {}
         self.saves = 0
         self.on_disk = msgspec.structs.replace(saved) if saved is not None else Saved()
         self.heard_whole = 0
         self.applied: dict[str, tuple[str, Service]] = {}
         self.feed = self.make(source)
+        self.stream = Generations(self.feed, heard_whole=self._whole)
         if saved is not None:
+            self.feed.notes.remember(saved, self.feed.vrfs)
             for _ in self.feed.restore(saved):
                 pass
         for name in ("pod1", "pod2"):
             self.link(name)
-        self.feed.joined()
+        self.stream.joined()
 
     def make(self, source: str) -> Feed:
         return Feed(
             source,
-            self.table,
+            self.claims,
+            self.known,
             self,
             vrfs={"", "blue"},
             commands=None,
             most=self.most,
-            refused=self._refused,
-            changed=self._changed,
-            synchronised=self._whole,
+            reports=self.reports,
+            journal=self,
         )
 
-    def _refused(self, kind: str, id: str, problems: Collection[Problem]) -> None:
-        self.refusals[kind, id] = problems
-
-    def _changed(self, change: Change) -> None:
+    def note(self, change: Change) -> None:
         self.saves += 1
         change.apply(self.on_disk)
+
+    def problems(self, kind: str, id: str = "") -> list[Problem]:
+        return self.reports.problems("mqtt", kind, id)
 
     def _whole(self) -> None:
         self.heard_whole += 1
@@ -72,18 +73,18 @@ class FeedRig(Rig):
     def hear(self, id: str, address: str = "", *, interface: str = "pod1") -> None:
         number = sum(id.encode())
         payload = json.dumps({"addresses": [address or f"10.64.1.{number}"], "interface": interface})
-        self.feed.workload_received(id, payload.encode(), self.at)
+        self.stream.workload_received(id, payload.encode(), self.at)
 
     def sync(self, generation: int, count: int) -> None:
-        self.feed.sync_received(json.dumps({"generation": generation, "count": count}).encode(), self.at)
+        self.stream.sync_received(json.dumps({"generation": generation, "count": count}).encode(), self.at)
 
     def wait(self, seconds: float = QUIET_S) -> None:
         self.at += seconds
-        self.feed.tick(self.at)
+        self.stream.tick(self.at)
 
     def rejoin(self) -> None:
-        self.feed.left()
-        self.feed.joined()
+        self.stream.left()
+        self.stream.joined()
 
     @property
     def ids(self) -> str:
@@ -126,9 +127,9 @@ def test_thousands_that_a_generation_lacks_are_removed_in_steps_but_not_what_is_
     rig.rejoin()
     rig.sync(2, 0)
     rig.wait()
-    assert (len(rig.feed.workloads), rig.feed.timer()) == (2, 0.0)
+    assert (len(rig.feed.workloads), rig.stream.timer()) == (2, 0.0)
     rig.hear(f"w{SLICE + 1:03}", "10.0.0.9")
-    rig.feed.tick(rig.at)
+    rig.stream.tick(rig.at)
     assert list(rig.feed.workloads) == [f"w{SLICE + 1:03}"]
 
 
@@ -156,7 +157,7 @@ def test_count_that_is_right_only_for_a_moment_deletes_nothing() -> None:
     rig.hear("x")
     rig.hear("a")
     rig.at += QUIET_S / 2
-    rig.feed.workload_received("x", b"", rig.at)
+    rig.stream.workload_received("x", b"", rig.at)
     rig.hear("b")
     rig.wait()
     assert rig.ids == "ab"
@@ -168,7 +169,7 @@ def test_feed_that_is_never_quiet_is_applied_all_the_same() -> None:
     rig.sync(2, 1)
     for _ in range(int(BUSY_S / QUIET_S * 2) + 2):
         rig.at += QUIET_S / 2
-        rig.feed.tick(rig.at)
+        rig.stream.tick(rig.at)
         rig.hear("a")
     assert rig.feed.generation == 2
 
@@ -179,20 +180,20 @@ def test_wrong_payload_counts_as_present_and_leaves_the_former_claim() -> None:
     rig.sync(1, 1)
     rig.wait()
     rig.rejoin()
-    rig.feed.workload_received("a", b"{", rig.at)
+    rig.stream.workload_received("a", b"{", rig.at)
     rig.sync(2, 1)
     rig.wait()
     assert rig.ids == "a"
-    assert rig.refusals["workload", "a"]
+    assert rig.problems("workload", "a")
     rig.hear("a")
-    assert not rig.refusals["workload", "a"]
+    assert not rig.problems("workload", "a")
 
 
 def test_older_generation_is_refused_and_told() -> None:
     rig = FeedRig(saved=Saved(generation=7))
     rig.sync(3, 0)
     rig.wait()
-    (problem,) = rig.refusals["sync", ""]
+    (problem,) = rig.problems("sync")
     assert "older than 7" in problem.wrong
     assert rig.feed.generation == 7
 
@@ -200,12 +201,12 @@ def test_older_generation_is_refused_and_told() -> None:
 def test_wrong_sync_is_told_and_changes_nothing() -> None:
     rig = FeedRig()
     rig.hear("a")
-    rig.feed.sync_received(b'{"generation": 1, "count": "many"}', rig.at)
+    rig.stream.sync_received(b'{"generation": 1, "count": "many"}', rig.at)
     rig.wait()
     assert (rig.ids, rig.feed.generation) == ("a", None)
-    assert rig.refusals["sync", ""]
-    rig.feed.sync_received(b"", rig.at)
-    assert rig.feed.sync is None
+    assert rig.problems("sync")
+    rig.stream.sync_received(b"", rig.at)
+    assert rig.stream.sync is None
 
 
 def test_restored_claims_are_in_force_before_anything_is_heard() -> None:
@@ -233,8 +234,8 @@ def test_restored_claim_of_an_unknown_vrf_is_kept_in_the_file() -> None:
 
 def test_claims_of_a_vrf_that_goes_are_kept_and_count_again_when_it_comes() -> None:
     rig = FeedRig()
-    rig.feed.workload_received("a", b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1"}', rig.at)
-    rig.feed.service_received("s", b'{"addresses": ["10.0.0.2"], "vrf": "blue"}')
+    rig.stream.workload_received("a", b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1"}', rig.at)
+    rig.stream.service_received("s", b'{"addresses": ["10.0.0.2"], "vrf": "blue"}')
     rig.settle()
     saved = rig.feed.saved()
     rig.feed.vrfs = {""}
@@ -243,14 +244,14 @@ def test_claims_of_a_vrf_that_goes_are_kept_and_count_again_when_it_comes() -> N
     assert (rig.ids, rig.applied, rig.announced, rig.kernel) == ("", {}, {}, {})
     assert (rig.feed.saved(), rig.on_disk) == (saved, saved), "nothing is deleted"
     for name in (("workload", "a"), ("service", "s")):
-        (problem,) = rig.refusals[name]
+        (problem,) = rig.problems(*name)
         assert problem.wrong == 'there is no VRF "blue" any more'
     rig.feed.vrfs = {"", "blue"}
     list(rig.feed.follow_vrfs())
     rig.settle()
     assert (rig.ids, list(rig.applied)) == ("a", ["s"])
     assert set(rig.announced) == {("blue", "10.0.0.1/32")}
-    assert not any(rig.refusals.values())
+    assert rig.problems("workload", "a") == rig.problems("service", "s") == []
 
 
 VM = b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1", "mac": "02:00:00:00:00:01"}'
@@ -261,24 +262,25 @@ MOVED = Presence(sequence=2, seen=3, moved="announced elsewhere with sequence 3"
 def with_vm(presence: Presence | None) -> FeedRig:
     """A feed with a VM, of which EVPN says `presence`."""
     rig = FeedRig()
-    rig.table.started()
-    rig.feed.workload_received("a", VM, rig.at)
+    rig.claims.started()
+    rig.stream.workload_received("a", VM, rig.at)
     rig.settle()
     if presence is not None:
-        rig.feed.presences_changed({"a": {"10.0.0.1/32": presence}})
+        rig.presences[WHERE[0], key(WHERE[1])] = presence
+        rig.feed.notes.presence_changed(rig.claims.claims_at("blue", V4, key(WHERE[1])))
     return rig
 
 
 def restarted(saved: Saved) -> FeedRig:
     rig = FeedRig(saved=saved)
-    rig.table.started()
+    rig.claims.started()
     rig.settle()
     return rig
 
 
 def test_workload_that_moved_is_still_given_up_after_a_restart_though_its_payload_is_heard_again() -> None:
     rig = restarted(with_vm(MOVED).on_disk)
-    rig.feed.workload_received("a", VM, rig.at)
+    rig.stream.workload_received("a", VM, rig.at)
     rig.settle()
     assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
     assert (rig.announced, rig.kernel) == ({}, {})
@@ -289,10 +291,10 @@ def test_workload_that_moved_is_still_given_up_after_a_restart_though_its_payloa
 def test_workload_that_moved_is_here_when_it_is_said_anew_after_a_restart(how: str) -> None:
     rig = restarted(with_vm(MOVED).on_disk)
     if how == "changed":
-        rig.feed.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
+        rig.stream.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
     else:
-        rig.feed.workload_received("a", b"", rig.at)
-        rig.feed.workload_received("a", VM, rig.at)
+        rig.stream.workload_received("a", b"", rig.at)
+        rig.stream.workload_received("a", VM, rig.at)
     rig.settle()
     assert set(rig.announced) == {WHERE}
     assert rig.on_disk.workload_presences == rig.feed.saved().workload_presences == {}
@@ -300,14 +302,14 @@ def test_workload_that_moved_is_here_when_it_is_said_anew_after_a_restart(how: s
 
 def test_workload_that_moved_and_is_said_anew_before_a_restart_is_here_after_it() -> None:
     rig = with_vm(MOVED)
-    rig.feed.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
+    rig.stream.workload_received("a", VM.replace(b"pod1", b"pod2"), rig.at)
     assert set(restarted(rig.on_disk).announced) == {WHERE}
 
 
 def test_kernel_route_that_is_replayed_after_a_restart_does_not_say_that_a_workload_came() -> None:
     rig = FeedRig(saved=with_vm(MOVED).on_disk)
-    rig.table.claim("kernel", "blue/10.0.0.1/32", (claim("10.0.0.1/32", source="kernel", vrf="blue"),))
-    rig.table.started()
+    rig.claims.claim("kernel", "blue/10.0.0.1/32", (claim("10.0.0.1/32", source="kernel", vrf="blue"),))
+    rig.claims.started()
     rig.settle()
     assert rig.state("mqtt", "a") == ("moved", MOVED.moved)
 
@@ -317,11 +319,11 @@ def test_sequence_of_an_earlier_run_is_given_once_and_not_to_another_mac() -> No
     rig = restarted(saved)
     asked = "blue", V4, key("10.0.0.1/32")
     assert set(rig.announced) == {WHERE}
-    assert rig.table.presences("mqtt", "a", lambda *_: None) == {"10.0.0.1/32": Presence(sequence=3)}
-    assert [rig.table.take_former(*asked), rig.table.take_former(*asked)] == [3, None]
+    assert rig.known.of("mqtt", "a") == {"10.0.0.1/32": Presence(sequence=3)}
+    assert [rig.known.take_former(*asked), rig.known.take_former(*asked)] == [3, None]
     rig = restarted(saved)
-    rig.feed.workload_received("a", VM.replace(b"00:01", b"00:02"), rig.at)
-    assert rig.table.take_former(*asked) is None
+    rig.stream.workload_received("a", VM.replace(b"00:01", b"00:02"), rig.at)
+    assert rig.known.take_former(*asked) is None
 
 
 @pytest.mark.parametrize(("version", "former"), [(1, 0), (2, None)])
@@ -330,7 +332,7 @@ def test_workload_of_a_state_file_without_presences_counts_as_announced_if_the_f
 ) -> None:
     saved = with_vm(None).on_disk
     rig = restarted(msgspec.structs.replace(saved, version=version))
-    assert rig.table.take_former("blue", V4, key("10.0.0.1/32")) == former
+    assert rig.known.take_former("blue", V4, key("10.0.0.1/32")) == former
 
 
 def test_presence_outlives_that_a_vrf_goes_and_comes() -> None:
@@ -365,11 +367,11 @@ def test_repeated_payload_is_not_saved_again() -> None:
 def test_told_changes_add_up_to_what_is_in_force() -> None:
     """What the journal holds is what a snapshot would."""
     rig = FeedRig()
-    rig.feed.workload_received("a", b'{"addresses": ["10.64.1.1"]}', rig.at)
-    rig.feed.workload_received("b", b'{"addresses": ["10.64.1.2"]}', rig.at)
-    rig.feed.workload_received("a", b'{"addresses": ["10.64.1.3"]}', rig.at)
-    rig.feed.workload_received("b", b"", rig.at)
-    rig.feed.service_received("s", b'{"addresses": ["10.64.100.1"]}')
+    rig.stream.workload_received("a", b'{"addresses": ["10.64.1.1"]}', rig.at)
+    rig.stream.workload_received("b", b'{"addresses": ["10.64.1.2"]}', rig.at)
+    rig.stream.workload_received("a", b'{"addresses": ["10.64.1.3"]}', rig.at)
+    rig.stream.workload_received("b", b"", rig.at)
+    rig.stream.service_received("s", b'{"addresses": ["10.64.100.1"]}')
     assert rig.on_disk == rig.feed.saved()
     assert list(rig.on_disk.workloads) == ["a"]
 
@@ -387,13 +389,12 @@ def test_id_of_another_source_is_refused_unless_it_says_the_same() -> None:
 
 def test_service_of_another_source_is_refused() -> None:
     rig = FeedRig()
-    rig.feed.service_received("web", b'{"addresses": ["10.0.0.2"]}')
-    api = rig.make("api")
-    api.service_received("web", b'{"addresses": ["10.0.0.3"]}')
-    (problem,) = rig.refusals["service", "web"]
+    rig.stream.service_received("web", b'{"addresses": ["10.0.0.2"]}')
+    Generations(rig.make("api"), heard_whole=lambda: None).service_received("web", b'{"addresses": ["10.0.0.3"]}')
+    (problem,) = rig.reports.problems("api", "service", "web")
     assert "from mqtt" in problem.wrong
     assert rig.applied["web"][1].addresses == ("10.0.0.2",)
-    rig.feed.service_received("web", b"")
+    rig.stream.service_received("web", b"")
     assert rig.applied == {}
 
 
@@ -418,10 +419,10 @@ def test_without_a_generation_only_deletes_delete(steps: list[tuple[str, str]]) 
                 rig.hear(id)
                 wanted.add(id)
             case "delete":
-                rig.feed.workload_received(id, b"", rig.at)
+                rig.stream.workload_received(id, b"", rig.at)
                 wanted.discard(id)
             case "bad":
-                rig.feed.workload_received(id, b"[]", rig.at)
+                rig.stream.workload_received(id, b"[]", rig.at)
             case "rejoin":
                 rig.rejoin()
             case _:

@@ -16,7 +16,7 @@ import pytest
 
 from bgpd.config.schema import LogConfig
 from bgpd.log import set_up_logging
-from bgpd.workload.feed import mqtt
+from bgpd.workload.feed import mqtt, mqtt_client
 from tests.workload.broker import Node, until
 
 BASE = b"bgpd/v1/hosts/node1/"
@@ -106,8 +106,7 @@ async def connected(
 
 
 def error(node: Node) -> str:
-    assert node.workloads.mqtt is not None
-    return node.workloads.mqtt.error
+    return node.mqtt.error
 
 
 BAD = {
@@ -148,7 +147,7 @@ async def test_many_bad_packets_make_few_lines(tmp_path: Path, log: io.StringIO,
 async def test_packet_that_is_too_large_is_not_read_to_its_end(
     tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "_KERNEL_BUFFER", 0)
+    monkeypatch.setattr(mqtt_client, "_KERNEL_BUFFER", 0)
     head = b"\x31" + length(200_000_000) + struct.pack("!H", 5) + b"a/b/c\0"
     async with connected(tmp_path, head, *[bytes(1 << 16)] * 3000) as (node, hostile):
         await until(lambda: hostile.ended)
@@ -182,7 +181,7 @@ async def test_more_workloads_than_the_host_takes_are_refused_and_told(tmp_path:
     async with connected(tmp_path, *map(workload, range(500)), max_workloads=3) as (node, _):
         await until(lambda: "feed.more_refused" in log.getvalue())
         assert len(node.announced) == 3
-        reports = [node.workloads._reports["mqtt"].workload(f"w{index}") for index in range(500)]
+        reports = [node.mqtt._reports.workload("mqtt", f"w{index}") for index in range(500)]
         refused = [report.errors[0].wrong for report in reports if report is not None and report.errors]
         assert refused == ["this host has 3 workloads from mqtt"] * 497
         assert log.getvalue().count("workload.refused") == 20
@@ -193,8 +192,7 @@ async def test_a_defect_in_one_message_costs_that_message(
 ) -> None:
     last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
     async with connected(tmp_path, publish(BASE + b"services/bad"), last) as (node, _):
-        feed = node.workloads._feeds["mqtt"]
-        monkeypatch.setattr(feed, "service_received", lambda name, body: 1 / 0)
+        monkeypatch.setattr(node.mqtt._generations, "service_received", lambda name, body: 1 / 0)
         await until(lambda: "10.64.1.9/32" in node.announced)
         await until(lambda: "mqtt.message_failed" in log.getvalue())
 
@@ -210,9 +208,8 @@ async def test_nothing_is_kept_or_told_of_a_name_that_no_topic_can_have(
         await until(lambda: "mqtt.connected" in log.getvalue(), log.getvalue)
         await until(lambda: "10.64.1.9/32" in node.announced)
         assert (hostile.connections, hostile.ended) == (1, 0)
-        assert node.workloads.mqtt is not None
-        assert node.workloads.mqtt._topics.keys() == {"status", "workloads/last/state"}
-        assert node.workloads._feeds["mqtt"]._heard == {"last"}
+        assert node.mqtt._outbox._topics.keys() == {"status", "workloads/last/state"}
+        assert node.mqtt._generations._heard == {"last"}
         assert "no topic can have this name" in log.getvalue()
 
 
@@ -226,7 +223,7 @@ async def test_messages_of_qos_2_cost_the_connection(tmp_path: Path, log: io.Str
 async def test_broker_that_does_not_read_acknowledgements_is_left(
     tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "MAX_UNSENT", 100)
+    monkeypatch.setattr(mqtt_client, "MAX_UNSENT", 100)
     monkeypatch.setattr("paho.mqtt.client.Client.want_write", lambda client: True)
     flood = b"".join(publish(b"x/y", qos=1, id=1 + number) for number in range(500))
     async with connected(tmp_path, flood) as (node, hostile):
@@ -250,9 +247,8 @@ async def test_large_payloads_are_taken_before_more_are_read(
     last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
     async with connected(tmp_path, *[publish(BASE + b"workloads/big", bytes(400_000))] * 30, last) as (node, _):
         await until(lambda: "10.64.1.9/32" in node.announced)
-        assert node.workloads.mqtt is not None
         assert 0 < most <= 900_000
-        assert node.workloads.mqtt._received_bytes == 0
+        assert node.mqtt._received_bytes == 0
 
 
 async def test_packets_that_the_broker_does_not_take_are_not_sent(tmp_path: Path, log: io.StringIO) -> None:
@@ -287,30 +283,30 @@ async def test_addresses_are_bounded_whoever_has_them(
         put("d", 31, 32, 33),
     ]
     async with connected(tmp_path, *says, max_workloads=3) as (node, _):
-        feed = node.workloads._feeds["mqtt"]
+        feed, stream = node.mqtt.feed, node.mqtt._generations
         await until(lambda: log.getvalue().count("addresses together") == 2)
         present = feed.workloads if kind == "workloads" else feed.services
         assert {name: len(one.addresses) for name, one in present.items()} == {"a": 1, "c": 9}
-        feed.workload_received("c", b"", 0.0)
-        feed.service_received("c", b"")
+        stream.workload_received("c", b"", 0.0)
+        stream.service_received("c", b"")
         again = b"{" + put("d", *range(31, 40)).partition(b"{")[2]
         if kind == "workloads":
-            feed.workload_received("d", again, 0.0)
+            stream.workload_received("d", again, 0.0)
         else:
-            feed.service_received("d", again)
+            stream.service_received("d", again)
         assert set(present) == {"a", "d"}
 
 
 async def test_a_snapshot_of_more_than_can_be_taken_is_remembered_in_part_and_deletes_nothing(
     tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bgpd.workload.feed.feed.REFUSED_HEARD", 5)
+    monkeypatch.setattr("bgpd.workload.feed.generations.REFUSED_HEARD", 5)
     says = [publish(BASE + b"workloads/w%d" % number, b"{}") for number in range(50)]
     sync = publish(BASE + b"sync", b'{"generation": 1, "count": 50}')
     last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
     async with connected(tmp_path, publish(BASE + b"workloads/web-1"), *says, sync, last, max_workloads=2) as (node, _):
         await until(lambda: "10.64.1.9/32" in node.announced)
-        feed = node.workloads._feeds["mqtt"]
-        assert len(feed._heard) == 8
-        assert not feed.complete
+        stream = node.mqtt._generations
+        assert len(stream._heard) == 8
+        assert not stream.complete
         assert "10.64.1.5/32" in node.announced

@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 
-from bgpd.workload.feed.mqtt import READ_AT_ONCE, _Reader
+from bgpd.workload.feed.mqtt_client import READ_AT_ONCE, Reader
 from tests.workload.broker import Broker, Node, Orchestrator, orchestrator, own_network, until
 
 pytestmark = [
@@ -188,7 +188,7 @@ async def test_topic_of_another_host_is_not_taken(broker: Broker, tmp_path: Path
 
 async def test_host_that_uses_anothers_name_hears_nothing(broker: Broker, tmp_path: Path, password: Path) -> None:
     async with running(tmp_path / "state", password, host="node2") as node, orchestrator() as feed:
-        mqtt = node.workloads.mqtt
+        mqtt = node.mqtt
         assert mqtt is not None
         await feed.workload("web-1", "10.64.1.5", host="node2")
         await until(lambda: mqtt.error)
@@ -200,7 +200,7 @@ async def test_host_that_uses_anothers_name_hears_nothing(broker: Broker, tmp_pa
 async def test_broker_absent_at_start_is_waited_for(broker: Broker, tmp_path: Path, password: Path) -> None:
     broker.stop()
     async with running(tmp_path / "state", password, initial_wait_s=0) as node:
-        mqtt = node.workloads.mqtt
+        mqtt = node.mqtt
         assert mqtt is not None
         await until(lambda: mqtt.error and node.synchronised)
         assert "is the broker running there?" in mqtt.error
@@ -213,7 +213,7 @@ async def test_broker_absent_at_start_is_waited_for(broker: Broker, tmp_path: Pa
 async def test_refused_credentials_are_told(broker: Broker, tmp_path: Path, password: Path) -> None:
     write(password, "wrong")
     async with running(tmp_path / "state", password) as node:
-        mqtt = node.workloads.mqtt
+        mqtt = node.mqtt
         assert mqtt is not None
         await until(lambda: mqtt.error)
         assert "check workload.mqtt.username" in mqtt.error
@@ -223,7 +223,7 @@ async def test_refused_credentials_are_told(broker: Broker, tmp_path: Path, pass
 
 async def test_unreadable_password_file_is_told_and_ends_nothing(broker: Broker, tmp_path: Path) -> None:
     async with running(tmp_path / "state", tmp_path / "none") as node:
-        mqtt = node.workloads.mqtt
+        mqtt = node.mqtt
         assert mqtt is not None
         await until(lambda: mqtt.error)
         assert "No such file" in mqtt.error
@@ -236,7 +236,7 @@ async def test_broker_that_dies_deletes_nothing_and_its_return_brings_news(
         await feed.workload("web-1", "10.64.1.5")
         await feed.state("web-1", lambda s: s["state"] == "announced")
     async with running(tmp_path / "state", password) as node:
-        mqtt = node.workloads.mqtt
+        mqtt = node.mqtt
         assert mqtt is not None
         await until(lambda: mqtt.connected)
         broker.stop()
@@ -403,7 +403,7 @@ async def test_client_certificate_is_enough(tls_broker: Broker, tmp_path: Path, 
 
 async def test_broker_of_a_wrong_ca_is_refused_and_told(tls_broker: Broker, tmp_path: Path, password: Path) -> None:
     async with running(tmp_path / "state", password, **tls(tls_broker, ca="other")) as node:
-        mqtt = node.workloads.mqtt
+        mqtt = node.mqtt
         assert mqtt is not None
         await until(lambda: mqtt.error)
         assert "check workload.mqtt.ca_file" in mqtt.error
@@ -411,7 +411,7 @@ async def test_broker_of_a_wrong_ca_is_refused_and_told(tls_broker: Broker, tmp_
 
 async def test_wrong_client_certificate_is_told(tls_broker: Broker, tmp_path: Path, password: Path) -> None:
     async with running(tmp_path / "state", password, **tls(tls_broker, certificate="other")) as node:
-        mqtt = node.workloads.mqtt
+        mqtt = node.mqtt
         assert mqtt is not None
         await until(lambda: mqtt.error)
         assert not mqtt.connected
@@ -428,7 +428,7 @@ def test_reader_takes_what_is_there_but_holds_the_loop_for_no_more_than_a_lot(wa
 
     client.loop_read.side_effect = read_one
     client._in_messages = {}
-    reader = _Reader(client, lambda: len(taken), full=lambda: False, take=mock.Mock(), failed=mock.Mock())
+    reader = Reader(client, lambda: len(taken), full=lambda: False, take=mock.Mock(), failed=mock.Mock())
     reader.loop_read()
     assert client.loop_read.call_count == turns
     assert reader.socket is client.socket

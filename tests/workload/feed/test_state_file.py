@@ -248,7 +248,7 @@ async def test_disk_that_is_full_keeps_nobody_waiting_and_is_written_again(
     blocked = tmp_path / "state"
     blocked.write_text("a file where the directory should be")
     told: list[str] = []
-    file = StateFile(str(blocked), "mqtt.json", told=lambda: told.append(file.error))
+    file = StateFile(str(blocked), "mqtt.json", changed=lambda: told.append(file.error))
     running = Running(file)
     running.put("10.64.1.5")
     await asyncio.wait_for(file.kept(), 5)

@@ -10,8 +10,8 @@ import msgspec
 from bgpd.model.prefix import parse_address
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service, ServiceMode
 from bgpd.model.workload import ClaimInfo
-from bgpd.workload.service.services import CheckId, Services
-from bgpd.workload.standing import Held
+from bgpd.workload.service.services import Services
+from bgpd.workload.standing import ClaimStatus
 from tests.workload.fixtures import Rig, claim
 
 VIP = "10.64.9.1/32"
@@ -22,8 +22,6 @@ A, B = "10.64.1.5", "10.64.1.6"
 class ServiceRig(Rig):
     def __init__(self) -> None:
         super().__init__()
-        self.running: dict[CheckId, str] = {}
-        self.services = Services(self.table, self, changed=lambda name: None)
         self.services.release()
         self.deliver = self.states
         self.link("pod1")
@@ -31,19 +29,13 @@ class ServiceRig(Rig):
         self.pod("a", A, "pod1")
         self.pod("b", B, "pod2")
 
-    def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None:
-        self.running[id] = device
-
-    def stop(self, id: CheckId) -> None:
-        del self.running[id]
-
     def pod(self, id: str, address: str, interface: str) -> None:
-        self.table.claim("mqtt", id, (claim(f"{address}/32", interface, id=id),))
+        self.claims.claim("mqtt", id, (claim(f"{address}/32", interface, id=id),))
 
     def settle(self) -> None:
         super().settle()
         while self.states:
-            states: list[Held] = list(self.states)
+            states: list[ClaimStatus] = list(self.states)
             self.states.clear()
             self.services.states_changed(states)
             super().settle()
@@ -144,7 +136,7 @@ def test_pushed_health_is_taken_as_it_is_and_unknown_is_not_healthy() -> None:
     backends = (Backend(id="a", addresses=(A,), healthy=True), Backend(id="b", addresses=(B,)))
     rig.offer(check=check, backends=backends)
     assert rig.members == {"pod1": 1}
-    assert rig.running == {}
+    assert rig.checks.running == {}
 
 
 def test_backend_that_is_no_workload_of_this_host_does_not_count() -> None:
@@ -162,14 +154,14 @@ def test_backend_whose_workload_goes_leaves_and_its_check_stops() -> None:
     rig.offer(check=TCP)
     rig.result("a")
     rig.result("b")
-    rig.table.claim("mqtt", "b")
+    rig.claims.claim("mqtt", "b")
     rig.settle()
     assert rig.members == {"pod1": 2}
-    assert set(rig.running) == {("web", "a", A)}
+    assert set(rig.checks.running) == {("web", "a", A)}
     rig.link("pod1", up=False)
     rig.settle()
     assert not rig.is_announced
-    assert rig.running == {}
+    assert rig.checks.running == {}
 
 
 def test_changed_service_keeps_the_health_of_unchanged_checks() -> None:
@@ -194,15 +186,15 @@ def test_removed_service_stops_its_checks_and_takes_its_route_along() -> None:
     rig.result("a")
     rig.services.apply("mqtt", "web", None)
     rig.settle()
-    assert (rig.is_announced, rig.members, rig.running, rig.services.names()) == (False, {}, {}, [])
+    assert (rig.is_announced, rig.members, rig.checks.running, rig.services.names()) == (False, {}, {}, [])
     rig.services.check_result(("web", "a", A), "", 1.0)
 
 
 def test_check_in_a_vrf_is_bound_to_the_workloads_interface() -> None:
     rig = ServiceRig()
-    rig.table.claim("mqtt", "v", (claim("10.64.1.7/32", "pod1", id="v", vrf="blue"),))
+    rig.claims.claim("mqtt", "v", (claim("10.64.1.7/32", "pod1", id="v", vrf="blue"),))
     rig.offer(check=TCP, vrf="blue", backends=(Backend(id="v", addresses=("10.64.1.7",)),))
-    assert rig.running == {("web", "v", "10.64.1.7"): "pod1"}
+    assert rig.checks.running == {("web", "v", "10.64.1.7"): "pod1"}
 
 
 def test_view_tells_each_backend() -> None:
@@ -223,7 +215,7 @@ def test_view_tells_each_backend() -> None:
 def test_after_a_start_nothing_is_told_to_the_kernel_until_all_is_known() -> None:
     """A group of the backends whose checks came first would cost the flows of the others."""
     rig = ServiceRig()
-    rig.services = Services(rig.table, rig, changed=lambda name: None)
+    rig.services = Services(rig.claims, rig.checks)
     rig.offer(check=TCP)
     rig.result("a")
     assert (rig.is_announced, rig.members) == (False, {})
@@ -242,7 +234,8 @@ def test_results_that_come_together_are_one_change_of_their_service() -> None:
     rig = ServiceRig()
     changed: list[str] = []
     planned: list[Callable[[], None]] = []
-    rig.services = Services(rig.table, rig, changed=changed.append, schedule=planned.append)
+    rig.services = Services(rig.claims, rig.checks, schedule=planned.append)
+    rig.services.listeners.append(changed.append)
     rig.services.release()
     rig.settle()
     rig.offer(check=TCP)

@@ -1,0 +1,106 @@
+"""A source whose claims an orchestrator puts and deletes by name: saved, restored and reported, whatever way they come.
+
+MQTT and the local API are such sources; each adds how payloads come in and what is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from bgpd.config.schema import WorkloadsConfig
+from bgpd.model.reports import Problem
+from bgpd.model.workload import Claim
+from bgpd.runtime.turns import soon
+from bgpd.workload.feed.feed import Feed
+from bgpd.workload.feed.reports import STATE_FILE
+from bgpd.workload.feed.saved import Saved
+from bgpd.workload.feed.state_file import StateFile
+from bgpd.workload.sources import ClaimSource, SourceParts
+from bgpd.workload.standing import ClaimStatus
+
+log = structlog.get_logger()
+
+
+class FeedSource(ClaimSource):
+    """Keeps one feed and its state file over restarts and reloads. `most`: workloads, and services, that are taken."""
+
+    def __init__(self, parts: SourceParts, *, most: int) -> None:
+        self._first_state = parts.first_state
+        self._reports = parts.reports
+        self._saved: Saved | None = None
+        self.file = StateFile(parts.config.state.directory, f"{self.name}.json", changed=self._file_error_changed)
+        self.feed = Feed(
+            self.name,
+            parts.claims,
+            parts.presences,
+            parts.services,
+            vrfs=frozenset(parts.config.vrfs.values()),
+            commands=_commands(parts.config.workload.health.command_directory),
+            most=most,
+            reports=parts.reports,
+            journal=self.file,
+        )
+
+    def remember(self) -> None:
+        """Read what an earlier run saved, and tell which claims came first."""
+        self._saved = self.file.load()
+        self._file_error_changed()
+        if self._saved is not None:
+            self.feed.notes.remember(self._saved, self.feed.vrfs)
+
+    async def restore(self) -> None:
+        """Put in force what was saved: then this source has told its first state."""
+        if self._saved is None:
+            return
+        for _ in self.feed.restore(self._saved):
+            await asyncio.sleep(0)
+        self._saved = None
+        log.info("workload.restored", source=self.name, workloads=len(self.feed.workloads))
+        self._first_state.heard(self.name)
+
+    async def run(self) -> None:
+        """Write what changes, until cancelled."""
+        await self.file.run(self.feed.saved)
+
+    def reconfigure(self, config: WorkloadsConfig) -> None:
+        """Other VRFs may be configured; broker, API, checks and state directory are those of the start."""
+        self.feed.vrfs = frozenset(config.vrfs.values())
+        _step(self.feed.follow_vrfs())
+
+    def order_known(self) -> None:
+        self.feed.notes.order_known()
+
+    def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
+        self.feed.notes.states_changed(changed, order_known=self._first_state.is_order_known)
+
+    def presence_changed(self, claims: Sequence[Claim]) -> None:
+        self.feed.notes.presence_changed(claims)
+
+    def errors(self) -> list[str]:
+        return [self.file.error] if self.file.error else []
+
+    def _file_error_changed(self) -> None:
+        error = self.file.error
+        problems = [Problem("", error, "claims are in force but not saved")] if error else []
+        self._reports.note(self.name, STATE_FILE, "", problems)
+
+
+def _step(walk: Iterator[None]) -> None:
+    if next(walk, True) is None:
+        soon(lambda: _step(walk))
+
+
+def _commands(directory: str) -> Collection[str] | None:
+    """The programs in the command directory, None if none is configured or it cannot be read."""
+    if not directory:
+        return None
+    try:
+        return frozenset(name for name in os.listdir(directory) if os.access(Path(directory) / name, os.X_OK))
+    except OSError as error:
+        log.error("workload.command_directory", directory=directory, error=str(error))
+        return None

@@ -1,0 +1,86 @@
+"""When, after a start, all sources were heard and what they claim is settled: then what an earlier run left may go.
+
+Decides only that. Sans-IO and clockless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bgpd.workload.table import WorkloadTable
+
+
+class Checked(Protocol):
+    """Services, which are not claimed before their checks have said something (`service.Services`)."""
+
+    def undecided(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class FirstState:
+    """Follows a start until its first state is reached.
+
+    `order_known()` is called once when all were heard; `reached()` once after that, when their claims are settled.
+    `look` is to be called whenever the table was flushed or a check has said something.
+    """
+
+    def __init__(
+        self, table: WorkloadTable, services: Checked, *, order_known: Callable[[], None], reached: Callable[[], None]
+    ) -> None:
+        self.is_order_known = False
+        self._table = table
+        self._services = services
+        self._order_known = order_known
+        self._reached = reached
+        self._awaited: set[str] = set()
+        self._are_claims_settled = False
+        self._is_over = False
+
+    def wait_for(self, source: str) -> None:
+        """A source will say `heard` when it has told its whole first state."""
+        self._awaited.add(source)
+
+    def heard(self, source: str) -> None:
+        """A source has told its whole first state."""
+        self._awaited.discard(source)
+        self._table.schedule()
+
+    def look(self) -> None:
+        """Go on if what was waited for is there."""
+        if self._is_over:
+            return
+        if not self._awaited and self._table.settled:
+            self._settle_claims()
+        if self._are_claims_settled and not self._services.undecided():
+            self._know_order()
+            if self._table.settled:
+                self._finish()
+
+    def time_out(self) -> list[str]:
+        """Wait no longer. Returns the sources that are missing."""
+        missing = sorted(self._awaited)
+        self._awaited.clear()
+        self._table.wait_no_longer()
+        if not self._is_over:
+            self._settle_claims()
+            self._know_order()
+            self._finish()
+        return missing
+
+    def _settle_claims(self) -> None:
+        if not self._are_claims_settled:
+            self._are_claims_settled = True
+            self._table.claims.replayed()
+
+    def _know_order(self) -> None:
+        self._services.release()
+        if not self.is_order_known:
+            self.is_order_known = True
+            self._table.claims.order_known()
+            self._order_known()
+
+    def _finish(self) -> None:
+        self._is_over = True
+        self._reached()
