@@ -47,7 +47,7 @@ class InstalledRoutes:
         return [key for key in self._fib.differing(self._family, keys) if not waits(self._vrf, self._family, key)]
 
     def repair(self, keys: Sequence[bytes]) -> None:
-        self._fib.repair(self._family, list(keys))
+        self._fib.upkeep.repair(self._family, list(keys))
 
 
 class AnnouncedWorkloads:

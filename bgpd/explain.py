@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.views import explain_overlay
+from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
@@ -42,13 +43,13 @@ async def explain(
 ) -> ExplainView:
     """The view of a packed address in a VRF ("" for the main table)."""
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
-    kernel = await fib.lookup(address)
+    kernel = await fib_views.lookup(fib, address)
     table = rib.table(vrf, family)
     key = longest_match(table, family, address)
     if key is None:
         key = longest_match(table, family, address, usable=False)
     route = None if key is None else route_view(table, family, key, vrf=vrf)
-    fib_route = None if key is None else fib.route(family, key)
+    fib_route = None if key is None else fib_views.route(fib, family, key)
     if route is not None and fib_route is not None and not route.fib:
         route.fib = fib_route.state
     workload = _workload(workloads, vrf, family, address)

@@ -16,6 +16,7 @@ from bgpd.config.schema import Config
 from bgpd.evpn.originate import EVPN_SOURCE
 from bgpd.evpn.views import evpn_routes, vrf_views
 from bgpd.explain import explain
+from bgpd.fib import views as fib_views
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
@@ -140,14 +141,14 @@ class DaemonBackend:
         """The state of the kernel route beside the RIB's."""
         fib = self._routing.tables.fibs.get(view.vrf)
         if not view.fib and fib is not None:
-            route = fib.route(Family(view.family), key)
+            route = fib_views.route(fib, Family(view.family), key)
             view.fib = route.state if route is not None else ""
         return view
 
     def _fib(self, query: ViewQuery) -> Iterator[FibRouteView]:
         family = Family(query.family) if query.family in _UNICAST else None
         fibs = [fib for vrf, fib in sorted(self._routing.tables.fibs.items()) if query.vrf in (None, vrf)]
-        return itertools.chain.from_iterable(fib.routes(family) for fib in fibs)
+        return itertools.chain.from_iterable(fib_views.routes(fib, family) for fib in fibs)
 
     def _services(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
         services = self._routing.workloads.services

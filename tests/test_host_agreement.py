@@ -67,10 +67,10 @@ def test_the_fib_resolves_and_guards_as_one_that_starts_now(operations: list[tup
     async def answers(kernel: FakeKernel, told: list[tuple[Any, ...]], state: Kernel) -> tuple[object, ...]:
         async with running(kernel) as harness:
             for hop in HOPS:
-                harness.fib.resolve(hop)
+                harness.fib.targets.ask(hop)
             change(kernel.monitor.host, told, state)
             fib = harness.fib
-            found = [fib.resolve(hop) for hop in HOPS], fib._ownership.blocked(Family.IPV4_UNICAST, KEYS)
+            found = [fib.targets.ask(hop) for hop in HOPS], fib.writer.ownership.blocked(Family.IPV4_UNICAST, KEYS)
             await asyncio.sleep(0)
             return found
 

@@ -1,291 +1,277 @@
-"""Slices of what waits for one table become batches of kernel messages, and the kernel's answers are attributed.
+"""Brings the routes of one kernel table to what is desired, batch by batch.
 
-Decides which error belongs to which route, and when what failed is tried again. What a route should be, and what
-follows from an answer, others decide (routes.py, table.py).
-
-Keys whose wishes are to be asked for again: many at once, slice by slice, never ahead of the kernel by much.
-
-Decides only the pace. What is asked of the RIB, and what is done with the answer, is the caller's.
+Level-triggered: a change, a failure, a link event, another program's deletion and the timer all end in the same step,
+which asks what is desired of a prefix now and writes what differs. What a route points at, and whether it may be
+written, others say (targets.py, ownership.py), and what the kernel's answers mean (answers.py). Foreign routes are
+never touched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
-import itertools
-import sys
-import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
+from bgpd.config.schema import FibConfig
+from bgpd.fib.answers import Answers
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.guard import Block
-from bgpd.fib.routes import Change, FamilyRoutes, Plan, WishOf
-from bgpd.fib.views import FibCounters
-from bgpd.kernel.netlink import MessageKind
-from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes, is_there_already, read_key
+from bgpd.fib.examine import Examiner
+from bgpd.fib.ownership import Ownership
+from bgpd.fib.rechecks import SLICE, Rechecks
+from bgpd.fib.routes import FamilyRoutes, FibCounters, Plan
+from bgpd.fib.targets import Targets
+from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes
 from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_key
-from bgpd.runtime.turns import soon
+from bgpd.model.path import NextHop, NextHops
 
 log = structlog.get_logger()
 
 BATCH = 2048
-_RETRY_FIRST_S = 0.1
-_RETRY_LAST_S = 30.0
-_ESRCH = 3
-OCCUPIED = "another route of the prefix and of bgpd's metric is in the kernel"
+_BACKLOG = 65536
+"""Prefixes that wait before the table asks for no more by itself."""
+_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
-class WriterEvents(Protocol):
-    """What follows from the kernel's answers."""
+class TableOwner(Protocol):
+    """Who wants routes in tables, and hears what the kernel answered; a table is named by its VRF."""
 
-    def acknowledged(self, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel forwards these as wished."""
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        """What the kernel should have for a prefix now; None: no route of ours."""
 
-    def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
-        """These are wished and not written, or the kernel refused them."""
+    def expand(self, next_hop: NextHop) -> NextHops:
+        """Which next hops a recursive one leads to now, () if none."""
 
-    def direct_routes_written(self) -> None:
-        """The kernel has other directly attached routes of ours than before."""
+    def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel forwards these as desired."""
 
-    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
-        """What the kernel has of these is not known: a route in their place, or the fate of ours."""
+    def refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        """These are desired, and the kernel does not forward them: it refused them (in its words), a foreign route is
+        in their place, or no next hop can be reached. They are tried again, and `acknowledged` when that works."""
 
-    def fate_unknown(self, family: Family, keys: Sequence[bytes]) -> None:
-        """What the kernel made of these is unknown."""
+    def next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        """A next hop that was asked about can be reached now (""), or no longer, and why."""
 
-    def ask_again(self, family: Family, keys: Sequence[bytes]) -> None:
-        """What is wished of these waited for a change that is done."""
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        """What the host needs of these prefixes may be another thing now."""
 
-    def try_again(self) -> None:
-        """What failed is due to be tried again."""
-
-    def batch_done(self) -> None:
-        """A batch is done, and all that follows from it has been told."""
+    def backlog_shrank(self) -> None:
+        """Less waits than before."""
 
 
 class TableWriter:
-    """Writes one table. `in_flight` counts batches that the kernel has not answered.
+    """Writes the routes of one kernel table as desired.
 
-    A change of routes takes two: the new ones are appended, and those before them deleted when that has worked.
+    `swept`: what an earlier run left, and nobody wants, is to be deleted. `in_flight` counts batches that the kernel
+    has not answered. `kept`: routes that the table itself needs, whatever its owner desires.
     """
 
-    def __init__(
-        self,
-        dataplane: Dataplane,
-        form: RouteForm,
-        families: Mapping[Family, FamilyRoutes],
-        counters: FibCounters,
-        events: WriterEvents,
-    ) -> None:
+    def __init__(self, config: FibConfig, dataplane: Dataplane, owner: TableOwner, *, vrf: str) -> None:
+        self.vrf = vrf
+        self.form = RouteForm(config.table, config.protocol, config.metric)
+        self.families = {family: FamilyRoutes(dataplane.nexthops) for family in _FAMILIES}
+        self.counters = FibCounters()
+        direct = {family: routes.direct for family, routes in self.families.items()}
+        self.targets = Targets(dataplane, config.table, direct, owner.expand, vrf=vrf)
+        self.ownership = Ownership(config, dataplane.host, vrf=vrf)
+        self.rechecks = Rechecks(self._ask, has_room=lambda: self.has_room)
+        self.examiner = Examiner(dataplane, self.form, self.families, self)
+        self.kept: dict[Family, dict[bytes, NextHops]] = {family: {} for family in _FAMILIES}
         self.in_flight = 0
+        self.swept = False
+        self.withdrawing = False
+        self._answers = Answers(self.form, self.families, dataplane.nexthops, self)
         self._dataplane = dataplane
-        self._form = form
-        self._families = families
-        self._counters = counters
-        self._events = events
-        self._retry: asyncio.TimerHandle | None = None
+        self._owner = owner
+        self._unsettled = False
         self._ended: asyncio.Future[None] | None = None
-        self._retry_delay_s = _RETRY_FIRST_S
+        self._idle_waiters: list[asyncio.Future[None]] = []
 
     async def stop(self) -> None:
-        """Try nothing again, and wait for what is under way: a change that is half done leaves two routes."""
-        if self._retry is not None:
-            self._retry.cancel()
+        """Begin nothing more, and wait for what is under way: a change that is half done leaves two routes."""
+        await self.examiner.stop()
+        self.rechecks.clear()
+        self._answers.stop()
         if self.in_flight:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
 
-    def write(
-        self, family: Family, *, wish_of: WishOf, blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]]
-    ) -> None:
-        """Take one slice of what waits, and submit what it needs."""
-        plan = self._families[family].plan(BATCH, wish_of=wish_of, blocked=blocked)
+    # What is desired.
+
+    def update(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """These are desired now (None: no route of ours). Written in the next turn, if there is room."""
+        if self.families[family].adopted:
+            self.families[family].unconfirmed.discard_all(list(changes))
+        self.update_learned(family, changes)
+
+    def update_learned(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """`update`, for what neighbors say: until the sweep a route that an earlier run left forwards on as it does,
+        since not all neighbors that it may lead to have been heard. It follows once they agree with it.
+        """
+        if self.targets.services:
+            self.targets.end_services(changes)
+        kept = self.kept[family]
+        if kept and not kept.keys().isdisjoint(changes):
+            changes = {key: kept.get(key, hops) for key, hops in changes.items()}
+        self.families[family].pending.merge(changes)
+        self._dataplane.pump_soon()
+
+    def keep(self, family: Family, routes: Mapping[bytes, NextHops]) -> None:
+        """Routes that the table itself needs: the copies of a VRF's connected networks."""
+        former, self.kept[family] = self.kept[family], dict(routes)
+        self.requeue(family, [key for key in former.keys() | routes.keys() if former.get(key) != routes.get(key)])
+
+    def desired(self, family: Family, key: bytes) -> NextHops | None:
+        """What is desired of a prefix now: by the table itself, else by its owner."""
+        if self.withdrawing:
+            return None
+        kept = self.kept[family].get(key)
+        return self._owner.desired(self.vrf, family, key) if kept is None else kept
+
+    def requeue(self, family: Family, keys: Iterable[bytes]) -> None:
+        """Write what is desired of these now, also before the sweep."""
+        self.update(family, {key: self.desired(family, key) for key in keys})
+
+    def ask_again(self, family: Family, keys: Sequence[bytes], *, distrust: bool = False) -> None:
+        """Write what is desired of these; before the sweep, what an earlier run left and nobody wants stays.
+
+        `distrust`: whatever the kernel is believed to hold.
+        """
+        desired = {key: self.desired(family, key) for key in keys}
+        unconfirmed = self.families[family].unconfirmed
+        if not self.swept:
+            desired = {key: hops for key, hops in desired.items() if hops is not None or key not in unconfirmed}
+        if distrust:
+            self.families[family].distrusted.update(desired)
+        self.update_learned(family, desired)
+        self.wake_idle()
+
+    def _ask(self, family: Family, keys: list[bytes], distrust: bool) -> None:
+        self.ask_again(family, keys, distrust=distrust)
+
+    def try_again(self) -> None:
+        """What failed is due to be tried again."""
+        for family, routes in self.families.items():
+            if routes.failed:
+                self.rechecks.add(family, [list(routes.failed)])
+
+    def recheck_unsettled(self) -> None:
+        """Routes by groups that died or lack members, failed ones and blocked ones: a link came up, next hops lead
+        elsewhere, or objects vanished. In the loop's next turn, so that many such events are one.
+        """
+        if not self._unsettled:
+            self._unsettled = True
+            asyncio.get_running_loop().call_soon(self._recheck_unsettled_now)
+
+    def _recheck_unsettled_now(self) -> None:
+        self._unsettled = False
+        unsettled = self._dataplane.nexthops.unsettled()
+        for family, routes in self.families.items():
+            if unsettled:
+                self.rechecks.add(family, routes.by_targets(unsettled))
+            if routes.blocked:
+                self.rechecks.add(family, routes.blocked.slices(SLICE))
+        self.try_again()
+        self.wake_idle()
+
+    def next_hops_changed(self, changed: Sequence[tuple[NextHop, str]]) -> None:
+        """Next hops can be reached now, or no longer: the owner hears, and what waited is looked at."""
+        for hop, why in changed:
+            if hop in self.targets.asked:
+                log.info("fib.next_hop_changed", next_hop=str(hop), reachable=not why, why=why)
+                self._owner.next_hop_changed(self.vrf, hop, why)
+        if changed:
+            self.recheck_unsettled()
+
+    # What is written.
+
+    @property
+    def backlog(self) -> int:
+        """Prefixes that wait: a reader that is far ahead of the kernel may pause on it."""
+        return sum(len(routes.pending) for routes in self.families.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be asked for by the table itself."""
+        return self.backlog < _BACKLOG
+
+    def write_pending(self) -> bool:
+        """Take one slice of what waits and submit what it needs; False if nothing waited."""
+        for family, routes in self.families.items():
+            if len(routes.pending):
+                self._write(family, routes)
+                self.rechecks.resume()
+                self._owner.backlog_shrank()
+                return True
+        self.wake_idle()
+        return False
+
+    def _write(self, family: Family, routes: FamilyRoutes) -> None:
+        blocked = functools.partial(self.ownership.blocked, family, kept=self.kept[family])
+        plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked)
         self.count()
         if plan.settled:
-            self._events.acknowledged(family, plan.settled)
+            self.acknowledged(family, plan.settled)
         if plan.adds or plan.changes or plan.deletes:
             self._submit_plan(family, plan)
         for why, keys in plan.refused.items():
             if keys:
-                self._events.refused(family, keys, why)
+                self.refused(family, keys, why)
 
     def _submit_plan(self, family: Family, plan: Plan) -> None:
         parts = []
         count = len(plan.deletes)
         if plan.deletes:
-            parts.append(encode_deletes(family, plan.deletes, self._form))
+            parts.append(encode_deletes(family, plan.deletes, self.form))
         for target, keys in plan.adds:
-            parts.append(encode_adds(family, keys, target, self._form))
+            parts.append(encode_adds(family, keys, target, self.form))
             count += len(keys)
         for change in plan.changes:
-            parts.append(encode_adds(family, change.keys, change.target, self._form, append=True))
+            parts.append(encode_adds(family, change.keys, change.target, self.form, append=True))
             count += len(change.keys)
-        self._submit(parts, count, functools.partial(self._written, family, plan))
+        self.submit(parts, count, functools.partial(self._answers.written, family, plan))
 
-    def _submit(self, parts: list[bytes], count: int, done: Callable[[Outcome], None]) -> None:
+    def submit(self, parts: list[bytes], count: int, done: Callable[[Outcome], None]) -> None:
+        """Send a batch of `count` messages."""
         self.in_flight += 1
-        self._counters.batches += 1
-        self._counters.messages += count
-        self._dataplane.submit(b"".join(parts), count, done)
+        self.counters.batches += 1
+        self.counters.messages += count
+        self._dataplane.submit(b"".join(parts), count, functools.partial(self._answered, done))
 
-    def _written(self, family: Family, plan: Plan, outcome: Outcome) -> None:
-        """A batch is done: attribute its errors, tell what the kernel has."""
+    def _answered(self, done: Callable[[Outcome], None], outcome: Outcome) -> None:
         self.in_flight -= 1
-        failed = self._failed(family, plan.deletes, outcome)
-        if outcome.lost:
-            written = [keys for _target, keys in plan.adds] + [change.keys for change in plan.changes]
-            failed = dict.fromkeys(itertools.chain.from_iterable(written), outcome.lost)
-            self._events.examine(family, list(failed))
-        elif failed:
-            self._pass_standing(family, plan.changes, failed)
-        for target, keys in plan.adds:
-            good: Sequence[bytes] = keys
-            if failed:
-                good = [key for key in keys if key not in failed]
-                for key in () if outcome.lost else self._outdated(family, target, keys, failed):
-                    del failed[key]
-                self._refuse(family, {key: (failed[key], target, None) for key in keys if key in failed})
-            if good:
-                self._events.acknowledged(family, good)
-        for change in plan.changes:
-            self._appended(family, change, failed, lost=bool(outcome.lost))
-        if any(target < 0 for target, _keys in plan.adds) or any(change.target < 0 for change in plan.changes):
-            self._events.direct_routes_written()
-        self._tell_failed(family, failed)
-        if any(why != OCCUPIED for why in failed.values()):
-            self._retry_later()
-        elif not any(table.failed for table in self._families.values()):
-            self._retry_delay_s = _RETRY_FIRST_S
-        self._batch_done()
+        done(outcome)
 
-    def _outdated(self, family: Family, target: int, keys: Sequence[bytes], failed: Mapping[bytes, str]) -> list[bytes]:
-        """Those of the failed routes that nobody waits for: another target was wished meanwhile, or theirs was lost
-        before they came to the kernel. These are as routes that went with it: the wish that follows writes them.
-        """
-        found = [key for key in keys if failed.get(key, OCCUPIED) != OCCUPIED]
-        if self._dataplane.nexthops.is_lost(target):
-            return found
-        installed = self._families[family].installed
-        return [key for key in found if installed.get(key) != target]
+    async def idle(self) -> None:
+        """Wait until all that was asked for is written."""
+        while not self.is_idle:
+            waiter = asyncio.get_running_loop().create_future()
+            self._idle_waiters.append(waiter)
+            self._dataplane.pump()
+            await waiter
 
-    def _pass_standing(self, family: Family, changes: Iterable[Change], failed: dict[bytes, str]) -> None:
-        """Take from `failed` what was written once more, in case that the kernel had dropped it, and still stands.
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, and nothing is under way."""
+        return not (self.backlog or self.in_flight or self.rechecks or self._unsettled)
 
-        IPv6 refuses a direct route where one by the same interface is, whoever made that. It is believed to be ours as
-        before, and looked at.
-        """
-        for change in changes:
-            rewritten = [key for key, before in zip(change.keys, change.before) if before == change.target]
-            standing = [key for key in rewritten if failed.get(key) == OCCUPIED]
-            for key in standing:
-                del failed[key]
-            if standing:
-                self._events.examine(family, standing)
-
-    def _tell_failed(self, family: Family, failed: Mapping[bytes, str]) -> None:
-        for why in dict.fromkeys(failed.values()):
-            keys = [key for key, found in failed.items() if found == why]
-            event = "fib.routes_obstructed" if why == OCCUPIED else "fib.routes_failed"
-            log.warning(event, count=len(keys), first=format_key(family, keys[0]), error=why)
-
-    def _batch_done(self) -> None:
-        self.count()
-        self._events.batch_done()
-        if self._ended is not None and not self.in_flight and not self._ended.done():
-            self._ended.set_result(None)
-
-    def _appended(self, family: Family, change: Change, failed: dict[bytes, str], *, lost: bool) -> None:
-        """New routes stand behind those that they follow, which go now, each by its target."""
-        pairs = list(zip(change.keys, change.before))
-        if failed and not lost:
-            outdated = set(self._outdated(family, change.target, change.keys, failed))
-            for key, before in pairs:
-                if key in outdated:
-                    self._families[family].stay(key, before)
-                    del failed[key]
-            self._change_done(family, list(outdated))
-            pairs = [(key, before) for key, before in pairs if key not in outdated]
-        if failed:
-            refused = {key: (failed[key], change.target, before) for key, before in pairs if key in failed}
-            self._refuse(family, refused)
-            self._change_done(family, list(refused))
-            pairs = [(key, before) for key, before in pairs if key not in failed]
-        former: dict[int, list[bytes]] = {}
-        for key, before in pairs:
-            former.setdefault(before, []).append(key)
-        self._followed(family, former.pop(change.target, []))
-        if former:
-            parts = [encode_deletes(family, keys, self._form, before) for before, keys in former.items()]
-            keys = list(itertools.chain.from_iterable(former.values()))
-            self._submit(parts, len(keys), functools.partial(self._former_deleted, family, keys))
-
-    def _former_deleted(self, family: Family, keys: list[bytes], outcome: Outcome) -> None:
-        self.in_flight -= 1
-        self._failed(family, keys, outcome)
-        self._followed(family, keys)
-        self._batch_done()
-
-    def _followed(self, family: Family, keys: list[bytes]) -> None:
-        """The kernel forwards by the new routes."""
-        if keys:
-            self._events.acknowledged(family, keys)
-            self._change_done(family, keys)
-
-    def _change_done(self, family: Family, keys: list[bytes]) -> None:
-        deferred = self._families[family].change_done(keys)
-        if deferred:
-            self._events.ask_again(family, deferred)
-
-    def _failed(self, family: Family, deletes: Sequence[bytes], outcome: Outcome) -> dict[bytes, str]:
-        """Routes that were not written, and why; a route that was to go and was not there is gone."""
-        failed: dict[bytes, str] = {}
-        for error in outcome.errors:
-            kind = int.from_bytes(error.request[4:6], sys.byteorder)
-            key = read_key(error.request)[1]
-            if kind == MessageKind.NEW_ROUTE and not is_there_already(error.request, error):
-                failed[key] = OCCUPIED if error.code == errno.EEXIST else str(error)
-            elif kind == MessageKind.DEL_ROUTE and error.code != _ESRCH:
-                log.warning("fib.delete_failed", prefix=format_key(family, key), error=str(error))
-                self._families[family].distrusted.add(key)
-        if outcome.lost:
-            log.error("fib.batch_lost", error=outcome.lost)
-            self._events.fate_unknown(family, deletes)
-        return failed
-
-    def _refuse(self, family: Family, failed: Mapping[bytes, tuple[str, int, int | None]]) -> None:
-        """The kernel refused routes: key -> why, the target, and the target before."""
-        by_reason: dict[str, list[bytes]] = {}
-        for key, (why, target, before) in failed.items():
-            if why == OCCUPIED:
-                self._families[family].obstruct(key, why, target=target, before=before)
-            else:
-                self._families[family].refuse(key, target, why, before=before)
-            by_reason.setdefault(why, []).append(key)
-        for why, keys in by_reason.items():
-            self._events.refused(family, keys, why)
-        if OCCUPIED in by_reason:
-            self._events.examine(family, by_reason[OCCUPIED])
-
-    def _retry_later(self) -> None:
-        if self._retry is None:
-            self._retry = asyncio.get_running_loop().call_later(self._retry_delay_s, self._retry_now)
-            self._retry_delay_s = min(self._retry_delay_s * 2, _RETRY_LAST_S)
-
-    def _retry_now(self) -> None:
-        self._retry = None
-        self._events.try_again()
+    def wake_idle(self) -> None:
+        """Wake who waits for the table to be idle, if it is."""
+        if not self.is_idle:
+            return
+        self._dataplane.delete_leftovers()
+        for waiter in self._idle_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._idle_waiters.clear()
 
     def count(self) -> None:
         """Bring the counters up to date."""
-        tables = self._families.values()
-        counters = self._counters
+        tables = self.families.values()
+        counters = self.counters
         counters.installed = sum(len(table.installed) for table in tables)
         counters.failed = sum(len(table.failed) for table in tables)
         counters.blocked = sum(len(table.blocked) for table in tables)
@@ -293,57 +279,36 @@ class TableWriter:
         counters.desired = counters.installed + counters.failed + counters.blocked
         counters.nexthop_deletes = self._dataplane.nexthops.deletes
 
+    # What follows from the kernel's answers and from looks at the kernel (AnsweredTable, ExaminedTable).
 
-SLICE = 1024
-"""Keys asked for at once."""
-_STEP_S = 0.002
+    def acknowledged(self, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel forwards these as desired."""
+        self._owner.acknowledged(self.vrf, family, keys)
 
+    def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
+        """These are desired, and not in the kernel."""
+        self._owner.refused(self.vrf, family, keys, why)
 
-class Rechecks:
-    """`ask(family, keys, distrust)` is called for each slice while `has_room()`; `resume` after it had none."""
+    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
+        """Look what the kernel has of these."""
+        self.examiner.add(family, keys)
 
-    def __init__(self, ask: Callable[[Family, list[bytes], bool], None], *, has_room: Callable[[], bool]) -> None:
-        self._ask = ask
-        self._has_room = has_room
-        self._waiting: deque[tuple[Family, bool, Iterator[list[bytes]]]] = deque()
-        self._scheduled = False
+    def blocks(self, family: Family, keys: Collection[bytes]) -> Collection[bytes]:
+        """Those of the keys that are known to be blocked by a foreign route."""
+        found = self.ownership.blocked(family, keys, kept=self.kept[family])
+        return [key for key, block in found.items() if not block.learned_only]
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+    def direct_routes_written(self) -> None:
+        """A host route to a workload may be what a next hop behind it waited for."""
+        changed = self.targets.all_changed()
+        if changed:
+            self.targets.follow()
+        self.next_hops_changed(changed)
 
-    def add(self, family: Family, batches: Iterable[list[bytes]], *, distrust: bool = False) -> None:
-        """Ask for all keys of the batches, which are made lazily.
-
-        `distrust`: the kernel holds something else than believed.
-        """
-        self._waiting.append((family, distrust, _slices(batches)))
-        self.resume()
-
-    def resume(self) -> None:
-        """Go on, if there is something to ask and room for the answers."""
-        if self._waiting and not self._scheduled and self._has_room():
-            self._scheduled = True
-            soon(self._step)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._waiting.clear()
-
-    def _step(self) -> None:
-        self._scheduled = False
-        deadline = time.perf_counter() + _STEP_S
-        while self._waiting and self._has_room() and time.perf_counter() < deadline:
-            family, distrust, slices = self._waiting[0]
-            keys = next(slices, None)
-            if keys is None:
-                self._waiting.popleft()
-            self._ask(family, keys or [], distrust)
-        self.resume()
-
-
-def _slices(batches: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
-    for batch in batches:
-        for start in range(0, len(batch), SLICE):
-            yield batch[start : start + SLICE]
-        if not batch:
-            yield batch
+    def batch_done(self) -> None:
+        """A batch is answered, and all that follows from it is done."""
+        self.count()
+        self.rechecks.resume()
+        self.wake_idle()
+        if self._ended is not None and not self.in_flight and not self._ended.done():
+            self._ended.set_result(None)

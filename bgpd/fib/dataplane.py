@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
+import msgspec
 import structlog
 
-from bgpd.fib import ownership as protocol_names
-from bgpd.fib.connected import Connected
 from bgpd.fib.nexthop_objects import Loss, NexthopTable
+from bgpd.fib.protocol import claimants_of
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, read_id
@@ -50,15 +50,17 @@ class CannotWrite(Exception):
     """This process may not write kernel routes; the text says what to do."""
 
 
-class Table(Protocol):
-    """What the dataplane tells each table of routes. `swept`: it has deleted what an earlier run left and nobody
-    wants.
-    """
+class WritingTable(Protocol):
+    """A table with routes to write. `swept`: it has deleted what an earlier run left and nobody wants."""
 
     swept: bool
 
     def write_pending(self) -> bool:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
+
+
+class HostEvents(Protocol):
+    """What follows, for the routes of one table, from what happens on the host."""
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """A link, address or route changed; the dataplane has followed it."""
@@ -69,8 +71,19 @@ class Table(Protocol):
     def groups_changed(self) -> None:
         """Nexthop objects vanished though their links are up."""
 
+    def gateways_changed(self) -> None:
+        """What the table wrote uses other next hops than before."""
+
     def interfaces_assigned(self) -> None:
         """Interfaces belong to other VRFs than before."""
+
+
+class _Attached(msgspec.Struct, eq=False):
+    """A table that writes. `nexthops_seen`: the version of the nexthop objects when its events heard of them last."""
+
+    table: WritingTable
+    events: HostEvents
+    nexthops_seen: int = -1
 
 
 class Dataplane:
@@ -88,12 +101,12 @@ class Dataplane:
         self.monitor = monitor
         self.nexthops = NexthopTable(protocol)
         self.host = monitor.host
-        self.connected = Connected(monitor.host)
         self.bulk: Writer = bulk or KernelWriter("bulk")
         self.urgent: Writer = urgent or KernelWriter("urgent")
         self.reader = reader or KernelReader()
         self.messages = 0
-        self._tables: list[Table] = []
+        self._tables: list[_Attached] = []
+        self._listeners: list[HostEvents] = []
         self._users = 0
         self._verifying: asyncio.Task[None] | None = None
         self._verify_again = False
@@ -140,13 +153,18 @@ class Dataplane:
                 await writer.stop()
         self.reader.stop()
 
-    def attach(self, table: Table) -> None:
-        """Tell `table` of changes, and let it write when there is room."""
-        self._tables.append(table)
+    def listen(self, events: HostEvents) -> None:
+        """Report from now on what happens on the host."""
+        self._listeners.append(events)
 
-    def detach(self, table: Table) -> None:
+    def attach(self, table: WritingTable, events: HostEvents) -> None:
+        """Let `table` write when there is room."""
+        self._tables.append(_Attached(table, events))
+
+    def detach(self, table: WritingTable, events: HostEvents) -> None:
         """Forget a table."""
-        self._tables.remove(table)
+        self._tables = [found for found in self._tables if found.table is not table]
+        self._listeners = [found for found in self._listeners if found is not events]
 
     @property
     def idle(self) -> bool:
@@ -164,10 +182,14 @@ class Dataplane:
             if self._loop.time() > deadline:
                 self.pump_soon()
                 break
-            if waiting[0].write_pending():
-                waiting.rotate(-1)
-            else:
+            writing = waiting[0]
+            if not writing.table.write_pending():
                 waiting.popleft()
+                continue
+            waiting.rotate(-1)
+            if writing.nexthops_seen != self.nexthops.version:
+                writing.nexthops_seen = self.nexthops.version
+                writing.events.gateways_changed()
         if len(self._tables) > 1:
             self._tables.append(self._tables.pop(0))
 
@@ -217,8 +239,8 @@ class Dataplane:
         """Interfaces belong to these VRFs from now on; see Host.assign."""
         for interface, vrf in vrfs.items():
             self.host.assign(interface, vrf)
-        for table in list(self._tables):
-            table.interfaces_assigned()
+        for listener in list(self._listeners):
+            listener.interfaces_assigned()
 
     def verify(self) -> None:
         """Compare the kernel's nexthop objects with ours, soon; repeated calls are merged."""
@@ -254,8 +276,8 @@ class Dataplane:
             if missing:
                 log.warning("fib.nexthops_vanished", count=len(missing))
                 self.nexthops.vanished(missing)
-                for table in list(self._tables):
-                    table.groups_changed()
+                for listener in list(self._listeners):
+                    listener.groups_changed()
 
     async def _lacks_some(self, objects: Iterable[NexthopObject], known: AbstractSet[int]) -> bool:
         """Whether a dump lacks objects that the kernel has: what it does not show is asked for by id."""
@@ -264,7 +286,7 @@ class Dataplane:
 
     def delete_leftovers(self) -> None:
         """Delete groups of an earlier run that this one could not adopt, once no table has a wanted route on them."""
-        if not self.nexthops.leftovers or not all(table.swept for table in self._tables):
+        if not self.nexthops.leftovers or not all(attached.table.swept for attached in self._tables):
             return
         leftovers, self.nexthops.leftovers = self.nexthops.leftovers, []
         if leftovers:
@@ -275,12 +297,12 @@ class Dataplane:
             if event.gone or not event.link.up:
                 self.lose(self.nexthops.singles_on(event.link.index), lambda _group: None)
             self.verify()
-        for table in list(self._tables):
-            table.kernel_changed(event)
+        for listener in list(self._listeners):
+            listener.kernel_changed(event)
 
     def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
-        for table in list(self._tables):
-            table.own_route_changed(route, gone)
+        for listener in list(self._listeners):
+            listener.own_route_changed(route, gone)
 
     def _bulk_done(self, ids: list[int], done: Callable[[Outcome], None], outcome: Outcome) -> None:
         self._settle_created(ids, outcome)
@@ -308,15 +330,15 @@ class Dataplane:
         Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups.
         """
         pause_s = _UNUSED_GRACE_S
-        if all(table.swept for table in self._tables):
+        if all(attached.table.swept for attached in self._tables):
             unused, are_more = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
             if unused:
                 self.bulk.submit(unused, functools.partial(self._urgent_done, []))
             if are_more:
                 pause_s = min(pause_s, _COLLECT_PAUSE_S)
         if self.nexthops.room_came():
-            for table in list(self._tables):
-                table.groups_changed()
+            for listener in list(self._listeners):
+                listener.groups_changed()
         self._collector = self._loop.call_later(pause_s, self._collect_unused)
 
     async def _check_permission(self) -> None:
@@ -349,7 +371,7 @@ def _clear_compat_mode() -> None:
 
 def _check_protocol(protocol: int) -> None:
     """Say so if another program's number is bgpd's: it may take bgpd's routes for its own."""
-    others = protocol_names.claimants_of(protocol)
+    others = claimants_of(protocol)
     if others:
         log.warning(
             "fib.protocol_is_shared",

@@ -67,29 +67,29 @@ class Findings(msgspec.Struct):
     extra: dict[int, list[bytes]] = {}
 
 
-class ExaminerEvents(Protocol):
+class ExaminedTable(Protocol):
     """What follows for the table."""
 
     def blocks(self, family: Family, keys: Collection[bytes]) -> Collection[bytes]:
-        """Those of the keys that are known to be blocked by another program's route."""
+        """Those of the keys that are known to be blocked by a foreign route."""
 
     def ask_again(self, family: Family, keys: Sequence[bytes]) -> None:
-        """What the kernel holds of these is known now; write what is wished."""
+        """What the kernel holds of these is known now; write what is desired."""
 
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
-        """These are wished, and something stands in the way."""
+        """These are desired, and something is in their place."""
 
 
 class Examiner:
     """Keys to be looked at, of one table."""
 
     def __init__(
-        self, dataplane: Dataplane, form: RouteForm, families: Mapping[Family, FamilyRoutes], events: ExaminerEvents
+        self, dataplane: Dataplane, form: RouteForm, families: Mapping[Family, FamilyRoutes], table: ExaminedTable
     ) -> None:
         self._dataplane = dataplane
         self._form = form
         self._families = families
-        self._events = events
+        self._table = table
         self._keys: dict[Family, set[bytes]] = {family: set() for family in families}
         self._later: dict[Family, set[bytes]] = {family: set() for family in families}
         self._wake = asyncio.Event()
@@ -136,10 +136,10 @@ class Examiner:
     def _unexplained(self, family: Family, keys: set[bytes]) -> set[bytes]:
         """Without those of which notifications have told by now what stands in the way."""
         obstructed = keys & self._families[family].obstructed
-        told = set(self._events.blocks(family, obstructed)) if obstructed else set()
-        if told:
-            self._events.ask_again(family, list(told))
-        return keys - told
+        known = set(self._table.blocks(family, obstructed)) if obstructed else set()
+        if known:
+            self._table.ask_again(family, list(known))
+        return keys - known
 
     async def _look(self, family: Family, keys: set[bytes]) -> None:
         sight = Sight(keys, self._form)
@@ -203,7 +203,7 @@ class Examiner:
         if self._families[family].blocked.get(key) != why:
             log.warning("fib.route_in_the_way", prefix=format_key(family, key), route=why)
             self._families[family].blocked[key] = why
-            self._events.refused(family, [key], why)
+            self._table.refused(family, [key], why)
         findings.again.append(key)
 
     def _follow(self, family: Family, findings: Findings) -> None:
@@ -213,5 +213,5 @@ class Examiner:
             log.warning("fib.routes_too_many", family=family.value, table=self._form.table, count=count)
             self._dataplane.submit(b"".join(parts), count, lambda _outcome: None)
         if findings.asked:
-            self._events.ask_again(family, findings.asked)
+            self._table.ask_again(family, findings.asked)
         self._later[family].update(findings.again)

@@ -12,20 +12,18 @@ network, or another program's route. So of each kind another relation counts:
   it too, since who manages the host is beyond it (in a family that has another program's default route);
 * another program's default route: prefixes so short that a few of them take all of it.
 
-Sans-IO. The hot path of DESIGN section 2: a batch of keys passes by C loops unless one of them is near what is guarded.
+Makes the rules when the host changes; ownership.py goes by them. Sans-IO.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
-from operator import itemgetter
 
 import msgspec
 
-from bgpd.fib.connected import Connected
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.prefix import address_length, covers, format_address, format_key, host_key
@@ -34,8 +32,6 @@ PIECES_BELOW = {Family.IPV4_UNICAST: 8, Family.IPV6_UNICAST: 16}
 """A learned prefix that is shorter takes a default route piece by piece (0.0.0.0/1 and 128.0.0.0/1, say)."""
 NEXT_HOP = "a next hop in use"
 _OVERRIDE = "fib.override can name the prefix"
-_SEARCHED = 8
-"""So many networks are searched for one by one in the joined keys of a batch; more, by the first bytes of each key."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -61,7 +57,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     workloads: tuple[str, ...] = ()
 
 
-class Change(msgspec.Struct, frozen=True):
+class GuardChange(msgspec.Struct, frozen=True):
     """Prefixes that may be guarded now or no longer: single keys, all inside `networks`, and all that are short."""
 
     family: Family
@@ -91,7 +87,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     below: int = 0
     reserved: Mapping[bytes, str] = {}
 
-    def change(self, family: Family, former: Rules) -> Change:
+    def change(self, family: Family, former: Rules) -> GuardChange:
         """What differs from the former rules."""
         keys = {key for key, _block in self.exact.items() ^ former.exact.items()}
         keys |= {key for key, _what in self.reserved.items() ^ former.reserved.items()}
@@ -99,96 +95,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
             keys.update(covering(packed))
         networks = {key for key, _block in self.closed.items() ^ former.closed.items()}
         below = max(self.below, former.below) if self.below != former.below else 0
-        return Change(family, keys, networks, below)
-
-
-class Guard:
-    """The rules of one family of one table, applied to batches.
-
-    `protected`: networks that take no learned prefix whatever the rules are. `gateways` are next hops in use.
-    """
-
-    def __init__(self, family: Family, protected: Mapping[bytes, Block]) -> None:
-        self.rules = Rules()
-        self.gateways: AbstractSet[bytes] = frozenset()
-        self._family = family
-        self._protected = protected
-        self._lengths: tuple[int, ...] = ()
-        self._starts: tuple[bytes, ...] = ()
-        self._heads: frozenset[bytes] = frozenset()
-        self._sorted: list[bytes] = []
-        self.use(self.rules)
-
-    def use(self, rules: Rules) -> Change:
-        """Go by these rules from now on; what differs."""
-        change = rules.change(self._family, self.rules)
-        self.rules = rules
-        networks = rules.closed.keys() | rules.open | self._protected.keys()
-        self._lengths = tuple(sorted({key[0] for key in networks}, reverse=True))
-        self._starts = tuple({key[1 : 1 + (key[0] >> 3)] for key in networks})
-        whole = all(len(start) > 1 for start in self._starts)
-        self._heads = frozenset(start[:2] for start in self._starts) if whole else frozenset()
-        self._sort()
-        return change
-
-    def use_gateways(self, gateways: AbstractSet[bytes]) -> AbstractSet[bytes]:
-        """These next hops are in use from now on; the prefixes that cover those that came or went."""
-        changed = gateways ^ self.gateways
-        self.gateways = gateways
-        self._sort()
-        return {key for packed in changed for key in covering(packed)}
-
-    def blocked(self, keys: Collection[bytes]) -> dict[bytes, Block]:
-        """Of `keys` those that no learned route may have, and why."""
-        found: dict[bytes, Block] = {}
-        exact, below = self.rules.exact, self.rules.below
-        if exact and not exact.keys().isdisjoint(keys):
-            found.update((key, exact[key]) for key in exact.keys() & keys)
-        if below and min(keys)[0] < below:
-            found.update(dict.fromkeys((key for key in keys if 0 < key[0] < below), _PIECE))
-        for key in self._suspects(keys):
-            block = self._inside(key)
-            if block is not None:
-                found[key] = block
-        return found
-
-    def _suspects(self, keys: Collection[bytes]) -> Iterable[bytes]:
-        """All keys that are inside connected networks, and perhaps others."""
-        if len(self._starts) <= _SEARCHED:
-            joined = b"".join(keys)
-            if not any(start in joined for start in self._starts):
-                return ()
-        if not self._heads:
-            return keys if self._starts else ()
-        if self._heads.isdisjoint(map(_head, keys)):
-            return ()
-        return [key for key in keys if key[1:3] in self._heads]
-
-    def _inside(self, key: bytes) -> Block | None:
-        rules = self.rules
-        found: Block | None = None
-        for length in self._lengths:
-            network = truncated(key, length) if length <= key[0] else b""
-            if network in self._protected:
-                return self._protected[network]
-            if network in rules.closed:
-                found = found or rules.closed[network]
-            elif network in rules.open:
-                found = found or self._taken(key)
-        return found
-
-    def _taken(self, key: bytes) -> Block | None:
-        """The guarded address that a prefix inside an open network takes."""
-        size = address_length(self._family)
-        low = key[1:].ljust(size, b"\0")
-        at = bisect_left(self._sorted, low)
-        if at == len(self._sorted) or not covers(key, host_key(self._sorted[at])):
-            return None
-        packed = self._sorted[at]
-        return address_block(packed, self.rules.addresses.get(packed, NEXT_HOP))
-
-    def _sort(self) -> None:
-        self._sorted = sorted({*self.rules.addresses, *self.gateways})
+        return GuardChange(family, keys, networks, below)
 
 
 class RulesMaker:
@@ -196,8 +103,8 @@ class RulesMaker:
     which an uplink has lost its address: then the neighbor is out of reach, and nothing leads to it elsewhere.
     """
 
-    def __init__(self, connected: Connected, *, vrf: str) -> None:
-        self._connected = connected
+    def __init__(self, host: Host, *, vrf: str) -> None:
+        self._host = host
         self._vrf = vrf
         self._network_of: dict[bytes, bytes] = {}
         self.watched: dict[Family, frozenset[bytes]] = {}
@@ -215,7 +122,7 @@ class RulesMaker:
         """
         networks = {
             (name, family, key)
-            for name, family, key in self._connected.networks(self._vrf)
+            for name, family, key in _networks(self._host, self._vrf)
             if key[0] < 8 * address_length(family) and key[1:2] != _LOOPBACK
         }
         management = {
@@ -303,6 +210,14 @@ class RulesMaker:
         return former[0] if served is None else max(served, former[0])
 
 
+def _networks(host: Host, vrf: str) -> set[tuple[str, Family, bytes]]:
+    """(interface, family, key) of the networks that addresses and the kernel attached to a VRF's interfaces."""
+    found = {(one.interface, _family_of(one.packed), one.network) for one in host.all_addresses(vrf)}
+    for link in host.interfaces(vrf):
+        found.update((link.name, *place) for place in host.networks(link.name))
+    return found
+
+
 def _leads(routes: Iterable[KernelRoute]) -> bool:
     """Whether a prefix is served by routes: one that drops (an unreachable default, as VRFs have) serves nothing."""
     return any(route.interface or route.gateway or route.nexthop for route in routes)
@@ -340,10 +255,7 @@ def _family_of(packed: bytes) -> Family:
     return Family.IPV4_UNICAST if len(packed) == 4 else Family.IPV6_UNICAST
 
 
-_head = itemgetter(slice(1, 3))
 _DEFAULT = b"\0"
 _LOOPBACK = b"\x7f"
 """127.0.0.0/8, which the kernel's local table serves whatever other tables say."""
-_PIECE = Block(
-    f"so short a prefix takes another program's default route piece by piece; {_OVERRIDE}", learned_only=True
-)
+PIECE = Block(f"so short a prefix takes another program's default route piece by piece; {_OVERRIDE}", learned_only=True)

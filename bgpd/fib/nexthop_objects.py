@@ -36,7 +36,7 @@ class Single(msgspec.Struct, eq=False, kw_only=True):
 
 class Group(msgspec.Struct, eq=False, kw_only=True):
     """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more
-    members. `bound`: it stands for a wish, so that no other route may use it for its members.
+    members. `bound`: it stands for recursive next hops, so that no other route may use it for its members.
     `claimable`: an earlier run left it, and nobody has used it yet.
     """
 
@@ -223,6 +223,10 @@ class NexthopTable:
             return False
         members = {single for single, _weight in self.groups[other].members}
         return members.issuperset(single for single, _weight in self.groups[target].members)
+
+    def unsettled(self) -> set[int]:
+        """Groups that died while routes named them, and those that lack members."""
+        return set(self.dead) | {group.id for group in self.groups.values() if group.reduced and not group.bound}
 
     def count_routes(self, identifier: int, change: int) -> None:
         """Routes that point at a group became more or fewer."""

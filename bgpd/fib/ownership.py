@@ -7,28 +7,127 @@ foreign route appears later, ours is withdrawn: the host's own word on its prefi
 traffic depends on is guarded likewise (guard.py). `fib.override` lifts all this for the prefixes that it names, but for
 a foreign route of bgpd's own metric: two of one metric are no order. `fib.protect` forbids further prefixes, whatever
 else is said. Sans-IO.
-
-What iproute2 calls an rtproto, and whether somebody else claims ours.
-
-The number that marks bgpd's routes must be bgpd's alone: FRR's zebra takes routes of the numbers of its own daemons for
-its own (197 is its OpenFabric's) and deletes them when it ends. Only reads files; decides nothing.
 """
 
 from __future__ import annotations
 
-import pathlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from operator import itemgetter
 
 from bgpd.config.schema import FibConfig
-from bgpd.fib.connected import Connected
-from bgpd.fib.guard import Block, Change, Dependencies, Guard, RulesMaker
+from bgpd.fib.guard import (
+    NEXT_HOP,
+    PIECE,
+    Block,
+    Dependencies,
+    GuardChange,
+    Rules,
+    RulesMaker,
+    address_block,
+    covering,
+    truncated,
+)
+from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
-from bgpd.model.prefix import format_address, format_key, parse_prefix
+from bgpd.model.prefix import address_length, covers, format_address, format_key, host_key, parse_prefix
 
+_SEARCHED = 8
+"""So many networks are searched for one by one in the joined keys of a batch; more, by the first bytes of each key."""
+_head = itemgetter(slice(1, 3))
 _ForeignRoutes = dict[Family, dict[bytes, list[KernelRoute]]]
+
+
+class Guard:
+    """The rules of one family of one table, applied to batches.
+
+    `protected`: networks that take no learned prefix whatever the rules are. `gateways` are next hops in use.
+    """
+
+    def __init__(self, family: Family, protected: Mapping[bytes, Block]) -> None:
+        self.rules = Rules()
+        self.gateways: AbstractSet[bytes] = frozenset()
+        self._family = family
+        self._protected = protected
+        self._lengths: tuple[int, ...] = ()
+        self._starts: tuple[bytes, ...] = ()
+        self._heads: frozenset[bytes] = frozenset()
+        self._sorted: list[bytes] = []
+        self.use(self.rules)
+
+    def use(self, rules: Rules) -> GuardChange:
+        """Go by these rules from now on; what differs."""
+        change = rules.change(self._family, self.rules)
+        self.rules = rules
+        networks = rules.closed.keys() | rules.open | self._protected.keys()
+        self._lengths = tuple(sorted({key[0] for key in networks}, reverse=True))
+        self._starts = tuple({key[1 : 1 + (key[0] >> 3)] for key in networks})
+        whole = all(len(start) > 1 for start in self._starts)
+        self._heads = frozenset(start[:2] for start in self._starts) if whole else frozenset()
+        self._sort()
+        return change
+
+    def use_gateways(self, gateways: AbstractSet[bytes]) -> AbstractSet[bytes]:
+        """These next hops are in use from now on; the prefixes that cover those that came or went."""
+        changed = gateways ^ self.gateways
+        self.gateways = gateways
+        self._sort()
+        return {key for packed in changed for key in covering(packed)}
+
+    def blocked(self, keys: Collection[bytes]) -> dict[bytes, Block]:
+        """Of `keys` those that no learned route may have, and why."""
+        found: dict[bytes, Block] = {}
+        exact, below = self.rules.exact, self.rules.below
+        if exact and not exact.keys().isdisjoint(keys):
+            found.update((key, exact[key]) for key in exact.keys() & keys)
+        if below and min(keys)[0] < below:
+            found.update(dict.fromkeys((key for key in keys if 0 < key[0] < below), PIECE))
+        for key in self._suspects(keys):
+            block = self._inside(key)
+            if block is not None:
+                found[key] = block
+        return found
+
+    def _suspects(self, keys: Collection[bytes]) -> Iterable[bytes]:
+        """All keys that are inside connected networks, and perhaps others."""
+        if len(self._starts) <= _SEARCHED:
+            joined = b"".join(keys)
+            if not any(start in joined for start in self._starts):
+                return ()
+        if not self._heads:
+            return keys if self._starts else ()
+        if self._heads.isdisjoint(map(_head, keys)):
+            return ()
+        return [key for key in keys if key[1:3] in self._heads]
+
+    def _inside(self, key: bytes) -> Block | None:
+        rules = self.rules
+        found: Block | None = None
+        for length in self._lengths:
+            network = truncated(key, length) if length <= key[0] else b""
+            if network in self._protected:
+                return self._protected[network]
+            if network in rules.closed:
+                found = found or rules.closed[network]
+            elif network in rules.open:
+                found = found or self._taken(key)
+        return found
+
+    def _taken(self, key: bytes) -> Block | None:
+        """The guarded address that a prefix inside an open network takes."""
+        size = address_length(self._family)
+        low = key[1:].ljust(size, b"\0")
+        at = bisect_left(self._sorted, low)
+        if at == len(self._sorted) or not covers(key, host_key(self._sorted[at])):
+            return None
+        packed = self._sorted[at]
+        return address_block(packed, self.rules.addresses.get(packed, NEXT_HOP))
+
+    def _sort(self) -> None:
+        self._sorted = sorted({*self.rules.addresses, *self.gateways})
 
 
 class Ownership:
@@ -37,14 +136,14 @@ class Ownership:
     `is_stale`: what is guarded may differ from what `changes` last told.
     """
 
-    def __init__(self, config: FibConfig, connected: Connected, *, vrf: str = "") -> None:
+    def __init__(self, config: FibConfig, host: Host, *, vrf: str = "") -> None:
         self.is_stale = True
         self._vrf = vrf
         self._protocol = config.protocol
         self._table = config.table
         self._metric = config.metric
         self._serving_tables = {config.table} if vrf else {config.table, _MAIN}
-        self._connected = connected
+        self._host = host
         self._dependencies = Dependencies()
         self._foreign: _ForeignRoutes = {family: {} for family in _FAMILIES}
         self._serving: _ForeignRoutes = self._foreign
@@ -65,8 +164,8 @@ class Ownership:
             for family, keys in _by_family(config.protect).items()
         }
         self._guards = {family: Guard(family, protected[family]) for family in _FAMILIES}
-        self._rules = RulesMaker(connected, vrf=vrf)
-        self._changes: list[Change] = []
+        self._rules = RulesMaker(host, vrf=vrf)
+        self._changes: list[GuardChange] = []
 
     def depend_on(self, dependencies: Dependencies) -> None:
         """The host needs this of the table from now on."""
@@ -80,7 +179,7 @@ class Ownership:
             size = 4 if family is Family.IPV4_UNICAST else 16
             keys = guard.use_gateways({packed for packed in gateways if len(packed) == size})
             if keys:
-                self._changes.append(Change(family, keys))
+                self._changes.append(GuardChange(family, keys))
 
     def route_changed(self, route: KernelRoute, gone: bool) -> bool:
         """Follow a route of the kernel; True if whether its prefix may be written has changed."""
@@ -123,12 +222,12 @@ class Ownership:
         self.is_stale = True
         changed = []
         for family in _FAMILIES:
-            now = self._connected.attached_prefixes(family, vrf=self._vrf)
+            now = _attached_prefixes(self._host, family, self._vrf)
             changed += [(family, key) for key in now ^ self._own[family]]
             self._own[family] = now
         return changed
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[GuardChange]:
         """What may be guarded now or no longer, since the last call."""
         if self.is_stale:
             self._refresh()
@@ -175,6 +274,17 @@ class Ownership:
         self._changes += [self._guards[family].use(made) for family, made in rules.items()]
 
 
+def _attached_prefixes(host: Host, family: Family, vrf: str) -> set[bytes]:
+    """Keys of this host's own addresses and their networks in one family and VRF."""
+    size = address_length(family)
+    found = set()
+    for address in host.all_addresses(vrf):
+        if len(address.packed) == size:
+            found.add(bytes((size * 8,)) + address.packed)
+            found.add(address.network)
+    return found
+
+
 _OWN = Block("the prefix is this host's own address or connected network")
 
 
@@ -198,45 +308,3 @@ def _by_family(prefixes: Iterable[str]) -> dict[Family, set[bytes]]:
 
 _MAIN = 254
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
-
-
-OWN_NAME = "bgpd"
-_FILES = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos")
-_FRR_NUMBERS = range(186, 199)
-_ZEBRA_SOCKETS = ("run/frr/zserv.api", "run/frr/*/zserv.api", "run/quagga/zserv.api")
-_FOLDERS = ("/etc/iproute2/rt_protos.d", "/usr/share/iproute2/rt_protos.d")
-
-
-def names_of(number: int, *, root: str = "/") -> list[str]:
-    """Names that the files of iproute2 and of other programs give a number, each once; unreadable files have none."""
-    base = pathlib.Path(root)
-    files: Iterable[pathlib.Path] = [
-        *(base / path.lstrip("/") for path in _FILES),
-        *(path for folder in _FOLDERS for path in sorted((base / folder.lstrip("/")).glob("*.conf"))),
-    ]
-    found: dict[str, None] = {}
-    for path in files:
-        try:
-            lines = path.read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split("#")[0].split()
-            if len(fields) == 2 and fields[0] == str(number):
-                found[fields[1]] = None
-    return list(found)
-
-
-def claimants_of(number: int, *, root: str = "/") -> list[str]:
-    """Names of other programs that use a number here: one of FRR's numbers is in use while its zebra runs."""
-    others = [name for name in names_of(number, root=root) if name != OWN_NAME]
-    base = pathlib.Path(root)
-    is_unused = number in _FRR_NUMBERS and not any(True for path in _ZEBRA_SOCKETS for _found in base.glob(path))
-    return [] if is_unused else others
-
-
-def protocol_name(number: int, own: int) -> str:
-    """How to show an rtproto: bgpd's own by its name, others by theirs or their number."""
-    if number == own:
-        return OWN_NAME
-    return next(iter(names_of(number)), str(number))

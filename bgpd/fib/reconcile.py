@@ -1,14 +1,9 @@
-"""Keeps one table true to what is believed of it: takes over what an earlier run left, and compares on drift and by
-timer.
+"""Keeps one kernel table true to what is believed of it: takes over what an earlier run left, deletes what nobody
+wanted of that, and compares by timer and on demand.
 
-Decides only which keys are suspect; what they should be is the RIB's, and the FIB writes it. A million routes are
-read and compared in a worker thread, run by run.
-
-Compares what the kernel holds with what bgpd believes it holds, and names the keys that must be written again.
-
-Only names suspects: the FIB writes each anew from the RIB's present wish, so that a key that changed during the dump
-costs one idle write and never a wrong route. Works on columns, so that a million routes that are right cost a few C
-calls. Each class takes in one dump, run by run, in a worker thread. Sans-IO.
+Only names suspects: each is written anew as it is desired now, so that a prefix that changed during the dump costs one
+idle write and never a wrong route. A million routes are read and compared in a worker thread, run by run; what is
+compared are columns, so that a million routes that are right cost a few C calls.
 """
 
 from __future__ import annotations
@@ -17,18 +12,23 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress, repeat
-from typing import Protocol
 
 import structlog
 
-from bgpd.fib import reconcile as reconciler
+from bgpd.fib.batches import TableWriter
 from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.rechecks import SLICE
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.kernel.route_decoder import RouteRun
-from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm
+from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_deletes
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
+from bgpd.runtime.background import start_in_background
 
+log = structlog.get_logger()
+
+_REPAIRS_REPORTED_S = 10.0
+"""A program that fights over a route for hours fills no log: repairs are summed up for so long."""
 Stray = tuple[bytes, int]
 """Key and metric of a route of ours with another metric than ours."""
 
@@ -132,47 +132,33 @@ def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
     return RouteRun(run.family, run.table, run.protocol, run.route_type, keys, targets, (form.metric,) * len(keys))
 
 
-log = structlog.get_logger()
-
-
-class Repairs(Protocol):
-    """What acts on what was found."""
-
-    def repair(self, family: Family, keys: list[bytes]) -> None:
-        """The kernel holds something else for these keys."""
-
-    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel holds several routes of ours for these keys."""
-
-    def delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
-        """The kernel holds routes of ours with another metric: (key, metric)."""
-
-
 class Upkeep:
-    """Adoption and reconciliation of one table; set `reconcile_now` to compare soon."""
+    """Keeps one table true to what is believed of it: adoption, sweep, comparison and repair."""
 
-    def __init__(
-        self,
-        dataplane: Dataplane,
-        form: RouteForm,
-        families: Mapping[Family, FamilyRoutes],
-        interval_s: float,
-        repairs: Repairs,
-    ) -> None:
-        self.reconcile_now = asyncio.Event()
+    def __init__(self, writer: TableWriter, dataplane: Dataplane, interval_s: float) -> None:
+        self._writer = writer
+        self._form = writer.form
+        self._families = writer.families
         self._dataplane = dataplane
-        self._form = form
-        self._families = families
         self._interval_s = interval_s
-        self._repairs = repairs
+        self._reconcile_now = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._strays: dict[Family, list[Stray]] = {}
+        self._repairs_reported, self._repairs_reported_at = 0, -_REPAIRS_REPORTED_S
 
-    async def adopt(self, family: Family) -> list[Stray]:
-        """Believe what the kernel holds of ours; returns (key, metric) of routes of ours with another metric."""
-        adoption = reconciler.Adoption(self._form)
+    # The start, and its end.
+
+    async def adopt(self) -> None:
+        """Believe what the kernel holds of ours. Raises: OSError: it refused a dump."""
+        for family in self._families:
+            await self._adopt(family)
+
+    async def _adopt(self, family: Family) -> None:
+        adoption = Adoption(self._form)
 
         def begin() -> Callable[[RouteRun], None]:
             nonlocal adoption
-            adoption = reconciler.Adoption(self._form)
+            adoption = Adoption(self._form)
             return adoption.add
 
         await self._dataplane.reader.routes(family, self._form, begin)
@@ -185,21 +171,63 @@ class Upkeep:
             routes.adopted, routes.unconfirmed = True, adoption.installed.copy()
             log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(adoption.installed))
         if adoption.doubles:
-            self._repairs.examine(family, adoption.doubles)
-        return adoption.strays
+            self._writer.examiner.add(family, adoption.doubles)
+        self._strays[family] = adoption.strays
 
-    async def run(self) -> None:
-        """Compare whenever asked to, and at each interval; until cancelled."""
+    def sweep(self) -> None:
+        """All was heard: adopted routes that nobody wants are deleted, in slices."""
+        writer = self._writer
+        writer.swept = True
+        if any(routes.adopted for routes in self._families.values()):
+            self._tasks.append(start_in_background(self._reconcile_when_idle(), "waiting for the sweep to end"))
+        for family, routes in self._families.items():
+            if routes.unconfirmed:
+                writer.rechecks.add(family, routes.unconfirmed.slices(SLICE))
+                routes.unconfirmed = ShardedDict()
+            routes.adopted = False
+        for family, strays in self._strays.items():
+            self._delete_strays(family, strays)
+        self._strays.clear()
+
+    async def _reconcile_when_idle(self) -> None:
+        """The dump of the start may have lacked some."""
+        await self._writer.idle()
+        self.reconcile()
+
+    def _delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
+        """Routes of ours with another metric than the configured one: nobody's, once all was heard."""
+        for key, metric in strays if self._writer.swept else ():
+            form = RouteForm(self._form.table, self._form.protocol, metric)
+            self._dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
+
+    # Comparison.
+
+    def start(self) -> None:
+        """Compare from now on, by timer and when asked to."""
+        self._tasks.append(start_in_background(self._run(), "comparing a table with the kernel"))
+
+    async def stop(self) -> None:
+        """Compare no more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def reconcile(self) -> None:
+        """Compare the kernel's table with what it should hold, soon."""
+        self._reconcile_now.set()
+
+    async def _run(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._interval_s):
-                    await self.reconcile_now.wait()
+                    await self._reconcile_now.wait()
             except TimeoutError:
                 self._dataplane.verify()
-            self.reconcile_now.clear()
+            self._reconcile_now.clear()
             for family in self._families:
                 try:
-                    await self.reconcile(family)
+                    await self._compare(family)
                 except OSError as error:
                     log.warning("fib.reconcile_failed", family=family.value, error=str(error))
                 await self._shrink(self._families[family])
@@ -210,14 +238,14 @@ class Upkeep:
             for _ in table.shrink():
                 await asyncio.sleep(0)
 
-    async def reconcile(self, family: Family) -> None:
-        """Compare one family with the kernel, and have repaired what differs."""
+    async def _compare(self, family: Family) -> None:
+        """Compare one family with the kernel, and repair what differs."""
         installed = self._families[family].installed
-        comparison = reconciler.Comparison(installed, self._form)
+        comparison = Comparison(installed, self._form)
 
         def begin() -> Callable[[RouteRun], None]:
             nonlocal comparison
-            comparison = reconciler.Comparison(installed, self._form)
+            comparison = Comparison(installed, self._form)
             return comparison.add
 
         await self._dataplane.reader.routes(family, self._form, begin)
@@ -226,8 +254,8 @@ class Upkeep:
         if incomplete:
             suspects += await self._missing(family, incomplete)
         if suspects:
-            self._repairs.repair(family, suspects)
-        self._repairs.delete_strays(family, comparison.strays)
+            self.repair(family, suspects)
+        self._delete_strays(family, comparison.strays)
 
     async def _missing(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
         """What several dumps in a row lack: one may lack routes that stand (decision 10)."""
@@ -239,12 +267,27 @@ class Upkeep:
 
     async def _search(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
         installed = self._families[family].installed
-        search = reconciler.Search(installed, self._form, parts)
+        search = Search(installed, self._form, parts)
 
         def begin() -> Callable[[RouteRun], None]:
             nonlocal search
-            search = reconciler.Search(installed, self._form, parts)
+            search = Search(installed, self._form, parts)
             return search.add
 
         await self._dataplane.reader.routes(family, self._form, begin)
         return search.missing()
+
+    def repair(self, family: Family, keys: list[bytes]) -> None:
+        """The kernel was found to hold something else for these: write them again, and look at them."""
+        self.write_again(family, keys)
+        self._writer.examiner.add(family, keys)
+
+    def write_again(self, family: Family, keys: list[bytes]) -> None:
+        """Another program changed these: write them as desired, whatever is believed."""
+        counters, now = self._writer.counters, asyncio.get_running_loop().time()
+        counters.repaired += len(keys)
+        if now >= self._repairs_reported_at + _REPAIRS_REPORTED_S:
+            routes = counters.repaired - self._repairs_reported
+            self._repairs_reported, self._repairs_reported_at = counters.repaired, now
+            log.warning("fib.repairing", family=family.value, table=self._form.table, routes=routes)
+        self._writer.rechecks.add(family, [keys], distrust=True)

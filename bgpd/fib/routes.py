@@ -1,13 +1,9 @@
 """The routes of one family of one table: what the kernel holds once all is written, what waits, what could not be
 written.
 
-Decides which wishes need a kernel message: a route whose group has the wished members now is not written again,
-however the group came to have them. Hot path (DESIGN section 2): `installed` is all that a route costs here, and the
-usual batch passes in C calls. Sans-IO.
-
-Route changes that wait for the kernel, merged by key: the latest wish replaces one that has not been taken.
-
-Decides only the order: what was asked for first is taken first, in slices, without ever copying what waits.
+Decides what needs a kernel message: a route whose group has the desired members now is not written again, however the
+group came to have them. What was asked for first is taken first, in slices, and of one prefix the latest. Hot path
+(DESIGN section 2): `installed` is all that a route costs here, and the usual batch passes in C calls. Sans-IO.
 """
 
 from __future__ import annotations
@@ -26,16 +22,16 @@ from bgpd.model.containers import ShardedDict
 from bgpd.model.path import NextHops
 
 _LOT = 32768
-"""A lot that is full is closed: a dict of a million wishes would be copied whole each time that it grows."""
+"""A lot that is full is closed: a dict of a million routes would be copied whole each time that it grows."""
 
 _LOTS_ASKED = 3
 
 
 class PendingChanges:
-    """Lots of wishes: the newest is filled, the oldest is emptied by iterators.
+    """Route changes that wait for the kernel: lots, of which the newest is filled, the oldest is emptied by iterators.
 
-    A key of the oldest that has a newer wish in one of the next lots is passed over. Further ones are not asked: with
-    that much waiting, an outdated wish that is written first and its successor later cost less than asking for all.
+    A key of the oldest that is in one of the next lots, too, is passed over. Further ones are not asked: with that much
+    waiting, to write what is outdated first and what follows it later costs less than to ask for all.
     """
 
     def __init__(self, *, lot: int = _LOT) -> None:
@@ -47,7 +43,7 @@ class PendingChanges:
         self._waiting = 0
 
     def __len__(self) -> int:
-        """Wishes that wait; a key that waits in two lots counts twice."""
+        """Changes that wait; a key that waits in two lots counts twice."""
         return self._waiting
 
     def __contains__(self, key: object) -> bool:
@@ -55,7 +51,7 @@ class PendingChanges:
         return any(key in lot for lot in self._lots)
 
     def merge(self, changes: Mapping[bytes, NextHops | None]) -> None:
-        """Add wishes; each replaces an earlier one for its key."""
+        """Add changes; each replaces an earlier one of its key."""
         lot = self._lots[-1]
         before = len(lot)
         if before and before + len(changes) > self._lot:
@@ -65,7 +61,7 @@ class PendingChanges:
         self._waiting += len(lot) - before
 
     def take(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
-        """Up to `limit` keys and their wishes; empty only when nothing waits."""
+        """Up to `limit` keys and what is desired of them; empty only when nothing waits."""
         while self._waiting:
             keys, values = self._take_oldest(limit)
             first = int(self._keys is not None)
@@ -100,24 +96,42 @@ class PendingChanges:
         return set(itertools.islice(oldest, taken, None)).union(*itertools.islice(self._lots, 1, None))
 
 
+class FibCounters(msgspec.Struct):
+    """Plain numbers for metrics. Routes: desired = installed + failed + blocked; pending waits to be written.
+
+    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways,
+    `batches` and route `messages` sent.
+    """
+
+    desired: int = 0
+    installed: int = 0
+    pending: int = 0
+    failed: int = 0
+    blocked: int = 0
+    repaired: int = 0
+    nexthop_deletes: int = 0
+    batches: int = 0
+    messages: int = 0
+
+
 _WALK = 8192
 SERVICE = "@service"
 """The interface of the recursive next hop that stands for the backends of a service."""
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """A target for routes, all targets that do as well, and why there is none ("" if there is)."""
+class Target(msgspec.Struct, frozen=True):
+    """What routes are to point at: its id, all targets that do as well, and why there is none ("" if there is)."""
 
-    target: int = 0
+    id: int = 0
     same: AbstractSet[int] = frozenset()
     why: str = ""
 
 
-WishOf = Callable[[NextHops, Collection[int | None]], Wish]
-"""From next hops, and what routes of an earlier run that wish for them point at now, to the target."""
+TargetOf = Callable[[NextHops, Collection[int | None]], Target]
+"""From next hops, and what routes of an earlier run that are to go by them point at now, to the target."""
 
 
-class Change(msgspec.Struct, frozen=True):
+class TargetChange(msgspec.Struct, frozen=True):
     """Routes that get another target: written behind those of `before`, which are deleted once that is done.
 
     The kernel could replace a route in one step, but would replace whatever route of the prefix and metric is there by
@@ -130,13 +144,13 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """Kernel work of one slice of wishes. `settled` are keys that are as wished without a message.
+    """Kernel work of one slice of changes. `settled` are keys that are as desired without a message.
 
-    `adds` are routes where the kernel has none. `refused`: why -> keys that are wished and are not written.
+    `adds` are routes where the kernel has none. `refused`: why -> keys that are desired and are not written.
     """
 
     adds: list[tuple[int, list[bytes]]] = []
-    changes: list[Change] = []
+    changes: list[TargetChange] = []
     deletes: list[bytes] = []
     settled: list[bytes] = []
     refused: dict[str, list[bytes]] = {}
@@ -145,12 +159,12 @@ class Plan(msgspec.Struct, kw_only=True):
 class FamilyRoutes:
     """`installed`: key -> target, as the kernel will hold it when the queued batches are written.
 
-    `failed` and `blocked`: key -> why. `distrusted`: keys that the kernel may have lost, so that any wish is written.
-    `obstructed`: blocked keys in whose place the kernel was found to have a route. `changing`: keys whose `Change` is
-    not done; what is wished of them meanwhile is in `deferred`.
+    `failed` and `blocked`: key -> why. `distrusted`: keys that the kernel may have lost, and that are written anyway.
+    `obstructed`: blocked keys in whose place the kernel was found to have a route. `changing`: keys whose target
+    changes, which is not done yet; what is desired of them meanwhile is in `deferred`.
     `direct`: interface index -> keys. `adopted`: an earlier run's keys may be there, as objects of their own.
     `unconfirmed`: key -> target of those that nobody has agreed with. They wait for the sweep as long as following
-    their wish would take a next hop from them.
+    what is desired would take a next hop from them.
     """
 
     def __init__(self, nexthops: NexthopTable) -> None:
@@ -171,10 +185,10 @@ class FamilyRoutes:
         self,
         limit: int,
         *,
-        wish_of: WishOf,
+        target_of: TargetOf,
         blocked: Callable[[Collection[bytes]], Mapping[bytes, Block]],
     ) -> Plan:
-        """Take up to `limit` wishes and say what to write; `installed` holds the result from now on."""
+        """Take up to `limit` changes and say what to write; `installed` holds the result from now on."""
         keys, values = self.pending.take(limit)
         plan = Plan()
         if self.changing and not self.changing.isdisjoint(keys):
@@ -183,7 +197,7 @@ class FamilyRoutes:
             return plan
         self._forget_reasons(keys)
         reasons = self._blocked_now(keys, values, blocked)
-        for value, run in _by_wish(keys, values):
+        for value, run in _by_next_hops(keys, values):
             if reasons:
                 stopped = [key for key in run if key in reasons]
                 for key in stopped:
@@ -192,16 +206,16 @@ class FamilyRoutes:
                 self._plan_deletes(stopped, plan)
                 run = [key for key in run if key not in reasons]
             if value is None:
-                self._plan_deletes(self._free_of(run, Wish()), plan)
+                self._plan_deletes(self._free_of(run, Target()), plan)
                 continue
-            wish = wish_of(value, set(self.installed.get_all(run)) if self.adopted else ())
-            run = self._free_of(run, wish)
-            if wish.why:
-                self.blocked.set_all(run, wish.why)
-                plan.refused.setdefault(wish.why, []).extend(run)
+            wanted = target_of(value, set(self.installed.get_all(run)) if self.adopted else ())
+            run = self._free_of(run, wanted)
+            if wanted.why:
+                self.blocked.set_all(run, wanted.why)
+                plan.refused.setdefault(wanted.why, []).extend(run)
                 self._plan_deletes(run, plan)
             elif run:
-                self._plan_adds(run, wish, plan)
+                self._plan_adds(run, wanted, plan)
         return plan
 
     def refuse(self, key: bytes, target: int, why: str, *, before: int | None = None) -> None:
@@ -237,7 +251,7 @@ class FamilyRoutes:
                 self.direct.setdefault(-target, set()).add(key)
 
     def change_done(self, keys: Collection[bytes]) -> list[bytes]:
-        """Changes are done, or were refused: those of the keys of which something else was wished meanwhile."""
+        """Changes are done, or were refused: those of the keys of which something else was desired meanwhile."""
         self.changing.difference_update(keys)
         if not self.deferred:
             return []
@@ -254,15 +268,15 @@ class FamilyRoutes:
         for keys in self.installed.slices(_WALK):
             yield [key for key, target in zip(keys, self.installed.get_all(keys)) if target in targets]
 
-    def _free_of(self, keys: list[bytes], wish: Wish) -> list[bytes]:
-        """Those of the keys that follow their wish now: all but unconfirmed ones that would lose a next hop by it."""
+    def _free_of(self, keys: list[bytes], wanted: Target) -> list[bytes]:
+        """Those of the keys that follow now: all but unconfirmed ones that would lose a next hop by it."""
         if not (self.adopted and self.unconfirmed):
             return keys
         targets = self.unconfirmed.get_all(keys)
         losing = {
             target
             for target in set(targets)
-            if target is not None and target not in wish.same and not self._nexthops.is_within(target, wish.target)
+            if target is not None and target not in wanted.same and not self._nexthops.is_within(target, wanted.id)
         }
         free = keys
         if losing:
@@ -271,7 +285,7 @@ class FamilyRoutes:
         return free
 
     def _defer(self, keys: list[bytes], values: list[NextHops | None]) -> tuple[list[bytes], list[NextHops | None]]:
-        """The wishes that need not wait for a change that is under way."""
+        """Those that need not wait for a change that is under way."""
         free = [(key, value) for key, value in zip(keys, values) if key not in self.changing]
         self.deferred.update(self.changing.intersection(keys))
         return [key for key, _value in free], [value for _key, value in free]
@@ -302,22 +316,22 @@ class FamilyRoutes:
         self.blocked.update(found)
         return found
 
-    def _plan_adds(self, keys: list[bytes], wish: Wish, plan: Plan) -> None:
+    def _plan_adds(self, keys: list[bytes], wanted: Target, plan: Plan) -> None:
         """One pass looks the keys up and adds those that are new; the new ones are the last in the dict's order."""
         writes: list[bytes] = []
         for part, chosen in self.installed.split(keys):
             size = len(part)
-            targets = list(map(part.setdefault, chosen, repeat(wish.target)))
+            targets = list(map(part.setdefault, chosen, repeat(wanted.id)))
             added = len(part) - size
             if added == len(chosen):
                 writes += chosen
             else:
                 new = frozenset(islice(reversed(part), added))
-                writes += self._plan_changes(part, chosen, targets, new, wish, plan)
+                writes += self._plan_changes(part, chosen, targets, new, wanted, plan)
         if not writes:
             return
-        self._count(writes, wish.target)
-        plan.adds.append((wish.target, writes))
+        self._count(writes, wanted.id)
+        plan.adds.append((wanted.id, writes))
 
     def _count(self, keys: list[bytes], target: int) -> None:
         """Routes are about to be written by a target."""
@@ -333,13 +347,13 @@ class FamilyRoutes:
         keys: Sequence[bytes],
         targets: Sequence[int],
         new: AbstractSet[bytes],
-        wish: Wish,
+        wanted: Target,
         plan: Plan,
     ) -> list[bytes]:
         """Those of the keys to be added: new ones, and those that the kernel dropped with their group. Others that are
-        not as wished are changed."""
+        not as desired are changed."""
         distrusted, dead = self.distrusted, self._nexthops.dead
-        if not new and not distrusted and wish.same >= set(targets):
+        if not new and not distrusted and wanted.same >= set(targets):
             plan.settled += keys
             if self.adopted:
                 part.update(zip(keys, list(map(part.pop, keys))))  # these very objects, which the RIB has too
@@ -354,17 +368,17 @@ class FamilyRoutes:
             elif target in dead:
                 dropped.append(key)
                 self._nexthops.count_routes(target, -1)
-            elif target not in wish.same or key in distrusted:
+            elif target not in wanted.same or key in distrusted:
                 rewrites.append(key)
                 before.append(target)
             else:
                 plan.settled.append(key)
-        part.update(dict.fromkeys((*dropped, *rewrites), wish.target))
+        part.update(dict.fromkeys((*dropped, *rewrites), wanted.id))
         if rewrites:
             self._uncount(rewrites, before)
-            self._count(rewrites, wish.target)
+            self._count(rewrites, wanted.id)
             self.changing.update(rewrites)
-            plan.changes.append(Change(wish.target, rewrites, before))
+            plan.changes.append(TargetChange(wanted.id, rewrites, before))
         return writes + dropped
 
     def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
@@ -403,8 +417,8 @@ def _is_local(next_hops: NextHops) -> bool:
     return first.interface == SERVICE or (not first.address and not first.is_recursive)
 
 
-def _by_wish(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:
-    """Keys by wish, told apart by identity: wishes are interned, and equal ones that are not cost only a second run."""
+def _by_next_hops(keys: list[bytes], values: list[NextHops | None]) -> Iterable[tuple[NextHops | None, list[bytes]]]:
+    """Keys by next hops, by identity: these are interned, and equal ones that are not cost a second run only."""
     if values.count(values[0]) == len(values):
         return ((values[0], keys),)
     distinct = dict(zip(map(id, values), values))

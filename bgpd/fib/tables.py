@@ -20,7 +20,7 @@ from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
-from bgpd.fib.vrfs import VrfRefused, VrfSpec, VrfTables
+from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.runtime.turns import Walks
@@ -163,7 +163,7 @@ class KernelTables:
         self._needs = needs
         self._interfaces = interfaces
         self._workloads = WorkloadRoutes()
-        self._vrfs = VrfTables(dataplane, applied=self._write_waiting)
+        self._vrfs = KernelVrfs(dataplane, applied=self._write_waiting)
         self._configs: dict[str, VrfConfig] = {}
         self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._swept = False
@@ -217,12 +217,12 @@ class KernelTables:
     def needs_changed(self) -> None:
         """What the host itself needs is another thing now."""
         for vrf, fib in self.fibs.items():
-            fib.depend_on(self._needs(vrf))
+            fib.events.depend_on(self._needs(vrf))
 
     def reserved(self, vrf: str, family: Family, key: bytes) -> str:
         """What the host itself needs that a workload of this prefix would take; "" if nothing."""
         fib = self.fibs.get(vrf)
-        return fib.reserved(family, key) if fib is not None else ""
+        return fib.writer.ownership.reserved(family, key) if fib is not None else ""
 
     def warnings(self) -> list[str]:
         """What keeps VRFs from being whole."""
@@ -236,8 +236,8 @@ class KernelTables:
         fib = self.fibs.get(vrf)
         if fib is None:
             return
-        fib.update_learned(family, self._workloads.overlay(vrf, family, changes))
-        if fib.backlog > (_READ_UNTIL if self._behind is None else _READ_AGAIN):
+        fib.writer.update_learned(family, self._workloads.overlay(vrf, family, changes))
+        if fib.writer.backlog > (_READ_UNTIL if self._behind is None else _READ_AGAIN):
             if self._behind is None:
                 self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
             self._listener.kernel_is_behind()
@@ -247,13 +247,13 @@ class KernelTables:
         if vrf and next_hop.is_recursive:
             return self._recursive.resolve(vrf, next_hop)
         fib = self.fibs.get(vrf)
-        return f"there is no VRF {vrf}" if fib is None else fib.resolve(next_hop)
+        return f"there is no VRF {vrf}" if fib is None else fib.targets.ask(next_hop)
 
     def forget(self, vrf: str, next_hops: Iterable[NextHop]) -> None:
         """Who asked to `resolve` these needs no word on them any more."""
         fib = self.fibs.get(vrf)
         if fib is not None:
-            fib.forget(next_hops)
+            fib.targets.forget(next_hops)
 
     def next_hops_lost(
         self, next_hops: Iterable[NextHop], fallback: Callable[[str], Callable[[NextHops], NextHops | None]]
@@ -291,7 +291,7 @@ class KernelTables:
             early = {key: hops for key, hops in desired.items() if hops is not None and not self._reached(vrf, hops)}
             waiting.update(((family, key), hops) for key, hops in early.items())
             desired = {key: hops for key, hops in desired.items() if key not in early}
-        fib.update(family, desired)
+        fib.writer.update(family, desired)
         self.interfaces_changed(vrf)
 
     def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
@@ -324,7 +324,7 @@ class KernelTables:
         """The kernel has other interfaces in a VRF: what waited for them is written."""
         waiting = self._waiting.get(vrf, {})
         for family, key in [place for place, hops in waiting.items() if self._reached(vrf, hops)]:
-            self.fibs[vrf].update(family, {key: waiting.pop((family, key))})
+            self.fibs[vrf].writer.update(family, {key: waiting.pop((family, key))})
 
     # VRFs.
 
@@ -360,7 +360,7 @@ class KernelTables:
         fib = Fib(
             msgspec.structs.replace(self._config, table=config.table), dataplane=self._dataplane, owner=self, vrf=name
         )
-        fib.depend_on(self._needs(name))
+        fib.events.depend_on(self._needs(name))
         await fib.start()
         try:
             await self._vrfs.add(spec, fib)
@@ -391,7 +391,7 @@ class KernelTables:
             keys = iter(list(self._learned.table(vrf, family).routes))
             while (chosen := list(islice(keys, _FILL_SLICE))) and vrf in self.fibs:
                 learned = {key: self._learned.desired(vrf, family, key) for key in chosen}
-                self.fibs[vrf].update(family, self._workloads.overlay(vrf, family, learned))
+                self.fibs[vrf].writer.update(family, self._workloads.overlay(vrf, family, learned))
                 yield
             self.set_workload_routes(vrf, family, dict(self._workloads.of(vrf, family)))
 
@@ -424,7 +424,7 @@ class KernelTables:
         self._listener.reserved_changed(vrf, family, keys)
 
     def backlog_shrank(self) -> None:
-        if self._behind is not None and all(fib.backlog < _READ_AGAIN for fib in self.fibs.values()):
+        if self._behind is not None and all(fib.writer.backlog < _READ_AGAIN for fib in self.fibs.values()):
             self._caught_up()
 
     def _caught_up(self) -> None:

@@ -1,16 +1,15 @@
 """Which target a set of next hops means for routes of one table, given what is connected now.
 
-Remembers every next hop that was asked about, so that its owner hears when its answer changes. A set with unreachable
-members is served by the others; without any it has no target, and the reason. A set with recursive next hops means a
-group of its own, which follows what they lead to. Sans-IO.
+A next hop must be on-link by a connected prefix of an up link, or link-local by interface; it is never resolved through
+a learned route: that a gateway is a neighbour must not depend on what neighbours say. Each VRF has interfaces of its
+own: the same address may be another host in another VRF. Every next hop that was asked about is remembered, so that its
+owner hears when its answer changes. A set with unreachable members is served by the others; without any it has no
+target, and the reason.
 
-Groups that stand for a wish instead of for their members: their content changes in place, whatever it becomes.
-
-Routes by recursive next hops (a gateway of another tenant network, a service) point at such a group. When what the next
-hops lead to changes, one message gives the group its new members, however many routes use it. Groups of wishes with
-equal members stay apart, since they may part ways later. A group that an earlier run left is taken over for the first
-wish whose routes point at it and whose members it has. One object per table of routes; sans-IO but for the dataplane
-that it tells.
+Routes by recursive next hops (a gateway of another tenant network, a service) point at a group of their own. When what
+the next hops lead to changes, one message gives the group its new members, however many routes use it. Groups of
+recursive next hops with equal members stay apart, since they may part ways later. A group that an earlier run left is
+taken over for the first next hops whose routes point at it and whose members it has. Sans-IO but for the dataplane.
 """
 
 from __future__ import annotations
@@ -23,16 +22,17 @@ import msgspec
 
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.nexthop_objects import NO_ROOM, Loss
-from bgpd.fib.routes import Wish, WishOf
+from bgpd.fib.routes import SERVICE, Target, TargetOf
+from bgpd.kernel.host import Host
 from bgpd.kernel.nexthop_messages import MAX_WEIGHT, Members
 from bgpd.kernel.route_messages import BLACKHOLE as BLACKHOLE_TARGET
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
-from bgpd.model.prefix import covers
+from bgpd.model.prefix import covers, format_address, is_link_local
 
 Name = tuple[Family, NextHops]
-"""What a group stands for: the next hops wished by routes of a family."""
+"""What a group stands for: the next hops desired by routes of a family."""
 
 
 class BoundGroups:
@@ -47,7 +47,7 @@ class BoundGroups:
     def target(
         self, name: Name, members: Members, before: Collection[int | None], *, resilient: bool = False
     ) -> tuple[int, AbstractSet[int]] | None:
-        """(group for routes of this wish, all groups that do as well); None if there is no room for one more.
+        """(group for routes by these next hops, all groups that do as well); None if there is no room for one more.
 
         `before`: what its routes point at now.
         """
@@ -67,7 +67,7 @@ class BoundGroups:
         return min(fitting), fitting
 
     def set_members(self, name: Name, members: Members) -> None:
-        """Give the groups of a wish these members: one message each; without members they go, with their routes."""
+        """Give the groups of a name these members: one message each; without members they go, with their routes."""
         for identifier in list(self._living(name)):
             self._dataplane.replace_members(identifier, members)
 
@@ -80,7 +80,7 @@ class BoundGroups:
         return list(self._groups if users_of is None else self._users.get(_unweighted(users_of), ()))
 
     def prune(self) -> None:
-        """Forget wishes whose groups are gone."""
+        """Forget names whose groups are gone."""
         for name in [name for name in self._groups if not self._living(name)]:
             del self._groups[name]
             for hop in map(_unweighted, name[1]):
@@ -93,7 +93,7 @@ class BoundGroups:
         self._names[identifier] = name
 
     def _living(self, name: Name) -> set[int]:
-        """The groups of a wish that exist now; the set stays the same object while there is one."""
+        """The groups of a name that exist now; the set stays the same object while there is one."""
         groups = self._groups.get(name)
         if groups is None:
             groups = self._groups[name] = set()
@@ -116,8 +116,13 @@ class Service(msgspec.Struct, frozen=True):
     resilient: bool
 
 
-class NextHopWishes:
-    """Resolution of next hops in one table, remembered until links, addresses or attached routes change.
+def service_hop(key: bytes) -> NextHop:
+    """The recursive next hop of the route to a service's address."""
+    return NextHop(key[1:], SERVICE)
+
+
+class Targets:
+    """Resolves next hops in one table, and remembers the answers until links, addresses or attached routes change.
 
     `direct` are the table's own directly attached routes: by family, interface index -> keys. `expand` says which next
     hops a recursive one leads to. `services` are recursive next hops of this table's own. `asked`: next hops whose
@@ -163,11 +168,11 @@ class NextHopWishes:
             answer = self._answers[hop] = self._answer(hop)
         return answer
 
-    def wish_for(self, family: Family) -> WishOf:
+    def target_of(self, family: Family) -> TargetOf:
         """From next hops, and what adopted routes by them point at, to the target for routes of a family."""
-        return functools.partial(self._wish, family)
+        return functools.partial(self._target, family)
 
-    def concrete(self, next_hops: NextHops) -> list[NextHop]:
+    def gateways(self, next_hops: NextHops) -> list[NextHop]:
         """The next hops with recursive ones replaced by those that they lead to, weights multiplied."""
         found = []
         for hop in next_hops:
@@ -182,7 +187,7 @@ class NextHopWishes:
         """The gateways for routes of the family, of those next hops that can be reached; made if need be."""
         nexthops = self._dataplane.nexthops
         found: dict[int, int] = {}
-        for hop in self.concrete(next_hops):
+        for hop in self.gateways(next_hops):
             ifindex = self.resolve(hop)[0]
             if ifindex and hop.address and (len(hop.address) == 16 or family is Family.IPV4_UNICAST):
                 single = nexthops.single_of(NextHop(hop.address, hop.interface), ifindex)
@@ -204,8 +209,8 @@ class NextHopWishes:
             if name is None and nexthops.groups[group].bound:
                 return None
             family, hops = name or (Family.IPV4_UNICAST, nexthops.next_hops(group))
-            wish = fallback(hops)
-            members = self.members(wish, family=family) if wish else ()
+            instead = fallback(hops)
+            members = self.members(instead, family=family) if instead else ()
             return tuple(member for member in members if member[0] not in lost) or None
 
         return self._dataplane.lose(lost, replacement) if lost else Loss()
@@ -230,16 +235,16 @@ class NextHopWishes:
             return []
         size = 4 if route.family is Family.IPV4_UNICAST else 16
         host = bytes((size * 8,))
-        return self._concrete_changed(
+        return self._gateways_changed(
             hop for hop in self._answers if len(hop.address) == size and covers(route.key, host + hop.address)
         )
 
     def all_changed(self) -> list[tuple[NextHop, str]]:
         """Links or addresses changed: next hops whose answer is another now."""
-        return self._concrete_changed(self._answers)
+        return self._gateways_changed(self._answers)
 
-    def _concrete_changed(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
-        """Ask for concrete next hops again, then for the recursive ones that may lead to them."""
+    def _gateways_changed(self, hops: Iterable[NextHop]) -> list[tuple[NextHop, str]]:
+        """Ask for gateways again, then for the recursive next hops that may lead to them."""
         changed = self._ask_again([hop for hop in hops if not hop.is_recursive])
         if changed:
             changed += self._ask_again([hop for hop in self._answers if hop.is_recursive])
@@ -260,6 +265,13 @@ class NextHopWishes:
                 changed.append((hop, answer[1]))
         return changed
 
+    def end_services(self, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Forget the services of prefixes that are to lead elsewhere."""
+        for hop in list(self.services):
+            key = bytes((len(hop.address) * 8,)) + hop.address
+            if key in changes and changes[key] != (hop,):
+                del self.services[hop]
+
     def _leads_to(self, hop: NextHop) -> NextHops:
         service = self.services.get(hop)
         return self._expand(hop) if service is None else service.members
@@ -277,8 +289,7 @@ class NextHopWishes:
 
     def _interface_of(self, hop: NextHop) -> tuple[int, str]:
         """By what is connected, or by a host route that bgpd itself keeps to a workload (router or backend)."""
-        connected = self._dataplane.connected
-        answer = connected.interface_of(hop, table=self._table, vrf=self._vrf)
+        answer = interface_of(self._dataplane.host, hop, table=self._table, vrf=self._vrf)
         if not answer[1] or not hop.address:
             return answer
         key = bytes((len(hop.address) * 8,)) + hop.address
@@ -289,29 +300,89 @@ class NextHopWishes:
                 return ifindex, ""
         return answer
 
-    def _wish(self, family: Family, next_hops: NextHops, before: Collection[int | None]) -> Wish:
+    def _target(self, family: Family, next_hops: NextHops, before: Collection[int | None]) -> Target:
         if next_hops == BLACKHOLE:
-            return Wish(BLACKHOLE_TARGET, frozenset((BLACKHOLE_TARGET,)))
+            return Target(BLACKHOLE_TARGET, frozenset((BLACKHOLE_TARGET,)))
         recursive = [self.resolve(hop) for hop in next_hops if hop.is_recursive]
         first = next_hops[0]
         if not first.address and not recursive:
             ifindex, why = self.resolve(first)
-            return Wish(-ifindex, frozenset((-ifindex,)), why)
+            return Target(-ifindex, frozenset((-ifindex,)), why)
         members = self.members(next_hops, family=family)
         nexthops = self._dataplane.nexthops
         if not members:
-            return Wish(why=self._why_none(next_hops))
+            return Target(why=self._why_none(next_hops))
         if recursive:
             resilient = self.is_resilient(next_hops) and not nexthops.not_resilient
             bound = self.bound.target((family, next_hops), members, before, resilient=resilient)
-            return Wish(why=NO_ROOM) if bound is None else Wish(*bound)
+            return Target(why=NO_ROOM) if bound is None else Target(*bound)
         target = nexthops.group_of(members, reduced=len(members) < len(next_hops))
         if target is not None:
-            return Wish(target, nexthops.same_as(members))
+            return Target(target, nexthops.same_as(members))
         target = nexthops.group_of_one(members)
-        return Wish(why=NO_ROOM) if target is None else Wish(target, frozenset((target,)))
+        return Target(why=NO_ROOM) if target is None else Target(target, frozenset((target,)))
 
     def _why_none(self, next_hops: NextHops) -> str:
         whys = dict.fromkeys(filter(None, (self.resolve(hop)[1] for hop in next_hops)))
         no_room = self._dataplane.nexthops.room_wanted
         return "; ".join(whys) or (NO_ROOM if no_room else "an IPv6 route cannot have an IPv4 next hop")
+
+
+def interface_of(host: Host, hop: NextHop, *, table: int, vrf: str = "") -> tuple[int, str]:
+    """(interface index, "") of a next hop that can be reached in `table`, or (0, why it cannot)."""
+    if hop.interface:
+        return _scoped(host, hop, table, vrf)
+    if not hop.address:
+        return 0, "a next hop needs an address or an interface"
+    if is_link_local(hop.address):
+        return 0, f"link-local next hop {format_address(hop.address)} names no interface"
+    if host.has_address(hop.address, vrf=vrf):
+        return 0, f"next hop {format_address(hop.address)} is this host's own address"
+    return _on_link(host, hop, table, vrf)
+
+
+def _scoped(host: Host, hop: NextHop, table: int, vrf: str) -> tuple[int, str]:
+    link = host.named(hop.interface)
+    if link is None:
+        return 0, f"interface {hop.interface} does not exist"
+    if not link.up:
+        return 0, f"interface {hop.interface} is down"
+    owner = host.vrf_of(hop.interface)
+    if owner != vrf:
+        return 0, f"interface {hop.interface} is in {_named(owner)}, not in {_named(vrf)}"
+    if host.bears(hop.interface, hop.address):
+        return 0, f"next hop {format_address(hop.address)} is this host's own address on {hop.interface}"
+    if not hop.address or is_link_local(hop.address):
+        return link.index, ""
+    return _on_link(host, hop, table, vrf)
+
+
+def _on_link(host: Host, hop: NextHop, table: int, vrf: str) -> tuple[int, str]:
+    """Longest connected prefix over the next hop; of equal ones the lowest interface index."""
+    family, key = _host_key(hop.address)
+    best: tuple[int, int] = (-1, 0)
+    down = ""
+    for place, name in host.attached(family, table):
+        link = host.named(name)
+        if not covers(place, key) or link is None or hop.interface not in ("", name):
+            continue
+        if host.vrf_of(name) != vrf:
+            continue
+        if link.up:
+            best = max(best, (place[0], -link.index))
+        else:
+            down = name
+    if best[0] >= 0:
+        return -best[1], ""
+    where = f" on {hop.interface}" if hop.interface else ""
+    why = f"interface {down} is down" if down else f"no connected prefix{where} contains it"
+    return 0, f"next hop {format_address(hop.address)} is unreachable: {why}"
+
+
+def _named(vrf: str) -> str:
+    return f"VRF {vrf}" if vrf else "the main table"
+
+
+def _host_key(address: bytes) -> tuple[Family, bytes]:
+    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    return family, bytes((len(address) * 8,)) + address

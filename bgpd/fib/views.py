@@ -8,11 +8,9 @@ from __future__ import annotations
 import ipaddress
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-import msgspec
-
-from bgpd.fib.ownership import protocol_name
+from bgpd.fib.protocol import protocol_name
+from bgpd.fib.table import Fib
 from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import BLACKHOLE
@@ -21,38 +19,17 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_address, format_key, key_of
 from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
 
-if TYPE_CHECKING:
-    from bgpd.fib.table import Fib
-
 RT_TABLE_LOCAL = 255
 _LOCAL_TYPES = (2, 3, 4)
 """RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST. Without policy rules the kernel keeps the local table inside the main one."""
 _DROPS = "the route drops what it matches"
 
 
-class FibCounters(msgspec.Struct):
-    """Plain numbers for metrics. Routes: desired = installed + failed + blocked; pending waits to be written.
-
-    Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways,
-    `batches` and route `messages` sent.
-    """
-
-    desired: int = 0
-    installed: int = 0
-    pending: int = 0
-    failed: int = 0
-    blocked: int = 0
-    repaired: int = 0
-    nexthop_deletes: int = 0
-    batches: int = 0
-    messages: int = 0
-
-
 _LISTED = 1024
 """Keys that are looked up at once."""
 
 
-def routes(fib: Fib, only: Family | None) -> Iterator[FibRouteView]:
+def routes(fib: Fib, only: Family | None = None) -> Iterator[FibRouteView]:
     """Every route of the table that is installed, waits, failed or is blocked; lazily, to be read in slices.
 
     The table may change between two of them: routes that went meanwhile are left out, ones that came may be.
@@ -112,8 +89,8 @@ def _note(fib: Fib, target: int | None) -> str:
     why = fib.dataplane.nexthops.not_resilient
     if not why or target is None or _is_resilient(fib, target):
         return ""
-    name = fib.wishes.bound.name_of(target)
-    wanted = name is not None and fib.wishes.is_resilient(name[1])
+    name = fib.targets.bound.name_of(target)
+    wanted = name is not None and fib.targets.is_resilient(name[1])
     return f"flows may change their backend: the kernel makes no resilient groups ({why})" if wanted else ""
 
 
@@ -139,7 +116,7 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
         view.error = _DROPS
     if view.ours:
         live = {(hop.address, hop.interface) for hop in view.next_hops}
-        view.next_hops += _absent(fib, live, fib.wish(run.family, key))
+        view.next_hops += _absent(fib, live, fib.writer.desired(run.family, key))
     return view
 
 
@@ -217,20 +194,20 @@ def _plain_hops(fib: Fib, run: RouteRun) -> list[NextHopView]:
     return [NextHopView(address=address, interface=link.name if link else "", live=not why, why=why)]
 
 
-def _absent(fib: Fib, live: set[tuple[str, str]], wish: NextHops | None) -> list[NextHopView]:
-    """Next hops that the RIB wants and the kernel does not have, with why."""
+def _absent(fib: Fib, live: set[tuple[str, str]], desired: NextHops | None) -> list[NextHopView]:
+    """Next hops that are desired and that the kernel does not have, with why."""
     absent = []
-    for hop in fib.wishes.concrete(wish or ()):
+    for hop in fib.targets.gateways(desired or ()):
         view = _hop_view(fib, hop)
         if hop.address and (view.address, view.interface) not in live:
             view.live = False
-            view.why = fib.wishes.resolve(hop)[1] or "not in the kernel's group"
+            view.why = fib.targets.resolve(hop)[1] or "not in the kernel's group"
             absent.append(view)
     return absent
 
 
 def _hop_view(fib: Fib, hop: NextHop) -> NextHopView:
-    ifindex, why = fib.wishes.resolve(hop)
+    ifindex, why = fib.targets.resolve(hop)
     link = fib.dataplane.host.links.get(ifindex)
     address = format_address(hop.address) if hop.address else ""
     return NextHopView(

@@ -22,9 +22,9 @@ from collections.abc import Callable, Collection, Iterable
 import msgspec
 import structlog
 
-from bgpd.fib import vrfs as vrf_plan
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
+from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import KernelError
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC
 from bgpd.kernel.rtnl import Rtnl, Rule, UnreachableDefault, VrfDevice
@@ -122,7 +122,7 @@ class _Vrf(msgspec.Struct, eq=False):
         return self.workloads.union(self.spec.uplinks)
 
 
-class VrfTables:
+class KernelVrfs:
     """All VRFs of the process. `use_devices` False: by policy rules even where the kernel has VRF devices.
 
     `applied(name)` is called when the kernel has a VRF as it was asked for last: `has` may answer otherwise now.
@@ -197,14 +197,14 @@ class VrfTables:
         self._dirty.pop(name, None)
         async with self._lock:
             for family in FAMILIES:
-                vrf.fib.keep(family, {})
+                vrf.fib.writer.keep(family, {})
             await vrf.fib.withdraw_all()
             rules = await self._own_rules()
             for rule in rules:
                 if rule.table == vrf.spec.table:
                     self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
             if all(other.by_device for other in self._vrfs.values()):
-                rule = vrf_plan.link_local_rule(self._protocol)
+                rule = link_local_rule(self._protocol)
                 self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
             for family in FAMILIES:
                 end = self._end_of(vrf, family)
@@ -250,7 +250,7 @@ class VrfTables:
             or (device is not None and device.alias.startswith(_ALIAS))
         )
         routes = [route for routes in self._dataplane.monitor.routes.routes.values() for route in routes]
-        why = vrf_plan.why_not_usable(spec.table, self._protocol, routes, is_ours=is_ours)
+        why = why_not_usable(spec.table, self._protocol, routes, is_ours=is_ours)
         if device is not None and device.kind != "vrf":
             why = f"an interface named {spec.name} exists and is no VRF device: choose another name"
         elif device is not None and device.table != spec.table:
@@ -285,10 +285,10 @@ class VrfTables:
                 vrf.ended.discard(family)
         vrf.by_device = self._use_devices and await self._apply_device(vrf)
         rules = await self._dataplane.reader.rules()
-        wanted = vrf_plan.device_rules()
+        wanted = device_rules()
         if not vrf.by_device:
-            wanted = vrf_plan.interface_rules(vrf.interfaces, vrf.spec.table, self._protocol)
-            wanted.add(vrf_plan.link_local_rule(self._protocol))
+            wanted = interface_rules(vrf.interfaces, vrf.spec.table, self._protocol)
+            wanted.add(link_local_rule(self._protocol))
         for rule in sorted(wanted - rules, key=lambda rule: (rule.priority, rule.family)):
             self._note(vrf, await self._rtnl.add_rule(rule), errno.EEXIST)
         for rule in rules - wanted:
@@ -350,9 +350,9 @@ class VrfTables:
 
     def _keep_connected(self, vrf: _Vrf) -> None:
         """In a VRF's device the kernel has the connected networks in the table; elsewhere they are copied there."""
-        networks = self._dataplane.connected.connected_networks(() if vrf.by_device else vrf.interfaces)
+        networks = _connected_networks(self._dataplane.host, () if vrf.by_device else vrf.interfaces)
         for family, routes in networks.items():
-            vrf.fib.keep(family, {key: (NextHop(b"", name),) for key, name in routes.items()})
+            vrf.fib.writer.keep(family, {key: (NextHop(b"", name),) for key, name in routes.items()})
 
     def _end_of(self, vrf: _Vrf, family: Family) -> UnreachableDefault:
         return UnreachableDefault(family, vrf.spec.table, LAST_RESORT_METRIC, self._protocol)
@@ -429,3 +429,20 @@ class VrfTables:
                     vrf.problem = str(error)
                     log.warning("vrf.not_applied", vrf=name, error=str(error))
                     self._retry_later()
+
+
+def _connected_networks(host: Host, interfaces: Collection[str]) -> dict[Family, dict[bytes, str]]:
+    """Networks that the kernel attached to these interfaces, each with its interface; link-local ones left out.
+
+    Of several interfaces with one network the first that is up.
+    """
+    found: dict[Family, dict[bytes, str]] = {Family.IPV4_UNICAST: {}, Family.IPV6_UNICAST: {}}
+    for name in sorted(interfaces, key=lambda name: _preference(host, name)):
+        for family, key in host.networks(name):
+            found[family].setdefault(key, name)
+    return found
+
+
+def _preference(host: Host, interface: str) -> tuple[bool, int]:
+    link = host.named(interface)
+    return (not link.up, link.index) if link else (True, 0)

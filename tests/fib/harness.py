@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from bgpd.config.schema import FibConfig
+from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
@@ -75,7 +76,7 @@ class Harness:
         self.refused = self.owner.refusals
         self.told = self.owner.told
         self.backlogs: list[int] = []
-        self.owner.shrank = lambda: self.backlogs.append(self.fib.backlog)
+        self.owner.shrank = lambda: self.backlogs.append(self.fib.writer.backlog)
         self.dataplane = Dataplane(kernel.monitor, bulk=kernel.bulk, urgent=kernel.urgent, reader=FakeReader(kernel))
         self.fib = Fib(FibConfig(**config), dataplane=self.dataplane, owner=self.owner)
 
@@ -91,26 +92,26 @@ class Harness:
     def want(self, changes: Mapping[bytes, NextHops | None], family: Family = V4) -> None:
         """Wishes of this host itself."""
         self.owner.wish("", family, changes)
-        self.fib.update(family, changes)
+        self.fib.writer.update(family, changes)
 
     def learn(self, changes: Mapping[bytes, NextHops | None], family: Family = V4) -> None:
         """Wishes from neighbors."""
         self.owner.wish("", family, changes)
-        self.fib.update_learned(family, changes)
+        self.fib.writer.update_learned(family, changes)
 
     async def settle(self) -> None:
         for _ in range(60):
             await asyncio.sleep(0)
-        await asyncio.wait_for(self.fib.idle(), 5)
+        await asyncio.wait_for(self.fib.writer.idle(), 5)
         await asyncio.sleep(0.03)
-        await asyncio.wait_for(self.fib.idle(), 5)
+        await asyncio.wait_for(self.fib.writer.idle(), 5)
 
     async def settle_retries(self) -> None:
         await asyncio.sleep(0.15)
         await self.settle()
 
     def state_of(self, prefix: str) -> tuple[str, str]:
-        for view in self.fib.routes():
+        for view in fib_views.routes(self.fib):
             if view.prefix == prefix:
                 return view.state, view.error
         return "", ""

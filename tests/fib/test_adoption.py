@@ -117,7 +117,7 @@ async def test_adopted_route_loses_a_dead_next_hop_and_waits_with_the_others(
 async def test_link_that_falls_and_returns_rewrites_no_adopted_route_by_half_of_what_is_known() -> None:
     old = keys_of("10.64.{}.0/24", 1)[0]
     async with restarted(V4, {old: (LEAF1, LEAF2)}) as it:
-        assert it.fib.resolve(LEAF1) == it.fib.resolve(LEAF2) == ""
+        assert it.fib.targets.ask(LEAF1) == it.fib.targets.ask(LEAF2) == ""
         it.learn({old: (LEAF1,)})
         it.kernel.set_link(2, "eth0", up=False)
         await it.settle()

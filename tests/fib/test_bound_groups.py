@@ -48,7 +48,7 @@ async def test_what_a_next_hop_leads_to_changes_by_one_message_and_no_route_is_w
 async def test_routes_go_with_the_last_gateway_and_come_again_with_the_next(asked: bool) -> None:
     async with running() as it:
         if asked:
-            assert it.fib.resolve(GATEWAY) == f"next hop {GATEWAY} leads to no gateway"
+            assert it.fib.targets.ask(GATEWAY) == f"next hop {GATEWAY} leads to no gateway"
         it.expansions[GATEWAY] = (UP1,)
         it.want(dict.fromkeys(KEYS, (GATEWAY,)))
         it.fib.expansion_changed(GATEWAY)

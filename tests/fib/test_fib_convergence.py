@@ -101,7 +101,7 @@ async def converge(given_steps: list[tuple[object, ...]]) -> None:
         assert found == leaves.expected()
         assert harness.fib.counters.installed >= len(found)
         harness.fib.sweep()
-        harness.fib.reconcile()
+        harness.fib.upkeep.reconcile()
         await harness.settle()
         assert {place[2]: harness.kernel.hops_of(V4, place[2]) for place in harness.kernel.routes} == leaves.expected()
         groups = harness.dataplane.nexthops.groups.values()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bgpd.config.schema import FibConfig
+from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
 from bgpd.kernel.monitor import KernelMonitor
@@ -91,7 +92,7 @@ class Host:
         for prefix, wish in changes.items():
             family, key = parse_prefix(prefix)
             self.owner.wish("", family, {key: wish})
-            self.fib.update(family, {key: wish})
+            self.fib.writer.update(family, {key: wish})
 
 
 @asynccontextmanager
@@ -111,7 +112,7 @@ async def test_routes_of_both_families_go_by_groups(host: None) -> None:
     async with running() as it:
         it.want({"10.64.0.0/16": BOTH, "10.65.0.1/32": BOTH_V6, "2001:db8:7::/48": BOTH_V6, "::/0": (LEAF1_V6,)})
         it.want({"10.66.0.0/16": BLACKHOLE, "10.67.0.1/32": (NextHop(b"", "eth1"),)})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert len(ours()) == 4
         assert len(ours("-6")) == 2
         assert "group" in ip("nexthop show")
@@ -119,20 +120,20 @@ async def test_routes_of_both_families_go_by_groups(host: None) -> None:
         assert f"10.67.0.1 dev eth1 scope link metric {METRIC}" in ours()
         assert not it.fib.counters.failed
         it.want({"10.64.0.0/16": None, "2001:db8:7::/48": None, "10.66.0.0/16": None, "10.67.0.1/32": None})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert len(ours()) == len(ours("-6")) == 1
 
 
 async def test_lost_leaf_moves_ten_thousand_routes_with_one_message(host: None) -> None:
     async with running() as it:
         keys = [b"\x20\x0a\x40" + number.to_bytes(2, "big") for number in range(10000)]
-        it.fib.update(V4, dict.fromkeys(keys, BOTH))
-        await it.fib.idle()
+        it.fib.writer.update(V4, dict.fromkeys(keys, BOTH))
+        await it.fib.writer.idle()
         assert len(ours()) == 10000
         sent = it.dataplane.messages
         it.fib.next_hops_lost([LEAF1], lambda _hops: None)
-        it.fib.update(V4, dict.fromkeys(keys, (LEAF2,)))
-        await it.fib.idle()
+        it.fib.writer.update(V4, dict.fromkeys(keys, (LEAF2,)))
+        await it.fib.writer.idle()
         await until(lambda: it.dataplane.idle)
         assert it.dataplane.messages == sent + 1
         assert "via 10.0.1.0 dev eth1" in ip("route get 10.64.3.7")
@@ -142,14 +143,14 @@ async def test_lost_leaf_moves_ten_thousand_routes_with_one_message(host: None) 
 async def test_restart_adopts_and_deletes_only_what_nobody_wants(host: None) -> None:
     async with running() as before:
         before.want({"10.64.0.0/16": BOTH, "10.65.0.0/16": (LEAF1,), "2001:db8:7::/48": BOTH_V6})
-        await before.fib.idle()
+        await before.fib.writer.idle()
     async with running() as it:
         it.want({"10.64.0.0/16": BOTH, "2001:db8:7::/48": BOTH_V6})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert it.fib.counters.messages == 0
         assert len(it.acknowledged) == 2
         it.fib.sweep()
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert len(ours()) == len(ours("-6")) == 1
         assert it.fib.counters.messages == 1
 
@@ -157,7 +158,7 @@ async def test_restart_adopts_and_deletes_only_what_nobody_wants(host: None) -> 
 async def test_route_deleted_or_changed_by_another_program_is_repaired(host: None) -> None:
     async with running() as it:
         it.want({"10.64.0.0/16": BOTH, "10.65.0.0/16": BOTH})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         before = ours()
         ip("route del 10.64.0.0/16 proto 197")
         await until(lambda: ours() == before)
@@ -168,7 +169,7 @@ async def test_route_deleted_or_changed_by_another_program_is_repaired(host: Non
 async def test_flushed_nexthops_are_made_again(host: None) -> None:
     async with running() as it:
         it.want({"10.64.0.0/16": BOTH, "2001:db8:7::/48": BOTH_V6})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         ip("nexthop flush")
         await until(lambda: len(ours()) == len(ours("-6")) == 1)
 
@@ -179,7 +180,7 @@ async def test_foreign_routes_are_never_touched(host: None) -> None:
     async with running() as it:
         before = ip("route show")
         it.want({"0.0.0.0/0": (LEAF2,), "10.70.0.0/16": (LEAF2,), "10.0.0.0/31": (LEAF2,)})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert ip("route show") == before
         assert it.fib.counters.blocked == 3
         ip("route del default")
@@ -192,10 +193,10 @@ async def test_foreign_routes_are_never_touched(host: None) -> None:
 
 async def test_link_down_and_up_restores_all_routes(host: None) -> None:
     async with running() as it:
-        assert it.fib.resolve(LEAF1) == ""
+        assert it.fib.targets.ask(LEAF1) == ""
         it.want({"10.64.0.0/16": BOTH, "10.65.0.0/16": (LEAF1,), "2001:db8:7::/48": BOTH_V6})
         it.want({"10.67.0.1/32": (NextHop(b"", "eth0"),)})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         before = [line for family in ("-4", "-6") for line in ours(family)]
         ip("link set eth0 down")
         await until(lambda: it.told)
@@ -209,9 +210,9 @@ async def test_link_down_and_up_restores_all_routes(host: None) -> None:
 
 async def test_carrier_loss_is_a_link_that_is_down(host: None) -> None:
     async with running() as it:
-        it.fib.resolve(LEAF1)
+        it.fib.targets.ask(LEAF1)
         it.want({"10.64.0.0/16": BOTH})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         ip("link set leaf0 down")
         await until(lambda: it.told)
         assert "via 10.0.1.0" in ip("route get 10.64.0.1")
@@ -222,9 +223,9 @@ async def test_carrier_loss_is_a_link_that_is_down(host: None) -> None:
 
 async def test_removed_interface_loses_its_next_hop_for_good(host: None) -> None:
     async with running() as it:
-        it.fib.resolve(LEAF1)
+        it.fib.targets.ask(LEAF1)
         it.want({"10.64.0.0/16": BOTH})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         ip("link del eth0")
         gone = "next hop 10.0.0.0 is unreachable: no connected prefix contains it"
         await until(lambda: (LEAF1, gone) in it.told)
@@ -235,8 +236,8 @@ async def test_refused_route_is_shown_with_the_kernel_s_words_and_tried_again(ho
     disable_ipv6("eth0", "1")
     async with running() as it:
         it.want({"10.64.0.0/16": BOTH, pod: (NextHop(b"", "eth0"),)})
-        await it.fib.idle()
-        states = {view.prefix: (view.state, view.error) for view in it.fib.routes()}
+        await it.fib.writer.idle()
+        states = {view.prefix: (view.state, view.error) for view in fib_views.routes(it.fib)}
         words = "Permission denied: IPv6 is disabled on nexthop device"
         assert states["10.64.0.0/16"] == ("installed", "")
         assert states[pod] == ("failed", words)
@@ -251,8 +252,8 @@ async def test_refused_route_is_shown_with_the_kernel_s_words_and_tried_again(ho
 async def test_unreachable_next_hop_is_refused_with_the_reason(host: None) -> None:
     async with running() as it:
         it.want({"10.65.0.1/32": (NextHop(parse_address("2001:db8::5"), "eth0"),)})
-        await it.fib.idle()
-        states = {view.prefix: (view.state, view.error) for view in it.fib.routes()}
+        await it.fib.writer.idle()
+        states = {view.prefix: (view.state, view.error) for view in fib_views.routes(it.fib)}
         assert states["10.65.0.1/32"][0] == "blocked"
         assert "unreachable" in states["10.65.0.1/32"][1]
         assert it.refused == {parse_prefix("10.65.0.1/32")[1]: states["10.65.0.1/32"][1]}
@@ -261,24 +262,24 @@ async def test_unreachable_next_hop_is_refused_with_the_reason(host: None) -> No
 async def test_peer_to_peer_address_makes_its_peer_a_neighbour(host: None) -> None:
     ip("addr add 10.9.0.1 peer 10.9.0.2/32 dev eth0")
     async with running() as it:
-        assert it.fib.resolve(NextHop(parse_address("10.9.0.2"))) == ""
-        assert it.fib.resolve(NextHop(parse_address("10.9.0.3"))) != ""
-        assert "own address" in it.fib.resolve(NextHop(parse_address("10.9.0.1")))
+        assert it.fib.targets.ask(NextHop(parse_address("10.9.0.2"))) == ""
+        assert it.fib.targets.ask(NextHop(parse_address("10.9.0.3"))) != ""
+        assert "own address" in it.fib.targets.ask(NextHop(parse_address("10.9.0.1")))
 
 
 async def test_lookup_names_the_group_s_live_members(host: None) -> None:
     async with running() as it:
         it.want({"10.64.0.0/16": BOTH})
-        await it.fib.idle()
-        found = await it.fib.lookup(parse_address("10.64.1.1"))
+        await it.fib.writer.idle()
+        found = await fib_views.lookup(it.fib, parse_address("10.64.1.1"))
         assert found is not None
         assert (found.prefix, found.ours, found.metric, found.table) == ("10.64.0.0/16", True, METRIC, 254)
         assert [(hop.address, hop.interface, hop.live) for hop in found.next_hops] == [
             ("10.0.0.0", "eth0", True),
             ("10.0.1.0", "eth1", True),
         ]
-        assert await it.fib.lookup(parse_address("10.99.1.1")) is None
-        connected = await it.fib.lookup(parse_address("10.0.0.0"))
+        assert await fib_views.lookup(it.fib, parse_address("10.99.1.1")) is None
+        connected = await fib_views.lookup(it.fib, parse_address("10.0.0.0"))
         assert connected is not None
         assert (connected.prefix, connected.protocol, connected.ours) == ("10.0.0.0/31", "kernel", False)
 
@@ -286,7 +287,7 @@ async def test_lookup_names_the_group_s_live_members(host: None) -> None:
 async def test_monitor_tells_links_and_routes_of_others_but_not_own_writes(host: None) -> None:
     async with running() as it:
         it.want({"10.64.0.0/16": BOTH})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         ip("link add pod1 type veth peer name inside")
         ip("link set pod1 up")
         ip("link set inside up")
@@ -306,7 +307,7 @@ async def test_monitor_tells_links_and_routes_of_others_but_not_own_writes(host:
 async def test_overflowing_events_end_in_the_present_state(host: None, tmp_path: Path) -> None:
     batch_file = tmp_path / "routes"
     async with running() as it:
-        await it.fib.idle()
+        await it.fib.writer.idle()
         it.monitor._socket.setsockopt(1, 33, 4096)
         it.monitor._loop.remove_reader(it.monitor._socket.fileno())
         batch = "".join(f"route add 10.90.{index >> 8}.{index & 255}/32 dev eth0\n" for index in range(600))
@@ -325,15 +326,15 @@ async def test_table_of_its_own_for_a_second_fib_on_one_dataplane(host: None) ->
         blue = Fib(FibConfig(table=1001), dataplane=it.dataplane, owner=owner)
         await blue.start()
         it.want({"10.64.0.0/16": BOTH})
-        blue.update(V4, wishes)
-        await blue.idle()
-        await it.fib.idle()
+        blue.writer.update(V4, wishes)
+        await blue.writer.idle()
+        await it.fib.writer.idle()
         assert len(ours()) == 1
         assert "10.64.0.0/16" in ip("route show table 1001")
         assert ip("nexthop show").count("group") == 1
         await blue.stop()
         it.want({"10.65.0.0/16": BOTH})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert len(ours()) == 2
 
 
@@ -353,21 +354,21 @@ async def test_service_keeps_the_flows_of_backends_that_stay(host: None) -> None
         for pod in pods:
             it.want({f"10.64.1.{pod.address[3]}/32": (NextHop(b"", pod.interface),)})
         it.wishes[V4, address] = it.fib.update_service(V4, address, tuple(pods), resilient=True)
-        await it.fib.idle()
+        await it.fib.writer.idle()
         before = buckets()
         assert len(before) == 512
         assert sorted(list(before.values()).count(single) for single in set(before.values())) == [128, 128, 256]
         sent = it.dataplane.messages
         it.fib.update_service(V4, address, tuple(pods[:2]), resilient=True)
-        await it.fib.idle()
+        await it.fib.writer.idle()
         await until(lambda: it.dataplane.idle)
         assert it.dataplane.messages == sent + 1
         after = buckets()
         assert len(set(after.values())) == 2
         assert all(after[bucket] == single for bucket, single in before.items() if single in after.values())
-        view = next(view for view in it.fib.routes(V4) if view.prefix == "10.50.0.1/32")
+        view = next(view for view in fib_views.routes(it.fib, V4) if view.prefix == "10.50.0.1/32")
         assert view.resilient
         assert [(hop.address, hop.weight) for hop in view.next_hops] == [("10.64.1.1", 2), ("10.64.1.2", 1)]
         it.want({"10.50.0.1/32": None})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert "10.50.0.1" not in " ".join(ours())

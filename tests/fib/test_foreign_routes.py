@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from bgpd.fib.batches import OCCUPIED
+from bgpd.fib.answers import OCCUPIED
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.route_messages import UNKNOWN
 from bgpd.model.iana import Family
@@ -261,7 +261,7 @@ async def test_route_that_goes_while_it_is_looked_at_is_not_believed() -> None:
         target = it.kernel.all_at(V4, key)[0][1]
         routes = it.fib.families[V4]
         routes.believe(key, None)
-        it.fib.examine(V4, [key])
+        it.fib.writer.examine(V4, [key])
         real, looked = it.dataplane.reader.routes, []
 
         async def stale(*arguments: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bgpd.config.schema import FibConfig
+from bgpd.fib import views as fib_views
 from bgpd.kernel.netlink import MessageKind, messages, open_socket
 from bgpd.model.kernel import LinkChanged
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
@@ -51,7 +52,7 @@ def protocols(family: str, table: int) -> dict[str, list[object]]:
 
 
 def states(it: Host) -> dict[str, str]:
-    return {view.prefix: view.state for view in it.fib.routes()}
+    return {view.prefix: view.state for view in fib_views.routes(it.fib)}
 
 
 @families
@@ -124,7 +125,7 @@ async def test_whatever_stands_in_the_way_is_named_and_left(host: None, family: 
     async with running(override=(prefix,)) as it:
         it.want({prefix: (FAMILIES[family][1],)})
         await until(lambda: states(it) == {prefix: "blocked"})
-        await until(lambda: f"protocol {OTHER}" in next(it.fib.routes()).error)
+        await until(lambda: f"protocol {OTHER}" in next(fib_views.routes(it.fib)).error)
         assert protocols(family, 254)[prefix] == [OTHER]
         ip(f"{family} route del {kind} {prefix} proto {OTHER} metric {METRIC}")
         await until(lambda: states(it) == {prefix: "installed"})
@@ -138,12 +139,12 @@ async def test_change_leaves_no_moment_without_a_route(host: None, family: str, 
     direct = (NextHop(b"", "eth1"),)
     async with running(table=table) as it:
         it.want({prefix: (leaf1,)})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         with open_socket(groups=(ROUTE_GROUPS[family],)) as watched:
             wishes: tuple[NextHops, ...] = ((leaf2,), (leaf1, leaf2), direct, (leaf1,), BLACKHOLE, direct, BLACKHOLE)
             for wish in wishes:
                 it.want({prefix: wish})
-                await it.fib.idle()
+                await it.fib.writer.idle()
                 assert len(routes(family, table)[prefix]) == 1
             kinds = [MessageKind(next(messages(watched.recv(1 << 16)))[0]) for _ in range(2 * len(wishes))]
         assert kinds == [MessageKind.NEW_ROUTE, MessageKind.DEL_ROUTE] * len(wishes)
@@ -181,14 +182,14 @@ async def test_direct_route_that_stands_is_no_obstacle_to_itself(host: None, fam
     (prefix,) = prefixes(family, 1)
     async with running(table=table) as it:
         it.want({prefix: (NextHop(b"", "eth1"),)})
-        await it.fib.idle()
+        await it.fib.writer.idle()
         before = routes(family, table)[prefix]
         for address in ("10.7.0.1/24", "2001:db8:7::1/64"):
             ip(f"addr add {address} dev eth1")
             ip(f"addr del {address} dev eth1")
         ip("link set eth1 mtu 1400")
         await until(lambda: any(isinstance(one, LinkChanged) and one.link.mtu == 1400 for one in it.events))
-        await it.fib.idle()
+        await it.fib.writer.idle()
         assert it.refused == {}
         assert routes(family, table)[prefix] == before
         assert states(it) == {prefix: "installed"}

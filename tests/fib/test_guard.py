@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.config.schema import FibConfig
-from bgpd.fib.connected import Connected
-from bgpd.fib.guard import Change, Dependencies
+from bgpd.fib.guard import Dependencies, GuardChange
 from bgpd.fib.ownership import Ownership
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
@@ -37,7 +36,7 @@ def host(*, vrf: str = "", **config: object) -> tuple[Ownership, Host]:
         for text in addresses:
             interface = ipaddress.ip_interface(text)
             kernel.address(Address(index=index, packed=interface.packed, prefix_length=interface.network.prefixlen))
-    ownership = Ownership(FibConfig(**config), Connected(kernel), vrf=vrf)
+    ownership = Ownership(FibConfig(**config), kernel, vrf=vrf)
     ownership.addresses_changed()
     ownership.depend_on(
         Dependencies(
@@ -216,7 +215,7 @@ def test_next_hops_in_use_are_guarded_in_workload_networks():
     assert why(ownership, "10.64.0.99/32") == ""
 
 
-def meant(changes: list[Change], *prefixes: str) -> set[str]:
+def meant(changes: list[GuardChange], *prefixes: str) -> set[str]:
     """Those of the prefixes that the changes ask to look at again."""
     found = set()
     for change in changes:

@@ -24,11 +24,11 @@ async def test_a_neighbor_s_address_is_given_back_when_it_becomes_one_and_taken_
         it.want({key("10.0.0.0/32"): (LEAF2,), key("10.9.0.0/16"): (LEAF2,)})
         await it.settle()
         assert written(it) == {key("10.0.0.0/32"), key("10.9.0.0/16")}
-        it.fib.depend_on(Dependencies(addresses={LEAF1_ADDRESS: "neighbor leaf1"}))
+        it.fib.events.depend_on(Dependencies(addresses={LEAF1_ADDRESS: "neighbor leaf1"}))
         await it.settle()
         assert written(it) == {key("10.9.0.0/16")}
         assert it.state_of("10.0.0.0/32")[0] == "blocked"
-        it.fib.depend_on(Dependencies())
+        it.fib.events.depend_on(Dependencies())
         await it.settle()
         assert written(it) == {key("10.0.0.0/32"), key("10.9.0.0/16")}
 
@@ -46,7 +46,7 @@ async def test_a_next_hop_is_given_back_when_it_comes_into_use() -> None:
 async def test_foreign_routes_begin_and_end_what_is_guarded() -> None:
     kernel = two_leaf_kernel()
     async with running(kernel) as it:
-        it.fib.depend_on(Dependencies(addresses={BROKER: "the broker"}))
+        it.fib.events.depend_on(Dependencies(addresses={BROKER: "the broker"}))
         taken = {key("203.0.113.5/32"), key("203.0.113.0/25"), key("203.0.112.0/23"), key("0.0.0.0/1")}
         it.want(dict.fromkeys(taken, (LEAF2,)))
         await it.settle()
@@ -61,7 +61,7 @@ async def test_foreign_routes_begin_and_end_what_is_guarded() -> None:
 
 async def test_workloads_and_services_are_written_whatever_is_guarded() -> None:
     async with running() as it:
-        it.fib.depend_on(Dependencies(uplinks=frozenset({"eth0"}), addresses={LEAF1_ADDRESS: "neighbor leaf1"}))
+        it.fib.events.depend_on(Dependencies(uplinks=frozenset({"eth0"}), addresses={LEAF1_ADDRESS: "neighbor leaf1"}))
         it.want({key("10.0.0.0/32"): (NextHop(b"", "eth1"),)})
         await it.settle()
         assert written(it) == {key("10.0.0.0/32")}

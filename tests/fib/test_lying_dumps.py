@@ -42,7 +42,7 @@ def lying_kernel() -> LyingKernel:
 
 
 async def reconciled(it: Harness) -> None:
-    it.fib.reconcile()
+    it.fib.upkeep.reconcile()
     await asyncio.sleep(0)
     await it.settle()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bgpd.fib.batches import SLICE, Rechecks
+from bgpd.fib.rechecks import SLICE, Rechecks
 from bgpd.model.iana import Family
 
 V4 = Family.IPV4_UNICAST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from bgpd.fib import views as fib_views
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address
@@ -35,7 +36,7 @@ async def test_service_is_spread_by_weight_and_changed_by_one_message() -> None:
         await with_pods(it)
         await serve(it, weighted(3, 1))
         assert it.acknowledged == [(V4, SERVICE)]
-        view = next(view for view in it.fib.routes() if view.prefix == "10.50.0.1/32")
+        view = next(view for view in fib_views.routes(it.fib) if view.prefix == "10.50.0.1/32")
         assert [(hop.address, hop.interface, hop.weight) for hop in view.next_hops] == [
             ("10.64.1.1", "eth0", 3),
             ("10.64.1.2", "eth1", 1),
@@ -55,7 +56,7 @@ async def test_service_ends_with_its_route_and_its_group_is_collected() -> None:
         it.want({SERVICE: None})
         await it.settle()
         assert it.kernel.hops_of(V4, SERVICE) is None
-        assert it.fib.wishes.services == {}
+        assert it.fib.targets.services == {}
 
 
 async def test_backend_whose_link_fails_leaves_the_group_and_comes_back() -> None:
@@ -104,6 +105,6 @@ async def test_kernel_without_resilient_groups_spreads_plainly_and_it_is_said() 
         await serve(it, weighted(1, 1), resilient=True)
         await it.settle_retries()
         assert len(kernel.hops_of(V4, SERVICE) or ()) == 2
-        view = next(view for view in it.fib.routes() if view.prefix == "10.50.0.1/32")
+        view = next(view for view in fib_views.routes(it.fib) if view.prefix == "10.50.0.1/32")
         assert (view.state, view.resilient) == ("installed", False)
         assert "makes no resilient groups (Operation not supported)" in view.note

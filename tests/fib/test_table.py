@@ -7,6 +7,7 @@ import errno
 
 import pytest
 
+from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import BLACKHOLE, NextHop
@@ -164,7 +165,7 @@ async def test_next_hop_that_returns_gets_its_routes_again() -> None:
 
 async def test_link_down_tells_the_rib_and_link_up_restores_without_it() -> None:
     async with running() as it:
-        assert it.fib.resolve(LEAF1) == ""
+        assert it.fib.targets.ask(LEAF1) == ""
         it.want({POD: BOTH, key("10.65.0.0/16"): (LEAF1,)})
         await it.settle()
         it.kernel.set_link(2, "eth0", up=False)
@@ -209,7 +210,7 @@ async def test_reconciliation_repairs_what_no_event_told() -> None:
         it.kernel.routes[V4, 254, key("10.99.0.0/16"), METRIC] = (197, 12345)
         it.fib.sweep()
         await it.settle()
-        it.fib.reconcile()
+        it.fib.upkeep.reconcile()
         await it.settle()
         assert it.kernel.hops_of(V4, POD) == it.kernel.hops_of(V4, other) == hop_set(LEAF1, LEAF2)
         assert (V4, 254, key("10.99.0.0/16"), METRIC) not in it.kernel.routes
@@ -292,7 +293,7 @@ async def test_direct_route_returns_with_its_link() -> None:
 async def test_next_hop_behind_a_workload_s_host_route_resolves() -> None:
     async with running() as it:
         router = NextHop(key("10.64.2.1/32")[1:])
-        assert "no connected prefix contains it" in it.fib.resolve(router)
+        assert "no connected prefix contains it" in it.fib.targets.ask(router)
         it.want({key("10.64.2.1/32"): (NextHop(b"", "eth1"),)})
         await it.settle()
         assert it.told == [(router, "")]
@@ -339,7 +340,7 @@ async def test_adopted_route_is_rewritten_by_what_neighbors_say_only_at_the_swee
     other = key("10.64.2.0/24")
     async with running(kernel) as it:
         it.wishes.update({(V4, POD): (LEAF1,), (V4, other): (LEAF1,)})
-        it.fib.update_learned(V4, {POD: (LEAF1,), other: (LEAF1,)})
+        it.fib.writer.update_learned(V4, {POD: (LEAF1,), other: (LEAF1,)})
         await it.settle()
         assert kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
         assert kernel.hops_of(V4, other) == hop_set(LEAF1)
@@ -415,7 +416,7 @@ async def test_wishes_that_the_table_was_never_told_differ_and_are_repaired() ->
         del it.wishes[V4, gone]
         keys = [POD, lost, changed, gone]
         assert it.fib.differing(V4, keys) == [lost, changed, gone]
-        it.fib.repair(V4, [lost, changed, gone])
+        it.fib.upkeep.repair(V4, [lost, changed, gone])
         await it.settle()
         assert it.fib.differing(V4, keys) == []
         assert it.kernel.hops_of(V4, changed) == hop_set(LEAF2)
@@ -435,13 +436,13 @@ async def test_next_hops_that_are_forgotten_are_neither_kept_nor_told_of() -> No
     async with running() as it:
         hops = [NextHop(bytes((10, 0, 0, number))) for number in range(2, 250)]
         for hop in hops:
-            it.fib.resolve(hop)
-        it.fib.resolve(LEAF1)
-        it.fib.forget(hops)
+            it.fib.targets.ask(hop)
+        it.fib.targets.ask(LEAF1)
+        it.fib.targets.forget(hops)
         it.kernel.set_link(2, "eth0", up=False)
         await it.settle()
         assert [hop for hop, _why in it.told] == [LEAF1]
-        assert it.fib.wishes.asked == {LEAF1}
+        assert it.fib.targets.asked == {LEAF1}
 
 
 async def test_listing_outlives_changes_of_the_table() -> None:
@@ -449,11 +450,11 @@ async def test_listing_outlives_changes_of_the_table() -> None:
     async with running() as it:
         it.want(dict.fromkeys(keys, (LEAF1,)))
         await it.settle()
-        listing = it.fib.routes(V4)
+        listing = fib_views.routes(it.fib, V4)
         first = next(listing)
         assert first.state == "installed"
         it.want(dict.fromkeys(keys))
         it.want({key("10.65.0.0/16"): (LEAF1,)})
         await it.settle()
         assert {view.state for view in listing} <= {"installed"}
-        assert [view.prefix for view in it.fib.routes(V4)] == ["10.65.0.0/16"]
+        assert [view.prefix for view in fib_views.routes(it.fib, V4)] == ["10.65.0.0/16"]

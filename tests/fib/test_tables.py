@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 from bgpd.config.schema import FibConfig
 from bgpd.fib import tables
+from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables, WorkloadRoutes
@@ -103,10 +104,10 @@ class Rig:
     async def settle(self) -> None:
         for _ in range(20):
             await asyncio.sleep(0)
-        await self.tables.fibs[""].idle()
+        await self.tables.fibs[""].writer.idle()
 
     def next_hops(self, key: bytes) -> list[str]:
-        view = self.tables.fibs[""].route(V4, key)
+        view = fib_views.route(self.tables.fibs[""], V4, key)
         return [hop.address or hop.interface for hop in view.next_hops] if view else []
 
 

@@ -13,9 +13,10 @@ from contextlib import ExitStack, asynccontextmanager
 import pytest
 
 from bgpd.config.schema import FibConfig
+from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
-from bgpd.fib.vrfs import VrfRefused, VrfSpec, VrfTables
+from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
@@ -121,7 +122,7 @@ class Host:
     def __init__(self, *, use_devices: bool) -> None:
         self.monitor = KernelMonitor()
         self.dataplane = Dataplane(self.monitor)
-        self.vrfs = VrfTables(self.dataplane, use_devices=use_devices)
+        self.vrfs = KernelVrfs(self.dataplane, use_devices=use_devices)
         self.owner = ScriptedOwner()
         self.owner.expansions.update(UPLINKS)
         self.expansions = self.owner.expansions
@@ -137,11 +138,11 @@ class Host:
     def want(self, vrf: str, prefix: str, wish: NextHops | None) -> None:
         family, key = parse_prefix(prefix)
         self.owner.wish(vrf, family, {key: wish})
-        self.fibs[vrf].update(family, {key: wish})
+        self.fibs[vrf].writer.update(family, {key: wish})
 
     async def idle(self) -> None:
         for fib in self.fibs.values():
-            await fib.idle()
+            await fib.writer.idle()
         await self.vrfs.settled()
         await until(lambda: self.dataplane.idle)
 
@@ -189,9 +190,9 @@ async def test_tenants_with_equal_addresses_reach_their_own_leaf_only(net: Net, 
         assert not reaches(net.podr, "10.99.0.1")
         assert not it.refused
         it.want("", "10.98.0.0/24", (LEAF1,))
-        await it.fibs[""].idle()
+        await it.fibs[""].writer.idle()
         assert "unreachable" in it.refused[parse_prefix("10.98.0.0/24")[1]]
-        found = await it.fibs["blue"].lookup(parse_address("10.99.0.1"))
+        found = await fib_views.lookup(it.fibs["blue"], parse_address("10.99.0.1"))
         assert found is not None
         assert (found.prefix, found.table, found.ours) == ("10.99.0.0/24", 1001, True)
         assert [hop.interface for hop in found.next_hops] == ["b1"]
@@ -217,7 +218,7 @@ async def test_recursive_next_hop_spreads_over_both_leaves_and_loses_one_in_one_
     async with running(BLUE, use_devices=use_devices) as it:
         keys = [bytes((32, 10, 99, number >> 8, number & 255)) for number in range(2000)]
         it.owner.wish("blue", Family.IPV4_UNICAST, dict.fromkeys(keys, (GATEWAY,)))
-        it.fibs["blue"].update(Family.IPV4_UNICAST, dict.fromkeys(keys, (GATEWAY,)))
+        it.fibs["blue"].writer.update(Family.IPV4_UNICAST, dict.fromkeys(keys, (GATEWAY,)))
         await it.idle()
         assert len([line for line in table(1001) if line.startswith("10.99.")]) == 2000
         sent = it.dataplane.messages
@@ -226,14 +227,14 @@ async def test_recursive_next_hop_spreads_over_both_leaves_and_loses_one_in_one_
         it.fibs["blue"].expansion_changed(GATEWAY)
         await it.idle()
         assert it.dataplane.messages == sent + 1
-        found = await it.fibs["blue"].lookup(parse_address("10.99.0.1"))
+        found = await fib_views.lookup(it.fibs["blue"], parse_address("10.99.0.1"))
         assert found is not None
         assert [hop.interface for hop in found.next_hops] == ["b2"]
         it.expansions[GATEWAY] = UPLINKS[GATEWAY]
         it.fibs["blue"].expansion_changed(GATEWAY)
         await it.idle()
         assert it.dataplane.messages == sent + 3  # the gateway, and the group
-        found = await it.fibs["blue"].lookup(parse_address("10.99.0.1"))
+        found = await fib_views.lookup(it.fibs["blue"], parse_address("10.99.0.1"))
         assert found is not None
         assert sorted(hop.interface for hop in found.next_hops) == ["b1", "b2"]
         assert len([line for line in table(1001) if line.startswith("10.99.")]) == 2000
@@ -308,8 +309,8 @@ async def test_connected_networks_of_a_vrf_are_followed(net: Net, use_devices: b
     async with running(BLUE, use_devices=use_devices) as it:
         ip("addr add 10.7.0.1/24 dev b1")
         await until(lambda: any(line.startswith("10.7.0.0/24 dev b1") for line in table(1001)))
-        await until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.7.0.9"))) == "")
-        assert "unreachable" in it.fibs[""].resolve(NextHop(parse_address("10.7.0.9")))
+        await until(lambda: it.fibs["blue"].targets.ask(NextHop(parse_address("10.7.0.9"))) == "")
+        assert "unreachable" in it.fibs[""].targets.ask(NextHop(parse_address("10.7.0.9")))
         ip("addr del 10.7.0.1/24 dev b1")
         await until(lambda: not any(line.startswith("10.7.0.0/24") for line in table(1001)))
 
@@ -322,8 +323,8 @@ async def test_interface_that_leaves_a_vrf_is_in_the_main_table_again(net: Net, 
         it.vrfs.set_interfaces("blue", [])
         await it.vrfs.change(VrfSpec("blue", 1001, ("b1",)))
         await it.idle()
-        assert it.fibs["blue"].resolve(LEAF2) != ""
-        assert it.fibs[""].resolve(LEAF2) == ""
+        assert it.fibs["blue"].targets.ask(LEAF2) != ""
+        assert it.fibs[""].targets.ask(LEAF2) == ""
         assert "in the main table, not in VRF blue" in it.refused[parse_prefix("10.70.0.1/32")[1]]
         assert not any("b2" in rule or "cb" in rule for rule in bgpd_rules())
         assert not any("b2" in line or "dev cb" in line for line in table(1001))
@@ -337,7 +338,7 @@ async def test_interface_that_appears_later_joins_its_vrf(net: Net, use_devices:
         ip("link set late up")
         ip("addr add 10.8.0.1/24 dev late")
         await until(lambda: any(line.startswith("10.8.0.0/24 dev late") for line in table(1001)))
-        await until(lambda: it.fibs["blue"].resolve(NextHop(parse_address("10.8.0.9"))) == "")
+        await until(lambda: it.fibs["blue"].targets.ask(NextHop(parse_address("10.8.0.9"))) == "")
 
 
 async def test_table_of_another_program_is_refused(net: Net, use_devices: bool) -> None:
@@ -351,7 +352,7 @@ async def test_table_of_another_program_is_refused(net: Net, use_devices: bool) 
         with pytest.raises(VrfRefused, match="is no VRF device"):
             await it.vrfs.add(VrfSpec("r1", 1002, ()), it.fibs["red"])
         assert [ip("rule show"), ip("-br link show"), table(1001)] == before
-        assert it.fibs[""].resolve(LEAF1) == ""
+        assert it.fibs[""].targets.ask(LEAF1) == ""
 
 
 @pytest.mark.vm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bgpd.fib.ownership import claimants_of, names_of, protocol_name
+from bgpd.fib.protocol import claimants_of, names_of, protocol_name
 
 
 def test_names_come_from_the_table_and_from_the_folder_of_other_programs(tmp_path: Path) -> None:

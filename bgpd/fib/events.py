@@ -1,0 +1,240 @@
+"""What a change of the host means for the routes of one kernel table: which are written again.
+
+Follows links, addresses, foreign routes, and what other programs do to routes of ours. Decides only which prefixes to
+ask for again; what is desired of them its owner says, and the table's writer writes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from bgpd.fib.batches import TableOwner, TableWriter
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.guard import Dependencies
+from bgpd.fib.rechecks import SLICE
+from bgpd.fib.reconcile import Upkeep
+from bgpd.model.iana import Family
+from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, KernelRoute, LinkChanged, RouteChanged
+
+_DRIFT_DELAY_S = 0.02
+_SLICE = 1024
+"""Foreign routes that are taken in at once when the table starts."""
+_FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+class TableEvents:
+    """Has routes of one table written again when the host changes under them."""
+
+    def __init__(self, writer: TableWriter, upkeep: Upkeep, dataplane: Dataplane, owner: TableOwner) -> None:
+        self._writer = writer
+        self._upkeep = upkeep
+        self._dataplane = dataplane
+        self._owner = owner
+        self._targets = writer.targets
+        self._ownership = writer.ownership
+        self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+        self._altered: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+        self._is_following = False
+        self._missed: deque[KernelEvent] = deque()
+        self._guard_planned = False
+        self._nexthops_seen = -1
+
+    async def follow(self) -> None:
+        """Take in what the host has now, in slices, and follow what changes. Nothing is written before."""
+        self._dataplane.listen(self)
+        known = self._dataplane.monitor.routes.events()
+        while events := list(islice(known, _SLICE)):
+            for event in events:
+                self._ownership.route_changed(event.route, event.gone)
+            await asyncio.sleep(0)
+        others: list[KernelEvent] = []
+        while self._missed:
+            for _ in range(min(len(self._missed), _SLICE)):
+                missed = self._missed.popleft()
+                if isinstance(missed, RouteChanged):
+                    self._ownership.route_changed(missed.route, missed.gone)
+                else:
+                    others.append(missed)
+            await asyncio.sleep(0)
+        self._is_following = True
+        self._ownership.addresses_changed()
+        self._dataplane.attach(self._writer, self)
+        self._follow_guard()
+        for other in others:
+            self.kernel_changed(other)
+
+    def stop(self) -> None:
+        """Follow no more."""
+        self._dataplane.detach(self._writer, self)
+
+    def depend_on(self, dependencies: Dependencies) -> None:
+        """The host itself needs this of the table from now on: no learned route may lead it elsewhere (guard.py)."""
+        self._ownership.depend_on(dependencies)
+        if self._is_following:
+            self._follow_guard_soon()
+
+    # What the dataplane reports (HostEvents).
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """A link, address or route changed."""
+        if not self._is_following:
+            self._missed.append(event)
+            return
+        if isinstance(event, RouteChanged):
+            self._foreign_route_changed(event.route, event.gone)
+            if self._ownership.is_stale:
+                self._follow_guard_soon()
+            changed = self._targets.route_changed(event.route)
+            if not changed:
+                return
+        elif isinstance(event, KernelResynchronised):
+            self._upkeep.reconcile()
+            self._dataplane.verify()
+            changed = self._targets.all_changed()
+        else:
+            changed = self._targets.all_changed()
+        if isinstance(event, AddressChanged) or (isinstance(event, LinkChanged) and event.is_another):
+            self._own_addresses_changed()
+        if isinstance(event, AddressChanged):
+            self._address_changed(event)
+        if isinstance(event, LinkChanged):
+            self._ownership.is_stale |= event.is_another
+            self._direct_link_changed(event.link.index)
+        if self._ownership.is_stale:
+            self._follow_guard_soon()
+        if changed or isinstance(event, LinkChanged):
+            self._targets.follow()
+        self._writer.next_hops_changed(changed)
+        if isinstance(event, LinkChanged) and event.link.up:
+            self._writer.recheck_unsettled()
+
+    def own_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        """Somebody else changed or deleted one of our routes: write it again, unless its nexthop objects went first.
+
+        That is asked of the kernel, since the word on a link may stand behind a flood of flushed routes.
+        """
+        form = self._writer.form
+        if route.table != form.table or route.metric != form.metric:
+            return
+        if gone and route.key not in self._writer.families[route.family].installed:
+            return
+        if not any(self._drifted.values()):
+            asyncio.get_running_loop().call_later(_DRIFT_DELAY_S, self._repair_drifted)
+            self._dataplane.verify()
+        self._drifted[route.family].add(route.key)
+        if not gone:
+            self._altered[route.family].add(route.key)
+
+    def groups_changed(self) -> None:
+        """Nexthop objects vanished though their links are up: their routes are written anew."""
+        self._targets.follow()
+        self._writer.recheck_unsettled()
+
+    def interfaces_assigned(self) -> None:
+        """Interfaces came to this VRF or left it: what rests on them is resolved again."""
+        changed = self._targets.all_changed()
+        self._own_addresses_changed()
+        for hop, _why in changed:
+            link = self._dataplane.host.named(hop.interface)
+            if link is not None and not hop.address:
+                self._direct_link_changed(link.index)
+        self._targets.follow()
+        self._writer.next_hops_changed(changed)
+
+    def gateways_changed(self) -> None:
+        """Other next hops are in use than before: the guard follows."""
+        self._follow_guard_soon()
+
+    # What follows.
+
+    def _foreign_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        """Whether a prefix may be written is another thing now; of most, as of other programs' workloads, none is.
+
+        A new route of our metric may have taken the place of ours, and be gone again by the time that it matters.
+        """
+        changed = self._ownership.route_changed(route, gone)
+        key, routes, form = route.key, self._writer.families[route.family], self._writer.form
+        if not gone and route.metric == form.metric and route.table == form.table and key in routes.installed:
+            routes.distrusted.add(key)
+            changed = True
+        if changed:
+            desired = self._writer.desired(route.family, key)
+            if desired is not None or key in routes.installed or key in routes.blocked:
+                self._writer.update(route.family, {key: desired})
+
+    def _repair_drifted(self) -> None:
+        for family, keys in self._drifted.items():
+            routes = self._writer.families[family]
+            drifted = [key for key in keys if not routes.flushed(key)]
+            keys.clear()
+            if drifted:
+                self._upkeep.write_again(family, drifted)
+            self._writer.examiner.add(family, self._altered[family])
+            self._altered[family].clear()
+
+    def _own_addresses_changed(self) -> None:
+        for family, key in self._ownership.addresses_changed():
+            self._writer.ask_again(family, [key])
+        self._follow_guard_soon()
+
+    def _address_changed(self, event: AddressChanged) -> None:
+        """With its last IPv4 address an interface loses its IPv4 routes without a word, with its last IPv6 one perhaps
+        IPv6; with a new one routes may be possible again that were refused.
+        """
+        link = self._dataplane.host.named(event.address.interface)
+        if event.gone and link is not None:
+            family = Family.IPV4_UNICAST if len(event.address.packed) == 4 else Family.IPV6_UNICAST
+            self._direct_link_changed(link.index, (family,))
+        elif not event.gone and any(routes.failed for routes in self._writer.families.values()):
+            self._writer.recheck_unsettled()
+
+    def _direct_link_changed(self, index: int, families: Sequence[Family] = _FAMILIES) -> None:
+        """The kernel drops direct routes with their link, IPv4 ones without a word: write them whatever is believed."""
+        for family in families:
+            routes = self._writer.families[family]
+            keys = routes.direct.get(index)
+            if keys:
+                routes.distrusted.update(keys)
+                self._writer.requeue(family, list(keys))
+
+    # The guard.
+
+    def _follow_guard_soon(self) -> None:
+        if not self._guard_planned:
+            self._guard_planned = True
+            asyncio.get_running_loop().call_soon(self._follow_guard)
+
+    def _follow_guard(self) -> None:
+        """What the host depends on is another thing now: routes that are guarded go, those no longer guarded come."""
+        self._guard_planned = False
+        self._follow_gateways()
+        for change in self._ownership.changes():
+            routes = self._writer.families[change.family]
+            self._owner.reserved_changed(self._writer.vrf, change.family, change.keys)
+            known = [key for key in change.keys if key in routes.installed or key in routes.blocked]
+            self._writer.rechecks.add(change.family, [self._misplaced(change.family, known)])
+            if change.networks or change.below:
+                misplaced = functools.partial(self._misplaced, change.family)
+                for table in (routes.installed, routes.blocked):
+                    meant = map(change.among, table.slices(SLICE))
+                    self._writer.rechecks.add(change.family, map(misplaced, meant))
+
+    def _misplaced(self, family: Family, keys: list[bytes]) -> list[bytes]:
+        """Those that are installed and must not be, or are blocked and need not be."""
+        stopped = self._ownership.blocked(family, keys, kept=self._writer.kept[family]) if keys else {}
+        installed = self._writer.families[family].installed
+        return [key for key in keys if (key in installed) is (key in stopped)]
+
+    def _follow_gateways(self) -> None:
+        """Guard the next hops that groups of this table's VRF use."""
+        nexthops, host = self._dataplane.nexthops, self._dataplane.host
+        if nexthops.version != self._nexthops_seen:
+            self._nexthops_seen = nexthops.version
+            links = {link.index for link in host.interfaces(self._writer.vrf)}
+            self._ownership.use_gateways(
+                {single.hop.address for single in nexthops.singles.values() if single.ifindex in links}
+            )
