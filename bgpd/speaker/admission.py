@@ -1,6 +1,6 @@
 """How many incoming connections there may be: of one address, by one interface, and in all.
 
-A neighbor needs one, and for moments a second: when it restarts, or both sides dial. One that opens hundreds and says
+A neighbor needs one, and for moments a second: when it restarts, or both sides dial. One that opens hundreds and sends
 nothing on them would take the descriptors that others need. By one interface there may be as many as are free for
 others: a workload with ever so many addresses leaves half, two leave a third. Decides before a byte is read.
 """
@@ -19,7 +19,7 @@ from bgpd.runtime.rates import LineBudget
 log = structlog.get_logger()
 
 MOST_OF_ONE = 8
-"""Those that still say goodbye included (transport.LINGER_S)."""
+"""Those that are closing included (transport.LINGER_S)."""
 SPARE = 64
 """Beyond two for every neighbor that there may be: those of strangers, until they are closed."""
 _SHARE = 2
@@ -38,7 +38,7 @@ class Admission:
         self._open: Counter[Hashable] = Counter()
         self._by_interface: Counter[int] = Counter()
         self._lines = LineBudget()
-        self._told: set[Hashable] = set()
+        self._logged: set[Hashable] = set()
 
     @property
     def most(self) -> int:
@@ -54,10 +54,10 @@ class Admission:
             self._by_interface[interface] += 1
             return True
         self.refused += 1
-        if origin not in self._told:
-            if len(self._told) >= _MAX_REMEMBERED:
-                self._told.clear()
-            self._told.add(origin)
+        if origin not in self._logged:
+            if len(self._logged) >= _MAX_REMEMBERED:
+                self._logged.clear()
+            self._logged.add(origin)
             fields = {"origin": str(origin), "interface_index": interface, "of_this": count, "in_all": total}
             self._lines.write(log.warning, "connection.too_many", now=time.monotonic(), **fields, most=self.most)
         return False
@@ -70,4 +70,4 @@ class Admission:
         self._open[origin] -= 1
         if not self._open[origin]:
             del self._open[origin]
-            self._told.discard(origin)
+            self._logged.discard(origin)

@@ -1,4 +1,4 @@
-"""What one TCP connection of a session says: framing, the OPEN exchange, keepalives and the errors of each state.
+"""The messages on one TCP connection of a session: framing, the OPEN exchange, keepalives and the errors of each state.
 
 The part of the RFC 4271 FSM from OpenSent on. Sans-IO and clockless: the session feeds bytes, passes `now` (seconds of
 a monotonic clock), takes one event at a time, and sends what `take_output` gives. Never decides between two
@@ -41,7 +41,7 @@ OPEN_TIMEOUT_S = 30.0
 suggested; a stuck leaf should not cost a data centre that much."""
 
 INCOMING_OPEN_TIMEOUT_S = 5.0
-"""Patience for the OPEN of a peer that has connected: it says it at once."""
+"""Patience for the OPEN of a peer that has connected: it sends it at once."""
 
 _MIN_LENGTH = {
     MessageType.OPEN: 29,

@@ -1,8 +1,9 @@
-"""What bgpd itself could not cope with while it worked for a neighbor: counted, kept, and the neighbor held off.
+"""Exceptions of bgpd itself while it worked for a neighbor: counted, kept, and the neighbor is refused for a time.
 
 Such an exception is a defect of bgpd, and costs the neighbor's session only (docs/decisions/0009). The first is
 followed by a short pause; with each one more the pause doubles, until a neighbor has been without for an hour. Decides
-how long a neighbor is held off, and what it and people are told; never what an RFC calls an error (update_decoder.py).
+how long a neighbor is refused, with which NOTIFICATION and which reason; never what an RFC calls an error
+(update_decoder.py).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class _Known(msgspec.Struct):
 
 
 class Defects:
-    """Those of all neighbors by name, so that a neighbor that comes back finds its own."""
+    """The defects of all neighbors by name, so that a neighbor that comes back finds its own."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
@@ -92,7 +93,7 @@ class Defects:
         return Consequence(_notification_for(error, is_update=is_update), reason, pause_s)
 
     def view_of(self, name: str) -> dict[str, Any]:
-        """The fields of a NeighborView that tell of them."""
+        """The fields of a NeighborView that show them."""
         known = self._known.get(name)
         if known is None:
             return {}

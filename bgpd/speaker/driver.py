@@ -65,7 +65,7 @@ class SessionOwner(Protocol):
 
 
 class Driver:
-    """The event loop's side of one session. `spawn` starts a task whose exceptions are heard."""
+    """The event loop's side of one session. `spawn` starts a task whose exceptions are not lost."""
 
     def __init__(self, session: Session, owner: SessionOwner, *, spawn: Spawn) -> None:
         self.exchange: Exchange | None = None
@@ -289,7 +289,7 @@ class Driver:
         if wire is not None:
             wire.finish()
 
-    # What the connections say
+    # What the connections report
 
     def _received(self, number: int, data: bytes) -> None:
         self._session.received(number, data)
@@ -301,7 +301,7 @@ class Driver:
             self._owner.room_came(self.exchange)
 
     def _lost(self, number: int, reason: str) -> None:
-        """The session ends at once: nothing that came before is worked off any more, but for a word why."""
+        """The session ends at once: nothing that came before is worked off any more, but for a NOTIFICATION."""
         if self._wires.pop(number, None) is self._wire:
             self._wire = None
         self._report(partial(self._session.closed, number, _now(), reason))

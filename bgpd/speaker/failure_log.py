@@ -1,4 +1,4 @@
-"""What people are told about a neighbor that is down: the last reason, and a log that repeats do not flood.
+"""Why a neighbor is down, for people: the last reason, and log lines that repeats do not flood.
 
 Decides only what is worth a line in the log.
 """
@@ -17,13 +17,13 @@ log = structlog.get_logger()
 
 
 MAX_KINDS = 100
-"""Failures told apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""
+"""Failures that are kept apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""
 
 
 class FailureLog:
     """What went wrong last. The first failure of a kind is logged, its repeats until a session is there are counted.
 
-    That no Router Advertisement was heard is a failure only when it lasts. `ending`: the session's end is our own wish.
+    That no Router Advertisement was heard is a failure only when it lasts. `ending`: this host ends the session.
     """
 
     def __init__(self, name: str, lines: LineBudget) -> None:

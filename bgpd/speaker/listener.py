@@ -38,7 +38,7 @@ PAUSE_S = 1.0
 class Listener:
     """The listening sockets of one port, one per IP version. `accept` is called with each new connection.
 
-    `device`: a VRF device, to hear what comes in there; the main table's sockets do not.
+    `device`: a VRF device, to accept what comes in there; the main table's sockets do not.
     """
 
     def __init__(self, port: int, accept: Callable[[Wire], None], *, admission: Admission, device: str = "") -> None:

@@ -149,7 +149,7 @@ class Neighbor:
         self._driver.pump()
 
     def stop(self, notification: Notification | None, reason: str) -> list[Wire]:
-        """End for good; the connections that still say goodbye."""
+        """End for good; the connections that are closing."""
         wires = self._driver.wires
         self.failures.ending = True
         self._session.stop(_now(), notification, reason)
@@ -265,7 +265,7 @@ class Neighbor:
             self.interface = self._reach.interface_of(wire)
             exchange = self._new_exchange(negotiated, wire)
         except OSError:
-            return  # already lost: the session hears of it next
+            return  # already lost, which the session learns next
         self._driver.carry(exchange, wire)
         self.established_count += 1
         self._restarting = False
@@ -316,7 +316,7 @@ class Neighbor:
         self._owner.connection_ended(self)
 
     def note_defect(self, error: Exception, *, is_update: bool = False) -> None:
-        """What was done for this neighbor raised: it is held off, and the messages are kept (defects.py).
+        """What was done for this neighbor raised: it is refused for a time, and the messages are kept (defects.py).
 
         Only where state of all may be wrong the daemon has to end (runtime/shared_state.py).
         """

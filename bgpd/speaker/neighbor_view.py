@@ -1,4 +1,4 @@
-"""What `bgpd show neighbors` says of one neighbor; the route counts are the RIB's. Reads, and changes nothing."""
+"""What `bgpd show neighbors` shows of one neighbor; the route counts are the RIB's. Only reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAITING = "waiting for the daemon's start: it reads the kernel's routes and its 
 
 
 def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) -> NeighborView:
-    """Of a neighbor that the daemon talks to, or tries to."""
+    """Of a neighbor whose session is driven."""
     peering, exchange, connection = neighbor.peering, neighbor.exchange, neighbor.connection
     config, held_off_until = peering.config, neighbor.held_off_until
     negotiated = exchange.negotiated if exchange else None

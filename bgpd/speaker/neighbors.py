@@ -55,7 +55,7 @@ class Neighbors:
         neighbor.stop(notification, reason)
 
     def stop(self, notification: Notification | None, reason: str, *, gracefully: bool = False) -> list[Wire]:
-        """End all for good; the connections that still say goodbye. `gracefully`: those with graceful restart see only
+        """End all for good; the connections that are closing. `gracefully`: those with graceful restart see only
         the connection end, so that they keep our routes (RFC 4724)."""
         self.stopped = True
         neighbors, self._neighbors = self._neighbors, {}

@@ -2,7 +2,7 @@
 
 For the session's own IP version that is the session's own address; for the other, one of the interface that the session
 runs over. Decides which: the one in use for as long as it is there, so that another address beside it changes nothing;
-else the first by the host's order (preferred before deprecated ones). Link-local ones are told beside a global one, or
+else the first by the host's order (preferred before deprecated ones). Link-local ones are sent beside a global one, or
 alone (RFC 2545 section 3, RFC 8950). Sans-IO: reads the host, keeps the choice only.
 """
 

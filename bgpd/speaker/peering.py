@@ -13,7 +13,7 @@ from bgpd.model.prefix import format_address, parse_address
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
-    """One neighbor. `address` is packed, b"" while an unnumbered one was not heard of; `interface` "" if not given.
+    """One neighbor. `address` is packed, b"" while that of an unnumbered one is not known; `interface` "" if not given.
 
     `arrival`: the interface that a dynamic one came in by.
     """

@@ -1,6 +1,6 @@
 """When a neighbor that asks for all routes of a family again (RFC 2918) is answered.
 
-One answer is on its way and one waits, however often the neighbor asks, since the one that waits tells all that the
+One answer is on its way and one waits, however often the neighbor asks, since the one that waits sends all that the
 others would. After an answer there is a pause, in proportion to how long the answer took: a neighbor that asks without
 end gets a fixed part of the time only. Sans-IO and clockless. Decides nothing about routes.
 """

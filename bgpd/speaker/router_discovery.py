@@ -1,9 +1,10 @@
-"""Router Advertisements for unnumbered sessions: sent, so that the leaf learns our link-local address, and heard, so
+"""Router Advertisements for unnumbered sessions: sent, so that the leaf learns our link-local address, and received, so
 that we learn the leaf's.
 
-Decides who is a neighbor on a link. Never makes this host a router for others: the lifetime sent is 0. Only interfaces
-with unnumbered neighbors are heard, whatever workloads send: a socket filter drops the rest in the kernel. RFC 4861
-sections 4.1, 4.2 and 6.1; the use of them for BGP is FRR's ("neighbor eth0 interface remote-as external").
+Decides which messages are valid. Never makes this host a router for others: the lifetime sent is 0. Messages are
+received only by interfaces with unnumbered neighbors, whatever workloads send: a socket filter drops the rest in the
+kernel. RFC 4861 sections 4.1, 4.2 and 6.1; the use of them for BGP is FRR's ("neighbor eth0 interface remote-as
+external").
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _ALL_ROUTERS = "ff02::2"
 _ICMP6_FILTER = 1
 
 MOST_HEARD = 50
-"""Messages of one interface in MUTE_S; with more of them nothing is heard from it for so long."""
+"""Messages of one interface in MUTE_S; with more of them nothing is received from it for so long."""
 MUTE_S = 1.0
 
 _SO_ATTACH_FILTER = 26
@@ -87,7 +88,7 @@ def attach_filter(sock: socket.socket, program: bytes) -> None:
 class RouterDiscovery:
     """A raw ICMPv6 socket. `advertised` and `solicited` are called with the interface index (and the packed source).
 
-    Nothing is heard but by the interfaces that `hear` was told.
+    Nothing is received but by the interfaces given to `listen`.
     """
 
     def __init__(self, *, advertised: Callable[[int, bytes], None], solicited: Callable[[int], None]) -> None:
@@ -95,20 +96,20 @@ class RouterDiscovery:
         self._advertised = advertised
         self._solicited = solicited
         self._socket: socket.socket | None = None
-        self._heard: frozenset[int] = frozenset()
+        self._listened: frozenset[int] = frozenset()
         self._muted: set[int] = set()
         self._counts: dict[int, tuple[float, int]] = {}
 
-    def hear(self, indexes: frozenset[int]) -> None:
-        """Hear what comes in by these interfaces, and by no others."""
-        if indexes != self._heard:
-            self._heard = indexes
+    def listen(self, indexes: frozenset[int]) -> None:
+        """Receive what comes in by these interfaces, and by no others."""
+        if indexes != self._listened:
+            self._listened = indexes
             self._counts = {index: count for index, count in self._counts.items() if index in indexes}
             self._filter()
 
     def _filter(self) -> None:
         if self._socket is not None:
-            attach_filter(self._socket, interface_filter(self._heard - self._muted))
+            attach_filter(self._socket, interface_filter(self._listened - self._muted))
 
     def open(self) -> bool:
         """Open the socket, in a running loop; whether it is open. `error` says why not."""
@@ -130,7 +131,7 @@ class RouterDiscovery:
         return True
 
     def close(self) -> None:
-        """Hear and say no more."""
+        """Receive and send no more."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
@@ -141,7 +142,7 @@ class RouterDiscovery:
         self._send(encode_advertisement(mac), _ALL_NODES, index)
 
     def solicit(self, index: int, mac: bytes) -> None:
-        """Ask the routers of the link to advertise themselves now, and hear solicitations of others."""
+        """Ask the routers of the link to advertise themselves now, and receive solicitations of others."""
         if self._socket is None:
             return
         try:
@@ -174,7 +175,7 @@ class RouterDiscovery:
                 index = struct.unpack_from("=I", data, 16)[0]
             elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_HOPLIMIT:
                 hop_limit = struct.unpack_from("=i", data)[0]
-        if index not in self._heard or self._is_too_much(index):
+        if index not in self._listened or self._is_too_much(index):
             return
         source = socket.inet_pton(socket.AF_INET6, name[0].partition("%")[0])
         if is_valid_advertisement(message, source=source, hop_limit=hop_limit):

@@ -224,7 +224,7 @@ class Session:
             self._connections[number].feed(data)
 
     def closed(self, number: int, now: float, reason: str) -> None:
-        """Event 18: TcpConnectionFails, on a connection that had been made. Its last words may say why."""
+        """Event 18: TcpConnectionFails, on a connection that had been made. What came last may say why."""
         connection = self._connections.get(number)
         if connection is None:
             return

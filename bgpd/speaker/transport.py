@@ -1,4 +1,4 @@
-"""TCP for BGP sessions, on asyncio: dial, read by 64 KiB slices, say goodbye so that the peer can hear it.
+"""TCP for BGP sessions, on asyncio: dial, read by 64 KiB slices, close so that the peer can read the last message.
 
 Decides nothing about sessions: bytes and the end of a connection are reported to whoever owns it. Listening is in
 listener.py, the options of sockets are in socket_options.py.

@@ -1,7 +1,7 @@
-"""Unnumbered neighbors: on which interfaces this host advertises itself, and whose address was heard.
+"""Unnumbered neighbors: on which interfaces this host advertises itself, and which addresses are received.
 
 Decides which Router Advertisements count. The messages and their socket are in router_discovery.py; a session begins as
-soon as an address was heard (neighbor.py).
+soon as an address was received (neighbor.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Unnumbered:
     def __init__(self, neighbors: Neighbors, host: Host) -> None:
         self._neighbors = neighbors
         self._host = host
-        self._discovery = RouterDiscovery(advertised=self._router_heard, solicited=self._advertise)
+        self._discovery = RouterDiscovery(advertised=self._router_advertised, solicited=self._advertise)
 
     @property
     def error(self) -> str:
@@ -52,7 +52,7 @@ class Unnumbered:
     def listen(self) -> None:
         """Listen to Router Advertisements only where unnumbered neighbors are."""
         indexes = map(self._host.index_of, {neighbor.peering.interface for neighbor in self._all()})
-        self._discovery.hear(frozenset(filter(None, indexes)))
+        self._discovery.listen(frozenset(filter(None, indexes)))
 
     def close(self) -> None:
         """Listen and advertise no more."""
@@ -69,7 +69,7 @@ class Unnumbered:
         if link is not None and self._is_used(link.name):
             self._discovery.advertise(index, link.mac)
 
-    def _router_heard(self, index: int, address: bytes) -> None:
+    def _router_advertised(self, index: int, address: bytes) -> None:
         interface = self._host.name_of(index)
         if self._host.bears(interface, address) or not is_link_local(address):
             return

@@ -70,7 +70,7 @@ def test_two_hosts_hear_each_other() -> None:
                 advertised=lambda index, source: heard[name].append((index, source)), solicited=lambda index: None
             )
             assert discovery.open()
-            discovery.hear(frozenset((index[name],)))
+            discovery.listen(frozenset((index[name],)))
             while not stop.is_set():
                 discovery.advertise(index[name], MAC)
                 await asyncio.sleep(0.1)
@@ -129,7 +129,7 @@ def test_only_interfaces_with_unnumbered_neighbors_are_heard_and_a_flood_mutes_i
         async def listen() -> None:
             discovery = RouterDiscovery(advertised=lambda number, _: heard.append(number), solicited=lambda _: None)
             assert discovery.open()
-            discovery.hear(frozenset((index["eth0"], index["eth1"])))
+            discovery.listen(frozenset((index["eth0"], index["eth1"])))
             for name in ("tap0", "eth0"):
                 await asyncio.to_thread(send, name, 5 * MOST_HEARD)
             while index["eth1"] not in heard:
