@@ -23,6 +23,7 @@ ALLOWED = {("log", "config")}
 ONLY_IN = {
     "exabgp": ("bgpd.message.exabgp_codec",),
     "pyroute2": ("bgpd.kernel.rtnl",),
+    "netaddr": ("bgpd.config.prefix_sets",),
     "aiomqtt": ("bgpd.workload.feed.mqtt", "bgpd.workload.feed.mqtt_client"),
     "aiohttp": ("bgpd.api",),
     "rich": (),

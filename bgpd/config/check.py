@@ -20,6 +20,7 @@ from bgpd.config.check_sessions import (
     warn_about_imports,
 )
 from bgpd.config.check_vrfs import check_vrfs, warn_about_vrfs
+from bgpd.config.prefix_sets import inside
 from bgpd.config.schema import (
     AggregateConfig,
     ApiConfig,
@@ -267,6 +268,11 @@ def _check_fib(fib: FibConfig) -> Iterator[Finding]:
         for index, prefix in enumerate(getattr(fib, field)):
             if wrong := bad_prefix(prefix):
                 yield Finding(("fib", field, index), *wrong)
+                return
+    for prefix, network in inside(fib.override, fib.protect).items():
+        what = f'"{prefix}" is inside "{network}", which fib.protect keeps from learned routes'
+        right = "protection counts more: shorten the one list or the other"
+        yield Finding(("fib", "override", fib.override.index(prefix)), what, right)
 
 
 def _check_api(api: ApiConfig) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from bgpd.config.password_file import BadPasswordFile, read_password_file
+from bgpd.config.prefix_sets import overlaps
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
@@ -69,7 +70,7 @@ def _default_most(session: SessionConfig) -> int:
 
 def check_listens(config: Config) -> Iterator[Finding]:
     """Errors of all [[listen]]."""
-    known: list[tuple[int, str, ipaddress.IPv4Network | ipaddress.IPv6Network]] = []
+    known: dict[str, dict[str, int]] = {}
     for index, listen in enumerate(config.listen):
         path: KeyPath = ("listen", index)
         yield from _check_session(config, listen, path)
@@ -79,12 +80,11 @@ def check_listens(config: Config) -> Iterator[Finding]:
         if listen.hold_time_s < listen.min_hold_time_s:
             what = f"is {listen.hold_time_s}, less than min_hold_time_s = {listen.min_hold_time_s}"
             yield Finding((*path, "hold_time_s"), what, "no neighbor could be established; dynamic neighbors need one")
-        network = ipaddress.ip_network(listen.prefix)
-        for other_index, vrf, other in known:
-            if vrf == listen.vrf and network.version == other.version and network.overlaps(other):
-                what = f'"{network}" overlaps "{other}" of listen[{other_index}]'
-                yield Finding((*path, "prefix"), what, "an address must belong to one of them only")
-        known.append((index, listen.vrf, network))
+        before = known.setdefault(listen.vrf, {})
+        for other in overlaps(listen.prefix, list(before)):
+            what = f'"{listen.prefix}" overlaps "{other}" of listen[{before[other]}]'
+            yield Finding((*path, "prefix"), what, "an address must belong to one of them only")
+        before.setdefault(listen.prefix, index)
 
 
 def check_policies(config: Config) -> Iterator[Finding]:

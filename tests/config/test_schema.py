@@ -413,3 +413,10 @@ def test_any_value_in_any_section_is_answered(section: str, value: object) -> No
     list(warn_about(config))
     if not findings:
         assert msgspec.convert(data, Config) == config
+
+
+def test_override_inside_what_is_protected_is_refused() -> None:
+    fib = '\n[fib]\nprotect = ["10.0.0.0/8", "10.2.0.0/16"]\noverride = ["192.0.2.0/24", "10.2.3.0/24"]\n'
+    problem = the_problem(ROUTER + fib)
+    assert problem.path == "fib.override[1]"
+    assert '"10.2.3.0/24" is inside "10.2.0.0/16"' in problem.what

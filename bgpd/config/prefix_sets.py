@@ -1,0 +1,25 @@
+"""Sets of prefixes in a configuration: which of them overlap, and which are inside others. By netaddr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from netaddr import IPNetwork, all_matching_cidrs, smallest_matching_cidr
+
+
+def overlaps(prefix: str, known: Sequence[str]) -> list[str]:
+    """Those of `known` that have an address in common with a prefix."""
+    network = IPNetwork(prefix)
+    around = all_matching_cidrs(network.network, known)
+    return [other for other in known if IPNetwork(other) in around or IPNetwork(other).network in network]
+
+
+def inside(prefixes: Iterable[str], networks: Sequence[str]) -> Mapping[str, str]:
+    """Of `prefixes` those that are inside one of the networks, each with the smallest such network."""
+    found = {}
+    for prefix in prefixes:
+        network = IPNetwork(prefix)
+        wider = [other for other in networks if IPNetwork(other).prefixlen <= network.prefixlen]
+        if smallest := smallest_matching_cidr(network.network, wider):
+            found[prefix] = str(smallest)
+    return found
