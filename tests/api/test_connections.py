@@ -175,7 +175,8 @@ async def test_a_body_that_does_not_come_is_answered_with_408(api: Api, monkeypa
     assert api.backend.orders == []
 
 
-async def test_a_header_without_end_is_refused(api: Api) -> None:
+async def test_a_header_without_end_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT_S", 0.5)
     reader, writer = await api.connect()
     writer.write(b"GET /v1/neighbors HTTP/1.1\r\n" + (b"X-Filler: " + b"x" * 4000 + b"\r\n") * 1000)
     await ended(reader)

@@ -18,7 +18,8 @@ PREFIX = "10.30.0.0/16"
 def leaf_config(number: int, megabits: int) -> str:
     """A leaf that announces the prefix with its bandwidth, and another prefix without."""
     networks = (f"{PREFIX} route-map BANDWIDTH", "10.31.0.0/16")
-    return frr_config(number, networks=networks) + bandwidth(megabits)
+    # FRR waits 5 s, unless told otherwise, before a changed route map counts.
+    return frr_config(number, "bgp route-map delay-timer 1", networks=networks) + bandwidth(megabits)
 
 
 def bandwidth(megabits: int) -> str:
