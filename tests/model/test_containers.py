@@ -1,14 +1,16 @@
-"""ShardedDict behaves as a dict does, and spreads keys as its docstring says."""
+"""ShardedDict behaves as a dict does; WeakMemo keeps what is alive and forgets the rest, without the collector."""
 
 from __future__ import annotations
 
+import gc
 import struct
 import sys
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.model.containers import ShardedDict
+from bgpd.model.containers import ShardedDict, WeakMemo, WeighedMemo
 
 prefixes = st.integers(0, 32).flatmap(
     lambda length: st.binary(min_size=(length + 7) // 8, max_size=(length + 7) // 8).map(
@@ -92,3 +94,57 @@ def test_growing_dict_is_not_shrunk(count: int) -> None:
 
 def _room(table: ShardedDict[int]) -> int:
     return sum(map(sys.getsizeof, table.parts))
+
+
+class Value:
+    pass
+
+
+def test_an_entry_goes_with_its_value() -> None:
+    memo: WeakMemo[str, Value] = WeakMemo()
+    value = Value()
+    memo.set("a", value)
+    assert memo.get("a") is value
+    assert list(memo.values()) == [value]
+    del value
+    assert memo.get("a") is None
+    assert len(memo) == 0
+
+
+def test_the_end_of_a_replaced_value_leaves_its_successor() -> None:
+    memo: WeakMemo[str, Value] = WeakMemo()
+    first, second = Value(), Value()
+    memo.set("a", first)
+    memo.set("a", second)
+    del first
+    assert memo.get("a") is second
+
+
+def test_a_memo_that_is_dropped_is_freed_with_its_last_value() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        memo: WeakMemo[Value, Value] = WeakMemo()
+        key, value = Value(), Value()
+        memo.set(key, value)
+        watched = weakref.ref(key)
+        del memo, key
+        assert watched() is not None
+        del value
+        assert watched() is None
+    finally:
+        gc.enable()
+
+
+def test_weight_counts_while_values_live_also_replaced_ones() -> None:
+    memo: WeighedMemo[str, Value] = WeighedMemo()
+    first, second, other = Value(), Value(), Value()
+    memo.weigh("a", first, 10)
+    memo.weigh("a", second, 5)
+    memo.weigh("b", other, 100)
+    assert (memo.weight, memo.get("a"), len(memo)) == (115, second, 2)
+    assert set(memo.all_values()) == {first, second, other}
+    del first
+    assert memo.weight == 105
+    del second, other
+    assert (memo.weight, memo.replaced, list(memo.all_values())) == (0, {}, [])
