@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from functools import partial
 
 import structlog
 
@@ -26,12 +24,10 @@ from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, RouteChanged
-from bgpd.model.path import NextHop, NextHops, Source, SourceKind
+from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
-from bgpd.rib.next_hops import AllowedNextHops
 from bgpd.rib.rib import Rib
-from bgpd.rib.views import fallback
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, soon
@@ -89,7 +85,7 @@ class Routing:
             needs=self._needs,
             interfaces=lambda vrf: self.workloads.claims.interfaces(vrf),
         )
-        self.rib = Rib(config.rib, now=time.time, schedule=soon)
+        self.rib = Rib(config.rib, host=monitor.host, now=time.time, schedule=soon)
         self.evpn = Evpn(
             config.evpn, host=monitor.host, rib=self.rib, kernel=self.tables, walks=walks, clock=LoopClock()
         )
@@ -203,7 +199,7 @@ class Routing:
         if isinstance(event, KernelResynchronised):
             self._changed()
         if isinstance(event, AddressChanged):
-            self._judge_next_hops(event.address.interface)
+            self._walks.run(self.rib.networks_changed(event.address.interface))
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
 
@@ -218,34 +214,8 @@ class Routing:
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         self.sources[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
-        self.rib.neighbor_up(
-            source,
-            families=negotiated.families,
-            config=config,
-            local_asn=negotiated.local_asn,
-            is_ibgp=negotiated.is_ibgp,
-            allowed=self._allowed_next_hops(source),
-            received_bytes=self.speaker.attribute_bytes(source),
-        )
+        self.rib.neighbor_up(source, negotiated, config)
         self._neighbors_changed()
-
-    def _allowed_next_hops(self, source: Source) -> AllowedNextHops | None:
-        """The next hops that a neighbor may name; None (any) inside the AS and further than one hop away."""
-        if source.kind is not SourceKind.EBGP or not source.interface:
-            return None
-        host = self._monitor.host
-        networks = host.networks(source.interface)
-        for one in host.addresses(source.interface):
-            networks.add((Family.IPV4_UNICAST if len(one.packed) == 4 else Family.IPV6_UNICAST, one.network))
-        allowed = AllowedNextHops(peer=source.address, interface=source.interface, networks=frozenset(networks))
-        return allowed if allowed.is_one_hop else None
-
-    def _judge_next_hops(self, interface: str) -> None:
-        """The networks of an interface changed: what its neighbors may name as next hops."""
-        for source in [source for source in self.sources.values() if source.interface == interface]:
-            allowed = self._allowed_next_hops(source)
-            if allowed is not None:
-                self._walks.run(self.rib.allow_next_hops(source, allowed))
 
     @changes_shared_state
     def session_closed(self, source: Source, reason: str) -> None:
@@ -255,16 +225,12 @@ class Routing:
             return
         lost = self.rib.next_hops_of_only(source)
         if lost:
-            self.tables.next_hops_lost(lost, partial(self._fallback, lost))
+            self.tables.next_hops_lost(lost)
         self.evpn.neighbor_down(source)
         kept = self.rib.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received(source)
         walk = self.rib.neighbor_down(source)
         self._walks.run(walk, done=self._memory_freed if kept > _MUCH else None)
         self._neighbors_changed()
-
-    def _fallback(self, lost: AbstractSet[NextHop], vrf: str) -> Callable[[NextHops], NextHops | None]:
-        """What would be used in place of next hops that are lost, by the routes of a VRF."""
-        return fallback([table for (name, _), table in self.rib.tables.items() if name == vrf], lost)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.rib.end_of_rib_received(source, family)

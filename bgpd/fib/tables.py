@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Protocol
 
@@ -55,6 +56,9 @@ class LearnedRoutes(Protocol):
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should forward a key by; None: no learned route."""
+
+    def fallback(self, vrf: str, lost: AbstractSet[NextHop]) -> Callable[[NextHops], NextHops | None]:
+        """Says what to use in place of each set of next hops that would be left empty."""
 
     def table(self, vrf: str, family: Family) -> LearnedTable:
         """The routes of one table."""
@@ -255,15 +259,10 @@ class KernelTables:
         if fib is not None:
             fib.targets.forget(next_hops)
 
-    def next_hops_lost(
-        self, next_hops: Iterable[NextHop], fallback: Callable[[str], Callable[[NextHops], NextHops | None]]
-    ) -> None:
-        """Neighbors are dead: their next hops leave the kernel in one message each, ahead of all that is queued.
-
-        `fallback(vrf)` answers what to ask for each set of next hops that would be left empty.
-        """
+    def next_hops_lost(self, next_hops: AbstractSet[NextHop]) -> None:
+        """Neighbors are dead: their next hops leave the kernel in one message each, ahead of all that is queued."""
         for vrf, fib in self.fibs.items():
-            fib.next_hops_lost(next_hops, fallback(vrf))
+            fib.next_hops_lost(next_hops, self._learned.fallback(vrf, next_hops))
 
     def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
         """A recursive next hop leads elsewhere now: what uses it follows, by one message for each group."""

@@ -1,14 +1,12 @@
-"""Which next hops are reachable, and one shared tuple for every set of next hops.
+"""Next hops: which a neighbor may name, which are reachable, how much each weighs in its set; one tuple for each set.
 
 Asks the FIB once per next hop and remembers the answer until the FIB says otherwise. The `epoch` counts those changes:
 a decision made in an earlier epoch is checked again before it is used. Never looks at a route.
 
-ECMP weights of a multipath set, from the link bandwidth that its paths carry (RFC 10005).
-
-Decides by whole sets: weights count only if every path says its bandwidth; one that does not makes all equal, and so
-do equal ones. They are the smallest whole numbers in the bandwidths' ratio, so that they stay few and flows spread
-evenly over the kernel's buckets. A bandwidth of 0 weighs as little as a member can. Worked out once for each decision,
-never for a route.
+ECMP weights come from the link bandwidth that the paths of a multipath set carry (RFC 10005). Weights count only if
+every path says its bandwidth; one that does not makes all equal, and so do equal ones. They are the smallest whole
+numbers in the bandwidths' ratio, so that they stay few and flows spread evenly over the kernel's buckets. A bandwidth
+of 0 weighs as little as a member can. Worked out once for each decision, never for a route.
 """
 
 from __future__ import annotations
@@ -18,9 +16,10 @@ from functools import lru_cache
 
 import msgspec
 
+from bgpd.kernel.host import Host
 from bgpd.model.communities import lowest_link_bandwidth
 from bgpd.model.iana import Family
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, Source, SourceKind
 from bgpd.model.prefix import covers, host_key, is_link_local
 
 LARGEST = 256
@@ -95,6 +94,17 @@ class AllowedNextHops(msgspec.Struct, frozen=True, kw_only=True):
         if len(packed) != len(self.peer) or is_link_local(self.peer):
             return bool(found)
         return any(covers(key, host_key(self.peer)) for key in found)
+
+
+def allowed_next_hops(source: Source, host: Host) -> AllowedNextHops | None:
+    """The next hops that a neighbor may name; None (any) inside the AS and further than one hop away."""
+    if source.kind is not SourceKind.EBGP or not source.interface:
+        return None
+    networks = host.networks(source.interface)
+    for one in host.addresses(source.interface):
+        networks.add((Family.IPV4_UNICAST if len(one.packed) == 4 else Family.IPV6_UNICAST, one.network))
+    allowed = AllowedNextHops(peer=source.address, interface=source.interface, networks=frozenset(networks))
+    return allowed if allowed.is_one_hop else None
 
 
 class NextHopTable:

@@ -5,7 +5,7 @@ Each other part implements its protocol itself, so that a call of the RIB arrive
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from bgpd.model.iana import CeaseSubcode, Family
@@ -37,6 +37,9 @@ class Neighbors(Protocol):
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
         """What the neighbor said makes that it must be sent a family again."""
+
+    def attribute_bytes(self, source: Source) -> Callable[[], int]:
+        """Says what the attributes that a session has received take in memory, also after its end."""
 
     def has_room(self, source: Source) -> bool:
         """Whether the connection takes more now; `Rib.room_came` follows when it does again."""

@@ -10,12 +10,15 @@ Sans-IO: callables out, `now` passed in. Never decides how routes reach the kern
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import chain
 
 import structlog
 
 from bgpd.config.schema import RibConfig, SessionConfig
+from bgpd.kernel.host import Host
+from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, NextHops, Overlay, Path, RouteBatch, Source, SourceKind
@@ -28,9 +31,10 @@ from bgpd.rib.decision_memo import Decision
 from bgpd.rib.dissemination import Exports, Outlet
 from bgpd.rib.loc_rib import Changes, LocRib, Tables
 from bgpd.rib.neighbor_state import Session, change_policies, revise
-from bgpd.rib.next_hops import AllowedNextHops
+from bgpd.rib.next_hops import allowed_next_hops
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
 from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
+from bgpd.rib.views import fallback
 from bgpd.runtime.shared_state import SharedStateBroken
 
 log = structlog.get_logger()
@@ -42,8 +46,8 @@ REPLAYED = 512
 class Rib:
     """All tables, by VRF ("" is the main one) and family, with what neighbors and this host say of them.
 
-    `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same thread (`turns.soon`). Call `connect`
-    before anything is told.
+    `host` has the networks of this host. `now()`: wall clock in seconds. `schedule(callback)`: run it soon, in the same
+    thread (`turns.soon`). Call `connect` before anything is told.
 
     Raises: PolicyError: the configuration names a policy that cannot be used (also `neighbor_up`, `reconfigure`).
     """
@@ -56,10 +60,12 @@ class Rib:
         self,
         config: RibConfig,
         *,
+        host: Host,
         now: Callable[[], float],
         schedule: Callable[[Callable[[], None]], object],
     ) -> None:
         self._config = config
+        self._host = host
         self._now = now
         self._schedule = schedule
         self._tables = Tables(
@@ -103,33 +109,24 @@ class Rib:
     def neighbor_up(
         self,
         source: Source,
-        *,
-        families: tuple[Family, ...],
+        negotiated: Negotiated,
         config: SessionConfig,
-        local_asn: int,
-        is_ibgp: bool,
-        allowed: AllowedNextHops | None = None,
-        received_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
-        """A session is established: its routes may come, and it is told the table, then End-of-RIB.
-
-        `allowed`: the next hops that it may name (None: any). `received_bytes` is what the attributes that it has sent
-        take in memory.
-        """
+        """A session is established: its routes may come, and it is sent the table, then End-of-RIB."""
         where = f"neighbor {source.name}"
         adj_rib_in = AdjRibIn(
             source,
             policy=self._policy(config.import_, where=f"{where}.import", exporting=False),
-            local_asn=local_asn,
+            local_asn=negotiated.local_asn,
             router_id=parse_address(self._config.router.router_id),
             allow_own_as=config.allow_own_as,
             now=self._now,
-            allowed=allowed,
-            received_bytes=received_bytes,
+            allowed=allowed_next_hops(source, self._host),
+            received_bytes=self._neighbors.attribute_bytes(source),
         )
         policy = self._policy(config.export, where=f"{where}.export", exporting=True)
-        session = Session(source, families=families, config=config, adj_rib_in=adj_rib_in)
-        session.tables = {family: self.table(config.vrf, family) for family in families}
+        session = Session(source, families=negotiated.families, config=config, adj_rib_in=adj_rib_in)
+        session.tables = {family: self.table(config.vrf, family) for family in negotiated.families}
         self._sessions[source] = session
         for family, table in session.tables.items():
             if policy.takes_learned:
@@ -139,8 +136,8 @@ class Rib:
                 family,
                 table,
                 policy=policy,
-                local_asn=local_asn,
-                is_ibgp=is_ibgp,
+                local_asn=negotiated.local_asn,
+                is_ibgp=negotiated.is_ibgp,
                 advertisements=self._advertisements,
                 send=self._send_evpn if family is Family.L2VPN_EVPN else self._neighbors.send,
             )
@@ -234,13 +231,21 @@ class Rib:
     def _reset_soon(self, name: str, reason: str, subcode: CeaseSubcode) -> None:
         self._schedule(lambda: self._neighbors.reset(name, reason=reason, subcode=subcode))
 
-    def allow_next_hops(self, source: Source, allowed: AllowedNextHops) -> Iterator[None]:
-        """The networks shared with a neighbor are others: stepping judges its routes anew."""
-        session = self._sessions.get(source)
-        if session is None or session.adj_rib_in.allowed in (None, allowed):
-            return iter(())
-        session.adj_rib_in.allow(allowed)
-        return self._revise({table: {source: session.adj_rib_in} for table in session.tables.values()})
+    def networks_changed(self, interface: str) -> Iterator[None]:
+        """The networks of an interface are others: stepping judges anew the next hops that its neighbors name."""
+        walks = []
+        for source, session in self._sessions.items():
+            adj_rib_in = session.adj_rib_in
+            if source.interface == interface and adj_rib_in.allowed is not None:
+                allowed = allowed_next_hops(source, self._host)
+                if allowed not in (None, adj_rib_in.allowed):
+                    adj_rib_in.allow(allowed)
+                    walks.append(self._revise({table: {source: adj_rib_in} for table in session.tables.values()}))
+        return chain.from_iterable(walks)
+
+    def fallback(self, vrf: str, lost: AbstractSet[NextHop]) -> Callable[[NextHops], NextHops | None]:
+        """Says what most routes of a VRF would use in place of a set of next hops without those that are lost."""
+        return fallback([table for (name, _), table in self.tables.items() if name == vrf], lost)
 
     def refresh_began(self, source: Source, family: Family) -> None:
         """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""

@@ -19,6 +19,7 @@ from bgpd.model.path import NextHop, NextHops, Overlay, RouteBatch, Source, Sour
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.workload import ClaimInfo
 from bgpd.rib.rib import Rib
+from tests.message.decoding import negotiated
 
 EVPN = Family.L2VPN_EVPN
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
@@ -120,7 +121,7 @@ class Host:
         self.scheduled: list[Callable[[], None]] = []
         self.kernel = KernelHost(lambda event: self.evpn.kernel_changed(event))
         self.timers: list[tuple[float, Callable[[], None]]] = []
-        self.rib = Rib(self.config, now=lambda: self.now, schedule=self.scheduled.append)
+        self.rib = Rib(self.config, host=self.kernel, now=lambda: self.now, schedule=self.scheduled.append)
         self.evpn = Evpn(
             self.config,
             host=self.kernel,
@@ -192,6 +193,9 @@ class Host:
     def refresh_wanted(self, source: Source, family: Family) -> None:
         self.rib.refresh_requested(source, family)
 
+    def attribute_bytes(self, source: Source) -> Callable[[], int]:
+        return lambda: 0
+
     def has_room(self, source: Source) -> bool:
         return True
 
@@ -230,9 +234,7 @@ class Host:
         source = self.sources[f"leaf{number}"] = leaf(number)
         families = (EVPN, *families)
         self.evpn.neighbor_up(source, families)
-        self.rib.neighbor_up(
-            source, families=families, config=self.config.neighbor[number - 1], local_asn=65203, is_ibgp=False
-        )
+        self.rib.neighbor_up(source, negotiated(families=families), self.config.neighbor[number - 1])
         self.turn()
         return source
 

@@ -10,6 +10,7 @@ from bgpd.model.iana import SegmentType
 from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from tests.evpn.build import CONFIG, V4, VXLAN, Host, prefix_route, rd
+from tests.message.decoding import negotiated
 
 OWN = "10.255.1.1:1001"
 AGGREGATE = '[[aggregate]]\nprefix = "10.64.1.0/24"\nvrf = "blue"\nsummary_only = true\n'
@@ -144,7 +145,7 @@ def host_with_router(originate: str) -> tuple[Host, Source]:
     host = Host(text)
     host.up(1)
     router = Source(name="router", kind=SourceKind.EBGP, asn=65300, address=parse_address("10.66.0.2"))
-    host.rib.neighbor_up(router, families=(V4,), config=host.config.neighbor[2], local_asn=65203, is_ibgp=False)
+    host.rib.neighbor_up(router, negotiated(families=(V4,)), host.config.neighbor[2])
     return host, router
 
 

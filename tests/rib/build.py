@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RouterConfig
+from bgpd.kernel.host import Host
 from bgpd.model.attributes import AsPathSegment, Attributes
 from bgpd.model.iana import CeaseSubcode, Family, SegmentType
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib.rib import Rib
+from tests.message.decoding import negotiated
 
 V4 = Family.IPV4_UNICAST
 LOCAL_ASN = 65203
@@ -59,6 +61,7 @@ class Recorder:
 
     def __init__(self, config: Config) -> None:
         self.now = 1000.0
+        self.received_bytes: Callable[[], int] = lambda: 0
         self.after_send: Callable[[], None] = lambda: None
         self.resolved: dict[NextHop, str] = {}
         self.fib: dict[bytes, NextHops] = {}
@@ -75,7 +78,7 @@ class Recorder:
         self.followed: dict[Source, dict[bytes, Path]] = {}
         self.resolved_in: dict[tuple[str, NextHop], str] = {}
         self.vrf_fib: dict[bytes, NextHops] = {}
-        self.rib = Rib(config, now=lambda: self.now, schedule=self.scheduled.append)
+        self.rib = Rib(config, host=Host(lambda event: None), now=lambda: self.now, schedule=self.scheduled.append)
         self.rib.connect(kernel=self, neighbors=self, evpn=self, workloads=self)
 
     # The kernel's tables
@@ -112,6 +115,9 @@ class Recorder:
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
         self.rib.refresh_requested(source, family)
+
+    def attribute_bytes(self, source: Source) -> Callable[[], int]:
+        return self.received_bytes
 
     def has_room(self, source: Source) -> bool:
         return source not in self.full
@@ -166,13 +172,7 @@ class Recorder:
         self.after_send()
 
     def up(self, source: Source, config: NeighborConfig, *, families: tuple[Family, ...] = (V4,)) -> Source:
-        self.rib.neighbor_up(
-            source,
-            families=families,
-            config=config,
-            local_asn=LOCAL_ASN,
-            is_ibgp=source.kind is SourceKind.IBGP,
-        )
+        self.rib.neighbor_up(source, negotiated(ibgp=source.kind is SourceKind.IBGP, families=families), config)
         return source
 
     def announce(self, source: Source, given: Attributes, next_hop: NextHop | None, *prefixes: str) -> None:

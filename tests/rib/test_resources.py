@@ -11,7 +11,7 @@ from bgpd.model.path import RouteBatch, Source
 from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S
 from bgpd.rib.neighbor_state import MOST_NEXT_HOPS
 from tests.message.decoding import AS_PATH, NEXT_HOP, ORIGIN, negotiated
-from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP = hop("10.0.1.2")
 
@@ -29,14 +29,8 @@ class Peer:
         self.recorder = Recorder(configuration(self.config, policy=policy))
         self.decoder = AttributeDecoder(negotiated())
         self.source: Source = leaf(1)
-        self.recorder.rib.neighbor_up(
-            self.source,
-            families=(V4,),
-            config=self.config,
-            local_asn=LOCAL_ASN,
-            is_ibgp=False,
-            received_bytes=lambda: self.decoder.bytes_kept,
-        )
+        self.recorder.received_bytes = lambda: self.decoder.bytes_kept
+        self.recorder.up(self.source, self.config)
 
     def announce(self, packed: bytes, *prefixes: str) -> None:
         given, _ = self.decoder.decode(packed)
