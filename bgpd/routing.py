@@ -136,7 +136,7 @@ class Routing:
         self._monitor.subscribe(self._kernel_changed, replay=True)
         self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True)
         self.workloads.kernel.replayed()
-        self._monitor.events_told.append(self._kernel_told)
+        self._monitor.burst_ended.append(self._kernel_told)
         self._monitor.events_lost.append(self._changed)
         await self.workloads.start()
 

@@ -27,7 +27,7 @@ from bgpd.fib.table import Fib
 from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import KernelError
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC
-from bgpd.kernel.rtnl import Rtnl, Rule, UnreachableDefault, VrfDevice
+from bgpd.kernel.rtnl import RoutingRule, Rtnl, UnreachableDefault, VrfDevice
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop
@@ -44,24 +44,28 @@ _PROTOCOLS_OF_THE_KERNEL = (1, 2, 9)
 _RTPROT_KERNEL = 2
 
 
-def interface_rules(interfaces: Iterable[str], table: int, protocol: int) -> set[Rule]:
+def interface_rules(interfaces: Iterable[str], table: int, protocol: int) -> set[RoutingRule]:
     """The rules by which interfaces belong to a table."""
     return {
-        Rule(family=family, priority=RULE_PRIORITY, protocol=protocol, table=table, iif=iif, oif=oif)
+        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=protocol, table=table, iif=iif, oif=oif)
         for name in interfaces
         for iif, oif in ((name, ""), ("", name))
         for family in FAMILIES
     }
 
 
-def link_local_rule(protocol: int) -> Rule:
+def link_local_rule(protocol: int) -> RoutingRule:
     """The rule, for all VRFs, that keeps link-local destinations with the main table."""
-    return Rule(family=Family.IPV6_UNICAST, priority=RULE_PRIORITY - 1, protocol=protocol, table=_MAIN, to=_LINK_LOCAL)
+    return RoutingRule(
+        family=Family.IPV6_UNICAST, priority=RULE_PRIORITY - 1, protocol=protocol, table=_MAIN, to=_LINK_LOCAL
+    )
 
 
-def device_rules() -> set[Rule]:
+def device_rules() -> set[RoutingRule]:
     """The rules that the kernel makes with its first VRF device, to be made again if another program removed them."""
-    return {Rule(family=family, priority=RULE_PRIORITY, protocol=_RTPROT_KERNEL, l3mdev=True) for family in FAMILIES}
+    return {
+        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=_RTPROT_KERNEL, l3mdev=True) for family in FAMILIES
+    }
 
 
 def why_not_usable(table: int, protocol: int, routes: Collection[KernelRoute], *, is_ours: bool) -> str:
@@ -269,7 +273,7 @@ class KernelVrfs:
                 return device
         return None
 
-    async def _own_rules(self) -> set[Rule]:
+    async def _own_rules(self) -> set[RoutingRule]:
         return {rule for rule in await self._dataplane.reader.rules() if rule.protocol == self._protocol}
 
     # What is made of it.

@@ -1,7 +1,7 @@
 """This host's links, addresses and connected networks: the one copy, which all parts read and none keeps.
 
-`KernelMonitor` tells it what the kernel says, message by message, and compares it with a fresh reading afterwards. It
-answers what is there now, and publishes what changed (model.kernel events), each change once. An address is known by
+`KernelMonitor` brings it what the kernel notifies, message by message, and compares it with a fresh reading afterwards.
+It answers what is there now, and publishes what changed (model.kernel events), each change once. An address is known by
 interface index, packed address and prefix length: two interfaces may have the same link-local address, one interface
 the same address in two networks. A renamed link is gone by its old name, and there by its new one with all that it has.
 Sans-IO; decides nothing.
@@ -39,10 +39,10 @@ class Host:
         self._networks: dict[str, dict[tuple[Family, bytes], int]] = {}
         self._touched: set[object] | None = None
 
-    # What the kernel says.
+    # What the kernel notifies.
 
     def link(self, link: Link, *, gone: bool = False) -> None:
-        """A link is as told, or gone."""
+        """A link is like this now, or gone."""
         self._touch(link.index)
         before = self.links.get(link.index)
         if gone:
@@ -64,7 +64,7 @@ class Host:
                 self._publish(AddressChanged(renamed))
 
     def address(self, address: Address, *, gone: bool = False) -> None:
-        """An address is as told, or gone. One of an interface that is not known waits for the next reading."""
+        """An address is like this now, or gone. One of an interface that is not known waits for the next reading."""
         place = (address.packed, address.prefix_length, address.peer)
         self._touch((address.index, *place))
         link = self.links.get(address.index)
@@ -95,7 +95,7 @@ class Host:
             _count(networks, (route.family, route.key), -1 if gone else 1)
 
     def begin_reading(self) -> None:
-        """A reading of links and addresses starts: what is told until `replace` is newer than it."""
+        """A reading of links and addresses starts: what is notified until `replace` is newer than it."""
         self._touched = set()
 
     def replace(self, links: Iterable[Link], addresses: Iterable[Address]) -> None:

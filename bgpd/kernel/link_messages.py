@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from bgpd.kernel.netlink import U32, MessageFlag, MessageKind, attribute, attributes, message, messages
-from bgpd.kernel.rtnl import Rule
+from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 
@@ -112,7 +112,7 @@ def encode_rule_dump_request(family: Family) -> bytes:
     return message(MessageKind.GET_RULE, MessageFlag.REQUEST | MessageFlag.DUMP, payload)
 
 
-def read_rules(family: Family, data: bytes) -> Iterator[Rule]:
+def read_rules(family: Family, data: bytes) -> Iterator[RoutingRule]:
     """The rules of one datagram of a dump that look up a table."""
     for kind, _flags, _sequence, start, end in messages(data):
         if kind != MessageKind.NEW_RULE or data[start + 7] != _TO_TABLE:
@@ -120,7 +120,7 @@ def read_rules(family: Family, data: bytes) -> Iterator[Rule]:
         found = attributes(data, start + _RULE.size, end)
         l3mdev = bool(found.get(_FRA_L3MDEV, b"\0")[0])
         length = data[start + 1]
-        yield Rule(
+        yield RoutingRule(
             family=family,
             priority=_number(found.get(_FRA_PRIORITY)),
             protocol=found.get(_FRA_PROTOCOL, b"\0")[0],

@@ -1,7 +1,7 @@
 """Follows the kernel: links, addresses and routes, first as they are, then as they change.
 
-Decides nothing: it tells subscribers what is (model.kernel values). Links and addresses are the host's (host.py), which
-is compared with a fresh reading after each burst of events. Routes of others are followed by route_monitor.py. Events
+Subscribers get events (model.kernel values); it decides nothing. Links and addresses are the host's (host.py), which
+is compared with a fresh reading after each burst of events. Routes of others are followed by foreign_monitor.py. Events
 that the kernel could not deliver (ENOBUFS) are made up for by reading all again. bgpd's own writes do not come back: a
 classic BPF filter drops what bears a writer's port id.
 """
@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from bgpd.kernel.foreign_monitor import ForeignMonitor
 from bgpd.kernel.host import Host
 from bgpd.kernel.link_messages import encode_dump_request, read_address, read_link
 from bgpd.kernel.netlink import DumpInterrupted, MessageFlag, MessageKind, dump, messages, open_socket
 from bgpd.kernel.nexthop_messages import read_object
 from bgpd.kernel.route_decoder import read_routes
-from bgpd.kernel.route_monitor import RouteMonitor
 from bgpd.model.kernel import (
     Address,
     AddressChanged,
@@ -65,12 +65,13 @@ class KernelMonitor:
 
     `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only. `routes`
     are the others', compared with the kernel every `interval_s`.
-    `events_told`: called when what could be read at once was told, for who acts on several events together.
+    `burst_ended`: called when all that could be read at once was published, for who acts on several events together.
+    `events_lost`: called when the kernel could not deliver events; `is_behind` until all was read again.
     """
 
     def __init__(self, *, own_protocol: int = 197, interval_s: float = 60.0) -> None:
         self.host = Host(self._publish)
-        self._route_monitor = RouteMonitor(
+        self._foreign = ForeignMonitor(
             self._publish,
             own_protocol=own_protocol,
             interval_s=interval_s,
@@ -78,13 +79,13 @@ class KernelMonitor:
             name_of=self.host.name_of,
             looked=self._routes_read,
         )
-        self.routes = self._route_monitor.routes
+        self.routes = self._foreign.routes
         self.resynchronised = 0
         self.events_lost: list[Callable[[], None]] = []
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
         self.rules_changed: list[Callable[[], None]] = []
-        self.events_told: list[Callable[[], None]] = []
+        self.burst_ended: list[Callable[[], None]] = []
         self._own_protocol = own_protocol
         self._subscribers: list[Subscriber] = []
         self._ignored: set[int] = set()
@@ -108,7 +109,7 @@ class KernelMonitor:
         self._dump_socket.settimeout(30)
         self._apply_filter()
         self.host.replace(*await self._loop.run_in_executor(None, self._read_host))
-        await self._route_monitor.start()
+        await self._foreign.start()
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket.fileno(), self._readable)
 
@@ -120,7 +121,7 @@ class KernelMonitor:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.gather(self._refreshing, return_exceptions=True)
-        await self._route_monitor.stop()
+        await self._foreign.stop()
         self._socket.close()
         self._dump_socket.close()
 
@@ -152,9 +153,9 @@ class KernelMonitor:
         if isinstance(event, RouteChanged):  # of nearly all events
             self.host.route_changed(event.route, gone=event.gone)
         elif isinstance(event, LinkChanged):
-            self._route_monitor.link_changed(event.link.name)
+            self._foreign.link_changed(event.link.name)
         elif isinstance(event, AddressChanged) and event.gone:
-            self._route_monitor.address_gone(event.address)
+            self._foreign.address_gone(event.address)
         for subscriber in self._subscribers:
             subscriber(event)
 
@@ -173,7 +174,7 @@ class KernelMonitor:
 
     def _readable(self) -> None:
         self._read_some()
-        for callback in self.events_told:
+        for callback in self.burst_ended:
             callback()
 
     def _read_some(self) -> None:
@@ -199,7 +200,7 @@ class KernelMonitor:
             notify()
 
     def _drain(self) -> None:
-        """Throw away what is queued: until the queue is empty the kernel drops all events, and says so only once.
+        """Throw away what is queued: until the queue is empty the kernel drops all events, and reports that only once.
 
         What is read before that may be older than a lost event, so everything is read again after it.
         """
@@ -277,7 +278,7 @@ class KernelMonitor:
             self._share.rest(self._loop.time())
             if self._losses_read != drained == self.resynchronised:
                 self._losses_read = drained
-                self._route_monitor.look_at_all()
+                self._foreign.look_at_all()
 
     def _routes_read(self) -> None:
         if self.is_behind and self._losses_read == self.resynchronised:
@@ -287,7 +288,7 @@ class KernelMonitor:
     def _read_host(self) -> _Reading:
         """Links and addresses; runs in a worker thread, on a socket of its own.
 
-        What one dump lacks is not gone for that: two in a row have to say the same. If they never do, since something
+        What one dump lacks is not gone for that: two in a row have to be equal. If they never do, since something
         changes all the time, the last one counts, and the next reading is due anyway.
         """
         former: list[list[bytes]] = []
@@ -311,7 +312,7 @@ class KernelMonitor:
         return found
 
     def _payloads(self, request: MessageKind, answer: MessageKind) -> list[bytes]:
-        """What the messages of a dump say."""
+        """The payloads of a dump's messages."""
         return [
             data[start:end]
             for data in dump(self._dump_socket, encode_dump_request(request))

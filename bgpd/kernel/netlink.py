@@ -204,8 +204,8 @@ def dump(opened: socket.socket, request: bytes) -> Iterator[bytes]:
 
 
 def _end_of(data: bytes) -> tuple[int, bool] | None:
-    """Of the last datagram of a dump: the error that ended it early (0: none), whether it says that it may lack
-    something. None of another datagram.
+    """Of the last datagram of a dump: the error that ended it early (0: none), whether the kernel marked it as
+    incomplete. None of another datagram.
     """
     if data[4:6] != _DONE and data[-16:-14] != _DONE:
         return None

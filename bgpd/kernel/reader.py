@@ -34,7 +34,7 @@ from bgpd.kernel.route_messages import (
     RouteForm,
     encode_route_dump_request,
 )
-from bgpd.kernel.rtnl import Rule
+from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
 
 _TRIES = 20
@@ -64,7 +64,7 @@ class KernelReader:
         """All nexthop objects. Raises: OSError: the kernel refused, or they changed too often."""
         return await asyncio.get_running_loop().run_in_executor(None, self._read_nexthops)
 
-    async def rules(self) -> set[Rule]:
+    async def rules(self) -> set[RoutingRule]:
         """All policy rules. Raises: OSError: as above."""
         return await asyncio.get_running_loop().run_in_executor(None, self._read_rules)
 
@@ -93,9 +93,9 @@ class KernelReader:
                     continue
         raise OSError(errno.EBUSY, f"the nexthop objects changed during each of {_TRIES} dumps")
 
-    def _read_rules(self) -> set[Rule]:
-        """The kernel dumps rules by position and tells of no change, so two dumps in a row have to say the same."""
-        before: set[Rule] | None = None
+    def _read_rules(self) -> set[RoutingRule]:
+        """The kernel dumps rules by position and marks no dump during which some change: two in a row must agree."""
+        before: set[RoutingRule] | None = None
         with self._locks[self._small]:
             for _ in range(_TRIES):
                 try:

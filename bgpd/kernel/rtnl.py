@@ -94,7 +94,7 @@ def encode(
     return bytes(made.data)
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class RoutingRule(msgspec.Struct, frozen=True, kw_only=True):
     """A policy rule: what enters by `iif`, leaves by `oif`, goes to `to` (a key), or belongs to a VRF device (`l3mdev`)
     is looked up in `table` (0: the device's). `protocol` is the rtproto of who made it.
     """
@@ -221,11 +221,11 @@ class Rtnl:
 
     # Rules and the last route of a table.
 
-    async def add_rule(self, rule: Rule) -> KernelError | None:
+    async def add_rule(self, rule: RoutingRule) -> KernelError | None:
         """Create a rule."""
         return await self._change(lambda kernel: kernel.rule("add", **rule_fields(rule)))
 
-    async def delete_rule(self, rule: Rule) -> KernelError | None:
+    async def delete_rule(self, rule: RoutingRule) -> KernelError | None:
         """Delete the rule that has all these properties."""
         return await self._change(lambda kernel: kernel.rule("del", **rule_fields(rule)))
 
@@ -270,13 +270,13 @@ def refusal(error: NetlinkError) -> KernelError:
 
 
 def read_device(found: Any) -> VrfDevice:
-    """What pyroute2's message about a link says of it as a VRF device."""
+    """A link in pyroute2's message, as a VRF device."""
     kind = found.get(("linkinfo", "kind")) or ""
     table = found.get(("linkinfo", "data", "vrf_table")) if kind == "vrf" else 0
     return VrfDevice(found["index"], found.get("ifname") or "", kind, table or 0, found.get("ifalias") or "")
 
 
-def rule_fields(rule: Rule) -> dict[str, object]:
+def rule_fields(rule: RoutingRule) -> dict[str, object]:
     """A rule as pyroute2 wants it."""
     fields: dict[str, object] = {
         "family": _NUMBERS[rule.family],

@@ -1,4 +1,4 @@
-"""One kernel socket and its thread: sends prepared batches in order, and tells each batch's errors to the event loop.
+"""One kernel socket and its thread: sends prepared batches in order, and brings each batch's errors to the event loop.
 
 Decides nothing about routes. `send` on a netlink socket is synchronous and releases the GIL: when it returns, the
 kernel has run every message of the batch and queued every error. A NLMSG_NOOP that asks for an acknowledgement ends
@@ -39,7 +39,7 @@ _TOGETHER = 3
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one batch: the kernel's errors; `lost` says why the fate of its messages is unknown ("" if
+    """What became of one batch: the kernel's errors; `lost`: why the fate of its messages is unknown ("" if
     known).
     """
 

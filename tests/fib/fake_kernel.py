@@ -13,6 +13,7 @@ from itertools import chain
 import msgspec
 
 from bgpd.config.schema import FibConfig
+from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.host import Host
 from bgpd.kernel.netlink import U32, KernelError, MessageFlag, MessageKind, attributes, messages
 from bgpd.kernel.nexthop_messages import NexthopObject, read_id, read_objects
@@ -27,7 +28,6 @@ from bgpd.kernel.route_messages import (
     RouteForm,
     read_key,
 )
-from bgpd.kernel.routes import KernelRoutes
 from bgpd.kernel.writer import Done, Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link, RouteChanged
@@ -86,7 +86,7 @@ class FakeMonitor:
 
     def __init__(self) -> None:
         self.host = Host(self.publish)
-        self.routes = KernelRoutes(self.publish)
+        self.routes = ForeignRoutes(self.publish)
         self.own_route_changed: list[Callable[[KernelRoute, bool], None]] = []
         self.nexthop_deleted: list[Callable[[], None]] = []
         self.rules_changed: list[Callable[[], None]] = []

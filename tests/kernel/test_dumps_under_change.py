@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from bgpd.kernel.foreign_reader import ForeignReader, Scope
+from bgpd.kernel.foreign_routes import Place, Routes
 from bgpd.kernel.netlink import open_socket
 from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes
-from bgpd.kernel.route_reader import RouteReader, Scope
-from bgpd.kernel.routes import Place, Routes
 from bgpd.model.iana import Family
 from tests.workload.broker import own_network
 
@@ -64,7 +64,7 @@ def stable(known: dict[Place, Routes]) -> int:
 
 @pytest.mark.parametrize("scope", [Scope(V6), Scope(V6, protocol=3)], ids=["all", "one protocol"])
 def test_no_stable_route_is_taken_for_gone(names: dict[int, str], scope: Scope) -> None:
-    reader = RouteReader(FORM.protocol)
+    reader = ForeignReader(FORM.protocol)
     known: dict[Place, Routes] = {}
     try:
         reader.read([Scope(V6)], known, names)
@@ -78,7 +78,7 @@ def test_no_stable_route_is_taken_for_gone(names: dict[int, str], scope: Scope) 
 
 
 def test_route_that_goes_is_found_gone_while_others_change(names: dict[int, str]) -> None:
-    reader = RouteReader(FORM.protocol)
+    reader = ForeignReader(FORM.protocol)
     known: dict[Place, Routes] = {}
     try:
         reader.read([Scope(V6)], known, names)

@@ -16,7 +16,7 @@ from bgpd.kernel.link_messages import encode_dump_request, encode_rule_dump_requ
 from bgpd.kernel.netlink import MessageKind, open_socket
 from bgpd.kernel.netlink import dump as read_dump
 from bgpd.kernel.netlink import messages as split
-from bgpd.kernel.rtnl import Rule
+from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.prefix import format_address, key_address, parse_prefix
@@ -145,11 +145,11 @@ NUMBERS = {Family.IPV4_UNICAST: socket.AF_INET, Family.IPV6_UNICAST: socket.AF_I
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> Rule:
+def rules(draw: st.DrawFn) -> RoutingRule:
     family = draw(st.sampled_from(list(NUMBERS)))
     to = draw(st.sampled_from([b"", parse_prefix("10.8.0.0/13" if family is Family.IPV4_UNICAST else "fe80::/10")[1]]))
     is_devices = draw(st.booleans())
-    return Rule(
+    return RoutingRule(
         family=family,
         priority=draw(st.integers(0, 2**32 - 1)),
         protocol=draw(st.integers(0, 255)),
@@ -161,7 +161,7 @@ def rules(draw: st.DrawFn) -> Rule:
     )
 
 
-def rule_message(rule: Rule) -> bytes:
+def rule_message(rule: RoutingRule) -> bytes:
     """A rule as pyroute2 writes it."""
     table = rule.table if rule.table < 256 else 252
     fields = {"family": NUMBERS[rule.family], "action": 1, "table": table, "dst_len": rule.to[0] if rule.to else 0}
@@ -176,12 +176,12 @@ def rule_message(rule: Rule) -> bytes:
 
 
 @given(rules())
-def test_rules_are_what_pyroute2_writes(rule: Rule) -> None:
+def test_rules_are_what_pyroute2_writes(rule: RoutingRule) -> None:
     assert list(read_rules(rule.family, rule_message(rule))) == [rule]
 
 
 def test_rules_with_another_action_than_a_table_are_passed_over() -> None:
-    data = bytearray(rule_message(Rule(family=Family.IPV4_UNICAST, priority=5, protocol=4, table=7)))
+    data = bytearray(rule_message(RoutingRule(family=Family.IPV4_UNICAST, priority=5, protocol=4, table=7)))
     data[16 + 7] = 6
     assert list(read_rules(Family.IPV4_UNICAST, bytes(data))) == []
 

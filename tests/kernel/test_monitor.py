@@ -32,7 +32,7 @@ async def test_defect_in_a_reading_is_reported_at_once(part: str, monkeypatch: p
             def fail(*_anything: object) -> Any:
                 raise RuntimeError("no such case")
 
-            target = monitor if part == "links" else monitor._route_monitor
+            target = monitor if part == "links" else monitor._foreign
             monkeypatch.setattr(target, "_read_host" if part == "links" else "_plan", fail)
             ip("link set lo mtu 9000")
             await until(lambda: reports)

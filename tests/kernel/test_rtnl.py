@@ -13,17 +13,17 @@ import pytest_asyncio
 
 from bgpd.kernel import rtnl as rtnl_module
 from bgpd.kernel.reader import KernelReader
-from bgpd.kernel.rtnl import Rtnl, Rule, UnreachableDefault
+from bgpd.kernel.rtnl import RoutingRule, Rtnl, UnreachableDefault
 from bgpd.model.iana import Family
 from tests.workload.broker import own_network, until
 
 pytestmark = pytest.mark.netns
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
-IN = Rule(family=V4, priority=1000, protocol=217, table=100_001, iif="eth0")
-OUT = Rule(family=V6, priority=1000, protocol=217, table=1001, oif="eth0")
-LINK_LOCAL = Rule(family=V6, priority=999, protocol=217, table=254, to=b"\x0a\xfe\x80")
-OF_DEVICES = Rule(family=V6, priority=1000, protocol=2, l3mdev=True)
+IN = RoutingRule(family=V4, priority=1000, protocol=217, table=100_001, iif="eth0")
+OUT = RoutingRule(family=V6, priority=1000, protocol=217, table=1001, oif="eth0")
+LINK_LOCAL = RoutingRule(family=V6, priority=999, protocol=217, table=254, to=b"\x0a\xfe\x80")
+OF_DEVICES = RoutingRule(family=V6, priority=1000, protocol=2, l3mdev=True)
 
 
 def ip(command: str) -> str:
@@ -46,7 +46,7 @@ async def rtnl() -> AsyncIterator[Rtnl]:
 
 
 @pytest.mark.parametrize("rule", [IN, OUT, LINK_LOCAL, OF_DEVICES])
-async def test_rule_is_there_as_it_was_made_until_it_is_deleted(rtnl: Rtnl, rule: Rule) -> None:
+async def test_rule_is_there_as_it_was_made_until_it_is_deleted(rtnl: Rtnl, rule: RoutingRule) -> None:
     reader = KernelReader()
     reader.start()
     try:
@@ -66,7 +66,7 @@ async def test_rule_is_there_as_it_was_made_until_it_is_deleted(rtnl: Rtnl, rule
 
 
 async def test_refusal_has_the_kernels_words_and_errno_names_itself(rtnl: Rtnl) -> None:
-    too_long = Rule(family=V4, priority=1, protocol=217, table=7, to=b"\x21\x0a\0\0\0")
+    too_long = RoutingRule(family=V4, priority=1, protocol=217, table=7, to=b"\x21\x0a\0\0\0")
     refused = await rtnl.add_rule(too_long)
     assert refused is not None
     assert refused.code == errno.EINVAL

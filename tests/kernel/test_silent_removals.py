@@ -248,8 +248,8 @@ async def test_routes_of_one_prefix_and_metric_are_counted_as_the_kernel_does(
         ip(act)
         await same(monitor)
     monitor.subscribe(lambda event: gone.append(str(event)) if isinstance(event, RouteChanged) else None)
-    monitor._route_monitor.look_at_all()
-    await until(lambda: not monitor._route_monitor._look_at_all)
+    monitor._foreign.look_at_all()
+    await until(lambda: not monitor._foreign._look_at_all)
     await asyncio.sleep(0.3)
     assert not gone
     await same(monitor)
@@ -257,14 +257,14 @@ async def test_routes_of_one_prefix_and_metric_are_counted_as_the_kernel_does(
 
 async def test_many_addresses_that_change_cost_few_readings(monitor: KernelMonitor) -> None:
     reads = 0
-    read = monitor._route_monitor._reader.read
+    read = monitor._foreign._reader.read
 
     def counted(*arguments: object, **named: object) -> object:
         nonlocal reads
         reads += 1
         return read(*arguments, **named)  # type: ignore[arg-type]
 
-    monitor._route_monitor._reader.read = counted  # type: ignore[assignment, method-assign]
+    monitor._foreign._reader.read = counted  # type: ignore[assignment, method-assign]
     batch = "".join(f"addr {act} 10.80.{n >> 8}.{n & 255}/32 dev cali2\n" for n in range(500) for act in ("add", "del"))
     subprocess.run(["ip", "-batch", "-"], input=batch.encode(), check=True)  # noqa: ASYNC221
     assert ("10.65.1.2/32", "cali2") not in await same(monitor)

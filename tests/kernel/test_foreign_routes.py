@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from bgpd.kernel.foreign_routes import ForeignRoutes
 from bgpd.kernel.nexthop_messages import NexthopObject
-from bgpd.kernel.routes import KernelRoutes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute, RouteChanged
 
@@ -20,12 +20,12 @@ def route(interface: str = "pod1", family: Family = V4, **fields: Any) -> Kernel
     return KernelRoute(family=family, key=KEY[family], interface=interface, **values)
 
 
-class Rig(KernelRoutes):
+class Rig(ForeignRoutes):
     def __init__(self) -> None:
-        self.events_told: list[RouteChanged] = []
+        self.burst_ended: list[RouteChanged] = []
         self.doubts: list[tuple[Family, str]] = []
         super().__init__(
-            self.events_told.append,
+            self.burst_ended.append,
             name_of=lambda index: f"pod{index}",
             doubted=lambda family, interface: self.doubts.append((family, interface)),
         )
@@ -43,8 +43,8 @@ class Rig(KernelRoutes):
 
     @property
     def told(self) -> list[str]:
-        found = [("-" if event.gone else "+") + event.route.interface for event in self.events_told]
-        self.events_told.clear()
+        found = [("-" if event.gone else "+") + event.route.interface for event in self.burst_ended]
+        self.burst_ended.clear()
         return found
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bgpd.kernel.route_reader import Dump, Scope, compare, is_one_part
-from bgpd.kernel.routes import Place, Routes
+from bgpd.kernel.foreign_reader import Dump, Scope, compare, is_one_part
+from bgpd.kernel.foreign_routes import Place, Routes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 
@@ -64,7 +64,7 @@ def known_of(routes: list[KernelRoute]) -> dict[Place, Routes]:
 def test_a_part_that_is_full_may_have_been_followed_by_more(
     monkeypatch: pytest.MonkeyPatch, lengths: list[int], expected: bool
 ) -> None:
-    monkeypatch.setattr("bgpd.kernel.route_reader._SMALL_PART", 4096)
+    monkeypatch.setattr("bgpd.kernel.foreign_reader._SMALL_PART", 4096)
     assert is_one_part(lengths) is expected
 
 

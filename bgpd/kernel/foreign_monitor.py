@@ -1,11 +1,11 @@
-"""Follows other programs' routes: by notifications, and by looking again where the kernel may have dropped some.
+"""Follows other programs' routes: by notifications, and by reading again where the kernel may have dropped some.
 
 Linux drops routes silently when an interface loses its last IPv4 address, goes down, loses IPv6 (disable_ipv6, an MTU
 below 1280), moves to a VRF or namespace, when a preferred source address goes (older kernels), and when a nexthop
-object goes (docs/kernel.md has the table). Each of these is told as a change of a link, an address or a nexthop object:
-then the routes of that interface are read again, soon, many at once. All are read again at intervals.
+object goes (docs/kernel.md has the table). Each of these comes with a notification of a link, an address or a nexthop
+object: then the routes of that interface are read again, soon, many at once. All are read again at intervals.
 
-Decides only what to read and when; routes.py keeps what is known, route_reader.py says what is gone.
+Decides only what to read and when; foreign_routes.py keeps what is known, foreign_reader.py finds what is gone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from itertools import islice
 
 import structlog
 
-from bgpd.kernel.route_reader import DATAGRAM_PAUSE_S, Findings, RouteReader, Scope
-from bgpd.kernel.routes import KernelRoutes, Place, Routes
+from bgpd.kernel.foreign_reader import DATAGRAM_PAUSE_S, ForeignReader, Reading, Scope
+from bgpd.kernel.foreign_routes import ForeignRoutes, Place, Routes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, RouteChanged
 from bgpd.runtime.background import start_in_background
@@ -33,7 +33,7 @@ _SHARE = 5
 """Reading takes at most a fifth of a processor's time, however many events there are."""
 _UNREAD_PAUSE_S = 1.0
 _STEP = 1000
-"""Prefixes taken over in one step at the start, so that the loop is not held; nothing is notified meanwhile."""
+"""Prefixes taken over in one step at the start, so that the loop is not blocked; nothing is notified meanwhile."""
 _SCOPES = 16
 """So many interfaces are read one by one; for more, the routes of all protocols that others use."""
 _COMMON_PROTOCOLS = frozenset({2, 3, 4})
@@ -42,7 +42,7 @@ _Doubt = tuple[Family, str]
 """The routes of a family by an interface."""
 
 
-class RouteMonitor:
+class ForeignMonitor:
     """`routes` is what is known. `names` answers the names of all interfaces by index.
 
     `looked` is called when all routes were read after the last `look_at_all`. Those of protocols that others use are
@@ -59,7 +59,7 @@ class RouteMonitor:
         name_of: Callable[[int], str],
         looked: Callable[[], None],
     ) -> None:
-        self.routes = KernelRoutes(publish, name_of=name_of, doubted=self.doubt)
+        self.routes = ForeignRoutes(publish, name_of=name_of, doubted=self.doubt)
         self._own_protocol = own_protocol
         self._interval_s = interval_s
         self._names = names
@@ -80,7 +80,7 @@ class RouteMonitor:
         Raises: OSError: the kernel refused.
         """
         self._loop = asyncio.get_running_loop()
-        self._reader = RouteReader(self._own_protocol)
+        self._reader = ForeignReader(self._own_protocol)
         findings = await self._find(_all_routes, 0.0)
         found = iter(findings.changes.items())
         while step := dict(islice(found, _STEP)):
@@ -155,7 +155,7 @@ class RouteMonitor:
             if at_all and not self._look_at_all:
                 self._looked()
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> ScopesOf:
         """What to read now, from what is known; nothing is in doubt any more."""
         doubts, self._doubts = self._doubts, {}
         sources, self._sources_gone = self._sources_gone, set()
@@ -168,22 +168,22 @@ class RouteMonitor:
         index_of = {name: index for index, name in self._names().items()}
         return functools.partial(_doubtful, doubts=doubts, sources=sources, index_of=index_of)
 
-    async def _read(self, plan: Plan, pause_s: float) -> None:
+    async def _read(self, plan: ScopesOf, pause_s: float) -> None:
         findings = await self._find(plan, pause_s)
         self.routes.settle(findings.changes, findings.nexthops)
 
-    async def _find(self, plan: Plan, pause_s: float) -> Findings:
+    async def _find(self, plan: ScopesOf, pause_s: float) -> Reading:
         """What is otherwise in the kernel than known."""
         names = dict(self._names())
         known = self.routes.begin_reading()
 
-        def read() -> Findings:
+        def read() -> Reading:
             return self._reader.read(plan(known), known, names, pause_s=pause_s)
 
         return await self._loop.run_in_executor(None, self._share.spend, read)
 
 
-Plan = Callable[[Mapping[Place, Routes]], list[Scope]]
+ScopesOf = Callable[[Mapping[Place, Routes]], list[Scope]]
 """What to read, given what is known; asked in the worker thread, since that may be much."""
 
 

@@ -7,15 +7,15 @@ import itertools
 
 import pytest
 
-from bgpd.kernel import route_monitor
+from bgpd.kernel import foreign_monitor
+from bgpd.kernel.foreign_monitor import ForeignMonitor
+from bgpd.kernel.foreign_reader import Reading
 from bgpd.kernel.monitor import KernelMonitor
-from bgpd.kernel.route_monitor import RouteMonitor
-from bgpd.kernel.route_reader import Findings
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, Link, LinkChanged, RouteChanged
 
 V4 = Family.IPV4_UNICAST
-ROUTES = 5 * route_monitor._STEP // 2
+ROUTES = 5 * foreign_monitor._STEP // 2
 
 
 def route(number: int) -> KernelRoute:
@@ -29,18 +29,18 @@ class Reader:
     def __init__(self, own_protocol: int) -> None:
         pass
 
-    def read(self, *_: object, **__: object) -> Findings:
+    def read(self, *_: object, **__: object) -> Reading:
         routes = map(route, range(ROUTES))
-        return Findings(changes={(V4, 254, one.key): (one,) for one in routes}, nexthops={}, is_whole=True)
+        return Reading(changes={(V4, 254, one.key): (one,) for one in routes}, nexthops={}, is_whole=True)
 
     def close(self) -> None:
         pass
 
 
 async def test_many_routes_are_taken_over_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(route_monitor, "RouteReader", Reader)
+    monkeypatch.setattr(foreign_monitor, "ForeignReader", Reader)
     told: list[RouteChanged] = []
-    monitor = RouteMonitor(
+    monitor = ForeignMonitor(
         told.append, own_protocol=197, interval_s=60.0, names=dict, name_of=lambda _index: "", looked=lambda: None
     )
     counts = {0}
@@ -55,7 +55,7 @@ async def test_many_routes_are_taken_over_in_steps(monkeypatch: pytest.MonkeyPat
     others.cancel()
     assert [event.route for event in told] == [route(number) for number in range(ROUTES)]
     seen = sorted(counts | {len(told)})
-    assert max(after - before for before, after in itertools.pairwise(seen)) <= route_monitor._STEP
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= foreign_monitor._STEP
     await monitor.stop()
 
 

@@ -1,4 +1,4 @@
-"""Reads other programs' routes again, as much as is in doubt, and says what is gone.
+"""Compares other programs' routes with the kernel's, as many as are in doubt: what is new, and what is really gone.
 
 What a dump lacks is not gone for that. Linux continues a dump of a large IPv6 table by the number of nodes that it has
 shown, so that removals between two parts make it leave out routes that stand, and it does not say so. One part alone is
@@ -6,7 +6,7 @@ read under the table's lock. So what a dump of several parts lacks is looked at 
 only, which fit into one part; where they do not, only what several dumps in a row lack is gone.
 See docs/decisions/0010-absence-in-a-dump.md.
 
-Blocking, for a worker thread; on a socket of its own. Decides nothing else.
+Blocking, for a worker thread; on a socket of its own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from bgpd.kernel.foreign_routes import Place, Routes, difference, hops_of
 from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, open_socket
 from bgpd.kernel.nexthop_messages import NexthopObject, encode_dump_request, read_objects
 from bgpd.kernel.route_decoder import Hop, expand, read_foreign_routes
 from bgpd.kernel.route_messages import encode_route_dump_request
-from bgpd.kernel.routes import Place, Routes, difference, hops_of
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 
@@ -60,7 +60,7 @@ class Scope(msgspec.Struct, frozen=True):
         )
 
 
-class Findings(msgspec.Struct):
+class Reading(msgspec.Struct):
     """What a reading found: the routes of places that differ from what was known, and all nexthop objects of others.
 
     `is_whole`: no IPv6 table was read in several parts, so that nothing can be lacking.
@@ -149,7 +149,7 @@ def _still(missing: Missing, found: Dump) -> Missing:
     return {place: routes for place, routes in left.items() if routes}
 
 
-class RouteReader:
+class ForeignReader:
     """Reads in the network namespace that it is made in."""
 
     def __init__(self, own_protocol: int) -> None:
@@ -168,12 +168,12 @@ class RouteReader:
         names: Mapping[int, str],
         *,
         pause_s: float = DATAGRAM_PAUSE_S,
-    ) -> Findings:
+    ) -> Reading:
         """Compare `known`, a copy, with the kernel, scope by scope. `names` of interfaces by index.
 
-        Raises: OSError: the kernel would not tell.
+        Raises: OSError: the kernel refused.
         """
-        findings = Findings(nexthops=self._read_nexthops())
+        findings = Reading(nexthops=self._read_nexthops())
 
         def read(scope: Scope) -> Dump:
             found = self._dump(scope, names, findings.nexthops, pause_s)
@@ -186,7 +186,7 @@ class RouteReader:
         return findings
 
     def _read_nexthops(self) -> dict[int, NexthopObject]:
-        """Nexthop objects of others. The kernel dumps them in the order of their ids, and tells of a change."""
+        """Nexthop objects of others. The kernel dumps them by id, and marks a dump during which some changed."""
         for _ in range(_TRIES):
             try:
                 return {

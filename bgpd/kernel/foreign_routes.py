@@ -1,9 +1,9 @@
 """Other programs' routes: what the kernel is known to hold, and the events that lead from one state to the next.
 
 Routes are counted as the kernel counts them: several may have one prefix, TOS and metric, and each goes on its own.
-Says each change once: a notification that repeats what is known makes no event. A new way is told before an old one is
-gone, so that nobody sees a prefix without any in between. What a reading of the tables lacks is not gone for that:
-route_reader.py says what is. Sans-IO.
+Publishes each change once: a notification that repeats what is known makes no event. A new way is published before an
+old one is gone, so that nobody sees a prefix without any in between. What a reading of the tables lacks is not gone for
+that: foreign_reader.py finds what is. Sans-IO.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Place = tuple[Family, int, bytes]
 Routes = tuple[KernelRoute, ...]
 
 
-class KernelRoutes:
+class ForeignRoutes:
     """`routes` by place, in the kernel's order as far as known; those by nexthop objects as the ways these lead.
 
-    `publish` is told each change. `doubted` is called with an interface (and family) whose routes should be read again,
+    `publish` is called with each change, `doubted` with an interface (and family) whose routes should be read again,
     since a message can mean several things. `name_of` names an interface.
     """
 
@@ -52,7 +52,7 @@ class KernelRoutes:
         for route in [route for routes in self.routes.values() for route in routes]:
             yield RouteChanged(route)
 
-    # What the kernel says.
+    # What the kernel notifies.
 
     def changed(self, ways: Routes, *, gone: bool = False, replaces: bool = False, appends: bool = False) -> None:
         """A notification about a route: the ways of one message.
@@ -85,7 +85,7 @@ class KernelRoutes:
     def _rename(self, rest: list[KernelRoute], ways: Routes) -> None:
         """IPv6 siblings of several protocols: each message gives all of them that of the route that it is about.
 
-        A way that is known by another protocol is the same one; whose it is, a reading tells.
+        A way that is known by another protocol is the same one; whose it is, only a reading shows.
         """
         for at, known in enumerate(rest):
             same = next((way for way in ways if not way.nexthop and _identity(way) == _identity(known)), known)
@@ -147,7 +147,7 @@ class KernelRoutes:
                     after += expand((bare,), lambda _identifier: hops)
         return tuple(after)
 
-    # What a reading says.
+    # What a reading found.
 
     def begin_reading(self) -> dict[Place, Routes]:
         """A reading starts: what is notified until `settle` is newer than it. Answers what is known, as a copy."""
