@@ -28,7 +28,8 @@ BEST = 255
 MULTIPATH = 254
 """What stands in `Outcome` in place of a step number for the paths that did not lose."""
 
-_ONLY = bytes((BEST,))
+ONLY, NOT_USABLE = bytes((BEST,)), b"\0"
+"""The steps of a path that is the only one."""
 
 Outcome = tuple[tuple[Path, ...], bytes]
 """The multipath set, best path first (empty if no path is usable), and for each candidate BEST, MULTIPATH or its
@@ -200,7 +201,7 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
     `unusable` says why a path cannot be used at all, or "".
     """
     if len(candidates) == 1:
-        return ((), b"\0") if unusable(candidates[0]) else (tuple(candidates), _ONLY)
+        return ((), NOT_USABLE) if unusable(candidates[0]) else (tuple(candidates), ONLY)
     steps = bytearray(len(candidates))
     alive = [index for index, path in enumerate(candidates) if not unusable(path)]
     if not alive:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Set
 
 from bgpd.model.containers import WeakMemo
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
-from bgpd.rib.decision import Outcome, decide
+from bgpd.rib.decision import NOT_USABLE, ONLY, Outcome, decide
 from bgpd.rib.next_hops import NextHopTable
 
 
@@ -65,10 +65,19 @@ class Decisions:
         epoch = self._next_hop_table.epoch
         if known is not None and known.epoch == epoch:
             return known
+        if known is None and len(candidates) == 1:
+            return self._decide_alone(candidates, epoch)
         outcome = decide(candidates, self.unusable)
         if known is not None and (known.multipath, known.steps) == outcome:
             known.epoch = epoch
             return known
+        fresh = Decision(candidates, outcome, self._next_hops(outcome[0]), epoch)
+        self._known.set(candidates, fresh)
+        return fresh
+
+    def _decide_alone(self, candidates: tuple[Path, ...], epoch: int) -> Decision:
+        """The only path of its routes, where there is nothing to compare: each route may have one of its own."""
+        outcome: Outcome = ((), NOT_USABLE) if self.unusable(candidates[0]) else (candidates, ONLY)
         fresh = Decision(candidates, outcome, self._next_hops(outcome[0]), epoch)
         self._known.set(candidates, fresh)
         return fresh

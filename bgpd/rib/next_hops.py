@@ -118,6 +118,7 @@ class NextHopTable:
         self._resolve = resolve
         self._why: dict[NextHop, str] = {}
         self._sets: dict[NextHops, NextHops] = {BLACKHOLE: BLACKHOLE}
+        self._of_one: dict[NextHop, NextHops] = {}
         self._prune_at = _PRUNE_AT
 
     def why_unreachable(self, next_hop: NextHop) -> str:
@@ -144,16 +145,19 @@ class NextHopTable:
         self.epoch += bool(known) != bool(why)
         return bool(known) != bool(why)
 
-    def _alone(self, next_hop: NextHop | None) -> NextHops | None:
-        if next_hop is None:
-            return None
-        alone = (next_hop,)
-        return self._sets.setdefault(alone, alone)
+    def alone(self, next_hop: NextHop) -> NextHops:
+        """The set of one next hop."""
+        found = self._of_one.get(next_hop)
+        if found is None:
+            one = (next_hop,)
+            found = self._of_one[next_hop] = self._sets.setdefault(one, one)
+        return found
 
     def next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
         """What the FIB forwards a multipath set by: ascending, no duplicates, weighted, interned. None: no route."""
         if len(multipath) == 1:
-            return self._alone(multipath[0].next_hop)
+            only = multipath[0].next_hop
+            return None if only is None else self.alone(only)
         found = (weighted if multipath[0].attributes.packed_extended_communities else unweighted)(multipath)
         if not found:
             return None
@@ -171,5 +175,6 @@ class NextHopTable:
         forgotten = [next_hop for next_hop in self._why if next_hop not in used]
         self._why = {next_hop: why for next_hop, why in self._why.items() if next_hop in used}
         self._sets = {hops: hops for hops in live_sets} | {BLACKHOLE: BLACKHOLE}
+        self._of_one = {}
         self._prune_at = max(_PRUNE_AT, 2 * (len(self._why) + len(self._sets)))
         return forgotten
