@@ -146,12 +146,8 @@ class Routing:
         await self._monitor.stop()
 
     def converge(self) -> None:
-        """All was heard: kernel routes that nobody wants go.
-
-        What the RIB has gathered is told first: the sweep would write what was desired before the last neighbor spoke.
-        """
+        """All was heard: kernel routes that nobody wants go."""
         self.converged = True
-        self.rib.tell_gathered()
         self.evpn.converged()
         self.tables.sweep()
 

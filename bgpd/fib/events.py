@@ -51,19 +51,22 @@ class TableEvents:
             for event in events:
                 self._ownership.route_changed(event.route, event.gone)
             await asyncio.sleep(0)
+        concerned: list[KernelRoute] = []
         others: list[KernelEvent] = []
         while self._missed:
             for _ in range(min(len(self._missed), _SLICE)):
                 missed = self._missed.popleft()
-                if isinstance(missed, RouteChanged):
-                    self._ownership.route_changed(missed.route, missed.gone)
-                else:
+                if not isinstance(missed, RouteChanged):
                     others.append(missed)
+                elif self._concerns(missed.route, missed.gone):
+                    concerned.append(missed.route)
             await asyncio.sleep(0)
         self._is_following = True
         self._ownership.addresses_changed()
         self._dataplane.attach(self._writer, self)
         self._follow_guard()
+        for route in concerned:
+            self._write_beside(route)
         for other in others:
             self.kernel_changed(other)
 
@@ -85,7 +88,8 @@ class TableEvents:
             self._missed.append(event)
             return
         if isinstance(event, RouteChanged):
-            self._foreign_route_changed(event.route, event.gone)
+            if self._concerns(event.route, event.gone):
+                self._write_beside(event.route)
             if self._ownership.is_stale:
                 self._follow_guard_soon()
             changed = self._targets.route_changed(event.route)
@@ -151,8 +155,8 @@ class TableEvents:
 
     # What follows.
 
-    def _foreign_route_changed(self, route: KernelRoute, gone: bool) -> None:
-        """Whether a prefix may be written is another thing now; of most, as of other programs' workloads, none is.
+    def _concerns(self, route: KernelRoute, gone: bool) -> bool:
+        """Whether a change of a foreign route means that its prefix may be written now, or no longer.
 
         A new route of our metric may have taken the place of ours, and be gone again by the time that it matters.
         """
@@ -161,10 +165,14 @@ class TableEvents:
         if not gone and route.metric == form.metric and route.table == form.table and key in routes.installed:
             routes.distrusted.add(key)
             changed = True
-        if changed:
-            desired = self._writer.desired(route.family, key)
-            if desired is not None or key in routes.installed or key in routes.blocked:
-                self._writer.update(route.family, {key: desired})
+        return changed
+
+    def _write_beside(self, route: KernelRoute) -> None:
+        """Write the prefix of a foreign route as desired; of most, as of other programs' workloads, none is."""
+        key, routes = route.key, self._writer.families[route.family]
+        desired = self._writer.desired(route.family, key)
+        if desired is not None or key in routes.installed or key in routes.blocked:
+            self._writer.update(route.family, {key: desired})
 
     def _repair_drifted(self) -> None:
         for family, keys in self._drifted.items():

@@ -63,12 +63,12 @@ class LearnedRoutes(Protocol):
     def table(self, vrf: str, family: Family) -> LearnedTable:
         """The routes of one table."""
 
+    def tell_gathered(self) -> None:
+        """Call `update_learned` now for what has changed in this turn of the loop."""
+
 
 class RecursiveNextHops(Protocol):
     """EVPN: next hops that stand for others."""
-
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
-        """Why such a next hop of a VRF's route leads nowhere, or ""."""
 
     def expand(self, next_hop: NextHop) -> NextHops:
         """Which next hops it leads to now, () if none."""
@@ -197,7 +197,11 @@ class KernelTables:
         await self._vrfs.stop()
 
     def sweep(self) -> None:
-        """All was heard: what an earlier run left in the kernel, and nobody wants, goes."""
+        """All was heard: what an earlier run left in the kernel, and nobody wants, goes.
+
+        What the RIB has gathered comes first, or the sweep would write what was desired before the last neighbor spoke.
+        """
+        self._learned.tell_gathered()
         self._swept = True
         for fib in self.fibs.values():
             fib.sweep()
@@ -248,8 +252,6 @@ class KernelTables:
 
     def resolve(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop leads nowhere, or ""; the listener hears when that changes."""
-        if vrf and next_hop.is_recursive:
-            return self._recursive.resolve(vrf, next_hop)
         fib = self.fibs.get(vrf)
         return f"there is no VRF {vrf}" if fib is None else fib.targets.ask(next_hop)
 

@@ -274,3 +274,29 @@ async def test_route_that_goes_while_it_is_looked_at_is_not_believed() -> None:
         await until(lambda: looked)
         await until(lambda: it.kernel.all_at(V4, key) == [(PROTOCOL, target)])
         assert it.state_of("10.64.1.0/24") == ("installed", "")
+
+
+async def test_start_takes_in_many_foreign_routes_by_slices_and_what_changes_meanwhile() -> None:
+    kernel = two_leaf_kernel()
+    prefixes = [f"10.{64 + (number >> 8)}.{number & 255}.0/24" for number in range(4_000)]
+    routes = [kernel.add_foreign(prefix) for prefix in prefixes]
+    harness = Harness(kernel)
+    keys = [parse_prefix(prefix)[1] for prefix in (prefixes[0], prefixes[-1], prefixes[1], "10.9.0.0/16")]
+    ownership, turns = harness.fib.writer.ownership, 0
+    starting = asyncio.ensure_future(harness.fib.start())
+    for _ in range(100):
+        if ownership.blocked(V4, keys):
+            break
+        await asyncio.sleep(0)
+    assert keys[1] not in ownership.blocked(V4, keys)
+    kernel.remove_foreign(routes[0])
+    kernel.remove_foreign(routes[-1])
+    kernel.add_foreign("10.9.0.0/16")
+    while not starting.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await starting
+    blocked = ownership.blocked(V4, keys)
+    assert [key in blocked for key in keys] == [False, False, True, True]
+    assert turns >= 3
+    await harness.fib.stop()

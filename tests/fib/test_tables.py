@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
+from typing import Any
 
 from bgpd.config.schema import FibConfig
 from bgpd.fib import tables
@@ -14,11 +15,12 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables, WorkloadRoutes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.path import NextHop, NextHops, RouteBatch
 from bgpd.model.prefix import parse_prefix
 from bgpd.runtime.turns import Walks
-from tests.fib.fake_kernel import FakeReader
+from tests.fib.fake_kernel import FakeKernel, FakeReader
 from tests.fib.harness import LEAF1, LEAF2, V4, V6, two_leaf_kernel
+from tests.rib.build import Recorder, attributes, configuration, leaf, session
 
 KEY = parse_prefix("10.64.1.5/32")[1]
 OTHER = parse_prefix("10.9.0.0/16")[1]
@@ -38,8 +40,8 @@ class Learned:
         keys: Collection[bytes] = [key for of, found, key in self.routes if (of, found) == (vrf, family)]
         return SimpleNamespace(routes=keys)
 
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
-        return f"asked for {vrf}"
+    def tell_gathered(self) -> None:
+        """Nothing is gathered here."""
 
     def expand(self, next_hop: NextHop) -> NextHops:
         return (next_hop,)
@@ -77,9 +79,9 @@ class Listener:
 
 
 class Rig:
-    def __init__(self) -> None:
-        self.kernel = two_leaf_kernel()
-        self.learned = Learned()
+    def __init__(self, kernel: FakeKernel, learned: Any = None) -> None:
+        self.kernel = kernel
+        self.learned = learned or Learned()
         self.listener = Listener()
         self.log = self.listener.log
         dataplane = Dataplane(
@@ -93,7 +95,7 @@ class Rig:
             needs=lambda _vrf: Dependencies(),
             interfaces=lambda _vrf: (),
         )
-        self.tables.connect(self.learned, self.learned)
+        self.tables.connect(self.learned, Learned())
 
     def learn(self, key: bytes, hops: NextHops | None) -> None:
         self.learned.routes.pop(("", V4, key), None)
@@ -112,8 +114,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Rig]:
-    rig = Rig()
+async def running(kernel: FakeKernel | None = None, learned: Any = None) -> AsyncIterator[Rig]:
+    rig = Rig(kernel or two_leaf_kernel(), learned)
     await rig.tables.start(())
     try:
         yield rig
@@ -196,10 +198,32 @@ async def test_neighbors_wait_no_longer_than_a_moment_for_a_kernel_that_is_stuck
         it.kernel.bulk.release()
 
 
+async def test_the_sweep_waits_for_what_the_rib_has_gathered() -> None:
+    """Else it would write the adopted route by the first leaf alone, and the gathered change bring the other back."""
+    kernel, both = two_leaf_kernel(), (LEAF1, LEAF2)
+    async with running(kernel) as before:
+        before.learn(OTHER, both)
+        await before.settle()
+    kernel.log.clear()
+    around = Recorder(configuration())
+    async with running(kernel, around.rib) as it:
+        around.rib.connect(kernel=it.tables, neighbors=around, evpn=around, workloads=around)
+        first, second = (around.up(leaf(number), session(f"leaf{number}")) for number in (1, 2))
+        await it.settle()
+        around.announce(first, attributes(65201), LEAF1, "10.9.0.0/16")
+        batch = RouteBatch(family=V4, announced=[OTHER], attributes=attributes(65201), next_hop=LEAF2)
+        around.rib.routes_received(second, batch)
+        it.tables.sweep()
+        await it.settle()
+        around.turn()
+        await it.settle()
+        assert it.next_hops(OTHER) == ["10.0.0.0", "10.0.1.0"]
+        assert kernel.log == []
+
+
 async def test_next_hop_of_a_vrf_that_does_not_exist_leads_nowhere() -> None:
     async with running() as it:
         assert it.tables.resolve("blue", LEAF1) == "there is no VRF blue"
-        assert it.tables.resolve("blue", NextHop(b"\x0a\x00\x00\x01", "@blue")) == "asked for blue"
         assert it.tables.resolve("", LEAF1) == ""
 
 
