@@ -30,6 +30,10 @@ ESTABLISH_WAIT_S = 15.0
 """A configured neighbor that is not established by then is not waited for."""
 CONVERGENCE_CAP_S = 60.0
 """An established neighbor that has not sent End-of-RIB by then is not waited for."""
+QUIET_S = 2.0
+"""A neighbor that need not send End-of-RIB (it has no graceful restart capability) has sent its table once it has
+announced nothing more for so long. RFC 4724 section 4.1 leaves such neighbors out; a table that is on its way is waited
+for here, so that no route leaves the kernel that the neighbor is about to announce."""
 PENDING_PATIENCE_S = 5.0
 """Kernel routes may wait to be written for so long before the host counts as not ready."""
 LOOK_S = 1.0
@@ -56,6 +60,7 @@ class Readiness:
         self._born = time.monotonic()
         self._pending_since: float | None = None
         self._waiting_for = ""
+        self._announced: dict[Source, tuple[int, float]] = {}
         self._status = ""
         self._is_review_planned = False
 
@@ -98,11 +103,21 @@ class Readiness:
             self.age_s,
             synchronised=routing.synchronised,
             neighbors=[(neighbor.name, neighbor.name in routing.sources) for neighbor in self.neighbors],
-            awaiting=routing.rib.awaiting_end_of_rib(),
+            awaiting=[one for one in routing.rib.awaiting_end_of_rib() if not self._is_quiet(one[0])],
         )
         if not self._waiting_for:
             log.info("bgpd.converged", seconds=round(self.age_s, 3), routes=routing.routes)
+            self._announced.clear()
             routing.converge()
+
+    def _is_quiet(self, source: Source) -> bool:
+        """Whether a neighbor that may never send End-of-RIB has sent its table, as far as can be known."""
+        if self._routing.speaker.sends_end_of_rib(source):
+            return False
+        count, now = self._routing.rib.received(source), time.monotonic()
+        if self._announced.get(source, (-1, now))[0] != count:
+            self._announced[source] = count, now
+        return now - self._announced[source][1] >= QUIET_S
 
     def reasons(self) -> list[str]:
         """Why this host may not be relied on; empty if it may."""

@@ -10,7 +10,7 @@ import pytest
 
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
-from bgpd.readiness import CONVERGENCE_CAP_S, ESTABLISH_WAIT_S, PENDING_PATIENCE_S, Readiness, not_converged
+from bgpd.readiness import CONVERGENCE_CAP_S, ESTABLISH_WAIT_S, PENDING_PATIENCE_S, QUIET_S, Readiness, not_converged
 from bgpd.runtime.descriptors import Shortage
 
 LEAF1 = Source(name="leaf1", kind=SourceKind.EBGP)
@@ -62,15 +62,17 @@ class Parts:
         self.sources: dict[str, Source] = {}
         self.told = 0
         self.awaiting: list[tuple[Source, Family]] = []
-        self.rib = SimpleNamespace(awaiting_end_of_rib=lambda: self.awaiting)
+        self.sends_end_of_rib = True
+        self.received = 0
+        self.rib = SimpleNamespace(awaiting_end_of_rib=lambda: self.awaiting, received=lambda _: self.received)
         self.tables = SimpleNamespace(pending=0, failed=0, warnings=list)
-        self.workloads = SimpleNamespace(neighbors_changed=self._neighbors_changed, errors=list)
-        self.speaker = SimpleNamespace(error="")
+        self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
+        self.speaker = SimpleNamespace(error="", sends_end_of_rib=lambda _: self.sends_end_of_rib)
 
     def converge(self) -> None:
         self.converged = True
 
-    def _neighbors_changed(self) -> None:
+    def _readiness_changed(self, reason: str) -> None:
         self.told += 1
 
 
@@ -143,3 +145,18 @@ async def test_routes_may_wait_for_the_kernel_only_so_long(parts: Parts, monkeyp
     assert "wait to be written" in await reviewed(readiness)
     parts.tables.pending = 0
     assert await reviewed(readiness) == ""
+
+
+async def test_neighbor_that_need_not_send_end_of_rib_is_waited_for_until_it_is_quiet(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no graceful restart capability (RFC 4724 section 4.1); GoBGP has none by default."""
+    readiness = judged(parts)
+    parts.sources, parts.awaiting, parts.sends_end_of_rib = {"leaf1": LEAF1}, AWAITED, False
+    now = time.monotonic()
+    waits = []
+    for after_s, received in ((0.0, 0), (1.0, 100), (2.5, 200), (QUIET_S + 2.4, 200), (QUIET_S + 2.5, 200)):
+        parts.received = received
+        monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda after_s=after_s: now + after_s)
+        waits.append(bool(await reviewed(readiness)))
+    assert waits == [True, True, True, True, False]

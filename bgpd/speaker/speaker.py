@@ -202,6 +202,12 @@ class Speaker:
 
     # From the rest of the daemon
 
+    def sends_end_of_rib(self, source: Source) -> bool:
+        """Whether the neighbor of an established session has to send End-of-RIB (RFC 4724 section 2)."""
+        neighbor = self._neighbors.of(source)
+        exchange = neighbor.exchange if neighbor is not None else None
+        return exchange is not None and exchange.negotiated.graceful_restart is not None
+
     def pause_reading(self, names: Iterable[str]) -> None:
         """Leave unread what just these neighbors send, for less than a hold time: others, or the kernel, are behind."""
         paused = frozenset(names)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.readiness import CONVERGENCE_CAP_S
 from labs.daemons import Bird, Gobgp
 from labs.process import wait_until
 from tests.daemon.fabric import (
@@ -18,6 +19,7 @@ from tests.daemon.fabric import (
     started,
     table,
 )
+from tests.daemon.wire_peer import WirePeer, update
 from tests.interop.test_bird import bird_config
 from tests.interop.test_gobgp import CONFIG as GOBGP_CONFIG
 
@@ -132,3 +134,13 @@ def test_goodbye_is_told_to_the_leaf_and_routes_stay(fabric: Fabric) -> None:
         assert "bgpd is stopped" in str(view)
         assert kernel_hops(fabric.host, "10.9.0.0/16") == ["10.0.1.2%eth0"]
         assert kernel_hops(fabric.host, "10.64.1.5/32") == ["pod1"]
+
+
+def test_neighbor_without_graceful_restart_is_not_waited_for_once_it_is_quiet(fabric: Fabric) -> None:
+    """It need not send End-of-RIB (RFC 4724 section 4.1), and this one sends none; its table is waited for."""
+    with WirePeer(fabric.leaf1) as peer, started(fabric, leaf(1)) as host:
+        connection = peer.establish()
+        connection.sendall(update(("10.9.0.0/16",), asn=65201))
+        host.wait_ready()
+        assert kernel_hops(fabric.host, "10.9.0.0/16") == ["10.0.1.2%eth0"]
+        assert host.log("bgpd.converged")[0]["seconds"] < CONVERGENCE_CAP_S
