@@ -103,7 +103,7 @@ class Readiness:
             self.age_s,
             synchronised=routing.synchronised,
             neighbors=[(neighbor.name, neighbor.name in routing.sources) for neighbor in self.neighbors],
-            awaiting=[one for one in routing.rib.awaiting_end_of_rib() if not self._is_quiet(one[0])],
+            awaiting=[one for one in routing.speaker.awaiting_end_of_rib() if not self._is_quiet(one[0])],
         )
         if not self._waiting_for:
             log.info("bgpd.converged", seconds=round(self.age_s, 3), routes=routing.routes)

@@ -229,7 +229,6 @@ class Routing:
         self._neighbors_changed()
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
-        self.rib.end_of_rib_received(source, family)
         self._changed()
 
     def next_hop_changed(self, source: Source, family: Family) -> None:

@@ -64,10 +64,14 @@ class Parts:
         self.awaiting: list[tuple[Source, Family]] = []
         self.sends_end_of_rib = True
         self.received = 0
-        self.rib = SimpleNamespace(awaiting_end_of_rib=lambda: self.awaiting, received=lambda _: self.received)
+        self.rib = SimpleNamespace(received=lambda _: self.received)
         self.tables = SimpleNamespace(pending=0, failed=0, warnings=list)
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
-        self.speaker = SimpleNamespace(error="", sends_end_of_rib=lambda _: self.sends_end_of_rib)
+        self.speaker = SimpleNamespace(
+            error="",
+            awaiting_end_of_rib=lambda: self.awaiting,
+            sends_end_of_rib=lambda _: self.sends_end_of_rib,
+        )
 
     def converge(self) -> None:
         self.converged = True

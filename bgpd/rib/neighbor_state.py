@@ -45,7 +45,6 @@ class Session:
         self.adj_rib_in = adj_rib_in
         self.exports: dict[Family, AdjRibOut] = {}
         self.tables: dict[Family, LocRib] = {}
-        self.end_of_rib: set[Family] = set()
         self.sweeps: dict[Family, WeakSet[Path]] = {}
         """Families whose stale routes are being removed: what was told again (AdjRibIn.refreshed)."""
         self._warned: set[Family] = set()

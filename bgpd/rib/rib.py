@@ -315,21 +315,6 @@ class Rib:
         """Stepping takes all routes of `source` from the table; a new source of that name may come meanwhile."""
         return self._remove(source, [self.table(vrf, family)])
 
-    def end_of_rib_received(self, source: Source, family: Family) -> None:
-        """The neighbor has sent its initial table of this family (RFC 4724 section 2)."""
-        session = self._sessions.get(source)
-        if session is not None:
-            session.end_of_rib.add(family)
-
-    def awaiting_end_of_rib(self) -> list[tuple[Source, Family]]:
-        """The established sessions and families whose initial table is not complete yet."""
-        return [
-            (session.source, family)
-            for session in self._sessions.values()
-            for family in session.families
-            if family not in session.end_of_rib
-        ]
-
     def refresh_requested(self, source: Source, family: Family) -> None:
         """The neighbor wants to be told everything again (RFC 2918)."""
         session = self._sessions.get(source)

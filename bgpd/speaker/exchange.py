@@ -193,6 +193,11 @@ class Exchange:
         """Prefixes that were ignored as martians."""
         return self._decoder.martians
 
+    @property
+    def awaited(self) -> list[Family]:
+        """The families that the neighbor has not sent End-of-RIB of."""
+        return [family for family in self.negotiated.families if family not in self.end_of_rib]
+
     def attribute_bytes(self) -> int:
         """What the attributes of the routes that the neighbor announces take in memory, as received."""
         return self._decoder.bytes_kept

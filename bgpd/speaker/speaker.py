@@ -202,8 +202,13 @@ class Speaker:
 
     # From the rest of the daemon
 
+    def awaiting_end_of_rib(self) -> list[tuple[Source, Family]]:
+        """The established sessions and families whose initial table is not complete yet (RFC 4724 section 2)."""
+        exchanges = [neighbor.exchange for neighbor in self._neighbors if neighbor.exchange is not None]
+        return [(one.source, family) for one in exchanges for family in one.awaited]
+
     def sends_end_of_rib(self, source: Source) -> bool:
-        """Whether the neighbor of an established session has to send End-of-RIB (RFC 4724 section 2)."""
+        """Whether the neighbor of an established session has to send End-of-RIB, having graceful restart (RFC 4724)."""
         neighbor = self._neighbors.of(source)
         exchange = neighbor.exchange if neighbor is not None else None
         return exchange is not None and exchange.negotiated.graceful_restart is not None

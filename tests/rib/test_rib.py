@@ -186,12 +186,6 @@ def test_families_that_were_not_negotiated_are_ignored() -> None:
     assert recorder.fib_calls == []
 
 
-def test_awaiting_end_of_rib_shrinks_as_neighbors_finish() -> None:
-    recorder, (leaf1, leaf2) = two_leaves()
-    recorder.rib.end_of_rib_received(leaf1, V4)
-    assert recorder.rib.awaiting_end_of_rib() == [(leaf2, V4)]
-
-
 @pytest.fixture
 def _no_gc() -> Iterator[None]:
     gc.collect()

@@ -634,6 +634,22 @@ async def test_stranger_is_refused() -> None:
         writer.close()
 
 
+async def test_timers_and_end_of_rib_are_shown_as_negotiated(peer: RawPeer) -> None:
+    neighbor = to_peer(peer.port, hold_time_s=90)
+    async with running(config(neighbor=[neighbor]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open(hold_time_s=11, multiprotocol=((1, 1), (2, 1)), graceful=True)
+        await until(lambda: recorder.sources)
+        (source,) = recorder.sources.values()
+        (view,) = speaker.neighbor_views()
+        assert (view.hold_time_s, view.keepalive_time_s, view.end_of_rib) == (11, 3, [])
+        assert recorder.negotiated["peer"].keepalive_time_s == 3
+        assert speaker.sends_end_of_rib(source)
+        peer.write(UPDATE)
+        await until(lambda: recorder.ended)
+        assert speaker.neighbor_views()[0].end_of_rib == ["ipv4-unicast"]
+        assert speaker.awaiting_end_of_rib() == [(source, Family.IPV6_UNICAST)]
+
+
 async def test_port_in_use_is_told_dials_go_on_and_listening_is_retried(
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
