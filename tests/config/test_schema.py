@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.config.load import ConfigError, Problem, load_config, parse_config
-from bgpd.config.schema import Config
-from bgpd.config.toml_lines import key_lines
+from bgpd.config.schema import Config, NeighborConfig, attribute_limit
+from bgpd.config.toml_lines import key_lines, line_of
 
 ROUTER = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
 NEIGHBOR = '[[neighbor]]\nname = "leaf1"\naddress = "10.0.1.2"\nasn = 65201\nimport = "all"\n'
@@ -52,6 +52,8 @@ BAD = [
     (ROUTER.replace("65203", "4294967295"), 2, "router.asn", "is 4294967295"),
     (ROUTER.replace("65203", "23456"), 2, "router.asn", "reserved"),
     (ROUTER.replace("10.255.1.1", "node1"), 3, "router.router_id", "not an IPv4 address"),
+    (ROUTER.replace("10.255.1.1", "224.0.0.5"), 3, "router.router_id", "no host's address"),
+    (ROUTER.replace("10.255.1.1", "255.255.255.255"), 3, "router.router_id", "no host's address"),
     (ROUTER.replace("10.255.1.1", "0.0.0.0"), 3, "router.router_id", "no host's address"),
     (ROUTER + NEIGHBOR.replace("[[neighbor]]", "[neighbor]"), 4, "neighbor", "is a table"),
     (ROUTER + NEIGHBOR.replace("65201", "true"), 7, "neighbor[0].asn", "is true"),
@@ -101,6 +103,9 @@ BAD = [
     (ROUTER + '[[aggregate]]\nprefix = "0.0.0.0/0"\n', 5, "aggregate[0].prefix", "default"),
     (ROUTER + '[[aggregate]]\nprefix = "10.64.1.1/32"\n', 5, "aggregate[0].prefix", "one address"),
     (ROUTER + '[[aggregate]]\nprefix = "10.64.1.0/26"\n' * 2, 7, "aggregate[1].prefix", "already in aggregate[0]"),
+    (ROUTER + '[[aggregate]]\nprefix = "224.0.0.0/8"\n', 5, "aggregate[0].prefix", "multicast"),
+    (ROUTER + '[[aggregate]]\nprefix = "127.0.0.0/8"\n', 5, "aggregate[0].prefix", "loopback"),
+    (ROUTER + '[[aggregate]]\nprefix = "10.64.1.0/26"\nsummary_only = 1\n', 6, "aggregate[0].summary_only", "number 1"),
     (ROUTER + '[[aggregate]]\nprefix = "10.64.1.0/26"\nauto = "all"\n', 6, "aggregate[0].auto", 'is "all"'),
 ]
 
@@ -420,3 +425,42 @@ def test_override_inside_what_is_protected_is_refused() -> None:
     problem = the_problem(ROUTER + fib)
     assert problem.path == "fib.override[1]"
     assert '"10.2.3.0/24" is inside "10.2.0.0/16"' in problem.what
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (ROUTER + NEIGHBOR + 'passive = "yes"\n', "true or false"),
+        (ROUTER + NEIGHBOR.replace("65201", "[]"), "a whole number or a text in quotes"),
+        (ROUTER.replace("65203", "1.5"), "a whole number"),
+        (ROUTER + NEIGHBOR.replace('"leaf1"', "1"), "a text in quotes"),
+        ("fib = 1\n" + ROUTER, "a table"),
+        (ROUTER + NEIGHBOR + "families = 1\n", "a list"),
+    ],
+)
+def test_wrong_kind_of_value_is_told_with_the_right_one(text: str, right: str) -> None:
+    assert right in the_problem(text).right
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({}, (1 << 20) + 256 * 2_000_000),
+        ({"max_prefixes": 1000}, (1 << 20) + 256 * 1000),
+        ({"max_prefixes": 0}, (1 << 20) + 256 * 2_000_000),
+        ({"max_prefixes": 1000, "max_attribute_bytes": 7}, 7),
+        ({"max_prefixes": 1000, "max_attribute_bytes": 0}, 0),
+    ],
+)
+def test_memory_for_attributes_follows_the_number_of_prefixes_unless_it_is_given(
+    fields: dict[str, int], limit: int
+) -> None:
+    neighbor = NeighborConfig(name="leaf1", asn=65201, import_="all", **fields)
+    assert attribute_limit(neighbor) == limit
+
+
+def test_line_of_what_stands_nowhere_is_that_of_the_table_around_it() -> None:
+    lines = key_lines('# head\n[ a . "b c" ]\nx . y = 1\n')
+    assert lines["a", "b c", "x", "y"] == 3
+    assert line_of(lines, ("a", "b c", "missing", 0)) == 2
+    assert line_of(lines, ("other",)) == 1

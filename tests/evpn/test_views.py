@@ -12,6 +12,18 @@ def shown(host: Host, **query: object) -> list[EvpnRouteView]:
     return [view for view in evpn_routes(host.evpn, ViewQuery(**query)) if view is not None]  # type: ignore[arg-type]
 
 
+def test_explained_is_what_the_route_names_and_what_is_this_hosts_own() -> None:
+    host = Host()
+    host.hear(host.up(1), prefix_route("10.64.0.0/24"), gateway="10.9.0.1")
+    assert explain_overlay(host.evpn, "blue", parse_address("10.64.0.9"))[1].endswith(": by 10.9.0.1")
+    assert explain_overlay(host.evpn, "green", parse_address("10.64.0.9")) == []
+    host.workload("10.64.1.5/32")
+    assert explain_overlay(host.evpn, "blue", parse_address("10.64.1.5")) == [
+        "10.64.1.5/32 is a route of VRF blue",
+        "it is this host's own",
+    ]
+
+
 def host_with_routes() -> Host:
     host = Host()
     for source in (host.up(1), host.up(2)):

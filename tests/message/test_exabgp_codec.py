@@ -21,7 +21,7 @@ from bgpd.message.exabgp_codec import (
     encode_route_refresh,
 )
 from bgpd.message.open import GracefulRestart, LongLived, Open
-from bgpd.model.iana import MessageType
+from bgpd.model.iana import Family, MessageType
 from bgpd.model.wire import NotificationError
 
 FULL = Open(
@@ -185,3 +185,20 @@ def test_another_version_of_the_library_is_refused():
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "RuntimeError: ExaBGP 6.0.0 is installed" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "restarting", "notification"), [(0, False, False), (8, True, False), (4, False, True)]
+)
+@pytest.mark.parametrize("restart_time_s", [0, 1, 120, 4095])
+def test_restart_time_and_flags_are_told_apart(field, restarting, notification, restart_time_s):
+    """RFC 4724 section 3, RFC 8538 section 2: four bits of flags, twelve of seconds."""
+    head = (field << 12 | restart_time_s).to_bytes(2)
+    found = decode_open(open_with((64, head + b"\0\1\1\x80"))).graceful_restart
+    assert found == GracefulRestart(
+        restarting=restarting,
+        notification=notification,
+        restart_time_s=restart_time_s,
+        families=((1, 1, True),),
+    )
+    assert not decode_open(open_with((64, head + b"\0\1\1\0"))).graceful_restart.forwarding(Family.IPV4_UNICAST)

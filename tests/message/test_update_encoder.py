@@ -231,3 +231,33 @@ def flat(attributes):
             joined.append((segment.type, segment.asns))
     fields = msgspec.structs.asdict(attributes)
     return {**fields, "packed_as_path": joined}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "ipv4", "ipv6", "evpn"),
+    [
+        ({}, LOCAL_IPV4, GLOBAL + LINK_LOCAL, LOCAL_IPV4),
+        ({"link_local": None}, LOCAL_IPV4, GLOBAL, LOCAL_IPV4),
+        ({"ipv6": None}, LOCAL_IPV4, LINK_LOCAL, LOCAL_IPV4),
+        ({"ipv6": None, "link_local": None}, LOCAL_IPV4, b"", LOCAL_IPV4),
+        ({"ipv4": None}, b"", GLOBAL + LINK_LOCAL, GLOBAL),
+        ({"ipv4": None, "link_local": None}, b"", GLOBAL, GLOBAL),
+        ({"ipv4": None, "ipv6": None}, b"", LINK_LOCAL, b""),
+        ({"extended_next_hop": True}, GLOBAL + LINK_LOCAL, GLOBAL + LINK_LOCAL, LOCAL_IPV4),
+        ({"extended_next_hop": True, "ipv6": None, "link_local": None}, LOCAL_IPV4, b"", LOCAL_IPV4),
+    ],
+)
+def test_this_hosts_next_hop_is_made_of_the_addresses_that_the_session_has(addresses, ipv4, ipv6, evpn):
+    made = encoder(**addresses)
+    families = (Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN, Family.ROUTE_TARGET)
+    found = [made.next_hop_self(family) for family in families]
+    assert found == [ipv4, ipv6, evpn, evpn]
+    assert made.without_next_hop == tuple(one for one in families if not made.next_hop_self(one))
+
+
+@pytest.mark.parametrize(("local_pref", "told"), [(None, 100), (0, 0), (200, 200)])
+def test_local_preference_goes_to_ibgp_neighbors_as_it_is(local_pref, told):
+    (message,) = encoder(ibgp=True).encode(v4(Attributes.of(local_pref=local_pref)))
+    assert b"\x40\5\4" + told.to_bytes(4) in message
+    (message,) = encoder().encode(v4(Attributes.of(local_pref=local_pref)))
+    assert b"\x40\5\4" not in message

@@ -219,3 +219,14 @@ def test_who_is_in_no_network_is_further_away():
     assert is_one_hop("10.0.1.2")
     assert is_one_hop("fe80::2")
     assert not is_one_hop("10.77.0.1")
+
+
+def test_another_reason_for_the_same_is_no_news() -> None:
+    known = NextHopTable(resolve=lambda _: "")
+    known.why_unreachable(hop("10.0.0.1"))
+    assert not known.changed(hop("10.0.0.1"), "")
+    assert known.changed(hop("10.0.0.1"), "link down")
+    assert not known.changed(hop("10.0.0.1"), "link down")
+    assert not known.changed(hop("10.0.0.1"), "no route")
+    assert known.epoch == 1
+    assert not known.changed(hop("10.0.0.2"), "link down"), "nobody asked for it"
