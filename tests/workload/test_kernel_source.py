@@ -320,3 +320,30 @@ def test_route_whose_family_differs_only_is_another() -> None:
     assert len(rig.announced) == 2
     assert {view.prefix for view in rig.claims.views()} == {"10.64.1.9/32", "a40:109::/32"}
     assert Family.IPV6_UNICAST in {held.claim.family for held in rig.states}
+
+
+def test_ipv6_routes_with_gateways_are_siblings_and_one_without_is_another_route() -> None:
+    """fib6_add_rt2node: of equal metric, those with a gateway are next hops of one route; another stands beside."""
+    gateway = bytes.fromhex("fe800000000000000000000000000001")
+    prefix = "2001:db8:64::/64"
+    rig = KernelRig()
+    rig.host.link(link("cali1", index=6))
+    rig.source.event(RouteChanged(route(prefix, "pod1", metric=1024, gateway=gateway), False))
+    rig.source.event(RouteChanged(route(prefix, "eth0", metric=1024), False))
+    rig.settle()
+    assert set(rig.announced) == {("", prefix)}, "the first that leads somewhere; the route of eth0 is not its sibling"
+    rig.source.event(RouteChanged(route(prefix, "cali1", metric=1024, gateway=gateway), False))
+    rig.settle()
+    assert set(rig.announced) == {("", prefix)}
+    rig.source.event(RouteChanged(route(prefix, "pod1", metric=1024, gateway=gateway), True))
+    rig.source.event(RouteChanged(route(prefix, "cali1", metric=1024, gateway=gateway), True))
+    rig.settle()
+    assert rig.announced == {}
+
+
+def test_route_without_an_interface_is_no_workload() -> None:
+    rig = KernelRig()
+    rig.source.event(RouteChanged(route(interface=""), False))
+    rig.settle()
+    assert rig.announced == {}
+    assert rig.claims.claimed("kernel") == []

@@ -430,3 +430,95 @@ def test_without_a_generation_only_deletes_delete(steps: list[tuple[str, str]]) 
     rig.settle()
     assert rig.ids == "".join(sorted(wanted))
     assert len(rig.announced) == len(wanted)
+
+
+def test_service_follows_its_vrf_alone() -> None:
+    rig = FeedRig()
+    rig.stream.service_received("main", b'{"addresses": ["10.0.0.2"]}')
+    rig.stream.service_received("tenant", b'{"addresses": ["10.0.0.3"], "vrf": "blue"}')
+    rig.stream.workload_received("a", b'{"addresses": ["10.0.0.1"], "interface": "pod1"}', rig.at)
+    rig.feed.vrfs = {""}
+    list(rig.feed.follow_vrfs())
+    assert (list(rig.applied), rig.ids) == (["main"], "a")
+    rig.feed.vrfs = {"", "blue"}
+    list(rig.feed.follow_vrfs())
+    assert sorted(rig.applied) == ["main", "tenant"]
+
+
+def test_generation_counts_once_it_was_quiet_for_so_long_or_busy_for_longer() -> None:
+    rig = FeedRig()
+    assert rig.stream.timer() is None
+    rig.hear("a")
+    assert rig.stream.timer() == rig.at + QUIET_S
+    start = rig.at
+    while rig.at < start + BUSY_S - QUIET_S:
+        rig.at += QUIET_S / 2
+        rig.hear("a")
+        assert rig.stream.timer() == min(rig.at + QUIET_S, start + BUSY_S)
+    assert rig.stream.timer() == start + BUSY_S
+    rig.at = start + BUSY_S
+    rig.stream.tick(rig.at)
+    assert rig.stream.timer() is None
+    rig.hear("a")
+    assert rig.stream.timer() == rig.at + QUIET_S
+
+
+def test_no_more_addresses_than_there_may_be_but_fewer_are_always_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = FeedRig()
+    monkeypatch.setattr(rig.feed, "_most_addresses", 3)
+    two = b'{"addresses": ["10.0.0.1", "10.0.0.2"], "interface": "pod1"}'
+    rig.stream.workload_received("a", two, rig.at)
+    rig.stream.workload_received("b", two.replace(b"0.0.", b"0.1."), rig.at)
+    (problem,) = rig.problems("workload", "b")
+    assert "more than 3 addresses" in problem.wrong
+    rig.hear("c")
+    assert rig.ids == "ac"
+    monkeypatch.setattr(rig.feed, "_most_addresses", 1)
+    rig.stream.workload_received("a", two.replace(b"10.0.0.2", b"10.0.0.9"), rig.at)
+    rig.stream.workload_received("a", b'{"addresses": ["10.0.0.9"], "interface": "pod1"}', rig.at)
+    assert rig.problems("workload", "a") == []
+    rig.stream.workload_received("a", two, rig.at)
+    assert rig.problems("workload", "a")
+    rig.stream.workload_received("a", b"", rig.at)
+    rig.stream.workload_received("c", b"", rig.at)
+    rig.hear("d")
+    assert rig.ids == "d", "what is deleted takes no room"
+
+
+def test_ranks_of_what_waits_for_its_vrf_stay_as_they_were() -> None:
+    """Whoever came first is so again when the VRF comes back, whatever happens to the others meanwhile."""
+    saved = Saved(
+        workloads={"a": decode_workload(VM, id="a", vrfs={"blue"})},
+        workload_ranks={"a": {WHERE[1]: 3}, "gone": {WHERE[1]: 4}},
+    )
+    rig = FeedRig(saved=saved)
+    rig.feed.vrfs = {""}
+    list(rig.feed.follow_vrfs())
+    rig.claims.started()
+    rig.feed.notes.order_known()
+    assert rig.feed.saved().workload_ranks == {"a": {WHERE[1]: 3}}
+    rig.feed.vrfs = {"", "blue"}
+    list(rig.feed.follow_vrfs())
+    rig.claims.order_known()
+    rig.feed.notes.order_known()
+    assert rig.feed.saved().workload_ranks == rig.on_disk.workload_ranks == {}
+
+
+def test_ranks_are_noted_when_an_address_becomes_contested_and_no_longer_when_it_is_not() -> None:
+    rig = FeedRig()
+    rig.claims.started()
+    rig.claims.order_known()
+    rig.hear("a", "10.0.0.1")
+    rig.claims.claim("api", "x", (claim("10.0.0.1/32", "pod2", id="x", source="api"),))
+    rig.settle()
+    rig.feed.notes.states_changed(rig.states, order_known=False)
+    assert rig.on_disk.workload_ranks == {}
+    rig.feed.notes.states_changed(rig.states, order_known=True)
+    assert rig.on_disk.workload_ranks == rig.feed.saved().workload_ranks == {"a": {"10.0.0.1/32": 0}}
+    saves = rig.saves
+    rig.feed.notes.states_changed(rig.states, order_known=True)
+    assert rig.saves == saves, "nothing changed"
+    rig.claims.claim("api", "x")
+    rig.settle()
+    rig.feed.notes.states_changed(rig.states, order_known=True)
+    assert rig.on_disk.workload_ranks == rig.feed.saved().workload_ranks == {}

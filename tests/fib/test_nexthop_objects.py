@@ -1,0 +1,149 @@
+"""Nexthop objects: what may be shared or claimed, and when those that nobody uses are deleted."""
+
+from __future__ import annotations
+
+import pytest
+
+from bgpd.fib import nexthop_objects
+from bgpd.fib.nexthop_objects import Loss, NexthopTable
+from bgpd.kernel.nexthop_messages import encode_delete
+from bgpd.model.path import NextHop
+from bgpd.model.prefix import parse_address
+
+GRACE_S = 60.0
+HOPS = [NextHop(parse_address(f"10.0.{number}.2"), f"eth{number}") for number in range(3)]
+
+
+class Table(NexthopTable):
+    """A table whose objects the kernel acknowledges at once."""
+
+    def __init__(self) -> None:
+        super().__init__(197)
+        self.hops: list[int] = []
+        for index, hop in enumerate(HOPS):
+            single = self.single_of(hop, index + 2)
+            assert single is not None
+            self.hops.append(single)
+
+    def group(self, *numbers: int, routes: int = 0) -> int:
+        group = self.group_of(tuple((self.hops[number], 1) for number in numbers))
+        assert group is not None
+        self.count_routes(group, routes)
+        return group
+
+    def acknowledge(self) -> None:
+        self.acknowledged(self.take_created()[1])
+
+    def collected(self, now: float) -> tuple[bytes, bool]:
+        return self.collect_unused(now, GRACE_S)
+
+
+def test_group_goes_when_it_was_unused_for_the_whole_grace_time_and_its_gateways_with_it() -> None:
+    table = Table()
+    used, unused = table.group(0, routes=1), table.group(0, 1)
+    table.acknowledge()
+    assert table.collected(100.0) == (encode_delete([table.hops[2]]), False), "a gateway of no group goes at once"
+    assert table.collected(100.0 + GRACE_S - 1) == (b"", False)
+    assert table.collected(100.0 + GRACE_S) == (encode_delete([unused, table.hops[1]]), False)
+    assert set(table.groups) == {used}
+    assert set(table.singles) == {table.hops[0]}
+
+
+def test_group_that_is_used_again_meanwhile_begins_anew() -> None:
+    table = Table()
+    group = table.group(0, 1, 2)
+    table.acknowledge()
+    table.collected(100.0)
+    table.count_routes(group, 1)
+    table.collected(130.0)
+    table.count_routes(group, -1)
+    assert table.collected(100.0 + GRACE_S) == (b"", False)
+    assert table.collected(100.0 + 2 * GRACE_S - 1) == (b"", False)
+    assert table.collected(100.0 + 2 * GRACE_S)[0]
+
+
+def test_group_that_is_asked_for_again_meanwhile_begins_anew() -> None:
+    table = Table()
+    table.group(0, 1, 2)
+    table.acknowledge()
+    table.collected(100.0)
+    table.group(0, 1, 2)
+    assert table.collected(100.0 + GRACE_S) == (b"", False)
+
+
+def test_what_the_kernel_has_not_acknowledged_stays() -> None:
+    table = Table()
+    table.group(0, 1, 2)
+    for now in (100.0, 1000.0):
+        assert table.collected(now) == (b"", False)
+    table.acknowledge()
+    assert table.collected(2000.0) == (b"", False)
+    assert table.collected(2000.0 + GRACE_S)[0]
+
+
+def test_a_few_go_at_a_time_and_it_is_said_that_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexthop_objects, "MOST_COLLECTED", 2)
+    table = Table()
+    groups = [table.group(0), table.group(1), table.group(2)]
+    table.acknowledge()
+    table.collected(0.0)
+    assert table.collected(GRACE_S) == (encode_delete(groups[:2]), True)
+    table.vanished(groups[:2])
+    deletes, more = table.collected(GRACE_S)
+    assert deletes == encode_delete([groups[2], table.hops[0]])
+    assert more
+    table.vanished([groups[2], table.hops[0]])
+    assert table.collected(GRACE_S) == (encode_delete(table.hops[1:]), True)
+    assert table.collected(GRACE_S) == (b"", False)
+
+
+def test_gateway_that_was_deleted_is_made_anew_under_another_id() -> None:
+    table = Table()
+    table.acknowledge()
+    table.collected(0.0)
+    again = table.single_of(HOPS[0], 2)
+    assert again is not None
+    assert again not in table.hops
+    assert table.take_created()[1] == [again]
+
+
+def test_groups_of_the_same_members_are_one_and_of_the_same_ratio_too() -> None:
+    table = Table()
+    first, second = table.hops[:2]
+    group = table.group_of(((first, 1), (second, 2)))
+    assert table.group_of(((first, 2), (second, 4))) == group
+    assert table.group_of(((first, 2), (second, 1))) != group
+    assert table.same_as(((first, 10), (second, 20))) == {group}
+    bound = table.make_bound(((first, 1), (second, 2)))
+    assert bound != group
+    assert table.same_as(((first, 1), (second, 2))) == {group}, "what is bound is nobody else's"
+
+
+def test_group_of_an_earlier_run_is_claimed_only_with_its_very_members_and_kind() -> None:
+    table = Table()
+    members = ((table.hops[0], 1), (table.hops[1], 1))
+    group = table.group(0, 1)
+    table.acknowledge()
+    assert not table.claim(group, members), "it is of this run"
+    table.groups[group].claimable = True
+    assert not table.claim(group, members[:1])
+    assert not table.claim(group, members, resilient=True)
+    assert not table.claim(group + 1, members)
+    assert table.claim(group, members)
+    assert not table.claim(group, members), "it has an owner"
+    assert table.same_as(members) == set()
+    assert table.replace_members(group, members) == Loss()
+
+
+def test_loss_of_a_gateway_reduces_its_groups_and_empties_those_of_it_alone() -> None:
+    table = Table()
+    both, alone = table.group(0, 1, routes=3), table.group(0, routes=2)
+    table.acknowledge()
+    loss = table.lose([table.hops[0]], lambda _: None)
+    assert (loss.died, loss.changed, loss.deletes, loss.messages) == ([alone], [both], 1, 1)
+    assert loss.urgent == encode_delete([table.hops[0]])
+    assert table.groups[both].members == ((table.hops[1], 1),)
+    assert table.groups[both].reduced
+    assert table.dead == {alone: 2}
+    table.count_routes(alone, -2)
+    assert table.dead == {}
