@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import tomllib
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from bgpd.config.load import parse_config
-from bgpd.config.schema import Config, FibConfig
+from bgpd.config.schema import Config, FibConfig, MatchConfig, SetConfig
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd/bgpd.service"
@@ -71,11 +74,54 @@ def test_commented_configuration_is_good_with_its_examples(tmp_path: Path) -> No
     assert config.workload.static
 
 
+def test_commented_configuration_has_every_key() -> None:
+    text = EXAMPLE.read_text()
+    data = tomllib.loads(re.sub(r"^#(?=\S)", "", text, flags=re.MULTILINE))
+    in_a_comment = (MatchConfig, SetConfig)
+    lacking = []
+    for place, kind, tables in sections("", Config, [data]):
+        for field in msgspec.structs.fields(kind):
+            name = field.encode_name
+            known = re.search(rf"\b{name}\b", text) if kind in in_a_comment else any(name in one for one in tables)
+            if not known:
+                lacking.append(f"{place}.{name}".lstrip("."))
+    assert lacking == []
+
+
+def sections(place: str, kind: Any, tables: list[Any]) -> Iterator[tuple[str, type[msgspec.Struct], list[Any]]]:
+    """Each table of the schema, with those of the file that are of its kind."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield place, kind, tables
+        hints = typing.get_type_hints(kind)
+        for field in msgspec.structs.fields(kind):
+            name = field.encode_name
+            yield from sections(
+                f"{place}.{name}".lstrip("."), hints[field.name], [t[name] for t in tables if name in t]
+            )
+        return
+    arguments = [one for one in typing.get_args(kind) if one not in (type(None), ..., str)]
+    inner = [value for one in tables for value in (one.values() if typing.get_origin(kind) is dict else [one])]
+    if typing.get_origin(kind) is tuple:
+        inner = [value for one in tables for value in one]
+    for argument in arguments:
+        yield from sections(place, argument, inner)
+
+
+def test_shipped_configuration_and_the_readmes_example_lose_no_route_at_a_restart() -> None:
+    readme = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for text in (EXAMPLE.read_text(), *readme):
+        config, warnings = parse_config(text, "bgpd.toml")
+        assert warnings == []
+        assert config.neighbor
+        assert all(neighbor.graceful_restart is not None for neighbor in config.neighbor)
+
+
 def test_values_that_are_written_are_the_defaults() -> None:
     data = tomllib.loads(EXAMPLE.read_text())
     config = msgspec.convert(data, Config)
     defaults = Config(router=config.router)
     assert (config.fib, config.api, config.log) == (defaults.fib, defaults.api, defaults.log)
+    assert config.state == defaults.state
 
 
 def test_route_protocol_name_is_that_of_the_configuration() -> None:
@@ -87,7 +133,9 @@ def test_networkd_leaves_foreign_routes_and_rules_alone() -> None:
     parser = configparser.ConfigParser()
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(ROOT / "conf/networkd/90-bgpd.conf")
-    assert dict(parser["Network"]) == {"ManageForeignRoutes": "no", "ManageForeignRoutingPolicyRules": "no"}
+    network = dict(parser["Network"])
+    kept = ("ManageForeignRoutes", "ManageForeignRoutingPolicyRules", "ManageForeignNextHops")
+    assert network == dict.fromkeys(kept, "no")
 
 
 def test_kernel_settings_hold_the_one_that_failover_needs() -> None:
