@@ -109,7 +109,7 @@ class Routing:
             hostname=hostname,
         )
         self.rib.connect(kernel=self.tables, neighbors=self.speaker, evpn=self.evpn, workloads=self.workloads.table)
-        self.evpn.connect(neighbors=self, claims=self.workloads.table, presences=self.workloads.presences)
+        self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:
         return dependencies(self._config.guard, vrf, sources=self.sources.values(), servers=self.servers)
@@ -230,17 +230,6 @@ class Routing:
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self._changed()
-
-    def next_hop_changed(self, source: Source, family: Family) -> None:
-        self.refresh_requested(source, family)
-
-    def refresh_requested(self, source: Source, family: Family) -> None:
-        self.speaker.send_refresh_began(source, family)
-        self.rib.refresh_requested(source, family)
-
-    @changes_shared_state
-    def refresh_began(self, source: Source, family: Family) -> None:
-        self.rib.refresh_began(source, family)
 
     @changes_shared_state
     def refresh_ended(self, source: Source, family: Family) -> None:

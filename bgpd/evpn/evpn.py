@@ -13,7 +13,7 @@ from bgpd.config.schema import EvpnConfig, VrfConfig
 from bgpd.evpn.endpoints import Endpoints
 from bgpd.evpn.importer import Importer
 from bgpd.evpn.originate import EVPN_SOURCE, Originator
-from bgpd.evpn.ports import ClaimPort, Clock, KernelPort, NeighborPort, PresencePort, RibPort, WalkPort
+from bgpd.evpn.ports import ClaimPort, Clock, KernelPort, PresencePort, RibPort, WalkPort
 from bgpd.evpn.resolve import vrf_of
 from bgpd.evpn.route_targets import Memberships, OwnMemberships
 from bgpd.evpn.uplinks import Uplinks
@@ -55,9 +55,8 @@ class Evpn:
         self._routes = VrfRoutes(rib, self.importer)
         self.endpoints = Endpoints(self.vrfs, self._routes, self.originator, clock)
 
-    def connect(self, *, neighbors: NeighborPort, claims: ClaimPort, presences: PresencePort) -> None:
-        """Sessions and workloads, which are made with this object in hand."""
-        self._neighbors = neighbors
+    def connect(self, *, claims: ClaimPort, presences: PresencePort) -> None:
+        """Workloads, which are made with this object in hand."""
         self.endpoints.connect(claims=claims, presences=presences)
 
     def start(self) -> None:
@@ -231,7 +230,7 @@ class Evpn:
         for name in due:
             source = self._uplinks.neighbor(name)
             if source is not None:
-                self._neighbors.refresh_requested(source, Family.L2VPN_EVPN)
+                self.rib.refresh_requested(source, Family.L2VPN_EVPN)
         if is_import_due:
             self._walks.run(self._import_all())
 

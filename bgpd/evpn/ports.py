@@ -1,4 +1,4 @@
-"""What EVPN uses of the RIB, kernel tables, sessions and workloads.
+"""What EVPN uses of the RIB, kernel tables and workloads.
 
 Each of these parts implements its protocol itself, so that a call of EVPN arrives where it is answered.
 """
@@ -60,6 +60,9 @@ class RibPort(Protocol):
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None: ...
 
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """All of a family is to be sent to a neighbor again, though no route changed."""
+
     def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str) -> Iterator[None]:
         """Stepping decides anew where a next hop counts, which can be reached now ("") or no longer, and why."""
 
@@ -69,13 +72,6 @@ class KernelPort(Protocol):
 
     def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
         """A recursive next hop leads elsewhere: `Evpn.expand` is to be asked again."""
-
-
-class NeighborPort(Protocol):
-    """The established sessions."""
-
-    def refresh_requested(self, source: Source, family: Family) -> None:
-        """All of a family is to be sent to a neighbor again, though no route changed."""
 
 
 class ClaimPort(Protocol):

@@ -32,6 +32,9 @@ class Neighbors(Protocol):
 
     def send_end_of_rib(self, source: Source, family: Family) -> None: ...
 
+    def send_refresh_began(self, source: Source, family: Family) -> None:
+        """All of a family is sent again from here on (RFC 7313)."""
+
     def send_refresh_ended(self, source: Source, family: Family) -> None:
         """All that a route refresh asked for was sent (RFC 7313)."""
 

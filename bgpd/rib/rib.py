@@ -35,7 +35,7 @@ from bgpd.rib.next_hops import allowed_next_hops
 from bgpd.rib.policy import BuiltInPolicy, Policy, build_policy
 from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
 from bgpd.rib.views import fallback
-from bgpd.runtime.shared_state import SharedStateBroken
+from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
 log = structlog.get_logger()
 
@@ -247,6 +247,7 @@ class Rib:
         """Says what most routes of a VRF would use in place of a set of next hops without those that are lost."""
         return fallback([table for (name, _), table in self.tables.items() if name == vrf], lost)
 
+    @changes_shared_state
     def refresh_began(self, source: Source, family: Family) -> None:
         """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""
         session = self._sessions.get(source)
@@ -316,9 +317,10 @@ class Rib:
         return self._remove(source, [self.table(vrf, family)])
 
     def refresh_requested(self, source: Source, family: Family) -> None:
-        """The neighbor wants to be told everything again (RFC 2918)."""
+        """The neighbor is to be sent a family again: it asked (RFC 2918), or is to know other next hops."""
         session = self._sessions.get(source)
         if session is not None and family in session.exports:
+            self._neighbors.send_refresh_began(source, family)
             session.exports[family].resend_all()
             self._exports.look_at(session.exports[family])
 

@@ -108,6 +108,12 @@ class RouteTaker(Protocol):
     def room_came(self, source: Source) -> None:
         """The connection takes more again, after `Speaker.has_room` said that it does not."""
 
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """The neighbor is to be sent everything again: it asked, or this host gives another next hop, or none."""
+
+    def refresh_began(self, source: Source, family: Family) -> None:
+        """The neighbor sends all its routes again from here on (RFC 7313 BoRR)."""
+
 
 class SpeakerEvents(Protocol):
     """What sessions report to the rest of the daemon, but for their routes: called in the event loop, quick."""
@@ -117,15 +123,6 @@ class SpeakerEvents(Protocol):
     def session_closed(self, source: Source, reason: str) -> None: ...
 
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
-
-    def refresh_requested(self, source: Source, family: Family) -> None:
-        """The neighbor is to be sent everything again; `Speaker.send_refresh_ended` when it was."""
-
-    def next_hop_changed(self, source: Source, family: Family) -> None:
-        """Routes of the family are to be announced to the neighbor again: this host gives another next hop, or none."""
-
-    def refresh_began(self, source: Source, family: Family) -> None:
-        """The neighbor sends all its routes again from here on (RFC 7313 BoRR)."""
 
     def refresh_ended(self, source: Source, family: Family) -> None:
         """What was not sent again since `refresh_began` is gone (RFC 7313 EoRR)."""
@@ -181,6 +178,7 @@ class Exchange:
         )
         self._encoder = self._new_encoder()
         self._events = events
+        self._routes = routes
         self._gathering = Gathering(lambda batches: routes.routes_received(source, *batches))
         self._write = write
         self._remembered: set[str] = set()
@@ -263,14 +261,14 @@ class Exchange:
             case 0:
                 self.refresh_wanted(family, now)
             case 1:
-                self._events.refresh_began(self.source, family)
+                self._routes.refresh_began(self.source, family)
             case 2:
                 self._events.refresh_ended(self.source, family)
 
     def refresh_wanted(self, family: Family, now: float) -> None:
         """The neighbor asks, by whatever message, to be told all of a family again; now, or when it is its time."""
         if self._requests.requested(family, now):
-            self._events.refresh_requested(self.source, family)
+            self._routes.refresh_requested(self.source, family)
 
     def deadline(self) -> float | None:
         """When `tick` wants to be called."""
@@ -279,7 +277,7 @@ class Exchange:
     def tick(self, now: float) -> None:
         """Answer what had to wait."""
         for family in self._requests.due(now):
-            self._events.refresh_requested(self.source, family)
+            self._routes.refresh_requested(self.source, family)
 
     @property
     def has_local(self) -> bool:
@@ -300,7 +298,7 @@ class Exchange:
         self._note_missing(former.without_next_hop)
         for family in self.negotiated.families:
             if former.next_hop_self(family) != self._encoder.next_hop_self(family):
-                self._events.next_hop_changed(self.source, family)
+                self._routes.refresh_requested(self.source, family)
 
     def send(self, batch: RouteBatch) -> None:
         """Send routes. Those that the encoder cannot cope with are withdrawn: they may be another neighbor's words."""

@@ -130,7 +130,7 @@ class Host:
             walks=self,
             clock=self,
         )
-        self.evpn.connect(neighbors=self, claims=self, presences=self)
+        self.evpn.connect(claims=self, presences=self)
         self.rib.connect(kernel=self, neighbors=self, evpn=self.evpn, workloads=self)
         self.evpn.start()
         for index, (name, address) in enumerate(LINKS.items(), 1):
@@ -151,10 +151,6 @@ class Host:
 
     def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
         self.expanded.append(next_hop)
-
-    def refresh_requested(self, source: Source, family: Family) -> None:
-        self.resent.append(source.name)
-        self.rib.refresh_requested(source, family)
 
     def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
         return self.former.pop(key, None)
@@ -186,6 +182,9 @@ class Host:
 
     def send_end_of_rib(self, source: Source, family: Family) -> None:
         pass
+
+    def send_refresh_began(self, source: Source, family: Family) -> None:
+        self.resent.append(source.name)
 
     def send_refresh_ended(self, source: Source, family: Family) -> None:
         pass

@@ -43,7 +43,6 @@ class Recorder:
         self.drained = 0
         self.batches = 0
         self.refreshes: list[tuple[str, Family]] = []
-        self.next_hops_changed: list[Family] = []
 
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         self.established += 1
@@ -80,9 +79,6 @@ class Recorder:
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.ended.append(family)
-
-    def next_hop_changed(self, source: Source, family: Family) -> None:
-        self.next_hops_changed.append(family)
 
     def refresh_requested(self, source: Source, family: Family) -> None:
         self.refreshes.append(("requested", family))

@@ -72,6 +72,7 @@ class Recorder:
         self.awaited: set[bytes] = set()
         self.resets: list[tuple[str, str]] = []
         self.suppressions: list[tuple[list[bytes], str]] = []
+        self.refresh_began: list[tuple[Source, Family]] = []
         self.refresh_sent: list[tuple[Source, Family]] = []
         self.scheduled: list[Callable[[], None]] = []
         self.full: set[Source] = set()
@@ -109,6 +110,9 @@ class Recorder:
 
     def send_end_of_rib(self, source: Source, family: Family) -> None:
         self.end_of_rib.append((source, family))
+
+    def send_refresh_began(self, source: Source, family: Family) -> None:
+        self.refresh_began.append((source, family))
 
     def send_refresh_ended(self, source: Source, family: Family) -> None:
         self.refresh_sent.append((source, family))

@@ -719,7 +719,7 @@ async def test_address_that_comes_later_becomes_the_next_hop_and_routes_are_sent
         assert parse_address("2001:db8::1") not in body
         for usable in (False, True):
             recorder.host.address(address("2001:db8::1/64", usable=usable))
-            assert recorder.next_hops_changed == ([Family.IPV6_UNICAST] if usable else [])
+            assert recorder.refreshes == ([("requested", Family.IPV6_UNICAST)] if usable else [])
         speaker.send(recorder.sources["peer"], batch)
         assert parse_address("2001:db8::1") in (await peer.read())[1]
 
