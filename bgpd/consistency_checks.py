@@ -22,7 +22,7 @@ def checks(routing: Routing) -> Iterator[Check]:
         for family in _UNICAST:
             yield InstalledRoutes(routing, fib, vrf, family)
             yield AnnouncedWorkloads(routing, vrf, family)
-    for export in routing.rib.exports():
+    for export in routing.rib.dissemination.all():
         yield AdvertisedRoutes(routing, export)
 
 
@@ -104,4 +104,4 @@ class AdvertisedRoutes:
         return self._export.differing(keys)
 
     def repair(self, keys: Sequence[bytes]) -> None:
-        self._routing.rib.tell_again(self._export, keys)
+        self._routing.rib.dissemination.send_again(self._export, keys)

@@ -108,8 +108,8 @@ class DaemonBackend:
         for view in views:
             source = routing.sources.get(view.name)
             if source is not None:
-                view.attribute_bytes = routing.rib.attribute_bytes(source)
-                view.families = {family.value: counts for family, counts in routing.rib.counts(source).items()}
+                view.attribute_bytes = routing.rib.received.attribute_bytes(source)
+                view.families = {family.value: counts for family, counts in routing.rib.received.counts(source).items()}
                 for family in view.families.keys() & set(view.without_next_hop):
                     view.families[family].announced = 0
         return views

@@ -114,7 +114,7 @@ class Readiness:
         """Whether a neighbor that may never send End-of-RIB has sent its table, as far as can be known."""
         if self._routing.speaker.sends_end_of_rib(source):
             return False
-        count, now = self._routing.rib.received(source), time.monotonic()
+        count, now = self._routing.rib.received.count(source), time.monotonic()
         if self._announced.get(source, (-1, now))[0] != count:
             self._announced[source] = count, now
         return now - self._announced[source][1] >= QUIET_S

@@ -94,7 +94,7 @@ class Routing:
         self.speaker = Speaker(
             config.speaker,
             host=monitor.host,
-            routes=self.rib,
+            routes=self.rib.received,
             events=self,
             nlri_decoders=nlri_decoders,
             shortage=shortage,
@@ -195,14 +195,14 @@ class Routing:
         if isinstance(event, KernelResynchronised):
             self._changed()
         if isinstance(event, AddressChanged):
-            self._walks.run(self.rib.networks_changed(event.address.interface))
+            self._walks.run(self.rib.received.networks_changed(event.address.interface))
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
 
     def _kernel_told(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""
         if self.workloads.kernel_reported():
-            self.rib.flush_exports()
+            self.rib.flush()
 
     # Sessions (SpeakerEvents).
 
@@ -210,7 +210,7 @@ class Routing:
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         self.sources[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
-        self.rib.neighbor_up(source, negotiated, config)
+        self.rib.received.neighbor_up(source, negotiated, config)
         self._neighbors_changed()
 
     @changes_shared_state
@@ -219,12 +219,12 @@ class Routing:
             del self.sources[source.name]
         if self.ending:
             return
-        lost = self.rib.next_hops_of_only(source)
+        lost = self.rib.received.next_hops_of_only(source)
         if lost:
             self.tables.next_hops_lost(lost)
         self.evpn.neighbor_down(source)
-        kept = self.rib.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received(source)
-        walk = self.rib.neighbor_down(source)
+        kept = self.rib.received.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received.count(source)
+        walk = self.rib.received.neighbor_down(source)
         self._walks.run(walk, done=self._memory_freed if kept > _MUCH else None)
         self._neighbors_changed()
 
@@ -233,7 +233,7 @@ class Routing:
 
     @changes_shared_state
     def refresh_ended(self, source: Source, family: Family) -> None:
-        self._walks.run(self.rib.refresh_ended(source, family))
+        self._walks.run(self.rib.received.refresh_ended(source, family))
 
     def _neighbors_changed(self) -> None:
         self.tables.needs_changed()
@@ -251,7 +251,7 @@ class Routing:
 
     def kernel_is_behind(self) -> None:
         """Leave the leaders unread: a neighbor that is behind may catch up, and add its next hops to what waits."""
-        received = {source.name: self.rib.received(source) for source in self.sources.values()}
+        received = {source.name: self.rib.received.count(source) for source in self.sources.values()}
         least = max(received.values(), default=0) - _ABREAST
         leaders = {name for name, count in received.items() if count >= least}
         if leaders != self._unread:
@@ -296,9 +296,9 @@ class Routing:
         self.rib.withdraw_local(WORKLOAD_SOURCE, family, keys, vrf=vrf)
         if vrf:
             self.evpn.workloads_withdrawn(vrf, family, keys)
-        self.rib.flush_exports()
+        self.rib.flush()
 
     def workloads_synchronised(self) -> None:
         self.synchronised = True
-        self.rib.synchronised()
+        self.rib.dissemination.synchronised()
         self._changed()

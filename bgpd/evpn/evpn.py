@@ -230,7 +230,7 @@ class Evpn:
         for name in due:
             source = self._uplinks.neighbor(name)
             if source is not None:
-                self.rib.refresh_requested(source, Family.L2VPN_EVPN)
+                self.rib.received.refresh_requested(source, Family.L2VPN_EVPN)
         if is_import_due:
             self._walks.run(self._import_all())
 

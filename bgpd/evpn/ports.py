@@ -40,8 +40,18 @@ class RibTable(Protocol):
     def suppressed(self) -> AbstractSet[bytes]: ...
 
 
+class NeighborsPort(Protocol):
+    """The neighbors of the RIB."""
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """All of a family is to be sent to a neighbor again, though no route changed."""
+
+
 class RibPort(Protocol):
     """The RIB."""
+
+    @property
+    def received(self) -> NeighborsPort: ...
 
     def table(self, vrf: str, family: Family) -> RibTable: ...
 
@@ -59,9 +69,6 @@ class RibPort(Protocol):
         """Routes of this host."""
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes]) -> None: ...
-
-    def refresh_requested(self, source: Source, family: Family) -> None:
-        """All of a family is to be sent to a neighbor again, though no route changed."""
 
     def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str) -> Iterator[None]:
         """Stepping decides anew where a next hop counts, which can be reached now ("") or no longer, and why."""

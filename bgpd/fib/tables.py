@@ -63,7 +63,7 @@ class LearnedRoutes(Protocol):
     def table(self, vrf: str, family: Family) -> LearnedTable:
         """The routes of one table."""
 
-    def tell_gathered(self) -> None:
+    def commit_gathered(self) -> None:
         """Call `update_learned` now for what has changed in this turn of the loop."""
 
 
@@ -201,7 +201,7 @@ class KernelTables:
 
         What the RIB has gathered comes first, or the sweep would write what was desired before the last neighbor spoke.
         """
-        self._learned.tell_gathered()
+        self._learned.commit_gathered()
         self._swept = True
         for fib in self.fibs.values():
             fib.sweep()

@@ -67,7 +67,7 @@ class Aggregation:
         self._watches: dict[_Where, BlockWatch] = {}
         for where in _wheres(config):
             self._tables[where] = self._make(where)
-            self._watches[where] = BlockWatch(self._tables[where].blocks)
+            self._watch(where)
 
     def _make(self, where: _Where) -> AggregateTable:
         vrf, family = where
@@ -79,6 +79,10 @@ class Aggregation:
             aggregator=Aggregator(asn=router.asn, router_id=parse_address(router.router_id)),
             contributor=lambda key: _profile(table, key),
         )
+
+    def _watch(self, where: _Where) -> None:
+        watch = self._watches[where] = BlockWatch(self._tables[where].blocks)
+        self._rib.table(*where).own_blocks = bool(watch)
 
     def contributors_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """This host's own routes of these keys came, changed or went."""
@@ -140,7 +144,9 @@ class Aggregation:
             return
         self._coming = {}
         former, self._tables = self._tables, coming
-        self._watches = {where: BlockWatch(table.blocks) for where, table in coming.items()}
+        self._watches = {}
+        for where in coming:
+            self._watch(where)
         for where, table in coming.items():
             self._apply(where, difference(former.get(where), table))
         for where in coming:
@@ -151,10 +157,6 @@ class Aggregation:
             for keys in self._rib.table(*where).routes.slices(_SLICE):
                 self.learned(*where, keys)
                 yield
-
-    def is_watched(self, vrf: str, family: Family) -> bool:
-        """Whether there are blocks in which nobody else may announce: `learned` is to be told."""
-        return bool(self._watches.get((vrf, family)))
 
     @changes_shared_state
     def learned(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:

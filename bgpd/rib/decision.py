@@ -4,20 +4,23 @@ The steps are those of `RULES`, in order. Each keeps only the paths that are as 
 not depend on the order in which paths arrived (what vendors call deterministic MED). Paths that are equal through step
 8, all external, are the multipath set; their AS_PATHs may differ. next_hops.py says what share of traffic each gets.
 
-The age of a path (RFC 5004) decides nothing: the choice must be the same after a restart. A pure function of the
-candidates and of what is reachable; it keeps no state.
+A decision is a function of the candidates and of what is reachable. It is made once, and all routes with the same
+candidates share it. The age of a path (RFC 5004) decides nothing: the choice must be the same after a restart.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from itertools import chain
 
 import msgspec
 
+from bgpd.model.containers import WeakMemo
 from bgpd.model.evpn import format_origin
-from bgpd.model.path import Path, SourceKind
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, SourceKind
 from bgpd.model.prefix import format_address
+from bgpd.rib.next_hops import NextHopTable
 
 MULTIPATH_MAXIMUM = 64
 """Paths of a multipath set: as many next hops as one kernel group is given."""
@@ -28,8 +31,7 @@ BEST = 255
 MULTIPATH = 254
 """What stands in `Outcome` in place of a step number for the paths that did not lose."""
 
-ONLY, NOT_USABLE = bytes((BEST,)), b"\0"
-"""The steps of a path that is the only one."""
+_ONLY, _NONE = bytes((BEST,)), bytes(1)
 
 Outcome = tuple[tuple[Path, ...], bytes]
 """The multipath set, best path first (empty if no path is usable), and for each candidate BEST, MULTIPATH or its
@@ -113,14 +115,14 @@ class Step(enum.IntEnum):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One step: what wins, who says so, and how the value of a path is told ("" where no value is compared)."""
+    """One step: what wins and who says so; how people are told what the best route has that another has not, and the
+    value of a path in it ("" where no value is compared)."""
 
     step: Step
     wins: str
     section: str
-    name: str = ""
-    text: Callable[[Path], str] = lambda path: ""
-    has: str = "has"
+    best_has: str = ""
+    value: Callable[[Path], str] = lambda path: ""
 
 
 RULES: tuple[Rule, ...] = (
@@ -130,46 +132,50 @@ RULES: tuple[Rule, ...] = (
         "the latest place of a host that moved: the highest MAC mobility sequence of EVPN routes and workloads, of "
         "equal ones the lowest origin (leaves of one Ethernet segment are one place); a workload without one wins",
         "RFC 7432 7.7, 15",
-        "MAC mobility sequence",
+        "has MAC mobility sequence",
         lambda path: _place_text(path),
     ),
     Rule(
         Step.LOCALITY,
         "originated on this host, by a workload rather than as an aggregate",
         "bgpd",
-        "originated by",
-        lambda path: ("this host", "this host as an aggregate", "another router")[_locality(path)],
-        "by",
+        "is",
+        lambda path: ("this host's own", "an aggregate of this host's", "of another router")[_locality(path)],
     ),
     Rule(
         Step.LOCAL_PREF,
         "highest LOCAL_PREF (100 where absent)",
         "RFC 4271 9.1.1",
-        "LOCAL_PREF",
-        lambda p: str(_local_pref(p)),
+        "has the higher LOCAL_PREF:",
+        lambda path: str(_local_pref(path)),
     ),
     Rule(
         Step.AS_PATH,
         "shortest AS_PATH (an AS_SET counts one; confederation segments none)",
         "RFC 4271 9.1.2.2 a, RFC 5065",
-        "AS path length",
+        "has the shorter AS path:",
         lambda path: str(path.attributes.as_path_length),
     ),
-    Rule(Step.ORIGIN, "lowest ORIGIN", "RFC 4271 9.1.2.2 b", "ORIGIN", lambda path: path.attributes.origin.name),
+    Rule(
+        Step.ORIGIN,
+        "lowest ORIGIN",
+        "RFC 4271 9.1.2.2 b",
+        "has the lower ORIGIN:",
+        lambda path: path.attributes.origin.name,
+    ),
     Rule(
         Step.MED,
         "lowest MED among paths of the same neighboring AS (0 where absent)",
         "RFC 4271 9.1.2.2 c",
-        "MED",
+        "has the lower MED:",
         lambda path: str(_med(path)),
     ),
     Rule(
         Step.EXTERNAL,
         "external rather than IBGP",
         "RFC 4271 9.1.2.2 d",
-        "learned by",
-        lambda path: "IBGP" if path.source.kind is SourceKind.IBGP else "EBGP",
-        "by",
+        "was learned",
+        lambda path: "by IBGP" if path.source.kind is SourceKind.IBGP else "by EBGP",
     ),
     Rule(
         Step.INTERIOR_COST,
@@ -180,17 +186,23 @@ RULES: tuple[Rule, ...] = (
         Step.ROUTER_ID,
         "lowest router ID, or ORIGINATOR_ID where present",
         "RFC 4271 9.1.2.2 f, RFC 4456 9",
-        "router ID",
+        "has the lower router ID:",
         lambda path: format_address(_router_id(path)),
     ),
     Rule(
         Step.CLUSTER_LIST,
         "shortest CLUSTER_LIST",
         "RFC 4456 9",
-        "CLUSTER_LIST length",
+        "has the shorter CLUSTER_LIST:",
         lambda path: str(path.attributes.cluster_list_length),
     ),
-    Rule(Step.PEER, "lowest peer address, then name", "RFC 4271 9.1.2.2 g", "peer", lambda path: _peer_text(path)),
+    Rule(
+        Step.PEER,
+        "lowest peer address, then name",
+        "RFC 4271 9.1.2.2 g",
+        "has the lower peer address or name:",
+        lambda path: _peer_text(path),
+    ),
 )
 """The decision process, by step number."""
 
@@ -200,8 +212,6 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
 
     `unusable` says why a path cannot be used at all, or "".
     """
-    if len(candidates) == 1:
-        return ((), NOT_USABLE) if unusable(candidates[0]) else (tuple(candidates), ONLY)
     steps = bytearray(len(candidates))
     alive = [index for index, path in enumerate(candidates) if not unusable(path)]
     if not alive:
@@ -286,38 +296,143 @@ def _tie_break(path: Path, best: Path) -> int:
 
 
 def reason(candidates: Sequence[Path], outcome: Outcome, index: int, unusable: Callable[[Path], str]) -> str:
-    """Why candidate `index` is not the best, with the step and both values; "" for the best path."""
+    """A sentence that says why candidate `index` is not the best, with both values and the step; "" for the best."""
     step = outcome[1][index]
     path = candidates[index]
     if step == BEST:
         return ""
-    if step == Step.USABLE:
-        return f"step 0: {unusable(path) or 'not usable'}"
-    best = outcome[0][0]
     if step == MULTIPATH:
-        return f"equal to the best through step {Step.INTERIOR_COST:d}"
-    if step == Step.MED:
-        return _med_reason(candidates, path, outcome)
+        return f"used beside the best route: equal through step {Step.INTERIOR_COST:d}"
+    if step == Step.USABLE:
+        return f"{unusable(path) or 'not usable'} (step {step})"
+    better = _winner(candidates, outcome, path) if step == Step.MED else outcome[0][0]
     rule = RULES[step]
-    return f"step {step}: {rule.name} {rule.text(path)}, best {rule.has} {rule.text(best)}"
+    who = "the best route"
+    if better is not outcome[0][0]:
+        who = f"{better.source.name}, of the same neighboring AS,"
+    if step == Step.LOCALITY and not path.source.is_local:
+        return f"{who} {rule.best_has} {rule.value(better)} (step {step})"
+    return f"{who} {rule.best_has} {rule.value(better)}, this one {rule.value(path)} (step {step})"
 
 
-def _med_reason(candidates: Sequence[Path], path: Path, outcome: Outcome) -> str:
+def _winner(candidates: Sequence[Path], outcome: Outcome, path: Path) -> Path:
     """MED compares within one neighboring AS, so the path that won at this step need not be the best one."""
     asn = path.attributes.first_asn
     rivals = [
         rival for rival, step in zip(candidates, outcome[1]) if step > Step.MED and rival.attributes.first_asn == asn
     ]
-    winner = min(rivals, key=_order)
-    other = "best has" if winner is outcome[0][0] else f"{winner.source.name} of the same neighboring AS has"
-    return f"step {Step.MED:d}: MED {_med(path)}, {other} {_med(winner)}"
+    return min(rivals, key=_order)
 
 
 def _peer_text(path: Path) -> str:
     address = path.source.address
-    return f"{path.source.name} ({format_address(address)})" if address else path.source.name
+    return f"{format_address(address)} of {path.source.name}" if address else path.source.name
 
 
 def _place_text(path: Path) -> str:
     sequence, origin = _place(path, (path,))
     return f"{-sequence} of {format_origin(origin)}" if origin else str(-sequence)
+
+
+class Decision:
+    """The outcome for one tuple of candidate paths (one per source name, ascending by name), shared by all keys that
+    have it.
+
+    `multipath` is best path first, empty if nothing is usable. `next_hops` is what the kernel should have. `routes`
+    counts the keys that have this decision. Compares by identity; immutable but for `routes` and `epoch`.
+    """
+
+    __slots__ = ("__weakref__", "candidates", "epoch", "is_local", "multipath", "next_hops", "routes", "steps")
+
+    def __init__(self, candidates: tuple[Path, ...], outcome: Outcome, next_hops: NextHops | None, epoch: int) -> None:
+        self.candidates = candidates
+        self.multipath, self.steps = outcome
+        self.next_hops = next_hops
+        self.is_local = bool(self.multipath) and self.multipath[0].source.is_local
+        self.epoch = epoch
+        self.routes = 0
+
+    @property
+    def best(self) -> Path | None:
+        return self.multipath[0] if self.multipath else None
+
+    def path_of(self, name: str) -> Path | None:
+        """The candidate of the source called `name`."""
+        for path in self.candidates:
+            if path.source.name == name:
+                return path
+        return None
+
+    def role(self, path: Path) -> str:
+        """What a candidate is for the route: "best", "multipath", "lost" or "rejected"."""
+        if path in self.multipath:
+            return "best" if path is self.multipath[0] else "multipath"
+        return "rejected" if path.rejected else "lost"
+
+
+class Decisions:
+    """The decisions of one table, each while a route has it.
+
+    `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
+    """
+
+    def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
+        self._of_one: WeakMemo[Path, Decision] = WeakMemo()
+        self._of_several: WeakMemo[tuple[Path, ...], Decision] = WeakMemo()
+        self._next_hop_table = next_hop_table
+        self._checks_next_hops = checks_next_hops
+
+    def unusable(self, path: Path) -> str:
+        """Why `path` cannot be used now, or ""."""
+        if path.rejected or path.next_hop is None or not self._checks_next_hops or path.source.is_local:
+            return path.rejected
+        return self._next_hop_table.why_unreachable(path.next_hop)
+
+    def decision_of_one(self, path: Path) -> Decision:
+        """The one decision of routes whose only candidate is `path`, as of now: the path of most routes, and where
+        every route has attributes of its own, of each."""
+        known = self._of_one.get(path)
+        epoch = self._next_hop_table.epoch
+        if known is not None and known.epoch == epoch:
+            return known
+        is_usable = not self.unusable(path)
+        if known is not None and bool(known.multipath) == is_usable:
+            known.epoch = epoch
+            return known
+        multipath = (path,)
+        outcome: Outcome = (multipath, _ONLY) if is_usable else ((), _NONE)
+        fresh = Decision(multipath, outcome, self._next_hops(outcome[0]), epoch)
+        self._of_one.set(path, fresh)
+        return fresh
+
+    def decision(self, candidates: tuple[Path, ...]) -> Decision | None:
+        """The one decision over `candidates` as of now; None for no candidates."""
+        if len(candidates) < 2:
+            return self.decision_of_one(candidates[0]) if candidates else None
+        known = self._of_several.get(candidates)
+        epoch = self._next_hop_table.epoch
+        if known is not None and known.epoch == epoch:
+            return known
+        outcome = decide(candidates, self.unusable)
+        if known is not None and (known.multipath, known.steps) == outcome:
+            known.epoch = epoch
+            return known
+        fresh = Decision(candidates, outcome, self._next_hops(outcome[0]), epoch)
+        self._of_several.set(candidates, fresh)
+        return fresh
+
+    def _next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
+        if not multipath or not self._checks_next_hops:
+            return None
+        if multipath[0].source.is_local:
+            return BLACKHOLE if multipath[0].next_hop == BLACKHOLE[0] else None
+        return self._next_hop_table.next_hops(multipath)
+
+    def next_hops_without(self, decision: Decision, dead: Set[NextHop]) -> NextHops | None:
+        """What the keys of `decision` would be forwarded by if the `dead` next hops were unreachable."""
+        left = [path for path in decision.candidates if path.next_hop not in dead]
+        return self._next_hops(decide(left, self.unusable)[0])
+
+    def decisions(self) -> Iterator[Decision]:
+        """All distinct decisions that are alive, in no particular order; the table must not change meanwhile."""
+        return chain(self._of_several.values(), self._of_one.values())

@@ -7,25 +7,20 @@ route. The table is several dicts (model/containers.py), so that none of them ho
 keys get is computed before any of a part is stored, so that a decision that raises leaves a table that is right.
 
 Everything is freed by reference counting: decisions live while a key has them, paths while a decision has them. Never
-applies policy, never talks to FIB or neighbors; it says in a `Changes` what they must hear.
-
-All tables of the RIB, by VRF ("" is the main one) and family, and what each must keep for those who follow it.
-
-Decides which tables exist, which next hops a VRF knows, and whether a table is exported beyond this host's own routes.
+applies policy, never talks to kernel tables or neighbors; it says in a `Changes` what they must hear.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from functools import partial
-from itertools import chain, compress, islice, repeat
+from itertools import compress, islice, repeat
 from typing import cast
 
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path, Source
-from bgpd.rib.decision_memo import Decision, Decisions
+from bgpd.rib.decision import Decision, Decisions
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
@@ -76,7 +71,7 @@ class LocRib(Decisions):
     whose next hops the kernel was not yet heard to have, and `refused`: that it does not have, both kept while
     `exports_learned`. `gathers_keys`: see Changes.
     `suppressed`: keys that an aggregate stands for towards the neighbors. `exceptions`: this host's own that none may.
-    `pending`: what changed and was not told yet.
+    `own_blocks`: whether aggregates of this host are configured in it. `pending`: what changed and was not passed on.
     """
 
     def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family) -> None:
@@ -94,6 +89,7 @@ class LocRib(Decisions):
         self.refused: set[bytes] = set()
         self.suppressed: set[bytes] = set()
         self.exceptions: set[bytes] = set()
+        self.own_blocks = False
         self.pending = Changes()
 
     def announce(self, keys: Sequence[bytes], path: Path, into: Changes) -> None:
@@ -103,17 +99,25 @@ class LocRib(Decisions):
         costs; the new ones are the last in the dict's order.
         """
 
-        def compute(old: Decision | None) -> Decision | None:
-            return self.decision(_with(path, old))
-
         if len(keys) == 1:
             self._announce_one(keys[0], path, into)
             return
-        alone = cast(Decision, self.decision((path,)))
+
+        def compute(old: Decision | None) -> Decision | None:
+            return self.decision(_with(path, old))
+
+        alone = self.decision_of_one(path)
         for part, chosen in self.routes.split(keys):
             rest, olds = self._store_new(part, chosen, alone, into)
             if rest:
                 self._apply(part, rest, olds, compute, into)
+
+    def _announce_one(self, key: bytes, path: Path, into: Changes) -> None:
+        part = self.routes.part(key)
+        old = part.get(key)
+        new = self.decision_of_one(path) if old is None else self.decision(_with(path, old))
+        if new is not old:
+            self._store_one(part, key, old, new, into)
 
     @changes_shared_state
     def _store_new(
@@ -150,14 +154,6 @@ class LocRib(Decisions):
             return
         for part, chosen in self.routes.split(keys):
             self._apply(part, chosen, list(map(part.get, chosen)), compute, into)
-
-    def _announce_one(self, key: bytes, path: Path, into: Changes) -> None:
-        part = self.routes.part(key)
-        old = part.get(key)
-        new = self.decision((path,) if old is None else _with(path, old))
-        into.decisions += 1
-        if new is not old:
-            self._store_one(part, key, old, new, into)
 
     def _move_one(self, key: bytes, compute: Compute, into: Changes) -> None:
         part = self.routes.part(key)
@@ -278,12 +274,14 @@ class LocRib(Decisions):
 
     def _count(self, old: Decision | None, new: Decision | None, keys: int) -> None:
         """Keep the counts per decision and per source: `keys` keys went from `old` to `new`."""
-        before = old.candidates if old is not None else ()
-        after = new.candidates if new is not None else ()
+        before: tuple[Path, ...] = ()
+        after: tuple[Path, ...] = ()
         if old is not None:
             old.routes -= keys
+            before = old.candidates
         if new is not None:
             new.routes += keys
+            after = new.candidates
         for path in before:
             if path not in after:
                 self._count_path(path, -keys)
@@ -413,61 +411,3 @@ def _hops(decision: Decision | None) -> NextHops | None:
 
 def _is_local(decision: Decision | None) -> bool:
     return decision is not None and decision.is_local
-
-
-class Tables:
-    """`resolve(vrf, next_hop)`: why it is unreachable, or "". `exports_learned(vrf, family)`: whether a session may be
-    advertised routes that were learned from another. `forgotten(vrf, next_hops)`: no path has these any more.
-    """
-
-    def __init__(
-        self,
-        *,
-        resolve: Callable[[str, NextHop], str],
-        exports_learned: Callable[[str, Family], bool],
-        forgotten: Callable[[str, Collection[NextHop]], None],
-    ) -> None:
-        self._forgotten = forgotten
-        self.all: dict[tuple[str, Family], LocRib] = {}
-        self._resolve = resolve
-        self._exports_learned = exports_learned
-        self._next_hops: dict[str, NextHopTable] = {}
-
-    def table(self, vrf: str, family: Family) -> LocRib:
-        """The table of a VRF and family, made when first asked for."""
-        table = self.all.get((vrf, family))
-        if table is None:
-            table = self.all[vrf, family] = LocRib(self.next_hops(vrf), vrf, family)
-            self._set_what_is_kept(table)
-        return table
-
-    def of_vrf(self, vrf: str) -> list[LocRib]:
-        """The tables of one VRF."""
-        return [table for table in self.all.values() if table.vrf == vrf]
-
-    def next_hops(self, vrf: str) -> NextHopTable:
-        """The next hops of a VRF."""
-        known = self._next_hops.get(vrf)
-        if known is None:
-            known = self._next_hops[vrf] = NextHopTable(resolve=partial(self._resolve, vrf))
-        return known
-
-    def look_at_exports(self) -> None:
-        """Sessions or policies changed: other tables may be exported now."""
-        for table in self.all.values():
-            self._set_what_is_kept(table)
-
-    def _set_what_is_kept(self, table: LocRib) -> None:
-        table.exports_learned = self._exports_learned(table.vrf, table.family)
-        table.gathers_keys = table.exports_learned or table.family is Family.L2VPN_EVPN
-
-    def prune(self) -> None:
-        """Forget next hops that no path has any more."""
-        for vrf, next_hops in self._next_hops.items():
-            if next_hops.is_crowded:
-                tables = self.of_vrf(vrf)
-                forgotten = next_hops.prune(
-                    chain.from_iterable(table.live_next_hops() for table in tables),
-                    chain.from_iterable(table.live_sets() for table in tables),
-                )
-                self._forgotten(vrf, forgotten)

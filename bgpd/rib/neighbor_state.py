@@ -1,16 +1,12 @@
-"""One neighbor's session as the RIB knows it: its import side, its export sides, and what it has told so far.
+"""One neighbor's session as the RIB knows it: its import side, its export sides, and what it has sent so far.
 
-Decides when a neighbor has sent too much: prefixes, bytes of attributes, next hops. Never sees bytes.
-
-Changed policies, taken over by the sessions and applied to the routes that are there: what was received is kept with
-each path.
-
-Walks a table in slices and replaces only paths whose verdict differs; no session resets and nothing is asked for again.
+Decides when a neighbor has sent too much (prefixes, bytes of attributes, next hops), and which sessions another
+configuration changes. Never sees bytes or routes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from weakref import WeakSet
 
 import structlog
@@ -21,8 +17,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut
-from bgpd.rib.decision_memo import Decision
-from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import build_policy
 
 log = structlog.get_logger()
@@ -33,7 +28,7 @@ MOST_NEXT_HOPS = 1024
 """Different next hops of one neighbor: each is an object in the kernel, and so is each set of them that routes have."""
 
 
-class Session:
+class NeighborState:
     """State of one Source incarnation. `exports` has an Adj-RIB-Out per family, `tables` its table."""
 
     def __init__(
@@ -46,7 +41,7 @@ class Session:
         self.exports: dict[Family, AdjRibOut] = {}
         self.tables: dict[Family, LocRib] = {}
         self.sweeps: dict[Family, WeakSet[Path]] = {}
-        """Families whose stale routes are being removed: what was told again (AdjRibIn.refreshed)."""
+        """Families whose stale routes are being removed: what was said again (AdjRibIn.refreshed)."""
         self._warned: set[Family] = set()
         self._exceeded: set[Family] = set()
         self._warned_of_memory = False
@@ -94,11 +89,8 @@ class Session:
         return reason
 
 
-Replaced = Callable[[Path, Sequence[bytes]], None]
-
-
 def change_policies(
-    sessions: Iterable[Session], former: RibConfig, config: RibConfig
+    sessions: Iterable[NeighborState], former: RibConfig, config: RibConfig
 ) -> dict[LocRib, dict[Source, AdjRibIn]]:
     """Give the sessions their settings of another configuration; the import sides whose routes must be revised.
 
@@ -127,64 +119,7 @@ def _policy_differs(old: str, new: str, former: RibConfig, config: RibConfig) ->
     return old != new or former.policy.get(old) != config.policy.get(new)
 
 
-def _import_differs(session: Session, settings: SessionConfig, former: RibConfig, config: RibConfig) -> bool:
+def _import_differs(session: NeighborState, settings: SessionConfig, former: RibConfig, config: RibConfig) -> bool:
     if session.config.allow_own_as != settings.allow_own_as:
         return True
     return _policy_differs(session.config.import_, settings.import_, former, config)
-
-
-def revise(
-    table: LocRib, family: Family, changed: Mapping[Source, AdjRibIn], replaced: Replaced = lambda *_: None
-) -> Iterator[Changes]:
-    """Give all routes of the `changed` sources what their present import policy makes of them, one slice per step.
-
-    `replaced` is told each path that took the place of another, with its keys.
-    """
-    for keys in table.routes.slices(SLICE // 4 or 1):
-        changes = Changes()
-        for decision, chosen in _affected(table, keys, changed).items():
-            for candidates, group in _split(decision.candidates, chosen, family, changed, replaced):
-                table.apply(group, _always(table.decision(candidates)), changes)
-        yield changes
-
-
-def _affected(table: LocRib, keys: Sequence[bytes], changed: Mapping[Source, AdjRibIn]) -> dict[Decision, list[bytes]]:
-    by_decision: dict[Decision, list[bytes]] = {}
-    for key in keys:
-        decision = table.routes.get(key)
-        if decision is not None:
-            by_decision.setdefault(decision, []).append(key)
-    return {
-        decision: chosen
-        for decision, chosen in by_decision.items()
-        if any(path.source in changed for path in decision.candidates)
-    }
-
-
-def _split(
-    candidates: tuple[Path, ...],
-    keys: Sequence[bytes],
-    family: Family,
-    changed: Mapping[Source, AdjRibIn],
-    replaced: Replaced,
-) -> list[tuple[tuple[Path, ...], Sequence[bytes]]]:
-    """The candidates after the change; several groups where a policy looks at prefixes."""
-    groups: list[tuple[tuple[Path, ...], Sequence[bytes]]] = [((), keys)]
-    for path in candidates:
-        adj_rib_in = changed.get(path.source)
-        if adj_rib_in is None:
-            groups = [((*former, path), chosen) for former, chosen in groups]
-        else:
-            groups = [
-                ((*former, revised), part)
-                for former, chosen in groups
-                for revised, part in adj_rib_in.revised(path, family, chosen)
-            ]
-            for former, chosen in groups:
-                if former[-1] is not path:
-                    replaced(former[-1], chosen)
-    return groups
-
-
-def _always(decision: Decision | None) -> Compute:
-    return lambda _: decision

@@ -1,12 +1,13 @@
-"""Next hops: which a neighbor may name, which are reachable, how much each weighs in its set; one tuple for each set.
+"""Which next hops a neighbor may name, which of them are reachable, and by which of them a multipath set is forwarded.
 
-Asks the FIB once per next hop and remembers the answer until the FIB says otherwise. The `epoch` counts those changes:
-a decision made in an earlier epoch is checked again before it is used. Never looks at a route.
+Reachability is asked of the kernel tables once per next hop and remembered until they say otherwise. The `epoch` counts
+those changes: a decision made in an earlier epoch is checked again before it is used. Equal sets of next hops are one
+tuple, so that who follows them compares by identity. Nothing here looks at a route.
 
-ECMP weights come from the link bandwidth that the paths of a multipath set carry (RFC 10005). Weights count only if
-every path says its bandwidth; one that does not makes all equal, and so do equal ones. They are the smallest whole
-numbers in the bandwidths' ratio, so that they stay few and flows spread evenly over the kernel's buckets. A bandwidth
-of 0 weighs as little as a member can. Worked out once for each decision, never for a route.
+Weights follow the link bandwidth that paths carry (RFC 10005), by whole sets: they count only if every path says its
+bandwidth; one that does not makes all equal, and so do equal ones. They are the smallest whole numbers in the
+bandwidths' ratio, so that they stay few and flows spread evenly over the kernel's buckets. A bandwidth of 0 weighs as
+little as a member can.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import msgspec
 from bgpd.kernel.host import Host
 from bgpd.model.communities import lowest_link_bandwidth
 from bgpd.model.iana import Family
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, Source, SourceKind
+from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
 from bgpd.model.prefix import covers, host_key, is_link_local
 
 LARGEST = 256
 """What every kernel's nexthop groups take."""
 TOLERANCE = 0.01
 """How far a weight may be from the exact ratio, where the ratio allows it."""
+_PRUNE_AT = 4096
+"""Next hops, and sets of them, from which on those that nothing uses are looked for."""
 
 
 def weighted(multipath: tuple[Path, ...]) -> set[NextHop]:
@@ -59,9 +62,6 @@ def ratio(bandwidths: tuple[float, ...]) -> tuple[int, ...]:
         if all(abs(weight - value) <= TOLERANCE * value for weight, value in zip(weights, exact)):
             break
     return weights
-
-
-_PRUNE_AT = 4096
 
 
 class AllowedNextHops(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,73 +108,65 @@ def allowed_next_hops(source: Source, host: Host) -> AllowedNextHops | None:
 
 
 class NextHopTable:
-    """Reachability and interning of next hops for all tables of one RIB.
+    """Reachability and interning of the next hops of one VRF.
 
-    `resolve` says why a next hop is unreachable, or ""; one that is this host's own address is.
+    `resolve` says why a next hop is unreachable, or "". `crowded` is called when so many are known that `prune` is
+    worth its walk, but never walks by itself.
     """
 
-    def __init__(self, *, resolve: Callable[[NextHop], str]) -> None:
+    def __init__(self, *, resolve: Callable[[NextHop], str], crowded: Callable[[], None] = lambda: None) -> None:
         self.epoch = 0
         self._resolve = resolve
+        self._crowded = crowded
         self._why: dict[NextHop, str] = {}
-        self._sets: dict[NextHops, NextHops] = {BLACKHOLE: BLACKHOLE}
-        self._of_one: dict[NextHop, NextHops] = {}
+        self._sets: dict[NextHops, NextHops] = {}
         self._prune_at = _PRUNE_AT
 
     def why_unreachable(self, next_hop: NextHop) -> str:
         """Why `next_hop` cannot be forwarded to, or ""."""
         why = self._why.get(next_hop)
         if why is None:
-            why = self._why[next_hop] = self._ask(next_hop)
+            why = self._why[next_hop] = self._told(next_hop, self._resolve(next_hop))
+            self._look_whether_crowded()
         return why
 
-    def _ask(self, next_hop: NextHop) -> str:
-        why = self._resolve(next_hop)
+    def _told(self, next_hop: NextHop, why: str) -> str:
         return f"next hop {next_hop}: {why}" if why else ""
 
     def changed(self, next_hop: NextHop, why: str) -> bool:
-        """Take the FIB's news about `next_hop`; whether any decision may differ now."""
+        """Take the news about `next_hop`; whether any decision may differ now."""
         known = self._why.get(next_hop)
         if known is None:
             return False
-        if why:
-            why = f"next hop {next_hop}: {why}"
-        if known == why:
-            return False
-        self._why[next_hop] = why
-        self.epoch += bool(known) != bool(why)
-        return bool(known) != bool(why)
-
-    def alone(self, next_hop: NextHop) -> NextHops:
-        """The set of one next hop."""
-        found = self._of_one.get(next_hop)
-        if found is None:
-            one = (next_hop,)
-            found = self._of_one[next_hop] = self._sets.setdefault(one, one)
-        return found
+        self._why[next_hop] = why = self._told(next_hop, why)
+        differs = bool(known) != bool(why)
+        self.epoch += differs
+        return differs
 
     def next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
-        """What the FIB forwards a multipath set by: ascending, no duplicates, weighted, interned. None: no route."""
+        """What a multipath set is forwarded by: ascending, no duplicates, weighted, interned. None: no route."""
         if len(multipath) == 1:
-            only = multipath[0].next_hop
-            return None if only is None else self.alone(only)
+            alone = multipath[0].next_hop
+            return None if alone is None else self._interned((alone,))
         found = (weighted if multipath[0].attributes.packed_extended_communities else unweighted)(multipath)
-        if not found:
-            return None
-        ordered = tuple(sorted(found))
-        return self._sets.setdefault(ordered, ordered)
+        return self._interned(tuple(sorted(found))) if found else None
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether enough was learned since the last time that `prune` is worth its walk."""
-        return len(self._why) + len(self._sets) >= self._prune_at
+    def _interned(self, next_hops: NextHops) -> NextHops:
+        known = self._sets.get(next_hops)
+        if known is None:
+            known = self._sets[next_hops] = next_hops
+            self._look_whether_crowded()
+        return known
+
+    def _look_whether_crowded(self) -> None:
+        if len(self._why) + len(self._sets) >= self._prune_at:
+            self._crowded()
 
     def prune(self, live_next_hops: Iterable[NextHop], live_sets: Iterable[NextHops]) -> list[NextHop]:
         """Forget what is not among the live ones; answers the next hops that are forgotten."""
         used = set(live_next_hops)
         forgotten = [next_hop for next_hop in self._why if next_hop not in used]
         self._why = {next_hop: why for next_hop, why in self._why.items() if next_hop in used}
-        self._sets = {hops: hops for hops in live_sets} | {BLACKHOLE: BLACKHOLE}
-        self._of_one = {}
+        self._sets = {hops: hops for hops in live_sets}
         self._prune_at = max(_PRUNE_AT, 2 * (len(self._why) + len(self._sets)))
         return forgotten

@@ -45,7 +45,7 @@ class Neighbors(Protocol):
         """Says what the attributes that a session has received take in memory, also after its end."""
 
     def has_room(self, source: Source) -> bool:
-        """Whether the connection takes more now; `Rib.room_came` follows when it does again."""
+        """Whether the connection takes more now; `ReceivedRoutes.room_came` follows when it does again."""
 
     def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:
         """End the session of the neighbor of this name, which sent too much. Never called while it is being heard."""

@@ -13,12 +13,11 @@ from itertools import islice
 
 from bgpd.model.communities import format_membership
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Path
+from bgpd.model.path import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import address_length, covers, format_key
 from bgpd.model.views import CandidateView, RouteView
-from bgpd.rib.decision import BEST, MULTIPATH, reason
-from bgpd.rib.decision_memo import Decision
+from bgpd.rib.decision import Decision, reason
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy_match import as_path_text
 
@@ -63,7 +62,7 @@ def _candidate_view(table: LocRib, decision: Decision, index: int) -> CandidateV
     return CandidateView(
         source=path.source.name,
         kind=path.source.kind,
-        role=_role(path, decision.steps[index]),
+        role=decision.role(path),
         reason=reason(decision.candidates, (decision.multipath, decision.steps), index, table.unusable),
         next_hop="" if path.next_hop is None else str(path.next_hop),
         as_path=as_path_text(attributes),
@@ -76,14 +75,6 @@ def _candidate_view(table: LocRib, decision: Decision, index: int) -> CandidateV
         neighbor_asn=path.source.asn,
         heard_at=path.heard_at,
     )
-
-
-def _role(path: Path, step: int) -> str:
-    if step == BEST:
-        return "best"
-    if step == MULTIPATH:
-        return "multipath"
-    return "rejected" if path.rejected else "lost"
 
 
 def routes(

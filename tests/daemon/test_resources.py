@@ -49,7 +49,9 @@ def test_path_that_nearly_matches_an_expression_holds_nobody_up(fabric: Fabric, 
         connection.sendall(with_path("10.21.0.0/16", segment(65201) + segment(*[65001] * 40)))
         host.wait_hops("10.21.0.0/16", "10.0.1.2%eth0")
         assert kernel_hops(fabric.host, "10.20.0.0/16") == []
-        assert host.get("routes", prefix="10.20.0.0/16")[0]["candidates"][0]["reason"].endswith("no rule accepts it")
+        assert host.get("routes", prefix="10.20.0.0/16")[0]["candidates"][0]["reason"].endswith(
+            "no rule accepts it (step 0)"
+        )
         view = host.neighbor("leaf2")
         assert (view["state"], view["established_count"]) == ("established", before)
         host.wait_hops("10.9.0.0/16", "10.0.2.2%eth1")

@@ -190,7 +190,7 @@ class Host:
         pass
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
-        self.rib.refresh_requested(source, family)
+        self.rib.received.refresh_requested(source, family)
 
     def attribute_bytes(self, source: Source) -> Callable[[], int]:
         return lambda: 0
@@ -233,13 +233,13 @@ class Host:
         source = self.sources[f"leaf{number}"] = leaf(number)
         families = (EVPN, *families)
         self.evpn.neighbor_up(source, families)
-        self.rib.neighbor_up(source, negotiated(families=families), self.config.neighbor[number - 1])
+        self.rib.received.neighbor_up(source, negotiated(families=families), self.config.neighbor[number - 1])
         self.turn()
         return source
 
     def down(self, source: Source) -> None:
         self.evpn.neighbor_down(source)
-        self.run(self.rib.neighbor_down(source))
+        self.run(self.rib.received.neighbor_down(source))
         self.turn()
 
     def hear(
@@ -260,11 +260,11 @@ class Host:
             next_hop=NextHop(parse_address(next_hop)),
             overlay=overlay,
         )
-        self.rib.routes_received(source, batch)
+        self.rib.received.routes_received(source, batch)
         self.turn()
 
     def unhear(self, source: Source, *keys: bytes) -> None:
-        self.rib.routes_received(source, RouteBatch(family=EVPN, withdrawn=keys))
+        self.rib.received.routes_received(source, RouteBatch(family=EVPN, withdrawn=keys))
         self.turn()
 
     def workload(self, prefix: str, *, vrf: str = "blue", mac: str = "", sticky: bool = False) -> None:

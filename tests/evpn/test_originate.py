@@ -145,7 +145,7 @@ def host_with_router(originate: str) -> tuple[Host, Source]:
     host = Host(text)
     host.up(1)
     router = Source(name="router", kind=SourceKind.EBGP, asn=65300, address=parse_address("10.66.0.2"))
-    host.rib.neighbor_up(router, negotiated(families=(V4,)), host.config.neighbor[2])
+    host.rib.received.neighbor_up(router, negotiated(families=(V4,)), host.config.neighbor[2])
     return host, router
 
 
@@ -156,7 +156,7 @@ def says(host: Host, router: Source, prefix: str, *, withdrawn: bool = False) ->
     if not withdrawn:
         hop = NextHop(parse_address("10.66.0.2"), "tap1")
         batch = RouteBatch(family=V4, announced=[key], attributes=Attributes.of(as_path=path), next_hop=hop)
-    host.rib.routes_received(router, batch)
+    host.rib.received.routes_received(router, batch)
     host.turn()
     return key
 

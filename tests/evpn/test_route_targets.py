@@ -13,7 +13,7 @@ BLUE = parse_route_target("65201:5001")
 
 def asks(host: Host, source: Source, *keys: bytes, withdrawn: tuple[bytes, ...] = ()) -> None:
     if host.evpn.memberships_received(source, RouteBatch(family=RTC, announced=keys, withdrawn=withdrawn)):
-        host.rib.refresh_requested(source, Family.L2VPN_EVPN)
+        host.rib.received.refresh_requested(source, Family.L2VPN_EVPN)
     host.turn()
 
 

@@ -40,7 +40,7 @@ class Learned:
         keys: Collection[bytes] = [key for of, found, key in self.routes if (of, found) == (vrf, family)]
         return SimpleNamespace(routes=keys)
 
-    def tell_gathered(self) -> None:
+    def commit_gathered(self) -> None:
         """Nothing is gathered here."""
 
     def expand(self, next_hop: NextHop) -> NextHops:
@@ -212,7 +212,7 @@ async def test_the_sweep_waits_for_what_the_rib_has_gathered() -> None:
         await it.settle()
         around.announce(first, attributes(65201), LEAF1, "10.9.0.0/16")
         batch = RouteBatch(family=V4, announced=[OTHER], attributes=attributes(65201), next_hop=LEAF2)
-        around.rib.routes_received(second, batch)
+        around.rib.received.routes_received(second, batch)
         it.tables.sweep()
         await it.settle()
         around.turn()

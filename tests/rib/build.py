@@ -118,7 +118,7 @@ class Recorder:
         self.refresh_sent.append((source, family))
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
-        self.rib.refresh_requested(source, family)
+        self.rib.received.refresh_requested(source, family)
 
     def attribute_bytes(self, source: Source) -> Callable[[], int]:
         return self.received_bytes
@@ -176,19 +176,21 @@ class Recorder:
         self.after_send()
 
     def up(self, source: Source, config: NeighborConfig, *, families: tuple[Family, ...] = (V4,)) -> Source:
-        self.rib.neighbor_up(source, negotiated(ibgp=source.kind is SourceKind.IBGP, families=families), config)
+        self.rib.received.neighbor_up(
+            source, negotiated(ibgp=source.kind is SourceKind.IBGP, families=families), config
+        )
         return source
 
     def announce(self, source: Source, given: Attributes, next_hop: NextHop | None, *prefixes: str) -> None:
         keys = [key(prefix) for prefix in prefixes]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
-        self.rib.routes_received(source, batch)
-        self.rib.tell_gathered()
+        self.rib.received.routes_received(source, batch)
+        self.rib.commit_gathered()
 
     def withdraw(self, source: Source, *prefixes: str) -> None:
         batch = RouteBatch(family=V4, withdrawn=[key(prefix) for prefix in prefixes])
-        self.rib.routes_received(source, batch)
-        self.rib.tell_gathered()
+        self.rib.received.routes_received(source, batch)
+        self.rib.commit_gathered()
 
     def turn(self) -> None:
         """Run what was scheduled, and what that schedules."""

@@ -89,10 +89,10 @@ def test_end_of_rib_waits_for_the_sources_and_for_the_table() -> None:
     recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
     recorder.turn()
     assert recorder.end_of_rib == []
-    recorder.rib.synchronised()
+    recorder.rib.dissemination.synchronised()
     recorder.turn()
     assert recorder.end_of_rib == [(leaf1, V4)]
-    drain(recorder.rib.neighbor_down(leaf1))
+    drain(recorder.rib.received.neighbor_down(leaf1))
     recorder.sent.clear()
     again = recorder.up(leaf(1), session("leaf1"))
     recorder.turn()
@@ -104,7 +104,7 @@ def test_refresh_tells_everything_again_and_nothing_else() -> None:
     recorder, leaf1 = one_leaf()
     recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
     recorder.turn()
-    recorder.rib.refresh_requested(leaf1, V4)
+    recorder.rib.received.refresh_requested(leaf1, V4)
     recorder.turn()
     recorder.rib.announce_local(LOCAL, V4, [HOST], attributes())
     recorder.turn()
@@ -118,7 +118,7 @@ def test_learned_routes_do_not_leave_by_default() -> None:
     recorder.acknowledge(key("10.1.0.0/24"), b"\0")
     recorder.turn()
     assert recorder.sent == []
-    assert recorder.rib.counts(leaf1)[V4].announced == 0
+    assert recorder.rib.received.counts(leaf1)[V4].announced == 0
 
 
 def test_learned_route_leaves_only_after_the_kernel_has_it() -> None:
@@ -253,16 +253,16 @@ def test_thousands_of_requests_are_two_answers_in_slices() -> None:
     recorder.rib.announce_local(LOCAL, V4, many(5000), attributes())
     recorder.turn()
     recorder.sent.clear()
-    recorder.rib.refresh_requested(leaf1, V4)
+    recorder.rib.received.refresh_requested(leaf1, V4)
     recorder.scheduled.pop(0)()
     for _ in range(2849):
-        recorder.rib.refresh_requested(leaf1, V4)
+        recorder.rib.received.refresh_requested(leaf1, V4)
     assert recorder.refresh_sent == []
     recorder.turn()
     assert sum(len(batch.announced) for _, batch in recorder.sent) == 2 * 5000
     assert max(len(batch.announced) for _, batch in recorder.sent) <= exports.FLUSH_KEYS
     assert recorder.refresh_sent == [(leaf1, V4)]
-    recorder.rib.refresh_requested(leaf1, V4)
+    recorder.rib.received.refresh_requested(leaf1, V4)
     recorder.turn()
     assert recorder.refresh_sent == [(leaf1, V4)] * 2
 
@@ -284,24 +284,24 @@ def test_a_session_that_comes_and_goes_lists_no_table() -> None:
     recorder.announce(other, attributes(65202), HOP1, *(f"10.{number}.0.0/16" for number in range(200)))
     for _ in range(50):
         source = recorder.up(leaf(5, name="leaf5"), config)
-        drain(recorder.rib.neighbor_down(source))
+        drain(recorder.rib.received.neighbor_down(source))
         assert recorder.sent == []
 
 
 def test_nothing_is_made_for_a_full_connection_and_what_changes_meanwhile_merges() -> None:
     recorder, leaf1, _ = with_other("local")
     recorder.full.add(leaf1)
-    recorder.rib.synchronised()
+    recorder.rib.dissemination.synchronised()
     for _ in range(3):
         recorder.rib.announce_local(LOCAL, V4, many(5000), attributes(med=1))
         recorder.rib.withdraw_local(LOCAL, V4, many(5000))
         recorder.rib.announce_local(LOCAL, V4, [HOST], attributes(med=2))
-        recorder.rib.refresh_requested(leaf1, V4)
+        recorder.rib.received.refresh_requested(leaf1, V4)
         recorder.turn()
     assert [source for source, _ in recorder.sent if source is leaf1] == []
     assert leaf1 not in [source for source, _ in recorder.end_of_rib]
     recorder.full.clear()
-    recorder.rib.room_came(leaf1)
+    recorder.rib.received.room_came(leaf1)
     recorder.turn()
     assert [batch.announced for source, batch in recorder.sent if source is leaf1] == [[HOST], [HOST]]
     assert recorder.end_of_rib.count((leaf1, V4)) == 1
@@ -336,7 +336,7 @@ def test_neighbor_that_was_told_all_differs_in_nothing() -> None:
     recorder.up(leaf(1), session("leaf1", export="local"))
     keys = [key("10.64.1.0/24"), key("10.64.2.0/24")]
     recorder.rib.announce_local(LOCAL, V4, keys, attributes())
-    (export,) = recorder.rib.exports()
+    (export,) = recorder.rib.dissemination.all()
     assert export.differing(keys) == []  # it is still to be told
     recorder.turn()
     assert export.differing([*keys, key("10.64.3.0/24")]) == []
@@ -349,12 +349,12 @@ def test_what_a_neighbor_was_told_wrongly_is_found_and_told_again() -> None:
     told, lost, gone = key("10.64.1.0/24"), key("10.64.2.0/24"), key("10.64.3.0/24")
     recorder.rib.announce_local(LOCAL, V4, [told, lost], attributes())
     recorder.turn()
-    (export,) = recorder.rib.exports()
+    (export,) = recorder.rib.dissemination.all()
     del recorder.told[source][lost]
     recorder.told[source][gone] = attributes()
     export.advertised[gone] = export.advertised.pop(lost)
     assert sorted(export.differing([told, lost, gone])) == [lost, gone]
-    recorder.rib.tell_again(export, [lost, gone])
+    recorder.rib.dissemination.send_again(export, [lost, gone])
     recorder.turn()
     assert set(recorder.told[source]) == {told, lost}
     assert export.differing([told, lost, gone]) == []

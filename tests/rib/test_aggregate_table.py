@@ -183,7 +183,7 @@ def test_neighbor_that_announces_our_block_or_part_of_it_raises_an_alarm_until_i
     assert second.alarms == ["10.67.0.0/16 from leaf1"]
     assert pool.alarms == []
     recorder.withdraw(leaf1, "10.64.1.0/26", "10.64.1.9/32")
-    drain(recorder.rib.neighbor_down(leaf1))
+    drain(recorder.rib.received.neighbor_down(leaf1))
     assert [view.alarms for view in recorder.rib.aggregation.views()] == [[], [], []]
 
 

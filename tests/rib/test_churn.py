@@ -42,7 +42,7 @@ class Leaf:
 
     def hear(self, body: bytes) -> None:
         for batch in self.decoder.decode(body).batches:
-            self.recorder.rib.routes_received(self.source, batch)
+            self.recorder.rib.received.routes_received(self.source, batch)
 
     def announce(self, generation: int) -> None:
         for number in range(ROUTES):
@@ -63,7 +63,7 @@ def churn(recorder: Recorder, leaves: list[Leaf], generation: int) -> None:
     leaves[0].withdraw()
     leaves[0].announce(generation + 2)
     for one in leaves:
-        drain(recorder.rib.neighbor_down(one.source))
+        drain(recorder.rib.received.neighbor_down(one.source))
         one.up()
         recorder.turn()
     recorder.fib_calls.clear()

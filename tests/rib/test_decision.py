@@ -67,67 +67,74 @@ def moved(sequence: int, **fields: object) -> Attributes:
         pytest.param(
             path(leaf(2), attributes(1, 2, 3)),
             path(leaf(1), attributes(1), rejected="policy says no"),
-            "step 0: policy says no",
+            "policy says no (step 0)",
             id="step 0",
         ),
         pytest.param(
             path(remote(2), moved(7)),
             path(remote(1), moved(3, local_pref=900)),
-            "step 1: MAC mobility sequence 3 of 10.0.0.1, best has 7 of 10.0.0.2",
+            "the best route has MAC mobility sequence 7 of 10.0.0.2, this one 3 of 10.0.0.1 (step 1)",
             id="step 1",
         ),
         pytest.param(
             path(LOCAL, attributes()),
             path(leaf(1), attributes(local_pref=900)),
-            "step 2: originated by another router, best by this host",
+            "the best route is this host's own (step 2)",
             id="step 2",
+        ),
+        pytest.param(
+            path(LOCAL, attributes()),
+            path(Source(name="aggregate", kind=SourceKind.AGGREGATE), attributes()),
+            "the best route is this host's own, this one an aggregate of this host's (step 2)",
+            id="step 2 of an aggregate",
         ),
         pytest.param(
             path(leaf(2), attributes(1, 2, local_pref=200)),
             path(leaf(1), attributes(1)),
-            "step 3: LOCAL_PREF 100, best has 200",
+            "the best route has the higher LOCAL_PREF: 200, this one 100 (step 3)",
             id="step 3",
         ),
         pytest.param(
             path(leaf(2), attributes(1, 2, origin=Origin.INCOMPLETE)),
             path(leaf(1), attributes(1, 2, 3, 4)),
-            "step 4: AS path length 4, best has 2",
+            "the best route has the shorter AS path: 2, this one 4 (step 4)",
             id="step 4",
         ),
         pytest.param(
             path(leaf(2), attributes(1, med=50)),
             path(leaf(1), attributes(1, origin=Origin.INCOMPLETE)),
-            "step 5: ORIGIN INCOMPLETE, best has IGP",
+            "the best route has the lower ORIGIN: IGP, this one INCOMPLETE (step 5)",
             id="step 5",
         ),
         pytest.param(
             path(leaf(2), attributes(1)),
             path(leaf(1), attributes(1, med=50)),
-            "step 6: MED 50, best has 0",
+            "the best route has the lower MED: 0, this one 50 (step 6)",
             id="step 6",
         ),
         pytest.param(
             path(leaf(2), attributes(1)),
             path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
-            "step 7: learned by IBGP, best by EBGP",
+            "the best route was learned by EBGP, this one by IBGP (step 7)",
             id="step 7",
         ),
         pytest.param(
             path(leaf(1, kind=SourceKind.IBGP), attributes(1)),
             path(leaf(2, kind=SourceKind.IBGP), attributes(1)),
-            "step 9: router ID 10.0.0.2, best has 10.0.0.1",
+            "the best route has the lower router ID: 10.0.0.1, this one 10.0.0.2 (step 9)",
             id="step 9",
         ),
         pytest.param(
             path(leaf(1, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
             path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1", cluster_list=(b"abcd",))),
-            "step 10: CLUSTER_LIST length 1, best has 0",
+            "the best route has the shorter CLUSTER_LIST: 0, this one 1 (step 10)",
             id="step 10",
         ),
         pytest.param(
             path(leaf(1, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
             path(leaf(2, kind=SourceKind.IBGP), attributes(1, originator_id=b"\1\1\1\1")),
-            "step 11: peer leaf2 (10.0.2.2), best has leaf1 (10.0.1.2)",
+            "the best route has the lower peer address or name: 10.0.1.2 of leaf1, "
+            "this one 10.0.2.2 of leaf2 (step 11)",
             id="step 11",
         ),
     ],
@@ -159,7 +166,10 @@ def test_step_1_knows_an_originator_by_any_form_of_its_route_distinguisher() -> 
     candidates = [path(by_leaf(number, distinguisher), moved(5)) for number in (1, 2)]
     candidates.append(path(by_leaf(1, other), moved(5)))
     assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH, 1))
-    assert reasons(candidates)[2] == "step 1: MAC mobility sequence 5 of 65170:1001, best has 5 of 65169:1001"
+    assert (
+        reasons(candidates)[2]
+        == "the best route has MAC mobility sequence 5 of 65169:1001, this one 5 of 65170:1001 (step 1)"
+    )
 
 
 def test_step_1_takes_two_leaves_of_one_ethernet_segment_for_one_place() -> None:
@@ -192,7 +202,7 @@ def test_step_2_knows_no_difference_between_evpn_and_ebgp() -> None:
     workload = path(LOCAL, attributes(local_pref=1))
     candidates = (preferred, ebgp, aggregate, workload)
     assert decide(candidates, unusable)[1] == bytes((2, 2, 2, BEST))
-    assert reasons(candidates)[2] == "step 2: originated by this host as an aggregate, best by this host"
+    assert reasons(candidates)[2] == "the best route is this host's own, this one an aggregate of this host's (step 2)"
 
 
 def test_step_1_puts_a_host_that_moved_before_ebgp_and_one_that_never_did_beside_it() -> None:
@@ -212,7 +222,7 @@ def test_step_6_names_the_rival_when_the_best_is_of_another_as() -> None:
         path(leaf(2), attributes(1, med=50)),
         path(leaf(3), attributes(1, med=10)),
     ]
-    assert reasons(candidates)[1] == "step 6: MED 50, leaf3 of the same neighboring AS has 10"
+    assert reasons(candidates)[1] == "leaf3, of the same neighboring AS, has the lower MED: 10, this one 50 (step 6)"
 
 
 def test_multipath_takes_external_paths_of_different_as_paths() -> None:
@@ -220,7 +230,7 @@ def test_multipath_takes_external_paths_of_different_as_paths() -> None:
     multipath, steps = decide(candidates, unusable)
     assert multipath == tuple(candidates[:2])
     assert steps == bytes((BEST, MULTIPATH, 4))
-    assert reasons(candidates)[1] == "equal to the best through step 8"
+    assert reasons(candidates)[1] == "used beside the best route: equal through step 8"
 
 
 def test_internal_paths_make_no_multipath() -> None:

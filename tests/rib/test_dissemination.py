@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bgpd.model.path import RouteBatch, Source
-from bgpd.rib.dissemination import GATHERED
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.tables import GATHERED
 from bgpd.runtime.shared_state import SharedStateBroken
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
@@ -25,7 +25,7 @@ def two_leaves(**fields: object) -> tuple[Recorder, Source, Source]:
 
 def say(recorder: Recorder, source: Source, keys: list[bytes], next_hop: object) -> None:
     batch = RouteBatch(family=V4, announced=keys, attributes=attributes(1), next_hop=next_hop)  # type: ignore[arg-type]
-    recorder.rib.routes_received(source, batch)
+    recorder.rib.received.routes_received(source, batch)
 
 
 def test_small_batches_of_one_turn_are_one_call() -> None:
@@ -48,7 +48,7 @@ def test_a_walk_does_not_overtake_what_was_gathered() -> None:
     recorder, leaf1, leaf2 = two_leaves()
     say(recorder, leaf1, KEYS[:1], HOP1)
     say(recorder, leaf2, KEYS[:1], HOP2)
-    drain(recorder.rib.neighbor_down(leaf1))
+    drain(recorder.rib.received.neighbor_down(leaf1))
     recorder.turn()
     assert recorder.fib == {KEYS[0]: (HOP2,)}
 
@@ -78,7 +78,7 @@ def test_what_is_raised_where_a_neighbor_is_served_ends_its_session_alone(monkey
             raise error
         send(source, batch)
 
-    for family in recorder.rib._sessions[leaf1].exports.values():
+    for family in recorder.rib.received._states[leaf1].exports.values():
         family._send = refuse_leaf1
     recorder.rib.announce_local(LOCAL, V4, [key("10.64.0.0/24")], attributes())
     recorder.turn()

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bgpd.config.schema import Config, MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
 from bgpd.model.path import RouteBatch, Source, SourceKind
+from bgpd.rib import adj_rib_in as revision
 from bgpd.rib import loc_rib
-from bgpd.rib import neighbor_state as revision
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.rib.reference import Reference
 
@@ -104,7 +104,7 @@ class RibMachine(RuleBasedStateMachine):
     def announce(self, name, keys, given, next_hop):  # type: ignore[no-untyped-def]
         source = self.sources[name]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
-        self.recorder.rib.routes_received(source, batch)
+        self.recorder.rib.received.routes_received(source, batch)
         self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
         self.stale.get(source, set()).difference_update(keys)
 
@@ -112,7 +112,7 @@ class RibMachine(RuleBasedStateMachine):
     def withdraw_and_announce(self, name, gone, keys, given):  # type: ignore[no-untyped-def]
         source = self.sources[name]
         batch = RouteBatch(family=V4, withdrawn=gone, announced=keys, attributes=given, next_hop=HOPS[0])
-        self.recorder.rib.routes_received(source, batch)
+        self.recorder.rib.received.routes_received(source, batch)
         for one in gone:
             self.reference.said[source].pop(one, None)
         self.reference.said[source].update(dict.fromkeys(keys, (given, HOPS[0])))
@@ -121,7 +121,7 @@ class RibMachine(RuleBasedStateMachine):
     @rule(name=names, keys=keys_of)
     def withdraw(self, name, keys):  # type: ignore[no-untyped-def]
         source = self.sources[name]
-        self.recorder.rib.routes_received(source, RouteBatch(family=V4, withdrawn=keys))
+        self.recorder.rib.received.routes_received(source, RouteBatch(family=V4, withdrawn=keys))
         for one in keys:
             self.reference.said[source].pop(one, None)
 
@@ -139,7 +139,7 @@ class RibMachine(RuleBasedStateMachine):
     @rule(name=names)
     def lose_session_and_come_back(self, name):  # type: ignore[no-untyped-def]
         source = self.sources[name]
-        self.walks.append(self.recorder.rib.neighbor_down(source))
+        self.walks.append(self.recorder.rib.received.neighbor_down(source))
         del self.reference.said[source]
         self.recorder.told.pop(source, None)
         self.open(name)
@@ -161,19 +161,19 @@ class RibMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def refresh(self, name):  # type: ignore[no-untyped-def]
-        self.recorder.rib.refresh_requested(self.sources[name], V4)
+        self.recorder.rib.received.refresh_requested(self.sources[name], V4)
 
     @rule(name=names)
     def begin_refresh(self, name):  # type: ignore[no-untyped-def]
         self.finish_walks()
         source = self.sources[name]
-        self.recorder.rib.refresh_began(source, V4)
+        self.recorder.rib.received.refresh_began(source, V4)
         self.stale[source] = set(self.reference.said[source])
 
     @rule(name=names)
     def end_refresh(self, name):  # type: ignore[no-untyped-def]
         source = self.sources[name]
-        self.walks.append(self.recorder.rib.refresh_ended(source, V4))
+        self.walks.append(self.recorder.rib.received.refresh_ended(source, V4))
         for one in self.stale.pop(source, ()):
             self.reference.said[source].pop(one, None)
 
@@ -186,8 +186,8 @@ class RibMachine(RuleBasedStateMachine):
         self.recorder.now += 11
 
     @rule()
-    def tell_gathered(self) -> None:
-        self.recorder.rib.tell_gathered()
+    def commit_gathered(self) -> None:
+        self.recorder.rib.commit_gathered()
 
     @rule()
     def turn(self) -> None:
@@ -215,7 +215,7 @@ class RibMachine(RuleBasedStateMachine):
             told = self.recorder.told.get(source, {})
             contents = {one: msgspec.structs.astuple(sent) for one, sent in told.items()}
             assert contents == self.reference.told(source), source.name
-            counts = self.recorder.rib.counts(source)[V4]
+            counts = self.recorder.rib.received.counts(source)[V4]
             assert counts.received == len(self.reference.said[source])
             assert counts.announced == len(told)
         table = self.recorder.rib.table("", V4)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.path import BLACKHOLE, NextHop
+from bgpd.model.path import NextHop
 from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib import next_hops
@@ -58,7 +58,6 @@ def test_a_session_that_runs_through_next_hops_leaves_none_behind(monkeypatch: p
     recorder.announce(leaf1, given, hop("10.0.1.199"), "10.2.0.0/24")
     recorder.announce(leaf2, given, hop("10.0.2.2"), "10.2.0.0/24")
     assert recorder.rib.desired("", V4, key("10.2.0.0/24")) is both
-    assert known._sets[BLACKHOLE] is BLACKHOLE
 
 
 def test_what_is_forgotten_is_told_so_that_nobody_keeps_it() -> None:
@@ -74,11 +73,11 @@ def test_next_hops_that_only_one_session_has_named() -> None:
     for number in range(3):
         recorder.announce(leaf1, attributes(1), hop(f"10.0.0.{number}"), f"10.1.{number}.0/24")
     recorder.announce(leaf2, attributes(1), hop("10.0.0.1"), "10.1.0.0/24")
-    assert recorder.rib.next_hops_of_only(leaf1) == {hop("10.0.0.0"), hop("10.0.0.2")}
-    assert recorder.rib.next_hops_of_only(leaf2) == set()
-    drain(recorder.rib.neighbor_down(leaf2))
-    assert recorder.rib.next_hops_of_only(leaf1) == {hop(f"10.0.0.{number}") for number in range(3)}
-    assert recorder.rib.next_hops_of_only(leaf2) == set()
+    assert recorder.rib.received.next_hops_of_only(leaf1) == {hop("10.0.0.0"), hop("10.0.0.2")}
+    assert recorder.rib.received.next_hops_of_only(leaf2) == set()
+    drain(recorder.rib.received.neighbor_down(leaf2))
+    assert recorder.rib.received.next_hops_of_only(leaf1) == {hop(f"10.0.0.{number}") for number in range(3)}
+    assert recorder.rib.received.next_hops_of_only(leaf2) == set()
 
 
 PREFIX = "10.1.0.0/24"

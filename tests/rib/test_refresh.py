@@ -23,51 +23,51 @@ def loaded() -> tuple[Recorder, Source]:
 
 def test_routes_that_are_not_said_again_go_and_the_fib_hears_only_of_them() -> None:
     recorder, leaf1 = loaded()
-    recorder.rib.refresh_began(leaf1, V4)
+    recorder.rib.received.refresh_began(leaf1, V4)
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:4])
     assert len(recorder.fib) == 6
     recorder.fib_calls.clear()
-    drain(recorder.rib.refresh_ended(leaf1, V4))
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
     assert set(recorder.fib) == {key(one) for one in PREFIXES[:4]}
     assert {one for call in recorder.fib_calls for one in call} == {key(one) for one in PREFIXES[4:]}
-    assert recorder.rib.counts(leaf1)[V4].received == 4
+    assert recorder.rib.received.counts(leaf1)[V4].received == 4
 
 
 def test_what_is_said_while_the_stale_routes_are_removed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loc_rib, "SLICE", 1)
     recorder, leaf1 = loaded()
-    recorder.rib.refresh_began(leaf1, V4)
-    walk = recorder.rib.refresh_ended(leaf1, V4)
+    recorder.rib.received.refresh_began(leaf1, V4)
+    walk = recorder.rib.received.refresh_ended(leaf1, V4)
     next(walk)
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[1:])
     drain(walk)
     assert set(recorder.fib) >= {key(one) for one in PREFIXES[1:]}
-    drain(recorder.rib.refresh_ended(leaf1, V4))
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
     assert set(recorder.fib) >= {key(one) for one in PREFIXES[1:]}
 
 
 def test_a_refresh_that_begins_anew_ends_the_removal_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loc_rib, "SLICE", 1)
     recorder, leaf1 = loaded()
-    recorder.rib.refresh_began(leaf1, V4)
-    first = recorder.rib.refresh_ended(leaf1, V4)
-    recorder.rib.refresh_began(leaf1, V4)
+    recorder.rib.received.refresh_began(leaf1, V4)
+    first = recorder.rib.received.refresh_ended(leaf1, V4)
+    recorder.rib.received.refresh_began(leaf1, V4)
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:2])
     drain(first)
     assert len(recorder.fib) == 6
-    drain(recorder.rib.refresh_ended(leaf1, V4))
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
     assert set(recorder.fib) == {key(one) for one in PREFIXES[:2]}
 
 
 def test_a_changed_policy_makes_no_stale_route_fresh() -> None:
     recorder, leaf1 = loaded()
-    recorder.rib.refresh_began(leaf1, V4)
+    recorder.rib.received.refresh_began(leaf1, V4)
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:3])
     preferring = PolicyConfig(rules=(RuleConfig(set=SetConfig(local_pref=7)),))
     new = configuration(session("leaf1", import_="one"), policy={"one": preferring})
     drain(recorder.rib.reconfigure(new))
     assert len(recorder.fib) == 6
-    drain(recorder.rib.refresh_ended(leaf1, V4))
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
     assert set(recorder.fib) == {key(one) for one in PREFIXES[:3]}
 
 
@@ -77,25 +77,25 @@ def test_another_neighbors_routes_are_untouched() -> None:
     leaf1, leaf2 = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES)
     recorder.announce(leaf2, attributes(1), HOP2, *PREFIXES)
-    recorder.rib.refresh_began(leaf1, V4)
-    drain(recorder.rib.refresh_ended(leaf1, V4))
+    recorder.rib.received.refresh_began(leaf1, V4)
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
     assert recorder.fib == {key(one): (HOP2,) for one in PREFIXES}
 
 
 def test_an_end_without_a_beginning_removes_nothing() -> None:
     recorder, leaf1 = loaded()
-    drain(recorder.rib.refresh_ended(leaf1, V4))
-    recorder.rib.refresh_began(leaf(9), V4)
-    drain(recorder.rib.refresh_ended(leaf(9), V4))
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
+    recorder.rib.received.refresh_began(leaf(9), V4)
+    drain(recorder.rib.received.refresh_ended(leaf(9), V4))
     assert len(recorder.fib) == 6
 
 
 def test_a_session_lost_within_a_refresh_leaves_nothing() -> None:
     recorder, leaf1 = loaded()
-    recorder.rib.refresh_began(leaf1, V4)
+    recorder.rib.received.refresh_began(leaf1, V4)
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:3])
-    removal = recorder.rib.refresh_ended(leaf1, V4)
-    drain(recorder.rib.neighbor_down(leaf1))
+    removal = recorder.rib.received.refresh_ended(leaf1, V4)
+    drain(recorder.rib.received.neighbor_down(leaf1))
     drain(removal)
     assert recorder.fib == {}
     assert not recorder.rib.table("", V4).routes
@@ -106,15 +106,15 @@ def test_thousands_of_ends_and_beginnings_are_one_removal(monkeypatch: pytest.Mo
     recorder, leaf1 = loaded()
     walks = []
     for _ in range(1000):
-        recorder.rib.refresh_began(leaf1, V4)
-        walks += [recorder.rib.refresh_ended(leaf1, V4) for _ in range(2)]
+        recorder.rib.received.refresh_began(leaf1, V4)
+        walks += [recorder.rib.received.refresh_ended(leaf1, V4) for _ in range(2)]
     running = [walk for walk in walks if next(walk, "ended") is None]
     assert len(running) == 1
-    recorder.rib.refresh_began(leaf1, V4)
-    drain(recorder.rib.refresh_ended(leaf1, V4))
+    recorder.rib.received.refresh_began(leaf1, V4)
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
     drain(running[0])
     assert recorder.fib == {}
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES)
-    recorder.rib.refresh_began(leaf1, V4)
-    drain(recorder.rib.refresh_ended(leaf1, V4))
+    recorder.rib.received.refresh_began(leaf1, V4)
+    drain(recorder.rib.received.refresh_ended(leaf1, V4))
     assert recorder.fib == {}

@@ -38,7 +38,7 @@ class Peer:
 
     @property
     def bytes(self) -> int:
-        return self.recorder.rib.attribute_bytes(self.source)
+        return self.recorder.rib.received.attribute_bytes(self.source)
 
 
 def test_attributes_count_once_however_many_routes_have_them_and_until_none_has() -> None:
@@ -78,10 +78,10 @@ def test_paths_that_others_took_the_place_of_count_until_their_routes_go() -> No
         peer.recorder.now += HEARD_AT_COARSENESS_S
     ten = peer.bytes
     assert ten > 10 * 800
-    peer.recorder.rib.refresh_began(peer.source, V4)
+    peer.recorder.rib.received.refresh_began(peer.source, V4)
     assert peer.bytes >= ten
     peer.announce(small, "10.0.0.0/24")
-    drain(peer.recorder.rib.refresh_ended(peer.source, V4))
+    drain(peer.recorder.rib.received.refresh_ended(peer.source, V4))
     assert peer.bytes < 3000 + 2048
 
 
@@ -119,13 +119,13 @@ def test_next_hops_are_counted_while_routes_have_them() -> None:
     for number in range(2 * MOST_NEXT_HOPS):
         next_hop = hop(f"10.0.{number >> 8}.{number & 255}")
         batch = RouteBatch(family=V4, announced=[key("10.1.0.0/24")], attributes=given, next_hop=next_hop)
-        peer.recorder.rib.routes_received(peer.source, batch)
+        peer.recorder.rib.received.routes_received(peer.source, batch)
     peer.recorder.turn()
     assert peer.recorder.resets == []
     for number in range(MOST_NEXT_HOPS + 1):
         next_hop = hop(f"10.0.{number >> 8}.{number & 255}")
         one = key(f"10.{number >> 8}.{number & 255}.0/24")
         batch = RouteBatch(family=V4, announced=[one], attributes=given, next_hop=next_hop)
-        peer.recorder.rib.routes_received(peer.source, batch)
+        peer.recorder.rib.received.routes_received(peer.source, batch)
     peer.recorder.turn()
     assert peer.recorder.resets == [(peer.source.name, "its routes have more than 1024 different next hops")]

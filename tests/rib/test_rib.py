@@ -57,11 +57,11 @@ def test_same_route_again_later_tells_the_fib_nothing_but_when_it_was_heard() ->
 def test_a_batch_that_repeats_keys_counts_each_once() -> None:
     recorder, (leaf1, _) = two_leaves()
     recorder.announce(leaf1, attributes(1), HOP1, "10.1.0.0/24", "10.1.0.0/24", "10.2.0.0/24")
-    assert recorder.rib.counts(leaf1)[V4].received == 2
+    assert recorder.rib.received.counts(leaf1)[V4].received == 2
     recorder.announce(leaf1, attributes(2), HOP1, "10.1.0.0/24", "10.1.0.0/24", "10.3.0.0/24", "10.3.0.0/24")
-    assert recorder.rib.counts(leaf1)[V4].received == 3
+    assert recorder.rib.received.counts(leaf1)[V4].received == 3
     recorder.withdraw(leaf1, "10.1.0.0/24", "10.1.0.0/24", "10.9.0.0/24")
-    assert recorder.rib.counts(leaf1)[V4].received == 2
+    assert recorder.rib.received.counts(leaf1)[V4].received == 2
 
 
 def test_lost_session_leaves_what_its_successor_said_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_lost_session_leaves_what_its_successor_said_meanwhile(monkeypatch: pyte
     prefixes = [f"10.{n}.0.0/24" for n in range(10)]
     recorder.announce(leaf1, attributes(1), HOP1, *prefixes)
     recorder.announce(leaf2, attributes(1), HOP2, *prefixes)
-    walk = recorder.rib.neighbor_down(leaf1)
+    walk = recorder.rib.received.neighbor_down(leaf1)
     next(walk)
     again = recorder.up(leaf(1), CONFIG1)
     recorder.announce(again, attributes(1), HOP1, prefixes[0], prefixes[9])
@@ -78,8 +78,8 @@ def test_lost_session_leaves_what_its_successor_said_meanwhile(monkeypatch: pyte
     drain(walk)
     both = {key(prefixes[0]), key(prefixes[9])}
     assert recorder.fib == {key(one): (HOP1, HOP2) if key(one) in both else (HOP2,) for one in prefixes}
-    assert recorder.rib.counts(leaf1) == {}
-    assert recorder.rib.counts(again)[V4].received == 2
+    assert recorder.rib.received.counts(leaf1) == {}
+    assert recorder.rib.received.counts(again)[V4].received == 2
 
 
 def test_second_loss_while_the_first_is_worked_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +88,9 @@ def test_second_loss_while_the_first_is_worked_off(monkeypatch: pytest.MonkeyPat
     prefixes = [f"10.{n}.0.0/24" for n in range(10)]
     recorder.announce(leaf1, attributes(1), HOP1, *prefixes)
     recorder.announce(leaf2, attributes(1), HOP2, *prefixes)
-    first = recorder.rib.neighbor_down(leaf1)
+    first = recorder.rib.received.neighbor_down(leaf1)
     next(first)
-    second = recorder.rib.neighbor_down(leaf2)
+    second = recorder.rib.received.neighbor_down(leaf2)
     next(second)
     next(second)
     drain(first)
@@ -116,10 +116,10 @@ def test_own_as_in_the_path_is_a_loop_unless_allowed() -> None:
     recorder, (leaf1, _) = two_leaves()
     recorder.announce(leaf1, attributes(65201, 65203), HOP1, "10.1.0.0/24")
     assert recorder.fib == {}
-    assert recorder.rib.counts(leaf1)[V4].rejected == 1
+    assert recorder.rib.received.counts(leaf1)[V4].rejected == 1
     drain(recorder.rib.reconfigure(configuration(session("leaf1", allow_own_as=1), CONFIG2)))
     assert recorder.fib[key("10.1.0.0/24")] == (HOP1,)
-    assert recorder.rib.counts(leaf1)[V4].rejected == 0
+    assert recorder.rib.received.counts(leaf1)[V4].rejected == 0
 
 
 @pytest.mark.parametrize("field", [{"originator_id": b"\x0a\xff\x01\x01"}, {"cluster_list": (b"\x0a\xff\x01\x01",)}])
@@ -182,7 +182,7 @@ def test_prefix_limit_is_told_once() -> None:
 def test_families_that_were_not_negotiated_are_ignored() -> None:
     recorder, (leaf1, _) = two_leaves()
     batch = RouteBatch(family=Family.IPV6_UNICAST, announced=[b"\0"], attributes=attributes(1), next_hop=hop("fe80::1"))
-    recorder.rib.routes_received(leaf1, batch)
+    recorder.rib.received.routes_received(leaf1, batch)
     assert recorder.fib_calls == []
 
 
@@ -227,8 +227,8 @@ def test_lost_sessions_are_freed_with_all_they_said() -> None:
     drain(recorder.rib.next_hop_changed(HOP1, ""))
     drain(recorder.rib.reconfigure(configuration(session("leaf1", import_="default-only"), session("leaf2"))))
     watched = [weakref.ref(leaf1), weakref.ref(leaf2)]
-    drain(recorder.rib.neighbor_down(leaf1))
-    drain(recorder.rib.neighbor_down(leaf2))
+    drain(recorder.rib.received.neighbor_down(leaf1))
+    drain(recorder.rib.received.neighbor_down(leaf2))
     recorder.turn()
     recorder.sent.clear()
     recorder.told.clear()

@@ -9,8 +9,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
-from bgpd.rib import loc_rib
-from bgpd.rib import rib as pipeline
+from bgpd.rib import loc_rib, received
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 EVPN = Family.L2VPN_EVPN
@@ -28,7 +27,7 @@ def evpn_leaf(**fields: object) -> tuple[Recorder, Source]:
 
 def say(recorder: Recorder, source: Source, keys: list[bytes], given: Attributes) -> None:
     batch = RouteBatch(family=EVPN, announced=keys, attributes=given, next_hop=HOP1)
-    recorder.rib.routes_received(source, batch)
+    recorder.rib.received.routes_received(source, batch)
 
 
 def test_followed_routes_are_those_that_policy_accepts() -> None:
@@ -38,7 +37,7 @@ def test_followed_routes_are_those_that_policy_accepts() -> None:
     assert recorder.followed[leaf1][KEYS[0]].next_hop == HOP1
     say(recorder, leaf1, KEYS[2:], attributes(1, communities=(TAGGED,)))
     assert set(recorder.followed[leaf1]) == set(KEYS[:2])
-    recorder.rib.routes_received(leaf1, RouteBatch(family=EVPN, withdrawn=KEYS[:1]))
+    recorder.rib.received.routes_received(leaf1, RouteBatch(family=EVPN, withdrawn=KEYS[:1]))
     assert set(recorder.followed[leaf1]) == set(KEYS[1:2])
 
 
@@ -56,7 +55,7 @@ def test_followed_routes_end_with_the_session_and_its_successors_stay(monkeypatc
     monkeypatch.setattr(loc_rib, "SLICE", 1)
     recorder, leaf1 = evpn_leaf()
     say(recorder, leaf1, KEYS, attributes(1))
-    lost = recorder.rib.neighbor_down(leaf1)
+    lost = recorder.rib.received.neighbor_down(leaf1)
     again = recorder.up(leaf(1), session("leaf1"), families=(EVPN,))
     say(recorder, again, KEYS[:1], attributes(1))
     drain(lost)
@@ -67,19 +66,19 @@ def test_followed_routes_end_with_the_session_and_its_successors_stay(monkeypatc
 def test_followed_routes_go_when_they_are_stale() -> None:
     recorder, leaf1 = evpn_leaf()
     say(recorder, leaf1, KEYS, attributes(1))
-    recorder.rib.refresh_began(leaf1, EVPN)
+    recorder.rib.received.refresh_began(leaf1, EVPN)
     say(recorder, leaf1, KEYS[:1], attributes(1))
-    drain(recorder.rib.refresh_ended(leaf1, EVPN))
+    drain(recorder.rib.received.refresh_ended(leaf1, EVPN))
     assert set(recorder.followed[leaf1]) == set(KEYS[:1])
 
 
 def test_followed_routes_are_told_again_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "REPLAYED", 1)
+    monkeypatch.setattr(received, "REPLAYED", 1)
     recorder, leaf1 = evpn_leaf()
     say(recorder, leaf1, KEYS, attributes(1))
     recorder.rib.announce_local(LOCAL, EVPN, [KEYS[0]], attributes())
     recorder.followed.clear()
-    drain(recorder.rib.replay_evpn())
+    drain(recorder.rib.received.replay_evpn())
     assert set(recorder.followed) == {leaf1}
     assert set(recorder.followed[leaf1]) == set(KEYS)
 
@@ -95,7 +94,7 @@ def path(source: Source, next_hop: NextHop, given: Attributes) -> Path:
 
 def give(recorder: Recorder, one: Path, *prefixes: str) -> None:
     recorder.rib.import_routes("blue", V4, [key(prefix) for prefix in prefixes], one)
-    recorder.rib.tell_gathered()
+    recorder.rib.commit_gathered()
 
 
 def test_imported_routes_of_two_leaves_are_multipath_in_their_vrf_only() -> None:
@@ -106,7 +105,7 @@ def test_imported_routes_of_two_leaves_are_multipath_in_their_vrf_only() -> None
     assert recorder.vrf_fib == {key("10.1.0.0/24"): (HOP1, hop("10.0.2.2")), key("10.2.0.0/24"): (HOP1,)}
     assert recorder.fib == {}
     recorder.rib.withdraw_imported("blue", V4, one, [key("10.1.0.0/24"), key("10.9.0.0/24")])
-    recorder.rib.tell_gathered()
+    recorder.rib.commit_gathered()
     assert recorder.vrf_fib[key("10.1.0.0/24")] == (hop("10.0.2.2"),)
     drain(recorder.rib.remove_imported("blue", V4, two))
     assert recorder.vrf_fib == {key("10.2.0.0/24"): (HOP1,)}

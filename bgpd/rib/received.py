@@ -1,0 +1,305 @@
+"""What neighbors say, taken into the tables: their routes, the end of them, refreshes, and the end of their sessions.
+
+One UPDATE's routes pass import policy (adj_rib_in.py) and enter the table of their VRF and family (loc_rib.py). Work
+that may touch every route of a neighbor (its session lost, its policy changed, stale routes) is a generator: each step
+takes a few milliseconds, and batches may come in between two steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+
+from bgpd.config.schema import RibConfig, SessionConfig
+from bgpd.kernel.host import Host
+from bgpd.message.open import Negotiated
+from bgpd.model.iana import CeaseSubcode, Family
+from bgpd.model.path import NextHop, Path, RouteBatch, Source
+from bgpd.model.prefix import parse_address
+from bgpd.model.views import FamilyCounts
+from bgpd.rib.adj_rib_in import AdjRibIn, revise
+from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
+from bgpd.rib.dissemination import Dissemination
+from bgpd.rib.loc_rib import Changes, LocRib
+from bgpd.rib.neighbor_state import NeighborState, change_policies
+from bgpd.rib.next_hops import allowed_next_hops
+from bgpd.rib.policy import build_policy
+from bgpd.rib.ports import EvpnRoutes, Neighbors
+from bgpd.rib.tables import Tables
+from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
+
+REPLAYED = 512
+"""Keys of one step of `replay_evpn`."""
+
+
+class ReceivedRoutes:
+    """The routes of the established sessions.
+
+    `host` has the networks of this host. `now()`: wall clock in seconds. `schedule(callback)` runs it soon. `neighbors`
+    and `evpn` are to be set once before the first session.
+    """
+
+    neighbors: Neighbors
+    evpn: EvpnRoutes
+
+    def __init__(
+        self,
+        config: RibConfig,
+        *,
+        host: Host,
+        tables: Tables,
+        dissemination: Dissemination,
+        now: Callable[[], float],
+        schedule: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._config = config
+        self._host = host
+        self._tables = tables
+        self._dissemination = dissemination
+        self._now = now
+        self._schedule = schedule
+        self._states: dict[Source, NeighborState] = {}
+        self._advertisements = Advertisements()
+
+    def neighbor_up(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+        """A session is established: its routes may come, and it is sent the table, then End-of-RIB.
+
+        Raises: PolicyError: the configuration names a policy that cannot be used.
+        """
+        where, policies = f"neighbor {source.name}", self._config.policy
+        adj_rib_in = AdjRibIn(
+            source,
+            policy=build_policy(config.import_, policies, where=f"{where}.import", exporting=False),
+            local_asn=negotiated.local_asn,
+            router_id=parse_address(self._config.router.router_id),
+            allow_own_as=config.allow_own_as,
+            now=self._now,
+            allowed=allowed_next_hops(source, self._host),
+            received_bytes=self.neighbors.attribute_bytes(source),
+        )
+        policy = build_policy(config.export, policies, where=f"{where}.export", exporting=True)
+        state = NeighborState(source, families=negotiated.families, config=config, adj_rib_in=adj_rib_in)
+        state.tables = {family: self._tables.table(config.vrf, family) for family in negotiated.families}
+        self._states[source] = state
+        for family, table in state.tables.items():
+            if policy.takes_learned:
+                table.exports_learned = table.gathers_keys = True
+            export = AdjRibOut(
+                source,
+                family,
+                table,
+                policy=policy,
+                local_asn=negotiated.local_asn,
+                is_ibgp=negotiated.is_ibgp,
+                advertisements=self._advertisements,
+                send=self._send_evpn if family is Family.L2VPN_EVPN else self.neighbors.send,
+            )
+            state.exports[family] = export
+            self._dissemination.add(config.vrf, export)
+
+    def _send_evpn(self, source: Source, batch: RouteBatch) -> None:
+        for one in self.evpn.for_neighbor(source, batch):
+            self.neighbors.send(source, one)
+
+    def neighbor_down(self, source: Source) -> Iterator[None]:
+        """A session is gone: nothing is sent to it from now on; stepping removes its routes, slice by slice."""
+        state = self._states.pop(source, None)
+        if state is None:
+            return iter(())
+        for export in state.exports.values():
+            self._dissemination.remove(state.config.vrf, export)
+        return self._remove(source, list(state.tables.values()))
+
+    def _remove(self, source: Source, tables: list[LocRib]) -> Iterator[None]:
+        for table in tables:
+            if table.received.get(source):
+                for changes in table.walk(table.without(source)):
+                    self._lost(source, table, changes)
+                    yield
+            table.forget(source)
+
+    def _lost(self, source: Source, table: LocRib, changes: Changes) -> None:
+        keys = changes.keys
+        self._tables.commit(table, changes)
+        if keys:
+            self._follow_evpn(source, table.family, keys, None)
+
+    def _follow_evpn(self, source: Source, family: Family, keys: Sequence[bytes], path: Path | None) -> None:
+        if family is Family.L2VPN_EVPN:
+            self.evpn.evpn_received(source, keys, None if path is None or path.rejected else path)
+
+    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+        """Routes of consecutive UPDATEs, in order. Without effect after `neighbor_down` or for a family not negotiated.
+
+        What it raises, but for SharedStateBroken, leaves the batches half taken; `neighbor_down` removes that too,
+        since it goes by the source. What was changed is passed on in any case.
+        """
+        state = self._states.get(source)
+        if state is None:
+            return
+        changed: dict[LocRib, None] = {}
+        try:
+            for batch in batches:
+                table = state.tables.get(batch.family)
+                if table is not None:
+                    changed[table] = None
+                    self._take(state, table, batch)
+        except MemoryError as error:
+            raise SharedStateBroken(f"routes of {source.name} half taken: {error!r}") from error
+        finally:
+            for table in changed:
+                self._tables.gathered(table)
+        for table in changed:
+            reason = state.why_too_many(table.family, table.received.get(source, 0))
+            self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
+        self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
+
+    def _take(self, state: NeighborState, table: LocRib, batch: RouteBatch) -> None:
+        source, family, keys, changes = state.source, batch.family, batch.announced, table.pending
+        paths: list[tuple[Path, Sequence[bytes]]] = []
+        if keys and batch.attributes is not None:
+            paths = state.adj_rib_in.paths(family, keys, batch.attributes, batch.next_hop, batch.overlay)
+        if batch.withdrawn:
+            table.withdraw(batch.withdrawn, source.name, changes)
+            self._follow_evpn(source, family, batch.withdrawn, None)
+        for path, chosen in paths:
+            table.announce(chosen, path, changes)
+            if family is Family.L2VPN_EVPN:
+                self._follow_evpn(source, family, chosen, path)
+        if keys and table.own_blocks:
+            self._tables.aggregation.learned(table.vrf, family, keys)
+        if family is Family.ROUTE_TARGET and self.evpn.memberships_received(source, batch):
+            self.neighbors.refresh_wanted(source, Family.L2VPN_EVPN)
+
+    def _end_if(self, state: NeighborState, reason: str, subcode: CeaseSubcode) -> None:
+        """End the session of a neighbor that sent too much, if there is a reason, once it is no longer being heard."""
+        if reason:
+            name = state.source.name
+            self._schedule(lambda: self.neighbors.reset(name, reason=reason, subcode=subcode))
+
+    def networks_changed(self, interface: str) -> Iterator[None]:
+        """The networks of an interface are others: stepping judges anew the next hops that its neighbors name."""
+        walks = []
+        for source, state in self._states.items():
+            adj_rib_in = state.adj_rib_in
+            if source.interface == interface and adj_rib_in.allowed is not None:
+                allowed = allowed_next_hops(source, self._host)
+                if allowed is not None and allowed != adj_rib_in.allowed:
+                    adj_rib_in.allow(allowed)
+                    walks.append(self._revise({table: {source: adj_rib_in} for table in state.tables.values()}))
+        return chain.from_iterable(walks)
+
+    @changes_shared_state
+    def refresh_began(self, source: Source, family: Family) -> None:
+        """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""
+        state = self._states.get(source)
+        if state is not None and family in state.families:
+            state.adj_rib_in.refresh_began(family)
+
+    def refresh_ended(self, source: Source, family: Family) -> Iterator[None]:
+        """The neighbor has sent all again (RFC 7313 EoRR): stepping removes what is still stale.
+
+        However often a neighbor says so, one removal runs for a family; it begins anew if a refresh did meanwhile.
+        """
+        state = self._states.get(source)
+        refreshed = None if state is None else state.adj_rib_in.refreshed(family)
+        if state is None or refreshed is None:
+            return iter(())
+        is_running = family in state.sweeps
+        state.sweeps[family] = refreshed
+        return iter(()) if is_running else self._sweep(state, family)
+
+    def _sweep(self, state: NeighborState, family: Family) -> Iterator[None]:
+        table, adj_rib_in = state.tables[family], state.adj_rib_in
+        while (refreshed := state.sweeps[family]) is adj_rib_in.refreshed(family):
+            for changes in table.walk(table.without_stale(state.source, refreshed)):
+                self._lost(state.source, table, changes)
+                yield
+                if state.source not in self._states:
+                    return
+                if adj_rib_in.refreshed(family) is not refreshed:
+                    break
+            else:
+                adj_rib_in.refresh_settled(family)
+        del state.sweeps[family]
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        """The neighbor is to be sent a family again: it asked (RFC 2918), or is to know other next hops."""
+        state = self._states.get(source)
+        if state is not None and family in state.exports:
+            self.neighbors.send_refresh_began(source, family)
+            state.exports[family].resend_all()
+            self._dissemination.look_at(state.exports[family])
+
+    def room_came(self, source: Source) -> None:
+        """The connection to a neighbor takes more again."""
+        state = self._states.get(source)
+        if state is not None:
+            self._dissemination.look_at(*state.exports.values())
+
+    def replay_evpn(self) -> Iterator[None]:
+        """Stepping gives EVPN all usable EVPN routes of the neighbors again."""
+        table = self._tables.table("", Family.L2VPN_EVPN)
+        for keys in table.routes.slices(REPLAYED):
+            for path, chosen in table.by_path(keys).items():
+                if not path.source.is_local:
+                    self._follow_evpn(path.source, table.family, chosen, path)
+            yield
+
+    def reconfigure(self, config: RibConfig) -> Iterator[None]:
+        """Use other policies; stepping applies changed ones for import to the routes that are there.
+
+        Nothing resets: sessions whose policies changed keep running. Sessions that `config` lacks are left as they are.
+
+        Raises: PolicyError: a session's policy cannot be used.
+        """
+        former, self._config = self._config, config
+        return self._revise(change_policies(self._states.values(), former, config))
+
+    def _revise(self, changed: dict[LocRib, dict[Source, AdjRibIn]]) -> Iterator[None]:
+        for table, sources in changed.items():
+            for changes in revise(table, table.family, sources, partial(self._replaced, table.family)):
+                self._tables.commit(table, changes)
+                yield
+
+    def _replaced(self, family: Family, path: Path, keys: Sequence[bytes]) -> None:
+        self._follow_evpn(path.source, family, keys, path)
+
+    # What sessions have
+
+    def configs(self) -> list[SessionConfig]:
+        """The settings of the established sessions."""
+        return [state.config for state in self._states.values()]
+
+    def count(self, source: Source) -> int:
+        """Routes that an established session has announced, of all families."""
+        state = self._states.get(source)
+        return 0 if state is None else sum(table.received.get(source, 0) for table in state.tables.values())
+
+    def counts(self, source: Source) -> dict[Family, FamilyCounts]:
+        """Routes received, rejected and announced per family of an established session; empty for any other."""
+        state = self._states.get(source)
+        if state is None:
+            return {}
+        return {
+            family: FamilyCounts(
+                received=table.received.get(source, 0),
+                rejected=table.rejected.get(source, 0),
+                announced=len(state.exports[family].advertised),
+            )
+            for family, table in state.tables.items()
+        }
+
+    def attribute_bytes(self, source: Source) -> int:
+        """What the attributes of an established session's routes take in memory; 0 for any other."""
+        state = self._states.get(source)
+        return 0 if state is None else state.adj_rib_in.bytes_kept
+
+    def next_hops_of_only(self, source: Source) -> set[NextHop]:
+        """The next hops that this established session has named, and no other has; none for any other."""
+        state = self._states.get(source)
+        if state is None:
+            return set()
+        others = [other.adj_rib_in.named for other in self._states.values() if other is not state]
+        return state.adj_rib_in.named.difference(*others)
