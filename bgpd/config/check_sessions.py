@@ -6,7 +6,7 @@ It reads password files to see that they can be read; it changes nothing.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -15,7 +15,15 @@ from bgpd.config.prefix_sets import overlaps
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
-from bgpd.config.words import bad_address, bad_as_number, bad_families, bad_interface, bad_prefix, one_of
+from bgpd.config.words import (
+    bad_address,
+    bad_as_number,
+    bad_families,
+    bad_interface,
+    bad_prefix,
+    missing_interface,
+    one_of,
+)
 from bgpd.model.policy_syntax import (
     parse_as_path_condition,
     parse_community,
@@ -85,6 +93,17 @@ def check_listens(config: Config) -> Iterator[Finding]:
             what = f'"{listen.prefix}" overlaps "{other}" of listen[{before[other]}]'
             yield Finding((*path, "prefix"), what, "an address must belong to one of them only")
         before.setdefault(listen.prefix, index)
+
+
+def warn_about_interfaces(config: Config, known: Sequence[str]) -> Iterator[Finding]:
+    """Interfaces that lead to neighbors, and that this host does not have now; `known` are those that it has."""
+    for index, neighbor in enumerate(config.neighbor):
+        if neighbor.interface and (wrong := missing_interface(neighbor.interface, known)):
+            yield Finding(("neighbor", index, "interface"), f"{wrong[0]} now", wrong[1])
+    for index, vrf in enumerate(config.vrf):
+        for position, uplink in enumerate(vrf.uplinks):
+            if wrong := missing_interface(uplink, known):
+                yield Finding(("vrf", index, "uplinks", position), f"{wrong[0]} now", wrong[1])
 
 
 def check_policies(config: Config) -> Iterator[Finding]:

@@ -6,12 +6,15 @@ It reads the file, and judges nothing itself: form is judged by shape.py, meanin
 from __future__ import annotations
 
 import re
+import socket
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from bgpd.config.check import check_config, unreadable_files, warn_about
+from bgpd.config.check_sessions import warn_about_interfaces
 from bgpd.config.effects import begins_anew
 from bgpd.config.schema import Config
 from bgpd.config.shape import Finding, shape_config
@@ -60,13 +63,22 @@ def load_config(
     except UnicodeDecodeError as error:
         what = f"is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
         raise ConfigError([Problem(file=file, line=0, path="", what=what, right="save it as UTF-8")]) from None
-    return parse_config(text, file, running=running, former=former, uid=uid)
+    names = [name for _, name in socket.if_nameindex()]
+    return parse_config(text, file, running=running, former=former, uid=uid, interfaces=names)
 
 
 def parse_config(
-    text: str, file: str, *, running: bool = False, former: Config | None = None, uid: int | None = None
+    text: str,
+    file: str,
+    *,
+    running: bool = False,
+    former: Config | None = None,
+    uid: int | None = None,
+    interfaces: Sequence[str] | None = None,
 ) -> tuple[Config, list[Problem]]:
     """The configuration in a TOML text, and warnings about it; `file` is its name in messages, all else as above.
+
+    `interfaces` are those of this host; None: not looked at.
 
     Raises: ConfigError: the text has errors.
     """
@@ -92,7 +104,10 @@ def parse_config(
         errors = [_lost_session(finding) for finding in passwords if _ends_session(former, config, finding)]
     if errors:
         raise ConfigError(_problems(errors, lines, file))
-    return config, _problems([*passwords, *warn_about(config)], lines, file)
+    warnings = [*passwords, *warn_about(config)]
+    if interfaces is not None:
+        warnings += warn_about_interfaces(config, interfaces)
+    return config, _problems(warnings, lines, file)
 
 
 def _is_of_password(finding: Finding) -> bool:

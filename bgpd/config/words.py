@@ -8,9 +8,10 @@ What [[vrf]] leaves to be worked out: automatic route distinguishers and route t
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bgpd.config.schema import RouterConfig, VrfConfig
@@ -84,6 +85,19 @@ def bad_interface(name: str) -> Wrong | None:
     if name in (".", "..") or any(character.isspace() or character in "/:" for character in name):
         return f'"{name}" cannot be an interface', 'no spaces, "/" or ":" in a name'
     return None
+
+
+_MOST_NAMED = 12
+
+
+def missing_interface(name: str, known: Iterable[str]) -> Wrong | None:
+    """An interface that a host does not have; `known` are those that it has."""
+    names = sorted(set(known) - {"lo"})
+    if name in names or name == "lo":
+        return None
+    nearest = sorted(difflib.get_close_matches(name, names, n=_MOST_NAMED, cutoff=0.0))
+    more = f" and {len(names) - len(nearest)} more" if len(names) > len(nearest) else ""
+    return f"there is no interface {name}", f"this host has {', '.join(nearest) or 'none but lo'}{more}"
 
 
 def bad_file(file: str) -> Wrong | None:

@@ -146,6 +146,10 @@ class Host:
         link = self.links.get(index)
         return link.name if link else ""
 
+    def names(self) -> list[str]:
+        """The names of all interfaces."""
+        return [link.name for link in self.links.values()]
+
     def index_of(self, name: str) -> int:
         """Interface index of a name, 0 if there is none."""
         link = self._by_name.get(name)

@@ -10,6 +10,7 @@ import contextlib
 import msgspec
 
 from bgpd.config.password_file import BadPasswordFile, read_password_file
+from bgpd.config.words import missing_interface
 from bgpd.kernel.host import Host
 from bgpd.model.prefix import is_link_local
 from bgpd.speaker.listening import Listening
@@ -33,12 +34,11 @@ def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
 
     Raises: Unreachable: its address is not known yet, or its interface does not exist, or nothing leads into its VRF.
     """
+    if peering.interface and (wrong := missing_interface(peering.interface, host.names())):
+        raise Unreachable("; ".join(wrong))
     if not peering.address:
-        raise Unreachable(f"{peering.interface}: {NOT_HEARD}")
-    scoped = is_link_local(peering.address)
-    scope = host.index_of(peering.interface) if scoped else 0
-    if scoped and not scope:
-        raise Unreachable(f"there is no interface {peering.interface}")
+        raise Unreachable(_why_unknown(peering.interface, host))
+    scope = host.index_of(peering.interface) if is_link_local(peering.address) else 0
     vrf = peering.config.vrf
     device = peering.interface or host.vrf_device(vrf)
     if vrf and not device:
@@ -54,6 +54,15 @@ def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
         ttl_security=peering.config.ttl_security,
         ttl_drops=ttl_drops() if peering.config.ttl_security else 0,
     )
+
+
+def _why_unknown(interface: str, host: Host) -> str:
+    """Why the address of an unnumbered neighbor is not known."""
+    if not host.is_up(interface):
+        return f"interface {interface} is down"
+    if not any(is_link_local(address.packed) for address in host.addresses(interface)):
+        return f"interface {interface} has no IPv6 link-local address: is net.ipv6.conf.{interface}.disable_ipv6 set?"
+    return f"{interface}: {NOT_HEARD}"
 
 
 class Reach:

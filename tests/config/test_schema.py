@@ -464,3 +464,18 @@ def test_line_of_what_stands_nowhere_is_that_of_the_table_around_it() -> None:
     assert lines["a", "b c", "x", "y"] == 3
     assert line_of(lines, ("a", "b c", "missing", 0)) == 2
     assert line_of(lines, ("other",)) == 1
+
+
+def test_interface_towards_a_neighbor_that_the_host_lacks_is_a_warning_with_those_that_it_has() -> None:
+    vrf = '[[vrf]]\nname = "blue"\ntable = 1001\nvni = 5001\nuplinks = ["eth0", "eth8"]\n'
+    text = ROUTER + NEIGHBOR + LIMIT + 'interface = "eth9"\n' + vrf
+    _, warnings = parse_config(text, "x.toml", interfaces=["lo", "eth0", "eth1"])
+    absent = [(one.line, one.path, one.what, one.right) for one in warnings if "no interface" in one.what]
+    assert absent == [
+        (10, "neighbor[0].interface", "there is no interface eth9 now", "this host has eth0, eth1"),
+        (15, "vrf[0].uplinks[1]", "there is no interface eth8 now", "this host has eth0, eth1"),
+    ]
+    _, warnings = parse_config(
+        text.replace("eth9", "eth1").replace("eth8", "eth1"), "x.toml", interfaces=["eth0", "eth1"]
+    )
+    assert not [one for one in warnings if "no interface" in one.what]

@@ -118,6 +118,14 @@ def test_reload_with_a_password_file_that_cannot_be_read_keeps_the_session(
         assert "No such file" in host.neighbor("leaf1")["last_error"]
 
 
+def test_interface_that_does_not_exist_is_named_with_those_that_do(fabric: Fabric, leaf2: Frr) -> None:
+    with started(fabric, leaf(2), leaf(1, address="", interface="eth9")) as host:
+        host.wait(lambda: "no interface eth9" in host.neighbor("leaf1")["last_error"], "the reason")
+        assert "this host has eth" in host.neighbor("leaf1")["last_error"]
+        host.wait_established("leaf2")
+        assert "there is no interface eth9 now" in host.log_path.read_text()
+
+
 def test_second_daemon_on_the_same_socket_gives_way(fabric: Fabric, host: Host) -> None:
     text = config(leaf(1), leaf(2), table("[api]", socket=str(host.socket_path)))
     second = Host(fabric.host, text, wait=False)
