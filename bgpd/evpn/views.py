@@ -13,10 +13,10 @@ from bgpd.evpn.originate import SELF_GATEWAY
 from bgpd.evpn.ports import Decided
 from bgpd.evpn.resolve import vrf_of
 from bgpd.evpn.vrf import Vrf
-from bgpd.model.attributes import Attributes
+from bgpd.model.attributes import as_path_text
 from bgpd.model.communities import format_evpn_community, format_route_distinguisher, format_route_target
 from bgpd.model.evpn import EvpnRoute, parse_key
-from bgpd.model.iana import EvpnRouteType, Family, SegmentType
+from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import Path
 from bgpd.model.prefix import address_length, format_address, format_key
 from bgpd.model.views import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, ViewQuery, VrfView
@@ -88,7 +88,7 @@ def _path_view(path: Path, decision: Decided, route: EvpnRoute, vrfs: Mapping[st
         gateway_ip="self" if gateway == SELF_GATEWAY else format_address(gateway) if gateway else "",
         esi=overlay.esi.hex() if overlay is not None and any(overlay.esi) else "",
         labels=list(overlay.labels) if overlay is not None else [],
-        as_path=_as_path_text(path.attributes),
+        as_path=as_path_text(path.attributes.packed_as_path),
         extended_communities=list(map(format_evpn_community, path.attributes.extended_communities)),
         resolution=steps,
         unresolved=why,
@@ -102,14 +102,6 @@ def _role(path: Path, decision: Decided) -> str:
     if decision.multipath and path is decision.multipath[0]:
         return "best"
     return "multipath" if path in decision.multipath else "lost"
-
-
-def _as_path_text(attributes: Attributes) -> str:
-    segments = (
-        (" ".join(map(str, one.asns)), one.type in (SegmentType.AS_SET, SegmentType.AS_CONFED_SET))
-        for one in attributes.as_path
-    )
-    return " ".join(f"{{{text}}}" if is_set else text for text, is_set in segments)
 
 
 def _resolution(path: Path, route: EvpnRoute, vrfs: Mapping[str, Vrf]) -> tuple[list[str], str]:

@@ -21,6 +21,7 @@ from bgpd.message.attribute_rules import (
     KIND_FLAGS,
     NEVER,
     OPTIONAL,
+    PASSED_FLAGS,
     PLAIN_FIELDS,
     WELL_KNOWN,
     Rule,
@@ -34,7 +35,7 @@ from bgpd.model.attributes import Attributes, UnknownAttribute, segments_of, unp
 from bgpd.model.iana import AttributeFlag, AttributeType, UpdateSubcode
 from bgpd.model.wire import Reaction, WireError
 
-_EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
+_EXTENDED_LENGTH, _PARTIAL = int(AttributeFlag.EXTENDED_LENGTH), int(AttributeFlag.PARTIAL)
 _PARTS = 16
 """Dicts that the blocks are dealt to, so that none holds the loop for long when it grows."""
 _PLAIN_FACTS_KEPT = 4096
@@ -217,6 +218,7 @@ class AttributeDecoder:
     def _parse(self, block: bytes) -> tuple[Attributes, BlockFacts]:
         fields: dict[str, Any] = {}
         kept: list[UnknownAttribute] = []
+        partial: list[int] = []
         errors: list[WireError] = []
         seen: set[int] = set()
         repeated: set[int] = set()
@@ -233,9 +235,11 @@ class AttributeDecoder:
                 try:
                     if rule.field:
                         fields[rule.field] = rule.parse(value)
+                        if flags & _PARTIAL and rule.flags == KIND_FLAGS:
+                            partial.append(kind)
                     else:
                         rule.parse(value)
-                        kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
+                        kept.append(UnknownAttribute(flags & PASSED_FLAGS, kind, value))
                 except Malformed as malformed:
                     errors.append(self._malformed(kind, rule, str(malformed)))
             seen.add(kind)
@@ -250,6 +254,8 @@ class AttributeDecoder:
         next_hop = fields.pop("next_hop", b"")
         if kept:
             fields["unknown"] = tuple(kept)
+        if partial:
+            fields["partial"] = tuple(partial)
         return Attributes(**fields), self._facts(next_hop, seen, errors)
 
     def _facts(self, next_hop: bytes, seen: set[int], errors: list[WireError]) -> BlockFacts:
@@ -321,7 +327,7 @@ def _keep_unknown(flags: int, kind: int, value: bytes, kept: list[UnknownAttribu
         )
     if not flags & WELL_KNOWN:
         return WireError(_DISCARD, "unrecognized and not transitive: ignored", "RFC 4271 section 5", name_of(kind))
-    kept.append(UnknownAttribute(flags & ~_EXTENDED_LENGTH, kind, value))
+    kept.append(UnknownAttribute(flags & PASSED_FLAGS, kind, value))
     return None
 
 

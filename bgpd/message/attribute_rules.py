@@ -21,6 +21,8 @@ KIND_FLAGS = int(AttributeFlag.OPTIONAL | AttributeFlag.TRANSITIVE)
 """The flags that a type has always: what they say otherwise is an error (RFC 7606 section 3 c)."""
 WELL_KNOWN = int(AttributeFlag.TRANSITIVE)
 OPTIONAL = int(AttributeFlag.OPTIONAL)
+PASSED_FLAGS = KIND_FLAGS | int(AttributeFlag.PARTIAL)
+"""The flags that are kept of an attribute: the low four bits mean nothing (RFC 4271 section 4.3)."""
 NEVER = -1
 """Flags that no attribute has: the type is not accepted on the session at all."""
 _BOTH = KIND_FLAGS
@@ -102,6 +104,8 @@ _RULES: dict[int, Rule] = {
         Rule(_BOTH, _WITHDRAW, "RFC 7606 section 7.16", _OPTIONAL_ERROR, values.check_attr_set),
 }
 # fmt: on
+RECOGNISED = frozenset(map(int, _RULES))
+"""The types that bgpd knows: what it passes on of any other has the Partial bit (RFC 4271 section 5)."""
 _INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from bgpd.message.attribute_rules import PASSED_FLAGS, RECOGNISED
 from bgpd.message.exabgp_codec import library_module, load
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import AttributeFlag, AttributeType, SegmentType
@@ -19,14 +20,16 @@ from bgpd.model.wire import MalformedNlri
 
 _AS_PATH = int(AttributeType.AS_PATH)
 _TRANSITIVE, _OPTIONAL = int(AttributeFlag.TRANSITIVE), int(AttributeFlag.OPTIONAL)
-_RECOGNISED = frozenset(int(kind) for kind in AttributeType)
+_PARTIAL = int(AttributeFlag.PARTIAL)
 
 
 def encode_attributes(attributes: Attributes, *, four_octet_as: bool) -> list[tuple[int, bytes]]:
     """Type and wire form of every attribute but NEXT_HOP and the MP ones, ascending.
 
     A peer without 4-octet AS numbers gets AS_TRANS, AS4_PATH and AS4_AGGREGATOR where needed; they come in one piece
-    with the attribute that they complete. Unrecognised attributes are passed on with the Partial bit set.
+    with the attribute that they complete. This is where the flags that are sent are decided (RFC 4271 sections 4.3 and
+    5): the low four bits are zero, Partial is set in what bgpd does not recognise, and stays set in what another router
+    did not. What is not transitive is not passed on unless bgpd knows it.
     """
     exa = _classes()
     session = SimpleNamespace(asn4=four_octet_as)
@@ -38,8 +41,11 @@ def encode_attributes(attributes: Attributes, *, four_octet_as: bool) -> list[tu
     if four_octet_as:
         encoded.append((_AS_PATH, _attribute(_TRANSITIVE, _AS_PATH, attributes.packed_as_path)))
     for unknown in attributes.unknown:
-        flags = unknown.flags if unknown.type in _RECOGNISED else unknown.flags | AttributeFlag.PARTIAL
-        encoded.append((unknown.type, bytes(exa.GenericAttribute(unknown.type, int(flags), unknown.value).pack())))
+        if unknown.flags & _TRANSITIVE:
+            flags = unknown.flags if unknown.type in RECOGNISED else unknown.flags | _PARTIAL
+            encoded.append((unknown.type, _attribute(flags & PASSED_FLAGS, unknown.type, unknown.value)))
+    if attributes.partial:
+        encoded = [(kind, _partial(packed) if kind in attributes.partial else packed) for kind, packed in encoded]
     return sorted(encoded, key=lambda one: one[0])
 
 
@@ -76,6 +82,10 @@ def _attribute(flags: int, kind: int, value: bytes) -> bytes:
     return struct.pack("!BBH", flags | AttributeFlag.EXTENDED_LENGTH, kind, len(value)) + value
 
 
+def _partial(packed: bytes) -> bytes:
+    return bytes((packed[0] | _PARTIAL,)) + packed[1:]
+
+
 def _path_attributes(attributes: Attributes, exa: SimpleNamespace, *, four_octet_as: bool) -> Iterator[Any]:
     yield exa.Origin(int(attributes.origin))
     if not four_octet_as:
@@ -105,7 +115,6 @@ def _classes() -> SimpleNamespace:
         IPv4=library_module("protocol.ip").IPv4,
         NLRI=library_module("bgp.message.update.nlri").NLRI,
         ANNOUNCE=library_module("bgp.message.action").Action.ANNOUNCE,
-        GenericAttribute=library_module(attribute + ".generic").GenericAttribute,
         Origin=library_module(attribute + ".origin").Origin,
         MED=library_module(attribute + ".med").MED,
         LocalPreference=library_module(attribute + ".localpref").LocalPreference,

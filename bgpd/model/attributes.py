@@ -40,7 +40,10 @@ class Aggregator(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnknownAttribute(msgspec.Struct, frozen=True, gc=False):
-    """An attribute that bgpd does not interpret; passed on when transitive (RFC 4271 section 5)."""
+    """An attribute that bgpd does not interpret; passed on when transitive (RFC 4271 section 5).
+
+    Of the flags as received only Optional, Transitive and Partial are kept.
+    """
 
     flags: int
     type: int
@@ -51,7 +54,8 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """The attributes of a path; next hop and NLRI are kept beside it. Made of typed values by `Attributes.of`.
 
     The packed fields are attribute values with 4-octet AS numbers, b"" if absent. Absent `med`, `local_pref`: None.
-    Originator and cluster list: RFC 4456.
+    Originator and cluster list: RFC 4456. `partial` are the types of the typed ones that some router on the way did not
+    know (RFC 4271 section 5).
     """
 
     origin: Origin = Origin.IGP
@@ -66,6 +70,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
     originator_id: bytes | None = None
     packed_cluster_list: bytes = b""
     unknown: tuple[UnknownAttribute, ...] = ()
+    partial: tuple[int, ...] = ()
 
     @staticmethod
     def of(**fields: Any) -> Attributes:
@@ -168,6 +173,23 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
             self.packed_large_communities,
             self.packed_cluster_list,
         )
+
+
+def as_path_text(packed: bytes) -> str:
+    """A packed AS path as text: ASNs with spaces between, sets as {1,2}, confederation segments as (1 2) and [1,2]."""
+    parts = []
+    for segment in unpack_as_path(packed):
+        opening, separator, closing = _FORMS[segment.type]
+        parts.append(f"{opening}{separator.join(map(str, segment.asns))}{closing}")
+    return " ".join(parts)
+
+
+_FORMS = {
+    SegmentType.AS_SEQUENCE: ("", " ", ""),
+    SegmentType.AS_SET: ("{", ",", "}"),
+    SegmentType.AS_CONFED_SEQUENCE: ("(", " ", ")"),
+    SegmentType.AS_CONFED_SET: ("[", ",", "]"),
+}
 
 
 def segments_of(path: bytes) -> Iterator[tuple[int, int, int]]:

@@ -5,8 +5,9 @@ MRAI, a host has few routes) the route as it then is decides. Announcements go o
 that a covering route is there before its parts go; End-of-RIB when the initial table is out.
 
 Applies the export policy, split horizon, the rules for IBGP (RFC 4271 section 9.2), NO_EXPORT and NO_ADVERTISE (RFC
-1997), and makes the attributes as they are sent: own AS prepended to external neighbors, next hop self (None). A
-learned route is told only once the kernel has it. Never packs messages.
+1997), and leaves out what a neighbor must not hear of the route's origin: the MED of another AS, and the EVPN route
+behind it. What each session puts into attributes or leaves out (its AS, LOCAL_PREF, the Partial bit) is
+update_encoder.py's. A learned route is told only once the kernel has it. Never packs messages.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from bgpd.model.attributes import Attributes, UnknownAttribute
+from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import is_evpn_community
 from bgpd.model.iana import (
     COMMUNITY_NO_ADVERTISE,
     COMMUNITY_NO_EXPORT,
     COMMUNITY_NO_EXPORT_SUBCONFED,
-    AttributeFlag,
     Family,
 )
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
@@ -306,19 +306,11 @@ class AdjRibOut:
         med = attributes.med
         if not self._is_ibgp and med == path.attributes.med:
             med = None
-        unknown = tuple(_passed_on(attributes.unknown))
-        if (med, unknown) != (attributes.med, attributes.unknown):
-            attributes = attributes.changed(med=med, unknown=unknown)
+        if med != attributes.med:
+            attributes = attributes.changed(med=med)
         if path.source.kind is SourceKind.EVPN:
             extended, carried = attributes.extended_communities, frozenset(path.attributes.extended_communities)
             left = tuple(one for one in extended if one not in carried or not is_evpn_community(one))
             if left != extended:
                 attributes = attributes.changed(extended_communities=left)
         return attributes
-
-
-def _passed_on(unknown: Iterable[UnknownAttribute]) -> Iterable[UnknownAttribute]:
-    """Unrecognized attributes: transitive ones go on, with the Partial bit (RFC 4271 section 5)."""
-    for attribute in unknown:
-        if attribute.flags & AttributeFlag.TRANSITIVE:
-            yield msgspec.structs.replace(attribute, flags=attribute.flags | AttributeFlag.PARTIAL)

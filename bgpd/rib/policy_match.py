@@ -13,8 +13,8 @@ from functools import lru_cache
 import msgspec
 
 from bgpd.config.schema import MatchConfig
-from bgpd.model.attributes import Attributes, unpack_as_path
-from bgpd.model.iana import Family, SegmentType
+from bgpd.model.attributes import Attributes, as_path_text
+from bgpd.model.iana import Family
 from bgpd.model.path import NextHop
 from bgpd.model.policy_syntax import (
     parse_as_path_condition,
@@ -149,32 +149,15 @@ def _any_of(alternatives: list[Condition]) -> Condition:
     return lambda route: any(alternative(route) for alternative in alternatives)
 
 
-def as_path_text(attributes: Attributes) -> str:
-    """The AS path as text: ASNs with spaces between, sets as {1,2}, confederation segments as (1 2) and [1,2]."""
-    return _path_text(attributes.packed_as_path)
-
-
-@lru_cache(maxsize=8)
-def _path_text(packed: bytes) -> str:
-    """Kept for a moment: all expressions of a policy look at one path after the other."""
-    forms = {
-        SegmentType.AS_SEQUENCE: ("", " ", ""),
-        SegmentType.AS_SET: ("{", ",", "}"),
-        SegmentType.AS_CONFED_SEQUENCE: ("(", " ", ")"),
-        SegmentType.AS_CONFED_SET: ("[", ",", "]"),
-    }
-    parts = []
-    for segment in unpack_as_path(packed):
-        opening, separator, closing = forms[segment.type]
-        parts.append(f"{opening}{separator.join(map(str, segment.asns))}{closing}")
-    return " ".join(parts)
+_path_text = lru_cache(maxsize=8)(as_path_text)
+"""Kept for a moment: all expressions of a policy look at one path after the other."""
 
 
 def _as_path(entry: str) -> Condition:
     wanted = parse_as_path_condition(entry)
     if isinstance(wanted, int):
         return lambda route: route.attributes.count_as(wanted) > 0
-    return lambda route: wanted.matches(as_path_text(route.attributes))
+    return lambda route: wanted.matches(_path_text(route.attributes.packed_as_path))
 
 
 def _community(entry: str) -> Condition:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import islice
 
+from bgpd.model.attributes import as_path_text
 from bgpd.model.communities import format_membership
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
@@ -19,7 +20,6 @@ from bgpd.model.prefix import address_length, covers, format_key
 from bgpd.model.views import CandidateView, RouteView
 from bgpd.rib.decision import Decision, reason
 from bgpd.rib.loc_rib import LocRib
-from bgpd.rib.policy_match import as_path_text
 
 _PAGE = 256
 _SCANNED = 4096
@@ -65,7 +65,7 @@ def _candidate_view(table: LocRib, decision: Decision, index: int) -> CandidateV
         role=decision.role(path),
         reason=reason(decision.candidates, (decision.multipath, decision.steps), index, table.unusable),
         next_hop="" if path.next_hop is None else str(path.next_hop),
-        as_path=as_path_text(attributes),
+        as_path=as_path_text(attributes.packed_as_path),
         origin=attributes.origin.name.lower(),
         med=attributes.med,
         local_pref=attributes.local_pref,

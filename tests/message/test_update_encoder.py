@@ -9,7 +9,19 @@ from bgpd.model.attributes import Aggregator, AsPathSegment, Attributes, Unknown
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family, Origin, SegmentType
 from bgpd.model.path import NextHop, Overlay, RouteBatch
-from tests.message.decoding import EVPN, GLOBAL, LINK_LOCAL, announced, negotiated, withdrawn
+from tests.message.decoding import (
+    EVPN,
+    GLOBAL,
+    LINK_LOCAL,
+    MANDATORY,
+    NEXT_HOP,
+    announced,
+    attribute,
+    decoder,
+    negotiated,
+    update,
+    withdrawn,
+)
 
 LOCAL_IPV4 = b"\x0a\0\x01\x01"
 KEY = b"\x20\x0a\x40\x01\x05"
@@ -109,6 +121,44 @@ def test_unrecognised_attributes_are_passed_on_with_the_partial_bit():
     attributes = Attributes(unknown=(UnknownAttribute(0xC0, 99, b"x"), UnknownAttribute(0xC0, 35, b"\0\0\0\1")))
     (message,) = encoder().encode(v4(attributes))
     assert message.endswith(bytes.fromhex("c0230400000001" + "e0630178") + KEY)
+    (message,) = encoder().encode(v4(Attributes(unknown=(UnknownAttribute(0x80, 98, b"not transitive"),))))
+    assert b"\x62" not in message
+
+
+def passed_on(block: bytes, **session) -> bytes:
+    """The attributes that an external neighbor is sent of what another one sent, after AS_PATH and NEXT_HOP."""
+    (batch,) = decoder().decode(update(MANDATORY + block, KEY)).batches
+    (message,) = encoder(**session).encode(v4(batch.attributes))
+    return message[message.index(NEXT_HOP[:2]) + 7 : -len(KEY)]
+
+
+@pytest.mark.parametrize("low", [0, 1, 8, 15])
+def test_low_four_bits_of_flags_are_ignored_and_zero_when_passed_on(low):
+    community, unknown, otc = b"\x08\4\xfd\xe8\0\1", b"\x63\1x", b"\x23\4\0\0\0\5"
+    received = [bytes((0xC0 | low,)) + one for one in (community, unknown, otc)]
+    expected = b"\xc0" + community + b"\xc0" + otc + b"\xe0" + unknown
+    assert passed_on(b"".join(received)) == expected
+    extended = bytes((0xD0 | low, 99, 0, 1)) + b"x"
+    assert passed_on(extended) == b"\xe0" + unknown
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (7, b"\0\0\xfe\xb1\1\2\3\4"),
+        (8, b"\xfd\xe8\0\1"),
+        (16, b"\0\2\xfd\xe8\0\0\0\1"),
+        (32, b"\0\0\0\1" * 3),
+        (35, b"\0\0\0\5"),
+        (40, b"\1\0\7" + bytes(7)),
+        (99, b"x"),
+    ],
+)
+@pytest.mark.parametrize("ibgp", [False, True])
+def test_partial_bit_that_another_router_set_stays(kind, value, ibgp):
+    assert passed_on(attribute(kind, value, 0xE0), ibgp=ibgp).endswith(attribute(kind, value, 0xE0))
+    flags = 0xE0 if kind == 99 else 0xC0
+    assert passed_on(attribute(kind, value, 0xC0), ibgp=ibgp).endswith(attribute(kind, value, flags))
 
 
 @pytest.mark.parametrize(

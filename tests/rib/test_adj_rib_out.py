@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
-from bgpd.model.attributes import UnknownAttribute
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Source, SourceKind
 from bgpd.rib import dissemination as exports
@@ -195,15 +194,6 @@ def test_ibgp_route_does_not_go_to_another_ibgp_neighbor() -> None:
     recorder.acknowledge(key("10.1.0.0/24"))
     recorder.turn()
     assert recorder.sent == []
-
-
-def test_unknown_attributes_go_on_only_if_transitive_and_then_partial() -> None:
-    recorder, leaf1, other = with_other("all")
-    unknown = (UnknownAttribute(0xC0, 99, b"on"), UnknownAttribute(0x80, 98, b"off"))
-    recorder.announce(other, attributes(65202, unknown=unknown), HOP1, "10.1.0.0/24")
-    recorder.acknowledge(key("10.1.0.0/24"))
-    recorder.turn()
-    assert recorder.told[leaf1][key("10.1.0.0/24")].unknown == (UnknownAttribute(0xE0, 99, b"on"),)
 
 
 def test_export_rules_change_what_is_sent_and_their_med_stays() -> None:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from bgpd.config.check_sessions import check_policies
 from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
-from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.attributes import AsPathSegment, Attributes, as_path_text, pack_as_path
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family, SegmentType
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import key_of
 from bgpd.rib.policy import DEFAULT_KEY, PolicyError, Route, RulePolicy, build_policy, prepend
-from bgpd.rib.policy_match import as_path_text, compile_prefixes
+from bgpd.rib.policy_match import compile_prefixes
 from tests.rib.build import LOCAL_ASN, V4, attributes, configuration, hop, key
 
 
@@ -300,7 +300,7 @@ def test_path_too_long_for_expressions_is_rejected_whatever_the_rules_say() -> N
 
 def test_as_path_text_shows_all_segment_types() -> None:
     kinds = (SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET, SegmentType.AS_SEQUENCE, SegmentType.AS_SET)
-    shown = as_path_text(Attributes.of(as_path=tuple(AsPathSegment(kind, (1, 2)) for kind in kinds)))
+    shown = as_path_text(pack_as_path(AsPathSegment(kind, (1, 2)) for kind in kinds))
     assert shown == "(1 2) [1,2] 1 2 {1,2}"
 
 
