@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from bgpd.fib.nexthop_objects import NexthopTable
+from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.routes import FamilyRoutes, Plan, TargetChange
 from bgpd.kernel.netlink import MessageKind
 from bgpd.kernel.route_messages import RouteForm, encode_deletes, is_there_already, read_key
@@ -70,12 +70,12 @@ class Answers:
         self,
         form: RouteForm,
         families: Mapping[Family, FamilyRoutes],
-        nexthops: NexthopTable,
+        objects: NexthopObjects,
         table: AnsweredTable,
     ) -> None:
         self._form = form
         self._families = families
-        self._nexthops = nexthops
+        self._objects = objects
         self._table = table
         self._retry: asyncio.TimerHandle | None = None
         self._retry_delay_s = _RETRY_FIRST_S
@@ -119,7 +119,7 @@ class Answers:
         before they came to the kernel. These are as routes that went with it: what is desired then writes them.
         """
         found = [key for key in keys if failed.get(key, OCCUPIED) != OCCUPIED]
-        if self._nexthops.is_lost(target):
+        if self._objects.is_lost(target):
             return found
         installed = self._families[family].installed
         return [key for key in found if installed.get(key) != target]

@@ -72,7 +72,7 @@ class TableWriter:
     def __init__(self, config: FibConfig, dataplane: Dataplane, owner: TableOwner, *, vrf: str) -> None:
         self.vrf = vrf
         self.form = RouteForm(config.table, config.protocol, config.metric)
-        self.families = {family: FamilyRoutes(dataplane.nexthops) for family in _FAMILIES}
+        self.families = {family: FamilyRoutes(dataplane.objects) for family in _FAMILIES}
         self.counters = FibCounters()
         direct = {family: routes.direct for family, routes in self.families.items()}
         self.targets = Targets(dataplane, config.table, direct, owner.expand, vrf=vrf)
@@ -83,7 +83,7 @@ class TableWriter:
         self.in_flight = 0
         self.swept = False
         self.withdrawing = False
-        self._answers = Answers(self.form, self.families, dataplane.nexthops, self)
+        self._answers = Answers(self.form, self.families, dataplane.objects, self)
         self._dataplane = dataplane
         self._owner = owner
         self._unsettled = False
@@ -168,7 +168,7 @@ class TableWriter:
 
     def _recheck_unsettled_now(self) -> None:
         self._unsettled = False
-        unsettled = self._dataplane.nexthops.unsettled()
+        unsettled = self._dataplane.objects.unsettled()
         for family, routes in self.families.items():
             if unsettled:
                 self.rechecks.add(family, routes.by_targets(unsettled))
@@ -277,7 +277,7 @@ class TableWriter:
         counters.blocked = sum(len(table.blocked) for table in tables)
         counters.pending = sum(len(table.pending) for table in tables)
         counters.desired = counters.installed + counters.failed + counters.blocked
-        counters.nexthop_deletes = self._dataplane.nexthops.deletes
+        counters.nexthop_deletes = self._dataplane.objects.deletes
 
     # What follows from the kernel's answers and from looks at the kernel (AnsweredTable, ExaminedTable).
 

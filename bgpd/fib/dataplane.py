@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from bgpd.fib.nexthop_objects import Loss, NexthopTable
+from bgpd.fib.nexthop_objects import Loss, NexthopObjects
 from bgpd.fib.protocol import claimants_of
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.netlink import MessageKind
@@ -99,7 +99,7 @@ class Dataplane:
         reader: KernelReader | None = None,
     ) -> None:
         self.monitor = monitor
-        self.nexthops = NexthopTable(protocol)
+        self.objects = NexthopObjects(protocol)
         self.host = monitor.host
         self.bulk: Writer = bulk or KernelWriter("bulk")
         self.urgent: Writer = urgent or KernelWriter("urgent")
@@ -132,11 +132,11 @@ class Dataplane:
         self.monitor.ignore(ports)
         await self._check_permission()
         _clear_compat_mode()
-        _check_protocol(self.nexthops.protocol)
+        _check_protocol(self.objects.protocol)
         self.monitor.subscribe(self._kernel_changed, replay=True)
         self.monitor.own_route_changed.append(self._own_route_changed)
         self.monitor.nexthop_deleted.append(self.verify)
-        self.nexthops.adopt(await self.reader.nexthops(), self.host.name_of)
+        self.objects.adopt(await self.reader.nexthops(), self.host.name_of)
         self._collector = self._loop.call_later(_UNUSED_GRACE_S, self._collect_unused)
 
     async def stop(self) -> None:
@@ -187,8 +187,8 @@ class Dataplane:
                 waiting.popleft()
                 continue
             waiting.rotate(-1)
-            if writing.nexthops_seen != self.nexthops.version:
-                writing.nexthops_seen = self.nexthops.version
+            if writing.nexthops_seen != self.objects.version:
+                writing.nexthops_seen = self.objects.version
                 writing.events.gateways_changed()
         if len(self._tables) > 1:
             self._tables.append(self._tables.pop(0))
@@ -205,21 +205,21 @@ class Dataplane:
 
     def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
         """Queue route messages behind the nexthop objects that they need."""
-        created, ids = self.nexthops.take_created()
+        created, ids = self.objects.take_created()
         self.messages += count + len(ids)
         self.bulk.submit(created + routes, functools.partial(self._bulk_done, ids, done))
 
-    def lose(self, singles: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
-        """Delete gateways ahead of all that is queued; see NexthopTable.lose."""
-        return self._send(self.nexthops.lose(singles, fallback))
+    def lose(self, nexthops: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
+        """Delete gateways ahead of all that is queued; see NexthopObjects.lose."""
+        return self._send(self.objects.lose(nexthops, fallback))
 
     def replace_members(self, group: int, members: Members) -> None:
-        """Give a bound group other members, ahead of all that is queued; see NexthopTable.replace_members."""
-        self._send(self.nexthops.replace_members(group, members))
+        """Give a bound group other members, ahead of all that is queued; see NexthopObjects.replace_members."""
+        self._send(self.objects.replace_members(group, members))
 
     def _send(self, loss: Loss) -> Loss:
         """New objects go with what needs them: to the writer of batches if that builds on what is queued there."""
-        created, ids = self.nexthops.take_created() if loss.urgent or loss.ordered else (b"", [])
+        created, ids = self.objects.take_created() if loss.urgent or loss.ordered else (b"", [])
         self.messages += len(ids) + loss.messages
         if loss.ordered:
             self.bulk.submit(created + loss.ordered, functools.partial(self._urgent_done, ids))
@@ -233,7 +233,7 @@ class Dataplane:
         """A few deletions, and with no group go any routes, for which the kernel would walk through its tables."""
         if loss.messages != loss.deletes or loss.deletes > _CHEAP:
             return False
-        return not loss.died or not (self.bulk.outstanding or any(group in self.nexthops.dead for group in loss.died))
+        return not loss.died or not (self.bulk.outstanding or any(group in self.objects.dead for group in loss.died))
 
     def assign(self, vrfs: Mapping[str, str | None]) -> None:
         """Interfaces belong to these VRFs from now on; see Host.assign."""
@@ -255,9 +255,9 @@ class Dataplane:
         """
         while self._verify_again and self._users:
             self._verify_again = False
-            version = self.nexthops.version
-            settled = not self.urgent.outstanding and not self.nexthops.unacknowledged()
-            known = self.nexthops.present_ids()
+            version = self.objects.version
+            settled = not self.urgent.outstanding and not self.objects.unacknowledged()
+            known = self.objects.present_ids()
             try:
                 objects = await self.reader.nexthops()
                 lacks_some = await self._lacks_some(objects, known)
@@ -266,16 +266,16 @@ class Dataplane:
                 self._verify_again = True
                 await asyncio.sleep(_UNREAD_PAUSE_S)
                 continue
-            if version != self.nexthops.version or not settled or lacks_some:
+            if version != self.objects.version or not settled or lacks_some:
                 self._verify_again = True
                 await asyncio.sleep(_VERIFY_PAUSE_S)
                 continue
-            missing, repairs = self.nexthops.compare(objects, known)
+            missing, repairs = self.objects.compare(objects, known)
             if repairs:
                 self.urgent.submit(repairs, functools.partial(self._urgent_done, []))
             if missing:
                 log.warning("fib.nexthops_vanished", count=len(missing))
-                self.nexthops.vanished(missing)
+                self.objects.vanished(missing)
                 for listener in list(self._listeners):
                     listener.groups_changed()
 
@@ -286,16 +286,16 @@ class Dataplane:
 
     def delete_leftovers(self) -> None:
         """Delete groups of an earlier run that this one could not adopt, once no table has a wanted route on them."""
-        if not self.nexthops.leftovers or not all(attached.table.swept for attached in self._tables):
+        if not self.objects.leftovers or not all(attached.table.swept for attached in self._tables):
             return
-        leftovers, self.nexthops.leftovers = self.nexthops.leftovers, []
+        leftovers, self.objects.leftovers = self.objects.leftovers, []
         if leftovers:
             self.bulk.submit(encode_delete(leftovers), functools.partial(self._urgent_done, []))
 
     def _kernel_changed(self, event: KernelEvent) -> None:
         if isinstance(event, LinkChanged):
             if event.gone or not event.link.up:
-                self.lose(self.nexthops.singles_on(event.link.index), lambda _group: None)
+                self.lose(self.objects.nexthops_on(event.link.index), lambda _group: None)
             self.verify()
         for listener in list(self._listeners):
             listener.kernel_changed(event)
@@ -320,9 +320,9 @@ class Dataplane:
             if error.request[4:6] == _NEW_NEXTHOP:
                 refused[read_id(error.request)] = str(error)
                 log.warning("fib.nexthop_refused", id=read_id(error.request), error=str(error))
-        self.nexthops.acknowledged(found for found in ids if found not in refused)
+        self.objects.acknowledged(found for found in ids if found not in refused)
         for identifier, why in refused.items():
-            self.nexthops.refused(identifier, why)
+            self.objects.refused(identifier, why)
 
     def _collect_unused(self) -> None:
         """Delete groups that no route uses, and have those tried again for which there was no room.
@@ -331,12 +331,12 @@ class Dataplane:
         """
         pause_s = _UNUSED_GRACE_S
         if all(attached.table.swept for attached in self._tables):
-            unused, are_more = self.nexthops.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
+            unused, are_more = self.objects.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
             if unused:
                 self.bulk.submit(unused, functools.partial(self._urgent_done, []))
             if are_more:
                 pause_s = min(pause_s, _COLLECT_PAUSE_S)
-        if self.nexthops.room_came():
+        if self.objects.room.came(len(self.objects.groups)):
             for listener in list(self._listeners):
                 listener.groups_changed()
         self._collector = self._loop.call_later(pause_s, self._collect_unused)

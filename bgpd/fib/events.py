@@ -77,6 +77,7 @@ class TableEvents:
     def depend_on(self, dependencies: Dependencies) -> None:
         """The host itself needs this of the table from now on: no learned route may lead it elsewhere (guard.py)."""
         self._ownership.depend_on(dependencies)
+        self._dataplane.objects.room.reserve_for(self._writer.vrf, dependencies.leaves)
         if self._is_following:
             self._follow_guard_soon()
 
@@ -239,10 +240,10 @@ class TableEvents:
 
     def _follow_gateways(self) -> None:
         """Guard the next hops that groups of this table's VRF use."""
-        nexthops, host = self._dataplane.nexthops, self._dataplane.host
-        if nexthops.version != self._nexthops_seen:
-            self._nexthops_seen = nexthops.version
+        objects, host = self._dataplane.objects, self._dataplane.host
+        if objects.version != self._nexthops_seen:
+            self._nexthops_seen = objects.version
             links = {link.index for link in host.interfaces(self._writer.vrf)}
             self._ownership.use_gateways(
-                {single.hop.address for single in nexthops.singles.values() if single.ifindex in links}
+                {nexthop.hop.address for nexthop in objects.nexthops.values() if nexthop.ifindex in links}
             )

@@ -160,7 +160,7 @@ class Examiner:
 
     def _compare(self, family: Family, keys: Iterable[bytes], sight: Sight) -> Findings:
         routes, findings = self._families[family], Findings()
-        dead = self._dataplane.nexthops.dead
+        dead = self._dataplane.objects.dead
         for key in keys:
             own = sight.own.get(key, [])
             if key in routes.changing:

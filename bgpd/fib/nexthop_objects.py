@@ -14,17 +14,15 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_single
+from bgpd.fib.group_room import GroupRoom
+from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_nexthop
 from bgpd.model.path import NextHop, NextHops
 
-MOST_GROUPS = 16_384
-"""Each set of next hops is a group: two neighbors with 1,024 next hops each could have the kernel keep a million."""
 MOST_COLLECTED = 256
 """Unused objects that are deleted together."""
-NO_ROOM = f"there are {MOST_GROUPS} sets of next hops already, and no room for another"
 
 
-class Single(msgspec.Struct, eq=False, kw_only=True):
+class Nexthop(msgspec.Struct, eq=False, kw_only=True):
     """One gateway on one interface. `present`: the kernel has acknowledged it. `groups` are ids of groups it is in."""
 
     id: int
@@ -52,7 +50,7 @@ class Group(msgspec.Struct, eq=False, kw_only=True):
 
 
 class Loss(msgspec.Struct, kw_only=True):
-    """What the loss of singles comes to: messages to send at once, those for groups that the kernel may not have yet,
+    """What the loss of nexthops comes to: messages to send at once, those for groups that the kernel may not have yet,
     and which groups changed or died with their routes."""
 
     urgent: bytes = b""
@@ -63,30 +61,29 @@ class Loss(msgspec.Struct, kw_only=True):
     died: list[int] = []
 
 
-class NexthopTable:
-    """Singles and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run.
+class NexthopObjects:
+    """Nexthops and groups by id; ids come from two ranges of the protocol's own, and are not used twice in a run.
 
     `dead`: group id -> routes that still name it although the kernel has flushed them. `version` grows with every
     change.
     `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
     `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
-    `room_wanted`: a group was not made, since there are `MOST_GROUPS`.
     """
 
     def __init__(self, protocol: int) -> None:
         self.protocol = protocol
-        self.singles: dict[int, Single] = {}
+        self.nexthops: dict[int, Nexthop] = {}
         self.groups: dict[int, Group] = {}
         self.dead: dict[int, int] = {}
         self.deletes = 0
         self.version = 0
         self.not_resilient = ""
-        self.room_wanted = False
+        self.room = GroupRoom()
         self.leftovers: list[int] = []
-        self._single_ids: dict[tuple[bytes, int], int] = {}
+        self._nexthop_ids: dict[tuple[bytes, int], int] = {}
         self._group_ids: dict[Members, set[int]] = {}
         self._taken: set[int] = set()
-        self._next_single = protocol * _RANGE
+        self._next_nexthop = protocol * _RANGE
         self._next_group = protocol * _RANGE + _RANGE // 2
         self._created = bytearray()
         self._created_ids: list[int] = []
@@ -97,23 +94,22 @@ class NexthopTable:
         self._created, self._created_ids = bytearray(), []
         return created, ids
 
-    def single_of(self, hop: NextHop, ifindex: int) -> int | None:
+    def nexthop_of(self, hop: NextHop, ifindex: int) -> int | None:
         """Id of the gateway on the interface; made if there is none, None if there is no room."""
         place = (hop.address, ifindex)
-        found = self._single_ids.get(place)
+        found = self._nexthop_ids.get(place)
         if found is None:
-            if self.is_full:
-                self.room_wanted = True
+            if hop.address not in self.room.neighbors and not self.room.is_left(len(self.groups)):
                 return None
-            found = self._next_single = self._free(self._next_single)
-            self._enter_single(Single(id=found, hop=hop, ifindex=ifindex))
-            self._create(found, encode_single(found, self.protocol, hop.address, ifindex))
+            found = self._next_nexthop = self._free(self._next_nexthop)
+            self._enter_nexthop(Nexthop(id=found, hop=hop, ifindex=ifindex))
+            self._create(found, encode_nexthop(found, self.protocol, hop.address, ifindex))
         return found
 
-    @property
-    def is_full(self) -> bool:
-        """Whether there are as many groups as there may be."""
-        return len(self.groups) >= MOST_GROUPS
+    def _is_of_neighbors(self, members: Members) -> bool:
+        return bool(self.room.neighbors) and all(
+            self.nexthops[one].hop.address in self.room.neighbors for one, _ in members
+        )
 
     def group_of(self, members: Members, *, reduced: bool = False) -> int | None:
         """Id of a group that has just these members now; made if there is none, None if there is no room for it."""
@@ -124,8 +120,9 @@ class NexthopTable:
             group.unused_since = None
             group.reduced |= reduced
             return identifier
-        if self.is_full:
-            self.room_wanted = True
+        of_neighbors = self._is_of_neighbors(members)
+        has_place = of_neighbors and len(members) == 1
+        if not has_place and not self.room.is_left(len(self.groups), of_neighbors=of_neighbors):
             return None
         identifier = self._next_group = self._free(self._next_group)
         self._enter_group(Group(id=identifier, members=members, reduced=reduced))
@@ -141,18 +138,13 @@ class NexthopTable:
 
     def group_of_one(self, members: Members) -> int | None:
         """Id of a group of one of the members, for want of room for a group of all; None if there is none."""
-        found = next(filter(None, (self._group_ids.get(_ratio((member,))) for member in members)), None)
-        if found is None:
-            return None
-        identifier = min(found)
-        self.groups[identifier].unused_since = None
-        self.groups[identifier].reduced = True
-        return identifier
+        alone = [((nexthop, 1),) for nexthop, _weight in members]
+        chosen = next((one for one in alone if self._group_ids.get(one) or self._is_of_neighbors(one)), None)
+        return None if chosen is None else self.group_of(chosen, reduced=True)
 
     def make_bound(self, members: Members, *, resilient: bool = False) -> int | None:
         """Id of a new group that nobody else will use for its members; None if there is no room for it."""
-        if self.is_full:
-            self.room_wanted = True
+        if not self.room.is_left(len(self.groups)):
             return None
         identifier = self._next_group = self._free(self._next_group)
         group = Group(id=identifier, members=members, bound=True, resilient=resilient)
@@ -197,7 +189,7 @@ class NexthopTable:
     def _is_ready(self, group: Group, members: Members) -> bool:
         """Whether the kernel has all that a change of the group builds on, but for what is sent along with it."""
         return group.present and all(
-            self.singles[single].present or single in self._created_ids for single, _weight in members
+            self.nexthops[nexthop].present or nexthop in self._created_ids for nexthop, _weight in members
         )
 
     def next_hops(self, identifier: int) -> NextHops:
@@ -206,8 +198,8 @@ class NexthopTable:
         if group is None:
             return ()
         hops = []
-        for single, weight in group.members:
-            hop = self.singles[single].hop
+        for nexthop, weight in group.members:
+            hop = self.nexthops[nexthop].hop
             hops.append(NextHop(hop.address, hop.interface, weight))
         return tuple(sorted(hops))
 
@@ -221,8 +213,8 @@ class NexthopTable:
             return True
         if target not in self.groups or other not in self.groups:
             return False
-        members = {single for single, _weight in self.groups[other].members}
-        return members.issuperset(single for single, _weight in self.groups[target].members)
+        members = {nexthop for nexthop, _weight in self.groups[other].members}
+        return members.issuperset(nexthop for nexthop, _weight in self.groups[target].members)
 
     def unsettled(self) -> set[int]:
         """Groups that died while routes named them, and those that lack members."""
@@ -239,14 +231,14 @@ class NexthopTable:
                 del self.dead[identifier]
 
     def lose(self, lost: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
-        """Delete singles. `fallback` gives new members for a group (by id) that would be left without any, or None.
+        """Delete nexthops. `fallback` gives new members for a group (by id) that would be left without any, or None.
 
         Replacements come before the deletions, so that no packet finds an empty group. What the kernel may not have
         yet is deleted behind what makes it, or it would come to stay, with the routes by it.
         """
-        gone = dict.fromkeys(single for single in lost if single in self.singles)
+        gone = dict.fromkeys(nexthop for nexthop in lost if nexthop in self.nexthops)
         loss = Loss()
-        touched = {group for single in gone for group in self.singles[single].groups}
+        touched = {group for nexthop in gone for group in self.nexthops[nexthop].groups}
         replacements, ready = b"", True
         for identifier in sorted(touched):
             group = self.groups[identifier]
@@ -262,47 +254,51 @@ class NexthopTable:
             loss.urgent = replacements
         else:
             loss.ordered = replacements
-        loss.urgent += encode_delete([single for single in gone if self.singles[single].present])
-        loss.ordered += encode_delete([single for single in gone if not self.singles[single].present])
-        for single in gone:
-            place = (self.singles[single].hop.address, self.singles[single].ifindex)
-            del self.singles[single]
-            del self._single_ids[place]
+        loss.urgent += encode_delete([nexthop for nexthop in gone if self.nexthops[nexthop].present])
+        loss.ordered += encode_delete([nexthop for nexthop in gone if not self.nexthops[nexthop].present])
+        for nexthop in gone:
+            place = (self.nexthops[nexthop].hop.address, self.nexthops[nexthop].ifindex)
+            del self.nexthops[nexthop]
+            del self._nexthop_ids[place]
         loss.deletes = len(gone)
         loss.messages += len(gone)
         self.deletes += len(gone)
         return loss
 
-    def singles_of(self, hops: Iterable[NextHop]) -> list[int]:
+    def nexthops_of(self, hops: Iterable[NextHop]) -> list[int]:
         """Ids of the gateways that next hops mean: by their interface, or on any if they name none."""
         wanted: dict[bytes, set[str]] = {}
         for hop in hops:
             wanted.setdefault(hop.address, set()).add(hop.interface)
         return [
-            single.id
-            for single in self.singles.values()
-            if not wanted.get(single.hop.address, _NOWHERE).isdisjoint(("", single.hop.interface))
+            nexthop.id
+            for nexthop in self.nexthops.values()
+            if not wanted.get(nexthop.hop.address, _NOWHERE).isdisjoint(("", nexthop.hop.interface))
         ]
 
-    def single_at(self, address: bytes, ifindex: int) -> int | None:
+    def nexthop_at(self, address: bytes, ifindex: int) -> int | None:
         """Id of the gateway on the interface, if there is one."""
-        return self._single_ids.get((address, ifindex))
+        return self._nexthop_ids.get((address, ifindex))
 
-    def singles_on(self, ifindex: int) -> list[int]:
+    def nexthops_on(self, ifindex: int) -> list[int]:
         """Ids of the gateways of one interface."""
-        return [single.id for single in self.singles.values() if single.ifindex == ifindex]
+        return [nexthop.id for nexthop in self.nexthops.values() if nexthop.ifindex == ifindex]
 
     def acknowledged(self, identifiers: Iterable[int]) -> None:
         """The kernel has made these objects."""
         for identifier in identifiers:
-            found = self.singles.get(identifier) or self.groups.get(identifier)
+            found = self.nexthops.get(identifier) or self.groups.get(identifier)
             if found is not None:
                 found.present = True
 
     def refused(self, identifier: int, why: str) -> None:
         """The kernel would not make an object: it is forgotten, with the groups that contained it."""
         group = self.groups.get(identifier)
-        if group is not None and group.resilient and all(self.singles[single].present for single, _ in group.members):
+        if (
+            group is not None
+            and group.resilient
+            and all(self.nexthops[nexthop].present for nexthop, _ in group.members)
+        ):
             self.not_resilient = why
         self._taken.add(identifier)
         self.vanished([identifier])
@@ -314,9 +310,9 @@ class NexthopTable:
         for identifier in sorted(missing & self.groups.keys()):
             self._set_members(self.groups[identifier], ())
             loss.died.append(identifier)
-        singles = self.lose(sorted(missing & self.singles.keys()), lambda _group: None)
-        loss.changed, loss.died = singles.changed, loss.died + singles.died
-        self.deletes -= singles.deletes
+        nexthops = self.lose(sorted(missing & self.nexthops.keys()), lambda _group: None)
+        loss.changed, loss.died = nexthops.changed, loss.died + nexthops.died
+        self.deletes -= nexthops.deletes
         return loss
 
     def compare(self, objects: Iterable[NexthopObject], known: AbstractSet[int]) -> tuple[list[int], bytes]:
@@ -326,26 +322,26 @@ class NexthopTable:
         """
         ours = {found.id: found for found in objects if found.protocol == self.protocol}
         missing = [identifier for identifier in known if identifier not in ours]
-        lost = self.singles.keys() & set(missing)
+        lost = self.nexthops.keys() & set(missing)
         repairs = b""
         for identifier in known & ours.keys() & self.groups.keys():
             left = tuple(member for member in self.groups[identifier].members if member[0] not in lost)
             if left and ours[identifier].members != left:
                 repairs += self._encode(self.groups[identifier], left, replace=True)
-        for identifier in known & ours.keys() & self.singles.keys():
-            single, found = self.singles[identifier], ours[identifier]
-            if (found.gateway, found.ifindex) != (single.hop.address, single.ifindex):
-                repairs += encode_single(identifier, self.protocol, single.hop.address, single.ifindex, replace=True)
+        for identifier in known & ours.keys() & self.nexthops.keys():
+            nexthop, found = self.nexthops[identifier], ours[identifier]
+            if (found.gateway, found.ifindex) != (nexthop.hop.address, nexthop.ifindex):
+                repairs += encode_nexthop(identifier, self.protocol, nexthop.hop.address, nexthop.ifindex, replace=True)
         return missing, repairs
 
     def present_ids(self) -> set[int]:
         """Ids of all objects that the kernel has acknowledged."""
-        return {found.id for table in (self.singles, self.groups) for found in table.values() if found.present}
+        return {found.id for table in (self.nexthops, self.groups) for found in table.values() if found.present}
 
     def unacknowledged(self) -> bool:
         """Whether the kernel has been asked for an object and has not answered."""
-        waiting = len(self.singles) + len(self.groups) - len(self.present_ids())
-        return waiting > sum(found in self.singles or found in self.groups for found in self._created_ids)
+        waiting = len(self.nexthops) + len(self.groups) - len(self.present_ids())
+        return waiting > sum(found in self.nexthops or found in self.groups for found in self._created_ids)
 
     def adopt(self, objects: Iterable[NexthopObject], name_of: Callable[[int], str]) -> None:
         """Take over what an earlier run left; ids of other owners in our ranges are avoided. `name_of` an interface."""
@@ -355,13 +351,13 @@ class NexthopTable:
             elif found.gateway:
                 scoped = len(found.gateway) == 16 and found.gateway[0] == 0xFE
                 hop = NextHop(found.gateway, name_of(found.ifindex) if scoped else "")
-                if (found.gateway, found.ifindex) not in self._single_ids:
-                    self._enter_single(Single(id=found.id, hop=hop, ifindex=found.ifindex, present=True))
+                if (found.gateway, found.ifindex) not in self._nexthop_ids:
+                    self._enter_nexthop(Nexthop(id=found.id, hop=hop, ifindex=found.ifindex, present=True))
                 self._taken.add(found.id)
         for found in objects:
             if found.protocol == self.protocol and found.members:
                 self._taken.add(found.id)
-                if all(single in self.singles for single, _weight in found.members):
+                if all(nexthop in self.nexthops for nexthop, _weight in found.members):
                     self._enter_group(
                         Group(
                             id=found.id,
@@ -389,18 +385,12 @@ class NexthopTable:
             elif now - group.unused_since >= grace_s and len(unused) < MOST_COLLECTED:
                 unused.append(group.id)
                 self._set_members(group, ())
-        for single in list(self.singles.values()):
-            if single.present and not single.groups and len(unused) < MOST_COLLECTED:
-                unused.append(single.id)
-                del self.singles[single.id]
-                del self._single_ids[single.hop.address, single.ifindex]
+        for nexthop in list(self.nexthops.values()):
+            if nexthop.present and not nexthop.groups and len(unused) < MOST_COLLECTED:
+                unused.append(nexthop.id)
+                del self.nexthops[nexthop.id]
+                del self._nexthop_ids[nexthop.hop.address, nexthop.ifindex]
         return encode_delete(unused), len(unused) >= MOST_COLLECTED
-
-    def room_came(self) -> bool:
-        """Whether a group that was not made could be made now; answered once."""
-        came = self.room_wanted and not self.is_full
-        self.room_wanted = self.room_wanted and not came
-        return came
 
     def _free(self, identifier: int) -> int:
         identifier += 1
@@ -412,24 +402,24 @@ class NexthopTable:
         self._created += message
         self._created_ids.append(identifier)
 
-    def _enter_single(self, single: Single) -> None:
+    def _enter_nexthop(self, nexthop: Nexthop) -> None:
         self.version += 1
-        self.singles[single.id] = single
-        self._single_ids[single.hop.address, single.ifindex] = single.id
+        self.nexthops[nexthop.id] = nexthop
+        self._nexthop_ids[nexthop.hop.address, nexthop.ifindex] = nexthop.id
 
     def _enter_group(self, group: Group) -> None:
         self.version += 1
         self.groups[group.id] = group
         if not group.bound:
             self._group_ids.setdefault(_ratio(group.members), set()).add(group.id)
-        for single, _weight in group.members:
-            self.singles[single].groups.add(group.id)
+        for nexthop, _weight in group.members:
+            self.nexthops[nexthop].groups.add(group.id)
 
     def _set_members(self, group: Group, members: Members) -> None:
         """The one place where a group's contents change; without members it is dead."""
         self.version += 1
-        for single, _weight in group.members:
-            self.singles[single].groups.discard(group.id)
+        for nexthop, _weight in group.members:
+            self.nexthops[nexthop].groups.discard(group.id)
         if not group.bound:
             self._forget_members(group)
         group.members, group.reduced = members, True
@@ -451,9 +441,9 @@ class NexthopTable:
 def _ratio(members: Members) -> Members:
     """The members with the smallest weights that spread alike: what is left of a weighted group may do as it is."""
     divisor = math.gcd(*(weight for _, weight in members))
-    return members if divisor <= 1 else tuple((single, weight // divisor) for single, weight in members)
+    return members if divisor <= 1 else tuple((nexthop, weight // divisor) for nexthop, weight in members)
 
 
 _NOWHERE: frozenset[str] = frozenset()
 _RANGE = 1_000_000
-"""Ids per protocol: protocol 197 has singles from 197,000,001 and groups from 197,500,001."""
+"""Ids per protocol: protocol 197 has nexthops from 197,000,001 and groups from 197,500,001."""

@@ -166,7 +166,7 @@ class Upkeep:
         routes.installed = adoption.installed
         routes.direct.update(adoption.direct)
         for target, count in adoption.counts().items():
-            self._dataplane.nexthops.count_routes(target, count)
+            self._dataplane.objects.count_routes(target, count)
         if adoption.installed:
             routes.adopted, routes.unconfirmed = True, adoption.installed.copy()
             log.info("fib.adopted", family=family.value, table=self._form.table, routes=len(adoption.installed))
@@ -250,7 +250,7 @@ class Upkeep:
 
         await self._dataplane.reader.routes(family, self._form, begin)
         suspects = comparison.suspects
-        incomplete = comparison.incomplete(sum(self._dataplane.nexthops.dead.values()))
+        incomplete = comparison.incomplete(sum(self._dataplane.objects.dead.values()))
         if incomplete:
             suspects += await self._missing(family, incomplete)
         if suspects:

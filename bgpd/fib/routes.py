@@ -17,7 +17,7 @@ from itertools import islice, repeat
 import msgspec
 
 from bgpd.fib.guard import Block
-from bgpd.fib.nexthop_objects import NexthopTable
+from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.model.containers import ShardedDict
 from bgpd.model.path import NextHops
 
@@ -167,7 +167,7 @@ class FamilyRoutes:
     what is desired would take a next hop from them.
     """
 
-    def __init__(self, nexthops: NexthopTable) -> None:
+    def __init__(self, objects: NexthopObjects) -> None:
         self.installed: ShardedDict[int] = ShardedDict()
         self.pending = PendingChanges()
         self.failed: dict[bytes, str] = {}
@@ -179,7 +179,7 @@ class FamilyRoutes:
         self.direct: dict[int, set[bytes]] = {}
         self.adopted = False
         self.unconfirmed: ShardedDict[int] = ShardedDict()
-        self._nexthops = nexthops
+        self._objects = objects
 
     def plan(
         self,
@@ -246,7 +246,7 @@ class FamilyRoutes:
             del self.installed[key]
         if target is not None:
             self.installed[key] = target
-            self._nexthops.count_routes(target, 1)
+            self._objects.count_routes(target, 1)
             if target < 0:
                 self.direct.setdefault(-target, set()).add(key)
 
@@ -261,7 +261,7 @@ class FamilyRoutes:
 
     def flushed(self, key: bytes) -> bool:
         """Whether the kernel is known to have dropped an installed route together with its group."""
-        return self.installed.get(key) in self._nexthops.dead
+        return self.installed.get(key) in self._objects.dead
 
     def by_targets(self, targets: AbstractSet[int]) -> Iterator[list[bytes]]:
         """Keys of installed routes that point at one of `targets`, slice by slice as the walk goes."""
@@ -276,7 +276,7 @@ class FamilyRoutes:
         losing = {
             target
             for target in set(targets)
-            if target is not None and target not in wanted.same and not self._nexthops.is_within(target, wanted.id)
+            if target is not None and target not in wanted.same and not self._objects.is_within(target, wanted.id)
         }
         free = keys
         if losing:
@@ -335,7 +335,7 @@ class FamilyRoutes:
 
     def _count(self, keys: list[bytes], target: int) -> None:
         """Routes are about to be written by a target."""
-        self._nexthops.count_routes(target, len(keys))
+        self._objects.count_routes(target, len(keys))
         if target < 0:
             self.direct.setdefault(-target, set()).update(keys)
         if self.distrusted:
@@ -352,7 +352,7 @@ class FamilyRoutes:
     ) -> list[bytes]:
         """Those of the keys to be added: new ones, and those that the kernel dropped with their group. Others that are
         not as desired are changed."""
-        distrusted, dead = self.distrusted, self._nexthops.dead
+        distrusted, dead = self.distrusted, self._objects.dead
         if not new and not distrusted and wanted.same >= set(targets):
             plan.settled += keys
             if self.adopted:
@@ -367,7 +367,7 @@ class FamilyRoutes:
                 writes.append(key)
             elif target in dead:
                 dropped.append(key)
-                self._nexthops.count_routes(target, -1)
+                self._objects.count_routes(target, -1)
             elif target not in wanted.same or key in distrusted:
                 rewrites.append(key)
                 before.append(target)
@@ -384,7 +384,7 @@ class FamilyRoutes:
     def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
         if not keys:
             return
-        distrusted, dead = self.distrusted, self._nexthops.dead
+        distrusted, dead = self.distrusted, self._objects.dead
         before = self.installed.get_all(keys)
         if distrusted or dead or None in before:
             plan.deletes += [
@@ -402,7 +402,7 @@ class FamilyRoutes:
         """Routes leave the targets that they had before."""
         for target, count in Counter(before).items():
             if target is not None:
-                self._nexthops.count_routes(target, -count)
+                self._objects.count_routes(target, -count)
                 if target < 0:
                     self._forget_direct(keys, target)
 

@@ -76,7 +76,7 @@ class Fib:
                 groups_died=len(loss.died),
                 seconds=round(time.perf_counter() - started, 6),
             )
-        if self.dataplane.nexthops.dead and any(routes.adopted for routes in self.families.values()):
+        if self.dataplane.objects.dead and any(routes.adopted for routes in self.families.values()):
             self.writer.recheck_unsettled()
 
     def expansion_changed(self, next_hop: NextHop) -> None:

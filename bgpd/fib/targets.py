@@ -21,7 +21,8 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from bgpd.fib.dataplane import Dataplane
-from bgpd.fib.nexthop_objects import NO_ROOM, Loss
+from bgpd.fib.group_room import NO_ROOM
+from bgpd.fib.nexthop_objects import Loss
 from bgpd.fib.routes import SERVICE, Target, TargetOf
 from bgpd.kernel.host import Host
 from bgpd.kernel.nexthop_messages import MAX_WEIGHT, Members
@@ -51,14 +52,14 @@ class BoundGroups:
 
         `before`: what its routes point at now.
         """
-        nexthops = self._dataplane.nexthops
+        objects = self._dataplane.objects
         groups = self._living(name)
         for identifier in before:
-            if identifier is not None and nexthops.claim(identifier, members, resilient=resilient):
+            if identifier is not None and objects.claim(identifier, members, resilient=resilient):
                 self._bind(identifier, name)
-        fitting = {identifier for identifier in groups if nexthops.groups[identifier].resilient is resilient}
+        fitting = {identifier for identifier in groups if objects.groups[identifier].resilient is resilient}
         if not fitting:
-            made = nexthops.make_bound(members, resilient=resilient)
+            made = objects.make_bound(members, resilient=resilient)
             if made is None:
                 return None
             fitting.add(made)
@@ -99,7 +100,7 @@ class BoundGroups:
             groups = self._groups[name] = set()
             for hop in map(_unweighted, name[1]):
                 self._users.setdefault(hop, set()).add(name)
-        for identifier in [one for one in groups if one not in self._dataplane.nexthops.groups]:
+        for identifier in [one for one in groups if one not in self._dataplane.objects.groups]:
             groups.remove(identifier)
             del self._names[identifier]
         return groups
@@ -185,30 +186,30 @@ class Targets:
 
     def members(self, next_hops: NextHops, *, family: Family = Family.IPV4_UNICAST) -> Members:
         """The gateways for routes of the family, of those next hops that can be reached; made if need be."""
-        nexthops = self._dataplane.nexthops
+        objects = self._dataplane.objects
         found: dict[int, int] = {}
         for hop in self.gateways(next_hops):
             ifindex = self.resolve(hop)[0]
             if ifindex and hop.address and (len(hop.address) == 16 or family is Family.IPV4_UNICAST):
-                single = nexthops.single_of(NextHop(hop.address, hop.interface), ifindex)
-                if single is None:
+                nexthop = objects.nexthop_of(NextHop(hop.address, hop.interface), ifindex)
+                if nexthop is None:
                     continue
-                found[single] = max(found.get(single, 0), hop.weight)
+                found[nexthop] = max(found.get(nexthop, 0), hop.weight)
         heaviest = max(found.values(), default=0)
         if heaviest > MAX_WEIGHT:
-            found = {single: max(1, weight * MAX_WEIGHT // heaviest) for single, weight in found.items()}
+            found = {nexthop: max(1, weight * MAX_WEIGHT // heaviest) for nexthop, weight in found.items()}
         return tuple(sorted(found.items()))
 
     def lose(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> Loss:
         """Dead next hops leave the kernel; what `fallback` answers replaces a set that would be left empty."""
-        nexthops = self._dataplane.nexthops
-        lost = dict.fromkeys(nexthops.singles_of(next_hops))
+        objects = self._dataplane.objects
+        lost = dict.fromkeys(objects.nexthops_of(next_hops))
 
         def replacement(group: int) -> Members | None:
             name = self.bound.name_of(group)
-            if name is None and nexthops.groups[group].bound:
+            if name is None and objects.groups[group].bound:
                 return None
-            family, hops = name or (Family.IPV4_UNICAST, nexthops.next_hops(group))
+            family, hops = name or (Family.IPV4_UNICAST, objects.next_hops(group))
             instead = fallback(hops)
             members = self.members(instead, family=family) if instead else ()
             return tuple(member for member in members if member[0] not in lost) or None
@@ -258,7 +259,7 @@ class Targets:
             if answer == before:
                 continue
             self._answers[hop] = answer
-            moved = self._dataplane.nexthops.single_at(hop.address, before[0]) if hop.address and before[0] else None
+            moved = self._dataplane.objects.nexthop_at(hop.address, before[0]) if hop.address and before[0] else None
             if moved is not None:
                 self._dataplane.lose([moved], lambda _group: None)
             if answer[1] != before[1]:
@@ -309,22 +310,22 @@ class Targets:
             ifindex, why = self.resolve(first)
             return Target(-ifindex, frozenset((-ifindex,)), why)
         members = self.members(next_hops, family=family)
-        nexthops = self._dataplane.nexthops
+        objects = self._dataplane.objects
         if not members:
             return Target(why=self._why_none(next_hops))
         if recursive:
-            resilient = self.is_resilient(next_hops) and not nexthops.not_resilient
+            resilient = self.is_resilient(next_hops) and not objects.not_resilient
             bound = self.bound.target((family, next_hops), members, before, resilient=resilient)
             return Target(why=NO_ROOM) if bound is None else Target(*bound)
-        target = nexthops.group_of(members, reduced=len(members) < len(next_hops))
+        target = objects.group_of(members, reduced=len(members) < len(next_hops))
         if target is not None:
-            return Target(target, nexthops.same_as(members))
-        target = nexthops.group_of_one(members)
+            return Target(target, objects.same_as(members))
+        target = objects.group_of_one(members)
         return Target(why=NO_ROOM) if target is None else Target(target, frozenset((target,)))
 
     def _why_none(self, next_hops: NextHops) -> str:
         whys = dict.fromkeys(filter(None, (self.resolve(hop)[1] for hop in next_hops)))
-        no_room = self._dataplane.nexthops.room_wanted
+        no_room = self._dataplane.objects.room.wanted
         return "; ".join(whys) or (NO_ROOM if no_room else "an IPv6 route cannot have an IPv4 next hop")
 
 

@@ -60,7 +60,7 @@ def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[Next
     target = table.installed.get(key)
     error = table.failed.get(key) or table.blocked.get(key) or ""
     state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"
-    if target is not None and target in fib.dataplane.nexthops.dead:
+    if target is not None and target in fib.dataplane.objects.dead:
         state, error, target = "failed", "the kernel dropped it: its last next hop is gone", None
     if not error and (target is None or key in table.pending or key in table.deferred):
         state = "pending"
@@ -80,13 +80,13 @@ def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[Next
 
 
 def _is_resilient(fib: Fib, target: int) -> bool:
-    group = fib.dataplane.nexthops.groups.get(target)
+    group = fib.dataplane.objects.groups.get(target)
     return group is not None and group.resilient
 
 
 def _note(fib: Fib, target: int | None) -> str:
     """What is other than was asked for, though the route works."""
-    why = fib.dataplane.nexthops.not_resilient
+    why = fib.dataplane.objects.not_resilient
     if not why or target is None or _is_resilient(fib, target):
         return ""
     name = fib.targets.bound.name_of(target)
@@ -160,7 +160,7 @@ async def _look_up(fib: Fib, address: bytes) -> RouteRun | None:
 
 def _target_hops(fib: Fib, target: int) -> list[NextHopView]:
     if target > 0:
-        return [_hop_view(fib, hop) for hop in fib.dataplane.nexthops.next_hops(target)]
+        return [_hop_view(fib, hop) for hop in fib.dataplane.objects.next_hops(target)]
     link = fib.dataplane.host.links.get(-target)
     return [NextHopView(address="", interface=link.name)] if link else []
 

@@ -137,7 +137,7 @@ class KernelVrfs:
     ) -> None:
         self._dataplane = dataplane
         self._applied = applied
-        self._protocol = dataplane.nexthops.protocol
+        self._protocol = dataplane.objects.protocol
         self._use_devices = use_devices
         self._rtnl = Rtnl()
         self._vrfs: dict[str, _Vrf] = {}

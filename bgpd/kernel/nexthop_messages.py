@@ -56,13 +56,13 @@ class NexthopObject(msgspec.Struct, frozen=True, kw_only=True):
     resilient: bool = False
 
 
-def encode_single(identifier: int, protocol: int, gateway: bytes, ifindex: int, *, replace: bool = False) -> bytes:
+def encode_nexthop(identifier: int, protocol: int, gateway: bytes, ifindex: int, *, replace: bool = False) -> bytes:
     """Create one gateway, or change an existing one.
 
     On-link: that the gateway is a neighbour on the interface is bgpd's decision; the kernel would ask its main table,
     which knows nothing of a VRF's routes and may hold a learned route to the gateway itself.
     """
-    prototype = _single_prototype(protocol, len(gateway), replace)
+    prototype = _nexthop_prototype(protocol, len(gateway), replace)
     ends = U32.pack(ifindex) + prototype[_OIF_AT + 4 : -len(gateway)] + gateway
     return prototype[:_ID_AT] + U32.pack(identifier) + prototype[_ID_AT + 4 : _OIF_AT] + ends
 
@@ -90,7 +90,7 @@ def encode_delete(identifiers: Sequence[int]) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _single_prototype(protocol: int, size: int, replace: bool) -> bytes:
+def _nexthop_prototype(protocol: int, size: int, replace: bool) -> bytes:
     """A gateway of zeros by an interface with number 0, named 0."""
     family, gateway = (socket.AF_INET, "0.0.0.0") if size == 4 else (socket.AF_INET6, "::")
     fields = {"family": family, "protocol": protocol, "flags": _RTNH_F_ONLINK}

@@ -101,7 +101,7 @@ async def converge(given_steps: list[tuple[object, ...]]) -> None:
                 await harness.settle_retries()
             kernel = tenant.kernel
             assert {place[2]: kernel.hops_of(V4, place[2]) for place in kernel.routes} == tenant.expected()
-            groups = harness.dataplane.nexthops.groups.values()
+            groups = harness.dataplane.objects.groups.values()
             assert sum(group.routes for group in groups) == len(kernel.routes)
         if not rest:
             return

@@ -104,7 +104,7 @@ async def converge(given_steps: list[tuple[object, ...]]) -> None:
         harness.fib.upkeep.reconcile()
         await harness.settle()
         assert {place[2]: harness.kernel.hops_of(V4, place[2]) for place in harness.kernel.routes} == leaves.expected()
-        groups = harness.dataplane.nexthops.groups.values()
+        groups = harness.dataplane.objects.groups.values()
         targets = [target for _protocol, target in harness.kernel.routes.values()]
         assert sum(group.routes for group in groups) == len(targets)
 

@@ -181,7 +181,7 @@ async def test_two_routes_that_a_crash_left_become_one() -> None:
         await until(lambda: len(kernel.all_at(V4, key)) == 1)
         await it.settle()
         assert kernel.hops_of(V4, key) == {(LEAF1.address, 2)}
-        assert {group.routes for group in it.dataplane.nexthops.groups.values()} == {1}
+        assert {group.routes for group in it.dataplane.objects.groups.values()} == {1}
 
 
 @both_families

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from bgpd.fib import dataplane, nexthop_objects
-from bgpd.fib.nexthop_objects import NO_ROOM, NexthopTable
+from bgpd.fib import dataplane, group_room, nexthop_objects
+from bgpd.fib.group_room import NO_ROOM
+from bgpd.fib.guard import Dependencies
+from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address
 from tests.fib.harness import LEAF1, LEAF2, V4, Harness, running
@@ -19,7 +21,7 @@ ON_1, ON_2 = (LEAF1.address, 2), (LEAF2.address, 3)
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nexthop_objects, "MOST_GROUPS", 2)
+    monkeypatch.setattr(group_room, "MOST_GROUPS", 2)
     monkeypatch.setattr(dataplane, "_UNUSED_GRACE_S", 0.01)
 
 
@@ -62,23 +64,23 @@ async def test_one_that_can_have_none_is_blocked_until_there_is_room() -> None:
 
 
 def test_no_set_of_next_hops_makes_more_groups_than_there_may_be() -> None:
-    table = NexthopTable(197)
-    singles = [table.single_of(NextHop(bytes((10, 0, 1, last))), 2) for last in range(5)]
+    table = NexthopObjects(197)
+    singles = [table.nexthop_of(NextHop(bytes((10, 0, 1, last))), 2) for last in range(5)]
     made = [table.group_of(((single, 1),)) for single in singles]
     assert None not in made[:2]
     assert made[2:] == [None] * 3
     assert table.make_bound(((singles[0], 1),)) is None
     assert len(table.groups) == 2
-    assert table.single_of(NextHop(bytes((10, 0, 1, 9))), 2) is None
-    assert table.single_of(NextHop(bytes((10, 0, 1, 0))), 2) == singles[0]
+    assert table.nexthop_of(NextHop(bytes((10, 0, 1, 9))), 2) is None
+    assert table.nexthop_of(NextHop(bytes((10, 0, 1, 0))), 2) == singles[0]
 
 
 def test_unused_objects_are_deleted_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nexthop_objects, "MOST_GROUPS", 100)
+    monkeypatch.setattr(group_room, "MOST_GROUPS", 100)
     monkeypatch.setattr(nexthop_objects, "MOST_COLLECTED", 8)
-    table = NexthopTable(197)
+    table = NexthopObjects(197)
     for last in range(20):
-        single = table.single_of(NextHop(bytes((10, 0, 1, last))), 2)
+        single = table.nexthop_of(NextHop(bytes((10, 0, 1, last))), 2)
         assert single is not None
         table.group_of(((single, 1),))
     table.acknowledged(table.take_created()[1])
@@ -88,4 +90,42 @@ def test_unused_objects_are_deleted_some_at_a_time(monkeypatch: pytest.MonkeyPat
         rounds += 1
     assert rounds == 5
     assert not table.groups
-    assert not table.singles
+    assert not table.nexthops
+
+
+async def test_no_neighbor_fills_with_named_next_hops_what_others_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_room, "MOST_GROUPS", 16)
+    async with running() as it:
+        it.fib.events.depend_on(Dependencies(leaves=frozenset((LEAF1.address, LEAF2.address))))
+        weighted = [(LEAF1, NextHop(LEAF2.address, "", weight)) for weight in range(2, 40)]
+        named = {bytes((32, 10, 65, 0, number)): weighted[number] for number in range(38)}
+        it.learn(named)
+        await it.settle()
+        assert len(it.dataplane.objects.groups) <= 16 + 2
+        assert it.fib.counters.blocked == 0
+        it.learn({KEYS[0]: (LEAF1,), KEYS[1]: (LEAF2,)})
+        await it.settle()
+        assert it.kernel.hops_of(V4, KEYS[0]) == {ON_1}
+        assert it.kernel.hops_of(V4, KEYS[1]) == {ON_2}
+
+
+def test_named_next_hops_leave_room_for_sets_of_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_room, "MOST_GROUPS", 16)
+    table = NexthopObjects(197)
+    table.room.reserve_for("", frozenset((LEAF1.address,)))
+    table.room.reserve_for("blue", frozenset((LEAF2.address,)))
+    first, second = table.nexthop_of(LEAF1, 2), table.nexthop_of(LEAF2, 3)
+    assert first is not None
+    assert second is not None
+    for last in range(40):
+        named = table.nexthop_of(NextHop(bytes((10, 0, 1, 100 + last))), 2)
+        if named is not None:
+            table.group_of(((named, 1),))
+    assert len(table.groups) == 14
+    assert table.group_of(((first, 1), (second, 1))) is not None
+    assert table.group_of(((first, 1), (second, 2))) is not None
+    assert table.group_of(((first, 1), (second, 3))) is None
+    assert table.group_of(((first, 1),)) is not None
+    assert table.group_of(((second, 1),)) is not None
+    table.room.reserve_for("blue", frozenset())
+    assert table.nexthop_of(NextHop(LEAF2.address, "", 1), 9) is None

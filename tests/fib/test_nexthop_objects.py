@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bgpd.fib import nexthop_objects
-from bgpd.fib.nexthop_objects import Loss, NexthopTable
+from bgpd.fib.nexthop_objects import Loss, NexthopObjects
 from bgpd.kernel.nexthop_messages import encode_delete
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address
@@ -14,16 +14,16 @@ GRACE_S = 60.0
 HOPS = [NextHop(parse_address(f"10.0.{number}.2"), f"eth{number}") for number in range(3)]
 
 
-class Table(NexthopTable):
+class Table(NexthopObjects):
     """A table whose objects the kernel acknowledges at once."""
 
     def __init__(self) -> None:
         super().__init__(197)
         self.hops: list[int] = []
         for index, hop in enumerate(HOPS):
-            single = self.single_of(hop, index + 2)
-            assert single is not None
-            self.hops.append(single)
+            nexthop = self.nexthop_of(hop, index + 2)
+            assert nexthop is not None
+            self.hops.append(nexthop)
 
     def group(self, *numbers: int, routes: int = 0) -> int:
         group = self.group_of(tuple((self.hops[number], 1) for number in numbers))
@@ -46,7 +46,7 @@ def test_group_goes_when_it_was_unused_for_the_whole_grace_time_and_its_gateways
     assert table.collected(100.0 + GRACE_S - 1) == (b"", False)
     assert table.collected(100.0 + GRACE_S) == (encode_delete([unused, table.hops[1]]), False)
     assert set(table.groups) == {used}
-    assert set(table.singles) == {table.hops[0]}
+    assert set(table.nexthops) == {table.hops[0]}
 
 
 def test_group_that_is_used_again_meanwhile_begins_anew() -> None:
@@ -101,7 +101,7 @@ def test_gateway_that_was_deleted_is_made_anew_under_another_id() -> None:
     table = Table()
     table.acknowledge()
     table.collected(0.0)
-    again = table.single_of(HOPS[0], 2)
+    again = table.nexthop_of(HOPS[0], 2)
     assert again is not None
     assert again not in table.hops
     assert table.take_created()[1] == [again]

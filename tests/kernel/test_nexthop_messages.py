@@ -16,7 +16,7 @@ from bgpd.kernel.nexthop_messages import (
     NexthopObject,
     encode_delete,
     encode_group,
-    encode_single,
+    encode_nexthop,
     read_id,
     read_objects,
 )
@@ -65,7 +65,7 @@ def test_singles_equal_pyroute2(identifier: int, protocol: int, gateway: bytes, 
     family = socket.AF_INET if len(gateway) == 4 else socket.AF_INET6
     fields = {"family": family, "protocol": protocol, "flags": 4}
     attributes = [("NHA_ID", identifier), ("NHA_OIF", index), ("NHA_GATEWAY", format_address(gateway))]
-    data = encode_single(identifier, protocol, gateway, index, replace=replace)
+    data = encode_nexthop(identifier, protocol, gateway, index, replace=replace)
     assert data == whole(104, REPLACE if replace else CREATE, fields, attributes)
     assert list(read_objects(data)) == [read_by_pyroute2(data)]
 

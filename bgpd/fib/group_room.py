@@ -1,0 +1,44 @@
+"""How many nexthop groups may be made, and for whom.
+
+Each set of next hops is a group: two neighbors with 1,024 next hops each could have the kernel keep a million. A part
+is kept for sets of neighbors' own addresses, and a single such address always has a group, so that no neighbor fills
+with next hops that it only names what others need. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+MOST_GROUPS = 16_384
+NO_ROOM = f"there are {MOST_GROUPS} sets of next hops already, and no room for another"
+_RESERVED_PART = 8
+"""One of so many groups is kept for sets of neighbors' own addresses."""
+
+
+class GroupRoom:
+    """Bounds the number of groups of all tables. `wanted`: one was not made, since there were that many; else 0."""
+
+    def __init__(self) -> None:
+        self.wanted = 0
+        self.neighbors: AbstractSet[bytes] = frozenset()
+        self._neighbors_of: dict[str, AbstractSet[bytes]] = {}
+
+    def reserve_for(self, vrf: str, neighbors: AbstractSet[bytes]) -> None:
+        """Keep room for gateways at these addresses (packed), which are the neighbors of a VRF."""
+        self._neighbors_of[vrf] = neighbors
+        self.neighbors = frozenset().union(*self._neighbors_of.values())
+
+    def is_left(self, count: int, *, of_neighbors: bool = False) -> bool:
+        """Whether, of so many, there may be one more group: of neighbors' own addresses, or another."""
+        most = MOST_GROUPS if of_neighbors else MOST_GROUPS - MOST_GROUPS // _RESERVED_PART
+        if count < most:
+            return True
+        self.wanted = max(self.wanted, most)
+        return False
+
+    def came(self, count: int) -> bool:
+        """Whether a group that was not made could be made now; answered once."""
+        came = count < self.wanted
+        if came:
+            self.wanted = 0
+        return came
