@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 
 import msgspec
 
 from labs.checks import Expectation, await_all, sessions, unreachable, workload_pairs
 from labs.laboratory import Laboratory
 from labs.process import LabError
+from labs.route_changes import RouteChanges, in_words
 from labs.traffic import FlowResult, Pair, start_flows
 
 # A failure must not cost more than this: far above what is usual, below what the hold timer (3 s) would give.
 OUTAGE_LIMIT_MS = 1500.0
 BEFORE_S = 1.0
+MONITORS_START_S = 0.2
+ROUTERS = ("host", "leaf", "spine")
 AFTER_S = 3.0
 
 
@@ -97,13 +101,22 @@ class Experiments:
         limit_ms: float,
         converge: bool = False,
     ) -> None:
-        """Flows between pairs of workloads while something happens; counts what they lose, `limit_ms` at most."""
+        """Flows between pairs of workloads while something happens; counts what they lose, `limit_ms` at most.
+
+        What it says tells when each router's kernel had its last change of routes, and so whose time an outage was.
+        """
         self._headline(check)
         with self._checked(check) as detail, self.pings(detail, pairs=pairs, limit_ms=limit_ms):
+            routers = [self.lab.namespaces[node.name] for node in self.lab.topology.with_role(*ROUTERS)]
+            changes = RouteChanges(routers, routers[0].make_directory("routes"))
+            time.sleep(MONITORS_START_S)
+            began = datetime.now()
             action()
             time.sleep(AFTER_S)
             if converge:
                 detail.append(f"all back after {AFTER_S + await_all(self.lab, self.expected):.1f} s")
+            detail.append(in_words(changes.stop(began)))
+            self.lab.progress(detail[-1])
 
     @contextlib.contextmanager
     def pings(

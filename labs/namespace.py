@@ -51,6 +51,7 @@ _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 
 _serial = itertools.count(1)
+_indexes = itertools.count(1000)
 _open: dict[str, Namespace] = {}
 
 
@@ -193,10 +194,14 @@ def _set_loopback_up() -> None:
 def link(first: Namespace, first_interface: str, second: Namespace, second_interface: str, *, mtu: int = 1500) -> None:
     """A veth pair between two namespaces, both ends up.
 
+    No two ends have one interface index: where they do, Linux takes a loss of carrier for not urgent, and may report it
+    up to a second late.
+
     Raises: LabError: an interface name is taken or too long (15 characters).
     """
     first.batch(
-        f"link add {first_interface} mtu {mtu} type veth peer name {second_interface} mtu {mtu} netns {second.name}",
+        f"link add index {next(_indexes)} name {first_interface} mtu {mtu} type veth"
+        f" peer index {next(_indexes)} name {second_interface} mtu {mtu} netns {second.name}",
         f"link set {first_interface} up",
     )
     second.batch(f"link set {second_interface} up")
