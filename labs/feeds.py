@@ -39,7 +39,7 @@ class Feeds(Experiments):
         self._headline("the orchestrator speaks: host1's pods and both services by MQTT, host2's pods by the API")
         with self._checked("workloads and services told") as detail:
             self._publish("host1", {**self._workloads("host1"), **self._service("host1")})
-            self._publish("host2", {**self._service("host2"), "sync": {"generation": 1, "count": 0}})
+            self._publish("host2", {**self._service("host2"), "sync": {"generation": 1, "count": 0, "services": 1}})
             for pod, (address, interface) in PODS["host2"].items():
                 said = self._add_by_api(pod, address, interface)
                 self.lab.progress(f"host2# bgpd workload add {pod}: {said.strip()}")
@@ -82,7 +82,7 @@ class Feeds(Experiments):
             f"workloads/{pod}": {"kind": "pod", "addresses": [f"{address}/32"], "interface": interface}
             for pod, (address, interface) in PODS[host].items()
         }
-        return {**pods, "sync": {"generation": 1, "count": len(pods)}}
+        return {**pods, "sync": {"generation": 1, "count": len(pods), "services": 1}}
 
     def _service(self, host: str) -> dict[str, object]:
         backends = [{"id": pod, "addresses": [address]} for pod, (address, _) in PODS[host].items() if pod != EXCEPTION]

@@ -56,6 +56,7 @@ class HostStatus(msgspec.Struct, kw_only=True):
     boot_id: Annotated[str, Meta(description="UUID of this boot of the host.")]
     version: Annotated[str, Meta(description="Version of bgpd.")]
     generation: Annotated[int | None, Meta(description="Latest generation that was complete and is applied.")] = None
+    epoch: Annotated[str, Meta(description="The epoch of that generation, as `sync` gave it.")] = ""
     complete: Annotated[bool, Meta(description="Whether the snapshot was heard whole on this connection.")] = False
     ready: Annotated[bool, Meta(description="Whether routes are learned and workloads announced.")] = False
     reason: Annotated[str, Meta(description="Why it is not ready.")] = ""

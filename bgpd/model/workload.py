@@ -69,10 +69,20 @@ class Workload(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
 
 
 class Sync(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole snapshot: generation `generation` has `count` workloads (MQTT `sync`)."""
+    """A whole snapshot: generation `generation` has `count` workloads and `services` services (MQTT `sync`)."""
 
-    generation: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Grows with each snapshot.")]
+    generation: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Grows with each snapshot of an epoch.")]
     count: Annotated[int, Meta(ge=0, le=10_000_000, description="Workloads of this host in the snapshot.")]
+    services: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000_000)] | None,
+        Meta(
+            description="Services of this host in the snapshot; null: not counted, and one that the broker does not "
+            "have ends only after it was asked for again.",
+        ),
+    ] = None
+    epoch: Annotated[
+        str, Meta(max_length=64, description="Another one than before: generations are counted anew, from any number.")
+    ] = ""
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -88,6 +88,13 @@ class Orchestrator:
         host.wait(lambda: (self.state(id) or {}).get("state") == state, f"{id} to be told {state}")
         return self.state(id)
 
+    def lose_all(self) -> None:
+        """The broker comes back without anything that was retained, and without its sessions."""
+        self.broker.kill()
+        for path in self._directory.glob("mosquitto.db*"):
+            path.unlink()
+        self.broker.start()
+
     def forget(self, host: Host) -> None:
         """Delete every workload and service, so that the next test begins with nothing."""
         for kind in ("workloads", "services"):

@@ -201,6 +201,45 @@ def test_only_a_later_generation_that_is_complete_deletes(host: Host, frr: Frr, 
     feed.publish("sync", "")
 
 
+def test_service_that_the_orchestrator_no_longer_has_ends_with_the_next_generation(
+    host: Host, frr: Frr, feed: Orchestrator
+) -> None:
+    """Its deletion was never heard: the broker has lost all, and with it the service."""
+    feed.workload("a", "10.64.7.1")
+    backends = [{"id": "a", "addresses": ["10.64.7.1"]}]
+    for name, address in (("web", "10.64.77.1"), ("dns", "10.64.77.2")):
+        feed.publish(f"services/{name}", {"addresses": [address], "backends": backends})
+        wait_heard(host, frr, f"{address}/32")
+    host.kill()
+    feed.lose_all()
+    host.start()
+    wait_heard(host, frr, "10.64.77.1/32")
+    feed.workload("a", "10.64.7.1")
+    feed.publish("services/dns", {"addresses": ["10.64.77.2"], "backends": backends})
+    feed.publish("sync", {"generation": 10, "count": 1, "services": 2})
+    host.wait(
+        lambda: any("is incomplete" in one for one in host.health()["warnings"]), "the generation to be incomplete"
+    )
+    assert heard_from_host(frr, "10.64.77.1/32"), "a partial snapshot deletes nothing"
+    feed.publish("sync", {"generation": 10, "count": 1, "services": 1})
+    wait_forgotten(host, frr, "10.64.77.1/32")
+    assert heard_from_host(frr, "10.64.77.2/32")
+    assert not any("is incomplete" in one for one in host.health()["warnings"])
+    feed.publish("sync", "")
+
+
+def test_orchestrator_that_counts_anew_gives_another_epoch(host: Host, frr: Frr, feed: Orchestrator) -> None:
+    feed.workload("a", "10.64.7.1")
+    wait_heard(host, frr, "10.64.7.1/32")
+    feed.publish("sync", {"generation": 1, "count": 1})
+    host.wait(lambda: feed.latest("status")["errors"], "the older generation to be refused")
+    assert 'another "epoch"' in feed.latest("status")["errors"][0]["right"]
+    feed.publish("sync", {"generation": 1, "count": 1, "epoch": "anew"})
+    host.wait(lambda: feed.latest("status")["epoch"] == "anew", "the other epoch to be applied")
+    assert (feed.latest("status")["generation"], feed.latest("status")["errors"]) == (1, [])
+    feed.publish("sync", "")
+
+
 def test_broker_loss_and_crashes_of_the_daemon_delete_nothing(
     fabric: Fabric, host: Host, frr: Frr, feed: Orchestrator
 ) -> None:

@@ -67,6 +67,9 @@ class Feed:
     ) -> None:
         self.source = source
         self.generation: int | None = None
+        self.epoch = ""
+        self.host = ""
+        self.broker = ""
         self.vrfs = vrfs
         self.commands = commands
         self.most = most
@@ -105,10 +108,20 @@ class Feed:
         """Whether there is one that is only kept."""
         return id in (self._parked.workloads if kind == WORKLOAD else self._parked.services)
 
-    def generation_applied(self, generation: int) -> None:
+    def generation_applied(self, generation: int, epoch: str) -> None:
         """What is in force is this generation: kept over a restart."""
-        self.generation = generation
-        self._journal.note(Change(generation=generation))
+        self.generation, self.epoch = generation, epoch
+        self._journal.note(Change(generation=generation, epoch=epoch))
+
+    def belongs_to(self, host: str, broker: str) -> None:
+        """What is in force was said to this host, by this broker: kept over a restart. Another one counts anew."""
+        if (host, broker) == (self.host, self.broker):
+            return
+        if self.broker and broker != self.broker:
+            log.info("feed.other_broker", source=self.source, before=self.broker, now=broker)
+            self.generation, self.epoch = None, ""
+        self.host, self.broker = host, broker
+        self._journal.note(Change(host=host, broker=broker))
 
     def refused(self, kind: str, id: str, problems: Collection[Problem]) -> None:
         """A payload was not taken; none: the present one is good, or gone."""
@@ -118,6 +131,9 @@ class Feed:
         """What `restore` needs after a restart; the dictionaries are copies."""
         saved = Saved(
             generation=self.generation,
+            epoch=self.epoch,
+            host=self.host,
+            broker=self.broker,
             workloads=self._parked.workloads | self._workloads,
             services=self._parked.services | self._service_payloads,
         )
@@ -129,7 +145,8 @@ class Feed:
 
         To be stepped, with yields to the loop; `notes.remember` comes before.
         """
-        self.generation = saved.generation
+        self.generation, self.epoch = saved.generation, saved.epoch
+        self.host, self.broker = saved.host, saved.broker
         for count, (id, workload) in enumerate(saved.workloads.items(), 1):
             self._addresses[WORKLOAD] += len(workload.addresses)
             if workload.vrf in self.vrfs:

@@ -1,9 +1,9 @@
 """When it may be believed that something is gone though nobody deleted it.
 
 A feed that goes away deletes nothing: a claim lives until it is deleted by name, or until a later generation is
-complete without it. Complete means: since the feed was joined, as many workloads were heard as the generation says it
-has, and then nothing more for a while. A partial snapshot never deletes. A wrong payload leaves the former claim in
-force.
+complete without it. Complete means: since the feed was joined, as many workloads and services were heard as the
+generation says it has, and then nothing more for a while. A partial snapshot never deletes: it is asked for again. A
+wrong payload leaves the former claim in force.
 
 Sans-IO and clockless. Knows nothing of topics; `mqtt` does.
 """
@@ -18,7 +18,7 @@ from bgpd.model.reports import Problem
 from bgpd.model.workload import Sync
 from bgpd.workload.feed.feed import SLICE, Feed
 from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_sync, decode_workload, is_tellable
-from bgpd.workload.feed.reports import SERVICE, SYNC, WORKLOAD
+from bgpd.workload.feed.reports import SERVICE, SNAPSHOT, SYNC, WORKLOAD
 
 log = structlog.get_logger()
 
@@ -32,22 +32,34 @@ BUSY_S = 5.0
 REFUSALS_LOGGED = 20
 """Refused payloads of a burst that get a line in the log."""
 
+INCOMPLETE_S = (5.0, 300.0)
+"""A generation that lacks something for so long is asked for again, at first and at last; the pause doubles."""
+
+CONFIRM_S = 2.0
+"""After services that are not counted were asked for again, so long at least until those that are missing end."""
+
 REFUSED_HEARD = 10_000
-"""So many workloads beyond those that are taken may be heard of; a larger snapshot is never complete."""
+"""So many workloads, and services, beyond those that are taken may be heard of; a larger snapshot is never complete."""
 
 
 class Generations:
     """Takes payloads as a feed delivers them, and ends what a complete generation of them lacks.
 
-    `heard_whole()` is called when the feed's whole state was heard.
+    `heard_whole()` is called when the feed's whole state was heard, `ask_again()` when all of it should be told again.
     """
 
-    def __init__(self, feed: Feed, *, heard_whole: Callable[[], None]) -> None:
+    def __init__(
+        self, feed: Feed, *, heard_whole: Callable[[], None], ask_again: Callable[[], None] = lambda: None
+    ) -> None:
         self.sync: Sync | None = None
         self._feed = feed
         self._heard_whole = heard_whole
-        self._heard: set[str] = set()
-        self._gone: list[str] = []
+        self._ask_again = ask_again
+        self._heard: dict[str, set[str]] = {WORKLOAD: set(), SERVICE: set()}
+        self._gone: list[tuple[str, str]] = []
+        self._is_confirming = False
+        self._ask_at: float | None = None
+        self._ask_pause_s = INCOMPLETE_S[0]
         self._quiet_at: float | None = None
         self._busy_since = 0.0
         self._refusals_logged = 0
@@ -58,45 +70,62 @@ class Generations:
         return self._feed.generation
 
     @property
+    def epoch(self) -> str:
+        """The epoch of that generation."""
+        return self._feed.epoch
+
+    @property
     def complete(self) -> bool:
-        """Whether, on this connection, exactly as many workloads were heard as the generation has."""
-        return self.sync is not None and len(self._heard) == self.sync.count
+        """Whether, on this connection, exactly as many workloads and services were heard as the generation has."""
+        if self.sync is None or len(self._heard[WORKLOAD]) != self.sync.count:
+            return False
+        return self.sync.services is None or len(self._heard[SERVICE]) == self.sync.services
 
     def joined(self) -> None:
         """A connection to the feed begins: its snapshot is heard anew, and is nothing yet."""
-        self._heard.clear()
+        for heard in self._heard.values():
+            heard.clear()
         self._gone.clear()
         self.sync = None
-        self._quiet_at = None
+        self._quiet_at = self._ask_at = None
+        self._ask_pause_s = INCOMPLETE_S[0]
+        self._is_confirming = False
+        self._feed.refused(SNAPSHOT, "", ())
 
     def left(self) -> None:
         """The connection is lost. Nothing is deleted for that."""
-        self._quiet_at = None
+        self._quiet_at = self._ask_at = None
 
     def workload_received(self, id: str, body: bytes, now: float) -> None:
         """A workload's payload; an empty one deletes it. `now` is monotonic, in seconds."""
         self._quiet(now)
         if not body:
-            self._heard.discard(id)
+            self._heard[WORKLOAD].discard(id)
             self._feed.delete_workload(id)
             return
         if self._is_nameless("workload.refused", id):
             return
-        if len(self._heard) <= self._feed.most + REFUSED_HEARD:
-            self._heard.add(id)
+        self._hear(WORKLOAD, id)
         try:
             self._feed.put_workload(id, decode_workload(body, id=id, vrfs=self._feed.vrfs))
         except PayloadRefused as refusal:
             self._log_refusal("workload.refused", refusal, id=id)
             self._feed.refused(WORKLOAD, id, refusal.problems)
 
-    def service_received(self, name: str, body: bytes) -> None:
+    def _hear(self, kind: str, id: str) -> None:
+        if len(self._heard[kind]) <= self._feed.most + REFUSED_HEARD:
+            self._heard[kind].add(id)
+
+    def service_received(self, name: str, body: bytes, now: float) -> None:
         """A service's payload; an empty one deletes it."""
+        self._quiet(now)
         if not body:
+            self._heard[SERVICE].discard(name)
             self._feed.delete_service(name)
             return
         if self._is_nameless("service.refused", name):
             return
+        self._hear(SERVICE, name)
         try:
             service = decode_service(body, name=name, vrfs=self._feed.vrfs, commands=self._feed.commands)
             self._feed.put_service(name, service)
@@ -105,10 +134,11 @@ class Generations:
             self._feed.refused(SERVICE, name, refusal.problems)
 
     def sync_received(self, body: bytes, now: float) -> None:
-        """The feed says how many workloads a generation has; an empty payload takes that back."""
+        """The feed says how much a generation has; an empty payload takes that back."""
         self._quiet(now)
         if not body:
-            self.sync = None
+            self.sync = self._ask_at = None
+            self._feed.refused(SNAPSHOT, "", ())
             return
         try:
             sync = decode_sync(body)
@@ -116,9 +146,10 @@ class Generations:
             self._refuse_sync(str(refusal)[:1000], refusal)
             return
         applied = self._feed.generation
-        if applied is not None and sync.generation < applied:
+        if applied is not None and sync.epoch == self._feed.epoch and sync.generation < applied:
             wrong = f"generation {sync.generation} is older than {applied}, which is applied"
-            self._refuse_sync(wrong, PayloadRefused([Problem("generation", wrong, "generations grow")]))
+            right = 'generations grow; an orchestrator that counts anew gives another "epoch"'
+            self._refuse_sync(wrong, PayloadRefused([Problem("generation", wrong, right)]))
             return
         self._feed.refused(SYNC, "", ())
         self.sync = sync
@@ -148,12 +179,17 @@ class Generations:
 
     def timer(self) -> float | None:
         """When `tick` wants to be called, on the clock of `now`; 0 is at once."""
-        return 0.0 if self._gone else self._quiet_at
+        if self._gone:
+            return 0.0
+        times = [at for at in (self._quiet_at, self._ask_at) if at is not None]
+        return min(times, default=None)
 
     def tick(self, now: float) -> None:
-        """Apply a generation that is complete and has been quiet."""
+        """Apply a generation that is complete and has been quiet; ask again for one that is not complete."""
         if self._gone:
             self._remove_some()
+        if self._ask_at is not None and now >= self._ask_at:
+            self._ask_for_rest(now)
         if self._quiet_at is None or now < self._quiet_at:
             return
         self._quiet_at = None
@@ -161,25 +197,67 @@ class Generations:
             more = self._refusals_logged - REFUSALS_LOGGED
             log.warning("feed.more_refused", source=self._feed.source, payloads=more)
         self._refusals_logged = 0
-        if self.sync is None or not self.complete:
+        if not self.complete:
+            if self.sync is not None and self._ask_at is None:
+                self._ask_at = now + self._ask_pause_s
             return
+        self._ask_at = None
+        self._ask_pause_s = INCOMPLETE_S[0]
+        self._feed.refused(SNAPSHOT, "", ())
         self._heard_whole()
+        if self.sync is not None and self._is_news(self.sync):
+            self._apply(self.sync, now)
+
+    def _is_news(self, sync: Sync) -> bool:
         applied = self._feed.generation
-        if applied is not None and self.sync.generation <= applied:
+        return applied is None or sync.epoch != self._feed.epoch or sync.generation > applied
+
+    def _apply(self, sync: Sync, now: float) -> None:
+        """End what a complete generation lacks."""
+        services = self._feed.names(SERVICE) - self._heard[SERVICE]
+        if services and sync.services is None and not self._is_confirming:
+            self._is_confirming = True
+            self._quiet_at = now + CONFIRM_S
+            self._ask_again()
             return
-        self._gone = sorted(self._feed.names(WORKLOAD) - self._heard, reverse=True)
+        self._is_confirming = False
+        workloads = self._feed.names(WORKLOAD) - self._heard[WORKLOAD]
+        self._gone = sorted([(WORKLOAD, id) for id in workloads] + [(SERVICE, name) for name in services], reverse=True)
         log.info(
             "feed.generation_applied",
             source=self._feed.source,
-            generation=self.sync.generation,
-            removed=len(self._gone),
+            generation=sync.generation,
+            epoch=sync.epoch,
+            removed=len(workloads),
+            removed_services=len(services),
         )
-        self._feed.generation_applied(self.sync.generation)
+        self._feed.generation_applied(sync.generation, sync.epoch)
         self._remove_some()
+
+    def _ask_for_rest(self, now: float) -> None:
+        """Something is missing, or more is there than was counted: report it, and have all told again."""
+        self._ask_at = None
+        if self.sync is None or self.complete:
+            return
+        self._ask_pause_s = min(2 * self._ask_pause_s, INCOMPLETE_S[1])
+        self._ask_at = now + self._ask_pause_s
+        has, heard = f"{self.sync.count} workloads", f"{len(self._heard[WORKLOAD])} workloads"
+        if self.sync.services is not None:
+            has += f" and {self.sync.services} services"
+            heard += f" and {len(self._heard[SERVICE])} services"
+        wrong = f"generation {self.sync.generation} is incomplete: it has {has}, and {heard} were heard"
+        right = "nothing is deleted; does the broker drop queued messages (max_queued_messages of Mosquitto)?"
+        log.warning("feed.incomplete", source=self._feed.source, reason=wrong)
+        self._feed.refused(SNAPSHOT, "", [Problem("", wrong, right)])
+        self._ask_again()
 
     def _remove_some(self) -> None:
         """Remove the next of what the applied generation lacks, but not what was heard since."""
         for _ in range(min(SLICE, len(self._gone))):
-            id = self._gone.pop()
-            if id not in self._heard:
+            kind, id = self._gone.pop()
+            if id in self._heard[kind]:
+                continue
+            if kind == WORKLOAD:
                 self._feed.delete_workload(id)
+            else:
+                self._feed.delete_service(id)

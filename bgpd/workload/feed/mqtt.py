@@ -12,7 +12,7 @@ import contextlib
 import random
 import ssl
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,10 +23,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from bgpd.config.schema import MqttWorkloadConfig
-from bgpd.workload.feed.generations import QUIET_S, Generations
+from bgpd.model.reports import Problem
+from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.mqtt_client import MAX_PACKET, BrokerMisbehaves, Client
 from bgpd.workload.feed.outbox import PUBLISH_AT_ONCE, Outbox
 from bgpd.workload.feed.published import PublishedStates
+from bgpd.workload.feed.reports import RIGHTS, SNAPSHOT
 from bgpd.workload.feed.source import FeedSource
 from bgpd.workload.sources import MQTT, SourceParts
 from bgpd.workload.standing import ClaimStatus
@@ -62,13 +64,16 @@ class MqttSource(FeedSource):
     name = MQTT
 
     def __init__(self, parts: SourceParts, config: MqttWorkloadConfig) -> None:
+        self.host = config.host or parts.hostname
         super().__init__(parts, most=config.max_workloads)
         self.initial_wait_s = config.initial_wait_s
         self._config = config
-        self._host = config.host or parts.hostname
-        self._base = f"bgpd/v1/hosts/{self._host}"
-        self._generations = Generations(self.feed, heard_whole=lambda: self._first_state.heard(MQTT))
-        self._outbox = Outbox(self._base, is_hearing=lambda: bool(self._received))
+        self._base = f"bgpd/v1/hosts/{self.host}"
+        self._generations = Generations(
+            self.feed, heard_whole=lambda: self._first_state.heard(MQTT), ask_again=self._ask_again
+        )
+        self._asking = asyncio.Event()
+        self._outbox = Outbox(self._base, is_hearing=lambda: bool(self._received), denied=self._denied)
         self._published = PublishedStates(
             self._outbox,
             reports=parts.reports,
@@ -83,6 +88,7 @@ class MqttSource(FeedSource):
         self._taking: asyncio.Handle | None = None
         self._taken_at = 0.0
         self._misbehaviour: BrokerMisbehaves | None = None
+        self._connected_at: float | None = None
         self.connected = False
         self.error = ""
 
@@ -90,6 +96,7 @@ class MqttSource(FeedSource):
 
     async def restore(self) -> None:
         await super().restore()
+        self.feed.belongs_to(self.host, self._config.broker)
         for id in self.feed.workloads:
             self._published.workload_changed(id)
 
@@ -118,7 +125,9 @@ class MqttSource(FeedSource):
         self._published.readiness_changed(reason)
 
     def errors(self) -> list[str]:
-        return ([self.error] if self.error else []) + super().errors()
+        found = [self.error] if self.error else []
+        found += [str(problem) for kind in (SNAPSHOT, RIGHTS) for problem in self._reports.problems(MQTT, kind)]
+        return found + super().errors()
 
     # The connection.
 
@@ -129,15 +138,14 @@ class MqttSource(FeedSource):
         loop = asyncio.get_running_loop()
         while True:
             attempts += 1
-            connected_at = None
+            self._connected_at = None
             self._misbehaviour = None
+            # A task of its own: a TaskGroup that ends early may leave its task marked as cancelled (Python 3.11).
+            connection = loop.create_task(self._connect(attempts))
             try:
-                async with self._client() as client:
-                    connected_at = loop.time()
-                    self.connected = True
-                    await self._serve(client, attempts)
+                await connection
             except* Exception as errors:
-                lasted = loop.time() - connected_at if connected_at is not None else None
+                lasted = loop.time() - self._connected_at if self._connected_at is not None else None
                 self._disconnected(errors, lasted)
                 if lasted is not None and lasted >= STABLE_S and self._misbehaviour is None:
                     pause, attempts = BACKOFF_S[0], 0
@@ -150,14 +158,21 @@ class MqttSource(FeedSource):
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(pause * 2, most)
 
+    async def _connect(self, attempts: int) -> None:
+        """One connection, from its beginning to its end."""
+        async with self._client() as client:
+            self._connected_at = asyncio.get_running_loop().time()
+            self.connected = True
+            await self._serve(client, attempts)
+
     def _disconnected(self, errors: BaseExceptionGroup[Exception], lasted: float | None) -> None:
         """Tell why, once for the same reason; the broker's own code is the best reason there is."""
         leaves = list(_leaves(errors))
         coded = next((error for error in leaves if isinstance(error, aiomqtt.MqttCodeError)), leaves[0])
         reason = _explain(self._misbehaviour or coded)
         if lasted is not None and lasted < STABLE_S and self._misbehaviour is None:
-            reason += f"; ended by the broker at once: does it let this user be host {self._host}, and no other"
-            reason += f" client be bgpd-{self._host}?"
+            reason += f"; ended by the broker at once: does it let this user be host {self.host}, and no other"
+            reason += f" client be bgpd-{self.host}?"
         if reason != self.error:
             log.warning("mqtt.disconnected", broker=self._config.broker, reason=reason)
         self.error = reason
@@ -176,7 +191,7 @@ class MqttSource(FeedSource):
         client = Client(
             url.hostname or "",
             url.port or (8883 if tls else 1883),
-            identifier=f"bgpd-{self._host}",
+            identifier=f"bgpd-{self.host}",
             username=self._config.username or None,
             password=password,
             protocol=aiomqtt.ProtocolVersion.V5,
@@ -193,6 +208,7 @@ class MqttSource(FeedSource):
         client.full = self._is_full
         client.take = self._take
         client.failed = self._broker_misbehaves
+        client.verdict = self._outbox.verdict
         return client
 
     def _will(self) -> aiomqtt.Will:
@@ -209,17 +225,53 @@ class MqttSource(FeedSource):
         await self._take_all()
         self._generations.joined()
         self._outbox.connected()
-        options = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True, retainHandling=0)
-        topics = [(f"{self._base}/{what}", options) for what in ("workloads/+", "services/+", "sync")]
+        self._asking.clear()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive(client))
-            for code in await client.subscribe(topics):
-                if getattr(code, "is_failure", False):
-                    raise aiomqtt.MqttError(f"the broker refused the subscription to {self._base}: {code}")
+            await self._subscribe(client, qos=1, retained=True)
             group.create_task(self._outbox.send(client))
+            group.create_task(self._ask_when_wanted(client))
             await asyncio.sleep(STABLE_S)
             log.info("mqtt.connected", broker=self._config.broker, attempts=attempts)
             self.error = ""
+
+    async def _subscribe(self, client: Client, *, qos: int, retained: bool) -> None:
+        """Hear what is said to this host, `retained`: and what was said before.
+
+        Raises: MqttError: the broker does not let this user hear it.
+        """
+        options = SubscribeOptions(qos=qos, noLocal=True, retainAsPublished=True, retainHandling=0 if retained else 2)
+        topics = [(f"{self._base}/{what}", options) for what in ("workloads/+", "services/+", "sync")]
+        for code in await client.subscribe(topics):
+            if getattr(code, "is_failure", False):
+                raise aiomqtt.MqttError(f"the broker refused the subscription to {self._base}: {code}")
+
+    def _ask_again(self) -> None:
+        self._asking.set()
+
+    async def _ask_when_wanted(self, client: Client) -> None:
+        """Have the broker send again all that it retains, when that is wanted.
+
+        With QoS 0, since a broker drops messages of QoS 1 beyond the length of its queue; what is said from then on is
+        heard with QoS 1 again.
+        """
+        while True:
+            await self._asking.wait()
+            self._asking.clear()
+            await self._subscribe(client, qos=0, retained=True)
+            await self._subscribe(client, qos=1, retained=False)
+
+    def _denied(self, kinds: Mapping[str, str]) -> None:
+        """What the broker does not let this host publish is no reason to leave it: workloads come in all the same."""
+        problems = [
+            Problem("", f"the broker does not take {self._base}/{kind}: {why}", "check the broker's ACL for this user")
+            for kind, why in kinds.items()
+        ]
+        known = self._reports.problems(MQTT, RIGHTS)
+        for problem in problems:
+            if problem not in known:
+                log.warning("mqtt.denied", broker=self._config.broker, reason=str(problem))
+        self._reports.note(MQTT, RIGHTS, "", problems)
 
     async def _receive(self, client: aiomqtt.Client) -> None:
         """Only notices the end of the connection: messages come by `_inbox`.
@@ -280,14 +332,21 @@ class MqttSource(FeedSource):
             case ["workloads", id]:
                 self._generations.workload_received(id, body, now)
             case ["services", name]:
-                self._generations.service_received(name, body)
+                self._generations.service_received(name, body, now)
             case ["sync"]:
                 self._generations.sync_received(body, now)
                 self._published.status_changed()
             case _:
                 return
-        if self._tick_handle is None:
-            self._tick_handle = asyncio.get_running_loop().call_later(QUIET_S, self._tick)
+        self._plan_tick()
+
+    def _plan_tick(self) -> None:
+        at, planned = self._generations.timer(), self._tick_handle
+        if at is None or (planned is not None and planned.when() <= at):
+            return
+        if planned is not None:
+            planned.cancel()
+        self._tick_handle = asyncio.get_running_loop().call_at(at, self._tick)
 
     def _tick(self) -> None:
         """Call the feed when it wants to be called."""
@@ -295,9 +354,7 @@ class MqttSource(FeedSource):
         self._tick_handle = None
         before = self._generations.applied
         self._generations.tick(loop.time())
-        at = self._generations.timer()
-        if at is not None:
-            self._tick_handle = loop.call_at(at, self._tick)
+        self._plan_tick()
         if before != self._generations.applied:
             self._published.status_changed()
 

@@ -121,7 +121,7 @@ def _bytes_received(sock: Any) -> int:
 
 
 class Client(aiomqtt.Client):
-    """aiomqtt's client with a `Reader`; `count`, `full`, `take` and `failed` are to be set before it is entered.
+    """aiomqtt's client with a `Reader`; its callables are to be set before it is entered.
 
     `max_packet`: bytes of a packet that the broker takes (MQTT 5 section 3.2.2.3.6).
     """
@@ -130,7 +130,12 @@ class Client(aiomqtt.Client):
     full: Callable[[], bool]
     take: Callable[[], None]
     failed: Callable[[BrokerMisbehaves], None]
+    verdict: Callable[[str, str], None]
     max_packet: int = 2**28
+
+    def __init__(self, hostname: str, port: int, **options: Any) -> None:
+        super().__init__(hostname, port, **options)
+        self._probes: dict[int, str] = {}
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         reader = Reader(client, self.count, full=self.full, take=self.take, failed=self.failed)
@@ -146,3 +151,21 @@ class Client(aiomqtt.Client):
     ) -> None:
         self.max_packet = getattr(properties, "MaximumPacketSize", self.max_packet)
         super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def probe(self, topic: str, body: bytes, *, retain: bool) -> None:
+        """Publish with QoS 1, without waiting: `verdict` gets why the broker did not take it ("Not authorized"), or "".
+
+        A broker drops without a word what it denies with QoS 0.
+        """
+        sent = self._client.publish(topic, body, qos=1, retain=retain)
+        if sent.rc != paho.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(sent.rc, "Could not publish message")
+        self._probes[sent.mid] = topic
+
+    def _on_publish(
+        self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        topic = self._probes.pop(mid, None)
+        if topic is not None:
+            self.verdict(topic, str(reason_code) if reason_code.is_failure else "")
+        super()._on_publish(client, userdata, mid, reason_code, properties)

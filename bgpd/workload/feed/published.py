@@ -18,7 +18,7 @@ from bgpd import __version__
 from bgpd.model.reports import HostStatus
 from bgpd.model.views import NeighborView
 from bgpd.workload.feed.generations import Generations
-from bgpd.workload.feed.reports import SERVICE, STATE_FILE, SYNC, WORKLOAD, Reports
+from bgpd.workload.feed.reports import RIGHTS, SERVICE, SNAPSHOT, STATE_FILE, SYNC, WORKLOAD, Reports
 from bgpd.workload.service.services import Services
 from bgpd.workload.sources import FEEDS, MQTT, Sessions
 from bgpd.workload.sources import SERVICE as SERVICE_SOURCE
@@ -114,11 +114,15 @@ class PublishedStates:
             boot_id=_BOOT_ID.read_text().strip(),
             version=__version__,
             generation=self._generations.applied,
+            epoch=self._generations.epoch,
             complete=self._generations.complete,
             ready=not self._why_not_ready,
             reason=self._why_not_ready,
             neighbors={name: view.state for name, view in self._neighbors.items()},
-            errors=self._reports.problems(MQTT, SYNC) + self._reports.all_problems(STATE_FILE),
+            errors=[
+                *(problem for kind in (SYNC, SNAPSHOT, RIGHTS) for problem in self._reports.problems(MQTT, kind)),
+                *self._reports.all_problems(STATE_FILE),
+            ],
         )
 
     def _render_status(self) -> bytes:

@@ -14,8 +14,10 @@ from bgpd.model.workload import WorkloadState
 from bgpd.workload.sources import FEEDS
 from bgpd.workload.standing import ClaimStatus
 
-WORKLOAD, SERVICE, SYNC, STATE_FILE = "workload", "service", "sync", "state file"
-"""What may be wrong: a payload of a workload, a service or a snapshot's size; a file of the state directory."""
+WORKLOAD, SERVICE, SYNC = "workload", "service", "sync"
+SNAPSHOT, STATE_FILE, RIGHTS = "snapshot", "state file", "rights"
+"""What may be wrong: a payload of a workload, a service or a snapshot's size; a snapshot; a file of the state
+directory; what a broker lets this host do."""
 
 MAX_REFUSED = 10_000
 """Refused payloads of a source that are remembered; more are only logged."""

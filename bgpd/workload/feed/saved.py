@@ -21,13 +21,17 @@ class Saved(msgspec.Struct, kw_only=True):
     """All that is in force (the state file). `journal` is the number of the journal with what changed since.
 
     `workload_ranks` and `service_ranks`: by name, the rank of its claim of each contested address (`claim_order`).
-    `workload_presences`: by id, what EVPN knows of its addresses, if anything. Version 1 has none of these: its
-    workloads count as announced and never moved.
+    `workload_presences`: by id, what EVPN knows of its addresses, if anything. `host` and `broker`: to whom it was
+    said, and by which broker ("" in files of earlier versions, and where that does not matter). Version 1 has none of
+    these: its workloads count as announced and never moved.
     """
 
     version: int = 2
     journal: int = 0
     generation: int | None = None
+    epoch: str = ""
+    host: str = ""
+    broker: str = ""
     workloads: dict[str, Workload] = {}
     services: dict[str, Service] = {}
     workload_ranks: dict[str, dict[str, int]] = {}
@@ -36,13 +40,17 @@ class Saved(msgspec.Struct, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is in force now under some names, None for a deleted one; or the generation that is applied now.
+    """What is in force now under some names, None for a deleted one; the generation that is applied now, with its
+    epoch; or the host and the broker that all belongs to.
 
     Ranks: likewise; None where no address of it is contested any more. Presences: likewise; a workload that is changed
     or deleted has none until they are told anew, since then it is the orchestrator who says where it is.
     """
 
     generation: int | None = None
+    epoch: str = ""
+    host: str = ""
+    broker: str = ""
     workloads: dict[str, Workload | None] = {}
     services: dict[str, Service | None] = {}
     workload_ranks: dict[str, dict[str, int] | None] = {}
@@ -52,7 +60,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def apply(self, saved: Saved) -> None:
         """Change `saved` so."""
         if self.generation is not None:
-            saved.generation = self.generation
+            saved.generation, saved.epoch = self.generation, self.epoch
+        if self.host or self.broker:
+            saved.host, saved.broker = self.host, self.broker
         _apply(saved.workloads, self.workloads)
         _apply(saved.services, self.services)
         _apply(saved.workload_ranks, self.workload_ranks)
@@ -68,6 +78,9 @@ class _Loose(msgspec.Struct, kw_only=True):
     version: int = 1
     journal: int = 0
     generation: int | None = None
+    epoch: str = ""
+    host: str = ""
+    broker: str = ""
     workloads: dict[str, Any] = {}
     services: dict[str, Any] = {}
     workload_ranks: dict[str, dict[str, int]] = {}

@@ -27,7 +27,13 @@ log = structlog.get_logger()
 
 
 class FeedSource(ClaimSource):
-    """Keeps one feed and its state file over restarts and reloads. `most`: workloads, and services, that are taken."""
+    """Keeps one feed and its state file over restarts and reloads. `most`: workloads, and services, that are taken.
+
+    `host` is the name by which orchestrators call this host, "" if they do not. What was said to a host of another name
+    (a renamed host, a copied disk) is not this one's.
+    """
+
+    host = ""
 
     def __init__(self, parts: SourceParts, *, most: int) -> None:
         self._first_state = parts.first_state
@@ -48,7 +54,12 @@ class FeedSource(ClaimSource):
 
     def remember(self) -> None:
         """Read what an earlier run saved, and tell which claims came first."""
-        self._saved = self.file.load()
+        saved = self.file.load()
+        if saved is not None and saved.host not in ("", self.host):
+            self.file.set_aside(f"of-{saved.host}")
+            log.warning("state.of_another_host", path=str(self.file.path), its_host=saved.host, this_host=self.host)
+            saved = None
+        self._saved = saved
         self._file_error_changed()
         if self._saved is not None:
             self.feed.notes.remember(self._saved, self.feed.vrfs)

@@ -122,6 +122,14 @@ class StateFile:
     def _journals(self) -> list[Path]:
         return sorted(self.path.parent.glob(f"{self.path.name}.*.journal"))
 
+    def set_aside(self, suffix: str) -> None:
+        """Begin with nothing; what was there is kept under a longer name."""
+        for path in (self.path, *self._journals()):
+            with contextlib.suppress(OSError):
+                path.replace(path.with_name(f"{path.name}.{suffix}"))
+        self._journal = 0
+        self._must_replace = True
+
     def _failed(self, event: str, error: Exception, **fields: str) -> None:
         if not self.error:
             log.error(event, path=str(self.path), error=str(error), **fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from bgpd.model.reports import Problem
 from bgpd.model.service import Service
 from bgpd.model.workload import Presence
 from bgpd.workload.feed.feed import SLICE, Feed
-from bgpd.workload.feed.generations import BUSY_S, QUIET_S, Generations
+from bgpd.workload.feed.generations import BUSY_S, CONFIRM_S, INCOMPLETE_S, QUIET_S, Generations
 from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_workload
 from bgpd.workload.feed.saved import Change, Saved
 from tests.workload.fixtures import V4, Rig, claim, key
@@ -29,7 +30,8 @@ class FeedRig(Rig):
         self.heard_whole = 0
         self.applied: dict[str, tuple[str, Service]] = {}
         self.feed = self.make(source)
-        self.stream = Generations(self.feed, heard_whole=self._whole)
+        self.asked = 0
+        self.stream = Generations(self.feed, heard_whole=self._whole, ask_again=self._ask_again)
         if saved is not None:
             self.feed.notes.remember(saved, self.feed.vrfs)
             for _ in self.feed.restore(saved):
@@ -57,6 +59,9 @@ class FeedRig(Rig):
 
     def problems(self, kind: str, id: str = "") -> list[Problem]:
         return self.reports.problems("mqtt", kind, id)
+
+    def _ask_again(self) -> None:
+        self.asked += 1
 
     def _whole(self) -> None:
         self.heard_whole += 1
@@ -235,7 +240,7 @@ def test_restored_claim_of_an_unknown_vrf_is_kept_in_the_file() -> None:
 def test_claims_of_a_vrf_that_goes_are_kept_and_count_again_when_it_comes() -> None:
     rig = FeedRig()
     rig.stream.workload_received("a", b'{"addresses": ["10.0.0.1"], "vrf": "blue", "interface": "pod1"}', rig.at)
-    rig.stream.service_received("s", b'{"addresses": ["10.0.0.2"], "vrf": "blue"}')
+    rig.stream.service_received("s", b'{"addresses": ["10.0.0.2"], "vrf": "blue"}', 0.0)
     rig.settle()
     saved = rig.feed.saved()
     rig.feed.vrfs = {""}
@@ -371,7 +376,7 @@ def test_told_changes_add_up_to_what_is_in_force() -> None:
     rig.stream.workload_received("b", b'{"addresses": ["10.64.1.2"]}', rig.at)
     rig.stream.workload_received("a", b'{"addresses": ["10.64.1.3"]}', rig.at)
     rig.stream.workload_received("b", b"", rig.at)
-    rig.stream.service_received("s", b'{"addresses": ["10.64.100.1"]}')
+    rig.stream.service_received("s", b'{"addresses": ["10.64.100.1"]}', 0.0)
     assert rig.on_disk == rig.feed.saved()
     assert list(rig.on_disk.workloads) == ["a"]
 
@@ -389,13 +394,125 @@ def test_id_of_another_source_is_refused_unless_it_says_the_same() -> None:
 
 def test_service_of_another_source_is_refused() -> None:
     rig = FeedRig()
-    rig.stream.service_received("web", b'{"addresses": ["10.0.0.2"]}')
-    Generations(rig.make("api"), heard_whole=lambda: None).service_received("web", b'{"addresses": ["10.0.0.3"]}')
+    rig.stream.service_received("web", b'{"addresses": ["10.0.0.2"]}', 0.0)
+    Generations(rig.make("api"), heard_whole=lambda: None).service_received("web", b'{"addresses": ["10.0.0.3"]}', 0.0)
     (problem,) = rig.reports.problems("api", "service", "web")
     assert "from mqtt" in problem.wrong
     assert rig.applied["web"][1].addresses == ("10.0.0.2",)
-    rig.stream.service_received("web", b"")
+    rig.stream.service_received("web", b"", 0.0)
     assert rig.applied == {}
+
+
+def offer(rig: FeedRig, name: str, address: str = "10.64.9.1") -> None:
+    body = json.dumps({"addresses": [address], "mode": "announce-only"}).encode()
+    rig.stream.service_received(name, body, rig.at)
+
+
+def sync(rig: FeedRig, **fields: Any) -> None:
+    rig.stream.sync_received(json.dumps({"count": 0} | fields).encode(), rig.at)
+
+
+def test_service_that_a_counted_generation_lacks_ends() -> None:
+    rig = FeedRig()
+    offer(rig, "web")
+    offer(rig, "dns", "10.64.9.2")
+    sync(rig, generation=1, services=2)
+    rig.wait()
+    rig.rejoin()
+    offer(rig, "dns", "10.64.9.2")
+    sync(rig, generation=2, services=2)
+    rig.wait(1000)
+    assert list(rig.applied) == ["web", "dns"], "the generation is not complete"
+    sync(rig, generation=2, services=1)
+    rig.wait()
+    assert (list(rig.applied), rig.feed.generation, rig.asked) == (["dns"], 2, 0)
+
+
+def test_service_that_was_never_heard_again_ends_with_all_that_is_kept_of_it() -> None:
+    service = decode_service(b'{"addresses": ["10.0.0.2"], "vrf": "red"}', name="s", vrfs={"red"})
+    rig = FeedRig(saved=Saved(generation=1, services={"s": service}))
+    sync(rig, generation=2, services=0)
+    rig.wait()
+    assert (rig.feed.services, rig.on_disk.services) == ({}, {})
+
+
+def test_service_that_is_not_counted_ends_only_after_it_was_asked_for_again() -> None:
+    rig = FeedRig()
+    offer(rig, "web")
+    sync(rig, generation=1)
+    rig.wait()
+    assert rig.feed.generation == 1
+    rig.rejoin()
+    sync(rig, generation=2)
+    rig.wait()
+    assert (list(rig.applied), rig.asked, rig.feed.generation) == (["web"], 1, 1)
+    rig.wait(CONFIRM_S)
+    assert (rig.applied, rig.asked, rig.feed.generation) == ({}, 1, 2)
+
+
+def test_service_that_is_not_counted_and_comes_when_asked_for_stays() -> None:
+    rig = FeedRig()
+    offer(rig, "web")
+    sync(rig, generation=1)
+    rig.wait()
+    rig.rejoin()
+    sync(rig, generation=2)
+    rig.wait()
+    offer(rig, "web")
+    rig.wait(CONFIRM_S)
+    assert (list(rig.applied), rig.feed.generation) == (["web"], 2)
+
+
+def test_incomplete_generation_is_reported_and_asked_for_again_ever_less_often() -> None:
+    rig = FeedRig()
+    rig.hear("a")
+    sync(rig, generation=1, count=3, services=0)
+    rig.wait()
+    assert (rig.asked, rig.problems("snapshot")) == (0, [])
+    rig.wait(INCOMPLETE_S[0])
+    (problem,) = rig.problems("snapshot")
+    wrong = "generation 1 is incomplete: it has 3 workloads and 0 services, and 1 workloads and 0 services were heard"
+    assert (rig.asked, problem.wrong) == (1, wrong)
+    assert "max_queued_messages" in problem.right
+    rig.wait(INCOMPLETE_S[0])
+    assert rig.asked == 1
+    rig.wait(INCOMPLETE_S[0])
+    assert rig.asked == 2
+    rig.hear("b")
+    rig.hear("c")
+    rig.wait()
+    assert (rig.problems("snapshot"), rig.feed.generation, rig.stream.timer()) == ([], 1, None)
+
+
+def test_sync_that_is_taken_back_is_not_asked_for() -> None:
+    rig = FeedRig()
+    sync(rig, generation=1, count=3)
+    rig.wait()
+    rig.stream.sync_received(b"", rig.at)
+    rig.wait(1000)
+    assert (rig.asked, rig.problems("snapshot")) == (0, [])
+
+
+def test_another_epoch_counts_anew_and_the_refusal_says_so() -> None:
+    rig = FeedRig(saved=Saved(generation=7))
+    rig.hear("a")
+    sync(rig, generation=1, count=1)
+    (problem,) = rig.problems("sync")
+    assert problem.right == 'generations grow; an orchestrator that counts anew gives another "epoch"'
+    sync(rig, generation=1, count=1, epoch="b")
+    rig.wait()
+    assert (rig.problems("sync"), rig.feed.generation, rig.stream.epoch) == ([], 1, "b")
+    assert (rig.on_disk.generation, rig.on_disk.epoch) == (1, "b")
+    sync(rig, generation=0, count=1, epoch="b")
+    assert rig.problems("sync")
+
+
+def test_generations_of_another_broker_count_anew() -> None:
+    rig = FeedRig(saved=Saved(generation=7, host="node1", broker="mqtt://a"))
+    rig.feed.belongs_to("node1", "mqtt://a")
+    assert rig.feed.generation == 7
+    rig.feed.belongs_to("node1", "mqtt://b")
+    assert (rig.feed.generation, rig.on_disk.broker) == (None, "mqtt://b")
 
 
 _IDS = st.sampled_from("abcd")

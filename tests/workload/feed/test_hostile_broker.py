@@ -192,7 +192,7 @@ async def test_a_defect_in_one_message_costs_that_message(
 ) -> None:
     last = publish(BASE + b"workloads/last", GOOD.replace(b"1.5", b"1.9"))
     async with connected(tmp_path, publish(BASE + b"services/bad"), last) as (node, _):
-        monkeypatch.setattr(node.mqtt._generations, "service_received", lambda name, body: 1 / 0)
+        monkeypatch.setattr(node.mqtt._generations, "service_received", lambda name, body, now: 1 / 0)
         await until(lambda: "10.64.1.9/32" in node.announced)
         await until(lambda: "mqtt.message_failed" in log.getvalue())
 
@@ -209,7 +209,7 @@ async def test_nothing_is_kept_or_told_of_a_name_that_no_topic_can_have(
         await until(lambda: "10.64.1.9/32" in node.announced)
         assert (hostile.connections, hostile.ended) == (1, 0)
         assert node.mqtt._outbox._topics.keys() == {"status", "workloads/last/state"}
-        assert node.mqtt._generations._heard == {"last"}
+        assert node.mqtt._generations._heard["workload"] == {"last"}
         assert "no topic can have this name" in log.getvalue()
 
 
@@ -288,12 +288,12 @@ async def test_addresses_are_bounded_whoever_has_them(
         present = feed.workloads if kind == "workloads" else feed.services
         assert {name: len(one.addresses) for name, one in present.items()} == {"a": 1, "c": 9}
         stream.workload_received("c", b"", 0.0)
-        stream.service_received("c", b"")
+        stream.service_received("c", b"", 0.0)
         again = b"{" + put("d", *range(31, 40)).partition(b"{")[2]
         if kind == "workloads":
             stream.workload_received("d", again, 0.0)
         else:
-            stream.service_received("d", again)
+            stream.service_received("d", again, 0.0)
         assert set(present) == {"a", "d"}
 
 
@@ -307,6 +307,6 @@ async def test_a_snapshot_of_more_than_can_be_taken_is_remembered_in_part_and_de
     async with connected(tmp_path, publish(BASE + b"workloads/web-1"), *says, sync, last, max_workloads=2) as (node, _):
         await until(lambda: "10.64.1.9/32" in node.announced)
         stream = node.mqtt._generations
-        assert len(stream._heard) == 8
+        assert len(stream._heard["workload"]) == 8
         assert not stream.complete
         assert "10.64.1.5/32" in node.announced

@@ -432,3 +432,100 @@ def test_reader_takes_what_is_there_but_holds_the_loop_for_no_more_than_a_lot(wa
     reader.loop_read()
     assert client.loop_read.call_count == turns
     assert reader.socket is client.socket
+
+
+async def test_generation_that_a_short_queue_cuts_is_asked_for_again_and_completed(
+    broker: Broker, tmp_path: Path, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker drops what exceeds its queue without a word to anybody."""
+    monkeypatch.setattr("bgpd.workload.feed.generations.INCOMPLETE_S", (0.2, 1.0))
+    broker.stop()
+    broker.extra = "max_queued_messages 100"
+    broker.start()
+    async with orchestrator() as feed:
+        for number in range(300):
+            await feed.workload(f"w{number}", f"10.64.{number >> 8}.{number & 255}")
+        await feed.put("node1/sync", {"generation": 1, "count": 300, "services": 0})
+        async with running(tmp_path / "state", password) as node:
+            await until(lambda: node.mqtt.feed.generation == 1, lambda: len(node.announced))
+            assert len(node.announced) == 300
+            await feed.workload("w0", "10.65.0.1")
+            await until(lambda: "10.65.0.1/32" in node.announced)
+
+
+async def test_incomplete_generation_is_told_in_status_and_health(
+    broker: Broker, tmp_path: Path, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bgpd.workload.feed.generations.INCOMPLETE_S", (0.1, 0.2))
+    async with joined(tmp_path, password) as (node, feed):
+        await feed.put("node1/sync", {"generation": 1, "count": 1})
+        await until(lambda: feed.heard["node1/status"]["errors"], lambda: feed.heard)
+        wrong = "generation 1 is incomplete: it has 1 workloads, and 0 workloads were heard"
+        assert feed.heard["node1/status"]["errors"][0]["wrong"] == wrong
+        assert [error.partition(";")[0] for error in node.workloads.errors()] == [wrong]
+        await feed.workload("a", "10.64.1.5")
+        await until(lambda: not feed.heard["node1/status"]["errors"])
+        assert (node.workloads.errors(), feed.heard["node1/status"]["generation"]) == ([], 1)
+
+
+@pytest.mark.parametrize("kind", ["status", "workloads"])
+async def test_what_the_broker_does_not_let_a_host_publish_is_told(
+    broker: Broker, tmp_path: Path, password: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acl = broker.directory / "acl"
+    allowed = acl.read_text()
+    lines = [line for line in allowed.splitlines() if not (f"hosts/%u/{kind}" in line and "write" in line)]
+    assert len(lines) < len(allowed.splitlines())
+    broker.stop()
+    write(acl, "\n".join(lines) + "\n")
+    broker.start()
+    wanted = (
+        f"the broker does not take bgpd/v1/hosts/node1/{kind}: Not authorized; check the broker's ACL for this user"
+    )
+    async with running(tmp_path / "state", password) as node, orchestrator() as feed:
+        await feed.workload("a", "10.64.1.5")
+        await until(lambda: wanted in node.workloads.errors(), node.workloads.errors)
+        await until(lambda: node.workloads.errors() == [wanted], node.workloads.errors)
+        assert "10.64.1.5/32" in node.announced
+        write(acl, allowed)
+        monkeypatch.setattr("bgpd.workload.feed.outbox.DENIED_S", 0.0)
+        broker.stop()
+        broker.start()
+        await until(lambda: not node.workloads.errors(), node.workloads.errors)
+
+
+async def test_what_was_said_to_a_host_of_another_name_is_not_this_ones(
+    broker: Broker, tmp_path: Path, password: Path
+) -> None:
+    async with joined(tmp_path, password) as (node, feed):
+        await feed.workload("a", "10.64.1.5")
+        await feed.put("node1/sync", {"generation": 9, "count": 1})
+        await until(lambda: node.mqtt.feed.generation == 9)
+    write(password, "secret2\n")
+    async with orchestrator() as feed:
+        await feed.workload("b", "10.64.1.6", host="node2")
+        await feed.put("node2/sync", {"generation": 1, "count": 1})
+        async with running(tmp_path / "state", password, username="node2", host="node2") as renamed:
+            await until(lambda: renamed.mqtt.feed.generation == 1)
+            assert set(renamed.announced) == {"10.64.1.6/32"}
+    assert (tmp_path / "state" / "mqtt.json.of-node1").exists()
+
+
+async def test_service_that_the_broker_has_lost_ends_with_the_next_generation(
+    broker: Broker, tmp_path: Path, password: Path
+) -> None:
+    service = {"addresses": ["10.64.9.1"], "backends": [{"id": "a", "addresses": ["10.64.1.5"]}]}
+    async with joined(tmp_path, password) as (node, feed):
+        await feed.workload("a", "10.64.1.5")
+        await feed.put("node1/services/web", service)
+        await feed.put("node1/sync", {"generation": 1, "count": 1, "services": 1})
+        await until(lambda: "10.64.9.1/32" in node.announced)
+    broker.stop(kill=True)
+    for path in broker.directory.glob("mosquitto.db*"):
+        path.unlink()
+    broker.start()
+    async with running(tmp_path / "state", password) as node, orchestrator() as feed:
+        await until(lambda: "10.64.9.1/32" in node.announced)
+        await feed.workload("a", "10.64.1.5")
+        await feed.put("node1/sync", {"generation": 2, "count": 1, "services": 0})
+        await until(lambda: set(node.announced) == {"10.64.1.5/32"}, lambda: node.announced)
