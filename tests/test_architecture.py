@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from tests.architecture_page import MOST, PAGE, passed
 from tests.test_import_rule import FLOORS
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "architecture.md").read_text()
 
 
 def test_files_that_the_page_names_exist() -> None:
@@ -28,3 +30,10 @@ def test_page_has_every_package() -> None:
 def test_names_of_the_code_that_the_page_uses_exist() -> None:
     decision = (ROOT / "bgpd" / "rib" / "decision.py").read_text()
     assert all(f"{name}(" in decision for name in ("class Step", "class Rule", "def _rank", "def _order"))
+
+
+@pytest.mark.parametrize(("journey", "most"), MOST.items())
+def test_journey_is_as_short_as_it_should_be(journey: str, most: int) -> None:
+    files = passed(journey)
+    assert 10 < len(files) <= most
+    assert len(files) == len(set(files))

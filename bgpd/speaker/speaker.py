@@ -123,12 +123,16 @@ class Speaker:
                 wait.cancel()
 
     def reconfigure(self, config: SpeakerConfig) -> None:
-        """Take over a configuration; only neighbors whose session it changes are reset."""
-        self._config = config
+        """Take over a configuration; only neighbors whose session it changes are reset.
+
+        With the same one only the password files of listen ranges are read again.
+        """
+        former, self._config = self._config, config
         self._incoming.ranges = config.listen
         self.admission.neighbors = _most_neighbors(config)
         if self._is_running:
-            self._follow_configuration()
+            if config != former:
+                self._follow_configuration()
             self._listening.sign_ranges(config.listen)
 
     def _follow_configuration(self) -> None:
