@@ -26,12 +26,6 @@ TABLES = (
 
 
 @pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
 def shared(fabric: Fabric, frr: Frr) -> Iterator[Host]:
     with started(fabric, *TABLES) as host:
         host.wait_ready()

@@ -30,12 +30,6 @@ CHECKS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
 class Pods:
     """pod1 and pod2 with their addresses, and what answers there."""
 

@@ -20,13 +20,6 @@ EX_CONFIG = 78
 
 
 @pytest.fixture(scope="module")
-def leaf2(fabric: Fabric) -> Iterator[Frr]:
-    """The good neighbor beside the bad one."""
-    with fabric.frr(2, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
 def host(fabric: Fabric, leaf2: Frr) -> Iterator[Host]:
     with started(fabric, leaf(2)) as host:
         host.wait_established("leaf2")

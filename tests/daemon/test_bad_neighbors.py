@@ -27,13 +27,6 @@ pytestmark = pytest.mark.netns
 
 
 @pytest.fixture(scope="module")
-def leaf2(fabric: Fabric) -> Iterator[Frr]:
-    """The good neighbor beside the bad one."""
-    with fabric.frr(2, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
 def host(fabric: Fabric, leaf2: Frr) -> Iterator[Host]:
     """leaf1 is for the tests to play, and speaks IPv4 only."""
     with started(fabric, leaf(1, families=["ipv4-unicast"], max_prefixes=10), leaf(2)) as host:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,6 @@ pytestmark = pytest.mark.netns
 CONTESTED = "10.64.1.1"
 SERVICE = "10.64.100.1"
 BEFORE = "10.64.1.2"
-
-
-@pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
-def feed(fabric: Fabric) -> Iterator[Orchestrator]:
-    with Orchestrator(fabric.host) as feed:
-        yield feed
 
 
 def claims(host: Host, address: str) -> list[tuple[str, str, bool]]:

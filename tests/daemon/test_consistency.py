@@ -38,12 +38,6 @@ REPAIR_S = 20.0
 """A round every 5 s, a second until a difference counts, and a busy machine."""
 
 
-@pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=(LEARNED,)) as frr:
-        yield frr
-
-
 @pytest.fixture
 def host(fabric: Fabric, frr: Frr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     (tmp_path / "sitecustomize.py").write_text(HOOK.format(path=str(tmp_path / "plant.py")))

@@ -49,13 +49,6 @@ UpdateDecoder.decode = defective
 MARK = attribute(0xC0, 200, b"\xde\xad")
 
 
-@pytest.fixture(scope="module")
-def leaf2(fabric: Fabric) -> Iterator[Frr]:
-    """The good neighbor beside the bad one."""
-    with fabric.frr(2, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
 @contextlib.contextmanager
 def unharmed(host: Host) -> Iterator[None]:
     """leaf2's session and its route stay."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,12 +14,6 @@ from tests.daemon.feed import API, MQTT, Orchestrator
 pytestmark = pytest.mark.netns
 
 POD = toml("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
-
-
-@pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
 
 
 def wait_warning(host: Host, text: str) -> None:

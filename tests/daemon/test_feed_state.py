@@ -23,18 +23,6 @@ TABLES = (leaf(1), MQTT, API)
 GOOD = {"addresses": ["10.64.1.1"], "interface": "pod1"}
 
 
-@pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
-def feed(fabric: Fabric) -> Iterator[Orchestrator]:
-    with Orchestrator(fabric.host) as feed:
-        yield feed
-
-
 def claims(host: Host, id: str) -> dict[str, str]:
     return {view["prefix"]: view["state"] for view in host.get("workloads") if view["id"] == id}
 

@@ -23,18 +23,6 @@ TABLES = (leaf(1), MQTT, API, BLOCK, STATIC)
 
 
 @pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
-def feed(fabric: Fabric) -> Iterator[Orchestrator]:
-    with Orchestrator(fabric.host) as feed:
-        yield feed
-
-
-@pytest.fixture(scope="module")
 def shared(fabric: Fabric, frr: Frr, feed: Orchestrator) -> Iterator[Host]:
     with started(fabric, *TABLES) as host:
         host.wait_ready()

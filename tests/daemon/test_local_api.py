@@ -25,12 +25,6 @@ BLOCK = toml("[[aggregate]]", prefix="10.66.0.0/24", summary_only=True)
 
 
 @pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
 def shared(fabric: Fabric, frr: Frr) -> Iterator[Host]:
     with started(fabric, leaf(1), API, BLOCK) as host:
         host.wait_ready()

@@ -18,13 +18,6 @@ pytestmark = pytest.mark.netns
 NEARLY = table("[policy.nearly]") + 'rules = [{ match = { as_path = ["^(65\\\\d+ ?)+$"] }, action = "accept" }]\n'
 
 
-@pytest.fixture(scope="module")
-def leaf2(fabric: Fabric) -> Iterator[Frr]:
-    """The good neighbor beside the bad one."""
-    with fabric.frr(2, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
 def segment(*asns: int) -> bytes:
     """An AS_SEQUENCE."""
     return struct.pack(f"!BB{len(asns)}I", 2, len(asns), *asns)

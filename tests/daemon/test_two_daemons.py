@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,12 +20,6 @@ from tests.daemon.fabric import table as toml
 pytestmark = pytest.mark.netns
 
 POD = toml("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
-
-
-@pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
 
 
 def test_second_daemon_is_refused_with_the_first_s_process_and_no_route_is_touched(fabric: Fabric, frr: Frr) -> None:

@@ -34,12 +34,6 @@ def leaf1(fabric: Fabric) -> Iterator[Frr]:
 
 
 @pytest.fixture(scope="module")
-def leaf2(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(2, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
 def host(fabric: Fabric, leaf1: Frr, leaf2: Frr) -> Iterator[Host]:
     with started(fabric, *TABLES) as host:
         host.wait_established("leaf1", "leaf2")

@@ -37,12 +37,6 @@ TABLES = (
 
 
 @pytest.fixture(scope="module")
-def frr(fabric: Fabric) -> Iterator[Frr]:
-    with fabric.frr(1, networks=("10.9.0.0/16",)) as frr:
-        yield frr
-
-
-@pytest.fixture(scope="module")
 def host(fabric: Fabric, frr: Frr) -> Iterator[Host]:
     with started(fabric, *TABLES) as host:
         host.wait_established("leaf1")

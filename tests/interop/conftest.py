@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from labs.namespace import Namespace, link
+from tests.interop.evpn_fabric import EvpnFabric
 
 
 class Pair:
@@ -25,3 +26,9 @@ def pair() -> Iterator[Pair]:
         host.addresses("eth0", "10.0.1.1/24", "2001:db8:1::1/64")
         leaf.addresses("swp1", "10.0.1.2/24", "2001:db8:1::2/64")
         yield Pair(host, leaf)
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Iterator[EvpnFabric]:
+    with EvpnFabric() as made:
+        yield made

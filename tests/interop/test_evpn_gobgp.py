@@ -42,12 +42,6 @@ def gobgp_config(*families: str) -> str:
     return '[global.config]\nas = 65201\nrouter-id = "10.255.0.1"\n' + "".join(peers)
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Iterator[EvpnFabric]:
-    with EvpnFabric() as made:
-        yield made
-
-
 @pytest.fixture
 def gobgp(fabric: EvpnFabric) -> Iterator[Gobgp]:
     with Gobgp(fabric.leaf, gobgp_config("l2vpn-evpn")) as made:

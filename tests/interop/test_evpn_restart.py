@@ -30,12 +30,6 @@ restart-time = 20
 GRACEFUL_FAMILY = "[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Iterator[EvpnFabric]:
-    with EvpnFabric() as made:
-        yield made
-
-
 @pytest.fixture(params=[False, True], ids=["plain", "graceful"])
 def is_graceful(request: pytest.FixtureRequest) -> bool:
     """Whether the leaf keeps a host's routes while that restarts. It ends its initial table with End-of-RIB then."""

@@ -19,12 +19,6 @@ VM = "10.64.1.20/32"
 WAIT_S = 30.0
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Iterator[EvpnFabric]:
-    with EvpnFabric() as made:
-        yield made
-
-
 @pytest.fixture
 def gobgp(fabric: EvpnFabric) -> Iterator[Gobgp]:
     with Gobgp(fabric.leaf, gobgp_config("l2vpn-evpn")) as made:
