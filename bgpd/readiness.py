@@ -147,7 +147,7 @@ class Readiness:
         return HealthView(
             ready=not reasons,
             reasons=reasons,
-            warnings=warnings + routing.tables.warnings() + routing.workloads.errors(),
+            warnings=warnings + routing.tables.vrfs.warnings() + routing.workloads.errors(),
             version=__version__,
             pid=os.getpid(),
             hostname=self._hostname,

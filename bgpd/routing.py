@@ -166,9 +166,9 @@ class Routing:
         former = self._config
         walk = self.rib.reconfigure(config.rib) if config.rib != former.rib else None
         self._config = config
-        is_vrf_due = config.vrf != former.vrf or bool(self.tables.problems)
+        is_vrf_due = config.vrf != former.vrf or bool(self.tables.vrfs.problems)
         if is_vrf_due:
-            await self.tables.add_vrfs(config.vrf)
+            await self.tables.vrfs.add(config.vrf)
         if config.evpn != former.evpn:
             self.evpn.reconfigure(config.evpn)
         self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
@@ -181,7 +181,7 @@ class Routing:
         if config.guard != former.guard:
             self.tables.needs_changed()
         if is_vrf_due:
-            await self.tables.remove_vrfs(config.vrf)
+            await self.tables.vrfs.remove(config.vrf)
 
     def _reconfigure_workloads(self, config: Config) -> None:
         self.workloads.reconfigure(config.workloads)
@@ -289,7 +289,7 @@ class Routing:
         self.rib.announce_local(WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=info.exception)
         if vrf:
             self.evpn.workloads_announced(vrf, family, keys, info)
-            self.tables.interfaces_changed(vrf)
+            self.tables.vrfs.interfaces_changed(vrf)
 
     def withdraw_workloads(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """What bgpd is about to take from the kernel is withdrawn from the neighbors first."""

@@ -42,6 +42,10 @@ SANS_IO = (
     "bgpd.kernel.route_messages",
     "bgpd.kernel.nexthop_messages",
     "bgpd.fib.nexthop_objects",
+    "bgpd.fib.group_room",
+    "bgpd.fib.routes",
+    "bgpd.fib.guard",
+    "bgpd.fib.ownership",
     "bgpd.cli.tables",
     "bgpd.cli.render",
 )

@@ -1,9 +1,8 @@
 """All kernel tables as one object: the main one, and one for each VRF.
 
 The RIB says which learned routes it wants, workloads say theirs, and a workload's own route wins over a learned one.
-Says when neighbors are so far ahead of the kernel that they should wait. Has a table for each configured VRF: one that
-the kernel refuses (its table belongs to another program, say) is left out and reported, and tried again by the next
-reload; the others and the main table work on. Never decides what a kernel message looks like (table.py).
+Says when neighbors are so far ahead of the kernel that they should wait. Which VRFs have a table vrf_tables.py decides,
+how routes are written batches.py.
 """
 
 from __future__ import annotations
@@ -14,22 +13,19 @@ from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Protocol
 
-import msgspec
 import structlog
 
 from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
-from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
+from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.runtime.turns import Walks
 
 log = structlog.get_logger()
 
-SWEEP_DELAY_S = 10.0
-"""How long a VRF that comes by reload may take to fill before what an earlier run left in its table goes."""
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FILL_SLICE = 2048
 _READ_UNTIL = 32_768
@@ -143,10 +139,10 @@ class WorkloadRoutes:
 
 
 class KernelTables:
-    """The kernel tables of this host. `fibs` has them by VRF name ("" is the main table).
+    """Keeps the routes of this host's kernel tables. `fibs` has these by VRF name ("" is the main table).
 
-    `needs(vrf)`: what the host itself needs of a table. `interfaces(vrf)`: those of a VRF's workloads. `problems` says
-    of each VRF that is left out why. Call `connect` before `start`.
+    `needs(vrf)`: what the host itself needs of a table. `interfaces(vrf)`: those of a VRF's workloads. Call `connect`
+    before `start`.
     """
 
     def __init__(
@@ -159,21 +155,16 @@ class KernelTables:
         needs: Callable[[str], Dependencies],
         interfaces: Callable[[str], Iterable[str]],
     ) -> None:
-        self.problems: dict[str, str] = {}
-        self._config = config
-        self._dataplane = dataplane
         self._listener = listener
         self._walks = walks
         self._needs = needs
-        self._interfaces = interfaces
         self._workloads = WorkloadRoutes()
-        self._vrfs = KernelVrfs(dataplane, applied=self._write_waiting)
-        self._configs: dict[str, VrfConfig] = {}
         self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
-        self._swept = False
-        self._due: set[str] = set()
         self._behind: asyncio.TimerHandle | None = None
         self.fibs = {"": Fib(config, dataplane=dataplane, owner=self)}
+        self.vrfs = ConfiguredVrfs(
+            config, dataplane=dataplane, owner=self, fibs=self.fibs, needs=needs, interfaces=interfaces
+        )
 
     def connect(self, learned: LearnedRoutes, recursive: RecursiveNextHops) -> None:
         """The RIB and EVPN, which are made with this object in hand, are asked from now on."""
@@ -187,14 +178,13 @@ class KernelTables:
         """
         self.needs_changed()
         await self.fibs[""].start()
-        self._vrfs.start()
-        await self.add_vrfs(vrfs)
+        await self.vrfs.start(vrfs)
 
     async def stop(self) -> None:
         """Write what is queued and let go; everything stays in the kernel."""
         for fib in self.fibs.values():
             await fib.stop()
-        await self._vrfs.stop()
+        await self.vrfs.stop()
 
     def sweep(self) -> None:
         """All was heard: what an earlier run left in the kernel, and nobody wants, goes.
@@ -202,10 +192,9 @@ class KernelTables:
         What the RIB has gathered comes first, or the sweep would write what was desired before the last neighbor spoke.
         """
         self._learned.commit_gathered()
-        self._swept = True
         for fib in self.fibs.values():
             fib.sweep()
-        self._vrfs.sweep()
+        self.vrfs.sweep()
 
     @property
     def installed(self) -> int:
@@ -231,11 +220,6 @@ class KernelTables:
         """What the host itself needs that a workload of this prefix would take; "" if nothing."""
         fib = self.fibs.get(vrf)
         return fib.writer.ownership.reserved(family, key) if fib is not None else ""
-
-    def warnings(self) -> list[str]:
-        """What keeps VRFs from being whole."""
-        found = [f"VRF {name}: {self._vrfs.problem(name)}" for name in self._configs if self._vrfs.problem(name)]
-        return [*self.problems.values(), *found]
 
     # Learned routes.
 
@@ -289,11 +273,12 @@ class KernelTables:
             waiting = self._waiting.setdefault(vrf, {})
             for key in desired:
                 waiting.pop((family, key), None)
-            early = {key: hops for key, hops in desired.items() if hops is not None and not self._reached(vrf, hops)}
-            waiting.update(((family, key), hops) for key, hops in early.items())
-            desired = {key: hops for key, hops in desired.items() if key not in early}
+            for key, hops in list(desired.items()):
+                if hops is not None and not self.vrfs.reaches(vrf, hops):
+                    waiting[family, key] = hops
+                    del desired[key]
         fib.writer.update(family, desired)
-        self.interfaces_changed(vrf)
+        self.vrfs.interfaces_changed(vrf)
 
     def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
         """Spread what arrives for a service's address over these backends, by weight."""
@@ -306,88 +291,18 @@ class KernelTables:
         """Whether a route waits until the kernel has its interface in the VRF."""
         return (family, key) in self._waiting.get(vrf, ())
 
-    def interfaces_changed(self, vrf: str) -> None:
-        """Workloads of a VRF came or went: soon, their interfaces belong to it, or no longer do."""
-        if vrf in self._configs and vrf not in self._due:
-            self._due.add(vrf)
-            asyncio.get_running_loop().call_soon(self._assign_interfaces, vrf)
-
-    def _assign_interfaces(self, vrf: str) -> None:
-        self._due.discard(vrf)
-        if vrf in self._configs:
-            self._vrfs.set_interfaces(vrf, self._interfaces(vrf))
-
-    def _reached(self, vrf: str, hops: NextHops) -> bool:
-        direct = (hop.interface for hop in hops if not hop.address and not hop.is_recursive)
-        return all(self._vrfs.has(vrf, interface) for interface in direct)
-
-    def _write_waiting(self, vrf: str) -> None:
+    def write_waiting(self, vrf: str) -> None:
         """The kernel has other interfaces in a VRF: what waited for them is written."""
-        waiting = self._waiting.get(vrf, {})
-        for family, key in [place for place, hops in waiting.items() if self._reached(vrf, hops)]:
+        waiting = self._waiting.get(vrf, {}) if vrf in self.fibs else {}
+        for family, key in [place for place, hops in waiting.items() if self.vrfs.reaches(vrf, hops)]:
             self.fibs[vrf].writer.update(family, {key: waiting.pop((family, key))})
 
-    # VRFs.
-
-    async def add_vrfs(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Have what is new or different in these; those that are missing stay until `remove_vrfs`."""
-        for config in vrfs:
-            before = self._configs.get(config.name)
-            if before is not None and before.table != config.table:
-                await self._remove(config.name)
-                before = None
-            spec = VrfSpec(config.name, config.table, config.uplinks)
-            try:
-                if before is None:
-                    await self._add(config, spec)
-                elif before.uplinks != config.uplinks:
-                    await self._vrfs.change(spec)
-                self._configs[config.name] = config
-                self.problems.pop(config.name, None)
-            except (VrfRefused, OSError) as error:
-                self.problems[config.name] = str(error)
-                log.error("vrf.refused", vrf=config.name, error=str(error))
-
-    async def remove_vrfs(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Take out all VRFs that are not among these."""
-        kept = {config.name for config in vrfs}
-        for name in [name for name in self._configs if name not in kept]:
-            await self._remove(name)
-        for name in self.problems.keys() - kept:
-            del self.problems[name]
-
-    async def _add(self, config: VrfConfig, spec: VrfSpec) -> None:
-        name = config.name
-        fib = Fib(
-            msgspec.structs.replace(self._config, table=config.table), dataplane=self._dataplane, owner=self, vrf=name
-        )
-        fib.events.depend_on(self._needs(name))
-        await fib.start()
-        try:
-            await self._vrfs.add(spec, fib)
-        except BaseException:
-            await fib.stop()
-            raise
-        self.fibs[name] = fib
-        self._configs[name] = config
-        self._vrfs.set_interfaces(name, self._interfaces(name))
-        self._walks.run(self._fill(name))
-        if self._swept:
-            asyncio.get_running_loop().call_later(SWEEP_DELAY_S, self._sweep_one, name, fib)
-
-    def _sweep_one(self, name: str, fib: Fib) -> None:
-        if self.fibs.get(name) is fib:
-            fib.sweep()
-
-    async def _remove(self, name: str) -> None:
-        del self._configs[name]
-        self._waiting.pop(name, None)
-        fib = self.fibs.pop(name)
-        await self._vrfs.remove(name)
-        await fib.stop()
+    def fill(self, vrf: str) -> None:
+        """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices."""
+        self._waiting.pop(vrf, None)
+        self._walks.run(self._fill(vrf))
 
     def _fill(self, vrf: str) -> Iterator[None]:
-        """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices."""
         for family in _UNICAST:
             keys = iter(list(self._learned.table(vrf, family).routes))
             while (chosen := list(islice(keys, _FILL_SLICE))) and vrf in self.fibs:

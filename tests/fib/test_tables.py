@@ -13,6 +13,7 @@ from bgpd.fib import tables
 from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
+from bgpd.fib.table import Fib
 from bgpd.fib.tables import KernelTables, WorkloadRoutes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, RouteBatch
@@ -219,6 +220,24 @@ async def test_the_sweep_waits_for_what_the_rib_has_gathered() -> None:
         await it.settle()
         assert it.next_hops(OTHER) == ["10.0.0.0", "10.0.1.0"]
         assert kernel.log == []
+
+
+async def test_a_new_table_of_a_vrf_is_given_what_there_is_for_it() -> None:
+    async with running() as it:
+        it.kernel.monitor.host.assign("eth1", "blue")
+        blue = Fib(FibConfig(table=1001), dataplane=it.tables.fibs[""].dataplane, owner=it.tables, vrf="blue")
+        it.learned.routes |= {("blue", V4, OTHER): (LEAF2,), ("blue", V4, KEY): (LEAF2,)}
+        it.tables.set_workload_routes("blue", V4, {KEY: (NextHop(LEAF2.address, "", 2),)})
+        await blue.start()
+        it.tables.fibs["blue"] = blue
+        it.tables.fill("blue")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await blue.writer.idle()
+        states = {view.prefix: view.state for view in fib_views.routes(blue)}
+        assert states == {"10.9.0.0/16": "installed", "10.64.1.5/32": "installed"}
+        own = [entry for entry in it.log if entry[0] == "workload acknowledged"]
+        assert own == [("workload acknowledged", "blue", KEY)]
 
 
 async def test_next_hop_of_a_vrf_that_does_not_exist_leads_nowhere() -> None:

@@ -1,0 +1,157 @@
+"""Which VRFs have a kernel table, and from when to when: those that are configured and that the kernel takes.
+
+A VRF that the kernel refuses (its table belongs to another program, say) is left out and reported, and tried again by
+the next reload; the others and the main table work on. What the kernel needs so that a table is used is vrfs.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from bgpd.config.schema import FibConfig, VrfConfig
+from bgpd.fib.batches import TableOwner
+from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.guard import Dependencies
+from bgpd.fib.table import Fib
+from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
+from bgpd.model.path import NextHops
+
+log = structlog.get_logger()
+
+SWEEP_DELAY_S = 10.0
+"""How long a VRF that comes by reload may take to fill before what an earlier run left in its table goes."""
+
+
+class VrfOwner(TableOwner, Protocol):
+    """Who has routes for VRFs."""
+
+    def fill(self, vrf: str) -> None:
+        """The VRF has a kernel table now: give it all routes that there are."""
+
+    def write_waiting(self, vrf: str) -> None:
+        """The kernel has other interfaces in the VRF than before."""
+
+
+class ConfiguredVrfs:
+    """Has a kernel table for each configured VRF. `problems` says of each that is left out why.
+
+    `fibs`: where the tables are put, by name. `needs(vrf)`: what the host itself needs of a table; `interfaces(vrf)`:
+    those of its workloads.
+    """
+
+    def __init__(
+        self,
+        config: FibConfig,
+        *,
+        dataplane: Dataplane,
+        owner: VrfOwner,
+        fibs: dict[str, Fib],
+        needs: Callable[[str], Dependencies],
+        interfaces: Callable[[str], Iterable[str]],
+    ) -> None:
+        self.problems: dict[str, str] = {}
+        self._config = config
+        self._dataplane = dataplane
+        self._owner = owner
+        self._fibs = fibs
+        self._needs = needs
+        self._interfaces = interfaces
+        self._vrfs = KernelVrfs(dataplane, applied=owner.write_waiting)
+        self._configs: dict[str, VrfConfig] = {}
+        self._swept = False
+        self._due: set[str] = set()
+
+    async def start(self, vrfs: Sequence[VrfConfig]) -> None:
+        """Have these VRFs, and adopt what an earlier run left of them. Call after the main table has started."""
+        self._vrfs.start()
+        await self.add(vrfs)
+
+    async def stop(self) -> None:
+        """Let go; everything stays in the kernel. Call after the tables have stopped."""
+        await self._vrfs.stop()
+
+    def sweep(self) -> None:
+        """All was heard: what an earlier run left in the kernel for other interfaces goes."""
+        self._swept = True
+        self._vrfs.sweep()
+
+    def warnings(self) -> list[str]:
+        """What keeps VRFs from being whole."""
+        found = [f"VRF {name}: {self._vrfs.problem(name)}" for name in self._configs if self._vrfs.problem(name)]
+        return [*self.problems.values(), *found]
+
+    def interfaces_changed(self, vrf: str) -> None:
+        """Workloads of a VRF came or went: soon, their interfaces belong to it, or no longer do."""
+        if vrf in self._configs and vrf not in self._due:
+            self._due.add(vrf)
+            asyncio.get_running_loop().call_soon(self._assign_interfaces, vrf)
+
+    def _assign_interfaces(self, vrf: str) -> None:
+        self._due.discard(vrf)
+        if vrf in self._configs:
+            self._vrfs.set_interfaces(vrf, self._interfaces(vrf))
+
+    def reaches(self, vrf: str, hops: NextHops) -> bool:
+        """Whether the kernel has the interfaces of directly attached next hops in a VRF."""
+        direct = (hop.interface for hop in hops if not hop.address and not hop.is_recursive)
+        return all(self._vrfs.has(vrf, interface) for interface in direct)
+
+    async def add(self, vrfs: Sequence[VrfConfig]) -> None:
+        """Have what is new or different in these; those that are missing stay until `remove`."""
+        for config in vrfs:
+            before = self._configs.get(config.name)
+            if before is not None and before.table != config.table:
+                await self._remove(config.name)
+                before = None
+            spec = VrfSpec(config.name, config.table, config.uplinks)
+            try:
+                if before is None:
+                    await self._add(config, spec)
+                elif before.uplinks != config.uplinks:
+                    await self._vrfs.change(spec)
+                self._configs[config.name] = config
+                self.problems.pop(config.name, None)
+            except (VrfRefused, OSError) as error:
+                self.problems[config.name] = str(error)
+                log.error("vrf.refused", vrf=config.name, error=str(error))
+
+    async def remove(self, vrfs: Sequence[VrfConfig]) -> None:
+        """Take out all VRFs that are not among these."""
+        kept = {config.name for config in vrfs}
+        for name in [name for name in self._configs if name not in kept]:
+            await self._remove(name)
+        for name in self.problems.keys() - kept:
+            del self.problems[name]
+
+    async def _add(self, config: VrfConfig, spec: VrfSpec) -> None:
+        name = config.name
+        own = msgspec.structs.replace(self._config, table=config.table)
+        fib = Fib(own, dataplane=self._dataplane, owner=self._owner, vrf=name)
+        fib.events.depend_on(self._needs(name))
+        await fib.start()
+        try:
+            await self._vrfs.add(spec, fib)
+        except BaseException:
+            await fib.stop()
+            raise
+        self._fibs[name] = fib
+        self._configs[name] = config
+        self._vrfs.set_interfaces(name, self._interfaces(name))
+        self._owner.fill(name)
+        if self._swept:
+            asyncio.get_running_loop().call_later(SWEEP_DELAY_S, self._sweep_one, name, fib)
+
+    def _sweep_one(self, name: str, fib: Fib) -> None:
+        if self._fibs.get(name) is fib:
+            fib.sweep()
+
+    async def _remove(self, name: str) -> None:
+        del self._configs[name]
+        fib = self._fibs.pop(name)
+        await self._vrfs.remove(name)
+        await fib.stop()
