@@ -11,7 +11,6 @@ should be now is advertised. Never decides whether a workload is here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -21,6 +20,7 @@ from bgpd.evpn.resolve import Uplink
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import VXLAN
+from bgpd.model.containers import WeakMemo
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
@@ -46,7 +46,7 @@ class Originator:
         self._prefixes: dict[str, dict[bytes, Attributes]] = {}
         self._uplink_routes: dict[str, dict[bytes, None]] = {}
         self._endpoints: dict[str, dict[bytes, Mobility]] = {}
-        self._attributes: WeakValueDictionary[tuple[object, ...], Attributes] = WeakValueDictionary()
+        self._attributes: WeakMemo[tuple[object, ...], Attributes] = WeakMemo()
 
     def vrf_added(self, vrf: Vrf) -> None:
         """Routes of this VRF may be advertised from now on."""
@@ -136,7 +136,7 @@ class Originator:
                 attributes = learned.changed(local_pref=None, med=None, extended_communities=carried)
             else:
                 attributes = Attributes.of(extended_communities=carried)
-            self._attributes[key] = attributes
+            self._attributes.set(key, attributes)
         return attributes
 
     def _announce(self, vrf: Vrf, keys: list[bytes], attributes: Attributes, *, gateway_ip: bytes = b"") -> None:

@@ -26,6 +26,9 @@ class Decided(Protocol):
     @property
     def is_local(self) -> bool: ...
 
+    def role(self, path: Path) -> str:
+        """What a candidate is for the route: "best", "multipath", "lost" or "rejected"."""
+
 
 class RibTable(Protocol):
     """A table of the RIB: its decisions by key, this host's own keys, and those that an aggregate stands for."""

@@ -83,7 +83,7 @@ def _path_view(path: Path, decision: Decided, route: EvpnRoute, vrfs: Mapping[st
     steps, why = _resolution(path, route, vrfs)
     return EvpnPathView(
         source=path.source.name,
-        role=_role(path, decision),
+        role=decision.role(path),
         next_hop=str(path.next_hop) if path.next_hop is not None else "",
         gateway_ip="self" if gateway == SELF_GATEWAY else format_address(gateway) if gateway else "",
         esi=overlay.esi.hex() if overlay is not None and any(overlay.esi) else "",
@@ -94,14 +94,6 @@ def _path_view(path: Path, decision: Decided, route: EvpnRoute, vrfs: Mapping[st
         unresolved=why,
         heard_at=path.heard_at,
     )
-
-
-def _role(path: Path, decision: Decided) -> str:
-    if path.rejected:
-        return "rejected"
-    if decision.multipath and path is decision.multipath[0]:
-        return "best"
-    return "multipath" if path in decision.multipath else "lost"
 
 
 def _resolution(path: Path, route: EvpnRoute, vrfs: Mapping[str, Vrf]) -> tuple[list[str], str]:

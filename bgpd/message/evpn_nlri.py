@@ -11,10 +11,10 @@ is made once per distinct (ESI, labels, gateway IP) and held weakly.
 from __future__ import annotations
 
 import struct
-import weakref
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
+from bgpd.model.containers import WeakMemo
 from bgpd.model.iana import EvpnRouteType
 from bgpd.model.path import Overlay
 from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, WireError
@@ -46,7 +46,7 @@ class EvpnNlri:
     """The EVPN routes of all sessions; one instance, so that equal overlays of any session are one object."""
 
     def __init__(self) -> None:
-        self._overlays: weakref.WeakValueDictionary[tuple[bytes, bytes, bytes], Overlay] = weakref.WeakValueDictionary()
+        self._overlays: WeakMemo[tuple[bytes, bytes, bytes], Overlay] = WeakMemo()
 
     def decode(self, field: bytes) -> NlriRoutes:
         """Keys and overlays of the routes of an MP_REACH_NLRI or MP_UNREACH_NLRI field.
@@ -200,7 +200,8 @@ class EvpnNlri:
         if overlay is None:
             esi, labels, gateway = field
             numbers = tuple(int.from_bytes(labels[at : at + 3]) for at in range(0, len(labels), 3))
-            overlay = self._overlays[field] = Overlay(esi, numbers, gateway)
+            overlay = Overlay(esi, numbers, gateway)
+            self._overlays.set(field, overlay)
         return overlay
 
 

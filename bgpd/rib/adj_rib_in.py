@@ -3,7 +3,7 @@ attributes.
 
 The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here is only the interning of paths, and the
 count of what the source's attributes and paths take in memory (docs/decisions/0013). A path is
-reused for ten seconds, so that `heard_at` tells when a route was said, coarsely. Paths are kept weakly: one that no
+reused for ten seconds, so that `heard_at` says when a route was announced, coarsely. Paths are kept weakly: one that no
 route has is gone. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops) and policy; never
 on which path is best.
 """
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 HEARD_AT_COARSENESS_S = 10.0
 _REFUSALS_TOLD = 32
-"""Next hops of one session that the log tells of."""
+"""Next hops of one session that the log names."""
 _REFUSALS_KEPT = 4096
 _PATH_BYTES = 800
 """What a path takes with its decision and their places in the memos."""
@@ -211,7 +211,7 @@ class AdjRibIn:
         ]
 
     def _heard_when(self, new: Path, old: Path, refreshed: WeakSet[Path] | None) -> Path:
-        """`new`, heard when `old` was, and told again if that was; interned, so that routes that shared a path do."""
+        """`new`, heard when `old` was, and again if that was; interned, so that routes that shared a path do."""
         again = refreshed is not None and old in refreshed
         key = (new, old.heard_at, again)
         known = self._revised.get(key)
@@ -269,7 +269,7 @@ def revise(
 ) -> Iterator[Changes]:
     """Give all routes of the `changed` sources what their present import policy makes of them, one slice per step.
 
-    `replaced` is told each path that took the place of another, with its keys.
+    `replaced` is called with each path that took the place of another, and its keys.
     """
     for keys in table.routes.slices(SLICE // 4 or 1):
         changes = Changes()

@@ -1,24 +1,24 @@
-"""What one neighbor should be told of one table, and the difference to what it was told.
+"""What one neighbor should be sent of one table, and the difference to what it was sent.
 
 Level-triggered: a key whose route changed is marked, and when the marks are worked off (once per turn of the loop; no
 MRAI, a host has few routes) the route as it then is decides. Announcements go out before withdrawals of other keys, so
 that a covering route is there before its parts go; End-of-RIB when the initial table is out.
 
 Applies the export policy, split horizon, the rules for IBGP (RFC 4271 section 9.2), NO_EXPORT and NO_ADVERTISE (RFC
-1997), and leaves out what a neighbor must not hear of the route's origin: the MED of another AS, and the EVPN route
+1997), and leaves out what a neighbor must not learn of the route's origin: the MED of another AS, and the EVPN route
 behind it. What each session puts into attributes or leaves out (its AS, LOCAL_PREF, the Partial bit) is
-update_encoder.py's. A learned route is told only once the kernel has it. Never packs messages.
+update_encoder.py's. A learned route is advertised only once the kernel has it. Never packs messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from weakref import WeakValueDictionary
 
 import msgspec
 
 from bgpd.model.attributes import Attributes
+from bgpd.model.containers import WeakMemo
 from bgpd.model.evpn import is_evpn_community
 from bgpd.model.iana import (
     COMMUNITY_NO_ADVERTISE,
@@ -37,7 +37,7 @@ CHUNK = 64
 
 
 class Advertisement(msgspec.Struct, frozen=True, eq=False, weakref=True):
-    """What was told of routes; interned by contents, so that "told the same already" is a comparison by identity."""
+    """What was advertised of routes; interned by contents, so that "the same already" is a comparison by identity."""
 
     attributes: Attributes
     overlay: Overlay | None
@@ -48,14 +48,15 @@ class Advertisements:
     """The interned advertisements of all neighbors."""
 
     def __init__(self) -> None:
-        self._known: WeakValueDictionary[object, Advertisement] = WeakValueDictionary()
+        self._known: WeakMemo[tuple[object, ...], Advertisement] = WeakMemo()
 
     def of(self, attributes: Attributes, overlay: Overlay | None, learned: bool) -> Advertisement:
         """The one advertisement with these contents."""
         key = (msgspec.structs.astuple(attributes), overlay, learned)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = Advertisement(attributes, overlay, learned)
+            known = Advertisement(attributes, overlay, learned)
+            self._known.set(key, known)
         return known
 
 
@@ -97,12 +98,12 @@ class AdjRibOut:
 
     @property
     def takes_learned(self) -> bool:
-        """Whether routes learned from other neighbors can ever be told."""
+        """Whether routes learned from other neighbors can ever be advertised."""
         return self._policy.takes_learned
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything was told."""
+        """Whether everything was sent."""
         return not self._withdrawing and self._is_announced
 
     @property
@@ -118,7 +119,7 @@ class AdjRibOut:
             self._marked.update(dict.fromkeys(keys))
 
     def mark_all(self) -> None:
-        """Any route may be told differently now: a new session, or another policy.
+        """Any route may be advertised differently now: a new session, or another policy.
 
         The tables are listed when their turn comes, this host's own routes first: a session that comes and goes again
         and again costs next to nothing.
@@ -132,7 +133,7 @@ class AdjRibOut:
             self._unlisted.append(self.advertised)
 
     def resend_all(self) -> None:
-        """The neighbor is to be told everything again (RFC 2918); `refresh_owed` until that is sent.
+        """The neighbor is to be sent everything again (RFC 2918); `refresh_owed` until that is sent.
 
         While one such answer is on its way another one waits, however often it is asked for.
         """
@@ -143,7 +144,7 @@ class AdjRibOut:
         self._resending = list(self.advertised)
 
     def slices(self, size: int) -> Iterator[list[bytes]]:
-        """The keys of all routes that the neighbor may have been told, or should be, in lists of up to `size`."""
+        """The keys of all routes that the neighbor may have been sent, or should be, in lists of up to `size`."""
         if self._policy.takes_learned:
             yield from self._table.routes.slices(size)
         keys = [*self._table.local, *self.advertised]
@@ -151,13 +152,13 @@ class AdjRibOut:
             yield keys[start : start + size]
 
     def differing(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Those of `keys` that the neighbor was told wrongly; none while something is still to be told."""
+        """Those of `keys` that the neighbor was sent wrongly; none while something is still to be sent."""
         if not self.is_settled or self.refresh_owed:
             return []
         return [key for key, wanted in self._evaluate(list(keys), set()) if self.advertised.get(key) is not wanted]
 
     def end_refresh(self) -> bool:
-        """All is told: whether that ends a `resend_all`. If another one waits, it begins now."""
+        """All is sent: whether that ends a `resend_all`. If another one waits, it begins now."""
         if not self.refresh_owed:
             return False
         self.refresh_owed = False
@@ -172,7 +173,7 @@ class AdjRibOut:
         self.mark_all()
 
     def flush(self, most: int) -> int:
-        """Tell changes for up to `most` units of work; how many it was. Withdrawals go when all announcements are out.
+        """Send changes for up to `most` units of work; how many it was. Withdrawals go when all announcements are out.
 
         A key is one unit, and a path PATH_COST more.
         """
@@ -208,7 +209,7 @@ class AdjRibOut:
         return work
 
     def _next_keys(self, most: int) -> tuple[list[bytes], bool]:
-        """The keys to look at next, a few changed ones first; whether they are told again though nothing changed."""
+        """The keys to look at next, a few changed ones first; whether they are sent again though nothing changed."""
         if 0 < len(self._marked) <= most:
             keys = list(self._marked)
             self._marked = {}
@@ -241,7 +242,7 @@ class AdjRibOut:
             announced.setdefault(advertisement, []).append(key)
 
     def _evaluate(self, keys: list[bytes], seen: set[Path]) -> Iterable[tuple[bytes, Advertisement | None]]:
-        """What each key should be told as; where the kernel's route is still on its way, nothing new is told, and where
+        """What each key should be sent as; where the kernel's route is still on its way, nothing new is sent, and where
         the kernel has none, nothing at all. The paths that were looked at are added to `seen`."""
         table = self._table
         by_path: dict[Path, list[bytes]] = {}
@@ -276,7 +277,7 @@ class AdjRibOut:
             local_asn=self._local_asn,
             is_local=path.source.is_local,
         )
-        told: list[tuple[bytes, Advertisement | None]] = []
+        found: list[tuple[bytes, Advertisement | None]] = []
         for trace, chosen in self._policy.split(route, keys):
             attributes, rejected = self._policy.verdict(route, trace)
             advertisement = None
@@ -284,8 +285,8 @@ class AdjRibOut:
                 sent = self._as_sent(attributes, path)
                 overlay = path.overlay if self.family is Family.L2VPN_EVPN else None
                 advertisement = self._advertisements.of(sent, overlay, not path.source.is_local)
-            told.extend((key, advertisement) for key in chosen)
-        return told
+            found.extend((key, advertisement) for key in chosen)
+        return found
 
     def _may_not_leave(self, path: Path) -> bool:
         if path.source.is_local:
@@ -299,7 +300,7 @@ class AdjRibOut:
 
     def _as_sent(self, attributes: Attributes, path: Path) -> Attributes:
         """A learned route's attributes as another neighbor may have them: MED stays within the AS (RFC 4271 5.1.4), and
-        a router in a VRF is told nothing of the EVPN route that its route stands for.
+        a router in a VRF is sent nothing of the EVPN route that its route stands for.
         """
         if path.source.is_local:
             return attributes

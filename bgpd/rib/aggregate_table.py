@@ -9,12 +9,11 @@ Attributes after RFC 4271: AGGREGATOR is this host (section 5.1.7), ORIGIN the w
 ATOMIC_AGGREGATE only where a contributor's AS path is left out (5.1.6). Only says what should be: a pure function of
 the contributors, kept incrementally. Never announces.
 
-The fewest prefixes that cover exactly the given ones and nothing else, kept as prefixes come and go.
-
-The prefixes are nodes of the binary tree of addresses, each numbered like in a heap: the root is 1, the children of n
-are 2n and 2n + 1. A node is *full* if it is a member itself or both of its children are full; the cover is the full
-nodes that have no full node above them. One change touches only the nodes between the member and the root of the pool:
-O(length of an address), and the members beneath where the member is itself a whole prefix. Never originates anything.
+The fewest prefixes of a pool (`ExactCover`) are kept as its contributors come and go. Prefixes are nodes of the binary
+tree of addresses, numbered like in a heap: the root is 1, the children of n are 2n and 2n + 1. A node is *full* if it
+is a member itself or both of its children are full; the cover is the full nodes that have no full node above them. One
+change touches only the nodes between the member and the root of the pool, and the members beneath where the member is
+itself a whole prefix.
 """
 
 from __future__ import annotations
@@ -149,7 +148,7 @@ class AggregateRoute(msgspec.Struct, frozen=True):
 
 
 class AggregateChanges:
-    """What is different now: aggregates to originate as told (None: no longer), contributors by the aggregate that
+    """What is different now: aggregates to originate (None: no longer), contributors by the aggregate that
     stands for them ("": none does)."""
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""Puts into the tables what their aggregates should be, follows the contributors, and tells who else announces our
+"""Puts into the tables what their aggregates should be, follows the contributors, and warns of others that announce our
 blocks.
 
 Every change is applied in one go: the export of the same turn sends announcements before withdrawals, so that a
-covering route is heard before its parts go. A changed configuration is worked out beside the present one, in slices,
+covering route is there before its parts go. A changed configuration is worked out beside the present one, in slices,
 and then takes its place with the difference only. Never decides what an aggregate is (aggregate_table.py).
 """
 
@@ -55,7 +55,7 @@ class AggregationPorts(Protocol):
 
 
 class Aggregation:
-    """The aggregates of all tables of one RIB. `workloads` hear which of them an aggregate stands for."""
+    """The aggregates of all tables of one RIB. `workloads` are notified which of them an aggregate stands for."""
 
     workloads: Workloads
 

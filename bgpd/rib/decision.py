@@ -115,7 +115,7 @@ class Step(enum.IntEnum):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One step: what wins and who says so; how people are told what the best route has that another has not, and the
+    """One step: what wins and who says so; the words for what the best route has and another has not, and the
     value of a path in it ("" where no value is compared)."""
 
     step: Step

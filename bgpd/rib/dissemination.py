@@ -61,7 +61,7 @@ class Dissemination:
         self.look_at(*self.all())
 
     def synchronised(self) -> None:
-        """All sources of local routes have told their first state: End-of-RIB may go out from now on."""
+        """All sources of local routes have reported their first state: End-of-RIB may go out from now on."""
         self._is_synchronised = True
         self.look_at_all()
 

@@ -7,7 +7,7 @@ route. The table is several dicts (model/containers.py), so that none of them ho
 keys get is computed before any of a part is stored, so that a decision that raises leaves a table that is right.
 
 Everything is freed by reference counting: decisions live while a key has them, paths while a decision has them. Never
-applies policy, never talks to kernel tables or neighbors; it says in a `Changes` what they must hear.
+applies policy, never talks to kernel tables or neighbors; it says in a `Changes` what changed for them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Changes:
     """What a batch changed, or several, for those who follow the table.
 
     `next_hops`: keys whose next hops are another tuple now. `keys`: all keys whose decision changed, gathered only
-    where the table is told to (`gathers_keys`). `local`: keys whose best path is or was this host's own.
+    where the table is set to (`gathers_keys`). `local`: keys whose best path is or was this host's own.
     """
 
     __slots__ = ("decisions", "keys", "local", "next_hops")
@@ -68,7 +68,7 @@ class LocRib(Decisions):
     """One table.
 
     `local`: keys whose best path is this host's own. `received`, `rejected`: routes per source. `unacknowledged`: keys
-    whose next hops the kernel was not yet heard to have, and `refused`: that it does not have, both kept while
+    whose next hops the kernel has not yet acknowledged, and `refused`: that it does not have, both kept while
     `exports_learned`. `gathers_keys`: see Changes.
     `suppressed`: keys that an aggregate stands for towards the neighbors. `exceptions`: this host's own that none may.
     `own_blocks`: whether aggregates of this host are configured in it. `pending`: what changed and was not passed on.

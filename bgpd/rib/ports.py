@@ -70,7 +70,7 @@ class EvpnRoutes(Protocol):
         """This host's own routes came, changed or went, or an aggregate stands for them now or no more."""
 
     def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        """Routes of a VRF have other next hops; called before the kernel's tables hear it."""
+        """Routes of a VRF have other next hops; called before the kernel's tables are."""
 
     def resolve(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop that EVPN resolves leads nowhere, or ""."""

@@ -1,4 +1,4 @@
-"""The RIB: the routes of neighbors, of EVPN and of this host, and what the kernel and the neighbors must hear of them.
+"""The RIB: the routes of neighbors, of EVPN and of this host, and how their changes reach the kernel and the neighbors.
 
 What neighbors say is taken in by received.py; here is what this host and EVPN say, and what the kernel answers. Work
 that may touch every route (a next hop gone, a policy changed) is a generator: each step takes a few milliseconds, and
@@ -61,7 +61,7 @@ class Rib:
         self.aggregation = Aggregation(config, self)
 
     def connect(self, *, kernel: KernelRoutes, neighbors: Neighbors, evpn: EvpnRoutes, workloads: Workloads) -> None:
-        """Who hears what the RIB decides."""
+        """The parts that act on what the RIB decides."""
         self._evpn = self.received.evpn = self._tables.evpn = evpn
         self._tables.kernel = kernel
         self._tables.aggregation = self.aggregation
@@ -165,7 +165,7 @@ class Rib:
                 yield
 
     def fib_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel has the present routes of these keys: learned ones may be told to other neighbors now."""
+        """The kernel has the present routes of these keys: learned ones may be advertised to other neighbors now."""
         table = self.tables.get((vrf, family))
         if table is None or not (table.unacknowledged or table.refused):
             return
@@ -179,7 +179,7 @@ class Rib:
             self.dissemination.mark(vrf, family, list(waited), local=False)
 
     def fib_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel does not have the routes of these keys: learned ones are told to no other neighbor."""
+        """The kernel does not have the routes of these keys: learned ones are advertised to no other neighbor."""
         table = self.tables.get((vrf, family))
         if table is not None and table.exports_learned:
             table.refused.update(keys)

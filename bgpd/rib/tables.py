@@ -1,4 +1,4 @@
-"""All tables of the RIB, by VRF ("" is the main one) and family, and what others hear of their changes.
+"""All tables of the RIB, by VRF ("" is the main one) and family, and where their changes go.
 
 Changes of small batches are gathered for the rest of the loop's turn, so that a thousand UPDATEs with one route each
 cost the kernel's tables one call; large ones are passed on at once. They go to the kernel's tables, to EVPN, to the

@@ -181,7 +181,7 @@ def _by_next_hops(table: LocRib) -> dict[NextHops, list[Decision]]:
 
 
 def _by_places(decisions: Mapping[NextHops, list[Decision]]) -> dict[frozenset[tuple[bytes, str]], list[Decision]]:
-    """The same whatever the weights: what is left of a weighted set may have others than are wished."""
+    """The same whatever the weights: what is left of a weighted set may have others than are desired."""
     found: dict[frozenset[tuple[bytes, str]], list[Decision]] = {}
     for next_hops, same in decisions.items():
         found.setdefault(_places(next_hops), []).extend(same)
