@@ -13,6 +13,8 @@ from bgpd.api.prometheus import Registry
 from bgpd.config.schema import Config, NeighborConfig, RouterConfig
 from bgpd.log import EventRing
 from bgpd.model import views
+from bgpd.model.prefix import format_address
+from bgpd.model.service import ServiceView
 from bgpd.model.views import ExplainView, HealthView, ReloadView, ViewQuery
 
 NOW = 1_700_000_000.0
@@ -60,6 +62,7 @@ class ScriptedBackend:
     @property
     def listings(self) -> Mapping[str, Listing]:
         workload = views.WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
+        service = ServiceView(name="web", source="mqtt", addresses=["10.64.100.1/32", "2001:db8::100/128"], vrf="blue")
         hop = views.NextHopView(address="10.0.2.2", interface="eth1", live=False, why="link is down")
         fib = views.FibRouteView(
             family="ipv4-unicast", prefix="10.0.0.0/24", table=254, state="failed", next_hops=[hop]
@@ -69,6 +72,7 @@ class ScriptedBackend:
             "routes": lambda query: (route(index) for index in range(self._routes)),
             "fib": self._listing([fib]),
             "workloads": self._listing([workload]),
+            "services": self._listing([service]),
             "broken": self._broken,
             "broken-late": self._broken_late,
         }
@@ -88,7 +92,7 @@ class ScriptedBackend:
         return registry.render()
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
-        if vrf:
+        if vrf not in ("", "blue"):
             raise Rejected(404, f'there is no VRF "{vrf}"', "see bgpd show vrfs")
         hops = [
             views.NextHopView(address="10.0.1.2", interface="eth0"),
@@ -98,7 +102,8 @@ class ScriptedBackend:
             prefix="10.64.9.0/24", table=254, protocol="197", metric=20, ours=True, group=7, next_hops=hops
         )
         return ExplainView(
-            address=".".join(map(str, address)),
+            address=format_address(address),
+            vrf=vrf,
             verdict="forwarded by leaf1",
             agrees=True,
             kernel=kernel,

@@ -47,6 +47,8 @@ def view_filter(query: ViewQuery) -> ViewFilter:
         conditions.append(lambda view: getattr(view, "vrf", query.vrf) == query.vrf)
     if query.neighbor:
         conditions.append(lambda view: _has_neighbor(view, query.neighbor))
+    if query.name:
+        conditions.append(lambda view: query.name in (getattr(view, "id", None), getattr(view, "name", None)))
     exact = ("state", "source", "type", "mac", "rd")
     conditions += [_equals(field, getattr(query, field)) for field in exact if getattr(query, field)]
     if not conditions:

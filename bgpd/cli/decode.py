@@ -1,18 +1,24 @@
 """`bgpd decode`: one JSON object for each BGP message given in hex, from the daemon's own decoder, without a daemon.
 
-What the command line needs of the parts that it may not import; `__main__` gives it.
+`Hooks` is what the command line needs of the parts that it may not import; `__main__` gives it.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from bgpd.cli.render import printable
+
 if TYPE_CHECKING:
     from bgpd.config.schema import Config
+
+_SHOWN = 60
+"""Characters of a message that are repeated when it is refused."""
 
 
 class DecodeOptions(NamedTuple):
@@ -33,16 +39,32 @@ class Hooks(NamedTuple):
 
 
 def decode(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """The messages of all arguments; "-" stands for the lines of standard input, blank ones left out."""
+    """The messages of all arguments; "-" stands for the lines of standard input, blank ones left out.
+
+    Exit code 1 if one of them is no BGP message at all, with the reason on standard error; a message that is malformed
+    inside is what this command is for.
+    """
     options = DecodeOptions(
         session=arguments.session,
         two_octet_as=arguments.two_octet_as,
         add_path=arguments.add_path,
         extended_next_hop=arguments.extended_next_hop,
     )
+    code = 0
     for message in _messages(arguments.hex):
-        print(hooks.report_message(message, options).decode(), flush=True)
-    return 0
+        report = hooks.report_message(message, options)
+        print(report.decode(), flush=True)
+        found = json.loads(report)
+        if found.get("type") == "unknown":
+            code = 1
+            why = "; ".join(error["message"] for error in found.get("errors", ())) or "this is no BGP message"
+            print(f"bgpd: {_short(message)}: {why}", file=sys.stderr)
+    return code
+
+
+def _short(message: str) -> str:
+    given = printable(message.strip())
+    return f'"{given}"' if len(given) <= _SHOWN else f'"{given[:_SHOWN]}..."'
 
 
 def _messages(given: list[str]) -> Iterator[str]:

@@ -50,8 +50,6 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     if arguments.schema:
         arguments.name = "config"
         return schema(arguments, hooks)
-    if not arguments.file:
-        raise WrongUsage("no file given", "bgpd check FILE, or bgpd check --schema")
     uid = uid_of(arguments.user or SERVICE_USER)
     if arguments.user and uid is None:
         raise WrongUsage(f'there is no user "{arguments.user}"', "name the user that the daemon runs as")

@@ -7,11 +7,13 @@ standard error), 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from bgpd import __version__
 from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
@@ -19,6 +21,33 @@ from bgpd.cli.decode import Hooks
 from bgpd.cli.tables import SHOWN
 
 DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
+
+
+class Parser(argparse.ArgumentParser):
+    """One that tells what a mistyped word may have been meant to be."""
+
+    def error(self, message: str) -> NoReturn:
+        meant = _meant(message, self)
+        super().error(f"{message}\ndid you mean {meant}?" if meant else message)
+
+
+def _meant(message: str, parser: argparse.ArgumentParser) -> str:
+    """The known word that is closest to the one that argparse does not know; "" if none is close."""
+    if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+        known = [word.strip(" '") for word in found[2].split(",")]
+        return "".join(difflib.get_close_matches(found[1], known, 1))
+    if found := re.search(r"unrecognized arguments: (--?[^\s=]+)", message):
+        return "".join(difflib.get_close_matches(found[1], sorted(set(_options(parser))), 1))
+    return ""
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The options of a parser and of all below it."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _options(below)
 
 
 class Command(NamedTuple):
@@ -34,13 +63,13 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?")
+    parser.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
     parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema")
     parser.add_argument("--user", metavar="NAME", default="", help="the user that the daemon runs as; default: bgpd")
 
 
 def _plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
     _json_option(parser)
 
 
@@ -50,12 +79,13 @@ def _json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _socket_option(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("BGPD_SOCKET", DEFAULT_SOCKET)
+    default = os.environ.get("BGPD_SOCKET") or DEFAULT_SOCKET
     parser.add_argument("--socket", metavar="PATH", default=default, help=f"the daemon's socket; now {default}")
 
 
 _FILTER_HELP = {
     "neighbor": "only of this neighbor (name)",
+    "name": "only of this name or ID",
     "prefix": "only this prefix",
     "longer_prefixes": "with --prefix: all inside it too",
     "family": "ipv4-unicast, ipv6-unicast, l2vpn-evpn or route-target",
@@ -91,7 +121,17 @@ def _number(text: str, least: int, most: int) -> int:
 def _show_options(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     for kind, shown in SHOWN.items():
-        listing = kinds.add_parser(kind, help=shown.help, description=shown.help, allow_abbrev=False)
+        one = kind.removesuffix("s")
+        aliases = [one] if one != kind else []
+        listing = kinds.add_parser(kind, aliases=aliases, help=shown.help, description=shown.help, allow_abbrev=False)
+        listing.set_defaults(kind=kind)
+        what = " or ".join(name.upper() for name in shown.subject)
+        listing.add_argument(
+            "subject",
+            metavar="|".join(name.upper() for name in shown.subject),
+            nargs="?",
+            help=f"only of this {what.lower()}",
+        )
         _json_option(listing)
         for name in shown.filters:
             settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
@@ -100,7 +140,7 @@ def _show_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS")
+    parser.add_argument("address", metavar="ADDRESS", help="an address, or the name of a workload or service")
     parser.add_argument("--vrf", metavar="VRF", default="")
     _json_option(parser)
 
@@ -153,7 +193,8 @@ def _object_actions(
     remove.set_defaults(runs="bgpd.cli.orders:delete")
     listing = actions.add_parser("list", help=f"the same as bgpd show {kind}", allow_abbrev=False)
     _json_option(listing)
-    listing.set_defaults(runs="bgpd.cli.show:show", kind=kind, limit=0, **dict.fromkeys(SHOWN[kind].filters))
+    filters = dict.fromkeys(SHOWN[kind].filters)
+    listing.set_defaults(runs="bgpd.cli.show:show", kind=kind, subject=None, limit=0, **filters)
 
 
 COMMANDS: dict[str, Command] = {
@@ -161,6 +202,7 @@ COMMANDS: dict[str, Command] = {
     "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _json_option, "bgpd.cli.files:reload"),
+    "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
@@ -174,7 +216,11 @@ COMMANDS: dict[str, Command] = {
 
 def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
     """Runs one command; the exit code."""
+    is_closed = _stand_in_for_closed_output()
     parsed = _parser().parse_args(arguments)
+    if is_closed and parsed.command != "run":
+        print("bgpd: the output cannot be written: standard output is closed", file=sys.stderr)
+        return 1
     try:
         module, _, function = parsed.runs.partition(":")
         code = int(getattr(import_module(module), function)(parsed, hooks))
@@ -194,6 +240,17 @@ def main(arguments: Sequence[str] | None, hooks: Hooks) -> int:
         return 1
 
 
+def _stand_in_for_closed_output() -> bool:
+    """Whether standard output is closed. It and standard error, if closed, lead nowhere from now on: a file that is
+    opened later would take their place.
+    """
+    is_closed = sys.stdout is None
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    return is_closed
+
+
 def version(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd version`."""
     print(f"bgpd {__version__}")
@@ -201,7 +258,7 @@ def version(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bgpd", description="BGP-EVPN routing daemon for servers", allow_abbrev=False)
+    parser = Parser(prog="bgpd", description="BGP-EVPN routing daemon for servers", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"bgpd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():

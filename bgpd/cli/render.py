@@ -109,6 +109,18 @@ def _styled(text: str, style: str) -> str:
 
 View = Mapping[str, Any]
 
+
+def status_lines(view: View, now: float) -> Iterator[str]:
+    """`bgpd status`, made of a HealthView."""
+    up = age(view["started_at"], now)
+    yield f"bgpd {view['version']} on {view['hostname']}, process {view['pid']}, up {up}"
+    yield "ready" if view["ready"] else "NOT READY"
+    yield from (f"  {reason}" for reason in view["reasons"])
+    yield from (f"warning: {warning}" for warning in view.get("warnings", ()))
+    yield f"neighbors: {view['neighbors_established']} of {view['neighbors']} established"
+    yield f"routes: {view['routes']}; kernel routes: {view['fib_pending']} pending, {view['fib_failed']} failed"
+
+
 _MARGIN = 10
 _MARKS = {"best": ">", "multipath": "=", "rejected": "x", "lost": " "}
 

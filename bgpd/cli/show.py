@@ -1,20 +1,36 @@
-"""Commands that read the running daemon: show, explain, monitor."""
+"""Commands that read the running daemon: status, show, explain, monitor."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import ipaddress
 import json
+import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from bgpd.cli import render as text
-from bgpd.cli.client import Client, segment
+from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
-from bgpd.cli.render import explain_lines, write_table
+from bgpd.cli.render import explain_lines, status_lines, write_table
 from bgpd.cli.tables import SHOWN, table
 
 _NAMES = {"fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+
+
+def status(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd status`: exit code 1 unless the host is ready."""
+    view = json.loads(b"".join(Client(arguments.socket).stream("GET", "/v1/health", accepted=(503,))))
+    if arguments.json:
+        print(json.dumps(view, indent=1))
+    else:
+        for line in status_lines(view, time.time()):
+            print(text.printable(line))
+    return 0 if view["ready"] else 1
 
 
 def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -24,6 +40,11 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
         value = getattr(arguments, name)
         if value not in (None, False, 0):
             parameters[name] = value
+    if arguments.subject is not None:
+        name = _subject(arguments.subject, SHOWN[arguments.kind].subject)
+        if name in parameters:
+            raise WrongUsage(f"{arguments.subject} and --{name} {parameters[name]} are given", "leave one out")
+        parameters[name] = arguments.subject
     client = Client(arguments.socket)
     target = f"/v1/{arguments.kind}"
     if arguments.json:
@@ -31,21 +52,85 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
             sys.stdout.buffer.write(chunk)
         return 0
     columns, rows = table(arguments.kind, client.get(target, parameters), time.time())
+    if not rows and "neighbor" in parameters:
+        _check_neighbor(client, str(parameters["neighbor"]))
     empty = f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}"
     write_table(columns, rows, sys.stdout, empty=empty)
     return 0
 
 
+def _subject(given: str, filters: Sequence[str]) -> str:
+    """The filter that is meant by what stands behind a kind: by its form, or else the one that takes any name."""
+    if "mac" in filters and _MAC.fullmatch(given):
+        return "mac"
+    by_name = [name for name in filters if name not in ("mac", "prefix")]
+    if "prefix" in filters and ("/" in given or _address(given) or not by_name):
+        return "prefix"
+    return by_name[0]
+
+
+def _address(given: str) -> str:
+    """An address, also one written as a prefix of one address; "" for anything else."""
+    try:
+        interface = ipaddress.ip_interface(given)
+    except ValueError:
+        return ""
+    return str(interface.ip) if interface.network.num_addresses == 1 else ""
+
+
+def _check_neighbor(client: Client, name: str) -> None:
+    """Raises: CommandFailed: no neighbor has this name or address."""
+    views = client.get("/v1/neighbors")
+    if any(name in (view["name"], view.get("address")) for view in views):
+        return
+    names = [view["name"] for view in views]
+    close = "".join(difflib.get_close_matches(name, names, 1))
+    raise CommandFailed(
+        f'there is no neighbor "{name}"',
+        f"did you mean {close}?" if close else f"there are: {text.words(names)}" if names else "none is configured",
+    )
+
+
 def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd explain ADDRESS`: exit code 1 where kernel and RIB differ."""
-    parameters = {"vrf": arguments.vrf or None}
-    view = Client(arguments.socket).get(f"/v1/explain/{segment(arguments.address)}", parameters)
+    """`bgpd explain ADDRESS`: exit code 1 where kernel and RIB differ. Of a name, all its addresses."""
+    client = Client(arguments.socket)
+    address = _address(arguments.address)
+    places = [(address, arguments.vrf)] if address else _places_of(client, arguments.address, arguments.vrf)
+    views = [client.get(f"/v1/explain/{segment(one)}", {"vrf": vrf or None}) for one, vrf in places]
     if arguments.json:
-        print(json.dumps(view, indent=1))
+        print(json.dumps(views[0] if address else views, indent=1))
     else:
-        for line in explain_lines(view, time.time()):
-            print(text.printable(line))
-    return 0 if view["agrees"] else 1
+        for view in views:
+            if view is not views[0]:
+                print()
+            for line in explain_lines(view, time.time()):
+                print(text.printable(line))
+    return 0 if all(view["agrees"] for view in views) else 1
+
+
+def _places_of(client: Client, name: str, vrf: str) -> list[tuple[str, str]]:
+    """Address and VRF of what a workload or service of this name has; of a network the first address.
+
+    Raises: WrongUsage: it is a prefix of many addresses. CommandFailed: nothing has this name.
+    """
+    try:
+        network = ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        pass
+    else:
+        raise WrongUsage(
+            f"{name} is {network.num_addresses} addresses",
+            f"bgpd explain is about one address; bgpd show routes {network} --longer-prefixes shows all routes in it",
+        )
+    found = [(view["prefix"], view.get("vrf", "")) for view in client.get("/v1/workloads", {"name": name})]
+    for view in client.get("/v1/services", {"name": name}):
+        found += [(prefix, view.get("vrf", "")) for prefix in view.get("addresses", ())]
+    places = {(str(ipaddress.ip_interface(prefix).ip), of): None for prefix, of in found if vrf in ("", of)}
+    if not places:
+        where = f" in VRF {vrf}" if vrf else ""
+        hint = "give an address; bgpd show workloads and bgpd show services list the names"
+        raise CommandFailed(f'"{name}" is no address, and no workload or service{where} has this name', hint)
+    return list(places)
 
 
 def monitor(arguments: argparse.Namespace, hooks: Hooks) -> int:

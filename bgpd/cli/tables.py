@@ -1,9 +1,4 @@
-"""What `bgpd show` offers: each view's filters, and its columns as text made of the JSON of the API.
-
-A view that the daemon serves but that has no columns here is shown with its fields as columns.
-
-The rows of `bgpd show evpn` and `bgpd show vrfs`, made of the JSON of the API.
-"""
+"""What `bgpd show` offers: each view's filters, and its columns as text made of the JSON of the API."""
 
 from __future__ import annotations
 
@@ -70,10 +65,13 @@ def _uplink(uplink: View) -> tuple[str, str, str]:
 
 
 class Shown(NamedTuple):
-    """One kind of `bgpd show KIND`: help text, filters (ViewQuery fields), columns, and the rows of one view."""
+    """One kind of `bgpd show KIND`: help text, filters (ViewQuery fields), those of them that need no option but only
+    their value behind KIND, columns, and the rows of one view.
+    """
 
     help: str
     filters: tuple[str, ...]
+    subject: tuple[str, ...]
     columns: tuple[str, ...]
     rows: Callable[[View, float], Rows] | None
 
@@ -180,35 +178,49 @@ _AGGREGATE_COLUMNS = ("Prefix", "VRF", "Kind", "Contributors", "Announced", "Ala
 _SERVICE_COLUMNS = ("Service", "Address", "VRF", "Mode", "State", "Healthy", "Interface", "Reason")
 
 SHOWN: dict[str, Shown] = {
-    "neighbors": Shown("BGP sessions", ("neighbor", "state", "family", "vrf"), _NEIGHBOR_COLUMNS, _neighbor),
+    "neighbors": Shown(
+        "BGP sessions", ("neighbor", "state", "family", "vrf"), ("neighbor",), _NEIGHBOR_COLUMNS, _neighbor
+    ),
     "routes": Shown(
         "prefixes of the RIB with all candidates: > best, = multipath, x rejected",
         ("prefix", "longer_prefixes", "family", "neighbor", "vrf", "state"),
+        ("prefix", "neighbor"),
         _ROUTE_COLUMNS,
         _route,
     ),
-    "fib": Shown("kernel routes of bgpd", ("prefix", "longer_prefixes", "family", "vrf", "state"), _FIB_COLUMNS, _fib),
+    "fib": Shown(
+        "kernel routes of bgpd",
+        ("prefix", "longer_prefixes", "family", "vrf", "state"),
+        ("prefix",),
+        _FIB_COLUMNS,
+        _fib,
+    ),
     "workloads": Shown(
         "this host's own prefixes",
-        ("prefix", "longer_prefixes", "family", "vrf", "state", "source"),
+        ("prefix", "longer_prefixes", "family", "vrf", "state", "source", "name"),
+        ("prefix", "name"),
         _WORKLOAD_COLUMNS,
         _workload,
     ),
     "aggregates": Shown(
         "configured aggregates: what stands for them, who else announces them",
         ("prefix", "longer_prefixes", "family", "vrf"),
+        ("prefix",),
         _AGGREGATE_COLUMNS,
         _aggregate,
     ),
-    "services": Shown("service addresses and their local backends", ("vrf",), _SERVICE_COLUMNS, _service),
+    "services": Shown(
+        "service addresses and their local backends", ("vrf", "name"), ("name",), _SERVICE_COLUMNS, _service
+    ),
     "evpn": Shown(
         "EVPN routes with all candidates: > best, = multipath, x rejected",
         ("type", "rd", "mac", "prefix", "longer_prefixes", "vrf", "neighbor", "unresolved"),
+        ("prefix", "mac", "neighbor"),
         EVPN_COLUMNS,
         evpn_rows,
     ),
-    "vrfs": Shown("VRFs with their uplinks, and what is wrong", ("vrf",), VRF_COLUMNS, vrf_rows),
-    "events": Shown("what happened lately", ("neighbor",), ("Time", "Level", "Event", ""), _event),
+    "vrfs": Shown("VRFs with their uplinks, and what is wrong", ("vrf",), ("vrf",), VRF_COLUMNS, vrf_rows),
+    "events": Shown("what happened lately", ("neighbor",), ("neighbor",), ("Time", "Level", "Event", ""), _event),
 }
 """Only what the daemon serves stands here."""
 

@@ -348,12 +348,13 @@ class ViewQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What a listing is narrowed to; each field is a query parameter of `GET /v1/NAME` and an option of `bgpd show`.
 
     `prefix` is a prefix, or an address as host prefix; with `longer_prefixes` also all inside it. `vrf` None is all
-    VRFs, "" the main table. `limit` 0 is all.
+    VRFs, "" the main table. `name` is a workload's ID or a service's name. `limit` 0 is all.
     """
 
     neighbor: str = ""
     prefix: str = ""
     longer_prefixes: bool = False
+    name: str = ""
     family: str = ""
     vrf: str | None = None
     state: str = ""

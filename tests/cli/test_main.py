@@ -179,8 +179,8 @@ def test_explain_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("daemon")
 def test_refusals_are_told_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("explain", "10.0.0.1", "--vrf", "blue") == 1
-    assert capsys.readouterr().err == 'bgpd: there is no VRF "blue"\nsee bgpd show vrfs\n'
+    assert run("explain", "10.0.0.1", "--vrf", "green") == 1
+    assert capsys.readouterr().err == 'bgpd: there is no VRF "green"\nsee bgpd show vrfs\n'
 
 
 @pytest.mark.usefixtures("daemon")
@@ -223,18 +223,138 @@ KEEPALIVE = "ff" * 16 + "001304"
 
 
 def test_decode_uses_the_decoder_of_the_daemon(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bgpd_main(["decode", KEEPALIVE, "zz"]) == 0
-    keepalive, garbage = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert bgpd_main(["decode", KEEPALIVE, "zz"]) == 1
+    written = capsys.readouterr()
+    keepalive, garbage = (json.loads(line) for line in written.out.splitlines())
+    assert written.err == 'bgpd: "zz": this is not an even number of hexadecimal digits\n'
     assert (keepalive["type"], keepalive["reaction"]) == ("KEEPALIVE", "accept")
     assert garbage["reaction"] == "session-reset"
     assert garbage["errors"]
 
 
 def test_wrong_usage_is_exit_code_2() -> None:
-    for arguments in ((), ("sho",), ("show", "colours"), ("show", "routes", "--limit", "x")):
+    for arguments in ((), ("colours",), ("show", "colours"), ("show", "routes", "--limit", "x")):
         with pytest.raises(SystemExit) as caught:
             run(*arguments)
         assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["shwo", "neighbors"], "show"),
+        (["show", "neighbours"], "neighbors"),
+        (["show", "rotues"], "routes"),
+        (["show", "routes", "--neighbour", "leaf1"], "--neighbor"),
+        (["workload", "ad", "x"], "add"),
+        (["statsu"], "status"),
+    ],
+)
+def test_mistyped_word_is_answered_with_the_one_that_is_close(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize(
+    ("arguments", "words", "absent"),
+    [
+        (["neighbors", "leaf1"], ["leaf1"], ["leaf2"]),
+        (["neighbor", "leaf2"], ["leaf2"], ["leaf1"]),
+        (["neighbors", "10.0.1.2"], ["leaf1"], ["leaf2"]),
+        (["route"], ["10.0.0.0/32", "10.0.0.2/32"], []),
+        (["routes", "10.0.0.1/32"], ["10.0.0.1/32"], ["10.0.0.2"]),
+        (["route", "10.0.0.1"], ["10.0.0.1/32"], ["10.0.0.2"]),
+        (["routes", "10.0.0.0/8", "--longer-prefixes"], ["10.0.0.0/32", "10.0.0.2/32"], []),
+        (["routes", "leaf2"], ["10.0.0.1/32"], []),
+        (["fib", "10.0.0.0/24"], ["10.0.0.0/24"], []),
+        (["workload", "pod1"], ["10.64.1.5/32"], []),
+        (["workloads", "10.64.1.5"], ["pod1"], []),
+        (["workloads", "pod2"], ["no workloads that fit"], ["pod1"]),
+        (["service", "web"], ["10.64.100.1/32"], []),
+    ],
+)
+def test_show_takes_what_it_is_about_without_an_option(
+    arguments: list[str], words: list[str], absent: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("show", *arguments) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in words), out
+    assert not any(word in out for word in absent), out
+
+
+@pytest.mark.usefixtures("daemon")
+def test_neighbor_that_there_is_not_is_told_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("show", "neighbors", "leef1") == 1
+    assert capsys.readouterr().err == 'bgpd: there is no neighbor "leef1"\ndid you mean leaf1?\n'
+    assert run("show", "routes", "--neighbor", "spine") == 1
+    assert capsys.readouterr().err == 'bgpd: there is no neighbor "spine"\nthere are: leaf1, leaf2\n'
+
+
+@pytest.mark.usefixtures("daemon")
+def test_one_thing_is_not_asked_for_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("show", "neighbors", "leaf1", "--neighbor", "leaf2") == 2
+    assert "leave one out" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_explain_takes_one_address_however_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("10.64.1.1", "10.64.1.1/32", "2001:db8::1/128"):
+        assert run("explain", text) == 0
+        assert capsys.readouterr().out.startswith(f"{text.partition('/')[0]}: forwarded")
+    assert run("explain", "10.64.0.0/16") == 2
+    assert "show routes 10.64.0.0/16 --longer-prefixes" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_explain_takes_the_name_of_a_workload_or_service(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", "pod1") == 0
+    assert capsys.readouterr().out.startswith("10.64.1.5: forwarded")
+    assert run("explain", "web") == 0
+    out = capsys.readouterr().out
+    assert "10.64.100.1 in VRF blue: forwarded" in out
+    assert "2001:db8::100 in VRF blue: forwarded" in out
+    assert run("explain", "web", "--json") == 0
+    assert [view["address"] for view in json.loads(capsys.readouterr().out)] == ["10.64.100.1", "2001:db8::100"]
+    assert run("explain", "leaf9") == 1
+    assert '"leaf9" is no address, and no workload or service' in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_status_tells_whether_the_host_is_ready_and_fails_if_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("status") == 1
+    assert capsys.readouterr().out.splitlines()[1:3] == ["NOT READY", "  no neighbor is established"]
+    assert run("status", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["ready"] is False
+
+
+def test_check_and_plan_without_a_file_take_the_one_of_the_service(
+    good_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bgpd.cli.main.DEFAULT_CONFIG", good_file)
+    assert run("check") == 0
+    assert capsys.readouterr().out == f"{good_file}: good\n"
+
+
+def test_empty_socket_variable_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("BGPD_SOCKET", "")
+    with pytest.raises(SystemExit):
+        run("status", "--help")
+    assert DEFAULT_SOCKET in capsys.readouterr().out.replace("\n", "").replace(" ", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_closed_output_is_an_error_without_a_traceback(closed: str, good_file: str) -> None:
+    command = f"{sys.executable} -m bgpd check {good_file} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    if closed == ">&-":
+        assert done.stderr == "bgpd: the output cannot be written: standard output is closed\n"
 
 
 def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
