@@ -479,3 +479,24 @@ def test_interface_towards_a_neighbor_that_the_host_lacks_is_a_warning_with_thos
         text.replace("eth9", "eth1").replace("eth8", "eth1"), "x.toml", interfaces=["eth0", "eth1"]
     )
     assert not [one for one in warnings if "no interface" in one.what]
+
+
+@pytest.mark.parametrize(
+    ("listen", "wrong"),
+    [
+        ("127.0.0.1:0", True),
+        ("127.0.0.1:1", False),
+        ("127.0.0.1:65535", False),
+        ("127.0.0.1:65536", True),
+        ("127.0.0.1:-1", True),
+        ("127.0.0.1:", True),
+        ("[::1]:9179", False),
+        ("localhost:9179", True),
+    ],
+)
+def test_port_of_the_api_is_one_of_tcp(listen: str, wrong: bool) -> None:
+    text = ROUTER + NEIGHBOR + LIMIT + f'[api]\nlisten = "{listen}"\n'
+    if wrong:
+        assert the_problem(text).path == "api.listen"
+    else:
+        assert parse_config(text, "x.toml")[1] == []

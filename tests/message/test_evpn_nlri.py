@@ -213,3 +213,15 @@ def test_keys_are_parsed_back_into_their_fields():
     assert parse_key(GOLDEN[6][1]).originator == b"\x0a\0\0\1"
     assert parse_key(GOLDEN[7][1]).originator == V6
     assert parse_key(GOLDEN[8][1]) == EvpnRoute(route_type=9, opaque=b"abc")
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 6, 11])
+def test_the_length_of_one_type_is_none_of_another(kind):
+    """A route of another type as long as a well-formed one is what its own type says it is, or unknown."""
+    for nlri in (TYPE_2, TYPE_2_MAC_ONLY, TYPE_3, TYPE_5, TYPE_5_V6, b"\1\x19" + RD + bytes(17)):
+        if nlri[0] == kind:
+            continue
+        taken = EvpnNlri().decode(bytes((kind,)) + nlri[1:])
+        keys = [key for _, keys in taken.announced for key in keys]
+        assert all(key[0] == kind for key in keys)
+        assert all(overlay is None for overlay, _ in taken.announced) or kind in (1, 2, 5)

@@ -148,3 +148,21 @@ def test_capabilities_and_families_have_names():
         "capability-76",
     )
     assert family_name(9, 9) == "afi-9-safi-9"
+
+
+FLAGS = ("four_octet_as", "extended_message", "route_refresh", "enhanced_route_refresh")
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize(("mine", "theirs"), [(True, True), (True, False), (False, True), (False, False)])
+def test_what_only_one_side_offers_is_not_used(flag, mine, theirs):
+    local = msgspec.structs.replace(ours(), **{flag: mine})
+    peer = msgspec.structs.replace(PEER, **{flag: theirs})
+    agreed = negotiate(local, peer, expected_asn=65201)
+    assert getattr(agreed, flag) is (mine and theirs)
+
+
+@pytest.mark.parametrize(("mine", "theirs", "agreed"), [(9, 180, 9), (180, 9, 9), (0, 9, 0), (9, 0, 0)])
+def test_the_shorter_hold_time_counts(mine, theirs, agreed):
+    local = msgspec.structs.replace(ours(), hold_time_s=mine)
+    assert negotiate(local, msgspec.structs.replace(PEER, hold_time_s=theirs), expected_asn=65201).hold_time_s == agreed
