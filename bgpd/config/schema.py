@@ -71,6 +71,9 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
     accept_martians: Annotated[
         bool, Meta(description="Take prefixes that no network should announce: loopback, multicast, 240.0.0.0/4, ...")
     ] = False
+    accept_as_sets: Annotated[
+        bool, Meta(description="Take routes with AS_SET or AS_CONFED_SET in the AS path (RFC 9774 refuses them).")
+    ] = False
     max_prefixes: Annotated[
         int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
     ] = _MAX_PREFIXES
@@ -125,6 +128,9 @@ class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": 
     min_hold_time_s: Annotated[
         int, Meta(ge=3, le=65535, description="A neighbor that offers a shorter hold time, or none (0), is refused.")
     ] = 3
+    accept_as_sets: Annotated[
+        bool, Meta(description="Take routes with AS_SET or AS_CONFED_SET in the AS path (RFC 9774 refuses them).")
+    ] = False
     max_prefixes: Annotated[
         int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
     ] = 10_000

@@ -32,10 +32,11 @@ from bgpd.message.attribute_rules import (
 from bgpd.message.attribute_values import Malformed, merge_as4
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes, UnknownAttribute, segments_of, unpack_numbers
-from bgpd.model.iana import AttributeFlag, AttributeType, UpdateSubcode
+from bgpd.model.iana import AttributeFlag, AttributeType, SegmentType, UpdateSubcode
 from bgpd.model.wire import Reaction, WireError
 
 _EXTENDED_LENGTH, _PARTIAL = int(AttributeFlag.EXTENDED_LENGTH), int(AttributeFlag.PARTIAL)
+_NO_SETS = "RFC 9774 section 3"
 _PARTS = 16
 """Dicts that the blocks are dealt to, so that none holds the loop for long when it grows."""
 _PLAIN_FACTS_KEPT = 4096
@@ -105,9 +106,10 @@ def _digest(block: bytes) -> bytes:
 
 
 class AttributeDecoder:
-    """The attribute blocks of one session."""
+    """The attribute blocks of one session. Sets of AS numbers cost a route (RFC 9774) unless `accept_as_sets`."""
 
-    def __init__(self, negotiated: Negotiated) -> None:
+    def __init__(self, negotiated: Negotiated, *, accept_as_sets: bool = False) -> None:
+        self._accept_as_sets = accept_as_sets
         self._is_ibgp = negotiated.is_ibgp
         self._peer_asn = negotiated.peer_asn
         self._four_octet_as = negotiated.four_octet_as
@@ -241,7 +243,8 @@ class AttributeDecoder:
                         rule.parse(value)
                         kept.append(UnknownAttribute(flags & PASSED_FLAGS, kind, value))
                 except Malformed as malformed:
-                    errors.append(self._malformed(kind, rule, str(malformed)))
+                    section = malformed.section or rule.section
+                    errors.append(WireError(rule.malformed, str(malformed), section, name_of(kind), rule.subcode))
             seen.add(kind)
         errors += [
             WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind))
@@ -272,12 +275,10 @@ class AttributeDecoder:
             return WireError(_DISCARD, "received from an external peer", rule.section, name_of(kind))
         return _wrong_flags(flags, kind, rule)
 
-    def _malformed(self, kind: int, rule: Rule, message: str) -> WireError:
-        return WireError(rule.malformed, message, rule.section, name_of(kind), rule.subcode)
-
     def _settle(self, fields: dict[str, Any], errors: list[WireError]) -> None:
         """AS4_PATH and AS4_AGGREGATOR: merged for a two-octet peer, else discarded (RFC 6793 sections 4.1, 4.2.3)."""
         if not self._four_octet_as:
+            self._check_as_path(fields.get("as4_path") or b"", errors, "AS4_PATH")
             merge_as4(fields)
         elif not _FOR_TWO_OCTET.isdisjoint(fields):
             for field, name in _FROM_TWO_OCTET_ONLY:
@@ -287,20 +288,21 @@ class AttributeDecoder:
                     errors.append(WireError(_DISCARD, message, "RFC 6793 section 4.1", name))
         path = fields.get("packed_as_path")
         if path is not None:
-            self._check_as_path(path, errors)
+            self._check_as_path(path, errors, "AS_PATH")
 
-    def _check_as_path(self, path: bytes, errors: list[WireError]) -> None:
-        """What makes an AS_PATH unacceptable beyond its syntax."""
+    def _check_as_path(self, path: bytes, errors: list[WireError], name: str) -> None:
+        """What makes an AS_PATH or AS4_PATH unacceptable beyond its syntax."""
         wrong = section = ""
         if path and (path[0] != values.AS_SEQUENCE or len(path) != 2 + 4 * path[1] or values.AS_0 in path):
             wrong, section = self._wrong_segments(path)
-        if not wrong and self._peer_asn and not self._is_ibgp:
+        if not wrong and self._peer_asn and not self._is_ibgp and name == "AS_PATH":
             first = int.from_bytes(path[2:6]) if path and path[0] == values.AS_SEQUENCE else None
             if first != self._peer_asn:
                 wrong = f"the path does not start with the peer's AS {self._peer_asn}"
                 section = "RFC 4271 section 6.3"
         if wrong:
-            errors.append(WireError(_WITHDRAW, wrong, section, "AS_PATH", UpdateSubcode.MALFORMED_AS_PATH))
+            subcode, readable = UpdateSubcode.MALFORMED_AS_PATH, section is _NO_SETS
+            errors.append(WireError(_WITHDRAW, wrong, section, name, subcode, is_readable=readable))
 
     def _wrong_segments(self, path: bytes) -> tuple[str, str]:
         """What no segment may hold, with the RFC's section; "" twice if nothing is wrong."""
@@ -308,6 +310,8 @@ class AttributeDecoder:
             asns = path[at : at + 4 * count]
             if values.AS_0 in asns and 0 in unpack_numbers(asns):
                 return "AS 0 in the path", "RFC 7607 section 2"
+            if kind in values.SETS and not self._accept_as_sets:
+                return f"{SegmentType(kind).name} in the path: such routes are refused without accept_as_sets", _NO_SETS
             if kind in values.CONFEDERATION and not self._is_ibgp:
                 return "confederation segment from a peer outside the confederation", "RFC 5065 section 5"
         return "", ""

@@ -12,20 +12,27 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from bgpd.model.attributes import Aggregator, AsPathSegment, pack_as_path, segments_of, unpack_as_path
+from bgpd.model.attributes import Aggregator, AsPathSegment, pack_as_path, segments_of, unpack_as_path, unpack_numbers
 from bgpd.model.iana import AS_TRANS, Origin, SegmentType
 
 AS_0 = b"\0\0\0\0"
 AS_SEQUENCE = int(SegmentType.AS_SEQUENCE)
+SETS = (int(SegmentType.AS_SET), int(SegmentType.AS_CONFED_SET))
 CONFEDERATION = (int(SegmentType.AS_CONFED_SEQUENCE), int(SegmentType.AS_CONFED_SET))
 
 ORIGINS = {bytes((origin,)): origin for origin in Origin}
 _SEGMENTS = frozenset(map(int, SegmentType))
+_AS_0_SECTION = "RFC 7607 section 2"
+_LABEL_INDEX, _ORIGINATOR_SRGB = 1, 3
 _AsPath = tuple[AsPathSegment, ...]
 
 
 class Malformed(ValueError):
-    """An attribute value that is not what its RFC says."""
+    """An attribute value that is not what its RFC says: `section`, where another one than the rule's says it."""
+
+    def __init__(self, message: str, section: str = "") -> None:
+        super().__init__(message)
+        self.section = section
 
 
 def split_attributes(block: bytes) -> tuple[list[tuple[int, int, bytes]], str]:
@@ -80,6 +87,8 @@ def parse_as4_path(value: bytes) -> bytes:
     if len(value) < 6:
         raise Malformed(f"{len(value)} bytes, too few for a segment")
     _check_segments(value, 4)
+    if any(0 in unpack_numbers(value[at : at + 4 * count]) for _kind, count, at in segments_of(value)):
+        raise Malformed("AS 0 in the path", _AS_0_SECTION)
     kept = [value[at - 2 : at + 4 * count] for kind, count, at in segments_of(value) if kind not in CONFEDERATION]
     return b"".join(kept)
 
@@ -122,14 +131,21 @@ def parse_aggregator(value: bytes) -> Aggregator:
     """AGGREGATOR with a 4-octet AS number, and AS4_AGGREGATOR (RFC 6793 section 3)."""
     if len(value) != 8:
         raise Malformed(f"{len(value)} bytes, not 8")
-    return Aggregator(int.from_bytes(value[:4]), value[4:])
+    return _aggregator(value, 4)
 
 
 def parse_two_octet_aggregator(value: bytes) -> Aggregator:
     """AGGREGATOR with a 2-octet AS number (RFC 4271 section 4.3)."""
     if len(value) != 6:
         raise Malformed(f"{len(value)} bytes, not 6")
-    return Aggregator(int.from_bytes(value[:2]), value[2:])
+    return _aggregator(value, 2)
+
+
+def _aggregator(value: bytes, width: int) -> Aggregator:
+    asn = int.from_bytes(value[:width])
+    if not asn:
+        raise Malformed("AS 0 as the aggregator", _AS_0_SECTION)
+    return Aggregator(asn, value[width:])
 
 
 def _check_multiple(value: bytes, size: int) -> None:
@@ -180,19 +196,28 @@ def check_tunnels(value: bytes) -> None:
 
 
 def check_prefix_sid(value: bytes) -> None:
-    """TLVs with 1-byte types and 2-byte lengths (RFC 8669 section 3)."""
-    _check_tlvs(value, kind_width=1)
+    """TLVs with 1-byte types and 2-byte lengths (RFC 8669 sections 3 and 6)."""
+    for kind, size in _check_tlvs(value, kind_width=1):
+        if kind == _LABEL_INDEX and size != 7:
+            raise Malformed(f"a Label-Index TLV of {size} bytes, not 7")
+        if kind == _ORIGINATOR_SRGB and (size < 8 or (size - 2) % 6):
+            raise Malformed(f"an Originator SRGB TLV of {size} bytes, not 2 and a multiple of 6")
 
 
-def _check_tlvs(value: bytes, *, kind_width: int) -> None:
+def _check_tlvs(value: bytes, *, kind_width: int) -> list[tuple[int, int]]:
+    """Type and length of each."""
+    found = []
     offset, end, head = 0, len(value), kind_width + 2
     while offset < end:
         stop = offset + head
         if stop > end:
             raise Malformed(f"{end - offset} bytes left, too few for a TLV")
-        offset = stop + int.from_bytes(value[stop - 2 : stop])
+        size = int.from_bytes(value[stop - 2 : stop])
+        found.append((int.from_bytes(value[offset : offset + kind_width]), size))
+        offset = stop + size
     if offset != end or not end:
         raise Malformed("a TLV overruns the attribute" if end else "0 bytes, no TLV")
+    return found
 
 
 def check_attr_set(value: bytes) -> None:

@@ -151,7 +151,7 @@ class UpdateDecoder:
     `nlri_decoders` split the families other than IPv4 and IPv6 unicast. `interface` scopes link-local next hops.
     `local_addresses` are this host's packed addresses: a route to one of them is unusable (RFC 4271 section 5.1.3).
     Martians are ignored (RFC 4271 section 6.3) unless `accept_martians`; `martians` counts them, and the first of each
-    block is an error of its UPDATE.
+    block is an error of its UPDATE. Routes with sets of AS numbers are withdrawn (RFC 9774) unless `accept_as_sets`.
     """
 
     def __init__(
@@ -162,11 +162,12 @@ class UpdateDecoder:
         interface: str = "",
         local_addresses: Container[bytes] = frozenset(),
         accept_martians: bool = False,
+        accept_as_sets: bool = False,
     ) -> None:
         self.martians = 0
         self._accept_martians = accept_martians
         self._blocks_told: set[Block] = set()
-        self._attributes = AttributeDecoder(negotiated)
+        self._attributes = AttributeDecoder(negotiated, accept_as_sets=accept_as_sets)
         self._families = frozenset(negotiated.families)
         self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
         self._plain_readers: dict[Family, _PlainReader] = {}
@@ -398,7 +399,7 @@ def _judge(
     whole = [error for error in errors if error.reaction is Reaction.TREAT_AS_WITHDRAW and not error.one_route]
     if not whole:
         return DecodedUpdate(batches=_batches(routes, attributes), reaction=worst.reaction, errors=errors)
-    if sections.block and not sections.has_reachable:
+    if sections.block and not sections.has_reachable and not all(error.is_readable for error in whole):
         message = "no reachable NLRI, so that treat-as-withdraw cannot be sure of having read all"
         errors.append(fatal(message, "RFC 7606 section 5.2", whole[0].attribute, whole[0].subcode))
         return _reset(errors)

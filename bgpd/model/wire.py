@@ -38,6 +38,7 @@ class WireError(msgspec.Struct, frozen=True, gc=False):
     `subcode` and `data` are those of the UPDATE Message Error NOTIFICATION that a session reset sends; `section` names
     the RFC that asks for `reaction`. `attribute` is the attribute's RFC name, "" where the error is in no attribute.
     `one_route`: it costs a single route, which the NLRI decoder has sorted out, and not all routes of the UPDATE.
+    `is_readable`: all could be read, and it is what a value says that costs the routes.
     `is_echo`: a route of this host's own that came back, as from any peer without split horizon; nobody's mistake.
     """
 
@@ -48,6 +49,7 @@ class WireError(msgspec.Struct, frozen=True, gc=False):
     subcode: int = 0
     data: bytes = b""
     one_route: bool = False
+    is_readable: bool = False
     is_echo: bool = False
 
 

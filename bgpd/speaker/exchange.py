@@ -161,6 +161,7 @@ class Exchange:
         events: SpeakerEvents,
         write: Callable[[bytes], None],
         accept_martians: bool = False,
+        accept_as_sets: bool = False,
     ) -> None:
         self.source = source
         self.negotiated = negotiated
@@ -175,6 +176,7 @@ class Exchange:
             interface=source.interface,
             local_addresses=OwnAddresses(host, interface=source.interface, vrf=vrf),
             accept_martians=accept_martians,
+            accept_as_sets=accept_as_sets,
         )
         self._encoder = self._new_encoder()
         self._events = events

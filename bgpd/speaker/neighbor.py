@@ -299,6 +299,7 @@ class Neighbor:
             events=around.events,
             write=self._driver.write,
             accept_martians=self.peering.config.accept_martians,
+            accept_as_sets=self.peering.config.accept_as_sets,
         )
 
     def session_ended(self, exchange: Exchange | None, reason: str) -> None:

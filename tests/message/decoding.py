@@ -30,7 +30,9 @@ def negotiated(*, ibgp=False, extended_next_hop=False, **fields) -> Negotiated:
     return Negotiated(**(values | fields))
 
 
-def decoder(*, interface="", local_addresses=frozenset(), accept_martians=True, **fields) -> UpdateDecoder:
+def decoder(
+    *, interface="", local_addresses=frozenset(), accept_martians=True, accept_as_sets=False, **fields
+) -> UpdateDecoder:
     """Takes martians unless told otherwise: most tests are about bytes, whatever prefix they spell."""
     return UpdateDecoder(
         negotiated(**fields),
@@ -38,6 +40,7 @@ def decoder(*, interface="", local_addresses=frozenset(), accept_martians=True, 
         interface=interface,
         local_addresses=local_addresses,
         accept_martians=accept_martians,
+        accept_as_sets=accept_as_sets,
     )
 
 

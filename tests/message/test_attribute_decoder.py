@@ -12,8 +12,8 @@ DISCARD, WITHDRAW = Reaction.ATTRIBUTE_DISCARD, Reaction.TREAT_AS_WITHDRAW
 SEQUENCE = SegmentType.AS_SEQUENCE
 
 
-def decode(block, **session):
-    return AttributeDecoder(negotiated(**session)).decode(block)
+def decode(block, *, accept_as_sets=False, **session):
+    return AttributeDecoder(negotiated(**session), accept_as_sets=accept_as_sets).decode(block)
 
 
 def path(*segments, code="I"):
@@ -60,7 +60,7 @@ def test_a_full_block_golden_bytes():
         "c0230400000005"
         "c06303616263"
     )
-    attributes, facts = decode(block)
+    attributes, facts = decode(block, accept_as_sets=True)
     assert facts.errors == ()
     assert facts.next_hop == b"\x0a\x00\x01\x02"
     assert attributes.origin is Origin.INCOMPLETE
@@ -146,6 +146,87 @@ def test_as_paths_that_no_external_peer_may_send_are_treated_as_withdraw(value):
 def test_internal_paths_may_be_empty_or_hold_confederation_segments():
     for value in (b"", path((3, (65010,)), (2, (1,)))):
         assert decode(bytes.fromhex("40010100") + attribute(2, value, 0x40), ibgp=True)[1].errors == ()
+
+
+SET, CONFEDERATION_SET = SegmentType.AS_SET, SegmentType.AS_CONFED_SET
+
+
+@pytest.mark.parametrize("kind", [SET, CONFEDERATION_SET])
+@pytest.mark.parametrize("ibgp", [False, True])
+def test_sets_in_the_path_cost_the_route_unless_they_are_accepted(kind, ibgp):
+    block = bytes.fromhex("40010100") + attribute(2, path((2, (65201,)), (kind, (7, 8))), 0x40)
+    _, facts = decode(block, ibgp=ibgp)
+    (error,) = facts.errors
+    assert (error.reaction, error.section) == (WITHDRAW, "RFC 9774 section 3")
+    assert "accept_as_sets" in error.message
+    errors = decode(block, ibgp=ibgp, accept_as_sets=True)[1].errors
+    assert [one.section for one in errors] == (["RFC 5065 section 5"] if kind is CONFEDERATION_SET and not ibgp else [])
+
+
+def test_sets_in_as4_path_cost_the_route_too():
+    short = attribute(2, path((2, (65201, 23456)), code="H"), 0x40)
+    for longer in (path((2, (65201,)), (SET, (70000,))), path((2, (1, 2, 3)), (SET, (70000,)))):
+        block = bytes.fromhex("40010100") + short + attribute(17, longer, 0xC0)
+        _, facts = decode(block, four_octet_as=False)
+        assert ("AS4_PATH", WITHDRAW) in [(error.attribute, error.reaction) for error in facts.errors]
+        assert decode(block, four_octet_as=False, accept_as_sets=True)[1].errors == ()
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_as_0_as_the_aggregator_costs_the_attribute(width):
+    aggregator = attribute(7, bytes(width) + b"\1\2\3\4", 0xC0)
+    as_path = attribute(2, path((2, (65201,)), code="I" if width == 4 else "H"), 0x40)
+    block = bytes.fromhex("40010100") + as_path
+    attributes, facts = decode(block + aggregator, four_octet_as=width == 4)
+    (error,) = facts.errors
+    assert (error.attribute, error.reaction, error.section) == ("AGGREGATOR", DISCARD, "RFC 7607 section 2")
+    assert attributes.aggregator is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "name"),
+    [
+        (18, b"\0\0\0\0\1\2\3\4", "AS4_AGGREGATOR"),
+        (17, path((2, (70000, 0))), "AS4_PATH"),
+        (17, path((2, (70000,)), (1, (0, 5))), "AS4_PATH"),
+        (17, path((3, (0,)), (2, (70000,))), "AS4_PATH"),
+    ],
+)
+def test_as_0_in_as4_attributes_costs_the_attribute_and_the_two_octet_ones_count(kind, value, name):
+    block = bytes.fromhex("40010100") + attribute(2, path((2, (65201, 23456)), code="H"), 0x40)
+    block += attribute(7, b"\x5b\xa0\1\2\3\4", 0xC0) + attribute(kind, value, 0xC0)
+    attributes, facts = decode(block, four_octet_as=False)
+    (error,) = facts.errors
+    assert (error.attribute, error.reaction, error.section) == (name, DISCARD, "RFC 7607 section 2")
+    assert attributes.as_path == (AsPathSegment(SEQUENCE, (65201, 23456)),)
+    assert attributes.aggregator == Aggregator(23456, b"\1\2\3\4")
+
+
+LABEL_INDEX, SRGB = b"\1\0\7" + bytes(7), b"\3\0\x08" + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_good"),
+    [
+        (LABEL_INDEX, True),
+        (LABEL_INDEX + SRGB, True),
+        (b"\3\0\x0e" + bytes(14), True),
+        (b"\x63\0\2xx", True),
+        (b"\1\0\6" + bytes(6), False),
+        (b"\1\0\x08" + bytes(8), False),
+        (b"\1\0\0", False),
+        (b"\3\0\2" + bytes(2), False),
+        (b"\3\0\0", False),
+        (b"\3\0\7" + bytes(7), False),
+        (LABEL_INDEX + b"\3\0\x09" + bytes(9), False),
+        (LABEL_INDEX + b"\1\0", False),
+        (b"\3\0\x08" + bytes(7), False),
+    ],
+)
+def test_tlvs_of_prefix_sid_have_the_lengths_of_their_types(value, is_good):
+    attributes, facts = decode(MANDATORY + attribute(40, value, 0xC0))
+    assert [(one.attribute, one.reaction) for one in facts.errors] == ([] if is_good else [("PREFIX_SID", DISCARD)])
+    assert [one.value for one in attributes.unknown] == ([value] if is_good else [])
 
 
 def test_a_repeated_attribute_counts_once():

@@ -132,6 +132,9 @@ def test_updates_of_other_speakers_are_read_in_full(case):
         add_path=case["addpath"],
         extended_next_hop=True,
     )
+    if any("accept_as_sets" in error.message for error in report.errors):
+        assert report.reaction == "treat-as-withdraw"  # RFC 9774 is younger than these messages
+        return
     assert report.reaction in ("accept", "attribute-discard"), report.errors
     assert_routes(report.announced, expected["nlri"], expected.get("mp_reach"))
     assert_routes(report.withdrawn, expected["withdrawn"], expected.get("mp_unreach"))

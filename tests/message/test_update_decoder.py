@@ -26,6 +26,13 @@ from tests.message.decoding import (
 PREFIX = b"\x18\x0a\x01\x02"
 
 
+def test_sets_in_the_path_of_an_update_that_announces_nothing_do_not_end_the_session():
+    with_set = attribute(2, b"\2\1\0\0\xfe\xb1\1\1\0\0\0\7", 0x40)
+    decoded = decoder().decode(update(ORIGIN + with_set, withdrawn=PREFIX))
+    assert decoded.reaction is Reaction.TREAT_AS_WITHDRAW
+    assert withdrawn(decoded) == [PREFIX]
+
+
 def test_withdrawn_routes_and_announced_ones_come_in_one_batch():
     decoded = decoder().decode(update(MANDATORY, PREFIX, withdrawn=b"\x10\x0a\x02"))
     (batch,) = decoded.batches

@@ -39,7 +39,7 @@ def peer_decoder(**session):
     """The decoder at the other end."""
     ours = negotiated(**session)
     theirs = msgspec.structs.replace(ours, local_asn=ours.peer_asn, peer_asn=ours.local_asn)
-    return UpdateDecoder(theirs, nlri_decoders=EVPN, accept_martians=True)
+    return UpdateDecoder(theirs, nlri_decoders=EVPN, accept_martians=True, accept_as_sets=True)
 
 
 def v4(attributes, **fields):
