@@ -51,6 +51,12 @@ def place(view: Mapping[str, Any]) -> str:
     return f"{address}%{interface}" if address and interface else address or interface
 
 
+def last_error(neighbor: Mapping[str, Any], now: float) -> str:
+    """Why the last attempt or session with a neighbor ended, and how long ago; "" if none has."""
+    error, at = neighbor.get("last_error", ""), neighbor.get("last_error_at")
+    return f"{error} ({age(at, now)} ago)" if error and at else str(error)
+
+
 def total(families: Mapping[str, Mapping[str, int]], field: str) -> str:
     """The sum of one count over all families."""
     return str(sum(counts.get(field, 0) for counts in families.values()))
@@ -187,5 +193,5 @@ def _route(route: View | None, now: float) -> list[str]:
 
 def _neighbor(neighbor: View, now: float) -> str:
     since = text.age(neighbor["since"], now)
-    error = f", last error: {neighbor['last_error']}" if neighbor.get("last_error") else ""
+    error = f", last error: {found}" if (found := last_error(neighbor, now)) else ""
     return f"{neighbor['name']} {text.place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{error}"

@@ -78,7 +78,7 @@ class Shown(NamedTuple):
 
 def _neighbor(view: View, now: float) -> Rows:
     families = view.get("families", {})
-    detail = view.get("last_error", "") if view["state"] != "established" else view.get("hostname", "")
+    detail = text.last_error(view, now) if view["state"] != "established" else view.get("hostname", "")
     if view.get("martians"):
         detail = f"{detail} ({view['martians']} martians ignored)".lstrip()
     yield (

@@ -1,4 +1,4 @@
-"""What a NOTIFICATION says to people: names of codes, the shutdown text of RFC 9003, the Hard Reset of RFC 8538.
+"""What a NOTIFICATION means, in words: names of codes, its data, the shutdown text (RFC 9003), the Hard Reset.
 
 Decides nothing about sessions; holds no I/O. RFC 4271 section 4.5, RFC 4486, RFC 9003, RFC 8538 section 3.1.
 """
@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from bgpd.message.open import family_name
 from bgpd.model.iana import (
+    AttributeFlag,
+    AttributeType,
+    CapabilityCode,
     CeaseSubcode,
     ErrorCode,
     FsmSubcode,
     HeaderSubcode,
+    MessageType,
     OpenSubcode,
     UpdateSubcode,
 )
@@ -26,7 +31,17 @@ _SUBCODES: dict[int, type[IntEnum]] = {
     ErrorCode.FINITE_STATE_MACHINE: FsmSubcode,
     ErrorCode.CEASE: CeaseSubcode,
 }
-_WITH_COMMUNICATION = (CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, CeaseSubcode.ADMINISTRATIVE_RESET)
+_MOST_BYTES = 16
+_MOST_NAMES = 8
+
+
+def _plain(code: IntEnum) -> str:
+    return code.name.lower().replace("_", "-")
+
+
+_MESSAGE_NAMES = {int(code): code.name for code in MessageType}
+_CAPABILITY_NAMES = {int(code): _plain(code) for code in CapabilityCode}
+_ATTRIBUTE_NAMES = {int(code): _plain(code) for code in AttributeType}
 
 
 def encode_communication(text: str) -> bytes:
@@ -70,15 +85,68 @@ def describe_notification(code: int, subcode: int, data: bytes = b"") -> str:
 
 def _describe(code: int, subcode: int, data: bytes) -> str:
     try:
-        name = ErrorCode(code).name.lower().replace("_", "-")
+        name = _plain(ErrorCode(code))
     except ValueError:
         return f"error {code}/{subcode}"
     text = name
     subcodes = _SUBCODES.get(code)
     if subcodes is not None and (subcode or code == ErrorCode.FINITE_STATE_MACHINE):
         try:
-            text += "/" + subcodes(subcode).name.lower().replace("_", "-")
+            text += "/" + _plain(subcodes(subcode))
         except ValueError:
             text += f"/{subcode}"
-    communication = decode_communication(data) if code == ErrorCode.CEASE and subcode in _WITH_COMMUNICATION else ""
-    return f"{text}: {communication}" if communication else text
+    words = _words_of(code, subcode, data) if data else ""
+    return f"{text}: {words}" if words else text
+
+
+def _words_of(code: int, subcode: int, data: bytes) -> str:
+    """What the data say (RFC 4271 section 6, RFC 4486 section 4, RFC 5492 section 5), "" if nothing."""
+    match code, subcode:
+        case ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN | CeaseSubcode.ADMINISTRATIVE_RESET:
+            return decode_communication(data)
+        case ErrorCode.CEASE, CeaseSubcode.HARD_RESET:
+            return ""
+        case ErrorCode.CEASE, CeaseSubcode.MAXIMUM_PREFIXES if len(data) == 7:
+            family = family_name(int.from_bytes(data[:2]), data[2])
+            return f"{family}, at most {int.from_bytes(data[3:])} prefixes"
+        case ErrorCode.MESSAGE_HEADER, HeaderSubcode.BAD_MESSAGE_LENGTH if len(data) == 2:
+            return f"{int.from_bytes(data)} bytes"
+        case ErrorCode.MESSAGE_HEADER, HeaderSubcode.BAD_MESSAGE_TYPE if len(data) == 1:
+            return f"type {data[0]}"
+        case ErrorCode.OPEN_MESSAGE, OpenSubcode.UNSUPPORTED_VERSION if len(data) == 2:
+            return f"version {int.from_bytes(data)} is spoken"
+        case ErrorCode.OPEN_MESSAGE, OpenSubcode.BAD_PEER_AS if len(data) in (2, 4):
+            return f"AS {int.from_bytes(data)}"
+        case ErrorCode.OPEN_MESSAGE, OpenSubcode.UNSUPPORTED_CAPABILITY:
+            return _capability_names(data)
+        case ErrorCode.UPDATE_MESSAGE, _:
+            return _attribute_words(data)
+        case ErrorCode.FINITE_STATE_MACHINE, _ if len(data) == 1 and data[0] in _MESSAGE_NAMES:
+            return f"{_MESSAGE_NAMES[data[0]]} received"
+    return _hexadecimal(data)
+
+
+def _capability_names(data: bytes) -> str:
+    """The capabilities that are wanted, or not (RFC 5492 section 5)."""
+    names = []
+    while len(data) >= 2 and len(data) >= 2 + data[1]:
+        code, value, data = data[0], data[2 : 2 + data[1]], data[2 + data[1] :]
+        name = _CAPABILITY_NAMES.get(code, f"capability {code}")
+        if code == CapabilityCode.MULTIPROTOCOL and len(value) == 4:
+            name += f" {family_name(int.from_bytes(value[:2]), value[3])}"
+        names.append(name)
+    return ", ".join(names[:_MOST_NAMES]) or _hexadecimal(data)
+
+
+def _attribute_words(data: bytes) -> str:
+    """The attribute that is wrong, or, by its type alone, missing (RFC 4271 section 6.3)."""
+    if len(data) == 1:
+        return f"attribute {_ATTRIBUTE_NAMES.get(data[0], data[0])}"
+    head = 4 if data[0] & AttributeFlag.EXTENDED_LENGTH else 3
+    value = data[head:]
+    name = _ATTRIBUTE_NAMES.get(data[1], str(data[1]))
+    return f"attribute {name}, flags {data[0]:#04x}" + (f", value {_hexadecimal(value)}" if value else "")
+
+
+def _hexadecimal(data: bytes) -> str:
+    return data[:_MOST_BYTES].hex() + (f"... ({len(data)} bytes)" if len(data) > _MOST_BYTES else "")

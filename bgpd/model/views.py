@@ -25,6 +25,10 @@ class NeighborView(msgspec.Struct, kw_only=True):
     `martians` counts announced prefixes that were ignored as martians since the daemon's start (RFC 4271 section 6.3).
     `without_next_hop`: families of which nothing is announced, since this host has no address there as a next hop.
 
+    `flaps`: how many established sessions have ended since the daemon's start. `last_error` is why the last attempt or
+    session ended, which stays there in a healthy session; a reason that says less, such as a refused connection, is
+    followed by the one before it that came with a NOTIFICATION. `last_notification_sent` and `..._received` are words.
+
     `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
     not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
     headers) that were worked off then.
@@ -47,8 +51,13 @@ class NeighborView(msgspec.Struct, kw_only=True):
     messages_received: int = 0
     messages_sent: int = 0
     established_count: int = 0
+    flaps: int = 0
     last_error: str = ""
     last_error_at: float | None = None
+    last_notification_sent: str = ""
+    last_notification_sent_at: float | None = None
+    last_notification_received: str = ""
+    last_notification_received_at: float | None = None
     end_of_rib: list[str] = []
     attribute_bytes: int = 0
     max_attribute_bytes: int = 0

@@ -25,7 +25,7 @@ from bgpd.message.exabgp_codec import (
     encode_notification,
     encode_open,
 )
-from bgpd.message.notification import wrap_hard_reset
+from bgpd.message.notification import describe_notification, wrap_hard_reset
 from bgpd.message.open import (
     MAX_EXTENDED_MESSAGE_LENGTH,
     MAX_MESSAGE_LENGTH,
@@ -151,6 +151,7 @@ class Connection:
         self.messages_sent = 0
         self.opened_at = now
         self.established_at = now
+        self.notification_sent: Notification | None = None
         self._local = local
         self._expected_asn = expected_asn
         self._min_hold_time_s = min_hold_time_s
@@ -181,7 +182,8 @@ class Connection:
             message = self._next_message()
             return None if message is None else self._message_received(*message, now)
         except NotificationError as error:
-            return self.fail(Notification(error.code, error.subcode, error.data), f"we sent it: {error.message}")
+            sent = describe_notification(error.code, error.subcode)
+            return self.fail(Notification(error.code, error.subcode, error.data), f"we sent {sent}: {error.message}")
 
     def last_words(self, now: float) -> NotificationReceived | ConnectionFailed | None:
         """Why the peer ended the connection, by what came and was not read yet; what else came goes with it.
@@ -242,6 +244,7 @@ class Connection:
         if hard and code == ErrorCode.CEASE and subcode in _HARD:
             subcode, data = CeaseSubcode.HARD_RESET, wrap_hard_reset(subcode, data)
         self._send(encode_notification(code, subcode, data))
+        self.notification_sent = Notification(code, subcode, data)
         self.end()
         return ConnectionFailed(reason)
 

@@ -16,12 +16,14 @@ from typing import Any, Protocol
 
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated
+from bgpd.model.iana import ErrorCode
 from bgpd.runtime.turns import now_or_soon, soon
 from bgpd.speaker.connection import KeepaliveReceived, RefreshReceived, State, UpdateReceived
 from bgpd.speaker.defects import OUT_OF_RESOURCES
 from bgpd.speaker.exchange import Exchange, RefusedUpdate, UnreadableUpdate
 from bgpd.speaker.reach import Unreachable
-from bgpd.speaker.session import AttemptFailed, Close, Dial, Output, Send, Session, SessionDown, SessionUp
+from bgpd.speaker.session import AttemptFailed, Close, Dial, Notified, Output, Send, Session, SessionDown, SessionUp
+from bgpd.speaker.socket_options import stuck_text
 from bgpd.speaker.transport import Wire
 
 STEP_S = 0.003
@@ -51,10 +53,10 @@ class SessionOwner(Protocol):
     def established(self, wire: Wire, negotiated: Negotiated) -> None:
         """The session is established: `Driver.carry` begins its exchange."""
 
-    def session_ended(self, exchange: Exchange | None, reason: str) -> None:
-        """The established session is over."""
+    def session_ended(self, exchange: Exchange | None, reason: str, notified: Notified | None) -> None:
+        """The established session is over, by a NOTIFICATION if one was sent or received."""
 
-    def attempt_failed(self, reason: str) -> None:
+    def attempt_failed(self, reason: str, notified: Notified | None) -> None:
         """A connection was not made, or ended before it was established; "": a dial had no answer in time."""
 
     def note_defect(self, error: Exception, *, is_update: bool = False) -> None:
@@ -255,11 +257,13 @@ class Driver:
             case SessionUp(number, negotiated):
                 if number in self._wires:
                     self._owner.established(self._wires[number], negotiated)
-            case SessionDown(reason):
+            case SessionDown(reason, notified):
+                if notified and notified.notification.code == ErrorCode.HOLD_TIMER_EXPIRED and self._wire is not None:
+                    reason += stuck_text(self._wire.socket)
                 exchange, self.exchange, self._wire = self.exchange, None, None
-                self._owner.session_ended(exchange, reason)
-            case AttemptFailed(reason):
-                self._owner.attempt_failed(reason)
+                self._owner.session_ended(exchange, reason, notified)
+            case AttemptFailed(reason, notified):
+                self._owner.attempt_failed(reason, notified)
             case RefreshReceived(refresh):
                 if self.exchange is not None:
                     self.exchange.refresh_received(refresh, _now())

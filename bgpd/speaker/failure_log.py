@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
+from bgpd.message.notification import describe_notification
 from bgpd.runtime.rates import LineBudget
 from bgpd.speaker.reach import NOT_HEARD
+from bgpd.speaker.session import Notified
 
 log = structlog.get_logger()
 
 
 MAX_KINDS = 100
 """Failures that are kept apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""
+
+
+class Notice(NamedTuple):
+    """A NOTIFICATION in words, and when it was sent or received (wall clock, seconds)."""
+
+    text: str = ""
+    at: float | None = None
 
 
 class FailureLog:
@@ -29,15 +39,37 @@ class FailureLog:
     def __init__(self, name: str, lines: LineBudget) -> None:
         self.last = ""
         self.last_at: float | None = None
+        self.sent = Notice()
+        self.received = Notice()
         self.ending = False
         self._name = name
         self._lines = lines
         self._counts: dict[str, int] = {}
         self._repeats = 0
+        self._cause = ""
 
-    def note(self, reason: str) -> None:
-        """An attempt failed."""
+    @property
+    def text(self) -> str:
+        """The last reason; where one with a NOTIFICATION came before it, that one too, which says more."""
+        if not self._cause or self._cause == self.last:
+            return self.last
+        return f"{self.last}; before that: {self._cause}"
+
+    def _keep(self, reason: str, notified: Notified | None) -> None:
         self.last, self.last_at = reason, time.time()
+        if notified is None:
+            return
+        self._cause = reason
+        said = notified.notification
+        notice = Notice(describe_notification(said.code, said.subcode, said.data), self.last_at)
+        if notified.sent:
+            self.sent = notice
+        else:
+            self.received = notice
+
+    def note(self, reason: str, notified: Notified | None = None) -> None:
+        """An attempt failed, by a NOTIFICATION if one was sent or received."""
+        self._keep(reason, notified)
         if len(self._counts) > MAX_KINDS:
             self._counts.clear()
         count = self._counts[reason] = self._counts.get(reason, 0) + 1
@@ -47,15 +79,16 @@ class FailureLog:
         else:
             self._repeats += 1
 
-    def closed(self, reason: str) -> None:
-        """An established session ended."""
-        self.last, self.last_at = reason, time.time()
+    def closed(self, reason: str, notified: Notified | None = None) -> None:
+        """An established session ended, by a NOTIFICATION if one was sent or received."""
+        self._keep(reason, notified)
         self._write(log.info if self.ending else log.warning, "session.closed", reason=reason)
 
     def recovered(self, **fields: object) -> None:
         """A session is established, which `fields` describe; what went wrong before stays visible."""
         self._counts.clear()
         self._repeats = 0
+        self._cause = ""
         self._write(log.info, "session.established", **fields)
 
     def _write(self, line: Callable[..., object], event: str, **fields: object) -> None:

@@ -30,7 +30,7 @@ from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.reach import NOT_HEARD, Reach
-from bgpd.speaker.session import Session, SessionSettings
+from bgpd.speaker.session import Notified, Session, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
 from bgpd.speaker.transport import Wire
 
@@ -79,6 +79,7 @@ class Neighbor:
     def __init__(self, peering: Peering, around: Surroundings, owner: NeighborOwner) -> None:
         self.interface = ""
         self.established_count = 0
+        self.flaps = 0
         self.failures = FailureLog(peering.name, around.lines_for(peering))
         self._former_martians = 0
         self._around = around
@@ -302,18 +303,19 @@ class Neighbor:
             accept_as_sets=self.peering.config.accept_as_sets,
         )
 
-    def session_ended(self, exchange: Exchange | None, reason: str) -> None:
+    def session_ended(self, exchange: Exchange | None, reason: str, notified: Notified | None) -> None:
         """The established session is over; `exchange` is None if it had ended before routes were exchanged."""
         self.interface = ""
-        self.failures.closed(reason)
+        self.flaps += 1
+        self.failures.closed(reason, notified)
         if exchange is not None:
             self._former_martians += exchange.martians
             self._around.events.session_closed(exchange.source, reason)
         self._owner.connection_ended(self)
 
-    def attempt_failed(self, reason: str) -> None:
+    def attempt_failed(self, reason: str, notified: Notified | None) -> None:
         """A connection was not made, or ended before it was established; "": a dial had no answer in time."""
-        self.failures.note(reason or self._reach.no_answer())
+        self.failures.note(reason or self._reach.no_answer(), notified)
         self._owner.connection_ended(self)
 
     def note_defect(self, error: Exception, *, is_update: bool = False) -> None:

@@ -98,17 +98,25 @@ class SessionUp(msgspec.Struct, frozen=True):
     negotiated: Negotiated
 
 
+class Notified(msgspec.Struct, frozen=True):
+    """A NOTIFICATION that was sent (else received)."""
+
+    notification: Notification
+    sent: bool
+
+
 class SessionDown(msgspec.Struct, frozen=True):
-    """The established session ended. `by_notification`: one side said so, rather than that the connection was lost."""
+    """The established session ended. `notified`: one side said so, rather than that the connection was lost."""
 
     reason: str
-    by_notification: bool
+    notified: Notified | None = None
 
 
 class AttemptFailed(msgspec.Struct, frozen=True):
     """A connection was not made, or ended before it was established. `reason` is "" if a dial had no answer in time."""
 
     reason: str
+    notified: Notified | None = None
 
 
 Output = (
@@ -254,7 +262,7 @@ class Session:
         for number, connection in list(self._connections.items()):
             failed = connection.tick(now)
             if failed is not None:
-                self._remove(number, now, failed.reason, by_notification=True)
+                self._remove(number, now, failed.reason)
                 self._settle(now)
             else:
                 self._flush(number)
@@ -314,7 +322,7 @@ class Session:
             case NotificationReceived(notification):
                 self._notification_received(number, notification, now)
             case ConnectionFailed(reason):
-                self._remove(number, now, reason, by_notification=True)
+                self._remove(number, now, reason)
                 self._settle(now, refusing=True)
         return True
 
@@ -346,7 +354,7 @@ class Session:
         """Events 24 and 25."""
         code, subcode, data = notification.code, notification.subcode, notification.data
         reason = f"the neighbor sent {describe_notification(code, subcode, data)}"
-        self._remove(number, now, reason, by_notification=True)
+        self._remove(number, now, reason, received=notification)
         final = unwrap_hard_reset(code, subcode, data)[0] != ErrorCode.CEASE
         self._settle(now, refusing=final and code != ErrorCode.HOLD_TIMER_EXPIRED)
 
@@ -379,9 +387,9 @@ class Session:
         """End a connection ourselves; `_settle` must follow."""
         if notification is not None:
             self._connections[number].fail(notification, reason)
-        self._remove(number, now, reason, by_notification=notification is not None)
+        self._remove(number, now, reason)
 
-    def _remove(self, number: int, now: float, reason: str, *, by_notification: bool) -> None:
+    def _remove(self, number: int, now: float, reason: str, *, received: Notification | None = None) -> None:
         """A connection has ended; report to the driver what that means.
 
         The session's end is reported before the last words are sent, so that no route follows them, however much later
@@ -389,17 +397,19 @@ class Session:
         """
         connection = self._connections.pop(number)
         connection.end()
+        sent = connection.notification_sent
+        notified = Notified(sent, True) if sent is not None else Notified(received, False) if received else None
         was_established = connection is self.established
         if was_established:
             self.established = None
             self._retries.session_ended(now - connection.established_at)
-            self._outputs.append(SessionDown(reason, by_notification))
+            self._outputs.append(SessionDown(reason, notified))
         last_words = connection.take_output()
         if last_words:
             self._outputs.append(Send(number, last_words))
         self._outputs.append(Close(number))
         if not was_established and not self._connections:
-            self._outputs.append(AttemptFailed(reason))
+            self._outputs.append(AttemptFailed(reason, notified))
 
     def _settle(self, now: float, *, refusing: bool = False) -> None:
         """State and retry timer after something came or went. `refusing`: nor may the peer come back at once."""

@@ -6,8 +6,11 @@ Never connects, listens, reads or writes. RFC 2385 (TCP MD5), RFC 5082 (GTSM), R
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
 
 from bgpd.config.password_file import MD5_KEY_BYTES
 
@@ -27,6 +30,9 @@ IPV6_MINHOPCOUNT = 73
 DSCP_CS6 = 0xC0
 """Network control (RFC 4594), in the place of the TOS byte."""
 MAX_TTL = 255
+_SND_MSS, _PMTU, _RCV_OOOPACK = 16, 60, 224
+"""Offsets in struct tcp_info (linux/tcp.h)."""
+_TCP_INFO_LENGTH = 228
 
 
 def family_of(address: bytes) -> socket.AddressFamily:
@@ -102,6 +108,32 @@ def arrival_index(sock: socket.socket) -> int:
         return 0
     data = packed[_CMSG_HEADER:]
     return int(struct.unpack_from("=I", data, at)[0]) if len(data) >= at + 4 else 0
+
+
+def stuck_text(sock: socket.socket) -> str:
+    """What to look at when a hold timer expired although TCP segments are on their way; "" if there are none.
+
+    Small segments that pass and large ones that do not are what a path with a smaller MTU looks like: what this host
+    sent waits for an acknowledgement, or segments of the neighbor have come and one before them has not.
+    """
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_LENGTH)
+        waiting = int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return ""
+    if len(info) < _TCP_INFO_LENGTH:
+        return ""
+    retransmits, segment = info[2], _word(info, _SND_MSS)
+    is_sending_stuck = retransmits > 0 and waiting >= segment
+    if not is_sending_stuck and not _word(info, _RCV_OOOPACK):
+        return ""
+    mtu = _word(info, _PMTU)
+    payload = mtu - (48 if sock.family == socket.AF_INET6 else 28)
+    return f"; large segments may have been lost: does the path carry packets of {mtu} bytes (ping -M do -s {payload})?"
+
+
+def _word(info: bytes, offset: int) -> int:
+    return int.from_bytes(info[offset : offset + 4], sys.byteorder)
 
 
 def bind_to_device(sock: socket.socket, interface: str) -> None:

@@ -247,6 +247,8 @@ def no_answer_text(target: Target) -> str:
             "with GTSM (ttl-security) for this host?"
         )
     hint = "is the password the same on both sides?" if target.password else "does the neighbor want an MD5 password?"
+    if not target.device and not target.ttl_security:
+        hint += " Does it use GTSM (ttl-security)? It is more than one hop away."
     return f"{target}: no answer: is it reachable, and {hint}"
 
 
@@ -262,7 +264,8 @@ def _connection_lost_text(error: Exception | None) -> str:
         case ConnectionResetError():
             return "the neighbor reset the connection"
         case TimeoutError():
-            return "the neighbor took no data any more (TCP timed out)"
+            hint = "is it up, and does the path carry packets of the interface's MTU?"
+            return f"the neighbor acknowledged no data any more (TCP timed out): {hint}"
         case OSError():
             return f"connection lost: {error.strerror or error}"
         case _:

@@ -116,7 +116,7 @@ def test_idle_connections_of_a_leafs_address_keep_nobody_out(host: Host, fabric:
                 sock.bind(("10.0.1.2", 0))
                 with contextlib.suppress(ConnectionError):
                     sock.connect(("10.0.1.1", 179))
-        assert host.metric("bgpd_connections_refused_total") > 250
+        host.wait(lambda: host.metric("bgpd_connections_refused_total") > 250, "what waits to be refused")
         connection.sendall(update(("10.20.0.0/16",), asn=65201))
         host.wait_hops("10.20.0.0/16", "10.0.1.2%eth0")
 

@@ -52,6 +52,25 @@ def test_hard_reset_wraps_and_unwraps():
         ((2, 2, b""), "open-message/bad-peer-as"),
         ((6, 99, b""), "cease/99"),
         ((99, 1, b""), "error 99/1"),
+        ((1, 2, b"\x10\x01"), "message-header/bad-message-length: 4097 bytes"),
+        ((1, 3, b"\x09"), "message-header/bad-message-type: type 9"),
+        ((2, 1, b"\0\4"), "open-message/unsupported-version: version 4 is spoken"),
+        ((2, 2, b"\xfe\xb3"), "open-message/bad-peer-as: AS 65203"),
+        (
+            (2, 7, bytes.fromhex("0104001900464600")),
+            "open-message/unsupported-capability: multiprotocol l2vpn-evpn, enhanced-route-refresh",
+        ),
+        ((2, 7, b"\xc8\0\1"), "open-message/unsupported-capability: capability 200"),
+        ((2, 7, b"\1"), "open-message/unsupported-capability: 01"),
+        ((3, 3, b"\x02"), "update-message/missing-well-known-attribute: attribute as-path"),
+        (
+            (3, 5, bytes.fromhex("4001020000")),
+            "update-message/attribute-length-error: attribute origin, flags 0x40, value 0000",
+        ),
+        ((3, 1, b"\x50\x02"), "update-message/malformed-attribute-list: attribute as-path, flags 0x50"),
+        ((5, 3, b"\2"), "finite-state-machine/unexpected-in-established: UPDATE received"),
+        ((6, 1, bytes.fromhex("00010100000064")), "cease/maximum-prefixes: ipv4-unicast, at most 100 prefixes"),
+        ((6, 5, b"\xaa" * 20), f"cease/connection-rejected: {'aa' * 16}... (20 bytes)"),
     ],
 )
 def test_notifications_are_described(notification, text):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import structlog
 
+from bgpd.message.exabgp_codec import Notification
 from bgpd.runtime.rates import BURST_LINES, LINE_EVERY_S, LineBudget
 from bgpd.speaker.failure_log import MAX_KINDS, FailureLog
 from bgpd.speaker.reach import NOT_HEARD
+from bgpd.speaker.session import Notified
 
 
 def lines(failures: FailureLog, *reasons: str) -> list[str]:
@@ -44,6 +46,25 @@ def test_texts_without_end_take_no_memory_without_end() -> None:
     failures = FailureLog("leaf1", LineBudget())
     lines(failures, *(f"the neighbor says {number}" for number in range(3 * MAX_KINDS)))
     assert len(failures._counts) <= MAX_KINDS + 1
+
+
+def test_reason_that_says_less_is_followed_by_the_one_with_a_notification() -> None:
+    failures = FailureLog("leaf1", LineBudget())
+    bad_as = Notified(Notification(2, 2, b"\xfe\xb3"), sent=False)
+    failures.note("the neighbor sent open-message/bad-peer-as: AS 65203", bad_as)
+    assert failures.text == failures.last == "the neighbor sent open-message/bad-peer-as: AS 65203"
+    failures.note("connection refused")
+    assert failures.last == "connection refused"
+    assert failures.text == "connection refused; before that: the neighbor sent open-message/bad-peer-as: AS 65203"
+    failures.note("hold timer expired", Notified(Notification(4, 0), sent=True))
+    assert failures.text == "hold timer expired"
+    assert (failures.received.text, failures.sent.text) == ("open-message/bad-peer-as: AS 65203", "hold-timer-expired")
+    assert failures.received.at
+    assert failures.sent.at
+    failures.recovered()
+    failures.closed("the neighbor closed the connection")
+    assert failures.text == "the neighbor closed the connection"
+    assert failures.received.text
 
 
 def test_an_end_of_our_own_is_no_warning() -> None:

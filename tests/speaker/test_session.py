@@ -322,7 +322,7 @@ def test_notification_ends_the_session_with_its_text() -> None:
     assert outputs[1:] == [Close(number)]
     (down,) = (output for output in outputs if isinstance(output, SessionDown))
     assert down.reason == "the neighbor sent cease/administrative-shutdown: maintenance until 04:00"
-    assert down.by_notification
+    assert down.notified
 
 
 def expire(driver: Driver, number: int) -> list[Output]:
@@ -372,7 +372,7 @@ def test_stop_without_notification_says_nothing() -> None:
     driver = Driver()
     number = driver.established()
     driver.session.stop(driver.now, None, "restart")
-    assert driver.outputs() == [SessionDown("restart", False), Close(number)]
+    assert driver.outputs() == [SessionDown("restart"), Close(number)]
 
 
 def test_final_shutdown_is_a_hard_reset_where_the_peer_would_keep_routes() -> None:
@@ -417,7 +417,7 @@ def test_lost_link_ends_at_once_and_its_return_dials_at_once() -> None:
     driver = Driver()
     number = driver.established()
     driver.session.transport_lost(driver.now, "link eth0 went down")
-    assert driver.outputs() == [SessionDown("link eth0 went down", False), Close(number)]
+    assert driver.outputs() == [SessionDown("link eth0 went down"), Close(number)]
     driver.session.connect_now(driver.now)
     assert [type(output) for output in driver.outputs()] == [Dial]
 

@@ -30,6 +30,8 @@ from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.connection import Connection
 from bgpd.speaker.driver import Driver
 from bgpd.speaker.exchange import MANY
+from bgpd.speaker.router_discovery import attach_filter
+from bgpd.speaker.socket_options import stuck_text
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.transport import Target, dial
 from tests.interop.recording_speaker import Recorder
@@ -632,6 +634,42 @@ async def test_stranger_is_refused() -> None:
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 2) == b""
         writer.close()
+
+
+def drop_large_segments(sock: socket.socket) -> None:
+    """Have the kernel drop received segments of more than 1,000 bytes, as a path with a smaller MTU does."""
+    program = struct.pack("=HBBI", 0x80, 0, 0, 0)  # the length of the packet
+    program += struct.pack("=HBBI", 0x25, 0, 1, 1000)  # greater: the next, else the one after it
+    program += struct.pack("=HBBI", 0x06, 0, 0, 0) + struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
+    attach_filter(sock, program)
+
+
+async def test_hold_timer_that_expires_while_large_segments_are_lost_hints_at_the_mtu(peer: RawPeer) -> None:
+    async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open(hold_time_s=3)
+        await until(lambda: recorder.sources)
+        neighbor = speaker._neighbors.named("peer")
+        assert neighbor is not None
+        (wire,) = neighbor._driver.wires
+        drop_large_segments(wire.socket)
+        assert stuck_text(wire.socket) == ""
+        peer.write(UPDATE * 100)
+        while not recorder.closed:
+            await asyncio.sleep(0.2)
+            peer.write(KEEPALIVE)
+        assert recorder.closed[0].startswith(
+            "hold timer expired: no KEEPALIVE or UPDATE in time; large segments may have"
+        )
+        assert "(ping -M do -s " in last_error(speaker)
+
+
+async def test_data_that_is_never_acknowledged_hints_at_the_mtu_too(peer: RawPeer) -> None:
+    wire = await dial(Target(address=parse_address("127.0.0.2"), port=peer.port))
+    _, writer = await peer.connections.get()
+    drop_large_segments(writer.get_extra_info("socket"))
+    wire.write(bytes(100_000))
+    await until(lambda: stuck_text(wire.socket))
+    wire.abort()
 
 
 async def test_timers_and_end_of_rib_are_shown_as_negotiated(peer: RawPeer) -> None:
