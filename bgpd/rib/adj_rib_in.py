@@ -4,8 +4,8 @@ attributes.
 The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here is only the interning of paths, and the
 count of what the source's attributes and paths take in memory (docs/decisions/0013). A path is
 reused for ten seconds, so that `heard_at` says when a route was announced, coarsely. Paths are kept weakly: one that no
-route has is gone. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops) and policy; never
-on which path is best.
+route has is gone. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC
+8326 (graceful shutdown); never on which path is best.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.containers import WeighedMemo
-from bgpd.model.iana import Family
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.decision import Decision
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
@@ -36,6 +36,9 @@ _PATH_BYTES = 800
 """What a path takes with its decision and their places in the memos."""
 _OVERLAY_BYTES = 300
 _MEMO_BYTES = 2048
+_LEAST_PREFERRED = 0
+"""LOCAL_PREF of what an external neighbor announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2), whatever the import
+policy sets: only one that takes the community away keeps its own."""
 
 _Key = tuple[Attributes, NextHop | None, Overlay | None, Family, tuple[int, ...]]
 
@@ -160,15 +163,18 @@ class AdjRibIn:
             rejected = self._why_refused(family, next_hop)
         if rejected:
             return received, rejected
-        usable = received
-        if received.local_pref is not None and self.source.kind is SourceKind.EBGP:
-            usable = received.changed(local_pref=None)
-        if self.policy.accepts_all:
-            return usable, ""
-        route = self._route(family, usable, next_hop)
-        if trace is None:
-            trace = self.policy.split(route, ())[0][0]
-        return self.policy.verdict(route, trace)
+        is_external = self.source.kind is SourceKind.EBGP
+        accepted = received
+        if received.local_pref is not None and is_external:
+            accepted = received.changed(local_pref=None)
+        if not self.policy.accepts_all:
+            route = self._route(family, accepted, next_hop)
+            if trace is None:
+                trace = self.policy.split(route, ())[0][0]
+            accepted, rejected = self.policy.verdict(route, trace)
+        if is_external and accepted.has_community(COMMUNITY_GRACEFUL_SHUTDOWN):
+            accepted = accepted.changed(local_pref=_LEAST_PREFERRED)
+        return accepted, rejected
 
     def _why_looped(self, attributes: Attributes) -> str:
         is_reflected = attributes.originator_id is not None or attributes.packed_cluster_list

@@ -18,6 +18,7 @@ import msgspec
 
 from bgpd.model.containers import WeakMemo
 from bgpd.model.evpn import format_origin
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, SourceKind
 from bgpd.model.prefix import format_address
 from bgpd.rib.next_hops import NextHopTable
@@ -147,7 +148,7 @@ RULES: tuple[Rule, ...] = (
         "highest LOCAL_PREF (100 where absent)",
         "RFC 4271 9.1.1",
         "has the higher LOCAL_PREF:",
-        lambda path: str(_local_pref(path)),
+        lambda path: _local_pref_text(path),
     ),
     Rule(
         Step.AS_PATH,
@@ -327,6 +328,12 @@ def _winner(candidates: Sequence[Path], outcome: Outcome, path: Path) -> Path:
 def _peer_text(path: Path) -> str:
     address = path.source.address
     return f"{format_address(address)} of {path.source.name}" if address else path.source.name
+
+
+def _local_pref_text(path: Path) -> str:
+    preference = _local_pref(path)
+    is_drained = not preference and path.attributes.has_community(COMMUNITY_GRACEFUL_SHUTDOWN)
+    return f"{preference} for GRACEFUL_SHUTDOWN" if is_drained else str(preference)
 
 
 def _place_text(path: Path) -> str:
