@@ -62,6 +62,17 @@ class ClaimOrder:
             entry.claims.sort(key=lambda status: SOURCES[status.claim.source].precedence)
             self.renumber(entry)
 
+    def give_way(self, entry: Entry) -> None:
+        """A service without healthy backends gives its address to the first one that has some, which keeps it."""
+        first = entry.claims[0].claim
+        if not first.withheld:
+            return
+        for index, status in enumerate(entry.claims):
+            if status.claim.source == first.source and not status.claim.withheld:
+                entry.claims.insert(0, entry.claims.pop(index))
+                self.renumber(entry)
+                return
+
     @staticmethod
     def renumber(entry: Entry) -> None:
         """Ranks as the claims stand now: the first holds the address."""

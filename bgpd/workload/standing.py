@@ -16,7 +16,7 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.views import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
-from bgpd.workload.sources import SOURCES
+from bgpd.workload.sources import SOURCES, Restart
 
 VrfFamily = tuple[str, Family]
 """VRF name ("" for the main table) and unicast family."""
@@ -147,6 +147,8 @@ def info_of(claim: Claim) -> ClaimInfo:
 
 def name_of(claim: Claim) -> str:
     """How a reason names a claim: its source, its id, where it is."""
+    if SOURCES[claim.source].restart is Restart.DERIVED:
+        return f"{claim.source} {claim.id}"
     where = f" on {claim.interface}" if claim.interface else ""
     return f"{claim.source} workload {claim.id}{where}"
 

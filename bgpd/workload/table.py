@@ -192,6 +192,8 @@ class WorkloadTable:
         if not entry.claims:
             self._give_up(place, entry, settlement)
             return
+        if len(entry.claims) > 1:
+            self.claims.order.give_way(entry)
         judged = self._judge(place, entry)
         if judged is not ANNOUNCED or entry.route is not None:
             self._settle_route(place, entry, judged.route, settlement)
@@ -253,14 +255,16 @@ class WorkloadTable:
         against = [not agree(first, status.claim) for status in entry.claims]
         announced = entry.info is not None
         others = ", ".join(name_of(status.claim) for status, is_against in zip(entry.claims, against) if is_against)
-        why_not = f"{prefix} is held by {name_of(first)}, which came first"
-        lost = Judgement(WorkloadState.CONFLICT, why_not, None, False)
         shared = judged._replace(announce=announced)
         if others and announced:
             why = f"{prefix} is also claimed by {others}; this claim came first and stays"
             shared = Judgement(WorkloadState.CONFLICT, why, None, True)
+        why_not = f"{prefix} is held by {name_of(first)}, which came first"
         for index, is_against in enumerate(against):
-            self._enter(entry, index, lost if is_against else shared, settlement, now)
+            own = entry.claims[index].claim.withheld
+            why = f"{own}; {prefix} is announced for {name_of(first)}" if own and not first.withheld else why_not
+            judged = Judgement(WorkloadState.CONFLICT, why, None, False) if is_against else shared
+            self._enter(entry, index, judged, settlement, now)
 
     def _enter(self, entry: Entry, index: int, judged: Judgement, settlement: Settlement, now: float) -> None:
         status = entry.claims[index]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import structlog
@@ -30,6 +31,11 @@ log = structlog.get_logger()
 
 INITIAL_WAIT_S = 10
 """How long the sources' first states are waited for where no source says otherwise."""
+
+
+def _later(seconds: float, callback: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, callback)
+
 
 _Source = TypeVar("_Source", bound=ClaimSource)
 
@@ -66,7 +72,7 @@ class Workloads:
             concurrency=config.workload.health.concurrency,
             result=self._check_result,
         )
-        self.services = Services(self.claims, self._checker, schedule=soon)
+        self.services = Services(self.claims, self._checker, schedule=soon, later=_later)
         self._first_state = FirstState(
             self.table, self.services, order_known=self._order_known, reached=owner.workloads_synchronised
         )

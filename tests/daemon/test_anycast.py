@@ -93,7 +93,7 @@ def offer(host: Host, tmp_path: Path, *, wait: bool = True, drained: int = 0, **
     ]
     file = tmp_path / "service.json"
     file.write_text(json.dumps({"addresses": [SERVICE], "backends": backends, **fields}))
-    host.cli("service", "add", "web", str(file), check=wait)
+    host.cli("service", "add", "web", str(file), *([] if wait else ["--timeout", "0"]), check=wait)
 
 
 def view(host: Host) -> dict[str, Any]:
@@ -165,6 +165,33 @@ def test_drained_backend_gets_no_new_flows_and_a_drained_service_serves_what_sti
     wait_announced(host, frr, announced=False)
     host.wait_hops(f"{SERVICE}/32", FIRST, SECOND)
     assert view(host)["reason"] == "the service is drained"
+
+
+def test_draining_all_backends_withdraws_first_and_serves_on_until_the_fabric_knows(
+    fabric: Fabric, host: Host, frr: Frr, tmp_path: Path
+) -> None:
+    offer(host, tmp_path)
+    wait_announced(host, frr)
+    backends = [{"id": f"pod{n}", "addresses": [address], "drain": True} for n, address in enumerate(ADDRESSES, 1)]
+    offer(host, tmp_path, wait=False, backends=backends)
+    wait_announced(host, frr, announced=False)
+    host.wait_hops(f"{SERVICE}/32", FIRST, SECOND)
+    host.wait_hops(f"{SERVICE}/32")
+
+
+def test_of_two_services_with_one_address_the_healthy_one_is_announced(
+    host: Host, frr: Frr, pods: Pods, tmp_path: Path
+) -> None:
+    pods.set(1, 500)
+    pods.set(2, 500)
+    offer(host, tmp_path, wait=False, check={"type": "http", **FAST, **CHECKS["http"]})
+    host.wait(lambda: view(host)["backends"][0]["state"] == "unhealthy", "the first service to be unhealthy")
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps({"addresses": [SERVICE], "backends": [{"id": "pod2", "addresses": [ADDRESSES[1]]}]}))
+    host.cli("service", "add", "other", str(file))
+    wait_announced(host, frr)
+    host.wait_hops(f"{SERVICE}/32", SECOND)
+    host.cli("service", "del", "other")
 
 
 def test_weights_and_resilience_are_the_kernel_s_and_a_lost_backend_costs_one_message(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from functools import lru_cache
@@ -15,7 +16,13 @@ from bgpd.model.service import CheckType, HealthCheck
 from bgpd.runtime.programs import ProgramRefused, Programs
 
 MAX_STATUS_LINE = 4096
-"""Bytes of an answer that are read at most."""
+"""Bytes of a status line that are read at most."""
+
+MAX_ANSWER = 65_536
+"""Bytes of an answer, with the 1xx responses before it."""
+
+_INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d")
+"""The beginning of a 1xx response that another one follows; after 101 comes no more HTTP."""
 
 
 async def probe(check: HealthCheck, address: str, *, device: str, programs: Programs) -> str:
@@ -88,17 +95,39 @@ async def _ask_status(
         f"GET {check.path} HTTP/1.1\r\nHost: {host}:{check.port}\r\n"
         "User-Agent: bgpd-health\r\nConnection: close\r\n\r\n".encode()
     )
-    answer = b""
-    while b"\n" not in answer and len(answer) < MAX_STATUS_LINE:
+    answer, seen = b"", 0
+    while seen < MAX_ANSWER:
         data = await reader.read(MAX_STATUS_LINE)
         if not data:
             break
-        answer += data
+        seen += len(data)
+        answer = _after_interim(answer + data)
+        if not _is_interim(answer) and (b"\n" in answer or len(answer) > MAX_STATUS_LINE):
+            break
     version, _, rest = answer.partition(b" ")
     code = rest[:3]
     if not version.startswith(b"HTTP/1.") or not code.isdigit():
         return "the answer is no HTTP" if answer else "closed without an answer"
-    return "" if int(code) in check.status else f"HTTP status {int(code)}"
+    if int(code) in check.status:
+        return ""
+    return f"HTTP status {int(code)}" + (", and no final one after it" if _is_interim(answer) else "")
+
+
+def _after_interim(answer: bytes) -> bytes:
+    """An answer without its whole 1xx responses, which only announce the final one (RFC 9110 section 15.2)."""
+    while _is_interim(answer):
+        for end in (b"\r\n\r\n", b"\n\n"):
+            _, found, rest = answer.partition(end)
+            if found:
+                answer = rest
+                break
+        else:
+            return answer
+    return answer
+
+
+def _is_interim(answer: bytes) -> bool:
+    return _INTERIM.match(answer) is not None
 
 
 async def _probe_exec(check: HealthCheck, address: str, device: str, programs: Programs) -> str:

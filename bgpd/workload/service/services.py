@@ -3,7 +3,7 @@
 A service is announced while at least `min_healthy` of its backends are usable: a workload of this host has the
 address and is announced, its checks are good, it is not drained. With `prefer-local` the kernel spreads what arrives
 over them by weight. A drained service, or one with too few backends, is withdrawn but keeps serving what still
-arrives.
+arrives; so does one whose backends are all drained, until its neighbors have heard of it (`SETTLE_S`).
 
 After a start nothing is claimed before all checks have said something: the kernel spreads flows as the last run left
 it meanwhile, and goes on so where nothing changed.
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop
+from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import key_address, parse_prefix
 from bgpd.model.service import Backend, BackendView, CheckType, HealthCheck, Service, ServiceMode, ServiceView
 from bgpd.model.workload import Claim
@@ -31,6 +32,9 @@ from bgpd.workload.sources import SERVICE
 from bgpd.workload.standing import ClaimStatus
 
 STARTING = "the daemon has started: its workloads and health checks are waited for"
+SETTLE_S = 5.0
+"""How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
+DRAINED = "drained"
 MAX_REASONS = 5
 """Of so many backends it is told why they are not healthy."""
 
@@ -58,19 +62,26 @@ class _Target(msgspec.Struct, eq=False):
 
 
 class _Active(msgspec.Struct, eq=False):
-    """A service in force, the health of its checked addresses, and the interface that each check is bound to."""
+    """A service in force, the health of its checked addresses, and the interface that each check is bound to.
+
+    `serving` has the members that each address had last; `settling` the addresses whose backends were all drained,
+    until the neighbors have heard of it.
+    """
 
     source: str
     service: Service
     targets: dict[CheckId, _Target] = {}
     health: dict[CheckId, Health] = {}
     devices: dict[CheckId, str] = {}
+    serving: dict[str, NextHops] = {}
+    settling: dict[str, object] = {}
 
 
 class Services:
     """The services of this host. Each of `listeners` is called with a service's name when its view may have changed.
 
     `schedule(callback)`: call back soon; results of checks that come until then are one change of their service.
+    `later(seconds, callback)`: call back then.
     """
 
     def __init__(
@@ -79,7 +90,9 @@ class Services:
         checks: Checks,
         *,
         schedule: Callable[[Callable[[], None]], None] = lambda callback: callback(),
+        later: Callable[[float, Callable[[], None]], object] = lambda seconds, callback: None,
     ) -> None:
+        self._later = later
         self.listeners: list[Callable[[str], None]] = []
         self._claims = claims
         self._checks = checks
@@ -201,8 +214,39 @@ class Services:
         reasons = (f"{target.backend.id}: {target.reason}" for target in targets if target.reason)
         first = list(islice(reasons, MAX_REASONS + 1))
         unhealthy = "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
-        addresses = active.service.addresses
-        self._claims.claim(SERVICE, name, [self._claim(name, active, text, usable, unhealthy) for text in addresses])
+        claims = []
+        for text in active.service.addresses:
+            family, _ = parse_prefix(text)
+            members = tuple(sorted({hop for of, hop in usable if of is family}))
+            served = self._served(name, active, text, members)
+            claims.append(self._claim(name, active, text, served=served, healthy=len(members), unhealthy=unhealthy))
+        self._claims.claim(SERVICE, name, claims)
+
+    def _served(self, name: str, active: _Active, text: str, members: NextHops) -> NextHops:
+        """What the kernel spreads an address over: `members`; if all were drained just now, those that served it.
+
+        The fabric sends here until it has heard otherwise.
+        """
+        if members:
+            active.serving[text] = members
+            active.settling.pop(text, None)
+            return members
+        drained = {
+            (key_address(target.family, target.key), target.interface)
+            for target in active.targets.values()
+            if target.reason == DRAINED
+        }
+        kept = tuple(hop for hop in active.serving.get(text, ()) if (hop.address, hop.interface) in drained)
+        if kept and text not in active.settling:
+            wait = active.settling[text] = object()
+            self._later(SETTLE_S, partial(self._settled, name, active, text, wait))
+        return kept
+
+    def _settled(self, name: str, active: _Active, text: str, wait: object) -> None:
+        """The neighbors have heard of the withdrawal."""
+        if self._services.get(name) is active and active.settling.get(text) is wait:
+            del active.settling[text], active.serving[text]
+            self._claim_all(name, active)
 
     @staticmethod
     def _unusable(active: _Active, target: _Target) -> str:
@@ -211,7 +255,7 @@ class Services:
         if not target.interface:
             return f"no announced workload on an interface of this host has {target.id[2]}"
         if target.backend.drain:
-            return "drained"
+            return DRAINED
         if check is None:
             return ""
         if check.type is CheckType.PUSH:
@@ -240,17 +284,16 @@ class Services:
         return any(h.healthy is None for active in self._services.values() for h in active.health.values())
 
     @staticmethod
-    def _claim(name: str, active: _Active, text: str, usable: list[tuple[Family, NextHop]], unhealthy: str) -> Claim:
+    def _claim(name: str, active: _Active, text: str, *, served: NextHops, healthy: int, unhealthy: str) -> Claim:
         service = active.service
         family, key = parse_prefix(text)
-        members = tuple(sorted({hop for of, hop in usable if of is family}))
         withheld = ""
         if service.drain:
             withheld = "the service is drained"
-        elif len(members) < service.min_healthy:
-            withheld = f"{len(members)} of at least {service.min_healthy} backends are healthy"
+        elif healthy < service.min_healthy:
+            withheld = f"{healthy} of at least {service.min_healthy} backends are healthy"
             withheld += f": {unhealthy}" if unhealthy else ""
-        serve = service.mode is ServiceMode.PREFER_LOCAL and bool(members)
+        serve = service.mode is ServiceMode.PREFER_LOCAL and bool(served)
         return Claim(
             source=SERVICE,
             id=name,
@@ -258,7 +301,7 @@ class Services:
             key=key,
             vrf=service.vrf,
             manage_route=serve,
-            members=members if serve else (),
+            members=served if serve else (),
             resilient=service.resilient,
             kind="service",
             exception=True,

@@ -86,8 +86,18 @@ async def test_tcp_connect() -> None:
         (b"SSH-2.0-x\r\n", "the answer is no HTTP"),
         (b"x" * 100_000, "the answer is no HTTP"),
         (b"", "closed without an answer"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 3 + b"HTTP/1.1 503 Busy\r\n\r\n", "HTTP status 503"),
+        (b"HTTP/1.1 102 Processing\n\nHTTP/1.0 204 \n\n", ""),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", "closed without an answer"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: ", "HTTP status 103, and no final one after it"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP status 101"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 100_000, "HTTP status 103, and no final one after it"),
     ],
-    ids=["ok", "other-ok", "status", "ssh", "long", "closed"],
+    ids=[
+        *("ok", "other-ok", "status", "ssh", "long", "closed"),
+        *("continue", "hints", "newlines", "nothing-final", "cut", "switching", "endless-hints"),
+    ],
 )
 async def test_http_status(answer: bytes, wanted: str) -> None:
     async with answering(answer):

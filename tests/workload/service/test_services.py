@@ -251,3 +251,86 @@ def test_results_that_come_together_are_one_change_of_their_service() -> None:
     planned.pop()()
     rig.settle()
     assert rig.members == {}, "a service that went meanwhile stays gone"
+
+
+def drained(rig: ServiceRig, *names: str, **fields: Any) -> None:
+    """The service again, with these backends drained."""
+    backends = tuple(Backend(id=id, addresses=(address,), drain=id in names) for id, address in (("a", A), ("b", B)))
+    rig.offer(backends=backends, **fields)
+
+
+def settling(schedule: bool = True) -> tuple[ServiceRig, list[Callable[[], None]]]:
+    """A service on a and b, and what is to be called when the withdrawal is known."""
+    rig = ServiceRig()
+    waits: list[Callable[[], None]] = []
+    rig.services = Services(rig.claims, rig.checks, later=lambda seconds, callback: waits.append(callback))
+    rig.services.release()
+    drained(rig)
+    rig.told.clear()
+    return rig, waits
+
+
+def test_draining_all_backends_withdraws_and_serves_on_until_the_fabric_knows() -> None:
+    rig, waits = settling()
+    drained(rig, "a", "b")
+    assert [told[0] for told in rig.told] == ["withdraw"]
+    assert (rig.is_announced, rig.members, len(waits)) == (False, {"pod1": 1, "pod2": 1}, 1)
+    assert rig.state("service", "web")[1] == "0 of at least 1 backends are healthy: a: drained; b: drained"
+    waits.pop()()
+    rig.settle()
+    assert (rig.members, waits) == ({}, [])
+
+
+def test_backend_that_comes_back_meanwhile_ends_the_wait() -> None:
+    rig, waits = settling()
+    drained(rig, "a", "b")
+    drained(rig, "b")
+    assert (rig.is_announced, rig.members) == (True, {"pod1": 1})
+    drained(rig, "a", "b")
+    assert rig.members == {"pod1": 1}, "b did not serve when a was drained"
+    waits[0]()
+    rig.settle()
+    assert rig.members == {"pod1": 1}, "the wait is the second one's"
+    waits[1]()
+    rig.settle()
+    assert rig.members == {}
+
+
+def test_drained_backend_that_is_gone_serves_no_more() -> None:
+    rig, _ = settling()
+    drained(rig, "a", "b")
+    rig.claims.claim("mqtt", "a")
+    rig.settle()
+    assert rig.members == {"pod2": 1}
+
+
+def test_service_that_is_deleted_while_it_settles_is_gone() -> None:
+    rig, waits = settling()
+    drained(rig, "a", "b")
+    rig.services.apply("mqtt", "web", None)
+    rig.settle()
+    assert rig.members == {}
+    waits[0]()
+    assert rig.services.names() == []
+
+
+def test_healthy_one_of_two_services_with_one_address_is_announced_and_keeps_it() -> None:
+    rig = ServiceRig()
+    rig.claims.started()
+    rig.offer(check=TCP)
+    other = Service(addresses=("10.64.9.1",), backends=(Backend(id="b", addresses=(B,)),), check=TCP)
+    rig.services.apply("api", "other", other)
+    rig.settle()
+    assert not rig.is_announced
+    rig.services.check_result(("other", "b", B), "", rig.now)
+    rig.settle()
+    assert (rig.is_announced, rig.members) == (True, {"pod2": 1})
+    state, reason = rig.state("service", "web")
+    assert state == "conflict"
+    assert reason.endswith(f"; {VIP} is announced for service other")
+    rig.result("a")
+    assert rig.members == {"pod2": 1}, "an address does not move to and fro"
+    assert rig.state("service", "web") == ("conflict", f"{VIP} is held by service other, which came first")
+    rig.services.check_result(("other", "b", B), "down", rig.now)
+    rig.settle()
+    assert (rig.is_announced, rig.members) == (True, {"pod1": 2})
