@@ -1,8 +1,8 @@
-"""The daemon examines itself: whether RIB, kernel tables, workloads and what neighbors were told agree on each route.
+"""The daemon examines itself: whether RIB, kernel tables, workloads and what neighbors were sent agree on each route.
 
-The parts tell each other what changes, level-triggered, and each of them may have a defect, or an event that was never
-told. So their tables are compared, some thousand routes at a time. A difference counts once it has lasted: until then
-it may be work that is under way. It is told, counted, repaired by the part that it is found in, and while it is there
+The parts say to each other what changes, level-triggered, and each of them may have a defect, or an event that never
+came. So their tables are compared, some thousand routes at a time. A difference counts once it has lasted: until then
+it may be work that is under way. It is logged, counted, repaired by the part that it is found in, and while it is there
 the host is not ready. What the kernel itself holds, the kernel monitor and the FIB's reconciliation compare.
 """
 
@@ -30,11 +30,11 @@ LASTING_S = 1.0
 LOOK_AGAIN_S = 1.1
 """Between two looks at what differs."""
 MAX_SUSPECTS = 2_000
-"""Differences that are kept in mind; with more there is enough to tell."""
+"""Differences that are kept in mind; with more there is enough to report."""
 
 
 class Check(Protocol):
-    """One comparison of two parts. `name` says which, for people: "routes told to neighbor leaf1"."""
+    """One comparison of two parts. `name` says which, for people: "routes sent to neighbor leaf1"."""
 
     @property
     def name(self) -> str: ...

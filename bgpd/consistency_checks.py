@@ -51,7 +51,7 @@ class InstalledRoutes:
 
 
 class AnnouncedWorkloads:
-    """The RIB has just those addresses of workloads that their table has told it, and the kernel table their routes."""
+    """The RIB has just those addresses that the workload table announced to it, and the kernel table their routes."""
 
     def __init__(self, routing: Routing, vrf: str, family: Family) -> None:
         self._routing = routing
@@ -90,12 +90,12 @@ class AnnouncedWorkloads:
 
 
 class AdvertisedRoutes:
-    """A neighbor was told of each route what the export policy says of it now."""
+    """A neighbor was sent of each route what the export policy says of it now."""
 
     def __init__(self, routing: Routing, export: AdjRibOut) -> None:
         self._routing = routing
         self._export = export
-        self.name = f"{export.family} routes told to neighbor {export.source.name}"
+        self.name = f"{export.family} routes sent to neighbor {export.source.name}"
 
     def slices(self, size: int) -> Iterator[list[bytes]]:
         yield from self._export.slices(size)

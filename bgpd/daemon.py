@@ -1,4 +1,4 @@
-"""The daemon: its parts, the order in which they start and stop, signals, reload, and what it tells systemd.
+"""The process: makes the parts of the daemon, starts them in order, reloads the configuration, stops them.
 
 Only wires: `routing` joins the data path, `backend` serves the API. Routes stay in the kernel whenever it ends.
 """

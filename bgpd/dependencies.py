@@ -111,7 +111,7 @@ class UsedServers:
             self._seen = seen
             self._resolvers = self._read_resolvers() or self._resolvers
             self._looks = 0
-            self._tell()
+            self._report()
         if self._broker and self._looks % RESOLVE_LOOKS == 0:
             try:
                 found = await self._resolve(self._broker)
@@ -121,7 +121,7 @@ class UsedServers:
             else:
                 what = f"the MQTT broker {self._broker}"
                 self._brokers = {packed: what for packed in found if not _is_loopback(packed)}
-                self._tell()
+                self._report()
         self._looks += 1
 
     def _read_resolvers(self) -> dict[bytes, str]:
@@ -130,7 +130,7 @@ class UsedServers:
             found += _nameservers(self._files[1])
         return {packed: "a resolver of resolv.conf" for packed in found if not _is_loopback(packed)}
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         addresses = {**self._resolvers, **self._brokers}
         if addresses != self.addresses:
             self.addresses = addresses

@@ -113,9 +113,9 @@ def _without_kernel_route(view: ExplainView) -> tuple[str, bool]:
 
 def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
     where = f" on {workload.interface}" if workload.interface else f" by {_hops(kernel.next_hops)}"
-    told = "announced to the neighbors" if workload.announced else f"not announced ({workload.state}"
-    told += "" if workload.announced else f": {workload.reason})" if workload.reason else ")"
-    return f"workload {workload.id}{where} of this host, {told}"
+    announced = "announced to the neighbors" if workload.announced else f"not announced ({workload.state}"
+    announced += "" if workload.announced else f": {workload.reason})" if workload.reason else ")"
+    return f"workload {workload.id}{where} of this host, {announced}"
 
 
 def _is_blocked(route: RouteView, fib: FibRouteView | None) -> bool:
@@ -149,8 +149,8 @@ def _by_bgpd(view: ExplainView, kernel: KernelRouteView, route: RouteView) -> tu
     dead = [hop for hop in kernel.next_hops if not hop.live]
     if kernel.error:
         return _by_blackhole(view, kernel), True
-    told = [candidate.source for candidate in _chosen(route)]
-    text = f"forwarded by {kernel.prefix} to {_hops(live) or 'nowhere'}, as said by {', '.join(told)}"
+    sources = [candidate.source for candidate in _chosen(route)]
+    text = f"forwarded by {kernel.prefix} to {_hops(live) or 'nowhere'}, as said by {', '.join(sources)}"
     if dead:
         text += "; not used: " + ", ".join(f"{_hop(hop)} ({hop.why})" for hop in dead)
     return text, not dead and bool(live) and _is_settled(view.fib)

@@ -179,12 +179,12 @@ def not_converged(
 ) -> str:
     """What is still waited for, or "".
 
-    `age_s`: since the start. `synchronised`: the workload sources told their first state. `neighbors`: each configured
+    `age_s`: since the start. `synchronised`: the workload sources gave their first state. `neighbors`: each configured
     one, and whether it is established; while none is, old routes are the best that there is. `awaiting`: established
     sessions and families without End-of-RIB.
     """
     if not synchronised:
-        return "workload sources have not told their first state"
+        return "workload sources have not given their first state"
     states = dict(neighbors)
     missing = [name for name, established in states.items() if not established]
     if missing and (age_s < ESTABLISH_WAIT_S or len(missing) == len(states)):

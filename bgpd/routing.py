@@ -1,8 +1,8 @@
-"""Joins sessions, RIB, FIB and workloads: what each tells the others, as plain calls in the event loop.
+"""The data path of the daemon: makes its parts, connects them, and says what several of them must hear in which order.
 
-Sessions hand route batches to the RIB; the RIB tells kernel tables and sessions what changed; kernel tables tell what
-the kernel took; workloads keep routes of their own and have them announced once the kernel acknowledged them. Decides
-in which order a loss is told: dead next hops leave the kernel in one message before any route is looked at again.
+Parts call each other directly (docs/architecture.md); here is only what concerns more than one. A session that is lost:
+dead next hops leave the kernel in one message before any route is looked at again. A kernel route that is there: RIB,
+EVPN and workloads hear it, in this order. A workload that goes: it is withdrawn from neighbors before its route goes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _BYTES_PER_ROUTE = 200
 
 
 class Routing:
-    """The parts of the data path. `changed()` is called when sessions, convergence or readiness may have changed.
+    """The parts of the data path, joined. `changed()` is called when readiness may have changed.
 
     `sources` has the present Source of each established neighbor by name. `ending`: sessions that close now cost no
     kernel route.
@@ -136,7 +136,7 @@ class Routing:
         self._monitor.subscribe(self._kernel_changed, replay=True)
         self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True)
         self.workloads.kernel.replayed()
-        self._monitor.burst_ended.append(self._kernel_told)
+        self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)
         await self.workloads.start()
 
@@ -159,7 +159,7 @@ class Routing:
     async def reconfigure(self, config: Config) -> None:
         """Take over a configuration; a part whose own part of it is as before is not called.
 
-        A VRF's kernel table is there before anything is told of the VRF, and goes last.
+        A VRF's kernel table is there before anything is said of the VRF, and goes last.
 
         Raises: PolicyError: nothing was changed.
         """
@@ -199,7 +199,7 @@ class Routing:
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
 
-    def _kernel_told(self) -> None:
+    def _kernel_reported(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""
         if self.workloads.kernel_reported():
             self.rib.flush()
@@ -239,10 +239,10 @@ class Routing:
         self.tables.needs_changed()
         if not self._is_change_planned:
             self._is_change_planned = True
-            asyncio.get_running_loop().call_soon(self._tell_neighbors_changed)
+            asyncio.get_running_loop().call_soon(self._report_neighbors)
         self._changed()
 
-    def _tell_neighbors_changed(self) -> None:
+    def _report_neighbors(self) -> None:
         """Once for all sessions that came or went in a turn of the loop: all neighbors are looked at."""
         self._is_change_planned = False
         self.workloads.neighbors_changed()

@@ -159,7 +159,7 @@ async def test_neighbor_that_need_not_send_end_of_rib_is_waited_for_until_it_is_
     parts.sources, parts.awaiting, parts.sends_end_of_rib = {"leaf1": LEAF1}, AWAITED, False
     now = time.monotonic()
     waits = []
-    for after_s, received in ((0.0, 0), (1.0, 100), (2.5, 200), (QUIET_S + 2.4, 200), (QUIET_S + 2.5, 200)):
+    for after_s, received in ((0.0, 0), (1.0, 100), (2.5, 200), (QUIET_S + 2.4, 200), (QUIET_S + 2.6, 200)):
         parts.received = received
         monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda after_s=after_s: now + after_s)
         waits.append(bool(await reviewed(readiness)))

@@ -178,22 +178,22 @@ class Evpn:
 
     # Resolution
 
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+    def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop of an EVPN route in this VRF does not resolve, or ""; for others ask the VRF's FIB."""
         where = self.vrfs.get(vrf)
-        return where.resolve(next_hop) if where is not None else f"there is no VRF {vrf}"
+        return where.why_unreachable(next_hop) if where is not None else f"there is no VRF {vrf}"
 
-    def expand(self, next_hop: NextHop) -> NextHops:
+    def resolve(self, next_hop: NextHop) -> NextHops:
         """What the FIB forwards by in place of a next hop: itself, unless it is one that EVPN resolves."""
         name = vrf_of(next_hop)
         if not name:
             return (next_hop,)
         vrf = self.vrfs.get(name)
-        return vrf.expand(next_hop) if vrf is not None else ()
+        return vrf.resolve(next_hop) if vrf is not None else ()
 
     def resolution_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         """A recursive next hop leads elsewhere now (VrfListener); `why` it leads nowhere, or ""."""
-        self._kernel.expansion_changed(vrf, next_hop)
+        self._kernel.resolution_changed(vrf, next_hop)
         self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
 
     def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:

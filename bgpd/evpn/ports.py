@@ -80,8 +80,8 @@ class RibPort(Protocol):
 class KernelPort(Protocol):
     """The kernel's tables."""
 
-    def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
-        """A recursive next hop leads elsewhere: `Evpn.expand` is to be asked again."""
+    def resolution_changed(self, vrf: str, next_hop: NextHop) -> None:
+        """A recursive next hop leads elsewhere: `Evpn.resolve` is to be asked again."""
 
 
 class ClaimPort(Protocol):

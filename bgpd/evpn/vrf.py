@@ -75,11 +75,11 @@ class Vrf:
                     break
         return found
 
-    def expand(self, next_hop: NextHop) -> NextHops:
+    def resolve(self, next_hop: NextHop) -> NextHops:
         """The gateways on uplinks that a recursive next hop of this VRF leads to now; () if it does not resolve."""
         return self._resolver.resolve(next_hop).next_hops
 
-    def resolve(self, next_hop: NextHop) -> str:
+    def why_unreachable(self, next_hop: NextHop) -> str:
         """Why a recursive next hop of this VRF does not resolve, or ""; changes are reported from now on."""
         return self._resolver.resolve(next_hop).why
 

@@ -42,7 +42,7 @@ class TableOwner(Protocol):
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should have for a prefix now; None: no route of ours."""
 
-    def expand(self, next_hop: NextHop) -> NextHops:
+    def resolve(self, next_hop: NextHop) -> NextHops:
         """Which next hops a recursive one leads to now, () if none."""
 
     def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
@@ -75,7 +75,7 @@ class TableWriter:
         self.families = {family: FamilyRoutes(dataplane.objects) for family in _FAMILIES}
         self.counters = FibCounters()
         direct = {family: routes.direct for family, routes in self.families.items()}
-        self.targets = Targets(dataplane, config.table, direct, owner.expand, vrf=vrf)
+        self.targets = Targets(dataplane, config.table, direct, owner.resolve, vrf=vrf)
         self.ownership = Ownership(config, dataplane.host, vrf=vrf)
         self.rechecks = Rechecks(self._ask, has_room=lambda: self.has_room)
         self.examiner = Examiner(dataplane, self.form, self.families, self)

@@ -79,12 +79,12 @@ class Fib:
         if self.dataplane.objects.dead and any(routes.adopted for routes in self.families.values()):
             self.writer.recheck_unsettled()
 
-    def expansion_changed(self, next_hop: NextHop) -> None:
+    def resolution_changed(self, next_hop: NextHop) -> None:
         """A recursive next hop leads elsewhere now: the groups that use it follow, by one message each.
 
         Routes are looked at, in slices, only if it leads nowhere any more, or somewhere again.
         """
-        self.writer.next_hops_changed(self.targets.expansion_changed(next_hop))
+        self.writer.next_hops_changed(self.targets.resolution_changed(next_hop))
 
     def update_service(self, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> NextHops:
         """Spread what arrives for an address (a host prefix) over local backends by weight, from now on.
@@ -95,7 +95,7 @@ class Fib:
         """
         hop = service_hop(key)
         self.targets.services[hop] = Service(members, resilient)
-        self.targets.expansion_changed(hop)
+        self.targets.resolution_changed(hop)
         self.writer.update(family, {key: (hop,)})
         return (hop,)
 

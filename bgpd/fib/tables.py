@@ -66,7 +66,7 @@ class LearnedRoutes(Protocol):
 class RecursiveNextHops(Protocol):
     """EVPN: next hops that stand for others."""
 
-    def expand(self, next_hop: NextHop) -> NextHops:
+    def resolve(self, next_hop: NextHop) -> NextHops:
         """Which next hops it leads to now, () if none."""
 
 
@@ -234,7 +234,7 @@ class KernelTables:
                 self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
             self._listener.kernel_is_behind()
 
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+    def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop leads nowhere, or ""; the listener hears when that changes."""
         fib = self.fibs.get(vrf)
         return f"there is no VRF {vrf}" if fib is None else fib.targets.ask(next_hop)
@@ -250,11 +250,11 @@ class KernelTables:
         for vrf, fib in self.fibs.items():
             fib.next_hops_lost(next_hops, self._learned.fallback(vrf, next_hops))
 
-    def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
+    def resolution_changed(self, vrf: str, next_hop: NextHop) -> None:
         """A recursive next hop leads elsewhere now: what uses it follows, by one message for each group."""
         fib = self.fibs.get(vrf)
         if fib is not None:
-            fib.expansion_changed(next_hop)
+            fib.resolution_changed(next_hop)
 
     # Routes of workloads.
 
@@ -318,8 +318,8 @@ class KernelTables:
         own = self._workloads.get(vrf, family, key)
         return self._learned.desired(vrf, family, key) if own is None else own
 
-    def expand(self, next_hop: NextHop) -> NextHops:
-        return self._recursive.expand(next_hop)
+    def resolve(self, next_hop: NextHop) -> NextHops:
+        return self._recursive.resolve(next_hop)
 
     def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self._listener.kernel_acknowledged(vrf, family, keys)

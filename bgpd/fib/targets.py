@@ -125,7 +125,7 @@ def service_hop(key: bytes) -> NextHop:
 class Targets:
     """Resolves next hops in one table, and remembers the answers until links, addresses or attached routes change.
 
-    `direct` are the table's own directly attached routes: by family, interface index -> keys. `expand` says which next
+    `direct` are the table's own directly attached routes: by family, interface index -> keys. `lookup` says which next
     hops a recursive one leads to. `services` are recursive next hops of this table's own. `asked`: next hops whose
     owner asked.
     """
@@ -135,7 +135,7 @@ class Targets:
         dataplane: Dataplane,
         table: int,
         direct: Mapping[Family, Mapping[int, AbstractSet[bytes]]],
-        expand: Callable[[NextHop], NextHops],
+        lookup: Callable[[NextHop], NextHops],
         *,
         vrf: str = "",
     ) -> None:
@@ -146,7 +146,7 @@ class Targets:
         self._table = table
         self._vrf = vrf
         self._direct = direct
-        self._expand = expand
+        self._lookup = lookup
         self._answers: dict[NextHop, tuple[int, str]] = {}
 
     def ask(self, hop: NextHop) -> str:
@@ -223,7 +223,7 @@ class Targets:
         if hop is None:
             self.bound.prune()
 
-    def expansion_changed(self, hop: NextHop) -> list[tuple[NextHop, str]]:
+    def resolution_changed(self, hop: NextHop) -> list[tuple[NextHop, str]]:
         """A recursive next hop leads elsewhere: its groups follow. Answers it if it can be reached now or no longer."""
         hop = NextHop(hop.address, hop.interface)
         changed = self._ask_again([hop] if hop in self._answers else [])
@@ -275,7 +275,7 @@ class Targets:
 
     def _leads_to(self, hop: NextHop) -> NextHops:
         service = self.services.get(hop)
-        return self._expand(hop) if service is None else service.members
+        return self._lookup(hop) if service is None else service.members
 
     def is_resilient(self, next_hops: NextHops) -> bool:
         """Whether these next hops are a service whose flows are to keep their backend."""

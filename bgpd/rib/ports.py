@@ -18,7 +18,7 @@ class KernelRoutes(Protocol):
     def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         """These keys have other next hops now (None: no kernel route of ours)."""
 
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+    def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop is unreachable, or "". Asked once for each; later news come by `Rib.next_hop_changed`."""
 
     def forget(self, vrf: str, next_hops: Collection[NextHop]) -> None:
@@ -72,7 +72,7 @@ class EvpnRoutes(Protocol):
     def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """Routes of a VRF have other next hops; called before the kernel's tables are."""
 
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+    def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop that EVPN resolves leads nowhere, or ""."""
 
 

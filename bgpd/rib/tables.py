@@ -71,7 +71,7 @@ class Tables:
         return known
 
     def _resolve(self, vrf: str, next_hop: NextHop) -> str:
-        return (self.evpn if next_hop.is_recursive else self.kernel).resolve(vrf, next_hop)
+        return (self.evpn if next_hop.is_recursive else self.kernel).why_unreachable(vrf, next_hop)
 
     def exports_changed(self) -> None:
         """Sessions or policies changed: other tables may be exported now."""

@@ -115,6 +115,6 @@ routing.speaker.send(export.source, batch)
 """,
     )
     host.wait(lambda: heard_from_host(frr, STRAY), "the leaf to hear of it")
-    wait_told(host, "ipv4-unicast routes told to neighbor leaf1")
+    wait_told(host, "ipv4-unicast routes sent to neighbor leaf1")
     host.wait(lambda: not heard_from_host(frr, STRAY), "the leaf to forget it")
     assert heard_from_host(frr, POD)

@@ -117,7 +117,7 @@ class Host:
         self.resent: list[str] = []
         self.former: dict[bytes, int] = {}
         self.presence_changes: list[bytes] = []
-        self.expanded: list[NextHop] = []
+        self.resolved_anew: list[NextHop] = []
         self.scheduled: list[Callable[[], None]] = []
         self.kernel = KernelHost(lambda event: self.evpn.kernel_changed(event))
         self.timers: list[tuple[float, Callable[[], None]]] = []
@@ -149,8 +149,8 @@ class Host:
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
         self.timers.append((when, callback))
 
-    def expansion_changed(self, vrf: str, next_hop: NextHop) -> None:
-        self.expanded.append(next_hop)
+    def resolution_changed(self, vrf: str, next_hop: NextHop) -> None:
+        self.resolved_anew.append(next_hop)
 
     def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
         return self.former.pop(key, None)
@@ -168,7 +168,7 @@ class Host:
             else:
                 table[key] = next_hops
 
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+    def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         return ""
 
     def forget(self, vrf: str, next_hops: Collection[NextHop]) -> None:
@@ -290,7 +290,7 @@ class Host:
         recursive = self.fib.get((vrf, family), {}).get(key)
         if recursive is None:
             return None
-        return tuple(sorted({hop for one in recursive for hop in self.evpn.expand(one)}))
+        return tuple(sorted({hop for one in recursive for hop in self.evpn.resolve(one)}))
 
     def table(self, vrf: str = "blue", family: Family = V4) -> Mapping[bytes, NextHops]:
         return self.fib.get((vrf, family), {})

@@ -55,12 +55,12 @@ def test_a_lost_uplink_changes_expansions_and_no_route() -> None:
         host.hear(source, *[prefix_route(f"10.64.{index}.0/24") for index in range(50)], gateway="10.9.0.1")
         host.hear(source, host_route("10.9.0.1"))
     before = dict(host.table())
-    host.expanded.clear()
+    host.resolved_anew.clear()
     host.link("eth0.101", index=3, up=False)
     assert host.forwards("10.64.7.0/24") == (VIA2,)
     gateways = {hop for hops in before.values() for hop in hops}
-    assert set(host.expanded) <= gateways
-    assert len(host.expanded) <= 4
+    assert set(host.resolved_anew) <= gateways
+    assert len(host.resolved_anew) <= 4
     host.link("eth0.101", index=3)
     assert host.forwards("10.64.7.0/24") == (VIA1, VIA2)
 

@@ -46,7 +46,7 @@ class ScriptedOwner:
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         return self.tables[vrf].get((family, key))
 
-    def expand(self, next_hop: NextHop) -> NextHops:
+    def resolve(self, next_hop: NextHop) -> NextHops:
         return self.expansions.get(next_hop, ())
 
     def acknowledged(self, _vrf: str, family: Family, keys: Sequence[bytes]) -> None:

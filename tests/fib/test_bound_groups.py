@@ -30,13 +30,13 @@ async def test_what_a_next_hop_leads_to_changes_by_one_message_and_no_route_is_w
         assert it.kernel.hops_of(V4, KEYS[7]) == {ON_1}
         it.expansions[GATEWAY] = (UP1, UP2)
         it.kernel.log.clear()
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(GATEWAY)
         await it.settle()
         assert kinds(it) == [MessageKind.NEW_NEXTHOP] * 2  # the second gateway, and the group
         assert it.kernel.hops_of(V4, KEYS[7]) == {ON_1, ON_2}
         it.expansions[GATEWAY] = (UP2,)
         it.kernel.log.clear()
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(GATEWAY)
         it.want(dict.fromkeys(KEYS, (GATEWAY,)))
         await it.settle()
         assert kinds(it) == [MessageKind.NEW_NEXTHOP]
@@ -51,18 +51,18 @@ async def test_routes_go_with_the_last_gateway_and_come_again_with_the_next(aske
             assert it.fib.targets.ask(GATEWAY) == f"next hop {GATEWAY} leads to no gateway"
         it.expansions[GATEWAY] = (UP1,)
         it.want(dict.fromkeys(KEYS, (GATEWAY,)))
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(GATEWAY)
         await it.settle()
         it.expansions[GATEWAY] = ()
         it.kernel.log.clear()
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(GATEWAY)
         await it.settle()
         assert kinds(it) == [MessageKind.DEL_NEXTHOP]
         assert it.kernel.routes == {}
         assert it.state_of("10.64.0.7/32") == ("blocked", f"next hop {GATEWAY} leads to no gateway")
         assert len(it.refused) == len(KEYS)
         it.expansions[GATEWAY] = (UP2,)
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(GATEWAY)
         await it.settle()
         assert len(it.kernel.routes) == len(KEYS)
         assert it.kernel.hops_of(V4, KEYS[7]) == {ON_2}
@@ -78,7 +78,7 @@ async def test_wishes_with_equal_members_part_ways() -> None:
         await it.settle()
         it.expansions[OTHER] = (UP2,)
         it.kernel.log.clear()
-        it.fib.expansion_changed(OTHER)
+        it.fib.resolution_changed(OTHER)
         await it.settle()
         found = [it.kernel.hops_of(V4, key) for key in KEYS[:4]]
         assert found == [{ON_1}, {ON_2}, {ON_1}, {ON_1, ON_2}]
@@ -93,15 +93,15 @@ async def test_dead_uplink_is_one_deletion_and_its_return_one_message_for_each_g
         it.kernel.log.clear()
         it.fib.next_hops_lost([UP1], lambda _hops: None)
         it.expansions = {GATEWAY: (UP2,), PEER: ()}
-        it.fib.expansion_changed(GATEWAY)
-        it.fib.expansion_changed(PEER)
+        it.fib.resolution_changed(GATEWAY)
+        it.fib.resolution_changed(PEER)
         await it.settle()
         assert kinds(it) == [MessageKind.DEL_NEXTHOP]
         assert it.kernel.hops_of(V4, KEYS[0]) == it.kernel.hops_of(V4, KEYS[5]) == {ON_2}
         it.kernel.log.clear()
         it.expansions = {GATEWAY: (UP1, UP2), PEER: (UP1,)}
-        it.fib.expansion_changed(PEER)
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(PEER)
+        it.fib.resolution_changed(GATEWAY)
         await it.settle()
         assert kinds(it) == [MessageKind.NEW_NEXTHOP] * 3
         assert it.kernel.hops_of(V4, KEYS[0]) == it.kernel.hops_of(V4, KEYS[5]) == {ON_1, ON_2}
@@ -136,7 +136,7 @@ async def test_restart_takes_over_the_groups_and_rewrites_nothing() -> None:
         await it.settle()
         assert kernel.log == []
         it.expansions[OTHER] = (UP2,)
-        it.fib.expansion_changed(OTHER)
+        it.fib.resolution_changed(OTHER)
         await it.settle()
         found = [kernel.hops_of(V4, key) for key in KEYS[:3]]
         assert found == [{ON_1, ON_2}, {ON_2}, {ON_1, ON_2}]
@@ -150,7 +150,7 @@ async def test_ipv6_route_leaves_out_ipv4_gateways() -> None:
         await it.settle()
         assert it.state_of("2001:db8:7::/48") == ("blocked", "an IPv6 route cannot have an IPv4 next hop")
         it.expansions[GATEWAY] = (UP1, LEAF2_V6)
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(GATEWAY)
         it.want({key: (GATEWAY,)}, V6)
         await it.settle()
         assert it.kernel.hops_of(V6, key) == {(LEAF2_V6.address, 3)}
@@ -173,7 +173,7 @@ async def test_weighted_recursive_next_hops_follow_what_they_lead_to() -> None:
         await it.settle()
         it.expansions[GATEWAY] = ()
         it.kernel.log.clear()
-        it.fib.expansion_changed(GATEWAY)
+        it.fib.resolution_changed(GATEWAY)
         await it.settle()
         assert kinds(it) == [MessageKind.NEW_NEXTHOP]
         assert it.kernel.hops_of(V4, KEYS[0]) == {ON_2}

@@ -50,14 +50,14 @@ class Tenant:
             case ("leads", hop, names):
                 self.expansions[hop] = tuple(UP[name] for name in sorted(names))
                 harness.expansions = dict(self.expansions)
-                harness.fib.expansion_changed(hop)
+                harness.fib.resolution_changed(hop)
             case ("lose", name):
                 harness.fib.next_hops_lost([UP[name]], lambda _hops: None)
                 for hop, leads_to in self.expansions.items():
                     self.expansions[hop] = tuple(one for one in leads_to if one != UP[name])
                 harness.expansions = dict(self.expansions)
                 for hop in self.expansions:
-                    harness.fib.expansion_changed(hop)
+                    harness.fib.resolution_changed(hop)
                 for key, wish in list(self.wishes.items()):
                     if wish == (LEAF1,) and name == "eth0":
                         self.want(harness, key, None)

@@ -44,7 +44,7 @@ class Learned:
     def commit_gathered(self) -> None:
         """Nothing is gathered here."""
 
-    def expand(self, next_hop: NextHop) -> NextHops:
+    def resolve(self, next_hop: NextHop) -> NextHops:
         return (next_hop,)
 
 
@@ -242,8 +242,8 @@ async def test_a_new_table_of_a_vrf_is_given_what_there_is_for_it() -> None:
 
 async def test_next_hop_of_a_vrf_that_does_not_exist_leads_nowhere() -> None:
     async with running() as it:
-        assert it.tables.resolve("blue", LEAF1) == "there is no VRF blue"
-        assert it.tables.resolve("", LEAF1) == ""
+        assert it.tables.why_unreachable("blue", LEAF1) == "there is no VRF blue"
+        assert it.tables.why_unreachable("", LEAF1) == ""
 
 
 def test_learned_changes_do_not_reach_a_workloads_prefix() -> None:

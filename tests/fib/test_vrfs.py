@@ -224,14 +224,14 @@ async def test_recursive_next_hop_spreads_over_both_leaves_and_loses_one_in_one_
         sent = it.dataplane.messages
         it.fibs["blue"].next_hops_lost([NextHop(LEAF1.address, "b1")], lambda _hops: None)
         it.expansions[GATEWAY] = UPLINKS[GATEWAY][1:]
-        it.fibs["blue"].expansion_changed(GATEWAY)
+        it.fibs["blue"].resolution_changed(GATEWAY)
         await it.idle()
         assert it.dataplane.messages == sent + 1
         found = await fib_views.lookup(it.fibs["blue"], parse_address("10.99.0.1"))
         assert found is not None
         assert [hop.interface for hop in found.next_hops] == ["b2"]
         it.expansions[GATEWAY] = UPLINKS[GATEWAY]
-        it.fibs["blue"].expansion_changed(GATEWAY)
+        it.fibs["blue"].resolution_changed(GATEWAY)
         await it.idle()
         assert it.dataplane.messages == sent + 3  # the gateway, and the group
         found = await fib_views.lookup(it.fibs["blue"], parse_address("10.99.0.1"))

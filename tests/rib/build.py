@@ -100,7 +100,7 @@ class Recorder:
                 self.fib[one] = next_hops
                 self.awaited.add(one)
 
-    def resolve(self, vrf: str, next_hop: NextHop) -> str:
+    def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         return self.resolved_in.get((vrf, next_hop), "") if vrf else self.resolved.get(next_hop, "")
 
     def forget(self, vrf: str, next_hops: Collection[NextHop]) -> None:
