@@ -64,8 +64,8 @@ class Parts:
         self.awaiting: list[tuple[Source, Family]] = []
         self.sends_end_of_rib = True
         self.received = 0
-        self.rib = SimpleNamespace(received=lambda _: self.received)
-        self.tables = SimpleNamespace(pending=0, failed=0, warnings=list)
+        self.rib = SimpleNamespace(received=SimpleNamespace(count=lambda _: self.received))
+        self.tables = SimpleNamespace(pending=0, failed=0, vrfs=SimpleNamespace(warnings=list))
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(
             error="",
