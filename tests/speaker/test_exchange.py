@@ -1,14 +1,24 @@
-"""Batches of consecutive UPDATEs: what is told together, and what never is."""
+"""The routes of a session: what is told together and what never is, what ends it, and what it asks to be sent again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bgpd.config.schema import SessionConfig
+from bgpd.kernel.host import Host
+from bgpd.message.exabgp_codec import RouteRefresh
+from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
-from bgpd.model.path import NextHop, RouteBatch
-from bgpd.speaker.exchange import MOST, Gathering
+from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
+from bgpd.model.prefix import parse_address
+from bgpd.speaker.exchange import MANY, MOST, Exchange, Gathering, RefusedUpdate, UnreadableUpdate
+from tests.message.decoding import MANDATORY, attribute, negotiated, update
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
 FIRST, SECOND = Attributes(origin=Origin.IGP), Attributes(origin=Origin.EGP)
@@ -97,3 +107,175 @@ def test_whoever_follows_the_batches_ends_with_the_same_routes(
         return found
 
     assert routes(told(*batches)) == routes(batches)
+
+
+class Session:
+    """An exchange of IPv4 and IPv6 routes with leaf1, and all that it told, in order."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.written: list[bytes] = []
+        values = {"families": (V4, V6), "enhanced_route_refresh": True, **fields}
+        self.exchange = Exchange(
+            Source(name="leaf1", kind=SourceKind.EBGP, asn=65201, address=parse_address("10.0.1.2")),
+            negotiated(**values),
+            local=parse_address("10.0.1.1"),
+            host=Host(lambda _: None),
+            nlri_decoders={},
+            routes=self,
+            events=self,
+            write=self.written.append,
+        )
+
+    def hear(self, *bodies: bytes) -> None:
+        for body in bodies:
+            self.exchange.update_received(body)
+        self.exchange.updates_done()
+
+    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+        self.told += [("routes", list(batch.announced), list(batch.withdrawn)) for batch in batches]
+
+    def room_came(self, source: Source) -> None:
+        self.told.append(("room",))
+
+    def refresh_requested(self, source: Source, family: Family) -> None:
+        self.told.append(("requested", family))
+
+    def refresh_began(self, source: Source, family: Family) -> None:
+        self.told.append(("began", family))
+
+    def refresh_ended(self, source: Source, family: Family) -> None:
+        self.told.append(("ended", family))
+
+    def end_of_rib_received(self, source: Source, family: Family) -> None:
+        self.told.append(("end of RIB", family))
+
+    def session_established(self, source: Source, agreed: Negotiated, config: SessionConfig) -> None: ...
+
+    def session_closed(self, source: Source, reason: str) -> None: ...
+
+
+NET, OTHER = b"\x18\x0a\x40\x01", b"\x18\x0a\x40\x02"
+END_V6 = update(attribute(15, b"\0\2\1", 0x80))
+
+
+def test_end_of_rib_is_told_after_the_routes_before_it_and_is_awaited_no_more() -> None:
+    session = Session()
+    assert session.exchange.awaited == [V4, V6]
+    session.hear(update(MANDATORY, NET), update(), END_V6, update(withdrawn=NET))
+    assert session.told == [
+        ("routes", [NET], []),
+        ("end of RIB", V4),
+        ("end of RIB", V6),
+        ("routes", [], [NET]),
+    ]
+    assert session.exchange.awaited == []
+    session.hear(update())
+    assert session.told[-1] == ("end of RIB", V4)
+    assert session.exchange.end_of_rib == [V4, V6]
+
+
+def test_update_that_ends_the_session_comes_after_the_routes_before_it() -> None:
+    session = Session()
+    with pytest.raises(RefusedUpdate, match="malformed UPDATE: ") as refused:
+        session.hear(update(MANDATORY, NET), update(MANDATORY, b"\x21\x0a"))
+    assert (refused.value.notification.code, refused.value.notification.subcode) == (3, 10)
+    assert session.told == [("routes", [NET], [])]
+
+
+def test_update_that_the_decoder_cannot_cope_with_is_no_fault_of_the_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+    session.exchange.update_received(update(MANDATORY, NET))
+
+    def fail(body: bytes) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(session.exchange._decoder, "plain", fail)
+    with pytest.raises(UnreadableUpdate, match="a defect"):
+        session.exchange.update_received(update(MANDATORY, OTHER))
+    assert session.told == [("routes", [NET], [])]
+
+
+def test_route_refresh_of_a_family_that_is_not_negotiated_is_ignored() -> None:
+    session = Session(families=(V4,))
+    for subtype in (0, 1, 2, 3, 255):
+        session.exchange.refresh_received(RouteRefresh(2, 1, subtype), 0.0)
+        session.exchange.refresh_received(RouteRefresh(99, 1, subtype), 0.0)
+    assert session.told == []
+    for subtype in (0, 1, 2, 3, 255):
+        session.exchange.refresh_received(RouteRefresh(1, 1, subtype), 0.0)
+    assert session.told == [("requested", V4), ("began", V4), ("ended", V4)]
+
+
+def test_refresh_that_is_asked_for_again_too_soon_is_answered_later_and_once() -> None:
+    session = Session()
+    for _ in range(3):
+        session.exchange.refresh_wanted(V4, 0.0)
+    assert session.told == [("requested", V4)]
+    session.exchange.refresh_answered(V4, 0.0)
+    when = session.exchange.deadline()
+    assert when is not None
+    session.exchange.tick(when - 0.001)
+    assert session.told == [("requested", V4)]
+    session.exchange.tick(when)
+    assert session.told == [("requested", V4)] * 2
+
+
+@pytest.mark.parametrize(("enhanced", "markers"), [(True, [1, 2]), (False, [])])
+def test_markers_go_only_to_who_knows_them(enhanced: bool, markers: list[int]) -> None:
+    session = Session(enhanced_route_refresh=enhanced, families=(V4,))
+    session.exchange.send_refresh(V4, 1)
+    session.exchange.send_refresh(V6, 1)
+    session.exchange.refresh_answered(V4, 0.0)
+    assert [message[-2] for message in session.written] == markers
+
+
+def test_an_update_of_many_batches_is_passed_on_some_at_a_time() -> None:
+    session = Session()
+    batches: Sequence[RouteBatch] = [
+        RouteBatch(family=V4, announced=keys(number, 1), attributes=Attributes(), next_hop=LEAF1)
+        for number in range(MANY + 2)
+    ]
+    session.exchange._backlog.extend(batches)
+    assert session.exchange.is_behind
+    session.exchange.catch_up()
+    assert session.exchange.is_behind
+    session.exchange.catch_up()
+    assert not session.exchange.is_behind
+    session.exchange.updates_done()
+    assert [told[1] for told in session.told] == [list(batch.announced) for batch in batches]
+
+
+WITHDRAWAL = RouteBatch(family=V4, withdrawn=[NET])
+ANNOUNCEMENT = RouteBatch(family=V4, announced=[NET], attributes=FIRST)
+
+
+@pytest.mark.parametrize("batch", [WITHDRAWAL, ANNOUNCEMENT])
+@pytest.mark.parametrize("error", [ValueError("no form for it"), MemoryError()])
+def test_routes_that_cannot_be_encoded_are_withdrawn_and_nothing_else_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, batch: RouteBatch, error: Exception
+) -> None:
+    session = Session()
+    encode, failed = session.exchange._encoder.encode, []
+
+    def fail_once(one: RouteBatch) -> list[bytes]:
+        if not failed:
+            failed.append(one)
+            raise error
+        return encode(one)
+
+    monkeypatch.setattr(session.exchange._encoder, "encode", fail_once)
+    if batch.withdrawn or isinstance(error, MemoryError):
+        with pytest.raises(type(error)):
+            session.exchange.send(batch)
+        assert session.written == []
+    else:
+        session.exchange.send(batch)
+        assert session.written == encode(RouteBatch(family=V4, withdrawn=[NET]))
+
+
+def test_other_addresses_of_the_link_are_told_by_sending_again_what_has_another_next_hop() -> None:
+    session = Session()
+    session.exchange.addresses_changed("eth9")
+    assert session.told == []
+    assert session.exchange.without_next_hop == (V6,)
