@@ -145,7 +145,7 @@ class DaemonBackend:
             view.fib = route.state if route is not None else ""
         return view
 
-    def _fib(self, query: ViewQuery) -> Iterator[FibRouteView]:
+    def _fib(self, query: ViewQuery) -> Iterator[FibRouteView | None]:
         family = Family(query.family) if query.family in _UNICAST else None
         fibs = [fib for vrf, fib in sorted(self._routing.tables.fibs.items()) if query.vrf in (None, vrf)]
         return itertools.chain.from_iterable(fib_views.routes(fib, family) for fib in fibs)

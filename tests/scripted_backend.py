@@ -56,6 +56,7 @@ class ScriptedBackend:
         self.has_started = asyncio.Event()
         self.has_started.set()
         self._routes = routes
+        self.routes_shown = 0
         neighbor = NeighborConfig(name="leaf1", address="10.0.1.2", asn=65201, import_="all")
         self._config = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), neighbor=(neighbor,))
 
@@ -69,7 +70,7 @@ class ScriptedBackend:
         )
         return {
             "neighbors": self._listing([LEAF1, LEAF2]),
-            "routes": lambda query: (route(index) for index in range(self._routes)),
+            "routes": lambda query: map(self._route, range(self._routes)),
             "fib": self._listing([fib]),
             "workloads": self._listing([workload]),
             "services": self._listing([service]),
@@ -114,6 +115,10 @@ class ScriptedBackend:
     async def reload(self) -> ReloadView:
         self.orders.append("reload")
         return ReloadView(file="x.toml", problems=self.reload_problems)
+
+    def _route(self, index: int) -> views.RouteView:
+        self.routes_shown += 1
+        return route(index)
 
     def _listing(self, values: Sequence[msgspec.Struct]) -> Listing:
         return lambda query: iter(values)

@@ -51,6 +51,16 @@ class Client:
         """The JSON of a view. Raises: CommandFailed."""
         return json.loads(b"".join(self.stream("GET", target, parameters)))
 
+    def views(self, target: str, parameters: Parameters | None = None) -> Iterator[list[Any]]:
+        """The elements of a listing as they come, one list for each part of the answer. Raises: CommandFailed.
+
+        The daemon writes an element to a line.
+        """
+        rest = b""
+        for chunk in self.stream("GET", target, parameters):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield [json.loads(line.rstrip(b",")) for line in lines if line.strip(b"[],\r ")]
+
     def order(
         self,
         method: str,

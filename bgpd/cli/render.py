@@ -1,16 +1,16 @@
 """How the command line writes values, tables and the story of `bgpd explain` for people.
 
-Tables are aligned text, in colour on a terminal. The story goes from the top: the verdict, the kernel, its next hops,
+Tables are aligned text. The story goes from the top: the verdict, the kernel, its next hops,
 the RIB's candidates, who said so. Made of the views' JSON; the time is passed in.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
-
-from bgpd.cli import render as text
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -74,6 +74,7 @@ def printable(line: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
 
 
+_ROWS_TO_MEASURE = 100
 _BOLD, _RED, _GREEN, _YELLOW = "1", "31", "32", "33"
 _STYLES = {
     "established": _GREEN,
@@ -92,21 +93,99 @@ _STYLES = {
 """Of cells that hold exactly this word (ECMA-48 SGR)."""
 
 
-def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO, *, empty: str) -> None:
-    """Writes the table, in colour on a terminal; `empty` where there are no rows."""
-    rows = [tuple(map(printable, row)) for row in rows]
-    if not rows:
-        out.write(f"{empty}\n")
-        return
-    colored = out.isatty() and not os.environ.get("NO_COLOR")
-    widths = [max(len(columns[index]), *(len(row[index]) for row in rows)) for index in range(len(columns))]
-    out.write(_styled("  ".join(map(str.ljust, columns, widths)).rstrip(), _BOLD if colored else "") + "\n")
-    for row in rows:
+class Table:
+    """A table for people, written as its rows come: each width is that of the widest cell so far.
+
+    Columns in which nothing stands are left out. On a terminal it is in colour, and no line is longer than the terminal
+    is wide: what does not fit beside the first columns stands below them, the last column on lines of its own. Nothing
+    is cut.
+    """
+
+    def __init__(self, columns: Sequence[str], out: TextIO) -> None:
+        self.is_empty = True
+        self._columns = columns
+        self._out = out
+        is_terminal = out.isatty()
+        self._colored = is_terminal and not os.environ.get("NO_COLOR")
+        self._room = shutil.get_terminal_size().columns if is_terminal else 0
+        self._waiting: list[tuple[str, ...]] = []
+        self._widths = [0] * len(columns)
+        self._shown: list[int] = []
+
+    def write(self, rows: Iterable[Sequence[str]]) -> None:
+        """Further rows. The first are kept until there are enough of them to know the widths from."""
+        self._waiting += [tuple(map(printable, row)) for row in rows]
+        if not self.is_empty or len(self._waiting) >= _ROWS_TO_MEASURE:
+            self._flush()
+
+    def end(self) -> None:
+        """There are no more rows."""
+        self._flush()
+
+    def _flush(self) -> None:
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        self.is_empty = False
+        for row in rows:
+            for index, cell in enumerate(row):
+                if cell and len(cell) > self._widths[index]:
+                    self._widths[index] = len(cell)
+        shown = [index for index, width in enumerate(self._widths) if width]
+        beside, below = self._places(shown)
+        if shown != self._shown:
+            if self._shown:
+                self._out.write("\n")
+            self._shown = shown
+            titles = [self._columns[index].ljust(self._width(index)) for index in beside]
+            self._out.write(_styled("  ".join(titles).rstrip(), _BOLD if self._colored else "") + "\n")
+        for row in rows:
+            self._write_row(row, beside, below)
+
+    def _width(self, index: int) -> int:
+        return max(self._widths[index], len(self._columns[index]))
+
+    def _places(self, shown: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The columns that stand beside each other, and those that stand below."""
+        room = self._room or sum(map(self._width, shown)) + 2 * len(shown)
+        beside: list[int] = []
+        for index in shown:
+            room -= self._width(index) + (2 if beside else 0)
+            if room < 0 and beside:
+                break
+            beside.append(index)
+        return beside, list(shown[len(beside) :])
+
+    def _write_row(self, row: Sequence[str], beside: Sequence[int], below: Sequence[int]) -> None:
         cells = [
-            _styled(cell, _STYLES.get(cell, "") if colored else "") + " " * (width - len(cell))
-            for cell, width in zip(row, widths)
+            _styled(row[index], _STYLES.get(row[index], "") if self._colored else "")
+            + " " * (self._width(index) - len(row[index]))
+            for index in beside
         ]
-        out.write("  ".join(cells).rstrip() + "\n")
+        line = "  ".join(cells).rstrip()
+        used = sum(map(self._width, beside)) + 2 * len(beside)
+        if len(below) == 1 and used + len(row[below[0]]) <= self._room:  # the last one fits in this row
+            line, below = f"{'  '.join(cells)}  {row[below[0]]}".rstrip(), ()
+        self._out.write(line + "\n")
+        last = below[-1] if below and below[-1] == self._shown[-1] else -1
+        parts = [self._labelled(index, row[index]) for index in below if row[index] and index != last]
+        texts = ["  ".join(parts), self._labelled(last, row[last]) if last >= 0 and row[last] else ""]
+        for text in filter(None, texts):
+            for part in textwrap.wrap(text, max(self._room - 4, 20), break_long_words=False, break_on_hyphens=False):
+                self._out.write(f"    {part}\n")
+
+    def _labelled(self, index: int, cell: str) -> str:
+        title = self._columns[index]
+        return f"{title}: {cell}" if title else cell
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]], out: TextIO, *, empty: str) -> None:
+    """Writes a whole table; `empty` where there are no rows."""
+    table = Table(columns, out)
+    table.write(rows)
+    table.end()
+    if table.is_empty:
+        out.write(f"{empty}\n")
 
 
 def _styled(text: str, style: str) -> str:
@@ -164,14 +243,14 @@ def _kernel(kernel: View | None) -> Iterator[str]:
     group = f", nexthop group {kernel['group']}" if kernel.get("group") else ""
     lines = [f"{kernel['prefix']} table {kernel['table']} {owner} metric {kernel['metric']}{group}"]
     hops = kernel.get("next_hops", ())
-    lines += [f"  {'*' if hop.get('live', True) else '!'} {text.next_hop(hop)}" for hop in hops]
+    lines += [f"  {'*' if hop.get('live', True) else '!'} {next_hop(hop)}" for hop in hops]
     yield from _section("kernel", lines)
 
 
 def _workload(workload: View, now: float) -> list[str]:
     interface = f" on {workload['interface']}" if workload.get("interface") else ""
     reason = f": {workload['reason']}" if workload.get("reason") else ""
-    since = text.age(workload["since"], now)
+    since = age(workload["since"], now)
     who = f"{workload['prefix']} {workload['id']} ({workload['source']}){interface}"
     return [f"{who} {workload['state']} for {since}{reason}"]
 
@@ -183,7 +262,7 @@ def _route(route: View | None, now: float) -> list[str]:
     for candidate in route.get("candidates", ()):
         via = f" via {candidate['next_hop']}" if candidate.get("next_hop") else ""
         path = f", AS path {candidate['as_path']}" if candidate.get("as_path") else ""
-        heard = f", said so {text.age(candidate['heard_at'], now)} ago" if candidate.get("heard_at") else ""
+        heard = f", said so {age(candidate['heard_at'], now)} ago" if candidate.get("heard_at") else ""
         role = candidate["role"]
         lines.append(f"  {_MARKS.get(role, ' ')} {candidate['source']}{via}{path}{heard}")
         why = candidate.get("reason") or ("" if role == "best" else "no reason given")
@@ -192,6 +271,6 @@ def _route(route: View | None, now: float) -> list[str]:
 
 
 def _neighbor(neighbor: View, now: float) -> str:
-    since = text.age(neighbor["since"], now)
+    since = age(neighbor["since"], now)
     error = f", last error: {found}" if (found := last_error(neighbor, now)) else ""
-    return f"{neighbor['name']} {text.place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{error}"
+    return f"{neighbor['name']} {place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{error}"

@@ -15,8 +15,8 @@ from typing import Any
 from bgpd.cli import render as text
 from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
-from bgpd.cli.render import explain_lines, status_lines, write_table
-from bgpd.cli.tables import SHOWN, table
+from bgpd.cli.render import Table, explain_lines, status_lines
+from bgpd.cli.tables import SHOWN
 
 _NAMES = {"fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
@@ -51,11 +51,15 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
         for chunk in client.stream("GET", target, parameters):
             sys.stdout.buffer.write(chunk)
         return 0
-    columns, rows = table(arguments.kind, client.get(target, parameters), time.time())
-    if not rows and "neighbor" in parameters:
-        _check_neighbor(client, str(parameters["neighbor"]))
-    empty = f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}"
-    write_table(columns, rows, sys.stdout, empty=empty)
+    shown = SHOWN[arguments.kind]
+    table = Table(shown.columns, sys.stdout)
+    for views in client.views(target, parameters):
+        table.write([row for view in views for row in shown.rows(view, time.time())])
+    table.end()
+    if table.is_empty:
+        if "neighbor" in parameters:
+            _check_neighbor(client, str(parameters["neighbor"]))
+        print(f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}")
     return 0
 
 

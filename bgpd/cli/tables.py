@@ -73,7 +73,7 @@ class Shown(NamedTuple):
     filters: tuple[str, ...]
     subject: tuple[str, ...]
     columns: tuple[str, ...]
-    rows: Callable[[View, float], Rows] | None
+    rows: Callable[[View, float], Rows]
 
 
 def _neighbor(view: View, now: float) -> Rows:
@@ -223,22 +223,3 @@ SHOWN: dict[str, Shown] = {
     "events": Shown("what happened lately", ("neighbor",), ("neighbor",), ("Time", "Level", "Event", ""), _event),
 }
 """Only what the daemon serves stands here."""
-
-
-def table(kind: str, views: list[View], now: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows of a listing; columns in which nothing stands are left out."""
-    shown = SHOWN[kind]
-    if shown.rows is None:
-        columns = tuple(views[0]) if views else ()
-        rows = [tuple(_plain(view.get(column)) for column in columns) for view in views]
-    else:
-        columns = shown.columns
-        rows = [row for view in views for row in shown.rows(view, now)]
-    filled = [index for index in range(len(columns)) if any(row[index] for row in rows) or not rows]
-    return tuple(columns[index] for index in filled), [tuple(row[index] for index in filled) for row in rows]
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return text.words(value)
-    return "" if value is None else str(value)

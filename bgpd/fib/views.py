@@ -16,7 +16,7 @@ from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
-from bgpd.model.prefix import format_address, format_key, key_of
+from bgpd.model.prefix import format_address, format_key, in_address_order, key_of
 from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
 
 RT_TABLE_LOCAL = 255
@@ -29,8 +29,9 @@ _LISTED = 1024
 """Keys that are looked up at once."""
 
 
-def routes(fib: Fib, only: Family | None = None) -> Iterator[FibRouteView]:
-    """Every route of the table that is installed, waits, failed or is blocked; lazily, to be read in slices.
+def routes(fib: Fib, only: Family | None = None) -> Iterator[FibRouteView | None]:
+    """Every route of the table that is installed, waits, failed or is blocked, in order of address; lazily, to be read
+    in slices, with None where there is none yet.
 
     The table may change between two of them: routes that went meanwhile are left out, ones that came may be.
     """
@@ -39,8 +40,9 @@ def routes(fib: Fib, only: Family | None = None) -> Iterator[FibRouteView]:
             continue
         views: dict[int, list[NextHopView]] = {}
         others = table.pending.keys().union(table.failed, table.blocked)
-        waiting = sorted(key for key in others if key not in table.installed)
-        for keys in itertools.chain(table.installed.slices(_LISTED), [waiting]):
+        waiting = [key for key in others if key not in table.installed]
+        for keys in in_address_order(itertools.chain(table.installed.slices(_LISTED), [waiting])):
+            yield None
             for key in keys:
                 if any(key in known for known in (table.installed, table.failed, table.blocked, table.pending)):
                     yield _route_view(fib, family, key, views)

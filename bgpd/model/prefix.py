@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable, Iterator
 
 from bgpd.model.iana import Family
 
@@ -99,3 +100,41 @@ def covers(outer: bytes, inner: bytes) -> bool:
     if outer[1 : whole + 1] != inner[1 : whole + 1]:
         return False
     return not rest or (outer[whole + 1] ^ inner[whole + 1]) >> (8 - rest) == 0
+
+
+_SORTED = 4096
+"""Keys that are sorted in one step: some milliseconds."""
+
+
+def in_address_order(parts: Iterable[Iterable[bytes]]) -> Iterator[list[bytes]]:
+    """Keys of one family by address, then by length, in short steps; a step's list may be empty.
+
+    They are dealt out by their address bytes, one after the other, until few enough are left to be sorted at once.
+    """
+    dealt: dict[bytes, list[bytes]] = {}
+    for part in parts:
+        for key in part:
+            dealt.setdefault(key[1:2], []).append(key)
+        yield []
+    yield from _in_order(dealt, 2)
+
+
+def _in_order(dealt: dict[bytes, list[bytes]], place: int) -> Iterator[list[bytes]]:
+    """`dealt` has the keys by the byte before `place`, those that end there under b""; it is used up."""
+    for head in sorted(dealt):
+        keys = dealt.pop(head)
+        if len(keys) <= _SORTED or not head:
+            keys.sort(key=_by_address)
+            yield keys
+            continue
+        deeper: dict[bytes, list[bytes]] = {}
+        for start in range(0, len(keys), _SORTED):
+            for key in keys[start : start + _SORTED]:
+                deeper.setdefault(key[place : place + 1], []).append(key)
+            yield []
+        del keys
+        yield from _in_order(deeper, place + 1)
+
+
+def _by_address(key: bytes) -> tuple[bytes, int]:
+    return key[1:], key[0]

@@ -16,14 +16,13 @@ from bgpd.model.communities import format_membership
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
-from bgpd.model.prefix import address_length, covers, format_key
+from bgpd.model.prefix import address_length, covers, format_key, in_address_order
 from bgpd.model.views import CandidateView, RouteView
 from bgpd.rib.decision import Decision, reason
 from bgpd.rib.loc_rib import LocRib
 
 _PAGE = 256
 _SCANNED = 4096
-_SORT_MAXIMUM = 50_000
 _FALLBACK_SCANNED = 2048
 _FALLBACK_VOTES = 128
 """Distinct decisions of a table that are looked at for the fallbacks of one loss, and asked for each: however many sets
@@ -89,14 +88,15 @@ def routes(
     """Pages of `show routes`: each step looks at a few thousand keys, and its page may be empty.
 
     `inside`: only prefixes within this route key, itself included. `neighbor`: only routes with a candidate of that
-    name. `limit`: at most so many (0: all). In order of address while there are few; else as the table has them.
+    name. `limit`: at most so many (0: all). In order of address.
     """
     given = 0
-    for keys in _scan(table):
+    wanted = (
+        (key for key in keys if _is_wanted(table, key, inside, neighbor)) for keys in table.routes.slices(_SCANNED)
+    )
+    for keys in in_address_order(wanted):
         page: list[RouteView] = []
         for key in keys:
-            if not _is_wanted(table, key, inside, neighbor):
-                continue
             view = route_view(table, family, key, vrf=vrf)
             if view is not None:
                 page.append(view)
@@ -108,15 +108,6 @@ def routes(
                 yield page
                 page = []
         yield page
-
-
-def _scan(table: LocRib) -> Iterator[list[bytes]]:
-    if len(table.routes) > _SORT_MAXIMUM:
-        yield from table.routes.slices(_SCANNED)
-        return
-    keys = sorted(table.routes, key=lambda key: (key[1:], key[0]))
-    for start in range(0, len(keys), _SCANNED):
-        yield keys[start : start + _SCANNED]
 
 
 def _is_wanted(table: LocRib, key: bytes, inside: bytes | None, neighbor: str) -> bool:

@@ -170,6 +170,16 @@ def test_show_writes_an_aligned_table_when_piped(
 
 
 @pytest.mark.usefixtures("daemon")
+def test_the_first_lines_of_a_long_listing_do_not_wait_for_the_last(backend: ScriptedBackend) -> None:
+    backend._routes = 200_000
+    command = f"{sys.executable} -m bgpd show routes | head -3"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:2]] == [[">", "10.0.0.0/32"]]
+    assert done.stderr == ""
+    assert backend.routes_shown < 100_000
+
+
+@pytest.mark.usefixtures("daemon")
 def test_explain_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("explain", "10.0.0.1") == 0
     out = capsys.readouterr().out

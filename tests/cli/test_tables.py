@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from bgpd.cli.tables import table
+from bgpd.cli.tables import SHOWN
 from bgpd.model.views import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, VrfView
 
 
 def rows_of(kind: str, view: msgspec.Struct) -> list[dict[str, str]]:
-    columns, rows = table(kind, [msgspec.to_builtins(view)], 0.0)
-    return [dict(zip(columns, row)) for row in rows]
+    shown = SHOWN[kind]
+    return [dict(zip(shown.columns, row)) for row in shown.rows(msgspec.to_builtins(view), 0.0)]
 
 
 def test_an_evpn_route_has_a_row_for_each_candidate() -> None:

@@ -111,7 +111,7 @@ class Harness:
         await self.settle()
 
     def state_of(self, prefix: str) -> tuple[str, str]:
-        for view in fib_views.routes(self.fib):
+        for view in filter(None, fib_views.routes(self.fib)):
             if view.prefix == prefix:
                 return view.state, view.error
         return "", ""

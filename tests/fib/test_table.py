@@ -450,11 +450,11 @@ async def test_listing_outlives_changes_of_the_table() -> None:
     async with running() as it:
         it.want(dict.fromkeys(keys, (LEAF1,)))
         await it.settle()
-        listing = fib_views.routes(it.fib, V4)
+        listing = filter(None, fib_views.routes(it.fib, V4))
         first = next(listing)
         assert first.state == "installed"
         it.want(dict.fromkeys(keys))
         it.want({key("10.65.0.0/16"): (LEAF1,)})
         await it.settle()
         assert {view.state for view in listing} <= {"installed"}
-        assert [view.prefix for view in fib_views.routes(it.fib, V4)] == ["10.65.0.0/16"]
+        assert [view.prefix for view in filter(None, fib_views.routes(it.fib, V4))] == ["10.65.0.0/16"]
