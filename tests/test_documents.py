@@ -1,17 +1,22 @@
-"""The documents name every key of the configuration and every field of the views."""
+"""What the documents say of configuration, views, requests and commands is what the code does."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from bgpd.api.server import make_app
+from bgpd.cli.main import _parser
 from bgpd.config.effects import effect_of
 from bgpd.config.schema import Config
+from bgpd.listings import DaemonBackend
+from bgpd.log import EventRing
 from bgpd.model import views
 from bgpd.model.service import BackendView, ServiceView
 
@@ -73,3 +78,89 @@ def test_view_document_has_every_field_of_each_view(view: type[msgspec.Struct]) 
     assert section, f"{view.__name__} is not in docs/json-views.md"
     for field in view.__struct_fields__:
         assert f"| `{field}` |" in section[1], f"{view.__name__}.{field} is not in docs/json-views.md"
+
+
+def type_text(schema: dict[str, Any]) -> str:
+    """A JSON Schema as docs/json-views.md writes a type."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " or ".join(sorted(map(type_text, schema["anyOf"]), key=lambda text: text == "null"))
+    kinds = schema.get("type")
+    match kinds:
+        case None:
+            return "any"
+        case "array":
+            return f"list of {type_text(schema['items'])}"
+        case "object":
+            return f"object: name to {type_text(schema['additionalProperties'])}"
+        case "string":
+            return "text"
+        case list():
+            return " or ".join("text" if kind == "string" else kind for kind in kinds)
+    return str(kinds)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_missing(view: type[msgspec.Struct]) -> None:
+    text = (DOCS / "json-views.md").read_text()
+    section = re.search(rf"^## {view.__name__}$(.*?)(^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section
+    _, components = msgspec.json.schema_components([view])
+    schema = components[view.__name__]
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section[1], re.MULTILINE))
+    for field, found in schema["properties"].items():
+        kind, _, rest = (part.strip() for part in documented[field].partition("|"))
+        assert kind == type_text(found), f"{view.__name__}.{field}"
+        assert rest.startswith("optional") is (field not in schema.get("required", ())), f"{view.__name__}.{field}"
+    assert documented.keys() == schema["properties"].keys(), "fields that no view has"
+
+
+def backend() -> DaemonBackend:
+    asked = {name: lambda: None for name in ("config", "health", "metrics", "reload", "started")}
+    return DaemonBackend(SimpleNamespace(), events=EventRing(), **asked)  # type: ignore[arg-type]
+
+
+def served() -> set[tuple[str, str]]:
+    """Method and path of each request that the daemon's server answers, names of parts in capitals."""
+    found = set()
+    for route in make_app(backend()).router.routes():
+        path = route.resource.canonical if route.resource is not None else ""
+        if route.method == "HEAD":
+            continue
+        if path == "/v1/{kind}":
+            found |= {(route.method, f"/v1/{name}") for name in backend().listings}
+        elif path == "/v1/{kind}/{id}":
+            found |= {(route.method, f"/v1/{name}") for name in ("workloads/ID", "services/NAME")}
+        else:
+            found.add((route.method, path.replace("{address}", "ADDRESS")))
+    return found
+
+
+def test_documented_requests_are_those_that_the_server_answers() -> None:
+    """`PUT`, `GET`, `DELETE /v1/workloads/ID`, `/v1/services/NAME` stands for six."""
+    text = (DOCS / "json-views.md").read_text()
+    table = text[text.index("| request | answer |") :].partition("\n\n")[0]
+    documented = set()
+    for line in table.splitlines()[2:]:
+        cell = line.split("|")[1]
+        methods = re.findall(r"\b(GET|PUT|POST|DELETE)\b", cell)
+        paths = [path.partition("?")[0] for path in re.findall(r"(/[\w/]+)", cell)]
+        documented |= {(method, path) for method in methods for path in paths}
+    assert documented == served()
+
+
+def test_commands_that_the_readme_says_take_json_take_it() -> None:
+    text = (DOCS.parent / "README.md").read_text()
+    table = text[text.index("| to see | command |") :].partition("\n\n")[0]
+    commands = [f"bgpd {name}" if "bgpd" not in name else name for name in re.findall(r"`([^`]+)`", table)]
+    for command in commands:
+        words = command.removeprefix("bgpd ").split()
+        words = ["show", *words] if words[0] in backend().listings else words
+        assert _parser().parse_args([*words, "--json"]).json, command
+    assert "All take `--json`" in text
+
+
+def test_parameters_of_a_listing_are_options_of_show() -> None:
+    options = {word for kind in backend().listings for word in _parser().parse_args(["show", kind]).__dict__}
+    assert set(views.ViewQuery.__struct_fields__) - options == set()

@@ -146,6 +146,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _decode_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, as it does without")
     parser.add_argument(
         "hex", metavar="HEX", nargs="+", help='a message, or "-" for one on each line of standard input'
     )
