@@ -42,6 +42,7 @@ def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
     if answer.get("errors"):
         return _report(answer)
     print(f"{arguments.id} deleted")
+    _say_if_not_saved(answer)
     return 0
 
 
@@ -70,4 +71,11 @@ def _report(report: dict[str, Any]) -> int:
     for error in report.get("errors", ()):
         where = f"{error['path']}: " if error.get("path") else ""
         print(f"bgpd: {where}{error['wrong']}{'; ' + error['right'] if error.get('right') else ''}", file=sys.stderr)
+    _say_if_not_saved(report)
     return 0 if state in REACHABLE and not report.get("errors") else 1
+
+
+def _say_if_not_saved(report: dict[str, Any]) -> None:
+    """A crash of the daemon would lose what was ordered."""
+    if report.get("not_saved"):
+        print(f"bgpd: in force, but not saved: {report['not_saved']}; a crash now would lose it", file=sys.stderr)

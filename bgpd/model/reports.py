@@ -38,7 +38,8 @@ class WorkloadReport(msgspec.Struct, kw_only=True):
 
     `state` is the least good of its addresses' states ("failed", "conflict", "moved", "pending", "suppressed",
     "announced"), with its reason; "failed" if nothing was accepted yet. `errors` say why the latest payload was
-    refused: the former one, if there is one, stays in force.
+    refused: the former one, if there is one, stays in force. `not_saved`, in answers of the local API: why a crash of
+    the daemon would lose what was asked for; it is saved as soon as that is possible.
     """
 
     id: str
@@ -47,6 +48,7 @@ class WorkloadReport(msgspec.Struct, kw_only=True):
     since: float = 0.0
     addresses: list[AddressReport] = []
     errors: list[Problem] = []
+    not_saved: str = ""
 
 
 class HostStatus(msgspec.Struct, kw_only=True):

@@ -91,7 +91,10 @@ class BackendView(msgspec.Struct, kw_only=True):
 
 
 class ServiceView(msgspec.Struct, kw_only=True):
-    """`bgpd show services`: one service, whether it is announced, and its backends."""
+    """`bgpd show services`: one service, whether it is announced, and its backends.
+
+    `not_saved`, in answers of the local API: see WorkloadReport.
+    """
 
     name: str
     source: str
@@ -103,3 +106,4 @@ class ServiceView(msgspec.Struct, kw_only=True):
     announced: bool = False
     reason: str = ""
     backends: list[BackendView] = []
+    not_saved: str = ""

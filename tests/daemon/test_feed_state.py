@@ -57,8 +57,11 @@ def test_full_state_directory_is_told_costs_only_persistence_and_is_written_when
             lambda: any("No space" in e["wrong"] for e in feed.latest("status")["errors"]), "the status to say so"
         )
         assert any("No space left" in warning for warning in host.health()["warnings"])
+        added = order(host, "PUT", "workloads/full3", {"addresses": ["10.64.1.3"], "interface": "pod1"})
+        assert (added[0], "No space left" in added[1]["not_saved"]) == (202, True)
         filler.unlink()
-        host.wait(lambda: not feed.latest("status")["errors"], "it to be written", timeout_s=25)
+        host.wait(lambda: not feed.latest("status")["errors"], "it to be written", timeout_s=5)
+        assert order(host, "PUT", "workloads/full3", {"addresses": ["10.64.1.3"], "interface": "pod1"})[0] == 200
         host.kill()
         feed.broker.kill()
         host.start()

@@ -39,8 +39,9 @@ class ErrorReport(msgspec.Struct, kw_only=True):
 class Answer(NamedTuple):
     """An HTTP status and its JSON body.
 
-    200: done (for a PUT: announced). 202: taken, but not announced; the body's `reason` says why. 400, 413: the payload
-    was refused. 404: unknown. 409: the address is, or the name is, another one's.
+    200: done (for a PUT: announced, and saved). 202: taken, but not announced (the body's `reason` says why), or not
+    saved (`not_saved` does). 400, 413: the payload was refused. 404: unknown. 409: the address is, or the name is,
+    another one's.
     """
 
     status: int
@@ -74,12 +75,13 @@ class ApiSource(FeedSource):
         except PayloadRefused as refusal:
             return _refused("workload", id, body, refusal, who)
         log.info("workload.put", id=id, by=who, changed=changed)
-        statuses = await self._settled(API, id, timeout_s)
+        statuses, not_saved = await self._settled(API, id, timeout_s)
         report = self._reports.workload(API, id)
         if report is None:
             return _unknown("workload", id, "it was deleted meanwhile")
+        report.not_saved = not_saved
         if all(one.announced for one in statuses):
-            return Answer(200, report)
+            return Answer(202 if not_saved else 200, report)
         return Answer(409 if report.state == WorkloadState.CONFLICT else 202, report)
 
     async def delete_workload(self, id: str, *, who: str) -> Answer:
@@ -87,8 +89,8 @@ class ApiSource(FeedSource):
         if not self.feed.delete_workload(id):
             return _unknown("workload", id, "only what the API put can be deleted here")
         log.info("workload.deleted", id=id, by=who)
-        await self._written()
-        return Answer(200, WorkloadReport(id=id, state="deleted"))
+        not_saved = await self._written()
+        return Answer(202 if not_saved else 200, WorkloadReport(id=id, state="deleted", not_saved=not_saved))
 
     def workload(self, id: str) -> Answer:
         """The report of a workload that the API put."""
@@ -107,12 +109,13 @@ class ApiSource(FeedSource):
         except PayloadRefused as refusal:
             return _refused("service", name, body, refusal, who)
         log.info("service.put", name=name, by=who, changed=changed)
-        statuses = await self._settled(SERVICE, name, timeout_s)
+        statuses, not_saved = await self._settled(SERVICE, name, timeout_s)
         view = self._services.view(name)
         if view is None:
             return _unknown("service", name, "it was deleted meanwhile")
+        view.not_saved = not_saved
         if statuses and all(one.announced for one in statuses):
-            return Answer(200, view)
+            return Answer(202 if not_saved else 200, view)
         conflict = any(one.state is WorkloadState.CONFLICT for one in statuses)
         return Answer(409 if conflict else 202, view)
 
@@ -121,8 +124,9 @@ class ApiSource(FeedSource):
         if self._services.owner(name) != API or not self.feed.delete_service(name):
             return _unknown("service", name, "only what the API put can be deleted here")
         log.info("service.deleted", name=name, by=who)
-        await self._written()
-        return Answer(200, ServiceView(name=name, source=API, addresses=[], reason="deleted"))
+        not_saved = await self._written()
+        gone = ServiceView(name=name, source=API, addresses=[], reason="deleted", not_saved=not_saved)
+        return Answer(202 if not_saved else 200, gone)
 
     def service(self, name: str) -> Answer:
         """The view of a service of any source."""
@@ -140,29 +144,35 @@ class ApiSource(FeedSource):
         for event in self._waiting.get((claim.source, claim.id), ()):
             event.set()
 
-    async def _written(self) -> None:
+    async def _written(self) -> str:
+        """Why what was asked for is not on disk, "" if it is."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
-                await self.file.kept()
+                return await self.file.kept()
+        return self.file.why_not_kept
 
-    async def _settled(self, source: str, id: str, timeout_s: float | None) -> list[ClaimStatus]:
-        """The claims of one name, once the table has judged them and none is pending, or at the timeout."""
+    async def _settled(self, source: str, id: str, timeout_s: float | None) -> tuple[list[ClaimStatus], str]:
+        """The claims of one name, once the table has judged them and none is pending, or at the timeout.
+
+        With it, why they are not saved, "" if they are.
+        """
         event = asyncio.Event()
         waiting = self._waiting[source, id]
         waiting.add(event)
+        not_saved = ""
         try:
             async with asyncio.timeout(self._timeout_s if timeout_s is None else timeout_s):
                 while not self._is_settled(source, id):
                     event.clear()
                     await event.wait()
-                await self.file.kept()
+                not_saved = await self.file.kept()
         except TimeoutError:
-            pass
+            not_saved = self.file.why_not_kept
         finally:
             waiting.discard(event)
             if not waiting:
                 self._waiting.pop((source, id), None)
-        return self._claims.statuses(source, id)
+        return self._claims.statuses(source, id), not_saved
 
     def _is_settled(self, source: str, id: str) -> bool:
         statuses = self._claims.statuses(source, id)

@@ -23,8 +23,8 @@ from bgpd.workload.feed.saved import Change, Saved, check_saved, read_saved
 
 log = structlog.get_logger()
 
-RETRY_S = 10.0
-"""Pause after a write that failed."""
+RETRY_S, LOOK_S = 10.0, 0.25
+"""Pause after a write that failed, at most; meanwhile it is looked so often whether there is more space."""
 
 PAUSE_PART, PAUSE_S = 5, 0.05
 """Pause after a write that succeeded: so many times what it took, this at most. A burst is not slowed by the disk."""
@@ -50,6 +50,7 @@ class StateFile:
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
         self._noted = self._kept = 0
+        self._is_failing = False
         self._writing = threading.Lock()
         self._started = self._replaced = 0
         self._journal = 0
@@ -141,11 +142,19 @@ class StateFile:
         self._noted += 1
         self._changed.set()
 
-    async def kept(self) -> None:
-        """Wait until all that was noted is on disk, or cannot be written."""
+    async def kept(self) -> str:
+        """Wait until all that was noted is on disk: ""; or cannot be written: the reason."""
         noted = self._noted
-        while self._kept < noted and not self.error:
+        while self._kept < noted and not self._is_failing:
             await self._progress.wait()
+        return self.error if self._kept < noted else ""
+
+    @property
+    def why_not_kept(self) -> str:
+        """Why what was noted is not on disk now, "" if it is."""
+        if self._kept == self._noted:
+            return ""
+        return self.error if self._is_failing else f"{self.path}: the disk has not taken it yet"
 
     async def run(self, snapshot: Callable[[], Saved]) -> None:
         """Write what is noted, or now and then `snapshot()`, until cancelled; then the whole."""
@@ -160,12 +169,23 @@ class StateFile:
                 if await self._write_noted(snapshot):
                     await asyncio.sleep(min(PAUSE_PART * (loop.time() - began), PAUSE_S))
                 else:
-                    await asyncio.sleep(RETRY_S)
+                    await self._wait_for_space()
                     self._changed.set()
         finally:
             if self._bytes[0] or self._must_replace or self._kept < self._noted:
                 self._started += 1
                 self.write(snapshot(), self._started)
+
+    async def _wait_for_space(self) -> None:
+        """Until the file system has more space than now, which is what most often was missing; `RETRY_S` at most."""
+        loop = asyncio.get_running_loop()
+        end, least = loop.time() + RETRY_S, await asyncio.to_thread(_free_space, self.path.parent)
+        while loop.time() < end:
+            await asyncio.sleep(LOOK_S)
+            free = await asyncio.to_thread(_free_space, self.path.parent)
+            if free > least:
+                return
+            least = free
 
     async def _write_noted(self, snapshot: Callable[[], Saved]) -> bool:
         lines, noted, error = b"".join(self._pending), self._noted, self.error
@@ -176,7 +196,7 @@ class StateFile:
             done = await asyncio.to_thread(self.write, snapshot(), self._started)
         else:
             done = await asyncio.to_thread(self.append, lines, self._started)
-        self._must_replace = not done
+        self._must_replace = self._is_failing = not done
         if done:
             self._kept = noted
         progress, self._progress = self._progress, asyncio.Event()
@@ -252,3 +272,12 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _free_space(directory: Path) -> int:
+    """Bytes that a write may take; 0 if there is no such directory."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -251,12 +253,41 @@ async def test_disk_that_is_full_keeps_nobody_waiting_and_is_written_again(
     file = StateFile(str(blocked), "mqtt.json", changed=lambda: told.append(file.error))
     running = Running(file)
     running.put("10.64.1.5")
-    await asyncio.wait_for(file.kept(), 5)
-    assert file.error
+    assert await asyncio.wait_for(file.kept(), 5) == file.error != ""
     running.put("10.64.1.6")
-    await asyncio.wait_for(file.kept(), 5)
+    assert await asyncio.wait_for(file.kept(), 5) == file.why_not_kept == file.error
     blocked.unlink()
     await until(lambda: not file.error)
+    assert await asyncio.wait_for(file.kept(), 5) == file.why_not_kept == ""
     assert loaded(blocked) == Saved(journal=1, workloads={"a": workload("10.64.1.6")})
     assert [bool(error) for error in told] == [True, False]
+    await running.stop()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    state = tmp_path / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", state], check=True)
+    yield state
+    subprocess.run(["umount", state], check=True)
+
+
+@pytest.mark.netns
+async def test_space_that_comes_back_is_used_at_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bgpd.workload.feed.state_file.RETRY_S", 3600.0)
+    ballast = small / "ballast"
+    with contextlib.suppress(OSError):
+        ballast.write_bytes(bytes(1 << 20))
+    file = StateFile(str(small), "mqtt.json")
+    running = Running(file)
+    running.put("10.64.1.5")
+    assert "No space left" in await asyncio.wait_for(file.kept(), 5)
+    ballast.unlink()
+    await until(lambda: not file.error)
+    assert await file.kept() == ""
+    found = loaded(small)
+    assert found is not None
+    assert found.workloads == {"a": workload("10.64.1.5")}
     await running.stop()
