@@ -6,7 +6,6 @@ Each of these parts implements its protocol itself, so that a call of EVPN arriv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from bgpd.model.attributes import Attributes
@@ -39,8 +38,8 @@ class RibTable(Protocol):
     @property
     def local(self) -> Mapping[bytes, None]: ...
 
-    @property
-    def suppressed(self) -> AbstractSet[bytes]: ...
+    def is_suppressed(self, key: bytes, best: Path) -> bool:
+        """Whether an aggregate stands for a route towards the neighbors."""
 
 
 class NeighborsPort(Protocol):

@@ -54,7 +54,7 @@ class VrfRoutes:
             return None
         best = decision.multipath[0]
         if decision.is_local:
-            return None if key in table.suppressed else best
+            return None if table.is_suppressed(key, best) else best
         is_passed_on = vrf.config.originate == "all" and best.source.kind is not SourceKind.EVPN
         return best if is_passed_on else None
 

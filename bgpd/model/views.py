@@ -158,8 +158,9 @@ class WorkloadView(msgspec.Struct, kw_only=True):
 class AggregateView(msgspec.Struct, kw_only=True):
     """`bgpd show aggregates`: a configured aggregate, or with `auto` the pool that covers are made in.
 
-    `announced` are the prefixes originated for it, `contributors` the number of this host's routes inside it. `alarms`
-    names each prefix of it that a neighbor announces, and the neighbor.
+    `announced` are the prefixes announced for it (none while another aggregate stands for it), `contributors` the
+    number of this host's routes inside it. `alarms` names each prefix of it that a neighbor announces, and the
+    neighbor.
     """
 
     prefix: str

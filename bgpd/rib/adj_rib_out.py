@@ -249,7 +249,7 @@ class AdjRibOut:
         for key in keys:
             decision = table.routes.get(key)
             best = decision.best if decision is not None else None
-            if best is None or best.source.name == self.source.name or self._is_suppressed(key, best):
+            if best is None or best.source.name == self.source.name or table.is_suppressed(key, best):
                 yield key, None
             else:
                 by_path.setdefault(best, []).append(key)
@@ -262,9 +262,6 @@ class AdjRibOut:
                     yield key, advertisement
                 elif key in self.advertised and not self.advertised[key].learned:
                     yield key, None
-
-    def _is_suppressed(self, key: bytes, best: Path) -> bool:
-        return best.source.kind is SourceKind.WORKLOAD and key in self._table.suppressed
 
     def _export(self, path: Path, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
         if self._may_not_leave(path):

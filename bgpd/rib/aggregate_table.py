@@ -3,7 +3,7 @@
 A configured aggregate is announced while at least one contributor is inside it: a workload's route of this host, more
 specific, and no exception (a workload moved here from another host's block must not draw that block's traffic here).
 With `auto = "exact"` the prefix is a pool: announced are the fewest prefixes that cover exactly the contributors in it.
-A summary-only or exact aggregate suppresses its contributors, exceptions never.
+A summary-only or exact aggregate suppresses its contributors, exceptions never; a summary-only one aggregates, too.
 
 Attributes after RFC 4271: AGGREGATOR is this host (section 5.1.7), ORIGIN the worst of the contributors (9.2.2.2),
 ATOMIC_AGGREGATE only where a contributor's AS path is left out (5.1.6). Only says what should be: a pure function of
@@ -141,10 +141,11 @@ Profile = tuple[Origin, bool]
 
 
 class AggregateRoute(msgspec.Struct, frozen=True):
-    """How an aggregate is originated."""
+    """How an aggregate is originated, and the prefix that stands for it towards the neighbors ("": it is announced)."""
 
     attributes: Attributes
     next_hop: NextHop | None
+    suppressed_by: str = ""
 
 
 class AggregateChanges:
@@ -227,11 +228,10 @@ class AggregateTable:
         return 0 if block is None else block.profiles.total()
 
     def announced_for(self, key: bytes) -> list[bytes]:
-        """The prefixes originated for a configured aggregate or pool."""
+        """The prefixes announced for a configured aggregate or pool."""
         pool = self._pools.get(key)
-        if pool is not None:
-            return [one for one in pool.cover.prefixes() if one in self.routes]
-        return [key] if key in self.routes else []
+        made = [key] if pool is None else pool.cover.prefixes()
+        return [one for one in made if one in self.routes and not self.routes[one].suppressed_by]
 
     def update(self, keys: Iterable[bytes]) -> AggregateChanges:
         """The routes of these keys may have changed; what follows of it."""
@@ -332,7 +332,8 @@ class AggregateTable:
                 origin=origin, atomic_aggregate=path_left_out, aggregator=self._aggregator
             )
         host = key[0] == 8 * address_length(self._family)
-        return AggregateRoute(attributes, BLACKHOLE[0] if block.config.blackhole and not host else None)
+        next_hop = BLACKHOLE[0] if block.config.blackhole and not host else None
+        return AggregateRoute(attributes, next_hop, self._suppressor_of_aggregate(key))
 
     def _settle_suppression(self, key: bytes, changes: AggregateChanges) -> None:
         by = self._suppressor(key) if key in self._contributors else ""
@@ -345,15 +346,25 @@ class AggregateTable:
             del self.suppressed[key]
 
     def _suppressor(self, key: bytes) -> str:
-        """The prefix that stands for a contributor towards the neighbors, "" if it is announced itself."""
+        """The prefix that stands for a contributor towards the neighbors, "" if it is announced itself.
+
+        Of several the outermost, since it stands for the others too.
+        """
+        found = ""
         for outer in self._around(key):
-            block = self._blocks.get(outer)
-            if block is not None and outer != key and block.config.summary_only:
-                return format_key(self._family, outer)
             pool = self._pools.get(outer)
-            if pool is not None and key not in pool.cover:
-                return format_key(self._family, outer)
-        return ""
+            if self._is_summary(outer, key) or (pool is not None and key not in pool.cover):
+                found = format_key(self._family, outer)
+        return found
+
+    def _suppressor_of_aggregate(self, key: bytes) -> str:
+        """The same of an aggregate. Pools stand for contributors only: what is configured in them is wanted."""
+        summaries = [outer for outer in self._around(key) if self._is_summary(outer, key)]
+        return format_key(self._family, summaries[-1]) if summaries else ""
+
+    def _is_summary(self, outer: bytes, key: bytes) -> bool:
+        block = self._blocks.get(outer)
+        return block is not None and outer != key and block.config.summary_only
 
 
 def difference(old: AggregateTable | None, new: AggregateTable) -> AggregateChanges:

@@ -8,7 +8,7 @@ and then takes its place with the difference only. Never decides what an aggrega
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -103,11 +103,22 @@ class Aggregation:
                 gone.append(key)
             else:
                 by_route.setdefault(route, []).append(key)
+        flipped = self._suppress_aggregates(where, changes.routes)
         for route, keys in by_route.items():
             self._rib.announce_local(AGGREGATE_SOURCE, family, keys, route.attributes, vrf=vrf, next_hop=route.next_hop)
+        if flipped:
+            self._rib.export_changed(vrf, family, flipped)
         self._suppress(where, changes.suppressed)
         if gone:
             self._rib.withdraw_local(AGGREGATE_SOURCE, family, gone, vrf=vrf)
+
+    def _suppress_aggregates(self, where: _Where, routes: Mapping[bytes, AggregateRoute | None]) -> list[bytes]:
+        """Note which aggregates another one stands for; those for which that is new."""
+        table = self._rib.table(*where)
+        hidden = {key for key, route in routes.items() if route is not None and route.suppressed_by}
+        flipped = [key for key in routes if (key in hidden) is not (key in table.suppressed_aggregates)]
+        table.suppressed_aggregates.symmetric_difference_update(flipped)
+        return flipped
 
     def _suppress(self, where: _Where, suppressed: dict[bytes, str]) -> None:
         if not suppressed:

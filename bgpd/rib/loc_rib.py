@@ -19,7 +19,7 @@ from typing import cast
 
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops, Path, Source
+from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
 from bgpd.rib.decision import Decision, Decisions
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
@@ -70,7 +70,8 @@ class LocRib(Decisions):
     `local`: keys whose best path is this host's own. `received`, `rejected`: routes per source. `unacknowledged`: keys
     whose next hops the kernel has not yet acknowledged, and `refused`: that it does not have, both kept while
     `exports_learned`. `gathers_keys`: see Changes.
-    `suppressed`: keys that an aggregate stands for towards the neighbors. `exceptions`: this host's own that none may.
+    `suppressed`: workloads that an aggregate stands for towards the neighbors, `suppressed_aggregates`: aggregates that
+    another one does. `exceptions`: this host's own that none may.
     `own_blocks`: whether aggregates of this host are configured in it. `pending`: what changed and was not passed on.
     """
 
@@ -88,6 +89,7 @@ class LocRib(Decisions):
         self.unacknowledged: set[bytes] = set()
         self.refused: set[bytes] = set()
         self.suppressed: set[bytes] = set()
+        self.suppressed_aggregates: set[bytes] = set()
         self.exceptions: set[bytes] = set()
         self.own_blocks = False
         self.pending = Changes()
@@ -375,6 +377,13 @@ class LocRib(Decisions):
                 for path in decision.candidates:
                     found.setdefault(path, []).append(key)
         return found
+
+    def is_suppressed(self, key: bytes, best: Path) -> bool:
+        """Whether an aggregate stands for a route towards the neighbors."""
+        kind = best.source.kind
+        if kind is SourceKind.WORKLOAD:
+            return key in self.suppressed
+        return kind is SourceKind.AGGREGATE and key in self.suppressed_aggregates
 
     def mark_exceptions(self, keys: Sequence[bytes], exception: bool, into: Changes) -> None:
         """Note whether these keys are exceptions; those for which that is new count as changed."""

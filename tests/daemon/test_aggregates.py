@@ -145,3 +145,17 @@ def test_covering_route_comes_before_the_parts_go_when_aggregates_change(host: H
         assert all(seen)
     assert host.neighbor("leaf1")["established_count"] == 1
     assert heard_from_host(frr, narrow)
+
+
+def test_an_aggregate_inside_a_summary_is_not_heard_by_the_leaf(fabric: Fabric, host: Host, frr: Frr) -> None:
+    inner = toml("[[aggregate]]", prefix="10.66.0.64/26", blackhole=True)
+    pool = toml("[[aggregate]]", prefix="10.66.0.128/26", auto="exact")
+    host.write_config(config(*TABLES, inner, pool))
+    host.cli("reload")
+    claim(host, "w1", "10.66.0.65", "10.66.0.5", "10.66.0.130", "10.66.0.131")
+    wait_heard(host, frr, BLOCK, BLOCK)
+    assert view(host, "10.66.0.64/26")["announced"] == []
+    assert "blackhole" in fabric.host.ip("route", "show", "10.66.0.64/26")
+    host.write_config(config(*(one for one in TABLES if BLOCK not in one), inner))
+    host.cli("reload")
+    wait_heard(host, frr, BLOCK, "10.66.0.5/32", "10.66.0.64/26", *(f"10.66.0.{n}/32" for n in (65, 130, 131)))

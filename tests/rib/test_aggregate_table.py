@@ -117,6 +117,35 @@ def test_summary_only_suppresses_all_but_exceptions_and_says_so() -> None:
     assert sorted(one for keys, by in recorder.suppressions[2:] for one in keys if by == "") == [five, nine]
 
 
+def test_aggregates_inside_a_summary_are_not_announced_and_keep_their_blackhole() -> None:
+    outer, inner = _aggregate("10.64.1.0/24", summary_only=True), _aggregate("10.64.1.0/26", blackhole=True)
+    pool = _aggregate("10.64.1.128/26", auto="exact")
+    recorder, leaf1 = _started(outer, inner, pool)
+    _originate(recorder, "10.64.1.5/32", "10.64.1.130/32", "10.64.1.131/32")
+    assert _told(recorder, leaf1) == {"10.64.1.0/24"}
+    assert recorder.fib == {key("10.64.1.0/26"): BLACKHOLE}
+    assert [view.announced for view in recorder.rib.aggregation.views()] == [["10.64.1.0/24"], [], []]
+    assert {by for _, by in recorder.suppressions} == {"10.64.1.0/24"}
+    _originate(recorder, "10.64.1.0/26", exception=True)
+    assert _told(recorder, leaf1) == {"10.64.1.0/24", "10.64.1.0/26"}
+
+
+def test_an_aggregate_is_announced_when_the_summary_around_it_goes_and_hidden_when_one_comes() -> None:
+    outer, inner = _aggregate("10.64.1.0/24", summary_only=True), _aggregate("10.64.1.0/26")
+    recorder, leaf1 = _started(inner)
+    _originate(recorder, "10.64.1.5/32")
+    assert _told(recorder, leaf1) == {"10.64.1.0/26", "10.64.1.5/32"}
+    for aggregates, told in (
+        ((inner, outer), {"10.64.1.0/24"}),
+        ((inner, _aggregate("10.64.1.0/24")), {"10.64.1.0/24", "10.64.1.0/26", "10.64.1.5/32"}),
+        ((inner, outer), {"10.64.1.0/24"}),
+        ((inner,), {"10.64.1.0/26", "10.64.1.5/32"}),
+    ):
+        drain(recorder.rib.reconfigure(_config(*aggregates)))
+        recorder.turn()
+        assert _told(recorder, leaf1) == told
+
+
 def test_exceptions_alone_bring_no_aggregate() -> None:
     recorder, leaf1 = _started(_aggregate("10.64.1.0/26"), _aggregate("10.64.2.0/26", auto="exact"))
     _originate(recorder, "10.64.1.5/32", "10.64.2.4/32", "10.64.2.5/32", exception=True)
@@ -304,8 +333,11 @@ AGGREGATES = [
     _aggregate("10.64.1.0/28", auto="exact"),
     _aggregate("10.64.1.8/29", auto="exact", blackhole=True),
     _aggregate("10.64.1.8/29", blackhole=True),
+    _aggregate("10.64.1.0/27", summary_only=True),
+    _aggregate("10.64.1.8/30"),
 ]
 CHOICES = [(), (0,), (1,), (2,), (3,), (4,), (0, 1), (1, 3), (0, 3), (1, 4)]
+CHOICES += [(0, 5), (1, 5), (2, 5), (0, 1, 3, 5), (4, 6), (2, 6), (2, 6, 5), (3, 6), (1, 2), (1, 2, 5)]
 
 
 def _inside(inner: str, outer: str) -> bool:
@@ -329,6 +361,8 @@ def expected(workloads: dict[str, bool], aggregates: tuple[AggregateConfig, ...]
             if mine:
                 made.add(aggregate.prefix)
                 hidden |= mine if aggregate.summary_only else set()
+    outer = [aggregate.prefix for aggregate in aggregates if aggregate.summary_only]
+    made = {one for one in made if not any(one != other and _inside(one, other) for other in outer)}
     return (told - hidden) | made
 
 
