@@ -57,6 +57,7 @@ class ScriptedBackend:
         self.has_started.set()
         self._routes = routes
         self.routes_shown = 0
+        self.started_at = NOW
         neighbor = NeighborConfig(name="leaf1", address="10.0.1.2", asn=65201, import_="all")
         self._config = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), neighbor=(neighbor,))
 
@@ -85,7 +86,7 @@ class ScriptedBackend:
         return self._config
 
     def health(self) -> HealthView:
-        return HealthView(ready=False, reasons=["no neighbor is established"])
+        return HealthView(ready=False, reasons=["no neighbor is established"], started_at=self.started_at)
 
     def metrics(self) -> str:
         registry = Registry()

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bgpd.cli import render as text
@@ -19,6 +19,7 @@ from bgpd.cli.render import Table, explain_lines, status_lines
 from bgpd.cli.tables import SHOWN
 
 _NAMES = {"fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
+RECONNECT_S = 1.0
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
@@ -138,13 +139,45 @@ def _places_of(client: Client, name: str, vrf: str) -> list[tuple[str, str]]:
 
 
 def monitor(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd monitor`: events as they happen, until interrupted or the daemon stops."""
+    """`bgpd monitor`: events as they happen, until interrupted. It waits for a daemon that stops to come back."""
+    client = Client(arguments.socket)
+    run, since = _run_of(client), None
+    while True:
+        try:
+            for event, line in _events(client, since):
+                since = event["sequence"]
+                print(line.decode() if arguments.json else _event_line(event), flush=True)
+            why = "bgpd has stopped"
+        except CommandFailed as failure:
+            why = str(failure).partition("\n")[0]
+        print(f"bgpd: {why}; waiting for it to come back", file=sys.stderr, flush=True)
+        before, run = run, _wait_for_run(client)
+        if run != before:
+            since = 0
+        print("bgpd: it answers again", file=sys.stderr, flush=True)
+
+
+def _events(client: Client, since: int | None) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Events after the one of this number, of this run of the daemon; from now on if None."""
     rest = b""
-    for chunk in Client(arguments.socket).stream("GET", "/v1/monitor", timeout_s=None):
+    for chunk in client.stream("GET", "/v1/monitor", {"since": since}, timeout_s=None):
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            print(line.decode() if arguments.json else _event_line(json.loads(line)), flush=True)
-    return 0
+        yield from ((json.loads(line), line) for line in lines)
+
+
+def _run_of(client: Client) -> tuple[int, float]:
+    """What tells one run of the daemon from another. Raises: CommandFailed."""
+    view = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
+    return view.get("pid", 0), view.get("started_at", 0.0)
+
+
+def _wait_for_run(client: Client) -> tuple[int, float]:
+    while True:
+        time.sleep(RECONNECT_S)
+        try:
+            return _run_of(client)
+        except CommandFailed:
+            continue
 
 
 def _event_line(event: dict[str, Any]) -> str:

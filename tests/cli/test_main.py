@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -38,6 +40,23 @@ def run(*arguments: str) -> int:
     return main(arguments, Hooks(run_daemon=lambda config, file, warnings: 42, report_message=report))
 
 
+@contextlib.contextmanager
+def serving(path: str, backend: ScriptedBackend) -> Iterator[None]:
+    """The API, for as long as the block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    server = ApiServer(ApiConfig(socket=path), backend)
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 @pytest.fixture
 def backend() -> ScriptedBackend:
     return ScriptedBackend()
@@ -48,16 +67,8 @@ def daemon(tmp_path: Path, backend: ScriptedBackend, monkeypatch: pytest.MonkeyP
     """The API in a thread with a loop of its own."""
     path = str(tmp_path / "bgpd.sock")
     monkeypatch.setenv("BGPD_SOCKET", path)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    server = ApiServer(ApiConfig(socket=path), backend)
-    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
-    yield
-    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with serving(path, backend):
+        yield
 
 
 @pytest.fixture
@@ -177,6 +188,50 @@ def test_the_first_lines_of_a_long_listing_do_not_wait_for_the_last(backend: Scr
     assert [line.split()[:2] for line in done.stdout.splitlines()[1:2]] == [[">", "10.0.0.0/32"]]
     assert done.stderr == ""
     assert backend.routes_shown < 100_000
+
+
+def test_monitor_comes_back_with_the_daemon_and_misses_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "bgpd.sock")
+    first, second = ScriptedBackend(), ScriptedBackend()
+    second.started_at += 60
+
+    def happen(backend: ScriptedBackend, event: str) -> None:
+        backend.events(None, "info", {"event": event, "level": "info", "timestamp": 1.0})
+
+    code = (
+        "import sys, bgpd.cli.show as show; show.RECONNECT_S = 0.01; import bgpd.__main__ as run; sys.exit(run.main())"
+    )
+    command = [sys.executable, "-c", code, "monitor", "--json"]
+    environment = {**os.environ, "BGPD_SOCKET": path}
+    with contextlib.ExitStack() as stack:
+        with serving(path, first):
+            shown = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+            )
+            stack.callback(shown.kill)
+            assert shown.stdout is not None
+            assert shown.stderr is not None
+            while not first.events._listeners:
+                assert shown.poll() is None
+                time.sleep(0.01)
+            happen(first, "one")
+            assert json.loads(shown.stdout.readline())["event"] == "one"
+        assert "waiting for it to come back" in shown.stderr.readline()
+        happen(first, "two")
+        with serving(path, first):  # the same run: only its API was away
+            assert "answers again" in shown.stderr.readline()
+            assert json.loads(shown.stdout.readline())["event"] == "two"
+        happen(second, "three")
+        with serving(path, second):
+            assert json.loads(shown.stdout.readline())["event"] == "three"
+            shown.send_signal(signal.SIGINT)
+            assert shown.wait(10) == 130
+        assert "Traceback" not in shown.stderr.read()
+
+
+def test_monitor_without_a_daemon_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("monitor", "--socket", str(tmp_path / "none")) == 1
+    assert "is not running" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("daemon")
