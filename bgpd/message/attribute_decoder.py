@@ -23,6 +23,7 @@ from bgpd.message.attribute_rules import (
     OPTIONAL,
     PASSED_FLAGS,
     PLAIN_FIELDS,
+    TOLD_WHOLE,
     WELL_KNOWN,
     Rule,
     name_of,
@@ -244,7 +245,8 @@ class AttributeDecoder:
                         kept.append(UnknownAttribute(flags & PASSED_FLAGS, kind, value))
                 except Malformed as malformed:
                     section = malformed.section or rule.section
-                    errors.append(WireError(rule.malformed, str(malformed), section, name_of(kind), rule.subcode))
+                    data = _data(rule.malformed, rule.subcode, flags, kind, value)
+                    errors.append(WireError(rule.malformed, str(malformed), section, name_of(kind), rule.subcode, data))
             seen.add(kind)
         errors += [
             WireError(_DISCARD, "repeated; the first is used", "RFC 7606 section 3 g", name_of(kind))
@@ -273,7 +275,7 @@ class AttributeDecoder:
             return _keep_unknown(flags, kind, value, kept)
         if rule.flags == NEVER:
             return WireError(_DISCARD, "received from an external peer", rule.section, name_of(kind))
-        return _wrong_flags(flags, kind, rule)
+        return _wrong_flags(flags, kind, rule, value)
 
     def _settle(self, fields: dict[str, Any], errors: list[WireError]) -> None:
         """AS4_PATH and AS4_AGGREGATOR: merged for a two-octet peer, else discarded (RFC 6793 sections 4.1, 4.2.3)."""
@@ -320,14 +322,13 @@ class AttributeDecoder:
 def _keep_unknown(flags: int, kind: int, value: bytes, kept: list[UnknownAttribute]) -> WireError | None:
     """An attribute without a rule: kept if transitive, ignored if not, fatal if well-known (RFC 4271 section 5)."""
     if not flags & OPTIONAL:
-        length = len(value).to_bytes(2 if flags & _EXTENDED_LENGTH else 1, "big")
         return WireError(
             Reaction.SESSION_RESET,
             "unrecognized well-known attribute",
             "RFC 4271 section 6.3",
             name_of(kind),
             UpdateSubcode.UNRECOGNIZED_WELL_KNOWN_ATTRIBUTE,
-            bytes((flags, kind)) + length + value,
+            _as_received(flags, kind, value),
         )
     if not flags & WELL_KNOWN:
         return WireError(_DISCARD, "unrecognized and not transitive: ignored", "RFC 4271 section 5", name_of(kind))
@@ -335,7 +336,18 @@ def _keep_unknown(flags: int, kind: int, value: bytes, kept: list[UnknownAttribu
     return None
 
 
-def _wrong_flags(flags: int, kind: int, rule: Rule) -> WireError:
+def _wrong_flags(flags: int, kind: int, rule: Rule, value: bytes) -> WireError:
     message = f"flags 0x{flags:02x}: Optional and Transitive must be 0x{rule.flags:02x}"
     section = "RFC 7606 section 3 c" if rule.wrong_flags is _WITHDRAW else rule.section
-    return WireError(rule.wrong_flags, message, section, name_of(kind), UpdateSubcode.ATTRIBUTE_FLAGS_ERROR)
+    subcode = UpdateSubcode.ATTRIBUTE_FLAGS_ERROR
+    data = _data(rule.wrong_flags, subcode, flags, kind, value)
+    return WireError(rule.wrong_flags, message, section, name_of(kind), subcode, data)
+
+
+def _data(reaction: Reaction, subcode: int, flags: int, kind: int, value: bytes) -> bytes:
+    """What a NOTIFICATION tells of the attribute, should the error come to reset the session."""
+    return _as_received(flags, kind, value) if reaction is _WITHDRAW and subcode in TOLD_WHOLE else b""
+
+
+def _as_received(flags: int, kind: int, value: bytes) -> bytes:
+    return bytes((flags, kind)) + len(value).to_bytes(2 if flags & _EXTENDED_LENGTH else 1, "big") + value

@@ -48,6 +48,16 @@ class Rule(msgspec.Struct, frozen=True):
     wrong_flags: Reaction = Reaction.TREAT_AS_WITHDRAW
 
 
+TOLD_WHOLE = frozenset(
+    (
+        UpdateSubcode.ATTRIBUTE_FLAGS_ERROR,
+        UpdateSubcode.ATTRIBUTE_LENGTH_ERROR,
+        UpdateSubcode.INVALID_ORIGIN,
+        UpdateSubcode.INVALID_NEXT_HOP,
+        UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR,
+    )
+)
+"""Errors whose NOTIFICATION has the attribute in error as its data (RFC 4271 section 6.3)."""
 _LENGTH = UpdateSubcode.ATTRIBUTE_LENGTH_ERROR
 _OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
 _ORIGIN, _PATH, _HOP = (

@@ -33,6 +33,7 @@ KEEPALIVE = MARKER + b"\x00\x13\x04"
 _INFORMATIONAL = frozenset((CapabilityCode.FQDN, CapabilityCode.SOFTWARE_VERSION))
 """Capabilities that only people read: a malformed one is ignored rather than refusing the session."""
 _EXTENDED_PARAMETERS = 255
+_EXTENDED_HEAD = 4
 _MULTISESSION = frozenset((0x44, 0x83))
 
 
@@ -142,9 +143,14 @@ def _malformed_open(message: str, subcode: OpenSubcode = OpenSubcode.UNSPECIFIC)
 
 
 def _split_parameters(field: bytes) -> tuple[tuple[int, bytes], ...]:
-    """Capability codes and values of the Optional Parameters, from the length byte on (RFC 5492; RFC 9072)."""
-    if field[0] == _EXTENDED_PARAMETERS and len(field) > 1 and field[1] == _EXTENDED_PARAMETERS:
-        width, start, length = 2, 4, int.from_bytes(field[2:4])
+    """Capability codes and values of the Optional Parameters, from the length byte on (RFC 5492).
+
+    Whatever that length is, if it is not 0, a first parameter of type 255 means the extended form (RFC 9072 section 2).
+    """
+    if field[0] and field[1:2] == bytes((_EXTENDED_PARAMETERS,)):
+        if len(field) < _EXTENDED_HEAD:
+            raise _malformed_open(f"the extended form of optional parameters ends after {len(field)} bytes")
+        width, start, length = 2, _EXTENDED_HEAD, int.from_bytes(field[2:_EXTENDED_HEAD])
     else:
         width, start, length = 1, 1, field[0]
     parameters = field[start:]

@@ -58,15 +58,17 @@ class NextHopReader:
             return None
         return self._checked(packed, "NEXT_HOP", errors)
 
-    def multiprotocol(self, family: Family, field: bytes, errors: list[WireError]) -> NextHop | None:
-        """The next hop field of MP_REACH_NLRI.
+    def multiprotocol(
+        self, family: Family, field: bytes, errors: list[WireError], attribute: bytes = b""
+    ) -> NextHop | None:
+        """The next hop field of MP_REACH_NLRI, which is told of in an error.
 
         Raises: UpdateError: a length that the family does not have (RFC 7606 section 7.11).
         """
         if len(field) not in self._lengths[family]:
             message = f"next hop of {len(field)} bytes for {family}"
             subcode = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
-            raise UpdateError(fatal(message, "RFC 7606 section 7.11", "MP_REACH_NLRI", subcode))
+            raise UpdateError(fatal(message, "RFC 7606 section 7.11", "MP_REACH_NLRI", subcode, attribute))
         packed = field
         if len(field) == 32:
             link_local = field[16:]
@@ -284,7 +286,8 @@ class UpdateDecoder:
         if sections.unreach is not None and sections.unreach.nlri:
             unreach_family = self._family(sections.unreach.afi, sections.unreach.safi, errors, "MP_UNREACH_NLRI")
             if unreach_family is not None:
-                gone = self._split(unreach_family, sections.unreach.nlri, errors, "MP_UNREACH_NLRI")
+                unreach = sections.unreach
+                gone = self._split(unreach_family, unreach.nlri, errors, "MP_UNREACH_NLRI", unreach.packed)
                 found.append(_Routes(unreach_family, _keys(gone)))
         if sections.withdrawn or sections.nlri:
             family = Family.IPV4_UNICAST
@@ -298,8 +301,8 @@ class UpdateDecoder:
         if reach is not None:
             reach_family = self._family(reach.afi, reach.safi, errors, "MP_REACH_NLRI")
             if reach_family is not None:
-                next_hop = self._next_hops.multiprotocol(reach_family, reach.next_hop, errors)
-                routes = self._split(reach_family, reach.nlri, errors, "MP_REACH_NLRI")
+                next_hop = self._next_hops.multiprotocol(reach_family, reach.next_hop, errors, reach.packed)
+                routes = self._split(reach_family, reach.nlri, errors, "MP_REACH_NLRI", reach.packed)
                 routes = self._without_martians(reach_family, routes, reach.nlri, errors)
                 found.append(_Routes(reach_family, routes.malformed, routes.announced, next_hop))
         return found
@@ -329,14 +332,18 @@ class UpdateDecoder:
         errors.append(WireError(Reaction.ATTRIBUTE_DISCARD, message, "RFC 4760 section 8", attribute))
         return None
 
-    def _split(self, family: Family, field: bytes, errors: list[WireError], attribute: str) -> NlriRoutes:
+    def _split(
+        self, family: Family, field: bytes, errors: list[WireError], attribute: str, packed: bytes = b""
+    ) -> NlriRoutes:
         if not field:
             return _NO_ROUTES
         try:
             routes = self._splitters[family](field)
         except MalformedNlri as malformed:
             subcode = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR if attribute else UpdateSubcode.INVALID_NETWORK_FIELD
-            raise UpdateError(fatal(f"{family}: {malformed}", "RFC 7606 section 5.3", attribute, subcode)) from None
+            raise UpdateError(
+                fatal(f"{family}: {malformed}", "RFC 7606 section 5.3", attribute, subcode, packed)
+            ) from None
         errors += routes.errors
         return routes
 
@@ -401,7 +408,7 @@ def _judge(
         return DecodedUpdate(batches=_batches(routes, attributes), reaction=worst.reaction, errors=errors)
     if sections.block and not sections.has_reachable and not all(error.is_readable for error in whole):
         message = "no reachable NLRI, so that treat-as-withdraw cannot be sure of having read all"
-        errors.append(fatal(message, "RFC 7606 section 5.2", whole[0].attribute, whole[0].subcode))
+        errors.append(fatal(message, "RFC 7606 section 5.2", whole[0].attribute, whole[0].subcode, whole[0].data))
         return _reset(errors)
     return DecodedUpdate(batches=_withdrawals(routes), reaction=worst.reaction, errors=errors)
 

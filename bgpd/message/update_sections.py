@@ -26,20 +26,22 @@ _OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE_ERROR
 
 
 class MpReach(msgspec.Struct, frozen=True, gc=False):
-    """MP_REACH_NLRI taken apart; `next_hop` is the whole field (RFC 4760 section 3)."""
+    """MP_REACH_NLRI taken apart; `next_hop` is the whole field, `packed` the whole attribute (RFC 4760 section 3)."""
 
     afi: int
     safi: int
     next_hop: bytes
     nlri: bytes
+    packed: bytes
 
 
 class MpUnreach(msgspec.Struct, frozen=True, gc=False):
-    """MP_UNREACH_NLRI taken apart (RFC 4760 section 4)."""
+    """MP_UNREACH_NLRI taken apart; `packed` is the whole attribute (RFC 4760 section 4)."""
 
     afi: int
     safi: int
     nlri: bytes
+    packed: bytes
 
 
 class UpdateSections(msgspec.Struct):
@@ -120,11 +122,11 @@ def _cut_mp_attributes(withdrawn: bytes, block: bytes, nlri: bytes) -> UpdateSec
         if kind == _REACH:
             if reach is not None:
                 raise UpdateError(_repeated(kind))
-            reach = _split_reach(flags, block[start:offset])
+            reach = _split_reach(block[begin:offset], block[start:offset])
         elif kind == _UNREACH:
             if unreach is not None:
                 raise UpdateError(_repeated(kind))
-            unreach = _split_unreach(flags, block[start:offset])
+            unreach = _split_unreach(block[begin:offset], block[start:offset])
         else:
             continue
         others.append(block[kept_from:begin])
@@ -133,28 +135,29 @@ def _cut_mp_attributes(withdrawn: bytes, block: bytes, nlri: bytes) -> UpdateSec
     return UpdateSections(withdrawn, b"".join(others), nlri, reach, unreach)
 
 
-def _split_reach(flags: int, value: bytes) -> MpReach:
-    _check_flags(flags, _REACH)
+def _split_reach(packed: bytes, value: bytes) -> MpReach:
+    _check_flags(packed, _REACH)
     size = len(value)
     if size < 5 or 5 + value[3] > size:
         message = f"{size} bytes do not hold the next hop" if size > 3 else f"{size} bytes, fewer than 5"
         raise UpdateError(fatal(message, "RFC 7606 section 5.3", "MP_REACH_NLRI", _MALFORMED_LIST))
     after = 4 + value[3]
-    return MpReach(value[0] << 8 | value[1], value[2], value[4:after], value[after + 1 :])
+    return MpReach(value[0] << 8 | value[1], value[2], value[4:after], value[after + 1 :], packed)
 
 
-def _split_unreach(flags: int, value: bytes) -> MpUnreach:
-    _check_flags(flags, _UNREACH)
+def _split_unreach(packed: bytes, value: bytes) -> MpUnreach:
+    _check_flags(packed, _UNREACH)
     if len(value) < 3:
         message = f"{len(value)} bytes, fewer than 3"
-        raise UpdateError(fatal(message, "RFC 7606 section 5.3", "MP_UNREACH_NLRI", _OPTIONAL_ERROR))
-    return MpUnreach(value[0] << 8 | value[1], value[2], value[3:])
+        raise UpdateError(fatal(message, "RFC 7606 section 5.3", "MP_UNREACH_NLRI", _OPTIONAL_ERROR, packed))
+    return MpUnreach(value[0] << 8 | value[1], value[2], value[3:], packed)
 
 
-def _check_flags(flags: int, kind: int) -> None:
+def _check_flags(packed: bytes, kind: int) -> None:
+    flags = packed[0]
     if flags & 0xC0 != 0x80:
         message = f"flags 0x{flags:02x}: it is optional and not transitive"
-        raise UpdateError(fatal(message, "RFC 7606 section 5.3", AttributeType(kind).name, _OPTIONAL_ERROR))
+        raise UpdateError(fatal(message, "RFC 7606 section 5.3", AttributeType(kind).name, _OPTIONAL_ERROR, packed))
 
 
 def _repeated(kind: int) -> WireError:

@@ -46,8 +46,9 @@ _Key = tuple[Attributes, NextHop | None, Overlay | None, Family, tuple[int, ...]
 class AdjRibIn:
     """The import side of one source: an established session, or a local origin (whose policy is "all").
 
-    `local_asn` and `router_id` are how this host appears to it. `now` is the wall clock in seconds. `allowed` are the
-    next hops that it may name (None: any); `named` are those that it has named.
+    `local_asn` and `router_id` are how this host appears to it; `router_asn` is the host's AS (0: the same): no path
+    may come from either. `now` is the wall clock in seconds. `allowed` are the next hops that it may name (None: any);
+    `named` are those that it has named.
     `received_bytes` is what the attributes as received take in memory.
     """
 
@@ -57,6 +58,7 @@ class AdjRibIn:
         *,
         policy: Policy,
         local_asn: int,
+        router_asn: int = 0,
         router_id: bytes,
         allow_own_as: int,
         now: Callable[[], float],
@@ -68,7 +70,9 @@ class AdjRibIn:
         self.policy = policy
         self.allow_own_as = allow_own_as
         self._local_asn = local_asn
+        self._own_asns = tuple(dict.fromkeys((local_asn, router_asn or local_asn)))
         self._packed_asn = local_asn.to_bytes(4, "big")
+        self._packed_router_asn = self._own_asns[-1].to_bytes(4, "big")
         self._router_id = router_id
         self._now = now
         self._received_bytes = received_bytes
@@ -177,13 +181,16 @@ class AdjRibIn:
         return accepted, rejected
 
     def _why_looped(self, attributes: Attributes) -> str:
+        path = attributes.packed_as_path
         is_reflected = attributes.originator_id is not None or attributes.packed_cluster_list
-        if (self._packed_asn not in attributes.packed_as_path and not is_reflected) or self.source.is_local:
+        is_own = self._packed_asn in path or self._packed_router_asn in path
+        if not (is_own or is_reflected) or self.source.is_local:
             return ""
-        count = attributes.count_as(self._local_asn)
-        if count > self.allow_own_as:
-            times = "once" if count == 1 else f"{count} times"
-            return f"AS loop: own AS {self._local_asn} is in the AS path {times}, allow_own_as is {self.allow_own_as}"
+        for asn in self._own_asns:
+            count = attributes.count_as(asn)
+            if count > self.allow_own_as:
+                times = "once" if count == 1 else f"{count} times"
+                return f"AS loop: own AS {asn} is in the AS path {times}, allow_own_as is {self.allow_own_as}"
         if attributes.originator_id == self._router_id:
             return "reflection loop: ORIGINATOR_ID is this host's router ID"
         if attributes.has_cluster(self._router_id):

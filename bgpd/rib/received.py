@@ -72,6 +72,7 @@ class ReceivedRoutes:
             source,
             policy=build_policy(config.import_, policies, where=f"{where}.import", exporting=False),
             local_asn=negotiated.local_asn,
+            router_asn=self._config.router.asn,
             router_id=parse_address(self._config.router.router_id),
             allow_own_as=config.allow_own_as,
             now=self._now,

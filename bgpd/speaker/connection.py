@@ -243,6 +243,8 @@ class Connection:
         hard = self.state is State.ESTABLISHED and self.negotiated is not None and self.negotiated.hard_reset
         if hard and code == ErrorCode.CEASE and subcode in _HARD:
             subcode, data = CeaseSubcode.HARD_RESET, wrap_hard_reset(subcode, data)
+        longest = self.negotiated.max_message_length if self.negotiated is not None else MAX_MESSAGE_LENGTH
+        data = data[: longest - HEADER_LENGTH - 2]
         self._send(encode_notification(code, subcode, data))
         self.notification_sent = Notification(code, subcode, data)
         self.end()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.daemon.fabric import Fabric, Host, leaf, started
-from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message, receive, update
+from tests.daemon.fabric import Fabric, Host, kernel_hops, leaf, started
+from tests.daemon.wire_peer import KEEPALIVE, NOTIFICATION, OPEN, UPDATE, WirePeer, attribute, message, receive, update
 
 pytestmark = pytest.mark.netns
 
@@ -47,7 +47,7 @@ class Leaves:
                 return rest[2 : 2 + size]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def leaves(fabric: Fabric) -> Iterator[Leaves]:
     with (
         WirePeer(fabric.leaf1) as peer1,
@@ -91,3 +91,39 @@ def test_set_in_the_path_withdraws_the_route(leaves: Leaves) -> None:
     leaves.first.sendall(message(UPDATE, struct.pack("!HH", 0, len(block)) + block + b"\x18\x0a\x34\0"))
     assert leaves.hear("10.52.0.0/24") is None
     assert leaves.host.neighbor("leaf1")["state"] == "established"
+
+
+def test_loop_through_the_routers_own_as_is_found_where_leaf1_is_shown_another(fabric: Fabric) -> None:
+    settings = leaf(1, local_asn=65300, **IPV4)
+    with WirePeer(fabric.leaf1) as peer, started(fabric, settings) as host:
+        connection = peer.establish()
+        path = attribute(0x40, 2, struct.pack("!BBII", 2, 2, 65201, 65203))
+        block = attribute(0x40, 1, b"\0") + path + attribute(0x40, 3, socket.inet_aton("10.0.1.2"))
+        connection.sendall(message(UPDATE, struct.pack("!HH", 0, len(block)) + block + b"\x18\x0a\x35\0"))
+        connection.sendall(update(("10.54.0.0/24",), asn=65201))
+        host.wait_hops("10.54.0.0/24", "10.0.1.2%eth0")
+        assert kernel_hops(fabric.host, "10.53.0.0/24") == []
+        (candidate,) = host.get("routes", prefix="10.53.0.0/24")[0]["candidates"]
+        assert "AS loop: own AS 65203" in candidate["reason"]
+
+
+def test_notification_has_the_attribute_in_error(fabric: Fabric) -> None:
+    bad = attribute(0x40, 1, b"\x07")
+    with WirePeer(fabric.leaf1) as peer, started(fabric, leaf(1, **IPV4)):
+        connection = peer.establish()
+        connection.sendall(message(UPDATE, b"\0\4\x18\x0a\x01\0" + struct.pack("!H", len(bad)) + bad))
+        while (received := receive(connection))[0] != NOTIFICATION:
+            pass
+        assert received[1] == b"\3\6" + bad
+
+
+@pytest.mark.parametrize(("length", "answer"), [(7, KEEPALIVE), (255, KEEPALIVE), (0, NOTIFICATION)])
+def test_extended_optional_parameters_are_known_by_their_type(fabric: Fabric, length: int, answer: int) -> None:
+    parameters = bytes((2, 0, 6, 65, 4)) + struct.pack("!I", 65201)
+    head = struct.pack("!BHH4s", 4, 65201, 9, bytes((10, 255, 0, 9)))
+    opened = message(OPEN, head + bytes((length, 255)) + struct.pack("!H", len(parameters)) + parameters)
+    with WirePeer(fabric.leaf1) as peer, started(fabric, leaf(1, **IPV4)):
+        connection = peer.accept()
+        connection.sendall(opened)
+        assert receive(connection)[0] == OPEN
+        assert receive(connection)[0] == answer

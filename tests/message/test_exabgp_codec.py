@@ -92,6 +92,43 @@ def test_many_capabilities_use_the_extended_length_of_rfc_9072():
     assert without_received(decode_open(body)) == message
 
 
+REFRESH_PARAMETER = bytes((2, 0, 2, 2, 0))
+
+
+@pytest.mark.parametrize("length", [1, 7, 254, 255])
+def test_first_parameter_of_type_255_means_the_extended_form_whatever_the_length_says(length):
+    body = IDENTITY + bytes((length, 255)) + len(REFRESH_PARAMETER).to_bytes(2) + REFRESH_PARAMETER
+    assert decode_open(body).route_refresh
+
+
+def test_length_255_without_type_255_is_the_usual_form():
+    parameters = bytes((2, 253)) + bytes((200, 251)) + bytes(251)
+    assert decode_open(IDENTITY + bytes((255,)) + parameters).received == ((200, bytes(251)),)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "ffff",
+        "ffff00",
+        "01ff",
+        "01ff00",
+        "ffff0001",
+        "ffff0003 020001".replace(" ", ""),
+        "ffff0002 0200".replace(" ", ""),
+        "04ff0000 00".replace(" ", ""),
+        "00ff0000",
+        "00ff",
+        "01",
+        "0102",
+    ],
+)
+def test_truncated_and_inconsistent_optional_parameters_are_errors(field):
+    with pytest.raises(NotificationError) as refused:
+        decode_open(IDENTITY + bytes.fromhex(field))
+    assert (refused.value.code, refused.value.subcode) == (2, 0)
+
+
 @given(
     st.builds(
         Open,

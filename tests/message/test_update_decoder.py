@@ -26,6 +26,53 @@ from tests.message.decoding import (
 PREFIX = b"\x18\x0a\x01\x02"
 
 
+V6_PREFIX = b"\x40" + GLOBAL[:8]
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (attribute(4, b"\0\0\0\1", 0xC0), 4),
+        (attribute(1, b"\0", 0x80), 4),
+        (attribute(4, b"\0\0\0", 0x80), 5),
+        (attribute(4, b"\0" * 300, 0x80), 5),
+        (bytes.fromhex("90040003000000"), 5),
+        (attribute(1, b"\7", 0x40), 6),
+        (attribute(1, b"\0\0", 0x40), 6),
+        (attribute(3, b"\x0a\0\1", 0x40), 8),
+        (attribute(8, b"\0\0\1", 0xC0), 9),
+        (attribute(16, b"\0", 0xC0), 9),
+        (attribute(32, b"\0", 0xC0), 9),
+        (attribute(99, b"x", 0x40), 2),
+    ],
+)
+def test_notification_tells_of_the_attribute_in_error(bad, code):
+    decoded = decoder().decode(update(bad, withdrawn=PREFIX))
+    assert decoded.notification == (3, code, bad)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        reach(2, 1, b"\0" * 5, V6_PREFIX),
+        reach(2, 1, GLOBAL, b"\x81" + GLOBAL + b"\0"),
+        attribute(14, reach(2, 1, GLOBAL, V6_PREFIX)[3:], 0xC0),
+        unreach(2, 1, b"\x40\0"),
+        attribute(15, b"\0\2", 0x80),
+        attribute(15, b"\0\2\1", 0x40),
+    ],
+    ids=["next hop", "prefix", "flags", "withdrawn prefix", "length", "flags of MP_UNREACH_NLRI"],
+)
+def test_notification_tells_of_the_mp_attribute_in_error(bad):
+    decoded = decoder().decode(update(ORIGIN + bad + AS_PATH))
+    assert decoded.notification == (3, 9, bad)
+
+
+@pytest.mark.parametrize("body", [b"\0\5\0\0", b"\0\0\0\5\0", update(MANDATORY, b"\x21\0\0\0\0\0")])
+def test_notifications_of_the_list_and_of_prefixes_have_no_data(body):
+    assert decoder().decode(body).notification in ((3, 1, b""), (3, 10, b""))
+
+
 def test_sets_in_the_path_of_an_update_that_announces_nothing_do_not_end_the_session():
     with_set = attribute(2, b"\2\1\0\0\xfe\xb1\1\1\0\0\0\7", 0x40)
     decoded = decoder().decode(update(ORIGIN + with_set, withdrawn=PREFIX))
@@ -122,7 +169,7 @@ def test_the_strongest_reaction_wins():
 
 def test_an_attribute_error_without_reachable_nlri_resets_the_session():
     decoded = decoder().decode(update(attribute(1, b"\x03", 0x40), withdrawn=PREFIX))
-    assert decoded.notification[:2] == (3, 6)
+    assert decoded.notification == (3, 6, attribute(1, b"\x03", 0x40))
 
 
 @pytest.mark.parametrize("address", [b"\0\0\0\0", b"\x7f\0\0\x01", b"\xe0\0\0\x01", b"\xff\xff\xff\xff"])

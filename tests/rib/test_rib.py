@@ -14,7 +14,8 @@ from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family
 from bgpd.model.path import BLACKHOLE, NextHop, RouteBatch, SourceKind
 from bgpd.rib import loc_rib
 from bgpd.rib.policy import PolicyError
-from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+from tests.message.decoding import negotiated
+from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")
 HOP2 = hop("10.0.2.2")
@@ -235,3 +236,28 @@ def test_lost_sessions_are_freed_with_all_they_said() -> None:
     recorder.end_of_rib.clear()
     leaf1 = leaf2 = None  # type: ignore[assignment]
     assert [one() for one in watched] == [None, None]
+
+
+@pytest.mark.parametrize(("path", "own"), [((65201, 65300), 65300), ((65201, LOCAL_ASN), LOCAL_ASN), ((65201, 7), 0)])
+def test_a_loop_through_the_routers_own_as_is_found_where_the_neighbor_is_shown_another(
+    path: tuple[int, ...], own: int
+) -> None:
+    settings, leaf1 = session("leaf1", local_asn=65300), leaf(1)
+    recorder = Recorder(configuration(settings))
+    recorder.rib.received.neighbor_up(leaf1, negotiated(local_asn=65300, families=(V4,)), settings)
+    recorder.announce(leaf1, attributes(*path), hop("10.0.1.2"), "10.1.0.0/24")
+    decision = recorder.rib.decision("", V4, key("10.1.0.0/24"))
+    assert decision is not None
+    expected = f"AS loop: own AS {own} is in the AS path once, allow_own_as is 0" if own else ""
+    assert decision.candidates[0].rejected == expected
+
+
+def test_allow_own_as_counts_each_own_as() -> None:
+    settings, leaf1 = session("leaf1", local_asn=65300, allow_own_as=1), leaf(1)
+    recorder = Recorder(configuration(settings))
+    recorder.rib.received.neighbor_up(leaf1, negotiated(local_asn=65300, families=(V4,)), settings)
+    recorder.announce(leaf1, attributes(65201, 65300, LOCAL_ASN), hop("10.0.1.2"), "10.1.0.0/24")
+    recorder.announce(leaf1, attributes(65201, LOCAL_ASN, LOCAL_ASN), hop("10.0.1.2"), "10.2.0.0/24")
+    table = recorder.rib.table("", V4)
+    rejected = [table.routes[key(f"10.{one}.0.0/24")].candidates[0].rejected for one in (1, 2)]
+    assert rejected == ["", f"AS loop: own AS {LOCAL_ASN} is in the AS path 2 times, allow_own_as is 1"]

@@ -27,6 +27,7 @@ SHARED: dict[str, Any] = {
     "connect_retry_s": 7,
     "allow_own_as": 1,
     "accept_martians": True,
+    "accept_as_sets": True,
     "max_prefixes": 7,
     "max_attribute_bytes": 7_000_000,
     "password_file": "key",
