@@ -20,6 +20,7 @@ from bgpd import __version__
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.effects import Effect, config_diff, keep_until_restart
+from bgpd.config.limits import exceeded_limits
 from bgpd.config.load import ConfigError, load_config
 from bgpd.config.schema import Config
 from bgpd.consistency import Consistency
@@ -239,7 +240,8 @@ class Daemon:
             set_up_logging(effective.log, self._events)
         self._config = effective
         self._readiness.neighbors = effective.neighbor
-        return ReloadView(file=self._file, changes=changes, warnings=[str(warning) for warning in warnings])
+        exceeded = exceeded_limits(effective, self._backend.neighbors())
+        return ReloadView(file=self._file, changes=changes, warnings=[*map(str, warnings), *exceeded])
 
 
 async def _feed_watchdog() -> None:

@@ -6,6 +6,7 @@ JSON Schemas by name: the configuration, what orchestrators send, and the views.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -56,7 +57,10 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     loaded = _load(arguments.file, uid=uid)
     if loaded is None:
         return 1
-    _tell(f"warning: {warning}" for warning in loaded[1])
+    config, warnings = loaded
+    with contextlib.suppress(CommandFailed):  # no daemon runs here, or not for this user
+        warnings += _exceeded_limits(config, Client(os.environ.get("BGPD_SOCKET") or config.api.socket))
+    _tell(f"warning: {warning}" for warning in warnings)
     print(f"{arguments.file}: good")
     return 0
 
@@ -76,7 +80,7 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     if loaded is None:
         return 1
     config, warnings = loaded
-    _tell(f"warning: {warning}" for warning in warnings)
+    _tell(f"warning: {warning}" for warning in (*warnings, *_exceeded_limits(config, client)))
     changes = msgspec.to_builtins(config_diff(msgspec.json.decode(answer, type=Config), config))
     if arguments.json:
         print(json.dumps(changes, indent=1))
@@ -120,6 +124,13 @@ def _load(file: str, *, running: bool = False, uid: int | None = None) -> tuple[
         print(f"{file}: {count} error{'s' if count > 1 else ''}", file=sys.stderr)
         return None
     return config, list(map(str, warnings))
+
+
+def _exceeded_limits(config: Config, client: Client) -> list[str]:
+    """What neighbors of the running daemon have beyond the limits of a configuration. Raises: CommandFailed."""
+    from bgpd.config.limits import exceeded_limits
+
+    return exceeded_limits(config, msgspec.convert(client.get("/v1/neighbors"), list[views.NeighborView]))
 
 
 def _tell(lines: Iterable[object]) -> None:

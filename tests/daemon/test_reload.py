@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -185,3 +188,21 @@ def test_plan_says_what_a_reload_would_do_and_does_nothing(host: Host) -> None:
     ]
     assert sessions(host) == before
     assert kernel_hops(host.namespace, "10.9.0.0/16") == list(BOTH)
+
+
+def test_a_limit_below_what_is_there_is_a_warning_of_check_plan_and_reload(host: Host) -> None:
+    host.wait(lambda: host.neighbor("leaf1")["families"]["ipv4-unicast"]["received"] > 1, "routes of leaf1")
+    running = host.config_path.read_text()
+    host.write_config(config(leaf(1, max_prefixes=1), leaf(2), POD))
+    before = sessions(host)
+    said = "max_prefixes is 1, but it has announced"
+    for command in ("check", "plan"):
+        words = [sys.executable, "-m", "bgpd", command, str(host.config_path)]
+        environment = {**os.environ, "BGPD_SOCKET": str(host.socket_path)}
+        answer = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        assert said in answer.stderr
+    assert any(said in warning for warning in json.loads(host.cli("reload", "--json"))["warnings"])
+    assert said in host.log("config.warning")[-1]["warning"]
+    assert sessions(host) == before
+    host.config_path.write_text(running)
+    host.cli("reload")
