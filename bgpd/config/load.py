@@ -5,7 +5,6 @@ It reads the file, and judges nothing itself: form is judged by shape.py, meanin
 
 from __future__ import annotations
 
-import re
 import socket
 import tomllib
 from collections.abc import Sequence
@@ -18,22 +17,28 @@ from bgpd.config.check_sessions import warn_about_interfaces
 from bgpd.config.effects import begins_anew
 from bgpd.config.schema import Config
 from bgpd.config.shape import Finding, shape_config
+from bgpd.config.toml_errors import DEEPEST, TextError, bytes_error, nested_too_deeply, text_error
 from bgpd.config.toml_lines import KeyPath, format_key_path, key_lines, line_of
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """One error or warning. `line` is 0 where the problem is the file itself; `path` is like "neighbor[0].asn"."""
+    """One error or warning. `line` is 0 where the problem is the file itself; `path` is like "neighbor[0].asn".
+
+    `excerpt` is the line with a mark below the place, where only the place tells what is meant.
+    """
 
     file: str
     line: int
     path: str
     what: str
     right: str = ""
+    excerpt: str = ""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         subject = f"{self.path}: " if self.path else ""
-        return f"{where}: {subject}{self.what}{f'; {self.right}' if self.right else ''}"
+        excerpt = f"\n{self.excerpt}" if self.excerpt else ""
+        return f"{where}: {subject}{self.what}{f'; {self.right}' if self.right else ''}{excerpt}"
 
 
 class ConfigError(Exception):
@@ -56,13 +61,13 @@ def load_config(
     Raises: ConfigError: the file cannot be read or has errors.
     """
     try:
-        text = Path(file).read_bytes().decode()
+        data = Path(file).read_bytes()
+        text = data.decode()
     except OSError as error:
         hint = "give the path of a TOML file" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError([Problem(file=file, line=0, path="", what=_os_text(error), right=hint)]) from None
     except UnicodeDecodeError as error:
-        what = f"is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
-        raise ConfigError([Problem(file=file, line=0, path="", what=what, right="save it as UTF-8")]) from None
+        raise ConfigError([_of_text(bytes_error(data, error.start), file)]) from None
     names = [name for _, name in socket.if_nameindex()]
     return parse_config(text, file, running=running, former=former, uid=uid, interfaces=names)
 
@@ -84,12 +89,10 @@ def parse_config(
     """
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_toml_problem(error, text, file)]) from None
     except (ValueError, RecursionError) as error:
-        what = f"cannot be read: {error}"
-        right = "write numbers that fit 64 bits, and tables within tables only as the documentation has them"
-        raise ConfigError([Problem(file=file, line=0, path="", what=what, right=right)]) from None
+        raise ConfigError([_of_text(text_error(error, text), file)]) from None
+    if _is_deeper(data, DEEPEST):
+        raise ConfigError([_of_text(nested_too_deeply(text), file)])
     lines = key_lines(text)
     config, findings = shape_config(data)
     bad = {finding.path for finding in findings}
@@ -132,12 +135,20 @@ def _problems(findings: list[Finding], lines: dict[KeyPath, int], file: str) -> 
     return sorted(problems, key=lambda problem: problem.line)
 
 
-def _toml_problem(error: tomllib.TOMLDecodeError, text: str, file: str) -> Problem:
-    found = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
-    what = f"is not valid TOML: {str(error)[: found.start()] if found else error}"
-    line = int(found[1]) if found and found[1] else text.count("\n") + 1
-    right = f"see column {found[2]}" if found and found[2] else ""
-    return Problem(file=file, line=line, path="", what=what, right=right)
+def _of_text(error: TextError, file: str) -> Problem:
+    return Problem(file=file, line=error.line, path="", what=error.what, right=error.hint, excerpt=error.excerpt)
+
+
+def _is_deeper(data: object, most: int) -> bool:
+    """Whether tables and lists are more than so many within each other; however deep, without a deep call."""
+    level = [data]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+        ]
+    return bool(level)
 
 
 def _os_text(error: OSError) -> str:

@@ -210,13 +210,6 @@ def test_one_global_address_is_one_neighbor_whatever_the_interface() -> None:
     parse_config(ROUTER + first + second + 'vrf = "blue"\n' + vrf, "x.toml")
 
 
-@pytest.mark.parametrize(
-    "text", ["a = " + "[" * 5000 + "]" * 5000, "a = " + "9" * 5000, "a = " + "{ b = " * 900 + "1" + " }" * 900]
-)
-def test_text_that_the_parser_gives_up_on_is_a_finding(text: str) -> None:
-    assert "cannot be read" in the_problem(text).what
-
-
 BAD_RULES = [
     ('match = { prefix = ["10.64.8.0/22 le 20"] }', "match.prefix[0]", "lengths must rise"),
     ('match = { prefix = ["10.64.8.1/22"] }', "match.prefix[0]", "host bits"),
