@@ -6,7 +6,7 @@ Gathers what the parts know and puts it in one sentence. Changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.views import explain_overlay
@@ -24,6 +24,7 @@ from bgpd.model.views import (
     RouteView,
     WorkloadView,
 )
+from bgpd.model.workload import WorkloadState
 from bgpd.rib.rib import Rib
 from bgpd.rib.views import covering_keys, longest_match, route_view
 from bgpd.workload.workloads import Workloads
@@ -40,8 +41,9 @@ async def explain(
     evpn: Evpn,
     workloads: Workloads,
     neighbors: Iterable[NeighborView],
+    audience: Callable[[WorkloadView], WorkloadView],
 ) -> ExplainView:
-    """The view of a packed address in a VRF ("" for the main table)."""
+    """The view of a packed address in a VRF ("" for the main table). `audience` adds who has a workload's route."""
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
     kernel = await fib_views.lookup(fib, address)
     table = rib.table(vrf, family)
@@ -53,6 +55,8 @@ async def explain(
     if route is not None and fib_route is not None and not route.fib:
         route.fib = fib_route.state
     workload = _workload(workloads, vrf, family, address)
+    if workload is not None:
+        workload = audience(workload)
     said = {candidate.source.partition(" rd ")[0] for candidate in route.candidates} if route else set()
     view = ExplainView(
         address=format_address(address),
@@ -113,8 +117,12 @@ def _without_kernel_route(view: ExplainView) -> tuple[str, bool]:
 
 def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
     where = f" on {workload.interface}" if workload.interface else f" by {_hops(kernel.next_hops)}"
-    announced = "announced to the neighbors" if workload.announced else f"not announced ({workload.state}"
-    announced += "" if workload.announced else f": {workload.reason})" if workload.reason else ")"
+    if workload.announced:
+        announced = f"announced to the neighbors {', '.join(workload.neighbors)}".rstrip()
+    elif workload.state == WorkloadState.ANNOUNCED:
+        announced = f"announced {workload.reason}"
+    else:
+        announced = f"not announced ({workload.state}{f': {workload.reason}' if workload.reason else ''})"
     return f"workload {workload.id}{where} of this host, {announced}"
 
 

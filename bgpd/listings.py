@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from bgpd.advertised import Advertised, AnnouncedObjects
 from bgpd.api.backend import Listing, Objects, Rejected
 from bgpd.config.schema import Config
 from bgpd.evpn.originate import EVPN_SOURCE
@@ -20,7 +21,16 @@ from bgpd.fib import views as fib_views
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views import ExplainView, FibRouteView, HealthView, NeighborView, ReloadView, RouteView, ViewQuery
+from bgpd.model.views import (
+    ExplainView,
+    FibRouteView,
+    HealthView,
+    NeighborView,
+    ReloadView,
+    RouteView,
+    ViewQuery,
+    WorkloadView,
+)
 from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
@@ -51,12 +61,15 @@ class DaemonBackend:
         self.health = health
         self.metrics = metrics
         self._routing = routing
+        self._advertised = Advertised(routing)
         self._reload = reload
         listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
             "routes": self._routes,
             "fib": self._fib,
-            "workloads": lambda query: routing.workloads.claims.views(),
+            "advertised": self._advertised.sent,
+            "received": self._advertised.received,
+            "workloads": self._workloads,
             "aggregates": lambda query: iter(routing.rib.aggregation.views()),
             "services": self._services,
             "evpn": lambda query: evpn_routes(routing.evpn, query),
@@ -81,7 +94,11 @@ class DaemonBackend:
     @property
     def objects(self) -> Mapping[str, Objects]:
         api = self._routing.workloads.find(ApiSource)
-        return {"workloads": WorkloadObjects(api), "services": ServiceObjects(api)} if api else {}
+        return {"workloads": self._workload_objects(api), "services": ServiceObjects(api)} if api else {}
+
+    def _workload_objects(self, api: ApiSource) -> Objects:
+        claims = self._routing.workloads.claims
+        return AnnouncedObjects(WorkloadObjects(api), self._advertised, claims)
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         routing = self._routing
@@ -96,6 +113,7 @@ class DaemonBackend:
             evpn=routing.evpn,
             workloads=routing.workloads,
             neighbors=self.neighbors(),
+            audience=self._advertised.of_workload,
         )
 
     async def reload(self) -> ReloadView:
@@ -113,6 +131,10 @@ class DaemonBackend:
                 for family in view.families.keys() & set(view.without_next_hop):
                     view.families[family].announced = 0
         return views
+
+    def _workloads(self, query: ViewQuery) -> Iterator[WorkloadView | None]:
+        for view in self._routing.workloads.claims.views():
+            yield None if view is None else self._advertised.of_workload(view)
 
     def _tables(self, query: ViewQuery) -> Iterator[tuple[str, Family, LocRib]]:
         for (vrf, family), table in sorted(self._routing.rib.tables.items()):
@@ -152,4 +174,6 @@ class DaemonBackend:
 
     def _services(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
         services = self._routing.workloads.services
-        return (view for name in services.names() if (view := services.view(name)) is not None)
+        return (
+            self._advertised.of_service(view) for name in services.names() if (view := services.view(name)) is not None
+        )

@@ -49,6 +49,8 @@ def view_filter(query: ViewQuery) -> ViewFilter:
         conditions.append(lambda view: _has_neighbor(view, query.neighbor))
     if query.name:
         conditions.append(lambda view: query.name in (getattr(view, "id", None), getattr(view, "name", None)))
+    if query.rejected:
+        conditions.append(lambda view: bool(getattr(view, "rejected", "")))
     exact = ("state", "source", "type", "mac", "rd")
     conditions += [_equals(field, getattr(query, field)) for field in exact if getattr(query, field)]
     if not conditions:
@@ -112,4 +114,4 @@ def _has_neighbor(view: Any, wanted: str) -> bool:
         return bool(fields.get("neighbor") == wanted)
     if hasattr(view, "address"):
         return wanted in (view.name, view.address)
-    return bool(getattr(view, "neighbor", wanted) == wanted)
+    return wanted in (getattr(view, "neighbor", wanted), getattr(view, "neighbor_address", ""))

@@ -167,6 +167,8 @@ SCHEMAS: dict[str, Any] = {
     "workload-report": WorkloadReport,
     "neighbors": list[views.NeighborView],
     "routes": list[views.RouteView],
+    "advertised": list[views.ExchangedRouteView],
+    "received": list[views.ExchangedRouteView],
     "fib": list[views.FibRouteView],
     "workloads": list[views.WorkloadView],
     "aggregates": list[views.AggregateView],

@@ -96,10 +96,12 @@ _FILTER_HELP = {
     "mac": "only this MAC address",
     "rd": "only this route distinguisher",
     "unresolved": "only routes whose next hop does not resolve",
+    "rejected": "only routes that are not used, with the reason",
 }
 _FILTER_KINDS: dict[str, dict[str, object]] = {
     "longer_prefixes": {"action": "store_true"},
     "unresolved": {"action": "store_true"},
+    "rejected": {"action": "store_true"},
     "type": {"type": int, "metavar": "N"},
 }
 

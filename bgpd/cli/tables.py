@@ -110,6 +110,29 @@ def _route(view: View, now: float) -> Rows:
         prefix = ""
 
 
+def _exchanged(view: View, now: float) -> Rows:
+    communities = (
+        *view.get("communities", ()),
+        *view.get("extended_communities", ()),
+        *view.get("large_communities", ()),
+    )
+    yield (
+        view["prefix"],
+        view.get("vrf", ""),
+        view["neighbor"],
+        view.get("next_hop", ""),
+        view.get("gateway_ip", ""),
+        text.words(view.get("labels", ())),
+        view.get("as_path", ""),
+        view.get("origin", ""),
+        "" if view.get("local_pref") is None else str(view["local_pref"]),
+        "" if view.get("med") is None else str(view["med"]),
+        text.words(communities),
+        "; ".join(view.get("other_attributes", ())),
+        view.get("rejected", ""),
+    )
+
+
 def _fib(view: View, now: float) -> Rows:
     hops = "; ".join(map(text.next_hop, view.get("next_hops", ())))
     group = str(view.get("group") or "")
@@ -125,7 +148,7 @@ def _workload(view: View, now: float) -> Rows:
         view.get("vrf", ""),
         view["state"],
         text.age(view["since"], now),
-        view.get("reason", ""),
+        view.get("reason", "") or (f"to {text.words(view['neighbors'])}" if view.get("neighbors") else ""),
     )
 
 
@@ -172,6 +195,11 @@ def _event(view: View, now: float) -> Rows:
 
 _NEIGHBOR_COLUMNS = ("Neighbor", "Address", "AS", "State", "For", "Received", "Announced", "Detail")
 _ROUTE_COLUMNS = ("", "Prefix", "VRF", "Next hop", "From", "AS path", "Pref", "MED", "Kernel / why not")
+_EXCHANGED_COLUMNS = (
+    *("Prefix", "VRF", "Neighbor", "Next hop", "Gateway", "VNI", "AS path", "Origin", "Pref", "MED"),
+    *("Communities", "Other attributes", "Rejected"),
+)
+_EXCHANGED_FILTERS = ("neighbor", "prefix", "longer_prefixes", "family", "vrf")
 _FIB_COLUMNS = ("Prefix", "Table", "State", "Group", "Next hops", "Error")
 _WORKLOAD_COLUMNS = ("Prefix", "ID", "Source", "Interface", "VRF", "State", "For", "Reason")
 _AGGREGATE_COLUMNS = ("Prefix", "VRF", "Kind", "Contributors", "Announced", "Alarms")
@@ -187,6 +215,20 @@ SHOWN: dict[str, Shown] = {
         ("prefix", "neighbor"),
         _ROUTE_COLUMNS,
         _route,
+    ),
+    "advertised": Shown(
+        "routes that neighbors were sent, with the attributes as sent",
+        _EXCHANGED_FILTERS,
+        ("prefix", "neighbor"),
+        _EXCHANGED_COLUMNS,
+        _exchanged,
+    ),
+    "received": Shown(
+        "routes that neighbors announced, with the attributes as received",
+        (*_EXCHANGED_FILTERS, "rejected"),
+        ("prefix", "neighbor"),
+        _EXCHANGED_COLUMNS,
+        _exchanged,
     ),
     "fib": Shown(
         "kernel routes of bgpd",

@@ -90,6 +90,12 @@ class Originator:
             return []
         return [key for key in keys if _prefix_key(where.rd, family, key) in advertised]
 
+    def route_of(self, vrf: str, family: Family, key: bytes) -> bytes | None:
+        """The key of the route that a prefix (its route key) is advertised as; None if it is not."""
+        where = self._vrfs.get(vrf)
+        found = _prefix_key(where.rd, family, key) if where is not None else b""
+        return found if found in self._prefixes.get(vrf, ()) else None
+
     def uplinks_changed(self, vrf: str, uplinks: Iterable[Uplink], mac: Callable[[str], bytes]) -> None:
         """The uplinks of a VRF are now these; each address of one that is up is advertised with the uplink's MAC."""
         where = self._vrfs[vrf]

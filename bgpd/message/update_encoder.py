@@ -87,6 +87,14 @@ class UpdateEncoder:
                 messages = announcements
         return self._withdrawals(batch.family, withdrawn) + messages
 
+    def as_sent(self, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
+        """The attributes and the next hop field that a batch is announced with; None if it cannot be announced."""
+        next_hop = self._next_hop(batch.family, batch.next_hop)
+        return (self._sent(batch.attributes), next_hop) if next_hop and batch.attributes is not None else None
+
+    def _sent(self, attributes: Attributes) -> Attributes:
+        return _for_ibgp(attributes) if self._negotiated.is_ibgp else _for_ebgp(attributes, self._negotiated.local_asn)
+
     def end_of_rib(self, family: Family) -> bytes:
         """The End-of-RIB marker of a family (RFC 4724 section 2)."""
         if family is Family.IPV4_UNICAST:
@@ -139,10 +147,7 @@ class UpdateEncoder:
     def _attributes_for(self, attributes: Attributes) -> list[tuple[int, bytes]]:
         block = self._blocks.get(attributes)
         if block is None:
-            told = (
-                _for_ibgp(attributes) if self._negotiated.is_ibgp else _for_ebgp(attributes, self._negotiated.local_asn)
-            )
-            block = encode_attributes(told, four_octet_as=self._negotiated.four_octet_as)
+            block = encode_attributes(self._sent(attributes), four_octet_as=self._negotiated.four_octet_as)
             if len(self._blocks) >= _BLOCKS_KEPT:
                 self._blocks.clear()
             if sum(len(packed) for _, packed in block) <= _LONGEST_KEPT:

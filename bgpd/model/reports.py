@@ -24,13 +24,16 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class AddressReport(msgspec.Struct, kw_only=True):
-    """One address of a workload."""
+    """One address of a workload. In answers of the local API `announced` is whether a neighbor has it, and `neighbors`
+    are those that have.
+    """
 
     prefix: str
     state: str
     reason: str = ""
     since: float
     announced: bool = False
+    neighbors: list[str] = []
 
 
 class WorkloadReport(msgspec.Struct, kw_only=True):

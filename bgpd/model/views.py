@@ -70,6 +70,35 @@ class NeighborView(msgspec.Struct, kw_only=True):
     without_next_hop: list[str] = []
 
 
+class ExchangedRouteView(msgspec.Struct, kw_only=True):
+    """`bgpd show advertised`, `bgpd show received`: a route as a neighbor was sent it, or as it announced it.
+
+    The attributes are those in the message: of received routes before import policy, of advertised ones after export
+    policy, with what each session adds or leaves out. `rejected` says why a received route is not used ("" if it may
+    be), `heard_at` when it came. `prefix` of an EVPN route is its type, RD and what they are about. `next_hop` of IPv6
+    may be a pair, the link-local address second (RFC 2545).
+    """
+
+    neighbor: str
+    neighbor_address: str
+    family: str
+    prefix: str
+    vrf: str = ""
+    next_hop: str = ""
+    origin: str = ""
+    as_path: str = ""
+    med: int | None = None
+    local_pref: int | None = None
+    communities: list[str] = []
+    extended_communities: list[str] = []
+    large_communities: list[str] = []
+    other_attributes: list[str] = []
+    labels: list[int] = []
+    gateway_ip: str = ""
+    rejected: str = ""
+    heard_at: float | None = None
+
+
 class NextHopView(msgspec.Struct, kw_only=True):
     """A next hop as the kernel has it: `live` is whether it forwards; `why` says why not."""
 
@@ -137,7 +166,8 @@ class FibRouteView(msgspec.Struct, kw_only=True):
 class WorkloadView(msgspec.Struct, kw_only=True):
     """`bgpd show workloads`: one claimed prefix, its state, why, and since when.
 
-    `announced` is whether neighbors may hear it now: in conflict the claim that came first stays announced.
+    `announced` is whether a neighbor has it now, `neighbors` are those that have; where a claim is "announced" and no
+    neighbor has it, `reason` says why. In conflict the claim that came first stays announced.
     """
 
     id: str
@@ -149,6 +179,7 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     reason: str = ""
     since: float
     announced: bool = False
+    neighbors: list[str] = []
     kind: str = ""
     mac: str = ""
     sticky: bool = False
@@ -373,4 +404,5 @@ class ViewQuery(msgspec.Struct, frozen=True, kw_only=True):
     mac: str = ""
     rd: str = ""
     unresolved: bool = False
+    rejected: bool = False
     limit: Annotated[int, msgspec.Meta(ge=0)] = 0

@@ -269,6 +269,10 @@ class ReceivedRoutes:
 
     # What sessions have
 
+    def states(self) -> list[NeighborState]:
+        """The established sessions: their tables, and what they were sent."""
+        return list(self._states.values())
+
     def configs(self) -> list[SessionConfig]:
         """The settings of the established sessions."""
         return [state.config for state in self._states.values()]

@@ -23,6 +23,7 @@ from bgpd.message.exabgp_codec import Notification, RouteRefresh, encode_route_r
 from bgpd.message.open import Negotiated
 from bgpd.message.update_decoder import DecodedUpdate, UpdateDecoder
 from bgpd.message.update_encoder import UpdateEncoder
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.model.wire import NlriDecoders, WireError
@@ -313,6 +314,10 @@ class Exchange:
             withdrawn = [*batch.withdrawn, *batch.announced]
             messages = self._encoder.encode(RouteBatch(family=batch.family, withdrawn=withdrawn))
         self._send(messages)
+
+    def as_sent(self, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
+        """The attributes and the next hop field that routes are sent with; None if they cannot be sent."""
+        return self._encoder.as_sent(batch)
 
     def send_end_of_rib(self, family: Family) -> None:
         """Send End-of-RIB (RFC 4724 section 2)."""

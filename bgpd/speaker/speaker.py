@@ -17,6 +17,7 @@ from bgpd.config.schema import SpeakerConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import RouteBatch, Source
@@ -205,6 +206,12 @@ class Speaker:
         return neighbor.exchange.attribute_bytes
 
     # From the rest of the daemon
+
+    def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
+        """The attributes and the next hop field that routes are sent with; None if they are not sent."""
+        neighbor = self._neighbors.of(source)
+        exchange = neighbor.exchange if neighbor is not None else None
+        return exchange.as_sent(batch) if exchange is not None else None
 
     def awaiting_end_of_rib(self) -> list[tuple[Source, Family]]:
         """The established sessions and families whose initial table is not complete yet (RFC 4724 section 2)."""

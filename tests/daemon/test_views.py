@@ -56,7 +56,7 @@ def test_explain_forwarded(host: Host) -> None:
 def test_explain_workload(host: Host) -> None:
     view = host.explain("10.64.1.5")
     assert view["agrees"]
-    assert view["verdict"] == "workload 10.64.1.5/32 on pod1 of this host, announced to the neighbors"
+    assert view["verdict"] == "workload 10.64.1.5/32 on pod1 of this host, announced to the neighbors leaf1, leaf2"
 
 
 def test_explain_workload_without_its_interface(host: Host) -> None:

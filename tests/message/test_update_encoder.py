@@ -311,3 +311,16 @@ def test_local_preference_goes_to_ibgp_neighbors_as_it_is(local_pref, told):
     assert b"\x40\5\4" + told.to_bytes(4) in message
     (message,) = encoder().encode(v4(Attributes.of(local_pref=local_pref)))
     assert b"\x40\5\4" not in message
+
+
+@pytest.mark.parametrize("ibgp", [False, True])
+def test_what_is_shown_as_sent_is_what_the_peer_decodes(ibgp):
+    path = (AsPathSegment(SEQUENCE, (65001,)), AsPathSegment(SegmentType.AS_CONFED_SEQUENCE, (64512,)))
+    attributes = Attributes.of(as_path=path, med=7, local_pref=200, extended_communities=(b"\x40\2" + bytes(6),))
+    batch = v4(attributes)
+    shown, next_hop = encoder(ibgp=ibgp).as_sent(batch)
+    (message,) = encoder(ibgp=ibgp).encode(batch)
+    (decoded,) = peer_decoder(ibgp=ibgp).decode(message[19:]).batches
+    assert decoded.attributes.same_as(shown)
+    assert decoded.next_hop.address == next_hop
+    assert encoder(ipv4=None, ibgp=ibgp).as_sent(batch) is None

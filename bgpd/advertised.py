@@ -1,0 +1,307 @@
+"""What neighbors were sent, and what they announced: `bgpd show advertised`, `bgpd show received`; and to whom a route
+of this host is announced.
+
+Reads RIB, sessions and EVPN; changes nothing. Listings are lazy, each step is short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bgpd.api.backend import Answer, Objects
+from bgpd.model.attributes import Attributes, as_path_text
+from bgpd.model.communities import format_membership, format_route_distinguisher
+from bgpd.model.evpn import parse_key
+from bgpd.model.iana import Family
+from bgpd.model.path import Overlay, Path, RouteBatch
+from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
+from bgpd.model.prefix import format_address, format_key, parse_prefix
+from bgpd.model.reports import WorkloadReport
+from bgpd.model.service import ServiceView
+from bgpd.model.views import ExchangedRouteView, ViewQuery, WorkloadView
+from bgpd.model.workload import Claim
+from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.rib.neighbor_state import NeighborState
+from bgpd.routing import Routing
+from bgpd.workload.claims import Claims
+from bgpd.workload.sources import API
+
+_SLICE = 2048
+_MOST_REASONS = 4
+_UNDER_WAY = "is being sent its routes"
+_PATIENCE_S = 1.0
+"""How long an answer about a workload waits for its route to be sent."""
+
+
+class Audience(NamedTuple):
+    """The neighbors that were sent a route, by name; where none was, why not."""
+
+    neighbors: list[str]
+    why_nobody: str = ""
+    is_under_way: bool = False
+
+
+class Advertised:
+    """What sessions exchange, as the RIB keeps it and the encoder sends it."""
+
+    def __init__(self, routing: Routing) -> None:
+        self._routing = routing
+
+    # Listings
+
+    def sent(self, query: ViewQuery) -> Iterator[ExchangedRouteView | None]:
+        """The routes that neighbors were sent, with the attributes that they were sent with."""
+        for state, family in self._asked_for(query):
+            export = state.exports[family]
+            keys = [key for key in _wanted(query, family) or list(export.advertised) if key in export.advertised]
+            for start in range(0, len(keys), _SLICE):
+                yield None
+                for key in keys[start : start + _SLICE]:
+                    view = self._sent_view(state, export, key)
+                    if view is not None:
+                        yield view
+
+    def received(self, query: ViewQuery) -> Iterator[ExchangedRouteView | None]:
+        """The routes that neighbors announced, with the attributes that they announced them with."""
+        for state, family in self._asked_for(query):
+            table = state.tables[family]
+            chosen = _wanted(query, family)
+            for keys in [chosen] if chosen is not None else table.routes.slices(_SLICE):
+                yield None
+                for key in keys:
+                    decision = table.routes.get(key)
+                    path = decision.path_of(state.source.name) if decision is not None else None
+                    if path is not None and path.source is state.source:
+                        yield _received_view(state, family, key, path)
+
+    def _asked_for(self, query: ViewQuery) -> Iterator[tuple[NeighborState, Family]]:
+        for state in self._routing.rib.received.states():
+            names = (state.source.name, format_address(state.source.address))
+            if query.neighbor and query.neighbor not in names:
+                continue
+            if query.vrf not in (None, state.config.vrf):
+                continue
+            for family in state.families:
+                if query.family in ("", family.value):
+                    yield state, family
+
+    def _sent_view(self, state: NeighborState, export: AdjRibOut, key: bytes) -> ExchangedRouteView | None:
+        batch = self._as_sent(state, export, key)
+        if batch is None or batch.attributes is None:
+            return None
+        sent = self._routing.speaker.as_sent(state.source, batch)
+        if sent is None:
+            return None
+        attributes, next_hop = sent
+        return _view(state, export.family, key, attributes, next_hop=_next_hop_text(next_hop), overlay=batch.overlay)
+
+    def _as_sent(self, state: NeighborState, export: AdjRibOut, key: bytes) -> RouteBatch | None:
+        """What was handed to the session for a route; None if the neighbor has not got it."""
+        advertisement = export.advertised.get(key)
+        if advertisement is None:
+            return None
+        attributes, overlay = advertisement.attributes, advertisement.overlay
+        batch = RouteBatch(family=export.family, announced=[key], attributes=attributes, overlay=overlay)
+        batches = [batch]
+        if export.family is Family.L2VPN_EVPN:
+            batches = self._routing.evpn.for_neighbor(state.source, batch)
+        return next((one for one in batches if one.announced), None)
+
+    # To whom
+
+    def of_workload(self, view: WorkloadView) -> WorkloadView:
+        """A workload with the neighbors that have its route, which is what `announced` says; or why none has."""
+        if view.announced:
+            found = self.audience(view.vrf, *parse_prefix(view.prefix))
+            view.neighbors = found.neighbors
+            if not found.neighbors:
+                view.announced, view.reason = False, f"to nobody: {found.why_nobody}"
+        return view
+
+    def of_service(self, view: ServiceView) -> ServiceView:
+        """A service, likewise by its addresses."""
+        if view.announced:
+            found = [self.audience(view.vrf, *parse_prefix(address)) for address in view.addresses]
+            nobody = next((one.why_nobody for one in found if not one.neighbors), "")
+            if nobody:
+                view.announced = any(one.neighbors for one in found)
+                view.reason = f"to nobody: {nobody}"
+        return view
+
+    async def settled(self, report: WorkloadReport, claims: Sequence[Claim]) -> None:
+        """Once the neighbors were sent the addresses of a workload that was just put: who has each, or why none has."""
+        end = asyncio.get_running_loop().time() + _PATIENCE_S
+        announced = any(address.announced for address in report.addresses)
+        while announced and asyncio.get_running_loop().time() < end:
+            if not any(self.audience(one.vrf, one.family, one.key).is_under_way for one in claims):
+                break
+            await asyncio.sleep(0.01)
+        self.of_report(report, claims)
+
+    def of_report(self, report: WorkloadReport, claims: Sequence[Claim]) -> None:
+        """Add to a report who has the address of each claim, or why nobody has."""
+        for claim, address in zip(claims, report.addresses):
+            if not address.announced:
+                continue
+            found = self.audience(claim.vrf, claim.family, claim.key)
+            address.neighbors = found.neighbors
+            if not found.neighbors:
+                address.announced, address.reason = False, f"to nobody: {found.why_nobody}"
+                report.reason = report.reason or address.reason
+
+    def audience(self, vrf: str, family: Family, key: bytes) -> Audience:
+        """The neighbors that have a route of this host, as itself or, from a VRF, as an EVPN route."""
+        neighbors, reasons, under_way = [], [], False
+        for state in self._routing.rib.received.states():
+            if state.config.vrf == vrf:
+                why = self._why_not(state, family, key)
+            elif vrf and not state.config.vrf and Family.L2VPN_EVPN in state.families:
+                why = self._why_not_by_evpn(state, vrf, family, key)
+            else:
+                continue
+            if why:
+                reasons.append(why)
+            else:
+                neighbors.append(state.source.name)
+            under_way = under_way or why.endswith(_UNDER_WAY)
+        if neighbors:
+            return Audience(sorted(neighbors))
+        where = f" in VRF {vrf}, and none that speaks l2vpn-evpn" if vrf else ""
+        shown = dict.fromkeys(reasons[:_MOST_REASONS])
+        return Audience([], "; ".join(shown) or f"no neighbor is established{where}", under_way)
+
+    def _why_not(self, state: NeighborState, family: Family, key: bytes) -> str:
+        name, export = state.source.name, state.exports.get(family)
+        if export is None:
+            return f"{name} does not speak {family}"
+        if self._has(state, export, key):
+            return ""
+        if key in export.advertised:
+            return f"this host has no address to give {name} as the next hop of {family}"
+        if state.config.export == "none":
+            return f'export of {name} is "none"'
+        if not export.is_settled:
+            return f"{name} {_UNDER_WAY}"
+        return f'export of {name} ("{state.config.export}") rejects it'
+
+    def _why_not_by_evpn(self, state: NeighborState, vrf: str, family: Family, key: bytes) -> str:
+        name, export = state.source.name, state.exports[Family.L2VPN_EVPN]
+        route = self._routing.evpn.originator.route_of(vrf, family, key)
+        if route is None:
+            return f"VRF {vrf} does not advertise it"
+        if self._has(state, export, route):
+            return ""
+        if route in export.advertised:
+            version = "IPv4" if family is Family.IPV4_UNICAST else "IPv6"
+            return f"VRF {vrf} has no uplink to {name} with an {version} address, or {name} does not ask for its routes"
+        return self._why_not(state, Family.L2VPN_EVPN, route)
+
+    def _has(self, state: NeighborState, export: AdjRibOut, key: bytes) -> bool:
+        batch = self._as_sent(state, export, key)
+        return batch is not None and self._routing.speaker.as_sent(state.source, batch) is not None
+
+
+class AnnouncedObjects:
+    """Workloads of the local API (`api.backend.Objects`), answered with the neighbors that have their routes."""
+
+    def __init__(self, objects: Objects, advertised: Advertised, claims: Claims) -> None:
+        self._objects = objects
+        self._advertised = advertised
+        self._claims = claims
+
+    async def put(self, id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
+        status, report = await self._objects.put(id, body, who=who, timeout_s=timeout_s)
+        if isinstance(report, WorkloadReport):
+            await self._advertised.settled(report, self._claims_of(id))
+        return status, report
+
+    async def delete(self, id: str, *, who: str) -> Answer:
+        return await self._objects.delete(id, who=who)
+
+    def get(self, id: str) -> Answer:
+        status, report = self._objects.get(id)
+        if isinstance(report, WorkloadReport):
+            self._advertised.of_report(report, self._claims_of(id))
+        return status, report
+
+    def _claims_of(self, id: str) -> list[Claim]:
+        return [one.claim for one in self._claims.statuses(API, id)]
+
+
+def _wanted(query: ViewQuery, family: Family) -> Sequence[bytes] | None:
+    """The only keys that a query can be about; None: any."""
+    if not query.prefix or query.longer_prefixes:
+        return None
+    wanted, key = parse_prefix(query.prefix)
+    return [key] if wanted is family else []
+
+
+def _received_view(state: NeighborState, family: Family, key: bytes, path: Path) -> ExchangedRouteView:
+    view = _view(
+        state,
+        family,
+        key,
+        path.received,
+        next_hop="" if path.next_hop is None else str(path.next_hop),
+        overlay=path.overlay,
+    )
+    view.rejected, view.heard_at = path.rejected, path.heard_at
+    return view
+
+
+def _view(
+    state: NeighborState, family: Family, key: bytes, attributes: Attributes, *, next_hop: str, overlay: Overlay | None
+) -> ExchangedRouteView:
+    return ExchangedRouteView(
+        neighbor=state.source.name,
+        neighbor_address=format_address(state.source.address),
+        family=family,
+        prefix=_route_text(family, key),
+        vrf=state.config.vrf,
+        next_hop=next_hop,
+        origin=attributes.origin.name.lower(),
+        as_path=as_path_text(attributes.packed_as_path),
+        med=attributes.med,
+        local_pref=attributes.local_pref,
+        communities=[format_community(value) for value in attributes.communities],
+        extended_communities=[format_extended_community(value) for value in attributes.extended_communities],
+        large_communities=[format_large_community(value) for value in attributes.large_communities],
+        other_attributes=list(_others(attributes)),
+        labels=list(overlay.labels) if overlay is not None else [],
+        gateway_ip=format_address(overlay.gateway_ip) if overlay is not None and overlay.gateway_ip else "",
+    )
+
+
+def _others(attributes: Attributes) -> Iterator[str]:
+    if attributes.atomic_aggregate:
+        yield "atomic-aggregate"
+    if attributes.aggregator is not None:
+        yield f"aggregator {attributes.aggregator.asn} {format_address(attributes.aggregator.router_id)}"
+    if attributes.originator_id is not None:
+        yield f"originator-id {format_address(attributes.originator_id)}"
+    if attributes.cluster_list:
+        yield f"cluster-list {' '.join(map(format_address, attributes.cluster_list))}"
+    for one in attributes.unknown:
+        yield f"attribute {one.type} {one.value.hex()}"
+
+
+def _next_hop_text(packed: bytes) -> str:
+    """Of an IPv6 pair (RFC 2545), the link-local address comes second."""
+    if len(packed) == 32:
+        return f"{format_address(packed[:16])}, {format_address(packed[16:])}"
+    return format_address(packed)
+
+
+def _route_text(family: Family, key: bytes) -> str:
+    if family is Family.ROUTE_TARGET:
+        return format_membership(key)
+    if family is not Family.L2VPN_EVPN:
+        return format_key(family, key)
+    route = parse_key(key)
+    words = [f"type {route.route_type}", format_route_distinguisher(route.rd) if route.rd else "", route.mac.hex(":")]
+    words += [format_address(packed) for packed in (route.ip, route.originator) if packed]
+    if route.prefix:
+        words.append(f"{format_address(route.prefix)}/{route.prefix_length}")
+    return " ".join(filter(None, (*words, route.opaque.hex())))
