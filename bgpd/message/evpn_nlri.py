@@ -14,6 +14,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
+from bgpd.model.attributes import Attributes
+from bgpd.model.communities import ROUTER_MAC
 from bgpd.model.containers import WeakMemo
 from bgpd.model.iana import EvpnRouteType
 from bgpd.model.path import Overlay
@@ -66,6 +68,20 @@ class EvpnNlri:
             else:
                 groups += _whole_routes(kind, length, packed, errors)
         return NlriRoutes(announced=groups, malformed=malformed, errors=errors)
+
+    def why_unusable(self, kind: int, overlay: Overlay | None, attributes: Attributes) -> str:
+        """Of a type 5 route: a Router's MAC that no router can have, or nothing that says where packets go
+        (RFC 9136 section 3.2)."""
+        if kind != EvpnRouteType.IP_PREFIX or overlay is None:
+            return ""
+        packed = attributes.packed_extended_communities
+        macs = [one[2:] for one in attributes.extended_communities if one[:2] == ROUTER_MAC] if packed else []
+        for mac in macs:
+            if mac[0] & 1 or not any(mac):
+                return f"type 5 with the Router's MAC {mac.hex(':')}, which is no router's"
+        if not (macs or overlay.gateway_ip or any(overlay.labels) or any(overlay.esi)):
+            return "type 5 without ESI, gateway IP, Router's MAC or label"
+        return ""
 
     def encode(self, key: bytes, overlay: Overlay | None) -> bytes:
         """NLRI of a route. Without an overlay ESI, labels and gateway IP are zero, as a withdrawal may have them.

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Sequence
 from itertools import chain
 
+from bgpd.model.attributes import Attributes
 from bgpd.model.path import Overlay
 from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, WireError
 
@@ -125,6 +126,10 @@ class RouteTargetNlri:
                 keys.append(_masked(field[offset:stop]))
             offset = stop
         return NlriRoutes(announced=[(None, keys)] if keys else [], errors=errors)
+
+    def why_unusable(self, kind: int, overlay: Overlay | None, attributes: Attributes) -> str:
+        """Nothing in the attributes matters to a membership."""
+        return ""
 
     def encode(self, key: bytes, overlay: Overlay | None) -> bytes:
         """NLRI of a membership."""

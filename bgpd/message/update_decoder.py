@@ -28,7 +28,7 @@ from bgpd.model.path import NextHop, Overlay, RouteBatch
 from bgpd.model.prefix import format_address, format_key, is_link_local
 from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
 
-_SECTION = "RFC 4271 section 6.3"
+_SECTION, _UNUSABLE = "RFC 4271 section 6.3", "RFC 9136 section 3.2"
 _LENGTHS_IPV6 = (16, 32)
 _CACHE_LIMIT = 4096
 _UNSPECIFIED = b"\0" * 16
@@ -171,6 +171,7 @@ class UpdateDecoder:
         self._blocks_told: set[Block] = set()
         self._attributes = AttributeDecoder(negotiated, accept_as_sets=accept_as_sets)
         self._families = frozenset(negotiated.families)
+        self._codecs = nlri_decoders
         self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
         self._plain_readers: dict[Family, _PlainReader] = {}
         for family, bits in ((Family.IPV4_UNICAST, 32), (Family.IPV6_UNICAST, 128)):
@@ -261,7 +262,7 @@ class UpdateDecoder:
                 return DecodedUpdate(end_of_rib=family if family in self._families else None)
             attributes, facts = self._attributes.decode(sections.block)
             errors += facts.errors
-            routes = self._routes(sections, facts, errors)
+            routes = self._routes(sections, attributes, facts, errors)
         except UpdateError as refused:
             errors.append(refused.error)
             return _reset(errors)
@@ -273,7 +274,9 @@ class UpdateDecoder:
         """The valid attributes of a block without MP attributes."""
         return self._attributes.decode(block)[0]
 
-    def _routes(self, sections: UpdateSections, facts: BlockFacts, errors: list[WireError]) -> list[_Routes]:
+    def _routes(
+        self, sections: UpdateSections, attributes: Attributes, facts: BlockFacts, errors: list[WireError]
+    ) -> list[_Routes]:
         """All routes; what is wrong with them is added to `errors`.
 
         Withdrawn fields come before reachable ones, so that a prefix in both is announced (RFC 4271 section 4.3).
@@ -303,9 +306,27 @@ class UpdateDecoder:
             if reach_family is not None:
                 next_hop = self._next_hops.multiprotocol(reach_family, reach.next_hop, errors, reach.packed)
                 routes = self._split(reach_family, reach.nlri, errors, "MP_REACH_NLRI", reach.packed)
+                routes = self._without_unusable(reach_family, routes, attributes, errors)
                 routes = self._without_martians(reach_family, routes, reach.nlri, errors)
                 found.append(_Routes(reach_family, routes.malformed, routes.announced, next_hop))
         return found
+
+    def _without_unusable(
+        self, family: Family, routes: NlriRoutes, attributes: Attributes, errors: list[WireError]
+    ) -> NlriRoutes:
+        """Routes that their attributes make unusable are withdrawn, and no others of the UPDATE."""
+        codec = self._codecs.get(family)
+        if codec is None:
+            return routes
+        groups, malformed = [], list(routes.malformed)
+        for overlay, keys in routes.announced:
+            why = codec.why_unusable(keys[0][0], overlay, attributes)
+            if why:
+                malformed += keys
+                errors.append(WireError(Reaction.TREAT_AS_WITHDRAW, why, _UNUSABLE, "MP_REACH_NLRI", one_route=True))
+            else:
+                groups.append((overlay, keys))
+        return NlriRoutes(groups, malformed, routes.errors)
 
     def _without_martians(
         self, family: Family, routes: NlriRoutes, field: bytes, errors: list[WireError]

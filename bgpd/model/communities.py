@@ -140,6 +140,8 @@ def format_route_target(community: bytes) -> str:
 
 VXLAN = b"\x03\x0c\0\0\0\0\0\x08"
 """Encapsulation, tunnel type 8 (RFC 9012 section 4.1): the leaf is to send as VXLAN what it sends for the VNI."""
+ROUTER_MAC = b"\x06\x03"
+"""Type and subtype of Router's MAC (RFC 9135 section 8.1); six bytes of address follow."""
 DEFAULT_GATEWAY = b"\x03\x0d\0\0\0\0\0\0"
 """RFC 7432 section 7.8."""
 _TUNNEL_TYPES = {8: "vxlan", 9: "nvgre", 10: "mpls", 11: "mpls-in-gre", 12: "vxlan-gpe", 19: "geneve"}

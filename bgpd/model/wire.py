@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import Overlay
 
@@ -88,6 +89,10 @@ class NlriCodec(Protocol):
 
         Raises: MalformedNlri: the field cannot be split into routes; the session must be reset.
         """
+
+    def why_unusable(self, kind: int, overlay: Overlay | None, attributes: Attributes) -> str:
+        """Why announced routes of this type (the keys' first byte) and overlay are treated as withdrawn, by what
+        their attributes say; "" if they are not."""
 
     def encode(self, key: bytes, overlay: Overlay | None) -> bytes:
         """NLRI of one route; without an overlay as a withdrawal has it."""

@@ -62,11 +62,12 @@ MALFORMED = {
 }
 
 
-def announcement(*routes: bytes, bandwidth: int = 0) -> bytes:
-    """UPDATE with these routes, blue's route target, and link bandwidth if it is not 0."""
+def announcement(*routes: bytes, bandwidth: int = 0, router_mac: str = "") -> bytes:
+    """UPDATE with these routes, blue's route target, link bandwidth if it is not 0, and Router's MAC if given."""
     reach = struct.pack("!HBB", *AFI_SAFI, 4) + socket.inet_aton("10.0.1.0") + b"\0" + b"".join(routes)
     attributes = attribute(0x40, 1, b"\0") + attribute(0x40, 2, struct.pack("!BBI", 2, 1, 65201))
     communities = parse_link_bandwidth(f"bandwidth:65201:{bandwidth}") if bandwidth else b""
+    communities += b"\6\3" + bytes.fromhex(router_mac) if router_mac else b""
     attributes += attribute(0xC0, 16, parse_route_target(BLUE) + communities)
     attributes += b"\x90\x0e" + struct.pack("!H", len(reach)) + reach
     return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes)
@@ -103,6 +104,17 @@ def in_kernel(fabric: EvpnFabric) -> set[str]:
 
 def wait_kernel(fabric: EvpnFabric, bgpd: Bgpd, *prefixes: str) -> None:
     wait_until(lambda: in_kernel(fabric) == set(prefixes), WAIT_S, f"{prefixes} in the kernel", logs=bgpd.logs)
+
+
+@pytest.mark.parametrize("mac", ["000000000000", "010000000001", "ffffffffffff"])
+def test_prefix_behind_a_mac_that_no_router_has_is_withdrawn(
+    fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer, mac: str
+) -> None:
+    connection = peer.establish(families=(AFI_SAFI,))
+    connection.sendall(announcement(prefix("10.94.0.0/16"), prefix("10.95.0.0/16"), router_mac="020000000001"))
+    wait_kernel(fabric, bgpd, "10.94.0.0/16", "10.95.0.0/16")
+    connection.sendall(announcement(prefix("10.94.0.0/16"), router_mac=mac))
+    wait_kernel(fabric, bgpd, "10.95.0.0/16")
 
 
 def test_a_malformed_route_costs_itself_and_neither_the_session_nor_its_neighbors_in_the_update(

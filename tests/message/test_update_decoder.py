@@ -73,6 +73,42 @@ def test_notifications_of_the_list_and_of_prefixes_have_no_data(body):
     assert decoder().decode(body).notification in ((3, 1, b""), (3, 10, b""))
 
 
+def type_5(number: int, *, esi: bytes = bytes(10), gateway: bytes = bytes(4), label: int = 0) -> bytes:
+    rd, prefix = b"\0\1\1\1\1\1\0\7", bytes((10, number, 0, 0))
+    return b"\5\x22" + rd + esi + bytes(4) + b"\x18" + prefix + gateway + label.to_bytes(3)
+
+
+def router_mac(*macs: str) -> bytes:
+    return attribute(16, b"".join(b"\6\3" + bytes.fromhex(mac) for mac in macs), 0xC0) if macs else b""
+
+
+@pytest.mark.parametrize(
+    ("fields", "macs", "is_used"),
+    [
+        ({"label": 5001}, ["020000000001"], True),
+        ({"label": 5001}, [], True),
+        ({}, ["020000000001"], True),
+        ({"gateway": b"\x0a\0\0\1"}, [], True),
+        ({"esi": b"\0" * 9 + b"\1"}, [], True),
+        ({"label": 5001}, ["000000000000"], False),
+        ({"label": 5001}, ["010000000001"], False),
+        ({"label": 5001}, ["ffffffffffff"], False),
+        ({"gateway": b"\x0a\0\0\1"}, ["330000000001"], False),
+        ({"esi": b"\0" * 9 + b"\1"}, ["000000000000"], False),
+        ({"label": 5001}, ["020000000001", "010000000001"], False),
+        ({}, [], False),
+    ],
+)
+def test_type_5_routes_that_no_router_can_be_behind_are_withdrawn(fields, macs, is_used):
+    other = b"\2\x21" + b"\0\1\1\1\1\1\0\7" + bytes(14) + b"\x30\2\0\0\0\0\1\0" + b"\0\x13\x89"
+    body = update(reach(25, 70, b"\x0a\0\0\1", type_5(1, **fields) + other) + ORIGIN + AS_PATH + router_mac(*macs))
+    decoded = decoder().decode(body)
+    kinds = {key[0] for key in announced(decoded)}
+    assert kinds == ({2, 5} if is_used else {2})
+    assert [key[0] for key in withdrawn(decoded)] == ([] if is_used else [5])
+    assert [error.section for error in decoded.errors] == ([] if is_used else ["RFC 9136 section 3.2"])
+
+
 def test_sets_in_the_path_of_an_update_that_announces_nothing_do_not_end_the_session():
     with_set = attribute(2, b"\2\1\0\0\xfe\xb1\1\1\0\0\0\7", 0x40)
     decoded = decoder().decode(update(ORIGIN + with_set, withdrawn=PREFIX))
@@ -279,7 +315,7 @@ def test_martians_of_every_family_are_ignored():
     decoded = session.decode(update(ORIGIN + AS_PATH + ipv6))
     assert announced(decoded) == [bytes.fromhex("2020010db8")]
     rd = bytes.fromhex("00010a0003010001")
-    type5 = b"\x05\x22" + rd + bytes(14) + b"\x18" + bytes.fromhex("7f000100") + bytes(7)
+    type5 = b"\x05\x22" + rd + bytes(14) + b"\x18" + bytes.fromhex("7f000100") + bytes(6) + b"\1"
     type2 = b"\x02\x25" + rd + bytes(14) + b"\x30" + bytes(6) + b"\x20" + bytes.fromhex("e0000005") + bytes(3)
     link_local = b"\x02\x31" + rd + bytes(14) + b"\x30" + bytes(6) + b"\x80" + LINK_LOCAL + bytes(3)
     evpn = reach(25, 70, b"\x0a\0\0\x02", type5 + type2 + link_local)
