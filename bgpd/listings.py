@@ -116,6 +116,9 @@ class DaemonBackend:
             audience=self._advertised.of_workload,
         )
 
+    def thaw(self, mac: bytes) -> int:
+        return self._routing.evpn.endpoints.thaw(mac)
+
     async def reload(self) -> ReloadView:
         return await self._reload()
 

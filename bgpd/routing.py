@@ -298,6 +298,10 @@ class Routing:
             self.evpn.workloads_withdrawn(vrf, family, keys)
         self.rib.flush()
 
+    def workloads_gone(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+        if vrf:
+            self.evpn.workloads_gone(vrf, keys)
+
     def workloads_synchronised(self) -> None:
         self.synchronised = True
         self.rib.dissemination.synchronised()

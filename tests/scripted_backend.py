@@ -53,6 +53,7 @@ class ScriptedBackend:
         self.orders: list[str] = []
         self.reload_problems: list[str] = []
         self.objects: Mapping[str, Objects] = {"workloads": ScriptedObjects(self)}
+        self.frozen: dict[bytes, int] = {}
         self.has_started = asyncio.Event()
         self.has_started.set()
         self._routes = routes
@@ -112,6 +113,9 @@ class ScriptedBackend:
             route=route(1),
             neighbors=[LEAF1],
         )
+
+    def thaw(self, mac: bytes) -> int:
+        return self.frozen.pop(mac, 0)
 
     async def reload(self) -> ReloadView:
         self.orders.append("reload")

@@ -94,6 +94,10 @@ class Backend(Protocol):
         """The path of a packed address. Raises: Rejected: with 404 if the VRF does not exist."""
         ...
 
+    def thaw(self, mac: bytes) -> int:
+        """Ends the freeze of a MAC (EVPN duplicate detection); how many endpoints of this host that concerns."""
+        ...
+
     async def reload(self) -> ReloadView:
         """Reads the configuration file again and applies it, if it has no error."""
         ...

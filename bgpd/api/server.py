@@ -22,6 +22,7 @@ from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_s
 from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
+from bgpd.model.reports import ThawReport
 from bgpd.model.views import ErrorView, ViewQuery
 from bgpd.runtime.turns import in_turn
 
@@ -124,6 +125,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
+        app.router.add_delete("/v1/frozen/{address}", routes.thaw)
         app.router.add_put("/v1/{kind}/{id}", routes.put)
         app.router.add_delete("/v1/{kind}/{id}", routes.delete)
     app.router.add_get("/v1/{kind}/{id}", routes.get)
@@ -197,6 +199,21 @@ class _Routes:
         await self._started()
         view = await self._backend.reload()
         return _json(view, status=422 if view.problems else 200)
+
+    async def thaw(self, request: web.Request) -> web.StreamResponse:
+        text = request.match_info["address"]
+        try:
+            mac = bytes.fromhex(text.replace(":", "").replace("-", ""))
+        except ValueError:
+            mac = b""
+        if len(mac) != 6:
+            raise Rejected(400, f'"{text[:80]}" is no MAC address', 'six bytes, such as "02:00:00:00:00:01"')
+        await self._started()
+        count = self._backend.thaw(mac)
+        log.info("evpn.cleared", mac=mac.hex(":"), endpoints=count, who=_who(request))
+        if not count:
+            raise Rejected(404, f"no endpoint of this host with MAC {mac.hex(':')} is frozen", "bgpd show vrfs")
+        return _json(ThawReport(mac=mac.hex(":"), endpoints=count))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         objects, timeout_s = self._objects(request), _timeout(request)

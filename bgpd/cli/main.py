@@ -184,6 +184,13 @@ def _service_options(parser: argparse.ArgumentParser) -> None:
     _object_actions(add, actions, "bgpd.cli.orders:add_service", "services")
 
 
+def _evpn_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    clear = actions.add_parser("clear", help="end the freeze of a MAC (duplicate detection)", allow_abbrev=False)
+    clear.add_argument("mac", metavar="MAC")
+    _socket_option(clear)
+
+
 def _object_actions(
     add: argparse.ArgumentParser, actions: argparse._SubParsersAction[argparse.ArgumentParser], runs: str, kind: str
 ) -> None:
@@ -213,6 +220,7 @@ COMMANDS: dict[str, Command] = {
     "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),
     "workload": Command("workloads of the local API", _workload_options, "bgpd.cli.orders:add_workload"),
     "service": Command("services of the local API", _service_options, "bgpd.cli.orders:add_service"),
+    "evpn": Command("MACs of this host that are frozen", _evpn_options, "bgpd.cli.orders:clear_mac"),
     "version": Command("print the version", lambda parser: None, "bgpd.cli.main:version"),
 }
 

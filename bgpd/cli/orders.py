@@ -1,4 +1,4 @@
-"""Commands that change what the running daemon does: workload, service."""
+"""Commands that change what the running daemon does: workload, service, evpn."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def delete(arguments: argparse.Namespace, hooks: Hooks) -> int:
         return _report(answer)
     print(f"{arguments.id} deleted")
     _say_if_not_saved(answer)
+    return 0
+
+
+def clear_mac(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd evpn clear MAC`."""
+    answer = Client(arguments.socket).order("DELETE", f"/v1/frozen/{segment(arguments.mac)}")
+    print(f"{answer['mac']}: {answer['endpoints']} endpoints are tried anew")
     return 0
 
 

@@ -2,7 +2,8 @@
 
 An endpoint is advertised as type 2 while MacMobility says that it is local; one that moved elsewhere is given up by the
 workload table, which withdraws it and then lets the remote route take its place in the kernel in one step. A frozen
-one (duplicate detection) stays as it is: advertised if it was. What is known of an endpoint outlives a restart: one
+one (duplicate detection) stays as it is, advertised if it was, until no other host announces it, its workload is
+deleted, somebody ends the freeze, or its time has come. What is known of an endpoint outlives a restart: one
 that an earlier run advertised comes back with its sequence, one that it gave up stays given up until all others were
 heard. Never decides who has an address (mac_mobility.py).
 """
@@ -114,6 +115,20 @@ class Endpoints:
             else:
                 self._drop(where, changes)
         self._originator.endpoints_changed(changes)
+
+    def workloads_gone(self, vrf: str, prefixes: Iterable[bytes]) -> None:
+        """Nobody claims these any more: a freeze ends with that."""
+        for prefix in prefixes:
+            endpoint = self._at.get((vrf, prefix))
+            verdict = self._mobility.verdict(endpoint) if endpoint is not None else None
+            if verdict is not None and verdict.state is EndpointState.FROZEN:
+                self._drop((vrf, prefix), {})
+
+    def thaw(self, mac: bytes) -> int:
+        """End the freeze of a MAC; how many endpoints of this host that concerns."""
+        verdicts = list(self._mobility.thaw(mac, self._clock.time()))
+        self._act(verdicts, {})
+        return len(verdicts)
 
     def remote_changed(self, vrf: str, prefixes: Iterable[bytes]) -> None:
         """What neighbors announce for these addresses changed."""

@@ -260,6 +260,11 @@ class Evpn:
         if vrf in self.vrfs:
             self.endpoints.workloads_withdrawn(vrf, keys)
 
+    def workloads_gone(self, vrf: str, keys: Sequence[bytes]) -> None:
+        """Nobody claims these addresses any more."""
+        if vrf in self.vrfs:
+            self.endpoints.workloads_gone(vrf, keys)
+
     def workload_resumed(self, vrf: str, family: Family, key: bytes, info: ClaimInfo, known: Presence) -> None:
         """The workload table keeps this one as moved, as an earlier run, or before its VRF went, said."""
         if vrf in self.vrfs:

@@ -1,4 +1,5 @@
-"""Which MAC has an IP address where the type 2 routes of one neighbor name several: the highest mobility sequence.
+"""Which MAC has an IP address where the type 2 routes of one neighbor name several: a sticky one, else the highest
+mobility sequence.
 
 RFC 7432 section 15 compares sequences for one MAC; an address with two MACs under one route distinguisher is a machine
 that was replaced, and the newer one counts. Of equal sequences the lowest MAC has it, on every host.
@@ -69,9 +70,7 @@ class HostOwners:
         if not usable:
             self.owners.pop(prefix, None)
             return None
-        sequences = {
-            key: decode_mobility(path.attributes.extended_communities).sequence for key, path in usable.items()
-        }
-        winner = min(usable, key=lambda key: (-sequences[key], key))
+        places = {key: decode_mobility(path.attributes.extended_communities).precedence for key, path in usable.items()}
+        winner = min(usable, key=lambda key: (*places[key], key))
         self.owners[prefix] = winner
         return usable[winner]

@@ -1,8 +1,10 @@
 """Which of two hosts has a MAC/IP: sequence numbers, sticky MACs, duplicate detection (RFC 7432 sections 7.7 and 15).
 
 Decides for this host's own endpoints only: with which sequence number each is announced, when it must be given up
-because it moved elsewhere, and when a pair of hosts that take it from each other are frozen. Which of several remote
-routes wins is the decision process's business. Sans-IO, clockless: `now` is monotonic seconds.
+because it moved elsewhere, and when a pair of hosts that take it from each other are frozen. Sticky comes before any
+sequence; of two sticky ones the lower origin has it, on every host. What no other host announces is never given up.
+Which of several remote routes wins is the decision process's business, by the same order. Sans-IO, clockless: `now` is
+monotonic seconds.
 """
 
 from __future__ import annotations
@@ -42,6 +44,11 @@ class Mobility(msgspec.Struct, frozen=True, order=True):
 
     sequence: int = 0
     sticky: bool = False
+
+    @property
+    def precedence(self) -> tuple[bool, int]:
+        """The lower one is preferred: sticky, whatever its sequence; else the highest sequence."""
+        return not self.sticky, 0 if self.sticky else -self.sequence
 
 
 class Remote(msgspec.Struct, frozen=True):
@@ -88,6 +95,11 @@ class _Own(msgspec.Struct):
     seen: int = -1
     awaits: bool = False
 
+    def thaw(self) -> None:
+        """Count the moves anew."""
+        self.moves.clear()
+        self.frozen_until = 0.0
+
     def heard(self, remote: Remote | None) -> None:
         self.remote = remote
         if remote is not None:
@@ -132,12 +144,24 @@ class MacMobility:
             own = self._own[endpoint] = _Own(endpoint.vrf, sticky, verdict, deque())
         own.sticky, own.awaits = sticky, False
         own.heard(remote)
-        if own.verdict.state is EndpointState.FROZEN and now < own.frozen_until:
+        if own.verdict.state is EndpointState.FROZEN and now < own.frozen_until and remote is not None:
             return own.verdict
         if is_new or own.verdict.state is not EndpointState.LOCAL or remote is None:
             own.verdict = self._take(own, now)
         else:
             own.verdict = self._challenged(own, now)
+        self._note_frozen(endpoint, own)
+        return own.verdict
+
+    def thaw(self, mac: bytes, now: float) -> Iterator[tuple[Endpoint, Verdict]]:
+        """End the freeze of a MAC: its endpoints are tried anew, with their new verdicts."""
+        for endpoint, own in list(self._frozen.items()):
+            if endpoint.mac == mac:
+                yield endpoint, self._thaw(endpoint, own, now)
+
+    def _thaw(self, endpoint: Endpoint, own: _Own, now: float) -> Verdict:
+        own.thaw()
+        own.verdict = self._take(own, now)
         self._note_frozen(endpoint, own)
         return own.verdict
 
@@ -181,7 +205,7 @@ class MacMobility:
         own.heard(remote)
         if before.state is EndpointState.LOCAL:
             own.verdict = self._challenged(own, now)
-        elif before.state in (EndpointState.MOVED, EndpointState.CONFLICT) and remote is None and not own.awaits:
+        elif (remote is None or before.state is EndpointState.CONFLICT) and not own.awaits:
             own.verdict = self._take(own, now)
         self._note_frozen(endpoint, own)
         return own.verdict if own.verdict != before else None
@@ -199,10 +223,7 @@ class MacMobility:
         """Frozen endpoints whose recovery time has come, with their new verdict."""
         for endpoint, own in list(self._frozen.items()):
             if now >= own.frozen_until:
-                own.moves.clear()
-                own.verdict = self._take(own, now)
-                self._note_frozen(endpoint, own)
-                yield endpoint, own.verdict
+                yield endpoint, self._thaw(endpoint, own, now)
 
     def endpoints(self) -> Iterator[tuple[Endpoint, Verdict]]:
         """All of this host's endpoints with the verdict on each."""
@@ -216,21 +237,23 @@ class MacMobility:
             sequence = former.sequence if own.verdict.announced else max(former.sequence, _after(own.seen))
             return Verdict(EndpointState.LOCAL, Mobility(sequence, own.sticky))
         if remote.mobility.sticky:
-            return Verdict(EndpointState.CONFLICT, former, "announced as sticky by another host, which never moves")
-        if self._count_move(own, now):
+            return self._against_sticky(own, remote)
+        if not own.sticky and self._count_move(own, now):
             return own.verdict
         sequence = _after(max(former.sequence, remote.mobility.sequence))
-        return Verdict(EndpointState.LOCAL, Mobility(sequence, own.sticky))
+        return Verdict(EndpointState.LOCAL, Mobility(sequence, own.sticky), _sticky_here(remote) if own.sticky else "")
 
     def _challenged(self, own: _Own, now: float) -> Verdict:
-        """Another host announces what this one holds."""
+        """Another host announces what this one has."""
         remote, mine = own.remote, own.verdict.mobility
-        if remote is None or remote.mobility.sequence < mine.sequence:
-            return own.verdict
+        if remote is None:
+            return Verdict(EndpointState.LOCAL, mine)
+        if remote.mobility.sticky:
+            return self._against_sticky(own, remote)
         if own.sticky:
-            return Verdict(
-                EndpointState.LOCAL, mine, f"sticky here, yet announced elsewhere (sequence {remote.mobility.sequence})"
-            )
+            return Verdict(EndpointState.LOCAL, mine, _sticky_here(remote))
+        if remote.mobility.sequence < mine.sequence:
+            return own.verdict
         if remote.mobility.sequence == mine.sequence and self._origin(own.vrf) <= remote.origin:
             return Verdict(
                 EndpointState.LOCAL, mine, "another host announces it with the same sequence; the lower address wins"
@@ -238,6 +261,15 @@ class MacMobility:
         if self._count_move(own, now):
             return own.verdict
         return Verdict(EndpointState.MOVED, mine, f"announced elsewhere with sequence {remote.mobility.sequence}")
+
+    def _against_sticky(self, own: _Own, remote: Remote) -> Verdict:
+        """Another host announces as sticky what this one has (RFC 7432 section 15.2): that never moves."""
+        mine = Mobility(own.verdict.mobility.sequence, own.sticky)
+        if not own.sticky:
+            return Verdict(EndpointState.CONFLICT, mine, "announced as sticky by another host, which never moves")
+        why = "sticky here and on another host; the lower address wins"
+        wins = self._origin(own.vrf) <= remote.origin
+        return Verdict(EndpointState.LOCAL if wins else EndpointState.CONFLICT, mine, why)
 
     def _count_move(self, own: _Own, now: float) -> bool:
         """Count a move; whether it makes the endpoint a duplicate, which freezes it (RFC 7432 section 15.1)."""
@@ -250,6 +282,10 @@ class MacMobility:
         why = f"{len(own.moves)} moves in {MOVES_PERIOD_S:.0f} s: duplicate, frozen for {RECOVERY_S:.0f} s"
         own.verdict = Verdict(EndpointState.FROZEN, own.verdict.mobility, why)
         return True
+
+
+def _sticky_here(remote: Remote) -> str:
+    return f"sticky here, yet announced elsewhere (sequence {remote.mobility.sequence})"
 
 
 def _after(sequence: int) -> int:

@@ -34,7 +34,7 @@ class VrfRoutes:
         return tuple(dict.fromkeys(path.next_hop for path in chosen if path.next_hop is not None)) or None
 
     def remote(self, vrf: str, prefix: bytes) -> Remote | None:
-        """The best remote type 2 route of a host prefix: the highest sequence, then the lowest origin."""
+        """The best remote type 2 route of a host prefix: sticky, else the highest sequence; then the lowest origin."""
         decision = self._rib.table(vrf, _family_of(prefix[1:])).routes.get(prefix)
         found = [
             (decode_mobility(path.attributes.extended_communities), path.source.origin)
@@ -43,7 +43,7 @@ class VrfRoutes:
         ]
         if not found:
             return None
-        mobility, origin = min(found, key=lambda one: (-one[0].sequence, one[1]))
+        mobility, origin = min(found, key=lambda one: (*one[0].precedence, one[1]))
         return Remote(mobility, origin)
 
     def advertised(self, vrf: Vrf, family: Family, key: bytes) -> Path | None:

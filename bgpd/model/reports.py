@@ -54,6 +54,13 @@ class WorkloadReport(msgspec.Struct, kw_only=True):
     not_saved: str = ""
 
 
+class ThawReport(msgspec.Struct, kw_only=True):
+    """Answer to `bgpd evpn clear MAC`: how many endpoints of this host were frozen (duplicate detection)."""
+
+    mac: str
+    endpoints: int
+
+
 class HostStatus(msgspec.Struct, kw_only=True):
     """`.../status`: this host and its daemon. The last will is the same with `online` false."""
 

@@ -40,8 +40,10 @@ step."""
 
 _EBGP, _EVPN, _IBGP, _WORKLOAD = SourceKind.EBGP, SourceKind.EVPN, SourceKind.IBGP, SourceKind.WORKLOAD
 _MAC_MOBILITY = b"\x06\x00"
-_HERE = (-1 << 32, b"")
+_HERE = (-1 << 34, b"")
 _NEVER_MOVED = (0, b"")
+_STICKY_FLAG, _STICKY = 0x01, -1 << 33
+"""RFC 7432 section 15.2: it does not move, so that its sequence does not count."""
 
 
 def _router_id(path: Path) -> bytes:
@@ -64,11 +66,13 @@ def _locality(path: Path) -> int:
 
 
 def _place(path: Path, candidates: Sequence[Path]) -> tuple[int, bytes]:
-    """What step 1 compares: the sequence number, negated, and of one that moved the origin."""
+    """What step 1 compares: the negated sequence, and of one that moved the origin; of a sticky one only this."""
     kind = path.source.kind
     if kind is _EVPN or kind is _WORKLOAD:
         for community in path.attributes.extended_communities:
             if community[:2] == _MAC_MOBILITY:
+                if community[2] & _STICKY_FLAG:
+                    return _STICKY, _origin(path, candidates)
                 sequence = int.from_bytes(community[4:8])
                 return (-sequence, _origin(path, candidates)) if sequence else _NEVER_MOVED
         if kind is _WORKLOAD:
@@ -130,7 +134,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Step.USABLE, "not rejected by policy or loop detection, and the next hop is reachable", "RFC 4271 9.1.2.1"),
     Rule(
         Step.PLACE,
-        "the latest place of a host that moved: the highest MAC mobility sequence of EVPN routes and workloads, of "
+        "the place of a host: a sticky MAC, else the highest MAC mobility sequence of EVPN routes and workloads; of "
         "equal ones the lowest origin (leaves of one Ethernet segment are one place); a workload without one wins",
         "RFC 7432 7.7, 15",
         "has MAC mobility sequence",
@@ -338,6 +342,8 @@ def _local_pref_text(path: Path) -> str:
 
 def _place_text(path: Path) -> str:
     sequence, origin = _place(path, (path,))
+    if sequence == _STICKY:
+        return f"sticky of {format_origin(origin)}"
     return f"{-sequence} of {format_origin(origin)}" if origin else str(-sequence)
 
 

@@ -96,6 +96,8 @@ class Claims:
         self._states[status.state] -= 1
         if index == 0 and entry.claims:
             self.order.holder_left(place, entry)
+            if entry.claims[0].claim.mac != claim.mac:  # what is said of a MAC that moved does not concern another one
+                entry.moved = ""
         self._leave_interface(entry, claim, place)
         self._changed(place)
 

@@ -23,6 +23,9 @@ class Announcer(Protocol):
     def withdraw_workloads(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """Withdraw them; their kernel routes may go at once."""
 
+    def workloads_gone(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+        """Nobody claims these addresses any more."""
+
 
 class KernelRoutes(Protocol):
     """Who keeps their kernel routes (`fib.tables.KernelTables`)."""
@@ -53,6 +56,7 @@ class Settlement:
 
     def __init__(self) -> None:
         self.withdrawn: list[bytes] = []
+        self.gone: list[bytes] = []
         self.routes: dict[bytes, NextHops | None] = {}
         self.services: list[tuple[bytes, NextHops, bool]] = []
         self.announced: dict[ClaimInfo, list[bytes]] = {}
@@ -65,6 +69,8 @@ class Settlement:
         vrf, family = table
         if self.withdrawn:
             announcer.withdraw_workloads(vrf, family, self.withdrawn)
+        if self.gone:
+            announcer.workloads_gone(vrf, family, self.gone)
         if self.routes:
             kernel.set_workload_routes(vrf, family, self.routes)
         for key, members, resilient in self.services:

@@ -213,6 +213,7 @@ class WorkloadTable:
         """Nobody claims an address any more."""
         self.claims.forget(place)
         self._waiting.discard(place)
+        settlement.gone.append(place[1])
         if entry.info is not None:
             settlement.withdrawn.append(place[1])
         if entry.route is not None:

@@ -249,6 +249,17 @@ def test_refusals_are_told_with_a_hint(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("daemon")
+def test_freeze_of_a_mac_is_ended(backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    backend.frozen[bytes.fromhex("020000000001")] = 2
+    assert run("evpn", "clear", "02:00:00:00:00:01") == 0
+    assert "02:00:00:00:00:01: 2 endpoints are tried anew\n" in capsys.readouterr().out
+    assert run("evpn", "clear", "02-00-00-00-00-01") == 1
+    assert "no endpoint of this host with MAC 02:00:00:00:00:01 is frozen" in capsys.readouterr().err
+    assert run("evpn", "clear", "02:00") == 1
+    assert '"02:00" is no MAC address' in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
 def test_reload_with_problems_fails(backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("reload") == 0
     backend.reload_problems = ["x.toml:1: router: [router] is missing"]

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from bgpd.evpn.mac_mobility import MOVES_LIMIT
 from bgpd.model.communities import parse_link_bandwidth, parse_route_distinguisher, parse_route_target
 from labs.daemons import Bgpd
 from labs.process import wait_until
 from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message
-from tests.interop.evpn_fabric import BLUE, EvpnFabric, evpn, host_config, kernel_routes, vrf
+from tests.interop.evpn_fabric import BLUE, EvpnFabric, add_vm, evpn, host_config, kernel_routes, vrf
+from tests.interop.evpn_fabric import MAC as VM_MAC
 
 pytestmark = pytest.mark.netns
 
@@ -233,3 +235,57 @@ def test_a_tenant_s_table_takes_neither_the_uplink_s_addresses_nor_martians(
     assert "inside 10.1.1.0/24, the network of uplink eth0.101" in blocked["10.1.1.0/25"]
     (neighbor,) = bgpd.show("neighbors")
     assert neighbor["martians"] == len(martians)
+
+
+def mobile(address: str, sequence: int) -> bytes:
+    """UPDATE with the type 2 route of the VM on another host, of this mobility sequence."""
+    mac = bytes.fromhex(VM_MAC.replace(":", ""))
+    value = RD + NO_ESI + TAG + b"\x30" + mac + b"\x20" + socket.inet_aton(address) + LABEL
+    reach = struct.pack("!HBB", *AFI_SAFI, 4) + socket.inet_aton("10.0.1.0") + b"\0" + nlri(2, value)
+    attributes = attribute(0x40, 1, b"\0") + attribute(0x40, 2, struct.pack("!BBI", 2, 1, 65201))
+    mobility = b"\x06\0\0\0" + struct.pack("!I", sequence)
+    attributes += attribute(0xC0, 16, parse_route_target(BLUE) + mobility)
+    attributes += b"\x90\x0e" + struct.pack("!H", len(reach)) + reach
+    return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes)
+
+
+def gone(address: str) -> bytes:
+    mac = bytes.fromhex(VM_MAC.replace(":", ""))
+    value = RD + NO_ESI + TAG + b"\x30" + mac + b"\x20" + socket.inet_aton(address) + LABEL
+    return withdrawal(nlri(2, value))
+
+
+def test_frozen_vm_that_no_other_host_has_any_more_is_announced_again(
+    fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer
+) -> None:
+    """Two hosts had it in turn until it was frozen; then the other one gives it up, and the tap flaps."""
+    address = "10.1.0.7"
+    connection = peer.establish(families=(AFI_SAFI,))
+
+    def state() -> str:
+        return next((view["state"] for view in bgpd.show("workloads") if view["id"] == "vm"), "")
+
+    def is_frozen() -> bool:
+        return any(alarm["standing"] == "frozen" for view in bgpd.show("vrfs") for alarm in view["alarms"])
+
+    def flap() -> None:
+        fabric.hosts[1].ip("link", "set", "vm", "down")
+        wait_until(lambda: state() == "pending", WAIT_S, "the tap to be down", logs=bgpd.logs)
+        fabric.hosts[1].ip("link", "set", "vm", "up")
+
+    for move in range(1, MOVES_LIMIT + 1):
+        add_vm(bgpd, address, check=False)
+        connection.sendall(mobile(address, 10 * move))
+        wait_until(lambda: state() == "moved" or is_frozen(), WAIT_S, "the VM to move or freeze", logs=bgpd.logs)
+        if is_frozen():
+            break
+        bgpd.cli("workload", "del", "vm")
+    assert state() == "announced", "a frozen one stays where it is"
+    flap()
+    wait_until(lambda: state() == "moved", WAIT_S, "the other host to have it", logs=bgpd.logs)
+    connection.sendall(gone(address))
+    wait_until(lambda: state() == "announced", WAIT_S, "the VM to be here again", logs=bgpd.logs)
+    flap()
+    wait_until(lambda: state() == "announced", WAIT_S, "the VM after the flap", logs=bgpd.logs)
+    assert kernel_routes(fabric.hosts[1])[address]["dev"] == "vm"
+    assert not is_frozen()

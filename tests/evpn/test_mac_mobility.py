@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +106,7 @@ def test_five_moves_within_the_period_freeze_and_the_recovery_time_thaws() -> No
     frozen = made.verdict(VM)
     assert frozen.state is EndpointState.FROZEN
     assert "duplicate" in frozen.why
-    assert made.appeared(VM, sticky=False, remote=None, now=10.0).state is EndpointState.FROZEN
+    assert made.appeared(VM, sticky=False, remote=remote(99), now=10.0).state is EndpointState.FROZEN
     deadline = made.next_deadline()
     assert deadline == MOVES_LIMIT - 1 + RECOVERY_S
     assert list(made.expired(deadline - 1)) == []
@@ -132,3 +133,75 @@ def test_what_left_is_forgotten() -> None:
     assert made.verdict(VM) is None
     assert made.remote_changed(VM, remote(1), now=1.0) is None
     assert list(made.endpoints()) == []
+
+
+def frozen() -> MacMobility:
+    """An endpoint that moved to and fro until it was frozen, while another host has it."""
+    made = held()
+    for number in range(1, MOVES_LIMIT + 1):
+        made.remote_changed(VM, remote(2 * number), now=float(number))
+        made.appeared(VM, sticky=False, remote=remote(2 * number), now=float(number))
+    verdict = made.verdict(VM)
+    assert verdict is not None
+    assert verdict.state is EndpointState.FROZEN
+    return made
+
+
+def test_frozen_endpoint_that_nobody_else_has_is_announced_again() -> None:
+    made = frozen()
+    verdict = made.remote_changed(VM, None, now=20.0)
+    assert verdict is not None
+    assert verdict.announced
+    assert made.next_deadline() is None
+    made = frozen()
+    assert made.appeared(VM, sticky=False, remote=None, now=20.0).announced
+
+
+def test_frozen_endpoint_that_is_fought_for_again_is_frozen_again_at_once() -> None:
+    made = frozen()
+    made.remote_changed(VM, None, now=20.0)
+    verdict = made.remote_changed(VM, remote(99), now=21.0)
+    assert verdict is not None
+    assert verdict.state is EndpointState.FROZEN
+
+
+def test_freeze_is_ended_for_one_mac_and_moves_count_anew() -> None:
+    made = frozen()
+    assert list(made.thaw(b"\x02\0\0\0\0\2", 20.0)) == []
+    ((endpoint, verdict),) = made.thaw(VM.mac, 20.0)
+    assert (endpoint, verdict.announced) == (VM, True)
+    moved = made.remote_changed(VM, remote(99), now=21.0)
+    assert moved is not None
+    assert moved.state is EndpointState.MOVED
+
+
+def test_what_another_host_announces_as_sticky_is_given_up_whatever_the_sequences() -> None:
+    made = held(behind=remote(7))
+    verdict = made.remote_changed(VM, remote(0, sticky=True), now=1.0)
+    assert verdict is not None
+    assert verdict.state is EndpointState.CONFLICT
+    assert "sticky by another host" in verdict.why
+    back = made.remote_changed(VM, remote(0), now=2.0)
+    assert back is not None
+    assert back.announced, "it is not sticky any more"
+
+
+@pytest.mark.parametrize(("origin", "wins"), [(LOWER, False), (HIGHER, True)])
+@pytest.mark.parametrize("first", ["here", "elsewhere"])
+def test_of_two_sticky_ones_the_lower_address_has_it(origin: bytes, wins: bool, first: str) -> None:
+    other = remote(9, sticky=True, origin=origin)
+    made = held(sticky=True, behind=other if first == "elsewhere" else None)
+    if first == "here":
+        made.remote_changed(VM, other, now=1.0)
+    verdict = made.verdict(VM)
+    assert verdict is not None
+    assert verdict.state is (EndpointState.LOCAL if wins else EndpointState.CONFLICT)
+    assert verdict.why == "sticky here and on another host; the lower address wins"
+
+
+def test_alert_of_a_sticky_endpoint_ends_with_the_other_host() -> None:
+    made = held(sticky=True)
+    made.remote_changed(VM, remote(9), now=1.0)
+    verdict = made.remote_changed(VM, None, now=2.0)
+    assert verdict is not None
+    assert (verdict.announced, verdict.why) == (True, "")

@@ -132,3 +132,22 @@ def test_a_host_that_dies_leaves_the_address_to_the_one_that_had_it_before() -> 
     second.workload_gone(VM)
     fabric.settle()
     assert first.given_up[-1] == ("blue", [KEY], "")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_sticky_on_one_host_has_it_whatever_the_sequences_and_the_order(order: tuple[int, int]) -> None:
+    fabric = Fabric("10.255.0.1", "10.255.0.2")
+    for index in order:
+        fabric.hosts[index].workload(VM, mac=MAC, sticky=index == 1)
+        fabric.settle()
+    assert fabric.holders() == [1]
+    assert fabric.hosts[0].forwards(VM) == (VIA1,)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_sticky_on_both_hosts_one_has_it(order: tuple[int, int]) -> None:
+    fabric = Fabric("10.255.0.1", "10.255.0.2")
+    for index in order:
+        fabric.hosts[index].workload(VM, mac=MAC, sticky=True)
+        fabric.settle()
+    assert fabric.holders() == [0]

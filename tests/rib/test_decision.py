@@ -155,6 +155,15 @@ def test_step_1_does_not_compare_a_workload_without_a_sequence() -> None:
     assert decide(candidates, unusable)[1] == bytes((BEST, 2, 2))
 
 
+def test_step_1_prefers_a_sticky_host_to_any_sequence() -> None:
+    sticky = attributes(extended_communities=(bytes.fromhex("0600010000000000"),))
+    candidates = [path(remote(1), moved(5)), path(remote(2), sticky), path(remote(3), sticky)]
+    assert decide(candidates, unusable)[1] == bytes((1, BEST, 1))
+    assert reasons(candidates)[0] == (
+        "the best route has MAC mobility sequence sticky of 10.0.0.2, this one 5 of 10.0.0.1 (step 1)"
+    )
+
+
 def test_step_1_keeps_the_paths_of_one_originator_by_two_leaves_and_the_lower_of_two_originators() -> None:
     candidates = [path(remote(1), moved(5)), path(by_leaf(2, b"\x0a\0\0\1"), moved(5)), path(remote(2), moved(5))]
     assert decide(candidates, unusable)[1] == bytes((BEST, MULTIPATH, 1))

@@ -230,6 +230,9 @@ class Node:
     def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
         self.set_workload_routes(vrf, family, {key: members})
 
+    def workloads_gone(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+        """Only EVPN has use for it."""
+
     def workloads_synchronised(self) -> None:
         self.synchronised += 1
 

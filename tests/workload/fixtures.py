@@ -122,6 +122,9 @@ class Rig:
     def _schedule(self) -> None:
         self.scheduled += 1
 
+    def workloads_gone(self, vrf: str, family: Family, keys: list[bytes]) -> None:
+        """Only EVPN has use for it."""
+
     def workloads_synchronised(self) -> None:
         self.synchronised += 1
 
