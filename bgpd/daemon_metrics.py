@@ -143,6 +143,11 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
     ):
         registry.counter(f"bgpd_fib_{name}_total", help, fibs(name))
     registry.gauge("bgpd_workloads", "Claims of workloads by state.", lambda: _workload_states(routing))
+    registry.gauge(
+        "bgpd_workload_addresses_announced_by_neighbors",
+        "Workloads' addresses that a neighbor announces too (bgpd health names them).",
+        lambda: len(routing.rib.contested.found),
+    )
 
 
 def _workload_states(routing: Routing) -> list[tuple[Labels, float]]:

@@ -147,7 +147,12 @@ class Readiness:
         return HealthView(
             ready=not reasons,
             reasons=reasons,
-            warnings=warnings + routing.tables.vrfs.warnings() + routing.workloads.errors(),
+            warnings=[
+                *warnings,
+                *routing.tables.vrfs.warnings(),
+                *routing.workloads.errors(),
+                *routing.rib.contested.warnings(),
+            ],
             version=__version__,
             pid=os.getpid(),
             hostname=self._hostname,

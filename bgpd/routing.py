@@ -286,7 +286,10 @@ class Routing:
     # Workloads (workloads.Owner).
 
     def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
-        self.rib.announce_local(WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=info.exception)
+        exception, is_service = info.exception, info.is_service
+        self.rib.announce_local(
+            WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=exception, is_service=is_service
+        )
         if vrf:
             self.evpn.workloads_announced(vrf, family, keys, info)
             self.tables.vrfs.interfaces_changed(vrf)

@@ -114,11 +114,15 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):
-    """What the RIB and EVPN must know of an announced claim beside its key: see `Claim`."""
+    """What the RIB and EVPN must know of an announced claim beside its key: see `Claim`.
+
+    `is_service`: other hosts may announce it too.
+    """
 
     exception: bool = False
     sticky: bool = False
     mac: bytes = b""
+    is_service: bool = False
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

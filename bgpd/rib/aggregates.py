@@ -16,10 +16,11 @@ import structlog
 from bgpd.config.schema import AggregateConfig, RibConfig
 from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, Path, Source, SourceKind
+from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.prefix import format_key, parse_address, parse_prefix
 from bgpd.model.views import AggregateView
 from bgpd.rib.aggregate_table import AggregateChanges, AggregateRoute, AggregateTable, BlockWatch, Profile, difference
+from bgpd.rib.intruders import Intruders
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.ports import Workloads
 from bgpd.runtime.shared_state import changes_shared_state
@@ -59,8 +60,9 @@ class Aggregation:
 
     workloads: Workloads
 
-    def __init__(self, config: RibConfig, rib: AggregationPorts) -> None:
+    def __init__(self, config: RibConfig, rib: AggregationPorts, intruders: Intruders) -> None:
         self._config = config
+        self._intruders = intruders
         self._rib = rib
         self._tables: dict[_Where, AggregateTable] = {}
         self._coming: dict[_Where, AggregateTable] = {}
@@ -176,7 +178,7 @@ class Aggregation:
         if not watch:
             return
         for key in watch.look(keys):
-            for name in self._intruders(vrf, family, key):
+            for name in self._announced_by(vrf, family, key):
                 log.warning(
                     "aggregate.foreign_announcement",
                     vrf=vrf,
@@ -185,18 +187,8 @@ class Aggregation:
                     neighbor=name,
                 )
 
-    def _intruders(self, vrf: str, family: Family, key: bytes) -> list[str]:
-        """Neighbors that announce a key which is ours, echoes of our own announcement left out."""
-        decision = self._rib.table(vrf, family).routes.get(key)
-        candidates = decision.candidates if decision is not None else ()
-        return [path.source.name for path in candidates if not path.source.is_local and not self._is_echo(path)]
-
-    def _is_echo(self, path: Path) -> bool:
-        router = self._config.router
-        aggregator = path.received.aggregator
-        if aggregator is not None:
-            return aggregator.router_id == parse_address(router.router_id)
-        return path.received.count_as(router.asn) > 0
+    def _announced_by(self, vrf: str, family: Family, key: bytes) -> tuple[str, ...]:
+        return self._intruders.of(self._rib.table(vrf, family).routes.get(key))
 
     def views(self) -> list[AggregateView]:
         """All configured aggregates: what is announced for them, and which neighbors announce parts of them."""
@@ -228,7 +220,7 @@ class Aggregation:
         watch = self._watches[where]
         alarms = []
         for key in [key for key, within in watch.found.items() if within == block]:
-            names = self._intruders(vrf, family, key)
+            names = self._announced_by(vrf, family, key)
             if names:
                 alarms.append(f"{format_key(family, key)} from {', '.join(names)}")
             else:

@@ -71,7 +71,7 @@ class LocRib(Decisions):
     whose next hops the kernel has not yet acknowledged, and `refused`: that it does not have, both kept while
     `exports_learned`. `gathers_keys`: see Changes.
     `suppressed`: workloads that an aggregate stands for towards the neighbors, `suppressed_aggregates`: aggregates that
-    another one does. `exceptions`: this host's own that none may.
+    another one does. `exceptions`: this host's own that none may. `services`: workloads' that other hosts may announce.
     `own_blocks`: whether aggregates of this host are configured in it. `pending`: what changed and was not passed on.
     """
 
@@ -91,6 +91,7 @@ class LocRib(Decisions):
         self.suppressed: set[bytes] = set()
         self.suppressed_aggregates: set[bytes] = set()
         self.exceptions: set[bytes] = set()
+        self.services: set[bytes] = set()
         self.own_blocks = False
         self.pending = Changes()
 
@@ -377,6 +378,13 @@ class LocRib(Decisions):
                 for path in decision.candidates:
                     found.setdefault(path, []).append(key)
         return found
+
+    def mark_services(self, keys: Sequence[bytes], is_service: bool) -> None:
+        """Note whether other hosts may announce these keys too."""
+        if is_service:
+            self.services.update(keys)
+        elif self.services:
+            self.services.difference_update(keys)
 
     def is_suppressed(self, key: bytes, best: Path) -> bool:
         """Whether an aggregate stands for a route towards the neighbors."""

@@ -24,6 +24,7 @@ from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.decision import Decision
 from bgpd.rib.dissemination import Dissemination
+from bgpd.rib.intruders import ContestedAddresses, Intruders
 from bgpd.rib.loc_rib import Changes
 from bgpd.rib.policy import BuiltInPolicy
 from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
@@ -35,8 +36,8 @@ from bgpd.rib.views import fallback
 class Rib:
     """The tables by VRF ("" is the main one) and family, with all that is said of their routes.
 
-    `received` are the routes of neighbors, `dissemination` what they are sent. `host` has the networks of this host.
-    `now()`: wall clock in seconds.
+    `received` are the routes of neighbors, `dissemination` what they are sent, `contested` the addresses of workloads
+    that they announce, too. `host` has the networks of this host. `now()`: wall clock in seconds.
     `schedule(callback)`: run it soon, in the same thread (`turns.soon`). Call `connect` once before anything else.
     """
 
@@ -58,13 +59,16 @@ class Rib:
         self.received = ReceivedRoutes(
             config, host=host, tables=self._tables, dissemination=self.dissemination, now=now, schedule=schedule
         )
-        self.aggregation = Aggregation(config, self)
+        self._intruders = Intruders(config)
+        self.aggregation = Aggregation(config, self, self._intruders)
+        self.contested = ContestedAddresses(self._intruders)
 
     def connect(self, *, kernel: KernelRoutes, neighbors: Neighbors, evpn: EvpnRoutes, workloads: Workloads) -> None:
         """The parts that act on what the RIB decides."""
         self._evpn = self.received.evpn = self._tables.evpn = evpn
         self._tables.kernel = kernel
         self._tables.aggregation = self.aggregation
+        self._tables.contested = self.contested
         self.received.neighbors = self.dissemination.neighbors = neighbors
         self.dissemination.wanted = self._tables.wanted
         self.aggregation.workloads = workloads
@@ -118,10 +122,11 @@ class Rib:
         next_hop: NextHop | None = None,
         overlay: Overlay | None = None,
         exception: bool = False,
+        is_service: bool = False,
     ) -> None:
         """Originate routes that the kernel already has. `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN.
 
-        `exception`: no aggregate stands for them, and they bring none about.
+        `exception`: no aggregate stands for them, and they bring none about. `is_service`: others may have them too.
         """
         adj_rib_in = self._local.get(source)
         if adj_rib_in is None:
@@ -139,6 +144,7 @@ class Rib:
             table.announce(chosen, path, changes)
         if source.kind is SourceKind.WORKLOAD:
             table.mark_exceptions(keys, exception, changes)
+            table.mark_services(keys, is_service)
         self._tables.commit(table, changes)
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
@@ -148,6 +154,7 @@ class Rib:
         table.withdraw(keys, source.name, changes)
         if source.kind is SourceKind.WORKLOAD:
             table.exceptions.difference_update(keys)
+            table.services.difference_update(keys)
         self._tables.commit(table, changes)
 
     # The kernel
@@ -205,7 +212,7 @@ class Rib:
         Raises: PolicyError: a session's policy cannot be used.
         """
         revision = self.received.reconfigure(config)
-        self._config = config
+        self._config = self._intruders.config = config
         self._tables.exports_changed()
         self.dissemination.look_at_all()
         return chain(self.aggregation.reconfigure(config), revision)

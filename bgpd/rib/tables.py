@@ -14,6 +14,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.dissemination import Dissemination
+from bgpd.rib.intruders import ContestedAddresses
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.ports import EvpnRoutes, KernelRoutes
@@ -27,12 +28,14 @@ class Tables:
     """The tables, each made when first asked for; whoever changes one calls `gathered` or `commit`.
 
     `exports_learned(vrf, family)`: whether a neighbor may be sent routes that were learned from another.
-    `schedule(callback)` runs it soon. `kernel`, `evpn` and `aggregation` are to be set once before the first change.
+    `schedule(callback)` runs it soon. `kernel`, `evpn`, `aggregation` and `contested` are to be set once before the
+    first change.
     """
 
     kernel: KernelRoutes
     evpn: EvpnRoutes
     aggregation: Aggregation
+    contested: ContestedAddresses
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class Tables:
         if changes.local:
             self._dissemination.mark(vrf, family, changes.local, local=True)
             self.aggregation.contributors_changed(vrf, family, changes.local)
+            self.contested.look(table, changes.local)
             self.evpn.local_changed(vrf, family, changes.local)
         if changes.keys:
             self._dissemination.mark(vrf, family, changes.keys, local=False)

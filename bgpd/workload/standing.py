@@ -16,7 +16,7 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.views import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
-from bgpd.workload.sources import SOURCES, Restart
+from bgpd.workload.sources import SERVICE, SOURCES, Restart
 
 VrfFamily = tuple[str, Family]
 """VRF name ("" for the main table) and unicast family."""
@@ -140,9 +140,10 @@ def agree(first: Claim, second: Claim) -> bool:
 def info_of(claim: Claim) -> ClaimInfo:
     """What is announced beside the key; the MAC only matters in a VRF (EVPN type 2)."""
     mac = claim.mac if claim.vrf else b""
-    if not (claim.exception or claim.sticky or mac):
+    is_service = claim.source == SERVICE
+    if not (claim.exception or claim.sticky or mac or is_service):
         return PLAIN
-    return ClaimInfo(exception=claim.exception, sticky=claim.sticky, mac=mac)
+    return ClaimInfo(exception=claim.exception, sticky=claim.sticky, mac=mac, is_service=is_service)
 
 
 def name_of(claim: Claim) -> str:

@@ -164,3 +164,20 @@ def test_followed_interfaces_change_by_reload(fabric: Fabric, host: Host, frr: F
     host.cli("reload")
     wait_forgotten(host, frr, "10.64.1.44/32")
     fabric.host.ip("route", "del", "10.64.1.44/32", "dev", "pod1")
+
+
+def test_an_address_that_a_neighbor_announces_too_is_an_alarm(fabric: Fabric, host: Host, frr: Frr) -> None:
+    wait_heard(host, frr, "10.64.1.5/32")
+    gauge = "bgpd_workload_addresses_announced_by_neighbors"
+    assert host.metric(gauge) == 0
+    # The leaf prefers what it originates itself, and tells the host.
+    announce(frr, "10.64.1.5/32")
+    host.wait(lambda: host.metric(gauge) == 1, "the alarm")
+    warning = "10.64.1.5/32 is a workload's here, and announced by leaf1, too"
+    assert warning in host.get("health")["warnings"]
+    assert any(one["event"] == "workload.foreign_announcement" for one in host.get("events"))
+    assert kernel_hops(fabric.host, "10.64.1.5/32") == ["pod1"]
+    announce(frr, "10.64.1.5/32", withdraw=True)
+    host.wait(lambda: host.metric(gauge) == 0, "the end of the alarm")
+    assert warning not in host.get("health")["warnings"]
+    assert host.log("workload.foreign_announcement_ended")[-1]["prefix"] == "10.64.1.5/32"

@@ -333,7 +333,7 @@ def test_service_members_go_to_the_service_route() -> None:
     rig.settle()
     assert rig.told == [
         ("service", "", "10.64.9.1/32", members, True),
-        ("announce", "", ["10.64.9.1/32"], PLAIN),
+        ("announce", "", ["10.64.9.1/32"], ClaimInfo(is_service=True)),
     ]
 
 

@@ -69,7 +69,7 @@ def test_healthy_backends_serve_by_weight_and_the_address_escapes_aggregates() -
     rig.result("b")
     assert rig.members == {"pod1": 2, "pod2": 1}
     assert rig.kernel["", VIP][0].address == parse_address(A)
-    assert rig.announced["", VIP] == ClaimInfo(exception=True)
+    assert rig.announced["", VIP] == ClaimInfo(exception=True, is_service=True)
 
 
 def test_failed_backend_leaves_the_group_in_one_change_and_nothing_is_withdrawn() -> None:
