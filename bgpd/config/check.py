@@ -208,6 +208,8 @@ def _bad_broker(text: str) -> tuple[str, str] | None:
         return f'"{text}" has no port of TCP', right
     if not url.hostname:
         return f'"{text}" names no host', right
+    if url.path.strip("/") or url.query or url.fragment:  # not repeated: a password may be in it
+        return "has more than a host and a port", "what stands behind them would be ignored"
     return None
 
 

@@ -354,6 +354,9 @@ def test_a_file_whose_reading_might_never_end_is_not_read(tmp_path: Path) -> Non
         ("mqtt://b:99999", "has no port of TCP"),
         ("mqtt://b:0", "has no port of TCP"),
         ("mqtt://b:x", "has no port of TCP"),
+        ("mqtts://b/?password=hunter2", "has more than a host and a port"),
+        ("mqtts://b:8883/hunter2", "has more than a host and a port"),
+        ("mqtts://b#hunter2", "has more than a host and a port"),
     ],
 )
 def test_broker_that_could_never_be_reached_or_would_be_shown_with_its_password(broker: str, what: str) -> None:
