@@ -20,7 +20,7 @@ from bgpd.model.policy_syntax import format_community, format_extended_community
 from bgpd.model.prefix import format_address, format_key, parse_prefix
 from bgpd.model.reports import WorkloadReport
 from bgpd.model.service import ServiceView
-from bgpd.model.views import ExchangedRouteView, ViewQuery, WorkloadView
+from bgpd.model.views import AggregateView, ExchangedRouteView, ViewQuery, WorkloadView
 from bgpd.model.workload import Claim
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.neighbor_state import NeighborState
@@ -128,6 +128,14 @@ class Advertised:
             if nobody:
                 view.announced = any(one.neighbors for one in found)
                 view.reason = f"to nobody: {nobody}"
+        return view
+
+    def of_aggregate(self, view: AggregateView) -> AggregateView:
+        """An aggregate, likewise by the prefixes that are announced for it."""
+        found = [self.audience(view.vrf, *parse_prefix(prefix)) for prefix in view.announced]
+        view.neighbors = sorted({name for one in found for name in one.neighbors})
+        if found and not view.neighbors:
+            view.reason = f"to nobody: {found[0].why_nobody}"
         return view
 
     async def settled(self, report: WorkloadReport, claims: Sequence[Claim]) -> None:

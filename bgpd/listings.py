@@ -70,7 +70,7 @@ class DaemonBackend:
             "advertised": self._advertised.sent,
             "received": self._advertised.received,
             "workloads": self._workloads,
-            "aggregates": lambda query: iter(routing.rib.aggregation.views()),
+            "aggregates": lambda query: map(self._advertised.of_aggregate, routing.rib.aggregation.views()),
             "services": self._services,
             "evpn": lambda query: evpn_routes(routing.evpn, query),
             "vrfs": lambda query: iter(vrf_views(routing.evpn, query)),
@@ -177,6 +177,5 @@ class DaemonBackend:
 
     def _services(self, query: ViewQuery) -> Iterator[msgspec.Struct | None]:
         services = self._routing.workloads.services
-        return (
-            self._advertised.of_service(view) for name in services.names() if (view := services.view(name)) is not None
-        )
+        views = (services.view(name) for name in services.names())
+        return (self._advertised.of_service(view) for view in views if view is not None)

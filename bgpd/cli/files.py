@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd check`: exit code 0 if the daemon would take the file; files are read as the user of the service."""
-    from bgpd.config.service_user import SERVICE_USER, uid_of
+    from bgpd.config.service_user import SERVICE_USER, name_of, uid_of, unreadable
 
     if arguments.schema:
         arguments.name = "config"
@@ -58,6 +58,8 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     if loaded is None:
         return 1
     config, warnings = loaded
+    if uid is not None and (why := unreadable([arguments.file], uid).get(arguments.file)):
+        warnings.append(f"{arguments.file}: cannot be read by user {name_of(uid)}, as whom the daemon runs: {why}")
     with contextlib.suppress(CommandFailed):  # no daemon runs here, or not for this user
         warnings += _exceeded_limits(config, Client(os.environ.get("BGPD_SOCKET") or config.api.socket))
     _tell(f"warning: {warning}" for warning in warnings)

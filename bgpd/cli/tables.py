@@ -160,6 +160,7 @@ def _aggregate(view: View, now: float) -> Rows:
         kind,
         str(view.get("contributors", 0)),
         text.words(view.get("announced", ())),
+        view.get("reason", "") or (f"to {text.words(view['neighbors'])}" if view.get("neighbors") else ""),
         "; ".join(view.get("alarms", ())),
     )
 
@@ -202,7 +203,7 @@ _EXCHANGED_COLUMNS = (
 _EXCHANGED_FILTERS = ("neighbor", "prefix", "longer_prefixes", "family", "vrf")
 _FIB_COLUMNS = ("Prefix", "Table", "State", "Group", "Next hops", "Error")
 _WORKLOAD_COLUMNS = ("Prefix", "ID", "Source", "Interface", "VRF", "State", "For", "Reason")
-_AGGREGATE_COLUMNS = ("Prefix", "VRF", "Kind", "Contributors", "Announced", "Alarms")
+_AGGREGATE_COLUMNS = ("Prefix", "VRF", "Kind", "Contributors", "Announced", "To", "Alarms")
 _SERVICE_COLUMNS = ("Service", "Address", "VRF", "Mode", "State", "Healthy", "Interface", "Reason")
 
 SHOWN: dict[str, Shown] = {

@@ -190,8 +190,8 @@ class AggregateView(msgspec.Struct, kw_only=True):
     """`bgpd show aggregates`: a configured aggregate, or with `auto` the pool that covers are made in.
 
     `announced` are the prefixes announced for it (none while another aggregate stands for it), `contributors` the
-    number of this host's routes inside it. `alarms` names each prefix of it that a neighbor announces, and the
-    neighbor.
+    number of this host's routes inside it. `neighbors` have one of them; where none has, `reason` says why. `alarms`
+    names each prefix of it that a neighbor announces, and the neighbor.
     """
 
     prefix: str
@@ -201,6 +201,8 @@ class AggregateView(msgspec.Struct, kw_only=True):
     summary_only: bool = False
     contributors: int = 0
     announced: list[str] = []
+    neighbors: list[str] = []
+    reason: str = ""
     alarms: list[str] = []
 
 

@@ -83,6 +83,15 @@ def test_check_of_a_good_file_succeeds(good_file: str, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == f"{good_file}: good\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_check_reads_the_file_as_the_user_of_the_service(good_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.chmod(good_file, 0o600)
+    assert run("check", "--user", "nobody", good_file) == 0
+    assert "cannot be read by user nobody, as whom the daemon runs: Permission denied" in capsys.readouterr().err
+    assert run("check", "--user", "no-such-user", good_file) == 2
+    assert 'there is no user "no-such-user"' in capsys.readouterr().err
+
+
 def test_check_tells_all_errors_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bad.toml"
     file.write_text(GOOD.replace("65203", "0").replace('"all"', '"al"'))

@@ -105,6 +105,17 @@ def test_announced_to_nobody_says_why(fabric: Fabric, fields: dict[str, Any], pr
         assert host.show("advertised", "--neighbor", "leaf1", "--prefix", prefix) == []
 
 
+def test_aggregate_says_to_whom_it_is_announced_or_why_to_nobody(fabric: Fabric) -> None:
+    block = table("[[aggregate]]", prefix="10.64.1.0/24")
+    for export, neighbors, reason in (("local", ["leaf1"], ""), ("none", [], 'to nobody: export of leaf1 is "none"')):
+        with fabric.frr(1), started(fabric, leaf(1, export=export), POD, block) as host:
+            host.wait_ready()
+            host.wait(lambda: host.show("aggregates")[0]["announced"], "the aggregate")
+            host.wait(lambda wanted=neighbors: host.show("aggregates")[0]["neighbors"] == wanted, "its neighbors")
+            assert host.show("aggregates")[0]["reason"] == reason
+            assert (reason or "to leaf1") in host.cli("show", "aggregates")
+
+
 def test_without_a_session_nothing_is_announced_to_anybody(fabric: Fabric) -> None:
     with started(fabric, leaf(1), POD, table("[workload.api]")) as host:
         host.wait(lambda: workload(host, "10.64.1.5/32")["state"] == "announced", "the kernel's route")
