@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from bgpd.config.schema import WorkloadConfig, WorkloadsConfig
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged, RouteChanged
+from bgpd.model.kernel import AddressChanged, KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import Claim
 from bgpd.runtime.turns import soon
@@ -110,6 +110,8 @@ class KernelSource(ClaimSource):
             self._route_changed(event.route, gone=event.gone)
         elif isinstance(event, LinkChanged):
             self._link_changed(event)
+        elif isinstance(event, AddressChanged):
+            self._table.address_changed(event)
 
     def _link_changed(self, event: LinkChanged) -> None:
         self._table.link_changed(event)

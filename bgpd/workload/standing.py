@@ -96,7 +96,11 @@ def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
         return Judgement(WorkloadState.PENDING, f"interface {claim.interface} {why}", None, False)
     if claim.needs_route and foreign is None:
         return Judgement(WorkloadState.PENDING, "no route on an interface of this host leads to it", None, False)
-    if not claim.manage_route or (foreign and foreign.interface == claim.interface and entry.route is None):
+    if (
+        not claim.manage_route
+        or _is_own_address(claim, host)
+        or (foreign and foreign.interface == claim.interface and entry.route is None)
+    ):
         judged = ANNOUNCED
     else:
         judged = _judge_managed(entry, claim)
@@ -109,6 +113,13 @@ def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
     if judged.announce and entry.suppressed_by and judged.state is WorkloadState.ANNOUNCED:
         return judged._replace(state=WorkloadState.SUPPRESSED, reason=f"covered by {entry.suppressed_by}")
     return judged
+
+
+def _is_own_address(claim: Claim, host: Host) -> bool:
+    """Whether the host itself has the address on the claim's interface (lo, say): the kernel delivers it, and needs no
+    route to it. For IPv4 it could have none: its local table comes first.
+    """
+    return claim.key[0] == 8 * len(claim.key[1:]) and host.bears(claim.interface, claim.key[1:])
 
 
 def _judge_managed(entry: Entry, claim: Claim) -> Judgement:

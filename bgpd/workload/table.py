@@ -13,7 +13,7 @@ from itertools import islice
 
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.kernel import LinkChanged
+from bgpd.model.kernel import AddressChanged, LinkChanged
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import WorkloadState
@@ -71,6 +71,12 @@ class WorkloadTable:
             if lost and entry is not None and any(hop.interface == event.link.name for hop in entry.route or ()):
                 entry.lost = True
             self._mark(place)
+
+    def address_changed(self, event: AddressChanged) -> None:
+        """An address of this host came or went: a workload on its interface may be it."""
+        for place in self.claims.on_interface(event.address.interface):
+            if place[1][1:] == event.address.packed:
+                self._mark(place)
 
     def look_again(self, table: VrfFamily, keys: Iterable[bytes]) -> None:
         """What is known of these addresses from elsewhere may have changed."""

@@ -138,6 +138,24 @@ def test_reload_adds_and_removes_static_workloads(fabric: Fabric, host: Host, fr
     assert host.neighbor("leaf1")["established_count"] == 1
 
 
+def test_address_of_the_host_on_lo_is_announced_and_needs_no_route(fabric: Fabric, host: Host, frr: Frr) -> None:
+    """An anycast service of the host itself: its address is on lo, and the local table delivers."""
+    fabric.host.ip("addr", "add", "10.64.99.1/32", "dev", "lo")
+    host.write_config(config(*TABLES, static("10.64.99.1/32", "lo")))
+    host.cli("reload")
+    wait_heard(host, frr, "10.64.99.1/32")
+    assert kernel_hops(fabric.host, "10.64.99.1/32") == []
+    fabric.host.ip("addr", "del", "10.64.99.1/32", "dev", "lo")
+    host.wait_hops("10.64.99.1/32", "lo")
+    fabric.host.ip("addr", "add", "10.64.99.1/32", "dev", "lo")
+    host.wait_hops("10.64.99.1/32")
+    assert workload(host, "10.64.99.1/32")["state"] == "announced"
+    host.write_config(config(*TABLES))
+    host.cli("reload")
+    wait_forgotten(host, frr, "10.64.99.1/32")
+    fabric.host.ip("addr", "del", "10.64.99.1/32", "dev", "lo")
+
+
 def test_prefix_that_the_leaf_announces_too_is_the_workload_s_as_long_as_it_is_here(
     fabric: Fabric, host: Host, frr: Frr
 ) -> None:

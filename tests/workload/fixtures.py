@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from bgpd.config.schema import Config
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelEvent, Link, LinkChanged
+from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
 from bgpd.model.path import NextHop, NextHops
-from bgpd.model.prefix import format_key, parse_prefix
+from bgpd.model.prefix import format_key, parse_address, parse_prefix
 from bgpd.model.service import HealthCheck
 from bgpd.model.views import NeighborView
 from bgpd.model.workload import Claim, ClaimInfo, Presence
@@ -146,9 +146,19 @@ class Rig:
     def link(self, name: str, *, up: bool = True, gone: bool = False, index: int = 0) -> None:
         self.host.link(Link(index=index or sum(name.encode()), name=name, up=up), gone=gone)
 
+    def address(self, interface: str, text: str, *, gone: bool = False) -> None:
+        address, _, length = text.partition("/")
+        packed = parse_address(address)
+        index = self.host.index_of(interface)
+        self.host.address(
+            Address(index=index, interface=interface, packed=packed, prefix_length=int(length)), gone=gone
+        )
+
     def _host_changed(self, event: KernelEvent) -> None:
         if isinstance(event, LinkChanged):
             self.table.link_changed(event)
+        elif isinstance(event, AddressChanged):
+            self.table.address_changed(event)
 
     def state(self, source: str, id: str) -> tuple[str, str]:
         (status,) = self.claims.statuses(source, id)

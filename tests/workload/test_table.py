@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -521,3 +522,40 @@ def test_listing_outlives_changes_of_the_table() -> None:
     rig.claims.claim("mqtt", "w1")
     rig.settle()
     assert [view.prefix for view in listing] == ["10.64.1.2/32"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "address"), [("10.99.0.1/32", "10.99.0.1/32"), ("2001:db8::1/128", "2001:db8::1/64")]
+)
+def test_address_of_the_host_itself_needs_no_route(prefix: str, address: str) -> None:
+    rig = Rig()
+    rig.link("lo")
+    rig.address("lo", address)
+    managed(rig, prefix, "lo", source="static")
+    rig.settle()
+    assert (set(rig.announced), rig.kernel) == ({("", prefix)}, {})
+    assert rig.state("static", "a") == ("announced", "")
+
+
+def test_route_follows_and_yields_to_the_address_of_the_host_itself() -> None:
+    rig = Rig()
+    rig.link("lo")
+    managed(rig, "10.99.0.1/32", "lo", source="static")
+    rig.settle()
+    assert rig.kernel == {("", "10.99.0.1/32"): on("lo")}
+    rig.address("lo", "10.99.0.1/32")
+    rig.settle()
+    assert (set(rig.announced), rig.kernel) == ({("", "10.99.0.1/32")}, {})
+    rig.address("lo", "10.99.0.1/32", gone=True)
+    rig.settle()
+    assert (set(rig.announced), rig.kernel) == ({("", "10.99.0.1/32")}, {("", "10.99.0.1/32"): on("lo")})
+
+
+def test_address_on_another_interface_is_not_the_workload_s() -> None:
+    rig = Rig()
+    rig.link("lo")
+    rig.link("pod1")
+    rig.address("lo", "10.99.0.1/32")
+    managed(rig, "10.99.0.1/32", "pod1")
+    rig.settle()
+    assert rig.kernel == {("", "10.99.0.1/32"): on("pod1")}
