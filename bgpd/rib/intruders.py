@@ -20,6 +20,7 @@ from bgpd.rib.loc_rib import LocRib
 
 log = structlog.get_logger()
 
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOGGED = 16
 """Addresses of one change that the log names one by one."""
 _SHOWN = 8
@@ -56,7 +57,9 @@ class ContestedAddresses:
         self._intruders = intruders
 
     def look(self, table: LocRib, keys: Collection[bytes]) -> None:
-        """This host's own routes of these keys, or the neighbors' beside them, have changed."""
+        """This host's own routes of these keys, or those beside them, have changed. EVPN routes are no addresses."""
+        if table.family not in _UNICAST:
+            return
         begun: list[tuple[bytes, tuple[str, ...]]] = []
         ended: list[bytes] = []
         for key in dict.fromkeys(keys):
