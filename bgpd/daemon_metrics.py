@@ -130,7 +130,7 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
     for name, help in (
         ("desired", "Kernel routes wanted."),
         ("installed", "Kernel routes there."),
-        ("pending", "Kernel routes that wait to be written."),
+        ("pending", "Kernel routes that wait to be written, or are on their way to the kernel."),
         ("failed", "Kernel routes that the kernel refused (bgpd show fib --state failed)."),
         ("blocked", "Kernel routes not written, because another program has the prefix or it is protected."),
     ):

@@ -86,7 +86,7 @@ class Readiness:
         self._is_review_planned = False
         if not self._routing.converged:
             self._look_for_convergence()
-        if not self._routing.tables.pending:
+        if not self._routing.tables.backlog:
             self._pending_since = None
         elif self._pending_since is None:
             self._pending_since = time.monotonic()

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from bgpd.config.schema import FibConfig
@@ -31,6 +32,8 @@ from bgpd.model.path import NextHop, NextHops
 log = structlog.get_logger()
 
 BATCH = 2048
+_WATCHED = 262_144
+"""Written routes that a comparison keeps in mind: with more it would say little, and is done again later."""
 _BACKLOG = 65536
 """Prefixes that wait before the table asks for no more by itself."""
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
@@ -62,6 +65,29 @@ class TableOwner(Protocol):
         """Less waits than before."""
 
 
+class ChangedMeanwhile(msgspec.Struct):
+    """What was written while somebody read the kernel's table; `are_too_many`: not all of it is here."""
+
+    keys: set[bytes]
+    are_too_many: bool = False
+
+    def add(self, plan: Plan) -> None:
+        """A batch is on its way to the kernel."""
+        if len(self.keys) > _WATCHED:
+            self.are_too_many = True
+        else:
+            self.keys.update(plan.written())
+
+
+class _Batch(msgspec.Struct, frozen=True, eq=False):
+    """A batch that the kernel has not answered. `adds`: routes that it makes; `messages`: those and all others."""
+
+    family: Family
+    plan: Plan
+    adds: int
+    messages: int
+
+
 class TableWriter:
     """Writes the routes of one kernel table as desired.
 
@@ -86,6 +112,8 @@ class TableWriter:
         self._answers = Answers(self.form, self.families, dataplane.objects, self)
         self._dataplane = dataplane
         self._owner = owner
+        self._batches: list[_Batch] = []
+        self._watched: dict[Family, ChangedMeanwhile] = {}
         self._unsettled = False
         self._ended: asyncio.Future[None] | None = None
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -223,16 +251,24 @@ class TableWriter:
 
     def _submit_plan(self, family: Family, plan: Plan) -> None:
         parts = []
-        count = len(plan.deletes)
+        adds, changes = 0, 0
         if plan.deletes:
             parts.append(encode_deletes(family, plan.deletes, self.form))
         for target, keys in plan.adds:
             parts.append(encode_adds(family, keys, target, self.form))
-            count += len(keys)
+            adds += len(keys)
         for change in plan.changes:
             parts.append(encode_adds(family, change.keys, change.target, self.form, append=True))
-            count += len(change.keys)
-        self.submit(parts, count, functools.partial(self._answers.written, family, plan))
+            changes += len(change.keys)
+        batch = _Batch(family, plan, adds, adds + changes + len(plan.deletes))
+        self._batches.append(batch)
+        if family in self._watched:
+            self._watched[family].add(plan)
+        self.submit(parts, batch.messages, functools.partial(self._written, batch))
+
+    def _written(self, batch: _Batch, outcome: Outcome) -> None:
+        self._batches.remove(batch)
+        self._answers.written(batch.family, batch.plan, outcome)
 
     def submit(self, parts: list[bytes], count: int, done: Callable[[Outcome], None]) -> None:
         """Send a batch of `count` messages."""
@@ -244,6 +280,19 @@ class TableWriter:
     def _answered(self, done: Callable[[Outcome], None], outcome: Outcome) -> None:
         self.in_flight -= 1
         done(outcome)
+
+    def being_written(self, family: Family) -> set[bytes]:
+        """Keys of routes that are on their way to the kernel, which has not answered. For views only: costs a walk."""
+        return {key for batch in self._batches if batch.family is family for key in batch.plan.written()}
+
+    def watch(self, family: Family) -> ChangedMeanwhile:
+        """What is on its way to the kernel, and what is written until `unwatch`: who compares leaves it out."""
+        self._watched[family] = ChangedMeanwhile(self.being_written(family))
+        return self._watched[family]
+
+    def unwatch(self, family: Family) -> None:
+        """A comparison is done."""
+        self._watched.pop(family, None)
 
     async def idle(self) -> None:
         """Wait until all that was asked for is written."""
@@ -272,11 +321,12 @@ class TableWriter:
         """Bring the counters up to date."""
         tables = self.families.values()
         counters = self.counters
-        counters.installed = sum(len(table.installed) for table in tables)
+        believed = sum(len(table.installed) for table in tables)
+        counters.installed = believed - sum(batch.adds for batch in self._batches)
         counters.failed = sum(len(table.failed) for table in tables)
         counters.blocked = sum(len(table.blocked) for table in tables)
-        counters.pending = sum(len(table.pending) for table in tables)
-        counters.desired = counters.installed + counters.failed + counters.blocked
+        counters.pending = self.backlog + sum(batch.messages for batch in self._batches)
+        counters.desired = believed + counters.failed + counters.blocked
         counters.nexthop_deletes = self._dataplane.objects.deletes
 
     # What follows from the kernel's answers and from looks at the kernel (AnsweredTable, ExaminedTable).

@@ -142,7 +142,8 @@ class Upkeep:
         self._dataplane = dataplane
         self._interval_s = interval_s
         self._reconcile_now = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
         self._strays: dict[Family, list[Stray]] = {}
         self._repairs_reported, self._repairs_reported_at = 0, -_REPAIRS_REPORTED_S
 
@@ -179,7 +180,7 @@ class Upkeep:
         writer = self._writer
         writer.swept = True
         if any(routes.adopted for routes in self._families.values()):
-            self._tasks.append(start_in_background(self._reconcile_when_idle(), "waiting for the sweep to end"))
+            self._compare_when_idle()  # the dump of the start may have lacked some
         for family, routes in self._families.items():
             if routes.unconfirmed:
                 writer.rechecks.add(family, routes.unconfirmed.slices(SLICE))
@@ -189,8 +190,11 @@ class Upkeep:
             self._delete_strays(family, strays)
         self._strays.clear()
 
-    async def _reconcile_when_idle(self) -> None:
-        """The dump of the start may have lacked some."""
+    def _compare_when_idle(self) -> None:
+        if self._waiting is None or self._waiting.done():
+            self._waiting = start_in_background(self._wait_until_idle(), "waiting to compare a table with the kernel")
+
+    async def _wait_until_idle(self) -> None:
         await self._writer.idle()
         self.reconcile()
 
@@ -204,14 +208,14 @@ class Upkeep:
 
     def start(self) -> None:
         """Compare from now on, by timer and when asked to."""
-        self._tasks.append(start_in_background(self._run(), "comparing a table with the kernel"))
+        self._running = start_in_background(self._run(), "comparing a table with the kernel")
 
     async def stop(self) -> None:
         """Compare no more."""
-        for task in self._tasks:
+        tasks = [task for task in (self._running, self._waiting) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def reconcile(self) -> None:
         """Compare the kernel's table with what it should hold, soon."""
@@ -240,6 +244,21 @@ class Upkeep:
 
     async def _compare(self, family: Family) -> None:
         """Compare one family with the kernel, and repair what differs."""
+        meanwhile = self._writer.watch(family)
+        try:
+            suspects, strays = await self._differences(family)
+        finally:
+            self._writer.unwatch(family)
+        if meanwhile.are_too_many:
+            self._compare_when_idle()
+            return
+        suspects = [key for key in suspects if key not in meanwhile.keys]
+        if suspects:
+            self.repair(family, suspects)
+        self._delete_strays(family, strays)
+
+    async def _differences(self, family: Family) -> tuple[list[bytes], list[Stray]]:
+        """What the kernel was seen to hold otherwise than believed, while both may change."""
         installed = self._families[family].installed
         comparison = Comparison(installed, self._form)
 
@@ -253,9 +272,7 @@ class Upkeep:
         incomplete = comparison.incomplete(sum(self._dataplane.objects.dead.values()))
         if incomplete:
             suspects += await self._missing(family, incomplete)
-        if suspects:
-            self.repair(family, suspects)
-        self._delete_strays(family, comparison.strays)
+        return suspects, comparison.strays
 
     async def _missing(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
         """What several dumps in a row lack: one may lack routes that stand (decision 10)."""

@@ -97,7 +97,8 @@ class PendingChanges:
 
 
 class FibCounters(msgspec.Struct):
-    """Plain numbers for metrics. Routes: desired = installed + failed + blocked; pending waits to be written.
+    """Plain numbers for metrics. Routes: `installed` are those that the kernel has; `pending` wait to be written, or
+    are on their way; `desired` are all that are installed, failed, blocked, or on their way.
 
     Since the start: `repaired` routes that the kernel had lost or held otherwise, `nexthop_deletes` lost gateways,
     `batches` and route `messages` sent.
@@ -154,6 +155,14 @@ class Plan(msgspec.Struct, kw_only=True):
     deletes: list[bytes] = []
     settled: list[bytes] = []
     refused: dict[str, list[bytes]] = {}
+
+    def written(self) -> Iterator[bytes]:
+        """Keys that need a message."""
+        for _target, keys in self.adds:
+            yield from keys
+        for change in self.changes:
+            yield from change.keys
+        yield from self.deletes
 
 
 class FamilyRoutes:

@@ -202,8 +202,13 @@ class KernelTables:
         return sum(fib.counters.installed for fib in self.fibs.values())
 
     @property
-    def pending(self) -> int:
+    def backlog(self) -> int:
         """Routes that wait to be written, in all tables."""
+        return sum(fib.writer.backlog for fib in self.fibs.values())
+
+    @property
+    def pending(self) -> int:
+        """Routes that wait to be written, or that the kernel has not answered for, in all tables."""
         return sum(fib.counters.pending for fib in self.fibs.values())
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from bgpd.fib.protocol import protocol_name
 from bgpd.fib.table import Fib
@@ -43,9 +44,10 @@ def routes(fib: Fib, only: Family | None = None) -> Iterator[FibRouteView | None
         waiting = [key for key in others if key not in table.installed]
         for keys in in_address_order(itertools.chain(table.installed.slices(_LISTED), [waiting])):
             yield None
+            writing = fib.writer.being_written(family)
             for key in keys:
                 if any(key in known for known in (table.installed, table.failed, table.blocked, table.pending)):
-                    yield _route_view(fib, family, key, views)
+                    yield _route_view(fib, family, key, views, writing)
 
 
 def route(fib: Fib, family: Family, key: bytes) -> FibRouteView | None:
@@ -53,18 +55,20 @@ def route(fib: Fib, family: Family, key: bytes) -> FibRouteView | None:
     table = fib.families[family]
     if not any(key in keys for keys in (table.installed, table.pending, table.failed, table.blocked)):
         return None
-    return _route_view(fib, family, key, {})
+    return _route_view(fib, family, key, {}, fib.writer.being_written(family))
 
 
-def _route_view(fib: Fib, family: Family, key: bytes, views: dict[int, list[NextHopView]]) -> FibRouteView:
-    """`views` has the next hops of targets seen before, and gets new ones."""
+def _route_view(
+    fib: Fib, family: Family, key: bytes, views: dict[int, list[NextHopView]], writing: AbstractSet[bytes]
+) -> FibRouteView:
+    """`views` has the next hops of targets seen before, and gets new ones; `writing` are on their way to the kernel."""
     table = fib.families[family]
     target = table.installed.get(key)
     error = table.failed.get(key) or table.blocked.get(key) or ""
     state = "failed" if key in table.failed else "blocked" if key in table.blocked else "installed"
     if target is not None and target in fib.dataplane.objects.dead:
         state, error, target = "failed", "the kernel dropped it: its last next hop is gone", None
-    if not error and (target is None or key in table.pending or key in table.deferred):
+    if not error and (target is None or key in table.pending or key in table.changing or key in writing):
         state = "pending"
     if target is not None and target not in views:
         views[target] = _target_hops(fib, target)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+import pytest
+
+from bgpd.fib import batches
 from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.model.iana import Family
 from tests.fib.fake_kernel import FakeKernel
-from tests.fib.harness import LEAF1, V4, Harness, running, two_leaf_kernel
+from tests.fib.harness import LEAF1, LEAF2, V4, Harness, running, two_leaf_kernel
 
 KEYS = [b"\x20\x0a\x09\x00" + bytes((n,)) for n in range(50)]
 
@@ -103,3 +107,60 @@ async def test_what_the_dump_of_the_start_lacked_is_found_after_the_sweep() -> N
         assert not [place for place in kernel.routes if place[0] is V4 and place[2] in KEYS]
     finally:
         await second.fib.stop()
+
+
+class ChangingKernel(LyingKernel):
+    """One of which routes are dumped while neighbors change theirs."""
+
+    during: Callable[[], None] | None = None
+
+    async def routes_of(self, family: Family, form: RouteForm) -> list[RouteRun]:
+        during, self.during = self.during, None
+        if during is None:
+            return await super().routes_of(family, form)
+        found = await super().routes_of(family, form)
+        during()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return found
+
+
+@pytest.mark.parametrize("most", [1_000, 2])
+async def test_what_neighbors_change_during_a_comparison_is_no_drift(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_WATCHED", most)
+    kernel = ChangingKernel()
+    kernel.links, kernel.monitor = (honest := two_leaf_kernel()).links, honest.monitor
+    new = [bytes((32, 10, 99, 0, number)) for number in range(20)]
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS, (LEAF1,)))
+        await it.settle()
+        lost = next(place for place in kernel.routes if place[2] == KEYS[-1])
+        del kernel.routes[lost]
+
+        def change() -> None:
+            it.want(dict.fromkeys(KEYS[:3], (LEAF2,)) | dict.fromkeys(KEYS[3:6]) | dict.fromkeys(new, (LEAF2,)))
+
+        kernel.during = change
+        await reconciled(it)
+        await it.settle()
+        assert it.fib.counters.repaired == 1
+        assert lost in kernel.routes
+
+
+async def test_what_is_on_its_way_when_a_comparison_begins_is_no_drift() -> None:
+    kernel = lying_kernel()
+    async with running(kernel) as it:
+        it.want(dict.fromkeys(KEYS[:4], (LEAF1,)))
+        await it.settle()
+        kernel.bulk.hold()
+        it.want(dict.fromkeys(KEYS[4:], (LEAF1,)) | {KEYS[0]: (LEAF2,), KEYS[1]: None})
+        for _ in range(10):
+            await asyncio.sleep(0)
+        it.fib.upkeep.reconcile()
+        for _ in range(30):
+            await asyncio.sleep(0)
+        kernel.bulk.release()
+        await it.settle()
+        assert it.fib.counters.repaired == 0

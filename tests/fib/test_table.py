@@ -458,3 +458,23 @@ async def test_listing_outlives_changes_of_the_table() -> None:
         await it.settle()
         assert {view.state for view in listing} <= {"installed"}
         assert [view.prefix for view in filter(None, fib_views.routes(it.fib, V4))] == ["10.65.0.0/16"]
+
+
+async def test_what_the_kernel_has_not_answered_is_pending_and_not_installed() -> None:
+    keys = [bytes((32, 10, 64, 0, number)) for number in range(200)]
+    async with running() as it:
+        it.want({keys[0]: (LEAF1,), keys[1]: (LEAF1,)})
+        await it.settle()
+        it.kernel.bulk.hold()
+        it.want(dict.fromkeys(keys[2:], (LEAF1,)) | {keys[0]: (LEAF2,), keys[1]: None})
+        for _ in range(20):
+            await asyncio.sleep(0)
+        counters = it.fib.counters
+        assert (counters.desired, counters.installed, counters.pending) == (199, 1, 200)
+        states = {view.prefix: view.state for view in filter(None, fib_views.routes(it.fib))}
+        assert states["10.64.0.2/32"] == states["10.64.0.0/32"] == "pending"
+        assert fib_views.route(it.fib, V4, keys[5]).state == "pending"
+        it.kernel.bulk.release()
+        await it.settle()
+        assert (counters.desired, counters.installed, counters.pending) == (199, 199, 0)
+        assert {view.state for view in filter(None, fib_views.routes(it.fib))} == {"installed"}
