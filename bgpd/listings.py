@@ -14,6 +14,7 @@ import msgspec
 from bgpd.advertised import Advertised, AnnouncedObjects
 from bgpd.api.backend import Listing, Objects, Rejected
 from bgpd.config.schema import Config
+from bgpd.config.shape import did_you_mean
 from bgpd.evpn.originate import EVPN_SOURCE
 from bgpd.evpn.views import evpn_routes, vrf_views
 from bgpd.explain import explain
@@ -81,12 +82,15 @@ class DaemonBackend:
         """A listing that refuses to be narrowed to what is not there: nothing found would be taken for an answer."""
 
         def checked(query: ViewQuery) -> Iterator[msgspec.Struct | None]:
-            if query.vrf and query.vrf not in {vrf.name for vrf in self.config().vrf}:
-                raise Rejected(404, f'there is no VRF "{query.vrf}"', "bgpd show vrfs lists them")
+            vrfs = [vrf.name for vrf in self.config().vrf]
+            if query.vrf and query.vrf not in vrfs:
+                hint = did_you_mean(query.vrf, vrfs) or "none is configured"
+                raise Rejected(404, f'there is no VRF "{query.vrf}"', hint)
             if query.neighbor and query.neighbor not in _OWN_SOURCES:
                 views = self._routing.speaker.neighbor_views()
                 if not any(query.neighbor in (view.name, view.address) for view in views):
-                    raise Rejected(404, f'there is no neighbor "{query.neighbor}"', "bgpd show neighbors lists them")
+                    hint = did_you_mean(query.neighbor, [view.name for view in views]) or "none is configured"
+                    raise Rejected(404, f'there is no neighbor "{query.neighbor}"', hint)
             return listing(query)
 
         return checked

@@ -41,8 +41,8 @@ class Hooks(NamedTuple):
 def decode(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """The messages of all arguments; "-" stands for the lines of standard input, blank ones left out.
 
-    Exit code 1 if one of them is no BGP message at all, with the reason on standard error; a message that is malformed
-    inside is what this command is for.
+    Exit code 1 if an argument is no BGP message at all, with the reason on standard error; a message that is malformed
+    inside is what this command is for. Of lines, only the reports tell.
     """
     options = DecodeOptions(
         session=arguments.session,
@@ -51,10 +51,10 @@ def decode(arguments: argparse.Namespace, hooks: Hooks) -> int:
         extended_next_hop=arguments.extended_next_hop,
     )
     code = 0
-    for message in _messages(arguments.hex):
+    for message, is_argument in _messages(arguments.hex):
         report = hooks.report_message(message, options)
         print(report.decode(), flush=True)
-        found = json.loads(report)
+        found = json.loads(report) if is_argument else {}
         if found.get("type") == "unknown":
             code = 1
             why = "; ".join(error["message"] for error in found.get("errors", ())) or "this is no BGP message"
@@ -67,11 +67,12 @@ def _short(message: str) -> str:
     return f'"{given}"' if len(given) <= _SHOWN else f'"{given[:_SHOWN]}..."'
 
 
-def _messages(given: list[str]) -> Iterator[str]:
+def _messages(given: list[str]) -> Iterator[tuple[str, bool]]:
+    """Each message, and whether it is an argument itself."""
     for argument in given:
         if argument == "-":
             if isinstance(sys.stdin, io.TextIOWrapper):
                 sys.stdin.reconfigure(errors="replace")
-            yield from (line for line in sys.stdin if line.strip())
+            yield from ((line, False) for line in sys.stdin if line.strip())
         else:
-            yield argument
+            yield argument, True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import ipaddress
 import json
 import re
@@ -58,8 +57,6 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
         table.write([row for view in views for row in shown.rows(view, time.time())])
     table.end()
     if table.is_empty:
-        if "neighbor" in parameters:
-            _check_neighbor(client, str(parameters["neighbor"]))
         print(f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}")
     return 0
 
@@ -81,19 +78,6 @@ def _address(given: str) -> str:
     except ValueError:
         return ""
     return str(interface.ip) if interface.network.num_addresses == 1 else ""
-
-
-def _check_neighbor(client: Client, name: str) -> None:
-    """Raises: CommandFailed: no neighbor has this name or address."""
-    views = client.get("/v1/neighbors")
-    if any(name in (view["name"], view.get("address")) for view in views):
-        return
-    names = [view["name"] for view in views]
-    close = "".join(difflib.get_close_matches(name, names, 1))
-    raise CommandFailed(
-        f'there is no neighbor "{name}"',
-        f"did you mean {close}?" if close else f"there are: {text.words(names)}" if names else "none is configured",
-    )
 
 
 def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:

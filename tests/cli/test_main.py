@@ -373,14 +373,6 @@ def test_show_takes_what_it_is_about_without_an_option(
 
 
 @pytest.mark.usefixtures("daemon")
-def test_neighbor_that_there_is_not_is_told_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("show", "neighbors", "leef1") == 1
-    assert capsys.readouterr().err == 'bgpd: there is no neighbor "leef1"\ndid you mean leaf1?\n'
-    assert run("show", "routes", "--neighbor", "spine") == 1
-    assert capsys.readouterr().err == 'bgpd: there is no neighbor "spine"\nthere are: leaf1, leaf2\n'
-
-
-@pytest.mark.usefixtures("daemon")
 def test_one_thing_is_not_asked_for_twice(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("show", "neighbors", "leaf1", "--neighbor", "leaf2") == 2
     assert "leave one out" in capsys.readouterr().err
