@@ -32,7 +32,9 @@ CONVERGENCE_CAP_S = 60.0
 """An established neighbor that has not sent End-of-RIB by then is not waited for."""
 QUIET_S = 2.0
 """A neighbor that need not send End-of-RIB (it has no graceful restart capability) has sent its table once it has
-announced nothing more for so long. RFC 4724 section 4.1 leaves such neighbors out; a table that is on its way is waited
+announced nothing more for so long, ..."""
+SILENT_S = 5.0
+"""... or nothing at all. RFC 4724 section 4.1 leaves such neighbors out; a table that is on its way is waited
 for here, so that no route leaves the kernel that the neighbor is about to announce."""
 PENDING_PATIENCE_S = 5.0
 """Kernel routes may wait to be written for so long before the host counts as not ready."""
@@ -117,7 +119,7 @@ class Readiness:
         count, now = self._routing.rib.received.count(source), time.monotonic()
         if self._announced.get(source, (-1, now))[0] != count:
             self._announced[source] = count, now
-        return now - self._announced[source][1] >= QUIET_S
+        return now - self._announced[source][1] >= (QUIET_S if count else SILENT_S)
 
     def reasons(self) -> list[str]:
         """Why this host may not be relied on; empty if it may."""

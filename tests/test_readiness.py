@@ -10,7 +10,15 @@ import pytest
 
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
-from bgpd.readiness import CONVERGENCE_CAP_S, ESTABLISH_WAIT_S, PENDING_PATIENCE_S, QUIET_S, Readiness, not_converged
+from bgpd.readiness import (
+    CONVERGENCE_CAP_S,
+    ESTABLISH_WAIT_S,
+    PENDING_PATIENCE_S,
+    QUIET_S,
+    SILENT_S,
+    Readiness,
+    not_converged,
+)
 from bgpd.runtime.descriptors import Shortage
 
 LEAF1 = Source(name="leaf1", kind=SourceKind.EBGP)
@@ -64,7 +72,9 @@ class Parts:
         self.awaiting: list[tuple[Source, Family]] = []
         self.sends_end_of_rib = True
         self.received = 0
-        self.rib = SimpleNamespace(received=SimpleNamespace(count=lambda _: self.received))
+        self.rib = SimpleNamespace(
+            contested=SimpleNamespace(warnings=list), received=SimpleNamespace(count=lambda _: self.received)
+        )
         self.tables = SimpleNamespace(pending=0, failed=0, vrfs=SimpleNamespace(warnings=list))
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(
@@ -164,3 +174,16 @@ async def test_neighbor_that_need_not_send_end_of_rib_is_waited_for_until_it_is_
         monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda after_s=after_s: now + after_s)
         waits.append(bool(await reviewed(readiness)))
     assert waits == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize(("after_s", "waits"), [(SILENT_S - 0.1, True), (SILENT_S, False)])
+async def test_neighbor_that_announces_nothing_is_waited_for_a_little_longer(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, after_s: float, waits: bool
+) -> None:
+    readiness = judged(parts)
+    parts.sources, parts.awaiting, parts.sends_end_of_rib = {"leaf1": LEAF1}, AWAITED, False
+    now = time.monotonic()
+    monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda: now)
+    await reviewed(readiness)
+    monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda: now + after_s)
+    assert bool(await reviewed(readiness)) is waits

@@ -121,6 +121,19 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
         return self.hold_time_s // 3
 
     @property
+    def in_use(self) -> tuple[str, ...]:
+        """What both sides have, by the names of `capability_names`; families stand by themselves."""
+        flags = {
+            CapabilityCode.FOUR_OCTET_AS: self.four_octet_as,
+            CapabilityCode.ROUTE_REFRESH: self.route_refresh,
+            CapabilityCode.ENHANCED_ROUTE_REFRESH: self.enhanced_route_refresh,
+            CapabilityCode.EXTENDED_MESSAGE: self.extended_message,
+            CapabilityCode.EXTENDED_NEXT_HOP: bool(self.extended_next_hop),
+            CapabilityCode.GRACEFUL_RESTART: self.graceful_restart is not None,
+        }
+        return tuple(_capability_name(code) for code, is_used in flags.items() if is_used)
+
+    @property
     def max_message_length(self) -> int:
         """Longest message that may be sent, header included (RFC 8654)."""
         return MAX_EXTENDED_MESSAGE_LENGTH if self.extended_message else MAX_MESSAGE_LENGTH
@@ -235,11 +248,15 @@ def capability_names(message: Open) -> tuple[str, ...]:
     for code, _ in message.received:
         if code == CapabilityCode.MULTIPROTOCOL:
             continue
-        try:
-            names.append(CapabilityCode(code).name.lower().replace("_", "-"))
-        except ValueError:
-            names.append(f"capability-{code}")
+        names.append(_capability_name(code))
     return tuple(dict.fromkeys(names))
+
+
+def _capability_name(code: int) -> str:
+    try:
+        return CapabilityCode(code).name.lower().replace("_", "-")
+    except ValueError:
+        return f"capability-{code}"
 
 
 _AFI_NAMES = {1: "ipv4", 2: "ipv6", 25: "l2vpn", 16388: "link-state", 16397: "bgp-ls-spf"}

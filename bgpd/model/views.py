@@ -25,6 +25,9 @@ class NeighborView(msgspec.Struct, kw_only=True):
     `martians` counts announced prefixes that were ignored as martians since the daemon's start (RFC 4271 section 6.3).
     `without_next_hop`: families of which nothing is announced, since this host has no address there as a next hop.
 
+    `capabilities` are those that the neighbor sent, `negotiated` those that both have and use; times and families are
+    the negotiated ones.
+
     `flaps`: how many established sessions have ended since the daemon's start. `last_error` is why the last attempt or
     session ended, which stays there in a healthy session; a reason that says less, such as a refused connection, is
     followed by the one before it that came with a NOTIFICATION. `last_notification_sent` and `..._received` are words.
@@ -48,6 +51,7 @@ class NeighborView(msgspec.Struct, kw_only=True):
     keepalive_time_s: int = 0
     families: dict[str, FamilyCounts] = {}
     capabilities: list[str] = []
+    negotiated: list[str] = []
     messages_received: int = 0
     messages_sent: int = 0
     established_count: int = 0

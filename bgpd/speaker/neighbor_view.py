@@ -36,6 +36,7 @@ def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) ->
         keepalive_time_s=negotiated.keepalive_time_s if negotiated else 0,
         families={str(family): FamilyCounts() for family in negotiated.families} if negotiated else {},
         capabilities=list(negotiated.capabilities) if negotiated else [],
+        negotiated=list(negotiated.in_use) if negotiated else [],
         messages_received=connection.messages_received if connection else 0,
         messages_sent=connection.messages_sent + exchange.messages_sent if connection and exchange else 0,
         established_count=neighbor.established_count,

@@ -682,6 +682,7 @@ async def test_timers_and_end_of_rib_are_shown_as_negotiated(peer: RawPeer) -> N
         assert (view.hold_time_s, view.keepalive_time_s, view.end_of_rib) == (11, 3, [])
         assert recorder.negotiated["peer"].keepalive_time_s == 3
         assert speaker.sends_end_of_rib(source)
+        assert view.negotiated == ["four-octet-as", "route-refresh", "enhanced-route-refresh", "graceful-restart"]
         peer.write(UPDATE)
         await until(lambda: recorder.ended)
         assert speaker.neighbor_views()[0].end_of_rib == ["ipv4-unicast"]
