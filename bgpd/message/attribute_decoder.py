@@ -44,7 +44,7 @@ _PLAIN_FACTS_KEPT = 4096
 _LONGEST_KEY = 1024
 """Bytes of a block that is looked up by itself."""
 _ERRORS_KEPT = 4
-"""What is wrong with a block that is taken is told when it is first seen; some of it is kept for the next time."""
+"""Errors of a block that is taken are logged when it is first seen; some of them are kept for the next time."""
 _BLOCK_BYTES = 600
 """What interned attributes take beside the bytes of their lists: objects and their place in the table."""
 _UNKNOWN_BYTES = 100
@@ -345,7 +345,7 @@ def _wrong_flags(flags: int, kind: int, rule: Rule, value: bytes) -> WireError:
 
 
 def _data(reaction: Reaction, subcode: int, flags: int, kind: int, value: bytes) -> bytes:
-    """What a NOTIFICATION tells of the attribute, should the error come to reset the session."""
+    """The data of a NOTIFICATION, should the error come to reset the session."""
     return _as_received(flags, kind, value) if reaction is _WITHDRAW and subcode in TOLD_WHOLE else b""
 
 

@@ -1,10 +1,9 @@
 """The value of each path attribute type: bytes to plain values, or `Malformed`.
 
-Decides only whether a value is well-formed; what a malformed one costs is attribute_decoder.py's. Lists stay the bytes
+Decides only whether a value is well-formed; what a malformed one costs is attribute_rules.py's. Lists stay the bytes
 that they came as (model/attributes.py). RFC 4271 section 4.3 and the RFC that each function names.
 
-Here is also the real AS path of a route that came through speakers of 2-octet AS numbers: which of AS_PATH and
-AS4_PATH, AGGREGATOR and AS4_AGGREGATOR counts (RFC 6793 section 4.2.3).
+`merge_as4` finds the real AS path of a route that came through speakers of 2-octet AS numbers (RFC 6793 section 4.2.3).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ as long as the field can be split. Types 1, 3 and 4 are checked and kept, unknow
 attributes. The layout of keys is model/evpn.py's.
 
 The hot path of DESIGN section 2: routes of one type and length are taken apart by column, in C loops, and an `Overlay`
-is made once per distinct (ESI, labels, gateway IP) and held weakly.
+is made once per distinct (ESI, labels, gateway IP) and kept weakly.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@ The hot path of DESIGN section 2: a field in which all prefixes have one length,
 one strided comparison and split by the interpreter's C loops. Decides only whether the field is syntactically correct
 (RFC 7606 section 5.3).
 
-Route target membership NLRI as route keys, and back (RFC 4684 section 4): a key is the NLRI itself.
-
-Which routes a neighbor wants to be told. A length is 0 (all) or 32 to 96 bits: origin AS and (part of) a route target.
+Route target membership, by which a neighbor says which routes it wants (RFC 4684 section 4), is here too: a key is the
+NLRI itself, of 0 bits (all routes) or 32 to 96 (origin AS and part of a route target, or all of it).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`bgpd decode`: what bgpd makes of one BGP message, told field by field.
+"""`bgpd decode`: what bgpd makes of one BGP message, field by field.
 
-Decides only how things are told: messages are judged by the daemon's own decoders, as on a session that carries all of
-bgpd's families. Any input at all gets a report. RFC 4271 section 4.1 for the frame.
+Messages are judged by the daemon's own decoders, as on a session that carries all of bgpd's families; here is only how
+that is worded. Any input at all gets a report. RFC 4271 section 4.1 for the frame.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ def report_message(
     try:
         if kind is MessageType.UPDATE:
             decoder = UpdateDecoder(negotiated, nlri_decoders=nlri_decoders)
-            _tell_update(report, report_update(body, decoder, nlri_decoders=nlri_decoders))
+            _fill_update(report, report_update(body, decoder, nlri_decoders=nlri_decoders))
         else:
-            _TELLERS[kind](report, body)
+            _REPORTERS[kind](report, body)
     except NotificationError as error:
         report.reaction, report.notification = Reaction.SESSION_RESET, (error.code, error.subcode)
         report.errors.append(ErrorReport(error.message, _section(error.code), Reaction.SESSION_RESET))
@@ -162,20 +162,20 @@ def _negotiated(session: str, two_octet_as: bool, *, add_path: bool, extended_ne
     )
 
 
-def _tell_update(report: MessageReport, update: UpdateDetails) -> None:
+def _fill_update(report: MessageReport, update: UpdateDetails) -> None:
     report.reaction = update.reaction
     report.notification = update.notification
     report.announced, report.withdrawn, report.ignored = update.announced, update.withdrawn, update.ignored
     report.next_hops, report.attributes = update.next_hops, update.attributes
     report.end_of_rib = update.end_of_rib
-    report.errors = [_tell_error(error) for error in update.errors]
+    report.errors = [_report_error(error) for error in update.errors]
 
 
-def _tell_error(error: WireError) -> ErrorReport:
+def _report_error(error: WireError) -> ErrorReport:
     return ErrorReport(error.message, error.section, error.reaction, error.attribute)
 
 
-def _tell_open(report: MessageReport, body: bytes) -> None:
+def _report_open(report: MessageReport, body: bytes) -> None:
     message = decode_open(body)
     report.details = _open_fields(message)
     check_open(message)
@@ -211,7 +211,7 @@ def _open_fields(message: Open) -> dict[str, Any]:
     }
 
 
-def _tell_notification(report: MessageReport, body: bytes) -> None:
+def _report_notification(report: MessageReport, body: bytes) -> None:
     said = decode_notification(body)
     inner = unwrap_hard_reset(said.code, said.subcode, said.data)
     report.details = {
@@ -223,11 +223,11 @@ def _tell_notification(report: MessageReport, body: bytes) -> None:
     }
 
 
-def _tell_keepalive(report: MessageReport, body: bytes) -> None:
+def _report_keepalive(report: MessageReport, body: bytes) -> None:
     report.details = {}
 
 
-def _tell_route_refresh(report: MessageReport, body: bytes) -> None:
+def _report_route_refresh(report: MessageReport, body: bytes) -> None:
     refresh = decode_route_refresh(body)
     report.details = {
         "family": family_name(refresh.afi, refresh.safi),
@@ -238,11 +238,11 @@ def _tell_route_refresh(report: MessageReport, body: bytes) -> None:
         report.errors.append(ErrorReport(note, "RFC 7313 section 5", Reaction.ACCEPT))
 
 
-_TELLERS: dict[MessageType, Callable[[MessageReport, bytes], None]] = {
-    MessageType.OPEN: _tell_open,
-    MessageType.NOTIFICATION: _tell_notification,
-    MessageType.KEEPALIVE: _tell_keepalive,
-    MessageType.ROUTE_REFRESH: _tell_route_refresh,
+_REPORTERS: dict[MessageType, Callable[[MessageReport, bytes], None]] = {
+    MessageType.OPEN: _report_open,
+    MessageType.NOTIFICATION: _report_notification,
+    MessageType.KEEPALIVE: _report_keepalive,
+    MessageType.ROUTE_REFRESH: _report_route_refresh,
 }
 
 

@@ -30,7 +30,7 @@ _Overlays = dict[bytes, Overlay | None]
 
 
 class UpdateDetails(msgspec.Struct, kw_only=True):
-    """An UPDATE told; the fields are those of message_report.MessageReport."""
+    """The report on an UPDATE; the fields are those of message_report.MessageReport."""
 
     reaction: Reaction
     notification: tuple[int, int] | None
@@ -54,10 +54,10 @@ def report_update(body: bytes, decoder: UpdateDecoder, *, nlri_decoders: NlriDec
     announced: dict[str, list[Any]] = {}
     withdrawn: dict[str, list[Any]] = {}
     for batch in decoded.batches:
-        for told, keys in ((withdrawn, batch.withdrawn), (announced, batch.announced)):
+        for reported, keys in ((withdrawn, batch.withdrawn), (announced, batch.announced)):
             if keys:
-                routes = told.setdefault(str(batch.family), [])
-                routes += [_tell_route(batch.family, key, overlays.get(key)) for key in keys]
+                routes = reported.setdefault(str(batch.family), [])
+                routes += [_report_route(batch.family, key, overlays.get(key)) for key in keys]
     attributes = decoder.attributes_of(sections.block)
     return UpdateDetails(
         reaction=decoded.reaction,
@@ -65,7 +65,7 @@ def report_update(body: bytes, decoder: UpdateDecoder, *, nlri_decoders: NlriDec
         announced=announced,
         withdrawn=withdrawn,
         next_hops=_next_hops(sections),
-        attributes=_tell_attributes(sections.block, attributes, decoded.errors),
+        attributes=_report_attributes(sections.block, attributes, decoded.errors),
         end_of_rib=None if decoded.end_of_rib is None else str(decoded.end_of_rib),
         ignored=_ignored(sections),
         errors=decoded.errors,
@@ -88,13 +88,13 @@ def _overlays(sections: UpdateSections, nlri_decoders: NlriDecoders) -> _Overlay
     return found
 
 
-def _tell_route(family: Family, key: bytes, overlay: Overlay | None) -> Any:
+def _report_route(family: Family, key: bytes, overlay: Overlay | None) -> Any:
     if family is Family.ROUTE_TARGET:
         return format_membership(key)
     if family is not Family.L2VPN_EVPN:
         return format_key(family, key)
     route = parse_key(key)
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "route_type": route.route_type,
         "rd": format_route_distinguisher(route.rd).replace("L:", ":") if route.rd else None,
         "esi": (route.esi or (overlay.esi if overlay is not None else b"")).hex() or None,
@@ -109,10 +109,10 @@ def _tell_route(family: Family, key: bytes, overlay: Overlay | None) -> Any:
         "originator": format_address(route.originator) if route.originator else None,
     }
     if route.route_type == EvpnRouteType.IP_PREFIX and overlay is not None:
-        told["gateway_ip"] = format_address(overlay.gateway_ip or bytes(len(route.prefix)))
+        reported["gateway_ip"] = format_address(overlay.gateway_ip or bytes(len(route.prefix)))
     if route.opaque:
-        told["opaque"] = route.opaque.hex()
-    return told
+        reported["opaque"] = route.opaque.hex()
+    return reported
 
 
 def _next_hops(sections: UpdateSections) -> list[str]:
@@ -127,7 +127,7 @@ def _next_hops(sections: UpdateSections) -> list[str]:
 
 
 def _ignored(sections: UpdateSections) -> dict[str, list[str]]:
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     for field in (sections.unreach, sections.reach):
         if field is None or (field.afi, field.safi) in FAMILY_BY_CODE or not field.nlri:
             continue
@@ -135,43 +135,43 @@ def _ignored(sections: UpdateSections) -> dict[str, list[str]]:
             routes = describe_nlri(field.afi, field.safi, field.nlri)
         except MalformedNlri as malformed:
             routes = [str(malformed)]
-        told.setdefault(family_name(field.afi, field.safi), []).extend(routes)
-    return told
+        reported.setdefault(family_name(field.afi, field.safi), []).extend(routes)
+    return reported
 
 
-def _tell_attributes(block: bytes, attributes: Attributes, errors: list[WireError]) -> AttributeReport:
+def _report_attributes(block: bytes, attributes: Attributes, errors: list[WireError]) -> AttributeReport:
     """The attributes that are there and valid, in the order of the message."""
     refused = {error.attribute for error in errors if not error.section.endswith("3 g")}
-    told: AttributeReport = {}
+    reported: AttributeReport = {}
     found, _ = split_attributes(block)
     for flags, kind, value in found:
         name = name_of(kind)
-        if name in told or name in refused:
+        if name in reported or name in refused:
             continue
-        teller = _TELLERS.get(kind)
-        told[name] = teller(attributes, value) if teller is not None else {"flags": flags, "value": value.hex()}
-    return told
+        reporter = _REPORTERS.get(kind)
+        reported[name] = reporter(attributes, value) if reporter is not None else {"flags": flags, "value": value.hex()}
+    return reported
 
 
-def _tell_path(path: tuple[AsPathSegment, ...]) -> list[dict[str, Any]]:
+def _report_path(path: tuple[AsPathSegment, ...]) -> list[dict[str, Any]]:
     return [{"type": segment.type.name, "asns": list(segment.asns)} for segment in path]
 
 
-def _tell_aggregator(attributes: Attributes, value: bytes) -> dict[str, Any] | None:
+def _report_aggregator(attributes: Attributes, value: bytes) -> dict[str, Any] | None:
     aggregator = attributes.aggregator
     if aggregator is None:
         return None
     return {"asn": aggregator.asn, "router_id": format_address(aggregator.router_id)}
 
 
-_TELLERS: Mapping[int, Callable[[Attributes, bytes], Any]] = {
+_REPORTERS: Mapping[int, Callable[[Attributes, bytes], Any]] = {
     AttributeType.ORIGIN: lambda attributes, value: attributes.origin.name.lower(),
-    AttributeType.AS_PATH: lambda attributes, value: _tell_path(attributes.as_path),
+    AttributeType.AS_PATH: lambda attributes, value: _report_path(attributes.as_path),
     AttributeType.NEXT_HOP: lambda attributes, value: format_address(value),
     AttributeType.MULTI_EXIT_DISC: lambda attributes, value: attributes.med,
     AttributeType.LOCAL_PREF: lambda attributes, value: attributes.local_pref,
     AttributeType.ATOMIC_AGGREGATE: lambda attributes, value: True,
-    AttributeType.AGGREGATOR: _tell_aggregator,
+    AttributeType.AGGREGATOR: _report_aggregator,
     AttributeType.COMMUNITIES: lambda attributes, value: list(map(format_community, attributes.communities)),
     AttributeType.ORIGINATOR_ID: lambda attributes, value: format_address(value),
     AttributeType.CLUSTER_LIST: lambda attributes, value: list(map(format_address, attributes.cluster_list)),

@@ -1,30 +1,33 @@
 """UPDATE messages as route batches: the hot path of DESIGN section 2.
 
-Decides what each UPDATE costs as a whole (RFC 7606 sections 3 and 5): the strongest reaction of all its errors, and
-treat-as-withdraw only where all NLRI could be read. It never decides about single attributes (attribute_decoder.py),
-nor splits NLRI itself (nlri.py, evpn_nlri.py), and never raises to its caller. RFC 4271 section 6.3, RFC 4760.
-
-Next hops of received routes (RFC 4271 section 6.3, RFC 2545 section 3, RFC 4760 section 3, RFC 8950).
-
-Decides which address of a 32-byte next hop is used and which next hops are unusable. Whether one can be reached is not
-known here.
+The usual UPDATE announces prefixes of one family, and nothing is wrong with it: `plain` reads it in one go. `decode`
+takes any other apart (update_sections.py), has its attributes judged (attribute_decoder.py) and its NLRI split
+(nlri.py, evpn_nlri.py); judgement.py says what it costs. Decides which next hop counts, which is unusable (RFC 4271
+section 6.3, RFC 2545 section 3, RFC 4760 section 3, RFC 8950), and which prefixes are ignored. Whether a next hop can
+be reached is not known here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from itertools import chain
-
-import msgspec
 
 from bgpd.message.attribute_decoder import AttributeDecoder, BlockFacts
+from bgpd.message.judgement import (
+    DecodedUpdate,
+    FieldRoutes,
+    all_keys,
+    batches_of,
+    judge,
+    note_missing,
+    session_reset,
+)
 from bgpd.message.nlri import PrefixSplitter
 from bgpd.message.open import Negotiated, family_name
-from bgpd.message.update_sections import HEADER_SECTION, UpdateError, UpdateSections, fatal, split_update
+from bgpd.message.update_sections import UpdateError, UpdateSections, fatal, split_update
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import FAMILY_BY_CODE, AttributeFlag, AttributeType, ErrorCode, Family, UpdateSubcode
+from bgpd.model.iana import FAMILY_BY_CODE, AttributeFlag, AttributeType, Family, UpdateSubcode
 from bgpd.model.martians import Block, first_bytes, martians
-from bgpd.model.path import NextHop, Overlay, RouteBatch
+from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import format_address, format_key, is_link_local
 from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
 
@@ -61,7 +64,7 @@ class NextHopReader:
     def multiprotocol(
         self, family: Family, field: bytes, errors: list[WireError], attribute: bytes = b""
     ) -> NextHop | None:
-        """The next hop field of MP_REACH_NLRI, which is told of in an error.
+        """The next hop field of MP_REACH_NLRI; `attribute` is all of that, for the NOTIFICATION.
 
         Raises: UpdateError: a length that the family does not have (RFC 7606 section 7.11).
         """
@@ -124,29 +127,6 @@ _NO_ROUTES = NlriRoutes()
 _Splitter = Callable[[bytes], NlriRoutes]
 
 
-class DecodedUpdate(msgspec.Struct):
-    """What one UPDATE says and costs.
-
-    With a session reset nothing of it may be used and `notification` is (code, subcode, data). With treat-as-withdraw
-    the batches already carry the announced routes as withdrawn.
-    """
-
-    batches: list[RouteBatch] = []
-    end_of_rib: Family | None = None
-    reaction: Reaction = Reaction.ACCEPT
-    errors: list[WireError] = []
-    notification: tuple[int, int, bytes] | None = None
-
-
-class _Routes(msgspec.Struct):
-    """The routes of one NLRI field: announced in groups that share an Overlay."""
-
-    family: Family
-    withdrawn: Sequence[bytes] = ()
-    announced: Sequence[tuple[Overlay | None, Sequence[bytes]]] = ()
-    next_hop: NextHop | None = None
-
-
 class UpdateDecoder:
     """The UPDATE messages of one session.
 
@@ -168,7 +148,7 @@ class UpdateDecoder:
     ) -> None:
         self.martians = 0
         self._accept_martians = accept_martians
-        self._blocks_told: set[Block] = set()
+        self._blocks_noted: set[Block] = set()
         self._attributes = AttributeDecoder(negotiated, accept_as_sets=accept_as_sets)
         self._families = frozenset(negotiated.families)
         self._codecs = nlri_decoders
@@ -265,10 +245,10 @@ class UpdateDecoder:
             routes = self._routes(sections, attributes, facts, errors)
         except UpdateError as refused:
             errors.append(refused.error)
-            return _reset(errors)
+            return session_reset(errors)
         if not errors:
-            return DecodedUpdate(batches=_batches(routes, attributes))
-        return _judge(sections, routes, attributes, errors)
+            return DecodedUpdate(batches=batches_of(routes, attributes))
+        return judge(sections, routes, attributes, errors)
 
     def attributes_of(self, block: bytes) -> Attributes:
         """The valid attributes of a block without MP attributes."""
@@ -276,7 +256,7 @@ class UpdateDecoder:
 
     def _routes(
         self, sections: UpdateSections, attributes: Attributes, facts: BlockFacts, errors: list[WireError]
-    ) -> list[_Routes]:
+    ) -> list[FieldRoutes]:
         """All routes; what is wrong with them is added to `errors`.
 
         Withdrawn fields come before reachable ones, so that a prefix in both is announced (RFC 4271 section 4.3).
@@ -285,13 +265,13 @@ class UpdateDecoder:
         """
         found = []
         if sections.has_reachable and facts.missing:
-            _report_missing(facts.missing, errors)
+            note_missing(facts.missing, errors)
         if sections.unreach is not None and sections.unreach.nlri:
             unreach_family = self._family(sections.unreach.afi, sections.unreach.safi, errors, "MP_UNREACH_NLRI")
             if unreach_family is not None:
                 unreach = sections.unreach
                 gone = self._split(unreach_family, unreach.nlri, errors, "MP_UNREACH_NLRI", unreach.packed)
-                found.append(_Routes(unreach_family, _keys(gone)))
+                found.append(FieldRoutes(unreach_family, all_keys(gone)))
         if sections.withdrawn or sections.nlri:
             family = Family.IPV4_UNICAST
             withdrawn = self._split(family, sections.withdrawn, errors, "")
@@ -299,7 +279,7 @@ class UpdateDecoder:
                 family, self._split(family, sections.nlri, errors, ""), sections.nlri, errors
             )
             next_hop = self._next_hops.classic(facts.next_hop, errors) if sections.nlri else None
-            found.append(_Routes(family, _keys(withdrawn), announced.announced, next_hop))
+            found.append(FieldRoutes(family, all_keys(withdrawn), announced.announced, next_hop))
         reach = sections.reach
         if reach is not None:
             reach_family = self._family(reach.afi, reach.safi, errors, "MP_REACH_NLRI")
@@ -308,7 +288,7 @@ class UpdateDecoder:
                 routes = self._split(reach_family, reach.nlri, errors, "MP_REACH_NLRI", reach.packed)
                 routes = self._without_unusable(reach_family, routes, attributes, errors)
                 routes = self._without_martians(reach_family, routes, reach.nlri, errors)
-                found.append(_Routes(reach_family, routes.malformed, routes.announced, next_hop))
+                found.append(FieldRoutes(reach_family, routes.malformed, routes.announced, next_hop))
         return found
 
     def _without_unusable(
@@ -336,8 +316,8 @@ class UpdateDecoder:
             found = () if self._accept_martians else martians(family, keys, field)
             self.martians += len(found)
             for key, block in found:
-                if block not in self._blocks_told:
-                    self._blocks_told.add(block)
+                if block not in self._blocks_noted:
+                    self._blocks_noted.add(block)
                     errors.append(_martian(family, key, block))
             ignored = {key for key, _block in found}
             kept = [key for key in keys if key not in ignored] if ignored else keys
@@ -377,72 +357,3 @@ def _martian(family: Family, key: bytes, block: Block) -> WireError:
 
 def _in_one_group(split: Callable[[bytes], Sequence[bytes]]) -> _Splitter:
     return lambda field: NlriRoutes(announced=((None, split(field)),))
-
-
-def _keys(routes: NlriRoutes) -> Sequence[bytes]:
-    """All keys of a field of withdrawn routes, the malformed ones included."""
-    if len(routes.announced) == 1 and not routes.malformed:
-        return routes.announced[0][1]
-    return [*chain.from_iterable(keys for _, keys in routes.announced), *routes.malformed]
-
-
-def _batches(routes: list[_Routes], attributes: Attributes) -> list[RouteBatch]:
-    batches = []
-    for one in routes:
-        withdrawn = one.withdrawn
-        for overlay, keys in one.announced:
-            batches.append(
-                RouteBatch(
-                    family=one.family,
-                    withdrawn=withdrawn,
-                    announced=keys,
-                    attributes=attributes,
-                    next_hop=one.next_hop,
-                    overlay=overlay,
-                )
-            )
-            withdrawn = ()
-        if withdrawn:
-            batches.append(RouteBatch(family=one.family, withdrawn=withdrawn))
-    return batches
-
-
-def _withdrawals(routes: list[_Routes]) -> list[RouteBatch]:
-    """All routes of the UPDATE as withdrawn ones (RFC 7606 section 2)."""
-    batches = []
-    for one in routes:
-        keys = [*one.withdrawn, *chain.from_iterable(keys for _, keys in one.announced)]
-        if keys:
-            batches.append(RouteBatch(family=one.family, withdrawn=keys))
-    return batches
-
-
-def _judge(
-    sections: UpdateSections, routes: list[_Routes], attributes: Attributes, errors: list[WireError]
-) -> DecodedUpdate:
-    """The strongest reaction wins (RFC 7606 section 3 h); errors of single routes cost only those routes."""
-    worst = max(errors, key=lambda error: error.reaction.strength)
-    if worst.reaction is Reaction.SESSION_RESET:
-        return _reset(errors)
-    whole = [error for error in errors if error.reaction is Reaction.TREAT_AS_WITHDRAW and not error.one_route]
-    if not whole:
-        return DecodedUpdate(batches=_batches(routes, attributes), reaction=worst.reaction, errors=errors)
-    if sections.block and not sections.has_reachable and not all(error.is_readable for error in whole):
-        message = "no reachable NLRI, so that treat-as-withdraw cannot be sure of having read all"
-        errors.append(fatal(message, "RFC 7606 section 5.2", whole[0].attribute, whole[0].subcode, whole[0].data))
-        return _reset(errors)
-    return DecodedUpdate(batches=_withdrawals(routes), reaction=worst.reaction, errors=errors)
-
-
-def _reset(errors: list[WireError]) -> DecodedUpdate:
-    worst = next(error for error in errors if error.reaction is Reaction.SESSION_RESET)
-    code = ErrorCode.MESSAGE_HEADER if worst.section == HEADER_SECTION else ErrorCode.UPDATE_MESSAGE
-    return DecodedUpdate(
-        reaction=Reaction.SESSION_RESET, errors=errors, notification=(int(code), worst.subcode, worst.data)
-    )
-
-
-def _report_missing(missing: tuple[str, ...], errors: list[WireError]) -> None:
-    subcode = UpdateSubcode.MISSING_WELL_KNOWN_ATTRIBUTE
-    message, section = "mandatory attribute is missing", "RFC 7606 section 3 d"
-    errors += [WireError(Reaction.TREAT_AS_WITHDRAW, message, section, name, subcode) for name in missing]

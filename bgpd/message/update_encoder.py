@@ -1,6 +1,6 @@
 """Route batches as UPDATE messages for one neighbor, packed to the longest message that the session allows.
 
-Decides what a neighbor is told: the local AS prepended for an external peer, LOCAL_PREF for internal ones only, which
+Decides what a neighbor is sent: the local AS prepended for an external peer, LOCAL_PREF for internal ones only, which
 next hop, and which NLRI form (RFC 4271 section 5, RFC 4760, RFC 8950, RFC 7606 section 5.1: MP attributes come first,
 and no message mixes announcements and withdrawals). Never decides which routes are announced.
 """

@@ -80,7 +80,7 @@ def fatal(message: str, section: str, attribute: str = "", subcode: int = 0, dat
 
 
 def split_update(body: bytes, *, known: Callable[[bytes], bool]) -> UpdateSections:
-    """The parts of an UPDATE body. `known` tells whether a block without MP attributes was seen before.
+    """The parts of an UPDATE body. `known` says whether a block without MP attributes was seen before.
 
     Raises: UpdateError: lengths that contradict each other; a repeated or malformed MP attribute.
     """

@@ -1,12 +1,9 @@
-"""The routes of one established session: UPDATEs into batches, batches into UPDATEs, route refresh.
+"""The routes of one established session: UPDATEs into batches for the RIB, batches into UPDATEs, route refresh.
 
-Lives exactly as long as the session is established, and has its own Source. Decides which messages go out; never ends
-the session itself, but says what NOTIFICATION an UPDATE calls for.
-
-Routes of consecutive UPDATEs that are alike become one batch: what a batch costs the RIB is paid once for all.
-
-Leaves send a table as UPDATEs of a few hundred routes, or of one, with the attributes of the one before. Decides only
-what is alike; nothing is put in another order, and nothing waits for an UPDATE that has not been received.
+Lives exactly as long as the session is established, and has its own Source. Received UPDATEs are gathered: those that
+are alike become one batch, and a run of batches is one call of the RIB. Nothing is put in another order, and nothing
+waits for an UPDATE that has not been received. Never ends the session itself, but says which NOTIFICATION an UPDATE
+calls for.
 """
 
 from __future__ import annotations
@@ -20,8 +17,9 @@ import structlog
 from bgpd.config.schema import SessionConfig
 from bgpd.kernel.host import Host, OwnAddresses
 from bgpd.message.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
+from bgpd.message.judgement import DecodedUpdate
 from bgpd.message.open import Negotiated
-from bgpd.message.update_decoder import DecodedUpdate, UpdateDecoder
+from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.message.update_encoder import UpdateEncoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import FAMILY_BY_CODE, Family
@@ -30,6 +28,10 @@ from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.speaker.next_hop_self import NextHopSelf
 from bgpd.speaker.refresh import RefreshRequests
 
+log = structlog.get_logger()
+
+_MAX_REMEMBERED_ERRORS = 32
+_LOGGED_CHARACTERS = 2000
 MANY = 64
 """Batches that are passed on at once: each may be a route with attributes, a gateway or a segment of its own."""
 MOST = 2048
@@ -92,12 +94,6 @@ def _joined(batch: RouteBatch, more: list[bytes]) -> RouteBatch:
         keys = [*batch.announced, *more]
         return RouteBatch(batch.family, (), keys, batch.attributes, batch.next_hop, batch.overlay)
     return RouteBatch(batch.family, [*batch.withdrawn, *more])
-
-
-log = structlog.get_logger()
-
-_MAX_REMEMBERED_ERRORS = 32
-_LOGGED_CHARACTERS = 2000
 
 
 class RouteTaker(Protocol):
@@ -269,7 +265,7 @@ class Exchange:
                 self._events.refresh_ended(self.source, family)
 
     def refresh_wanted(self, family: Family, now: float) -> None:
-        """The neighbor asks, by whatever message, to be told all of a family again; now, or when it is its time."""
+        """The neighbor asks, by whatever message, to be sent all of a family again; now, or when it is its time."""
         if self._requests.requested(family, now):
             self._routes.refresh_requested(self.source, family)
 
