@@ -92,6 +92,7 @@ class Claims:
         entry = self._entries[place[0]][place[1]]
         index = next(i for i, status in enumerate(entry.claims) if status.is_of(claim.source, claim.id))
         status = entry.claims.pop(index)
+        status.is_given_up = True
         entry.gone.append(status)
         self._states[status.state] -= 1
         if index == 0 and entry.claims:

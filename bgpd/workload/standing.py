@@ -28,6 +28,7 @@ Place = tuple[VrfFamily, bytes]
 class ClaimStatus(msgspec.Struct, eq=False, gc=False):
     """A claim, what became of it, why, and since when (wall clock, seconds).
 
+    `is_given_up`: nobody claims it any more. `is_reported_announced`: an event said that it is announced.
     `rank`: its place among the claims of its address (`claim_order`). `former`: the sequence with which an earlier run
     announced it to EVPN; None if none did, or since it is announced again.
     """
@@ -39,6 +40,8 @@ class ClaimStatus(msgspec.Struct, eq=False, gc=False):
     announced: bool = False
     rank: int = 0
     former: int | None = None
+    is_given_up: bool = False
+    is_reported_announced: bool = False
 
     def is_of(self, source: str, id: str) -> bool:
         """Whether it is a claim of this workload."""
@@ -80,6 +83,7 @@ class Foreign(NamedTuple):
     preferred: bool
 
 
+AWAITING_KERNEL = "waiting for the kernel to acknowledge the route"
 ANNOUNCED = Judgement(WorkloadState.ANNOUNCED, "", None, True)
 AWAITING = Judgement(
     WorkloadState.PENDING, "another claim of it came first before the restart, and is waited for", None, False
@@ -127,7 +131,7 @@ def _judge_managed(entry: Entry, claim: Claim) -> Judgement:
     if entry.error:
         return Judgement(WorkloadState.FAILED, entry.error, route, False)
     if not entry.acknowledged or entry.lost:
-        return Judgement(WorkloadState.PENDING, "waiting for the kernel to acknowledge the route", route, False)
+        return Judgement(WorkloadState.PENDING, AWAITING_KERNEL, route, False)
     return Judgement(WorkloadState.ANNOUNCED, "", route, True)
 
 

@@ -192,7 +192,7 @@ class WorkloadTable:
     def _settle(self, place: Place, entry: Entry, settlement: Settlement, now: float) -> None:
         if entry.gone:
             for status in entry.gone:
-                status.announced = False
+                status.announced, status.reason = False, "it is not claimed any more"
             settlement.states += entry.gone
             entry.gone = []
         if not entry.claims:

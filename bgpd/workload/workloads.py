@@ -16,6 +16,7 @@ from bgpd.config.schema import WorkloadsConfig
 from bgpd.kernel.host import Host
 from bgpd.runtime.programs import Programs
 from bgpd.runtime.turns import soon
+from bgpd.workload.events import WorkloadEvents
 from bgpd.workload.feed.reports import Reports
 from bgpd.workload.first_state import FirstState
 from bgpd.workload.kernel_source import KernelSource
@@ -92,7 +93,7 @@ class Workloads:
         for source in self._sources:
             self._first_state.wait_for(source.name)
             self.presences.listeners.append(source.presence_changed)
-        self.table.listeners += [self.services, *self._sources]
+        self.table.listeners += [WorkloadEvents(_later), self.services, *self._sources]
 
     @property
     def kernel(self) -> KernelSource:

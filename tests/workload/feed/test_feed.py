@@ -551,8 +551,8 @@ def test_without_a_generation_only_deletes_delete(steps: list[tuple[str, str]]) 
 
 def test_service_follows_its_vrf_alone() -> None:
     rig = FeedRig()
-    rig.stream.service_received("main", b'{"addresses": ["10.0.0.2"]}')
-    rig.stream.service_received("tenant", b'{"addresses": ["10.0.0.3"], "vrf": "blue"}')
+    rig.stream.service_received("main", b'{"addresses": ["10.0.0.2"]}', 0.0)
+    rig.stream.service_received("tenant", b'{"addresses": ["10.0.0.3"], "vrf": "blue"}', 0.0)
     rig.stream.workload_received("a", b'{"addresses": ["10.0.0.1"], "interface": "pod1"}', rig.at)
     rig.feed.vrfs = {""}
     list(rig.feed.follow_vrfs())
