@@ -264,12 +264,14 @@ class Bgpd(Daemon):
         self.start(wait=wait)
 
     def write_config(self, config: str) -> None:
-        """Write the configuration file; a running daemon reads it at `reload`."""
+        """Write the configuration file, all at once; a running daemon reads it at `reload`."""
         if "[api]" not in config:
             config += f'\n[api]\nsocket = "{self.socket_path}"\n'
         if "[state]" not in config:
             config += f'\n[state]\ndirectory = "{self.directory}/state"\n'
-        self.config_path.write_text(config)
+        new = self.config_path.with_suffix(".new")
+        new.write_text(config)
+        new.replace(self.config_path)
 
     def start(self, *, wait: bool = True) -> None:
         """Start the daemon (again, after `kill`) in the environment of its unit, and wait until its API answers."""

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import aiomqtt
 from paho.mqtt import client as paho
@@ -139,7 +139,40 @@ class Client(aiomqtt.Client):
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         reader = Reader(client, self.count, full=self.full, take=self.take, failed=self.failed)
-        super()._on_socket_open(cast(paho.Client, reader), userdata, sock)
+        self._loop.call_soon_threadsafe(self._follow, reader, sock)
+
+    def _follow(self, reader: Reader, sock: Any) -> None:
+        """The library's socket is open, if it still is: it may have been closed since, by the thread that connects."""
+
+        def read() -> None:
+            while True:
+                reader.loop_read()
+                if not getattr(sock, "pending", int)():  # a TLS socket may hold more than the kernel tells of
+                    return
+
+        if self._watch(self._loop.add_reader, sock, read):
+            self._misc_task = self._loop.create_task(self._misc_loop())
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch, self._loop.add_writer, sock, client.loop_write)
+
+    def _watch(self, add: Callable[[Any, Callable[[], None]], None], sock: Any, work: Callable[[], object]) -> bool:
+        """Have the loop call `work` for a socket; False if it was closed: its number may be another file's by now."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        if sock.fileno() < 0:
+            return False
+        try:
+            add(sock, guarded)
+        except OSError:  # closed in this very moment
+            return False
+        return True
 
     def _on_connect(
         self,
