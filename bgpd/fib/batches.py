@@ -240,11 +240,11 @@ class TableWriter:
     def _write(self, family: Family, routes: FamilyRoutes) -> None:
         blocked = functools.partial(self.ownership.blocked, family, kept=self.kept[family])
         plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked)
+        if plan.adds or plan.changes or plan.deletes:
+            self._submit_plan(family, plan)
         self.count()
         if plan.settled:
             self.acknowledged(family, plan.settled)
-        if plan.adds or plan.changes or plan.deletes:
-            self._submit_plan(family, plan)
         for why, keys in plan.refused.items():
             if keys:
                 self.refused(family, keys, why)

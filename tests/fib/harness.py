@@ -133,4 +133,5 @@ async def running(kernel: FakeKernel | None = None, **config: object) -> AsyncIt
     try:
         yield harness
     finally:
+        harness.kernel.bulk.release()  # a test that failed while batches were held must not wait for them
         await harness.fib.stop()
