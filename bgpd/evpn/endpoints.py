@@ -46,6 +46,7 @@ class Endpoints:
         self._at: dict[_Where, Endpoint] = {}
         self._here: set[_Where] = set()
         self._advertised: set[Endpoint] = set()
+        self._given_up: set[Endpoint] = set()
 
     def connect(self, *, claims: ClaimPort, presences: PresencePort) -> None:
         """The workload table, which is made with EVPN in hand."""
@@ -182,8 +183,15 @@ class Endpoints:
         self._here.discard(where)
         self.followed.get(where[0], set()).discard(where[1])
         self._advertised.discard(endpoint)
+        self._given_up.discard(endpoint)
         self._mobility.gone(endpoint)
         changes[endpoint] = None
+
+    def _comes_back(self, endpoint: Endpoint, family: Family, prefix: bytes) -> None:
+        """One that was given up is free: the workload table announces it again, if it still has it."""
+        sequence, _ = self._mobility.presence(endpoint)
+        self._drop((endpoint.vrf, prefix), {})
+        self._presences.comes_back(endpoint.vrf, family, prefix, sequence, mac=endpoint.mac)
 
     def _act(self, verdicts: list[tuple[Endpoint, Verdict]], changes: dict[Endpoint, Mobility | None]) -> None:
         """Advertise what is local; then have given up what is not."""
@@ -194,16 +202,19 @@ class Endpoints:
             prefix = bytes((8 * len(endpoint.ip),)) + endpoint.ip
             here = (endpoint.vrf, prefix) in self._here
             if verdict.state is EndpointState.LOCAL:
+                if here and endpoint in self._advertised:
+                    again.append((endpoint.vrf, family, prefix))
+                if not here or endpoint in self._given_up:
+                    gone.setdefault((endpoint.vrf, family, ""), []).append(prefix)
+                self._given_up.discard(endpoint)
                 if here:
-                    if endpoint in self._advertised:
-                        again.append((endpoint.vrf, family, prefix))
                     self._advertised.add(endpoint)
                     changes[endpoint] = verdict.mobility
                 else:
-                    self._drop((endpoint.vrf, prefix), {})
-                    gone.setdefault((endpoint.vrf, family, ""), []).append(prefix)
+                    self._comes_back(endpoint, family, prefix)
             elif verdict.state is not EndpointState.FROZEN or endpoint not in self._advertised:
                 self._advertised.discard(endpoint)
+                self._given_up.add(endpoint)
                 changes[endpoint] = None
                 gone.setdefault((endpoint.vrf, family, verdict.why), []).append(prefix)
             _log(endpoint, verdict)

@@ -252,15 +252,17 @@ class MacMobility:
             return self._against_sticky(own, remote)
         if own.sticky:
             return Verdict(EndpointState.LOCAL, mine, _sticky_here(remote))
-        if remote.mobility.sequence < mine.sequence:
-            return own.verdict
-        if remote.mobility.sequence == mine.sequence and self._origin(own.vrf) <= remote.origin:
-            return Verdict(
-                EndpointState.LOCAL, mine, "another host announces it with the same sequence; the lower address wins"
-            )
+        theirs = remote.mobility.sequence
+        if theirs < mine.sequence:
+            return Verdict(EndpointState.LOCAL, mine)
+        why = f"another host announces it with sequence {theirs} too; the lower address wins"
+        if theirs == mine.sequence and self._origin(own.vrf) <= remote.origin:
+            return Verdict(EndpointState.LOCAL, mine, why)
         if self._count_move(own, now):
             return own.verdict
-        return Verdict(EndpointState.MOVED, mine, f"announced elsewhere with sequence {remote.mobility.sequence}")
+        if theirs > mine.sequence:
+            why = f"announced elsewhere with sequence {theirs}"
+        return Verdict(EndpointState.MOVED, mine, why)
 
     def _against_sticky(self, own: _Own, remote: Remote) -> Verdict:
         """Another host announces as sticky what this one has (RFC 7432 section 15.2): that never moves."""

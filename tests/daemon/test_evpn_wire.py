@@ -13,7 +13,7 @@ from bgpd.evpn.mac_mobility import MOVES_LIMIT
 from bgpd.model.communities import parse_link_bandwidth, parse_route_distinguisher, parse_route_target
 from labs.daemons import Bgpd
 from labs.process import wait_until
-from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message
+from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message, receive
 from tests.interop.evpn_fabric import BLUE, EvpnFabric, add_vm, evpn, host_config, kernel_routes, vrf
 from tests.interop.evpn_fabric import MAC as VM_MAC
 
@@ -289,3 +289,25 @@ def test_frozen_vm_that_no_other_host_has_any_more_is_announced_again(
     wait_until(lambda: state() == "announced", WAIT_S, "the VM after the flap", logs=bgpd.logs)
     assert kernel_routes(fabric.hosts[1])[address]["dev"] == "vm"
     assert not is_frozen()
+
+
+def test_sequence_that_is_logged_is_the_one_on_the_wire(fabric: EvpnFabric, bgpd: Bgpd, peer: WirePeer) -> None:
+    """A VM that was elsewhere and is nowhere else any more comes back above all that was heard of it."""
+    address = "10.1.0.7"
+    connection = peer.establish(families=(AFI_SAFI,))
+
+    def state() -> str:
+        return next((view["state"] for view in bgpd.show("workloads") if view["id"] == "vm"), "")
+
+    def on_the_wire(sequence: int) -> bool:
+        kind, body = receive(connection)
+        return kind == UPDATE and b"\x06\0\0\0" + struct.pack("!I", sequence) in body
+
+    add_vm(bgpd, address)
+    connection.sendall(mobile(address, 9))
+    wait_until(lambda: state() == "moved", WAIT_S, "the VM to move", logs=bgpd.logs)
+    connection.sendall(gone(address))
+    wait_until(lambda: on_the_wire(10), WAIT_S, "sequence 10 on the wire", logs=bgpd.logs)
+    assert state() == "announced"
+    logged = [line for line in bgpd.log_path.read_text().splitlines() if "mobility.held" in line]
+    assert '"sequence":10' in logged[-1].replace(" ", "") or "sequence=10" in logged[-1]

@@ -149,7 +149,7 @@ def test_what_an_earlier_run_gave_up_is_taken_back_once_all_was_heard_and_nobody
     host.evpn.converged()
     assert host.given_up == [("blue", [KEY], "")]
     host.workload("10.64.0.7/32", mac=MAC)
-    assert sequence(host) == 0
+    assert sequence(host) == 2, "above all that was heard, as it is logged"
 
 
 def test_what_an_earlier_run_gave_up_stays_so_while_another_host_has_it() -> None:
@@ -262,3 +262,59 @@ def test_another_mac_of_the_workload_replaces_the_former() -> None:
     assert sequence(host) is None
     other = mac_ip_key(rd("10.255.1.1:1001"), mac=bytes.fromhex("0200000000bb"), ip=parse_address("10.64.0.7"))
     assert other in host.announced_to("leaf1")
+
+
+def frozen() -> tuple[Host, Source]:
+    """A workload that may not be taken over any more: another host announces it."""
+    host = Host()
+    leaf1 = host.up(1)
+    for number in (1, 3, 5):
+        elsewhere(host, leaf1, number)
+        host.now += 1
+        host.workload("10.64.0.7/32", mac=MAC)
+        host.now += 1
+    assert [verdict.state.value for _, verdict in host.evpn.endpoints.all()] == ["frozen"]
+    assert sequence(host) is None
+    return host, leaf1
+
+
+def test_a_frozen_workload_that_the_other_host_withdraws_comes_back_above_what_was_heard() -> None:
+    host, leaf1 = frozen()
+    host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
+    assert host.given_up[-1] == ("blue", [KEY], "")
+    host.workload("10.64.0.7/32", mac=MAC)
+    told = sequence(host)
+    assert told is not None
+    assert told > 5
+
+
+def test_a_frozen_workload_whose_tap_flaps_is_announced_once_nobody_else_has_it() -> None:
+    host, leaf1 = frozen()
+    host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
+    host.workload("10.64.0.7/32", mac=MAC)
+    for _ in range(3):
+        host.workload_gone("10.64.0.7/32")
+        assert sequence(host) is None
+        host.workload("10.64.0.7/32", mac=MAC)
+        assert sequence(host) is not None
+
+
+def test_an_operator_ends_a_freeze_while_the_other_host_announces() -> None:
+    host, _ = frozen()
+    mac = bytes.fromhex("0200000000aa")
+    assert host.evpn.endpoints.thaw(bytes(6)) == 0
+    assert host.evpn.endpoints.thaw(mac) == 1
+    assert host.given_up[-1] == ("blue", [KEY], "")
+    host.workload("10.64.0.7/32", mac=MAC)
+    assert sequence(host) == 6
+
+
+def test_what_another_host_announces_and_withdraws_in_one_turn_is_not_given_up() -> None:
+    host = Host()
+    leaf1 = host.up(1)
+    host.workload("10.64.0.7/32", mac=MAC)
+    host.moved = lambda vrf, family, keys, reason: host.given_up.append((vrf, keys, reason))  # type: ignore[method-assign]
+    elsewhere(host, leaf1, 1)
+    host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
+    assert host.given_up[-1] == ("blue", [KEY], ""), "the workload table has not settled it yet"
+    assert sequence(host) == 2

@@ -205,3 +205,27 @@ def test_alert_of_a_sticky_endpoint_ends_with_the_other_host() -> None:
     verdict = made.remote_changed(VM, None, now=2.0)
     assert verdict is not None
     assert (verdict.announced, verdict.why) == (True, "")
+
+
+sides = st.tuples(st.booleans(), st.integers(min_value=0, max_value=3))
+
+
+@given(sides, sides)
+def test_two_hosts_never_both_keep_nor_both_give_up_what_both_announce(
+    here: tuple[bool, int], there: tuple[bool, int]
+) -> None:
+    """Each hears of the other after it has announced, as in a race."""
+    states = []
+    for own, other, origin, other_origin in ((here, there, LOWER, HIGHER), (there, here, HIGHER, LOWER)):
+        made = MacMobility(origin=lambda _vrf, origin=origin: origin)
+        made.appeared(VM, sticky=own[0], remote=None, now=0.0, former=own[1])
+        heard = Remote(Mobility(other[1], other[0]), other_origin)
+        verdict = made.remote_changed(VM, heard, now=1.0)
+        states.append(EndpointState.LOCAL if verdict is None else verdict.state)
+    assert states.count(EndpointState.LOCAL) == 1
+
+
+def test_a_stale_reason_goes_with_what_it_was_about() -> None:
+    made = held()
+    assert made.remote_changed(VM, remote(0), now=1.0).why
+    assert made.remote_changed(VM, None, now=2.0).why == ""
