@@ -112,9 +112,11 @@ class Advertised:
     # To whom
 
     def of_workload(self, view: WorkloadView) -> WorkloadView:
-        """A workload with the neighbors that have its route, which is what `announced` says; or why none has."""
+        """A workload with the neighbors that have its route, or why none has, and those that announce it, too."""
         if view.announced:
-            found = self.audience(view.vrf, *parse_prefix(view.prefix))
+            place = (view.vrf, *parse_prefix(view.prefix))
+            view.also_announced_by = self._routing.rib.contested.neighbors(*place)
+            found = self.audience(*place)
             view.neighbors = found.neighbors
             if not found.neighbors:
                 view.announced, view.reason = False, f"to nobody: {found.why_nobody}"

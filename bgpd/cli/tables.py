@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bgpd.cli import render as text
@@ -148,8 +148,17 @@ def _workload(view: View, now: float) -> Rows:
         view.get("vrf", ""),
         view["state"],
         text.age(view["since"], now),
-        view.get("reason", "") or (f"to {text.words(view['neighbors'])}" if view.get("neighbors") else ""),
+        "; ".join(_workload_remarks(view)),
     )
+
+
+def _workload_remarks(view: View) -> Iterator[str]:
+    if view.get("reason"):
+        yield view["reason"]
+    elif view.get("neighbors"):
+        yield f"to {text.words(view['neighbors'])}"
+    if view.get("also_announced_by"):
+        yield f"announced by {text.words(view['also_announced_by'])}, too"
 
 
 def _aggregate(view: View, now: float) -> Rows:

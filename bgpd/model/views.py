@@ -171,7 +171,8 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     """`bgpd show workloads`: one claimed prefix, its state, why, and since when.
 
     `announced` is whether a neighbor has it now, `neighbors` are those that have; where a claim is "announced" and no
-    neighbor has it, `reason` says why. In conflict the claim that came first stays announced.
+    neighbor has it, `reason` says why. In conflict the claim that came first stays announced. `also_announced_by` are
+    neighbors that announce the prefix themselves: an alarm.
     """
 
     id: str
@@ -184,6 +185,7 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     since: float
     announced: bool = False
     neighbors: list[str] = []
+    also_announced_by: list[str] = []
     kind: str = ""
     mac: str = ""
     sticky: bool = False

@@ -194,6 +194,8 @@ def test_an_address_that_a_neighbor_announces_too_is_an_alarm(fabric: Fabric, ho
     warning = "10.64.1.5/32 is a workload's here, and announced by leaf1, too"
     assert warning in host.get("health")["warnings"]
     assert any(one["event"] == "workload.foreign_announcement" for one in host.get("events"))
+    assert workload(host, "10.64.1.5/32")["also_announced_by"] == ["leaf1"]
+    assert "announced by leaf1, too" in " ".join(host.cli("show", "workloads").split())
     assert kernel_hops(fabric.host, "10.64.1.5/32") == ["pod1"]
     announce(frr, "10.64.1.5/32", withdraw=True)
     host.wait(lambda: host.metric(gauge) == 0, "the end of the alarm")
