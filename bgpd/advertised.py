@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from bgpd.api.backend import Answer, Objects
 from bgpd.model.attributes import Attributes, as_path_text
 from bgpd.model.communities import format_membership, format_route_distinguisher
@@ -26,7 +28,6 @@ from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.routing import Routing
 from bgpd.workload.claims import Claims
-from bgpd.workload.sources import API
 
 _SLICE = 2048
 _MOST_REASONS = 4
@@ -140,15 +141,13 @@ class Advertised:
             view.reason = f"to nobody: {found[0].why_nobody}"
         return view
 
-    async def settled(self, report: WorkloadReport, claims: Sequence[Claim]) -> None:
-        """Once the neighbors were sent the addresses of a workload that was just put: who has each, or why none has."""
+    async def sent_to_all(self, claims: Sequence[Claim]) -> None:
+        """Wait until the neighbors were sent these addresses, which were announced just now."""
         end = asyncio.get_running_loop().time() + _PATIENCE_S
-        announced = any(address.announced for address in report.addresses)
-        while announced and asyncio.get_running_loop().time() < end:
+        while asyncio.get_running_loop().time() < end:
             if not any(self.audience(one.vrf, one.family, one.key).is_under_way for one in claims):
                 break
             await asyncio.sleep(0.01)
-        self.of_report(report, claims)
 
     def of_report(self, report: WorkloadReport, claims: Sequence[Claim]) -> None:
         """Add to a report who has the address of each claim, or why nobody has."""
@@ -214,30 +213,40 @@ class Advertised:
 
 
 class AnnouncedObjects:
-    """Workloads of the local API (`api.backend.Objects`), answered with the neighbors that have their routes."""
+    """Workloads or services of the local API (`api.backend.Objects`), answered with who has their routes.
 
-    def __init__(self, objects: Objects, advertised: Advertised, claims: Claims) -> None:
+    `source` is that of their claims.
+    """
+
+    def __init__(self, objects: Objects, advertised: Advertised, claims: Claims, *, source: str) -> None:
         self._objects = objects
         self._advertised = advertised
         self._claims = claims
+        self._source = source
 
     async def put(self, id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
         status, report = await self._objects.put(id, body, who=who, timeout_s=timeout_s)
-        if isinstance(report, WorkloadReport):
-            await self._advertised.settled(report, self._claims_of(id))
-        return status, report
+        if status == 200:
+            await self._advertised.sent_to_all(self._claims_of(id))
+        return status, self._with_audience(id, report)
 
     async def delete(self, id: str, *, who: str) -> Answer:
         return await self._objects.delete(id, who=who)
 
     def get(self, id: str) -> Answer:
         status, report = self._objects.get(id)
-        if isinstance(report, WorkloadReport):
-            self._advertised.of_report(report, self._claims_of(id))
-        return status, report
+        return status, self._with_audience(id, report)
+
+    def _with_audience(self, id: str, report: msgspec.Struct) -> msgspec.Struct:
+        match report:
+            case WorkloadReport():
+                self._advertised.of_report(report, self._claims_of(id))
+            case ServiceView():
+                self._advertised.of_service(report)
+        return report
 
     def _claims_of(self, id: str) -> list[Claim]:
-        return [one.claim for one in self._claims.statuses(API, id)]
+        return [one.claim for one in self._claims.statuses(self._source, id)]
 
 
 def _wanted(query: ViewQuery, family: Family) -> Sequence[bytes] | None:

@@ -82,6 +82,9 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         "bgpd_neighbor_established", "1 if the session is established.", each(lambda view: view.state == "established")
     )
     registry.counter(
+        "bgpd_neighbor_flaps_total", "Established sessions with it that ended.", each(lambda view: view.flaps)
+    )
+    registry.counter(
         "bgpd_neighbor_established_total", "Times it was established.", each(lambda view: view.established_count)
     )
     registry.counter(

@@ -37,6 +37,7 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.workload.feed.api import ApiSource, ServiceObjects, WorkloadObjects
+from bgpd.workload.sources import API, SERVICE
 
 _OWN_SOURCES = (WORKLOAD_SOURCE.name, AGGREGATE_SOURCE.name, EVPN_SOURCE.name)
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
@@ -98,11 +99,13 @@ class DaemonBackend:
     @property
     def objects(self) -> Mapping[str, Objects]:
         api = self._routing.workloads.find(ApiSource)
-        return {"workloads": self._workload_objects(api), "services": ServiceObjects(api)} if api else {}
-
-    def _workload_objects(self, api: ApiSource) -> Objects:
+        if api is None:
+            return {}
         claims = self._routing.workloads.claims
-        return AnnouncedObjects(WorkloadObjects(api), self._advertised, claims)
+        return {
+            "workloads": AnnouncedObjects(WorkloadObjects(api), self._advertised, claims, source=API),
+            "services": AnnouncedObjects(ServiceObjects(api), self._advertised, claims, source=SERVICE),
+        }
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         routing = self._routing

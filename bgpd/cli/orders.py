@@ -68,10 +68,14 @@ def _put(arguments: argparse.Namespace, target: str, body: bytes) -> int:
 
 
 def _report(report: dict[str, Any]) -> int:
-    """Tells what became of it; exit code 1 unless it is announced, itself or by the aggregate that covers it."""
+    """Tells what became of it; exit code 1 unless it is announced, itself or by the aggregate that covers it.
+
+    That no neighbor has it now is said, and costs no exit code: the address is here, and goes to whoever comes.
+    """
     state = report.get("state", "")
     if "announced" in report:
-        state = "announced" if report["announced"] else "not announced"
+        nobody = str(report.get("reason", "")).startswith("to nobody")  # no neighbor has it now, which may change
+        state = "announced" if report["announced"] or nobody else "not announced"
     if state:
         reason = f": {report['reason']}" if report.get("reason") else ""
         print(f"{report.get('id') or report.get('name')} {state}{reason}")

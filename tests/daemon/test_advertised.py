@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -122,6 +123,13 @@ def test_without_a_session_nothing_is_announced_to_anybody(fabric: Fabric) -> No
         assert workload(host, "10.64.1.5/32")["reason"] == "to nobody: no neighbor is established"
         said = host.cli("workload", "add", "vm1", "--address", "10.64.1.9", "--interface", "pod2")
         assert said == "vm1 announced: to nobody: no neighbor is established\n"
+        backends = [{"id": "vm1", "addresses": ["10.64.1.9"]}]
+        service = {"addresses": ["10.64.1.80"], "backends": backends}
+        file = host.config_path.with_name("service.json")
+        file.write_text(json.dumps(service))
+        said = host.cli("service", "add", "web", str(file))
+        assert said == "web announced: to nobody: no neighbor is established\n"
+        assert host.show("services")[0]["announced"] is False
 
 
 def test_family_without_a_next_hop_is_announced_to_nobody(fabric: Fabric) -> None:
