@@ -35,6 +35,8 @@ SANS_IO = (
     "bgpd.message",
     "bgpd.config.effects",
     "bgpd.config.toml_lines",
+    "bgpd.config.toml_errors",
+    "bgpd.config.prefix_sets",
     "bgpd.config.shape",
     "bgpd.config.words",
     "bgpd.api.prometheus",

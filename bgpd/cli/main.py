@@ -24,17 +24,29 @@ DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
 
 
 class Parser(argparse.ArgumentParser):
-    """One that tells what a mistyped word may have been meant to be."""
+    """One that tells what a mistyped word may have been meant to be, and what a missing one may be."""
 
     def error(self, message: str) -> NoReturn:
-        meant = _meant(message, self)
-        super().error(f"{message}\ndid you mean {meant}?" if meant else message)
+        if meant := _meant(message, self):
+            message += f"\ndid you mean {meant}?"
+        elif missing := re.search(r"are required: ([A-Z]+)$", message):
+            below = [action for action in self._actions if action.metavar == missing[1] and action.choices]
+            message += "".join(f"\none of: {', '.join(_names(action))}" for action in below)
+        super().error(message)
+
+
+def _names(action: argparse.Action) -> list[str]:
+    """The names that may stand for an argument, without their short forms."""
+    choices = list(action.choices or ())
+    return [name for name in choices if f"{name}s" not in choices]
 
 
 def _meant(message: str, parser: argparse.ArgumentParser) -> str:
     """The known word that is closest to the one that argparse does not know; "" if none is close."""
     if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
         known = [word.strip(" '") for word in found[2].split(",")]
+        if "show" in known and (found[1] in SHOWN or f"{found[1]}s" in SHOWN):
+            return f"show {found[1]}"
         return "".join(difflib.get_close_matches(found[1], known, 1))
     if found := re.search(r"unrecognized arguments: (--?[^\s=]+)", message):
         return "".join(difflib.get_close_matches(found[1], sorted(set(_options(parser))), 1))

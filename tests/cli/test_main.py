@@ -333,6 +333,8 @@ def test_wrong_usage_is_exit_code_2() -> None:
         (["show", "routes", "--neighbour", "leaf1"], "--neighbor"),
         (["workload", "ad", "x"], "add"),
         (["statsu"], "status"),
+        (["neighbors"], "show neighbors"),
+        (["route"], "show route"),
     ],
 )
 def test_mistyped_word_is_answered_with_the_one_that_is_close(
@@ -342,6 +344,18 @@ def test_mistyped_word_is_answered_with_the_one_that_is_close(
         run(*arguments)
     assert caught.value.code == 2
     assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listed"),
+    [((), "one of: run, check,"), (("show",), "one of: neighbors, routes,"), (("workload",), "one of: add, del, list")],
+)
+def test_missing_word_is_answered_with_those_that_there_are(
+    arguments: tuple[str, ...], listed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    assert listed in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("daemon")
