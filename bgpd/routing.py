@@ -27,6 +27,7 @@ from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised,
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
+from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
@@ -159,16 +160,23 @@ class Routing:
     async def reconfigure(self, config: Config) -> None:
         """Take over a configuration; a part whose own part of it is as before is not called.
 
-        A VRF's kernel table is there before anything is said of the VRF, and goes last.
+        A VRF's kernel table is there before anything is said of the VRF, and goes last. Between the two the loop does
+        not turn: a session that is established has the policies that the RIB has.
 
         Raises: PolicyError: nothing was changed.
         """
         former = self._config
-        walk = self.rib.reconfigure(config.rib) if config.rib != former.rib else None
-        self._config = config
         is_vrf_due = config.vrf != former.vrf or bool(self.tables.vrfs.problems)
         if is_vrf_due:
             await self.tables.vrfs.add(config.vrf)
+        try:
+            walk = self.rib.reconfigure(config.rib) if config.rib != former.rib else None
+        except PolicyError:
+            if is_vrf_due:
+                await self.tables.vrfs.add(former.vrf)
+                await self.tables.vrfs.remove(former.vrf)
+            raise
+        self._config = config
         if config.evpn != former.evpn:
             self.evpn.reconfigure(config.evpn)
         self.speaker.reconfigure(config.speaker)  # always: password files may have other contents

@@ -18,6 +18,7 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.workload import ClaimInfo
+from bgpd.rib.policy import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.turns import Walks
@@ -266,6 +267,27 @@ async def test_kernel_table_of_a_vrf_comes_before_all_that_use_it_and_goes_last(
     assert {"evpn.reconfigure", "speaker.reconfigure", "workloads.reconfigure"} <= set(names)
 
 
+async def test_no_session_comes_up_between_the_policies_of_the_rib_and_those_of_the_sessions(rig: Rig) -> None:
+    """It would have the settings of the former configuration, which may name a policy that the new one lacks."""
+    reconfigurable(rig)
+
+    async def slow(_: object) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def answer(_: object) -> Iterator[None]:
+        asyncio.get_running_loop().call_soon(rig.calls.append, ("a session is established",))
+        return walk()
+
+    rig.routing.tables.vrfs._answers["add"] = slow  # type: ignore[attr-defined]
+    rig.note(rib={"reconfigure": answer})
+    await rig.routing.reconfigure(config(TEXT.replace('"all"', '"none"') + BLUE))
+    await asyncio.sleep(0)
+    names = rig.names()
+    assert names.index("vrfs.add") < names.index("rib.reconfigure")
+    assert names.index("speaker.reconfigure") < names.index("a session is established")
+
+
 async def test_other_policy_is_no_news_for_kernel_tables(rig: Rig) -> None:
     names = await reconfigured(rig, TEXT + '[policy.p]\nrules = [{ action = "accept" }]\n')
     assert "rib.reconfigure" in names
@@ -277,12 +299,20 @@ async def test_policy_that_cannot_be_used_changes_nothing(rig: Rig) -> None:
     reconfigurable(rig)
 
     def refuse(_: object) -> None:
-        raise ValueError("no such policy")
+        raise PolicyError("neighbor leaf1.import", "no such policy", "")
 
     rig.note(rib={"reconfigure": refuse})
     wrong = msgspec.structs.replace(before, neighbor=())
-    with pytest.raises(ValueError, match="no such policy"):
+    with pytest.raises(PolicyError, match="no such policy"):
         await rig.routing.reconfigure(wrong)
     assert rig.names() == ["rib.reconfigure"]
+    rig.calls.clear()
+    with pytest.raises(PolicyError, match="no such policy"):
+        await rig.routing.reconfigure(msgspec.structs.replace(config(TEXT + BLUE), neighbor=()))
+    assert [(name, [vrf.name for vrf in vrfs]) for name, vrfs in rig.calls if name.startswith("vrfs")] == [
+        ("vrfs.add", ["blue"]),
+        ("vrfs.add", []),
+        ("vrfs.remove", []),
+    ]
     rig.calls.clear()
     assert await reconfigured(rig, TEXT) == ["speaker.reconfigure"], "the former configuration is in force"
