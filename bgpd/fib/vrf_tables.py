@@ -19,7 +19,9 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
 from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
-from bgpd.model.path import NextHops
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops
+from bgpd.runtime.background import start_in_background
 
 log = structlog.get_logger()
 
@@ -35,6 +37,26 @@ class VrfOwner(TableOwner, Protocol):
 
     def write_waiting(self, vrf: str) -> None:
         """The kernel has other interfaces in the VRF than before."""
+
+
+class _Nobody:
+    """Who has routes for a table that is configured no more: none."""
+
+    def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
+        return None
+
+    def resolve(self, next_hop: NextHop) -> NextHops:
+        return ()
+
+    def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None: ...
+
+    def refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None: ...
+
+    def next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None: ...
+
+    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None: ...
+
+    def backlog_shrank(self) -> None: ...
 
 
 class ConfiguredVrfs:
@@ -63,7 +85,9 @@ class ConfiguredVrfs:
         self._interfaces = interfaces
         self._vrfs = KernelVrfs(dataplane, applied=owner.write_waiting)
         self._configs: dict[str, VrfConfig] = {}
+        self._configured = {config.table}
         self._swept = False
+        self._removing: asyncio.Task[None] | None = None
         self._due: set[str] = set()
 
     async def start(self, vrfs: Sequence[VrfConfig]) -> None:
@@ -73,12 +97,31 @@ class ConfiguredVrfs:
 
     async def stop(self) -> None:
         """Let go; everything stays in the kernel. Call after the tables have stopped."""
+        if self._removing is not None:
+            self._removing.cancel()
+            await asyncio.gather(self._removing, return_exceptions=True)
         await self._vrfs.stop()
 
     def sweep(self) -> None:
         """All was heard: what an earlier run left in the kernel for other interfaces goes."""
         self._swept = True
         self._vrfs.sweep()
+        self._removing = start_in_background(self._remove_left(), "removing tables that are configured no more")
+
+    async def _remove_left(self) -> None:
+        """What an earlier run had for other VRFs, or for another main table, goes as with a reload."""
+        try:
+            for table, device in (await self._vrfs.left(self._configured)).items():
+                left = msgspec.structs.replace(self._config, table=table)
+                fib = Fib(left, dataplane=self._dataplane, owner=_Nobody(), vrf=device)
+                await fib.start()
+                try:
+                    fib.sweep()
+                    await self._vrfs.remove_left(table, device, fib)
+                finally:
+                    await fib.stop()
+        except OSError as error:
+            log.warning("vrf.left_over_not_removed", error=str(error))
 
     def warnings(self) -> list[str]:
         """What keeps VRFs from being whole."""
@@ -103,6 +146,7 @@ class ConfiguredVrfs:
 
     async def add(self, vrfs: Sequence[VrfConfig]) -> None:
         """Have what is new or different in these; those that are missing stay until `remove`."""
+        self._configured = {self._config.table, *(config.table for config in vrfs)}
         for config in vrfs:
             before = self._configs.get(config.name)
             if before is not None and before.table != config.table:

@@ -6,88 +6,35 @@ Either way an unreachable default ends the table. Level-triggered: what is there
 at start, on a change, and when another program removed it. What an earlier run left is taken over; what belongs to no
 interface any more goes at the sweep, since workloads are told later than uplinks. Never touches another program's rules
 or devices; a VRF device that was there before is used and left. Learned routes are the VRF's Fib's.
-
-What a VRF needs of the kernel where there is no VRF device: policy rules, and copies of its connected networks.
-
-What comes in by an interface of the VRF, or is sent by a socket bound to it, is looked up in the VRF's table. IPv6
-link-local destinations stay with the main table, since they mean their interface only. Sans-IO.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import msgspec
 import structlog
 
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
-from bgpd.kernel.host import Host
+from bgpd.fib.vrf_rules import (
+    FAMILIES,
+    connected_networks,
+    device_rules,
+    interface_rules,
+    link_local_rule,
+    why_not_usable,
+)
 from bgpd.kernel.netlink import KernelError
-from bgpd.kernel.route_messages import LAST_RESORT_METRIC
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm
 from bgpd.kernel.rtnl import RoutingRule, Rtnl, UnreachableDefault, VrfDevice
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop
 from bgpd.runtime.background import start_in_background
-
-RULE_PRIORITY = 1000
-"""Where the kernel puts its own rule for VRF devices: after the local table, before the main one."""
-FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
-_MAIN = 254
-_LINK_LOCAL = b"\x0a\xfe\x80"
-_RESERVED_TABLES = {0: "unspec", 253: "default", _MAIN: "main", 255: "local"}
-_PROTOCOLS_OF_THE_KERNEL = (1, 2, 9)
-"""redirect, kernel, ra: what stands in a VRF's table because an interface is in it."""
-_RTPROT_KERNEL = 2
-
-
-def interface_rules(interfaces: Iterable[str], table: int, protocol: int) -> set[RoutingRule]:
-    """The rules by which interfaces belong to a table."""
-    return {
-        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=protocol, table=table, iif=iif, oif=oif)
-        for name in interfaces
-        for iif, oif in ((name, ""), ("", name))
-        for family in FAMILIES
-    }
-
-
-def link_local_rule(protocol: int) -> RoutingRule:
-    """The rule, for all VRFs, that keeps link-local destinations with the main table."""
-    return RoutingRule(
-        family=Family.IPV6_UNICAST, priority=RULE_PRIORITY - 1, protocol=protocol, table=_MAIN, to=_LINK_LOCAL
-    )
-
-
-def device_rules() -> set[RoutingRule]:
-    """The rules that the kernel makes with its first VRF device, to be made again if another program removed them."""
-    return {
-        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=_RTPROT_KERNEL, l3mdev=True) for family in FAMILIES
-    }
-
-
-def why_not_usable(table: int, protocol: int, routes: Collection[KernelRoute], *, is_ours: bool) -> str:
-    """Why a table cannot be a VRF's: reserved, or full of another program's routes; "" if it can.
-
-    `is_ours`: an earlier run left routes or rules for it; then what others put there is met route by route.
-    """
-    if table in _RESERVED_TABLES:
-        return f"table {table} is the kernel's own ({_RESERVED_TABLES[table]}): choose another"
-    foreign = [
-        route
-        for route in routes
-        if route.table == table and route.protocol not in (protocol, *_PROTOCOLS_OF_THE_KERNEL)
-    ]
-    if not foreign or is_ours:
-        return ""
-    protocols = ", ".join(str(number) for number in sorted({route.protocol for route in foreign}))
-    return (
-        f"table {table} has {len(foreign)} routes of another program (protocol {protocols}; see `ip route show table"
-        f" {table}`): choose a table that nobody else uses"
-    )
-
 
 log = structlog.get_logger()
 
@@ -200,22 +147,54 @@ class KernelVrfs:
         vrf = self._vrfs.pop(name)
         self._dirty.pop(name, None)
         async with self._lock:
-            for family in FAMILIES:
-                vrf.fib.writer.keep(family, {})
-            await vrf.fib.withdraw_all()
-            rules = await self._own_rules()
-            for rule in rules:
-                if rule.table == vrf.spec.table:
-                    self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
-            if all(other.by_device for other in self._vrfs.values()):
-                rule = link_local_rule(self._protocol)
-                self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
-            for family in FAMILIES:
-                end = self._end_of(vrf, family)
-                self._note(vrf, await self._rtnl.delete_unreachable_default(end), errno.ESRCH)
-            await self._remove_device(vrf)
+            await self._take_out(vrf)
             self._forget(vrf)
         log.info("vrf.removed", vrf=name, table=vrf.spec.table)
+
+    async def left(self, kept: Container[int]) -> dict[int, str]:
+        """Tables that an earlier run used and that are not among these; each with its VRF device, "" without one."""
+        common = link_local_rule(self._protocol)
+        found = {rule.table: "" for rule in await self._own_rules() if rule != common}
+        for family in FAMILIES:
+            found.update(dict.fromkeys(await self._tables_with_routes(family), ""))
+        for link in list(self._dataplane.host.links.values()):
+            device = await self._rtnl.device(link.name) if link.kind == "vrf" else None
+            if device is not None and device.alias.startswith(_ALIAS):
+                found[device.table] = device.name
+        return {table: name for table, name in found.items() if table not in kept and table not in (0, 253, 255)}
+
+    async def _tables_with_routes(self, family: Family) -> set[int]:
+        tables: set[int] = set()
+
+        def begin() -> Callable[[RouteRun], None]:
+            return lambda run: tables.add(run.table)
+
+        await self._dataplane.reader.routes(family, RouteForm(0, self._protocol, 0), begin)
+        return tables
+
+    async def remove_left(self, table: int, device: str, fib: Fib) -> None:
+        """Take out what an earlier run left in a table; `fib` is started for it, and stopped by the caller."""
+        vrf = _Vrf(VrfSpec(device, table, ()), fib, by_device=bool(device))
+        if device:
+            vrf.entered.update(link.name for link in self._dataplane.host.links.values() if link.vrf == device)
+        async with self._lock:
+            await self._take_out(vrf)
+        log.info("vrf.left_over_removed", device=device, table=table)
+
+    async def _take_out(self, vrf: _Vrf) -> None:
+        for family in FAMILIES:
+            vrf.fib.writer.keep(family, {})
+        await vrf.fib.withdraw_all()
+        for rule in await self._own_rules():
+            if rule.table == vrf.spec.table and rule != link_local_rule(self._protocol):
+                self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
+        if all(other.by_device for other in self._vrfs.values()):
+            rule = link_local_rule(self._protocol)
+            self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
+        for family in FAMILIES:
+            end = self._end_of(vrf, family)
+            self._note(vrf, await self._rtnl.delete_unreachable_default(end), errno.ESRCH)
+        await self._remove_device(vrf)
 
     def sweep(self) -> None:
         """All workloads are told: what an earlier run left for other interfaces goes."""
@@ -354,7 +333,7 @@ class KernelVrfs:
 
     def _keep_connected(self, vrf: _Vrf) -> None:
         """In a VRF's device the kernel has the connected networks in the table; elsewhere they are copied there."""
-        networks = _connected_networks(self._dataplane.host, () if vrf.by_device else vrf.interfaces)
+        networks = connected_networks(self._dataplane.host, () if vrf.by_device else vrf.interfaces)
         for family, routes in networks.items():
             vrf.fib.writer.keep(family, {key: (NextHop(b"", name),) for key, name in routes.items()})
 
@@ -433,20 +412,3 @@ class KernelVrfs:
                     vrf.problem = str(error)
                     log.warning("vrf.not_applied", vrf=name, error=str(error))
                     self._retry_later()
-
-
-def _connected_networks(host: Host, interfaces: Collection[str]) -> dict[Family, dict[bytes, str]]:
-    """Networks that the kernel attached to these interfaces, each with its interface; link-local ones left out.
-
-    Of several interfaces with one network the first that is up.
-    """
-    found: dict[Family, dict[bytes, str]] = {Family.IPV4_UNICAST: {}, Family.IPV6_UNICAST: {}}
-    for name in sorted(interfaces, key=lambda name: _preference(host, name)):
-        for family, key in host.networks(name):
-            found[family].setdefault(key, name)
-    return found
-
-
-def _preference(host: Host, interface: str) -> tuple[bool, int]:
-    link = host.named(interface)
-    return (not link.up, link.index) if link else (True, 0)

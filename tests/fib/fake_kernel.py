@@ -28,6 +28,7 @@ from bgpd.kernel.route_messages import (
     RouteForm,
     read_key,
 )
+from bgpd.kernel.rtnl import RoutingRule
 from bgpd.kernel.writer import Done, Outcome
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link, RouteChanged
@@ -374,6 +375,10 @@ class FakeReader:
         self._kernel = kernel
         self.start, self.stop, self.nexthops = kernel.start, kernel.stop, kernel.nexthops
         self.nexthops_gone = kernel.nexthops_gone
+
+    async def rules(self) -> set[RoutingRule]:
+        """The scripted kernel has no policy rules."""
+        return set()
 
     async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:
         consume = begin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bgpd.fib.vrfs import interface_rules, link_local_rule, why_not_usable
+from bgpd.fib.vrf_rules import interface_rules, link_local_rule, why_not_usable
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 

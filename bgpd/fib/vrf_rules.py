@@ -1,0 +1,87 @@
+"""What a VRF needs of the kernel where there is no VRF device: policy rules, and copies of its connected networks.
+
+What comes in by an interface of the VRF, or is sent by a socket bound to it, is looked up in the VRF's table. IPv6
+link-local destinations stay with the main table, since they mean their interface only. Also says which tables cannot be
+a VRF's. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from bgpd.kernel.host import Host
+from bgpd.kernel.rtnl import RoutingRule
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
+
+RULE_PRIORITY = 1000
+"""Where the kernel puts its own rule for VRF devices: after the local table, before the main one."""
+FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_MAIN = 254
+_LINK_LOCAL = b"\x0a\xfe\x80"
+RESERVED_TABLES = {0: "unspec", 253: "default", _MAIN: "main", 255: "local"}
+_PROTOCOLS_OF_THE_KERNEL = (1, 2, 9)
+"""redirect, kernel, ra: what stands in a VRF's table because an interface is in it."""
+_RTPROT_KERNEL = 2
+
+
+def interface_rules(interfaces: Iterable[str], table: int, protocol: int) -> set[RoutingRule]:
+    """The rules by which interfaces belong to a table."""
+    return {
+        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=protocol, table=table, iif=iif, oif=oif)
+        for name in interfaces
+        for iif, oif in ((name, ""), ("", name))
+        for family in FAMILIES
+    }
+
+
+def link_local_rule(protocol: int) -> RoutingRule:
+    """The rule, for all VRFs, that keeps link-local destinations with the main table."""
+    return RoutingRule(
+        family=Family.IPV6_UNICAST, priority=RULE_PRIORITY - 1, protocol=protocol, table=_MAIN, to=_LINK_LOCAL
+    )
+
+
+def device_rules() -> set[RoutingRule]:
+    """The rules that the kernel makes with its first VRF device, to be made again if another program removed them."""
+    return {
+        RoutingRule(family=family, priority=RULE_PRIORITY, protocol=_RTPROT_KERNEL, l3mdev=True) for family in FAMILIES
+    }
+
+
+def why_not_usable(table: int, protocol: int, routes: Collection[KernelRoute], *, is_ours: bool) -> str:
+    """Why a table cannot be a VRF's: reserved, or full of another program's routes; "" if it can.
+
+    `is_ours`: an earlier run left routes or rules for it; then what others put there is met route by route.
+    """
+    if table in RESERVED_TABLES:
+        return f"table {table} is the kernel's own ({RESERVED_TABLES[table]}): choose another"
+    foreign = [
+        route
+        for route in routes
+        if route.table == table and route.protocol not in (protocol, *_PROTOCOLS_OF_THE_KERNEL)
+    ]
+    if not foreign or is_ours:
+        return ""
+    protocols = ", ".join(str(number) for number in sorted({route.protocol for route in foreign}))
+    return (
+        f"table {table} has {len(foreign)} routes of another program (protocol {protocols}; see `ip route show table"
+        f" {table}`): choose a table that nobody else uses"
+    )
+
+
+def connected_networks(host: Host, interfaces: Collection[str]) -> dict[Family, dict[bytes, str]]:
+    """Networks that the kernel attached to these interfaces, each with its interface; link-local ones left out.
+
+    Of several interfaces with one network the first that is up.
+    """
+    found: dict[Family, dict[bytes, str]] = {Family.IPV4_UNICAST: {}, Family.IPV6_UNICAST: {}}
+    for name in sorted(interfaces, key=lambda name: _preference(host, name)):
+        for family, key in host.networks(name):
+            found[family].setdefault(key, name)
+    return found
+
+
+def _preference(host: Host, interface: str) -> tuple[bool, int]:
+    link = host.named(interface)
+    return (not link.up, link.index) if link else (True, 0)
