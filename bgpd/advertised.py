@@ -56,7 +56,8 @@ class Advertised:
         """The routes that neighbors were sent, with the attributes that they were sent with."""
         for state, family in self._asked_for(query):
             export = state.exports[family]
-            keys = [key for key in _wanted(query, family) or list(export.advertised) if key in export.advertised]
+            wanted = _wanted(query, family)
+            keys = list(export.advertised) if wanted is None else wanted
             for start in range(0, len(keys), _SLICE):
                 yield None
                 for key in keys[start : start + _SLICE]:

@@ -141,6 +141,20 @@ async def test_without_descriptors_what_waits_is_closed_and_accepting_pauses(
         sock.close()
 
 
+async def test_connection_that_cannot_be_taken_over_is_closed_and_said(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fail)
+    with structlog.testing.capture_logs() as records:
+        client = await listening.connect()
+        assert await is_closed(client)
+    assert [record["event"] for record in records] == ["connection.defect"]
+    client.close()
+
+
 def test_only_a_lack_of_descriptors_or_memory_is_no_defect() -> None:
     assert is_exhausted(OSError(24, "Too many open files"))
     assert not is_exhausted(OSError(13, "Permission denied"))

@@ -19,6 +19,7 @@ from bgpd.model.views import NeighborView
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 from bgpd.runtime.turns import soon
 from bgpd.speaker import defects as defects_module
+from bgpd.speaker import reach as reach_module
 from bgpd.speaker import session as session_module
 from bgpd.speaker.defects import FIRST_PAUSE_S, FORGET_S, KEPT_BYTES, MAX_NEIGHBORS, MAX_PAUSE_S, Defects
 from bgpd.speaker.driver import Driver
@@ -103,6 +104,20 @@ async def test_routes_that_the_rib_cannot_cope_with_cost_the_session_and_the_who
         assert await peer.notification() == (6, 0, b"")
         await until(lambda: recorder.closed)
         assert bytes.fromhex(view(speaker).last_defect_messages).startswith(ROUTE)
+        assert raised == []
+
+
+async def test_dial_that_raises_costs_its_neighbor_and_is_kept(peer: RawPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+    monkeypatch.setattr(reach_module, "target_of", failing(ValueError("odd")))
+    monkeypatch.setattr(defects_module, "FIRST_PAUSE_S", 0.05)
+    async with running(config(neighbor=[to_peer(peer.port)])) as (speaker, recorder):
+        await until(lambda: view(speaker).defects)
+        assert view(speaker).last_defect == "ValueError: odd"
+        monkeypatch.undo()
+        await peer.open()
+        await until(lambda: recorder.established == 1)
         assert raised == []
 
 
