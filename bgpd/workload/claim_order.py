@@ -2,7 +2,7 @@
 
 Every claim of an address has a rank; the lowest holds it. Feeds save the ranks of contested addresses. After a start
 the claims come in another order than before: each takes its former place, and an address is given to nobody while the
-claim that held it has not come yet, until the first state of all sources is known.
+claim that had it has not come yet, until the first state of all sources is known.
 
 Decides nothing else; what follows from a conflict, `standing` and `table` do.
 """
@@ -38,7 +38,7 @@ class ClaimOrder:
 
     def enter(self, place: Place, entry: Entry, status: ClaimStatus) -> None:
         """Put a new claim among those of its address. What is said of a kernel route that came first goes ahead of it:
-        it tells the MAC and all else that the route does not.
+        it has the MAC and all else that the route has not.
         """
         claim = status.claim
         kind = SOURCES[claim.source]
@@ -48,7 +48,7 @@ class ClaimOrder:
             status.rank = rank
         elif self.starting or (earlier is not None and kind.restart is Restart.REPLAYED):
             status.rank = kind.rank_at_start
-        elif entry.claims and _tells_more(claim, entry.claims[0].claim):
+        elif entry.claims and _says_more(claim, entry.claims[0].claim):
             entry.claims.insert(0, status)
             self.renumber(entry)
             return
@@ -95,7 +95,7 @@ class ClaimOrder:
         return places
 
 
-def _tells_more(claim: Claim, holder: Claim) -> bool:
+def _says_more(claim: Claim, holder: Claim) -> bool:
     return is_kernel_route(holder) and not is_kernel_route(claim) and agree(holder, claim)
 
 

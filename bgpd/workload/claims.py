@@ -1,6 +1,6 @@
 """All claims of all sources: by workload, as the sources name them, and by address, in the order of `claim_order`.
 
-Sources write here and nowhere else. What becomes of an address, `table` decides: it is told which addresses to look at.
+Sources write here and nowhere else. What becomes of an address, `table` decides: it is notified of those that change.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Claims:
         self.order.starting = False
 
     def replayed(self) -> None:
-        """All sources have told what they had said before the start."""
+        """All sources have repeated what they had said before the start."""
         self._is_replaying = False
 
     def order_known(self) -> None:

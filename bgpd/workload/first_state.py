@@ -39,11 +39,11 @@ class FirstState:
         self._is_over = False
 
     def wait_for(self, source: str) -> None:
-        """A source will say `heard` when it has told its whole first state."""
+        """A source will call `heard` when its whole first state has come."""
         self._awaited.add(source)
 
     def heard(self, source: str) -> None:
-        """A source has told its whole first state."""
+        """The whole first state of a source has come."""
         self._awaited.discard(source)
         self._table.schedule()
 

@@ -22,7 +22,7 @@ from bgpd.workload.sources import KERNEL, ClaimSource, SourceParts
 from bgpd.workload.standing import Foreign
 
 SLICE = 500
-"""Events taken in one step, so that the loop is never held for 20 ms."""
+"""Events taken in one step, so that the loop is never blocked for 20 ms."""
 
 _Place = tuple[int, Family, bytes]
 """Kernel table, family, key: there may be several routes, and several of one metric."""
@@ -70,7 +70,7 @@ class KernelSource(ClaimSource):
             self._take(event)
 
     def replayed(self) -> None:
-        """All that the kernel held at the start has come by `event`."""
+        """All that the kernel had at the start has come by `event`."""
         self._replayed = True
         self._note_replayed()
 

@@ -143,7 +143,7 @@ def is_kernel_route(claim: Claim) -> bool:
 def agree(first: Claim, second: Claim) -> bool:
     """Whether two claims of one address say the same: then both are in force.
 
-    A workload without an interface rests on whatever route the kernel has, so a route that the kernel tells of is its.
+    A workload without an interface rests on whatever route the kernel has, so that route is its own.
     """
     if first.members != second.members:
         return False

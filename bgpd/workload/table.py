@@ -36,7 +36,7 @@ from bgpd.workload.standing import (
 )
 
 FLUSH_SLICE = 500
-"""Addresses settled in one step, so that the loop is never held for 20 ms."""
+"""Addresses settled in one step, so that the loop is never blocked for 20 ms."""
 
 RESERVED_ADVICE = "if it is meant, the host's configuration can say so ([[workload.static]])"
 

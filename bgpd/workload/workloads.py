@@ -45,7 +45,7 @@ class Owner(Announcer, Protocol):
     """Who announces addresses, and hears when all are known (`routing.Routing`)."""
 
     def workloads_synchronised(self) -> None:
-        """Once after a start: all sources told their first state, and it is carried out."""
+        """Once after a start: the first state of all sources has come, and is carried out."""
 
 
 class Workloads:

@@ -27,7 +27,7 @@ from bgpd.workload.sources import FEEDS
 log = structlog.get_logger()
 
 SLICE = 200
-"""Workloads restored or removed in one step, so that the loop is never held for 20 ms."""
+"""Workloads restored or removed in one step, so that the loop is never blocked for 20 ms."""
 
 IN_USE = "names are unique on a host: delete that one, or take another"
 

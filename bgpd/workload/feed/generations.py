@@ -17,7 +17,7 @@ import structlog
 from bgpd.model.reports import Problem
 from bgpd.model.workload import Sync
 from bgpd.workload.feed.feed import SLICE, Feed
-from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_sync, decode_workload, is_tellable
+from bgpd.workload.feed.payload import PayloadRefused, decode_service, decode_sync, decode_workload, is_publishable
 from bgpd.workload.feed.reports import SERVICE, SNAPSHOT, SYNC, WORKLOAD
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ REFUSED_HEARD = 10_000
 class Generations:
     """Takes payloads as a feed delivers them, and ends what a complete generation of them lacks.
 
-    `heard_whole()` is called when the feed's whole state was heard, `ask_again()` when all of it should be told again.
+    `heard_whole()` is called when the feed's whole state was heard, `ask_again()` when all of it should be sent again.
     """
 
     def __init__(
@@ -63,6 +63,11 @@ class Generations:
         self._quiet_at: float | None = None
         self._busy_since = 0.0
         self._refusals_logged = 0
+
+    @property
+    def source(self) -> str:
+        """The name of the source."""
+        return self._feed.source
 
     @property
     def applied(self) -> int | None:
@@ -160,7 +165,7 @@ class Generations:
 
     def _is_nameless(self, event: str, name: str) -> bool:
         """Whether nothing can be published of that name; then nothing of it is kept, but for a line in the log."""
-        if is_tellable(name):
+        if is_publishable(name):
             return False
         self._log_refusal(event, PayloadRefused([Problem("", "no topic can have this name", "")]), name=name)
         return True
@@ -235,7 +240,7 @@ class Generations:
         self._remove_some()
 
     def _ask_for_rest(self, now: float) -> None:
-        """Something is missing, or more is there than was counted: report it, and have all told again."""
+        """Something is missing, or more is there than was counted: report it, and have all sent again."""
         self._ask_at = None
         if self.sync is None or self.complete:
             return

@@ -40,10 +40,10 @@ class BrokerMisbehaves(Exception):
 class Reader:
     """A paho client that reads on while messages come; aiomqtt reads one in each turn of the loop.
 
-    `count()` is how many came until now; while `full()`, `take()` makes room first; `failed` is told why the connection
-    is given up. What the library cannot read, or should not, ends the connection: it would find the same packet again
-    in each turn of the loop. So does what would fill the memory: messages of QoS 2, which were not subscribed to and
-    which the library keeps until they are released, and a broker that does not read what it is sent.
+    `count()` is how many came until now; while `full()`, `take()` makes room first; `failed` gets the reason why the
+    connection is given up. What the library cannot read, or should not, ends the connection: it would find the same
+    packet again in each turn of the loop. So does what would fill the memory: messages of QoS 2, which were not
+    subscribed to and which the library keeps until they are released, and a broker that does not read what it is sent.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ MAX_PAYLOAD = 64 * 1024
 """Bytes; longer payloads are refused unread."""
 MAX_PROBLEMS = 16
 MAX_TEXT = 300
-"""Of a refused payload, so many problems are told, each text cut after so many characters: reports are kept."""
+"""Of a refused payload, so many problems are reported, each text cut after so many characters: reports are kept."""
 _SHORTEST = {Family.IPV4_UNICAST: 8, Family.IPV6_UNICAST: 16}
 """Prefix lengths: what is shorter is a large part of all addresses, and no workload."""
 
@@ -40,11 +40,11 @@ class PayloadRefused(ValueError):
     """A payload that is not taken; `problems` says why, at least one."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        told = [Problem(_cut(one.path), _cut(one.wrong), _cut(one.right)) for one in problems[:MAX_PROBLEMS]]
+        reported = [Problem(_cut(one.path), _cut(one.wrong), _cut(one.right)) for one in problems[:MAX_PROBLEMS]]
         if len(problems) > MAX_PROBLEMS:
-            told.append(Problem("", "there are more problems", "correct these first"))
-        super().__init__("; ".join(map(str, told)))
-        self.problems = tuple(told)
+            reported.append(Problem("", "there are more problems", "correct these first"))
+        super().__init__("; ".join(map(str, reported)))
+        self.problems = tuple(reported)
 
 
 def decode_workload(body: bytes, *, id: str, vrfs: Collection[str]) -> Workload:
@@ -91,8 +91,8 @@ def check_service(service: Service, name: str) -> list[Problem]:
     return problems + _check_backends(service.backends)
 
 
-def is_tellable(name: str) -> bool:
-    """Whether a topic can have this name of a workload or service as a part: nothing is told of others.
+def is_publishable(name: str) -> bool:
+    """Whether a topic can have this name of a workload or service as a part: nothing is published of others.
 
     Brokers close connections for control characters and noncharacters in topics (MQTT 5 section 1.5.4).
     """

@@ -20,7 +20,7 @@ from bgpd.model.views import NeighborView
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.reports import RIGHTS, SERVICE, SNAPSHOT, STATE_FILE, SYNC, WORKLOAD, Reports
 from bgpd.workload.service.services import Services
-from bgpd.workload.sources import FEEDS, MQTT, Sessions
+from bgpd.workload.sources import FEEDS, Sessions
 from bgpd.workload.sources import SERVICE as SERVICE_SOURCE
 from bgpd.workload.standing import ClaimStatus
 
@@ -120,7 +120,11 @@ class PublishedStates:
             reason=self._why_not_ready,
             neighbors={name: view.state for name, view in self._neighbors.items()},
             errors=[
-                *(problem for kind in (SYNC, SNAPSHOT, RIGHTS) for problem in self._reports.problems(MQTT, kind)),
+                *(
+                    problem
+                    for kind in (SYNC, SNAPSHOT, RIGHTS)
+                    for problem in self._reports.problems(self._generations.source, kind)
+                ),
                 *self._reports.all_problems(STATE_FILE),
             ],
         )

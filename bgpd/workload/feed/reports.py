@@ -1,4 +1,4 @@
-"""What orchestrators are told of what they said: which payloads were refused and why, and what became of each workload.
+"""What orchestrators can read of what they said: which payloads were refused and why, and what became of each workload.
 
 Remembers refusals, of all sources; decides nothing.
 """

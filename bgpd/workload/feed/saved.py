@@ -44,7 +44,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch; or the host and the broker that all belongs to.
 
     Ranks: likewise; None where no address of it is contested any more. Presences: likewise; a workload that is changed
-    or deleted has none until they are told anew, since then it is the orchestrator who says where it is.
+    or deleted has none until they are noted anew, since then it is the orchestrator who says where it is.
     """
 
     generation: int | None = None

@@ -53,7 +53,7 @@ class FeedSource(ClaimSource):
         )
 
     def remember(self) -> None:
-        """Read what an earlier run saved, and tell which claims came first."""
+        """Read what an earlier run saved, and which claims came first."""
         saved = self.file.load()
         if saved is not None and saved.host not in ("", self.host):
             self.file.set_aside(f"of-{saved.host}")
@@ -65,7 +65,7 @@ class FeedSource(ClaimSource):
             self.feed.notes.remember(self._saved, self.feed.vrfs)
 
     async def restore(self) -> None:
-        """Put in force what was saved: then this source has told its first state."""
+        """Put in force what was saved: then the first state of this source has come."""
         if self._saved is None:
             return
         for _ in self.feed.restore(self._saved):

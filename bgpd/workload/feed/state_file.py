@@ -51,6 +51,7 @@ class StateFile:
         self._progress = asyncio.Event()
         self._noted = self._kept = 0
         self._is_failing = False
+        self._free_at_failure = 0
         self._writing = threading.Lock()
         self._started = self._replaced = 0
         self._journal = 0
@@ -177,9 +178,9 @@ class StateFile:
                 self.write(snapshot(), self._started)
 
     async def _wait_for_space(self) -> None:
-        """Until the file system has more space than now, which is what most often was missing; `RETRY_S` at most."""
+        """Until the file system has more space than when a write failed, or for `RETRY_S`."""
         loop = asyncio.get_running_loop()
-        end, least = loop.time() + RETRY_S, await asyncio.to_thread(_free_space, self.path.parent)
+        end, least = loop.time() + RETRY_S, self._free_at_failure
         while loop.time() < end:
             await asyncio.sleep(LOOK_S)
             free = await asyncio.to_thread(_free_space, self.path.parent)
@@ -217,6 +218,7 @@ class StateFile:
                 if not self._bytes[0]:
                     _sync_directory(path.parent)
             except OSError as error:
+                self._free_at_failure = _free_space(self.path.parent)
                 self._failed("state.not_written", error)
                 return False
             self._bytes = (self._bytes[0] + len(lines), self._bytes[1])
@@ -244,6 +246,7 @@ class StateFile:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
+                self._free_at_failure = _free_space(self.path.parent)
                 self._failed("state.not_written", error)
                 return False
             self._replaced = number

@@ -36,7 +36,7 @@ SETTLE_S = 5.0
 """How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
 DRAINED = "drained"
 MAX_REASONS = 5
-"""Of so many backends it is told why they are not healthy."""
+"""Of so many backends the reason says why they are not healthy."""
 
 _Place = tuple[str, Family, bytes]
 CheckId = tuple[str, str, str]
