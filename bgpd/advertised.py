@@ -121,7 +121,8 @@ class Advertised:
             found = self.audience(*place)
             view.neighbors = found.neighbors
             if not found.neighbors:
-                view.announced, view.reason = False, f"to nobody: {found.why_nobody}"
+                view.announced = False
+                view.reason = _and_nobody(view.reason, found)
         return view
 
     def of_service(self, view: ServiceView) -> ServiceView:
@@ -158,11 +159,15 @@ class Advertised:
             found = self.audience(claim.vrf, claim.family, claim.key)
             address.neighbors = found.neighbors
             if not found.neighbors:
-                address.announced, address.reason = False, f"to nobody: {found.why_nobody}"
+                address.announced = False
+                address.reason = _and_nobody(address.reason, found)
                 report.reason = report.reason or address.reason
 
     def audience(self, vrf: str, family: Family, key: bytes) -> Audience:
         """The neighbors that have a route of this host, as itself or, from a VRF, as an EVPN route."""
+        instead = self._announced_instead(vrf, family, key)
+        if instead is not None:
+            return self.audience(vrf, family, instead)
         neighbors, reasons, under_way = [], [], False
         for state in self._routing.rib.received.states():
             if state.config.vrf == vrf:
@@ -181,6 +186,15 @@ class Advertised:
         where = f" in VRF {vrf}, and none that speaks l2vpn-evpn" if vrf else ""
         shown = dict.fromkeys(reasons[:_MOST_REASONS])
         return Audience([], "; ".join(shown) or f"no neighbor is established{where}", under_way)
+
+    def _announced_instead(self, vrf: str, family: Family, key: bytes) -> bytes | None:
+        """The aggregate that neighbors are sent in place of a route, if one stands for it."""
+        rib = self._routing.rib
+        decision = rib.decision(vrf, family, key)
+        best = decision.best if decision is not None else None
+        if best is None or not rib.table(vrf, family).is_suppressed(key, best):
+            return None
+        return rib.aggregation.announced_over(vrf, family, key)
 
     def _why_not(self, state: NeighborState, family: Family, key: bytes) -> str:
         name, export = state.source.name, state.exports.get(family)
@@ -211,6 +225,10 @@ class Advertised:
     def _has(self, state: NeighborState, export: AdjRibOut, key: bytes) -> bool:
         batch = self._as_sent(state, export, key)
         return batch is not None and self._routing.speaker.as_sent(state.source, batch) is not None
+
+
+def _and_nobody(reason: str, found: Audience) -> str:
+    return "; ".join(filter(None, (reason, f"to nobody: {found.why_nobody}")))
 
 
 class AnnouncedObjects:

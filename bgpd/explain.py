@@ -13,7 +13,7 @@ from bgpd.evpn.views import explain_overlay
 from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_address
+from bgpd.model.prefix import covering_keys, format_address
 from bgpd.model.views import (
     CandidateView,
     ExplainView,
@@ -26,7 +26,7 @@ from bgpd.model.views import (
 )
 from bgpd.model.workload import WorkloadState
 from bgpd.rib.rib import Rib
-from bgpd.rib.views import covering_keys, longest_match, route_view
+from bgpd.rib.views import longest_match, route_view
 from bgpd.workload.workloads import Workloads
 
 _LOCAL_TABLE = 255

@@ -138,3 +138,13 @@ def _in_order(dealt: dict[bytes, list[bytes]], place: int) -> Iterator[list[byte
 
 def _by_address(key: bytes) -> tuple[bytes, int]:
     return key[1:], key[0]
+
+
+def covering_keys(family: Family, address: bytes) -> Iterator[bytes]:
+    """The keys of all prefixes that cover an address, the most specific first."""
+    bits = 8 * address_length(family)
+    value = int.from_bytes(address, "big")
+    for length in range(bits, -1, -1):
+        size = (length + 7) >> 3
+        network = value >> (bits - length) << (bits - length)
+        yield bytes((length,)) + network.to_bytes(bits >> 3, "big")[:size]

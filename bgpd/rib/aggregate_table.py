@@ -231,7 +231,12 @@ class AggregateTable:
         """The prefixes announced for a configured aggregate or pool."""
         pool = self._pools.get(key)
         made = [key] if pool is None else pool.cover.prefixes()
-        return [one for one in made if one in self.routes and not self.routes[one].suppressed_by]
+        return [one for one in made if self.is_announced(one)]
+
+    def is_announced(self, key: bytes) -> bool:
+        """Whether an aggregate is originated under `key`, and no other stands for it."""
+        route = self.routes.get(key)
+        return route is not None and not route.suppressed_by
 
     def update(self, keys: Iterable[bytes]) -> AggregateChanges:
         """The routes of these keys may have changed; what follows of it."""

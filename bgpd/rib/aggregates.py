@@ -17,7 +17,7 @@ from bgpd.config.schema import AggregateConfig, RibConfig
 from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind
-from bgpd.model.prefix import format_key, parse_address, parse_prefix
+from bgpd.model.prefix import covering_keys, format_key, key_address, parse_address, parse_prefix
 from bgpd.model.views import AggregateView
 from bgpd.rib.aggregate_table import AggregateChanges, AggregateRoute, AggregateTable, BlockWatch, Profile, difference
 from bgpd.rib.intruders import Intruders
@@ -189,6 +189,13 @@ class Aggregation:
 
     def _announced_by(self, vrf: str, family: Family, key: bytes) -> tuple[str, ...]:
         return self._intruders.of(self._rib.table(vrf, family).routes.get(key))
+
+    def announced_over(self, vrf: str, family: Family, key: bytes) -> bytes | None:
+        """The most specific aggregate that is announced and contains a prefix; None if there is none."""
+        table = self._tables.get((vrf, family))
+        address = key_address(family, key)
+        outer = (one for one in covering_keys(family, address) if one[0] < key[0])
+        return None if table is None else next((one for one in outer if table.is_announced(one)), None)
 
     def views(self) -> list[AggregateView]:
         """All configured aggregates: what is announced for them, and which neighbors announce parts of them."""

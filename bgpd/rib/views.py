@@ -16,7 +16,7 @@ from bgpd.model.communities import format_membership
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
-from bgpd.model.prefix import address_length, covers, format_key, in_address_order
+from bgpd.model.prefix import covering_keys, covers, format_key, in_address_order
 from bgpd.model.views import CandidateView, RouteView
 from bgpd.rib.decision import Decision, reason
 from bgpd.rib.loc_rib import LocRib
@@ -126,16 +126,6 @@ def longest_match(table: LocRib, family: Family, address: bytes, *, usable: bool
         if decision is not None and (decision.multipath or not usable):
             return key
     return None
-
-
-def covering_keys(family: Family, address: bytes) -> Iterator[bytes]:
-    """The keys of all prefixes that cover an address, the most specific first."""
-    bits = 8 * address_length(family)
-    value = int.from_bytes(address, "big")
-    for length in range(bits, -1, -1):
-        size = (length + 7) >> 3
-        network = value >> (bits - length) << (bits - length)
-        yield bytes((length,)) + network.to_bytes(bits >> 3, "big")[:size]
 
 
 def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops], NextHops | None]:

@@ -169,3 +169,20 @@ def test_ipv6_workload_of_a_vrf_whose_uplinks_have_none_is_announced_to_nobody()
         assert not any("2001:db8:66::7" in prefix for prefix in sent)
         shown = next(view for view in daemon.show("advertised") if "10.66.0.7/32" in view["prefix"])
         assert (shown["gateway_ip"], shown["labels"]) == ("10.2.1.1", [5002])
+
+
+def test_what_an_aggregate_stands_for_is_announced_to_those_who_have_the_aggregate(fabric: Fabric) -> None:
+    pods = [table("[[workload.static]]", prefix=f"10.67.0.{number}/32", interface="pod1") for number in (4, 5)]
+    summary = table("[[aggregate]]", prefix="10.64.1.0/24", summary_only=True)
+    pool = table("[[aggregate]]", prefix="10.67.0.0/24", auto="exact")
+    with fabric.frr(1) as frr, started(fabric, leaf(1), POD, *pods, summary, pool) as host:
+        host.wait(lambda: heard_from_host(frr, "10.64.1.0/24"), "the leaf to hear the aggregate")
+        host.wait(lambda: heard_from_host(frr, "10.67.0.4/31"), "the leaf to hear the cover")
+        for prefix in ("10.64.1.5/32", "10.67.0.4/32"):
+            view = workload(host, prefix)
+            assert (view["state"], view["announced"], view["neighbors"]) == ("suppressed", True, ["leaf1"])
+        assert workload(host, "10.64.1.5/32")["reason"] == "covered by 10.64.1.0/24"
+        frr.kill()
+        host.wait(lambda: not workload(host, "10.64.1.5/32").get("announced"), "nobody to have it")
+        expected = "covered by 10.64.1.0/24; to nobody: no neighbor is established"
+        assert workload(host, "10.64.1.5/32")["reason"] == expected

@@ -68,6 +68,7 @@ def test_aggregate_of_a_vrf_is_a_type_5_route_and_lasts_as_long_as_its_contribut
     host.wait(lambda: "10.66.0.2/32" in heard(frr), "the leaf to hear the exception")
     view = next(view for view in host.get("workloads") if view["id"] == "a")
     assert (view["state"], view["reason"]) == ("suppressed", f"covered by {BLOCK}")
+    assert (view["announced"], view["neighbors"]) == (True, ["leaf1"])
     host.cli("workload", "del", "a")
     host.wait(lambda: BLOCK not in heard(frr), "the leaf to forget the aggregate")
     assert "10.66.0.2/32" in heard(frr)

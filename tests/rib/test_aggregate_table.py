@@ -146,6 +146,19 @@ def test_an_aggregate_is_announced_when_the_summary_around_it_goes_and_hidden_wh
         assert _told(recorder, leaf1) == told
 
 
+def test_what_is_announced_over_a_prefix() -> None:
+    aggregates = _aggregate("10.64.0.0/16", summary_only=True), _aggregate("10.64.1.0/24"), _aggregate("10.65.0.0/24")
+    recorder, _ = _started(*aggregates, _aggregate("10.67.0.0/24", auto="exact"))
+    _originate(recorder, "10.64.1.5/32", "10.67.0.4/32", "10.67.0.5/32")
+    over = recorder.rib.aggregation.announced_over
+    assert over("", V4, key("10.64.1.5/32")) == key("10.64.0.0/16")
+    assert over("", V4, key("10.64.1.0/24")) == key("10.64.0.0/16")
+    assert over("", V4, key("10.67.0.4/32")) == key("10.67.0.4/31")
+    for alone in ("10.67.0.4/31", "10.64.0.0/16", "10.65.0.1/32", "0.0.0.0/0"):
+        assert over("", V4, key(alone)) is None
+    assert over("blue", V4, key("10.64.1.5/32")) is None
+
+
 def test_exceptions_alone_bring_no_aggregate() -> None:
     recorder, leaf1 = _started(_aggregate("10.64.1.0/26"), _aggregate("10.64.2.0/26", auto="exact"))
     _originate(recorder, "10.64.1.5/32", "10.64.2.4/32", "10.64.2.5/32", exception=True)
