@@ -135,6 +135,6 @@ _TARGETS: tuple[tuple[str, Callable[[Summary], float | None], str, Callable[[flo
     ("churn: lag p99 under 50 ms", _median(churn.CASE, "lag_p99_ms"), "ms", _at_most(50.0)),
     ("restart 1M: no route rewritten", _median("restart 1M", "route_writes"), "routes", _at_most(0.0)),
     ("event loop never held for over 20 ms", _worst_stall, "ms", _at_most(20.0)),
-    ("idle: under 45 MB", _median(idle.CASE, "resident_mb"), "MB", _at_most(45.0)),
+    ("idle: under 64 MB", _median(idle.CASE, "resident_mb"), "MB", _at_most(64.0)),
     ("idle: under 0.5% of a core", _median(idle.CASE, "cpu_percent"), "%", _at_most(0.5)),
 )
