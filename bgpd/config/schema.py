@@ -66,7 +66,7 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
     hold_time_s: Annotated[int, Meta(ge=0, le=65535, description="0 (no keepalives) or at least 3 (RFC 4271).")] = 9
     connect_retry_s: Annotated[int, Meta(ge=1, le=65535, description="Pause between connection attempts.")] = 5
     allow_own_as: Annotated[
-        int, Meta(ge=0, le=10, description="How often our own AS may stand in a received AS_PATH.")
+        int, Meta(ge=0, le=10, description="How often our own AS, shown or real, may stand in a received AS_PATH.")
     ] = 0
     accept_martians: Annotated[
         bool, Meta(description="Take prefixes that no network should announce: loopback, multicast, 240.0.0.0/4, ...")

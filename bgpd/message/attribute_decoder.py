@@ -180,7 +180,7 @@ class AttributeDecoder:
                 rule = rules.get(block[offset : offset + 2])
                 if rule is None:
                     return None
-                bit, place, unit, most, is_long, make = rule
+                bit, place, unit, least, most, is_long, make = rule
                 if is_long:
                     start = offset + 4
                     size = block[offset + 2] << 8 | block[offset + 3]
@@ -188,7 +188,7 @@ class AttributeDecoder:
                     start = offset + 3
                     size = block[offset + 2]
                 offset = start + size
-                if not size or size % unit or size > most or offset > end or seen & bit:
+                if not least <= size <= most or size % unit or offset > end or seen & bit:
                     return None
                 value: Any = block[start:offset]
                 if make is not None:
@@ -197,7 +197,7 @@ class AttributeDecoder:
                         return None
                 found[place] = value
                 seen |= bit
-        except IndexError:
+        except (IndexError, Malformed):
             return None
         if seen & _NEEDED != _NEEDED:
             return None

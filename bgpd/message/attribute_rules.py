@@ -146,9 +146,10 @@ def name_of(kind: int) -> str:
 
 # The usual values, which are known to be good by their length alone, or by one more look.
 
-PlainRule = tuple[int, int, int, int, bool, Callable[[bytes], Any] | None]
-"""Bit and place of a type, the unit that its length must be a multiple of, the most bytes, whether the length has two
-bytes, and what makes the value of the bytes (None: they are the value). An answer of None is not usual."""
+PlainRule = tuple[int, int, int, int, int, bool, Callable[[bytes], Any] | None]
+"""Bit and place of a type, the unit that its length must be a multiple of, the least and the most bytes, whether the
+length has two bytes, and what makes the value of the bytes (None: they are the value). None as the value, or Malformed,
+is not usual."""
 
 PLAIN_FIELDS = (*Attributes.__struct_fields__, "next_hop")
 """The places of the values."""
@@ -160,33 +161,46 @@ def plain_rules_for(negotiated: Negotiated) -> dict[bytes, PlainRule]:
     numbers."""
     if not negotiated.four_octet_as:
         return {}
-    usual: dict[int, tuple[int, int, Callable[[bytes], Any] | None]] = {
-        AttributeType.ORIGIN: (1, 1, values.ORIGINS.get),
-        AttributeType.AS_PATH: (2, _LONGEST_PATH_KEPT, _usual_path(negotiated)),
-        AttributeType.NEXT_HOP: (4, 4, None),
-        AttributeType.MULTI_EXIT_DISC: (4, 4, int.from_bytes),
-        AttributeType.LOCAL_PREF: (4, 4, int.from_bytes),
-        AttributeType.COMMUNITIES: (4, _MOST, None),
-        AttributeType.ORIGINATOR_ID: (4, 4, None),
-        AttributeType.CLUSTER_LIST: (4, _MOST, None),
-        AttributeType.EXTENDED_COMMUNITIES: (8, _MOST, None),
-        AttributeType.LARGE_COMMUNITIES: (12, _MOST, values.parse_large_communities),
+    usual: dict[int, tuple[int, int, int, Callable[[bytes], Any] | None]] = {
+        AttributeType.ORIGIN: (1, 1, 1, values.ORIGINS.get),
+        AttributeType.AS_PATH: (2, 0, _LONGEST_PATH_KEPT, _usual_path(negotiated)),
+        AttributeType.NEXT_HOP: (4, 4, 4, None),
+        AttributeType.MULTI_EXIT_DISC: (4, 4, 4, int.from_bytes),
+        AttributeType.LOCAL_PREF: (4, 4, 4, int.from_bytes),
+        AttributeType.ATOMIC_AGGREGATE: (1, 0, 0, values.parse_empty),
+        AttributeType.AGGREGATOR: (8, 8, 8, values.parse_aggregator),
+        AttributeType.COMMUNITIES: (4, 4, _MOST, None),
+        AttributeType.ORIGINATOR_ID: (4, 4, 4, None),
+        AttributeType.CLUSTER_LIST: (4, 4, _MOST, None),
+        AttributeType.EXTENDED_COMMUNITIES: (8, 8, _MOST, None),
+        AttributeType.LARGE_COMMUNITIES: (12, 12, _MOST, values.parse_large_communities),
     }
     found: dict[bytes, PlainRule] = {}
     for kind, rule in rules_for(negotiated).items():
         if kind in usual and rule.flags != NEVER:
-            unit, most, make = usual[kind]
+            unit, least, most, make = usual[kind]
             place = PLAIN_FIELDS.index(rule.field)
             for extended in (0, int(AttributeFlag.EXTENDED_LENGTH)):
-                found[bytes((rule.flags | extended, kind))] = (1 << place, place, unit, most, bool(extended), make)
+                found[bytes((rule.flags | extended, kind))] = (
+                    1 << place,
+                    place,
+                    unit,
+                    least,
+                    most,
+                    bool(extended),
+                    make,
+                )
     return found
 
 
 def _usual_path(negotiated: Negotiated) -> Callable[[bytes], bytes | None]:
-    """One sequence without AS 0 that starts with the external peer's AS; equal ones are one object. Else None."""
+    """One sequence without AS 0 that starts with the external peer's AS, or nothing from an internal peer; equal ones
+    are one object. Else None."""
     first = b"" if negotiated.is_ibgp or not negotiated.peer_asn else negotiated.peer_asn.to_bytes(4, "big")
 
     def usual(path: bytes) -> bytes | None:
+        if not path:
+            return None if first else path
         is_sequence = path[0] == values.AS_SEQUENCE and len(path) == 2 + 4 * path[1] > 2 and values.AS_0 not in path
         return path if is_sequence and path.startswith(first, 2) else None
 

@@ -76,9 +76,10 @@ def encode_open(message: Open) -> bytes:
 
 
 def decode_open(body: bytes) -> Open:
-    """An OPEN message without its header. Says what it holds; whether it is acceptable is capabilities.check_open's.
+    """An OPEN message without its header. Says what it holds; whether it is acceptable is open.check_open's.
 
-    Raises: NotificationError: version, lengths, an unknown optional parameter, a malformed capability.
+    Raises: NotificationError: version, My AS of 0 (RFC 7607), lengths, an unknown optional parameter, a malformed
+    capability.
     """
     if len(body) < 10:
         raise bad_length(HEADER_LENGTH + len(body), "an OPEN has at least 29 bytes")
@@ -89,6 +90,10 @@ def decode_open(body: bytes) -> Open:
             OpenSubcode.UNSUPPORTED_VERSION,
             b"\x00\x04",
             message=f"BGP version {version}, only 4 is spoken",
+        )
+    if not asn:
+        raise NotificationError(
+            ErrorCode.OPEN_MESSAGE, OpenSubcode.BAD_PEER_AS, message="AS 0 is reserved and cannot be a peer's"
         )
     received = _split_parameters(body[9:])
     parsed = _parse_capabilities(received)

@@ -92,6 +92,14 @@ def test_many_capabilities_use_the_extended_length_of_rfc_9072():
     assert without_received(decode_open(body)) == message
 
 
+def test_my_as_of_0_is_refused_whatever_the_capability_says():
+    capability = bytes((2, 6, 65, 4, 0, 0, 0xFD, 0xE9))
+    for parameters in (b"\0", bytes((len(capability),)) + capability):
+        with pytest.raises(NotificationError) as refused:
+            decode_open(b"\4\0\0" + IDENTITY[3:] + parameters)
+        assert (refused.value.code, refused.value.subcode) == (2, 2)
+
+
 REFRESH_PARAMETER = bytes((2, 0, 2, 2, 0))
 
 

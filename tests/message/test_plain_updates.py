@@ -53,6 +53,9 @@ OTHERS = [
     attribute(5, b"\0\0\0\x64", 0x40),
     attribute(6, b"", 0x40),
     attribute(7, b"\0\0\xfe\xb1\1\2\3\4", 0xC0),
+    attribute(7, b"\0\0\0\0\1\2\3\4", 0xC0),
+    attribute(7, b"\0\0\xfe\xb1\1\2\3", 0xC0),
+    attribute(6, b"x", 0x40),
     attribute(8, b"\xfd\xe8\0\1" * 3, 0xC0),
     attribute(8, b"\xfd\xe8\0\1" * 3, 0xE0),
     attribute(8, b"\xfd\xe8\0\1" * 70, 0xC0),
@@ -178,7 +181,11 @@ def test_usual_updates_are_plain() -> None:
     one = MANDATORY + attribute(8, b"\xfd\xe8\0\1", 0xC0)
     ipv6 = reach(2, 1, GLOBAL, IPV6_PREFIXES[0]) + ORIGIN + AS_PATH
     usual = [update(one, PREFIXES[0]), update(one, PREFIXES[0] + PREFIXES[2]), update(one, PREFIXES[5]), update(ipv6)]
+    aggregated = MANDATORY + attribute(6, b"", 0x40) + attribute(7, b"\0\0\xfe\xb1\1\2\3\4", 0xC0)
+    usual.append(update(aggregated, PREFIXES[0]))
     assert assert_agree(usual, accept_martians=False) == len(usual)
+    internal = ORIGIN + attribute(2, b"", 0x40) + NEXT_HOP + attribute(5, b"\0\0\0\x64", 0x40)
+    assert assert_agree([update(internal, PREFIXES[0])], ibgp=True) == 1
 
 
 def test_next_hops_are_compared_with_the_addresses_of_the_host_in_each_run() -> None:
