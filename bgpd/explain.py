@@ -141,12 +141,15 @@ def _by_shorter(kernel: KernelRouteView) -> str:
 
 def _by_another_program(kernel: KernelRouteView, route: RouteView | None, fib: FibRouteView | None) -> tuple[str, bool]:
     text = f"the kernel forwards by {kernel.prefix} of protocol {kernel.protocol}, which is not bgpd's"
+    if kernel.error:
+        text = f"{kernel.prefix} of protocol {kernel.protocol}, which is not bgpd's, is {kernel.error}"
     if route is None or not _chosen(route) or route.fib == "local":
         return text, True
     if _length(kernel.prefix) > _length(route.prefix):
         return f"{text} and more specific than bgpd's {route.prefix}", True
     if kernel.prefix == route.prefix:
-        return f"{text} and stands before bgpd's route to the same prefix", route.fib == "blocked"
+        why = f" ({fib.error})" if fib is not None and _is_blocked(route, fib) else ""
+        return f"{text} and stands before bgpd's route to the same prefix{why}", route.fib == "blocked"
     if _is_blocked(route, fib):
         return f"{text}; {_why_blocked(route, fib)}", True
     return f"{text}, though bgpd has {route.prefix}", False

@@ -79,6 +79,20 @@ WAITS = workload(state="waiting", announced=False, reason="no interface pod1")
         ({"workload": WAITS}, "workload pod-a has it, but waiting: no interface pod1", True),
         ({"kernel": FOREIGN}, "protocol 250, which is not bgpd's", True),
         (
+            {"kernel": kernel(ours=False, protocol="static", error="an unreachable route: packets are refused")},
+            "10.9.0.0/16 of protocol static, which is not bgpd's, is an unreachable route: packets are refused",
+            True,
+        ),
+        (
+            {
+                "kernel": FOREIGN,
+                "route": route(BEST, fib="blocked"),
+                "fib": fib("blocked", error="another program's route"),
+            },
+            "stands before bgpd's route to the same prefix (another program's route)",
+            True,
+        ),
+        (
             {"kernel": FOREIGN, "route": route(BEST, fib="blocked")},
             "stands before bgpd's route to the same prefix",
             True,

@@ -28,12 +28,14 @@ from bgpd.kernel.route_messages import RouteForm, encode_adds, encode_deletes
 from bgpd.kernel.writer import Outcome
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
+from bgpd.model.prefix import format_key
 
 log = structlog.get_logger()
 
 BATCH = 2048
 _WATCHED = 262_144
 """Written routes that a comparison keeps in mind: with more it would say little, and is done again later."""
+_REPORTS_APART_S = 1.0
 _BACKLOG = 65536
 """Prefixes that wait before the table asks for no more by itself."""
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
@@ -114,6 +116,9 @@ class TableWriter:
         self._owner = owner
         self._batches: list[_Batch] = []
         self._watched: dict[Family, ChangedMeanwhile] = {}
+        self._blocked_count = self._displaced_count = 0
+        self._blocked_reported_at = -_REPORTS_APART_S
+        self._blocked_report: asyncio.TimerHandle | None = None
         self._unsettled = False
         self._ended: asyncio.Future[None] | None = None
         self._idle_waiters: list[asyncio.Future[None]] = []
@@ -123,6 +128,8 @@ class TableWriter:
         await self.examiner.stop()
         self.rechecks.clear()
         self._answers.stop()
+        if self._blocked_report is not None:
+            self._blocked_report.cancel()
         if self.in_flight:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
@@ -245,9 +252,40 @@ class TableWriter:
         self.count()
         if plan.settled:
             self.acknowledged(family, plan.settled)
+        if plan.newly_blocked:
+            self._report_blocked(family, plan)
         for why, keys in plan.refused.items():
             if keys:
                 self.refused(family, keys, why)
+
+    def _report_blocked(self, family: Family, plan: Plan) -> None:
+        """Routes that must not be written, though they are desired, and those of them that were there until now.
+
+        The first is reported at once; many, as at the start, in sums.
+        """
+        self._blocked_count += len(plan.newly_blocked)
+        self._displaced_count += len(plan.displaced)
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._blocked_reported_at + _REPORTS_APART_S:
+            if self._blocked_report is None:
+                report = functools.partial(self._write_report, family, plan)
+                self._blocked_report = loop.call_at(self._blocked_reported_at + _REPORTS_APART_S, report)
+        else:
+            self._write_report(family, plan)
+
+    def _write_report(self, family: Family, plan: Plan) -> None:
+        first = next(iter(plan.displaced or plan.newly_blocked))
+        log.warning(
+            "fib.routes_blocked",
+            vrf=self.vrf,
+            routes=self._blocked_count,
+            displaced=self._displaced_count,
+            first=format_key(family, first),
+            why=next(why for why, keys in plan.refused.items() if first in keys),
+        )
+        self._blocked_count = self._displaced_count = 0
+        self._blocked_report = None
+        self._blocked_reported_at = asyncio.get_running_loop().time()
 
     def _submit_plan(self, family: Family, plan: Plan) -> None:
         parts = []

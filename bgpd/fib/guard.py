@@ -126,7 +126,10 @@ class RulesMaker:
             if key[0] < 8 * address_length(family) and key[1:2] != _LOOPBACK
         }
         management = {
-            route.interface for routes in foreign.values() for route in routes.get(_DEFAULT, ()) if route.interface
+            route.interface
+            for routes in foreign.values()
+            for route in routes.get(_DEFAULT, ())
+            if route.interface and not route.drops
         }
         uplinks = self._uplinks(dependencies, networks)
         addresses = dict.fromkeys(gateways, "the gateway of another program's route")
@@ -220,7 +223,7 @@ def _networks(host: Host, vrf: str) -> set[tuple[str, Family, bytes]]:
 
 def _leads(routes: Iterable[KernelRoute]) -> bool:
     """Whether a prefix is served by routes: one that drops (an unreachable default, as VRFs have) serves nothing."""
-    return any(route.interface or route.gateway or route.nexthop for route in routes)
+    return any((route.interface or route.gateway or route.nexthop) and not route.drops for route in routes)
 
 
 def covering(packed: bytes) -> Iterator[bytes]:

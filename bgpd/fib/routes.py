@@ -148,6 +148,7 @@ class Plan(msgspec.Struct, kw_only=True):
     """Kernel work of one slice of changes. `settled` are keys that are as desired without a message.
 
     `adds` are routes where the kernel has none. `refused`: why -> keys that are desired and are not written.
+    `newly_blocked`: those of them that must not be written, for a reason that is new; `displaced`: that were installed.
     """
 
     adds: list[tuple[int, list[bytes]]] = []
@@ -155,6 +156,8 @@ class Plan(msgspec.Struct, kw_only=True):
     deletes: list[bytes] = []
     settled: list[bytes] = []
     refused: dict[str, list[bytes]] = {}
+    newly_blocked: list[bytes] = []
+    displaced: list[bytes] = []
 
     def written(self) -> Iterator[bytes]:
         """Keys that need a message."""
@@ -204,8 +207,11 @@ class FamilyRoutes:
             keys, values = self._defer(keys, values)
         if not keys:
             return plan
+        former = dict(zip(keys, self.blocked.get_all(keys))) if self.blocked else {}
         self._forget_reasons(keys)
         reasons = self._blocked_now(keys, values, blocked)
+        plan.displaced = [key for key in reasons if key in self.installed]
+        plan.newly_blocked = [key for key, why in reasons.items() if former.get(key) != why]
         for value, run in _by_next_hops(keys, values):
             if reasons:
                 stopped = [key for key in run if key in reasons]

@@ -16,6 +16,7 @@ from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelRoute
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_address, format_key, in_address_order, key_of
 from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
@@ -24,6 +25,14 @@ RT_TABLE_LOCAL = 255
 _LOCAL_TYPES = (2, 3, 4)
 """RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST. Without policy rules the kernel keeps the local table inside the main one."""
 _DROPS = "the route drops what it matches"
+_RT_TABLE_MAIN = 254
+_DROPS_OF = {
+    b"\x06": "a blackhole route: packets are dropped",
+    b"\x07": "an unreachable route: packets are refused as unreachable",
+    b"\x08": "a prohibit route: packets are refused as prohibited",
+    b"\x09": "a throw route: the look-up leaves the table, and no other table has a route",
+}
+"""By rtm_type: RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW."""
 
 
 _LISTED = 1024
@@ -104,7 +113,7 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
     """The kernel's route for a packed address, its group resolved into members; dead ones with the reason."""
     run = await _look_up(fib, address)
     if run is None:
-        return _own_blackhole(fib, address)
+        return _dropped(fib, address)
     key, target = run.keys[0], run.targets[0]
     view = KernelRouteView(
         prefix=format_key(run.family, key),
@@ -126,8 +135,40 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
     return view
 
 
+def _dropped(fib: Fib, address: bytes) -> KernelRouteView | None:
+    """The route that drops packets to an address: the kernel names no such route, it answers an error."""
+    found = [view for view in (_own_blackhole(fib, address), _foreign_drop(fib, address)) if view is not None]
+    return min(found, key=lambda view: (-int(view.prefix.rpartition("/")[2]), view.metric), default=None)
+
+
+def _foreign_drop(fib: Fib, address: bytes) -> KernelRouteView | None:
+    """The most specific blackhole, unreachable, prohibit or throw route of another program over an address."""
+    family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
+    known = fib.dataplane.monitor.routes.routes
+    tables = [fib.form.table] if fib.vrf else list(dict.fromkeys((fib.form.table, _RT_TABLE_MAIN)))
+    for length in range(8 * len(address), -1, -1):
+        key = key_of(ipaddress.ip_network((address, length), strict=False))
+        routes = [route for table in tables for route in known.get((family, table, key), ()) if _drop_of(route)]
+        if routes:
+            route = min(routes, key=lambda route: route.metric)
+            return KernelRouteView(
+                prefix=format_key(family, key),
+                table=route.table,
+                protocol=protocol_name(route.protocol, fib.form.protocol),
+                metric=route.metric,
+                ours=False,
+                error=_drop_of(route),
+            )
+    return None
+
+
+def _drop_of(route: KernelRoute) -> str:
+    """What a route does with packets instead of forwarding them; "" if it forwards."""
+    return _DROPS_OF.get(route.details[:1], "") if route.drops else ""
+
+
 def _own_blackhole(fib: Fib, address: bytes) -> KernelRouteView | None:
-    """The blackhole of ours that drops packets to an address: the kernel names no such route, it answers an error."""
+    """The blackhole of ours that drops packets to an address."""
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
     installed = fib.families[family].installed
     for length in range(8 * len(address), -1, -1):

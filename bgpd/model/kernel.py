@@ -73,6 +73,15 @@ class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):
     source: bytes = b""
     details: bytes = b""
 
+    @property
+    def drops(self) -> bool:
+        """Whether it is a blackhole, unreachable, prohibit or throw route (IPv6 has these by the interface lo)."""
+        return self.details[:1] in _DROPPING
+
+
+_DROPPING = frozenset((b"\x06", b"\x07", b"\x08", b"\x09"))
+"""RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT, RTN_THROW: the rtm_type that `details` of such a route begin with."""
+
 
 class LinkChanged(msgspec.Struct, frozen=True):
     """A link appeared, changed, or is gone (`gone`). `before`: what it was, if it had the same name; else None."""

@@ -372,3 +372,18 @@ async def test_service_keeps_the_flows_of_backends_that_stay(host: None) -> None
         it.want({"10.50.0.1/32": None})
         await it.fib.writer.idle()
         assert "10.50.0.1" not in " ".join(ours())
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
+async def test_foreign_route_that_drops_is_named_by_a_look_up(host: None, kind: str) -> None:
+    async with running() as it:
+        dropping = {parse_prefix("10.77.0.0/24")[1], parse_prefix("2001:db8:77::/48")[1]}
+        ip(f"route add {kind} 10.77.0.0/24 metric 50")
+        ip(f"-6 route add {kind} 2001:db8:77::/48 metric 50")
+        await until(lambda: dropping <= {place[2] for place in it.monitor.routes.routes})
+        for address, prefix in (("10.77.0.9", "10.77.0.0/24"), ("2001:db8:77::9", "2001:db8:77::/48")):
+            view = await fib_views.lookup(it.fib, parse_address(address))
+            assert view is not None
+            assert (view.prefix, view.ours, view.metric) == (prefix, False, 50)
+            assert f"{kind} route" in view.error
+        assert await fib_views.lookup(it.fib, parse_address("10.78.0.9")) is None

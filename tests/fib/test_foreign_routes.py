@@ -7,6 +7,7 @@ import errno
 import random
 
 import pytest
+from structlog.testing import capture_logs
 
 from bgpd.fib.answers import OCCUPIED
 from bgpd.kernel.netlink import MessageKind
@@ -300,3 +301,35 @@ async def test_start_takes_in_many_foreign_routes_by_slices_and_what_changes_mea
     assert [key in blocked for key in keys] == [False, False, True, True]
     assert turns >= 3
     await harness.fib.stop()
+
+
+async def test_route_that_a_foreign_one_displaces_is_reported_once_with_the_reason() -> None:
+    default = parse_prefix("0.0.0.0/0")[1]
+    async with running() as it:
+        it.learn({default: (LEAF1,)})
+        await it.settle()
+        with capture_logs() as logs:
+            route = it.kernel.add_foreign("0.0.0.0/0", protocol=9, metric=1024)
+            await it.settle()
+            it.fib.writer.recheck_unsettled()
+            await it.settle()
+        (report,) = [entry for entry in logs if entry["event"] == "fib.routes_blocked"]
+        assert (report["first"], report["routes"], report["displaced"]) == ("0.0.0.0/0", 1, 1)
+        assert "protocol 9" in report["why"]
+        assert it.state_of("0.0.0.0/0")[0] == "blocked"
+        it.kernel.remove_foreign(route)
+        await it.settle()
+        assert it.state_of("0.0.0.0/0") == ("installed", "")
+
+
+async def test_many_blocked_routes_are_reported_in_sums() -> None:
+    keys = [bytes((24, 10, 70, number)) for number in range(100)]
+    async with running() as it:
+        for number in range(100):
+            it.kernel.add_foreign(f"10.70.{number}.0/24")
+        with capture_logs() as logs:
+            for key in keys:
+                it.learn({key: (LEAF1,)})
+                await asyncio.sleep(0)
+            await until(lambda: sum(entry.get("routes", 0) for entry in logs) == 100)
+        assert len([entry for entry in logs if entry["event"] == "fib.routes_blocked"]) <= 3

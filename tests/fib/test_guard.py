@@ -293,3 +293,16 @@ def test_change_of_what_is_reserved_is_told() -> None:
     keys = {key for change in ownership.changes() for key in change.keys}
     assert parse_prefix("203.0.113.5/32")[1] in keys
     assert ownership.reserved(*parse_prefix("203.0.113.5/32")) == ""
+
+
+def test_ipv6_default_that_drops_by_lo_is_no_default_route() -> None:
+    """IPv6 has an unreachable default `dev lo`: it serves nothing, and lo is no management interface."""
+    ownership, _kernel = host()
+    family, default = parse_prefix("::/0")
+    drops = KernelRoute(family=family, key=default, table=254, protocol=3, interface="lo", details=b"\x07")
+    ownership.route_changed(drops, False)
+    keys = [parse_prefix(prefix)[1] for prefix in ("2000::/3", "::/1")]
+    assert ownership.blocked(family, keys) == {}
+    ownership.route_changed(drops, True)
+    ownership.route_changed(foreign("::/0", interface="mgmt"), False)
+    assert ownership.blocked(family, keys).keys() == set(keys)
