@@ -13,11 +13,17 @@ TESTS := tests
 # A Debian kernel in user mode, for what this machine's kernel may lack.
 IN_GUEST := $(PYTHON) -m tests.vm.guest --timeout 900 --
 
-# Where `make install` puts bgpd (systemd/bgpd.service starts it from there), and a root for its files outside of that.
+# Where `make install` puts bgpd (its unit starts it from there), with which Python, and a root for all of it (packages).
 PREFIX := /opt/bgpd
+INSTALL_PYTHON := python3
 DESTDIR :=
+VENV = $(DESTDIR)$(PREFIX)
+UNIT = $(DESTDIR)/etc/systemd/system/bgpd.service
+INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
+  /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench lock install install-files clean
+.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench lock install \
+  install-files uninstall clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -85,23 +91,36 @@ lock: setup ## write requirements.lock anew from pyproject.toml
 	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --output-file requirements-host.lock pyproject.toml
 
-install: install-files ## on a server: bgpd into /opt/bgpd, its unit and kernel settings; starts nothing, keeps an existing configuration
-	python3 -m venv $(PREFIX)
-	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-host.lock
-	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
-	@echo "Now: edit /etc/bgpd/bgpd.toml; bgpd check /etc/bgpd/bgpd.toml; systemd-sysusers; sysctl --system;"
-	@echo "     systemctl daemon-reload; systemctl enable --now bgpd"
+install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an upgrade. Starts nothing, keeps an existing configuration
+	@$(INSTALL_PYTHON) systemd/check_python.py $(PREFIX) $(VENV)
+	umask 022 && $(INSTALL_PYTHON) -m venv $(VENV)
+	umask 022 && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-host.lock
+	umask 022 && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --force-reinstall .
+	test -z "$(DESTDIR)" || grep -rlI "$(VENV)" $(VENV)/bin $(VENV)/pyvenv.cfg | xargs -r sed -i 's|$(VENV)|$(PREFIX)|g'
+	@$(MAKE) --no-print-directory install-files
+	@echo "First time: edit /etc/bgpd/bgpd.toml; bgpd check; systemd-sysusers; sysctl --system;"
+	@echo "            systemctl daemon-reload; systemctl enable --now bgpd"
+	@echo "Upgrade:    bgpd check; systemctl daemon-reload; systemctl restart bgpd (routes stay in the kernel meanwhile)"
 
 install-files: # what of `install` is not Python
 	install -d $(DESTDIR)/etc/bgpd $(DESTDIR)/usr/local/bin
 	ln -sf $(PREFIX)/bin/bgpd $(DESTDIR)/usr/local/bin/bgpd
 	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
-	install -D -m 644 systemd/bgpd.service $(DESTDIR)/etc/systemd/system/bgpd.service
-	sed -i 's|=/opt/bgpd/bin/|=$(PREFIX)/bin/|' $(DESTDIR)/etc/systemd/system/bgpd.service
+	install -D -m 644 systemd/bgpd.service $(UNIT)
+	sed -i 's|/opt/bgpd|$(PREFIX)|g' $(UNIT)
 	install -D -m 644 conf/sysusers.d/bgpd.conf $(DESTDIR)/etc/sysusers.d/bgpd.conf
 	install -D -m 644 conf/sysctl.d/90-bgpd.conf $(DESTDIR)/etc/sysctl.d/90-bgpd.conf
 	install -D -m 644 conf/networkd/90-bgpd.conf $(DESTDIR)/etc/systemd/networkd.conf.d/90-bgpd.conf
 	install -D -m 644 conf/rt_protos.d/bgpd.conf $(DESTDIR)/etc/iproute2/rt_protos.d/bgpd.conf
+
+uninstall: ## removes what install put there; not the configuration, saved state, user and kernel routes (bgpd flush)
+	@if [ -z "$(DESTDIR)" ] && systemctl is-active --quiet bgpd 2>/dev/null; then \
+	  echo "bgpd runs. First: systemctl disable --now bgpd; to take its routes from the kernel too: bgpd flush"; exit 1; fi
+	@test -x $(VENV)/bin/bgpd -a -e $(VENV)/pyvenv.cfg || ! test -e $(VENV) || { echo "$(VENV) is no virtual environment with bgpd: PREFIX?"; exit 1; }
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	rm -rf $(VENV)
+	@echo "Left: /etc/bgpd, /var/lib/bgpd, the user bgpd. Then: systemctl daemon-reload"
 
 clean: ## remove laboratories left up, .venv and caches
 	@if [ -x $(PYTHON) ] && [ -f .venv/.installed ]; then $(PYTHON) -m labs down; fi

@@ -22,6 +22,16 @@ def _run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
     return run(config, file, warnings=warnings)
 
 
+def _flush(config: Config) -> str:
+    from bgpd.cli.client import CommandFailed
+    from bgpd.flush import FlushFailed, flush
+
+    try:
+        return flush(config)
+    except FlushFailed as error:
+        raise CommandFailed(str(error)) from error
+
+
 def _report_message(text: str, options: DecodeOptions) -> bytes:
     import msgspec
 
@@ -37,7 +47,7 @@ def _report_message(text: str, options: DecodeOptions) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `bgpd`."""
-    return run_command(arguments, Hooks(run_daemon=_run_daemon, report_message=_report_message))
+    return run_command(arguments, Hooks(run_daemon=_run_daemon, report_message=_report_message, flush=_flush))
 
 
 if __name__ == "__main__":

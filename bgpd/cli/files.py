@@ -44,6 +44,15 @@ def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return hooks.run_daemon(config, arguments.config, warnings)
 
 
+def flush(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd flush`: exit code 1 while a daemon runs, and if something is left in the kernel."""
+    loaded = _load(arguments.config, running=True)
+    if loaded is None:
+        return EX_CONFIG
+    print(hooks.flush(loaded[0]))
+    return 0
+
+
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd check`: exit code 0 if the daemon would take the file; files are read as the user of the service."""
     from bgpd.config.service_user import SERVICE_USER, name_of, uid_of, unreadable

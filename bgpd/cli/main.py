@@ -224,6 +224,7 @@ COMMANDS: dict[str, Command] = {
     "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _json_option, "bgpd.cli.files:reload"),
+    "flush": Command("take all of bgpd's out of the kernel, once it is stopped", _run_options, "bgpd.cli.files:flush"),
     "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),

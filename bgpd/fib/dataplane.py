@@ -341,6 +341,13 @@ class Dataplane:
                 listener.groups_changed()
         self._collector = self._loop.call_later(pause_s, self._collect_unused)
 
+    def delete_unused(self) -> bool:
+        """Delete what no route uses without waiting, some at a time; whether there may be more."""
+        unused, _ = self.objects.collect_unused(self._loop.time(), 0.0)
+        if unused:
+            self.bulk.submit(unused, functools.partial(self._urgent_done, []))
+        return bool(self.objects.groups or self.objects.nexthops)
+
     async def _check_permission(self) -> None:
         """Ask for something that changes nothing and needs the capability."""
         answer: asyncio.Future[Outcome] = self._loop.create_future()

@@ -37,7 +37,10 @@ def run(*arguments: str) -> int:
     def report(text: str, options: DecodeOptions) -> bytes:
         return json.dumps({"text": text, "session": options.session}).encode()
 
-    return main(arguments, Hooks(run_daemon=lambda config, file, warnings: 42, report_message=report))
+    return main(
+        arguments,
+        Hooks(run_daemon=lambda config, file, warnings: 42, report_message=report, flush=lambda config: "flushed"),
+    )
 
 
 @contextlib.contextmanager
@@ -488,7 +491,7 @@ def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
 
     before = signal.getsignal(signal.SIGHUP)
     try:
-        hooks = Hooks(run_daemon=run_daemon, report_message=lambda text, options: b"")
+        hooks = Hooks(run_daemon=run_daemon, report_message=lambda text, options: b"", flush=lambda config: "")
         assert main(["run", "--config", str(file)], hooks) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
