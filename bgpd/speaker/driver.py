@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated
@@ -37,8 +37,6 @@ MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: more ends the session. Routes wait in the RIB before that."""
 _MOST_DEFECTS = 3
 """At one turn: of the messages, and of what their end makes necessary."""
-
-Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 class SessionOwner(Protocol):
@@ -67,15 +65,15 @@ class SessionOwner(Protocol):
 
 
 class Driver:
-    """The event loop's side of one session. `spawn` starts a task whose exceptions are not lost."""
+    """The event loop's side of one session. `tasks` are those whose exceptions end the daemon."""
 
-    def __init__(self, session: Session, owner: SessionOwner, *, spawn: Spawn) -> None:
+    def __init__(self, session: Session, owner: SessionOwner, *, tasks: asyncio.TaskGroup) -> None:
         self.exchange: Exchange | None = None
         self.state = State.IDLE
         self.state_since = time.time()
         self._session = session
         self._owner = owner
-        self._spawn = spawn
+        self._tasks = tasks
         self._wires: dict[int, Wire] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
         self._wire: Wire | None = None
@@ -251,7 +249,7 @@ class Driver:
                 if number in self._wires:
                     self._wires[number].write(data)
             case Dial(number):
-                self._dials[number] = self._spawn(self._dial(number))
+                self._dials[number] = self._tasks.create_task(self._dial(number))
             case Close(number):
                 self._close(number)
             case SessionUp(number, negotiated):

@@ -24,7 +24,7 @@ from bgpd.runtime.rates import LineBudget
 from bgpd.runtime.shared_state import SharedStateBroken
 from bgpd.speaker.connection import Connection, State
 from bgpd.speaker.defects import LOGGED_BYTES, Defects
-from bgpd.speaker.driver import Driver, Spawn
+from bgpd.speaker.driver import Driver
 from bgpd.speaker.exchange import Exchange, RouteTaker, SpeakerEvents
 from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.listening import Listening
@@ -52,7 +52,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     nlri_decoders: NlriDecoders
     listening: Listening
     defects: Defects
-    spawn: Spawn
+    tasks: asyncio.TaskGroup
     restarting: bool = False
     lines: dict[str, LineBudget] = {}
 
@@ -87,7 +87,7 @@ class Neighbor:
         self._restarting = around.restarting
         self._reach = Reach(peering, around.host, around.listening)
         self._session = Session(self._settings(), random=random.random)
-        self._driver = Driver(self._session, self, spawn=around.spawn)
+        self._driver = Driver(self._session, self, tasks=around.tasks)
 
     # What others ask
 

@@ -80,7 +80,7 @@ class Speaker:
             nlri_decoders=nlri_decoders,
             listening=self._listening,
             defects=Defects(),
-            spawn=self._tasks.create_task,
+            tasks=self._tasks,
         )
         self._neighbors = Neighbors(self._around)
         self._incoming = Incoming(self._neighbors, self._around, config.listen)
