@@ -75,6 +75,8 @@ def printable(line: str) -> str:
 
 
 _ROWS_TO_MEASURE = 100
+_SHORT = 16
+"""Cells of the last column that have so few characters keep their room beside the others: a state, a name."""
 _BOLD, _RED, _GREEN, _YELLOW = "1", "31", "32", "33"
 _STYLES = {
     "established": _GREEN,
@@ -110,6 +112,7 @@ class Table:
         self._room = shutil.get_terminal_size().columns if is_terminal else 0
         self._waiting: list[tuple[str, ...]] = []
         self._widths = [0] * len(columns)
+        self._short = [0] * len(columns)
         self._shown: list[int] = []
 
     def write(self, rows: Iterable[Sequence[str]]) -> None:
@@ -129,15 +132,20 @@ class Table:
         self.is_empty = False
         for row in rows:
             for index, cell in enumerate(row):
-                if cell and len(cell) > self._widths[index]:
-                    self._widths[index] = len(cell)
+                self._widths[index] = max(self._widths[index], len(cell))
+                if self._short[index] < len(cell) <= _SHORT:
+                    self._short[index] = len(cell)
         shown = [index for index, width in enumerate(self._widths) if width]
+        if not shown:
+            return
         beside, below = self._places(shown)
         if shown != self._shown:
             if self._shown:
                 self._out.write("\n")
             self._shown = shown
             titles = [self._columns[index].ljust(self._width(index)) for index in beside]
+            if below and self._fits(beside, self._columns[shown[-1]]):
+                titles.append(self._columns[shown[-1]])
             self._out.write(_styled("  ".join(titles).rstrip(), _BOLD if self._colored else "") + "\n")
         for row in rows:
             self._write_row(row, beside, below)
@@ -146,15 +154,24 @@ class Table:
         return max(self._widths[index], len(self._columns[index]))
 
     def _places(self, shown: Sequence[int]) -> tuple[list[int], list[int]]:
-        """The columns that stand beside each other, and those that stand below."""
-        room = self._room or sum(map(self._width, shown)) + 2 * len(shown)
-        beside: list[int] = []
-        for index in shown:
-            room -= self._width(index) + (2 if beside else 0)
-            if room < 0 and beside:
-                break
-            beside.append(index)
-        return beside, list(shown[len(beside) :])
+        """The columns that stand beside each other, and those that stand below: the last one first, though room is left
+        for its short cells, then the widest, but not what a row is about.
+        """
+        beside, room = list(shown), self._room
+        if not room or self._used(beside) <= room or len(beside) == 1:
+            return beside, []
+        last = beside.pop()
+        room -= 2 + self._short[last]
+        subject = next((index for index in shown if self._columns[index]), 0)
+        while len(beside) > 1 and self._used(beside) > room:
+            beside.remove(max([index for index in beside if index > subject] or beside, key=self._width))
+        return beside, [index for index in shown if index not in beside]
+
+    def _used(self, beside: Sequence[int]) -> int:
+        return sum(map(self._width, beside)) + 2 * (len(beside) - 1)
+
+    def _fits(self, beside: Sequence[int], cell: str) -> bool:
+        return self._used(beside) + 2 + len(cell) <= self._room
 
     def _write_row(self, row: Sequence[str], beside: Sequence[int], below: Sequence[int]) -> None:
         cells = [
@@ -162,15 +179,14 @@ class Table:
             + " " * (self._width(index) - len(row[index]))
             for index in beside
         ]
-        line = "  ".join(cells).rstrip()
-        used = sum(map(self._width, beside)) + 2 * len(beside)
-        if len(below) == 1 and used + len(row[below[0]]) <= self._room:  # the last one fits in this row
-            line, below = f"{'  '.join(cells)}  {row[below[0]]}".rstrip(), ()
-        self._out.write(line + "\n")
-        last = below[-1] if below and below[-1] == self._shown[-1] else -1
+        last = self._shown[-1]
+        if last in below and self._fits(beside, row[last]):
+            cells.append(row[last])
+            below = [index for index in below if index != last]
+        self._out.write("  ".join(cells).rstrip() + "\n")
         parts = [self._labelled(index, row[index]) for index in below if row[index] and index != last]
-        texts = ["  ".join(parts), self._labelled(last, row[last]) if last >= 0 and row[last] else ""]
-        for text in filter(None, texts):
+        texts = ["  ".join(parts), self._labelled(last, row[last]) if last in below else ""]
+        for text in filter(str.strip, texts):
             for part in textwrap.wrap(text, max(self._room - 4, 20), break_long_words=False, break_on_hyphens=False):
                 self._out.write(f"    {part}\n")
 
