@@ -208,7 +208,8 @@ class StaticWorkloadConfig(Strict, frozen=True, kw_only=True):
 
 
 class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):
-    """[workload.kernel]: announce the routes that other programs put on interfaces matching these globs."""
+    """[workload.kernel]: announce the routes that other programs put on interfaces matching these globs, in `fib.table`
+    and in the tables of VRFs."""
 
     interfaces: Annotated[tuple[str, ...], Meta(description='Interface name globs: "cali*", "tap*".')] = ()
 
