@@ -159,6 +159,9 @@ class ShardedDict(MutableMapping[bytes, V]):
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
+    def __bool__(self) -> bool:
+        return any(self.parts)
+
     def __iter__(self) -> Iterator[bytes]:
         for part in self.parts:
             yield from part

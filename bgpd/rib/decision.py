@@ -223,9 +223,10 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
         return (), bytes(steps)
     if len(alive) > 1:
         alive = _keep_lowest_rank(candidates, alive, steps)
-        if len(alive) > 1:
-            alive = _keep_lowest_med(candidates, alive, steps)
-            alive = _keep_external(candidates, alive, steps)
+    if len(alive) > 1:
+        alive = _keep_lowest_med(candidates, alive, steps)
+        alive = _keep_external(candidates, alive, steps)
+    if len(alive) > 1:
         orders = [_order(candidates[index]) for index in alive]
         if sorted(orders) != orders:
             alive = [index for _, index in sorted(zip(orders, alive))]

@@ -148,3 +148,12 @@ def test_weight_counts_while_values_live_also_replaced_ones() -> None:
     assert memo.weight == 105
     del second, other
     assert (memo.weight, memo.replaced, list(memo.all_values())) == (0, {}, [])
+
+
+def test_a_table_is_true_while_any_of_its_dicts_has_a_key() -> None:
+    table: ShardedDict[int] = ShardedDict()
+    assert not table
+    table[b"\x20\xff\xff\xff\xff"] = 1
+    assert table
+    del table[b"\x20\xff\xff\xff\xff"]
+    assert not table
