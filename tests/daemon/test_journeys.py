@@ -106,4 +106,4 @@ def test_journeys_touch_the_files_that_the_page_names(
 def judge(touched: set[str], table: list[str], allowed: set[str]) -> None:
     assert set(table) - touched == set(), "files of the table that are not touched"
     strangers = {file for file in touched - allowed if not file.startswith(EVERYWHERE)}
-    assert strangers == set(), "files that are touched and not named"
+    assert strangers == set(), f"files that are touched and not named: {sorted(strangers)}"
