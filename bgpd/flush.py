@@ -42,6 +42,9 @@ class _Empty:
     def table(self, vrf: str, family: Family) -> _Empty:
         return self
 
+    def asked_next_hops(self, vrf: str) -> tuple[NextHop, ...]:
+        return ()
+
     def commit_gathered(self) -> None:
         pass
 

@@ -59,6 +59,9 @@ class LearnedRoutes(Protocol):
     def table(self, vrf: str, family: Family) -> LearnedTable:
         """The routes of one table."""
 
+    def asked_next_hops(self, vrf: str) -> Collection[NextHop]:
+        """The next hops of a VRF of which it knows whether they can be reached."""
+
     def commit_gathered(self) -> None:
         """Call `update_learned` now for what has changed in this turn of the loop."""
 
@@ -303,8 +306,13 @@ class KernelTables:
             self.fibs[vrf].writer.update(family, {key: waiting.pop((family, key))})
 
     def fill(self, vrf: str) -> None:
-        """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices."""
+        """Give a VRF's new kernel table all that the RIB and workloads have for it, in slices.
+
+        What the RIB knows of next hops there, it knows of a table that is no more, or of the time without one.
+        """
         self._waiting.pop(vrf, None)
+        for next_hop in self._learned.asked_next_hops(vrf):
+            self._listener.reachability_changed(vrf, next_hop, self.why_unreachable(vrf, next_hop))
         self._walks.run(self._fill(vrf))
 
     def _fill(self, vrf: str) -> Iterator[None]:

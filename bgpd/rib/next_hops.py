@@ -122,6 +122,11 @@ class NextHopTable:
         self._sets: dict[NextHops, NextHops] = {}
         self._prune_at = _PRUNE_AT
 
+    @property
+    def asked(self) -> list[NextHop]:
+        """Those of which it is known whether they can be reached."""
+        return list(self._why)
+
     def why_unreachable(self, next_hop: NextHop) -> str:
         """Why `next_hop` cannot be forwarded to, or ""."""
         why = self._why.get(next_hop)

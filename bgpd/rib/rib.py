@@ -159,6 +159,10 @@ class Rib:
 
     # The kernel
 
+    def asked_next_hops(self, vrf: str) -> list[NextHop]:
+        """The next hops of a VRF of which it is known whether they can be reached."""
+        return self._tables.next_hops(vrf).asked
+
     def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str = "") -> Iterator[None]:
         """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
         if not self._tables.next_hops(vrf).changed(next_hop, why):

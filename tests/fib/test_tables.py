@@ -33,6 +33,10 @@ class Learned:
 
     def __init__(self) -> None:
         self.routes: dict[tuple[str, Family, bytes], NextHops] = {}
+        self.asked: list[NextHop] = []
+
+    def asked_next_hops(self, vrf: str) -> Collection[NextHop]:
+        return self.asked if vrf == "blue" else ()
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         return self.routes.get((vrf, family, key))
@@ -264,3 +268,24 @@ def test_tables_and_families_are_apart() -> None:
     assert routes.get("blue", V4, KEY) == POD
     assert routes.among("blue", V4, [OTHER, KEY]) == [KEY]
     assert routes.among("", V4, [OTHER, KEY]) == []
+
+
+async def test_table_that_comes_again_says_anew_which_next_hops_lead_anywhere() -> None:
+    """What was known is of the table that went; that it comes again is no news of a next hop otherwise."""
+    async with running() as it:
+        it.learned.asked = [LEAF1, LEAF2]
+        for round_number in range(2):
+            it.kernel.monitor.host.assign("eth1", "blue")
+            blue = Fib(FibConfig(table=1001), dataplane=it.tables.fibs[""].dataplane, owner=it.tables, vrf="blue")
+            await blue.start()
+            it.tables.fibs["blue"] = blue
+            it.log.clear()
+            it.tables.fill("blue")
+            assert it.log == [("next hop", "blue", LEAF1, True), ("next hop", "blue", LEAF2, False)], round_number
+            it.kernel.monitor.host.assign("eth0", "blue")
+            it.tables.fibs["blue"].dataplane.assign({"eth0": "blue"})
+            assert ("next hop", "blue", LEAF1, False) in it.log, "who was asked says so when that changes"
+            for name in ("eth0", "eth1"):
+                it.tables.fibs["blue"].dataplane.assign({name: None})
+            del it.tables.fibs["blue"]
+            await blue.stop()

@@ -229,3 +229,13 @@ def test_another_reason_for_the_same_is_no_news() -> None:
     assert not known.changed(hop("10.0.0.1"), "no route")
     assert known.epoch == 1
     assert not known.changed(hop("10.0.0.2"), "link down"), "nobody asked for it"
+
+
+def test_what_is_known_of_next_hops_can_be_asked_anew() -> None:
+    recorder = Recorder(configuration(session("leaf1")))
+    source = recorder.up(leaf(1), session("leaf1"))
+    assert recorder.rib.asked_next_hops("") == []
+    recorder.announce(source, attributes(1), hop("10.0.1.2"), "10.9.0.0/16")
+    recorder.turn()
+    assert recorder.rib.asked_next_hops("") == [hop("10.0.1.2")]
+    assert recorder.rib.asked_next_hops("blue") == []
