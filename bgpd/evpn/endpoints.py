@@ -187,11 +187,15 @@ class Endpoints:
         self._mobility.gone(endpoint)
         changes[endpoint] = None
 
-    def _comes_back(self, endpoint: Endpoint, family: Family, prefix: bytes) -> None:
-        """One that was given up is free: the workload table announces it again, if it still has it."""
-        sequence, _ = self._mobility.presence(endpoint)
+    def _comes_back(self, endpoint: Endpoint, prefix: bytes) -> Verdict:
+        """One that was given up is free: the workload table announces it again, if it still has it.
+
+        That is as for the first time: a host that had it last, and only restarts, has it again when it is back.
+        """
         self._drop((endpoint.vrf, prefix), {})
-        self._presences.comes_back(endpoint.vrf, family, prefix, sequence, mac=endpoint.mac)
+        remote = self._routes.remote(endpoint.vrf, prefix)
+        sequence = 0 if remote is None else remote.mobility.sequence + 1
+        return Verdict(EndpointState.LOCAL, Mobility(sequence), "given up before, and free again")
 
     def _act(self, verdicts: list[tuple[Endpoint, Verdict]], changes: dict[Endpoint, Mobility | None]) -> None:
         """Advertise what is local; then have given up what is not."""
@@ -211,7 +215,7 @@ class Endpoints:
                     self._advertised.add(endpoint)
                     changes[endpoint] = verdict.mobility
                 else:
-                    self._comes_back(endpoint, family, prefix)
+                    verdict = self._comes_back(endpoint, prefix)
             elif verdict.state is not EndpointState.FROZEN or endpoint not in self._advertised:
                 self._advertised.discard(endpoint)
                 self._given_up.add(endpoint)

@@ -93,9 +93,6 @@ class ClaimPort(Protocol):
 class PresencePort(Protocol):
     """What is saved of workloads."""
 
-    def comes_back(self, vrf: str, family: Family, key: bytes, sequence: int, *, mac: bytes) -> None:
-        """An endpoint that was given up is free again: `take_former` answers the sequence that it must have."""
-
     def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
         """The sequence that an earlier run advertised a workload with, once; else None."""
 

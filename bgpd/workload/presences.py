@@ -74,12 +74,6 @@ class Presences:
             entry.moved = presence.moved
             self._endpoints.workload_resumed(claim.vrf, claim.family, claim.key, info_of(claim), presence)
 
-    def comes_back(self, vrf: str, family: Family, key: bytes, sequence: int, *, mac: bytes) -> None:
-        """An endpoint that was given up is free again: `take_former` answers the sequence that it must have."""
-        entry = self._claims.at(((vrf, family), key))
-        if entry is not None and entry.claims and entry.claims[0].claim.mac == mac:
-            entry.claims[0].former = sequence
-
     def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
         """The sequence of a workload that comes back after a restart; asked once, None from then on."""
         entry = self._claims.at(((vrf, family), key))

@@ -152,9 +152,6 @@ class Host:
     def resolution_changed(self, vrf: str, next_hop: NextHop) -> None:
         self.resolved_anew.append(next_hop)
 
-    def comes_back(self, vrf: str, family: Family, key: bytes, sequence: int, *, mac: bytes) -> None:
-        self.former[key] = sequence
-
     def take_former(self, vrf: str, family: Family, key: bytes) -> int | None:
         return self.former.pop(key, None)
 

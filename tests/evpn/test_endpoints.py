@@ -149,7 +149,7 @@ def test_what_an_earlier_run_gave_up_is_taken_back_once_all_was_heard_and_nobody
     host.evpn.converged()
     assert host.given_up == [("blue", [KEY], "")]
     host.workload("10.64.0.7/32", mac=MAC)
-    assert sequence(host) == 2, "above all that was heard, as it is logged"
+    assert sequence(host) == 0, "a host that had it last and is back with its sequence has it again"
 
 
 def test_what_an_earlier_run_gave_up_stays_so_while_another_host_has_it() -> None:
@@ -278,14 +278,12 @@ def frozen() -> tuple[Host, Source]:
     return host, leaf1
 
 
-def test_a_frozen_workload_that_the_other_host_withdraws_comes_back_above_what_was_heard() -> None:
+def test_a_frozen_workload_that_the_other_host_withdraws_comes_back() -> None:
     host, leaf1 = frozen()
     host.unhear(leaf1, host_route("10.64.0.7", mac=MAC))
     assert host.given_up[-1] == ("blue", [KEY], "")
     host.workload("10.64.0.7/32", mac=MAC)
-    told = sequence(host)
-    assert told is not None
-    assert told > 5
+    assert sequence(host) == 0
 
 
 def test_a_frozen_workload_whose_tap_flaps_is_announced_once_nobody_else_has_it() -> None:
