@@ -75,7 +75,7 @@ class Parts:
         self.rib = SimpleNamespace(
             contested=SimpleNamespace(warnings=list), received=SimpleNamespace(count=lambda _: self.received)
         )
-        self.tables = SimpleNamespace(pending=0, failed=0, vrfs=SimpleNamespace(warnings=list))
+        self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, vrfs=SimpleNamespace(warnings=list))
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(
             error="",
@@ -152,12 +152,12 @@ async def test_each_part_that_is_behind_has_its_reason(parts: Parts) -> None:
 
 async def test_routes_may_wait_for_the_kernel_only_so_long(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     readiness = judged(parts)
-    parts.converged, parts.sources, parts.tables.pending = True, {"leaf1": LEAF1}, 5
+    parts.converged, parts.sources, parts.tables.backlog = True, {"leaf1": LEAF1}, 5
     now = time.monotonic()
     assert await reviewed(readiness) == ""
     monkeypatch.setattr("bgpd.readiness.time.monotonic", lambda: now + PENDING_PATIENCE_S + 1)
     assert "wait to be written" in await reviewed(readiness)
-    parts.tables.pending = 0
+    parts.tables.backlog = 0
     assert await reviewed(readiness) == ""
 
 
