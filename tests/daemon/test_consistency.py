@@ -108,7 +108,7 @@ def test_route_that_a_neighbor_still_has_is_withdrawn(host: Host, frr: Frr, tmp_
         f"""
 from bgpd.model.path import RouteBatch
 (family, key), (_, stray) = place({POD!r}), place({STRAY!r})
-(export,) = [one for one in  if one.family is family]
+(export,) = [one for one in routing.rib.dissemination.all() if one.family is family]
 export.advertised[stray] = export.advertised[key]
 batch = RouteBatch(family=family, announced=[stray], attributes=export.advertised[key].attributes)
 routing.speaker.send(export.source, batch)
