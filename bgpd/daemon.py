@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from bgpd import __version__
@@ -27,6 +28,7 @@ from bgpd.consistency import Consistency
 from bgpd.consistency_checks import checks
 from bgpd.daemon_metrics import build_registry
 from bgpd.fib.dataplane import CannotWrite
+from bgpd.fib.protocol import read_protocol_in_force
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
@@ -64,16 +66,18 @@ def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
     loop, selector = new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        return loop.run_until_complete(Daemon(config, file, events=events, selector=selector).run())
+        protocol = read_protocol_in_force(config.fib.protocol)
+        return loop.run_until_complete(Daemon(config, file, protocol=protocol, events=events, selector=selector).run())
     finally:
         loop.close()
 
 
 class Daemon:
-    """One run of bgpd."""
+    """One run of bgpd. Its routes bear `protocol`, which is not the configured one while it keeps a former default."""
 
-    def __init__(self, config: Config, file: str, *, events: EventRing, selector: TimedSelector) -> None:
+    def __init__(self, config: Config, file: str, *, protocol: int, events: EventRing, selector: TimedSelector) -> None:
         self._config = config
+        self._protocol = protocol
         self._file = file
         self._events = events
         self._selector = selector
@@ -87,8 +91,8 @@ class Daemon:
         self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
         self._routing = Routing(
-            config,
-            monitor=KernelMonitor(own_protocol=config.fib.protocol, interval_s=config.fib.reconcile_interval_s),
+            self._in_force(config),
+            monitor=KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s),
             walks=self._walks,
             nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
             hostname=hostname,
@@ -119,7 +123,7 @@ class Daemon:
             repairs=lambda: self._consistency.repairs,
         )
         self._api = ApiServer(config.api, self._backend)
-        self._lock = NamespaceLock(config.fib.protocol, otherwise=Path(config.api.socket).parent)
+        self._lock = NamespaceLock(protocol, otherwise=Path(config.api.socket).parent)
 
     async def run(self) -> int:
         """Start, run, stop; the exit code."""
@@ -225,6 +229,10 @@ class Daemon:
         self._readiness.plan_review()
         return view
 
+    def _in_force(self, config: Config) -> Config:
+        fib = msgspec.structs.replace(config.fib, protocol=self._protocol)
+        return msgspec.structs.replace(config, fib=fib)
+
     async def _apply_file(self) -> ReloadView:
         try:
             config, warnings = load_config(self._file, running=True, former=self._config)
@@ -233,7 +241,7 @@ class Daemon:
         changes = config_diff(self._config, config)
         effective = keep_until_restart(self._config, config)
         try:
-            await self._routing.reconfigure(effective)
+            await self._routing.reconfigure(self._in_force(effective))
         except PolicyError as error:
             return ReloadView(file=self._file, problems=[str(error)])
         if effective.log != self._config.log:

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+import msgspec
+
 from bgpd.config.schema import Config, LogConfig
 from bgpd.fib.dataplane import CannotWrite, Dataplane
 from bgpd.fib.guard import Dependencies
+from bgpd.fib.protocol import read_protocol_in_force
 from bgpd.fib.tables import KernelTables
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.log import set_up_logging
@@ -85,7 +88,7 @@ def flush(config: Config) -> str:
     loop, _ = new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        return loop.run_until_complete(_flush(config))
+        return loop.run_until_complete(_flush(config, read_protocol_in_force(config.fib.protocol)))
     except (AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
         raise FlushFailed(str(error)) from error
     finally:
@@ -96,15 +99,15 @@ class FlushFailed(Exception):
     """Something is left in the kernel; the text says why."""
 
 
-async def _flush(config: Config) -> str:
-    lock = NamespaceLock(config.fib.protocol, otherwise=Path(config.api.socket).parent)
+async def _flush(config: Config, protocol: int) -> str:
+    lock = NamespaceLock(protocol, otherwise=Path(config.api.socket).parent)
     await lock.acquire(patience_s=0)
-    monitor = KernelMonitor(own_protocol=config.fib.protocol, interval_s=config.fib.reconcile_interval_s)
-    dataplane = Dataplane(monitor, protocol=config.fib.protocol)
+    monitor = KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s)
+    dataplane = Dataplane(monitor, protocol=protocol)
     failures: list[BaseException] = []
     nothing = _Empty()
     tables = KernelTables(
-        config.fib,
+        msgspec.structs.replace(config.fib, protocol=protocol),
         dataplane=dataplane,
         listener=nothing,
         walks=Walks(failed=failures.append),

@@ -287,7 +287,7 @@ class FibConfig(Strict, frozen=True, kw_only=True):
     table: Annotated[int, Meta(ge=1, le=4_294_967_295, description="Routing table; 254 is main.")] = 254
     protocol: Annotated[
         int, Meta(ge=1, le=255, description="Exclusive rtproto: what bears it is ours, nothing else is touched.")
-    ] = 197
+    ] = 217
     metric: Annotated[
         int,
         Meta(

@@ -93,7 +93,7 @@ class Dataplane:
         self,
         monitor: KernelMonitor,
         *,
-        protocol: int = 197,
+        protocol: int = 217,
         bulk: Writer | None = None,
         urgent: Writer | None = None,
         reader: KernelReader | None = None,
@@ -385,5 +385,5 @@ def _check_protocol(protocol: int) -> None:
             protocol=protocol,
             also=others,
             advice="if that program runs on this host (FRR's zebra), it deletes bgpd's routes when it ends: set"
-            " fib.protocol to a number without a name in /etc/iproute2/rt_protos.d, such as 217",
+            " fib.protocol to a number without a name in /etc/iproute2/rt_protos.d, such as 218",
         )

@@ -18,6 +18,8 @@ from bgpd.fib.group_room import GroupRoom
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_nexthop
 from bgpd.model.path import NextHop, NextHops
 
+IDS_PER_PROTOCOL = 1_000_000
+"""Protocol 217 has nexthops from 217,000,001 and groups from 217,500,001."""
 MOST_COLLECTED = 256
 """Unused objects that are deleted together."""
 
@@ -83,8 +85,8 @@ class NexthopObjects:
         self._nexthop_ids: dict[tuple[bytes, int], int] = {}
         self._group_ids: dict[Members, set[int]] = {}
         self._taken: set[int] = set()
-        self._next_nexthop = protocol * _RANGE
-        self._next_group = protocol * _RANGE + _RANGE // 2
+        self._next_nexthop = protocol * IDS_PER_PROTOCOL
+        self._next_group = protocol * IDS_PER_PROTOCOL + IDS_PER_PROTOCOL // 2
         self._created = bytearray()
         self._created_ids: list[int] = []
 
@@ -445,5 +447,3 @@ def _ratio(members: Members) -> Members:
 
 
 _NOWHERE: frozenset[str] = frozenset()
-_RANGE = 1_000_000
-"""Ids per protocol: protocol 197 has nexthops from 197,000,001 and groups from 197,500,001."""

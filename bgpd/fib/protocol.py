@@ -1,13 +1,26 @@
 """The rtproto number that marks routes: what iproute2 calls it, and whether another program claims bgpd's.
 
-The number must be bgpd's alone: FRR's zebra takes routes of the numbers of its own daemons for its own (197 is its
-OpenFabric's) and deletes them when it ends. Only reads files; decides nothing.
+The number must be bgpd's alone: FRR's zebra takes routes of the numbers of its own daemons for its own (197, which was
+bgpd's default, is its OpenFabric's) and deletes them when it ends. What an earlier version left under the former
+default keeps that number until nothing of it is left.
 """
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from bgpd.config.schema import FibConfig
+from bgpd.fib.nexthop_objects import IDS_PER_PROTOCOL
+from bgpd.kernel.nexthop_messages import NexthopObject
+from bgpd.kernel.reader import has_routes, read_nexthops
+
+log = structlog.get_logger()
+
+FORMER_DEFAULT = 197
+"""The default of `fib.protocol` before 217."""
 
 OWN_NAME = "bgpd"
 _FILES = ("/etc/iproute2/rt_protos", "/usr/share/iproute2/rt_protos")
@@ -34,6 +47,37 @@ def names_of(number: int, *, root: str = "/") -> list[str]:
             if len(fields) == 2 and fields[0] == str(number):
                 found[fields[1]] = None
     return list(found)
+
+
+def protocol_in_force(configured: int, objects: Iterable[NexthopObject], has_routes: Callable[[int], bool]) -> int:
+    """The rtproto of a run: the former default while the kernel holds what a run with it left, else as configured.
+
+    A nexthop object is bgpd's if it bears the number and its id is in the number's range. Where there are objects of
+    the present default too, a run has used it already. Without any (workloads only), `has_routes` says whether routes
+    of a number are there.
+    """
+    if configured != FibConfig().protocol:
+        return configured
+    left = {found.protocol for found in objects if found.id // IDS_PER_PROTOCOL == found.protocol}
+    if configured in left:
+        return configured
+    return FORMER_DEFAULT if FORMER_DEFAULT in left or has_routes(FORMER_DEFAULT) else configured
+
+
+def read_protocol_in_force(configured: int) -> int:
+    """`protocol_in_force` with what the kernel holds now. For before the event loop runs.
+
+    While zebra runs, routes of the former default may be FRR's, and only nexthop objects count.
+    """
+    try:
+        found = protocol_in_force(
+            configured, read_nexthops(), lambda number: not claimants_of(number) and has_routes(number)
+        )
+    except OSError:
+        return configured  # this kernel has no nexthop objects, or nothing may be read: the start says so
+    if found != configured:
+        log.info("fib.former_protocol_is_kept", protocol=found, default=configured, until="restart of the host")
+    return found
 
 
 def claimants_of(number: int, *, root: str = "/") -> list[str]:

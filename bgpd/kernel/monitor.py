@@ -69,7 +69,7 @@ class KernelMonitor:
     `events_lost`: called when the kernel could not deliver events; `is_behind` until all was read again.
     """
 
-    def __init__(self, *, own_protocol: int = 197, interval_s: float = 60.0) -> None:
+    def __init__(self, *, own_protocol: int = 217, interval_s: float = 60.0) -> None:
         self.host = Host(self._publish)
         self._foreign = ForeignMonitor(
             self._publish,

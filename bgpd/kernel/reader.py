@@ -7,6 +7,7 @@ Decides nothing. Each kind of reading has a socket of its own, opened in the nam
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import threading
@@ -85,13 +86,7 @@ class KernelReader:
 
     def _read_nexthops(self) -> list[NexthopObject]:
         with self._locks[self._small]:
-            for _ in range(_TRIES):
-                try:
-                    request = encode_dump_request()
-                    return [found for data in dump(self._small, request) for found in read_objects(data)]
-                except DumpInterrupted:
-                    continue
-        raise OSError(errno.EBUSY, f"the nexthop objects changed during each of {_TRIES} dumps")
+            return _dump_nexthops(self._small)
 
     def _read_rules(self) -> set[RoutingRule]:
         """The kernel dumps rules by position and marks no dump during which some change: two in a row must agree."""
@@ -155,3 +150,34 @@ class KernelReader:
                 if error is not None:
                     return OSError(error.code, str(error))
         return next(read_runs(data))
+
+
+def read_nexthops() -> list[NexthopObject]:
+    """All nexthop objects of this namespace, read at once: for the time before the event loop runs.
+
+    Raises: OSError: the kernel has no nexthop objects, or they changed too often.
+    """
+    with open_socket(receive_bytes=_RECEIVE_BYTES) as opened:
+        opened.settimeout(30)
+        return _dump_nexthops(opened)
+
+
+def has_routes(protocol: int) -> bool:
+    """Whether any table of this namespace has a route of an rtproto, read at once as above. Raises: OSError."""
+    with open_socket(receive_bytes=_RECEIVE_BYTES, strict=True) as opened:
+        opened.settimeout(30)
+        for family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST):
+            with contextlib.suppress(DumpInterrupted):
+                for data in dump(opened, encode_route_dump_request(family, protocol=protocol)):
+                    if any(run.protocol == protocol and run.keys for run in read_runs(data)):
+                        return True
+    return False
+
+
+def _dump_nexthops(opened: socket.socket) -> list[NexthopObject]:
+    for _ in range(_TRIES):
+        try:
+            return [found for data in dump(opened, encode_dump_request()) for found in read_objects(data)]
+        except DumpInterrupted:
+            continue
+    raise OSError(errno.EBUSY, f"the nexthop objects changed during each of {_TRIES} dumps")

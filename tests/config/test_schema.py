@@ -36,7 +36,7 @@ def test_small_configuration_gets_the_documented_defaults() -> None:
     assert config.neighbor[0].hold_time_s == 9
     assert config.neighbor[0].import_ == "all"
     assert config.neighbor[0].export == "local"
-    assert config.fib.protocol == 197
+    assert config.fib.protocol == 217
     assert warnings == []
 
 

@@ -247,14 +247,14 @@ def started(fabric: Fabric, *tables: str, wait: bool = True) -> Host:
 
 def clear_kernel(namespace: Namespace) -> None:
     """Delete what bgpd left in the kernel."""
-    for command in ("-4 route flush proto 197", "-6 route flush proto 197", "nexthop flush proto 197"):
+    for command in ("-4 route flush proto 217", "-6 route flush proto 217", "nexthop flush proto 217"):
         namespace.ip(*command.split())
 
 
 def kernel_routes(namespace: Namespace, *, ipv6: bool = False, table: str = "main") -> dict[str, dict[str, Any]]:
-    """bgpd's routes (protocol 197) in a kernel table, by prefix as `ip -N` writes them."""
+    """bgpd's routes (protocol 217) in a kernel table, by prefix as `ip -N` writes them."""
     family = "-6" if ipv6 else "-4"
-    text = namespace.ip("-N", family, "-j", "route", "show", "table", table, "proto", "197")
+    text = namespace.ip("-N", family, "-j", "route", "show", "table", table, "proto", "217")
     return {route["dst"]: route for route in json.loads(text or "[]")}
 
 
@@ -308,7 +308,7 @@ class RouteWatch:
         assert self._process is not None
         self._process.stop()
 
-    def lines(self, protocol: int = 197) -> list[str]:
+    def lines(self, protocol: int = 217) -> list[str]:
         """All that was told until now about routes of a protocol."""
         self._mark()
         return [line for line in self._log_path.read_text().splitlines() if f"proto {protocol}" in line]

@@ -78,7 +78,7 @@ def test_route_that_the_kernel_lost_without_a_word_is_written_again(fabric: Fabr
 import subprocess
 family, key = place({LEARNED!r})
 fib.families[family].believe(key, None)
-subprocess.run(["ip", "route", "del", {LEARNED!r}, "proto", "197"], check=True)
+subprocess.run(["ip", "route", "del", {LEARNED!r}, "proto", "217"], check=True)
 """,
     )
     host.wait(lambda: LEARNED not in kernel_routes(fabric.host), "the route to be gone")

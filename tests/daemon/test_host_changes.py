@@ -263,7 +263,7 @@ def test_a_storm_of_renames_and_addresses_leaves_all_as_before(fabric: Fabric) -
             wait_next_hop(host, frr, V6, f"2001:db8:{number}::1")
         host.wait_ready()
         for version, prefix in (("-4", "10.64.1.5"), ("-6", "2001:db8:64::5")):
-            assert "dev pod1" in fabric.host.ip(version, "route", "show", prefix, "proto", "197")
+            assert "dev pod1" in fabric.host.ip(version, "route", "show", prefix, "proto", "217")
         assert host.log("fib.routes_obstructed") == []
 
 
@@ -280,8 +280,8 @@ def test_events_that_the_kernel_could_not_deliver_are_made_up_for(fabric: Fabric
         os.kill(host.pid, signal.SIGSTOP)
         try:
             flood(fabric.host)
-            fabric.host.batch("link del eth1", "link del pod1", "route del 10.64.2.1/32", "route flush proto 197")
-            fabric.host.batch("nexthop flush proto 197", "route add throw 10.9.0.0/16 proto static metric 3")
+            fabric.host.batch("link del eth1", "link del pod1", "route del 10.64.2.1/32", "route flush proto 217")
+            fabric.host.batch("nexthop flush proto 217", "route add throw 10.9.0.0/16 proto static metric 3")
             fabric.link_leaf(2)
             link(fabric.host, "pod1", fabric.pods, "pod1")
             fabric.host.batch("route add 10.64.2.2/32 dev pod2")

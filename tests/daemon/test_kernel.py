@@ -69,13 +69,13 @@ def test_deleted_routes_come_back(fabric: Fabric, host: Host) -> None:
 
 
 def test_replaced_route_is_set_right(fabric: Fabric, host: Host) -> None:
-    fabric.host.ip("route", "replace", "10.9.0.0/16", "dev", "pod2", "proto", "197", "metric", str(METRIC))
+    fabric.host.ip("route", "replace", "10.9.0.0/16", "dev", "pod2", "proto", "217", "metric", str(METRIC))
     host.wait_hops("10.9.0.0/16", *BOTH)
 
 
 def test_flushed_tables_come_back(fabric: Fabric, host: Host) -> None:
-    fabric.host.ip("route", "flush", "proto", "197")
-    fabric.host.ip("-6", "route", "flush", "proto", "197")
+    fabric.host.ip("route", "flush", "proto", "217")
+    fabric.host.ip("-6", "route", "flush", "proto", "217")
     for prefix in ("10.9.0.0/16", "10.8.0.0/16"):
         host.wait_hops(prefix, *BOTH)
     host.wait_hops("10.64.1.5/32", "pod1")

@@ -19,7 +19,7 @@ def traces(namespace: Namespace, table: str) -> list[str]:
     """All of bgpd's that names a table: routes (also the unreachable default), rules, a VRF device."""
     found = []
     for family in ("-4", "-6"):
-        routes = namespace.run("ip", "-N", family, "route", "show", "table", table, "proto", "197", check=False)
+        routes = namespace.run("ip", "-N", family, "route", "show", "table", table, "proto", "217", check=False)
         found += routes.splitlines()
         rules = namespace.ip("-N", family, "rule", "show").splitlines()
         found += [rule for rule in rules if f"lookup {table}" in rule]

@@ -127,7 +127,7 @@ def test_routes_of_another_metric_are_replaced_after_a_restart(
     host.start()
     host.wait_ready()
     host.wait(
-        lambda: f"metric {FibConfig().metric}" not in fabric.host.ip("route", "show", "proto", "197"),
+        lambda: f"metric {FibConfig().metric}" not in fabric.host.ip("route", "show", "proto", "217"),
         "the old routes to go",
     )
     assert {route["metric"] for route in kernel_routes(fabric.host).values()} == {50}

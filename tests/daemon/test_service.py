@@ -126,7 +126,7 @@ def test_unprivileged_with_the_unit_s_capabilities(fabric: Fabric, leaf1: Frr, l
         for frr in (leaf1, leaf2):
             for prefix in ("10.64.1.5/32", "10.64.2.9/32"):
                 host.wait(lambda wanted=prefix, by=frr: heard_from_host(by, wanted), f"the leaf to hear {prefix}")
-        fabric.host.ip("route", "del", "10.9.0.0/16", "proto", "197")
+        fabric.host.ip("route", "del", "10.9.0.0/16", "proto", "217")
         host.wait(lambda: len(kernel_hops(fabric.host, "10.9.0.0/16")) == 2, "the route again")
         host.kill()
         host.start()

@@ -157,12 +157,12 @@ class Turmoil:
 
     def delete_routes_of_ours(self) -> None:
         if self.chance.random() < 0.2:
-            self.fabric.host.ip("route", "flush", "proto", "197")
+            self.fabric.host.ip("route", "flush", "proto", "217")
         else:
             routes = sorted(kernel_routes(self.fabric.host))
             chosen = self.chance.sample(routes, min(3, len(routes)))
             for prefix in chosen:
-                self.fabric.host.run("ip", "route", "del", prefix, "proto", "197", check=False)
+                self.fabric.host.run("ip", "route", "del", prefix, "proto", "217", check=False)
 
     def delete_next_hops(self) -> None:
         objects = json.loads(self.fabric.host.ip("-j", "nexthop", "show") or "[]")

@@ -30,7 +30,7 @@ def test_second_daemon_is_refused_with_the_first_s_process_and_no_route_is_touch
         try:
             second.wait(lambda: second.processes[-1].exit_code is not None, "the second to end")
             assert second.processes[-1].exit_code == 1
-            said = f"bgpd: another bgpd (process {first.pid}) keeps routes of protocol 197 in this network namespace"
+            said = f"bgpd: another bgpd (process {first.pid}) keeps routes of protocol 217 in this network namespace"
             assert said in second.log_path.read_text()
             assert not second.socket_path.exists()
         finally:
@@ -72,7 +72,7 @@ def test_daemon_that_starts_answers_what_needs_the_kernel_when_it_has_started(fa
 
 def test_another_user_cannot_keep_it_from_starting(fabric: Fabric) -> None:
     """By the name of the abstract socket that once was the lock, nor by the lock's file or its directory."""
-    squat = "s = socket.socket(socket.AF_UNIX); s.bind(chr(0) + 'bgpd/routes/197'); s.listen()"
+    squat = "s = socket.socket(socket.AF_UNIX); s.bind(chr(0) + 'bgpd/routes/217'); s.listen()"
     program = f"import socket, time; {squat}; print('held', flush=True); time.sleep(600)"
     log = fabric.host.make_directory("squatter") / "log"
     drop = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

@@ -39,7 +39,7 @@ def ip(command: str) -> str:
 
 
 def ours(family: str = "-4") -> list[str]:
-    return sorted(line.strip() for line in ip(f"{family} route show proto 197").splitlines())
+    return sorted(line.strip() for line in ip(f"{family} route show proto 217").splitlines())
 
 
 def disable_ipv6(interface: str, value: str) -> None:
@@ -160,9 +160,9 @@ async def test_route_deleted_or_changed_by_another_program_is_repaired(host: Non
         it.want({"10.64.0.0/16": BOTH, "10.65.0.0/16": BOTH})
         await it.fib.writer.idle()
         before = ours()
-        ip("route del 10.64.0.0/16 proto 197")
+        ip("route del 10.64.0.0/16 proto 217")
         await until(lambda: ours() == before)
-        ip(f"route replace 10.65.0.0/16 via 10.0.0.0 proto 197 metric {METRIC}")
+        ip(f"route replace 10.65.0.0/16 via 10.0.0.0 proto 217 metric {METRIC}")
         await until(lambda: ours() == before)
 
 
@@ -298,7 +298,7 @@ async def test_monitor_tells_links_and_routes_of_others_but_not_own_writes(host:
             return [event.route for event in it.events if isinstance(event, RouteChanged) and event.gone is gone]
 
         await until(lambda: (pod, "pod1") in [(route.key, route.interface) for route in routes(gone=False)])
-        assert all(route.protocol != 197 for route in routes(gone=False))
+        assert all(route.protocol != 217 for route in routes(gone=False))
         assert any(isinstance(event, LinkChanged) and event.link.name == "pod1" for event in it.events)
         ip("link set pod1 down")
         await until(lambda: pod in [route.key for route in routes(gone=True)])

@@ -16,7 +16,7 @@ def key(prefix: str) -> bytes:
 
 
 def written(it: Harness) -> set[bytes]:
-    return {place[2] for place, (protocol, _target) in it.kernel.routes.items() if protocol == 197}
+    return {place[2] for place, (protocol, _target) in it.kernel.routes.items() if protocol == 217}
 
 
 async def test_a_neighbor_s_address_is_given_back_when_it_becomes_one_and_taken_when_it_is_none() -> None:

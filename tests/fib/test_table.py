@@ -206,8 +206,8 @@ async def test_reconciliation_repairs_what_no_event_told() -> None:
         it.want({POD: BOTH, other: BOTH})
         await it.settle()
         del it.kernel.routes[V4, 254, POD, METRIC]
-        it.kernel.routes[V4, 254, other, METRIC] = (197, 12345)
-        it.kernel.routes[V4, 254, key("10.99.0.0/16"), METRIC] = (197, 12345)
+        it.kernel.routes[V4, 254, other, METRIC] = (217, 12345)
+        it.kernel.routes[V4, 254, key("10.99.0.0/16"), METRIC] = (217, 12345)
         it.fib.sweep()
         await it.settle()
         it.fib.upkeep.reconcile()
@@ -273,8 +273,8 @@ async def test_direct_and_blackhole_routes_need_no_nexthop_object() -> None:
     async with running() as it:
         it.want({key("10.64.2.1/32"): (NextHop(b"", "eth1"),), POD: BLACKHOLE})
         await it.settle()
-        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), METRIC] == (197, -3)
-        assert it.kernel.routes[V4, 254, POD, METRIC] == (197, 0)
+        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), METRIC] == (217, -3)
+        assert it.kernel.routes[V4, 254, POD, METRIC] == (217, 0)
         assert it.kernel.objects == {}
 
 
@@ -287,7 +287,7 @@ async def test_direct_route_returns_with_its_link() -> None:
         assert it.state_of("10.64.2.1/32") == ("blocked", "interface eth1 is down")
         it.kernel.set_link(3, "eth1", up=True)
         await it.settle()
-        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), METRIC] == (197, -3)
+        assert it.kernel.routes[V4, 254, key("10.64.2.1/32"), METRIC] == (217, -3)
 
 
 async def test_next_hop_behind_a_workload_s_host_route_resolves() -> None:
@@ -374,12 +374,12 @@ async def test_nexthop_id_of_another_program_is_left_alone() -> None:
     from bgpd.kernel.nexthop_messages import NexthopObject
 
     kernel = two_leaf_kernel()
-    kernel.objects[197_000_001] = NexthopObject(id=197_000_001, protocol=3, gateway=b"\1\1\1\1", ifindex=2)
+    kernel.objects[217_000_001] = NexthopObject(id=217_000_001, protocol=3, gateway=b"\1\1\1\1", ifindex=2)
     async with running(kernel) as it:
         it.want({POD: BOTH})
         await it.settle()
         assert kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
-        assert kernel.objects[197_000_001].protocol == 3
+        assert kernel.objects[217_000_001].protocol == 3
 
 
 async def test_unreachable_next_hop_blocks_with_the_reason() -> None:

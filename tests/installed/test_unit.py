@@ -180,7 +180,7 @@ def test_daemon_by_hand_gives_way_to_the_service(unit: Unit) -> None:
     )
     unit.machine.run("sh", "-c", command)
     said = unit.machine.run("sh", "-c", "/opt/bgpd/bin/bgpd run --config /run/by-hand.toml 2>&1; echo code $?")
-    assert f"another bgpd (process {unit.property('MainPID')}) keeps routes of protocol 197" in said
+    assert f"another bgpd (process {unit.property('MainPID')}) keeps routes of protocol 217" in said
     assert said.endswith("code 1\n")
 
 
@@ -190,7 +190,7 @@ def test_service_starts_where_a_daemon_by_hand_made_the_runtime_directory(unit: 
     unit.machine.run("systemctl", "start", "bgpd")
     owner = unit.machine.run("stat", "-c", "%U %a", "/run/bgpd").split()
     assert owner == ["bgpd", "755"]
-    assert re.search(r"routes-\d+-197\.lock", unit.machine.run("ls", "/run/bgpd"))
+    assert re.search(r"routes-\d+-217\.lock", unit.machine.run("ls", "/run/bgpd"))
     assert "bgpd.lock_elsewhere" not in unit.journal()
 
 

@@ -27,11 +27,11 @@ MAC = "02:00:00:00:01:14"
 DEFECTS = ("bgpd.defect", "bgpd.connection_defect", "consistency.repairing", "api.failed", "Traceback")
 """What no log may hold."""
 LEFT = (
-    "route flush table all protocol 197",
-    "-6 route flush table all protocol 197",
-    "rule flush protocol 197",
-    "-6 rule flush protocol 197",
-    "nexthop flush protocol 197",
+    "route flush table all protocol 217",
+    "-6 route flush table all protocol 217",
+    "rule flush protocol 217",
+    "-6 rule flush protocol 217",
+    "nexthop flush protocol 217",
 )
 
 

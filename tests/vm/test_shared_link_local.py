@@ -30,7 +30,7 @@ def test_a_sub_interface_that_comes_and_goes_costs_no_session_of_its_parent() ->
                 host.batch(f"link set {name} down" if vlan == 101 else f"link del {name}")
                 bgpd.wait(lambda name=name: "fe80" not in addresses(host, name), "the address to go", WAIT_S)
             host.batch("addr add 192.0.2.1/32 dev lo")
-            bgpd.wait(lambda: "10.9.0.0/16" in host.ip("route", "show", "proto", "197"), "the route", WAIT_S)
+            bgpd.wait(lambda: "10.9.0.0/16" in host.ip("route", "show", "proto", "217"), "the route", WAIT_S)
             assert bgpd.neighbor("leaf1")["established_count"] == 1
 
 
