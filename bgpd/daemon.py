@@ -1,6 +1,7 @@
 """The process: makes the parts of the daemon, starts them in order, reloads the configuration, stops them.
 
-Only wires: `routing` joins the data path, `backend` serves the API. Routes stay in the kernel whenever it ends.
+Only connects parts: routing.py builds the data path, listings.py answers the API. Routes stay in the kernel when the
+process ends, however it ends.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
     registry.gauge("bgpd_workloads", "Claims of workloads by state.", lambda: _workload_states(routing))
     registry.gauge(
         "bgpd_workload_addresses_announced_by_neighbors",
-        "Workloads' addresses that a neighbor announces too (bgpd health names them).",
+        "Workloads' addresses that a neighbor announces too (bgpd status names them).",
         lambda: len(routing.rib.contested.found),
     )
 

@@ -1,7 +1,8 @@
-"""Whether this host may be relied on, and why not: for `bgpd health`, metrics, the broker and systemd.
+"""Whether this host is ready, and if not why: for `bgpd status`, metrics, the broker and systemd.
 
-A freshly started daemon is not ready until it has heard everything. Until then kernel routes that an earlier run left
-keep forwarding, as of a restarting speaker (RFC 4724 section 4.1, Selection_Deferral_Timer). Never changes a route.
+A freshly started daemon is not ready until its neighbors and sources have sent their first state. Until then kernel
+routes of an earlier run keep forwarding, as with a restarting speaker (RFC 4724 section 4.1,
+Selection_Deferral_Timer). Never changes a route.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class Readiness:
         return reasons
 
     def view(self) -> HealthView:
-        """What `bgpd health` shows."""
+        """What `bgpd status` shows."""
         routing = self._routing
         reasons = self.reasons()
         warnings = [warning for warning in (routing.speaker.error, self._shortage.warning) if warning]

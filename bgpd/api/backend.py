@@ -87,7 +87,7 @@ class Backend(Protocol):
         ...
 
     def metrics(self) -> str:
-        """Prometheus text (`metrics.Registry.render`)."""
+        """Prometheus text (`prometheus.Registry.render`)."""
         ...
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:

@@ -1,6 +1,6 @@
 """The configuration: its values, with the description, unit and range of each field.
 
-`load` makes them of TOML text, `check` holds them against each other, `diff` says what a change means.
+`load` decodes them from TOML text, `check` checks them against each other, `effects` says what a change does.
 Every field that is a quantity has its unit in its name. Unknown keys are errors. At the end: which part of the daemon
 takes which part of the configuration.
 """
@@ -31,7 +31,7 @@ class RouterConfig(Strict, frozen=True, kw_only=True):
 
 
 class BfdConfig(Strict, frozen=True, kw_only=True):
-    """neighbor.bfd (RFC 5880)."""
+    """Failure detection by BFD (RFC 5880). Not part of this version: accepted with a warning, no effect."""
 
     interval_ms: Annotated[int, Meta(ge=10, le=60_000, description="Desired transmit and receive interval.")] = 300
     multiplier: Annotated[int, Meta(ge=1, le=255, description="Packets missed until the neighbor is down.")] = 3
@@ -327,7 +327,7 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
 
 
 class LogConfig(Strict, frozen=True, kw_only=True):
-    """[log]."""
+    """The daemon's log on standard error."""
 
     format: Annotated[str, Meta(description='"json" or "console".')] = "json"
     level: Annotated[str, Meta(description='"debug", "info", "warning" or "error".')] = "info"

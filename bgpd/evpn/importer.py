@@ -5,8 +5,8 @@ targets. What one neighbor advertises with one route distinguisher is a source o
 the same prefix by two leaves is two candidates there. Never decides which candidate is best, nor whether its next hop
 can be reached.
 
-The hot path of DESIGN section 2: keys are cut in C loops, paths are interned; nothing is made per route but keys and,
-of type 2 routes, one entry that says which MAC has the address.
+Hot path: keys are cut in C loops, paths are interned. Per route only its key is made and, for type 2, one entry that
+maps the address to its MAC.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Answers:
     def _report_failed(self, family: Family, failed: Mapping[bytes, str]) -> None:
         for why in dict.fromkeys(failed.values()):
             keys = [key for key, found in failed.items() if found == why]
-            event = "fib.routes_obstructed" if why == OCCUPIED else "fib.routes_failed"
+            event = "fib.route_exists" if why == OCCUPIED else "fib.routes_failed"
             log.warning(event, count=len(keys), first=format_key(family, keys[0]), error=why)
 
     def _appended(self, family: Family, change: TargetChange, failed: dict[bytes, str], *, lost: bool) -> None:
@@ -197,7 +197,7 @@ class Answers:
                 log.warning("fib.delete_failed", prefix=format_key(family, key), error=str(error))
                 self._families[family].distrusted.add(key)
         if outcome.lost:
-            log.error("fib.batch_lost", error=outcome.lost)
+            log.error("fib.write_result_unknown", error=outcome.lost)
             self._table.examine(family, deletes)
             self._table.ask_again(family, deletes, distrust=True)
         return failed

@@ -153,7 +153,7 @@ class Examiner:
         try:
             await self._dataplane.reader.routes(family, everything, begin)
         except OSError as error:
-            log.warning("fib.not_examined", family=family.value, error=str(error))
+            log.warning("fib.dump_failed", family=family.value, error=str(error))
             self._later[family] |= keys
             return
         self._follow(family, self._compare(family, keys, sight))
@@ -201,7 +201,7 @@ class Examiner:
             return
         why = describe(foreign)
         if self._families[family].blocked.get(key) != why:
-            log.warning("fib.route_in_the_way", prefix=format_key(family, key), route=why)
+            log.warning("fib.blocked_by_other_route", prefix=format_key(family, key), route=why)
             self._families[family].blocked[key] = why
             self._table.refused(family, [key], why)
         findings.again.append(key)
@@ -210,7 +210,7 @@ class Examiner:
         if findings.extra:
             parts = [encode_deletes(family, keys, self._form, target) for target, keys in findings.extra.items()]
             count = sum(map(len, findings.extra.values()))
-            log.warning("fib.routes_too_many", family=family.value, table=self._form.table, count=count)
+            log.warning("fib.duplicate_routes_deleted", family=family.value, table=self._form.table, count=count)
             self._dataplane.submit(b"".join(parts), count, lambda _outcome: None)
         if findings.asked:
             self._table.ask_again(family, findings.asked)

@@ -1,9 +1,8 @@
-"""The routes of one family of one table: what the kernel holds once all is written, what waits, what could not be
-written.
+"""The routes of one family of one table: installed routes, pending changes and failed writes.
 
-Decides what needs a kernel message: a route whose group has the desired members now is not written again, however the
-group came to have them. What was asked for first is taken first, in slices, and of one prefix the latest. Hot path
-(DESIGN section 2): `installed` is all that a route costs here, and the usual batch passes in C calls. Sans-IO.
+Decides what needs a kernel message: a route whose group already has the desired members is not written again. Changes
+are written in the order in which they were asked for, in slices; of several changes of one prefix only the latest.
+Hot path: a route costs one entry of `installed`, and the usual batch takes a few C calls. Sans-IO.
 """
 
 from __future__ import annotations

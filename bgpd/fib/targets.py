@@ -1,7 +1,7 @@
 """Which target a set of next hops means for routes of one table, given what is connected now.
 
 A next hop must be on-link by a connected prefix of an up link, or link-local by interface; it is never resolved through
-a learned route: that a gateway is a neighbour must not depend on what neighbours say. Each VRF has interfaces of its
+a learned route: that a gateway is a neighbor must not depend on what neighbors advertise. Each VRF has interfaces of its
 own: the same address may be another host in another VRF. Every next hop that was asked about is remembered, so that its
 owner hears when its answer changes. A set with unreachable members is served by the others; without any it has no
 target, and the reason.

@@ -179,7 +179,7 @@ class KernelVrfs:
             vrf.entered.update(link.name for link in self._dataplane.host.links.values() if link.vrf == device)
         async with self._lock:
             await self._take_out(vrf)
-        log.info("vrf.left_over_removed", device=device, table=table)
+        log.info("vrf.stale_removed", device=device, table=table)
 
     async def _take_out(self, vrf: _Vrf) -> None:
         for family in FAMILIES:
@@ -294,7 +294,7 @@ class KernelVrfs:
             error = await self._rtnl.add_vrf_device(spec.name, spec.table)
             if error is not None and error.code == errno.EOPNOTSUPP:
                 self._use_devices = False
-                log.info("vrf.by_rules", reason="the kernel has no VRF devices", error=str(error))
+                log.info("vrf.using_policy_rules", reason="the kernel has no VRF devices", error=str(error))
                 return False
             if error is not None and error.code != errno.EEXIST:
                 raise VrfRefused(f"VRF {spec.name}: the kernel made no VRF device of that name: {error}")

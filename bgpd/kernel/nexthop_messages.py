@@ -59,7 +59,7 @@ class NexthopObject(msgspec.Struct, frozen=True, kw_only=True):
 def encode_nexthop(identifier: int, protocol: int, gateway: bytes, ifindex: int, *, replace: bool = False) -> bytes:
     """Create one gateway, or change an existing one.
 
-    On-link: that the gateway is a neighbour on the interface is bgpd's decision; the kernel would ask its main table,
+    On-link: that the gateway is a neighbor on the interface is bgpd's decision; the kernel would ask its main table,
     which knows nothing of a VRF's routes and may hold a learned route to the gateway itself.
     """
     prototype = _nexthop_prototype(protocol, len(gateway), replace)

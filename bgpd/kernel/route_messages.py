@@ -1,9 +1,9 @@
 """Route messages in bulk: thousands of RTM_NEWROUTE or RTM_DELROUTE from one template in a few C calls.
 
 A template is one message for (family, prefix length, target) in a table, made from a prototype that pyroute2 encodes.
-The batch is the template repeated, with the keys' address bytes laid over it by strided slices (DESIGN section 2, rule
-5). A *target* is one integer, so that a route costs no object: a nexthop group's id (positive), an interface index
-negated (directly attached), or BLACKHOLE. What the kernel sends is route_decoder.py's. Decides nothing, sends nothing.
+The batch is the template repeated, with the keys' address bytes written over it by strided slices. A *target* is one
+integer, so that a route costs no object: a nexthop group's id (positive), a negated interface index (directly
+attached), or BLACKHOLE. route_decoder.py decodes what the kernel sends. Decides nothing, sends nothing.
 """
 
 from __future__ import annotations

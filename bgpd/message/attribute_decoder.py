@@ -1,4 +1,4 @@
-"""Path attribute blocks as `Attributes`: identical blocks give the identical object (DESIGN section 2).
+"""Path attribute blocks as `Attributes`: identical blocks give the identical object.
 
 A block that nothing is wrong with, as nearly all are, is read by one loop over a table. Any other is read attribute by
 attribute, and judged: discard, treat-as-withdraw or reset (RFC 7606 sections 3, 4 and 7, and the RFC that each rule of

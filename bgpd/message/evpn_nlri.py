@@ -4,8 +4,8 @@ Decides which routes of an NLRI field are malformed: those cost themselves only 
 as long as the field can be split. Types 1, 3 and 4 are checked and kept, unknown types kept as they are. Never looks at
 attributes. The layout of keys is model/evpn.py's.
 
-The hot path of DESIGN section 2: routes of one type and length are taken apart by column, in C loops, and an `Overlay`
-is made once per distinct (ESI, labels, gateway IP) and kept weakly.
+Hot path: routes of one type and length are split by column, in C loops. One `Overlay` is made per distinct (ESI,
+labels, gateway IP) and kept by weak reference.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """IP prefixes of an UPDATE as route keys (RFC 4271 section 4.3, RFC 4760 section 5, RFC 7911 section 3).
 
-The hot path of DESIGN section 2: a field in which all prefixes have one length, as host routes have, is recognised by
-one strided comparison and split by the interpreter's C loops. Decides only whether the field is syntactically correct
+Hot path: a field in which all prefixes have one length, as host routes have, is recognised by one strided comparison
+and split by the interpreter's C loops. Decides only whether the field is syntactically correct
 (RFC 7606 section 5.3).
 
 Route target membership, by which a neighbor says which routes it wants (RFC 4684 section 4), is here too: a key is the

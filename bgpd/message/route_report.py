@@ -30,7 +30,7 @@ _Overlays = dict[bytes, Overlay | None]
 
 
 class UpdateDetails(msgspec.Struct, kw_only=True):
-    """The report on an UPDATE; the fields are those of message_report.MessageReport."""
+    """The report on an UPDATE; its fields are those of report.MessageReport."""
 
     reaction: Reaction
     notification: tuple[int, int] | None

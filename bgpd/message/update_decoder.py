@@ -1,4 +1,4 @@
-"""UPDATE messages as route batches: the hot path of DESIGN section 2.
+"""Decodes UPDATE messages into route batches. Hot path: no object is made per route.
 
 The usual UPDATE announces prefixes of one family, and nothing is wrong with it: `plain` reads it in one go. `decode`
 takes any other apart (update_sections.py), has its attributes judged (attribute_decoder.py) and its NLRI split

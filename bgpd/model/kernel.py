@@ -1,6 +1,6 @@
-"""What the kernel's monitor tells the other parts: links, addresses and other programs' routes, as plain values.
+"""What the kernel monitor reports to the other parts: links, addresses and other programs' routes, as plain values.
 
-No netlink message leaves `fib/`; these do.
+Netlink messages stay inside `kernel/`; the other parts see only these values.
 """
 
 from __future__ import annotations

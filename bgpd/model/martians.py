@@ -4,8 +4,7 @@ The one list of them (RFC 6890, RFC 1112 section 4, RFC 4291 section 2): a prefi
 martian, one that covers a block is none, nor is the default route. What follows from it, the caller decides
 (RFC 4271 section 6.3: the prefix is ignored).
 
-The hot path of DESIGN section 2: the first address bytes of many keys are looked at in one C call, and only suspects
-one by one.
+Hot path: the first address bytes of many keys are examined in one C call; only suspects are examined one by one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What travels between speaker, RIB, EVPN and FIB: next hops, route batches, sources and paths.
 
-All are interned or shared, so that no value is made per route (DESIGN section 2). They hold no I/O.
+All are interned or shared, so that no object is made per route. They do no I/O.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ equal sets are one object. None in its place means "no kernel route of ours" (wi
 BLACKHOLE: NextHops = (NextHop(address=b"", interface=""),)
 """The next hops of a route that discards what matches it (RTN_BLACKHOLE), such as the block under an aggregate.
 
-Compare with `is`: it is the only tuple of its contents that the RIB makes.
+Its only member has neither an address nor an interface. Compare with `==`.
 """
 
 

@@ -24,7 +24,7 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOGGED = 16
 """Addresses of one change that the log names one by one."""
 _SHOWN = 8
-"""Addresses that `bgpd health` names."""
+"""Addresses that `bgpd status` names."""
 
 
 class Intruders:
@@ -94,7 +94,7 @@ class ContestedAddresses:
         return list(self.found.get((vrf, family, key), ()))
 
     def warnings(self) -> list[str]:
-        """What `bgpd health` warns of."""
+        """What `bgpd status` warns of."""
         shown = [
             f"{format_key(family, key)}{f' in VRF {vrf}' if vrf else ''} is a workload's here, and announced by "
             f"{', '.join(names)}, too"

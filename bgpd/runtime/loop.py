@@ -2,7 +2,7 @@
 
 An asyncio loop polls, runs all that is ready, and polls again. The time from one poll's return to the next poll's call
 is exactly how long nothing else could run: what a ticker would see as its delay, without a thousand wake-ups a second
-in an idle daemon. It decides nothing; `metrics` shows it.
+in an idle daemon. It decides nothing; daemon_metrics.py exports it.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ class Neighbor:
         """
         name, messages = self.peering.name, self._session.worked_on
         if isinstance(error, SharedStateBroken):
-            log.error("session.messages", neighbor=name, messages=messages[-LOGGED_BYTES:].hex())
+            log.error("session.fatal_defect_messages", neighbor=name, messages=messages[-LOGGED_BYTES:].hex())
             context = {"message": "shared state is broken", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
             return

@@ -49,7 +49,7 @@ class WorkloadEvents:
         self._lines = 0
         rest, self._rest = self._rest, Counter()
         if rest:
-            log.info("workload.more_changed", **{event.removeprefix("workload."): n for event, n in rest.items()})
+            log.info("workload.events_suppressed", **{event.removeprefix("workload."): n for event, n in rest.items()})
 
     @staticmethod
     def _log(event: str, status: ClaimStatus) -> None:

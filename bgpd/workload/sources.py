@@ -1,8 +1,9 @@
 """Where claims of addresses come from: each source's properties in one table, and what a source is asked to do.
 
 To add a source, write one module with a `ClaimSource`, one configuration struct (a field of `WorkloadConfig` in
-`bgpd/config/schema.py`), and one entry of `SOURCES` here. Nothing else knows a source by its name.
-This module decides nothing about a single claim: `claim_order` and `standing` do.
+`bgpd/config/schema.py`), and one entry of `SOURCES` here. Claims, their
+order and conflicts read a source's properties from `SOURCES`, not its name; `bgpd/config/` knows the names, too.
+Decides nothing about a single claim: `claim_order` and `standing` do.
 """
 
 from __future__ import annotations

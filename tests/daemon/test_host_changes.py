@@ -171,7 +171,7 @@ def test_addresses_of_a_workloads_interface_come_and_go_and_no_leaf_loses_the_wo
             host.wait(lambda: not heard_from_host(frr, "10.64.1.6/32"), "the leaf to lose the pod that is down")
             deleted = [line for line in watch.lines(186) if line.startswith("Deleted")]
         assert [line.split()[1] for line in deleted] == ["10.64.1.6"]
-        assert host.log("fib.routes_obstructed") == []
+        assert host.log("fib.route_exists") == []
 
 
 def test_a_link_moved_to_another_namespace_and_back_is_used_again(fabric: Fabric) -> None:
@@ -264,7 +264,7 @@ def test_a_storm_of_renames_and_addresses_leaves_all_as_before(fabric: Fabric) -
         host.wait_ready()
         for version, prefix in (("-4", "10.64.1.5"), ("-6", "2001:db8:64::5")):
             assert "dev pod1" in fabric.host.ip(version, "route", "show", prefix, "proto", "217")
-        assert host.log("fib.routes_obstructed") == []
+        assert host.log("fib.route_exists") == []
 
 
 def test_events_that_the_kernel_could_not_deliver_are_made_up_for(fabric: Fabric) -> None:

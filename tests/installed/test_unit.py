@@ -191,7 +191,7 @@ def test_service_starts_where_a_daemon_by_hand_made_the_runtime_directory(unit: 
     owner = unit.machine.run("stat", "-c", "%U %a", "/run/bgpd").split()
     assert owner == ["bgpd", "755"]
     assert re.search(r"routes-\d+-217\.lock", unit.machine.run("ls", "/run/bgpd"))
-    assert "bgpd.lock_elsewhere" not in unit.journal()
+    assert "bgpd.lock_fallback_directory" not in unit.journal()
 
 
 def test_restart_and_a_crash_keep_the_routes(unit: Unit) -> None:

@@ -200,7 +200,7 @@ class Generations:
         self._quiet_at = None
         if self._refusals_logged > REFUSALS_LOGGED:
             more = self._refusals_logged - REFUSALS_LOGGED
-            log.warning("feed.more_refused", source=self._feed.source, payloads=more)
+            log.warning("feed.refusals_suppressed", source=self._feed.source, payloads=more)
         self._refusals_logged = 0
         if not self.complete:
             if self.sync is not None and self._ask_at is None:

@@ -179,7 +179,7 @@ async def test_more_workloads_than_the_host_takes_are_refused_and_told(tmp_path:
         return publish(BASE + b"workloads/w%d" % index, GOOD.replace(b"10.64.1.5", address.encode()))
 
     async with connected(tmp_path, *map(workload, range(500)), max_workloads=3) as (node, _):
-        await until(lambda: "feed.more_refused" in log.getvalue())
+        await until(lambda: "feed.refusals_suppressed" in log.getvalue())
         assert len(node.announced) == 3
         reports = [node.mqtt._reports.workload("mqtt", f"w{index}") for index in range(500)]
         refused = [report.errors[0].wrong for report in reports if report is not None and report.errors]
