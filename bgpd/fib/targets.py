@@ -1,10 +1,10 @@
 """Which target a set of next hops means for routes of one table, given what is connected now.
 
 A next hop must be on-link by a connected prefix of an up link, or link-local by interface; it is never resolved through
-a learned route: that a gateway is a neighbor must not depend on what neighbors advertise. Each VRF has interfaces of its
-own: the same address may be another host in another VRF. Every next hop that was asked about is remembered, so that its
-owner hears when its answer changes. A set with unreachable members is served by the others; without any it has no
-target, and the reason.
+a learned route: whether a gateway is on-link must not depend on what neighbors advertise. Each VRF has its own
+interfaces: the same address may be another host in another VRF. Every next hop that was asked about is remembered, so
+that its owner is notified when the answer changes. A set with unreachable members uses the others; a set without a
+reachable member has no target, but a reason.
 
 Routes by recursive next hops (a gateway of another tenant network, a service) point at a group of their own. When what
 the next hops lead to changes, one message gives the group its new members, however many routes use it. Groups of

@@ -115,7 +115,9 @@ class NamespaceLock:
                 descriptor = _open(self._path())
             except LockUnusable:
                 raise error from None  # what it says is the thing to mend
-            log.warning("bgpd.lock_fallback_directory", wanted=str(wanted), used=str(self._directory), reason=str(error))
+            log.warning(
+                "bgpd.lock_fallback_directory", wanted=str(wanted), used=str(self._directory), reason=str(error)
+            )
             return descriptor
 
     def _holder(self) -> int:
