@@ -93,7 +93,7 @@ class Advertised:
         batch = self._as_sent(state, export, key)
         if batch is None or batch.attributes is None:
             return None
-        sent = self._routing.speaker.as_sent(state.source, batch)
+        sent = self._routing.speaker.neighbors.as_sent(state.source, batch)
         if sent is None:
             return None
         attributes, next_hop = sent
@@ -224,7 +224,7 @@ class Advertised:
 
     def _has(self, state: NeighborState, export: AdjRibOut, key: bytes) -> bool:
         batch = self._as_sent(state, export, key)
-        return batch is not None and self._routing.speaker.as_sent(state.source, batch) is not None
+        return batch is not None and self._routing.speaker.neighbors.as_sent(state.source, batch) is not None
 
 
 def _and_nobody(reason: str, found: Audience) -> str:

@@ -109,7 +109,9 @@ class Routing:
             host=monitor.host,
             hostname=hostname,
         )
-        self.rib.connect(kernel=self.tables, neighbors=self.speaker, evpn=self.evpn, workloads=self.workloads.table)
+        self.rib.connect(
+            kernel=self.tables, neighbors=self.speaker.neighbors, evpn=self.evpn, workloads=self.workloads.table
+        )
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:

@@ -103,7 +103,7 @@ class RouteTaker(Protocol):
         """Routes of consecutive UPDATEs, in order."""
 
     def room_came(self, source: Source) -> None:
-        """The connection takes more again, after `Speaker.has_room` said that it does not."""
+        """The connection takes more again, after `Neighbors.has_room` said that it does not."""
 
     def refresh_requested(self, source: Source, family: Family) -> None:
         """The neighbor is to be sent everything again: it asked, or this host gives another next hop, or none."""

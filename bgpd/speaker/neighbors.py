@@ -1,25 +1,30 @@
 """The neighbors that there are now, configured and dynamic ones: which come, which stay over a reload, which end.
 
-Decides nothing about a session (session.py), nor whose a connection is (incoming.py).
+The RIB reaches their sessions here. Decides nothing about a session (session.py), nor whose a connection is
+(incoming.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from bgpd.config.effects import resets_session
 from bgpd.config.schema import ListenConfig, SpeakerConfig
 from bgpd.message.exabgp_codec import Notification
-from bgpd.model.iana import CeaseSubcode, ErrorCode
-from bgpd.model.path import Source
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import CeaseSubcode, ErrorCode, Family
+from bgpd.model.path import RouteBatch, Source
 from bgpd.speaker.connection import State
 from bgpd.speaker.neighbor import Neighbor, Surroundings
 from bgpd.speaker.peering import Peering, of_neighbor
 from bgpd.speaker.places import why_full
 from bgpd.speaker.transport import Wire
+
+HOLD_OFF_S = 60.0
+"""How long a neighbor that was reset for cause (too many prefixes) is refused."""
 
 
 class Neighbors:
@@ -64,6 +69,71 @@ class Neighbors:
             quiet = gracefully and neighbor.peering.config.graceful_restart is not None
             wires += neighbor.stop(None if quiet else notification, reason)
         return wires
+
+    # What the RIB says to an established session (rib/ports.py); no effect if that has ended
+
+    def send(self, source: Source, batch: RouteBatch) -> None:
+        """Send routes."""
+        neighbor = self.of(source)
+        if neighbor is not None and neighbor.exchange is not None:
+            neighbor.exchange.send(batch)
+
+    def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
+        """The attributes and the next hop field that routes are sent with; None if they are not sent."""
+        neighbor = self.of(source)
+        exchange = neighbor.exchange if neighbor is not None else None
+        return exchange.as_sent(batch) if exchange is not None else None
+
+    def send_end_of_rib(self, source: Source, family: Family) -> None:
+        """Send End-of-RIB (RFC 4724)."""
+        neighbor = self.of(source)
+        if neighbor is not None and neighbor.exchange is not None:
+            neighbor.exchange.send_end_of_rib(family)
+
+    def send_refresh_began(self, source: Source, family: Family) -> None:
+        """Say that all routes are sent again from here on (RFC 7313 BoRR); nothing if the neighbor does not know it."""
+        neighbor = self.of(source)
+        if neighbor is not None and neighbor.exchange is not None:
+            neighbor.exchange.send_refresh(family, 1)
+
+    def send_refresh_ended(self, source: Source, family: Family) -> None:
+        """Say that all routes were sent again (RFC 7313 EoRR)."""
+        neighbor = self.of(source)
+        if neighbor is not None and neighbor.exchange is not None:
+            neighbor.exchange.refresh_answered(family, asyncio.get_running_loop().time())
+            neighbor.set_timer()
+
+    def refresh_wanted(self, source: Source, family: Family) -> None:
+        """A neighbor's routes make that it must be sent all of a family again: as if it had asked (RFC 2918)."""
+        neighbor = self.of(source)
+        if neighbor is not None and neighbor.exchange is not None:
+            neighbor.exchange.refresh_wanted(family, asyncio.get_running_loop().time())
+            neighbor.set_timer()
+
+    def has_room(self, source: Source) -> bool:
+        """Whether the connection of an established session takes more now; `RouteTaker.room_came` when it does."""
+        neighbor = self.named(source.name)
+        return neighbor is not None and neighbor.has_room
+
+    def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:
+        """End the session of a neighbor for too much that it sent (Cease, RFC 4486), and refuse it for HOLD_OFF_S."""
+        neighbor = self.named(name)
+        if neighbor is not None:
+            reason += f"; refused for {HOLD_OFF_S:.0f} s, or until that is raised"
+            neighbor.reset(Notification(ErrorCode.CEASE, subcode), reason, hold_off_s=HOLD_OFF_S)
+
+    def fail(self, source: Source, error: Exception) -> None:
+        """End a session, for what was done for it alone raised: a defect of bgpd."""
+        neighbor = self.of(source)
+        if neighbor is not None:
+            neighbor.fail(error)
+
+    def attribute_bytes(self, source: Source) -> Callable[[], int]:
+        """Says what the attributes that an established session has received take in memory, also after its end."""
+        neighbor = self.of(source)
+        if neighbor is None or neighbor.exchange is None:
+            return lambda: 0
+        return neighbor.exchange.attribute_bytes
 
     # A reload
 

@@ -1,7 +1,8 @@
-"""All BGP sessions of this host, as the rest of the daemon uses them: start, stop, reload, send, views.
+"""All BGP sessions of this host, as the rest of the daemon uses them: start, stop, reload, views.
 
 Joins the neighbors (neighbors.py) with what lets them connect (listening.py, incoming.py, unnumbered.py), and says what
-the kernel's events mean for sessions. Decides about no route and no message; received routes go to the RouteTaker.
+the kernel's events mean for sessions. Routes do not pass here: received ones go to the RouteTaker, and the RIB sends
+its own through the neighbors.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
@@ -17,10 +18,9 @@ from bgpd.config.schema import SpeakerConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication
-from bgpd.model.attributes import Attributes
 from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
-from bgpd.model.path import RouteBatch, Source
+from bgpd.model.path import Source
 from bgpd.model.prefix import format_address
 from bgpd.model.views import NeighborView
 from bgpd.model.wire import NlriDecoders
@@ -39,8 +39,6 @@ from bgpd.speaker.unnumbered import Unnumbered
 
 log = structlog.get_logger()
 
-HOLD_OFF_S = 60.0
-"""How long a neighbor that was reset for cause (too many prefixes) is refused."""
 ROUND_S = 1.0
 """Pause between advertisements while an unnumbered neighbor is down; every tenth while it is up."""
 _ROUNDS_WHILE_UP = 10
@@ -48,7 +46,7 @@ _ROUNDS_PER_RETRY = 5
 
 
 class Speaker:
-    """The BGP sessions of this host. `listen_port` is 179 but for tests.
+    """The BGP sessions of this host; through `neighbors` the RIB sends. `listen_port` is 179 but for tests.
 
     `restarting`: the daemon comes back from a graceful restart; may be set until `run`.
     """
@@ -82,9 +80,9 @@ class Speaker:
             defects=Defects(),
             tasks=self._tasks,
         )
-        self._neighbors = Neighbors(self._around)
-        self._incoming = Incoming(self._neighbors, self._around, config.listen)
-        self._unnumbered = Unnumbered(self._neighbors, host)
+        self.neighbors = Neighbors(self._around)
+        self._incoming = Incoming(self.neighbors, self._around, config.listen)
+        self._unnumbered = Unnumbered(self.neighbors, host)
         self._is_running = False
         self._born = time.time()
 
@@ -103,7 +101,7 @@ class Speaker:
                 self._follow_configuration()
                 await self._maintain()
             finally:
-                self._neighbors.stop(None, "bgpd ends")
+                self.neighbors.stop(None, "bgpd ends")
                 self._listening.close()
                 self.admission.reserve.close()
                 self._unnumbered.close()
@@ -116,7 +114,7 @@ class Speaker:
         data = encode_communication(communication) if communication else b""
         notification = Notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, data)
         self._listening.close()
-        wires = self._neighbors.stop(notification, "shut down", gracefully=True)
+        wires = self.neighbors.stop(notification, "shut down", gracefully=True)
         if wires:
             waits = [asyncio.ensure_future(wire.closed.wait()) for wire in wires]
             _, late = await asyncio.wait(waits, timeout=LINGER_S)
@@ -137,104 +135,39 @@ class Speaker:
             self._listening.sign_ranges(config.listen)
 
     def _follow_configuration(self) -> None:
-        for peering in self._neighbors.reconfigure(self._config):
+        for peering in self.neighbors.reconfigure(self._config):
             self._add(peering)
 
     def _add(self, peering: Peering) -> None:
-        neighbor = self._neighbors.add(peering)
+        neighbor = self.neighbors.add(peering)
         if peering.is_unnumbered:
             self._unnumbered.discover(peering.interface)
         neighbor.start()
 
-    # From the RIB: to the neighbor of an established session; nothing happens if that has ended
-
-    def send(self, source: Source, batch: RouteBatch) -> None:
-        """Send routes."""
-        neighbor = self._neighbors.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.send(batch)
-
-    def send_end_of_rib(self, source: Source, family: Family) -> None:
-        """Send End-of-RIB (RFC 4724)."""
-        neighbor = self._neighbors.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.send_end_of_rib(family)
-
-    def send_refresh_began(self, source: Source, family: Family) -> None:
-        """Say that all routes are sent again from here on (RFC 7313 BoRR); nothing if the neighbor does not know it."""
-        neighbor = self._neighbors.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.send_refresh(family, 1)
-
-    def send_refresh_ended(self, source: Source, family: Family) -> None:
-        """Say that all routes were sent again (RFC 7313 EoRR)."""
-        neighbor = self._neighbors.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.refresh_answered(family, asyncio.get_running_loop().time())
-            neighbor.set_timer()
-
-    def refresh_wanted(self, source: Source, family: Family) -> None:
-        """A neighbor's routes make that it must be sent all of a family again: as if it had asked (RFC 2918)."""
-        neighbor = self._neighbors.of(source)
-        if neighbor is not None and neighbor.exchange is not None:
-            neighbor.exchange.refresh_wanted(family, asyncio.get_running_loop().time())
-            neighbor.set_timer()
-
-    def has_room(self, source: Source) -> bool:
-        """Whether the connection of an established session takes more now; `RouteTaker.room_came` when it does."""
-        neighbor = self._neighbors.named(source.name)
-        return neighbor is not None and neighbor.has_room
-
-    def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:
-        """End the session of a neighbor for too much that it sent (Cease, RFC 4486), and refuse it for HOLD_OFF_S."""
-        neighbor = self._neighbors.named(name)
-        if neighbor is not None:
-            reason += f"; refused for {HOLD_OFF_S:.0f} s, or until that is raised"
-            neighbor.reset(Notification(ErrorCode.CEASE, subcode), reason, hold_off_s=HOLD_OFF_S)
-
-    def fail(self, source: Source, error: Exception) -> None:
-        """End a session, for what was done for it alone raised: a defect of bgpd."""
-        neighbor = self._neighbors.of(source)
-        if neighbor is not None:
-            neighbor.fail(error)
-
-    def attribute_bytes(self, source: Source) -> Callable[[], int]:
-        """Says what the attributes that an established session has received take in memory, also after its end."""
-        neighbor = self._neighbors.of(source)
-        if neighbor is None or neighbor.exchange is None:
-            return lambda: 0
-        return neighbor.exchange.attribute_bytes
-
     # From the rest of the daemon
-
-    def as_sent(self, source: Source, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
-        """The attributes and the next hop field that routes are sent with; None if they are not sent."""
-        neighbor = self._neighbors.of(source)
-        exchange = neighbor.exchange if neighbor is not None else None
-        return exchange.as_sent(batch) if exchange is not None else None
 
     def awaiting_end_of_rib(self) -> list[tuple[Source, Family]]:
         """The established sessions and families whose initial table is not complete yet (RFC 4724 section 2)."""
-        exchanges = [neighbor.exchange for neighbor in self._neighbors if neighbor.exchange is not None]
+        exchanges = [neighbor.exchange for neighbor in self.neighbors if neighbor.exchange is not None]
         return [(one.source, family) for one in exchanges for family in one.awaited]
 
     def sends_end_of_rib(self, source: Source) -> bool:
         """Whether the neighbor of an established session has to send End-of-RIB, having graceful restart (RFC 4724)."""
-        neighbor = self._neighbors.of(source)
+        neighbor = self.neighbors.of(source)
         exchange = neighbor.exchange if neighbor is not None else None
         return exchange is not None and exchange.negotiated.graceful_restart is not None
 
     def pause_reading(self, names: Iterable[str]) -> None:
         """Leave unread what just these neighbors send, for less than a hold time: others, or the kernel, are behind."""
         paused = frozenset(names)
-        for neighbor in self._neighbors:
+        for neighbor in self.neighbors:
             neighbor.pause_reading(neighbor.peering.name in paused)
 
     def neighbor_views(self) -> list[NeighborView]:
         """All neighbors by name, configured ones also before `run`; the daemon fills the route counts in."""
         router = self._config.router
-        views = {one.peering.name: neighbor_view(one, router, self._around.defects) for one in self._neighbors}
-        for config in () if self._neighbors.stopped else self._config.neighbor:
+        views = {one.peering.name: neighbor_view(one, router, self._around.defects) for one in self.neighbors}
+        for config in () if self.neighbors.stopped else self._config.neighbor:
             if config.name not in views:
                 views[config.name] = waiting_view(config, router, since=self._born)
         return [views[name] for name in sorted(views)]
@@ -252,20 +185,20 @@ class Speaker:
             case AddressChanged(address, gone):
                 if gone:
                     reason = f"local address {format_address(address.packed)} was removed from {address.interface}"
-                    for neighbor in [one for one in self._neighbors if one.lost_address(address.packed)]:
+                    for neighbor in [one for one in self.neighbors if one.lost_address(address.packed)]:
                         neighbor.transport_lost(reason)
-                for neighbor in self._neighbors:
+                for neighbor in self.neighbors:
                     neighbor.addresses_changed(address.interface)
                 if not gone and address.usable:
                     self._link_usable(address.interface)
 
     def _link_lost(self, interface: str, what: str) -> None:
-        for neighbor in [one for one in self._neighbors if one.uses(interface)]:
+        for neighbor in [one for one in self.neighbors if one.uses(interface)]:
             neighbor.transport_lost(f"link {interface} {what}")
 
     def _link_usable(self, interface: str) -> None:
         self._unnumbered.link_usable(interface)
-        for neighbor in self._neighbors:
+        for neighbor in self.neighbors:
             if neighbor.peering.address and neighbor.uses(interface):
                 neighbor.connect_now()
 
@@ -278,12 +211,12 @@ class Speaker:
             await asyncio.sleep(ROUND_S)
             rounds += 1
             self._unnumbered.discover_all(established_too=rounds % _ROUNDS_WHILE_UP == 0)
-            if not self._neighbors.stopped and rounds % _ROUNDS_PER_RETRY == 0:
+            if not self.neighbors.stopped and rounds % _ROUNDS_PER_RETRY == 0:
                 self._retry()
 
     def _listen(self) -> None:
         self._listening.open(self._incoming)
-        for neighbor in self._neighbors:
+        for neighbor in self.neighbors:
             neighbor.read_password()
         self._listening.sign_ranges(self._config.listen)
 
@@ -292,7 +225,7 @@ class Speaker:
         if self._listening.socket_error:
             self._listen()
         self._listen_in_vrfs()
-        for neighbor in self._neighbors:
+        for neighbor in self.neighbors:
             if neighbor.lacks_password:
                 neighbor.read_password()
         unsigned = [listen for listen in self._config.listen if not self._listening.may_accept(listen)]
@@ -300,9 +233,9 @@ class Speaker:
 
     def _listen_in_vrfs(self) -> None:
         """Listen in each VRF that has neighbors and a device."""
-        wanted = {neighbor.peering.config.vrf for neighbor in self._neighbors} - {""}
+        wanted = {neighbor.peering.config.vrf for neighbor in self.neighbors} - {""}
         fresh = self._listening.follow(set(filter(None, map(self._host.vrf_device, wanted))))
-        for neighbor in self._neighbors:
+        for neighbor in self.neighbors:
             if neighbor.peering.config.vrf in fresh:
                 neighbor.read_password()
 

@@ -111,7 +111,7 @@ from bgpd.model.path import RouteBatch
 (export,) = [one for one in routing.rib.dissemination.all() if one.family is family]
 export.advertised[stray] = export.advertised[key]
 batch = RouteBatch(family=family, announced=[stray], attributes=export.advertised[key].attributes)
-routing.speaker.send(export.source, batch)
+routing.speaker.neighbors.send(export.source, batch)
 """,
     )
     host.wait(lambda: heard_from_host(frr, STRAY), "the leaf to hear of it")

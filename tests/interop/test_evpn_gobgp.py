@@ -190,7 +190,7 @@ def test_every_field_passes_from_bgpd_through_gobgp_to_bgpd(fabric: EvpnFabric, 
         source = first.recorder.sources["leaf"]
         for key, (overlay, attributes) in sent.items():
             batch = RouteBatch(family=Family.L2VPN_EVPN, announced=[key], attributes=attributes, overlay=overlay)
-            first.call(first.speaker.send, source, batch)
+            first.call(first.speaker.neighbors.send, source, batch)
         heard = second.recorder.overlays
         wait_until(lambda: {("leaf", key) for key in sent} <= heard.keys(), 10, "all routes at host2", logs=gobgp.logs)
         read = table(gobgp)
@@ -204,7 +204,7 @@ def test_every_field_passes_from_bgpd_through_gobgp_to_bgpd(fabric: EvpnFabric, 
             assert carried is not None
             assert set(carried.extended_communities) == set(attributes.extended_communities)
         withdrawal = RouteBatch(family=Family.L2VPN_EVPN, withdrawn=list(sent))
-        first.call(first.speaker.send, source, withdrawal)
+        first.call(first.speaker.neighbors.send, source, withdrawal)
         wait_until(lambda: not heard, 10, "all to be withdrawn", logs=gobgp.logs)
 
 

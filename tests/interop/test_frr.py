@@ -55,7 +55,7 @@ def announce(speaker: RecordingSpeaker, neighbor: str, *prefixes: str) -> None:
     for text in prefixes:
         family, key = parse_prefix(text)
         batch = RouteBatch(family=family, announced=[key], attributes=Attributes())
-        speaker.call(speaker.speaker.send, source, batch)
+        speaker.call(speaker.speaker.neighbors.send, source, batch)
 
 
 def frr_route(frr: Frr, prefix: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_numbered_session_carries_both_families_both_ways(pair: Pair) -> None:
         assert path["aspath"]["string"] == "65203"
         family, key = parse_prefix("10.64.1.0/26")
         source = speaker.recorder.sources["leaf1"]
-        speaker.call(speaker.speaker.send, source, RouteBatch(family=family, withdrawn=[key]))
+        speaker.call(speaker.speaker.neighbors.send, source, RouteBatch(family=family, withdrawn=[key]))
         wait_until(lambda: not frr_route(frr, "10.64.1.0/26"), 5, "FRR to lose the route")
         view = speaker.view("leaf1")
         assert view is not None
@@ -261,7 +261,7 @@ def test_route_refresh_both_ways(pair: Pair) -> None:
         speaker.wait_established("leaf1")
         speaker.wait_prefixes("leaf1", Family.IPV4_UNICAST, "10.9.0.0/16")
         speaker.recorder.routes.clear()
-        neighbor = speaker.speaker._neighbors.named("leaf1")
+        neighbor = speaker.speaker.neighbors.named("leaf1")
         assert neighbor is not None
         speaker.call(neighbor._driver.write, encode_route_refresh(1, 1, 0))
         speaker.wait_prefixes("leaf1", Family.IPV4_UNICAST, "10.9.0.0/16")
@@ -276,7 +276,7 @@ def test_shutdown_with_graceful_restart_keeps_the_routes_in_the_leaf(pair: Pair)
     with Frr(pair.leaf, frr_config("bgp graceful-restart")) as frr, RecordingSpeaker(pair.host, config) as speaker:
         speaker.wait_established("leaf1")
         announce(speaker, "leaf1", "10.64.1.0/26")
-        speaker.call(speaker.speaker.send_end_of_rib, speaker.recorder.sources["leaf1"], Family.IPV4_UNICAST)
+        speaker.call(speaker.speaker.neighbors.send_end_of_rib, speaker.recorder.sources["leaf1"], Family.IPV4_UNICAST)
         wait_until(lambda: frr_route(frr, "10.64.1.0/26"), 5, "FRR to have the route")
         wait_until(lambda: Family.IPV4_UNICAST in speaker.recorder.ended, 5, "FRR's End-of-RIB")
         speaker.call(speaker.speaker.shutdown, "upgrade")

@@ -168,8 +168,8 @@ async def test_broken_shared_state_is_told_to_the_loop_and_not_hidden(
 async def test_what_is_done_for_a_session_alone_costs_it_alone(peer: RawPeer) -> None:
     async with established(peer) as (speaker, recorder, raised):
         source = recorder.sources["peer"]
-        speaker.fail(source, ValueError("export"))
-        speaker.fail(source, ValueError("told twice"))
+        speaker.neighbors.fail(source, ValueError("export"))
+        speaker.neighbors.fail(source, ValueError("told twice"))
         assert await peer.notification() == (6, 0, b"")
         assert (view(speaker).defects, view(speaker).last_defect) == (1, "ValueError: export")
         assert raised == []
@@ -182,7 +182,9 @@ async def test_routes_that_cannot_be_encoded_are_withdrawn_and_the_session_stays
     async with established(peer) as (speaker, recorder, raised):
         source = recorder.sources["peer"]
         for _ in range(2):
-            speaker.send(source, RouteBatch(family=V4, announced=keys, attributes=Attributes.of(as_path=path)))
+            speaker.neighbors.send(
+                source, RouteBatch(family=V4, announced=keys, attributes=Attributes.of(as_path=path))
+            )
             while (message := await peer.read())[0] != 2:
                 pass
             assert message[1] == b"\0\3" + keys[0] + b"\0\0"
@@ -208,7 +210,7 @@ async def test_neighbor_of_a_range_is_held_off_as_any_other(monkeypatch: pytest.
                     await connect()
         await until(lambda: recorder.sources)
         (source,) = recorder.sources.values()
-        speaker.fail(source, ValueError("export"))
+        speaker.neighbors.fail(source, ValueError("export"))
         with contextlib.suppress(ConnectionError):
             assert await (await connect()).read() == b""
         assert recorder.established == 1

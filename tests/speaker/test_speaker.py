@@ -25,6 +25,7 @@ from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import driver as driver_module
+from bgpd.speaker import neighbors as neighbors_module
 from bgpd.speaker import retries as retries_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.connection import Connection
@@ -170,9 +171,9 @@ async def test_two_speakers_exchange_routes() -> None:
         family, key = parse_prefix("10.64.1.0/26")
         hop = NextHop(parse_address("192.0.2.1"))
         batch = RouteBatch(family=family, announced=[key], attributes=Attributes(), next_hop=hop)
-        left.send(heard_left.sources["peer"], batch)
+        left.neighbors.send(heard_left.sources["peer"], batch)
         right.pause_reading(["host"])
-        left.send_end_of_rib(heard_left.sources["peer"], Family.IPV4_UNICAST)
+        left.neighbors.send_end_of_rib(heard_left.sources["peer"], Family.IPV4_UNICAST)
         await asyncio.sleep(0.05)
         held_back = list(heard_right.ended)
         right.pause_reading([])
@@ -231,7 +232,7 @@ def churn(speaker: Speaker, recorder: Recorder) -> Iterator[list[Any]]:
 
     def turn() -> None:
         for source in recorder.sources.values():
-            speaker.send(source, batch)
+            speaker.neighbors.send(source, batch)
         if running:
             loop.call_soon(turn)
 
@@ -360,9 +361,9 @@ async def test_request_that_waits_is_answered_after_the_one_before(peer: RawPeer
         peer.write(REFRESH * 3 + UPDATE)
         await until(lambda: recorder.ended)
         assert recorder.refreshes == [("requested", Family.IPV4_UNICAST)]
-        speaker.send_refresh_ended(recorder.sources["peer"], Family.IPV4_UNICAST)
+        speaker.neighbors.send_refresh_ended(recorder.sources["peer"], Family.IPV4_UNICAST)
         await until(lambda: len(recorder.refreshes) == 2)
-        speaker.send_refresh_ended(recorder.sources["peer"], Family.IPV4_UNICAST)
+        speaker.neighbors.send_refresh_ended(recorder.sources["peer"], Family.IPV4_UNICAST)
         assert len(recorder.refreshes) == 2
 
 
@@ -371,15 +372,17 @@ async def test_full_connection_says_so_and_when_it_is_not_full_any_more(peer: Ra
         await peer.open()
         await until(lambda: recorder.sources)
         source = recorder.sources["peer"]
-        assert speaker.has_room(source)
+        assert speaker.neighbors.has_room(source)
         keys = [bytes((32, 10, number >> 16, number >> 8 & 255, number & 255)) for number in range(50_000)]
-        while speaker.has_room(source):
-            speaker.send(source, RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes()))
+        while speaker.neighbors.has_room(source):
+            speaker.neighbors.send(
+                source, RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes())
+            )
             await asyncio.sleep(0)
         assert recorder.drained == 0
         while not recorder.drained:
             await peer.read()
-        assert speaker.has_room(source)
+        assert speaker.neighbors.has_room(source)
 
 
 async def test_peer_that_never_reads_is_given_up(peer: RawPeer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,7 +394,7 @@ async def test_peer_that_never_reads_is_given_up(peer: RawPeer, monkeypatch: pyt
         keys = [bytes((32, 10, number >> 16, number >> 8 & 255, number & 255)) for number in range(200_000)]
         batch = RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes())
         for _ in range(20):
-            speaker.send(source, batch)
+            speaker.neighbors.send(source, batch)
             await asyncio.sleep(0)
         await until(lambda: recorder.closed)
         assert "does not read" in recorder.closed[0]
@@ -402,7 +405,7 @@ async def test_reset_sends_maximum_prefixes_and_refuses_the_neighbor(peer: RawPe
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=port) as (speaker, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
-        speaker.reset("peer", reason="more than 10 prefixes", subcode=CeaseSubcode.MAXIMUM_PREFIXES)
+        speaker.neighbors.reset("peer", reason="more than 10 prefixes", subcode=CeaseSubcode.MAXIMUM_PREFIXES)
         assert await peer.notification() == (6, 1, b"")
         assert last_error(speaker) == "more than 10 prefixes; refused for 60 s, or until that is raised"
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
@@ -536,14 +539,14 @@ async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_oth
         writer.write(open_bytes() + KEEPALIVE)
         return reader, writer
 
-    monkeypatch.setattr(speaker_module, "HOLD_OFF_S", 1.0)
+    monkeypatch.setattr(neighbors_module, "HOLD_OFF_S", 1.0)
     port = free_port()
     listen = {"prefix": "127.0.0.0/8", "asn": "external", "import": "all"}
     async with running(config(listen=[listen]), listen_port=port) as (speaker, recorder):
         _, writer = await connect()
         await until(lambda: recorder.sources)
         reason = "sent 11 prefixes, more than max_prefixes"
-        speaker.reset("127.0.0.0/8-127.0.0.3", reason=reason, subcode=CeaseSubcode.MAXIMUM_PREFIXES)
+        speaker.neighbors.reset("127.0.0.0/8-127.0.0.3", reason=reason, subcode=CeaseSubcode.MAXIMUM_PREFIXES)
         await until(lambda: not recorder.sources)
         writer.close()
         for _ in range(3):
@@ -648,7 +651,7 @@ async def test_hold_timer_that_expires_while_large_segments_are_lost_hints_at_th
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, recorder):
         await peer.open(hold_time_s=3)
         await until(lambda: recorder.sources)
-        neighbor = speaker._neighbors.named("peer")
+        neighbor = speaker.neighbors.named("peer")
         assert neighbor is not None
         (wire,) = neighbor._driver.wires
         drop_large_segments(wire.socket)
@@ -739,8 +742,8 @@ async def test_messages_to_an_ended_session_are_dropped(peer: RawPeer) -> None:
         await until(lambda: recorder.closed)
         await peer.open()
         await until(lambda: recorder.sources)
-        speaker.send_end_of_rib(old, Family.IPV4_UNICAST)
-        speaker.send_end_of_rib(recorder.sources["peer"], Family.IPV4_UNICAST)
+        speaker.neighbors.send_end_of_rib(old, Family.IPV4_UNICAST)
+        speaker.neighbors.send_end_of_rib(recorder.sources["peer"], Family.IPV4_UNICAST)
         assert await peer.read() == (MessageType.UPDATE, bytes(4))
         peer.write(encode_notification(6, 4))
         assert await peer.reader.read() == b""
@@ -752,14 +755,14 @@ async def test_address_that_comes_later_becomes_the_next_hop_and_routes_are_sent
         await until(lambda: recorder.sources)
         family, key = parse_prefix("2001:db8:64::/64")
         batch = RouteBatch(family=family, announced=[key], attributes=Attributes())
-        speaker.send(recorder.sources["peer"], batch)
+        speaker.neighbors.send(recorder.sources["peer"], batch)
         kind, body = await peer.read()
         assert kind is MessageType.UPDATE
         assert parse_address("2001:db8::1") not in body
         for usable in (False, True):
             recorder.host.address(address("2001:db8::1/64", usable=usable))
             assert recorder.refreshes == ([("requested", Family.IPV6_UNICAST)] if usable else [])
-        speaker.send(recorder.sources["peer"], batch)
+        speaker.neighbors.send(recorder.sources["peer"], batch)
         assert parse_address("2001:db8::1") in (await peer.read())[1]
 
 
