@@ -102,7 +102,7 @@ def type_text(schema: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_missing(view: type[msgspec.Struct]) -> None:
+def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_left_out(view: type[msgspec.Struct]) -> None:
     text = (DOCS / "json-views.md").read_text()
     section = re.search(rf"^## {view.__name__}$(.*?)(^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert section
@@ -112,8 +112,10 @@ def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_missing(
     for field, found in schema["properties"].items():
         kind, _, rest = (part.strip() for part in documented[field].partition("|"))
         assert kind == type_text(found), f"{view.__name__}.{field}"
-        assert rest.startswith("optional") is (field not in schema.get("required", ())), f"{view.__name__}.{field}"
+        may_be_left_out = view is views.ViewQuery and field not in schema.get("required", ())
+        assert rest.startswith("optional") is may_be_left_out, f"{view.__name__}.{field}"
     assert documented.keys() == schema["properties"].keys(), "fields that no view has"
+    assert not view.__struct_config__.omit_defaults, "an answer has all its fields"
 
 
 def backend() -> DaemonBackend:

@@ -26,7 +26,7 @@ class Effect(enum.StrEnum):
     RESET = "reset"
     """The sessions of the neighbors it concerns end and start anew."""
     RESTART = "restart"
-    """It counts from the daemon's next start."""
+    """It takes effect at the daemon's next start."""
 
 
 _KEYED_BY = ("name", "prefix", "id")

@@ -152,7 +152,8 @@ class RouteView(msgspec.Struct, kw_only=True):
 class FibRouteView(msgspec.Struct, kw_only=True):
     """`bgpd show fib`: one kernel route of bgpd's. `state`: "installed", "pending", "failed", "blocked".
 
-    "blocked": not written because the prefix is protected or its next hop cannot be resolved. `error` says why.
+    "blocked": not written, and `error` says why: another program has a route of the prefix, the prefix is protected or
+    guarded, no next hop can be resolved, or there is no room for one more nexthop group.
     `resilient`: flows keep their next hop when others come and go (services). `note`: what is other than was asked for.
     """
 
@@ -364,9 +365,10 @@ class HealthView(msgspec.Struct, kw_only=True):
 class ConfigChangeView(msgspec.Struct, kw_only=True):
     """One difference between two configurations: its key path, and what it costs.
 
-    `effect` is "no-op" (no session notices), "refresh" (routes are sent or asked for again), "reset" (the sessions of
-    `neighbors` end and start anew) or "restart" (it counts from the next start of the daemon). `change` is "added",
-    "removed" or "changed"; `old` and `new` are the values.
+    `effect` is "no-op" (no session notices), "refresh" (policy is applied anew to the routes as received, and what is
+    announced is sent again where it differs; the neighbor is asked for nothing), "reset" (the sessions of `neighbors`
+    end and start anew) or "restart" (it takes effect at the next start of the daemon). `change` is "added", "removed"
+    or "changed"; `old` and `new` are the values.
     """
 
     path: str

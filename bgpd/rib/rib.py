@@ -124,8 +124,9 @@ class Rib:
         exception: bool = False,
         is_service: bool = False,
     ) -> None:
-        """Originate routes that the kernel already has. `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN.
+        """Originate routes of this host. The kernel already has those of workloads, but not an aggregate's blackhole.
 
+        `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN.
         `exception`: no aggregate stands for them, and they bring none about. `is_service`: others may have them too.
         """
         adj_rib_in = self._local.get(source)
