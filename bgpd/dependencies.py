@@ -1,7 +1,7 @@
-"""What this host's own traffic needs whatever neighbors say: the neighbors, the broker, the resolvers.
+"""Addresses that this host must always reach, whatever routes it learns: neighbors, the broker, the resolvers.
 
-Gathers; what follows from it for learned routes, the guard decides (fib/guard.py). The addresses of the broker's name
-and the file of the resolvers are looked at again and again: they may change while the daemon runs.
+Only gathers them; the guard decides which learned routes they rule out (fib/guard.py). The broker's name and the file
+of resolvers are checked at intervals, since they may change while the daemon runs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bgpd.model.prefix import is_link_local, parse_address
 log = structlog.get_logger()
 
 LOOK_S = 2.0
-"""How often it is looked whether the files have changed."""
+"""Interval between checks of the files."""
 RESOLVE_LOOKS = 15
-"""The broker's name is resolved at every so manieth look, and when one of the files changed."""
+"""The broker's name is resolved at every RESOLVE_LOOKS-th check (30 s), and when one of the files changed."""
 RESOLV_CONF = "/etc/resolv.conf"
 BEHIND_STUB = "/run/systemd/resolve/resolv.conf"
 """The resolvers that systemd-resolved asks, where resolv.conf names only its stub on the loopback."""

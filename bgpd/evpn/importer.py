@@ -60,7 +60,10 @@ class ImportListener(Protocol):
 
 
 class _Origin:
-    """What one neighbor advertises with one head of keys, as a source of VRF routes. `vrfs` may have routes of it."""
+    """What one neighbor advertises with one (route type, RD, Ethernet tag): a source of VRF routes.
+
+    `vrfs`: the VRFs that may have routes of it.
+    """
 
     __slots__ = ("hosts", "kind", "neighbor", "source", "vrfs")
 
@@ -279,9 +282,9 @@ def _prefixes(keys: Sequence[bytes]) -> list[bytes]:
 
 
 def _pseudo_source(neighbor: Source, head: bytes) -> Source:
-    """The source of VRF routes that a neighbor gives with one head of keys.
+    """The source of VRF routes that a neighbor advertises with one (route type, RD, Ethernet tag), `head`.
 
-    The router ID is that of the host that made the route, where its route distinguisher has it (type 1).
+    The router ID is taken from a route distinguisher of type 1: it is that of the originating host.
     """
     kind, rd, tag = head[0], head[1:9], int.from_bytes(head[9:13])
     name = f"{neighbor.name} rd {format_route_distinguisher(rd)} type-{kind}"

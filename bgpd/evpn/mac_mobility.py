@@ -1,10 +1,9 @@
 """Which of two hosts has a MAC/IP: sequence numbers, sticky MACs, duplicate detection (RFC 7432 sections 7.7 and 15).
 
-Decides for this host's own endpoints only: with which sequence number each is announced, when it must be given up
-because it moved elsewhere, and when a pair of hosts that take it from each other are frozen. Sticky comes before any
-sequence; of two sticky ones the lower origin has it, on every host. What no other host announces is never given up.
-Which of several remote routes wins is the decision process's business, by the same order. Sans-IO, clockless: `now` is
-monotonic seconds.
+Decides for this host's own endpoints only: the sequence number of each, when it is given up because it moved to another
+host, and when it is frozen because two hosts keep taking it from each other. A sticky MAC wins over any sequence; of
+two sticky ones the lower origin wins, on every host. An endpoint that no other host announces is never given up. The
+decision process (rib/decision.py) orders remote routes in the same way. Sans-IO, clockless: `now` is monotonic seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ RECOVERY_S = 540.0
 """A frozen endpoint is tried anew after this time: three detection periods."""
 
 MAX_SEQUENCE = 2**32 - 1
-"""Of 4 bytes, which are not said to wrap: two hosts that have come to it are as two with equal sequences."""
+"""The field has 4 bytes, and the RFC defines no wrapping: two hosts at the maximum have equal sequences."""
 
 _MOBILITY_TYPE = b"\x06\x00"
 _STICKY = 0x01
@@ -47,7 +46,7 @@ class Mobility(msgspec.Struct, frozen=True, order=True):
 
     @property
     def precedence(self) -> tuple[bool, int]:
-        """The lower one is preferred: sticky, whatever its sequence; else the highest sequence."""
+        """Sort key, lower wins: sticky first, then higher sequence."""
         return not self.sticky, 0 if self.sticky else -self.sequence
 
 

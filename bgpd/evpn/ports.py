@@ -39,7 +39,7 @@ class RibTable(Protocol):
     def local(self) -> Mapping[bytes, None]: ...
 
     def is_suppressed(self, key: bytes, best: Path) -> bool:
-        """Whether an aggregate stands for a route towards the neighbors."""
+        """Whether an aggregate suppresses a route towards the neighbors."""
 
 
 class NeighborsPort(Protocol):

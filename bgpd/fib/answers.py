@@ -1,7 +1,7 @@
 """What the kernel's answers to the batches of one table mean for its routes.
 
-Decides which error belongs to which route, which part of a change comes next, and when what failed is tried again. What
-a route should be, and how a batch is made, others decide (routes.py, batches.py).
+Decides which error belongs to which route, which part of a change comes next, and when failed routes are tried again.
+Never decides what is desired (routes.py) or how a batch is made (batches.py).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Answers:
         self._retry_delay_s = _RETRY_FIRST_S
 
     def stop(self) -> None:
-        """Try nothing again."""
+        """Cancel the retry timer."""
         if self._retry is not None:
             self._retry.cancel()
 
@@ -115,9 +115,7 @@ class Answers:
         self._table.batch_done()
 
     def _outdated(self, family: Family, target: int, keys: Sequence[bytes], failed: Mapping[bytes, str]) -> list[bytes]:
-        """Those of the failed routes that nobody waits for: another target was desired meanwhile, or theirs was lost
-        before they came to the kernel. These are as routes that went with it: what is desired then writes them.
-        """
+        """Failed keys whose desired target has changed meanwhile, or whose group is gone; a later write covers them."""
         found = [key for key in keys if failed.get(key, OCCUPIED) != OCCUPIED]
         if self._objects.is_lost(target):
             return found
@@ -125,10 +123,9 @@ class Answers:
         return [key for key in found if installed.get(key) != target]
 
     def _pass_standing(self, family: Family, changes: Iterable[TargetChange], failed: dict[bytes, str]) -> None:
-        """Take from `failed` what was written once more, in case that the kernel had dropped it, and still stands.
+        """Remove from `failed` rewritten routes that the kernel refused with EEXIST because they exist; examine them.
 
-        IPv6 refuses a direct route where one by the same interface is, whoever made that. It is believed to be ours as
-        before, and looked at.
+        IPv6 refuses a direct route where any program has one by the same interface. Until examined, it counts as ours.
         """
         for change in changes:
             rewritten = [key for key, before in zip(change.keys, change.before) if before == change.target]
@@ -145,7 +142,7 @@ class Answers:
             log.warning(event, count=len(keys), first=format_key(family, keys[0]), error=why)
 
     def _appended(self, family: Family, change: TargetChange, failed: dict[bytes, str], *, lost: bool) -> None:
-        """New routes stand behind those that they follow, which go now, each by its target."""
+        """New routes were appended behind the former ones; delete the former ones, each by its target."""
         pairs = list(zip(change.keys, change.before))
         if failed and not lost:
             outdated = set(self._outdated(family, change.target, change.keys, failed))
@@ -186,7 +183,7 @@ class Answers:
             self._table.ask_again(family, deferred)
 
     def _failed(self, family: Family, deletes: Sequence[bytes], outcome: Outcome) -> dict[bytes, str]:
-        """Routes that were not written, and why; a route that was to go and was not there is gone."""
+        """Routes that were not written, and why. A deleted route that did not exist (ESRCH) counts as deleted."""
         failed: dict[bytes, str] = {}
         for error in outcome.errors:
             kind = int.from_bytes(error.request[4:6], sys.byteorder)

@@ -1,9 +1,8 @@
 """Brings the routes of one kernel table to what is desired, batch by batch.
 
 Level-triggered: a change, a failure, a link event, another program's deletion and the timer all end in the same step,
-which asks what is desired of a prefix now and writes what differs. What a route points at, and whether it may be
-written, others say (targets.py, ownership.py), and what the kernel's answers mean (answers.py). Foreign routes are
-never touched.
+which asks what is desired of a prefix now and writes what differs. targets.py decides what a route points at,
+ownership.py whether it may be written, answers.py what the kernel's answers mean. Foreign routes are never touched.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class TableOwner(Protocol):
-    """Who wants routes in tables, and hears what the kernel answered; a table is named by its VRF."""
+    """Who wants routes in tables and is notified of the kernel's answers; a table is named by its VRF."""
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should have for a prefix now; None: no route of ours."""
 
     def resolve(self, next_hop: NextHop) -> NextHops:
-        """Which next hops a recursive one leads to now, () if none."""
+        """The next hops that a recursive one resolves to now, () if none."""
 
     def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """The kernel forwards these as desired."""
@@ -61,14 +60,14 @@ class TableOwner(Protocol):
         """A next hop that was asked about can be reached now (""), or no longer, and why."""
 
     def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
-        """What the host needs of these prefixes may be another thing now."""
+        """Whether the host needs these prefixes for itself may have changed."""
 
     def backlog_shrank(self) -> None:
-        """Less waits than before."""
+        """The backlog became smaller."""
 
 
 class ChangedMeanwhile(msgspec.Struct):
-    """What was written while somebody read the kernel's table; `are_too_many`: not all of it is here."""
+    """Keys written while the kernel's table was being read; `are_too_many`: `keys` is incomplete."""
 
     keys: set[bytes]
     are_too_many: bool = False

@@ -1,8 +1,8 @@
-"""Looks at single keys in the kernel: what stands in the way of a route, and whether more of ours is there than known.
+"""Examines single keys in the kernel: which route blocks ours, and whether we have duplicate routes there.
 
-Decides only what the kernel holds of them, never what it should hold: what was believed otherwise is set right, routes
-of ours that are not the believed one are deleted, each by its target, and the RIB is asked again. The kernel names no
-route by prefix and metric, so the table is dumped, for all keys together, and less often the longer it takes.
+Decides only what the kernel has, never what it should have: our record is corrected, duplicates of ours are deleted,
+each by its target, and the RIB is asked again. The kernel cannot look a route up by prefix and metric, so the table is
+dumped once for all keys; the longer a dump takes, the longer the pause after it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from bgpd.runtime.background import start_in_background
 log = structlog.get_logger()
 
 _FIRST_PAUSE_S = 0.02
-"""Until then the kernel's notifications have told what it is in nearly all cases, and nothing is left to look at."""
+"""By then the kernel's notifications have explained nearly all cases, and nothing is left to examine."""
 _LAST_PAUSE_S = 30.0
 _REST = 10
-"""A look is followed by a pause of so many times its length: a program that fights over a route costs no more."""
+"""The pause after a dump, in multiples of the dump's length: bounds the cost of a program that fights over a route."""
 _LONGEST_REST_S = 10.0
-"""A look that took long because the process was stopped, or the machine busy, is no reason to look no more."""
+"""Limit of that pause: a dump may have taken long only because the process was stopped or the machine busy."""
 
 
 class Sight:
-    """What a dump has of these keys with the form's metric: targets of ours in the kernel's order, foreign routes."""
+    """Routes found in a dump for these keys at our metric: our targets in kernel order, and other programs' routes."""
 
     def __init__(self, keys: Iterable[bytes], form: RouteForm) -> None:
         self.own: dict[bytes, list[int]] = {}
@@ -60,7 +60,7 @@ class Sight:
 
 
 class Findings(msgspec.Struct):
-    """What follows from a look: keys to ask the RIB for, keys to look at again, routes of ours too many by target."""
+    """Result of a dump: keys to ask the RIB for, keys to examine again, and duplicate routes of ours by target."""
 
     asked: list[bytes] = []
     again: list[bytes] = []
@@ -68,7 +68,7 @@ class Findings(msgspec.Struct):
 
 
 class ExaminedTable(Protocol):
-    """What follows for the table."""
+    """The table whose keys are examined."""
 
     def blocks(self, family: Family, keys: Collection[bytes]) -> Collection[bytes]:
         """Those of the keys that are known to be blocked by a foreign route."""
@@ -77,7 +77,7 @@ class ExaminedTable(Protocol):
         """What the kernel holds of these is known now; write what is desired."""
 
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
-        """These are desired, and something is in their place."""
+        """These are desired, and another route blocks them."""
 
 
 class Examiner:
@@ -134,7 +134,7 @@ class Examiner:
                 again_s = _FIRST_PAUSE_S
 
     def _unexplained(self, family: Family, keys: set[bytes]) -> set[bytes]:
-        """Without those of which notifications have told by now what stands in the way."""
+        """Without keys whose blocking route has been notified meanwhile."""
         obstructed = keys & self._families[family].obstructed
         known = set(self._table.blocks(family, obstructed)) if obstructed else set()
         if known:
@@ -195,7 +195,7 @@ class Examiner:
         return findings
 
     def _explain(self, family: Family, key: bytes, foreign: KernelRoute | None, findings: Findings) -> None:
-        """A route of which no notification told stands in the way, or is gone again."""
+        """A route that no notification reported blocks ours, or is gone again."""
         if foreign is None:
             findings.asked.append(key)
             return

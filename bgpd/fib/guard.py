@@ -45,9 +45,8 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host needs of one table: addresses (packed) and what each is; of them the `leaves`, whose networks are
-    uplinks', and the `brokers`; further uplinks by interface; and globs of interfaces that lead to workloads, and so
-    are none.
+    """What the host needs of one table. `addresses`: packed address -> what it is. Of these, networks of `leaves` are
+    uplink networks. `uplinks`: further uplink interfaces. `workloads`: globs of workload interfaces, never uplinks.
     """
 
     addresses: Mapping[bytes, str] = {}
@@ -58,7 +57,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuardChange(msgspec.Struct, frozen=True):
-    """Prefixes that may be guarded now or no longer: single keys, all inside `networks`, and all that are short."""
+    """Prefixes whose guard may have changed: `keys`, all inside one of `networks`, and all shorter than `below`."""
 
     family: Family
     keys: AbstractSet[bytes] = frozenset()
@@ -66,7 +65,7 @@ class GuardChange(msgspec.Struct, frozen=True):
     below: int = 0
 
     def among(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Those of `keys` that are meant by networks and shortness."""
+        """Keys inside one of `networks` or shorter than `below`."""
         return [
             key for key in keys if 0 < key[0] < self.below or any(covers(network, key) for network in self.networks)
         ]

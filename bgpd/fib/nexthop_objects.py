@@ -1,4 +1,4 @@
-"""Which nexthop objects exist, what is in each group now, and what a lost next hop leaves of them.
+"""Which nexthop objects exist, which members each group has now, and what remains when a next hop is lost.
 
 Every route points at a group, even of one member, so that the loss of a next hop is one message however many routes
 use it: the kernel drops a deleted member from all its groups. A group therefore is known by its *present* members,
@@ -52,8 +52,8 @@ class Group(msgspec.Struct, eq=False, kw_only=True):
 
 
 class Loss(msgspec.Struct, kw_only=True):
-    """What the loss of nexthops comes to: messages to send at once, those for groups that the kernel may not have yet,
-    and which groups changed or died with their routes."""
+    """Result of deleting nexthops: `urgent` messages, `ordered` messages to send after queued ones (they concern groups
+    that the kernel may not have yet), `changed` groups, and groups deleted with their routes (`died`)."""
 
     urgent: bytes = b""
     ordered: bytes = b""
@@ -132,20 +132,20 @@ class NexthopObjects:
         return identifier
 
     def same_as(self, members: Members) -> AbstractSet[int]:
-        """Ids of all groups that are known by these members: a route by any of them need not be written."""
+        """Ids of all groups with these members: a route that points at any of them need not be rewritten."""
         found: AbstractSet[int] = self._group_ids.get(_ratio(members), frozenset())
         for identifier in found:
             self.groups[identifier].claimable = False
         return found
 
     def group_of_one(self, members: Members) -> int | None:
-        """Id of a group of one of the members, for want of room for a group of all; None if there is none."""
+        """Fallback when the group limit is reached: id of a single-member group; None if there is no room for that."""
         alone = [((nexthop, 1),) for nexthop, _weight in members]
         chosen = next((one for one in alone if self._group_ids.get(one) or self._is_of_neighbors(one)), None)
         return None if chosen is None else self.group_of(chosen, reduced=True)
 
     def make_bound(self, members: Members, *, resilient: bool = False) -> int | None:
-        """Id of a new group that nobody else will use for its members; None if there is no room for it."""
+        """Id of a new group that is not shared by others with equal members; None if there is no room for it."""
         if not self.room.is_left(len(self.groups)):
             return None
         identifier = self._next_group = self._free(self._next_group)
@@ -206,11 +206,11 @@ class NexthopObjects:
         return tuple(sorted(hops))
 
     def is_lost(self, identifier: int) -> bool:
-        """Whether a group of this run went with its last next hop; not one that the kernel refused to make."""
+        """Whether a group of this run was deleted with its last next hop; not one that the kernel refused to create."""
         return identifier > 0 and identifier not in self.groups and identifier not in self._taken
 
     def is_within(self, target: int, other: int) -> bool:
-        """Whether a route that goes from one target to another loses no next hop; one by a dead group has none."""
+        """Whether `other`, the new target, contains every live next hop of `target`; a dead group has none."""
         if target in self.dead:
             return True
         if target not in self.groups or other not in self.groups:

@@ -1,9 +1,9 @@
-"""Keeps one kernel table true to what is believed of it: takes over what an earlier run left, deletes what nobody
-wanted of that, and compares by timer and on demand.
+"""Reconciles one kernel table with our record of it: adopts routes of an earlier run, deletes those that nobody wants,
+and compares by timer and on demand.
 
-Only names suspects: each is written anew as it is desired now, so that a prefix that changed during the dump costs one
-idle write and never a wrong route. A million routes are read and compared in a worker thread, run by run; what is
-compared are columns, so that a million routes that are right cost a few C calls.
+Only finds suspects: each is rewritten as it is desired now, so that a prefix that changed during the dump costs one
+redundant write and never a wrong route. Routes are read and compared in a worker thread, run by run and as columns, so
+that a million correct routes cost a few C calls.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Stray = tuple[bytes, int]
 
 
 class Comparison:
-    """`suspects` are keys that the kernel holds otherwise than believed."""
+    """Compares a dump with our record. `suspects`: keys whose target in the kernel differs from the recorded one."""
 
     def __init__(self, installed: ShardedDict[int], form: RouteForm) -> None:
         self.suspects: list[bytes] = []
@@ -55,14 +55,14 @@ class Comparison:
             self._present[id(part)] += len(chosen)
 
     def incomplete(self, flushed: int) -> list[dict[bytes, int]]:
-        """Parts of which the kernel holds less than believed; none if `flushed` (known to be gone) are all."""
+        """Parts with fewer routes in the kernel than recorded; none if `flushed` (known to be gone) explains all."""
         lacking = [(part, len(part) - self._present[id(part)]) for part in self._installed.parts]
         found = [(part, lack) for part, lack in lacking if lack > 0]
         return [part for part, _lack in found] if sum(lack for _part, lack in found) > flushed else []
 
 
 class Search:
-    """`missing`: what is believed to be in the kernel and was in no run, of the parts that hold less than believed."""
+    """`missing`: recorded routes that no run of the dump had, of the parts that have fewer routes than recorded."""
 
     def __init__(self, installed: ShardedDict[int], form: RouteForm, parts: list[dict[bytes, int]]) -> None:
         self._installed = installed
@@ -85,7 +85,7 @@ class Search:
 class Adoption:
     """What an earlier run left: the routes, `direct` ones by interface index, strays.
 
-    `doubles`: among these keys are such that have two routes, of which the last counts here.
+    `doubles`: keys that may have two routes of ours in the kernel; the last one read is used.
     """
 
     def __init__(self, form: RouteForm) -> None:

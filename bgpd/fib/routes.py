@@ -21,16 +21,16 @@ from bgpd.model.containers import ShardedDict
 from bgpd.model.path import NextHops
 
 _LOT = 32768
-"""A lot that is full is closed: a dict of a million routes would be copied whole each time that it grows."""
+"""Keys per chunk. A full chunk is closed: one dict of a million routes would be copied each time that it grows."""
 
 _LOTS_ASKED = 3
 
 
 class PendingChanges:
-    """Route changes that wait for the kernel: lots, of which the newest is filled, the oldest is emptied by iterators.
+    """Pending changes in chunks; new ones go to the newest chunk, writing takes from the oldest.
 
-    A key of the oldest that is in one of the next lots, too, is passed over. Further ones are not asked: with that much
-    waiting, to write what is outdated first and what follows it later costs less than to ask for all.
+    A key that is also in one of the next few chunks is skipped. Further chunks are not checked: with such a backlog an
+    outdated write, followed by the later one, costs less than the checks.
     """
 
     def __init__(self, *, lot: int = _LOT) -> None:
@@ -42,11 +42,11 @@ class PendingChanges:
         self._waiting = 0
 
     def __len__(self) -> int:
-        """Changes that wait; a key that waits in two lots counts twice."""
+        """Pending changes; a key in two chunks counts twice."""
         return self._waiting
 
     def __contains__(self, key: object) -> bool:
-        """Whether a key waits; while others of its lot wait, one that was just taken may count as waiting."""
+        """Whether a key is pending; a key just taken may count as pending until its whole chunk is taken."""
         return any(key in lot for lot in self._lots)
 
     def merge(self, changes: Mapping[bytes, NextHops | None]) -> None:
@@ -60,7 +60,7 @@ class PendingChanges:
         self._waiting += len(lot) - before
 
     def take(self, limit: int) -> tuple[list[bytes], list[NextHops | None]]:
-        """Up to `limit` keys and what is desired of them; empty only when nothing waits."""
+        """Up to `limit` keys and their desired next hops; empty only when nothing is pending."""
         while self._waiting:
             keys, values = self._take_oldest(limit)
             first = int(self._keys is not None)
@@ -89,7 +89,7 @@ class PendingChanges:
         return keys, values
 
     def keys(self) -> set[bytes]:
-        """Keys that wait. Costs a walk: for views only."""
+        """Pending keys. Walks all of them: for views only."""
         oldest = self._lots[0]
         taken = len(oldest) - self._left if self._keys is not None else 0
         return set(itertools.islice(oldest, taken, None)).union(*itertools.islice(self._lots, 1, None))

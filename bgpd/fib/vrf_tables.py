@@ -1,7 +1,7 @@
 """Which VRFs have a kernel table, and from when to when: those that are configured and that the kernel takes.
 
 A VRF that the kernel refuses (its table belongs to another program, say) is left out and reported, and tried again by
-the next reload; the others and the main table work on. What the kernel needs so that a table is used is vrfs.py's.
+the next reload; the others and the main table work on. vrfs.py makes the devices or rules by which a table is used.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ConfiguredVrfs:
         self._due: set[str] = set()
 
     async def start(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Have these VRFs, and adopt what an earlier run left of them. Call after the main table has started."""
+        """Create the tables of these VRFs and adopt their existing kernel routes. Call after the main table's start."""
         self._vrfs.start()
         await self.add(vrfs)
 
@@ -103,7 +103,7 @@ class ConfiguredVrfs:
         await self._vrfs.stop()
 
     def sweep(self) -> None:
-        """All was heard: what an earlier run left in the kernel for other interfaces goes."""
+        """The first state is complete: delete what an earlier run left in the kernel for other interfaces or tables."""
         self._swept = True
         self._vrfs.sweep()
         self._removing = start_in_background(self._remove_left(), "removing tables that are configured no more")

@@ -173,7 +173,7 @@ class ForeignMonitor:
         self.routes.settle(findings.changes, findings.nexthops)
 
     async def _find(self, plan: ScopesOf, pause_s: float) -> Reading:
-        """What is otherwise in the kernel than known."""
+        """Differences between the kernel and our copy."""
         names = dict(self._names())
         known = self.routes.begin_reading()
 
@@ -184,7 +184,7 @@ class ForeignMonitor:
 
 
 ScopesOf = Callable[[Mapping[Place, Routes]], list[Scope]]
-"""What to read, given what is known; asked in the worker thread, since that may be much."""
+"""What to read, given the known routes. Called in the worker thread, since there may be many."""
 
 
 def _all_routes(_known: Mapping[Place, Routes]) -> list[Scope]:

@@ -1,9 +1,9 @@
-"""Other programs' routes: what the kernel is known to hold, and the events that lead from one state to the next.
+"""Other programs' routes: our copy of what the kernel has, and events for its changes.
 
-Routes are counted as the kernel counts them: several may have one prefix, TOS and metric, and each goes on its own.
-Publishes each change once: a notification that repeats what is known makes no event. A new way is published before an
-old one is gone, so that nobody sees a prefix without any in between. What a reading of the tables lacks is not gone for
-that: foreign_reader.py finds what is. Sans-IO.
+Routes are kept as the kernel keeps them: several may have one prefix, TOS and metric, and each is deleted on its own.
+Each change is published once: a notification that repeats what is known makes no event. A new next hop is published
+before an old one is removed, so that nobody sees the prefix without a route in between. A route that a dump lacks may
+still exist: foreign_reader.py decides that. Sans-IO.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class ForeignRoutes:
         self._set(place, before, tuple(rest))
 
     def _rename(self, rest: list[KernelRoute], ways: Routes) -> None:
-        """IPv6 siblings of several protocols: each message gives all of them that of the route that it is about.
+        """Match IPv6 next hops ignoring the protocol: the kernel reports a multipath route of several with one of them.
 
-        A way that is known by another protocol is the same one; whose it is, only a reading shows.
+        Until a dump decides, a known next hop takes the reported protocol.
         """
         for at, known in enumerate(rest):
             same = next((way for way in ways if not way.nexthop and _identity(way) == _identity(known)), known)
@@ -110,7 +110,7 @@ class ForeignRoutes:
                 self._doubted(one.family, one.interface)
 
     def nexthop(self, found: NexthopObject, *, gone: bool = False) -> None:
-        """A notification about a nexthop object of another program; routes by one that is gone are gone with it."""
+        """A notification about another program's nexthop object; `gone`: its routes were deleted with it."""
         if self._touched is not None:
             self._touched.add(found.id)
         if gone:
@@ -135,7 +135,7 @@ class ForeignRoutes:
                 self._set(place, before, self._led_anew(before, identifier))
 
     def _led_anew(self, before: Routes, identifier: int) -> Routes:
-        """The routes of a place after a nexthop object of theirs changed."""
+        """The routes at a place after one of their nexthop objects changed."""
         hops = self.hops_of(identifier)
         after = [one for one in before if one.nexthop != identifier]
         if hops is not None:
@@ -231,7 +231,7 @@ def difference(
 
 
 def _take_out(rest: list[KernelRoute], way: KernelRoute) -> None:
-    """One way is gone; of those that only differ in what the kernel may change silently, the first."""
+    """Remove one next hop; among candidates equal but for source and MTU (the kernel may change these), the first."""
     if way.nexthop:
         rest[:] = [one for one in rest if _identity(_bare(one)) != _identity(way)]
     elif way in rest:
@@ -283,8 +283,9 @@ def _bare(route: KernelRoute) -> KernelRoute:
 
 
 def _identity(route: KernelRoute) -> tuple[int, int, int, str, bytes, int]:
-    """What the kernel does not change silently: it may drop a preferred source address, and set an MTU. Two IPv6 routes
-    never differ in protocol alone.
+    """The fields that the kernel never changes silently: it may drop a preferred source address, and set an MTU.
+
+    Two IPv6 routes never differ in protocol alone.
     """
     protocol = 0 if route.family is Family.IPV6_UNICAST and not route.nexthop else route.protocol
     return route.tos, route.metric, protocol, route.interface, route.gateway, route.nexthop

@@ -322,7 +322,7 @@ class KernelMonitor:
 
 
 def _links_of(payloads: Iterable[bytes]) -> list[Link]:
-    """The links of a dump. Read once more if one came before the VRF device that its reading names."""
+    """The links of a dump. Decoded twice if a link precedes its VRF device in the dump: its name is known only then."""
     names: dict[int, str] = {}
     unnamed = True
 

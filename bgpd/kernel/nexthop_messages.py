@@ -91,7 +91,7 @@ def encode_delete(identifiers: Sequence[int]) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _nexthop_prototype(protocol: int, size: int, replace: bool) -> bytes:
-    """A gateway of zeros by an interface with number 0, named 0."""
+    """Template with id, ifindex and gateway zero."""
     family, gateway = (socket.AF_INET, "0.0.0.0") if size == 4 else (socket.AF_INET6, "::")
     fields = {"family": family, "protocol": protocol, "flags": _RTNH_F_ONLINK}
     attributes = [("NHA_ID", 0), ("NHA_OIF", 0), ("NHA_GATEWAY", gateway)]

@@ -219,7 +219,7 @@ def read_routes(data: bytes, start: int, end: int, name_of: Callable[[int], str]
 def _with_more(
     route: KernelRoute, tos: int, kind: int, found: dict[int, bytes], name_of: Callable[[int], str]
 ) -> tuple[KernelRoute, ...]:
-    """The ways of a route that has more than an interface, a gateway and a metric."""
+    """Next hops of a route with further attributes (multipath, nexthop id, TOS, preferred source, type, metrics)."""
     by_object = RTA_NH_ID in found
     route = msgspec.structs.replace(
         route,
@@ -237,7 +237,7 @@ def _with_more(
 
 
 def expand(routes: Iterable[KernelRoute], hops_of: HopsOf) -> tuple[KernelRoute, ...]:
-    """Routes by nexthop objects as the ways that these lead; the others as they are."""
+    """Routes with their nexthop ids replaced by the next hops of these objects; other routes unchanged."""
     found: list[KernelRoute] = []
     for route in routes:
         hops = hops_of(route.nexthop) if route.nexthop else None

@@ -159,7 +159,7 @@ def _patched(prototype: bytes, length: int, target: int) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _prototype(kind: int, flags: int, family: Family, form: RouteForm, scope: int, route_type: int, way: str) -> bytes:
-    """A message of prefix length 0; its last attribute is the way, if there is one, to the target 0."""
+    """A message of prefix length 0. Ends with RTA_NH_ID or RTA_OIF (`way`) set to 0, if the form has one."""
     number, address = (socket.AF_INET, "0.0.0.0") if family is Family.IPV4_UNICAST else (socket.AF_INET6, "::")
     fields = {
         "family": number,

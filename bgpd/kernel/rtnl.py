@@ -120,7 +120,7 @@ class VrfDevice(msgspec.Struct, frozen=True):
 
 
 class UnreachableDefault(msgspec.Struct, frozen=True):
-    """The route that ends a table, so that nothing falls through to the next rule's."""
+    """The unreachable default of a VRF's table: without it a lookup would continue with the next policy rule."""
 
     family: Family
     table: int
@@ -230,11 +230,11 @@ class Rtnl:
         return await self._change(lambda kernel: kernel.rule("del", **rule_fields(rule)))
 
     async def add_unreachable_default(self, route: UnreachableDefault) -> KernelError | None:
-        """End a table; it takes nobody's place."""
+        """Add the unreachable default; fails if the route exists (NLM_F_EXCL)."""
         return await self._change(lambda kernel: kernel.route("add", **route.fields()))
 
     async def delete_unreachable_default(self, route: UnreachableDefault) -> KernelError | None:
-        """Delete the route that ends a table."""
+        """Delete the unreachable default."""
         return await self._change(lambda kernel: kernel.route("del", **route.fields()))
 
     # How it asks.

@@ -92,7 +92,7 @@ class LinkChanged(msgspec.Struct, frozen=True):
 
     @property
     def is_another(self) -> bool:
-        """Whether what the name stands for came, went, or is in another VRF: not only up, down, or set otherwise."""
+        """Whether the link was created, deleted, or changed kind or VRF."""
         before = self.before
         return self.gone or before is None or (before.vrf, before.kind) != (self.link.vrf, self.link.kind)
 

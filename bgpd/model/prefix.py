@@ -109,7 +109,7 @@ _SORTED = 4096
 def in_address_order(parts: Iterable[Iterable[bytes]]) -> Iterator[list[bytes]]:
     """Keys of one family by address, then by length, in short steps; a step's list may be empty.
 
-    They are dealt out by their address bytes, one after the other, until few enough are left to be sorted at once.
+    A radix sort by address bytes, until a bucket has few enough keys to be sorted at once.
     """
     dealt: dict[bytes, list[bytes]] = {}
     for part in parts:
@@ -120,7 +120,7 @@ def in_address_order(parts: Iterable[Iterable[bytes]]) -> Iterator[list[bytes]]:
 
 
 def _in_order(dealt: dict[bytes, list[bytes]], place: int) -> Iterator[list[bytes]]:
-    """`dealt` has the keys by the byte before `place`, those that end there under b""; it is used up."""
+    """Radix sort step; consumes `dealt` (keys by their byte at `place` - 1; b"": keys that end before it)."""
     for head in sorted(dealt):
         keys = dealt.pop(head)
         if len(keys) <= _SORTED or not head:

@@ -224,7 +224,7 @@ class AdjRibIn:
         ]
 
     def _heard_when(self, new: Path, old: Path, refreshed: WeakSet[Path] | None) -> Path:
-        """`new`, heard when `old` was, and again if that was; interned, so that routes that shared a path do."""
+        """`new` with `old`'s heard_at and refresh mark, interned, so that routes that shared a path share it again."""
         again = refreshed is not None and old in refreshed
         key = (new, old.heard_at, again)
         known = self._revised.get(key)

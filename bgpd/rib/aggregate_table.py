@@ -1,4 +1,4 @@
-"""Which aggregates this host announces in one table, and which of its own routes they stand for.
+"""Which aggregates this host announces in one table, and which of its own routes they suppress.
 
 A configured aggregate is announced while at least one contributor is inside it: a workload's route of this host, more
 specific, and no exception (a workload moved here from another host's block must not draw that block's traffic here).
@@ -141,7 +141,7 @@ Profile = tuple[Origin, bool]
 
 
 class AggregateRoute(msgspec.Struct, frozen=True):
-    """How an aggregate is originated, and the prefix that stands for it towards the neighbors ("": it is announced)."""
+    """How an aggregate is originated. `suppressed_by`: the aggregate announced in its place ("": it is announced)."""
 
     attributes: Attributes
     next_hop: NextHop | None
@@ -149,8 +149,8 @@ class AggregateRoute(msgspec.Struct, frozen=True):
 
 
 class AggregateChanges:
-    """What is different now: aggregates to originate (None: no longer), contributors by the aggregate that
-    stands for them ("": none does)."""
+    """`routes`: aggregates to originate, or to withdraw (None). `suppressed`: the suppressing aggregate of each
+    contributor ("": not suppressed)."""
 
     def __init__(self) -> None:
         self.routes: dict[bytes, AggregateRoute | None] = {}
@@ -234,7 +234,7 @@ class AggregateTable:
         return [one for one in made if self.is_announced(one)]
 
     def is_announced(self, key: bytes) -> bool:
-        """Whether an aggregate is originated under `key`, and no other stands for it."""
+        """Whether an aggregate is originated under `key` and not suppressed by another."""
         route = self.routes.get(key)
         return route is not None and not route.suppressed_by
 
@@ -351,9 +351,9 @@ class AggregateTable:
             del self.suppressed[key]
 
     def _suppressor(self, key: bytes) -> str:
-        """The prefix that stands for a contributor towards the neighbors, "" if it is announced itself.
+        """The prefix announced in place of a contributor, "" if the contributor is announced itself.
 
-        Of several the outermost, since it stands for the others too.
+        Of several the outermost, since it suppresses the others, too.
         """
         found = ""
         for outer in self._around(key):
@@ -363,7 +363,7 @@ class AggregateTable:
         return found
 
     def _suppressor_of_aggregate(self, key: bytes) -> str:
-        """The same of an aggregate. Pools stand for contributors only: what is configured in them is wanted."""
+        """The same for an aggregate. Pools suppress contributors only: aggregates configured inside are announced."""
         summaries = [outer for outer in self._around(key) if self._is_summary(outer, key)]
         return format_key(self._family, summaries[-1]) if summaries else ""
 

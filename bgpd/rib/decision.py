@@ -66,7 +66,11 @@ def _locality(path: Path) -> int:
 
 
 def _place(path: Path, candidates: Sequence[Path]) -> tuple[int, bytes]:
-    """What step 1 compares: the negated sequence, and of one that moved the origin; of a sticky one only this."""
+    """What step 1 compares, lower wins: (-MAC mobility sequence, origin).
+
+    The origin is empty for sequence 0. Sticky routes sort before all sequences, by origin; this host's own workload
+    without the community sorts before all.
+    """
     kind = path.source.kind
     if kind is _EVPN or kind is _WORKLOAD:
         for community in path.attributes.extended_communities:

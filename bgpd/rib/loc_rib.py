@@ -57,7 +57,7 @@ class Changes:
             self.next_hops = next_hops
 
     def followed_by(self, later: Changes) -> Changes:
-        """Both, as one batch."""
+        """Append `later` and return self."""
         self.rerouted(later.next_hops)
         self.keys += later.keys
         self.local += later.local
@@ -387,7 +387,7 @@ class LocRib(Decisions):
             self.services.difference_update(keys)
 
     def is_suppressed(self, key: bytes, best: Path) -> bool:
-        """Whether an aggregate stands for a route towards the neighbors."""
+        """Whether an aggregate suppresses a route towards the neighbors."""
         kind = best.source.kind
         if kind is SourceKind.WORKLOAD:
             return key in self.suppressed

@@ -55,10 +55,10 @@ class Policy(Protocol):
     takes_learned: bool
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
-        """The keys by the trace that they leave."""
+        """Group keys by the list of rules that match them."""
 
     def verdict(self, route: Route, trace: Trace) -> Verdict:
-        """What becomes of the routes that left this trace."""
+        """The verdict on routes with this trace."""
 
 
 class BuiltInPolicy:

@@ -79,7 +79,7 @@ class Rib:
             for session in chain(self.received.configs(), self._config.neighbor, self._config.listen)
         )
 
-    # Routes that EVPN routes stand for
+    # VRF routes made from EVPN routes
 
     def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
         """Give `keys` of a VRF this path, in place of what its source (SourceKind.EVPN) had there.
@@ -124,10 +124,10 @@ class Rib:
         exception: bool = False,
         is_service: bool = False,
     ) -> None:
-        """Originate routes of this host. The kernel already has those of workloads, but not an aggregate's blackhole.
+        """Originate local routes; workload routes must be in the kernel already, blackholes are requested here.
 
-        `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN.
-        `exception`: no aggregate stands for them, and they bring none about. `is_service`: others may have them too.
+        `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN. `exception`: no aggregate suppresses these, and they
+        contribute to none. `is_service`: other hosts may announce them, too.
         """
         adj_rib_in = self._local.get(source)
         if adj_rib_in is None:
@@ -149,7 +149,7 @@ class Rib:
         self._tables.commit(table, changes)
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
-        """No longer originate these. To have the withdrawals out before the kernel changes, call `flush`."""
+        """No longer originate these. Call `flush` to send the withdrawals before the kernel changes."""
         table = self.table(vrf, family)
         changes = Changes()
         table.withdraw(keys, source.name, changes)

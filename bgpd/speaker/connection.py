@@ -186,9 +186,9 @@ class Connection:
             return self.fail(Notification(error.code, error.subcode, error.data), f"we sent {sent}: {error.message}")
 
     def last_words(self, now: float) -> NotificationReceived | ConnectionFailed | None:
-        """Why the peer ended the connection, by what came and was not read yet; what else came goes with it.
+        """Why the peer ended the connection: look for a NOTIFICATION in unread input; discard the rest.
 
-        Messages are skipped by their headers, as far as these are sound: however many they are, that takes no time.
+        Messages are skipped by their headers, as long as these are valid, so that much input costs little time.
         """
         if self.negotiated is None:
             event = self.next_event(now)

@@ -369,7 +369,7 @@ class Exchange:
             )
 
     def _note(self, error: WireError) -> None:
-        """Log each kind of error once a session; what is no error of the peer's only for who looks closely."""
+        """Log each error once per session; our own routes coming back at debug level."""
         text = f"{error.attribute}: {error.message}" if error.attribute else error.message
         if text in self._remembered or len(self._remembered) >= _MAX_REMEMBERED_ERRORS:
             return

@@ -1,10 +1,10 @@
 """Which of several claims of one address came first, also over a restart.
 
-Every claim of an address has a rank; the lowest holds it. Feeds save the ranks of contested addresses. After a start
-the claims come in another order than before: each takes its former place, and an address is given to nobody while the
-claim that had it has not come yet, until the first state of all sources is known.
+Every claim of an address has a rank; the lowest rank holds the address. Feeds save the ranks of contested addresses.
+After a restart claims arrive in another order than before: each takes its former rank, and a contested address stays
+unassigned until the claim that held it arrives, or until the first state of all sources is complete.
 
-Decides nothing else; what follows from a conflict, `standing` and `table` do.
+Decides nothing else; `standing` and `table` decide what follows from a conflict.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Name = tuple[str, str]
 
 
 class ClaimOrder:
-    """Ranks of claims. `starting`: what is claimed now was there before the restart, or is the configuration's."""
+    """Ranks of claims. `starting`: claims that arrive now existed before the restart or come from the configuration."""
 
     def __init__(self) -> None:
         self.starting = True
@@ -37,8 +37,9 @@ class ClaimOrder:
             self._remembered.setdefault(place, {})[source, id] = rank
 
     def enter(self, place: Place, entry: Entry, status: ClaimStatus) -> None:
-        """Put a new claim among those of its address. What is said of a kernel route that came first goes ahead of it:
-        it has the MAC and all else that the route has not.
+        """Put a new claim among those of its address.
+
+        An orchestrator's claim for an address held by a kernel-route claim takes precedence, since it has the MAC.
         """
         claim = status.claim
         kind = SOURCES[claim.source]
@@ -88,7 +89,7 @@ class ClaimOrder:
         return first >= WAITING or (bool(earlier) and min(earlier.values()) < first)
 
     def known(self) -> set[Place]:
-        """What has not come by now is not waited for any more. Returns the addresses to be numbered anew."""
+        """Stop waiting for claims of the earlier run. Returns the addresses to renumber."""
         self.starting = False
         places = set(self._remembered)
         self._remembered.clear()

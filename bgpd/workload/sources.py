@@ -1,9 +1,9 @@
-"""Where claims of addresses come from: each source's properties in one table, and what a source is asked to do.
+"""The sources of address claims: the properties of each in one table, and the interface that a source implements.
 
 To add a source, write one module with a `ClaimSource`, one configuration struct (a field of `WorkloadConfig` in
-`bgpd/config/schema.py`), and one entry of `SOURCES` here. Claims, their
-order and conflicts read a source's properties from `SOURCES`, not its name; `bgpd/config/` knows the names, too.
-Decides nothing about a single claim: `claim_order` and `standing` do.
+`bgpd/config/schema.py`), and one entry of `SOURCES` here. Claims, their order and conflicts depend on the properties in
+`SOURCES`, not on names; besides this package, `bgpd/config/` names the sources. Decides nothing about a single claim:
+`claim_order` and `standing` do.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Restart(enum.Enum):
     """How the claims of a source come back after a restart of the daemon."""
 
     REPLAYED = enum.auto()
-    """The source says all of them again at the start: configuration, kernel."""
+    """The source sends all of them again at the start: configuration, kernel."""
     SAVED = enum.auto()
     """They are in the state directory, with the order in which they came."""
     DERIVED = enum.auto()
-    """They follow from what another source said."""
+    """They are derived from another source's workloads."""
 
 
 class Sessions(Protocol):
@@ -60,20 +60,20 @@ class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClaimSource:
-    """A source of claims. One that has no use for a method inherits it, and then nothing happens."""
+    """A source of claims. The methods do nothing unless overridden."""
 
     name: str
     initial_wait_s: float | None = None
-    """How long its first state is waited for; None: it has no wish."""
+    """How long to wait for its first state; None: no time of its own."""
 
     def remember(self) -> None:
-        """Tell which claims came first as an earlier run knew; comes before any claim of any source."""
+        """Report the order of claims in an earlier run. Called before any source claims anything."""
 
     async def restore(self) -> None:
         """Claim what is known at the start."""
 
     def order_known(self) -> None:
-        """All sources were heard: what was contested before the restart may not be any more."""
+        """All sources have sent their first state: addresses contested before the restart may not be any more."""
 
     async def run(self) -> None:
         """Follow what the source says, until cancelled."""
@@ -82,7 +82,7 @@ class ClaimSource:
         """The daemon will end; claims, routes and announcements stay."""
 
     def reconfigure(self, config: WorkloadsConfig) -> None:
-        """Take over a new configuration; nothing that stays the same is touched."""
+        """Apply a new configuration; what is the same in both is not touched."""
 
     def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
         """These claims, of any source, changed their state, or were given up."""

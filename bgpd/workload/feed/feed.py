@@ -105,7 +105,7 @@ class Feed:
         return id in (self._workloads if kind == WORKLOAD else self._service_payloads)
 
     def is_parked(self, kind: str, id: str) -> bool:
-        """Whether there is one that is only kept."""
+        """Whether there is one that is kept, but inactive because its VRF is not configured."""
         return id in (self._parked.workloads if kind == WORKLOAD else self._parked.services)
 
     def generation_applied(self, generation: int, epoch: str) -> None:
@@ -163,9 +163,9 @@ class Feed:
                 self._park_service(name, service)
 
     def follow_vrfs(self) -> Iterator[None]:
-        """Other VRFs are configured: what is of one that is gone is only kept, what was kept for one that came counts.
+        """Deactivate workloads and services of removed VRFs (kept), activate those of VRFs that returned.
 
-        To be stepped, as `restore`.
+        To be stepped, like `restore`.
         """
         for count, (id, workload) in enumerate([*self._workloads.items(), *self._parked.workloads.items()], 1):
             if self._workloads.get(id) is workload and workload.vrf not in self.vrfs:
