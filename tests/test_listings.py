@@ -142,7 +142,7 @@ def test_routes_that_have_no_next_hop_of_this_host_are_announced_to_nobody(rig: 
 
 
 def test_service_that_goes_while_it_is_listed_is_left_out(rig: Rig) -> None:
-    rig.services = {"web": SimpleNamespace(name="web"), "gone": None}
+    rig.services = {"web": SimpleNamespace(name="web", announced=False), "gone": None}
     assert [view.name for view in rig.listed("services")] == ["web"]
 
 
