@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from bgpd.fib.examine import Examiner
 from bgpd.fib.nexthop_objects import NexthopObjects
 from bgpd.fib.routes import FamilyRoutes, Plan, TargetChange
 from bgpd.kernel.netlink import MessageKind
@@ -44,9 +45,6 @@ class AnsweredTable(Protocol):
     def direct_routes_written(self) -> None:
         """The kernel has other directly attached routes of ours than before."""
 
-    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
-        """What the kernel has of these is not known: a route in their place, or the fate of ours."""
-
     def ask_again(self, family: Family, keys: Sequence[bytes], *, distrust: bool = False) -> None:
         """Ask what is desired of these; `distrust`: whatever the kernel is believed to hold."""
 
@@ -64,6 +62,7 @@ class Answers:
     """Attributes the kernel's answers to the routes of one table.
 
     A change of routes takes two batches: the new ones are appended, and those before them deleted when that has worked.
+    `examiner` looks at keys of which an answer does not tell what the kernel has.
     """
 
     def __init__(
@@ -71,11 +70,13 @@ class Answers:
         form: RouteForm,
         families: Mapping[Family, FamilyRoutes],
         objects: NexthopObjects,
+        examiner: Examiner,
         table: AnsweredTable,
     ) -> None:
         self._form = form
         self._families = families
         self._objects = objects
+        self._examiner = examiner
         self._table = table
         self._retry: asyncio.TimerHandle | None = None
         self._retry_delay_s = _RETRY_FIRST_S
@@ -91,7 +92,7 @@ class Answers:
         if outcome.lost:
             written = [keys for _target, keys in plan.adds] + [change.keys for change in plan.changes]
             failed = dict.fromkeys(itertools.chain.from_iterable(written), outcome.lost)
-            self._table.examine(family, list(failed))
+            self._examiner.add(family, list(failed))
         elif failed:
             self._pass_standing(family, plan.changes, failed)
         for target, keys in plan.adds:
@@ -133,7 +134,7 @@ class Answers:
             for key in standing:
                 del failed[key]
             if standing:
-                self._table.examine(family, standing)
+                self._examiner.add(family, standing)
 
     def _report_failed(self, family: Family, failed: Mapping[bytes, str]) -> None:
         for why in dict.fromkeys(failed.values()):
@@ -195,7 +196,7 @@ class Answers:
                 self._families[family].distrusted.add(key)
         if outcome.lost:
             log.error("fib.write_result_unknown", error=outcome.lost)
-            self._table.examine(family, deletes)
+            self._examiner.add(family, deletes)
             self._table.ask_again(family, deletes, distrust=True)
         return failed
 
@@ -211,7 +212,7 @@ class Answers:
         for why, keys in by_reason.items():
             self._table.refused(family, keys, why)
         if OCCUPIED in by_reason:
-            self._table.examine(family, by_reason[OCCUPIED])
+            self._examiner.add(family, by_reason[OCCUPIED])
 
     def _retry_later(self) -> None:
         if self._retry is None:

@@ -110,7 +110,7 @@ class TableWriter:
         self.in_flight = 0
         self.swept = False
         self.withdrawing = False
-        self._answers = Answers(self.form, self.families, dataplane.objects, self)
+        self._answers = Answers(self.form, self.families, dataplane.objects, self.examiner, self)
         self._dataplane = dataplane
         self._owner = owner
         self._batches: list[_Batch] = []
@@ -375,10 +375,6 @@ class TableWriter:
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
         """These are desired, and not in the kernel."""
         self._owner.refused(self.vrf, family, keys, why)
-
-    def examine(self, family: Family, keys: Sequence[bytes]) -> None:
-        """Look what the kernel has of these."""
-        self.examiner.add(family, keys)
 
     def blocks(self, family: Family, keys: Collection[bytes]) -> Collection[bytes]:
         """Those of the keys that are known to be blocked by a foreign route."""

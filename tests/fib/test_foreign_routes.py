@@ -262,7 +262,7 @@ async def test_route_that_goes_while_it_is_looked_at_is_not_believed() -> None:
         target = it.kernel.all_at(V4, key)[0][1]
         routes = it.fib.families[V4]
         routes.believe(key, None)
-        it.fib.writer.examine(V4, [key])
+        it.fib.writer.examiner.add(V4, [key])
         real, looked = it.dataplane.reader.routes, []
 
         async def stale(*arguments: object) -> None:
