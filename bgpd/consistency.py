@@ -1,9 +1,9 @@
-"""The daemon examines itself: whether RIB, kernel tables, workloads and what neighbors were sent agree on each route.
+"""Self-check: whether RIB, kernel tables, workloads and Adj-RIBs-Out agree on each route.
 
-The parts say to each other what changes, level-triggered, and each of them may have a defect, or an event that never
-came. So their tables are compared, some thousand routes at a time. A difference counts once it has lasted: until then
-it may be work that is under way. It is logged, counted, repaired by the part that it is found in, and while it is there
-the host is not ready. What the kernel itself holds, the kernel monitor and the FIB's reconciliation compare.
+The parts notify each other of changes, and any of them may have a defect or miss an event. So their tables are
+compared, some thousand routes at a time. A difference counts only if it lasts: before that it may be work in progress.
+Then it is logged, counted, and repaired by the part in which it was found; while it lasts the host is not ready. The
+kernel's own state is compared elsewhere, by the kernel monitor and the FIB's reconciliation.
 """
 
 from __future__ import annotations

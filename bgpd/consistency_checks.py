@@ -1,6 +1,6 @@
-"""The comparisons of `consistency`: which two parts hold the same of a route, and how they are brought together again.
+"""The comparisons of `consistency`: which two parts must agree on a route, and how a difference is repaired.
 
-Each compares beliefs. Nothing here asks the kernel, decides about a route, or keeps anything.
+Each compares the records of two parts. Nothing here asks the kernel, decides about a route, or keeps state.
 """
 
 from __future__ import annotations

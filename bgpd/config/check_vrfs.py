@@ -1,7 +1,7 @@
-"""Whether [[vrf]] makes sense: tables, route distinguishers and uplinks belong to one VRF each, and what names a VRF or
-a neighbor names one that there is.
+"""Checks [[vrf]]: each table, route distinguisher and uplink belongs to one VRF only, and every VRF or neighbor that is
+named exists.
 
-Pure: it never looks at the kernel, so a table that other programs write is found by the FIB.
+Pure: never looks at the kernel. The FIB finds out whether other programs write a VRF's table.
 """
 
 from __future__ import annotations

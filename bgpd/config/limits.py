@@ -1,6 +1,6 @@
-"""Limits of a configuration that established sessions are beyond already: they would end with their next route.
+"""Finds limits that established sessions exceed already: with the new configuration their next route would end them.
 
-Compares a configuration with the neighbors as a running daemon shows them, for `check`, `plan` and reload.
+Compares a configuration with the neighbors that a running daemon shows, for `check`, `plan` and reload.
 """
 
 from __future__ import annotations

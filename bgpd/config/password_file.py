@@ -1,6 +1,6 @@
 """The one reader of password files of neighbors (TCP MD5, RFC 2385), for `bgpd check`, reload and the sessions alike.
 
-Decides what is wrong with a file; what follows from that, its caller does.
+Only says what is wrong with a file; the caller decides what to do.
 """
 
 from __future__ import annotations

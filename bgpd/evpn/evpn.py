@@ -1,4 +1,4 @@
-"""EVPN for the daemon: each part of this package hears in the right order what happened to sessions, routes and VRFs.
+"""EVPN for the daemon: notifies the parts of this package, in the right order, of changed sessions, routes and VRFs.
 
 Decides only that order. The EVPN table, the VRFs' tables, policy and decisions are the RIB's; kernel tables are the
 FIB's. Sans-IO.

@@ -4,8 +4,8 @@
 Each prefix of the VRF that this host announces (or passes on for a router in the VRF, with its AS path) becomes a type
 5 route whose gateway IP is this host's address on the uplink to the neighbor that receives it (`for_neighbor`, like
 next-hop-self); each address of an uplink a type 2 route with the uplink's MAC, by which the fabric resolves that
-gateway; each workload with a MAC a type 2 route of its own. Level-triggered: every change names keys, and what they
-should be now is advertised. Never decides whether a workload is here.
+gateway; each workload with a MAC a type 2 route of its own. Level-triggered: a change only names keys; their present
+state is then advertised. Never decides whether a workload is on this host.
 """
 
 from __future__ import annotations

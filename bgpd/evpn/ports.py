@@ -1,6 +1,6 @@
 """What EVPN uses of the RIB, kernel tables and workloads.
 
-Each of these parts implements its protocol itself, so that a call of EVPN arrives where it is answered.
+Each of these parts implements its protocol itself; EVPN calls it directly.
 """
 
 from __future__ import annotations

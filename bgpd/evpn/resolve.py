@@ -2,9 +2,8 @@
 
 Decides, inside one VRF: an address on an uplink's subnet is its own gateway; an address with a type 2 route is reached
 as that route is (the gateway IP overlay index, RFC 9136 sections 3.2 and 4.1); otherwise, where allowed, the leaf that
-advertised the route is the gateway, on the uplink towards it. It never looks at prefixes: what it rests on are host
-routes, uplinks and their subnets, so that a change is found by exact key and costs as many steps as there are next
-hops. Sans-IO.
+advertised the route is the gateway, on the uplink towards it. It never looks at prefixes, only at host routes, uplinks
+and their subnets. So a change is looked up by exact key, and its cost depends on the number of next hops only. Sans-IO.
 
 A recursive next hop is a `NextHop` with the named address whose `interface` is "@VRF/4:NEIGHBOR" or "@VRF/6:NEIGHBOR":
 the VRF, the family of the route, and the advertising neighbor where it may serve as the last resort, else nothing. No

@@ -1,4 +1,4 @@
-"""Which route targets a neighbor wants to hear of, and which this host does (RFC 4684).
+"""Route target membership (RFC 4684): the route targets that each neighbor asks for, and those that this host asks for.
 
 This host asks for the import targets of its VRFs. A neighbor that negotiated the family receives only EVPN routes
 with a route target that it asked for: none before it asks. Others receive all. Never decides on anything else.

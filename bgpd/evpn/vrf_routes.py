@@ -1,6 +1,6 @@
-"""What the RIB's tables say of a VRF's prefixes, as EVPN asks: host routes, remote hosts, what is advertised of them.
+"""Reads a VRF's prefixes from the RIB's tables for EVPN: host routes, remote hosts, and which of them are advertised.
 
-Only reads. The tables are the RIB's, and so is the choice between candidates.
+Only reads. The RIB owns the tables and chooses between candidates.
 """
 
 from __future__ import annotations

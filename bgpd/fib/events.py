@@ -1,7 +1,7 @@
-"""What a change of the host means for the routes of one kernel table: which are written again.
+"""Which routes of one kernel table must be written again after a change of the host.
 
-Follows links, addresses, foreign routes, and what other programs do to routes of ours. Decides only which prefixes to
-ask for again; what is desired of them its owner says, and the table's writer writes it.
+Follows links, addresses, foreign routes, and changes of our routes by other programs. Decides only which prefixes to
+ask for again; the table's owner says what is desired of them, and the table's writer writes it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How many nexthop groups may be made, and for whom.
 
-Each set of next hops is a group: two neighbors with 1,024 next hops each could have the kernel keep a million. A part
-is kept for sets of neighbors' own addresses, and a single such address always has a group, so that no neighbor fills
-with next hops that it only names what others need. Sans-IO.
+Each set of next hops is a group: two neighbors with 1,024 next hops each could make the kernel keep a million groups.
+Part of the limit is reserved for sets of neighbors' own addresses, and a single such address always gets a group. So a
+neighbor that advertises many third-party next hops cannot use up what other neighbors need. Sans-IO.
 """
 
 from __future__ import annotations

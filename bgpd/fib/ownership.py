@@ -1,12 +1,11 @@
-"""Which prefixes bgpd may write: never one that this host has by another program, never one that leads the host's own
-traffic elsewhere, never one that the configuration protects. One question, and why not.
+"""Which prefixes bgpd may write, and why not the others: those of another program's routes, those that would divert the
+host's own traffic, and those that the configuration protects.
 
-A learned route with bgpd's metric would stand beside another program's route to the same prefix and win or lose by
-chance of metrics. So the prefix is left alone ("blocked", with the reason) until the other route is gone. When a
-foreign route appears later, ours is withdrawn: the host's own word on its prefixes is the last one. What the host's own
-traffic depends on is guarded likewise (guard.py). `fib.override` lifts all this for the prefixes that it names, but for
-a foreign route of bgpd's own metric: two of one metric are no order. `fib.protect` forbids further prefixes, whatever
-else is said. Sans-IO.
+A learned route beside another program's route to the same prefix would win or lose only by its metric. So bgpd does not
+write the prefix ("blocked", with the reason) until the other route is gone. When a foreign route appears later, ours is
+withdrawn: other programs' routes take precedence. Prefixes that the host's own traffic depends on are blocked likewise
+(guard.py). `fib.override` permits the prefixes that it names, except where a foreign route has bgpd's own metric: two
+routes of one metric have no order. `fib.protect` forbids further prefixes and takes precedence over all else. Sans-IO.
 """
 
 from __future__ import annotations

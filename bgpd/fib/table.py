@@ -1,8 +1,7 @@
 """One kernel table as a whole: what it is made of, and in which order that starts and ends.
 
-The daemon's end leaves all routes in place, and the next start adopts them without rewriting what is right. How routes
-are written batches.py decides, what the host's changes mean events.py, what the kernel should be compared with
-reconcile.py.
+All routes stay in place when the daemon ends, and the next start adopts them without rewriting those that are right.
+batches.py writes routes, events.py follows changes of the host, reconcile.py compares the table with the kernel's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """All kernel tables as one object: the main one, and one for each VRF.
 
-The RIB says which learned routes it wants, workloads say theirs, and a workload's own route wins over a learned one.
-Says when neighbors are so far ahead of the kernel that they should wait. Which VRFs have a table vrf_tables.py decides,
-how routes are written batches.py.
+Combines the learned routes that the RIB wants with the routes of workloads; a workload's own route wins over a learned
+one. Reports when neighbors are so far ahead of the kernel that they should wait. vrf_tables.py decides which VRFs have
+a table, batches.py how routes are written.
 """
 
 from __future__ import annotations

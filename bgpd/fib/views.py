@@ -1,4 +1,4 @@
-"""What `bgpd show fib`, `bgpd explain` and the metrics say of a table: built on demand from the table and the kernel.
+"""Views of a table for `bgpd show fib`, `bgpd explain` and the metrics: built on demand from the table and the kernel.
 
 Decides nothing, changes nothing.
 """

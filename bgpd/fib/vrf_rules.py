@@ -1,8 +1,8 @@
 """What a VRF needs of the kernel where there is no VRF device: policy rules, and copies of its connected networks.
 
-What comes in by an interface of the VRF, or is sent by a socket bound to it, is looked up in the VRF's table. IPv6
-link-local destinations stay with the main table, since they mean their interface only. Also says which tables cannot be
-a VRF's. Sans-IO.
+Packets that arrive on an interface of the VRF, or are sent by a socket bound to it, are looked up in the VRF's table.
+IPv6 link-local destinations stay with the main table, since they are valid on their interface only. Also says which
+tables a VRF cannot use. Sans-IO.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 Where the kernel has VRF devices, each VRF is one, with its interfaces in it; the kernel's l3mdev rule does the rest.
 Elsewhere policy rules send the traffic of its interfaces to the table, into which their connected networks are copied.
-Either way an unreachable default ends the table. Level-triggered: what is there is read, and what is missing is made:
-at start, on a change, and when another program removed it. What an earlier run left is taken over; what belongs to no
-interface any more goes at the sweep, since workloads are told later than uplinks. Never touches another program's rules
-or devices; a VRF device that was there before is used and left. Learned routes are the VRF's Fib's.
+Either way the table has an unreachable default. Level-triggered: at start, on a change, and when another program
+removed something, the present state is read and what is missing is created. State of an earlier run is adopted; what
+belongs to no interface is deleted at the sweep, since workloads are reported later than uplinks. Never touches another
+program's rules or devices; a VRF device that existed before is used and left. The VRF's `Fib` writes its learned
+routes.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Compares other programs' routes with the kernel's, as many as are in doubt: what is new, and what is really gone.
+"""Compares our copy of other programs' routes with the kernel, for routes in doubt: which are new, which are gone.
 
-What a dump lacks is not gone for that. Linux continues a dump of a large IPv6 table by the number of nodes that it has
-shown, so that removals between two parts make it leave out routes that stand, and it does not say so. One part alone is
-read under the table's lock. So what a dump of several parts lacks is looked at again: by the routes of its interface
-only, which fit into one part; where they do not, only what several dumps in a row lack is gone.
-See docs/decisions/0010-absence-in-a-dump.md.
+A route that a dump lacks may still exist. Linux continues a dump of a large IPv6 table by the number of nodes already
+dumped, so that removals between two parts make it skip existing routes, without notice. A dump of one part is read
+under the table's lock and is complete. So a route that a dump of several parts lacks is checked by a dump of its
+interface's routes, which fits into one part. Where that does not fit either, a route is gone if several dumps in a row
+lack it. See docs/decisions/0010-absence-in-a-dump.md.
 
 Blocking, for a worker thread; on a socket of its own.
 """

@@ -1,7 +1,7 @@
 """This host's links, addresses and connected networks: the one copy, which all parts read and none keeps.
 
-`KernelMonitor` brings it what the kernel notifies, message by message, and compares it with a fresh reading afterwards.
-It answers what is there now, and publishes what changed (model.kernel events), each change once. An address is known by
+`KernelMonitor` passes on the kernel's notifications, message by message, and compares the copy with a dump afterwards.
+It holds the present state, and publishes each change (model.kernel events) once. An address is known by
 interface index, packed address and prefix length: two interfaces may have the same link-local address, one interface
 the same address in two networks. A renamed link is gone by its old name, and there by its new one with all that it has.
 Sans-IO; decides nothing.

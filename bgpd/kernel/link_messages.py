@@ -1,7 +1,7 @@
 """Links, addresses and policy rules as netlink messages: what the kernel notifies and dumps (rtnetlink(7)).
 
-Raw, since all of them are read again after each burst of changes, and a host may have thousands: tests hold the readers
-equal to pyroute2's. Changes are rtnl.py's. Decides nothing, sans-IO.
+Decoded without pyroute2, since all are read again after each burst of changes and a host may have thousands; tests
+compare the results with pyroute2's. rtnl.py makes changes. Decides nothing, sans-IO.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Follows the kernel: links, addresses and routes, first as they are, then as they change.
 
-Subscribers get events (model.kernel values); it decides nothing. Links and addresses are the host's (host.py), which
-is compared with a fresh reading after each burst of events. Routes of others are followed by foreign_monitor.py. Events
-that the kernel could not deliver (ENOBUFS) are made up for by reading all again. bgpd's own writes do not come back: a
-classic BPF filter drops what bears a writer's port id.
+Subscribers get events (model.kernel values); it decides nothing. host.py keeps links and addresses, which are compared
+with a dump after each burst of events. foreign_monitor.py follows other programs' routes. When the kernel could not
+deliver events (ENOBUFS), everything is read again. Notifications of bgpd's own writes are dropped by a classic BPF
+filter on the writers' port ids.
 """
 
 from __future__ import annotations

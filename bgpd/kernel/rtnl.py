@@ -1,8 +1,8 @@
 """What bgpd does through pyroute2, which no other module imports: changes of links, addresses and policy rules, and
 the messages that the templates of routes and nexthop objects are made from.
 
-Not for what is done once per route: that is sent and read raw (writer.py, reader.py, monitor.py), as copies of these
-messages and held equal to pyroute2's reading by tests. See docs/decisions/0005-what-the-daemon-loads.md.
+Not for work per route: writer.py, reader.py and monitor.py send copies of these messages and decode replies without
+pyroute2; tests compare the results with pyroute2's. See docs/decisions/0005-what-the-daemon-loads.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each path attribute must be, and what it costs when it is not: one table (RFC 7606 sections 3 and 7).
+"""What each path attribute must look like, and the reaction when it does not: one table (RFC 7606 sections 3 and 7).
 
 An attribute without a rule here is unknown to bgpd. The values themselves are read by attribute_values.py.
 """

@@ -1,7 +1,7 @@
 """The value of each path attribute type: bytes to plain values, or `Malformed`.
 
-Decides only whether a value is well-formed; what a malformed one costs is attribute_rules.py's. Lists stay the bytes
-that they came as (model/attributes.py). RFC 4271 section 4.3 and the RFC that each function names.
+Decides only whether a value is well-formed; attribute_rules.py has the reaction to a malformed one. Lists are kept as
+received bytes (model/attributes.py). RFC 4271 section 4.3 and the RFC that each function names.
 
 `merge_as4` finds the real AS path of a route that came through speakers of 2-octet AS numbers (RFC 6793 section 4.2.3).
 """

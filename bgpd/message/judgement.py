@@ -1,7 +1,7 @@
-"""What an UPDATE costs as a whole, by all that is wrong with it (RFC 7606 sections 2, 3 and 5).
+"""The reaction to an UPDATE as a whole, given all errors found in it (RFC 7606 sections 2, 3 and 5).
 
-The strongest reaction wins (section 3 h), and treat-as-withdraw needs that all NLRI could be read (section 5.2). What a
-single error costs is decided where it is found.
+The strongest reaction wins (section 3 h), and treat-as-withdraw requires that all NLRI could be parsed (section 5.2).
+The reaction to a single error is decided where the error is found.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`bgpd decode`: what bgpd makes of one BGP message, field by field.
 
-Messages are judged by the daemon's own decoders, as on a session that carries all of bgpd's families; here is only how
-that is worded. Any input at all gets a report. RFC 4271 section 4.1 for the frame.
+The daemon's own decoders judge the message, as on a session that carries all of bgpd's families; this module only words
+the result. Any input at all gets a report. RFC 4271 section 4.1 for the frame.
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
-"""Route distinguishers and route targets: text to wire bytes and back (RFC 4364 section 4.2, RFC 4360, RFC 5668).
+"""Route distinguishers and extended communities: text to wire bytes (8 each) and back.
 
-Both have three forms: 2-octet AS and 32-bit number, IPv4 address and 16-bit number, 4-octet AS and 16-bit number.
-
-Extended communities that EVPN routes of this host carry, and their text (RFC 4360, RFC 9012, RFC 7432, RFC 9135).
-
-Values are 8 bytes each, as on the wire.
-
-The link bandwidth extended community: AS number and bytes per second, wire and text (RFC 10005 section 3).
-
-The transitive kind is "bandwidth:65201:1250000000" in text, the other "bandwidth-non-transitive:65201:1250000000".
+Route distinguishers and route targets (RFC 4364 section 4.2, RFC 4360, RFC 5668) have three forms: 2-octet AS and
+32-bit number, IPv4 address and 16-bit number, 4-octet AS and 16-bit number. The other extended communities are those
+that EVPN routes of this host carry (RFC 9012, RFC 7432, RFC 9135), and the link bandwidth (RFC 10005 section 3): AS
+number and bytes per second, "bandwidth:65201:1250000000" if transitive, else
+"bandwidth-non-transitive:65201:1250000000".
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
-"""A table of very many route keys as several dicts, none of which grows large enough to hold the loop when it does.
+"""Containers for very many routes: a dict in parts, and a memo that keeps its values by weak reference.
 
-CPython grows a dict in one go, which at 700,000 keys takes 40 to 60 ms. Here a key's dict follows from its last byte
-but one, so that a batch of neighboring prefixes, as peers send them, is in one dict or two and keeps the speed of the
-interpreter's C loops. The dicts get uneven shares: they do not all grow at the same time. Decides nothing.
+`ShardedDict`: CPython grows a dict in one go, which at 700,000 keys blocks the loop for 40 to 60 ms. Here the last byte
+but one of a key selects one of several dicts, so that a batch of neighboring prefixes, as peers send them, is in one
+dict or two and keeps the speed of the interpreter's C loops. The parts have uneven shares and grow at different times.
 
-A memo of values that others own: an entry goes when its value does. Never keeps anything alive. One kind of it knows
-what its values weigh.
-
-What weakref.WeakValueDictionary does at half its cost, which counts where every route has attributes of its own. For
-one thread, and not to be changed while one goes through its values.
+The memo does what weakref.WeakValueDictionary does at half its cost, which matters where every route has its own
+attributes: an entry is dropped with its value. One variant also counts the memory of its values. For one thread; do not
+change it while iterating over its values.
 """
 
 from __future__ import annotations

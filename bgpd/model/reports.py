@@ -1,4 +1,4 @@
-"""What bgpd publishes to orchestrators: its own status, and what became of what they said.
+"""What bgpd publishes to orchestrators: its own status, and the state of the workloads and services they sent.
 
 JSON over MQTT and in the answers of the local API. Times are seconds since the epoch.
 """

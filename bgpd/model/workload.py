@@ -1,7 +1,7 @@
-"""Workloads: what orchestrators say of them, and the claims of addresses that come of it.
+"""Workloads as orchestrators send them, and the address claims made from them.
 
-Decides nothing: `workload/feed/payload.py` checks what was said, `workload/table.py` merges claims, the RIB
-announces them.
+Decides nothing: `workload/feed/payload.py` checks payloads, `workload/table.py` merges claims, the RIB announces
+them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What one source says, as paths: loop detection and import policy, run once for all routes that share their
+"""The routes of one source as paths: loop detection and import policy, run once for all routes that share their
 attributes.
 
 The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here is only the interning of paths, and the
-count of what the source's attributes and paths take in memory (docs/decisions/0013). A path is
-reused for ten seconds, so that `heard_at` says when a route was announced, coarsely. Paths are kept weakly: one that no
-route has is gone. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC
+count of what the source's attributes and paths take in memory (docs/decisions/0013). A path is reused for ten seconds,
+so that `heard_at` is the time of announcement with that precision. Paths are kept by weak reference: one that no route
+uses is dropped. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC
 8326 (graceful shutdown); never on which path is best.
 """
 

@@ -1,5 +1,4 @@
-"""Puts into the tables what their aggregates should be, follows the contributors, and warns of others that announce our
-blocks.
+"""Originates the aggregates of all tables, follows their contributors, and warns when others announce our blocks.
 
 Every change is applied in one go: the export of the same turn sends announcements before withdrawals, so that a
 covering route is there before its parts go. A changed configuration is worked out beside the present one, in slices,

@@ -1,8 +1,8 @@
-"""Who else announces what is this host's own: the addresses of its workloads, and parts of its blocks.
+"""Alarms for neighbors that announce this host's own addresses: those of its workloads, and parts of its blocks.
 
-Two hosts with one address, or a neighbor that draws this host's traffic, is an alarm: an event when it begins and ends,
-and a warning while it lasts. What comes back of this host's own announcements is none, nor is another host's service
-address. Of addresses of workloads that another host announces by EVPN MAC mobility judges (evpn/).
+Two hosts with one address, or a neighbor that attracts this host's traffic, raise an alarm: an event when it begins and
+ends, and a warning while it lasts. This host's own announcements coming back raise none, nor do service addresses of
+another host. Where another host announces a workload's address by EVPN, MAC mobility decides (evpn/).
 """
 
 from __future__ import annotations

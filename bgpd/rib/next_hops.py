@@ -2,12 +2,12 @@
 
 Reachability is asked of the kernel tables once per next hop and remembered until they say otherwise. The `epoch` counts
 those changes: a decision made in an earlier epoch is checked again before it is used. Equal sets of next hops are one
-tuple, so that who follows them compares by identity. Nothing here looks at a route.
+tuple, so that users compare them by identity. Nothing here looks at a route.
 
-Weights follow the link bandwidth that paths carry (RFC 10005), by whole sets: they count only if every path says its
-bandwidth; one that does not makes all equal, and so do equal ones. They are the smallest whole numbers in the
-bandwidths' ratio, so that they stay few and flows spread evenly over the kernel's buckets. A bandwidth of 0 weighs as
-little as a member can.
+Weights follow the link bandwidth that paths carry (RFC 10005). They are used only if every path of a set carries a
+bandwidth and these differ; otherwise all weights are equal. They are the smallest whole numbers in the ratio of the
+bandwidths, so that there are few distinct sets and flows spread evenly over the kernel's buckets. A bandwidth of 0 has
+the least possible weight.
 """
 
 from __future__ import annotations

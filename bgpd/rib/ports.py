@@ -1,6 +1,6 @@
 """What the RIB uses of kernel tables, sessions, EVPN and workloads.
 
-Each other part implements its protocol itself, so that a call of the RIB arrives where it is answered.
+Each of these parts implements its protocol itself; the RIB calls it directly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What neighbors say, taken into the tables: their routes, the end of them, refreshes, and the end of their sessions.
+"""Enters what neighbors send into the tables: their routes, End-of-RIB, refreshes, and the end of their sessions.
 
 One UPDATE's routes pass import policy (adj_rib_in.py) and enter the table of their VRF and family (loc_rib.py). Work
 that may touch every route of a neighbor (its session lost, its policy changed, stale routes) is a generator: each step

@@ -1,6 +1,6 @@
 """The RIB: the routes of neighbors, of EVPN and of this host, and how their changes reach the kernel and the neighbors.
 
-What neighbors say is taken in by received.py; here is what this host and EVPN say, and what the kernel answers. Work
+received.py enters the routes of neighbors; this module those of this host and of EVPN, and the kernel's answers. Work
 that may touch every route (a next hop gone, a policy changed) is a generator: each step takes a few milliseconds, and
 batches may come in between two steps.
 

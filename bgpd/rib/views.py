@@ -1,7 +1,7 @@
-"""Questions that people and the FIB ask of the tables: `bgpd show routes`, `bgpd explain`, and what would be used
+"""Queries on the tables, for people and the FIB: `bgpd show routes`, `bgpd explain`, and which route would be used
 instead.
 
-Only reads. Whatever may look at a whole table is an iterator whose every step is short.
+Only reads. A query that may walk a whole table is an iterator with short steps.
 """
 
 from __future__ import annotations

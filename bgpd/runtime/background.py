@@ -1,7 +1,7 @@
 """Tasks that nobody waits for: one that fails is reported at once, like a callback that raises.
 
-asyncio says nothing of a task that failed as long as something refers to it. The daemon's handler of such reports ends
-the process with the reason (daemon.py), since what the task kept up to date would be wrong from then on.
+asyncio does not report a failed task as long as something refers to it. The daemon's handler of such reports ends the
+process with the reason (daemon.py), since the state that the task maintained would be wrong from then on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""File descriptors: as many as the system allows, one in reserve, and what is said when there are no more.
+"""File descriptors: raises the limit to what the system allows, keeps one in reserve, and reports when none are left.
 
-That a process is out of descriptors, or the system of memory for sockets, is no defect: it passes when something is
-closed. Decides nothing about who may connect.
+Running out of descriptors, or of memory for sockets, is no defect: it passes when something is closed. Decides nothing
+about who may connect.
 """
 
 from __future__ import annotations

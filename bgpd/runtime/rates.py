@@ -1,7 +1,7 @@
-"""Limits for what others can bring about as often as they like: some at once, then so many in a time.
+"""Rate limits for work and log lines that others can trigger at will.
 
-A token bucket, and log lines under one: those that are left out are counted. A share of a processor for work that
-events ask for. Clockless, but for the processor time that such work takes.
+A token bucket; a logger that uses one and counts the suppressed lines; and a limit on the share of a processor for work
+that events trigger. Clockless, except for the processor time of that work.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The line between a defect that costs one neighbor's session and one that ends the daemon (docs/decisions/0009).
 
-An exception that nobody expected, while one neighbor's bytes are worked off, costs that session: all that a neighbor
-says is filed under its source, and is removed by source, whatever was half done. A change of state that is not filed so
-(kernel tables, uplinks, workloads, aggregates) is marked here: what it raises leaves that state unknown, and ends the
-daemon, which finds its way from the kernel's routes when it starts again.
+An unexpected exception while one neighbor's bytes are processed ends that session: all state of a neighbor is stored
+under its source and removed by source, even if half done. Changes of state that is not stored by source (kernel tables,
+uplinks, workloads, aggregates) are marked here: an exception in them leaves that state unknown and ends the daemon,
+which recovers from the kernel's routes at its next start.
 """
 
 from __future__ import annotations

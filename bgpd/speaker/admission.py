@@ -1,8 +1,9 @@
-"""How many incoming connections there may be: of one address, by one interface, and in all.
+"""Limits on incoming connections: per address, per interface, and in total.
 
-A neighbor needs one, and for moments a second: when it restarts, or both sides dial. One that opens hundreds and sends
-nothing on them would take the descriptors that others need. By one interface there may be as many as are free for
-others: a workload with ever so many addresses leaves half, two leave a third. Decides before a byte is read.
+A neighbor needs one connection, and sometimes briefly a second: when it restarts, or when both sides dial. A host that
+opens hundreds and sends nothing would use up the descriptors that others need. One interface may have as many
+connections as are left for all others: a workload with many addresses leaves half, two leave a third. Decides before a
+byte is read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Exceptions of bgpd itself while it worked for a neighbor: counted, kept, and the neighbor is refused for a time.
+"""Unexpected exceptions while processing a neighbor's input: counted, recorded, and the neighbor is refused for a time.
 
-Such an exception is a defect of bgpd, and costs the neighbor's session only (docs/decisions/0009). The first is
-followed by a short pause; with each one more the pause doubles, until a neighbor has been without for an hour. Decides
-how long a neighbor is refused, with which NOTIFICATION and which reason; never what an RFC calls an error
-(update_decoder.py).
+Such an exception is a defect of bgpd, and ends that neighbor's session only (docs/decisions/0009). The first is
+followed by a short pause; each further one doubles it, until a neighbor has caused none for an hour. Decides how long a
+neighbor is refused, with which NOTIFICATION and which reason; never what an RFC calls an error (update_decoder.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose an incoming connection is: a configured neighbor's, an unnumbered one's, or one that a range lets in.
+"""Assigns an incoming connection to a neighbor: a configured one, an unnumbered one, or a dynamic one of a range.
 
 Decides which neighbor gets a connection, and closes those of strangers. How many there may be is decided by
 admission.py (connections) and places.py (neighbors).

@@ -1,7 +1,8 @@
 """The listening sockets of one port: connections are accepted some at a time, and refused before a byte is read where
 there are too many (admission.py).
 
-Knows no neighbor: an accepted connection goes to whoever listens. What cannot be opened is said, and tried again.
+Knows no neighbor: an accepted connection goes to the owner of the socket. A socket that cannot be opened is reported
+and retried.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Where neighbors can connect to: sockets of the main table and of each VRF, and the TCP-MD5 keys on them (RFC 2385).
 
-A socket bound to a VRF's device accepts what comes in there, and only that. Where the kernel has no VRF devices there
-is no listening in VRFs: an answer to a connection that came in would leave by the main table. Neighbors are dialed all
-the same, over their own interface.
+A socket bound to a VRF's device accepts only connections that arrive in that VRF. Where the kernel has no VRF devices
+bgpd does not listen in VRFs: replies to an incoming connection would leave by the main table. Neighbors there are still
+dialed, over their own interface.
 
-Decides which sockets are open; whose an accepted connection is, incoming.py does.
+Decides which sockets are open; incoming.py decides which neighbor gets a connection.
 """
 
 from __future__ import annotations

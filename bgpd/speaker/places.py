@@ -1,9 +1,9 @@
-"""How many dynamic neighbors ([[listen]]) there may be: of a range, and by each interface.
+"""Limits on dynamic neighbors ([[listen]]): per range, and per interface.
 
-A neighbor takes a place once its session is established, and while it is refused for cause. Connections before that
-take none, so that nobody can fill a range by connecting alone; they are bounded by themselves: where there are as many
-as there may be, the oldest gives way, which a real router's is not for long. By one interface so many connect at once,
-and then so many in a time, since each session that comes and goes is work. Decides only that.
+A neighbor takes a place once its session is established, and while it is refused for a cause. Connections before that
+take none, so that nobody can fill a range by connecting alone. These have their own limit: at the limit the oldest is
+closed, since a real router's connection is established soon. Connections by one interface are rate-limited (token
+bucket), since each session that comes and goes is work. Decides only that.
 """
 
 from __future__ import annotations

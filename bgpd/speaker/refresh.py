@@ -1,8 +1,8 @@
-"""When a neighbor that asks for all routes of a family again (RFC 2918) is answered.
+"""When to answer a neighbor's ROUTE-REFRESH requests (RFC 2918).
 
-One answer is on its way and one waits, however often the neighbor asks, since the one that waits sends all that the
-others would. After an answer there is a pause, in proportion to how long the answer took: a neighbor that asks without
-end gets a fixed part of the time only. Sans-IO and clockless. Decides nothing about routes.
+However often the neighbor asks, one answer is being sent and at most one is pending, since that one covers all later
+requests. After an answer there is a pause in proportion to its length, so that a neighbor that asks without end gets a
+fixed share of the time. Sans-IO and clockless. Decides nothing about routes.
 """
 
 from __future__ import annotations

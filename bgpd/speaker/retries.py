@@ -1,9 +1,8 @@
-"""When the next attempt to reach a neighbor is, and until when the neighbor itself is refused.
+"""When to dial a neighbor next, and until when its own connections are refused.
 
 Retries are quick at first and slower with every failure, up to the configured connect_retry_s, with jitter (RFC 4271
-sections 8.1.1 and 10). That also damps a peer that comes up and falls again: only a session that lived a while forgets
-its failures. Sans-IO and clockless: times are seconds of a monotonic clock. Knows no state and no connection
-(session.py).
+sections 8.1.1 and 10). That also damps a flapping peer: only a session that was up for a while resets the failures.
+Sans-IO and clockless: times are seconds of a monotonic clock. Knows no state and no connection (session.py).
 """
 
 from __future__ import annotations

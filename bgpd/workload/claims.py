@@ -1,6 +1,6 @@
 """All claims of all sources: by workload, as the sources name them, and by address, in the order of `claim_order`.
 
-Sources write here and nowhere else. What becomes of an address, `table` decides: it is notified of those that change.
+Sources write only here. `table` is notified of changed addresses and decides their state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What an operator may want to know of workloads as it happens: announced, withdrawn, not announced and why.
+"""Log events of workloads for operators: announced, withdrawn, or not announced and why.
 
-One line each for a few; of a burst the rest are counted. Only logs (`bgpd show events` and `monitor` read the log).
+A few get one line each; the rest of a burst is counted. Only logs (`bgpd show events` and `monitor` read the log).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""When, after a start, all sources were heard and what they claim is settled: then what an earlier run left may go.
+"""When, after a start, all sources have sent their first state and it is applied: then stale state of an earlier run
+may be deleted.
 
 Decides only that. Sans-IO and clockless.
 """

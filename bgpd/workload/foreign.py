@@ -1,6 +1,6 @@
-"""Which directly attached routes other programs keep in the kernel, as far as workloads need to know.
+"""Other programs' directly attached kernel routes, for the decisions about workloads (`standing`).
 
-Decides nothing: `standing` does.
+Decides nothing.
 """
 
 from __future__ import annotations

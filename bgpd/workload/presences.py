@@ -1,6 +1,6 @@
-"""What EVPN knows of this host's endpoints, taken over a restart: a claim that is replayed is no move of a workload.
+"""EVPN's state of this host's endpoints, kept over a restart, so that a replayed claim does not count as a MAC move.
 
-Decides nothing: EVPN's mobility does.
+Decides nothing: evpn/mac_mobility.py does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What becomes of one address: the state of its claims, its kernel route and its announcement, from the facts at hand.
+"""Decides the state of one address: of its claims, its kernel route and its announcement.
 
-A pure function of the claims (the first is the holder) and of what the kernel said. It never orders claims
+A pure function of the claims (the first is the holder) and of the kernel's answers. It never orders claims
 (`claim_order` does) and never acts (`table` does).
 """
 

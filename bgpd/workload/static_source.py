@@ -1,6 +1,6 @@
 """Workloads that the configuration file names ([[workload.static]]): bgpd keeps their kernel routes.
 
-Decides which claims a configuration makes; the table decides what becomes of them.
+Decides which claims a configuration makes; the table decides their state.
 """
 
 from __future__ import annotations

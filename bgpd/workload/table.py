@@ -1,9 +1,9 @@
-"""What becomes of each address that is claimed: it is announced after the kernel has its route, and withdrawn before
-bgpd takes the route away.
+"""Announces and withdraws claimed addresses: announced after the kernel has the route, withdrawn before bgpd deletes
+it.
 
-The first claim of an address holds it (`claim_order`); a later one that says otherwise is a conflict, shown on both,
-and waits. Level-triggered: inputs only note facts and mark addresses; `flush` compares what should be with what was
-last carried out, and carries out the differences in bulk. It never does I/O and never asks the time.
+The first claim of an address holds it (`claim_order`); a later claim that differs is a conflict, shown on both, and
+waits. Level-triggered: inputs only record facts and mark addresses; `flush` compares the desired state with the one
+last applied, and applies the differences in bulk. It never does I/O and never asks the time.
 """
 
 from __future__ import annotations

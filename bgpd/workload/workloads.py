@@ -1,6 +1,6 @@
 """The sources of workloads and what they share: what the daemon starts, reloads and stops.
 
-Only wires: which claims there are, the sources decide; what becomes of them, the table.
+Only connects parts: the sources decide which claims exist, the table decides their state.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Workloads and services that local programs put, read and delete: what the HTTP API answers.
 
 A PUT is idempotent; it is answered when it is saved and the address is announced, or with the reason why it is not.
-`api/server.py` makes HTTP of this; what is taken and what becomes of it, `feed` and `table` decide.
+`api/server.py` does the HTTP; `feed` and `table` decide what is accepted and what its state is.
 """
 
 from __future__ import annotations

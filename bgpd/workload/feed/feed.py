@@ -1,8 +1,7 @@
-"""What an orchestrator says is here: the workloads and services in force, kept over restarts and changes of VRFs.
+"""The workloads and services that an orchestrator has put on this host, kept over restarts and changes of VRFs.
 
-Every entrance, MQTT or API, puts and deletes here by name. What is put is checked already (`payload`); a name or an
-address too many is refused. Sans-IO. When something may be believed to be gone though nobody deleted it, `generations`
-decides.
+MQTT and the API put and delete here by name. Payloads are checked before (`payload`); more names or addresses than
+allowed are refused. `generations` decides when something is gone that nobody deleted. Sans-IO.
 """
 
 from __future__ import annotations

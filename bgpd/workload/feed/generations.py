@@ -1,9 +1,9 @@
-"""When it may be believed that something is gone though nobody deleted it.
+"""Decides when a workload or service is gone although nobody deleted it: by generations of the orchestrator's state.
 
-A feed that goes away deletes nothing: a claim lives until it is deleted by name, or until a later generation is
-complete without it. Complete means: since the feed was joined, as many workloads and services were heard as the
-generation says it has, and then nothing more for a while. A partial snapshot never deletes: it is asked for again. A
-wrong payload leaves the former claim in force.
+A lost feed deletes nothing: a claim lives until it is deleted by name, or until a later generation is complete without
+it. A generation is complete when, since the feed was joined, as many workloads and services were received as it
+announces, and then nothing more for a while. An incomplete generation never deletes: it is requested again. A wrong
+payload leaves the former claim in force.
 
 Sans-IO and clockless. Knows nothing of topics; `mqtt` does.
 """

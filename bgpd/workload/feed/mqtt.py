@@ -1,8 +1,8 @@
 """The orchestrator's feed over MQTT 5: topics in and out, connection, backoff, last will.
 
 Topics below `bgpd/v1/hosts/<host>/`: in, retained: `workloads/<id>`, `services/<name>`, `sync`; out, retained:
-`status`, `neighbors/<name>`, `workloads/<id>/state`, `services/<name>/state`; out: `events`. What comes in means what
-`generations` says; what goes out, `published` says.
+`status`, `neighbors/<name>`, `workloads/<id>/state`, `services/<name>/state`; out: `events`. `generations` interprets
+what comes in; `published` renders what goes out.
 """
 
 from __future__ import annotations

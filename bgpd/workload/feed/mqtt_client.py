@@ -1,6 +1,6 @@
 """An MQTT 5 client (aiomqtt, paho) that a broker cannot make spin, fill the memory or hold up the loop.
 
-Decides only when a connection is to be given up; what messages mean, `mqtt` decides.
+Decides only when to give a connection up; `mqtt` interprets messages.
 """
 
 from __future__ import annotations

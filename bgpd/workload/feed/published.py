@@ -1,6 +1,6 @@
-"""What an orchestrator reads back: the state of workloads, services and neighbors, and of this host, as topics.
+"""The topics that an orchestrator reads: the state of workloads, services, neighbors and this host.
 
-Says which topic may be another now; the topic is rendered when it is sent. Decides nothing.
+Marks topics that may have changed; a topic is rendered when it is sent. Decides nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What orchestrators can read of what they said: which payloads were refused and why, and what became of each workload.
+"""Feedback to orchestrators: which payloads were refused and why, and the state of each workload.
 
 Remembers refusals, of all sources; decides nothing.
 """

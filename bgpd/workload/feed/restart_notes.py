@@ -1,7 +1,7 @@
-"""What a restart must know of a feed's claims beside their payloads: which claim of a contested address came first
-(`claim_order`), and what EVPN knew of endpoints (`presences`).
+"""Saves for a restart what is known of a feed's claims beside their payloads: the order of claims of a contested
+address (`claim_order`), and EVPN's state of endpoints (`presences`).
 
-Compares with what is on disk and notes the differences; decides nothing.
+Compares with the state on disk and records the differences; decides nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What of a feed outlives a restart, and one change of it: the JSON of the state directory.
+"""The saved state of a feed, and one change of it: the JSON of the state directory.
 
-A file is read by its entries: one that is wrong, by another version's or a person's hand, costs only itself. Decides
-nothing else: `feed` says what is in force, `state_file` writes it.
+A file is read entry by entry: a wrong entry, written by another version or a person, is dropped alone. `feed` decides
+what is in force, `state_file` writes it.
 """
 
 from __future__ import annotations

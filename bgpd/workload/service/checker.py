@@ -1,7 +1,7 @@
 """When health checks run, and whether a backend is healthy after so many good or bad results in a row.
 
 Each check runs at its interval with jitter, spread over time, only so many at once: a thousand checks are one task and
-a heap. What health means for a service, `services` decides.
+a heap. `services` decides what health means for a service.
 """
 
 from __future__ import annotations
