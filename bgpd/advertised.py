@@ -188,7 +188,7 @@ class Advertised:
         return Audience([], "; ".join(shown) or f"no neighbor is established{where}", under_way)
 
     def _announced_instead(self, vrf: str, family: Family, key: bytes) -> bytes | None:
-        """The aggregate that neighbors are sent in place of a route, if one stands for it."""
+        """The aggregate that suppresses a route towards the neighbors, if there is one."""
         rib = self._routing.rib
         decision = rib.decision(vrf, family, key)
         best = decision.best if decision is not None else None

@@ -21,16 +21,16 @@ from bgpd.runtime.turns import Walks
 log = structlog.get_logger()
 
 ROUND_S = 5.0
-"""Between two rounds."""
+"""Seconds between two rounds."""
 KEYS_PER_ROUND = 20_000
-"""A million routes are gone through in four minutes, for less than a hundredth of a core."""
+"""At this pace a million routes are compared in four minutes, for less than a hundredth of a core."""
 SLICE = 500
 LASTING_S = 1.0
-"""A difference that is younger may be work under way."""
+"""A younger difference may be work in progress."""
 LOOK_AGAIN_S = 1.1
-"""Between two looks at what differs."""
+"""Seconds between two checks of a difference."""
 MAX_SUSPECTS = 2_000
-"""Differences that are kept in mind; with more there is enough to report."""
+"""Most differences that are remembered; more need not be reported one by one."""
 
 
 class Check(Protocol):
@@ -128,7 +128,7 @@ class Consistency:
                 check.repair(sorted(differing))
 
     def _differing(self, check: Check, keys: list[bytes]) -> list[bytes]:
-        """A comparison that fails says nothing of the routes: it is logged, once for each check, and no more."""
+        """A comparison that raises says nothing about the routes: it is only logged, once per check."""
         try:
             return check.differing(keys)
         except Exception as error:

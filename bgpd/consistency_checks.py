@@ -90,7 +90,7 @@ class AnnouncedWorkloads:
 
 
 class AdvertisedRoutes:
-    """A neighbor was sent of each route what the export policy says of it now."""
+    """What a neighbor was sent of each route is what the export policy gives now."""
 
     def __init__(self, routing: Routing, export: AdjRibOut) -> None:
         self._routing = routing

@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _ABREAST = 4_096
-"""So many routes less than the leading neighbor has sent, and a neighbor leads, too."""
+"""A neighbor that has sent at most this many routes fewer than the leading one also counts as leading."""
 _LOCAL = Attributes()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
@@ -144,12 +144,12 @@ class Routing:
         await self.workloads.start()
 
     async def stop(self) -> None:
-        """Write what is queued and let go of the kernel; routes stay."""
+        """Write what is queued and stop using the kernel; routes stay."""
         await self.tables.stop()
         await self._monitor.stop()
 
     def converge(self) -> None:
-        """All was heard: kernel routes that nobody wants go."""
+        """The first state is complete: delete kernel routes that nobody wants."""
         self.converged = True
         self.evpn.converged()
         self.tables.sweep()

@@ -83,7 +83,7 @@ class ApiServer:
                 ) from None
 
     async def stop(self) -> None:
-        """Ends open answers (monitors too) within a second, and closes; the socket's file goes."""
+        """End open responses (monitors too) within a second, close, and delete the socket's file."""
         if self._runners:
             remove_unix_socket(self._config)
         for server in self._servers:

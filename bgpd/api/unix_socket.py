@@ -43,7 +43,7 @@ def bind_unix_socket(config: ApiConfig) -> socket.socket:
 
 
 def remove_unix_socket(config: ApiConfig) -> None:
-    """The socket's file goes, so that the command line says at once that nothing runs."""
+    """Delete the socket's file, so that the command line reports at once that no daemon runs."""
     Path(config.socket).unlink(missing_ok=True)
 
 

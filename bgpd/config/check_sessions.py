@@ -58,7 +58,7 @@ def check_neighbors(config: Config) -> Iterator[Finding]:
 
 
 def warn_about_imports(config: Config) -> Iterator[Finding]:
-    """Sessions that take all that is said, as much as nobody would say by mistake alone."""
+    """Warns of sessions that import all routes and whose max_prefixes is absent, the default or higher."""
     sessions: list[tuple[KeyPath, SessionConfig]] = [
         *((("neighbor", index), one) for index, one in enumerate(config.neighbor)),
         *((("listen", index), one) for index, one in enumerate(config.listen)),

@@ -3,9 +3,9 @@
 An endpoint is advertised as type 2 while MacMobility says that it is local; one that moved elsewhere is given up by the
 workload table, which withdraws it and then lets the remote route take its place in the kernel in one step. A frozen
 one (duplicate detection) stays as it is, advertised if it was, until no other host announces it, its workload is
-deleted, somebody ends the freeze, or its time has come. What is known of an endpoint outlives a restart: one
-that an earlier run advertised comes back with its sequence, one that it gave up stays given up until all others were
-heard. Never decides who has an address (mac_mobility.py).
+deleted, an operator ends the freeze, or the recovery time expires. The state of endpoints is kept over a
+restart: one that an earlier run advertised keeps its sequence, one that it gave up stays given up until all neighbors
+have sent their routes. Never decides who has an address (mac_mobility.py).
 """
 
 from __future__ import annotations

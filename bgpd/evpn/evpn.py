@@ -166,7 +166,7 @@ class Evpn:
         self._refresh_uplinks()
 
     def neighbor_down(self, source: Source) -> None:
-        """It ended: its leaf is a gateway no more, at once; its routes go in slices."""
+        """A session ended: its leaf stops being a gateway at once; its routes are removed in slices."""
         self._memberships.neighbor_down(source)
         self._uplinks.neighbor_down(source)
         self._refresh_uplinks()
@@ -256,7 +256,7 @@ class Evpn:
             self.endpoints.workloads_announced(vrf, family, keys, info)
 
     def workloads_withdrawn(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """The workload table announces these no more."""
+        """The workload table no longer announces these."""
         if vrf in self.vrfs:
             self.endpoints.workloads_withdrawn(vrf, keys)
 
@@ -281,7 +281,7 @@ class Evpn:
         self.endpoints.remote_changed(vrf, prefixes)
 
     def converged(self) -> None:
-        """All that neighbors have to announce at the start was heard."""
+        """All neighbors have sent their initial routes."""
         self._converged = True
         self._look_for_free_endpoints()
 

@@ -49,7 +49,7 @@ class HostOwners:
         return [prefix for prefix in free if prefix not in self.contested]
 
     def release(self, keys: Sequence[bytes], prefixes: list[bytes]) -> list[bytes]:
-        """The keys name these host prefixes no more; answers the prefixes that no key names now."""
+        """The keys no longer name these host prefixes; returns the prefixes that no key names now."""
         free = []
         for key, prefix in zip(keys, prefixes):
             if prefix in self.contested:

@@ -50,7 +50,7 @@ _NOTHING: frozenset[bytes] = frozenset()
 
 
 class ImportListener(Protocol):
-    """Who hears what an import means beyond the VRF's routes."""
+    """Who is notified of changes by imports beyond the VRF's routes."""
 
     def remote_hosts_changed(self, vrf: str, family: Family, prefixes: list[bytes]) -> None:
         """What neighbors advertise for these host prefixes, which are followed, changed (`Importer.follow`)."""
@@ -130,7 +130,7 @@ class Importer:
                 yield from self._rib.remove_imported(vrf, family, origin.source)
 
     def remove_vrf(self, name: str) -> Iterator[None]:
-        """A VRF is gone from the configuration: stepping takes what was imported into it."""
+        """A VRF was removed from the configuration: stepping removes what was imported into it."""
         self._followed.pop(name, None)
         self._gateways.vrf_removed(name)
         for origins in list(self._origins.values()):

@@ -21,7 +21,7 @@ MOVES_LIMIT = 5
 MOVES_PERIOD_S = 180.0
 """M of RFC 7432 section 15.1."""
 RECOVERY_S = 540.0
-"""A frozen endpoint is tried anew after this time: three detection periods."""
+"""A frozen endpoint is unfrozen after this time: three detection periods."""
 
 MAX_SEQUENCE = 2**32 - 1
 """The field has 4 bytes, and the RFC defines no wrapping: two hosts at the maximum have equal sequences."""
@@ -95,7 +95,7 @@ class _Own(msgspec.Struct):
     awaits: bool = False
 
     def thaw(self) -> None:
-        """Count the moves anew."""
+        """Reset the count of moves."""
         self.moves.clear()
         self.frozen_until = 0.0
 

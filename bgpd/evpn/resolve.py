@@ -137,7 +137,7 @@ class Resolver:
         return self._again(self._resolved)
 
     def host_routes_changed(self, addresses: Iterable[bytes]) -> dict[NextHop, Resolution]:
-        """Host routes of these addresses changed; answers what leads elsewhere than before."""
+        """Host routes of these addresses changed; returns the next hops whose resolution changed."""
         touched: set[NextHop] = set()
         for address in self._addresses.keys() & set(addresses):
             touched |= self._addresses[address]

@@ -19,7 +19,7 @@ from bgpd.model.prefix import address_length, is_link_local
 
 
 class VrfListener(Protocol):
-    """Who hears of a VRF's next hops."""
+    """Who is notified of changes of a VRF's next hops."""
 
     def resolution_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         """A recursive next hop leads elsewhere now; `why` it leads nowhere, or ""."""

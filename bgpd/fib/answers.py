@@ -46,7 +46,7 @@ class AnsweredTable(Protocol):
         """The kernel has other directly attached routes of ours than before."""
 
     def ask_again(self, family: Family, keys: Sequence[bytes], *, distrust: bool = False) -> None:
-        """Ask what is desired of these; `distrust`: whatever the kernel is believed to hold."""
+        """Ask what is desired of these and write it; `distrust`: even if our record says that the kernel has it."""
 
     def try_again(self) -> None:
         """What failed is due to be tried again."""

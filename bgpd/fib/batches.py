@@ -36,7 +36,7 @@ _WATCHED = 262_144
 """Written routes that a comparison keeps in mind: with more it would say little, and is done again later."""
 _REPORTS_APART_S = 1.0
 _BACKLOG = 65536
-"""Prefixes that wait before the table asks for no more by itself."""
+"""Pending prefixes above which the table stops asking for more by itself."""
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 

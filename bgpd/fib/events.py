@@ -71,7 +71,7 @@ class TableEvents:
             self.kernel_changed(other)
 
     def stop(self) -> None:
-        """Follow no more."""
+        """Stop following events."""
         self._dataplane.detach(self._writer, self)
 
     def depend_on(self, dependencies: Dependencies) -> None:
@@ -135,7 +135,7 @@ class TableEvents:
             self._altered[route.family].add(route.key)
 
     def groups_changed(self) -> None:
-        """Nexthop objects vanished though their links are up: their routes are written anew."""
+        """Nexthop objects were deleted although their links are up: rewrite their routes."""
         self._targets.follow()
         self._writer.recheck_unsettled()
 

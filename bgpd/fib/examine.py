@@ -74,7 +74,7 @@ class ExaminedTable(Protocol):
         """Those of the keys that are known to be blocked by a foreign route."""
 
     def ask_again(self, family: Family, keys: Sequence[bytes]) -> None:
-        """What the kernel holds of these is known now; write what is desired."""
+        """The kernel's routes of these keys are known now; write what is desired."""
 
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
         """These are desired, and another route blocks them."""
@@ -96,7 +96,7 @@ class Examiner:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, family: Family, keys: Iterable[bytes]) -> None:
-        """Look at these, soon."""
+        """Examine these keys soon."""
         self._keys[family].update(keys)
         if self._keys[family]:
             self._wake.set()
@@ -104,7 +104,7 @@ class Examiner:
                 self._task = start_in_background(self._run(), "looking at routes again")
 
     async def stop(self) -> None:
-        """Look at nothing any more."""
+        """Stop examining."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 MOST_GROUPS = 16_384
 NO_ROOM = f"there are {MOST_GROUPS} sets of next hops already, and no room for another"
 _RESERVED_PART = 8
-"""One of so many groups is kept for sets of neighbors' own addresses."""
+"""One group in this many is reserved for sets of neighbors' own addresses."""
 
 
 class GroupRoom:

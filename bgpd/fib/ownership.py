@@ -267,7 +267,7 @@ class Ownership:
         return {key: block for key, block in found.items() if key not in kept and (block.final or key not in override)}
 
     def _refresh(self) -> None:
-        """Make the rules anew."""
+        """Rebuild the rules."""
         self.is_stale = False
         rules = self._rules.make(self._dependencies, foreign=self._serving, gateways=self._gateways.keys())
         self._changes += [self._guards[family].use(made) for family, made in rules.items()]
@@ -288,7 +288,7 @@ _OWN = Block("the prefix is this host's own address or connected network")
 
 
 def describe(route: KernelRoute) -> str:
-    """Another program's route that stands in the way, for people."""
+    """Another program's route that blocks ours, as text."""
     via = f" via {format_address(route.gateway)}" if route.gateway else ""
     where = f" on {route.interface}" if route.interface else ""
     return (

@@ -133,7 +133,7 @@ def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
 
 
 class Upkeep:
-    """Keeps one table true to what is believed of it: adoption, sweep, comparison and repair."""
+    """Reconciles one table with the kernel: adoption, sweep, comparison and repair."""
 
     def __init__(self, writer: TableWriter, dataplane: Dataplane, interval_s: float) -> None:
         self._writer = writer
@@ -150,7 +150,7 @@ class Upkeep:
     # The start, and its end.
 
     async def adopt(self) -> None:
-        """Believe what the kernel holds of ours. Raises: OSError: it refused a dump."""
+        """Adopt our routes that the kernel has. Raises: OSError: it refused a dump."""
         for family in self._families:
             await self._adopt(family)
 
@@ -176,7 +176,7 @@ class Upkeep:
         self._strays[family] = adoption.strays
 
     def sweep(self) -> None:
-        """All was heard: adopted routes that nobody wants are deleted, in slices."""
+        """The first state is complete: delete adopted routes that nobody wants, in slices."""
         writer = self._writer
         writer.swept = True
         if any(routes.adopted for routes in self._families.values()):
@@ -199,7 +199,7 @@ class Upkeep:
         self.reconcile()
 
     def _delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
-        """Routes of ours with another metric than the configured one: nobody's, once all was heard."""
+        """Delete routes of ours with another metric than the configured one, once the first state is complete."""
         for key, metric in strays if self._writer.swept else ():
             form = RouteForm(self._form.table, self._form.protocol, metric)
             self._dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
@@ -211,7 +211,7 @@ class Upkeep:
         self._running = start_in_background(self._run(), "comparing a table with the kernel")
 
     async def stop(self) -> None:
-        """Compare no more."""
+        """Stop comparing."""
         tasks = [task for task in (self._running, self._waiting) if task is not None]
         for task in tasks:
             task.cancel()
@@ -258,7 +258,7 @@ class Upkeep:
         self._delete_strays(family, strays)
 
     async def _differences(self, family: Family) -> tuple[list[bytes], list[Stray]]:
-        """What the kernel was seen to hold otherwise than believed, while both may change."""
+        """Differences between the kernel and our record; both may change during the dump."""
         installed = self._families[family].installed
         comparison = Comparison(installed, self._form)
 
@@ -300,7 +300,7 @@ class Upkeep:
         self._writer.examiner.add(family, keys)
 
     def write_again(self, family: Family, keys: list[bytes]) -> None:
-        """Another program changed these: write them as desired, whatever is believed."""
+        """Another program changed these: write them as desired, whatever our record says."""
         counters, now = self._writer.counters, asyncio.get_running_loop().time()
         counters.repaired += len(keys)
         if now >= self._repairs_reported_at + _REPAIRS_REPORTED_S:

@@ -116,7 +116,7 @@ class FibCounters(msgspec.Struct):
 
 _WALK = 8192
 SERVICE = "@service"
-"""The interface of the recursive next hop that stands for the backends of a service."""
+"""The interface of the recursive next hop of a service, which resolves to its backends."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -253,7 +253,7 @@ class FamilyRoutes:
         self.obstructed.add(key)
 
     def believe(self, key: bytes, target: int | None) -> None:
-        """The kernel holds this route of ours, or none: whatever was believed."""
+        """Set our record: the kernel has this route of ours, or none."""
         former = self.installed.get(key)
         if former is not None:
             self._uncount((key,), (former,))
@@ -278,7 +278,7 @@ class FamilyRoutes:
         return self.installed.get(key) in self._objects.dead
 
     def by_targets(self, targets: AbstractSet[int]) -> Iterator[list[bytes]]:
-        """Keys of installed routes that point at one of `targets`, slice by slice as the walk goes."""
+        """Keys of installed routes that point at one of `targets`, in slices."""
         for keys in self.installed.slices(_WALK):
             yield [key for key, target in zip(keys, self.installed.get_all(keys)) if target in targets]
 

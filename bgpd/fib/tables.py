@@ -29,11 +29,11 @@ log = structlog.get_logger()
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FILL_SLICE = 2048
 _READ_UNTIL = 32_768
-"""Kernel routes that may wait to be written before no more is read from neighbors, ..."""
+"""Pending kernel routes above which reading from neighbors stops."""
 _READ_AGAIN = 8_192
-"""... how few wait when it is read on, ..."""
+"""Pending kernel routes below which reading goes on."""
 _UNREAD_MOST_S = 1.0
-"""... and how long that may last: far shorter than a hold time, whatever keeps the kernel."""
+"""Longest pause in reading: far shorter than a hold time, whatever delays the kernel."""
 
 Place = tuple[str, Family]
 """VRF name ("" for the main table) and unicast family."""
@@ -54,7 +54,7 @@ class LearnedRoutes(Protocol):
         """What the kernel should forward a key by; None: no learned route."""
 
     def fallback(self, vrf: str, lost: AbstractSet[NextHop]) -> Callable[[NextHops], NextHops | None]:
-        """Says what to use in place of each set of next hops that would be left empty."""
+        """A function that gives the next hops to use in place of a set that would become empty."""
 
     def table(self, vrf: str, family: Family) -> LearnedTable:
         """The routes of one table."""
@@ -67,7 +67,7 @@ class LearnedRoutes(Protocol):
 
 
 class RecursiveNextHops(Protocol):
-    """EVPN: next hops that stand for others."""
+    """EVPN: resolves recursive next hops."""
 
     def resolve(self, next_hop: NextHop) -> NextHops:
         """Which next hops it leads to now, () if none."""
@@ -92,7 +92,7 @@ class KernelListener(Protocol):
         """A next hop that `resolve` was asked about can be reached now (""), or no longer, and why."""
 
     def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
-        """`reserved` may answer otherwise for these."""
+        """The answer of `reserved` may have changed for these."""
 
     def kernel_is_behind(self) -> None:
         """Neighbors are far ahead of the kernel: read no more from those that lead. Called again while it is so."""
@@ -184,7 +184,7 @@ class KernelTables:
         await self.vrfs.start(vrfs)
 
     async def stop(self) -> None:
-        """Write what is queued and let go; everything stays in the kernel."""
+        """Write what is queued and stop; everything stays in the kernel."""
         for fib in self.fibs.values():
             await fib.stop()
         await self.vrfs.stop()
@@ -243,7 +243,7 @@ class KernelTables:
             self._listener.kernel_is_behind()
 
     def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
-        """Why a next hop leads nowhere, or ""; the listener hears when that changes."""
+        """Why a next hop is unreachable, or ""; the listener is notified when that changes."""
         fib = self.fibs.get(vrf)
         return f"there is no VRF {vrf}" if fib is None else fib.targets.ask(next_hop)
 

@@ -33,11 +33,11 @@ from bgpd.model.path import BLACKHOLE, NextHop, NextHops
 from bgpd.model.prefix import covers, format_address, is_link_local
 
 Name = tuple[Family, NextHops]
-"""What a group stands for: the next hops desired by routes of a family."""
+"""What a group is used for: the next hops desired by routes of a family."""
 
 
 class BoundGroups:
-    """The bound groups of one table, by what they stand for."""
+    """The bound groups of one table, by family and desired next hops."""
 
     def __init__(self, dataplane: Dataplane) -> None:
         self._dataplane = dataplane
@@ -73,11 +73,11 @@ class BoundGroups:
             self._dataplane.replace_members(identifier, members)
 
     def name_of(self, group: int) -> Name | None:
-        """What a group stands for; None if it is none of this table's."""
+        """What a group is used for; None if it is not a bound group of this table."""
         return self._names.get(group)
 
     def names(self, users_of: NextHop | None = None) -> Iterable[Name]:
-        """What the groups stand for: all, or those with one next hop."""
+        """What the groups are used for: all, or those with one next hop."""
         return list(self._groups if users_of is None else self._users.get(_unweighted(users_of), ()))
 
     def prune(self) -> None:

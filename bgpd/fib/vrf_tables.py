@@ -40,7 +40,7 @@ class VrfOwner(TableOwner, Protocol):
 
 
 class _Nobody:
-    """Who has routes for a table that is configured no more: none."""
+    """The owner of a table that is no longer configured: it has no routes."""
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         return None
@@ -96,7 +96,7 @@ class ConfiguredVrfs:
         await self.add(vrfs)
 
     async def stop(self) -> None:
-        """Let go; everything stays in the kernel. Call after the tables have stopped."""
+        """Stop; everything stays in the kernel. Call after the tables have stopped."""
         if self._removing is not None:
             self._removing.cancel()
             await asyncio.gather(self._removing, return_exceptions=True)
@@ -109,7 +109,7 @@ class ConfiguredVrfs:
         self._removing = start_in_background(self._remove_left(), "removing tables that are configured no more")
 
     async def _remove_left(self) -> None:
-        """What an earlier run had for other VRFs, or for another main table, goes as with a reload."""
+        """Delete what an earlier run left of other VRFs, or of another main table, as a reload would."""
         try:
             for table, device in (await self._vrfs.left(self._configured)).items():
                 left = msgspec.structs.replace(self._config, table=table)

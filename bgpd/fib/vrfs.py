@@ -104,7 +104,7 @@ class KernelVrfs:
         monitor.rules_changed.append(self._all_dirty)
 
     async def stop(self) -> None:
-        """Let go; devices, rules and routes stay, so that a restart loses no packet."""
+        """Stop; devices, rules and routes stay, so that a restart loses no packet."""
         if self._retry is not None:
             self._retry.cancel()
         if self._worker is not None:
@@ -198,7 +198,7 @@ class KernelVrfs:
         await self._remove_device(vrf)
 
     def sweep(self) -> None:
-        """All workloads are told: what an earlier run left for other interfaces goes."""
+        """All workloads are known: delete what an earlier run left for other interfaces."""
         self._swept = True
         self._all_dirty()
 

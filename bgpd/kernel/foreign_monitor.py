@@ -93,7 +93,7 @@ class ForeignMonitor:
             self.look_at_all()  # what the first dump of a large table lacked is found now
 
     async def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._started = False
         if self._timer is not None:
             self._timer.cancel()

@@ -30,9 +30,9 @@ from bgpd.model.kernel import KernelRoute
 _RECEIVE_BYTES = 32 << 20
 _TRIES = 20
 _IN_A_ROW = 3
-"""So many dumps in a row lack what is gone, where none of them is of one part."""
+"""Consecutive dumps that must lack a route before it counts as gone, if none of them has one part only."""
 _LOOKS = 8
-"""So many interfaces are looked at one by one; of more, the whole dump is read again first."""
+"""Most interfaces that are dumped one by one; for more, the whole table is dumped again first."""
 DATAGRAM_PAUSE_S = 0.0002
 """Between the datagrams of a dump that is read beside a working loop. Reading one releases the GIL so often and so
 briefly that a loop that waits for it would, with bad luck, not get it for 100 ms."""
@@ -110,7 +110,7 @@ def compare(scope: Scope, known: dict[Place, Routes], read: Dumper, index_of: Ma
 
 
 def _confirmed(scope: Scope, missing: Missing, read: Dumper, index_of: Mapping[str, int]) -> Missing:
-    """What is gone of what a dump of several parts lacks."""
+    """Of the routes that a dump of several parts lacks, those that are really gone."""
     for _ in range(_IN_A_ROW - 1):
         if len(_by_scope(missing, index_of)) <= _LOOKS:
             break

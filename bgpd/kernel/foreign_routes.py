@@ -155,7 +155,7 @@ class ForeignRoutes:
         return self.routes.copy()
 
     def settle(self, changes: Mapping[Place, Routes], nexthops: Mapping[int, NexthopObject] | None = None) -> None:
-        """Take over what a reading found to be otherwise than known: the routes of these places are these."""
+        """Apply the differences that a dump found: the present routes of these places."""
         touched, self._touched = self._touched or set(), None
         for place, after in changes.items():
             before = self.routes.get(place, ())
@@ -254,7 +254,7 @@ def _add(rest: list[KernelRoute], ways: Iterable[KernelRoute], *, before_others:
 
 
 def _same_route(rivals: list[KernelRoute]) -> list[KernelRoute]:
-    """The first route of these: it alone, or all its ways."""
+    """The first of these routes, with all its next hops."""
     first = rivals[0]
     if first.nexthop:
         return [one for one in rivals if one.nexthop == first.nexthop]

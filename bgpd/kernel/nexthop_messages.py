@@ -100,7 +100,7 @@ def _nexthop_prototype(protocol: int, size: int, replace: bool) -> bytes:
 
 @functools.lru_cache(maxsize=1024)
 def _group_prototype(protocol: int, count: int, replace: bool, resilient: bool) -> bytes:
-    """A group of so many members of zeros, named 0."""
+    """Template of a group with `count` members; its id and the members are zero."""
     attributes: list[tuple[str, object]] = [("NHA_ID", 0), ("NHA_GROUP", bytes(count * _GROUP_ENTRY.size))]
     if resilient:
         attributes.append(("NHA_GROUP_TYPE", _GROUP_TYPE_RESILIENT))

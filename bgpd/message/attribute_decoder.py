@@ -345,7 +345,7 @@ def _wrong_flags(flags: int, kind: int, rule: Rule, value: bytes) -> WireError:
 
 
 def _data(reaction: Reaction, subcode: int, flags: int, kind: int, value: bytes) -> bytes:
-    """The data of a NOTIFICATION, should the error come to reset the session."""
+    """The data of the NOTIFICATION if the error resets the session."""
     return _as_received(flags, kind, value) if reaction is _WITHDRAW and subcode in TOLD_WHOLE else b""
 
 

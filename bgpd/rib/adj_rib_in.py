@@ -236,12 +236,12 @@ class AdjRibIn:
         return known
 
     def refresh_began(self, family: Family) -> None:
-        """All that the neighbor has said of a family is stale, until it says it again (RFC 7313 section 4)."""
+        """All routes of a family from this neighbor are stale until announced again (RFC 7313 section 4)."""
         self._forget_verdicts()
         self._refreshed[family] = WeakSet()
 
     def refreshed(self, family: Family) -> WeakSet[Path] | None:
-        """The paths said since `refresh_began`: all others are stale. None: no refresh is going on."""
+        """The paths announced since `refresh_began`: all others are stale. None: no refresh is in progress."""
         return self._refreshed.get(family)
 
     def refresh_settled(self, family: Family) -> None:

@@ -31,7 +31,7 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import DEFAULT_KEY, Policy, Route
 
 PATH_COST = 32
-"""A path's export policy and its encoded attributes take as long as so many keys."""
+"""Cost of a path (export policy, encoding of attributes), in keys."""
 CHUNK = 64
 """Keys that are looked at together at first; more where they turn out to have few paths."""
 

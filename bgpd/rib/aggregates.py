@@ -86,7 +86,7 @@ class Aggregation:
         self._rib.table(*where).own_blocks = bool(watch)
 
     def contributors_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """This host's own routes of these keys came, changed or went."""
+        """This host's own routes of these keys were added, changed or removed."""
         where = (vrf, family)
         coming = self._coming.get(where)
         if coming is not None:
@@ -114,7 +114,7 @@ class Aggregation:
             self._rib.withdraw_local(AGGREGATE_SOURCE, family, gone, vrf=vrf)
 
     def _suppress_aggregates(self, where: _Where, routes: Mapping[bytes, AggregateRoute | None]) -> list[bytes]:
-        """Note which aggregates another one stands for; those for which that is new."""
+        """Record which aggregates are suppressed by another; returns those for which that is new."""
         table = self._rib.table(*where)
         hidden = {key for key, route in routes.items() if route is not None and route.suppressed_by}
         flipped = [key for key in routes if (key in hidden) is not (key in table.suppressed_aggregates)]

@@ -39,10 +39,10 @@ class Neighbors(Protocol):
         """All that a route refresh asked for was sent (RFC 7313)."""
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
-        """What the neighbor said makes that it must be sent a family again."""
+        """The neighbor must be sent a family again, because of what it sent."""
 
     def attribute_bytes(self, source: Source) -> Callable[[], int]:
-        """Says what the attributes that a session has received take in memory, also after its end."""
+        """A function that gives the memory used by a session's received attributes, also after its end."""
 
     def has_room(self, source: Source) -> bool:
         """Whether the connection takes more now; `ReceivedRoutes.room_came` follows when it does again."""
@@ -67,7 +67,7 @@ class EvpnRoutes(Protocol):
         """What is sent to a neighbor in place of a batch of EVPN routes."""
 
     def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """This host's own routes came, changed or went, or an aggregate stands for them now or no more."""
+        """This host's own routes were added, changed or removed, or their suppression by an aggregate changed."""
 
     def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """Routes of a VRF have other next hops; called before the kernel's tables are."""

@@ -38,7 +38,7 @@ class TimedSelector(selectors.EpollSelector):
         return ready
 
     def reset_longest(self) -> float:
-        """The longest hold since the last call, in seconds; starts anew."""
+        """The longest hold since the last call, in seconds; resets it."""
         longest, self.longest_s = self.longest_s, 0.0
         return longest
 

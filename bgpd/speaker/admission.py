@@ -24,7 +24,7 @@ MOST_OF_ONE = 8
 SPARE = 64
 """Beyond two for every neighbor that there may be: those of strangers, until they are closed."""
 _SHARE = 2
-"""All together take no more than this part of the descriptors."""
+"""All incoming connections together use at most this share of the descriptors."""
 _MAX_REMEMBERED = 256
 
 

@@ -122,7 +122,7 @@ class SpeakerEvents(Protocol):
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
 
     def refresh_ended(self, source: Source, family: Family) -> None:
-        """What was not sent again since `refresh_began` is gone (RFC 7313 EoRR)."""
+        """Remove routes that were not sent again since `refresh_began` (RFC 7313 EoRR)."""
 
 
 class RefusedUpdate(Exception):

@@ -91,7 +91,7 @@ class Listener:
                 connection.close()
 
     def _pause(self, sock: socket.socket, error: OSError | MemoryError) -> None:
-        """No descriptor is left, or no memory: close what waits, and take no more for a moment."""
+        """No descriptor is left, or no memory: close waiting connections, and accept no more for a moment."""
         self._admission.shortage.note(error)
         for _ in range(ACCEPTS):
             if not self._admission.reserve.shed(sock):
@@ -133,7 +133,7 @@ class Listener:
                 raise
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         for pause in self._pauses.values():
             pause.cancel()
         for sock in self._sockets.values():

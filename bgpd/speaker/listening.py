@@ -85,7 +85,7 @@ class Listening:
         return listener
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()

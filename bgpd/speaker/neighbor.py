@@ -181,7 +181,7 @@ class Neighbor:
             self._driver.pump()
 
     def read_password(self) -> str:
-        """Read the password anew; what is wrong with it, "" if nothing."""
+        """Read the password again; returns what is wrong with it, "" if nothing."""
         problem = self._reach.read_password()
         if problem:
             self.failures.note(problem)
@@ -227,7 +227,7 @@ class Neighbor:
             self.exchange.addresses_changed(interface)
 
     def address_learned(self, address: bytes) -> None:
-        """The link-local address of an unnumbered neighbor was heard."""
+        """The link-local address of an unnumbered neighbor was received."""
         if address == self.peering.address:
             if self.state in (State.IDLE, State.ACTIVE) and self.failures.last.endswith(NOT_HEARD):
                 self.connect_now()

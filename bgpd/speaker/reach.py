@@ -97,7 +97,7 @@ class Reach:
         return ""
 
     def forget_password(self) -> None:
-        """The neighbor is no more: nothing from its address is to be signed."""
+        """The neighbor was removed: delete the TCP-MD5 key of its address."""
         if self._password:
             self._sign_incoming(b"")
 
@@ -165,5 +165,5 @@ class Reach:
         return self._host.facing(peering.address, peering.config.vrf)
 
     def learn(self, address: bytes) -> None:
-        """The link-local address of an unnumbered neighbor was heard."""
+        """The link-local address of an unnumbered neighbor was received."""
         self.peering = msgspec.structs.replace(self.peering, address=address)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 FIRST_RETRY_S = 0.5
 """Pause after the first failure; it doubles with each one more."""
 STABLE_S = 10.0
-"""A session that was established for so long starts its retries anew."""
+"""A session that was established for this long resets its retries."""
 SHORT_LIVED = 5
 """After more sessions than that, each shorter, the peer too waits until the next attempt (DampPeerOscillations)."""
 

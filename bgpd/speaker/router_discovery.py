@@ -131,7 +131,7 @@ class RouterDiscovery:
         return True
 
     def close(self) -> None:
-        """Receive and send no more."""
+        """Stop receiving and sending."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()

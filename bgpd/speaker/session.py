@@ -193,7 +193,7 @@ class Session:
         self._connect(now)
 
     def transport_lost(self, now: float, reason: str) -> None:
-        """The path to the peer is gone (link down): everything ends at once, nothing can be said to the peer."""
+        """The path to the peer is gone (link down): end everything at once, without a NOTIFICATION."""
         self._give_up_dialing()
         for number in list(self._connections):
             self._fail(number, now, None, reason)

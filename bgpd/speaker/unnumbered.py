@@ -55,7 +55,7 @@ class Unnumbered:
         self._discovery.listen(frozenset(filter(None, indexes)))
 
     def close(self) -> None:
-        """Listen and advertise no more."""
+        """Stop receiving and sending advertisements."""
         self._discovery.close()
 
     def _all(self) -> Iterator[Neighbor]:

@@ -127,7 +127,7 @@ class Claims:
         self.order.starting = False
 
     def replayed(self) -> None:
-        """All sources have repeated what they had said before the start."""
+        """All sources have sent their claims from before the start again."""
         self._is_replaying = False
 
     def order_known(self) -> None:
@@ -166,7 +166,7 @@ class Claims:
         self._foreign.unfollow(*place)
 
     def enter(self, status: ClaimStatus, state: WorkloadState, reason: str, *, announced: bool, now: float) -> bool:
-        """A claim's state from now on; whether anything of it is another."""
+        """Set a claim's state; returns whether anything changed."""
         if status.since and status.state is state and status.reason == reason and status.announced is announced:
             return False
         if status.state is not state or not status.since:

@@ -17,7 +17,7 @@ from bgpd.workload.standing import AWAITING_KERNEL, ClaimStatus
 log = structlog.get_logger()
 
 BURST, BURST_S = 20, 5.0
-"""So many lines in so many seconds; then the rest of these seconds is counted."""
+"""Lines and seconds: beyond this many lines within this time, events are only counted."""
 
 _TROUBLE = (WorkloadState.CONFLICT, WorkloadState.FAILED, WorkloadState.MOVED)
 

@@ -22,7 +22,7 @@ class ForeignRoutes:
         self._followed: dict[VrfFamily, dict[bytes, None]] = defaultdict(dict)
 
     def set(self, table: VrfFamily, key: bytes, foreign: Foreign | None) -> Iterable[bytes]:
-        """A route is there, or (None) is gone; answers the keys for which that may matter."""
+        """A route was added, or (None) removed; returns the keys that this may affect."""
         routes = self._routes[table]
         before = routes.get(key)
         if before == foreign:

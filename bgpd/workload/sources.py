@@ -88,7 +88,7 @@ class ClaimSource:
         """These claims, of any source, changed their state, or were given up."""
 
     def presence_changed(self, claims: Sequence[Claim]) -> None:
-        """What EVPN knows of the address of these claims, of any source, is another."""
+        """EVPN's state of the address of these claims, of any source, changed."""
 
     def neighbors_changed(self) -> None:
         """Sessions came, went or changed their state."""

@@ -79,13 +79,13 @@ class WorkloadTable:
                 self._mark(place)
 
     def look_again(self, table: VrfFamily, keys: Iterable[bytes]) -> None:
-        """What is known of these addresses from elsewhere may have changed."""
+        """What other parts know of these addresses may have changed."""
         for key in keys:
             if self.claims.at((table, key)) is not None:
                 self._mark((table, key))
 
     def kernel_table_changed(self, vrf: str) -> None:
-        """A VRF has another, empty kernel table: its routes are asked for anew."""
+        """A VRF has another, empty kernel table: request its routes again."""
         for family in Family:
             for key in self.claims.keys((vrf, family)):
                 entry = self.claims.at(((vrf, family), key))
@@ -113,7 +113,7 @@ class WorkloadTable:
             self._mark(((vrf, family), key))
 
     def suppressed(self, vrf: str, family: Family, keys: Iterable[bytes], by: str) -> None:
-        """The aggregate `by` stands for these keys towards the neighbors; "" if none does any more."""
+        """The aggregate `by` suppresses these keys towards the neighbors; "": none does any more."""
         for key in keys:
             entry = self.claims.at(((vrf, family), key))
             if entry is not None and entry.suppressed_by != by:

@@ -31,7 +31,7 @@ from bgpd.workload.table import WorkloadTable
 log = structlog.get_logger()
 
 INITIAL_WAIT_S = 10
-"""How long the sources' first states are waited for where no source says otherwise."""
+"""How long to wait for the sources' first states if no source sets a time."""
 
 
 def _later(seconds: float, callback: Callable[[], None]) -> None:
@@ -42,7 +42,7 @@ _Source = TypeVar("_Source", bound=ClaimSource)
 
 
 class Owner(Announcer, Protocol):
-    """Who announces addresses, and hears when all are known (`routing.Routing`)."""
+    """Who announces addresses, and is notified when all are known (`routing.Routing`)."""
 
     def workloads_synchronised(self) -> None:
         """Once after a start: the first state of all sources has come, and is carried out."""

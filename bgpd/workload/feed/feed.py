@@ -293,7 +293,7 @@ class Feed:
         return f"delete some, or raise workload.{self.source}.max_workloads"
 
     def _make_room(self, kind: str, added: int) -> None:
-        """Raises: PayloadRefused: so many addresses more are too many."""
+        """Raises: PayloadRefused: with this many more addresses the limit is exceeded."""
         if added > 0 and self._addresses[kind] + added > self._most_addresses:
             wrong = f"the {kind}s from {self.source} would have more than {self._most_addresses} addresses together"
             raise PayloadRefused([Problem("addresses", wrong, self._remedy())])

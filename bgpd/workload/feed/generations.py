@@ -33,19 +33,19 @@ REFUSALS_LOGGED = 20
 """Refused payloads of a burst that get a line in the log."""
 
 INCOMPLETE_S = (5.0, 300.0)
-"""A generation that lacks something for so long is asked for again, at first and at last; the pause doubles."""
+"""First and last pause after which an incomplete generation is requested again; the pause doubles each time."""
 
 CONFIRM_S = 2.0
-"""After services that are not counted were asked for again, so long at least until those that are missing end."""
+"""Least time between requesting services again (where they are not counted) and removing those still missing."""
 
 REFUSED_HEARD = 10_000
-"""So many workloads, and services, beyond those that are taken may be heard of; a larger snapshot is never complete."""
+"""Names beyond the accepted workloads, and services, that are remembered; a larger snapshot is never complete."""
 
 
 class Generations:
-    """Takes payloads as a feed delivers them, and ends what a complete generation of them lacks.
+    """Takes payloads as a feed delivers them, and removes what a complete generation lacks.
 
-    `heard_whole()` is called when the feed's whole state was heard, `ask_again()` when all of it should be sent again.
+    `heard_whole()` is called when the feed's whole state was received, `ask_again()` to have all of it sent again.
     """
 
     def __init__(

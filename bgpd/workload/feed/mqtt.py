@@ -107,7 +107,7 @@ class MqttSource(FeedSource):
             group.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Tell the broker that this host is offline, if that takes less than a second."""
+        """Publish that this host is offline, if that takes less than a second."""
         await self._take_all()
         self._published.stopping()
         with contextlib.suppress(TimeoutError):

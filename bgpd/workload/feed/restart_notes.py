@@ -113,7 +113,7 @@ class RestartNotes:
         self._journal.note(Change(workload_ranks=changed) if kind == WORKLOAD else Change(service_ranks=changed))
 
     def presence_changed(self, claims: Sequence[Claim]) -> None:
-        """What EVPN knows of the addresses of these claims, of any source, may be another."""
+        """EVPN's state of the addresses of these claims, of any source, may have changed."""
         changed: dict[str, dict[str, Presence] | None] = {}
         ids = [claim.id for claim in claims if claim.source == self._source and has_endpoint(claim)]
         for id in dict.fromkeys(ids):

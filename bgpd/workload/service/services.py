@@ -36,7 +36,7 @@ SETTLE_S = 5.0
 """How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
 DRAINED = "drained"
 MAX_REASONS = 5
-"""Of so many backends the reason says why they are not healthy."""
+"""Most unhealthy backends that the reason names."""
 
 _Place = tuple[str, Family, bytes]
 CheckId = tuple[str, str, str]
@@ -243,7 +243,7 @@ class Services:
         return kept
 
     def _settled(self, name: str, active: _Active, text: str, wait: object) -> None:
-        """The neighbors have heard of the withdrawal."""
+        """The neighbors have received the withdrawal."""
         if self._services.get(name) is active and active.settling.get(text) is wait:
             del active.settling[text], active.serving[text]
             self._claim_all(name, active)
