@@ -211,6 +211,7 @@ def test_monitor_comes_back_with_the_daemon_and_misses_nothing(tmp_path: Path) -
         backend.events(None, "info", {"event": event, "level": "info", "timestamp": 1.0})
 
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in the background
         "import sys, bgpd.cli.show as show; show.RECONNECT_S = 0.01; import bgpd.__main__ as run; sys.exit(run.main())"
     )
     command = [sys.executable, "-c", code, "monitor", "--json"]
