@@ -17,7 +17,7 @@ from bgpd.config.schema import Config, LogConfig
 from bgpd.fib.dataplane import CannotWrite, Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.protocol import read_protocol_in_force
-from bgpd.fib.tables import KernelTables
+from bgpd.fib.tables import KernelTables, Place
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.log import set_up_logging
 from bgpd.model.iana import Family
@@ -51,25 +51,25 @@ class _Empty:
     def commit_gathered(self) -> None:
         pass
 
+    def fib_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        pass
+
     def resolve(self, next_hop: NextHop) -> NextHops:
         return ()
+
+    def route_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        pass
+
+    def route_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        pass
+
+    def look_again(self, table: Place, keys: Iterable[bytes]) -> None:
+        pass
 
     def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         pass
 
-    def kernel_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        pass
-
-    def workload_routes_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        pass
-
-    def workload_routes_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
-        pass
-
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
-        pass
-
-    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
         pass
 
     def kernel_is_behind(self) -> None:
@@ -114,7 +114,7 @@ async def _flush(config: Config, protocol: int) -> str:
         needs=lambda vrf: Dependencies(),
         interfaces=lambda vrf: (),
     )
-    tables.connect(nothing, nothing)
+    tables.connect(nothing, nothing, nothing)
     try:
         await monitor.start()
         devices = {vrf.name for vrf in config.vrf if monitor.host.named(vrf.name) is not None}

@@ -1,15 +1,15 @@
 """The data path of the daemon: makes its parts, connects them, and says what several of them must hear in which order.
 
 Parts call each other directly (docs/architecture.md); here is only what concerns more than one. A session that is lost:
-dead next hops leave the kernel in one message before any route is looked at again. A kernel route that is there: RIB,
-EVPN and workloads hear it, in this order. A workload that goes: it is withdrawn from neighbors before its route goes.
+dead next hops leave the kernel in one message before any route is looked at again. A kernel route that is there: the
+RIB hears it before EVPN. A workload that goes: it is withdrawn from neighbors before its route goes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -91,7 +91,6 @@ class Routing:
             config.evpn, host=monitor.host, rib=self.rib, kernel=self.tables, walks=walks, clock=LoopClock()
         )
         self.servers = UsedServers(config.workload.mqtt, changed=self.tables.needs_changed)
-        self.tables.connect(self.rib, self.evpn)
         self.speaker = Speaker(
             config.speaker,
             host=monitor.host,
@@ -112,6 +111,7 @@ class Routing:
         self.rib.connect(
             kernel=self.tables, neighbors=self.speaker.neighbors, evpn=self.evpn, workloads=self.workloads.table
         )
+        self.tables.connect(self.rib, self.evpn, self.workloads.table)
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:
@@ -277,21 +277,8 @@ class Routing:
         if vrf:
             self.evpn.fib_acknowledged(vrf, family, keys)
 
-    def kernel_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        self.rib.fib_refused(vrf, family, keys)
-
-    def workload_routes_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        self.workloads.table.route_acknowledged(vrf, family, keys)
-
-    def workload_routes_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
-        for key in keys:
-            self.workloads.table.route_refused(vrf, family, key, why)
-
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         self._walks.run(self.rib.next_hop_changed(next_hop, why, vrf=vrf))
-
-    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
-        self.workloads.table.look_again((vrf, family), keys)
 
     # Workloads (workloads.Owner).
 

@@ -65,6 +65,9 @@ class LearnedRoutes(Protocol):
     def commit_gathered(self) -> None:
         """Call `update_learned` now for what has changed in this turn of the loop."""
 
+    def fib_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """These are desired, and the kernel does not forward them."""
+
 
 class RecursiveNextHops(Protocol):
     """EVPN: resolves recursive next hops."""
@@ -73,26 +76,27 @@ class RecursiveNextHops(Protocol):
         """Which next hops it leads to now, () if none."""
 
 
+class WorkloadAddresses(Protocol):
+    """The workloads: what their own routes and addresses have to do with the kernel."""
+
+    def route_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """The kernel forwards these to workloads of this host."""
+
+    def route_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+        """These routes to workloads are not in the kernel; they are tried again."""
+
+    def look_again(self, table: Place, keys: Iterable[bytes]) -> None:
+        """The answer of `reserved` may have changed for these."""
+
+
 class KernelListener(Protocol):
-    """What follows, for the other parts, from what the kernel answers."""
+    """What follows, for several parts in an order, from what the kernel answers."""
 
     def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """The kernel forwards these as desired."""
 
-    def kernel_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """These are desired, and the kernel does not forward them."""
-
-    def workload_routes_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        """The kernel forwards these to workloads of this host."""
-
-    def workload_routes_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
-        """These routes to workloads are not in the kernel; they are tried again."""
-
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         """A next hop that `resolve` was asked about can be reached now (""), or no longer, and why."""
-
-    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
-        """The answer of `reserved` may have changed for these."""
 
     def kernel_is_behind(self) -> None:
         """Neighbors are far ahead of the kernel: read no more from those that lead. Called again while it is so."""
@@ -169,10 +173,11 @@ class KernelTables:
             config, dataplane=dataplane, owner=self, fibs=self.fibs, needs=needs, interfaces=interfaces
         )
 
-    def connect(self, learned: LearnedRoutes, recursive: RecursiveNextHops) -> None:
-        """The RIB and EVPN, which are made with this object in hand, are asked from now on."""
+    def connect(self, learned: LearnedRoutes, recursive: RecursiveNextHops, addresses: WorkloadAddresses) -> None:
+        """The RIB, EVPN and workloads, which are made with this object in hand, are asked and answered from now on."""
         self._learned = learned
         self._recursive = recursive
+        self._addresses = addresses
 
     async def start(self, vrfs: Sequence[VrfConfig]) -> None:
         """Adopt what the kernel has; have these VRFs.
@@ -335,22 +340,23 @@ class KernelTables:
         return self._recursive.resolve(next_hop)
 
     def acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        """RIB and EVPN have heard of a route when a workload hears that its own is there."""
         self._listener.kernel_acknowledged(vrf, family, keys)
         own = self._workloads.among(vrf, family, keys)
         if own:
-            self._listener.workload_routes_acknowledged(vrf, family, own)
+            self._addresses.route_acknowledged(vrf, family, own)
 
     def refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
-        self._listener.kernel_refused(vrf, family, keys)
+        self._learned.fib_refused(vrf, family, keys)
         own = self._workloads.among(vrf, family, keys)
         if own:
-            self._listener.workload_routes_refused(vrf, family, own, why)
+            self._addresses.route_refused(vrf, family, own, why)
 
     def next_hop_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         self._listener.reachability_changed(vrf, next_hop, why)
 
     def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
-        self._listener.reserved_changed(vrf, family, keys)
+        self._addresses.look_again((vrf, family), keys)
 
     def backlog_shrank(self) -> None:
         if self._behind is not None and all(fib.writer.backlog < _READ_AGAIN for fib in self.fibs.values()):

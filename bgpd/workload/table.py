@@ -105,12 +105,13 @@ class WorkloadTable:
                 entry.acknowledged, entry.error = True, ""
                 self._mark(((vrf, family), key))
 
-    def route_refused(self, vrf: str, family: Family, key: bytes, error: str) -> None:
-        """The kernel did not take, or no longer has, bgpd's route of `key`."""
-        entry = self.claims.at(((vrf, family), key))
-        if entry is not None and entry.route is not None:
-            entry.acknowledged, entry.error = False, error or "the kernel refused the route"
-            self._mark(((vrf, family), key))
+    def route_refused(self, vrf: str, family: Family, keys: Iterable[bytes], error: str) -> None:
+        """The kernel did not take, or no longer has, bgpd's own routes of `keys`."""
+        for key in keys:
+            entry = self.claims.at(((vrf, family), key))
+            if entry is not None and entry.route is not None:
+                entry.acknowledged, entry.error = False, error or "the kernel refused the route"
+                self._mark(((vrf, family), key))
 
     def suppressed(self, vrf: str, family: Family, keys: Iterable[bytes], by: str) -> None:
         """The aggregate `by` suppresses these keys towards the neighbors; "": none does any more."""

@@ -14,7 +14,7 @@ from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
-from bgpd.fib.tables import KernelTables, WorkloadRoutes
+from bgpd.fib.tables import KernelTables, Place, WorkloadRoutes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, RouteBatch
 from bgpd.model.prefix import parse_prefix
@@ -34,6 +34,7 @@ class Learned:
     def __init__(self) -> None:
         self.routes: dict[tuple[str, Family, bytes], NextHops] = {}
         self.asked: list[NextHop] = []
+        self.refused: list[bytes] = []
 
     def asked_next_hops(self, vrf: str) -> Collection[NextHop]:
         return self.asked if vrf == "blue" else ()
@@ -48,12 +49,15 @@ class Learned:
     def commit_gathered(self) -> None:
         """Nothing is gathered here."""
 
+    def fib_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+        self.refused += keys
+
     def resolve(self, next_hop: NextHop) -> NextHops:
         return (next_hop,)
 
 
 class Listener:
-    """Keeps what it was told."""
+    """Stands for the listener and the workloads: keeps what it was told."""
 
     def __init__(self) -> None:
         self.log: list[tuple[object, ...]] = []
@@ -61,19 +65,16 @@ class Listener:
     def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.log.append(("acknowledged", vrf, *keys))
 
-    def kernel_refused(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
-        self.log.append(("refused", vrf, *keys))
-
-    def workload_routes_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
+    def route_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         self.log.append(("workload acknowledged", vrf, *keys))
 
-    def workload_routes_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
+    def route_refused(self, vrf: str, family: Family, keys: Sequence[bytes], why: str) -> None:
         self.log.append(("workload refused", vrf, *keys))
 
     def reachability_changed(self, vrf: str, next_hop: NextHop, why: str) -> None:
         self.log.append(("next hop", vrf, next_hop, bool(why)))
 
-    def reserved_changed(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+    def look_again(self, table: Place, keys: Iterable[bytes]) -> None:
         """Not of interest here."""
 
     def kernel_is_behind(self) -> None:
@@ -100,7 +101,7 @@ class Rig:
             needs=lambda _vrf: Dependencies(),
             interfaces=lambda _vrf: (),
         )
-        self.tables.connect(self.learned, Learned())
+        self.tables.connect(self.learned, Learned(), self.listener)
 
     def learn(self, key: bytes, hops: NextHops | None) -> None:
         self.learned.routes.pop(("", V4, key), None)
@@ -169,8 +170,7 @@ async def test_refusal_of_a_workloads_route_is_reported_as_such() -> None:
         it.tables.set_workload_routes("", V4, {KEY: (NextHop(b"", "nowhere"),)})
         it.learn(OTHER, (NextHop(b"", "nowhere"),))
         await it.settle()
-        refused = [entry for entry in it.log if entry[0] == "refused"]
-        assert {key for entry in refused for key in entry[2:]} == {KEY, OTHER}
+        assert set(it.learned.refused) == {KEY, OTHER}
         assert [entry for entry in it.log if entry[0] == "workload refused"] == [("workload refused", "", KEY)]
 
 

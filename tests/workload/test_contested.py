@@ -213,7 +213,7 @@ def test_moved_holder_comes_back_with_whoever_claims_the_address_anew() -> None:
 
 def test_refused_route_of_the_holder_is_no_reason_to_try_another() -> None:
     rig = claimed(("mqtt", "pod1"), ("api", "pod2"))
-    rig.table.route_refused("", V4, key(POD), "")
+    rig.table.route_refused("", V4, [key(POD)], "")
     rig.settle()
     assert rig.state("mqtt", "a") == ("failed", "the kernel refused the route")
     assert rig.state("api", "a")[0] == "conflict"

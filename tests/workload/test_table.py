@@ -120,7 +120,7 @@ def test_refused_route_is_failed_with_the_kernels_words_and_recovers() -> None:
     rig.link("pod1")
     managed(rig)
     rig.settle()
-    rig.table.route_refused("", V4, key(POD), "Network is unreachable")
+    rig.table.route_refused("", V4, [key(POD)], "Network is unreachable")
     rig.settle()
     assert rig.state("mqtt", "a") == ("failed", "Network is unreachable")
     rig.table.route_acknowledged("", V4, [key(POD)])
