@@ -88,7 +88,7 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         "bgpd_neighbor_established_total", "Times it was established.", each(lambda view: view.established_count)
     )
     registry.counter(
-        "bgpd_neighbor_messages_received_total", "Messages heard.", each(lambda view: view.messages_received)
+        "bgpd_neighbor_messages_received_total", "Messages received.", each(lambda view: view.messages_received)
     )
     registry.counter("bgpd_neighbor_messages_sent_total", "Messages sent.", each(lambda view: view.messages_sent))
     registry.counter(

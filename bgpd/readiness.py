@@ -38,7 +38,7 @@ SILENT_S = 5.0
 """... or nothing at all. RFC 4724 section 4.1 leaves such neighbors out; a table that is on its way is waited
 for here, so that no route leaves the kernel that the neighbor is about to announce."""
 PENDING_PATIENCE_S = 5.0
-"""Kernel routes may wait to be written for so long before the host counts as not ready."""
+"""The host counts as not ready when kernel routes have been pending for longer than this."""
 LOOK_S = 1.0
 
 

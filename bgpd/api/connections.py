@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def request_began(self) -> None:
-        """The header of the request is here."""
+        """The header of the request has been received."""
         self._stop_timer()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -149,7 +149,7 @@ class _Routes:
                 await self._backend.started()
         except TimeoutError:
             raise Rejected(
-                503, "bgpd is still starting", "try again; bgpd show events tells what it waits for"
+                503, "bgpd is still starting", "try again; bgpd show events shows what it waits for"
             ) from None
 
     async def listing(self, request: web.Request) -> web.StreamResponse:

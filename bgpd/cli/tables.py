@@ -255,7 +255,7 @@ SHOWN: dict[str, Shown] = {
         _workload,
     ),
     "aggregates": Shown(
-        "configured aggregates: what stands for them, who else announces them",
+        "configured aggregates: announced prefixes, contributors, neighbors that announce them, too",
         ("prefix", "longer_prefixes", "family", "vrf"),
         ("prefix",),
         _AGGREGATE_COLUMNS,

@@ -65,10 +65,8 @@ def warn_about_imports(config: Config) -> Iterator[Finding]:
     ]
     for path, session in sessions:
         if session.import_ == "all" and (not session.max_prefixes or session.max_prefixes >= _default_most(session)):
-            right = (
-                "name a [policy.NAME] with the prefixes that may be said, or set max_prefixes to what the fabric has"
-            )
-            yield Finding((*path, "import"), 'is "all", and nothing limits what the neighbor may say', right)
+            right = "name a [policy.NAME] with the permitted prefixes, or set max_prefixes to what the fabric has"
+            yield Finding((*path, "import"), 'is "all", and nothing limits what the neighbor may announce', right)
 
 
 def _default_most(session: SessionConfig) -> int:

@@ -54,7 +54,7 @@ def warn_about_vrfs(config: Config) -> Iterator[Finding]:
         spoken = any(session.vrf == vrf.name for session in (*config.neighbor, *config.listen))
         if not evpn and not spoken:
             what = f'no neighbor speaks l2vpn-evpn, and none is in VRF "{vrf.name}"'
-            yield Finding(("vrf", index), what, "the VRF learns and tells nothing")
+            yield Finding(("vrf", index), what, "the VRF learns and announces nothing")
         elif evpn and not vrf.uplinks:
             yield Finding(("vrf", index, "uplinks"), "names no interface", "what EVPN announces cannot be reached")
 

@@ -27,7 +27,7 @@ class RouterConfig(Strict, frozen=True, kw_only=True):
 
     asn: Annotated[AsNumber, Meta(description="This host's AS number.")]
     router_id: Annotated[str, Meta(description="BGP identifier: an IPv4 address, unique in the AS.")]
-    hostname: Annotated[str, Meta(description='Name told to neighbors (FQDN capability); "" is the system\'s.')] = ""
+    hostname: Annotated[str, Meta(description='Name sent to neighbors (FQDN capability); "" is the system\'s.')] = ""
 
 
 class BfdConfig(Strict, frozen=True, kw_only=True):
@@ -354,7 +354,10 @@ class VrfConfig(Strict, frozen=True, kw_only=True):
         tuple[Interface, ...], Meta(description="Interfaces of the VRF to the leaves, one to each.")
     ] = ()
     originate: Annotated[
-        str, Meta(description='Told to EVPN: "local" (workloads, aggregates) or "all" (also of neighbors in the VRF).')
+        str,
+        Meta(
+            description='Advertised in EVPN: "local" (workloads, aggregates) or "all" (also of neighbors in the VRF).'
+        ),
     ] = "local"
     resolve: Annotated[
         str, Meta(description='What EVPN routes are reached by: "gateway-ip", "next-hop" or "peer".')

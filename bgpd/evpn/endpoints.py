@@ -148,7 +148,7 @@ class Endpoints:
         self._act(verdicts, {})
 
     def _expired(self) -> None:
-        """The recovery time of frozen endpoints has come: they are tried anew."""
+        """The recovery time of frozen endpoints expired: unfreeze them."""
         self._deadline = None
         self._act(list(self._mobility.expired(self._clock.time())), {})
 

@@ -217,7 +217,7 @@ class Evpn:
 
     @changes_shared_state
     def _refresh_uplinks(self) -> None:
-        """Work out the uplinks anew: what resolves by them, what is advertised of them, and which gateway to whom."""
+        """Recompute the uplinks: what resolves by them, what is advertised of them, and each neighbor's gateway IP."""
         is_import_due = False
         due: dict[str, None] = {}
         for vrf in self.vrfs.values():

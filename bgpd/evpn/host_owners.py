@@ -14,7 +14,7 @@ from bgpd.model.path import Path
 
 
 class HostOwners:
-    """The type 2 key that stands for each host prefix. Prefixes that several keys name are `contested`.
+    """The type 2 key that owns each host prefix. Prefixes that several keys name are `contested`.
 
     The hot path of an import: an address that one key names costs one entry here.
     """

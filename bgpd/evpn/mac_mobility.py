@@ -61,7 +61,7 @@ class EndpointState(enum.StrEnum):
     """What an endpoint of this host is now."""
 
     LOCAL = "held"
-    """It is here: advertised once the kernel forwards to it."""
+    """On this host: advertised once the kernel forwards to it."""
     MOVED = "moved"
     CONFLICT = "conflict"
     FROZEN = "frozen"
@@ -153,7 +153,7 @@ class MacMobility:
         return own.verdict
 
     def thaw(self, mac: bytes, now: float) -> Iterator[tuple[Endpoint, Verdict]]:
-        """End the freeze of a MAC: its endpoints are tried anew, with their new verdicts."""
+        """End the freeze of a MAC; returns the new verdicts of its endpoints."""
         for endpoint, own in list(self._frozen.items()):
             if endpoint.mac == mac:
                 yield endpoint, self._thaw(endpoint, own, now)
@@ -230,7 +230,7 @@ class MacMobility:
             yield endpoint, own.verdict
 
     def _take(self, own: _Own, now: float) -> Verdict:
-        """Hold the endpoint, above what is announced elsewhere (RFC 7432 section 15)."""
+        """Advertise the endpoint with a sequence above that of other hosts (RFC 7432 section 15)."""
         remote, former = own.remote, own.verdict.mobility
         if remote is None:
             sequence = former.sequence if own.verdict.announced else max(former.sequence, _after(own.seen))

@@ -30,7 +30,7 @@ class Decided(Protocol):
 
 
 class RibTable(Protocol):
-    """A table of the RIB: its decisions by key, this host's own keys, and those that an aggregate stands for."""
+    """A table of the RIB: its decisions by key, this host's own keys, and those that an aggregate suppresses."""
 
     @property
     def routes(self) -> Mapping[bytes, Decided]: ...

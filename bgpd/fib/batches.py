@@ -142,8 +142,8 @@ class TableWriter:
         self.update_learned(family, changes)
 
     def update_learned(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
-        """`update`, for what neighbors say: until the sweep a route that an earlier run left forwards on as it does,
-        since not all neighbors that it may lead to have been heard. It follows once they agree with it.
+        """`update`, for learned routes: until the sweep an adopted route keeps its next hops, since some neighbors may
+        not have sent their routes yet. It follows once they agree with it.
         """
         if self.targets.services:
             self.targets.end_services(changes)
@@ -170,9 +170,9 @@ class TableWriter:
         self.update(family, {key: self.desired(family, key) for key in keys})
 
     def ask_again(self, family: Family, keys: Sequence[bytes], *, distrust: bool = False) -> None:
-        """Write what is desired of these; before the sweep, what an earlier run left and nobody wants stays.
+        """Write what is desired of these; before the sweep, adopted routes that nobody wants stay.
 
-        `distrust`: whatever the kernel is believed to hold.
+        `distrust`: even if our record says that the kernel has it.
         """
         desired = {key: self.desired(family, key) for key in keys}
         unconfirmed = self.families[family].unconfirmed

@@ -202,7 +202,7 @@ class TableEvents:
             self._writer.recheck_unsettled()
 
     def _direct_link_changed(self, index: int, families: Sequence[Family] = _FAMILIES) -> None:
-        """The kernel drops direct routes with their link, IPv4 ones without a word: write them whatever is believed."""
+        """The kernel drops direct routes with their link, IPv4 ones silently: write them even if recorded."""
         for family in families:
             routes = self._writer.families[family]
             keys = routes.direct.get(index)

@@ -259,5 +259,5 @@ def _family_of(packed: bytes) -> Family:
 
 _DEFAULT = b"\0"
 _LOOPBACK = b"\x7f"
-"""127.0.0.0/8, which the kernel's local table serves whatever other tables say."""
+"""127.0.0.0/8, which the kernel's local table serves before any other table."""
 PIECE = Block(f"so short a prefix takes another program's default route piece by piece; {_OVERRIDE}", learned_only=True)

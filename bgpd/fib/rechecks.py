@@ -32,7 +32,7 @@ class Rechecks:
     def add(self, family: Family, batches: Iterable[list[bytes]], *, distrust: bool = False) -> None:
         """Ask for all keys of the batches, which are made lazily.
 
-        `distrust`: the kernel holds something else than believed.
+        `distrust`: the kernel may have other routes than recorded.
         """
         self._waiting.append((family, distrust, _slices(batches)))
         self.resume()

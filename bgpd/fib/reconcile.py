@@ -28,7 +28,7 @@ from bgpd.runtime.background import start_in_background
 log = structlog.get_logger()
 
 _REPAIRS_REPORTED_S = 10.0
-"""A program that fights over a route for hours fills no log: repairs are summed up for so long."""
+"""Repairs are summed up for this time, so that a program that fights over a route for hours does not fill the log."""
 Stray = tuple[bytes, int]
 """Key and metric of a route of ours with another metric than ours."""
 
@@ -218,7 +218,7 @@ class Upkeep:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def reconcile(self) -> None:
-        """Compare the kernel's table with what it should hold, soon."""
+        """Compare the kernel's table with our record, soon."""
         self._reconcile_now.set()
 
     async def _run(self) -> None:
@@ -295,7 +295,7 @@ class Upkeep:
         return search.missing()
 
     def repair(self, family: Family, keys: list[bytes]) -> None:
-        """The kernel was found to hold something else for these: write them again, and look at them."""
+        """The kernel has other routes for these than recorded: write them again, and examine them."""
         self.write_again(family, keys)
         self._writer.examiner.add(family, keys)
 

@@ -195,7 +195,7 @@ class KernelTables:
         await self.vrfs.stop()
 
     def sweep(self) -> None:
-        """All was heard: what an earlier run left in the kernel, and nobody wants, goes.
+        """The first state is complete: delete what an earlier run left in the kernel and nobody wants.
 
         What the RIB has gathered comes first, or the sweep would write what was desired before the last neighbor spoke.
         """

@@ -150,7 +150,7 @@ class Targets:
         self._answers: dict[NextHop, tuple[int, str]] = {}
 
     def ask(self, hop: NextHop) -> str:
-        """Why a next hop cannot be reached, or "", for an owner that is to be told when that changes."""
+        """Why a next hop cannot be reached, or "", for an owner that is to be notified when that changes."""
         self.asked.add(NextHop(hop.address, hop.interface))
         return self.resolve(hop)[1]
 

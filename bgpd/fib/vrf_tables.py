@@ -30,7 +30,7 @@ SWEEP_DELAY_S = 10.0
 
 
 class VrfOwner(TableOwner, Protocol):
-    """Who has routes for VRFs."""
+    """Who owns the routes of VRFs."""
 
     def fill(self, vrf: str) -> None:
         """The VRF has a kernel table now: give it all routes that there are."""
@@ -106,7 +106,7 @@ class ConfiguredVrfs:
         """The first state is complete: delete what an earlier run left in the kernel for other interfaces or tables."""
         self._swept = True
         self._vrfs.sweep()
-        self._removing = start_in_background(self._remove_left(), "removing tables that are configured no more")
+        self._removing = start_in_background(self._remove_left(), "removing tables that are no longer configured")
 
     async def _remove_left(self) -> None:
         """Delete what an earlier run left of other VRFs, or of another main table, as a reload would."""
@@ -121,7 +121,7 @@ class ConfiguredVrfs:
                 finally:
                     await fib.stop()
         except OSError as error:
-            log.warning("vrf.left_over_not_removed", error=str(error))
+            log.warning("vrf.stale_not_removed", error=str(error))
 
     def warnings(self) -> list[str]:
         """What keeps VRFs from being whole."""

@@ -39,7 +39,7 @@ from bgpd.model.wire import Reaction, WireError
 _EXTENDED_LENGTH, _PARTIAL = int(AttributeFlag.EXTENDED_LENGTH), int(AttributeFlag.PARTIAL)
 _NO_SETS = "RFC 9774 section 3"
 _PARTS = 16
-"""Dicts that the blocks are dealt to, so that none holds the loop for long when it grows."""
+"""Number of dicts that share the blocks, so that none blocks the loop for long when it grows."""
 _PLAIN_FACTS_KEPT = 4096
 _LONGEST_KEY = 1024
 """Bytes of a block that is looked up by itself."""

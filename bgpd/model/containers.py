@@ -176,7 +176,7 @@ class ShardedDict(MutableMapping[bytes, V]):
 
 
 _PARTS = 16
-"""Dicts that the entries are dealt to, so that none holds the loop for long when it grows."""
+"""Number of dicts that share the entries, so that none blocks the loop for long when it grows."""
 
 
 class _Reference(weakref.ref[V]):

@@ -155,7 +155,7 @@ class AdjRibIn:
         return {next_hop for next_hop in alive if next_hop is not None}
 
     def _forget_verdicts(self) -> None:
-        """Intern all paths anew; those that routes still have are counted until they are gone."""
+        """Start a new intern table of paths; paths that routes still use are counted until they are dropped."""
         self._former = [memo for memo in (*self._former, self._paths, self._revised) if memo.weight]
         self._paths, self._revised = WeighedMemo(), WeighedMemo()
 

@@ -55,7 +55,7 @@ class AggregationPorts(Protocol):
 
 
 class Aggregation:
-    """The aggregates of all tables of one RIB. `workloads` are notified which of them an aggregate stands for."""
+    """The aggregates of all tables of one RIB. `workloads` are notified which of them an aggregate suppresses."""
 
     workloads: Workloads
 

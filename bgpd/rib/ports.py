@@ -80,4 +80,4 @@ class Workloads(Protocol):
     """The table of workloads."""
 
     def suppressed(self, vrf: str, family: Family, keys: list[bytes], by: str) -> None:
-        """The aggregate `by` stands for these workloads towards the neighbors ("": none does any more)."""
+        """The aggregate `by` suppresses these workloads towards the neighbors ("": none does any more)."""

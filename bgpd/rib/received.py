@@ -180,7 +180,7 @@ class ReceivedRoutes:
             self._schedule(lambda: self.neighbors.reset(name, reason=reason, subcode=subcode))
 
     def networks_changed(self, interface: str) -> Iterator[None]:
-        """The networks of an interface are others: stepping judges anew the next hops that its neighbors name."""
+        """The networks of an interface changed: stepping checks again the next hops that its neighbors name."""
         walks = []
         for source, state in self._states.items():
             adj_rib_in = state.adj_rib_in
@@ -193,7 +193,7 @@ class ReceivedRoutes:
 
     @changes_shared_state
     def refresh_began(self, source: Source, family: Family) -> None:
-        """The neighbor starts to send all its routes of a family again: what it has said is stale (RFC 7313 BoRR)."""
+        """The neighbor starts to send all its routes of a family again: the present ones are stale (RFC 7313 BoRR)."""
         state = self._states.get(source)
         if state is not None and family in state.families:
             state.adj_rib_in.refresh_began(family)

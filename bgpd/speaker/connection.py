@@ -258,7 +258,7 @@ class Connection:
         self._hold_deadline = self._keepalive_deadline = None
 
     def tick(self, now: float) -> ConnectionFailed | None:
-        """Let the timers that are due by `now` expire. Input that was not read yet holds the hold timer back."""
+        """Let the timers that are due by `now` expire. Unread input delays the hold timer."""
         if self._hold_deadline is not None and now >= self._hold_deadline:
             if self._has_message():
                 self._hold_deadline = now + 1.0

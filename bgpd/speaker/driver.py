@@ -303,7 +303,7 @@ class Driver:
             self._owner.room_came(self.exchange)
 
     def _lost(self, number: int, reason: str) -> None:
-        """The session ends at once: nothing that came before is worked off any more, but for a NOTIFICATION."""
+        """The session ends at once: unprocessed input is discarded, except a NOTIFICATION."""
         if self._wires.pop(number, None) is self._wire:
             self._wire = None
         self._report(partial(self._session.closed, number, _now(), reason))

@@ -265,7 +265,7 @@ class Exchange:
                 self._events.refresh_ended(self.source, family)
 
     def refresh_wanted(self, family: Family, now: float) -> None:
-        """The neighbor asks, by whatever message, to be sent all of a family again; now, or when it is its time."""
+        """The neighbor requests all routes of a family again, by any message; send them now, or when it is due."""
         if self._requests.requested(family, now):
             self._routes.refresh_requested(self.source, family)
 

@@ -80,7 +80,7 @@ class Incoming:
         return self._add_dynamic(of_listen(listen, address, interface, arrival=arrival), listen)
 
     def _add_dynamic(self, peering: Peering, listen: ListenConfig) -> Neighbor | None:
-        """A new neighbor of a range, if there is a place; who connected long ago and said nothing gives way."""
+        """A new neighbor of a range, if there is a place; the oldest silent connection is closed for it."""
         arrival, others = peering.arrival, self._neighbors.dynamic()
         now = asyncio.get_running_loop().time()
         why = why_full(listen, arrival, others)

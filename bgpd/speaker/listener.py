@@ -33,7 +33,7 @@ BACKLOG = 256
 ACCEPTS = 32
 """Connections that are accepted at one turn of the loop."""
 PAUSE_S = 1.0
-"""For so long none is accepted when there is no descriptor for it."""
+"""Pause in accepting when no descriptor is left."""
 
 
 class Listener:

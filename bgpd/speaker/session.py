@@ -221,7 +221,7 @@ class Session:
             return None
         for number, connection in list(self._connections.items()):
             if connection.incoming and connection.state is not State.ESTABLISHED:
-                self._fail(number, now, COLLISION, "the peer connected anew")
+                self._fail(number, now, COLLISION, "the peer connected again")
         number = self._take_number()
         self._open(number, now, incoming=True)
         return number

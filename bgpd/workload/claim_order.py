@@ -58,7 +58,7 @@ class ClaimOrder:
         entry.claims.insert(bisect_right(entry.claims, status.rank, key=_rank), status)
 
     def holder_left(self, place: Place, entry: Entry) -> None:
-        """Precedence decides who follows a holder that gave up; while claims are still to come, the ranks do."""
+        """Precedence decides which claim follows a holder that gave up; while claims are still awaited, rank does."""
         if place not in self._remembered:
             entry.claims.sort(key=lambda status: SOURCES[status.claim.source].precedence)
             self.renumber(entry)
@@ -76,7 +76,7 @@ class ClaimOrder:
 
     @staticmethod
     def renumber(entry: Entry) -> None:
-        """Ranks as the claims stand now: the first holds the address."""
+        """Assign ranks in the present order of the claims: the first holds the address."""
         for index, status in enumerate(entry.claims):
             status.rank = index - 1 + WAITING if index else HOLDER
 

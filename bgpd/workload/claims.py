@@ -131,7 +131,7 @@ class Claims:
         self._is_replaying = False
 
     def order_known(self) -> None:
-        """All sources were heard: claims of an earlier run that have not come are not waited for any more."""
+        """All sources have sent their first state: stop waiting for claims of an earlier run."""
         for place in self.order.known():
             entry = self.at(place)
             if entry is not None:

@@ -125,6 +125,6 @@ def test_a_vrf_with_a_neighbor_of_its_own_learns_something() -> None:
     text = GOOD.replace("l2vpn-evpn", "ipv4-unicast")
     own = '[[neighbor]]\nname = "vm"\naddress = "10.0.9.9"\nasn = 65301\nimport = "all"\nvrf = "blue"\n'
     _, warnings = parse_config(text + own, "x.toml")
-    assert [warning.path for warning in warnings if "learns and tells nothing" in warning.right] == ["vrf[1]"]
+    assert [warning.path for warning in warnings if "learns and announces nothing" in warning.right] == ["vrf[1]"]
     _, warnings = parse_config(GOOD.replace('uplinks = ["eth0.102"]', ""), "x.toml")
     assert [warning.path for warning in warnings if "names no interface" in warning.what] == ["vrf[1].uplinks"]

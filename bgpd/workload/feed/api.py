@@ -134,7 +134,7 @@ class ApiSource(FeedSource):
         return Answer(200, view) if view else _unknown("service", name, "bgpd show services lists all")
 
     def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
-        """Whoever waits for one of these looks again."""
+        """Wake the requests that wait for one of these."""
         super().states_changed(changed)
         if self._waiting:
             for status in changed:

@@ -113,7 +113,7 @@ class Feed:
         self._journal.note(Change(generation=generation, epoch=epoch))
 
     def belongs_to(self, host: str, broker: str) -> None:
-        """What is in force was said to this host, by this broker: kept over a restart. Another one counts anew."""
+        """The state in force is from this host's topics at this broker. With another broker generations start anew."""
         if (host, broker) == (self.host, self.broker):
             return
         if self.broker and broker != self.broker:

@@ -87,7 +87,7 @@ class Generations:
         return self.sync.services is None or len(self._heard[SERVICE]) == self.sync.services
 
     def joined(self) -> None:
-        """A connection to the feed begins: its snapshot is heard anew, and is nothing yet."""
+        """A connection to the feed begins: its snapshot is received again and is empty yet."""
         for heard in self._heard.values():
             heard.clear()
         self._gone.clear()
@@ -257,7 +257,7 @@ class Generations:
         self._ask_again()
 
     def _remove_some(self) -> None:
-        """Remove the next of what the applied generation lacks, but not what was heard since."""
+        """Remove the next entry that the applied generation lacks, unless it was received since."""
         for _ in range(min(SLICE, len(self._gone))):
             kind, id = self._gone.pop()
             if id in self._heard[kind]:

@@ -42,7 +42,7 @@ TAKE_PAUSE_S = 0.005
 """Messages that follow one another faster are taken together: one step of table, kernel and neighbors for all."""
 
 TAKE_AT_ONCE_S = 0.003
-"""After so long a step ends, so that the loop is not blocked."""
+"""Longest step, so that the loop is not blocked."""
 
 MAX_RECEIVED = 1000
 MAX_RECEIVED_BYTES = 4 * 1024 * 1024
@@ -321,7 +321,7 @@ class MqttSource(FeedSource):
         self._plan_taking()
 
     async def _take_all(self) -> None:
-        """The broker believes that these arrived: it will not send them again."""
+        """The broker counts these as delivered and will not send them again."""
         while self._received:
             self._take()
             await asyncio.sleep(0)

@@ -29,7 +29,7 @@ HEARING_PAUSE_S = 0.1
 """Between two lots; the longer one in a burst: hearing what is new goes before telling what became of it."""
 
 DENIED_S = 300.0
-"""What the broker did not take is tried again after so long. Mosquitto 2.0.11 ends the connection for each try."""
+"""Pause before sending again what the broker did not take. Mosquitto 2.0.11 ends the connection for each try."""
 
 PACKET_OVERHEAD = 16
 """Most bytes of a PUBLISH beside topic and payload: header, lengths and no properties."""

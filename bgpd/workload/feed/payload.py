@@ -74,7 +74,7 @@ def decode_service(
 
 
 def check_workload(workload: Workload, id: str) -> list[Problem]:
-    """What is wrong with a workload whatever this host's configuration is."""
+    """What is wrong with a workload, regardless of this host's configuration."""
     problems = _check_name("id", id, workload.id)
     problems += _check_addresses("addresses", workload.addresses)
     problems += _check_mac(workload.mac)

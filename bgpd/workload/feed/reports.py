@@ -39,7 +39,7 @@ class Claimed(Protocol):
 
 
 class Reports:
-    """What is wrong with what each source said; each of `listeners` is called with (kind, id) when that is another."""
+    """The problems of each source's payloads; each of `listeners` is called with (kind, id) when they change."""
 
     def __init__(self, claims: Claimed) -> None:
         self._claims = claims
