@@ -40,7 +40,7 @@ class AnsweredTable(Protocol):
         """The kernel forwards these as desired."""
 
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
-        """These are desired and not written, or the kernel refused them."""
+        """These routes are desired but not in the kernel: not written, or refused."""
 
     def direct_routes_written(self) -> None:
         """The kernel has other directly attached routes of ours than before."""
@@ -49,7 +49,7 @@ class AnsweredTable(Protocol):
         """Ask what is desired of these and write it; `distrust`: even if our record says that the kernel has it."""
 
     def try_again(self) -> None:
-        """What failed is due to be tried again."""
+        """Failed routes are due for a retry."""
 
     def submit(self, parts: list[bytes], count: int, done: Callable[[Outcome], None]) -> None:
         """Send a batch of `count` messages."""

@@ -44,7 +44,7 @@ class TableOwner(Protocol):
     """Who wants routes in tables and is notified of the kernel's answers; a table is named by its VRF."""
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
-        """What the kernel should have for a prefix now; None: no route of ours."""
+        """The desired next hops of a prefix now; None: no route of ours."""
 
     def resolve(self, next_hop: NextHop) -> NextHops:
         """The next hops that a recursive one resolves to now, () if none."""
@@ -187,7 +187,7 @@ class TableWriter:
         self.ask_again(family, keys, distrust=distrust)
 
     def try_again(self) -> None:
-        """What failed is due to be tried again."""
+        """Failed routes are due for a retry."""
         for family, routes in self.families.items():
             if routes.failed:
                 self.rechecks.add(family, [list(routes.failed)])
@@ -323,7 +323,7 @@ class TableWriter:
         return {key for batch in self._batches if batch.family is family for key in batch.plan.written()}
 
     def watch(self, family: Family) -> ChangedMeanwhile:
-        """What is on its way to the kernel, and what is written until `unwatch`: who compares leaves it out."""
+        """The keys in flight and those written until `unwatch`: a comparison leaves them out."""
         self._watched[family] = ChangedMeanwhile(self.being_written(family))
         return self._watched[family]
 

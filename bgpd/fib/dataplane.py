@@ -60,7 +60,7 @@ class WritingTable(Protocol):
 
 
 class HostEvents(Protocol):
-    """What follows, for the routes of one table, from what happens on the host."""
+    """Receives the host's events for the routes of one table."""
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """A link, address or route changed; the dataplane has followed it."""
@@ -72,7 +72,7 @@ class HostEvents(Protocol):
         """Nexthop objects vanished though their links are up."""
 
     def gateways_changed(self) -> None:
-        """What the table wrote uses other next hops than before."""
+        """Routes that the table wrote use other next hops than before."""
 
     def interfaces_assigned(self) -> None:
         """Interfaces belong to other VRFs than before."""

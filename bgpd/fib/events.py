@@ -218,7 +218,7 @@ class TableEvents:
             asyncio.get_running_loop().call_soon(self._follow_guard)
 
     def _follow_guard(self) -> None:
-        """What the host depends on is another thing now: routes that are guarded go, those no longer guarded come."""
+        """The addresses that the host depends on changed: delete routes guarded now, write those no longer guarded."""
         self._guard_planned = False
         self._follow_gateways()
         for change in self._ownership.changes():
@@ -233,7 +233,7 @@ class TableEvents:
                     self._writer.rechecks.add(change.family, map(misplaced, meant))
 
     def _misplaced(self, family: Family, keys: list[bytes]) -> list[bytes]:
-        """Those that are installed and must not be, or are blocked and need not be."""
+        """Keys that are installed but must not be, or blocked but need not be."""
         stopped = self._ownership.blocked(family, keys, kept=self._writer.kept[family]) if keys else {}
         installed = self._writer.families[family].installed
         return [key for key in keys if (key in installed) is (key in stopped)]

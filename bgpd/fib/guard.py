@@ -87,7 +87,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     reserved: Mapping[bytes, str] = {}
 
     def change(self, family: Family, former: Rules) -> GuardChange:
-        """What differs from the former rules."""
+        """The difference to the former rules."""
         keys = {key for key, _block in self.exact.items() ^ former.exact.items()}
         keys |= {key for key, _what in self.reserved.items() ^ former.reserved.items()}
         for packed in self.addresses.keys() ^ former.addresses.keys():

@@ -70,14 +70,14 @@ class Guard:
         return change
 
     def use_gateways(self, gateways: AbstractSet[bytes]) -> AbstractSet[bytes]:
-        """These next hops are in use from now on; the prefixes that cover those that came or went."""
+        """Set the next hops in use; returns the prefixes that cover added or removed ones."""
         changed = gateways ^ self.gateways
         self.gateways = gateways
         self._sort()
         return {key for packed in changed for key in covering(packed)}
 
     def blocked(self, keys: Collection[bytes]) -> dict[bytes, Block]:
-        """Of `keys` those that no learned route may have, and why."""
+        """The keys that no learned route may use, and why."""
         found: dict[bytes, Block] = {}
         exact, below = self.rules.exact, self.rules.below
         if exact and not exact.keys().isdisjoint(keys):
@@ -227,14 +227,14 @@ class Ownership:
         return changed
 
     def changes(self) -> list[GuardChange]:
-        """What may be guarded now or no longer, since the last call."""
+        """Prefixes whose guard may have changed since the last call."""
         if self.is_stale:
             self._refresh()
         changes, self._changes = self._changes, []
         return changes
 
     def reserved(self, family: Family, key: bytes) -> str:
-        """What the host itself needs that a workload of this prefix would take; "" if nothing."""
+        """Which of the host's own dependencies a workload with this prefix would divert; "" if none."""
         if self.is_stale:
             self._refresh()
         return self._guards[family].rules.reserved.get(key, "")

@@ -275,7 +275,7 @@ class Upkeep:
         return suspects, comparison.strays
 
     async def _missing(self, family: Family, parts: list[dict[bytes, int]]) -> list[bytes]:
-        """What several dumps in a row lack: one may lack routes that stand (decision 10)."""
+        """Keys that several dumps in a row lack: a single dump may lack existing routes (decision 10)."""
         missing = await self._search(family, parts)
         if missing:
             again = frozenset(await self._search(family, parts))

@@ -283,7 +283,7 @@ class FamilyRoutes:
             yield [key for key, target in zip(keys, self.installed.get_all(keys)) if target in targets]
 
     def _free_of(self, keys: list[bytes], wanted: Target) -> list[bytes]:
-        """Those of the keys that follow now: all but unconfirmed ones that would lose a next hop by it."""
+        """The keys that may change now: all except unconfirmed ones that would lose a next hop."""
         if not (self.adopted and self.unconfirmed):
             return keys
         targets = self.unconfirmed.get_all(keys)
@@ -299,7 +299,7 @@ class FamilyRoutes:
         return free
 
     def _defer(self, keys: list[bytes], values: list[NextHops | None]) -> tuple[list[bytes], list[NextHops | None]]:
-        """Those that need not wait for a change that is under way."""
+        """The keys that need not wait for a change in progress."""
         free = [(key, value) for key, value in zip(keys, values) if key not in self.changing]
         self.deferred.update(self.changing.intersection(keys))
         return [key for key, _value in free], [value for _key, value in free]

@@ -114,7 +114,7 @@ class Fib:
         await self.writer.idle()
 
     def differing(self, family: Family, keys: Iterable[bytes]) -> list[bytes]:
-        """Those of `keys` that are neither as desired nor known to be kept out; none while work is under way."""
+        """The keys that are neither as desired nor known to be blocked; none while work is in progress."""
         if not self.writer.is_idle:
             return []
         routes, target_of = self.families[family], self.targets.target_of(family)

@@ -90,7 +90,7 @@ class WorkloadAddresses(Protocol):
 
 
 class KernelListener(Protocol):
-    """What follows, for several parts in an order, from what the kernel answers."""
+    """Notifies several parts, in the right order, of the kernel's answers."""
 
     def kernel_acknowledged(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """The kernel forwards these as desired."""
@@ -140,7 +140,7 @@ class WorkloadRoutes:
         return {key: hops for key, hops in changes.items() if key not in own}
 
     def among(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[bytes]:
-        """Those of `keys` that workloads have."""
+        """The keys that are routes of workloads."""
         own = self._tables.get((vrf, family))
         return list(filter(own.__contains__, keys)) if own else []
 
@@ -225,12 +225,12 @@ class KernelTables:
         return sum(fib.counters.failed for fib in self.fibs.values())
 
     def needs_changed(self) -> None:
-        """What the host itself needs is another thing now."""
+        """The host's own dependencies changed."""
         for vrf, fib in self.fibs.items():
             fib.events.depend_on(self._needs(vrf))
 
     def reserved(self, vrf: str, family: Family, key: bytes) -> str:
-        """What the host itself needs that a workload of this prefix would take; "" if nothing."""
+        """Which of the host's own dependencies a workload with this prefix would divert; "" if none."""
         fib = self.fibs.get(vrf)
         return fib.writer.ownership.reserved(family, key) if fib is not None else ""
 
@@ -253,7 +253,7 @@ class KernelTables:
         return f"there is no VRF {vrf}" if fib is None else fib.targets.ask(next_hop)
 
     def forget(self, vrf: str, next_hops: Iterable[NextHop]) -> None:
-        """Who asked to `resolve` these needs no word on them any more."""
+        """Stop notifying about these next hops (see `resolve`)."""
         fib = self.fibs.get(vrf)
         if fib is not None:
             fib.targets.forget(next_hops)

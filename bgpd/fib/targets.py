@@ -111,7 +111,7 @@ def _unweighted(hop: NextHop) -> NextHop:
 
 
 class Service(msgspec.Struct, frozen=True):
-    """What an address of a service leads to; `resilient`: flows are to keep their backend when others come and go."""
+    """The backends of a service address; `resilient`: flows keep their backend when others are added or removed."""
 
     members: NextHops
     resilient: bool

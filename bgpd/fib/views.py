@@ -100,7 +100,7 @@ def _is_resilient(fib: Fib, target: int) -> bool:
 
 
 def _note(fib: Fib, target: int | None) -> str:
-    """What is other than was asked for, though the route works."""
+    """How the installed route differs from the desired one although it works."""
     why = fib.dataplane.objects.not_resilient
     if not why or target is None or _is_resilient(fib, target):
         return ""

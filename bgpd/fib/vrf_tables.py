@@ -124,7 +124,7 @@ class ConfiguredVrfs:
             log.warning("vrf.stale_not_removed", error=str(error))
 
     def warnings(self) -> list[str]:
-        """What keeps VRFs from being whole."""
+        """Problems of VRFs, for the readiness report."""
         found = [f"VRF {name}: {self._vrfs.problem(name)}" for name in self._configs if self._vrfs.problem(name)]
         return [*self.problems.values(), *found]
 

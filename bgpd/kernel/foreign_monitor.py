@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _LOOK_DELAY_S = 0.1
-"""What follows a link's fall has the CPU first."""
+"""Delay: the work after a link failure gets the CPU first."""
 _SHARE = 5
 """Reading takes at most a fifth of a processor's time, however many events there are."""
 _UNREAD_PAUSE_S = 1.0
@@ -156,7 +156,7 @@ class ForeignMonitor:
                 self._looked()
 
     def _plan(self) -> ScopesOf:
-        """What to read now, from what is known; nothing is in doubt any more."""
+        """Returns what to read now, given the known routes; clears the doubts."""
         doubts, self._doubts = self._doubts, {}
         sources, self._sources_gone = self._sources_gone, set()
         at_all, self._look_at_all = self._look_at_all, False

@@ -61,7 +61,7 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct):
-    """What a reading found: the routes of places that differ from what was known, and all nexthop objects of others.
+    """Result of a reading: the routes of places that differ from our copy, and all nexthop objects of other programs.
 
     `is_whole`: no IPv6 table was read in several parts, so that nothing can be lacking.
     """
@@ -131,7 +131,7 @@ def _confirmed(scope: Scope, missing: Missing, read: Dumper, index_of: Mapping[s
 
 
 def _by_scope(missing: Missing, index_of: Mapping[str, int]) -> dict[Scope, Missing]:
-    """What is missing, by the smallest dump that would show it."""
+    """The missing routes, grouped by the smallest dump that would show them."""
     found: dict[Scope, Missing] = {}
     for place, routes in missing.items():
         for route in routes:
@@ -144,7 +144,7 @@ def _by_scope(missing: Missing, index_of: Mapping[str, int]) -> dict[Scope, Miss
 
 
 def _still(missing: Missing, found: Dump) -> Missing:
-    """What another dump lacks, too."""
+    """The missing routes that another dump lacks, too."""
     left = {place: difference(routes, found.routes.get(place, []))[0] for place, routes in missing.items()}
     return {place: routes for place, routes in left.items() if routes}
 

@@ -54,7 +54,7 @@ _APPEND = int(MessageFlag.APPEND)
 _SO_ATTACH_FILTER = 26
 _DUMP_TRIES = 20
 _REFRESH_DELAY_S = 0.1
-"""What follows a link's fall has the CPU first."""
+"""Delay: the work after a link failure gets the CPU first."""
 _READING_SHARE = 10
 """Links and addresses are read a tenth of a processor's time at most, however many events there are."""
 _UNREAD_PAUSE_S = 1.0

@@ -70,7 +70,7 @@ class KernelReader:
         return await asyncio.get_running_loop().run_in_executor(None, self._read_rules)
 
     async def nexthops_gone(self, identifiers: Iterable[int]) -> list[int]:
-        """Those of the nexthop objects that the kernel does not have, asked for one by one."""
+        """The nexthop ids that the kernel does not have, queried one by one."""
         return await asyncio.get_running_loop().run_in_executor(None, self._nexthops_gone, list(identifiers))
 
     async def routes(self, family: Family, form: RouteForm, begin: Callable[[], Callable[[RouteRun], None]]) -> None:

@@ -167,7 +167,7 @@ class Rtnl:
     # Links.
 
     async def device(self, name: str) -> VrfDevice | None:
-        """What has this name, None if nothing has."""
+        """The link of this name, None if there is none."""
 
         async def ask(kernel: AsyncIPRoute) -> VrfDevice | None:
             try:

@@ -51,7 +51,7 @@ Done = Callable[[Outcome], None]
 
 
 class Writer(Protocol):
-    """What sends batches: KernelWriter, or a scripted kernel in tests."""
+    """Sends batches: KernelWriter, or a scripted kernel in tests."""
 
     outstanding: int
 

@@ -1,9 +1,8 @@
-"""That only one bgpd keeps the routes of a protocol number in a network namespace: two would delete each other's.
+"""A lock, so that only one bgpd runs per network namespace and protocol number: two would delete each other's routes.
 
 The lock is flock(2) on a file in the runtime directory, named by the namespace's inode and the protocol number. The
-kernel frees it with the process, however that ends. Only root and the daemon's user may open the file, so that nobody
-else can take the lock; and whoever runs bgpd, the service's user or root by hand, uses the same one. A daemon that is
-just ending is waited for.
+kernel releases it when the process ends, however it ends. Only root and the daemon's user may open the file, so that
+nobody else can take the lock; the service's user and root use the same file. A new daemon waits for one that is ending.
 
 Where that directory is missing or another user's, and the daemon may not change that, the lock is beside its API
 socket: then a daemon of another user is not seen, and a warning says so. Two mount namespaces that share a network

@@ -92,7 +92,7 @@ class KernelSource(ClaimSource):
             self._first_state.heard(KERNEL)
 
     def reconfigure(self, config: WorkloadsConfig) -> None:
-        """Other globs and VRFs from now on: what is known is judged anew; routes of a new table come by `event`."""
+        """Set other globs and VRFs: known routes are judged again; routes of a new table arrive by `event`."""
         for table, family, key in [place for place in self._routes if place[0] not in config.vrfs]:
             for route in self._routes[table, family, key]:
                 self._forget(route)

@@ -91,7 +91,7 @@ AWAITING = Judgement(
 
 
 def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
-    """What becomes of an entry that has a holder."""
+    """The judgement on an entry that has a holder."""
     claim = entry.claims[0].claim
     if entry.moved:
         return Judgement(WorkloadState.MOVED, entry.moved, None, False)

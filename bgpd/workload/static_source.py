@@ -12,7 +12,7 @@ from bgpd.workload.sources import STATIC, ClaimSource, SourceParts
 
 
 class StaticSource(ClaimSource):
-    """Holds the static claims equal to the configuration."""
+    """Keeps the static claims as configured."""
 
     name = STATIC
 

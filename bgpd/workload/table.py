@@ -122,7 +122,7 @@ class WorkloadTable:
                 self._mark(((vrf, family), key))
 
     def moved(self, vrf: str, family: Family, keys: Iterable[bytes], reason: str) -> None:
-        """Another host has these addresses now: withdrawn here until they are claimed anew, or `reason` is ""."""
+        """Another host has these addresses now: withdrawn here until they are claimed again, or `reason` is ""."""
         for key in keys:
             entry = self.claims.at(((vrf, family), key))
             if entry is not None and entry.moved != reason:

@@ -280,7 +280,7 @@ class Services:
             self._checks.start(id, check, id[2], device)
 
     def undecided(self) -> bool:
-        """Whether a check has not yet said if its backend is healthy."""
+        """Whether a check has no result yet."""
         return any(h.healthy is None for active in self._services.values() for h in active.health.values())
 
     @staticmethod
