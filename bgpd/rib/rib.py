@@ -56,6 +56,8 @@ class Rib:
         self._tables = Tables(self.dissemination, exports_learned=self._exports_learned, schedule=schedule)
         self.tables = self._tables.all
         self.table = self._tables.table
+        self.commit_gathered = self._tables.commit_gathered
+        self.flush = self._tables.flush
         self.received = ReceivedRoutes(
             config, host=host, tables=self._tables, dissemination=self.dissemination, now=now, schedule=schedule
         )
@@ -226,14 +228,3 @@ class Rib:
         """These routes of this host may have to be advertised differently, though they are the same."""
         self.dissemination.mark(vrf, family, keys, local=True)
         self._evpn.local_changed(vrf, family, keys)
-
-    def commit_gathered(self) -> None:
-        """Pass on now what small batches changed, which else is passed on in the loop's next turn."""
-        self._tables.commit_gathered()
-
-    def flush(self) -> None:
-        """Pass on what changed: all to the kernel, one slice to the neighbors; the rest is scheduled.
-
-        Runs by itself through `schedule`, once in a turn of the loop.
-        """
-        self._tables.flush()

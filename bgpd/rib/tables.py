@@ -129,12 +129,15 @@ class Tables:
         self.flush()
 
     def commit_gathered(self) -> None:
-        """Pass on what was gathered."""
+        """Pass on now what small batches changed, which else is passed on in the loop's next turn."""
         for table in list(self._gathering):
             self.commit(table, Changes())
 
     def flush(self) -> None:
-        """Pass on what was gathered, then serve the neighbors: one slice of what they must be sent."""
+        """Pass on what changed: all to the kernel, one slice to the neighbors; the rest is scheduled.
+
+        Runs by itself through `schedule`, once in a turn of the loop.
+        """
         self.commit_gathered()
         self._dissemination.flush()
 
