@@ -169,7 +169,7 @@ def test_systemd_finds_no_fault_in_the_unit(unit: Unit) -> None:
 
 def test_health_check_has_no_rights_and_leaves_nothing(unit: Unit) -> None:
     unit.machine.run("/usr/local/bin/bgpd", "service", "add", "web", "-", "--timeout", "30", stdin=json.dumps(SERVICE))
-    unit.wait(lambda: [view["announced"] for view in unit.show("services")] == [True], "the service to be healthy")
+    unit.wait(lambda: [view["healthy"] for view in unit.show("services")] == [1], "the service to be healthy")
     unit.machine.run("/usr/local/bin/bgpd", "service", "del", "web")
     unit.wait(lambda: unit.machine.run("pgrep", "-f", "sleep 4321", check=False) == "", "what the check started to end")
 

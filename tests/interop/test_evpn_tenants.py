@@ -269,9 +269,10 @@ def test_two_hosts_that_take_a_mac_from_each_other_are_stopped_with_an_alarm(fab
         assert "duplicate, frozen for 540 s" in alarm["reason"]
         assert "mobility.frozen" in frozen.log_path.read_text()
         other = hosts[1 - hosts.index(frozen)]
-        other.cli("workload", "del", "vm", check=False)
-        add_vm(other, VM, check=False)
+        wait_until(lambda: vm_state(other) == "announced", WAIT_S, "the other to have it", logs=other.logs)
         assert standing(frozen) == "frozen"
+        other.cli("workload", "del", "vm")
+        wait_until(lambda: vm_state(frozen) == "announced", WAIT_S, "what nobody else has", logs=frozen.logs)
 
 
 def test_a_table_that_another_program_uses_is_refused_and_other_vrfs_work(fabric: EvpnFabric, gobgp: Gobgp) -> None:
