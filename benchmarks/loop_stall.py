@@ -8,7 +8,12 @@ import socket
 
 from labs.daemons import Bgpd, Daemon
 
-_SAMPLE = re.compile(r"^bgpd_loop_stall_seconds(?:_max)?(?:\{[^}]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
+_SAMPLE = re.compile(r"^bgpd_loop_stall(\w*)_seconds(?:\{[^}]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
+_FIGURES = {
+    "": "loop_stall_ms",
+    "_cpu": "loop_cpu_ms",
+    "_cpu_quantile": "loop_cpu_p9999_ms",
+}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -33,11 +38,12 @@ def metrics_text(daemon: Bgpd) -> str:
 
 
 def stall_figures(daemon: Daemon | None) -> dict[str, float]:
-    """{"loop_stall_ms": longest hold of the event loop so far}; empty if the daemon does not tell."""
+    """{"loop_stall_ms": longest hold of the event loop so far}, that in processor time of its thread, and what one
+    hold of ten thousand exceeds in it; empty if the daemon does not tell."""
     if not isinstance(daemon, Bgpd):
         return {}
     try:
         samples = _SAMPLE.findall(metrics_text(daemon))
     except OSError:
         return {}
-    return {"loop_stall_ms": max(map(float, samples)) * 1000} if samples else {}
+    return {_FIGURES[which]: float(seconds) * 1000 for which, seconds in samples if which in _FIGURES}

@@ -147,7 +147,7 @@ class Daemon:
             return 1
         self._garbage.start()
         await asyncio.sleep(0)
-        self._selector.reset_longest()
+        self._selector.reset()
         self._started.set()
         async with asyncio.TaskGroup() as tasks:
             running = [

@@ -11,7 +11,7 @@ from bgpd.api.prometheus import Histogram, Labels, Registry, labels
 from bgpd.model.views import HealthView, NeighborView
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
-from bgpd.runtime.loop import BUCKETS_S, TimedSelector
+from bgpd.runtime.loop import BUCKETS_S, FAR_OUT, Holds, TimedSelector
 
 _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -55,16 +55,28 @@ def _of_process(registry: Registry, selector: TimedSelector, health: Callable[[]
         "bgpd_ready", "1 if the host may be relied on (GET /v1/health says why not).", lambda: health().ready
     )
     registry.gauge("bgpd_start_time_seconds", "Start, since the epoch.", lambda: health().started_at)
-    registry.gauge(
-        "bgpd_loop_stall_seconds", "The longest time the event loop was held since it ran.", lambda: selector.longest_s
-    )
-    registry.histogram(
-        "bgpd_loop_hold_seconds",
-        "How long the event loop was held between two polls.",
-        lambda: Histogram(bounds=BUCKETS_S, counts=selector.holds, total=selector.held_total_s),
-    )
+    _of_loop(registry, "", "by the clock", selector.wall)
+    _of_loop(registry, "_cpu", "in processor time of its thread", selector.cpu)
     registry.gauge("bgpd_resident_memory_bytes", "Resident memory.", _resident_bytes)
     registry.counter("bgpd_cpu_seconds_total", "CPU time of all threads.", lambda: sum(os.times()[:2]))
+
+
+def _of_loop(registry: Registry, clock: str, words: str, holds: Holds) -> None:
+    registry.gauge(
+        f"bgpd_loop_stall{clock}_seconds",
+        f"The longest time that the event loop was held since the start, {words}.",
+        lambda: holds.longest_s,
+    )
+    registry.gauge(
+        f"bgpd_loop_stall{clock}_quantile_seconds",
+        f"Of ten thousand holds of the event loop one is longer, {words}.",
+        lambda: [(labels(quantile=str(FAR_OUT)), holds.quantile(FAR_OUT))],
+    )
+    registry.histogram(
+        f"bgpd_loop_hold{clock}_seconds",
+        f"How long the event loop was held between two polls, {words}.",
+        lambda: Histogram(bounds=BUCKETS_S, counts=holds.counts, total=holds.total_s),
+    )
 
 
 def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]) -> None:

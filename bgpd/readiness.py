@@ -23,7 +23,7 @@ from bgpd.model.views import HealthView
 from bgpd.routing import Routing
 from bgpd.runtime import systemd
 from bgpd.runtime.descriptors import Shortage
-from bgpd.runtime.loop import TimedSelector
+from bgpd.runtime.loop import FAR_OUT, TimedSelector
 
 log = structlog.get_logger()
 
@@ -165,7 +165,10 @@ class Readiness:
             routes=routing.routes,
             fib_pending=routing.tables.pending,
             fib_failed=routing.tables.failed,
-            loop_stall_s=self._selector.longest_s,
+            loop_stall_s=self._selector.wall.longest_s,
+            loop_stall_p9999_s=self._selector.wall.quantile(FAR_OUT),
+            loop_stall_cpu_s=self._selector.cpu.longest_s,
+            loop_stall_cpu_p9999_s=self._selector.cpu.quantile(FAR_OUT),
         )
 
     def _report_status(self) -> None:

@@ -14,13 +14,17 @@ T = TypeVar("T")
 
 
 class StoppedClock:
-    """Takes the place of the module `time`; `now` changes when the test says so."""
+    """Takes the place of the module `time`; `now` and `cpu` (of the thread) change when the test says so."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.cpu = 10.0
 
     def perf_counter(self) -> float:
         return self.now
+
+    def thread_time(self) -> float:
+        return self.cpu
 
 
 class _WaitsNoTime(selectors.EpollSelector):

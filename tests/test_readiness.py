@@ -20,6 +20,7 @@ from bgpd.readiness import (
     not_converged,
 )
 from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.loop import TimedSelector
 
 LEAF1 = Source(name="leaf1", kind=SourceKind.EBGP)
 AWAITED = [(LEAF1, Family.IPV4_UNICAST)]
@@ -99,7 +100,7 @@ def judged(parts: Parts, *, repairing: tuple[str, ...] = ()) -> Readiness:
     readiness = Readiness(
         parts,  # type: ignore[arg-type]
         SimpleNamespace(reasons=lambda: list(repairing)),  # type: ignore[arg-type]
-        selector=SimpleNamespace(longest_s=0.0),  # type: ignore[arg-type]
+        selector=TimedSelector(),
         shortage=Shortage(),
         hostname="host1",
     )

@@ -344,7 +344,8 @@ class HealthView(msgspec.Struct, kw_only=True):
     wrong.
 
     `fib_pending` and `fib_failed` are routes that RIB and kernel differ by. `loop_stall_s` is the longest time that the
-    event loop was held since the start.
+    event loop was held since the start, `loop_stall_p9999_s` what one hold of ten thousand exceeds. With `cpu` in their
+    names both are the processor time of the loop's thread: what is missing in them, others had the processor for.
     """
 
     ready: bool
@@ -360,6 +361,9 @@ class HealthView(msgspec.Struct, kw_only=True):
     fib_pending: int = 0
     fib_failed: int = 0
     loop_stall_s: float = 0.0
+    loop_stall_p9999_s: float = 0.0
+    loop_stall_cpu_s: float = 0.0
+    loop_stall_cpu_p9999_s: float = 0.0
 
 
 class ConfigChangeView(msgspec.Struct, kw_only=True):
