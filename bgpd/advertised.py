@@ -13,7 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from bgpd.api.backend import Answer, Objects
-from bgpd.model.attributes import Attributes, as_path_text
+from bgpd.model.as_path import as_path_text
+from bgpd.model.attributes import Attributes
 from bgpd.model.communities import format_membership, format_route_distinguisher
 from bgpd.model.evpn import parse_key
 from bgpd.model.iana import Family

@@ -40,7 +40,7 @@ log = structlog.get_logger()
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _ABREAST = 4_096
 """A neighbor that has sent at most this many routes fewer than the leading one also counts as leading."""
-_LOCAL = Attributes()
+_LOCAL = Attributes.of()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
 _BYTES_PER_ROUTE = 200

@@ -94,7 +94,7 @@ class Evpn:
         targets = {target for vrf in self.vrfs.values() for target in vrf.import_targets}
         fresh, gone = self._own_memberships.change(config.router.asn, targets)
         if fresh:
-            self.rib.announce_local(EVPN_SOURCE, Family.ROUTE_TARGET, fresh, Attributes(), overlay=None)
+            self.rib.announce_local(EVPN_SOURCE, Family.ROUTE_TARGET, fresh, Attributes.of(), overlay=None)
         if gone:
             self.rib.withdraw_local(EVPN_SOURCE, Family.ROUTE_TARGET, gone)
 

@@ -22,7 +22,7 @@ from bgpd.evpn.default_gateways import DefaultGateways
 from bgpd.evpn.host_owners import HostOwners
 from bgpd.evpn.ports import RibPort
 from bgpd.evpn.vrf import Vrf
-from bgpd.model.attributes import Attributes
+from bgpd.model.attributes import Attributes, in_pieces
 from bgpd.model.communities import format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
@@ -46,6 +46,8 @@ _LINK_LOCAL = b"\x80\xfe\x80"
 """Start of the host prefixes of link-local addresses, which are of no use beyond their link."""
 
 
+_SELECTIONS_KEPT = 4096
+"""Sets of extended communities of which it is known which VRFs import them."""
 _NOTHING: frozenset[bytes] = frozenset()
 
 
@@ -83,7 +85,7 @@ class Importer:
         self._listener = listener
         self._vrfs: dict[bytes, list[Vrf]] = {}
         self._own: frozenset[bytes] = frozenset()
-        self._selected: WeakKeyDictionary[Attributes, tuple[Vrf, ...]] = WeakKeyDictionary()
+        self._selected: dict[bytes, tuple[Vrf, ...]] = {}
         self._paths: WeakKeyDictionary[Path, dict[tuple[Source, str, Family, str], Path]] = WeakKeyDictionary()
         self._origins: dict[str, dict[bytes, _Origin]] = {}
         self._sessions: dict[str, Source] = {}
@@ -99,7 +101,7 @@ class Importer:
             for target in vrf.import_targets:
                 self._vrfs.setdefault(target, []).append(vrf)
         self._own = frozenset(vrf.rd for vrf in chosen)
-        self._selected = WeakKeyDictionary()
+        self._selected = {}
         self._paths = WeakKeyDictionary()
 
     def received(self, neighbor: Source, keys: Sequence[bytes], path: Path | None) -> None:
@@ -164,12 +166,15 @@ class Importer:
 
     def _select(self, attributes: Attributes) -> tuple[Vrf, ...]:
         """The VRFs that import one of the route targets."""
-        selected = self._selected.get(attributes)
+        packed = attributes.packed_extended_communities
+        selected = self._selected.get(packed)
         if selected is None:
             found: dict[Vrf, None] = {}
-            for community in attributes.extended_communities:
+            for community in in_pieces(packed, 8):
                 found.update(dict.fromkeys(self._vrfs.get(community, ())))
-            selected = self._selected[attributes] = tuple(found)
+            if len(self._selected) >= _SELECTIONS_KEPT:
+                self._selected.clear()
+            selected = self._selected[packed] = tuple(found)
         return selected
 
     def _origin(self, neighbor: Source, head: bytes, *, make: bool) -> _Origin | None:

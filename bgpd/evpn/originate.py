@@ -20,7 +20,6 @@ from bgpd.evpn.resolve import Uplink
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import VXLAN
-from bgpd.model.containers import WeakMemo
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
@@ -33,6 +32,8 @@ SELF_GATEWAY = b"\0"
 """In place of a gateway IP: this host's address on the uplink to whoever receives it; no address has this length."""
 
 _ESI_ZERO = bytes(10)
+_ATTRIBUTES_KEPT = 4096
+"""Of VRFs with what was learned or is told of hosts, so that routes of the same are announced with one object."""
 _KEY_LENGTHS = {18: 4, 30: 16}
 """Address bytes by the length of a type 5 key."""
 
@@ -46,7 +47,7 @@ class Originator:
         self._prefixes: dict[str, dict[bytes, Attributes]] = {}
         self._uplink_routes: dict[str, dict[bytes, None]] = {}
         self._endpoints: dict[str, dict[bytes, Mobility]] = {}
-        self._attributes: WeakMemo[tuple[object, ...], Attributes] = WeakMemo()
+        self._attributes: dict[tuple[object, ...], Attributes] = {}
 
     def vrf_added(self, vrf: Vrf) -> None:
         """Routes of this VRF may be advertised from now on."""
@@ -142,7 +143,9 @@ class Originator:
                 attributes = learned.changed(local_pref=None, med=None, extended_communities=carried)
             else:
                 attributes = Attributes.of(extended_communities=carried)
-            self._attributes.set(key, attributes)
+            if len(self._attributes) >= _ATTRIBUTES_KEPT:
+                self._attributes.clear()
+            self._attributes[key] = attributes
         return attributes
 
     def _announce(self, vrf: Vrf, keys: list[bytes], attributes: Attributes, *, gateway_ip: bytes = b"") -> None:

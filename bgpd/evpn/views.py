@@ -13,7 +13,7 @@ from bgpd.evpn.originate import SELF_GATEWAY
 from bgpd.evpn.ports import Decided
 from bgpd.evpn.resolve import vrf_of
 from bgpd.evpn.vrf import Vrf
-from bgpd.model.attributes import as_path_text
+from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_evpn_community, format_route_distinguisher, format_route_target
 from bgpd.model.evpn import EvpnRoute, parse_key
 from bgpd.model.iana import EvpnRouteType, Family

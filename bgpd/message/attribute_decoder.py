@@ -1,17 +1,16 @@
-"""Path attribute blocks as `Attributes`: identical blocks give the identical object.
+"""Path attribute blocks as `Attributes`.
 
-A block that nothing is wrong with, as nearly all are, is read by one loop over a table. Any other is read attribute by
-attribute, and judged: discard, treat-as-withdraw or reset (RFC 7606 sections 3, 4 and 7, and the RFC that each rule of
-attribute_rules.py names). Never sees NLRI: MP_REACH_NLRI and MP_UNREACH_NLRI are cut out by update_sections.py.
+A block that nothing is wrong with, as nearly all are, is read by one loop (plain_updates.py) and kept as it is. Any
+other is read attribute by attribute, and judged: discard, treat-as-withdraw or reset (RFC 7606 sections 3, 4 and 7, and
+the RFC that each rule of attribute_rules.py names); what is left of it is packed again. Never sees NLRI: MP_REACH_NLRI
+and MP_UNREACH_NLRI are cut out by update_sections.py.
 
-A block is looked up as bytes, a long one by its digest, so that its bytes are kept once. The table holds its values
-weakly, so that what no route refers to is dropped.
+Blocks are remembered for a while, so that the UPDATEs of one table mostly share one object. Nothing depends on that:
+who keeps routes compares blocks (bgpd/rib/adj_rib_in.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import weakref
 from typing import Any
 
 import msgspec
@@ -22,7 +21,6 @@ from bgpd.message.attribute_rules import (
     NEVER,
     OPTIONAL,
     PASSED_FLAGS,
-    PLAIN_FIELDS,
     TOLD_WHOLE,
     WELL_KNOWN,
     Rule,
@@ -32,23 +30,19 @@ from bgpd.message.attribute_rules import (
 )
 from bgpd.message.attribute_values import Malformed, merge_as4
 from bgpd.message.open import Negotiated
-from bgpd.model.attributes import Attributes, UnknownAttribute, segments_of, unpack_numbers
+from bgpd.message.plain_updates import read_block
+from bgpd.model.as_path import segments_of, unpack_numbers
+from bgpd.model.attributes import AttributeFields, Attributes, UnknownAttribute
 from bgpd.model.iana import AttributeFlag, AttributeType, SegmentType, UpdateSubcode
 from bgpd.model.wire import Reaction, WireError
 
 _EXTENDED_LENGTH, _PARTIAL = int(AttributeFlag.EXTENDED_LENGTH), int(AttributeFlag.PARTIAL)
 _NO_SETS = "RFC 9774 section 3"
-_PARTS = 16
-"""Number of dicts that share the blocks, so that none blocks the loop for long when it grows."""
-_PLAIN_FACTS_KEPT = 4096
-_LONGEST_KEY = 1024
-"""Bytes of a block that is looked up by itself."""
+_BLOCKS_KEPT = 512
+"""Blocks that a session remembers of each sort: usual and other."""
+_LONGEST_KEPT = 1024
 _ERRORS_KEPT = 4
 """Errors of a block that is taken are logged when it is first seen; some of them are kept for the next time."""
-_BLOCK_BYTES = 600
-"""What interned attributes take beside the bytes of their lists: objects and their place in the table."""
-_UNKNOWN_BYTES = 100
-_ERROR_BYTES = 300
 _WITHDRAW = Reaction.TREAT_AS_WITHDRAW
 _DISCARD = Reaction.ATTRIBUTE_DISCARD
 
@@ -56,9 +50,6 @@ _DISCARD = Reaction.ATTRIBUTE_DISCARD
 _FROM_TWO_OCTET_ONLY = (("as4_path", "AS4_PATH"), ("as4_aggregator", "AS4_AGGREGATOR"))
 _FOR_TWO_OCTET = frozenset(field for field, _ in _FROM_TWO_OCTET_ONLY)
 _MANDATORY = frozenset((int(AttributeType.ORIGIN), int(AttributeType.AS_PATH)))
-_NOTHING: list[Any] = [getattr(Attributes(), name, b"") for name in PLAIN_FIELDS]
-"""The values of a block without attributes."""
-_NEEDED = 1 << PLAIN_FIELDS.index("origin") | 1 << PLAIN_FIELDS.index("packed_as_path")
 
 
 class BlockFacts(msgspec.Struct, frozen=True, gc=False):
@@ -72,39 +63,6 @@ class BlockFacts(msgspec.Struct, frozen=True, gc=False):
     missing: tuple[str, ...] = ()
     errors: tuple[WireError, ...] = ()
 
-    @property
-    def is_unusual(self) -> bool:
-        """Whether something is wrong with the block, or with an UPDATE that announces routes with it."""
-        return bool(self.errors or self.missing)
-
-
-class _Interned(weakref.ref[Attributes]):
-    """A weak reference to the Attributes of a block, with the block's key, its facts, and the dict that it is in.
-
-    `weight` is what it all takes in memory, and `kept` where that is counted.
-    """
-
-    __slots__ = ("among", "facts", "kept", "key", "weight")
-
-    kept: list[int]
-    weight: int
-
-    key: bytes
-    facts: BlockFacts
-    among: dict[bytes, _Interned]
-
-
-def _forget(reference: weakref.ref[Attributes]) -> None:
-    if isinstance(reference, _Interned):
-        reference.kept[0] -= reference.weight
-        if reference.among.get(reference.key) is reference:
-            del reference.among[reference.key]
-
-
-def _digest(block: bytes) -> bytes:
-    """What a long block is looked up by."""
-    return hashlib.blake2b(block, digest_size=32).digest()
-
 
 class AttributeDecoder:
     """The attribute blocks of one session. Sets of AS numbers cost a route (RFC 9774) unless `accept_as_sets`."""
@@ -116,107 +74,35 @@ class AttributeDecoder:
         self._four_octet_as = negotiated.four_octet_as
         self._rules = rules_for(negotiated)
         self._plain_rules = plain_rules_for(negotiated)
-        self._interned: tuple[dict[bytes, _Interned], ...] = tuple({} for _ in range(_PARTS))
-        self._kept = [0]
-        self._plain_facts: dict[bytes, BlockFacts] = {}
+        self._plain: dict[bytes, tuple[Attributes, bytes]] = {}
+        self._others: dict[bytes, tuple[Attributes, BlockFacts]] = {}
 
-    def __len__(self) -> int:
-        """Blocks that routes refer to."""
-        return sum(map(len, self._interned))
-
-    @property
-    def bytes_kept(self) -> int:
-        """Bytes of memory that they take, nearly."""
-        return self._kept[0]
-
-    def plain(self, block: bytes) -> tuple[Attributes, BlockFacts] | None:
-        """The attributes of a block that was decoded before, or that nothing is wrong with. None: `decode` it."""
-        key = block if len(block) <= _LONGEST_KEY else _digest(block)
-        among = self._interned[hash(key) % _PARTS]
-        known = among.get(key)
-        if known is not None:
-            attributes = known()
-            if attributes is not None:
-                return attributes, known.facts
-        found = self._read_plain(block)
-        if found is not None:
-            self._intern(block, key, among, *found)
-        return found
+    def plain(self, block: bytes) -> tuple[Attributes, bytes] | None:
+        """The attributes and the packed NEXT_HOP (b"" if absent) of a block that nothing is wrong with."""
+        known = self._plain.get(block)
+        if known is None:
+            known = read_block(block, self._plain_rules)
+            if known is not None and len(block) <= _LONGEST_KEPT:
+                if len(self._plain) >= _BLOCKS_KEPT:
+                    self._plain.clear()
+                self._plain[block] = known
+        return known
 
     def decode(self, block: bytes) -> tuple[Attributes, BlockFacts]:
-        """Attributes of a block without MP_REACH_NLRI and MP_UNREACH_NLRI; what is malformed in it is left out.
-
-        A block with errors worse than discard is not interned, since no route will refer to it.
-        """
+        """Attributes of a block without MP_REACH_NLRI and MP_UNREACH_NLRI; what is malformed in it is left out."""
         found = self.plain(block)
         if found is not None:
-            return found
+            return found[0], BlockFacts(found[1])
+        known = self._others.get(block)
+        if known is not None:
+            return known
         attributes, facts = self._parse(block)
-        if all(error.reaction.strength <= _DISCARD.strength for error in facts.errors):
-            kept = facts
-            if len(facts.errors) > _ERRORS_KEPT:
-                kept = msgspec.structs.replace(facts, errors=facts.errors[:_ERRORS_KEPT])
-            key = block if len(block) <= _LONGEST_KEY else _digest(block)
-            self._intern(block, key, self._interned[hash(key) % _PARTS], attributes, kept)
+        if len(block) <= _LONGEST_KEPT:
+            if len(self._others) >= _BLOCKS_KEPT:
+                self._others.clear()
+            kept = msgspec.structs.replace(facts, errors=facts.errors[:_ERRORS_KEPT])
+            self._others[block] = attributes, kept
         return attributes, facts
-
-    def _intern(
-        self, block: bytes, key: bytes, among: dict[bytes, _Interned], attributes: Attributes, facts: BlockFacts
-    ) -> None:
-        weight = _BLOCK_BYTES + len(block) + len(key)
-        if attributes.unknown or facts.errors:
-            weight += _UNKNOWN_BYTES * len(attributes.unknown) + _ERROR_BYTES * len(facts.errors)
-        reference = among[key] = _Interned(attributes, _forget)
-        reference.key, reference.facts, reference.among = key, facts, among
-        reference.kept, reference.weight = self._kept, weight
-        self._kept[0] += weight
-
-    def _read_plain(self, block: bytes) -> tuple[Attributes, BlockFacts] | None:
-        """The attributes of a block that has what every route needs, and nothing unusual; None for any other."""
-        found = _NOTHING.copy()
-        rules, seen, offset, end = self._plain_rules, 0, 0, len(block)
-        try:
-            while offset < end:
-                rule = rules.get(block[offset : offset + 2])
-                if rule is None:
-                    return None
-                bit, place, unit, least, most, is_long, make = rule
-                if is_long:
-                    start = offset + 4
-                    size = block[offset + 2] << 8 | block[offset + 3]
-                else:
-                    start = offset + 3
-                    size = block[offset + 2]
-                offset = start + size
-                if not least <= size <= most or size % unit or offset > end or seen & bit:
-                    return None
-                value: Any = block[start:offset]
-                if make is not None:
-                    value = make(value)
-                    if value is None:
-                        return None
-                found[place] = value
-                seen |= bit
-        except (IndexError, Malformed):
-            return None
-        if seen & _NEEDED != _NEEDED:
-            return None
-        facts = self._facts_with(found.pop())
-        return Attributes(*found), facts
-
-    def _facts_with(self, next_hop: bytes) -> BlockFacts:
-        """The facts of a block with nothing wrong."""
-        facts = self._plain_facts.get(next_hop)
-        if facts is None:
-            if len(self._plain_facts) >= _PLAIN_FACTS_KEPT:
-                self._plain_facts.clear()
-            facts = self._plain_facts[next_hop] = BlockFacts(next_hop)
-        return facts
-
-    def is_known(self, block: bytes) -> bool:
-        """Whether exactly these bytes were decoded as a block before and are still referred to."""
-        key = block if len(block) <= _LONGEST_KEY else _digest(block)
-        return key in self._interned[hash(key) % _PARTS]
 
     def _parse(self, block: bytes) -> tuple[Attributes, BlockFacts]:
         fields: dict[str, Any] = {}
@@ -261,12 +147,8 @@ class AttributeDecoder:
             fields["unknown"] = tuple(kept)
         if partial:
             fields["partial"] = tuple(partial)
-        return Attributes(**fields), self._facts(next_hop, seen, errors)
-
-    def _facts(self, next_hop: bytes, seen: set[int], errors: list[WireError]) -> BlockFacts:
-        if not errors and seen >= _MANDATORY:
-            return self._facts_with(next_hop)
-        return BlockFacts(next_hop, tuple(map(name_of, sorted(_MANDATORY - seen))), tuple(errors))
+        facts = BlockFacts(next_hop, tuple(map(name_of, sorted(_MANDATORY - seen))), tuple(errors))
+        return AttributeFields(**fields).pack(), facts
 
     def _irregular(self, flags: int, kind: int, value: bytes, kept: list[UnknownAttribute]) -> WireError | None:
         """What an attribute costs that is unknown, or has wrong flags."""

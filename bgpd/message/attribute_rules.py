@@ -5,15 +5,15 @@ An attribute without a rule here is unknown to bgpd. The values themselves are r
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from bgpd.message import attribute_values as values
+from bgpd.message import plain_updates as plain
 from bgpd.message.open import Negotiated
-from bgpd.model.attributes import Attributes
+from bgpd.message.plain_updates import PlainRules
 from bgpd.model.iana import AttributeFlag, AttributeType, UpdateSubcode
 from bgpd.model.wire import Reaction
 
@@ -26,9 +26,6 @@ PASSED_FLAGS = KIND_FLAGS | int(AttributeFlag.PARTIAL)
 NEVER = -1
 """Flags that no attribute has: the type is not accepted on the session at all."""
 _BOTH = KIND_FLAGS
-_AS_PATHS_KEPT = 4096
-_LONGEST_PATH_KEPT = 128
-"""Blocks differ in their communities more than in their paths: equal paths of usual length are shared."""
 _WITHDRAW, _DISCARD = Reaction.TREAT_AS_WITHDRAW, Reaction.ATTRIBUTE_DISCARD
 
 
@@ -120,20 +117,14 @@ _INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_I
 
 
 def rules_for(negotiated: Negotiated) -> dict[int, Rule]:
-    """The rules of a session: 2-octet AS numbers, no internal attributes from external peers, its own shared paths."""
-    parse_as_path = values.parse_as_path if negotiated.four_octet_as else values.parse_two_octet_as_path
-    changes: dict[int, dict[str, Any]] = {AttributeType.AS_PATH: {"parse": _shared(parse_as_path)}}
+    """The rules of a session: AS numbers of two octets or four, no internal attributes from external peers."""
+    changes: dict[int, dict[str, Any]] = {}
     if not negotiated.four_octet_as:
+        changes[AttributeType.AS_PATH] = {"parse": values.parse_two_octet_as_path}
         changes[AttributeType.AGGREGATOR] = {"parse": values.parse_two_octet_aggregator}
     if not negotiated.is_ibgp:
         changes |= {kind: {"flags": NEVER} for kind in _INTERNAL_ONLY}
     return {int(kind): msgspec.structs.replace(rule, **changes.get(kind, {})) for kind, rule in _RULES.items()}
-
-
-def _shared(parse: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """The parser, which gives equal paths of usual length as one object."""
-    shared = functools.lru_cache(_AS_PATHS_KEPT)(parse)
-    return lambda value: shared(value) if len(value) <= _LONGEST_PATH_KEPT else parse(value)
 
 
 def name_of(kind: int) -> str:
@@ -144,64 +135,40 @@ def name_of(kind: int) -> str:
         return f"ATTRIBUTE_{kind}"
 
 
-# The usual values, which are known to be good by their length alone, or by one more look.
+# Usual values, which are known to be good by their length alone, or by one more look
 
-PlainRule = tuple[int, int, int, int, int, bool, Callable[[bytes], Any] | None]
-"""Bit and place of a type, the unit that its length must be a multiple of, the least and the most bytes, whether the
-length has two bytes, and what makes the value of the bytes (None: they are the value). None as the value, or Malformed,
-is not usual."""
-
-PLAIN_FIELDS = (*Attributes.__struct_fields__, "next_hop")
-"""The places of the values."""
 _MOST = 65_535
+_PATH_OF_ONE_SEGMENT = 1022
 
 
-def plain_rules_for(negotiated: Negotiated) -> dict[bytes, PlainRule]:
-    """By flags and type byte, for the attributes that nearly all blocks are made of; empty on sessions of 2-octet AS
-    numbers."""
-    if not negotiated.four_octet_as:
-        return {}
-    usual: dict[int, tuple[int, int, int, Callable[[bytes], Any] | None]] = {
-        AttributeType.ORIGIN: (1, 1, 1, values.ORIGINS.get),
-        AttributeType.AS_PATH: (2, 0, _LONGEST_PATH_KEPT, _usual_path(negotiated)),
-        AttributeType.NEXT_HOP: (4, 4, 4, None),
-        AttributeType.MULTI_EXIT_DISC: (4, 4, 4, int.from_bytes),
-        AttributeType.LOCAL_PREF: (4, 4, 4, int.from_bytes),
-        AttributeType.ATOMIC_AGGREGATE: (1, 0, 0, values.parse_empty),
-        AttributeType.AGGREGATOR: (8, 8, 8, values.parse_aggregator),
-        AttributeType.COMMUNITIES: (4, 4, _MOST, None),
-        AttributeType.ORIGINATOR_ID: (4, 4, 4, None),
-        AttributeType.CLUSTER_LIST: (4, 4, _MOST, None),
-        AttributeType.EXTENDED_COMMUNITIES: (8, 8, _MOST, None),
-        AttributeType.LARGE_COMMUNITIES: (12, 12, _MOST, values.parse_large_communities),
+def plain_rules_for(negotiated: Negotiated) -> PlainRules:
+    """What nearly all blocks are made of; nothing on sessions of 2-octet AS numbers."""
+    # Bit, and the unit, the least and the most of the length.
+    usual: dict[int, tuple[int, int, int, int]] = {
+        AttributeType.ORIGIN: (plain.ORIGIN, 1, 1, 1),
+        AttributeType.AS_PATH: (plain.AS_PATH, 2, 0, _PATH_OF_ONE_SEGMENT),
+        AttributeType.NEXT_HOP: (plain.NEXT_HOP, 4, 4, 4),
+        AttributeType.MULTI_EXIT_DISC: (plain.MED, 4, 4, 4),
+        AttributeType.LOCAL_PREF: (plain.LOCAL_PREF, 4, 4, 4),
+        AttributeType.ATOMIC_AGGREGATE: (1 << 8, 1, 0, 0),
+        AttributeType.AGGREGATOR: (plain.AGGREGATOR, 8, 8, 8),
+        AttributeType.COMMUNITIES: (1 << 9, 4, 4, _MOST),
+        AttributeType.ORIGINATOR_ID: (1 << 17, 4, 4, 4),
+        AttributeType.CLUSTER_LIST: (1 << 18, 4, 4, _MOST),
+        AttributeType.EXTENDED_COMMUNITIES: (1 << 19, 8, 8, _MOST),
+        AttributeType.LARGE_COMMUNITIES: (plain.LARGE_COMMUNITIES, 12, 12, _MOST),
+        AttributeType.ONLY_TO_CUSTOMER: (1 << 10, 4, 4, 4),
     }
-    found: dict[bytes, PlainRule] = {}
-    for kind, rule in rules_for(negotiated).items():
-        if kind in usual and rule.flags != NEVER:
-            unit, least, most, make = usual[kind]
-            place = PLAIN_FIELDS.index(rule.field)
-            for extended in (0, int(AttributeFlag.EXTENDED_LENGTH)):
-                found[bytes((rule.flags | extended, kind))] = (
-                    1 << place,
-                    place,
-                    unit,
-                    least,
-                    most,
-                    bool(extended),
-                    make,
-                )
-    return found
-
-
-def _usual_path(negotiated: Negotiated) -> Callable[[bytes], bytes | None]:
-    """One sequence without AS 0 that starts with the external peer's AS, or nothing from an internal peer; equal ones
-    are one object. Else None."""
-    first = b"" if negotiated.is_ibgp or not negotiated.peer_asn else negotiated.peer_asn.to_bytes(4, "big")
-
-    def usual(path: bytes) -> bytes | None:
-        if not path:
-            return None if first else path
-        is_sequence = path[0] == values.AS_SEQUENCE and len(path) == 2 + 4 * path[1] > 2 and values.AS_0 not in path
-        return path if is_sequence and path.startswith(first, 2) else None
-
-    return functools.lru_cache(_AS_PATHS_KEPT)(usual)
+    short: dict[bytes, tuple[int, int]] = {}
+    long: dict[bytes, tuple[int, int, int, int]] = {}
+    rules = rules_for(negotiated) if negotiated.four_octet_as else {}
+    for kind, (bit, unit, least, most) in usual.items():
+        flags = rules[kind].flags if kind in rules else NEVER
+        if flags == NEVER:
+            continue
+        for head in {flags, flags | int(AttributeFlag.PARTIAL) if flags == _BOTH else flags}:
+            long[bytes((head | int(AttributeFlag.EXTENDED_LENGTH), kind))] = bit, unit, least, most
+            for size in range(least, min(most, 255) + 1, unit):
+                short[bytes((head, kind, size))] = bit, size
+    is_any = negotiated.is_ibgp or not negotiated.peer_asn
+    return PlainRules(short, long, b"" if is_any else negotiated.peer_asn.to_bytes(4, "big"))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from bgpd.model.attributes import Aggregator, AsPathSegment, pack_as_path, segments_of, unpack_as_path, unpack_numbers
+from bgpd.model.as_path import AsPathSegment, pack_as_path, segments_of, unpack_as_path, unpack_numbers
+from bgpd.model.attributes import Aggregator
 from bgpd.model.iana import AS_TRANS, Origin, SegmentType
 
 AS_0 = b"\0\0\0\0"

@@ -14,7 +14,8 @@ from typing import Any
 
 from bgpd.message.attribute_rules import PASSED_FLAGS, RECOGNISED
 from bgpd.message.exabgp_codec import library_module, load
-from bgpd.model.attributes import Attributes
+from bgpd.model.as_path import unpack_as_path
+from bgpd.model.attributes import AttributeFields, pack_attribute
 from bgpd.model.iana import AttributeFlag, AttributeType, SegmentType
 from bgpd.model.wire import MalformedNlri
 
@@ -23,7 +24,7 @@ _TRANSITIVE, _OPTIONAL = int(AttributeFlag.TRANSITIVE), int(AttributeFlag.OPTION
 _PARTIAL = int(AttributeFlag.PARTIAL)
 
 
-def encode_attributes(attributes: Attributes, *, four_octet_as: bool) -> list[tuple[int, bytes]]:
+def encode_attributes(attributes: AttributeFields, *, four_octet_as: bool) -> list[tuple[int, bytes]]:
     """Type and wire form of every attribute but NEXT_HOP and the MP ones, ascending.
 
     A peer without 4-octet AS numbers gets AS_TRANS, AS4_PATH and AS4_AGGREGATOR where needed; they come in one piece
@@ -37,13 +38,13 @@ def encode_attributes(attributes: Attributes, *, four_octet_as: bool) -> list[tu
         (int(attribute.ID), bytes(attribute.pack(session)))
         for attribute in _path_attributes(attributes, exa, four_octet_as=four_octet_as)
     ]
-    encoded += [(kind, _attribute(flags, kind, value)) for kind, flags, value in _lists(attributes) if value]
+    encoded += [(kind, pack_attribute(flags, kind, value)) for kind, flags, value in _lists(attributes) if value]
     if four_octet_as:
-        encoded.append((_AS_PATH, _attribute(_TRANSITIVE, _AS_PATH, attributes.packed_as_path)))
+        encoded.append((_AS_PATH, pack_attribute(_TRANSITIVE, _AS_PATH, attributes.packed_as_path)))
     for unknown in attributes.unknown:
         if unknown.flags & _TRANSITIVE:
             flags = unknown.flags if unknown.type in RECOGNISED else unknown.flags | _PARTIAL
-            encoded.append((unknown.type, _attribute(flags & PASSED_FLAGS, unknown.type, unknown.value)))
+            encoded.append((unknown.type, pack_attribute(flags & PASSED_FLAGS, unknown.type, unknown.value)))
     if attributes.partial:
         encoded = [(kind, _partial(packed) if kind in attributes.partial else packed) for kind, packed in encoded]
     return sorted(encoded, key=lambda one: one[0])
@@ -65,7 +66,7 @@ def describe_nlri(afi: int, safi: int, field: bytes) -> list[str]:
     return shown
 
 
-def _lists(attributes: Attributes) -> tuple[tuple[int, int, bytes], ...]:
+def _lists(attributes: AttributeFields) -> tuple[tuple[int, int, bytes], ...]:
     """Type, flags and value of what is kept in its wire form for every peer."""
     both = _OPTIONAL | _TRANSITIVE
     return (
@@ -76,20 +77,16 @@ def _lists(attributes: Attributes) -> tuple[tuple[int, int, bytes], ...]:
     )
 
 
-def _attribute(flags: int, kind: int, value: bytes) -> bytes:
-    if len(value) < 256:
-        return struct.pack("!BBB", flags, kind, len(value)) + value
-    return struct.pack("!BBH", flags | AttributeFlag.EXTENDED_LENGTH, kind, len(value)) + value
-
-
 def _partial(packed: bytes) -> bytes:
     return bytes((packed[0] | _PARTIAL,)) + packed[1:]
 
 
-def _path_attributes(attributes: Attributes, exa: SimpleNamespace, *, four_octet_as: bool) -> Iterator[Any]:
+def _path_attributes(attributes: AttributeFields, exa: SimpleNamespace, *, four_octet_as: bool) -> Iterator[Any]:
     yield exa.Origin(int(attributes.origin))
     if not four_octet_as:
-        yield exa.ASPath([exa.SEGMENTS[one.type](map(exa.ASN, one.asns)) for one in attributes.as_path])
+        yield exa.ASPath(
+            [exa.SEGMENTS[one.type](map(exa.ASN, one.asns)) for one in unpack_as_path(attributes.packed_as_path)]
+        )
     if attributes.med is not None:
         yield exa.MED(attributes.med)
     if attributes.local_pref is not None:

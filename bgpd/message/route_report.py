@@ -16,7 +16,8 @@ from bgpd.message.exabgp_update import describe_nlri
 from bgpd.message.open import family_name
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.message.update_sections import UpdateError, UpdateSections, split_update
-from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.as_path import AsPathSegment
+from bgpd.model.attributes import Attributes
 from bgpd.model.communities import format_membership, format_route_distinguisher
 from bgpd.model.evpn import parse_key
 from bgpd.model.iana import FAMILY_BY_CODE, AttributeType, EvpnRouteType, Family
@@ -47,7 +48,7 @@ def report_update(body: bytes, decoder: UpdateDecoder, *, nlri_decoders: NlriDec
     """What `decoder` makes of an UPDATE body, with the fields that it does not need itself."""
     decoded = decoder.decode(body)
     try:
-        sections = split_update(body, known=lambda block: False)
+        sections = split_update(body)
     except UpdateError:
         sections = UpdateSections(b"", b"", b"")
     overlays = _overlays(sections, nlri_decoders)

@@ -164,11 +164,6 @@ class UpdateDecoder:
                 self._plain_readers[family] = {}, splitter.whole_sizes, split, suspects
         self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
 
-    @property
-    def bytes_kept(self) -> int:
-        """What the attributes take in memory that routes refer to."""
-        return self._attributes.bytes_kept
-
     def plain(self, body: bytes) -> RouteBatch | None:
         """The routes of the usual UPDATE, which announces IPv4 or IPv6 prefixes and nothing is wrong with.
 
@@ -181,15 +176,13 @@ class UpdateDecoder:
         nlri = body[end:]
         if nlri:
             found = self._attributes.plain(body[4:end])
-            if found is None or found[1].is_unusual:
-                return None
-            return self._plain_batch(_IPV4, nlri, found[0], found[1].next_hop)
+            return None if found is None else self._plain_batch(_IPV4, nlri, *found)
         if body[4:6] not in _REACH_HEADS or end != size:
             return None
         start, stop = (8, 8 + (body[6] << 8 | body[7])) if body[4] & _EXTENDED_LENGTH else (7, 7 + body[6])
         family = _FAMILIES.get(body[start : start + 3])
         found = self._attributes.plain(body[stop:]) if family is not None and stop <= end else None
-        if family is None or found is None or found[1].is_unusual:
+        if family is None or found is None:
             return None
         hop, after = start + 4, start + 4 + body[start + 3]
         return self._plain_batch(family, body[after + 1 : stop], found[0], body[hop:after])
@@ -236,7 +229,7 @@ class UpdateDecoder:
             return DecodedUpdate(end_of_rib=Family.IPV4_UNICAST)
         errors: list[WireError] = []
         try:
-            sections = split_update(body, known=self._attributes.is_known)
+            sections = split_update(body)
             if sections.ends_rib and sections.unreach is not None:
                 family = FAMILY_BY_CODE.get((sections.unreach.afi, sections.unreach.safi))
                 return DecodedUpdate(end_of_rib=family if family in self._families else None)

@@ -10,18 +10,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-import msgspec
-
 from bgpd.message.exabgp_codec import HEADER_LENGTH, encode_message
 from bgpd.message.exabgp_update import encode_attributes
 from bgpd.message.open import Negotiated
-from bgpd.model.attributes import Attributes, prepend_as, segments_of
+from bgpd.model.as_path import prepend_as, segments_of
+from bgpd.model.attributes import DEFAULT_LOCAL_PREF, AttributeFields, Attributes, in_pieces
 from bgpd.model.iana import AttributeType, Family, MessageType, SegmentType
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.wire import NlriCodec
 
-DEFAULT_LOCAL_PREF = 100
-"""Sent to internal peers for a route without LOCAL_PREF."""
 _LENGTHS_LENGTH = 4
 _MP_HEADER_LENGTH = 4
 _CONFEDERATION = frozenset((SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET))
@@ -90,10 +87,11 @@ class UpdateEncoder:
     def as_sent(self, batch: RouteBatch) -> tuple[Attributes, bytes] | None:
         """The attributes and the next hop field that a batch is announced with; None if it cannot be announced."""
         next_hop = self._next_hop(batch.family, batch.next_hop)
-        return (self._sent(batch.attributes), next_hop) if next_hop and batch.attributes is not None else None
+        return (self._sent(batch.attributes).pack(), next_hop) if next_hop and batch.attributes is not None else None
 
-    def _sent(self, attributes: Attributes) -> Attributes:
-        return _for_ibgp(attributes) if self._negotiated.is_ibgp else _for_ebgp(attributes, self._negotiated.local_asn)
+    def _sent(self, attributes: Attributes) -> AttributeFields:
+        fields = attributes.fields
+        return _for_ibgp(fields) if self._negotiated.is_ibgp else _for_ebgp(fields, self._negotiated.local_asn)
 
     def end_of_rib(self, family: Family) -> bytes:
         """The End-of-RIB marker of a family (RFC 4724 section 2)."""
@@ -155,22 +153,19 @@ class UpdateEncoder:
         return block
 
 
-def _for_ibgp(attributes: Attributes) -> Attributes:
-    if attributes.local_pref is not None:
-        return attributes
-    return msgspec.structs.replace(attributes, local_pref=DEFAULT_LOCAL_PREF)
+def _for_ibgp(fields: AttributeFields) -> AttributeFields:
+    return fields if fields.local_pref is not None else fields.changed(local_pref=DEFAULT_LOCAL_PREF)
 
 
-def _for_ebgp(attributes: Attributes, local_asn: int) -> Attributes:
+def _for_ebgp(fields: AttributeFields, local_asn: int) -> AttributeFields:
     """With our AS in front, without what is internal (RFC 4271 section 5.1.2, RFC 4360 section 6, RFC 4456)."""
-    path, extended = attributes.packed_as_path, attributes.packed_extended_communities
+    path, extended = fields.packed_as_path, fields.packed_extended_communities
     if any(kind in _CONFEDERATION for kind, _, _ in segments_of(path)):
         kept = [path[at - 2 : at + 4 * count] for kind, count, at in segments_of(path) if kind not in _CONFEDERATION]
         path = b"".join(kept)
     if any(kind & _NON_TRANSITIVE for kind in extended[::8]):
-        extended = b"".join([one for one in attributes.extended_communities if not one[0] & _NON_TRANSITIVE])
-    return msgspec.structs.replace(
-        attributes,
+        extended = b"".join([one for one in in_pieces(extended, 8) if not one[0] & _NON_TRANSITIVE])
+    return fields.changed(
         packed_as_path=prepend_as(path, local_asn),
         local_pref=None,
         originator_id=None,

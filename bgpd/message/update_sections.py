@@ -7,7 +7,6 @@ section 6.3, RFC 4760 sections 3 and 4). What the parts mean is update_decoder.p
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 import msgspec
 
@@ -79,8 +78,8 @@ def fatal(message: str, section: str, attribute: str = "", subcode: int = 0, dat
     return WireError(Reaction.SESSION_RESET, message, section, attribute, subcode, data)
 
 
-def split_update(body: bytes, *, known: Callable[[bytes], bool]) -> UpdateSections:
-    """The parts of an UPDATE body. `known` says whether a block without MP attributes was seen before.
+def split_update(body: bytes) -> UpdateSections:
+    """The parts of an UPDATE body.
 
     Raises: UpdateError: lengths that contradict each other; a repeated or malformed MP attribute.
     """
@@ -95,7 +94,7 @@ def split_update(body: bytes, *, known: Callable[[bytes], bool]) -> UpdateSectio
     if end > size:
         raise UpdateError(fatal("path attributes overrun the message", "RFC 4271 section 6.3", "", _MALFORMED_LIST))
     withdrawn, block, nlri = body[2 : start - 2], body[start:end], body[end:]
-    if (_REACH_BYTE not in block and _UNREACH_BYTE not in block) or known(block):
+    if _REACH_BYTE not in block and _UNREACH_BYTE not in block:
         return UpdateSections(withdrawn, block, nlri)
     return _cut_mp_attributes(withdrawn, block, nlri)
 

@@ -1,35 +1,51 @@
 """Path attributes as one frozen value (RFC 4271 section 5 and the RFCs that each field names).
 
-Lists (AS path, communities, clusters) are kept as the bytes that go over the wire, since a list of Python numbers takes
-ten times as much and neighbors choose how long they are. Who looks at a list gets it made anew: `as_path`,
-`communities` and so on. What every route needs (path length, loop detection, one community) is read from the bytes.
+`Attributes` is the attribute block as it came over the wire, with what the decision process compares beside it: a
+route whose attributes are its own costs one small object and its bytes. Whoever wants a value gets it from the block:
+`AttributeFields` are all of them, made when somebody looks and kept for a while.
 
-The speaker interns it by the bytes it was parsed from, so that all routes of one attribute block share one object.
-Values compare and hash by identity, since the tables use them as keys in the hot path; `same_as` compares contents.
+Lists (AS path, communities, clusters) stay bytes there too, since a list of Python numbers takes ten times as much and
+neighbors choose how long they are. `as_path`, `communities` and so on make them anew.
+
+Attributes compare and hash by identity, since the tables use them as keys in the hot path; `same_as` compares contents.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from bgpd.model.iana import Origin, SegmentType
+from bgpd.model.as_path import (
+    AsPathSegment,
+    as_path_length,
+    divided_path,
+    pack_as_path,
+    segments_of,
+    unpack_as_path,
+    unpack_numbers,
+)
+from bgpd.model.iana import AttributeFlag, AttributeType, Origin, SegmentType
 
-MOST_ASNS_OF_SEGMENT = 255
-_SEQUENCE, _SET = int(SegmentType.AS_SEQUENCE), int(SegmentType.AS_SET)
-_VALUE_BYTES = 40
-"""What a bytes object takes beside its contents."""
-_ATTRIBUTES_BYTES = 160
-
-
-class AsPathSegment(msgspec.Struct, frozen=True, gc=False):
-    """One AS_PATH segment (RFC 4271 section 4.3); `asns` are 4-octet numbers (RFC 6793)."""
-
-    type: SegmentType
-    asns: tuple[int, ...]
+DEFAULT_LOCAL_PREF = 100
+"""LOCAL_PREF of a route without one."""
+_SEQUENCE = int(SegmentType.AS_SEQUENCE)
+_OPTIONAL, _TRANSITIVE = int(AttributeFlag.OPTIONAL), int(AttributeFlag.TRANSITIVE)
+_PARTIAL, _EXTENDED_LENGTH = int(AttributeFlag.PARTIAL), int(AttributeFlag.EXTENDED_LENGTH)
+_NEXT_HOP = int(AttributeType.NEXT_HOP)
+_MOST = 65_535
+_MOST_OF_LIST = 65_520
+"""Bytes of one attribute: at most, and of lists, whose values have 4, 8 or 12. What is longer stands in several."""
+_OBJECT_BYTES = 120
+"""What Attributes take beside the bytes of their block."""
+_FIELDS_KEPT = 1024
+_LONGEST_KEPT = 1024
+"""Blocks whose fields are kept for a while, and the bytes of the longest of them."""
+LENGTH_BITS, ORIGIN_BITS = 16, 2
+"""Of a rank, the lower bits: AS path length and ORIGIN; above them is LOCAL_PREF."""
 
 
 class Aggregator(msgspec.Struct, frozen=True, gc=False):
@@ -50,8 +66,8 @@ class UnknownAttribute(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
-class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
-    """The attributes of a path; next hop and NLRI are kept beside it. Made of typed values by `Attributes.of`.
+class AttributeFields(msgspec.Struct, frozen=True, gc=False):
+    """The values of an attribute block. Next hop and NLRI are none of them.
 
     The packed fields are attribute values with 4-octet AS numbers, b"" if absent. Absent `med`, `local_pref`: None.
     Originator and cluster list: RFC 4456. `partial` are the types of the typed ones that some router on the way did not
@@ -72,18 +88,114 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
     unknown: tuple[UnknownAttribute, ...] = ()
     partial: tuple[int, ...] = ()
 
+    def changed(self, **fields: Any) -> AttributeFields:
+        """A copy in which these fields have other values; lists may be given as `Attributes.of` takes them."""
+        return msgspec.structs.replace(self, **_packed(fields))
+
+    def pack(self) -> Attributes:
+        """The Attributes of these values: a block with ORIGIN and AS_PATH, of ascending types up to the unknown."""
+        rank = rank_of(self.local_pref, as_path_length(self.packed_as_path), self.origin)
+        more = self.med or self.originator_id is not None or self.packed_cluster_list
+        return Attributes(_pack_block(self), rank, not (more or self.packed_extended_communities))
+
+
+class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The attributes of a path; next hop and NLRI are kept beside it. Made of typed values by `Attributes.of`.
+
+    `block` is well-formed: what was wrong with it when it came is not in it. AS numbers have 4 octets, there is no MP
+    attribute, and a NEXT_HOP means nothing. `rank` is what the decision process compares first, as one number: highest
+    LOCAL_PREF, shortest AS_PATH, lowest ORIGIN; lower is better. `is_simple`: it compares nothing else of them, and
+    they say nothing of bandwidth, for there is no MED (but 0), ORIGINATOR_ID, CLUSTER_LIST or extended community.
+    """
+
+    block: bytes
+    rank: int
+    is_simple: bool
+
     @staticmethod
     def of(**fields: Any) -> Attributes:
-        """Attributes of typed values: `as_path` is a tuple of segments, the lists are as the properties give them."""
-        return Attributes(**_packed(fields))
+        """Attributes of values: those of AttributeFields, where lists may be given as the properties give them."""
+        return AttributeFields(**_packed(fields)).pack()
 
     def changed(self, **fields: Any) -> Attributes:
-        """A copy in which these fields, typed as for `of`, have other values; it shares the bytes of all others."""
-        return msgspec.structs.replace(self, **_packed(fields))
+        """A copy in which these fields, given as for `of`, have other values."""
+        return self.fields.changed(**fields).pack()
 
     def same_as(self, other: Attributes) -> bool:
         """Whether both hold the same contents."""
-        return self is other or msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
+        return self is other or self.contents == other.contents or self.fields == other.fields
+
+    @property
+    def fields(self) -> AttributeFields:
+        """All values: for whoever looks at several."""
+        block = self.block
+        return _kept_fields(block) if len(block) <= _LONGEST_KEPT else _read_fields(block)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes."""
+        return _OBJECT_BYTES + len(self.block)
+
+    @property
+    def contents(self) -> bytes:
+        """The block without NEXT_HOP. Equal ones say the same; the same may stand in another order."""
+        block = self.block
+        for begin, _, kind, _, end in attributes_of(block):
+            if kind == _NEXT_HOP:
+                return block[:begin] + block[end:]
+        return block
+
+    @property
+    def origin(self) -> Origin:
+        return self.fields.origin
+
+    @property
+    def packed_as_path(self) -> bytes:
+        return self.fields.packed_as_path
+
+    @property
+    def med(self) -> int | None:
+        return self.fields.med
+
+    @property
+    def local_pref(self) -> int | None:
+        return self.fields.local_pref
+
+    @property
+    def atomic_aggregate(self) -> bool:
+        return self.fields.atomic_aggregate
+
+    @property
+    def aggregator(self) -> Aggregator | None:
+        return self.fields.aggregator
+
+    @property
+    def packed_communities(self) -> bytes:
+        return self.fields.packed_communities
+
+    @property
+    def packed_extended_communities(self) -> bytes:
+        return b"" if self.is_simple else self.fields.packed_extended_communities
+
+    @property
+    def packed_large_communities(self) -> bytes:
+        return self.fields.packed_large_communities
+
+    @property
+    def originator_id(self) -> bytes | None:
+        return None if self.is_simple else self.fields.originator_id
+
+    @property
+    def packed_cluster_list(self) -> bytes:
+        return b"" if self.is_simple else self.fields.packed_cluster_list
+
+    @property
+    def unknown(self) -> tuple[UnknownAttribute, ...]:
+        return self.fields.unknown
+
+    @property
+    def partial(self) -> tuple[int, ...]:
+        return self.fields.partial
 
     @property
     def as_path(self) -> tuple[AsPathSegment, ...]:
@@ -98,7 +210,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
     @property
     def extended_communities(self) -> tuple[bytes, ...]:
         """8 bytes each (RFC 4360)."""
-        return _pieces(self.packed_extended_communities, 8)
+        return in_pieces(self.packed_extended_communities, 8)
 
     @property
     def large_communities(self) -> tuple[tuple[int, int, int], ...]:
@@ -108,34 +220,39 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
     @property
     def cluster_list(self) -> tuple[bytes, ...]:
         """4 bytes each, the last cluster first."""
-        return _pieces(self.packed_cluster_list, 4)
+        return in_pieces(self.packed_cluster_list, 4)
+
+    # Each looks first whether the bytes stand anywhere in the block, since nearly always they do not.
 
     def has_community(self, community: int) -> bool:
         """Whether it is among the communities."""
-        packed = self.packed_communities
-        return bool(packed) and _is_among(community.to_bytes(4, "big"), packed, 4)
+        piece = community.to_bytes(4, "big")
+        return piece in self.block and _is_among(piece, self.packed_communities, 4)
 
     def has_extended_community(self, community: bytes) -> bool:
         """Whether it is among the extended communities."""
-        return _is_among(community, self.packed_extended_communities, 8)
+        return community in self.block and _is_among(community, self.packed_extended_communities, 8)
 
     def has_large_community(self, community: tuple[int, int, int]) -> bool:
         """Whether it is among the large communities."""
-        return _is_among(struct.pack("!III", *community), self.packed_large_communities, 12)
+        piece = struct.pack("!III", *community)
+        return piece in self.block and _is_among(piece, self.packed_large_communities, 12)
 
     def has_cluster(self, router_id: bytes) -> bool:
         """Whether the route was reflected there (RFC 4456 section 8)."""
-        return _is_among(router_id, self.packed_cluster_list, 4)
+        return router_id in self.block and _is_among(router_id, self.packed_cluster_list, 4)
+
+    def count_as(self, asn: int) -> int:
+        """How often `asn` stands in the AS_PATH (loop detection, RFC 4271 section 9.1.2)."""
+        if asn.to_bytes(4, "big") not in self.block:
+            return 0
+        path = self.packed_as_path
+        return sum(unpack_numbers(path[at : at + 4 * count]).count(asn) for _, count, at in segments_of(path))
 
     @property
     def as_path_length(self) -> int:
-        """Hops for the decision process: an AS_SET is one, confederation segments none (RFC 4271 9.1.2.2, RFC 5065)."""
-        path = self.packed_as_path
-        if not path:
-            return 0
-        if path[0] == _SEQUENCE and len(path) == 2 + 4 * path[1]:
-            return path[1]
-        return sum(count if kind == _SEQUENCE else kind == _SET for kind, count, _ in segments_of(path))
+        """Hops for the decision process."""
+        return self.rank >> ORIGIN_BITS & (1 << LENGTH_BITS) - 1
 
     @property
     def asns_in_path(self) -> int:
@@ -148,88 +265,109 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, weakref=True):
         path = self.packed_as_path
         return int.from_bytes(path[2:6], "big") if path and path[0] == _SEQUENCE else None
 
-    def count_as(self, asn: int) -> int:
-        """How often `asn` stands in the AS_PATH (loop detection, RFC 4271 section 9.1.2)."""
-        path = self.packed_as_path
-        if asn.to_bytes(4, "big") not in path:
-            return 0
-        return sum(unpack_numbers(path[at : at + 4 * count]).count(asn) for _, count, at in segments_of(path))
-
     @property
     def cluster_list_length(self) -> int:
         """How many clusters the route has passed."""
         return len(self.packed_cluster_list) // 4
 
-    def size_beside(self, other: Attributes) -> int:
-        """Bytes of memory that it takes beside another that it was made from, and shares values with."""
-        pairs = zip(self._values(), other._values())
-        return _ATTRIBUTES_BYTES + sum(len(value) + _VALUE_BYTES for value, shared in pairs if value is not shared)
 
-    def _values(self) -> tuple[bytes, ...]:
-        return (
-            self.packed_as_path,
-            self.packed_communities,
-            self.packed_extended_communities,
-            self.packed_large_communities,
-            self.packed_cluster_list,
-        )
+def rank_of(local_pref: int | None, path_length: int, origin: int) -> int:
+    """The rank of Attributes. Without LOCAL_PREF it is one of the small numbers of which CPython has one each."""
+    worse = 0 if local_pref is None else DEFAULT_LOCAL_PREF - local_pref
+    return ((worse << LENGTH_BITS) + path_length << ORIGIN_BITS) + origin
 
 
-def as_path_text(packed: bytes) -> str:
-    """A packed AS path as text: ASNs with spaces between, sets as {1,2}, confederation segments as (1 2) and [1,2]."""
-    parts = []
-    for segment in unpack_as_path(packed):
-        opening, separator, closing = _FORMS[segment.type]
-        parts.append(f"{opening}{separator.join(map(str, segment.asns))}{closing}")
-    return " ".join(parts)
+# Blocks
 
-
-_FORMS = {
-    SegmentType.AS_SEQUENCE: ("", " ", ""),
-    SegmentType.AS_SET: ("{", ",", "}"),
-    SegmentType.AS_CONFED_SEQUENCE: ("(", " ", ")"),
-    SegmentType.AS_CONFED_SET: ("[", ",", "]"),
+_LISTS = {
+    int(AttributeType.COMMUNITIES): "packed_communities",
+    int(AttributeType.EXTENDED_COMMUNITIES): "packed_extended_communities",
+    int(AttributeType.LARGE_COMMUNITIES): "packed_large_communities",
+    int(AttributeType.CLUSTER_LIST): "packed_cluster_list",
+    int(AttributeType.AS_PATH): "packed_as_path",
+}
+_SINGLE: dict[int, tuple[str, Any]] = {
+    int(AttributeType.ORIGIN): ("origin", lambda value: Origin(value[0])),
+    int(AttributeType.MULTI_EXIT_DISC): ("med", int.from_bytes),
+    int(AttributeType.LOCAL_PREF): ("local_pref", int.from_bytes),
+    int(AttributeType.ATOMIC_AGGREGATE): ("atomic_aggregate", lambda value: True),
+    int(AttributeType.AGGREGATOR): ("aggregator", lambda value: Aggregator(int.from_bytes(value[:4]), value[4:])),
+    int(AttributeType.ORIGINATOR_ID): ("originator_id", bytes),
 }
 
 
-def segments_of(path: bytes) -> Iterator[tuple[int, int, int]]:
-    """Type, number of AS numbers, and where they start, of each segment of a well-formed packed AS_PATH."""
-    at, end = 0, len(path)
-    while at < end:
-        count = path[at + 1]
-        yield path[at], count, at + 2
-        at += 2 + 4 * count
+def attributes_of(block: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """Where each attribute of a well-formed block begins, its flags, its type, and where its value begins and ends."""
+    begin, size = 0, len(block)
+    while begin < size:
+        flags = block[begin]
+        start = begin + (4 if flags & _EXTENDED_LENGTH else 3)
+        end = start + int.from_bytes(block[begin + 2 : start])
+        yield begin, flags, block[begin + 1], start, end
+        begin = end
 
 
-def unpack_as_path(path: bytes) -> tuple[AsPathSegment, ...]:
-    """The segments of a well-formed packed AS_PATH."""
-    return tuple(
-        AsPathSegment(SegmentType(kind), unpack_numbers(path[at : at + 4 * count]))
-        for kind, count, at in segments_of(path)
-    )
+def _read_fields(block: bytes) -> AttributeFields:
+    found: dict[str, Any] = {}
+    unknown: list[UnknownAttribute] = []
+    partial: list[int] = []
+    for _, flags, kind, start, end in attributes_of(block):
+        value = block[start:end]
+        if kind in _LISTS:
+            name = _LISTS[kind]
+            found[name] = found[name] + value if name in found else value
+        elif kind in _SINGLE:
+            name, make = _SINGLE[kind]
+            found[name] = make(value)
+        elif kind != _NEXT_HOP:
+            unknown.append(UnknownAttribute(flags & (_OPTIONAL | _TRANSITIVE | _PARTIAL), kind, value))
+            continue
+        if flags & _PARTIAL and kind not in partial:
+            partial.append(kind)
+    return AttributeFields(**found, unknown=tuple(unknown), partial=tuple(partial))
 
 
-def pack_as_path(path: Iterable[AsPathSegment]) -> bytes:
-    """The AS_PATH with 4-octet AS numbers (RFC 6793 section 4.1)."""
-    return b"".join(
-        struct.pack(f"!BB{len(segment.asns)}I", segment.type, len(segment.asns), *segment.asns) for segment in path
-    )
+_kept_fields = functools.lru_cache(_FIELDS_KEPT)(_read_fields)
 
 
-def prepend_as(path: bytes, asn: int, count: int = 1) -> bytes:
-    """The packed AS path with `asn` put before it `count` times (RFC 4271 section 5.1.2)."""
-    asns = asn.to_bytes(4, "big") * count
-    if path and path[0] == _SEQUENCE and path[1] + count <= MOST_ASNS_OF_SEGMENT:
-        return bytes((_SEQUENCE, path[1] + count)) + asns + path[2:]
-    return bytes((_SEQUENCE, count)) + asns + path
+def _pack_block(fields: AttributeFields) -> bytes:
+    both = _OPTIONAL | _TRANSITIVE
+    pieces: list[tuple[int, int, bytes]] = [(_TRANSITIVE, AttributeType.ORIGIN, bytes((fields.origin,)))]
+    pieces += [(_TRANSITIVE, AttributeType.AS_PATH, part) for part in divided_path(fields.packed_as_path, _MOST)]
+    if fields.med is not None:
+        pieces.append((_OPTIONAL, AttributeType.MULTI_EXIT_DISC, fields.med.to_bytes(4, "big")))
+    if fields.local_pref is not None:
+        pieces.append((_TRANSITIVE, AttributeType.LOCAL_PREF, fields.local_pref.to_bytes(4, "big")))
+    if fields.atomic_aggregate:
+        pieces.append((_TRANSITIVE, AttributeType.ATOMIC_AGGREGATE, b""))
+    if fields.aggregator is not None:
+        value = fields.aggregator.asn.to_bytes(4, "big") + fields.aggregator.router_id
+        pieces.append((both, AttributeType.AGGREGATOR, value))
+    pieces += _divided(both, AttributeType.COMMUNITIES, fields.packed_communities)
+    if fields.originator_id is not None:
+        pieces.append((_OPTIONAL, AttributeType.ORIGINATOR_ID, fields.originator_id))
+    pieces += _divided(_OPTIONAL, AttributeType.CLUSTER_LIST, fields.packed_cluster_list)
+    pieces += _divided(both, AttributeType.EXTENDED_COMMUNITIES, fields.packed_extended_communities)
+    pieces += _divided(both, AttributeType.LARGE_COMMUNITIES, fields.packed_large_communities)
+    if fields.partial:
+        pieces = [(flags | _PARTIAL if kind in fields.partial else flags, kind, value) for flags, kind, value in pieces]
+    pieces += [(one.flags, one.type, one.value) for one in fields.unknown]
+    return b"".join([pack_attribute(*piece) for piece in pieces])
 
 
-def unpack_numbers(packed: bytes) -> tuple[int, ...]:
-    """32-bit numbers."""
-    return struct.unpack(f"!{len(packed) // 4}I", packed)
+def pack_attribute(flags: int, kind: int, value: bytes) -> bytes:
+    """One attribute, with one byte for its length or two."""
+    if len(value) < 256:
+        return bytes((flags & ~_EXTENDED_LENGTH, kind, len(value))) + value
+    return struct.pack("!BBH", flags | _EXTENDED_LENGTH, kind, len(value)) + value
 
 
-def _pieces(packed: bytes, size: int) -> tuple[bytes, ...]:
+def _divided(flags: int, kind: int, value: bytes) -> list[tuple[int, int, bytes]]:
+    return [(flags, kind, value[at : at + _MOST_OF_LIST]) for at in range(0, len(value), _MOST_OF_LIST)]
+
+
+def in_pieces(packed: bytes, size: int) -> tuple[bytes, ...]:
+    """A packed list, cut."""
     return tuple([packed[at : at + size] for at in range(0, len(packed), size)])
 
 
@@ -241,6 +379,13 @@ def _is_among(piece: bytes, packed: bytes, size: int) -> bool:
     return at >= 0
 
 
+def pack_list(field: str, values: Iterable[Any]) -> bytes:
+    """Values as the property `field` gives them, packed."""
+    return bytes(_PACKERS[field](tuple(values)))
+
+
+SIZES = {"communities": 4, "extended_communities": 8, "large_communities": 12, "cluster_list": 4}
+"""Bytes of one value of a packed list."""
 _PACKERS: dict[str, Any] = {
     "as_path": pack_as_path,
     "communities": lambda values: struct.pack(f"!{len(values)}I", *values),
@@ -252,6 +397,6 @@ _PACKERS: dict[str, Any] = {
 
 def _packed(fields: dict[str, Any]) -> dict[str, Any]:
     return {
-        name if name not in _PACKERS else f"packed_{name}": value if name not in _PACKERS else _PACKERS[name](value)
+        f"packed_{name}" if name in _PACKERS else name: pack_list(name, value) if name in _PACKERS else value
         for name, value in fields.items()
     }

@@ -40,7 +40,7 @@ _LEAST_PREFERRED = 0
 """LOCAL_PREF of what an external neighbor announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2), whatever the import
 policy sets: only one that takes the community away keeps its own."""
 
-_Key = tuple[Attributes, NextHop | None, Overlay | None, Family, tuple[int, ...]]
+_Key = tuple[bytes, NextHop | None, Overlay | None, Family, tuple[int, ...]]
 
 
 class AdjRibIn:
@@ -49,7 +49,6 @@ class AdjRibIn:
     `local_asn` and `router_id` are how this host appears to it; `router_asn` is the host's AS (0: the same): no path
     may come from either. `now` is the wall clock in seconds. `allowed` are the next hops that it may name (None: any);
     `named` are those that it has named.
-    `received_bytes` is what the attributes as received take in memory.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class AdjRibIn:
         allow_own_as: int,
         now: Callable[[], float],
         allowed: AllowedNextHops | None = None,
-        received_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self.allowed = allowed
         self.source = source
@@ -75,7 +73,6 @@ class AdjRibIn:
         self._packed_router_asn = self._own_asns[-1].to_bytes(4, "big")
         self._router_id = router_id
         self._now = now
-        self._received_bytes = received_bytes
         self._paths: WeighedMemo[_Key, Path] = WeighedMemo()
         self._revised: WeighedMemo[tuple[Path, float, bool], Path] = WeighedMemo()
         self._former: list[WeighedMemo[Any, Path]] = []
@@ -94,12 +91,13 @@ class AdjRibIn:
     ) -> list[tuple[Path, Sequence[bytes]]]:
         """The path of each of `keys`, grouped by path: one group, unless the import policy looks at prefixes."""
         if not self.policy.by_prefix:
-            return [(self._intern((attributes, next_hop, overlay, family, ()), None), keys)]
+            return [(self._intern(attributes, (attributes.block, next_hop, overlay, family, ()), None), keys)]
         route = self._route(family, attributes, next_hop)
         groups = []
         for trace, chosen in self.policy.split(route, keys):
             if chosen:
-                groups.append((self._intern((attributes, next_hop, overlay, family, (-1, *trace)), trace), chosen))
+                key = attributes.block, next_hop, overlay, family, (-1, *trace)
+                groups.append((self._intern(attributes, key, trace), chosen))
         return groups
 
     def _route(self, family: Family, attributes: Attributes, next_hop: NextHop | None) -> Route:
@@ -112,22 +110,19 @@ class AdjRibIn:
             is_local=self.source.is_local,
         )
 
-    def _intern(self, key: _Key, trace: tuple[int, ...] | None) -> Path:
+    def _intern(self, received: Attributes, key: _Key, trace: tuple[int, ...] | None) -> Path:
         """The path of `key`; `trace` is what the policy found, None where it does not look at prefixes."""
         known = self._paths.get(key)
         now = self._now()
         if known is not None and 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S:
             return known
-        received, next_hop, overlay, family, _ = key
+        _, next_hop, overlay, family, _ = key
         if known is not None:
             made = msgspec.structs.replace(known, heard_at=now)
         else:
             accepted, rejected = self._verdict(family, received, next_hop, trace)
             made = Path(self.source, accepted, next_hop, received, now, rejected, overlay)
-        weight = _PATH_BYTES
-        if overlay is not None or made.attributes is not received:
-            weight = _weight(made)
-        self._paths.weigh(key, made, weight)
+        self._paths.weigh(key, made, _weight(made))
         if next_hop is not None:
             self.named.add(next_hop)
         if self._refreshed:
@@ -139,8 +134,7 @@ class AdjRibIn:
     @property
     def bytes_kept(self) -> int:
         """Bytes of memory that the source's attributes take, as received and as policy changed them, with its paths."""
-        kept = self._received_bytes() + self._paths.weight + self._revised.weight
-        return kept + sum([_MEMO_BYTES + memo.weight for memo in self._former])
+        return self._paths.weight + self._revised.weight + sum([_MEMO_BYTES + memo.weight for memo in self._former])
 
     def has_next_hops(self, most: int) -> bool:
         """Whether its routes have more different next hops than `most`."""
@@ -181,10 +175,9 @@ class AdjRibIn:
         return accepted, rejected
 
     def _why_looped(self, attributes: Attributes) -> str:
-        path = attributes.packed_as_path
-        is_reflected = attributes.originator_id is not None or attributes.packed_cluster_list
-        is_own = self._packed_asn in path or self._packed_router_asn in path
-        if not (is_own or is_reflected) or self.source.is_local:
+        block = attributes.block
+        may_be_own = self._packed_asn in block or self._packed_router_asn in block
+        if (attributes.is_simple and not may_be_own) or self.source.is_local:
             return ""
         for asn in self._own_asns:
             count = attributes.count_as(asn)
@@ -262,11 +255,11 @@ class AdjRibIn:
 
 
 def _weight(path: Path) -> int:
-    weight = _PATH_BYTES
+    weight = _PATH_BYTES + path.received.size
     if path.overlay is not None:
         weight += _OVERLAY_BYTES
     if path.attributes is not path.received:
-        weight += path.attributes.size_beside(path.received)
+        weight += path.attributes.size
     return weight
 
 

@@ -52,7 +52,7 @@ class Advertisements:
 
     def of(self, attributes: Attributes, overlay: Overlay | None, learned: bool) -> Advertisement:
         """The one advertisement with these contents."""
-        key = (msgspec.structs.astuple(attributes), overlay, learned)
+        key = (attributes.contents, overlay, learned)
         known = self._known.get(key)
         if known is None:
             known = Advertisement(attributes, overlay, learned)

@@ -333,7 +333,7 @@ class AggregateTable:
         attributes = self._attributes.get(profile)
         if attributes is None:
             origin, path_left_out = profile
-            attributes = self._attributes[profile] = Attributes(
+            attributes = self._attributes[profile] = Attributes.of(
                 origin=origin, atomic_aggregate=path_left_out, aggregator=self._aggregator
             )
         host = key[0] == 8 * address_length(self._family)

@@ -379,12 +379,12 @@ class LocRib(Decisions):
                     found.setdefault(path, []).append(key)
         return found
 
-    def mark_services(self, keys: Sequence[bytes], is_service: bool) -> None:
-        """Note whether other hosts may announce these keys too."""
-        if is_service:
-            self.services.update(keys)
-        elif self.services:
-            self.services.difference_update(keys)
+    def mark_services(self, keys: Sequence[bytes], is_service: bool, into: Changes) -> None:
+        """Note whether other hosts may announce these keys too; those for which that is new count as changed."""
+        if is_service or self.services:
+            flipped = [key for key in dict.fromkeys(keys) if (key in self.services) is not is_service]
+            self.services.symmetric_difference_update(flipped)
+            into.local += flipped
 
     def is_suppressed(self, key: bytes, best: Path) -> bool:
         """Whether an aggregate suppresses a route towards the neighbors."""

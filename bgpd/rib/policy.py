@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
-from bgpd.model.attributes import Attributes, prepend_as
+from bgpd.model.as_path import prepend_as
+from bgpd.model.attributes import SIZES, AttributeFields, Attributes, in_pieces, pack_list
 from bgpd.model.iana import Family
 from bgpd.model.policy_syntax import (
     LONGEST_MATCHED_PATH,
@@ -158,14 +157,16 @@ class RulePolicy:
             return route.attributes, f'policy "{self.name}": no rule accepts it'
         if self._rules[trace[-1]].action == "reject":
             return route.attributes, f'policy "{self.name}": rejected by rule {trace[-1]}'
-        attributes = route.attributes
-        for index in trace:
-            for change in self._rules[index].change:
-                attributes = change(attributes, route)
-        return attributes, ""
+        changes = [change for index in trace for change in self._rules[index].change]
+        if not changes:
+            return route.attributes, ""
+        fields = route.attributes.fields
+        for change in changes:
+            fields = change(fields, route)
+        return fields.pack(), ""
 
 
-Change = Callable[[Attributes, Route], Attributes]
+Change = Callable[[AttributeFields, Route], AttributeFields]
 
 
 def compile_change(config: SetConfig, where: str) -> list[Change]:
@@ -177,7 +178,7 @@ def compile_change(config: SetConfig, where: str) -> list[Change]:
     numbers = {"local_pref": config.local_pref, "med": config.med}
     given = {name: value for name, value in numbers.items() if value is not None}
     if given:
-        changes.append(lambda attributes, _: attributes.changed(**given))
+        changes.append(lambda fields, _: fields.changed(**given))
     kinds: tuple[tuple[str, str, Callable[[str], object], tuple[str, ...], tuple[str, ...], str], ...] = (
         ("community", "communities", parse_community, config.remove_community, config.add_community, "65000:1"),
         (
@@ -204,7 +205,7 @@ def compile_change(config: SetConfig, where: str) -> list[Change]:
             changes.append(_community_change(field, removed, tuple(added)))
     if config.prepend:
         count = config.prepend
-        changes.append(lambda attributes, route: prepend(attributes, route.local_asn, count))
+        changes.append(lambda fields, route: prepend(fields, route.local_asn, count))
     return changes
 
 
@@ -219,18 +220,21 @@ def _parse_all(entries: tuple[str, ...], parse: Callable[[str], object], where: 
 
 
 def _community_change(field: str, removed: frozenset[object], added: tuple[object, ...]) -> Change:
-    def change(attributes: Attributes, _: Route) -> Attributes:
-        kept = [value for value in getattr(attributes, field) if value not in removed]
-        kept += [value for value in added if value not in kept]
-        return attributes.changed(**{field: tuple(kept)})
+    name, size = f"packed_{field}", SIZES[field]
+    left_out = frozenset(pack_list(field, (value,)) for value in removed)
+    appended = [pack_list(field, (value,)) for value in added]
+
+    def change(fields: AttributeFields, _: Route) -> AttributeFields:
+        kept = [one for one in in_pieces(getattr(fields, name), size) if one not in left_out]
+        kept += [one for one in appended if one not in kept]
+        return fields.changed(**{name: b"".join(kept)})
 
     return change
 
 
-def prepend(attributes: Attributes, asn: int, count: int = 1) -> Attributes:
-    """The attributes with `asn` put before the AS path `count` times (RFC 4271 section 5.1.2)."""
-    path = prepend_as(attributes.packed_as_path, asn, count)
-    return msgspec.structs.replace(attributes, packed_as_path=path)
+def prepend(fields: AttributeFields, asn: int, count: int = 1) -> AttributeFields:
+    """The values with `asn` put before the AS path `count` times (RFC 4271 section 5.1.2)."""
+    return fields.changed(packed_as_path=prepend_as(fields.packed_as_path, asn, count))
 
 
 IMPORT_POLICIES = ("none", "default-only", "all")

@@ -13,7 +13,8 @@ from functools import lru_cache
 import msgspec
 
 from bgpd.config.schema import MatchConfig
-from bgpd.model.attributes import Attributes, as_path_text
+from bgpd.model.as_path import as_path_text
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop
 from bgpd.model.policy_syntax import (

@@ -5,7 +5,7 @@ Each of these parts implements its protocol itself; the RIB calls it directly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from bgpd.model.iana import CeaseSubcode, Family
@@ -40,9 +40,6 @@ class Neighbors(Protocol):
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
         """The neighbor must be sent a family again, because of what it sent."""
-
-    def attribute_bytes(self, source: Source) -> Callable[[], int]:
-        """A function that gives the memory used by a session's received attributes, also after its end."""
 
     def has_room(self, source: Source) -> bool:
         """Whether the connection takes more now; `ReceivedRoutes.room_came` follows when it does again."""

@@ -77,7 +77,6 @@ class ReceivedRoutes:
             allow_own_as=config.allow_own_as,
             now=self._now,
             allowed=allowed_next_hops(source, self._host),
-            received_bytes=self.neighbors.attribute_bytes(source),
         )
         policy = build_policy(config.export, policies, where=f"{where}.export", exporting=True)
         state = NeighborState(source, families=negotiated.families, config=config, adj_rib_in=adj_rib_in)

@@ -147,7 +147,7 @@ class Rib:
             table.announce(chosen, path, changes)
         if source.kind is SourceKind.WORKLOAD:
             table.mark_exceptions(keys, exception, changes)
-            table.mark_services(keys, is_service)
+            table.mark_services(keys, is_service, changes)
         self._tables.commit(table, changes)
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:

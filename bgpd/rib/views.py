@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import islice
 
-from bgpd.model.attributes import as_path_text
+from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_membership
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops

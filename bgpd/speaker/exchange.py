@@ -195,10 +195,6 @@ class Exchange:
         """The families that the neighbor has not sent End-of-RIB of."""
         return [family for family in self.negotiated.families if family not in self.end_of_rib]
 
-    def attribute_bytes(self) -> int:
-        """What the attributes of the routes that the neighbor announces take in memory, as received."""
-        return self._decoder.bytes_kept
-
     def update_received(self, body: bytes) -> None:
         """Take the routes of an UPDATE; they are passed on together with those of the next ones, by `updates_done`.
 
@@ -365,7 +361,7 @@ class Exchange:
                 family=str(batch.family),
                 count=len(batch.announced),
                 error=repr(error),
-                attributes=repr(batch.attributes)[:_LOGGED_CHARACTERS],
+                attributes=repr(batch.attributes.fields if batch.attributes is not None else None)[:_LOGGED_CHARACTERS],
             )
 
     def _note(self, error: WireError) -> None:

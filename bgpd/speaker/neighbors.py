@@ -7,7 +7,7 @@ The RIB reaches their sessions here. Decides nothing about a session (session.py
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -127,13 +127,6 @@ class Neighbors:
         neighbor = self.of(source)
         if neighbor is not None:
             neighbor.fail(error)
-
-    def attribute_bytes(self, source: Source) -> Callable[[], int]:
-        """Says what the attributes that an established session has received take in memory, also after its end."""
-        neighbor = self.of(source)
-        if neighbor is None or neighbor.exchange is None:
-            return lambda: 0
-        return neighbor.exchange.attribute_bytes
 
     # A reload
 

@@ -192,9 +192,6 @@ class Host:
     def refresh_wanted(self, source: Source, family: Family) -> None:
         self.rib.received.refresh_requested(source, family)
 
-    def attribute_bytes(self, source: Source) -> Callable[[], int]:
-        return lambda: 0
-
     def has_room(self, source: Source) -> bool:
         return True
 
@@ -269,7 +266,7 @@ class Host:
 
     def workload(self, prefix: str, *, vrf: str = "blue", mac: str = "", sticky: bool = False) -> None:
         family, key = parse_prefix(prefix)
-        self.rib.announce_local(WORKLOAD, family, [key], Attributes(), vrf=vrf)
+        self.rib.announce_local(WORKLOAD, family, [key], Attributes.of(), vrf=vrf)
         info = ClaimInfo(mac=bytes.fromhex(mac.replace(":", "")), sticky=sticky)
         self.evpn.workloads_announced(vrf, family, [key], info)
         self.turn()

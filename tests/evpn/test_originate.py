@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bgpd.message.evpn_nlri import EvpnNlri
-from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.as_path import AsPathSegment
+from bgpd.model.attributes import Attributes
 from bgpd.model.communities import parse_route_target
 from bgpd.model.evpn import mac_ip_key, parse_key
 from bgpd.model.iana import SegmentType

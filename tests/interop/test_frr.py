@@ -54,7 +54,7 @@ def announce(speaker: RecordingSpeaker, neighbor: str, *prefixes: str) -> None:
     source = speaker.recorder.sources[neighbor]
     for text in prefixes:
         family, key = parse_prefix(text)
-        batch = RouteBatch(family=family, announced=[key], attributes=Attributes())
+        batch = RouteBatch(family=family, announced=[key], attributes=Attributes.of())
         speaker.call(speaker.speaker.neighbors.send, source, batch)
 
 

@@ -3,7 +3,8 @@ import struct
 import pytest
 
 from bgpd.message.attribute_decoder import AttributeDecoder
-from bgpd.model.attributes import Aggregator, AsPathSegment, UnknownAttribute
+from bgpd.model.as_path import AsPathSegment
+from bgpd.model.attributes import Aggregator, UnknownAttribute
 from bgpd.model.iana import Origin, SegmentType
 from bgpd.model.wire import Reaction
 from tests.message.decoding import MANDATORY, attribute, negotiated

@@ -30,6 +30,7 @@ from tests.message.test_corpus import cases
 SESSIONS: list[dict[str, object]] = [
     {},
     {"ibgp": True},
+    {"peer_asn": 0},
     {"accept_martians": False},
     {"extended_next_hop": True, "interface": "eth0"},
     {"four_octet_as": False},
@@ -98,12 +99,13 @@ REACHED = [
 
 
 def contents(attributes: Attributes | None) -> object:
-    return None if attributes is None else [getattr(attributes, name) for name in Attributes.__struct_fields__]
+    return None if attributes is None else (attributes.fields, attributes.rank, attributes.is_simple)
 
 
 def general(session: dict[str, object]) -> UpdateDecoder:
     one = decoder(**session)
-    one._attributes._plain_rules.clear()
+    one._attributes._plain_rules.short.clear()
+    one._attributes._plain_rules.long.clear()
     return one
 
 

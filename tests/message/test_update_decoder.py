@@ -132,10 +132,15 @@ def test_equal_attribute_blocks_give_the_identical_attributes():
     assert one.decode(update(MANDATORY, b"\x20\x0a\0\0\x01")).batches[0].attributes is first
 
 
-def test_attributes_that_no_route_refers_to_are_dropped():
+def test_what_is_remembered_of_blocks_is_bounded():
     one = decoder()
-    one.decode(update(MANDATORY, PREFIX))
-    assert len(one._attributes) == 0
+    for number in range(2000):
+        one.decode(update(MANDATORY + attribute(8, number.to_bytes(4), 0xC0), PREFIX))
+        one.decode(update(MANDATORY + attribute(99, number.to_bytes(4), 0xC0), PREFIX))
+        one.decode(update(MANDATORY + attribute(99, bytes(2000) + number.to_bytes(4), 0xC0), PREFIX))
+    known = [*one._attributes._plain, *one._attributes._others]
+    assert len(known) <= 1024
+    assert max(map(len, known)) < 1024
 
 
 def test_mp_attributes_may_stand_anywhere_and_leave_the_block_the_same():

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.message.update_encoder import UpdateEncoder
-from bgpd.model.attributes import Aggregator, AsPathSegment, Attributes, UnknownAttribute
+from bgpd.model.as_path import AsPathSegment
+from bgpd.model.attributes import Aggregator, Attributes, UnknownAttribute
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family, Origin, SegmentType
 from bgpd.model.path import NextHop, Overlay, RouteBatch
@@ -70,7 +71,7 @@ def test_withdrawal_golden_bytes():
 
 
 def test_mp_reach_is_the_first_attribute_and_no_message_mixes_announcements_and_withdrawals():
-    batch = RouteBatch(family=Family.IPV6_UNICAST, withdrawn=[b"\0"], announced=[b"\0"], attributes=Attributes())
+    batch = RouteBatch(family=Family.IPV6_UNICAST, withdrawn=[b"\0"], announced=[b"\0"], attributes=Attributes.of())
     withdrawal, announcement = encoder().encode(batch)
     assert withdrawal[23:25] == b"\x80\x0f"
     assert announcement[23:25] == b"\x90\x0e"
@@ -106,7 +107,7 @@ def test_a_full_first_segment_is_not_overfilled():
 
 def test_two_octet_peers_get_as_trans_and_as4_attributes():
     session = {"local_asn": 4200000001, "four_octet_as": False}
-    (message,) = encoder(**session).encode(v4(Attributes(aggregator=Aggregator(70000, b"\1\2\3\4"))))
+    (message,) = encoder(**session).encode(v4(Attributes.of(aggregator=Aggregator(70000, b"\1\2\3\4"))))
     assert bytes.fromhex("40020402015ba0") in message
     assert bytes.fromhex("c0110602 01fa56ea01".replace(" ", "")) in message
     assert bytes.fromhex("c007065ba001020304") in message
@@ -118,10 +119,10 @@ def test_two_octet_peers_get_as_trans_and_as4_attributes():
 
 
 def test_unrecognised_attributes_are_passed_on_with_the_partial_bit():
-    attributes = Attributes(unknown=(UnknownAttribute(0xC0, 99, b"x"), UnknownAttribute(0xC0, 35, b"\0\0\0\1")))
+    attributes = Attributes.of(unknown=(UnknownAttribute(0xC0, 99, b"x"), UnknownAttribute(0xC0, 35, b"\0\0\0\1")))
     (message,) = encoder().encode(v4(attributes))
     assert message.endswith(bytes.fromhex("c0230400000001" + "e0630178") + KEY)
-    (message,) = encoder().encode(v4(Attributes(unknown=(UnknownAttribute(0x80, 98, b"not transitive"),))))
+    (message,) = encoder().encode(v4(Attributes.of(unknown=(UnknownAttribute(0x80, 98, b"not transitive"),))))
     assert b"\x62" not in message
 
 
@@ -172,7 +173,7 @@ def test_partial_bit_that_another_router_set_stays(kind, value, ibgp):
     ],
 )
 def test_next_hop_self_and_given_next_hops_of_ipv4_routes(given, session, expected):
-    (message,) = encoder(**session).encode(v4(Attributes(), next_hop=given))
+    (message,) = encoder(**session).encode(v4(Attributes.of(), next_hop=given))
     session.pop("ipv6", None)
     assert peer_decoder(**session).decode(message[19:]).batches[0].next_hop.address == expected
 
@@ -180,9 +181,9 @@ def test_next_hop_self_and_given_next_hops_of_ipv4_routes(given, session, expect
 def test_routes_without_a_possible_next_hop_are_withdrawn():
     one = encoder(ipv4=None, ipv6=None, link_local=None)
     assert one.without_next_hop == tuple(Family)
-    (message,) = one.encode(v4(Attributes()))
+    (message,) = one.encode(v4(Attributes.of()))
     assert withdrawn(peer_decoder().decode(message[19:])) == [KEY]
-    (message,) = encoder().encode(v4(Attributes(), next_hop=NextHop(GLOBAL)))
+    (message,) = encoder().encode(v4(Attributes.of(), next_hop=NextHop(GLOBAL)))
     assert withdrawn(peer_decoder().decode(message[19:])) == [KEY]
 
 
@@ -198,7 +199,7 @@ def test_attributes_that_overfill_a_message_withdraw_their_routes():
 @pytest.mark.parametrize("family", [Family.IPV4_UNICAST, Family.IPV6_UNICAST])
 def test_many_routes_fill_messages_up_to_the_negotiated_length(extended, most, family):
     keys = [b"\x20" + number.to_bytes(4, "big") for number in range(20000)]
-    batch = RouteBatch(family=family, announced=keys, withdrawn=keys, attributes=Attributes())
+    batch = RouteBatch(family=family, announced=keys, withdrawn=keys, attributes=Attributes.of())
     messages = encoder(extended_message=extended).encode(batch)
     assert max(map(len, messages)) <= most
     assert max(map(len, messages)) > most - 16
@@ -279,7 +280,7 @@ def flat(attributes):
             joined[-1] = (SEQUENCE, joined[-1][1] + segment.asns)
         else:
             joined.append((segment.type, segment.asns))
-    fields = msgspec.structs.asdict(attributes)
+    fields = msgspec.structs.asdict(attributes.fields)
     return {**fields, "packed_as_path": joined}
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RouterConfig
 from bgpd.kernel.host import Host
-from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.as_path import AsPathSegment
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family, SegmentType
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
@@ -61,7 +62,6 @@ class Recorder:
 
     def __init__(self, config: Config) -> None:
         self.now = 1000.0
-        self.received_bytes: Callable[[], int] = lambda: 0
         self.after_send: Callable[[], None] = lambda: None
         self.resolved: dict[NextHop, str] = {}
         self.fib: dict[bytes, NextHops] = {}
@@ -119,9 +119,6 @@ class Recorder:
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
         self.rib.received.refresh_requested(source, family)
-
-    def attribute_bytes(self, source: Source) -> Callable[[], int]:
-        return self.received_bytes
 
     def has_room(self, source: Source) -> bool:
         return source not in self.full

@@ -59,7 +59,7 @@ def apply_policy(
         if rule.action == "reject":
             return None
         if rule.set.local_pref is not None:
-            changed = msgspec.structs.replace(changed, local_pref=rule.set.local_pref)
+            changed = changed.changed(local_pref=rule.set.local_pref)
         if rule.set.add_community:
             added = tuple(parse_community(entry) for entry in rule.set.add_community)
             kept = changed.communities
@@ -100,7 +100,7 @@ class Reference:
                 if attributes.count_as(LOCAL_ASN) > settings.allow_own_as or next_hop in self.unreachable:
                     continue
                 if source.kind is SourceKind.EBGP:
-                    attributes = msgspec.structs.replace(attributes, local_pref=None)
+                    attributes = attributes.changed(local_pref=None)
                 accepted = apply_policy(
                     self.config, settings.import_, attributes, key, neighbor=source.name, is_local=False
                 )
@@ -163,4 +163,4 @@ class Reference:
             return None
         if ibgp or local:
             return accepted
-        return msgspec.structs.replace(accepted, med=None)
+        return accepted.changed(med=None)

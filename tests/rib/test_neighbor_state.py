@@ -19,22 +19,30 @@ from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, 
 V6 = Family.IPV6_UNICAST
 
 
+class Received(AdjRibIn):
+    """`bytes` is what its attributes take."""
+
+    bytes = 0
+
+    @property
+    def bytes_kept(self) -> int:
+        return self.bytes
+
+
 class State(NeighborState):
-    """The session of leaf1; `bytes` is what its attributes take."""
+    """The session of leaf1."""
 
     def __init__(self, **fields: Any) -> None:
         config = session("leaf1", **fields)
-        self.bytes = 0
-        received = AdjRibIn(
+        self.received = Received(
             leaf(1),
             policy=build_policy(config.import_, {}, where="x", exporting=False),
             local_asn=LOCAL_ASN,
             router_id=b"\1\1\1\1",
             allow_own_as=0,
             now=lambda: 0.0,
-            received_bytes=lambda: self.bytes,
         )
-        super().__init__(leaf(1), families=(V4, V6), config=config, adj_rib_in=received)
+        super().__init__(leaf(1), families=(V4, V6), config=config, adj_rib_in=self.received)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_each_family_is_told_once() -> None:
 
 def test_raised_limit_counts_from_the_next_look() -> None:
     state = State(max_prefixes=10, max_attribute_bytes=100)
-    state.bytes = 100
+    state.received.bytes = 100
     assert state.why_out_of_resources() == ""
     state.use(session("leaf1", max_prefixes=20, max_attribute_bytes=50))
     assert state.why_too_many(V4, 15) == ""
@@ -100,7 +108,7 @@ def test_memory_of_attributes_is_warned_about_and_refused_likewise(
     most: int, taken: int, near: bool, out: bool
 ) -> None:
     state = State(max_attribute_bytes=most)
-    state.bytes = taken
+    state.received.bytes = taken
     with capture_logs() as logs:
         reasons = [state.why_out_of_resources(), state.why_out_of_resources()]
     assert [bool(reason) for reason in reasons] == [out, False]

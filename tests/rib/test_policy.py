@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bgpd.config.check_sessions import check_policies
 from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
-from bgpd.model.attributes import AsPathSegment, Attributes, as_path_text, pack_as_path
+from bgpd.model.as_path import AsPathSegment, as_path_text, pack_as_path
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family, SegmentType
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import key_of

@@ -11,7 +11,8 @@ import pytest
 
 from bgpd.message.exabgp_codec import KEEPALIVE, encode_notification
 from bgpd.message.update_decoder import UpdateDecoder
-from bgpd.model.attributes import AsPathSegment, Attributes
+from bgpd.model.as_path import AsPathSegment
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.path import RouteBatch
 from bgpd.model.prefix import parse_prefix

@@ -21,7 +21,7 @@ from bgpd.speaker.exchange import MANY, MOST, Exchange, Gathering, RefusedUpdate
 from tests.message.decoding import MANDATORY, attribute, negotiated, update
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
-FIRST, SECOND = Attributes(origin=Origin.IGP), Attributes(origin=Origin.EGP)
+FIRST, SECOND = Attributes.of(origin=Origin.IGP), Attributes.of(origin=Origin.EGP)
 LEAF1, LEAF2 = NextHop(bytes((10, 0, 0, 1))), NextHop(bytes((10, 0, 0, 2)))
 
 
@@ -233,7 +233,7 @@ def test_markers_go_only_to_who_knows_them(enhanced: bool, markers: list[int]) -
 def test_an_update_of_many_batches_is_passed_on_some_at_a_time() -> None:
     session = Session()
     batches: Sequence[RouteBatch] = [
-        RouteBatch(family=V4, announced=keys(number, 1), attributes=Attributes(), next_hop=LEAF1)
+        RouteBatch(family=V4, announced=keys(number, 1), attributes=Attributes.of(), next_hop=LEAF1)
         for number in range(MANY + 2)
     ]
     session.exchange._backlog.extend(batches)

@@ -170,7 +170,7 @@ async def test_two_speakers_exchange_routes() -> None:
         await until(lambda: heard_left.sources and heard_right.sources)
         family, key = parse_prefix("10.64.1.0/26")
         hop = NextHop(parse_address("192.0.2.1"))
-        batch = RouteBatch(family=family, announced=[key], attributes=Attributes(), next_hop=hop)
+        batch = RouteBatch(family=family, announced=[key], attributes=Attributes.of(), next_hop=hop)
         left.neighbors.send(heard_left.sources["peer"], batch)
         right.pause_reading(["host"])
         left.neighbors.send_end_of_rib(heard_left.sources["peer"], Family.IPV4_UNICAST)
@@ -225,7 +225,7 @@ def churn(speaker: Speaker, recorder: Recorder) -> Iterator[list[Any]]:
     loop = asyncio.get_running_loop()
     raised: list[Any] = []
     loop.set_exception_handler(lambda _, context: raised.append(context))
-    attributes = Attributes()
+    attributes = Attributes.of()
     keys = [parse_prefix(f"10.{number}.0.0/16")[1] for number in range(100)]
     batch = RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=attributes)
     running = True
@@ -376,7 +376,7 @@ async def test_full_connection_says_so_and_when_it_is_not_full_any_more(peer: Ra
         keys = [bytes((32, 10, number >> 16, number >> 8 & 255, number & 255)) for number in range(50_000)]
         while speaker.neighbors.has_room(source):
             speaker.neighbors.send(
-                source, RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes())
+                source, RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes.of())
             )
             await asyncio.sleep(0)
         assert recorder.drained == 0
@@ -392,7 +392,7 @@ async def test_peer_that_never_reads_is_given_up(peer: RawPeer, monkeypatch: pyt
         await until(lambda: recorder.sources)
         source = recorder.sources["peer"]
         keys = [bytes((32, 10, number >> 16, number >> 8 & 255, number & 255)) for number in range(200_000)]
-        batch = RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes())
+        batch = RouteBatch(family=Family.IPV4_UNICAST, announced=keys, attributes=Attributes.of())
         for _ in range(20):
             speaker.neighbors.send(source, batch)
             await asyncio.sleep(0)
@@ -754,7 +754,7 @@ async def test_address_that_comes_later_becomes_the_next_hop_and_routes_are_sent
         await peer.open(multiprotocol=((1, 1), (2, 1)))
         await until(lambda: recorder.sources)
         family, key = parse_prefix("2001:db8:64::/64")
-        batch = RouteBatch(family=family, announced=[key], attributes=Attributes())
+        batch = RouteBatch(family=family, announced=[key], attributes=Attributes.of())
         speaker.neighbors.send(recorder.sources["peer"], batch)
         kind, body = await peer.read()
         assert kind is MessageType.UPDATE
