@@ -104,8 +104,13 @@ class Answers:
                 self._refuse(family, {key: (failed[key], target, None) for key in keys if key in failed})
             if good:
                 self._table.acknowledged(family, good)
+        former: dict[int, list[bytes]] = {}
         for change in plan.changes:
-            self._appended(family, change, failed, lost=bool(outcome.lost))
+            self._appended(family, change, failed, former, lost=bool(outcome.lost))
+        if former:
+            parts = [encode_deletes(family, keys, self._form, before) for before, keys in former.items()]
+            behind = list(itertools.chain.from_iterable(former.values()))
+            self._table.submit(parts, len(behind), functools.partial(self._former_deleted, family, behind))
         if any(target < 0 for target, _keys in plan.adds) or any(change.target < 0 for change in plan.changes):
             self._table.direct_routes_written()
         self._report_failed(family, failed)
@@ -142,8 +147,16 @@ class Answers:
             event = "fib.route_exists" if why == OCCUPIED else "fib.routes_failed"
             log.warning(event, count=len(keys), first=format_key(family, keys[0]), error=why)
 
-    def _appended(self, family: Family, change: TargetChange, failed: dict[bytes, str], *, lost: bool) -> None:
-        """New routes were appended behind the former ones; delete the former ones, each by its target."""
+    def _appended(
+        self,
+        family: Family,
+        change: TargetChange,
+        failed: dict[bytes, str],
+        former: dict[int, list[bytes]],
+        *,
+        lost: bool,
+    ) -> None:
+        """New routes were appended behind the former ones; these are added to `former`, by target, to be deleted."""
         pairs = list(zip(change.keys, change.before))
         if failed and not lost:
             outdated = set(self._outdated(family, change.target, change.keys, failed))
@@ -158,14 +171,13 @@ class Answers:
             self._refuse(family, refused)
             self._change_done(family, list(refused))
             pairs = [(key, before) for key, before in pairs if key not in failed]
-        former: dict[int, list[bytes]] = {}
+        rewritten: list[bytes] = []
         for key, before in pairs:
-            former.setdefault(before, []).append(key)
-        self._followed(family, former.pop(change.target, []))
-        if former:
-            parts = [encode_deletes(family, keys, self._form, before) for before, keys in former.items()]
-            keys = list(itertools.chain.from_iterable(former.values()))
-            self._table.submit(parts, len(keys), functools.partial(self._former_deleted, family, keys))
+            if before == change.target:
+                rewritten.append(key)
+            else:
+                former.setdefault(before, []).append(key)
+        self._followed(family, rewritten)
 
     def _former_deleted(self, family: Family, keys: list[bytes], outcome: Outcome) -> None:
         self._failed(family, keys, outcome)

@@ -100,7 +100,7 @@ class TableWriter:
         self.vrf = vrf
         self.form = RouteForm(config.table, config.protocol, config.metric)
         self.families = {family: FamilyRoutes(dataplane.objects) for family in _FAMILIES}
-        self.counters = FibCounters()
+        self._counters = FibCounters()
         direct = {family: routes.direct for family, routes in self.families.items()}
         self.targets = Targets(dataplane, config.table, direct, owner.resolve, vrf=vrf)
         self.ownership = Ownership(config, dataplane.host, vrf=vrf)
@@ -248,7 +248,6 @@ class TableWriter:
         plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked)
         if plan.adds or plan.changes or plan.deletes:
             self._submit_plan(family, plan)
-        self.count()
         if plan.settled:
             self.acknowledged(family, plan.settled)
         if plan.newly_blocked:
@@ -310,8 +309,8 @@ class TableWriter:
     def submit(self, parts: list[bytes], count: int, done: Callable[[Outcome], None]) -> None:
         """Send a batch of `count` messages."""
         self.in_flight += 1
-        self.counters.batches += 1
-        self.counters.messages += count
+        self._counters.batches += 1
+        self._counters.messages += count
         self._dataplane.submit(b"".join(parts), count, functools.partial(self._answered, done))
 
     def _answered(self, done: Callable[[Outcome], None], outcome: Outcome) -> None:
@@ -354,10 +353,11 @@ class TableWriter:
                 waiter.set_result(None)
         self._idle_waiters.clear()
 
-    def count(self) -> None:
-        """Bring the counters up to date."""
+    @property
+    def counters(self) -> FibCounters:
+        """The numbers of now; counted when somebody asks."""
         tables = self.families.values()
-        counters = self.counters
+        counters = self._counters
         believed = sum(len(table.installed) for table in tables)
         counters.installed = believed - sum(batch.adds for batch in self._batches)
         counters.failed = sum(len(table.failed) for table in tables)
@@ -365,6 +365,7 @@ class TableWriter:
         counters.pending = self.backlog + sum(batch.messages for batch in self._batches)
         counters.desired = believed + counters.failed + counters.blocked
         counters.nexthop_deletes = self._dataplane.objects.deletes
+        return counters
 
     # What follows from the kernel's answers and from looks at the kernel (AnsweredTable, ExaminedTable).
 
@@ -390,7 +391,6 @@ class TableWriter:
 
     def batch_done(self) -> None:
         """A batch is answered, and all that follows from it is done."""
-        self.count()
         self.rechecks.resume()
         self.wake_idle()
         if self._ended is not None and not self.in_flight and not self._ended.done():

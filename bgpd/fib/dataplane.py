@@ -27,7 +27,7 @@ from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.writer import KernelWriter, Outcome, Writer
 from bgpd.model.kernel import KernelEvent, KernelRoute, LinkChanged
 from bgpd.runtime.background import start_in_background
-from bgpd.runtime.turns import soon
+from bgpd.runtime.turns import soon, turns
 
 log = structlog.get_logger()
 
@@ -36,6 +36,10 @@ _SWITCH_INTERVAL_S = 0.001
 _BATCHES_AHEAD = 8
 _STEP_S = 0.002
 """How long slices are taken before the loop gets its turn."""
+_WORTHWHILE = 1024
+"""Prefixes that wait: with fewer a batch is small, and what each costs beside its routes counts."""
+_GATHER_S = 0.006
+"""Longest time that a small batch waits for more, and only while the loop is busy with what may bring more."""
 _UNUSED_GRACE_S = 10.0
 _COLLECT_PAUSE_S = 0.25
 _CHEAP = 16
@@ -54,6 +58,10 @@ class WritingTable(Protocol):
     """A table with routes to write. `swept`: it has deleted what an earlier run left and nobody wants."""
 
     swept: bool
+
+    @property
+    def backlog(self) -> int:
+        """Prefixes that wait to be written."""
 
     def write_pending(self) -> bool:
         """Take one slice of what waits and submit what it needs; False if nothing waited."""
@@ -111,6 +119,7 @@ class Dataplane:
         self._verifying: asyncio.Task[None] | None = None
         self._verify_again = False
         self._pump_scheduled = False
+        self._gathering_since: float | None = None
         self._collector: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -201,7 +210,19 @@ class Dataplane:
 
     def _pump_now(self) -> None:
         self._pump_scheduled = False
-        self.pump()
+        if self._more_comes():
+            self.pump_soon()
+        else:
+            self._gathering_since = None
+            self.pump()
+
+    def _more_comes(self) -> bool:
+        """Whether little waits so far, and other bulk work, such as a neighbor's messages, may soon add to it."""
+        if not turns() or sum(attached.table.backlog for attached in self._tables) >= _WORTHWHILE:
+            return False
+        if self._gathering_since is None:
+            self._gathering_since = self._loop.time()
+        return self._loop.time() < self._gathering_since + _GATHER_S
 
     def submit(self, routes: bytes, count: int, done: Callable[[Outcome], None]) -> None:
         """Queue route messages behind the nexthop objects that they need."""

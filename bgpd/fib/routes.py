@@ -211,6 +211,8 @@ class FamilyRoutes:
         reasons = self._blocked_now(keys, values, blocked)
         plan.displaced = [key for key in reasons if key in self.installed]
         plan.newly_blocked = [key for key, why in reasons.items() if former.get(key) != why]
+        if not reasons and self._plan_new(keys, values, target_of, plan):
+            return plan
         for value, run in _by_next_hops(keys, values):
             if reasons:
                 stopped = [key for key in run if key in reasons]
@@ -330,9 +332,35 @@ class FamilyRoutes:
         self.blocked.update(found)
         return found
 
+    def _plan_new(self, keys: list[bytes], values: list[NextHops | None], target_of: TargetOf, plan: Plan) -> bool:
+        """A table that is loaded: routes of which the kernel has none yet, whose next hops differ from one to the next.
+
+        Each costs a few steps, however short the runs of equal next hops and prefix lengths are. False if this is not
+        the case at hand.
+        """
+        ids = list(map(id, values))
+        distinct = dict(zip(ids, values))
+        if len(distinct) == 1 or self.adopted or self.distrusted or None in distinct.values():
+            return False
+        if self.installed.get_all(keys).count(None) != len(keys):
+            return False
+        targets = {one: target_of(value, ()) for one, value in distinct.items() if value is not None}
+        if any(target.why for target in targets.values()):
+            return False
+        chosen = list(map({one: target.id for one, target in targets.items()}.__getitem__, ids))
+        self.installed.set_each(keys, chosen)
+        runs: dict[int, list[bytes]] = {target: [] for target in set(chosen)}
+        for key, target in zip(keys, chosen):
+            runs[target].append(key)
+        for target, run in runs.items():
+            self._count(run, target)
+        plan.adds += runs.items()
+        return True
+
     def _plan_adds(self, keys: list[bytes], wanted: Target, plan: Plan) -> None:
         """One pass looks the keys up and adds those that are new; the new ones are the last in the dict's order."""
         writes: list[bytes] = []
+        change = TargetChange(wanted.id, [], [])
         for part, chosen in self.installed.split(keys):
             size = len(part)
             targets = list(map(part.setdefault, chosen, repeat(wanted.id)))
@@ -341,11 +369,15 @@ class FamilyRoutes:
                 writes += chosen
             else:
                 new = frozenset(islice(reversed(part), added))
-                writes += self._plan_changes(part, chosen, targets, new, wanted, plan)
-        if not writes:
-            return
-        self._count(writes, wanted.id)
-        plan.adds.append((wanted.id, writes))
+                writes += self._plan_changes(part, chosen, targets, new, wanted, plan.settled, change)
+        if change.keys:
+            self._uncount(change.keys, change.before)
+            self._count(change.keys, wanted.id)
+            self.changing.update(change.keys)
+            plan.changes.append(change)
+        if writes:
+            self._count(writes, wanted.id)
+            plan.adds.append((wanted.id, writes))
 
     def _count(self, keys: list[bytes], target: int) -> None:
         """Routes are about to be written by a target."""
@@ -362,20 +394,20 @@ class FamilyRoutes:
         targets: Sequence[int],
         new: AbstractSet[bytes],
         wanted: Target,
-        plan: Plan,
+        settled: list[bytes],
+        change: TargetChange,
     ) -> list[bytes]:
         """Those of the keys to be added: new ones, and those that the kernel dropped with their group. Others that are
-        not as desired are changed."""
+        not as desired join the `change`, those that are, `settled`."""
         distrusted, dead = self.distrusted, self._objects.dead
         if not new and not distrusted and wanted.same >= set(targets):
-            plan.settled += keys
+            settled += keys
             if self.adopted:
                 part.update(zip(keys, list(map(part.pop, keys))))  # these very objects, which the RIB has too
             return []
         writes: list[bytes] = []
         dropped: list[bytes] = []
         rewrites: list[bytes] = []
-        before: list[int] = []
         for key, target in zip(keys, targets):
             if key in new:
                 writes.append(key)
@@ -384,15 +416,11 @@ class FamilyRoutes:
                 self._objects.count_routes(target, -1)
             elif target not in wanted.same or key in distrusted:
                 rewrites.append(key)
-                before.append(target)
+                change.before.append(target)
             else:
-                plan.settled.append(key)
+                settled.append(key)
         part.update(dict.fromkeys((*dropped, *rewrites), wanted.id))
-        if rewrites:
-            self._uncount(rewrites, before)
-            self._count(rewrites, wanted.id)
-            self.changing.update(rewrites)
-            plan.changes.append(TargetChange(wanted.id, rewrites, before))
+        change.keys.extend(rewrites)
         return writes + dropped
 
     def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:

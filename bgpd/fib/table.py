@@ -19,6 +19,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.events import TableEvents
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.reconcile import Upkeep
+from bgpd.fib.routes import FibCounters
 from bgpd.fib.targets import Service, service_hop
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
@@ -36,10 +37,14 @@ class Fib:
         self.writer = TableWriter(config, dataplane, owner, vrf=vrf)
         self.form = self.writer.form
         self.families = self.writer.families
-        self.counters = self.writer.counters
         self.targets = self.writer.targets
         self.upkeep = Upkeep(self.writer, dataplane, config.reconcile_interval_s)
         self.events = TableEvents(self.writer, self.upkeep, dataplane, owner)
+
+    @property
+    def counters(self) -> FibCounters:
+        """The numbers of now."""
+        return self.writer.counters
 
     async def start(self) -> None:
         """Open what is shared, adopt what an earlier run left, start the reconciliation timer.
@@ -48,7 +53,6 @@ class Fib:
         """
         await self.dataplane.start()
         await self.upkeep.adopt()
-        self.writer.count()
         await self.events.follow()
         self.upkeep.start()
 

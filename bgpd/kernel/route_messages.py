@@ -13,6 +13,7 @@ import functools
 import operator
 import socket
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -101,9 +102,9 @@ def read_key(request: bytes) -> tuple[Family, bytes]:
 def _by_length(keys: Sequence[bytes]) -> Iterable[tuple[int, Sequence[bytes]]]:
     if len(set(map(_LENGTH, keys))) == 1:
         return ((keys[0][0], keys),)
-    buckets: dict[int, list[bytes]] = {}
+    buckets: defaultdict[int, list[bytes]] = defaultdict(list)
     for key in keys:
-        buckets.setdefault(key[0], []).append(key)
+        buckets[key[0]].append(key)
     return buckets.items()
 
 

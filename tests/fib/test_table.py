@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 
 import pytest
 
+from bgpd.fib import dataplane
 from bgpd.fib import views as fib_views
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
-from tests.fib.fake_kernel import METRIC
+from bgpd.runtime.turns import soon
+from tests.fib.fake_kernel import METRIC, PROTOCOL
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, running, two_leaf_kernel
 
 BOTH = (LEAF1, LEAF2)
@@ -47,6 +50,91 @@ async def test_wished_route_is_written_and_acknowledged() -> None:
         assert it.kernel.hops_of(V4, POD) == hop_set(LEAF1, LEAF2)
         assert it.acknowledged == [(V4, POD)]
         assert it.state_of("10.64.1.0/24") == ("installed", "")
+
+
+WAYS = [(LEAF1,), (LEAF2,), BOTH, BLACKHOLE]
+MIXED = [
+    bytes((length,)) + bytes((11 + number, number * 7 & 255, number, 0))[: (length + 7) >> 3]
+    for number in range(200)
+    for length in (8, 16, 20, 24)
+    if length > 8 or number < 9
+]
+"""Prefixes of several lengths, in no order."""
+
+
+async def test_next_hops_that_differ_from_route_to_route_cost_one_batch() -> None:
+    """Also where one of them has no group, or a prefix may not be written: a batch goes the long way then."""
+    unreachable = (NextHop(parse_address("10.9.9.9")),)
+    for ways, keys in ((WAYS, MIXED), ([*WAYS, unreachable, None], MIXED), (WAYS, [*MIXED, key("10.0.0.0/31")])):
+        wishes = {one: ways[number % len(ways)] for number, one in enumerate(keys)}
+        async with running() as it:
+            it.want(wishes)
+            await it.settle()
+            written = {one: hops for one, hops in wishes.items() if hops not in (None, unreachable) and one in MIXED}
+            assert it.fib.counters.batches == 1
+            assert sorted(it.acknowledged) == sorted((V4, one) for one in written)
+            for one, hops in wishes.items():
+                if hops == BLACKHOLE and one in written:
+                    assert it.kernel.all_at(V4, one) == [(PROTOCOL, 0)]
+                else:
+                    assert it.kernel.hops_of(V4, one) == (hop_set(*hops) if one in written else None)
+            assert dict(it.fib.families[V4].installed).keys() == written.keys()
+            it.want(dict.fromkeys(keys))
+            await it.settle()
+            assert not any(it.kernel.all_at(V4, one) for one in MIXED)
+            assert not any(group.routes for group in it.dataplane.objects.groups.values())
+
+
+async def test_routes_by_other_next_hops_cost_two_batches_whatever_their_prefix_lengths() -> None:
+    """New ones are appended, then all former ones go together."""
+    async with running() as it:
+        it.want({one: WAYS[number % 3] for number, one in enumerate(MIXED)})
+        await it.settle()
+        before = it.fib.counters.batches
+        it.want({one: WAYS[(number + 1) % 3] for number, one in enumerate(MIXED)})
+        await it.settle()
+        assert it.fib.counters.batches == before + 2
+        for number, one in enumerate(MIXED):
+            assert it.kernel.hops_of(V4, one) == hop_set(*WAYS[(number + 1) % 3])
+            assert len(it.kernel.all_at(V4, one)) == 1
+        assert not it.fib.families[V4].changing
+
+
+async def test_small_batches_wait_for_more_while_the_loop_is_busy_and_not_else() -> None:
+    async with running() as it:
+        it.want({MIXED[0]: (LEAF1,)})
+        await asyncio.sleep(0)
+        assert it.kernel.all_at(V4, MIXED[0])  # nothing else is to be done
+
+        def read_on(left: int) -> None:
+            """A neighbor's messages: a route at each turn, and more behind it."""
+            if left:
+                it.want({MIXED[left]: (LEAF1,)})
+                soon(functools.partial(read_on, left - 1))
+
+        before = it.fib.counters.batches
+        read_on(20)
+        await asyncio.sleep(0)
+        assert it.fib.counters.batches == before
+        await it.settle()
+        assert it.fib.counters.batches < before + 20
+        assert all(it.kernel.all_at(V4, one) for one in MIXED[1:21])
+
+
+async def test_a_busy_loop_holds_up_no_route_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataplane, "_GATHER_S", -1.0)
+    async with running() as it:
+        busy = [True]
+
+        def work() -> None:
+            if busy:
+                soon(work)
+
+        work()
+        it.want({MIXED[0]: (LEAF1,)})
+        await asyncio.sleep(0)
+        assert it.kernel.all_at(V4, MIXED[0])
+        busy.clear()
 
 
 async def test_ipv4_route_by_ipv6_link_local_next_hop() -> None:
@@ -476,5 +564,6 @@ async def test_what_the_kernel_has_not_answered_is_pending_and_not_installed() -
         assert fib_views.route(it.fib, V4, keys[5]).state == "pending"
         it.kernel.bulk.release()
         await it.settle()
+        counters = it.fib.counters
         assert (counters.desired, counters.installed, counters.pending) == (199, 199, 0)
         assert {view.state for view in filter(None, fib_views.routes(it.fib))} == {"installed"}
