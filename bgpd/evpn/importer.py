@@ -14,9 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Protocol
-from weakref import WeakKeyDictionary, WeakSet
-
-import msgspec
+from weakref import WeakSet
 
 from bgpd.evpn.default_gateways import DefaultGateways
 from bgpd.evpn.host_owners import HostOwners
@@ -44,10 +42,10 @@ _prefix_length = itemgetter(13)
 """Of a type 5 key."""
 _LINK_LOCAL = b"\x80\xfe\x80"
 """Start of the host prefixes of link-local addresses, which are of no use beyond their link."""
-
-
 _SELECTIONS_KEPT = 4096
 """Sets of extended communities of which it is known which VRFs import them."""
+_PATHS_KEPT = 1024
+"""Paths whose VRF routes are found again: those of a load come with all their keys, shortly after each other."""
 _NOTHING: frozenset[bytes] = frozenset()
 
 
@@ -86,7 +84,7 @@ class Importer:
         self._vrfs: dict[bytes, list[Vrf]] = {}
         self._own: frozenset[bytes] = frozenset()
         self._selected: dict[bytes, tuple[Vrf, ...]] = {}
-        self._paths: WeakKeyDictionary[Path, dict[tuple[Source, str, Family, str], Path]] = WeakKeyDictionary()
+        self._paths: dict[Path, dict[tuple[Source, str, Family, str], Path]] = {}
         self._origins: dict[str, dict[bytes, _Origin]] = {}
         self._sessions: dict[str, Source] = {}
         self.host_sources: WeakSet[Source] = WeakSet()
@@ -102,7 +100,7 @@ class Importer:
                 self._vrfs.setdefault(target, []).append(vrf)
         self._own = frozenset(vrf.rd for vrf in chosen)
         self._selected = {}
-        self._paths = WeakKeyDictionary()
+        self._paths.clear()
 
     def received(self, neighbor: Source, keys: Sequence[bytes], path: Path | None) -> None:
         """These EVPN routes of a neighbor have this path now; None: none that may be used."""
@@ -125,6 +123,7 @@ class Importer:
         if self._sessions.get(neighbor.name) is not neighbor:
             return
         del self._sessions[neighbor.name]
+        self._paths.clear()
         for name in self._gateways.forget(neighbor.name):
             self._listener.default_gateways_changed(name)
         for origin in self._origins.pop(neighbor.name, {}).values():
@@ -266,13 +265,15 @@ class Importer:
         """The path of a VRF's route: the received one by another source, with a next hop that is yet to be resolved."""
         by_place = self._paths.get(path)
         if by_place is None:
+            if len(self._paths) >= _PATHS_KEPT:
+                self._paths.clear()
             by_place = self._paths[path] = {}
         place = (origin.source, vrf.name, family, rejected)
         known = by_place.get(place)
         if known is None:
             is_prefix = origin.kind == EvpnRouteType.IP_PREFIX
             next_hop = vrf.next_hop_of(path, neighbor=origin.neighbor, family=family, is_prefix=is_prefix)
-            known = msgspec.structs.replace(path, source=origin.source, next_hop=next_hop, rejected=rejected)
+            known = Path(origin.source, path.attributes, next_hop, path.received, path.heard_at, rejected, path.overlay)
             by_place[place] = known
         return known
 

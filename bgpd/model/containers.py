@@ -5,8 +5,7 @@ but one of a key selects one of several dicts, so that a batch of neighboring pr
 dict or two and keeps the speed of the interpreter's C loops. The parts have uneven shares and grow at different times.
 
 The memo does what weakref.WeakValueDictionary does at half its cost, which matters where every route has its own
-attributes: an entry is dropped with its value. One variant also counts the memory of its values. For one thread; do not
-change it while iterating over its values.
+attributes: an entry is dropped with its value. For one thread; do not change it while iterating over its values.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Hashable, Iterator, MutableMapping, Sequence
 from itertools import repeat
 from operator import itemgetter
 from sys import getsizeof
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -229,49 +228,3 @@ class WeakMemo(Generic[K, V]):
                 value = reference()
                 if value is not None:
                     yield value
-
-
-class _Weighed(_Reference[V]):
-    """A reference that knows what its value weighs, and in which memo it counts."""
-
-    __slots__ = ("memo", "weight")
-
-    memo: WeighedMemo[Any, V]
-    weight: int
-
-
-def _take_off(reference: weakref.ref[V]) -> None:
-    if isinstance(reference, _Weighed):
-        reference.memo.weight -= reference.weight
-        reference.memo.replaced.pop(id(reference), None)
-        _forget(reference)
-
-
-class WeighedMemo(WeakMemo[K, V]):
-    """A memo that knows what its living values weigh together, those included that others took the place of."""
-
-    __slots__ = ("replaced", "weight")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = 0
-        self.replaced: dict[int, _Weighed[V]] = {}
-
-    def all_values(self) -> Iterator[V]:
-        """The values that are alive, also those that others took the place of."""
-        yield from self.values()
-        for reference in self.replaced.values():
-            value = reference()
-            if value is not None:
-                yield value
-
-    def weigh(self, key: K, value: V, weight: int) -> None:
-        """Remember `value`, for as long as it lives, and count its weight as long."""
-        part = self._parts[hash(key) % _PARTS]
-        former = part.get(key)
-        if isinstance(former, _Weighed) and former() is not None:
-            self.replaced[id(former)] = former
-        reference = part[key] = _Weighed(value, _take_off)
-        reference.key, reference.part = key, part
-        reference.memo, reference.weight = self, weight
-        self.weight += weight

@@ -1,12 +1,12 @@
 """What travels between speaker, RIB, EVPN and FIB: next hops, route batches, sources and paths.
 
-All are interned or shared, so that no object is made per route. They do no I/O.
+All are shared by the routes that have them, so that no object is made per route. They do no I/O.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address
 
 
-class NextHop(msgspec.Struct, frozen=True, gc=False, order=True):
+class NextHop(msgspec.Struct, frozen=True, gc=False, order=True, cache_hash=True):
     """A gateway: packed address (4 or 16 bytes), and the interface that scopes it if it is link-local ("" if global).
 
     An empty address with an interface is a directly attached destination (`dev X scope link`). An interface that starts
@@ -111,12 +111,17 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return self.kind is _WORKLOAD or self.kind is _AGGREGATE
 
 
-class Path(msgspec.Struct, frozen=True, eq=False, weakref=True):
+class Path(msgspec.Struct, eq=False, gc=False):
     """One way to routes, shared by all routes that have it: source, attributes after import policy, next hop.
 
     `received` are the attributes before policy; `rejected` says why policy or loop detection keeps the path from being
     used ("" if it may be). `heard_at` is the wall-clock time in seconds at which its first route was heard, within the
-    coarseness that the RIB interns by. Compares by identity.
+    coarseness that the RIB interns by. None of this changes. Compares by identity.
+
+    While it is the only candidate of a key it is that key's decision, too, and answers to what a decision over several
+    does. What belongs to that is kept by the one table that its keys are in: `is_usable` and `next_hops` as of `epoch`,
+    `routes`, the keys that have it alone, and `keys`, those that have it among their candidates. `entered` is what its
+    Adj-RIB-In finds it by (None: it is not to be found). Each is a field here, since a path may be made for each route.
     """
 
     source: Source
@@ -126,3 +131,37 @@ class Path(msgspec.Struct, frozen=True, eq=False, weakref=True):
     heard_at: float
     rejected: str = ""
     overlay: Overlay | None = None
+    entered: Hashable | None = None
+    keys: int = 0
+    routes: int = 0
+    next_hops: NextHops | None = None
+    epoch: int = -1
+    is_usable: bool = False
+
+    @property
+    def candidates(self) -> tuple[Path, ...]:
+        return (self,)
+
+    @property
+    def multipath(self) -> tuple[Path, ...]:
+        """Itself if it is usable."""
+        return (self,) if self.is_usable else ()
+
+    @property
+    def best(self) -> Path | None:
+        return self if self.is_usable else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the route is this host's own."""
+        return self.is_usable and self.source.is_local
+
+    def path_of(self, name: str) -> Path | None:
+        """The candidate of the source called `name`."""
+        return self if self.source.name == name else None
+
+    def role(self, path: Path) -> str:
+        """What a candidate is for the route: "best", "lost" or "rejected"."""
+        if path is self and self.is_usable:
+            return "best"
+        return "rejected" if path.rejected else "lost"

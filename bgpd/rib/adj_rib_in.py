@@ -1,30 +1,26 @@
 """The routes of one source as paths: loop detection and import policy, run once for all routes that share their
 attributes.
 
-The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here is only the interning of paths, and the
-count of what the source's attributes and paths take in memory (docs/decisions/0013). A path is reused for ten seconds,
-so that `heard_at` is the time of announcement with that precision. Paths are kept by weak reference: one that no route
-uses is dropped. Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC
-8326 (graceful shutdown); never on which path is best.
+The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here paths are made, and found again in
+interned_paths.py. A path is reused for ten seconds, so that `heard_at` is the time of announcement with that precision.
+Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC 8326 (graceful
+shutdown); never on which path is best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-from weakref import WeakSet
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-import msgspec
 import structlog
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.containers import WeighedMemo
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
-from bgpd.rib.decision import Decision
+from bgpd.rib.decision import Entry
+from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
 from bgpd.rib.next_hops import AllowedNextHops
-from bgpd.rib.policy import Policy, Route
+from bgpd.rib.policy import Policy, Route, Trace
 
 log = structlog.get_logger()
 
@@ -32,23 +28,16 @@ HEARD_AT_COARSENESS_S = 10.0
 _REFUSALS_TOLD = 32
 """Next hops of one session that the log names."""
 _REFUSALS_KEPT = 4096
-_PATH_BYTES = 800
-"""What a path takes with its decision and their places in the memos."""
-_OVERLAY_BYTES = 300
-_MEMO_BYTES = 2048
 _LEAST_PREFERRED = 0
 """LOCAL_PREF of what an external neighbor announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2), whatever the import
 policy sets: only one that takes the community away keeps its own."""
-
-_Key = tuple[bytes, NextHop | None, Overlay | None, Family, tuple[int, ...]]
 
 
 class AdjRibIn:
     """The import side of one source: an established session, or a local origin (whose policy is "all").
 
     `local_asn` and `router_id` are how this host appears to it; `router_asn` is the host's AS (0: the same): no path
-    may come from either. `now` is the wall clock in seconds. `allowed` are the next hops that it may name (None: any);
-    `named` are those that it has named.
+    may come from either. `now` is the wall clock in seconds. `allowed` are the next hops that it may name (None: any).
     """
 
     def __init__(
@@ -73,13 +62,16 @@ class AdjRibIn:
         self._packed_router_asn = self._own_asns[-1].to_bytes(4, "big")
         self._router_id = router_id
         self._now = now
-        self._paths: WeighedMemo[_Key, Path] = WeighedMemo()
-        self._revised: WeighedMemo[tuple[Path, float, bool], Path] = WeighedMemo()
-        self._former: list[WeighedMemo[Any, Path]] = []
-        self.named: set[NextHop] = set()
-        self._refreshed: dict[Family, WeakSet[Path]] = {}
+        self._interned: dict[Family, InternedPaths] = {}
         self._refusals: dict[NextHop, str] = {}
         self._refusals_told: set[NextHop] = set()
+
+    def interned(self, family: Family) -> InternedPaths:
+        """Its paths of a family; the table that their keys are in counts them there."""
+        found = self._interned.get(family)
+        if found is None:
+            found = self._interned[family] = InternedPaths()
+        return found
 
     def paths(
         self,
@@ -89,16 +81,45 @@ class AdjRibIn:
         next_hop: NextHop | None = None,
         overlay: Overlay | None = None,
     ) -> list[tuple[Path, Sequence[bytes]]]:
-        """The path of each of `keys`, grouped by path: one group, unless the import policy looks at prefixes."""
+        """The path of each of `keys`, grouped by path: one group, unless the import policy looks at prefixes.
+
+        A path is found again once keys have it: give it to them before anything else is asked.
+        """
+        return [
+            (self._path(family, attributes, next_hop, overlay, trace), chosen)
+            for trace, chosen in self._traces(family, keys, attributes, next_hop)
+        ]
+
+    def _traces(
+        self, family: Family, keys: Sequence[bytes], attributes: Attributes, next_hop: NextHop | None
+    ) -> list[tuple[Trace | None, Sequence[bytes]]]:
+        """The keys by what the policy found; None where it does not look at prefixes."""
         if not self.policy.by_prefix:
-            return [(self._intern(attributes, (attributes.block, next_hop, overlay, family, ()), None), keys)]
-        route = self._route(family, attributes, next_hop)
-        groups = []
-        for trace, chosen in self.policy.split(route, keys):
-            if chosen:
-                key = attributes.block, next_hop, overlay, family, (-1, *trace)
-                groups.append((self._intern(attributes, key, trace), chosen))
-        return groups
+            return [(None, keys)]
+        found = self.policy.split(self._route(family, attributes, next_hop), keys)
+        return [(trace, chosen) for trace, chosen in found if chosen]
+
+    def _path(
+        self,
+        family: Family,
+        received: Attributes,
+        next_hop: NextHop | None,
+        overlay: Overlay | None,
+        trace: Trace | None,
+    ) -> Path:
+        interned = self.interned(family)
+        key = _key(received, next_hop, overlay, trace)
+        known = interned.get(key)
+        if known is not None and known.next_hop is not next_hop and known.next_hop != next_hop:
+            key = (received.block, next_hop, overlay, trace)
+            known = interned.get(key)
+        now = self._now()
+        if known is None:
+            accepted, rejected = self._verdict(family, received, next_hop, trace)
+            return Path(self.source, accepted, next_hop, received, now, rejected, overlay, key)
+        if 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S:
+            return known
+        return Path(self.source, known.attributes, next_hop, known.received, now, known.rejected, overlay, key)
 
     def _route(self, family: Family, attributes: Attributes, next_hop: NextHop | None) -> Route:
         return Route(
@@ -110,51 +131,28 @@ class AdjRibIn:
             is_local=self.source.is_local,
         )
 
-    def _intern(self, received: Attributes, key: _Key, trace: tuple[int, ...] | None) -> Path:
-        """The path of `key`; `trace` is what the policy found, None where it does not look at prefixes."""
-        known = self._paths.get(key)
-        now = self._now()
-        if known is not None and 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S:
-            return known
-        _, next_hop, overlay, family, _ = key
-        if known is not None:
-            made = msgspec.structs.replace(known, heard_at=now)
-        else:
-            accepted, rejected = self._verdict(family, received, next_hop, trace)
-            made = Path(self.source, accepted, next_hop, received, now, rejected, overlay)
-        self._paths.weigh(key, made, _weight(made))
-        if next_hop is not None:
-            self.named.add(next_hop)
-        if self._refreshed:
-            refreshed = self._refreshed.get(family)
-            if refreshed is not None:
-                refreshed.add(made)
-        return made
-
     @property
     def bytes_kept(self) -> int:
         """Bytes of memory that the source's attributes take, as received and as policy changed them, with its paths."""
-        return self._paths.weight + self._revised.weight + sum([_MEMO_BYTES + memo.weight for memo in self._former])
+        return sum([interned.bytes_kept for interned in self._interned.values()])
+
+    @property
+    def next_hops(self) -> set[NextHop]:
+        """The next hops that its routes have now."""
+        return set().union(*[interned.next_hops for interned in self._interned.values()])
 
     def has_next_hops(self, most: int) -> bool:
         """Whether its routes have more different next hops than `most`."""
-        if len(self.named) > most:
-            self.named = self.next_hops()
-        return len(self.named) > most
-
-    def next_hops(self) -> set[NextHop]:
-        """The next hops that its routes have now."""
-        memos: list[WeighedMemo[Any, Path]] = [self._paths, self._revised, *self._former]
-        alive = (path.next_hop for memo in memos for path in memo.all_values())
-        return {next_hop for next_hop in alive if next_hop is not None}
+        named = sum([len(interned.next_hops) for interned in self._interned.values()])
+        return named > most and len(self.next_hops) > most
 
     def _forget_verdicts(self) -> None:
-        """Start a new intern table of paths; paths that routes still use are counted until they are dropped."""
-        self._former = [memo for memo in (*self._former, self._paths, self._revised) if memo.weight]
-        self._paths, self._revised = WeighedMemo(), WeighedMemo()
+        """Make paths anew from now on."""
+        for interned in self._interned.values():
+            interned.forget()
 
     def _verdict(
-        self, family: Family, received: Attributes, next_hop: NextHop | None, trace: tuple[int, ...] | None
+        self, family: Family, received: Attributes, next_hop: NextHop | None, trace: Trace | None
     ) -> tuple[Attributes, str]:
         rejected = self._why_looped(received)
         if not rejected and self.allowed is not None:
@@ -205,41 +203,48 @@ class AdjRibIn:
         return why
 
     def revised(self, path: Path, family: Family, keys: Sequence[bytes]) -> list[tuple[Path, Sequence[bytes]]]:
-        """What `keys`, which have `path`, get after the policy changed; the same object where nothing differs.
-
-        The interned paths hold verdicts of the former policy: call `policy_changed` first.
-        """
-        refreshed = self._refreshed.get(family)
-        groups = self.paths(family, keys, path.received, next_hop=path.next_hop, overlay=path.overlay)
+        """What `keys`, which have `path`, get after the policy changed; the same object where nothing differs."""
         return [
-            (path if _same_verdict(new, path) else self._heard_when(new, path, refreshed), chosen)
-            for new, chosen in groups
+            (self._revised(path, family, trace), chosen)
+            for trace, chosen in self._traces(family, keys, path.received, path.next_hop)
         ]
 
-    def _heard_when(self, new: Path, old: Path, refreshed: WeakSet[Path] | None) -> Path:
-        """`new` with `old`'s heard_at and refresh mark, interned, so that routes that shared a path share it again."""
-        again = refreshed is not None and old in refreshed
-        key = (new, old.heard_at, again)
-        known = self._revised.get(key)
-        if known is None:
-            known = msgspec.structs.replace(new, heard_at=old.heard_at)
-            self._revised.weigh(key, known, _weight(known))
-            if again and refreshed is not None:
-                refreshed.add(known)
-        return known
+    def _revised(self, path: Path, family: Family, trace: Trace | None) -> Path:
+        """What a path becomes: with its heard_at, and stale if it is. Routes that shared it share that, too."""
+        interned = self.interned(family)
+        refreshed = interned.refreshed
+        is_fresh = refreshed is None or path in refreshed
+        became = interned.revised.get((path, trace))
+        if became is None:
+            became = interned.revised[path, trace] = self._judged_again(path, family, trace, is_fresh=is_fresh)
+        if is_fresh and refreshed is not None:
+            refreshed.add(became)
+        return became
+
+    def _judged_again(self, path: Path, family: Family, trace: Trace | None, *, is_fresh: bool) -> Path:
+        interned = self.interned(family)
+        received, next_hop, overlay = path.received, path.next_hop, path.overlay
+        accepted, rejected = self._verdict(family, received, next_hop, trace)
+        key = _key(received, next_hop, overlay, trace)
+        is_free = is_fresh and interned.get(key) is None
+        if rejected == path.rejected and accepted.same_as(path.attributes):
+            if is_free and key == path.entered:
+                interned.find_again(path)
+            return path
+        entered = key if is_free else None
+        return Path(self.source, accepted, next_hop, received, path.heard_at, rejected, overlay, entered)
 
     def refresh_began(self, family: Family) -> None:
         """All routes of a family from this neighbor are stale until announced again (RFC 7313 section 4)."""
-        self._forget_verdicts()
-        self._refreshed[family] = WeakSet()
+        self.interned(family).refresh_began()
 
-    def refreshed(self, family: Family) -> WeakSet[Path] | None:
+    def refreshed(self, family: Family) -> set[Path] | None:
         """The paths announced since `refresh_began`: all others are stale. None: no refresh is in progress."""
-        return self._refreshed.get(family)
+        return self.interned(family).refreshed
 
     def refresh_settled(self, family: Family) -> None:
         """Nothing stale is left."""
-        del self._refreshed[family]
+        self.interned(family).refreshed = None
 
     def policy_changed(self, policy: Policy, *, allow_own_as: int) -> None:
         """Use another policy from now on."""
@@ -254,17 +259,9 @@ class AdjRibIn:
         self._forget_verdicts()
 
 
-def _weight(path: Path) -> int:
-    weight = _PATH_BYTES + path.received.size
-    if path.overlay is not None:
-        weight += _OVERLAY_BYTES
-    if path.attributes is not path.received:
-        weight += path.attributes.size
-    return weight
-
-
-def _same_verdict(first: Path, second: Path) -> bool:
-    return first.rejected == second.rejected and first.attributes.same_as(second.attributes)
+def _key(received: Attributes, next_hop: NextHop | None, overlay: Overlay | None, trace: Trace | None) -> Hashable:
+    """What a path is found by, unless it has another next hop than the one that is found so."""
+    return received.block if overlay is None and trace is None else (received.block, next_hop, overlay, trace)
 
 
 Replaced = Callable[[Path, Sequence[bytes]], None]
@@ -283,10 +280,12 @@ def revise(
             for candidates, group in _split(decision.candidates, chosen, family, changed, replaced):
                 table.apply(group, _always(table.decision(candidates)), changes)
         yield changes
+    for adj_rib_in in changed.values():
+        adj_rib_in.interned(family).revised.clear()
 
 
-def _affected(table: LocRib, keys: Sequence[bytes], changed: Mapping[Source, AdjRibIn]) -> dict[Decision, list[bytes]]:
-    by_decision: dict[Decision, list[bytes]] = {}
+def _affected(table: LocRib, keys: Sequence[bytes], changed: Mapping[Source, AdjRibIn]) -> dict[Entry, list[bytes]]:
+    by_decision: dict[Entry, list[bytes]] = {}
     for key in keys:
         decision = table.routes.get(key)
         if decision is not None:
@@ -323,5 +322,5 @@ def _split(
     return groups
 
 
-def _always(decision: Decision | None) -> Compute:
+def _always(decision: Entry | None) -> Compute:
     return lambda _: decision

@@ -13,10 +13,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import chain
+from typing import TypeAlias
 
 import msgspec
 
-from bgpd.model.containers import WeakMemo
 from bgpd.model.evpn import format_origin
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, SourceKind
@@ -39,6 +39,8 @@ Outcome = tuple[tuple[Path, ...], bytes]
 step."""
 
 _EBGP, _EVPN, _IBGP, _WORKLOAD = SourceKind.EBGP, SourceKind.EVPN, SourceKind.IBGP, SourceKind.WORKLOAD
+_PARTS = 16
+"""Number of dicts that share the decisions, so that none holds the loop for long when it grows."""
 _MAC_MOBILITY = b"\x06\x00"
 _HERE = (-1 << 34, b"")
 _NEVER_MOVED = (0, b"")
@@ -352,23 +354,21 @@ def _place_text(path: Path) -> str:
     return f"{-sequence} of {format_origin(origin)}" if origin else str(-sequence)
 
 
-class Decision:
-    """The outcome for one tuple of candidate paths (one per source name, ascending by name), shared by all keys that
-    have it.
+class Decision(msgspec.Struct, eq=False, gc=False):
+    """The outcome for one tuple of several candidate paths (one per source name, ascending by name), shared by all keys
+    that have it. A path that is a key's only candidate is its own decision (model/path.py).
 
     `multipath` is best path first, empty if nothing is usable. `next_hops` is what the kernel should have. `routes`
     counts the keys that have this decision. Compares by identity; immutable but for `routes` and `epoch`.
     """
 
-    __slots__ = ("__weakref__", "candidates", "epoch", "is_local", "multipath", "next_hops", "routes", "steps")
-
-    def __init__(self, candidates: tuple[Path, ...], outcome: Outcome, next_hops: NextHops | None, epoch: int) -> None:
-        self.candidates = candidates
-        self.multipath, self.steps = outcome
-        self.next_hops = next_hops
-        self.is_local = bool(self.multipath) and self.multipath[0].source.is_local
-        self.epoch = epoch
-        self.routes = 0
+    candidates: tuple[Path, ...]
+    multipath: tuple[Path, ...]
+    steps: bytes
+    next_hops: NextHops | None
+    epoch: int
+    is_local: bool
+    routes: int = 0
 
     @property
     def best(self) -> Path | None:
@@ -388,15 +388,25 @@ class Decision:
         return "rejected" if path.rejected else "lost"
 
 
+Entry: TypeAlias = Path | Decision
+"""The decision of a key, as its table has it: the only candidate itself, or the decision over several."""
+
+
+def outcome_of(entry: Entry) -> Outcome:
+    """The multipath set, and what each candidate is in it."""
+    if isinstance(entry, Path):
+        return entry.multipath, _ONLY if entry.is_usable else _NONE
+    return entry.multipath, entry.steps
+
+
 class Decisions:
-    """The decisions of one table, each while a route has it.
+    """The decisions of one table: made once for the same candidates, and kept while keys have them.
 
     `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
     """
 
     def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
-        self._of_one: WeakMemo[Path, Decision] = WeakMemo()
-        self._of_several: WeakMemo[tuple[Path, ...], Decision] = WeakMemo()
+        self._several: tuple[dict[tuple[Path, ...], Decision], ...] = tuple({} for _ in range(_PARTS))
         self._next_hop_table = next_hop_table
         self._checks_next_hops = checks_next_hops
 
@@ -406,37 +416,34 @@ class Decisions:
             return path.rejected
         return self._next_hop_table.why_unreachable(path.next_hop)
 
-    def decision_of_one(self, path: Path) -> Decision:
-        """The one decision of routes whose only candidate is `path`, as of now: the path of most routes, and where
-        every route has attributes of its own, of each."""
-        known = self._of_one.get(path)
-        epoch = self._next_hop_table.epoch
-        if known is not None and known.epoch == epoch:
-            return known
-        is_usable = not self.unusable(path)
-        if known is not None and bool(known.multipath) == is_usable:
-            known.epoch = epoch
-            return known
-        multipath = (path,)
-        outcome: Outcome = (multipath, _ONLY) if is_usable else ((), _NONE)
-        fresh = Decision(multipath, outcome, self._next_hops(outcome[0]), epoch)
-        self._of_one.set(path, fresh)
-        return fresh
+    def alone(self, path: Path) -> Path:
+        """`path` as the decision of routes that have no other, as of now: the same object, which all its routes share.
 
-    def decision(self, candidates: tuple[Path, ...]) -> Decision | None:
+        What is known of a path without routes is not relied upon: news of its next hop may not have come any more.
+        """
+        epoch = self._next_hop_table.epoch
+        if path.epoch != epoch or not path.keys:
+            path.is_usable = not self.unusable(path)
+            path.next_hops = self._next_hops((path,)) if path.is_usable else None
+            path.epoch = epoch
+        return path
+
+    def decision(self, candidates: tuple[Path, ...]) -> Entry | None:
         """The one decision over `candidates` as of now; None for no candidates."""
         if len(candidates) < 2:
-            return self.decision_of_one(candidates[0]) if candidates else None
-        known = self._of_several.get(candidates)
+            return self.alone(candidates[0]) if candidates else None
+        part = self._several[hash(candidates) % _PARTS]
+        known = part.get(candidates)
         epoch = self._next_hop_table.epoch
         if known is not None and known.epoch == epoch:
             return known
-        outcome = decide(candidates, self.unusable)
-        if known is not None and (known.multipath, known.steps) == outcome:
+        multipath, steps = decide(candidates, self.unusable)
+        if known is not None and (known.multipath, known.steps) == (multipath, steps):
             known.epoch = epoch
             return known
-        fresh = Decision(candidates, outcome, self._next_hops(outcome[0]), epoch)
-        self._of_several.set(candidates, fresh)
+        is_local = bool(multipath) and multipath[0].source.is_local
+        fresh = Decision(candidates, multipath, steps, self._next_hops(multipath), epoch, is_local)
+        part[candidates] = fresh
         return fresh
 
     def _next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
@@ -446,11 +453,24 @@ class Decisions:
             return BLACKHOLE if multipath[0].next_hop == BLACKHOLE[0] else None
         return self._next_hop_table.next_hops(multipath)
 
-    def next_hops_without(self, decision: Decision, dead: Set[NextHop]) -> NextHops | None:
+    def next_hops_without(self, decision: Entry, dead: Set[NextHop]) -> NextHops | None:
         """What the keys of `decision` would be forwarded by if the `dead` next hops were unreachable."""
         left = [path for path in decision.candidates if path.next_hop not in dead]
         return self._next_hops(decide(left, self.unusable)[0])
 
-    def decisions(self) -> Iterator[Decision]:
-        """All distinct decisions that are alive, in no particular order; the table must not change meanwhile."""
-        return chain(self._of_several.values(), self._of_one.values())
+    def _unused(self, decision: Decision) -> None:
+        """The last key has left a decision."""
+        candidates = decision.candidates
+        part = self._several[hash(candidates) % _PARTS]
+        if part.get(candidates) is decision:
+            del part[candidates]
+
+    def _drop_unused(self) -> None:
+        """Drop the decisions that no key was given, since something was raised."""
+        for part in self._several:
+            for candidates in [candidates for candidates, decision in part.items() if not decision.routes]:
+                del part[candidates]
+
+    def several(self) -> Iterator[Decision]:
+        """All distinct decisions over several candidates; the table must not change meanwhile."""
+        return chain.from_iterable([part.values() for part in self._several])

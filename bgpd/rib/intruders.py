@@ -15,7 +15,7 @@ from bgpd.config.schema import RibConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, SourceKind
 from bgpd.model.prefix import format_key, parse_address
-from bgpd.rib.decision import Decision
+from bgpd.rib.decision import Entry
 from bgpd.rib.loc_rib import LocRib
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Intruders:
     def __init__(self, config: RibConfig) -> None:
         self.config = config
 
-    def of(self, decision: Decision | None, *, by_evpn: bool = True) -> tuple[str, ...]:
+    def of(self, decision: Entry | None, *, by_evpn: bool = True) -> tuple[str, ...]:
         """The names of those who have a route beside this host's own, rejected or not."""
         others = [path for path in (decision.candidates if decision is not None else ()) if not path.source.is_local]
         if not by_evpn:
@@ -76,7 +76,7 @@ class ContestedAddresses:
                 ended.append(key)
         self._log(table, begun, ended)
 
-    def _is_watched(self, table: LocRib, key: bytes, decision: Decision) -> bool:
+    def _is_watched(self, table: LocRib, key: bytes, decision: Entry) -> bool:
         best = decision.best
         return best is not None and best.source.kind is SourceKind.WORKLOAD and key not in table.services
 

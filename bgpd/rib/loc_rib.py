@@ -1,13 +1,15 @@
 """The routes of one VRF and family: which decision each key has, and how whole batches of keys move between decisions.
 
-One table holds all of Adj-RIB-In and Loc-RIB (docs/decisions/0003): a key's value is the `Decision` over its tuple of
-candidate paths, and keys with the same candidates share one. A batch therefore costs a few passes of the interpreter's
-C loops and one computation for each distinct old decision, which is usually one. Nothing here makes an object per
-route. The table is several dicts (model/containers.py), so that none of them holds the loop when it grows. What
-keys get is computed before any of a part is stored, so that a decision that raises leaves a table that is right.
+One table holds all of Adj-RIB-In and Loc-RIB (docs/decisions/0003): a key's value is its only candidate path, or the
+`Decision` over its tuple of candidates, and keys with the same candidates share one. A batch therefore costs a few
+passes of the interpreter's C loops and one computation for each distinct old decision, which is usually one. Nothing
+here makes an object per route. The table is several dicts (model/containers.py), so that none of them holds the loop
+when it grows. What keys get is computed before any of a part is stored, so that a decision that raises leaves a table
+that is right.
 
-Everything is freed by reference counting: decisions live while a key has them, paths while a decision has them. Never
-applies policy, never talks to kernel tables or neighbors; it says in a `Changes` what changed for them.
+Keys are counted: a decision is kept while a key has it, and the Adj-RIB-In of a path hears when the first key has it
+among its candidates, and when the last one has lost it (interned_paths.py). Never applies policy, never talks to kernel
+tables or neighbors; it says in a `Changes` what changed for them.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ from typing import cast
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
-from bgpd.rib.decision import Decision, Decisions
+from bgpd.rib.decision import Decision, Decisions, Entry
+from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
 SLICE = 2048
 """Keys of one step of a walk, while many share a decision; an eighth of it else. Both stay below 10 ms."""
 
-Compute = Callable[[Decision | None], Decision | None]
+Compute = Callable[[Entry | None], Entry | None]
 """From what a key has to what it gets; None is "no route". Must return its argument itself for "no change"."""
 
 
@@ -73,6 +76,7 @@ class LocRib(Decisions):
     `suppressed`: workloads that an aggregate stands for towards the neighbors, `suppressed_aggregates`: aggregates that
     another one does. `exceptions`: this host's own that none may. `services`: workloads' that other hosts may announce.
     `own_blocks`: whether aggregates of this host are configured in it. `pending`: what changed and was not passed on.
+    `interned`: where the paths of each source are found, while keys have them.
     """
 
     def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family) -> None:
@@ -80,8 +84,10 @@ class LocRib(Decisions):
         super().__init__(next_hop_table, checks_next_hops=is_unicast)
         self.vrf = vrf
         self.family = family
-        self.routes: ShardedDict[Decision] = ShardedDict(of_prefixes=is_unicast)
+        self.routes: ShardedDict[Entry] = ShardedDict(of_prefixes=is_unicast)
         self.local: dict[bytes, None] = {}
+        self.interned: dict[Source, InternedPaths] = {}
+        self._redeciding = 0
         self.received: dict[Source, int] = {}
         self.rejected: dict[Source, int] = {}
         self.exports_learned = False
@@ -106,10 +112,10 @@ class LocRib(Decisions):
             self._announce_one(keys[0], path, into)
             return
 
-        def compute(old: Decision | None) -> Decision | None:
+        def compute(old: Entry | None) -> Entry | None:
             return self.decision(_with(path, old))
 
-        alone = self.decision_of_one(path)
+        alone = self.alone(path)
         for part, chosen in self.routes.split(keys):
             rest, olds = self._store_new(part, chosen, alone, into)
             if rest:
@@ -118,17 +124,17 @@ class LocRib(Decisions):
     def _announce_one(self, key: bytes, path: Path, into: Changes) -> None:
         part = self.routes.part(key)
         old = part.get(key)
-        new = self.decision_of_one(path) if old is None else self.decision(_with(path, old))
+        new = self.alone(path) if old is None else self.decision(_with(path, old))
         if new is not old:
             self._store_one(part, key, old, new, into)
 
     @changes_shared_state
     def _store_new(
-        self, part: dict[bytes, Decision], keys: Sequence[bytes], alone: Decision, into: Changes
-    ) -> tuple[Sequence[bytes], list[Decision | None]]:
+        self, part: dict[bytes, Entry], keys: Sequence[bytes], alone: Path, into: Changes
+    ) -> tuple[Sequence[bytes], list[Entry | None]]:
         """Give `alone` to those of `keys` that are new; the others, with what they have."""
         size = len(part)
-        olds: list[Decision | None] = list(map(part.setdefault, keys, repeat(alone)))
+        olds: list[Entry | None] = list(map(part.setdefault, keys, repeat(alone)))
         added = len(part) - size
         if added == len(keys):
             self._moved(keys, None, alone, into)
@@ -143,7 +149,7 @@ class LocRib(Decisions):
     def withdraw(self, keys: Sequence[bytes], name: str, into: Changes) -> None:
         """Take the path of the source called `name` from `keys`; those without one stay as they are."""
 
-        def compute(old: Decision | None) -> Decision | None:
+        def compute(old: Entry | None) -> Entry | None:
             if old is None or old.path_of(name) is None:
                 return old
             return self.decision(tuple([path for path in old.candidates if path.source.name != name]))
@@ -167,7 +173,7 @@ class LocRib(Decisions):
             self._store_one(part, key, old, new, into)
 
     def _store_one(
-        self, part: dict[bytes, Decision], key: bytes, old: Decision | None, new: Decision | None, into: Changes
+        self, part: dict[bytes, Entry], key: bytes, old: Entry | None, new: Entry | None, into: Changes
     ) -> None:
         """One key, where each has a decision of its own: nothing is called that need not be."""
         try:
@@ -180,12 +186,8 @@ class LocRib(Decisions):
                 after, is_local = new.next_hops, new.is_local
             if old is not None:
                 before, is_local = old.next_hops, is_local or old.is_local
-                self._count(old, new, 1)
-            elif new is not None:
-                new.routes += 1
-                for path in new.candidates:
-                    self._count_path(path, 1)
-            if before is not after:
+            self._count(old, new, 1)
+            if before is not after or self._redeciding:
                 into.next_hops[key] = after
             if is_local:
                 self._local_changed((key,), into)
@@ -196,9 +198,9 @@ class LocRib(Decisions):
 
     def _apply(
         self,
-        part: dict[bytes, Decision],
+        part: dict[bytes, Entry],
         keys: Sequence[bytes],
-        olds: list[Decision | None],
+        olds: list[Entry | None],
         compute: Compute,
         into: Changes,
     ) -> None:
@@ -213,31 +215,42 @@ class LocRib(Decisions):
         fresh = dict.fromkeys(keys)
         if len(fresh) != len(olds):
             olds = list(map(part.get, fresh))
-        step = {old: compute(old) for old in set(olds)}
-        into.decisions += len(step)
+        distinct = set(olds)
+        into.decisions += len(distinct)
+        try:
+            step = {old: compute(old) for old in distinct}
+        except Exception:
+            self._drop_unused()
+            raise
+        if 2 * len(distinct) > len(olds):
+            for key, old in zip(fresh, olds):
+                new = step[old]
+                if new is not old:
+                    self._store_one(part, key, old, new, into)
+            return
         self._store_mixed(part, fresh, olds, step, into)
 
     @changes_shared_state
     def _store_uniform(
         self,
-        part: dict[bytes, Decision],
+        part: dict[bytes, Entry],
         keys: Sequence[bytes],
-        old: Decision | None,
-        new: Decision | None,
+        old: Entry | None,
+        new: Entry | None,
         into: Changes,
     ) -> None:
         fresh = dict.fromkeys(keys, new)
         if new is None:
             deque(map(part.pop, fresh), maxlen=0)
         else:
-            part.update(cast(dict[bytes, Decision], fresh))
+            part.update(cast(dict[bytes, Entry], fresh))
         self._moved(fresh, old, new, into)
 
-    def _moved(self, keys: Collection[bytes], old: Decision | None, new: Decision | None, into: Changes) -> None:
+    def _moved(self, keys: Collection[bytes], old: Entry | None, new: Entry | None, into: Changes) -> None:
         """Note that these distinct keys went from `old` to `new`."""
         self._count(old, new, len(keys))
         before, after = _hops(old), _hops(new)
-        if before is not after:
+        if before is not after or self._redeciding:
             into.rerouted(dict.fromkeys(keys, after))
         if _is_local(old) or _is_local(new):
             self._local_changed(keys, into)
@@ -247,10 +260,10 @@ class LocRib(Decisions):
     @changes_shared_state
     def _store_mixed(
         self,
-        part: dict[bytes, Decision],
+        part: dict[bytes, Entry],
         fresh: dict[bytes, None],
-        olds: list[Decision | None],
-        step: dict[Decision | None, Decision | None],
+        olds: list[Entry | None],
+        step: dict[Entry | None, Entry | None],
         into: Changes,
     ) -> None:
         moved = {old: new is not old for old, new in step.items()}
@@ -264,7 +277,7 @@ class LocRib(Decisions):
         for old, count in Counter(olds).items():
             self._count(old, step[old], count)
         _store(part, fresh, news)
-        rerouted = {old: _hops(old) is not _hops(new) for old, new in step.items()}
+        rerouted = {old: _hops(old) is not _hops(new) or self._redeciding > 0 for old, new in step.items()}
         if any(rerouted.values()):
             hops = {old: _hops(new) for old, new in step.items()}
             pairs = zip(fresh, map(hops.__getitem__, olds))
@@ -275,27 +288,40 @@ class LocRib(Decisions):
         if self.gathers_keys:
             into.keys.extend(fresh)
 
-    def _count(self, old: Decision | None, new: Decision | None, keys: int) -> None:
-        """Keep the counts per decision and per source: `keys` keys went from `old` to `new`."""
+    def _count(self, old: Entry | None, new: Entry | None, keys: int) -> None:
+        """Keep the counts per decision, path and source: `keys` keys went from `old` to `new`."""
         before: tuple[Path, ...] = ()
         after: tuple[Path, ...] = ()
-        if old is not None:
-            old.routes -= keys
-            before = old.candidates
         if new is not None:
             new.routes += keys
             after = new.candidates
-        for path in before:
-            if path not in after:
-                self._count_path(path, -keys)
+        if old is not None:
+            old.routes -= keys
+            before = old.candidates
         for path in after:
             if path not in before:
                 self._count_path(path, keys)
+        for path in before:
+            if path not in after:
+                self._count_path(path, -keys)
+        if old is not None and not old.routes and isinstance(old, Decision):
+            self._unused(old)
 
     def _count_path(self, path: Path, keys: int) -> None:
-        self.received[path.source] = self.received.get(path.source, 0) + keys
+        source = path.source
+        self.received[source] = self.received.get(source, 0) + keys
         if path.rejected:
-            self.rejected[path.source] = self.rejected.get(path.source, 0) + keys
+            self.rejected[source] = self.rejected.get(source, 0) + keys
+        had = path.keys
+        path.keys = has = had + keys
+        if had and has:
+            return
+        interned = self.interned.get(source)
+        if interned is not None:
+            if has:
+                interned.has_come(path)
+            else:
+                interned.has_gone(path)
 
     def _local_changed(self, keys: Iterable[bytes], into: Changes) -> None:
         for key in keys:
@@ -314,6 +340,7 @@ class LocRib(Decisions):
         """Drop the counts of a source that has no paths left, and the room of dicts that became empty."""
         self.received.pop(source, None)
         self.rejected.pop(source, None)
+        self.interned.pop(source, None)
         for part in self.routes.parts:
             if not part:
                 part.clear()
@@ -324,8 +351,11 @@ class LocRib(Decisions):
             self.unacknowledged.clear()
         yield from self.routes.shrink()
 
-    def walk(self, compute: Compute) -> Iterator[Changes]:
-        """Apply `compute` to all keys, one slice per step; what arrives between two steps is walked as it then is."""
+    def walk(self, compute: Compute, *, alone_by: NextHop | None = None) -> Iterator[Changes]:
+        """Apply `compute` to all keys, one slice per step; what arrives between two steps is walked as it then is.
+
+        With `alone_by` keys whose only candidate has this next hop count as changed in any case.
+        """
         for part in self.routes.parts:
             keys = list(part)
             start = 0
@@ -333,15 +363,28 @@ class LocRib(Decisions):
             while start < len(keys):
                 changes = Changes()
                 chosen = keys[start : start + size]
-                self._apply(part, chosen, list(map(part.get, chosen)), compute, changes)
+                olds = list(map(part.get, chosen))
+                self._apply(part, chosen, olds, compute, changes)
+                if alone_by is not None:
+                    self._report_alone(chosen, olds, alone_by, changes)
                 yield changes
                 start += size
                 size = SLICE if changes.decisions < SLICE // 16 else SLICE // 8 or 1
 
+    def _report_alone(self, keys: list[bytes], olds: list[Entry | None], next_hop: NextHop, into: Changes) -> None:
+        alone = {
+            old: self.alone(old).next_hops for old in set(olds) if isinstance(old, Path) and old.next_hop == next_hop
+        }
+        found = {key: alone[old] for key, old in zip(keys, olds) if old in alone}
+        if found:
+            into.rerouted(found)
+            if self.gathers_keys:
+                into.keys.extend(found)
+
     def without(self, source: Source) -> Compute:
         """For a walk: take the paths of this incarnation of a source away, not those of its successor."""
 
-        def compute(old: Decision | None) -> Decision | None:
+        def compute(old: Entry | None) -> Entry | None:
             if old is None or all(path.source is not source for path in old.candidates):
                 return old
             return self.decision(tuple([path for path in old.candidates if path.source is not source]))
@@ -351,7 +394,7 @@ class LocRib(Decisions):
     def without_stale(self, source: Source, refreshed: Set[Path]) -> Compute:
         """For a walk: take the paths of `source` away that are not among the `refreshed`."""
 
-        def compute(old: Decision | None) -> Decision | None:
+        def compute(old: Entry | None) -> Entry | None:
             if old is None or all(path.source is not source or path in refreshed for path in old.candidates):
                 return old
             return self.decision(
@@ -360,15 +403,23 @@ class LocRib(Decisions):
 
         return compute
 
-    def redecided(self, next_hop: NextHop) -> Compute:
-        """For a walk: decide again where `next_hop` is among the candidates'."""
+    def redecide(self, next_hop: NextHop) -> Iterator[Changes]:
+        """Walk all keys that have `next_hop` among their candidates', since it can or cannot be reached any more.
 
-        def compute(old: Decision | None) -> Decision | None:
+        A path that is alone changes for all of its keys at once, so that what they had before is not known any more:
+        until the walk ends all keys that move are reported.
+        """
+        self._redeciding += 1
+        return self._redecide(next_hop)
+
+    def _redecide(self, next_hop: NextHop) -> Iterator[Changes]:
+        def compute(old: Entry | None) -> Entry | None:
             if old is None or all(path.next_hop != next_hop for path in old.candidates):
                 return old
             return self.decision(old.candidates)
 
-        return compute
+        yield from self.walk(compute, alone_by=next_hop)
+        self._redeciding -= 1
 
     def by_path(self, keys: Sequence[bytes]) -> dict[Path, list[bytes]]:
         """The keys that have each path as a candidate."""
@@ -378,6 +429,20 @@ class LocRib(Decisions):
                 for path in decision.candidates:
                     found.setdefault(path, []).append(key)
         return found
+
+    def distinct(self) -> set[Entry]:
+        """All that keys have."""
+        found: set[Entry] = set()
+        for part in self.routes.parts:
+            found.update(part.values())
+        return found
+
+    def some_alone(self, most: int) -> list[Path]:
+        """The only candidates of some of the routes: of so many, divided among the parts of the table."""
+        found: dict[Entry, None] = {}
+        for part in self.routes.parts:
+            found.update(dict.fromkeys(islice(part.values(), most // len(self.routes.parts))))
+        return [entry for entry in found if isinstance(entry, Path)]
 
     def mark_services(self, keys: Sequence[bytes], is_service: bool, into: Changes) -> None:
         """Note whether other hosts may announce these keys too; those for which that is new count as changed."""
@@ -401,7 +466,7 @@ class LocRib(Decisions):
             into.local += flipped
 
 
-def _with(path: Path, old: Decision | None) -> tuple[Path, ...]:
+def _with(path: Path, old: Entry | None) -> tuple[Path, ...]:
     """The candidates after `path` came, in place of what its source's name had."""
     if old is None:
         return (path,)
@@ -411,9 +476,9 @@ def _with(path: Path, old: Decision | None) -> tuple[Path, ...]:
     return (*before, path, *after)
 
 
-def _store(part: dict[bytes, Decision], keys: Iterable[bytes], news: list[Decision | None]) -> None:
+def _store(part: dict[bytes, Entry], keys: Iterable[bytes], news: list[Entry | None]) -> None:
     if None not in news:
-        part.update(zip(keys, cast(list[Decision], news)))
+        part.update(zip(keys, cast(list[Entry], news)))
         return
     for key, new in zip(keys, news):
         if new is None:
@@ -422,9 +487,9 @@ def _store(part: dict[bytes, Decision], keys: Iterable[bytes], news: list[Decisi
             part[key] = new
 
 
-def _hops(decision: Decision | None) -> NextHops | None:
+def _hops(decision: Entry | None) -> NextHops | None:
     return None if decision is None else decision.next_hops
 
 
-def _is_local(decision: Decision | None) -> bool:
+def _is_local(decision: Entry | None) -> bool:
     return decision is not None and decision.is_local

@@ -7,7 +7,6 @@ configuration changes. Never sees bytes or routes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from weakref import WeakSet
 
 import structlog
 
@@ -40,7 +39,7 @@ class NeighborState:
         self.adj_rib_in = adj_rib_in
         self.exports: dict[Family, AdjRibOut] = {}
         self.tables: dict[Family, LocRib] = {}
-        self.sweeps: dict[Family, WeakSet[Path]] = {}
+        self.sweeps: dict[Family, set[Path]] = {}
         """Families whose stale routes are being removed: what was said again (AdjRibIn.refreshed)."""
         self._warned: set[Family] = set()
         self._exceeded: set[Family] = set()

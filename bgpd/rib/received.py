@@ -83,6 +83,7 @@ class ReceivedRoutes:
         state.tables = {family: self._tables.table(config.vrf, family) for family in negotiated.families}
         self._states[source] = state
         for family, table in state.tables.items():
+            table.interned[source] = adj_rib_in.interned(family)
             if policy.takes_learned:
                 table.exports_learned = table.gathers_keys = True
             export = AdjRibOut(
@@ -158,11 +159,11 @@ class ReceivedRoutes:
     def _take(self, state: NeighborState, table: LocRib, batch: RouteBatch) -> None:
         source, family, keys, changes = state.source, batch.family, batch.announced, table.pending
         paths: list[tuple[Path, Sequence[bytes]]] = []
-        if keys and batch.attributes is not None:
-            paths = state.adj_rib_in.paths(family, keys, batch.attributes, batch.next_hop, batch.overlay)
         if batch.withdrawn:
             table.withdraw(batch.withdrawn, source.name, changes)
             self._follow_evpn(source, family, batch.withdrawn, None)
+        if keys and batch.attributes is not None:
+            paths = state.adj_rib_in.paths(family, keys, batch.attributes, batch.next_hop, batch.overlay)
         for path, chosen in paths:
             table.announce(chosen, path, changes)
             if family is Family.L2VPN_EVPN:
@@ -301,9 +302,9 @@ class ReceivedRoutes:
         return 0 if state is None else state.adj_rib_in.bytes_kept
 
     def next_hops_of_only(self, source: Source) -> set[NextHop]:
-        """The next hops that this established session has named, and no other has; none for any other."""
+        """The next hops that routes of this established session have, and of no other; none for any other."""
         state = self._states.get(source)
         if state is None:
             return set()
-        others = [other.adj_rib_in.named for other in self._states.values() if other is not state]
-        return state.adj_rib_in.named.difference(*others)
+        others = [other.adj_rib_in.next_hops for other in self._states.values() if other is not state]
+        return state.adj_rib_in.next_hops.difference(*others)

@@ -22,10 +22,10 @@ from bgpd.model.path import NextHop, NextHops, Overlay, Path, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.aggregates import Aggregation
-from bgpd.rib.decision import Decision
+from bgpd.rib.decision import Entry
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.intruders import ContestedAddresses, Intruders
-from bgpd.rib.loc_rib import Changes
+from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
 from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
 from bgpd.rib.received import ReceivedRoutes
@@ -51,7 +51,7 @@ class Rib:
     ) -> None:
         self._config = config
         self._now = now
-        self._local: dict[Source, AdjRibIn] = {}
+        self._local: dict[tuple[Source, str], AdjRibIn] = {}
         self.dissemination = Dissemination(schedule=schedule)
         self._tables = Tables(self.dissemination, exports_learned=self._exports_learned, schedule=schedule)
         self.tables = self._tables.all
@@ -131,9 +131,9 @@ class Rib:
         `next_hop` only for a blackhole (BLACKHOLE[0]) or EVPN. `exception`: no aggregate suppresses these, and they
         contribute to none. `is_service`: other hosts may announce them, too.
         """
-        adj_rib_in = self._local.get(source)
+        adj_rib_in = self._local.get((source, vrf))
         if adj_rib_in is None:
-            adj_rib_in = self._local[source] = AdjRibIn(
+            adj_rib_in = self._local[source, vrf] = AdjRibIn(
                 source,
                 policy=BuiltInPolicy("all"),
                 local_asn=self._config.router.asn,
@@ -142,6 +142,7 @@ class Rib:
                 now=self._now,
             )
         table = self.table(vrf, family)
+        table.interned[source] = adj_rib_in.interned(family)
         changes = Changes()
         for path, chosen in adj_rib_in.paths(family, keys, attributes, next_hop=next_hop, overlay=overlay):
             table.announce(chosen, path, changes)
@@ -170,11 +171,12 @@ class Rib:
         """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
         if not self._tables.next_hops(vrf).changed(next_hop, why):
             return iter(())
-        return self._redecide(vrf, next_hop)
+        walks = [(table, table.redecide(next_hop)) for table in self._tables.of_vrf(vrf)]
+        return self._redecide(walks)
 
-    def _redecide(self, vrf: str, next_hop: NextHop) -> Iterator[None]:
-        for table in self._tables.of_vrf(vrf):
-            for changes in table.walk(table.redecided(next_hop)):
+    def _redecide(self, walks: list[tuple[LocRib, Iterator[Changes]]]) -> Iterator[None]:
+        for table, walk in walks:
+            for changes in walk:
                 self._tables.commit(table, changes)
                 yield
 
@@ -204,7 +206,7 @@ class Rib:
         decision = self.decision(vrf, family, key)
         return None if decision is None else decision.next_hops
 
-    def decision(self, vrf: str, family: Family, key: bytes) -> Decision | None:
+    def decision(self, vrf: str, family: Family, key: bytes) -> Entry | None:
         """The decision of one key."""
         table = self.tables.get((vrf, family))
         return None if table is None else table.routes.get(key)

@@ -144,7 +144,7 @@ class Tables:
     def _prune(self) -> None:
         """Forget next hops that no path has any more."""
         for vrf in self._crowded:
-            decisions = [decision for table in self.of_vrf(vrf) for decision in table.decisions()]
+            decisions = [decision for table in self.of_vrf(vrf) for decision in table.distinct()]
             candidates = (path.next_hop for decision in decisions for path in decision.candidates)
             forgotten = self._next_hops[vrf].prune(
                 (next_hop for next_hop in candidates if next_hop is not None),

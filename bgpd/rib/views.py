@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from itertools import islice
+from itertools import chain, islice
 
 from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_membership
@@ -18,7 +18,7 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import covering_keys, covers, format_key, in_address_order
 from bgpd.model.views import CandidateView, RouteView
-from bgpd.rib.decision import Decision, reason
+from bgpd.rib.decision import Entry, Outcome, outcome_of, reason
 from bgpd.rib.loc_rib import LocRib
 
 _PAGE = 256
@@ -49,20 +49,21 @@ def _prefix_text(family: Family, key: bytes) -> str:
     return key.hex() if family is Family.L2VPN_EVPN else format_key(family, key)
 
 
-def candidate_views(table: LocRib, decision: Decision) -> list[CandidateView]:
+def candidate_views(table: LocRib, decision: Entry) -> list[CandidateView]:
     """All candidates of a decision: best, multipath, then the losers, the later they lost the higher."""
-    order = sorted(range(len(decision.candidates)), key=lambda index: -decision.steps[index])
-    return [_candidate_view(table, decision, index) for index in order]
+    outcome = outcome_of(decision)
+    order = sorted(range(len(decision.candidates)), key=lambda index: -outcome[1][index])
+    return [_candidate_view(table, decision, outcome, index) for index in order]
 
 
-def _candidate_view(table: LocRib, decision: Decision, index: int) -> CandidateView:
+def _candidate_view(table: LocRib, decision: Entry, outcome: Outcome, index: int) -> CandidateView:
     path = decision.candidates[index]
     attributes = path.attributes
     return CandidateView(
         source=path.source.name,
         kind=path.source.kind,
         role=decision.role(path),
-        reason=reason(decision.candidates, (decision.multipath, decision.steps), index, table.unusable),
+        reason=reason(decision.candidates, outcome, index, table.unusable),
         next_hop="" if path.next_hop is None else str(path.next_hop),
         as_path=as_path_text(attributes.packed_as_path),
         origin=attributes.origin.name.lower(),
@@ -152,18 +153,19 @@ def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops
     return instead
 
 
-def _by_next_hops(table: LocRib) -> dict[NextHops, list[Decision]]:
-    """The first decisions of a table."""
-    found: dict[NextHops, list[Decision]] = {}
-    for decision in islice(table.decisions(), _FALLBACK_SCANNED):
+def _by_next_hops(table: LocRib) -> dict[NextHops, list[Entry]]:
+    """The first decisions of a table over several candidates, and the only candidates of some of its routes."""
+    found: dict[NextHops, list[Entry]] = {}
+    several: Iterator[Entry] = islice(table.several(), _FALLBACK_SCANNED)
+    for decision in chain(several, table.some_alone(_FALLBACK_SCANNED)):
         if decision.next_hops is not None:
             found.setdefault(decision.next_hops, []).append(decision)
     return found
 
 
-def _by_places(decisions: Mapping[NextHops, list[Decision]]) -> dict[frozenset[tuple[bytes, str]], list[Decision]]:
+def _by_places(decisions: Mapping[NextHops, list[Entry]]) -> dict[frozenset[tuple[bytes, str]], list[Entry]]:
     """The same whatever the weights: what is left of a weighted set may have others than are desired."""
-    found: dict[frozenset[tuple[bytes, str]], list[Decision]] = {}
+    found: dict[frozenset[tuple[bytes, str]], list[Entry]] = {}
     for next_hops, same in decisions.items():
         found.setdefault(_places(next_hops), []).extend(same)
     return found

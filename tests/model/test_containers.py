@@ -10,7 +10,7 @@ import weakref
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.model.containers import ShardedDict, WeakMemo, WeighedMemo
+from bgpd.model.containers import ShardedDict, WeakMemo
 
 prefixes = st.integers(0, 32).flatmap(
     lambda length: st.binary(min_size=(length + 7) // 8, max_size=(length + 7) // 8).map(
@@ -138,20 +138,6 @@ def test_a_memo_that_is_dropped_is_freed_with_its_last_value() -> None:
         assert watched() is None
     finally:
         gc.enable()
-
-
-def test_weight_counts_while_values_live_also_replaced_ones() -> None:
-    memo: WeighedMemo[str, Value] = WeighedMemo()
-    first, second, other = Value(), Value(), Value()
-    memo.weigh("a", first, 10)
-    memo.weigh("a", second, 5)
-    memo.weigh("b", other, 100)
-    assert (memo.weight, memo.get("a"), len(memo)) == (115, second, 2)
-    assert set(memo.all_values()) == {first, second, other}
-    del first
-    assert memo.weight == 105
-    del second, other
-    assert (memo.weight, memo.replaced, list(memo.all_values())) == (0, {}, [])
 
 
 def test_a_table_is_true_while_any_of_its_dicts_has_a_key() -> None:

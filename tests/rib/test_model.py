@@ -220,7 +220,7 @@ class RibMachine(RuleBasedStateMachine):
             assert counts.announced == len(told)
         table = self.recorder.rib.table("", V4)
         assert set(table.routes) == self.reference.keys()
-        assert sum(decision.routes for decision in table.decisions()) == len(table.routes)
+        assert sum(decision.routes for decision in table.distinct()) == len(table.routes)
 
     @invariant()
     def changes_are_changes(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family
-from bgpd.model.path import BLACKHOLE, NextHop, RouteBatch, SourceKind
+from bgpd.model.path import BLACKHOLE, NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.rib import loc_rib
 from bgpd.rib.policy import PolicyError
 from tests.message.decoding import negotiated
@@ -196,22 +196,24 @@ def _no_gc() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_no_gc")
-def test_withdrawn_routes_free_attributes_paths_and_decisions_without_the_garbage_collector() -> None:
+def test_withdrawn_routes_free_paths_and_decisions_without_the_garbage_collector() -> None:
+    """Each path is the only one with its overlay, and a decision has its paths."""
     recorder, (leaf1, leaf2) = two_leaves()
-    watched: list[weakref.ref[object]] = []
+    watched: list[weakref.ref[Overlay]] = []
 
-    def say(source: object, given: Attributes, next_hop: NextHop) -> None:
-        recorder.announce(source, given, next_hop, "10.1.0.0/24")  # type: ignore[arg-type]
-        decision = recorder.rib.decision("", V4, key("10.1.0.0/24"))
-        assert decision is not None
-        watched.extend(weakref.ref(one) for one in (decision, *decision.candidates))
+    def say(source: Source, given: Attributes, next_hop: NextHop) -> None:
+        overlay = Overlay(bytes(10), (len(watched),))
+        watched.append(weakref.ref(overlay))
+        batch = RouteBatch(
+            family=V4, announced=[key("10.1.0.0/24")], attributes=given, next_hop=next_hop, overlay=overlay
+        )
+        recorder.rib.received.routes_received(source, batch)
 
     for number in range(300):
         say(leaf1, attributes(65201, 1000 + number), HOP1)
         say(leaf2, attributes(65201, 1000 + number % 7), HOP2)
         recorder.turn()
-    alive = {id(one()) for one in watched if one() is not None}
-    assert len(alive) == 3
+    assert sum(one() is not None for one in watched) == 2
     recorder.withdraw(leaf1, "10.1.0.0/24")
     recorder.withdraw(leaf2, "10.1.0.0/24")
     assert [one() for one in watched if one() is not None] == []

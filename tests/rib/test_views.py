@@ -127,8 +127,8 @@ def test_fallback_is_what_most_routes_of_the_set_would_use() -> None:
 
 def test_fallbacks_of_many_sets_look_at_the_decisions_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    decisions = LocRib.decisions
-    monkeypatch.setattr(LocRib, "decisions", lambda table: looked.append(table) or decisions(table))
+    several = LocRib.several
+    monkeypatch.setattr(LocRib, "several", lambda table: looked.append(table) or several(table))
     configs = [session(f"leaf{number}") for number in (1, 2)]
     recorder = Recorder(configuration(*configs))
     one, two = (recorder.up(leaf(number), config) for number, config in enumerate(configs, 1))

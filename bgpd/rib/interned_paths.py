@@ -1,0 +1,94 @@
+"""The paths of one source and family that keys have: found again by what they were made of, and counted.
+
+The table of the family (loc_rib.py) says when the first key has a path and when the last one has lost it. From the one
+to the other the path is found here, its memory counts for the source (docs/decisions/0013), and so does its next hop.
+A path that was made and given to no key leaves nothing behind. No weak references: a table of the Internet has a
+hundred thousand paths and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from bgpd.model.path import NextHop, Path
+from bgpd.rib.policy import Trace
+
+PARTS = 16
+"""Number of dicts that share the paths, so that none holds the loop for long when it grows."""
+_PATH_BYTES = 400
+"""What a path takes with its places in the tables, and with its decision if it is one of several candidates."""
+_OVERLAY_BYTES = 300
+
+
+class InternedPaths:
+    """`bytes_kept` is what the paths and their attributes take in memory. `next_hops`: how many paths have
+    each. `refreshed`: the paths announced since a refresh began, while one is in progress (RFC 7313).
+    `revised`: what paths became by another policy, by the rules that matched; kept for one walk.
+    """
+
+    __slots__ = ("bytes_kept", "next_hops", "parts", "refreshed", "revised")
+
+    def __init__(self) -> None:
+        self.parts: tuple[dict[Hashable, Path], ...] = tuple({} for _ in range(PARTS))
+        self.bytes_kept = 0
+        self.next_hops: dict[NextHop, int] = {}
+        self.refreshed: set[Path] | None = None
+        self.revised: dict[tuple[Path, Trace | None], Path] = {}
+
+    def get(self, key: Hashable) -> Path | None:
+        """The path that was made of this, if keys have it."""
+        return self.parts[hash(key) % PARTS].get(key)
+
+    def has_come(self, path: Path) -> None:
+        """A first key has `path`."""
+        key = path.entered
+        if key is not None:
+            self.parts[hash(key) % PARTS][key] = path
+            if self.refreshed is not None:
+                self.refreshed.add(path)
+        self.bytes_kept += _weight(path)
+        next_hop = path.next_hop
+        if next_hop is not None:
+            self.next_hops[next_hop] = self.next_hops.get(next_hop, 0) + 1
+
+    def has_gone(self, path: Path) -> None:
+        """No key has `path` any more."""
+        key = path.entered
+        if key is not None:
+            part = self.parts[hash(key) % PARTS]
+            if part.get(key) is path:
+                del part[key]
+        if self.refreshed is not None:
+            self.refreshed.discard(path)
+        self.bytes_kept -= _weight(path)
+        next_hop = path.next_hop
+        if next_hop is not None:
+            left = self.next_hops[next_hop] - 1
+            if left:
+                self.next_hops[next_hop] = left
+            else:
+                del self.next_hops[next_hop]
+
+    def find_again(self, path: Path) -> None:
+        """Other rules come to the same of `path`, which keys have."""
+        key = path.entered
+        self.parts[hash(key) % PARTS][key] = path
+
+    def forget(self) -> None:
+        """Make paths anew from now on, by other rules; those that keys have still count."""
+        self.parts = tuple({} for _ in range(PARTS))
+        self.revised = {}
+
+    def refresh_began(self) -> None:
+        """Only what is announced from now on counts as announced again."""
+        self.forget()
+        self.refreshed = set()
+
+
+def _weight(path: Path) -> int:
+    weight = _PATH_BYTES + path.received.size
+    if path.overlay is not None:
+        weight += _OVERLAY_BYTES
+    if path.attributes is not path.received:
+        weight += path.attributes.size
+    return weight
