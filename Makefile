@@ -22,7 +22,7 @@ UNIT = $(DESTDIR)/etc/systemd/system/bgpd.service
 INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench lock install \
+.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
   install-files uninstall clean
 
 help: ## this list
@@ -83,22 +83,28 @@ format: setup ## ruff format
 bench: setup ## the benchmarks, and how they compare with BIRD and FRR
 	@$(PYTHON) -m benchmarks
 
-lock: setup ## write requirements.lock anew from pyproject.toml
+wheel: setup ## the wheel into dist, compiled, and unpacked in dist/compiled (tests and benchmarks do it themselves)
+	@$(PYTHON) -m labs.forms
+
+lock: setup ## write requirements.lock, and those for servers, anew from pyproject.toml
 	@.venv/bin/pip-compile --quiet --upgrade --extra dev --build-deps-for editable --generate-hashes --allow-unsafe \
 	  --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --output-file requirements.lock pyproject.toml
-	@.venv/bin/pip-compile --quiet --upgrade --constraint requirements.lock --build-deps-for wheel --generate-hashes \
+	@.venv/bin/pip-compile --quiet --upgrade --constraint requirements.lock --generate-hashes \
 	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --output-file requirements-host.lock pyproject.toml
+	@.venv/bin/pip-compile --quiet --upgrade --constraint requirements.lock --build-deps-for wheel --generate-hashes \
+	  --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --output-file requirements-build.lock pyproject.toml
 
 install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an upgrade. Starts nothing, keeps an existing configuration
 	@$(INSTALL_PYTHON) systemd/check_python.py $(PREFIX) $(VENV)
 	umask 022 && $(INSTALL_PYTHON) -m venv $(VENV)
 	umask 022 && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-host.lock
-	umask 022 && $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-	  --force-reinstall .
+	umask 022 && systemd/build-wheel $(INSTALL_PYTHON) $(VENV)
 	test -z "$(DESTDIR)" || grep -rlI "$(VENV)" $(VENV)/bin $(VENV)/pyvenv.cfg | xargs -r sed -i 's|$(VENV)|$(PREFIX)|g'
 	@$(MAKE) --no-print-directory install-files
+	@echo "Installed: $$($(VENV)/bin/python -P -m bgpd --version)"
 	@echo "First time: edit /etc/bgpd/bgpd.toml; bgpd check; systemd-sysusers; sysctl --system;"
 	@echo "            systemctl daemon-reload; systemctl enable --now bgpd"
 	@echo "Upgrade:    bgpd check; systemctl daemon-reload; systemctl restart bgpd (routes stay in the kernel meanwhile)"

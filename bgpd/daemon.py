@@ -43,6 +43,7 @@ from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
+from bgpd.runtime.form import form
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
 from bgpd.runtime.memory import GarbagePolicy, keep_little_memory
@@ -133,7 +134,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        log.info("bgpd.starting", version=__version__, pid=os.getpid(), config=self._file)
+        log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=self._file)
         try:
             await self._api.start()
             await self._lock.acquire()

@@ -23,6 +23,7 @@ from bgpd.model.views import HealthView
 from bgpd.routing import Routing
 from bgpd.runtime import systemd
 from bgpd.runtime.descriptors import Shortage
+from bgpd.runtime.form import form
 from bgpd.runtime.loop import FAR_OUT, TimedSelector
 
 log = structlog.get_logger()
@@ -157,6 +158,7 @@ class Readiness:
                 *routing.rib.contested.warnings(),
             ],
             version=__version__,
+            form=form().value,
             pid=os.getpid(),
             hostname=self._hostname,
             started_at=self._started_at,

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from labs.forms import form_environment
 from labs.namespace import Namespace
 from labs.process import LabError, LoggedProcess, run_command, wait_until
 
@@ -252,12 +253,16 @@ class Mosquitto(Daemon):
 
 
 class Bgpd(Daemon):
-    """bgpd itself. Without [api] and [state] in the TOML text its socket and state are in the private directory."""
+    """bgpd itself. Without [api] and [state] in the TOML text its socket and state are in the private directory.
+
+    `form`: the folder that has its code (labs/forms.py); None: as it is for this process.
+    """
 
     kind = "bgpd"
 
-    def __init__(self, namespace: Namespace, config: str, *, wait: bool = True) -> None:
+    def __init__(self, namespace: Namespace, config: str, *, wait: bool = True, form: Path | None = None) -> None:
         super().__init__(namespace)
+        self.program = [*(form_environment(form) if form else ()), sys.executable, "-m", "bgpd"]
         self.config_path = self.directory / "bgpd.toml"
         self.socket_path = self.directory / "bgpd.sock"
         self.write_config(config)
@@ -275,7 +280,7 @@ class Bgpd(Daemon):
 
     def start(self, *, wait: bool = True) -> None:
         """Start the daemon (again, after `kill`) in the environment of its unit, and wait until its API answers."""
-        command = (sys.executable, "-m", "bgpd", "run", "--config", str(self.config_path))
+        command = (*self.program, "run", "--config", str(self.config_path))
         process = self._start("env", *unit_environment(), *command)
         if wait:
             self._wait_for_socket(self.socket_path, process)
@@ -291,7 +296,7 @@ class Bgpd(Daemon):
     def cli(self, *arguments: str, check: bool = True) -> str:
         """Run `bgpd ARGUMENTS` against this daemon's socket and return what it prints."""
         environment = ["env", f"BGPD_SOCKET={self.socket_path}"]
-        return run_command([*environment, sys.executable, "-m", "bgpd", *arguments], check=check)
+        return run_command([*environment, *self.program, *arguments], check=check)
 
     def show(self, *arguments: str) -> Any:
         """The object of `bgpd show ARGUMENTS --json`."""

@@ -1,5 +1,7 @@
 """Runs all tests: those here in two workers, those marked `vm` beside them in guests of their own (`make test`).
 
+The tests run bgpd as plain Python; those of COMPILED run once more with its compiled form (labs/forms.py).
+
     python -m tests.suite [--retry] [--vm] [PATH...]
 
 What fails is printed at once. With --retry it is tried once more, alone: up to two tests may pass so, and are told at
@@ -16,8 +18,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from labs.forms import NotCompiled, compiled_form, form_environment
 from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
 
+COMPILED = (
+    "tests/message",
+    "tests/rib",
+    "tests/daemon/test_wire_rules.py",
+)
+"""What runs in the compiled form too: the tests of the compiled modules, and daemons with sessions and routes."""
 ALLOWED_TO_FAIL_FIRST = 2
 GUEST_LIMIT_S = 900
 """Four times what the laboratory takes in a guest that has a processor for itself."""
@@ -32,17 +41,26 @@ LABORATORY = Path("tests/labs/test_main.py")
 
 
 class Part:
-    """Some of the tests, run by one pytest. With `in_guest` under a kernel of its own."""
+    """Some of the tests, run by one pytest. With `in_guest` under a kernel of its own, with `compiled` in that form."""
 
-    def __init__(self, name: str, selection: str, paths: Sequence[str], *, in_guest: bool = False) -> None:
+    def __init__(
+        self, name: str, selection: str, paths: Sequence[str], *, in_guest: bool = False, compiled: bool = False
+    ) -> None:
         self.name = name
         self.selection = selection
         self.paths = paths
         self.in_guest = in_guest
+        self.compiled = compiled
 
     def command(self, folder: Path, *options: str) -> list[str]:
-        """The command line; pytest notes in `folder` what failed."""
+        """The command line; pytest notes in `folder` what failed.
+
+        Raises: NotCompiled: there is no compiled form.
+        """
         pytest = [*PYTEST, "-m", self.selection, "-o", f"cache_dir={folder}", *options, *self.paths]
+        if self.compiled:
+            # "append": pytest must not put this repository's bgpd before the compiled one.
+            return ["env", *form_environment(compiled_form()), *pytest, "--import-mode=append"]
         if not self.in_guest:
             return pytest
         limits = ["--timeout", str(GUEST_LIMIT_S), "--writable", str(folder)]
@@ -68,12 +86,25 @@ def files_marked_vm(paths: Sequence[str]) -> list[str]:
     return sorted({str(file) for file in files if VM_MARK in file.read_text()})
 
 
+def compiled_part_of(paths: Sequence[str]) -> list[str]:
+    """What of `paths` runs in the compiled form too."""
+    found = []
+    for path in paths:
+        file = Path(path.partition("::")[0])
+        found += [path] if any(map(file.is_relative_to, COMPILED)) else []
+        found += [one for one in COMPILED if Path(one).is_relative_to(file) and Path(one) != file]
+    return found
+
+
 def parts(paths: Sequence[str], *, only_vm: bool = False) -> tuple[list[Part], list[Part]]:
     """What runs here, one after another, and what runs beside it, each in a guest.
 
     A path may name a test ("FILE::TEST"); pytest knows which part it belongs to.
     """
     here = [Part("unit", "not netns and not vm", paths), Part("namespaces", "netns and not vm", paths)]
+    compiled = compiled_part_of(paths)
+    if compiled:
+        here.append(Part("compiled", "not vm", compiled, compiled=True))
     named = [path for path in paths if "::" in path]
     files = files_marked_vm([path for path in paths if "::" not in path])
     laboratory = [file for file in files if Path(file).name == LABORATORY.name]
@@ -92,6 +123,7 @@ class Suite:
         self._failed: list[str] = []
         self._codes: list[int] = []
         self._skipped: list[str] = []
+        self._not_compiled = False
         self._runs = 0
 
     def run(self, here: Sequence[Part], beside: Sequence[Part]) -> int:
@@ -99,11 +131,7 @@ class Suite:
         guests = [(part, *self._start(part)) for part in beside]
         try:
             for part in here:
-                print(f"=== {part.name}", flush=True)
-                spread = (*WORKERS, "--dist", "loadfile" if part.name == "namespaces" else "load")
-                folder = self._new_folder()
-                code = subprocess.run(part.command(folder, *spread), check=False).returncode
-                self._take(part, folder, code)
+                self._run_here(part)
             for part, guest, folder in guests:
                 code = guest.wait()
                 print(f"=== {part.name}, in a guest\n{(folder / 'output').read_text(errors='replace')}", flush=True)
@@ -113,6 +141,18 @@ class Suite:
                 guest.terminate()
                 guest.wait()
         return self._conclude()
+
+    def _run_here(self, part: Part) -> None:
+        print(f"=== {part.name}", flush=True)
+        spread = (*WORKERS, "--dist", "load" if part.name == "unit" else "loadfile")
+        folder = self._new_folder()
+        try:
+            command = part.command(folder, *spread)
+        except NotCompiled as error:
+            print(error)
+            self._not_compiled = True
+            return
+        self._take(part, folder, subprocess.run(command, check=False).returncode)
 
     def _new_folder(self) -> Path:
         self._runs += 1
@@ -155,6 +195,8 @@ class Suite:
     def _conclude(self) -> int:
         if self._skipped:
             print(f"NO GUEST could be started here (why: above), so not in one: {', '.join(self._skipped)}")
+        if self._not_compiled:
+            print("NOT TESTED in the compiled form, which cannot be made here (why: above)")
         if self._failed:
             print("FAILED:", *self._failed, sep="\n  ")
             return FAILED

@@ -6,8 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from labs.forms import NotCompiled
 from tests import suite
-from tests.suite import FAILED, NOTHING_SELECTED, PASSED, Suite, files_marked_vm, parts
+from tests.suite import (
+    COMPILED,
+    FAILED,
+    NOTHING_SELECTED,
+    PASSED,
+    Suite,
+    compiled_part_of,
+    files_marked_vm,
+    parts,
+)
 from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
 
 FAILS_FIRST = """
@@ -40,6 +50,7 @@ class Scripted:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
         self._monkeypatch = monkeypatch
+        self.tests = folder / "tests"
 
     def _script(self, name: str, plan: list[str]) -> tuple[str]:
         path = self._folder / name
@@ -53,7 +64,7 @@ class Scripted:
         """Exit status of the suite; each line of a plan is "STATUS", or 'STATUS "TEST": true, ...'."""
         self._monkeypatch.setattr(suite, "PYTEST", self._script("pytest", list(plan)))
         self._monkeypatch.setattr(suite, "GUEST", self._script("guest", guest or []))
-        tests, notes = self._folder / "tests", self._folder / "notes"
+        tests, notes = self.tests, self._folder / "notes"
         tests.mkdir()
         notes.mkdir()
         (tests / "test_some.py").write_text(HAS_A_GUEST if guest else "")
@@ -153,9 +164,29 @@ def test_pytest_tries_again_only_what_failed(
 
 def test_laboratory_has_a_guest_of_its_own() -> None:
     here, guests = parts(["tests"])
-    assert [part.name for part in here] == ["unit", "namespaces"]
+    assert [part.name for part in here] == ["unit", "namespaces", "compiled"]
     assert [part.paths for part in guests if part.name == "vm laboratory"] == [["tests/labs/test_main.py"]]
     assert parts(["tests"], only_vm=True)[0] == []
+
+
+def test_what_runs_in_the_compiled_form_too() -> None:
+    assert compiled_part_of(["tests"]) == list(COMPILED)
+    assert compiled_part_of(["tests/fib", "tests/message/test_nlri.py::test_x"]) == [
+        "tests/message/test_nlri.py::test_x"
+    ]
+    assert compiled_part_of(["tests/rib"]) == ["tests/rib"]
+
+
+def test_compiled_form_that_cannot_be_made_is_told(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cannot() -> Path:
+        raise NotCompiled("no compiler")
+
+    monkeypatch.setattr(suite, "compiled_form", cannot)
+    monkeypatch.setattr(suite, "COMPILED", (str(scripted.tests),))
+    assert scripted.run("0", "0") == PASSED
+    assert "no compiler\nNOT TESTED in the compiled form" in capsys.readouterr().out
 
 
 def test_guest_reads_only_files_that_have_tests_for_it() -> None:

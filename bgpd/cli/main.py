@@ -19,6 +19,7 @@ from bgpd import __version__
 from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
 from bgpd.cli.tables import SHOWN
+from bgpd.runtime.form import form
 
 DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
 
@@ -277,13 +278,17 @@ def _stand_in_for_closed_output() -> bool:
 
 def version(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd version`."""
-    print(f"bgpd {__version__}")
+    print(_version())
     return 0
+
+
+def _version() -> str:
+    return f"bgpd {__version__} ({form()})"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="bgpd", description="BGP-EVPN routing daemon for servers", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"bgpd {__version__}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         own = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)

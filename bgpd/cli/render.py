@@ -214,7 +214,8 @@ View = Mapping[str, Any]
 def status_lines(view: View, now: float) -> Iterator[str]:
     """`bgpd status`, made of a HealthView."""
     up = age(view["started_at"], now)
-    yield f"bgpd {view['version']} on {view['hostname']}, process {view['pid']}, up {up}"
+    form = f" ({view['form']})" if view.get("form") else ""
+    yield f"bgpd {view['version']}{form} on {view['hostname']}, process {view['pid']}, up {up}"
     yield "ready" if view["ready"] else "NOT READY"
     yield from (f"  {reason}" for reason in view["reasons"])
     yield from (f"warning: {warning}" for warning in view.get("warnings", ()))

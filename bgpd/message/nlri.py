@@ -13,12 +13,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from itertools import chain
+from typing import Final
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import Overlay
 from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, WireError
 
-_BEYOND = 1 << 20
+_BEYOND: Final = 1 << 20
 """Encoded size of a prefix of invalid length: larger than any message, so that the walk overshoots."""
 
 
@@ -96,7 +97,8 @@ def _zero_ended(host_bits: int) -> bytes:
     return bytes(value for value in range(256) if not value & host_bits) if host_bits else b""
 
 
-_SHORTEST, _LONGEST = 32, 96
+_SHORTEST: Final = 32
+_LONGEST: Final = 96
 
 
 class RouteTargetNlri:

@@ -343,6 +343,7 @@ class HealthView(msgspec.Struct, kw_only=True):
     """`GET /v1/health`: whether the host may be relied on. `reasons` say why `ready` is false, `warnings` what else is
     wrong.
 
+    `form` is "compiled" where the hot path runs as the compiled modules of the wheel, else "plain" (all is Python).
     `fib_pending` and `fib_failed` are routes that RIB and kernel differ by. `loop_stall_s` is the longest time that the
     event loop was held since the start, `loop_stall_p9999_s` what one hold of ten thousand exceeds. With `cpu` in their
     names both are the processor time of the loop's thread: what is missing in them, others had the processor for.
@@ -352,6 +353,7 @@ class HealthView(msgspec.Struct, kw_only=True):
     reasons: list[str] = []
     warnings: list[str] = []
     version: str = ""
+    form: str = ""
     pid: int = 0
     hostname: str = ""
     started_at: float = 0.0
