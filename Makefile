@@ -19,7 +19,8 @@ INSTALL_PYTHON := python3
 DESTDIR :=
 VENV = $(DESTDIR)$(PREFIX)
 UNIT = $(DESTDIR)/etc/systemd/system/bgpd.service
-INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
+DRAIN_UNIT = $(DESTDIR)/etc/systemd/system/bgpd-drain.service
+INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/system/bgpd-drain.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
 .PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
@@ -114,7 +115,8 @@ install-files: # what of `install` is not Python
 	ln -sf $(PREFIX)/bin/bgpd $(DESTDIR)/usr/local/bin/bgpd
 	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
 	install -D -m 644 systemd/bgpd.service $(UNIT)
-	sed -i 's|/opt/bgpd|$(PREFIX)|g' $(UNIT)
+	install -D -m 644 systemd/bgpd-drain.service $(DRAIN_UNIT)
+	sed -i 's|/opt/bgpd|$(PREFIX)|g' $(UNIT) $(DRAIN_UNIT)
 	install -D -m 644 conf/sysusers.d/bgpd.conf $(DESTDIR)/etc/sysusers.d/bgpd.conf
 	install -D -m 644 conf/sysctl.d/90-bgpd.conf $(DESTDIR)/etc/sysctl.d/90-bgpd.conf
 	install -D -m 644 conf/networkd/90-bgpd.conf $(DESTDIR)/etc/systemd/networkd.conf.d/90-bgpd.conf

@@ -207,6 +207,8 @@ class Advertised:
             return f"this host has no address to give {name} as the next hop of {family}"
         if state.config.export == "none":
             return f'export of {name} is "none"'
+        if export.is_withheld(key):
+            return "this host is drained (bgpd drain status)"
         if not export.is_settled:
             return f"{name} {_UNDER_WAY}"
         return f'export of {name} ("{state.config.export}") rejects it'

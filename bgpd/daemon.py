@@ -28,6 +28,7 @@ from bgpd.config.schema import Config
 from bgpd.consistency import Consistency
 from bgpd.consistency_checks import checks
 from bgpd.daemon_metrics import build_registry
+from bgpd.drain import Drain
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.protocol import read_protocol_in_force
 from bgpd.kernel.monitor import KernelMonitor
@@ -107,11 +108,14 @@ class Daemon:
             self._routing, self._consistency, selector=selector, shortage=self._shortage, hostname=hostname
         )
         self._readiness.neighbors = config.neighbor
+        self._drain = Drain(self._routing, config=lambda: self._config, changed=self._drain_changed)
+        self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
             self._routing,
             events=events,
             config=lambda: self._config,
             health=self._readiness.view,
+            drain=self._drain,
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
             started=self.has_started,
@@ -121,6 +125,7 @@ class Daemon:
             selector=selector,
             neighbors=self._backend.neighbors,
             health=self._readiness.view,
+            drain=self._drain.view,
             shortage=self._shortage,
             repairs=lambda: self._consistency.repairs,
         )
@@ -138,6 +143,7 @@ class Daemon:
         try:
             await self._api.start()
             await self._lock.acquire()
+            self._drain.restore()
             await self._routing.start()
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
             log.error("bgpd.cannot_start", error=str(error))
@@ -156,6 +162,7 @@ class Daemon:
                 tasks.create_task(self._routing.workloads.run()),
                 tasks.create_task(self._routing.servers.run()),
                 tasks.create_task(self._readiness.run()),
+                tasks.create_task(self._drain.run()),
                 tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
                 tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
                 tasks.create_task(_feed_watchdog()),
@@ -201,6 +208,10 @@ class Daemon:
             log.error("bgpd.connection_defect", error=repr(error), message=context.get("message"), exc_info=error)
             return
         self._defect(error)
+
+    def _drain_changed(self) -> None:
+        if self._started.is_set():
+            self._readiness.plan_review()
 
     async def has_started(self) -> None:
         """Returns once all parts run."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bgpd import __version__
 from bgpd.api.prometheus import Histogram, Labels, Registry, labels
-from bgpd.model.views import HealthView, NeighborView
+from bgpd.model.views import DrainView, HealthView, NeighborView
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import BUCKETS_S, FAR_OUT, Holds, TimedSelector
@@ -23,6 +23,7 @@ def build_registry(
     selector: TimedSelector,
     neighbors: Callable[[], list[NeighborView]],
     health: Callable[[], HealthView],
+    drain: Callable[[], DrainView],
     shortage: Shortage,
     repairs: Callable[[], Mapping[str, int]],
 ) -> Registry:
@@ -34,6 +35,7 @@ def build_registry(
         lambda: [(labels(compared=name), count) for name, count in sorted(repairs().items())],
     )
     _of_process(registry, selector, health)
+    _of_drain(registry, drain)
     registry.counter(
         "bgpd_descriptors_exhausted_total",
         "Times that no file descriptor was left for a new connection.",
@@ -76,6 +78,30 @@ def _of_loop(registry: Registry, clock: str, words: str, holds: Holds) -> None:
         f"bgpd_loop_hold{clock}_seconds",
         f"How long the event loop was held between two polls, {words}.",
         lambda: Histogram(bounds=BUCKETS_S, counts=holds.counts, total=holds.total_s),
+    )
+
+
+def _of_drain(registry: Registry, drain: Callable[[], DrainView]) -> None:
+    registry.gauge(
+        "bgpd_drain",
+        "1 for the state of the host: off, draining or drained (bgpd drain status).",
+        lambda: [(labels(state=state), drain().state == state) for state in ("off", "draining", "drained")],
+    )
+    registry.gauge(
+        "bgpd_drain_since_seconds", "When the drain began, since the epoch; 0: off.", lambda: drain().since or 0
+    )
+    registry.gauge(
+        "bgpd_drain_until_seconds", "When the drain ends by itself; 0: off, or never.", lambda: drain().until or 0
+    )
+    registry.gauge(
+        "bgpd_drain_counters_with_traffic",
+        "Counters of the kernel that still tell of traffic to the drained host.",
+        lambda: sum(not counter.quiet for counter in drain().counters),
+    )
+    registry.gauge(
+        "bgpd_drain_services_kept",
+        "Services that stay announced, since no other host is seen to announce them.",
+        lambda: len(drain().kept),
     )
 
 

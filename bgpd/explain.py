@@ -42,8 +42,11 @@ async def explain(
     workloads: Workloads,
     neighbors: Iterable[NeighborView],
     audience: Callable[[WorkloadView], WorkloadView],
+    drained: str = "",
 ) -> ExplainView:
-    """The view of a packed address in a VRF ("" for the main table). `audience` adds who has a workload's route."""
+    """The view of a packed address in a VRF ("" for the main table). `audience` adds who has a workload's route,
+    `drained` says that this host is out of service.
+    """
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
     kernel = await fib_views.lookup(fib, address)
     table = rib.table(vrf, family)
@@ -71,6 +74,8 @@ async def explain(
         neighbors=[neighbor for neighbor in neighbors if neighbor.name in said],
     )
     view.verdict, view.agrees = _verdict(view)
+    if drained and (workload is not None or (route is not None and route.fib == "local")):
+        view.verdict += f"; {drained}"
     return view
 
 

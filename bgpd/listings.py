@@ -15,6 +15,7 @@ from bgpd.advertised import Advertised, AnnouncedObjects
 from bgpd.api.backend import Listing, Objects, Rejected
 from bgpd.config.schema import Config
 from bgpd.config.shape import did_you_mean
+from bgpd.drain import Drain
 from bgpd.evpn.originate import EVPN_SOURCE
 from bgpd.evpn.views import evpn_routes, vrf_views
 from bgpd.explain import explain
@@ -44,7 +45,7 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class DaemonBackend:
-    """The Backend of the API. `health`, `metrics`, `reload`, `started` are the daemon's."""
+    """The Backend of the API. `health`, `drain`, `metrics`, `reload`, `started` are the daemon's."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class DaemonBackend:
         events: EventRing,
         config: Callable[[], Config],
         health: Callable[[], HealthView],
+        drain: Drain,
         metrics: Callable[[], str],
         reload: Callable[[], Awaitable[ReloadView]],
         started: Callable[[], Coroutine[Any, Any, None]],
@@ -61,6 +63,7 @@ class DaemonBackend:
         self.started = started
         self.config = config
         self.health = health
+        self.drain = drain
         self.metrics = metrics
         self._routing = routing
         self._advertised = Advertised(routing)
@@ -121,6 +124,7 @@ class DaemonBackend:
             workloads=routing.workloads,
             neighbors=self.neighbors(),
             audience=self._advertised.of_workload,
+            drained=self.drain.reason(),
         )
 
     def thaw(self, mac: bytes) -> int:

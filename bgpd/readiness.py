@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -46,6 +46,7 @@ LOOK_S = 1.0
 class Readiness:
     """Says why this host may not be relied on. `neighbors` are the configured ones; `reason` is "" if it may.
 
+    `why_drained()` says that this host is out of service (bgpd drain), "" if it is not.
     `plan_review()` is called when sessions, convergence or routes may have changed.
     """
 
@@ -54,6 +55,7 @@ class Readiness:
     ) -> None:
         self.neighbors: tuple[NeighborConfig, ...] = ()
         self.reason = "starting"
+        self.why_drained: Callable[[], str] = lambda: ""
         self._routing = routing
         self._consistency = consistency
         self._selector = selector
@@ -136,6 +138,7 @@ class Readiness:
         if routing.is_behind_kernel:
             reasons.append("events of the kernel were lost, and its state is being read again")
         reasons += self._consistency.reasons()
+        reasons += filter(None, [self.why_drained()])
         failed = routing.tables.failed
         if failed:
             reasons.append(f"the kernel refused {failed} routes: bgpd show fib --state failed")

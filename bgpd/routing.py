@@ -74,6 +74,7 @@ class Routing:
         self._unread: set[str] = set()
         self._config = config
         self._monitor = monitor
+        self.host = monitor.host
         self._walks = walks
         self._changed = changed
         self._memory_freed = memory_freed

@@ -15,7 +15,7 @@ from bgpd.log import EventRing
 from bgpd.model import views
 from bgpd.model.prefix import format_address
 from bgpd.model.service import ServiceView
-from bgpd.model.views import ExplainView, HealthView, ReloadView, ViewQuery
+from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, ReloadView, ViewQuery
 
 NOW = 1_700_000_000.0
 LEAF1 = views.NeighborView(
@@ -45,6 +45,35 @@ def route(index: int) -> views.RouteView:
     return views.RouteView(family="ipv4-unicast", prefix=prefix, fib="installed", candidates=[BEST, LOST])
 
 
+class ScriptedDrain:
+    """Takes every order and is drained after `looks` more questions; refuses unless forced while `last` is set."""
+
+    def __init__(self, backend: ScriptedBackend) -> None:
+        self._backend = backend
+        self.last = ""
+        self.looks = 0
+        self.answer = DrainView()
+
+    def view(self) -> DrainView:
+        if self.answer.state == "draining":
+            self.looks -= 1
+            if self.looks < 0:
+                self.answer = msgspec.structs.replace(self.answer, state="drained", waiting_for=[])
+        return self.answer
+
+    async def on(self, request: DrainRequest, *, who: str) -> DrainView:
+        if self.last and not request.force:
+            raise Rejected(409, f"no other host is seen to announce {self.last}", "--force drains all the same")
+        self._backend.orders.append(f"drain {msgspec.json.encode(request).decode()}")
+        self.answer = DrainView(state="draining", stage="graceful-shutdown", since=NOW, waiting_for=["40 packets/s"])
+        return self.answer
+
+    async def off(self, *, who: str) -> DrainView:
+        self._backend.orders.append("drain off")
+        self.answer = DrainView()
+        return self.answer
+
+
 class ScriptedBackend:
     """Serves the given views; `orders` are the orders that it was given."""
 
@@ -53,6 +82,7 @@ class ScriptedBackend:
         self.orders: list[str] = []
         self.reload_problems: list[str] = []
         self.objects: Mapping[str, Objects] = {"workloads": ScriptedObjects(self)}
+        self.drain = ScriptedDrain(self)
         self.frozen: dict[bytes, int] = {}
         self.has_started = asyncio.Event()
         self.has_started.set()

@@ -15,6 +15,7 @@ INSTALLED = {
     "usr/local/bin/bgpd",
     "etc/bgpd/bgpd.toml",
     "etc/systemd/system/bgpd.service",
+    "etc/systemd/system/bgpd-drain.service",
     "etc/sysusers.d/bgpd.conf",
     "etc/sysctl.d/90-bgpd.conf",
     "etc/systemd/networkd.conf.d/90-bgpd.conf",
@@ -49,6 +50,9 @@ def test_all_is_below_destdir_and_the_unit_starts_what_is_installed(tmp_path: Pa
     assert f"ExecStart={PREFIX}/bin/bgpd run" in unit
     assert f"ExecReload={PREFIX}/bin/bgpd reload" in unit
     assert "/opt/bgpd" not in unit
+    drain = (tmp_path / "etc/systemd/system/bgpd-drain.service").read_text()
+    assert f"{PREFIX}/bin/bgpd drain on --shutdown" in drain
+    assert "/opt/bgpd" not in drain
     assert str((tmp_path / "usr/local/bin/bgpd").readlink()) == f"{PREFIX}/bin/bgpd"
 
 

@@ -72,6 +72,7 @@ class Rig:
             events=EventRing(),
             config=lambda: CONFIG,
             health=lambda: SimpleNamespace(),  # type: ignore[arg-type, return-value]
+            drain=SimpleNamespace(reason=str),  # type: ignore[arg-type]
             metrics=str,
             reload=unused,
             started=unused,

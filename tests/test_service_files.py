@@ -20,6 +20,7 @@ from bgpd.config.schema import Config, FibConfig, ListenConfig, MatchConfig, Ses
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd/bgpd.service"
+DRAIN_UNIT = ROOT / "systemd/bgpd-drain.service"
 EXAMPLE = ROOT / "conf/bgpd.toml"
 
 
@@ -36,6 +37,22 @@ def test_unit_has_no_key_that_systemd_does_not_know(tmp_path: Path) -> None:
     unit.write_text(re.sub(r"/opt/bgpd/bin/bgpd", "/bin/true", UNIT.read_text()))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert not [line for line in done.stderr.splitlines() if "bgpd.service" in line]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_drain_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    unit = tmp_path / "bgpd-drain.service"
+    unit.write_text(re.sub(r"/opt/bgpd/bin/bgpd", "/bin/true", DRAIN_UNIT.read_text()))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert not [line for line in done.stderr.splitlines() if "bgpd-drain.service" in line]
+
+
+def test_drain_unit_ends_before_bgpd_and_lets_it_wait_as_long_as_it_may() -> None:
+    text = DRAIN_UNIT.read_text()
+    assert re.search(r"^After=.*\bbgpd\.service\b", text, re.MULTILINE), "what is started later is stopped earlier"
+    wait, stop = (int(re.search(pattern, text)[1]) for pattern in (r"--timeout (\d+)s", r"TimeoutStopSec=(\d+)"))  # type: ignore[index]
+    assert wait < stop
+    assert "bgpd-drain.service" in UNIT.read_text(), "started with bgpd"
 
 
 def test_unit_has_three_capabilities_and_a_watchdog() -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from bgpd.config.schema import Config
 from bgpd.log import EventRing
-from bgpd.model.views import ExplainView, HealthView, ReloadView, ViewQuery
+from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, ReloadView, ViewQuery
 
 Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
 """Makes the views of one listing, one at a time, for the query (which it may narrow by; the server does so anyway).
@@ -56,6 +56,22 @@ class Objects(Protocol):
         ...
 
 
+class Drain(Protocol):
+    """Takes this host out of service (`/v1/drain`)."""
+
+    def view(self) -> DrainView:
+        """How far it is."""
+        ...
+
+    async def on(self, request: DrainRequest, *, who: str) -> DrainView:
+        """Begins, or changes what was ordered. Raises: Rejected: with 409, a service would be gone."""
+        ...
+
+    async def off(self, *, who: str) -> DrainView:
+        """Brings the host back."""
+        ...
+
+
 class Backend(Protocol):
     """The daemon, as the API sees it."""
 
@@ -67,6 +83,11 @@ class Backend(Protocol):
     @property
     def objects(self) -> Mapping[str, Objects]:
         """By name ("workloads", "services"), those that may be put and deleted; others answer 405."""
+        ...
+
+    @property
+    def drain(self) -> Drain:
+        """Served as `GET`, `PUT` and `DELETE /v1/drain`."""
         ...
 
     @property

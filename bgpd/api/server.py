@@ -23,7 +23,7 @@ from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
 from bgpd.model.reports import ThawReport
-from bgpd.model.views import ErrorView, ViewQuery
+from bgpd.model.views import DrainRequest, ErrorView, ViewQuery
 from bgpd.runtime.turns import in_turn
 
 MAX_BODY_BYTES = 256 * 1024
@@ -121,10 +121,13 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     app.router.add_get("/v1/health", routes.health)
     app.router.add_get("/v1/config", routes.config)
     app.router.add_get("/v1/events", routes.events)
+    app.router.add_get("/v1/drain", routes.drain_status)
     app.router.add_get("/v1/explain/{address}", routes.explain)
     if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
+        app.router.add_put("/v1/drain", routes.drain_on)
+        app.router.add_delete("/v1/drain", routes.drain_off)
         app.router.add_delete("/v1/frozen/{address}", routes.thaw)
         app.router.add_put("/v1/{kind}/{id}", routes.put)
         app.router.add_delete("/v1/{kind}/{id}", routes.delete)
@@ -199,6 +202,22 @@ class _Routes:
         await self._started()
         view = await self._backend.reload()
         return _json(view, status=422 if view.problems else 200)
+
+    async def drain_status(self, request: web.Request) -> web.StreamResponse:
+        return _json(self._backend.drain.view())
+
+    async def drain_on(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        try:
+            order = msgspec.json.decode(body or b"{}", type=DrainRequest)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Rejected(400, f"the body of the request: {error}", "see bgpd schema drain-request") from None
+        await self._started()
+        return _json(await self._backend.drain.on(order, who=_who(request)))
+
+    async def drain_off(self, request: web.Request) -> web.StreamResponse:
+        await self._started()
+        return _json(await self._backend.drain.off(who=_who(request)))
 
     async def thaw(self, request: web.Request) -> web.StreamResponse:
         text = request.match_info["address"]

@@ -189,6 +189,8 @@ SCHEMAS: dict[str, Any] = {
     "events": list[views.EventView],
     "explain": views.ExplainView,
     "health": views.HealthView,
+    "drain": views.DrainView,
+    "drain-request": views.DrainRequest,
     "plan": list[views.ConfigChangeView],
     "reload": views.ReloadView,
     "error": views.ErrorView,

@@ -204,6 +204,37 @@ def _evpn_options(parser: argparse.ArgumentParser) -> None:
     _socket_option(clear)
 
 
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _span_s(text: str) -> int:
+    """ "90", "30m", "2h", "1d" in seconds."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
+    seconds = int(found[1]) * _SPANS[found[2] or "s"] if found else 0
+    if not 1 <= seconds <= 315_360_000:
+        raise argparse.ArgumentTypeError(f'"{text}" is no time such as 90s, 30m, 2h or 1d')
+    return seconds
+
+
+def _drain_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    on = actions.add_parser("on", help="take this host out of service", allow_abbrev=False)
+    on.add_argument("--for", metavar="TIME", type=_span_s, dest="for_s", help="30m, 2h, 1d: end it by itself then")
+    on.add_argument("--wait", action="store_true", help="until its traffic has gone; exit code 1 if it has not")
+    on.add_argument("--timeout", metavar="TIME", type=_span_s, default=300, help="of --wait; default: 300s")
+    on.add_argument("--all", action="store_true", help="withdraw workloads too, not only services")
+    on.add_argument("--force", action="store_true", help="also services that no other host is seen to announce")
+    on.add_argument("--shutdown", action="store_true", help="the host goes down (drain.on_shutdown): --all --force")
+    _socket_option(on)
+    on.set_defaults(runs="bgpd.cli.drain:on")
+    off = actions.add_parser("off", help="bring it back", allow_abbrev=False)
+    _socket_option(off)
+    off.set_defaults(runs="bgpd.cli.drain:off")
+    status = actions.add_parser("status", help="how far it is, and what still flows", allow_abbrev=False)
+    _json_option(status)
+    status.set_defaults(runs="bgpd.cli.drain:status")
+
+
 def _object_actions(
     add: argparse.ArgumentParser, actions: argparse._SubParsersAction[argparse.ArgumentParser], runs: str, kind: str
 ) -> None:
@@ -229,6 +260,7 @@ COMMANDS: dict[str, Command] = {
     "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
+    "drain": Command("take this host out of service, and back", _drain_options, "bgpd.cli.drain:status"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),
     "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),

@@ -326,6 +326,26 @@ class ApiConfig(Strict, frozen=True, kw_only=True):
     ] = ()
 
 
+class DrainConfig(Strict, frozen=True, kw_only=True):
+    """[drain]: how this host is taken out of service (`bgpd drain`)."""
+
+    settle_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3600,
+            description="How long the fabric has to choose other paths, between GRACEFUL_SHUTDOWN and each withdrawal.",
+        ),
+    ] = 10
+    quiet_packets_per_s: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="Packets a second of one counter up to which its traffic counts as gone."),
+    ] = 10
+    on_shutdown: Annotated[
+        bool, Meta(description="Drain, workloads too, before the host shuts down or reboots (unit bgpd-drain).")
+    ] = False
+
+
 class LogConfig(Strict, frozen=True, kw_only=True):
     """The daemon's log on standard error."""
 
@@ -383,6 +403,7 @@ class Config(Strict, frozen=True, kw_only=True):
     state: StateConfig = StateConfig()
     fib: FibConfig = FibConfig()
     api: ApiConfig = ApiConfig()
+    drain: DrainConfig = DrainConfig()
     log: LogConfig = LogConfig()
 
     # What each part of the daemon takes of it: a part whose value is the same as before need not hear of a reload.

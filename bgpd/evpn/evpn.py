@@ -289,6 +289,10 @@ class Evpn:
         if self._converged and not self._imports:
             self.endpoints.all_heard()
 
+    def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
+        """VRF, family and route key of the prefix that one of this host's EVPN routes is about; None: of no prefix."""
+        return self.originator.prefix_of(key)
+
     def for_neighbor(self, source: Source, batch: RouteBatch) -> list[RouteBatch]:
         """What is sent to a neighbor in place of a batch of the RIB's: with the gateway IP that it reaches us by."""
         return self.originator.for_neighbor(self._memberships.filtered(batch, source.name), source.name)

@@ -23,7 +23,7 @@ from bgpd.model.communities import VXLAN
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.iana import Family
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
-from bgpd.model.prefix import is_link_local, key_address
+from bgpd.model.prefix import is_link_local, key_address, network_key
 
 EVPN_SOURCE = Source(name="evpn", kind=SourceKind.WORKLOAD)
 """The origin of this host's EVPN routes in the EVPN table."""
@@ -96,6 +96,15 @@ class Originator:
         where = self._vrfs.get(vrf)
         found = _prefix_key(where.rd, family, key) if where is not None else b""
         return found if found in self._prefixes.get(vrf, ()) else None
+
+    def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
+        """VRF, family and route key of the prefix that a type 5 route of this host is about; None for any other."""
+        size = _KEY_LENGTHS.get(len(key), 0)
+        vrf = next((name for name, prefixes in self._prefixes.items() if key in prefixes), None)
+        if vrf is None or not size:
+            return None
+        family = Family.IPV4_UNICAST if size == 4 else Family.IPV6_UNICAST
+        return vrf, family, network_key(key[14:], key[13])
 
     def uplinks_changed(self, vrf: str, uplinks: Iterable[Uplink], mac: Callable[[str], bytes]) -> None:
         """The uplinks of a VRF are now these; each address of one that is up is advertised with the uplink's MAC."""

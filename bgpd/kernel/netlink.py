@@ -51,6 +51,7 @@ class MessageKind(enum.IntEnum):
     NEW_RULE = 32
     DEL_RULE = 33
     GET_RULE = 34
+    GET_STATS = 94
     NEW_NEXTHOP = 104
     DEL_NEXTHOP = 105
     GET_NEXTHOP = 106

@@ -29,8 +29,8 @@ _REFUSALS_TOLD = 32
 """Next hops of one session that the log names."""
 _REFUSALS_KEPT = 4096
 _LEAST_PREFERRED = 0
-"""LOCAL_PREF of what an external neighbor announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2), whatever the import
-policy sets: only one that takes the community away keeps its own."""
+"""LOCAL_PREF of what a neighbor, external or internal, announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2),
+whatever the import policy sets: only one that takes the community away keeps its own."""
 
 
 class AdjRibIn:
@@ -168,7 +168,7 @@ class AdjRibIn:
             if trace is None:
                 trace = self.policy.split(route, ())[0][0]
             accepted, rejected = self.policy.verdict(route, trace)
-        if is_external and accepted.has_community(COMMUNITY_GRACEFUL_SHUTDOWN):
+        if not self.source.is_local and accepted.has_community(COMMUNITY_GRACEFUL_SHUTDOWN):
             accepted = accepted.changed(local_pref=_LEAST_PREFERRED)
         return accepted, rejected
 

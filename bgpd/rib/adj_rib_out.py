@@ -5,9 +5,10 @@ MRAI, a host has few routes) the route as it then is decides. Announcements go o
 that a covering route is there before its parts go; End-of-RIB when the initial table is out.
 
 Applies the export policy, split horizon, the rules for IBGP (RFC 4271 section 9.2), NO_EXPORT and NO_ADVERTISE (RFC
-1997), and leaves out what a neighbor must not learn of the route's origin: the MED of another AS, and the EVPN route
-behind it. What each session puts into attributes or leaves out (its AS, LOCAL_PREF, the Partial bit) is
-update_encoder.py's. A learned route is advertised only once the kernel has it. Never packs messages.
+1997), what a drain of this host changes (drained.py), and leaves out what a neighbor must not learn of the route's
+origin: the MED of another AS, and the EVPN route behind it. What each session puts into attributes or leaves out (its
+AS, LOCAL_PREF, the Partial bit) is update_encoder.py's. A learned route is advertised only once the kernel has it.
+Never packs messages.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from bgpd.model.iana import (
     Family,
 )
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
+from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import DEFAULT_KEY, Policy, Route
 
@@ -76,6 +78,7 @@ class AdjRibOut:
         local_asn: int,
         is_ibgp: bool,
         advertisements: Advertisements,
+        drained: DrainedRoutes,
         send: Callable[[Source, RouteBatch], None],
     ) -> None:
         self.source = source
@@ -88,6 +91,7 @@ class AdjRibOut:
         self._local_asn = local_asn
         self._is_ibgp = is_ibgp
         self._advertisements = advertisements
+        self._drained = drained
         self._send = send
         self._marked: dict[bytes, None] = {}
         self._unlisted: list[Iterable[bytes]] = []
@@ -156,6 +160,12 @@ class AdjRibOut:
         if not self.is_settled or self.refresh_owed:
             return []
         return [key for key, wanted in self._evaluate(list(keys), set()) if self.advertised.get(key) is not wanted]
+
+    def is_withheld(self, key: bytes) -> bool:
+        """Whether a drain of this host keeps a route from the neighbor."""
+        decision = self._table.routes.get(key)
+        best = decision.best if decision is not None else None
+        return best is not None and self._drained.is_withheld(self._table, key, best)
 
     def end_refresh(self) -> bool:
         """All is sent: whether that ends a `resend_all`. If another one waits, it begins now."""
@@ -253,6 +263,9 @@ class AdjRibOut:
                 yield key, None
             else:
                 by_path.setdefault(best, []).append(key)
+        if self._drained.withholds(self.family):
+            for key in self._take_withheld(by_path):
+                yield key, None
         seen.update(by_path)
         for path, chosen in by_path.items():
             for key, advertisement in self._export(path, chosen):
@@ -262,6 +275,18 @@ class AdjRibOut:
                     yield key, advertisement
                 elif key in self.advertised and not self.advertised[key].learned:
                     yield key, None
+
+    def _take_withheld(self, by_path: dict[Path, list[bytes]]) -> list[bytes]:
+        """Take out the keys that a drain of this host keeps from the neighbor; `by_path` groups keys by best path."""
+        withheld: list[bytes] = []
+        for path, keys in list(by_path.items()):
+            left: list[bytes] = []
+            for key in keys:
+                (withheld if self._drained.is_withheld(self._table, key, path) else left).append(key)
+            by_path[path] = left
+            if not left:
+                del by_path[path]
+        return withheld
 
     def _export(self, path: Path, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
         if self._may_not_leave(path):
@@ -280,6 +305,7 @@ class AdjRibOut:
             advertisement = None
             if not rejected:
                 sent = self._as_sent(attributes, path)
+                sent = self._drained.lowered(sent, self.family, is_ibgp=self._is_ibgp)
                 overlay = path.overlay if self.family is Family.L2VPN_EVPN else None
                 advertisement = self._advertisements.of(sent, overlay, not path.source.is_local)
             found.extend((key, advertisement) for key in chosen)

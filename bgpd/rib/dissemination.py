@@ -7,11 +7,14 @@ Decides only the turn; what a neighbor is sent, and in which order, is adj_rib_o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import chain
 
+from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.rib.drained import DrainedRoutes, Place
 from bgpd.rib.ports import Neighbors
 
 FLUSH_KEYS = 2048
@@ -21,13 +24,15 @@ FLUSH_KEYS = 2048
 class Dissemination:
     """The Adj-RIBs-Out of all sessions.
 
-    `schedule` runs a callback soon. `wanted` is called when there is something to flush; it and `neighbors` are to be
-    set once before the first session. While a neighbor's connection has no room nothing is made for it: changes merge
-    by key until `ReceivedRoutes.room_came`. What is raised where a neighbor is served ends that neighbor's session.
+    `schedule` runs a callback soon. `wanted` is called when there is something to flush; it, `neighbors` and `drained`
+    (what a drain of this host changes) are to be set once before the first session. While a neighbor's connection has
+    no room nothing is made for it: changes merge by key until `ReceivedRoutes.room_came`. What is raised where a
+    neighbor is served ends that neighbor's session.
     """
 
     neighbors: Neighbors
     wanted: Callable[[], None]
+    drained: DrainedRoutes
 
     def __init__(self, *, schedule: Callable[[Callable[[], None]], object]) -> None:
         self._is_synchronised = False
@@ -59,6 +64,14 @@ class Dissemination:
     def look_at_all(self) -> None:
         """Any may have something to send."""
         self.look_at(*self.all())
+
+    def drain(self, stage: DrainStage, kept: AbstractSet[Place]) -> None:
+        """This host is drained so far from now on; `kept` are the services that stay announced."""
+        if (stage, kept) != (self.drained.stage, self.drained.kept):
+            self.drained.stage, self.drained.kept = stage, kept
+            for export in self.all():
+                export.mark_all()
+            self.look_at_all()
 
     def synchronised(self) -> None:
         """All sources of local routes have reported their first state: End-of-RIB may go out from now on."""

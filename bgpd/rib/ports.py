@@ -63,6 +63,9 @@ class EvpnRoutes(Protocol):
     def for_neighbor(self, source: Source, batch: RouteBatch) -> Sequence[RouteBatch]:
         """What is sent to a neighbor in place of a batch of EVPN routes."""
 
+    def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
+        """VRF, family and key of the prefix that one of this host's EVPN routes is about; None: of no prefix."""
+
     def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None:
         """This host's own routes were added, changed or removed, or their suppression by an aggregate changed."""
 

@@ -94,6 +94,7 @@ class ReceivedRoutes:
                 local_asn=negotiated.local_asn,
                 is_ibgp=negotiated.is_ibgp,
                 advertisements=self._advertisements,
+                drained=self._dissemination.drained,
                 send=self._send_evpn if family is Family.L2VPN_EVPN else self.neighbors.send,
             )
             state.exports[family] = export

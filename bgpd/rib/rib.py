@@ -24,6 +24,7 @@ from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.decision import Entry
 from bgpd.rib.dissemination import Dissemination
+from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.intruders import ContestedAddresses, Intruders
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
@@ -56,6 +57,7 @@ class Rib:
         self._tables = Tables(self.dissemination, exports_learned=self._exports_learned, schedule=schedule)
         self.tables = self._tables.all
         self.table = self._tables.table
+        self.drained = self.dissemination.drained = DrainedRoutes(self.tables)
         self.commit_gathered = self._tables.commit_gathered
         self.flush = self._tables.flush
         self.received = ReceivedRoutes(
@@ -73,6 +75,7 @@ class Rib:
         self._tables.contested = self.contested
         self.received.neighbors = self.dissemination.neighbors = neighbors
         self.dissemination.wanted = self._tables.wanted
+        self.drained.prefix_of = evpn.prefix_of
         self.aggregation.workloads = workloads
 
     def _exports_learned(self, vrf: str, family: Family) -> bool:

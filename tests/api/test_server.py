@@ -122,6 +122,28 @@ async def test_number_of_thousands_of_digits_is_an_error_of_the_caller(http: aio
         assert "write whole seconds" in await response.text()
 
 
+async def test_drain_is_ordered_shown_and_ended(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
+    backend.drain.looks = 1
+    async with http.put("/v1/drain", json={"for_s": 60, "all": True}) as response:
+        assert (await response.json())["state"] == "draining"
+    assert backend.orders == ['drain {"for_s":60,"all":true,"force":false,"shutdown":false}']
+    assert (await get(http, "/v1/drain"))["waiting_for"] == ["40 packets/s"]
+    async with http.delete("/v1/drain") as response:
+        assert (await response.json())["state"] == "off"
+    backend.drain.last = "10.64.100.1/32"
+    async with http.put("/v1/drain") as response:
+        assert (response.status, "10.64.100.1/32" in (await response.json())["error"]) == (409, True)
+
+
+@pytest.mark.parametrize("body", ["{", '{"for_s": 0}', '{"until": 3}', "[]", '{"all": "yes"}'])
+async def test_order_of_a_drain_that_is_none_is_refused(
+    http: aiohttp.ClientSession, backend: ScriptedBackend, body: str
+) -> None:
+    async with http.put("/v1/drain", data=body) as response:
+        assert response.status == 400
+    assert backend.orders == []
+
+
 async def test_body_of_a_megabyte_is_refused(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
     async with http.put("/v1/workloads/big", data=b" " * 1_000_000) as response:
         assert response.status == 413

@@ -273,6 +273,34 @@ def test_freeze_of_a_mac_is_ended(backend: ScriptedBackend, capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("daemon")
+def test_drain_waits_until_it_is_done_and_fails_where_it_is_not(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend.drain.looks = 1
+    assert run("drain", "on", "--for", "30m", "--all", "--wait") == 0
+    assert backend.orders == ['drain {"for_s":1800,"all":true,"force":false,"shutdown":false}']
+    assert capsys.readouterr().out.startswith("drained since ")
+    backend.drain.looks = 1000
+    assert run("drain", "on", "--wait", "--timeout", "1s") == 1
+    assert "waits for: 40 packets/s" in capsys.readouterr().out
+    assert run("drain", "status", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "draining"
+    assert run("drain", "off") == 0
+    assert capsys.readouterr().out == "not drained: all is announced as ever\n"
+    backend.drain.last = "10.64.100.1/32"
+    assert run("drain", "on") == 1
+    assert "--force" in capsys.readouterr().err
+    assert run("drain", "on", "--force") == 0
+
+
+@pytest.mark.parametrize("span", ["30x", "0", "-5", "1.5h", "99999999999d"])
+def test_time_that_is_none_is_wrong_usage(span: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("drain", "on", f"--for={span}")
+    assert "no time such as" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
 def test_reload_with_problems_fails(backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("reload") == 0
     backend.reload_problems = ["x.toml:1: router: [router] is missing"]

@@ -199,3 +199,11 @@ def test_what_is_sent_is_whole_on_the_wire() -> None:
         decoded = codec.decode(codec.encode(key, batch.overlay))
         assert decoded.errors == []
         assert [(overlay, list(keys)) for overlay, keys in decoded.announced] == [(batch.overlay, [key])]
+
+
+def test_a_type_5_route_of_this_host_is_known_by_its_prefix_and_no_other_is() -> None:
+    host = Host()
+    host.up(1)
+    host.workload("10.64.1.5/32", mac="02:00:00:00:00:aa")
+    found = {host.evpn.prefix_of(key) for key in host.announced_to("leaf1")}
+    assert found == {None, ("blue", V4, parse_prefix("10.64.1.5/32")[1])}

@@ -78,6 +78,7 @@ class Recorder:
         self.full: set[Source] = set()
         self.followed: dict[Source, dict[bytes, Path]] = {}
         self.resolved_in: dict[tuple[str, NextHop], str] = {}
+        self.prefixes: dict[bytes, tuple[str, Family, bytes]] = {}
         self.vrf_fib: dict[bytes, NextHops] = {}
         self.rib = Rib(config, host=Host(lambda event: None), now=lambda: self.now, schedule=self.scheduled.append)
         self.rib.connect(kernel=self, neighbors=self, evpn=self, workloads=self)
@@ -141,6 +142,9 @@ class Recorder:
 
     def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
         return False
+
+    def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
+        return self.prefixes.get(key)
 
     def for_neighbor(self, source: Source, batch: RouteBatch) -> list[RouteBatch]:
         return [batch]

@@ -29,17 +29,17 @@ def heard(kind: SourceKind = SourceKind.EBGP, **changes: object) -> Path:
     return decision.candidates[0]
 
 
-def test_graceful_shutdown_of_an_external_neighbor_is_local_pref_0() -> None:
-    assert heard().attributes.local_pref == 0
-    assert heard().received.local_pref is None
-    assert heard(local_pref=200).attributes.local_pref == 0
-    assert heard(add_community=("65000:1",)).attributes.local_pref == 0
+@pytest.mark.parametrize("kind", [SourceKind.EBGP, SourceKind.IBGP])
+def test_graceful_shutdown_of_a_neighbor_is_local_pref_0(kind: SourceKind) -> None:
+    assert heard(kind).attributes.local_pref == 0
+    assert heard(kind).received.local_pref is None
+    assert heard(kind, local_pref=200).attributes.local_pref == 0
+    assert heard(kind, add_community=("65000:1",)).attributes.local_pref == 0
 
 
-def test_graceful_shutdown_counts_only_as_the_policy_leaves_it_and_from_external_neighbors() -> None:
+def test_graceful_shutdown_counts_only_as_the_policy_leaves_it() -> None:
     assert heard(local_pref=200, remove_community=("graceful-shutdown",)).attributes.local_pref == 200
     assert heard(remove_community=("65535:0",)).attributes.local_pref is None
-    assert heard(SourceKind.IBGP).attributes.local_pref is None
 
 
 @pytest.mark.parametrize("import_", ["all", "default-only", "p"])

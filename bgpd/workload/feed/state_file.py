@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from bgpd.runtime.files import sync_directory, write_synced
 from bgpd.workload.feed.saved import Change, Saved, check_saved, read_saved
 
 log = structlog.get_logger()
@@ -214,9 +215,9 @@ class StateFile:
             path = self.journal_path(self._journal)
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                _write(path, lines, os.O_APPEND)
+                write_synced(path, lines, os.O_APPEND)
                 if not self._bytes[0]:
-                    _sync_directory(path.parent)
+                    sync_directory(path.parent)
             except OSError as error:
                 self._free_at_failure = _free_space(self.path.parent)
                 self._failed("state.not_written", error)
@@ -237,10 +238,10 @@ class StateFile:
             body = msgspec.json.encode(msgspec.structs.replace(saved, journal=self._journal + 1))
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                _write(temporary, body, os.O_TRUNC)
+                write_synced(temporary, body, os.O_TRUNC)
                 temporary.replace(self.path)
                 self._journal += 1
-                _sync_directory(self.path.parent)
+                sync_directory(self.path.parent)
                 for path in self._journals():
                     path.unlink(missing_ok=True)
             except OSError as error:
@@ -259,22 +260,6 @@ class StateFile:
         if self.error:
             log.info("state.written_again", path=str(self.path))
         self.error = ""
-
-
-def _write(path: Path, body: bytes, flag: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o640)
-    with open(descriptor, "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _free_space(directory: Path) -> int:

@@ -1,0 +1,85 @@
+"""`bgpd drain`: takes the host out of service and back, and says how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bgpd.cli.client import Client
+from bgpd.cli.decode import Hooks
+from bgpd.cli.render import age, printable
+
+_POLL_S = 0.5
+_TARGET = "/v1/drain"
+
+
+def on(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd drain on`: exit code 1 if it was to wait and the traffic has not gone."""
+    names = ("for_s", "all", "force", "shutdown")
+    order = {name: value for name in names if (value := getattr(arguments, name))}
+    client = Client(arguments.socket)
+    view = client.order("PUT", _TARGET, body=json.dumps(order).encode())
+    end = time.monotonic() + arguments.timeout
+    while arguments.wait and view["state"] == "draining" and time.monotonic() < end:
+        time.sleep(_POLL_S)
+        view = client.get(_TARGET)
+    _print(view)
+    return 1 if arguments.wait and view["state"] == "draining" else 0
+
+
+def off(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd drain off`."""
+    _print(Client(arguments.socket).order("DELETE", _TARGET))
+    return 0
+
+
+def status(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd drain status`."""
+    view = Client(arguments.socket).get(_TARGET)
+    if arguments.json:
+        print(json.dumps(view, indent=1))
+    else:
+        _print(view)
+    return 0
+
+
+def _print(view: Mapping[str, Any]) -> None:
+    for line in drain_lines(view, time.time()):
+        print(printable(line))
+    if view.get("not_saved"):
+        print(f"bgpd: in force, but not saved: {view['not_saved']}; a restart now would lose it", file=sys.stderr)
+
+
+_SENT = {
+    "graceful-shutdown": "all routes are announced, with GRACEFUL_SHUTDOWN",
+    "services-withdrawn": "services are withdrawn; all else is announced with GRACEFUL_SHUTDOWN",
+    "all-withdrawn": "all routes are withdrawn",
+}
+
+
+def drain_lines(view: Mapping[str, Any], now: float) -> Iterator[str]:
+    """A DrainView for people."""
+    if view["state"] == "off":
+        yield "not drained: all is announced as ever"
+        return
+    text = f"{view['state']} since {age(view['since'], now)}"
+    if view.get("drained_at"):
+        text += f", its traffic had gone {age(view['drained_at'], now)} ago"
+    if view.get("until"):
+        text += f", for {age(now - (view['until'] - now), now)} more"
+    yield f"{text}{', because the host shuts down' if view.get('shutdown') else ''}"
+    yield _SENT.get(view["stage"], view["stage"])
+    for reason in view.get("waiting_for", ()):
+        yield f"waits for: {reason}"
+    for counter in view.get("counters", ()):
+        rate = counter["packets_per_s"]
+        where = f"{counter['kind']} {counter['name']} {counter['direction']}".rstrip()
+        yield f"{where}: {'not read yet' if rate is None else f'{rate:g} packets/s'} ({', '.join(counter['of'][:3])})"
+    for service in view.get("not_counted", ()):
+        yield f"not counted: {service}"
+    for service in view.get("kept", ()):
+        yield f"stays announced, since no other host is seen to announce it: {service}"

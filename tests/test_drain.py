@@ -1,0 +1,263 @@
+"""The drain of a host: its stages by the clock, services that stay, counters, what a restart knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from bgpd import drain as drain_module
+from bgpd.api.backend import Rejected
+from bgpd.config.schema import Config, DrainConfig, StateConfig
+from bgpd.drain import QUIET_LOOKS, Drain
+from bgpd.drain_traffic import GROUP, INTERFACE, Counter, Traffic, Watched
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
+from bgpd.model.path import Source
+from bgpd.model.views import DrainRequest
+from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
+
+POD, SERVICE = "10.64.1.5/32", "10.64.100.1/32"
+SETTLE_S = 10
+UPLINK = Counter(INTERFACE, "eth0", "received")
+
+
+class Site:
+    """A drain over a RIB with a pod and a service, which another host announces too unless `alone`."""
+
+    def __init__(self, directory: Path, *, alone: bool = False, boot_id: str = "boot1", now: float = 1000.0) -> None:
+        neighbors = session("leaf1", interface="eth0"), session("leaf2")
+        self.config: Config = msgspec.structs.replace(
+            configuration(*neighbors),
+            state=StateConfig(directory=str(directory)),
+            drain=DrainConfig(settle_s=SETTLE_S, on_shutdown=True),
+        )
+        self.recorder = Recorder(self.config)
+        self.now = now
+        self.packets = 0
+        rib = self.recorder.rib
+        self.routing = SimpleNamespace(
+            rib=rib,
+            sources={},
+            converged=True,
+            speaker=SimpleNamespace(awaiting_end_of_rib=list, sends_end_of_rib=lambda source: True),
+            tables=SimpleNamespace(fibs={}),
+            host=SimpleNamespace(links={1: SimpleNamespace(name="eth0", index=1)}),
+        )
+        self.drain = Drain(
+            self.routing,  # type: ignore[arg-type]
+            config=lambda: self.config,
+            changed=lambda: None,
+            now=lambda: self.now,
+            clock=lambda: self.now,
+            read=self._read,
+            boot_id=lambda: boot_id,
+        )
+        self.drain.restore()
+        rib.announce_local(LOCAL, V4, [key(POD)], attributes())
+        rib.announce_local(LOCAL, V4, [key(SERVICE)], attributes(), exception=True, is_service=True)
+        self.leaf1, self.leaf2 = (self._up(number, one) for number, one in enumerate(neighbors, 1))
+        if not alone:
+            self.other()
+        self.recorder.turn()
+
+    def _up(self, number: int, config: Any) -> Source:
+        source = self.recorder.up(leaf(number), config)
+        self.routing.sources[source.name] = source
+        return source
+
+    def _read(self, counters: list[Counter], indexes: Mapping[str, int]) -> Mapping[Counter, int]:
+        return dict.fromkeys(counters, self.packets)
+
+    def other(self, *communities: int) -> None:
+        given = attributes(65201, 65204, communities=communities)
+        self.recorder.announce(self.leaf2, given, hop("10.0.2.2"), SERVICE)
+
+    def sent(self) -> dict[str, bool]:
+        """What leaf1 has of pod and service: True with GRACEFUL_SHUTDOWN."""
+        told = self.recorder.told[self.leaf1]
+        return {
+            prefix: told[key(prefix)].has_community(COMMUNITY_GRACEFUL_SHUTDOWN)
+            for prefix in (POD, SERVICE)
+            if key(prefix) in told
+        }
+
+    async def look(self, *, after_s: float = 0.0, packets_per_s: int = 0) -> None:
+        self.now += after_s
+        self.packets += int(after_s * packets_per_s)
+        await self.drain.look()
+        self.recorder.turn()
+
+    async def on(self, **fields: Any) -> None:
+        await self.drain.on(DrainRequest(**fields), who="test")
+        self.recorder.turn()
+
+    async def until_drained(self) -> None:
+        for _ in range(20):
+            await self.look(after_s=SETTLE_S / 2)
+            if self.drain.view().state == "drained":
+                return
+        raise AssertionError(self.drain.view())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+async def test_services_are_withdrawn_when_the_fabric_has_settled_and_it_ends_when_counters_are_quiet(
+    site: Site,
+) -> None:
+    await site.on()
+    assert site.sent() == {POD: True, SERVICE: True}
+    await site.look(after_s=SETTLE_S - 1)
+    assert site.drain.view().waiting_for == ["the fabric has 1 s more to choose other paths"]
+    await site.look(after_s=1)
+    assert site.sent() == {POD: True}
+    for _ in range(QUIET_LOOKS):
+        assert site.drain.view().state == "draining"
+        await site.look(after_s=1)
+    assert site.drain.view().state == "drained"
+    assert site.drain.view().not_counted == [f"service {SERVICE}: bgpd has no kernel route of it"]
+    await site.drain.off(who="test")
+    site.recorder.turn()
+    assert site.sent() == {POD: False, SERVICE: False}
+
+
+async def test_all_goes_one_stage_later_and_traffic_on_an_uplink_is_named_until_it_has_gone(site: Site) -> None:
+    await site.on(all=True)
+    await site.look(after_s=SETTLE_S)
+    await site.look(after_s=SETTLE_S - 1)
+    assert site.sent() == {POD: True}
+    await site.look(after_s=1)
+    assert site.sent() == {}
+    for _ in range(5):
+        await site.look(after_s=1, packets_per_s=40)
+    view = site.drain.view()
+    assert view.state == "draining"
+    assert view.waiting_for == ["40 packets/s received on eth0 (what arrives from the fabric)"]
+    assert view.still_flows == view.waiting_for
+    for _ in range(QUIET_LOOKS):
+        await site.look(after_s=1, packets_per_s=10)
+    assert site.drain.view().state == "drained"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain_module, "MOST_LOOKING_S", 0.0)
+
+
+async def test_the_last_host_is_refused_and_what_was_lowered_is_as_before(tmp_path: Path, impatient: None) -> None:
+    site = Site(tmp_path, alone=True)
+    with pytest.raises(Rejected, match=SERVICE) as refused:
+        await site.on()
+    assert (refused.value.status, site.drain.view().state) == (409, "off")
+    site.recorder.turn()
+    assert site.sent() == {POD: False, SERVICE: False}
+    await site.on(force=True)
+    await site.until_drained()
+    assert site.sent() == {POD: True}
+
+
+async def test_while_it_is_refused_lowering_may_show_another_host(tmp_path: Path) -> None:
+    site = Site(tmp_path, alone=True)
+    ordered = asyncio.create_task(site.on())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert site.sent() == {POD: False, SERVICE: False}
+    site.recorder.turn()
+    assert site.sent() == {POD: True, SERVICE: True}
+    site.other()
+    await ordered
+    assert site.drain.view().state == "draining"
+
+
+async def test_a_service_stays_while_no_other_host_stays_with_it(site: Site) -> None:
+    await site.on()
+    site.other(COMMUNITY_GRACEFUL_SHUTDOWN)
+    await site.look(after_s=SETTLE_S)
+    await site.look(after_s=100)
+    assert site.sent() == {POD: True, SERVICE: True}
+    assert site.drain.view().kept == [SERVICE]
+    assert "no other host is seen to announce" in site.drain.view().waiting_for[-1]
+    site.other()
+    await site.look()
+    assert site.sent() == {POD: True}
+    await site.until_drained()
+    site.recorder.withdraw(site.leaf2, SERVICE)
+    await site.look(after_s=1)
+    assert site.sent() == {POD: True}, "what is drained stays out until it is brought back"
+
+
+async def test_a_restart_goes_on_where_it_was_and_an_order_for_a_time_ends_while_it_is_down(tmp_path: Path) -> None:
+    first = Site(tmp_path)
+    await first.on(for_s=3600)
+    await first.until_drained()
+    second = Site(tmp_path, now=first.now + 60)
+    assert second.sent() == {POD: True}
+    assert (second.drain.view().state, second.drain.view().until) == ("drained", 4600.0)
+    await second.look(after_s=3600)
+    assert second.drain.view().state == "off"
+    assert second.sent() == {POD: False, SERVICE: False}
+    await first.on(for_s=60)
+    assert Site(tmp_path, now=10_000.0).drain.view().state == "off"
+
+
+async def test_a_shutdown_s_drain_ends_with_the_boot_and_what_was_ordered_before_holds_again(tmp_path: Path) -> None:
+    first = Site(tmp_path)
+    await first.on(shutdown=True)
+    assert Site(tmp_path).drain.view().shutdown, "the daemon was only restarted"
+    assert Site(tmp_path, boot_id="boot2").drain.view().state == "off"
+    second = Site(tmp_path / "other")
+    await second.on()
+    await second.until_drained()
+    await second.on(shutdown=True)
+    await second.until_drained()
+    assert second.sent() == {}
+    after = Site(tmp_path / "other", boot_id="boot2")
+    assert (after.drain.view().stage, after.drain.view().all) == ("services-withdrawn", False)
+    assert after.sent() == {POD: True}
+
+
+async def test_an_order_changes_the_one_in_force_and_never_takes_back_all(site: Site) -> None:
+    await site.on(all=True)
+    since = site.drain.view().since
+    await site.until_drained()
+    await site.on(for_s=60)
+    view = site.drain.view()
+    assert (view.all, view.since, view.until, view.state) == (True, since, site.now + 60, "drained")
+
+
+async def test_a_damaged_file_is_kept_aside_and_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "drain.json").write_bytes(b'{"order": 7')
+    site = Site(tmp_path)
+    assert site.drain.view().state == "off"
+    assert (tmp_path / "drain.json.damaged").exists()
+    (tmp_path / "file").touch()
+    lost = Site(tmp_path / "file" / "below")
+    await lost.on()
+    assert "drain.json" in lost.drain.view().not_saved
+
+
+async def test_without_a_neighbor_nothing_is_kept_from_the_next_one(site: Site, impatient: None) -> None:
+    await site.on(force=True)
+    site.routing.sources.clear()
+    await site.until_drained()
+    assert site.drain.view().kept == []
+
+
+def test_traffic_is_quiet_when_every_rate_is_known_and_low() -> None:
+    traffic, group = Traffic(), Counter(GROUP, "7")
+    watched = Watched(counters={UPLINK: ["a"], group: ["b"]})
+    traffic.take(watched, {UPLINK: 100, group: 5}, now=1.0, quiet_packets_per_s=10)
+    assert ([view.packets_per_s for view in traffic.views], traffic.is_quiet) == ([None, None], False)
+    traffic.take(watched, {UPLINK: 200, group: 5}, now=3.0, quiet_packets_per_s=10)
+    assert traffic.still_flows() == ["50 packets/s received on eth0 (a)"]
+    traffic.take(watched, {UPLINK: 210}, now=4.0, quiet_packets_per_s=10)
+    assert traffic.is_quiet, "a group that is gone has no traffic"
+    traffic.take(Watched(), {}, now=5.0, quiet_packets_per_s=0)
+    assert traffic.is_quiet
