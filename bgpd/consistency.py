@@ -75,14 +75,20 @@ class Consistency:
         return bool(self._suspects or self._repaired)
 
     async def run(self, walks: Walks, *, repaired: Callable[[], None]) -> None:
-        """Compare a little at a time, and again what differed, until cancelled."""
+        """Compare a little at a time, and again what differed, until cancelled.
+
+        Not while a walk goes on, such as that over the routes of a lost neighbor: the parts differ until it ends, and
+        to bring the kernel to what the RIB has not changed yet would bring the neighbor's next hop back.
+        """
         while True:
             await asyncio.sleep(ROUND_S)
-            walks.run(self.round(time.monotonic()))
+            if not walks:
+                walks.run(self.round(time.monotonic()))
             await asyncio.sleep(LOOK_AGAIN_S)
             while self.has_suspects:
-                self.look_again(time.monotonic())
-                repaired()
+                if not walks:
+                    self.look_again(time.monotonic())
+                    repaired()
                 await asyncio.sleep(LOOK_AGAIN_S)
 
     def round(self, now: float) -> Iterator[None]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
-from bgpd.consistency import KEYS_PER_ROUND, LASTING_S, MAX_SUSPECTS, SLICE, Consistency
+import pytest
+
+from bgpd import consistency as consistency_module
+from bgpd.consistency import KEYS_PER_ROUND, LASTING_S, MAX_SUSPECTS, ROUND_S, SLICE, Consistency
+from tests.clocks import in_simulated_time
 
 KEYS = [index.to_bytes(4, "big") for index in range(2 * KEYS_PER_ROUND + 100)]
 
@@ -71,6 +77,43 @@ def test_difference_that_lasts_is_repaired_once_and_told_until_it_is_gone() -> N
     consistency.look_again(LASTING_S + 2)
     consistency.look_again(LASTING_S + 3)
     assert (consistency.has_suspects, consistency.reasons()) == (False, [])
+
+
+class ScriptedWalks:
+    """Runs a walk at once; `going` others go on."""
+
+    def __init__(self) -> None:
+        self.going = 0
+        self.begun = 0
+
+    def __len__(self) -> int:
+        return self.going
+
+    def run(self, walk: Iterator[None]) -> None:
+        self.begun += 1
+        drain(walk)
+
+
+def test_differences_are_work_under_way_as_long_as_a_walk_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbor is lost while a difference is watched: nothing is repaired, or compared, until its routes are gone."""
+    part, walks = Part(), ScriptedWalks()
+    part.wrong = {KEYS[7]}
+
+    async def lose_a_neighbor() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(consistency_module, "time", SimpleNamespace(monotonic=loop.time))
+        comparing = loop.create_task(Consistency(lambda: [part]).run(walks, repaired=int))  # type: ignore[arg-type]
+        await asyncio.sleep(ROUND_S + 0.1)
+        walks.going = 1
+        await asyncio.sleep(10 * ROUND_S)
+        assert (part.repairs, walks.begun) == ([], 1)
+        part.wrong.clear()
+        walks.going = 0
+        await asyncio.sleep(2 * ROUND_S)
+        assert (part.repairs, walks.begun) == ([], 2)
+        comparing.cancel()
+
+    in_simulated_time(lose_a_neighbor())
 
 
 def test_large_tables_are_gone_through_in_several_rounds_and_from_the_start_again() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -122,6 +123,7 @@ class Fib:
         if not self.writer.is_idle:
             return []
         routes, target_of = self.families[family], self.targets.target_of(family)
+        fitting: dict[int, tuple[NextHops, AbstractSet[int] | None]] = {}
         found = []
         for key in keys:
             desired, target = self.writer.desired(family, key), routes.installed.get(key)
@@ -131,10 +133,14 @@ class Fib:
                 differs = False  # what is there stays until it works, or a look has shown what is in the way
             elif key in routes.blocked:
                 differs = target is not None
-            elif target is None or any(hop.is_recursive for hop in desired):
+            elif target is None or routes.adopted:
                 differs = target is None
             else:
-                differs = not routes.adopted and target not in target_of(desired, ()).same
+                known = fitting.get(id(desired))
+                if known is None:
+                    is_any = any(hop.is_recursive for hop in desired)
+                    known = fitting[id(desired)] = desired, None if is_any else target_of(desired, ()).same
+                differs = known[1] is not None and target not in known[1]
             if differs:
                 found.append(key)
         return found
