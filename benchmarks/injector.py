@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from benchmarks import evpn_routes, wire
+from benchmarks.internet_table import routes_of
 from benchmarks.routes import RouteSet, format_prefix
 
 CHUNK = 65536
@@ -28,7 +29,10 @@ KEEPALIVE_INTERVAL_S = 20.0
 
 
 class Options(msgspec.Struct, kw_only=True):
-    """Who the leaf is. `next_hop` is announced for IPv4, `next_hop6` for IPv6."""
+    """Who the leaf is. `next_hop` is announced for IPv4, `next_hop6` for IPv6.
+
+    `variant`: its number; leaves have the same Internet table by different paths.
+    """
 
     address: str
     asn: int = 65201
@@ -146,7 +150,7 @@ class Leaf:
                 else evpn_set.announcements(asn=options.asn, next_hop=options.next_hop)
             )
         else:
-            route_set = msgspec.convert(routes, RouteSet)
+            route_set = routes_of(routes)
             own = options.next_hop6 if route_set.family == "ipv6-unicast" else options.next_hop
             messages = list(
                 route_set.withdrawals()

@@ -51,7 +51,8 @@ class KernelTable:
         self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         self._socket.bind((0, 0))
         self._sequence = 0
-        self._statistics = open("/proc/thread-self/net/fib_triestat")  # noqa: SIM115
+        statistics = "fib_triestat" if self.af == socket.AF_INET else "rt6_stats"
+        self._statistics = open(f"/proc/thread-self/net/{statistics}")  # noqa: SIM115
 
     def close(self) -> None:
         """Closes the socket."""
@@ -59,10 +60,15 @@ class KernelTable:
         self._statistics.close()
 
     def size(self) -> int | None:
-        """How many IPv4 routes the main table has; None of another table. A walk over the kernel's trie."""
-        if self.af != socket.AF_INET or self.table != _MAIN:
+        """How many routes the main table has; None of another table. For IPv4 the kernel walks over its trie.
+
+        For IPv6 it counts those of all tables, and each next hop of a route that has no nexthop object.
+        """
+        if self.table != _MAIN:
             return None
         self._statistics.seek(0)
+        if self.af == socket.AF_INET6:
+            return int(self._statistics.read().split()[3], 16)
         main = self._statistics.read().partition("Main:")[2]
         return int(main.partition("Prefixes:")[2].split()[0])
 
@@ -82,12 +88,13 @@ class KernelTable:
     def _read_look(self, prefix: bytes, answer: bytes, objects: dict[int, NextHops]) -> NextHops | None:
         size = 4 if self.af == socket.AF_INET else 16
         length, kind = _HEADER.unpack_from(answer)[:2]
-        if kind != RTM_NEWROUTE or answer[17] != prefix[0]:
+        if kind != RTM_NEWROUTE:
             return None
         attributes = dict(_attributes(answer, 28, length))
-        # Linux caches IPv6 lookups by nexthop object and may name another route of the same one: its length must do.
+        # Linux caches IPv6 lookups by nexthop object and may name another route of the same one, whatever its length.
         shared = self.af == socket.AF_INET6 and RTA_NH_ID in attributes
-        if not shared and attributes.get(RTA_DST, b"\0" * size)[: len(prefix) - 1] != prefix[1:]:
+        exact = answer[17] == prefix[0] and attributes.get(RTA_DST, b"\0" * size)[: len(prefix) - 1] == prefix[1:]
+        if not shared and not exact:
             return None
         if RTA_NH_ID in attributes:
             number = struct.unpack("=I", attributes[RTA_NH_ID])[0]

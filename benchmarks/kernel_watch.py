@@ -6,13 +6,16 @@ table is read and every route and every next hop is compared. If some are not th
 next. The time reported is that of the look which saw the last watched prefix right, before a dump that confirmed every
 route. Where a table is filled, its size must be right before it is read: daemons write in different orders, and a
 reading takes long.
+
+A lookup finds the longest route of an address. So no prefix is watched whose first address is that of a longer one;
+prefixes that may lie inside each other are given in the order of their addresses.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -20,6 +23,10 @@ from benchmarks.kernel_table import DumpInterrupted, KernelTable, NextHops
 
 LOOK_INTERVAL_S = 0.0005
 SAMPLES = 48
+
+
+Wanted = NextHops | Mapping[bytes, NextHops] | None
+"""The next hops that every prefix should have, or those of each; None: no route."""
 
 
 class NotReached(Exception):
@@ -36,12 +43,12 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 def wait_for_table(
     table: KernelTable,
     prefixes: Sequence[bytes],
-    next_hops: NextHops | None,
+    next_hops: Wanted,
     *,
     timeout_s: float,
     empty_size: int | None = None,
 ) -> Seen:
-    """Waits until every prefix has exactly these next hops (None: until none of them has a route).
+    """Waits until every prefix has exactly its next hops (None: until none of them has a route).
 
     `empty_size`: how many other routes the table has, if it is known.
 
@@ -58,7 +65,8 @@ def wait_for_table(
             return Seen(ns=ns, routes=len(prefixes))
         if time.monotonic() > deadline:
             raise NotReached(f"{len(wrong)} of {len(prefixes)} routes are wrong, such as {wrong[0].hex()}")
-        watched = _samples(wrong)
+        visible = set(_visible(prefixes, range(len(prefixes))))
+        watched = _samples([prefix for prefix in wrong if prefix in visible])
 
 
 def wait_for_count(count: Callable[[], int], wanted: int, *, timeout_s: float) -> Seen:
@@ -74,32 +82,50 @@ def wait_for_count(count: Callable[[], int], wanted: int, *, timeout_s: float) -
     return Seen(ns=time.monotonic_ns(), routes=wanted)
 
 
-def wrong_routes(found: Mapping[bytes, NextHops], prefixes: Sequence[bytes], next_hops: NextHops | None) -> list[bytes]:
+def wrong_routes(found: Mapping[bytes, NextHops], prefixes: Sequence[bytes], next_hops: Wanted) -> list[bytes]:
     """The prefixes whose kernel route is not as it should be, in the order given."""
     if next_hops is None:
         return [prefix for prefix in prefixes if prefix in found]
+    if isinstance(next_hops, Mapping):
+        return [prefix for prefix in prefixes if found.get(prefix) != next_hops[prefix]]
     return [prefix for prefix in prefixes if found.get(prefix) != next_hops]
 
 
 def _samples(prefixes: Sequence[bytes]) -> list[bytes]:
     """First, last and some between, in order; all if they are few."""
-    if len(prefixes) <= SAMPLES:
-        return list(prefixes)
-    middle = random.Random(len(prefixes)).sample(range(1, len(prefixes) - 1), SAMPLES - 2)
-    return [prefixes[number] for number in (0, *sorted(middle), len(prefixes) - 1)]
+    numbers: Sequence[int] = range(len(prefixes))
+    if len(numbers) > 4 * SAMPLES:
+        numbers = [0, *sorted(random.Random(len(numbers)).sample(numbers[1:-1], 4 * SAMPLES)), numbers[-1]]
+    visible = list(_visible(prefixes, numbers))
+    if len(visible) <= SAMPLES:
+        return visible
+    return [visible[number * (len(visible) - 1) // (SAMPLES - 1)] for number in range(SAMPLES)]
 
 
-def _wait_for_samples(table: KernelTable, watched: Sequence[bytes], next_hops: NextHops | None, deadline: float) -> int:
-    left, ns = list(watched), 0
+def _visible(prefixes: Sequence[bytes], numbers: Iterable[int]) -> Iterator[bytes]:
+    """The numbered prefixes whose first address is not that of a longer one, which would follow."""
+    for number in numbers:
+        prefix, following = prefixes[number], prefixes[number + 1 : number + 2]
+        if not following or following[0][1:].rstrip(b"\0") != prefix[1:].rstrip(b"\0") or following[0][0] < prefix[0]:
+            yield prefix
+
+
+def _wait_for_samples(table: KernelTable, watched: Sequence[bytes], next_hops: Wanted, deadline: float) -> int:
+    left, ns = [(prefix, _wanted(next_hops, prefix)) for prefix in watched], 0
     while left:
-        while (seen := table.look(left[:1])[0]) != next_hops:
+        prefix, wanted = left[0]
+        while (seen := table.look([prefix])[0]) != wanted:
             if time.monotonic() > deadline:
-                raise NotReached(f"{left[0].hex()}: kernel has {_text(seen)}, should have {_text(next_hops)}")
+                raise NotReached(f"{prefix.hex()}: kernel has {_text(seen)}, should have {_text(wanted)}")
             time.sleep(LOOK_INTERVAL_S)
-        looked = table.look(left)
+        looked = table.look([prefix for prefix, _ in left])
         ns = time.monotonic_ns()
-        left = [prefix for prefix, seen in zip(left, looked) if seen != next_hops]
+        left = [one for one, seen in zip(left, looked) if seen != one[1]]
     return ns
+
+
+def _wanted(next_hops: Wanted, prefix: bytes) -> NextHops | None:
+    return next_hops[prefix] if isinstance(next_hops, Mapping) else next_hops
 
 
 def _text(next_hops: NextHops | None) -> str:

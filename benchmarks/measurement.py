@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from benchmarks import peers
+from benchmarks.internet_table import InternetTable, Routes
 from benchmarks.kernel_table import KernelTable
-from benchmarks.kernel_watch import Seen, wait_for_table
+from benchmarks.kernel_watch import Seen, Wanted, wait_for_count, wait_for_table
 from benchmarks.loop_stall import stall_figures
-from benchmarks.routes import RouteSet
+from benchmarks.routes import pack_address
 from benchmarks.topology import Topology
 from benchmarks.usage import Usage
 
 Figures = Mapping[str, float]
 """Name with its unit ("seconds", "cpu_s", "peak_mb") to value."""
 
-LOAD_TIMEOUT_S = 180.0
+LOAD_TIMEOUT_S = 90.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +43,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """The sizes to run."""
         return self.sizes or tuple(quick if self.quick else full)
 
-    def wanted(self, *, raw: bool = False) -> list[str]:
-        """The contestants to run, the raw kernel limit first where the case has one."""
-        every = ([peers.RAW] if raw else []) + peers.available()
+    def wanted(self, *, raw: bool = False, own_table: bool = False) -> list[str]:
+        """The contestants to run, the raw kernel limit first where the case has one.
+
+        `own_table`: the case can end in a daemon's own table.
+        """
+        every = ([peers.RAW] if raw else []) + peers.available(own_table=own_table)
         return [name for name in every if not self.contestants or name in self.contestants]
 
 
@@ -54,7 +58,7 @@ class Bench(msgspec.Struct, kw_only=True):
     topology: Topology
     daemon: peers.Running
 
-    def prepare(self, name: str, routes: RouteSet, *, withdraw: bool = False, next_hop: str = "") -> None:
+    def prepare(self, name: str, routes: Routes, *, withdraw: bool = False, next_hop: str = "") -> None:
         """Has every leaf make a stream."""
         for leaf in self.topology.leaves:
             leaf.start("prepare", name=name, routes=msgspec.to_builtins(routes), withdraw=withdraw, next_hop=next_hop)
@@ -78,10 +82,21 @@ class Bench(msgspec.Struct, kw_only=True):
         with self.topology.kernel_table(family) as table:
             yield table
 
-    def load(self, routes: RouteSet) -> Figures:
-        """All leaves announce the routes; measured until the kernel holds them all by all leaves."""
+    def next_hops(self, routes: Routes) -> Wanted:
+        """What the kernel should hold once all leaves have announced the routes."""
+        if isinstance(routes, InternetTable) and self.topology.count > 1:
+            return routes.next_hops([pack_address(gateway) for gateway in self.topology.gateways(routes.family)])
+        return self.topology.next_hops(routes.family)
+
+    def load(self, routes: Routes) -> Figures:
+        """All leaves announce the routes; measured until the kernel (or the daemon's own table) holds them all."""
         self.prepare("table", routes)
-        next_hops = self.topology.next_hops(routes.family)
+        if self.daemon.count is not None:
+            before = self.daemon.usage()
+            self.send("table")
+            seen = wait_for_count(self.daemon.count, routes.count, timeout_s=LOAD_TIMEOUT_S)
+            return self.figures(self.finish(), seen, before)
+        next_hops = self.next_hops(routes)
         prefixes = routes.prefixes()
         with self.table(routes.family) as table:
             empty_size = table.size()

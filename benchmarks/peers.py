@@ -1,7 +1,8 @@
 """The daemons that are measured, each in its sensible configuration for the same work: how to start and end one.
 
 All take every route of every leaf, use equal paths together (ECMP), write to the main table, and announce the kernel
-routes that other programs put on "pod0". None has a filter or a log that the others have not.
+routes that other programs put on "pod0". None has a filter or a log that the others have not. GoBGP (without zebra) and
+OpenBGPD (on Linux) write no kernel routes: they are asked how many routes their own table has.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import msgspec
 
 from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
 from benchmarks.usage import Usage, usage_of
-from labs.daemons import FRR_LIBEXEC, Bgpd, Bird, Daemon, Frr
-from labs.process import wait_until
+from labs.daemons import FRR_LIBEXEC, Bgpd, Bird, Daemon, Frr, Gobgp, OpenBgpd
+from labs.process import LabError, wait_until
 
 HOLD_TIME_S = 240
 ROUTER_ID = "10.255.1.1"
 
 
 class Running(msgspec.Struct, kw_only=True):
-    """A started daemon in the host's namespace."""
+    """A started daemon in the host's namespace; `count`: the routes that its table has by the leaf with the fewest.
+
+    Those that write kernel routes have no `count`: the kernel is asked instead.
+    """
 
     name: str
     daemon: Daemon
     restart: Callable[[], None]
+    count: Callable[[], int] | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -159,12 +164,68 @@ def start_frr(topology: Topology) -> Running:
     return Running(name="FRR", daemon=daemon, restart=restart)
 
 
+def start_gobgp(topology: Topology) -> Running:
+    """GoBGP without zebra."""
+    neighbors = "".join(
+        f"""
+[[neighbors]]
+[neighbors.config]
+neighbor-address = "10.0.{number}.2"
+peer-as = {LEAF_ASN}
+[neighbors.timers.config]
+connect-retry = 1
+hold-time = {HOLD_TIME_S}
+keepalive-interval = 80
+"""
+        + "".join(
+            f'[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "{family}"\n'
+            for family in topology.families
+        )
+        for number in range(topology.count)
+    )
+    head = f'[global.config]\nas = {HOST_ASN}\nrouter-id = "{ROUTER_ID}"\n'
+    multipath = "[global.use-multiple-paths.config]\nenabled = true\n"
+    daemon = Gobgp(topology.host, head + multipath + neighbors)
+
+    def count() -> int:
+        found = []
+        for number in range(topology.count):
+            states = daemon.json("neighbor", f"10.0.{number}.2").get("afi_safis", [])
+            found.append(sum(int(state.get("state", {}).get("accepted", 0)) for state in states))
+        return min(found)
+
+    return Running(name="GoBGP", daemon=daemon, restart=_no_restart, count=count)
+
+
+def start_openbgpd(topology: Topology) -> Running:
+    """OpenBGPD."""
+    families = (family.replace("ipv", "IPv").replace("-", " ") for family in topology.families)
+    announced = "".join(f"  announce {family}\n" for family in families)
+    neighbors = "".join(
+        f"neighbor 10.0.{number}.2 {{\n  remote-as {LEAF_ASN}\n{announced}}}\n" for number in range(topology.count)
+    )
+    head = f"AS {HOST_ASN}\nrouter-id {ROUTER_ID}\nholdtime {HOLD_TIME_S}\nconnect-retry 1\n"
+    daemon = OpenBgpd(topology.host, f"{head}{neighbors}allow from any\ndeny to any\n")
+
+    def count() -> int:
+        neighbors = daemon.json("show", "neighbor")["neighbors"]
+        return min(int(neighbor["stats"]["prefixes"]["received"]) for neighbor in neighbors)
+
+    return Running(name="OpenBGPD", daemon=daemon, restart=_no_restart, count=count)
+
+
+def _no_restart() -> None:
+    raise LabError("this daemon is not measured in cases that start it again")
+
+
+OWN_TABLE: dict[str, Callable[[Topology], Running]] = {"OpenBGPD": start_openbgpd, "GoBGP": start_gobgp}
+"""Those that write no kernel routes here."""
 STARTERS: dict[str, Callable[[Topology], Running]] = {"bgpd": start_bgpd, "BIRD": start_bird, "FRR": start_frr}
 RAW = "raw kernel"
 
 
-def available() -> list[str]:
-    """The contestants that this machine can run, bgpd first."""
+def available(*, own_table: bool = False) -> list[str]:
+    """The contestants that this machine can run, bgpd first; `own_table`: those without kernel routes, too."""
     found = []
     if importlib.util.find_spec("bgpd.daemon") is not None:
         found.append("bgpd")
@@ -172,6 +233,10 @@ def available() -> list[str]:
         found.append("BIRD")
     if (FRR_LIBEXEC / "zebra").exists():
         found.append("FRR")
+    if own_table and OpenBgpd.PROGRAM.exists():
+        found.append("OpenBGPD")
+    if own_table and shutil.which("gobgpd"):
+        found.append("GoBGP")
     return found
 
 
@@ -180,7 +245,7 @@ def start(name: str, topology: Topology) -> Running:
 
     Raises: LabError: a session did not come up.
     """
-    running = STARTERS[name](topology)
+    running = (STARTERS | OWN_TABLE)[name](topology)
     for leaf in topology.leaves:
         leaf.ask("established")
     time.sleep(1.0)

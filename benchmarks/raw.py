@@ -8,17 +8,17 @@ import sys
 import msgspec
 
 from benchmarks import raw_limit
+from benchmarks.internet_table import Routes
 from benchmarks.kernel_watch import wait_for_table
 from benchmarks.measurement import Figures
-from benchmarks.routes import RouteSet
 from benchmarks.topology import Topology
 
 
-def run_raw(routes: RouteSet, *, leaves: int, withdraw: bool = False) -> Figures:
+def run_raw(routes: Routes, *, leaves: int, withdraw: bool = False) -> Figures:
     """Writes (or, with `withdraw`, deletes again) the routes and confirms the table."""
     with Topology(leaves=leaves) as topology:
         options = raw_limit.Options(
-            routes=routes,
+            routes=msgspec.to_builtins(routes),
             gateways=topology.gateways(routes.family),
             interfaces=[f"leaf{number}" for number in range(leaves)],
             withdraw=withdraw,

@@ -16,9 +16,11 @@ import socket
 import struct
 import sys
 import time
+from typing import Any
 
 import msgspec
 
+from benchmarks.internet_table import Routes, routes_of
 from benchmarks.kernel_table import (
     NHA_GATEWAY,
     NHA_GROUP,
@@ -31,7 +33,7 @@ from benchmarks.kernel_table import (
     RTM_NEWROUTE,
     SO_RCVBUFFORCE,
 )
-from benchmarks.routes import RouteSet, pack_address
+from benchmarks.routes import pack_address
 
 PROTOCOL = 198
 METRIC = 20
@@ -45,7 +47,7 @@ SO_SNDBUFFORCE = 32
 class Options(msgspec.Struct, kw_only=True):
     """What to write. With `withdraw` the routes are deleted again, in descending order, and that is timed."""
 
-    routes: RouteSet
+    routes: dict[str, Any]
     gateways: list[str]
     interfaces: list[str]
     withdraw: bool = False
@@ -91,9 +93,9 @@ class RawWriter:
         self.write(_message(RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_REPLACE | NLM_F_ACK, body))
 
 
-def batches(routes: RouteSet, *, delete: bool = False) -> list[bytes]:
+def batches(routes: Routes, *, delete: bool = False) -> list[bytes]:
     """The whole table as netlink batches, routes of one prefix length together; deletions in descending order."""
-    prefixes = routes.prefixes()
+    prefixes = list(routes.prefixes())
     if delete:
         prefixes.sort(reverse=True)
     size = 16 if routes.family == "ipv6-unicast" else 4
@@ -136,11 +138,12 @@ def main() -> None:
     options = msgspec.json.decode(sys.argv[1], type=Options)
     writer = RawWriter()
     writer.nexthop_group(options)
-    prepared = batches(options.routes)
+    routes = routes_of(options.routes)
+    prepared = batches(routes)
     if options.withdraw:
         for batch in prepared:
             writer.write(batch)
-        prepared = batches(options.routes, delete=True)
+        prepared = batches(routes, delete=True)
     before = os.times()
     first = time.monotonic_ns()
     for batch in prepared:

@@ -50,7 +50,7 @@ class RouteSet(msgspec.Struct, frozen=True, kw_only=True):
         return _realistic_mix(self.count)
 
     def announcements(self, *, asn: int, next_hop: str, variant: int = 0) -> Iterator[bytes]:
-        """UPDATE messages that announce all. `variant` makes blocks differ that were else equal."""
+        """UPDATE messages that announce all; every `variant` (leaf) has the same attributes."""
         prefixes = self.prefixes()
         packed = pack_address(next_hop)
         sets = self.attribute_sets or self.count
@@ -58,7 +58,7 @@ class RouteSet(msgspec.Struct, frozen=True, kw_only=True):
         for number in range(sets):
             part = prefixes[number * share : (number + 1) * share]
             if part:
-                communities = (asn << 16 | variant, number) if sets > 1 else (asn << 16 | variant,)
+                communities = (asn << 16, number) if sets > 1 else (asn << 16,)
                 block = wire.common_attributes((asn, 64600 + number % 64), communities=communities)
                 yield from wire.announce(self.family, block, packed, part)
 
@@ -72,9 +72,9 @@ def pack_address(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
 
 
-def format_prefix(prefix: bytes) -> str:
-    """Text of a prefix; more than 32 bits or 4 bytes means IPv6."""
-    size = 16 if prefix[0] > 32 else 4
+def format_prefix(prefix: bytes, family: str = "") -> str:
+    """Text of a prefix; without a family, more than 32 bits means IPv6."""
+    size = 16 if family == "ipv6-unicast" or prefix[0] > 32 else 4
     address = prefix[1:].ljust(size, b"\0")
     return f"{socket.inet_ntop(socket.AF_INET6 if size == 16 else socket.AF_INET, address)}/{prefix[0]}"
 

@@ -146,6 +146,7 @@ class Topology:
             next_hop=f"10.0.{number}.2",
             next_hop6=f"2001:db8:{number}::2",
             restart_time_s=self.restart_time_s,
+            variant=number,
         )
         return InjectorProcess(namespace, options)
 

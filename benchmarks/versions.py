@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterable
 
 import bgpd
-from labs.daemons import FRR_LIBEXEC
+from labs.daemons import FRR_LIBEXEC, OpenBgpd
 from labs.process import LabError, run_command
 
 _COMMANDS = {
     "BIRD": ["bird", "--version"],
     "FRR": [str(FRR_LIBEXEC / "bgpd"), "--version"],
     "GoBGP": ["gobgpd", "--version"],
+    "OpenBGPD": [str(OpenBgpd.PROGRAM), "-V"],
     "ExaBGP": [sys.executable, "-c", "import importlib.metadata as m; print(m.version('exabgp'))"],
 }
 

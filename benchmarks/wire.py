@@ -51,9 +51,11 @@ def attribute(flags: int, kind: int, value: bytes) -> bytes:
     return struct.pack(">BBB", flags, kind, len(value)) + value
 
 
-def common_attributes(as_path: Sequence[int], *, communities: Sequence[int] = (), med: int | None = None) -> bytes:
+def common_attributes(
+    as_path: Sequence[int], *, communities: Sequence[int] = (), med: int | None = None, origin: int = 0
+) -> bytes:
     """ORIGIN, AS_PATH and, where given, MED and COMMUNITIES."""
-    block = attribute(0x40, 1, b"\0")
+    block = attribute(0x40, 1, bytes((origin,)))
     block += attribute(0x40, 2, struct.pack(f">BB{len(as_path)}I", 2, len(as_path), *as_path))
     if med is not None:
         block += attribute(0x80, 4, struct.pack(">I", med))
@@ -65,7 +67,7 @@ def common_attributes(as_path: Sequence[int], *, communities: Sequence[int] = ()
 def announce(family: str, attributes: bytes, next_hop: bytes, nlri: Sequence[bytes]) -> Iterator[bytes]:
     """UPDATE messages that announce all of `nlri` (wire form) with one attribute block, each as full as it may be."""
     if family == "ipv4-unicast":
-        attributes += attribute(0x40, 3, next_hop)
+        attributes = with_next_hop(attributes, next_hop)
         room = MAX_MESSAGE_LENGTH - HEADER_LENGTH - 4 - len(attributes)
         for part in _filled(nlri, room):
             yield message(UPDATE, struct.pack(">HH", 0, len(attributes)) + attributes + part)
@@ -75,6 +77,17 @@ def announce(family: str, attributes: bytes, next_hop: bytes, nlri: Sequence[byt
     for part in _filled(nlri, room):
         block = attribute(0x80, 14, reach + part) + attributes
         yield message(UPDATE, struct.pack(">HH", 0, len(block)) + block)
+
+
+def with_next_hop(attributes: bytes, next_hop: bytes) -> bytes:
+    """The block with NEXT_HOP in its place: daemons send attributes in the order of their codes."""
+    place = 0
+    while place < len(attributes) and attributes[place + 1] < 3:
+        if attributes[place] & 0x10:
+            place += 4 + struct.unpack_from(">H", attributes, place + 2)[0]
+        else:
+            place += 3 + attributes[place + 2]
+    return attributes[:place] + attribute(0x40, 3, next_hop) + attributes[place:]
 
 
 def withdraw(family: str, nlri: Sequence[bytes]) -> Iterator[bytes]:

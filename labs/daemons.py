@@ -225,6 +225,39 @@ class Gobgp(Daemon):
         )
 
 
+class OpenBgpd(Daemon):
+    """OpenBGPD with one configuration text. Its portable version has no kernel routes on Linux: a BGP table only.
+
+    Its program is called bgpd, too. It wants the user _openbgpd, whose home its processes make their root directory.
+    """
+
+    kind = "openbgpd"
+    PROGRAM = Path("/usr/sbin/bgpd")
+    HOME = Path("/run/openbgpd")
+
+    def __init__(self, namespace: Namespace, config: str) -> None:
+        super().__init__(namespace)
+        self.HOME.mkdir(mode=0o755, exist_ok=True)
+        self.control = self.directory / "bgpd.sock"
+        path = self.directory / "bgpd.conf"
+        path.write_text(f'socket "{self.control}"\n{config}')
+        path.chmod(0o600)
+        process = self._start(str(self.PROGRAM), "-d", "-f", str(path))
+        self._wait_for_socket(self.control, process)
+
+    def json(self, *arguments: str) -> Any:
+        """The object of `bgpctl -j ARGUMENTS`."""
+        return _parse_json(
+            run_command(["/usr/sbin/bgpctl", "-s", str(self.control), "-j", *arguments]), " ".join(arguments)
+        )
+
+    def established(self) -> list[str]:
+        """The neighbors (addresses) whose session is Established."""
+        return sorted(
+            n["remote_addr"] for n in self.json("show", "neighbor")["neighbors"] if n["state"] == "Established"
+        )
+
+
 class Mosquitto(Daemon):
     """An MQTT broker; without a configuration text it lets anybody in on 127.0.0.1:1883."""
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from benchmarks import raw_limit
+from benchmarks.internet_table import InternetTable, Routes
 from benchmarks.kernel_watch import NotReached, wait_for_count, wait_for_table
 from benchmarks.routes import RouteSet, format_prefix
 from benchmarks.topology import Topology
@@ -16,9 +17,9 @@ pytestmark = pytest.mark.netns
 ABSENT = {"ipv4-unicast": b"\x20\xdf\xff\xff\xff", "ipv6-unicast": b"\x40\x2a\x01\0\0\0\0\0\0"}
 
 
-def write(topology: Topology, routes: RouteSet, *, withdraw: bool = False) -> None:
+def write(topology: Topology, routes: Routes, *, withdraw: bool = False) -> None:
     options = raw_limit.Options(
-        routes=routes,
+        routes=msgspec.to_builtins(routes),
         gateways=topology.gateways(routes.family),
         interfaces=[f"leaf{number}" for number in range(topology.count)],
         withdraw=withdraw,
@@ -70,6 +71,20 @@ def test_a_route_that_is_missing_or_goes_elsewhere_is_found() -> None:
                 f"route replace {format_prefix(prefixes[777])} nexthop via 10.0.0.2 nexthop via 10.0.1.2"
             )
             wait_for_table(table, prefixes, expected, timeout_s=2.0)
+
+
+@pytest.mark.parametrize("kind", ["internet-v4", "internet-v6"])
+def test_prefixes_inside_each_other_are_seen_each_by_itself(kind: str) -> None:
+    table = InternetTable(kind=kind, count=2000)
+    with Topology(leaves=2) as topology, topology.kernel_table(table.family) as kernel:
+        empty_size = kernel.size()
+        write(topology, table)
+        expected = dict.fromkeys(table.prefixes(), topology.next_hops(table.family))
+        assert wait_for_table(kernel, table.prefixes(), expected, timeout_s=5.0, empty_size=empty_size).routes == 2000
+        gone = max(table.prefixes())
+        topology.host.ip("-6" if kind == "internet-v6" else "-4", "route", "del", format_prefix(gone, table.family))
+        with pytest.raises(NotReached, match=gone.hex()):
+            wait_for_table(kernel, table.prefixes(), expected, timeout_s=0.5)
 
 
 def test_withdrawn_routes_are_seen_gone() -> None:
