@@ -130,12 +130,13 @@ def test_a_drain_lowers_then_withdraws_services_outlives_a_restart_and_off_is_as
         assert status == 409, "this host is the last"
         assert SERVICE in answer["error"]
         assert "--force" in answer["hint"]
+        host.wait(lambda: heard.of(POD)[-1] == "announced", "all as before")
         other_host(connection)
+        heard.log.clear()
         host.wait(lambda: host.get("routes", prefix=f"{SERVICE}/32")[0]["candidates"][1:], "another host's route")
         host.cli("drain", "on", "--for", "1h")
-        host.wait(lambda: heard.of(POD)[-1] == "lowered", "GRACEFUL_SHUTDOWN")
         wait_state(host, "drained", "services-withdrawn")
-        assert (heard.of(POD), heard.of(SERVICE)) == (["announced", "lowered"], ["announced", "lowered", "withdrawn"])
+        assert (heard.of(POD), heard.of(SERVICE)) == (["lowered"], ["lowered", "withdrawn"])
         view = host.get("drain")
         assert 3000 < view["until"] - view["since"] <= 3601
         health = host.health()
@@ -160,7 +161,7 @@ def test_a_drain_lowers_then_withdraws_services_outlives_a_restart_and_off_is_as
         assert again.of(SERVICE) == ["announced"], "it was not announced before"
         assert again.of(POD) == ["lowered", "announced"]
         host.wait_ready()
-        assert [record["stage"] for record in host.log("drain.stage")] == [
+        assert [record["stage"] for record in host.log("drain.stage")][2:] == [
             "graceful-shutdown", "services-withdrawn", "services-withdrawn", "off",
         ]  # fmt: skip
 
@@ -325,7 +326,8 @@ def test_packets_for_a_service_leave_a_drained_host_without_loss_and_come_back(f
         host.wait(lambda: order(host, "PUT")[0] == 409, "the refusal of the last one")
         announce(leaf2, f"{SERVICE}/32 route-map far")
         host.wait(lambda: len(frr_paths(leaf1, f"{SERVICE}/32")) == 2, "both at the leaf again")
-        assert not host.get("routes", prefix=f"{SERVICE}/32")[0]["candidates"][1:], "leaf1's best is this host's own"
+        others = host.get("routes", prefix=f"{SERVICE}/32")[0]["candidates"][1:]
+        assert not [one for one in others if "65202" in one["as_path"]], "leaf1's best is this host's own"
         assert order(host, "PUT")[0] == 200, "with GRACEFUL_SHUTDOWN leaf1 shows what else there is"
         host.wait(lambda: busy(fabric.leaf2, "isl") and not busy(fabric.host, "pod1", "tx"), "packets elsewhere")
         wait_state(host, "drained", "services-withdrawn")
