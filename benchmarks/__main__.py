@@ -24,7 +24,19 @@ from benchmarks.versions import versions
 from labs.namespace import remove_stale
 from labs.process import LabError
 
-CASES = ("load", "internet-load", "evpn-load", "withdraw", "failover", "announce", "feed", "churn", "restart", "idle")
+CASES = (
+    "load",
+    "internet-load",
+    "evpn-load",
+    "withdraw",
+    "failover",
+    "announce",
+    "feed",
+    "churn",
+    "internet-churn",
+    "restart",
+    "idle",
+)
 REPEAT, REPEAT_QUICK = 5, 2
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from benchmarks import evpn_routes, wire
+from benchmarks.internet_churn import InternetChurn
 from benchmarks.internet_table import routes_of
 from benchmarks.routes import RouteSet, format_prefix
 
@@ -208,6 +209,14 @@ class Leaf:
             for start in range(0, len(prefixes), batch)
         ]
         return {"chunks": len(self._streams[name])}
+
+    def do_prepare_internet_churn(self, *, churn: dict[str, Any], next_hops: list[str]) -> dict[str, Any]:
+        """Makes the streams "churn", of one chunk for each batch, and "restored", which undoes it."""
+        change = msgspec.convert(churn, InternetChurn)
+        asn = self.options.asn
+        self._streams["churn"] = list(change.messages(asn=asn, next_hops=next_hops))
+        self._streams["restored"] = _chunks(list(change.restored(asn=asn, next_hop=next_hops[0])))
+        return {"chunks": len(self._streams["churn"])}
 
     def do_reset(self) -> dict[str, Any]:
         """Ends the session by a TCP reset, just after the time that it answers: the reader, which holds the socket too,

@@ -65,8 +65,8 @@ def wait_for_table(
             return Seen(ns=ns, routes=len(prefixes))
         if time.monotonic() > deadline:
             raise NotReached(f"{len(wrong)} of {len(prefixes)} routes are wrong, such as {wrong[0].hex()}")
-        visible = set(_visible(prefixes, range(len(prefixes))))
-        watched = _samples([prefix for prefix in wrong if prefix in visible])
+        seen_alone = set(visible(prefixes, range(len(prefixes))))
+        watched = _samples([prefix for prefix in wrong if prefix in seen_alone])
 
 
 def wait_for_count(count: Callable[[], int], wanted: int, *, timeout_s: float) -> Seen:
@@ -96,13 +96,13 @@ def _samples(prefixes: Sequence[bytes]) -> list[bytes]:
     numbers: Sequence[int] = range(len(prefixes))
     if len(numbers) > 4 * SAMPLES:
         numbers = [0, *sorted(random.Random(len(numbers)).sample(numbers[1:-1], 4 * SAMPLES)), numbers[-1]]
-    visible = list(_visible(prefixes, numbers))
-    if len(visible) <= SAMPLES:
-        return visible
-    return [visible[number * (len(visible) - 1) // (SAMPLES - 1)] for number in range(SAMPLES)]
+    alone = list(visible(prefixes, numbers))
+    if len(alone) <= SAMPLES:
+        return alone
+    return [alone[number * (len(alone) - 1) // (SAMPLES - 1)] for number in range(SAMPLES)]
 
 
-def _visible(prefixes: Sequence[bytes], numbers: Iterable[int]) -> Iterator[bytes]:
+def visible(prefixes: Sequence[bytes], numbers: Iterable[int]) -> Iterator[bytes]:
     """The numbered prefixes whose first address is not that of a longer one, which would follow."""
     for number in numbers:
         prefix, following = prefixes[number], prefixes[number + 1 : number + 2]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import msgspec
 
 from benchmarks.kernel_table import KernelTable, NextHops
-from benchmarks.measurement import Bench, Figures, Job, Options, bench, count_text
+from benchmarks.measurement import Figures, Job, Options, bench, count_text
 from benchmarks.routes import RouteSet, pack_address
 
 BATCH = 100
@@ -43,21 +43,32 @@ def run(contestant: str, routes: RouteSet, duration_s: float) -> Figures:
             "churn", names=list(NEXT_HOPS), batch_interval_ms=INTERVAL_MS, duration_s=duration_s
         )
         with ready.table(routes.family) as table:
-            seen = _watch(table, changed.prefixes()[BATCH - 1 :: BATCH], int(duration_s * 1000 / INTERVAL_MS))
+            last_routes = changed.prefixes()[BATCH - 1 :: BATCH]
+            batches = int(duration_s * 1000 / INTERVAL_MS)
+            seen = watch(table, last_routes, NEXT_HOPS, batches=batches, interval_ms=INTERVAL_MS)
         sent = ready.topology.leaves[0].finish()["sent_ns"]
         after = ready.daemon.usage()
-        return _figures(ready, sent, seen) | {
-            "cpu_percent": (after.cpu_s - before.cpu_s) / duration_s * 100,
-            "peak_mb": after.peak_mb,
-            "growth_mb": after.resident_mb - before.resident_mb,
-        }
+        return (
+            lag_figures(sent, seen)
+            | ready.stall()
+            | {
+                "cpu_percent": (after.cpu_s - before.cpu_s) / duration_s * 100,
+                "peak_mb": after.peak_mb,
+                "growth_mb": after.resident_mb - before.resident_mb,
+            }
+        )
 
 
-def _watch(table: KernelTable, last_routes: list[bytes], batches: int) -> list[int]:
-    """When (ns) each batch's last route had its new next hop; later batches wait behind earlier ones."""
-    wanted: list[NextHops] = [frozenset((pack_address(next_hop),)) for next_hop in NEXT_HOPS]
+def watch(
+    table: KernelTable, last_routes: Sequence[bytes], next_hops: Sequence[str], *, batches: int, interval_ms: float
+) -> list[int]:
+    """When (ns) each batch's last route had its new next hop; later batches wait behind earlier ones.
+
+    The last routes follow each other in rounds; in each round all get the next one of the next hops.
+    """
+    wanted: list[NextHops] = [frozenset((pack_address(next_hop),)) for next_hop in next_hops]
     seen: list[int] = []
-    deadline = time.monotonic() + batches * INTERVAL_MS / 1000 + 60.0
+    deadline = time.monotonic() + batches * interval_ms / 1000 + 60.0
     for number in range(batches):
         turn, place = divmod(number, len(last_routes))
         while table.look([last_routes[place]]) != [wanted[turn % 2]]:
@@ -68,7 +79,8 @@ def _watch(table: KernelTable, last_routes: list[bytes], batches: int) -> list[i
     return seen
 
 
-def _figures(ready: Bench, sent: list[int], seen: list[int]) -> dict[str, float]:
+def lag_figures(sent: Sequence[int], seen: Sequence[int]) -> dict[str, float]:
+    """Lag of the batches that were seen, and how many were not."""
     lags = sorted((there - here) / 1e6 for here, there in zip(sent, seen))
     if not lags:
         return {"unseen_batches": float(len(sent))}
@@ -77,5 +89,4 @@ def _figures(ready: Bench, sent: list[int], seen: list[int]) -> dict[str, float]
         "lag_p99_ms": lags[len(lags) * 99 // 100],
         "lag_max_ms": lags[-1],
         "unseen_batches": float(len(sent) - len(seen)),
-        **ready.stall(),
     }
