@@ -23,7 +23,8 @@ V = TypeVar("V")
 
 _RUNS = (4, 5, 6, 7) * 11 + (7, 7)
 """How many of the deciding byte's values, one after the other, each dict gets: 4 are 1,024 neighboring host routes."""
-_PART_OF = b"".join(bytes((index,)) * run for index, run in enumerate(_RUNS))
+PART_OF = b"".join(bytes((index,)) * run for index, run in enumerate(_RUNS))
+"""The number of a key's dict, by its deciding byte: the last but one, or 0 for a key of one byte."""
 _MOST_RUNS = 24
 _deciding_byte = itemgetter(-2)
 _ROOM = 256
@@ -65,16 +66,16 @@ class ShardedDict(MutableMapping[bytes, V]):
         if self._of_prefixes and size > 1:
             joined = b"".join(keys)
             if joined[::size] == first[:1] * len(keys):
-                return joined[size - 2 :: size].translate(_PART_OF)
+                return joined[size - 2 :: size].translate(PART_OF)
         try:
             column = bytes(map(_deciding_byte, keys))
         except IndexError:
             column = bytes([key[-2] if len(key) > 1 else 0 for key in keys])
-        return column.translate(_PART_OF)
+        return column.translate(PART_OF)
 
     def part(self, key: bytes) -> dict[bytes, V]:
         """The dict that has `key`, or would have it."""
-        return self.parts[_PART_OF[key[-2] if len(key) > 1 else 0]]
+        return self.parts[PART_OF[key[-2] if len(key) > 1 else 0]]
 
     def split(self, keys: Sequence[bytes]) -> list[tuple[dict[bytes, V], Sequence[bytes]]]:
         """The keys by the dict that has them, or would have them; in each, their order is kept."""
@@ -118,7 +119,7 @@ class ShardedDict(MutableMapping[bytes, V]):
 
     def set_each(self, keys: Sequence[bytes], values: Sequence[V]) -> None:
         """Give each key its own value."""
-        parts, part_of = self.parts, _PART_OF
+        parts, part_of = self.parts, PART_OF
         for key, value in zip(keys, values):
             parts[part_of[key[-2] if len(key) > 1 else 0]][key] = value
 

@@ -28,6 +28,8 @@ HEARD_AT_COARSENESS_S = 10.0
 _REFUSALS_TOLD = 32
 """Next hops of one session that the log names."""
 _REFUSALS_KEPT = 4096
+_PACKED_GRACEFUL_SHUTDOWN = COMMUNITY_GRACEFUL_SHUTDOWN.to_bytes(4, "big")
+_LOCAL_PREF_HEADER = b"\x40\x05\x04"
 _LEAST_PREFERRED = 0
 """LOCAL_PREF of what a neighbor, external or internal, announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2),
 whatever the import policy sets: only one that takes the community away keeps its own."""
@@ -58,13 +60,20 @@ class AdjRibIn:
         self.allow_own_as = allow_own_as
         self._local_asn = local_asn
         self._own_asns = tuple(dict.fromkeys((local_asn, router_asn or local_asn)))
-        self._packed_asn = local_asn.to_bytes(4, "big")
-        self._packed_router_asn = self._own_asns[-1].to_bytes(4, "big")
         self._router_id = router_id
-        self._now = now
+        self._is_external = source.kind is SourceKind.EBGP
+        self.signs = self._signs()
+        self.now = now
         self._interned: dict[Family, InternedPaths] = {}
         self._refusals: dict[NextHop, str] = {}
         self._refusals_told: set[NextHop] = set()
+
+    def _signs(self) -> tuple[bytes, ...]:
+        """Bytes that stand in a block if anything is to be said against it or changed in it before the policy."""
+        if self.source.is_local:
+            return ()
+        signs = [asn.to_bytes(4, "big") for asn in self._own_asns] + [self._router_id, _PACKED_GRACEFUL_SHUTDOWN]
+        return (*signs, _LOCAL_PREF_HEADER) if self._is_external else tuple(signs)
 
     def interned(self, family: Family) -> InternedPaths:
         """Its paths of a family; the table that their keys are in counts them there."""
@@ -113,7 +122,7 @@ class AdjRibIn:
         if known is not None and known.next_hop is not next_hop and known.next_hop != next_hop:
             key = (received.block, next_hop, overlay, trace)
             known = interned.get(key)
-        now = self._now()
+        now = self.now()
         if known is None:
             accepted, rejected = self._verdict(family, received, next_hop, trace)
             return Path(self.source, accepted, next_hop, received, now, rejected, overlay, key)
@@ -154,14 +163,15 @@ class AdjRibIn:
     def _verdict(
         self, family: Family, received: Attributes, next_hop: NextHop | None, trace: Trace | None
     ) -> tuple[Attributes, str]:
-        rejected = self._why_looped(received)
+        block = received.block
+        is_plain = not any(sign in block for sign in self.signs)
+        rejected = "" if is_plain else self._why_looped(received)
         if not rejected and self.allowed is not None:
-            rejected = self._why_refused(family, next_hop)
-        if rejected:
+            rejected = self.why_refused(family, next_hop)
+        if rejected or (is_plain and self.policy.accepts_all):
             return received, rejected
-        is_external = self.source.kind is SourceKind.EBGP
         accepted = received
-        if received.local_pref is not None and is_external:
+        if not is_plain and self._is_external and received.local_pref is not None:
             accepted = received.changed(local_pref=None)
         if not self.policy.accepts_all:
             route = self._route(family, accepted, next_hop)
@@ -173,9 +183,7 @@ class AdjRibIn:
         return accepted, rejected
 
     def _why_looped(self, attributes: Attributes) -> str:
-        block = attributes.block
-        may_be_own = self._packed_asn in block or self._packed_router_asn in block
-        if (attributes.is_simple and not may_be_own) or self.source.is_local:
+        if self.source.is_local:
             return ""
         for asn in self._own_asns:
             count = attributes.count_as(asn)
@@ -188,7 +196,7 @@ class AdjRibIn:
             return "reflection loop: this host's router ID is in CLUSTER_LIST"
         return ""
 
-    def _why_refused(self, family: Family, next_hop: NextHop | None) -> str:
+    def why_refused(self, family: Family, next_hop: NextHop | None) -> str:
         """Why the neighbor may not name the next hop, or "" (RFC 4271 section 6.3). EVPN's is an endpoint."""
         if self.allowed is None or next_hop is None or family is Family.L2VPN_EVPN:
             return ""

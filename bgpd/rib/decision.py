@@ -359,12 +359,13 @@ class Decision(msgspec.Struct, eq=False, gc=False):
     that have it. A path that is a key's only candidate is its own decision (model/path.py).
 
     `multipath` is best path first, empty if nothing is usable. `next_hops` is what the kernel should have. `routes`
-    counts the keys that have this decision. Compares by identity; immutable but for `routes` and `epoch`.
+    counts the keys that have this decision. `judged` are the steps of its Outcome, or b"" where the paths were only
+    compared by their numbers. Compares by identity; immutable but for `routes` and `epoch`.
     """
 
     candidates: tuple[Path, ...]
     multipath: tuple[Path, ...]
-    steps: bytes
+    judged: bytes
     next_hops: NextHops | None
     epoch: int
     is_local: bool
@@ -396,7 +397,39 @@ def outcome_of(entry: Entry) -> Outcome:
     """The multipath set, and what each candidate is in it."""
     if isinstance(entry, Path):
         return entry.multipath, _ONLY if entry.is_usable else _NONE
-    return entry.multipath, entry.steps
+    return entry.multipath, entry.judged or decide(entry.candidates, lambda path: "")[1]
+
+
+def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
+    """The multipath set of usable paths of neighbors with simple attributes, by their numbers alone: what `decide` says
+    of them, too. None: others are among them."""
+    lowest: list[Path] = []
+    rank = 0
+    for path in candidates:
+        attributes, kind = path.attributes, path.source.kind
+        if not (path.is_usable and attributes.is_simple and (kind is _EBGP or kind is _IBGP)):
+            return None
+        its = attributes.rank
+        if not lowest or its < rank:
+            lowest, rank = [path], its
+        elif its == rank:
+            lowest.append(path)
+    if len(lowest) == 1:
+        return (lowest[0],)
+    for path in lowest:
+        if path.source.kind is not _EBGP:
+            return None
+    lowest.sort(key=_source_order)
+    return tuple(lowest[:MULTIPATH_MAXIMUM])
+
+
+def _source_order(path: Path) -> tuple[bytes, bytes, str]:
+    return path.source.order
+
+
+def _why_unusable(path: Path) -> str:
+    """Whether a path can be used, as it was found to be."""
+    return "" if path.is_usable else "not usable"
 
 
 class Decisions:
@@ -408,11 +441,11 @@ class Decisions:
     def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
         self._several: tuple[dict[tuple[Path, ...], Decision], ...] = tuple({} for _ in range(_PARTS))
         self._next_hop_table = next_hop_table
-        self._checks_next_hops = checks_next_hops
+        self.checks_next_hops = checks_next_hops
 
     def unusable(self, path: Path) -> str:
         """Why `path` cannot be used now, or ""."""
-        if path.rejected or path.next_hop is None or not self._checks_next_hops or path.source.is_local:
+        if path.rejected or path.next_hop is None or not self.checks_next_hops or path.source.is_local:
             return path.rejected
         return self._next_hop_table.why_unreachable(path.next_hop)
 
@@ -437,17 +470,22 @@ class Decisions:
         epoch = self._next_hop_table.epoch
         if known is not None and known.epoch == epoch:
             return known
-        multipath, steps = decide(candidates, self.unusable)
-        if known is not None and (known.multipath, known.steps) == (multipath, steps):
+        for path in candidates:
+            if path.epoch != epoch or not path.keys:
+                self.alone(path)
+        multipath, judged = compare(candidates), b""
+        if multipath is None:
+            multipath, judged = decide(candidates, _why_unusable)
+        if known is not None and known.multipath == multipath and known.judged == judged:
             known.epoch = epoch
             return known
-        is_local = bool(multipath) and multipath[0].source.is_local
-        fresh = Decision(candidates, multipath, steps, self._next_hops(multipath), epoch, is_local)
+        is_local = bool(judged and multipath) and multipath[0].source.is_local
+        fresh = Decision(candidates, multipath, judged, self._next_hops(multipath), epoch, is_local)
         part[candidates] = fresh
         return fresh
 
     def _next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
-        if not multipath or not self._checks_next_hops:
+        if not multipath or not self.checks_next_hops:
             return None
         if multipath[0].source.is_local:
             return BLACKHOLE if multipath[0].next_hop == BLACKHOLE[0] else None

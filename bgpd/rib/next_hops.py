@@ -29,6 +29,8 @@ TOLERANCE = 0.01
 """How far a weight may be from the exact ratio, where the ratio allows it."""
 _PRUNE_AT = 4096
 """Next hops, and sets of them, from which on those that nothing uses are looked for."""
+_ORDERS_KEPT = 1024
+"""Sequences of next hops of which the set is known."""
 
 
 def weighted(multipath: tuple[Path, ...]) -> set[NextHop]:
@@ -120,6 +122,7 @@ class NextHopTable:
         self._crowded = crowded
         self._why: dict[NextHop, str] = {}
         self._sets: dict[NextHops, NextHops] = {}
+        self._in_order: dict[tuple[NextHop | None, ...], NextHops | None] = {}
         self._prune_at = _PRUNE_AT
 
     @property
@@ -153,8 +156,21 @@ class NextHopTable:
         if len(multipath) == 1:
             alone = multipath[0].next_hop
             return None if alone is None else self._interned((alone,))
-        found = (weighted if multipath[0].attributes.packed_extended_communities else unweighted)(multipath)
+        if not multipath[0].attributes.packed_extended_communities:
+            return self._unweighted(tuple([path.next_hop for path in multipath]))
+        found = weighted(multipath)
         return self._interned(tuple(sorted(found))) if found else None
+
+    def _unweighted(self, next_hops: tuple[NextHop | None, ...]) -> NextHops | None:
+        """What paths with these next hops are forwarded by, all equal."""
+        if next_hops in self._in_order:
+            return self._in_order[next_hops]
+        found = {next_hop for next_hop in next_hops if next_hop is not None}
+        interned = self._interned(tuple(sorted(found))) if found else None
+        if len(self._in_order) >= _ORDERS_KEPT:
+            self._in_order.clear()
+        self._in_order[next_hops] = interned
+        return interned
 
     def _interned(self, next_hops: NextHops) -> NextHops:
         known = self._sets.get(next_hops)
@@ -173,5 +189,6 @@ class NextHopTable:
         forgotten = [next_hop for next_hop in self._why if next_hop not in used]
         self._why = {next_hop: why for next_hop, why in self._why.items() if next_hop in used}
         self._sets = {hops: hops for hops in live_sets}
+        self._in_order.clear()
         self._prune_at = max(_PRUNE_AT, 2 * (len(self._why) + len(self._sets)))
         return forgotten

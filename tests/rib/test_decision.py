@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Origin
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
-from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, RULES, Step, decide, reason
+from bgpd.rib.decision import BEST, MULTIPATH, MULTIPATH_MAXIMUM, RULES, Step, compare, decide, reason
 from tests.rib.build import LOCAL, attributes, hop, leaf
 
 
@@ -287,3 +287,34 @@ def test_outcome_does_not_depend_on_the_order_of_candidates(drawn, random) -> No
 
 def test_rules_are_the_steps_in_order() -> None:
     assert [rule.step for rule in RULES] == list(Step)
+
+
+neighbors = st.tuples(
+    some_attributes,
+    st.sampled_from((SourceKind.EBGP, SourceKind.EBGP, SourceKind.IBGP, SourceKind.WORKLOAD)),
+    st.sampled_from((1, 1, 2, 3)),
+)
+
+
+@given(st.lists(neighbors, min_size=1, max_size=6))
+def test_numbers_alone_say_what_the_numbered_steps_say(drawn) -> None:  # type: ignore[no-untyped-def]
+    candidates = []
+    for number, (one, kind, router) in enumerate(drawn):
+        source = msgspec.structs.replace(leaf(number, kind=kind), router_id=bytes((10, 0, 0, router)))
+        candidates.append(path(source, one))
+        candidates[-1].is_usable = True
+    multipath = compare(tuple(candidates))
+    if multipath is None:
+        assert any(one.source.is_local or not one.attributes.is_simple for one in candidates) or sum(
+            one.source.kind is SourceKind.IBGP for one in candidates
+        )
+    else:
+        assert multipath == decide(candidates, unusable)[0]
+
+
+def test_numbers_alone_take_no_more_than_a_kernel_group_has() -> None:
+    candidates = tuple(path(leaf(number), attributes(1)) for number in range(1, MULTIPATH_MAXIMUM + 3))
+    assert compare(candidates) is None
+    for one in candidates:
+        one.is_usable = True
+    assert compare(candidates) == decide(candidates, unusable)[0]
