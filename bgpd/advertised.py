@@ -286,7 +286,7 @@ def _received_view(state: NeighborState, family: Family, key: bytes, path: Path)
         key,
         path.received,
         next_hop="" if path.next_hop is None else str(path.next_hop),
-        overlay=path.overlay,
+        overlay=state.tables[family].labels.overlay(path, key),
     )
     view.rejected, view.heard_at = path.rejected, path.heard_at
     return view

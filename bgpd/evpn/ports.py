@@ -29,6 +29,13 @@ class Decided(Protocol):
         """What a candidate is for the route: "best", "multipath", "lost" or "rejected"."""
 
 
+class RibLabels(Protocol):
+    """The labels of a table that are not those of paths."""
+
+    def overlay(self, path: Path, key: bytes) -> Overlay | None:
+        """The Overlay of a route that has this path, with the route's labels."""
+
+
 class RibTable(Protocol):
     """A table of the RIB: its decisions by key, this host's own keys, and those that an aggregate suppresses."""
 
@@ -37,6 +44,9 @@ class RibTable(Protocol):
 
     @property
     def local(self) -> Mapping[bytes, None]: ...
+
+    @property
+    def labels(self) -> RibLabels: ...
 
     def is_suppressed(self, key: bytes, best: Path) -> bool:
         """Whether an aggregate suppresses a route towards the neighbors."""

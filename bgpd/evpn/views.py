@@ -17,7 +17,7 @@ from bgpd.model.as_path import as_path_text
 from bgpd.model.communities import format_evpn_community, format_route_distinguisher, format_route_target
 from bgpd.model.evpn import EvpnRoute, parse_key
 from bgpd.model.iana import EvpnRouteType, Family
-from bgpd.model.path import Path
+from bgpd.model.path import Overlay, Path
 from bgpd.model.prefix import address_length, format_address, format_key
 from bgpd.model.views import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, ViewQuery, VrfView
 
@@ -48,7 +48,8 @@ def _route_view(evpn: Evpn, key: bytes, decision: Decided, query: ViewQuery) -> 
     vrfs = _concerned(evpn, decision, route)
     if query.vrf and query.vrf not in vrfs:
         return None
-    candidates = [_path_view(path, decision, route, vrfs) for path in _ordered(decision)]
+    labels = evpn.rib.table("", Family.L2VPN_EVPN).labels
+    candidates = [_path_view(path, labels.overlay(path, key), decision, route, vrfs) for path in _ordered(decision)]
     if query.unresolved and not any(one.unresolved for one in candidates):
         return None
     return EvpnRouteView(
@@ -77,8 +78,9 @@ def _concerned(evpn: Evpn, decision: Decided, route: EvpnRoute) -> Mapping[str, 
     return {name: vrf for name, vrf in evpn.vrfs.items() if vrf.rd == own or not targets.isdisjoint(vrf.import_targets)}
 
 
-def _path_view(path: Path, decision: Decided, route: EvpnRoute, vrfs: Mapping[str, Vrf]) -> EvpnPathView:
-    overlay = path.overlay
+def _path_view(
+    path: Path, overlay: Overlay | None, decision: Decided, route: EvpnRoute, vrfs: Mapping[str, Vrf]
+) -> EvpnPathView:
     gateway = overlay.gateway_ip if overlay is not None else b""
     steps, why = _resolution(path, route, vrfs)
     return EvpnPathView(

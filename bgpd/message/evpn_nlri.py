@@ -4,8 +4,8 @@ Decides which routes of an NLRI field are malformed: those cost themselves only 
 as long as the field can be split. Types 1, 3 and 4 are checked and kept, unknown types kept as they are. Never looks at
 attributes. The layout of keys is model/evpn.py's.
 
-Hot path: routes of one type and length are split by column, in C loops. One `Overlay` is made per distinct (ESI,
-labels, gateway IP) and kept by weak reference.
+Hot path: routes of one type and length are split by column, in C loops. Routes with the same ESI and gateway IP are one
+group with one `Overlay`, whatever their labels: where those differ they are given by key.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from itertools import repeat
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import ROUTER_MAC
-from bgpd.model.containers import WeakMemo
+from bgpd.model.evpn import pack_labels, unpack_labels
 from bgpd.model.iana import EvpnRouteType
 from bgpd.model.path import Overlay
-from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, WireError
+from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, RouteGroup, WireError
 
 _ESI_ZERO = b"\0" * 10
+_LABEL = 3
+"""Bytes of a label."""
 _MAC_BITS = 48
 _IP_BITS = {0: 0, 4: 32, 16: 128}
 _MAC_IP_LENGTHS = {33: (0, 3), 36: (0, 6), 37: (4, 3), 40: (4, 6), 49: (16, 3), 52: (16, 6)}
@@ -32,23 +34,20 @@ _MAC_IP_LAYOUTS = {
     length: struct.Struct(f"!2x8s10s4sB6sB{ip}s{labels}s") for length, (ip, labels) in _MAC_IP_LENGTHS.items()
 }
 _PREFIX_LAYOUTS = {length: struct.Struct(f"!2x8s10s4sB{size}s{size}s3s") for length, size in _PREFIX_LENGTHS.items()}
-_MAC_IP_COLUMNS = {
-    length: struct.Struct(f"!2x23s6s1s{ip}s{labels}s") for length, (ip, labels) in _MAC_IP_LENGTHS.items()
-}
-"""RD, ESI, Ethernet Tag and MAC length as one field; MAC; IP length; IP; labels."""
-_PREFIX_COLUMNS = {length: struct.Struct(f"!2x23s{size}s{size + 3}s") for length, size in _PREFIX_LENGTHS.items()}
-"""RD, ESI, Ethernet Tag and prefix length as one field; prefix; gateway IP and label."""
+_TO_TAG, _TO_MAC, _IP_LENGTH_AT = 24, 25, 31
+"""Offsets in a type 2 or 5 route: after the Ethernet Tag; of a type 2, where the MAC and the length of the IP stand."""
 _DISCOVERY_LAYOUT = struct.Struct("!2x8s10s4s3s")
 _DISCOVERY_LENGTH = 25
+_OVERLAYS_KEPT = 4096
 
-_Groups = list[tuple[Overlay | None, Sequence[bytes]]]
+_Groups = list[RouteGroup]
 
 
 class EvpnNlri:
-    """The EVPN routes of all sessions; one instance, so that equal overlays of any session are one object."""
+    """The EVPN routes of all sessions; one instance, so that equal overlays of any session are mostly one object."""
 
     def __init__(self) -> None:
-        self._overlays: WeakMemo[tuple[bytes, bytes, bytes], Overlay] = WeakMemo()
+        self._overlays: dict[tuple[bytes, bytes, bytes], Overlay] = {}
 
     def decode(self, field: bytes) -> NlriRoutes:
         """Keys and overlays of the routes of an MP_REACH_NLRI or MP_UNREACH_NLRI field.
@@ -60,9 +59,11 @@ class EvpnNlri:
         errors: list[WireError] = []
         for kind, length, packed in _buckets(field):
             if kind == EvpnRouteType.MAC_IP_ADVERTISEMENT and length in _MAC_IP_LENGTHS:
-                groups += self._mac_ip_routes(packed, length, errors)
+                groups += self._alike_mac_ip_routes(packed, length) or self._mac_ip_routes(packed, length, errors)
             elif kind == EvpnRouteType.IP_PREFIX and length in _PREFIX_LENGTHS:
-                groups += self._prefix_routes(packed, length, malformed, errors)
+                groups += self._alike_prefix_routes(packed, length) or self._prefix_routes(
+                    packed, length, malformed, errors
+                )
             elif kind == EvpnRouteType.ETHERNET_AUTO_DISCOVERY and length == _DISCOVERY_LENGTH:
                 groups += self._discovery_routes(packed)
             else:
@@ -79,7 +80,8 @@ class EvpnNlri:
         for mac in macs:
             if mac[0] & 1 or not any(mac):
                 return f"type 5 with the Router's MAC {mac.hex(':')}, which is no router's"
-        if not (macs or overlay.gateway_ip or any(overlay.labels) or any(overlay.esi)):
+        has_label = not overlay.labels or any(overlay.labels)
+        if not (macs or overlay.gateway_ip or has_label or any(overlay.esi)):
             return "type 5 without ESI, gateway IP, Router's MAC or label"
         return ""
 
@@ -103,36 +105,38 @@ class EvpnNlri:
                         rest[4:10],
                         bytes((len(ip) * 8,)),
                         ip,
-                        _pack_labels(labels[:2]),
+                        pack_labels(labels[:2]),
                     )
                 )
             case EvpnRouteType.IP_PREFIX:
                 prefix = rest[5:]
                 gateway = overlay.gateway_ip if overlay is not None else b""
-                value = b"".join((rd, esi, rest, gateway or bytes(len(prefix)), _pack_labels(labels[:1])))
+                value = b"".join((rd, esi, rest, gateway or bytes(len(prefix)), pack_labels(labels[:1])))
             case EvpnRouteType.ETHERNET_AUTO_DISCOVERY:
-                value = rd + rest + _pack_labels(labels[:1])
+                value = rd + rest + pack_labels(labels[:1])
             case _:
                 value = key[1:]
         return bytes((kind, len(value))) + value
 
-    def _mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
-        return self._alike_mac_ip_routes(packed, length) or self._various_mac_ip_routes(packed, length, errors)
-
     def _alike_mac_ip_routes(self, packed: bytes, length: int) -> _Groups:
-        """Routes that differ in nothing but MAC and IP, as those of one host and VNI do; [] if they do."""
-        size = _MAC_IP_LENGTHS[length][0]
-        heads, macs, ips_bits, ips, labels = zip(*_MAC_IP_COLUMNS[length].iter_unpack(packed))
-        head = heads[0]
-        expected = bytes((_IP_BITS[size],))
-        if head[22] != _MAC_BITS or heads.count(head) + labels.count(labels[0]) + ips_bits.count(expected) != 3 * len(
-            ips
-        ):
+        """Routes that differ in nothing but MAC, IP and labels, as those of one host and VNI do; [] if they do."""
+        size, stride = _MAC_IP_LENGTHS[length][0], length + 2
+        head, ip_lengths = packed[:_TO_MAC], packed[_IP_LENGTH_AT::stride]
+        if head[-1] != _MAC_BITS or ip_lengths.count(_IP_BITS[size]) != len(ip_lengths):
             return []
-        start = b"\x02" + head[:8] + head[18:22]
-        return [(self._overlay((head[8:18], labels[0], b"")), [start + mac + ip for mac, ip in zip(macs, ips)])]
+        without_lengths = bytearray(packed)
+        del without_lengths[_IP_LENGTH_AT::stride]
+        parts = _after_each(head, bytes(without_lengths), stride - 1)
+        start, end = b"\x02" + head[2:10] + head[20:24], 6 + size
+        keys = [start + part[:end] for part in parts]
+        if not keys:
+            return []
+        esi, labels = head[10:20], parts[0][end:]
+        if _is_constant(packed, stride - len(labels), stride, stride):
+            return [RouteGroup(keys, self._overlay(esi, labels, b""))]
+        return [RouteGroup(keys, self._overlay(esi, b"", b""), dict(zip(keys, [part[end:] for part in parts])))]
 
-    def _various_mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
+    def _mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
         ip_bits = _IP_BITS[_MAC_IP_LENGTHS[length][0]]
         rds, esis, tags, mac_bits, macs, ips_bits, ips, labels = zip(*_MAC_IP_LAYOUTS[length].iter_unpack(packed))
         if set(mac_bits) != {_MAC_BITS} or set(ips_bits) != {ip_bits}:
@@ -147,33 +151,35 @@ class EvpnNlri:
                 return []
             rds, esis, tags, macs, ips, labels = zip(*sound)
         keys = list(map(b"".join, zip(repeat(b"\x02"), rds, tags, macs, ips)))
-        return self._grouped(keys, esis, labels, repeat(b""))
-
-    def _prefix_routes(self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]) -> _Groups:
-        alike = self._alike_prefix_routes(packed, length)
-        return alike or self._various_prefix_routes(packed, length, malformed, errors)
+        return self._grouped(keys, esis, labels, (b"",) * len(keys))
 
     def _alike_prefix_routes(self, packed: bytes, length: int) -> _Groups:
-        """Whole addresses or prefixes of one length without host bits that differ in nothing else; [] if they do."""
-        size = _PREFIX_LENGTHS[length]
-        heads, prefixes, tails = zip(*_PREFIX_COLUMNS[length].iter_unpack(packed))
-        head, tail = heads[0], tails[0]
-        bits, esi, gateway = head[22], head[8:18], tail[:size]
-        if heads.count(head) + tails.count(tail) != 2 * len(prefixes) or bits > size * 8:
+        """Prefixes without host bits that differ in nothing but their length and label; [] if they do."""
+        size, stride = _PREFIX_LENGTHS[length], length + 2
+        head, lengths = packed[:_TO_TAG], packed[_TO_TAG::stride]
+        end = 1 + size
+        parts = _after_each(head, packed, stride)
+        if not parts or max(lengths) > size * 8 or not _is_constant(packed, _TO_TAG + end, stride - _LABEL, stride):
             return []
-        hosts = (1 << (size * 8 - bits)) - 1
-        if hosts and any(int.from_bytes(prefix) & hosts for prefix in prefixes):
-            return []
+        if lengths.count(size * 8) != len(lengths):
+            hosts = {length: (1 << (size * 8 - length)) - 1 for length in set(lengths)}
+            if any(int.from_bytes(part[1:end]) & hosts[part[0]] for part in parts):
+                return []
+        esi, gateway = head[10:20], parts[0][end:-_LABEL]
         if not any(gateway):
             gateway = b""
         elif any(esi):
             return []
-        start = b"\x05" + head[:8] + head[18:]
-        return [(self._overlay((esi, tail[size:], gateway)), [start + prefix for prefix in prefixes])]
+        start = b"\x05" + head[2:10] + head[20:24]
+        keys = [start + part[:end] for part in parts]
+        if _is_constant(packed, stride - _LABEL, stride, stride):
+            return [RouteGroup(keys, self._overlay(esi, parts[0][-_LABEL:], gateway))]
+        labels = [part[-_LABEL:] for part in parts]
+        if bytes(_LABEL) in labels:
+            return []
+        return [RouteGroup(keys, self._overlay(esi, b"", gateway), dict(zip(keys, labels)))]
 
-    def _various_prefix_routes(
-        self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]
-    ) -> _Groups:
+    def _prefix_routes(self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]) -> _Groups:
         size = _PREFIX_LENGTHS[length]
         no_gateway = bytes(size)
         rds, esis, tags, lengths, prefixes, gateways, labels = zip(*_PREFIX_LAYOUTS[length].iter_unpack(packed))
@@ -198,31 +204,53 @@ class EvpnNlri:
     def _discovery_routes(self, packed: bytes) -> _Groups:
         rds, esis, tags, labels = zip(*_DISCOVERY_LAYOUT.iter_unpack(packed))
         keys = list(map(b"".join, zip(repeat(b"\x01"), rds, esis, tags)))
-        return self._grouped(keys, esis, labels, repeat(b""))
+        return self._grouped(keys, esis, labels, (b"",) * len(keys))
 
     def _grouped(
-        self, keys: list[bytes], esis: Sequence[bytes], labels: Sequence[bytes], gateways: Iterable[bytes]
+        self, keys: list[bytes], esis: Sequence[bytes], labels: Sequence[bytes], gateways: Sequence[bytes]
     ) -> _Groups:
-        fields = list(zip(esis, labels, gateways))
-        if len(set(fields)) == 1:
-            return [(self._overlay(fields[0]), keys)]
-        by_overlay: dict[tuple[bytes, bytes, bytes], list[bytes]] = {}
-        for key, field in dict(zip(keys, fields)).items():
-            by_overlay.setdefault(field, []).append(key)
-        return [(self._overlay(field), group) for field, group in by_overlay.items()]
+        """The routes by ESI, gateway IP, and whether there is a label but 0, which is none."""
+        fields = list(zip(esis, gateways, map(any, labels)))
+        if fields.count(fields[0]) == len(fields):
+            return [self._group(esis[0], gateways[0], keys, labels)]
+        by_field: dict[tuple[bytes, bytes, bool], tuple[list[bytes], list[bytes]]] = {}
+        for key, (field, label) in dict(zip(keys, zip(fields, labels))).items():
+            chosen, own = by_field.setdefault(field, ([], []))
+            chosen.append(key)
+            own.append(label)
+        return [self._group(esi, gateway, *rows) for (esi, gateway, _), rows in by_field.items()]
 
-    def _overlay(self, field: tuple[bytes, bytes, bytes]) -> Overlay:
+    def _group(self, esi: bytes, gateway: bytes, keys: list[bytes], labels: Sequence[bytes]) -> RouteGroup:
+        if labels.count(labels[0]) == len(labels):
+            return RouteGroup(keys, self._overlay(esi, labels[0], gateway))
+        return RouteGroup(keys, self._overlay(esi, b"", gateway), dict(zip(keys, labels)))
+
+    def _overlay(self, esi: bytes, labels: bytes, gateway: bytes) -> Overlay:
+        """`labels` as in the NLRI; b"": each route has its own."""
+        field = esi, labels, gateway
         overlay = self._overlays.get(field)
         if overlay is None:
-            esi, labels, gateway = field
-            numbers = tuple(int.from_bytes(labels[at : at + 3]) for at in range(0, len(labels), 3))
-            overlay = Overlay(esi, numbers, gateway)
-            self._overlays.set(field, overlay)
+            if len(self._overlays) >= _OVERLAYS_KEPT:
+                self._overlays.clear()
+            overlay = self._overlays[field] = Overlay(esi, unpack_labels(labels), gateway)
         return overlay
 
 
-def _pack_labels(labels: Iterable[int]) -> bytes:
-    return b"".join(label.to_bytes(3, "big") for label in labels)
+def _after_each(head: bytes, packed: bytes, stride: int) -> list[bytes]:
+    """What follows `head` in each route of `stride` bytes; [] if not all begin with it."""
+    parts = packed.split(head)
+    del parts[0]
+    rest = stride - len(head)
+    return parts if set(map(len, parts)) == {rest} else []
+
+
+def _is_constant(packed: bytes, start: int, end: int, stride: int) -> bool:
+    """Whether the bytes from `start` to `end` are the same in all routes of `stride` bytes."""
+    for at in range(start, end):
+        column = packed[at::stride]
+        if column.count(column[0]) != len(column):
+            return False
+    return True
 
 
 def _buckets(field: bytes) -> list[tuple[int, int, bytes]]:
@@ -269,7 +297,7 @@ def _whole_routes(kind: int, length: int, packed: bytes, errors: list[WireError]
             _one_route(f"type {kind} of {length} bytes: {reason}", _SECTIONS[kind])
             for reason in dict.fromkeys(wrong.values())
         ]
-    return [(None, keys)] if keys else []
+    return [RouteGroup(keys)] if keys else []
 
 
 _SECTIONS = {1: "RFC 7432 section 7.1", 2: "RFC 7432 section 7.2", 3: "RFC 7432 section 7.3", 4: "RFC 7432 section 7.4"}

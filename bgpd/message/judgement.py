@@ -14,8 +14,8 @@ import msgspec
 from bgpd.message.update_sections import HEADER_SECTION, UpdateSections, fatal
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import ErrorCode, Family, UpdateSubcode
-from bgpd.model.path import NextHop, Overlay, RouteBatch
-from bgpd.model.wire import NlriRoutes, Reaction, WireError
+from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.wire import NlriRoutes, Reaction, RouteGroup, WireError
 
 
 class DecodedUpdate(msgspec.Struct):
@@ -33,19 +33,19 @@ class DecodedUpdate(msgspec.Struct):
 
 
 class FieldRoutes(msgspec.Struct):
-    """The routes of one NLRI field: announced in groups that share an Overlay."""
+    """The routes of one NLRI field."""
 
     family: Family
     withdrawn: Sequence[bytes] = ()
-    announced: Sequence[tuple[Overlay | None, Sequence[bytes]]] = ()
+    announced: Sequence[RouteGroup] = ()
     next_hop: NextHop | None = None
 
 
 def all_keys(routes: NlriRoutes) -> Sequence[bytes]:
     """All keys of a field of withdrawn routes, the malformed ones included."""
     if len(routes.announced) == 1 and not routes.malformed:
-        return routes.announced[0][1]
-    return [*chain.from_iterable(keys for _, keys in routes.announced), *routes.malformed]
+        return routes.announced[0].keys
+    return [*chain.from_iterable(group.keys for group in routes.announced), *routes.malformed]
 
 
 def batches_of(routes: list[FieldRoutes], attributes: Attributes) -> list[RouteBatch]:
@@ -53,15 +53,16 @@ def batches_of(routes: list[FieldRoutes], attributes: Attributes) -> list[RouteB
     batches = []
     for one in routes:
         withdrawn = one.withdrawn
-        for overlay, keys in one.announced:
+        for group in one.announced:
             batches.append(
                 RouteBatch(
                     family=one.family,
                     withdrawn=withdrawn,
-                    announced=keys,
+                    announced=group.keys,
                     attributes=attributes,
                     next_hop=one.next_hop,
-                    overlay=overlay,
+                    overlay=group.overlay,
+                    labels=group.labels,
                 )
             )
             withdrawn = ()
@@ -74,7 +75,7 @@ def _withdrawals(routes: list[FieldRoutes]) -> list[RouteBatch]:
     """All routes of the UPDATE as withdrawn ones (RFC 7606 section 2)."""
     batches = []
     for one in routes:
-        keys = [*one.withdrawn, *chain.from_iterable(keys for _, keys in one.announced)]
+        keys = [*one.withdrawn, *chain.from_iterable(group.keys for group in one.announced)]
         if keys:
             batches.append(RouteBatch(family=one.family, withdrawn=keys))
     return batches

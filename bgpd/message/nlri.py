@@ -17,7 +17,7 @@ from typing import Final
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import Overlay
-from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, WireError
+from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, RouteGroup, WireError
 
 _BEYOND: Final = 1 << 20
 """Encoded size of a prefix of invalid length: larger than any message, so that the walk overshoots."""
@@ -126,7 +126,7 @@ class RouteTargetNlri:
             else:
                 keys.append(_masked(field[offset:stop]))
             offset = stop
-        return NlriRoutes(announced=[(None, keys)] if keys else [], errors=errors)
+        return NlriRoutes(announced=[RouteGroup(keys)] if keys else [], errors=errors)
 
     def why_unusable(self, kind: int, overlay: Overlay | None, attributes: Attributes) -> str:
         """Nothing in the attributes matters to a membership."""

@@ -19,7 +19,7 @@ from bgpd.message.update_sections import UpdateError, UpdateSections, split_upda
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import format_membership, format_route_distinguisher
-from bgpd.model.evpn import parse_key
+from bgpd.model.evpn import parse_key, with_labels
 from bgpd.model.iana import FAMILY_BY_CODE, AttributeType, EvpnRouteType, Family
 from bgpd.model.path import Overlay
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
@@ -84,8 +84,9 @@ def _overlays(sections: UpdateSections, nlri_decoders: NlriDecoders) -> _Overlay
             routes = nlri_decoders[family].decode(field.nlri)
         except MalformedNlri:
             continue
-        for overlay, keys in routes.announced:
-            found.update(dict.fromkeys(keys, overlay))
+        for group in routes.announced:
+            labels = group.labels or {}
+            found.update({key: with_labels(group.overlay, labels.get(key, b"")) for key in group.keys})
     return found
 
 

@@ -29,7 +29,7 @@ from bgpd.model.iana import FAMILY_BY_CODE, AttributeFlag, AttributeType, Family
 from bgpd.model.martians import Block, first_bytes, martians
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import format_address, format_key, is_link_local
-from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, WireError
+from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, RouteGroup, WireError
 
 _SECTION, _UNUSABLE = "RFC 4271 section 6.3", "RFC 9136 section 3.2"
 _LENGTHS_IPV6 = (16, 32)
@@ -292,30 +292,33 @@ class UpdateDecoder:
         if codec is None:
             return routes
         groups, malformed = [], list(routes.malformed)
-        for overlay, keys in routes.announced:
-            why = codec.why_unusable(keys[0][0], overlay, attributes)
+        for group in routes.announced:
+            why = codec.why_unusable(group.keys[0][0], group.overlay, attributes)
             if why:
-                malformed += keys
+                malformed += group.keys
                 errors.append(WireError(Reaction.TREAT_AS_WITHDRAW, why, _UNUSABLE, "MP_REACH_NLRI", one_route=True))
             else:
-                groups.append((overlay, keys))
+                groups.append(group)
         return NlriRoutes(groups, malformed, routes.errors)
 
     def _without_martians(
         self, family: Family, routes: NlriRoutes, field: bytes, errors: list[WireError]
     ) -> NlriRoutes:
         groups = []
-        for overlay, keys in routes.announced:
+        for group in routes.announced:
+            keys = group.keys
             found = () if self._accept_martians else martians(family, keys, field)
             self.martians += len(found)
             for key, block in found:
                 if block not in self._blocks_noted:
                     self._blocks_noted.add(block)
                     errors.append(_martian(family, key, block))
-            ignored = {key for key, _block in found}
-            kept = [key for key in keys if key not in ignored] if ignored else keys
-            if kept:
-                groups.append((overlay, kept))
+            if found:
+                ignored = {key for key, _block in found}
+                kept = [key for key in keys if key not in ignored]
+                group = RouteGroup(kept, group.overlay, group.labels)
+            if group.keys:
+                groups.append(group)
         return NlriRoutes(groups, routes.malformed, routes.errors)
 
     def _family(self, afi: int, safi: int, errors: list[WireError], attribute: str) -> Family | None:
@@ -349,4 +352,4 @@ def _martian(family: Family, key: bytes, block: Block) -> WireError:
 
 
 def _in_one_group(split: Callable[[bytes], Sequence[bytes]]) -> _Splitter:
-    return lambda field: NlriRoutes(announced=((None, split(field)),))
+    return lambda field: NlriRoutes(announced=(RouteGroup(split(field)),))

@@ -12,10 +12,13 @@ ESI (type 2 and 5), labels and gateway IP are no part of a key: they are the rou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from bgpd.model.communities import format_route_distinguisher, is_route_target
 from bgpd.model.iana import EvpnRouteType
+from bgpd.model.path import Overlay
 from bgpd.model.prefix import format_address
 
 
@@ -46,6 +49,23 @@ def mac_ip_key(rd: bytes, *, mac: bytes, ip: bytes = b"", ethernet_tag: int = 0)
 def prefix_key(rd: bytes, *, prefix: bytes, prefix_length: int, ethernet_tag: int = 0) -> bytes:
     """Key of a type 5 route. `prefix` is a packed network address of 4 or 16 bytes, host bits zeroed."""
     return b"\x05" + rd + ethernet_tag.to_bytes(4, "big") + bytes((prefix_length,)) + prefix
+
+
+def pack_labels(labels: Iterable[int]) -> bytes:
+    """Labels as in an NLRI, 3 bytes each."""
+    return b"".join([label.to_bytes(3, "big") for label in labels])
+
+
+def unpack_labels(packed: bytes) -> tuple[int, ...]:
+    """The labels of an NLRI."""
+    return tuple([int.from_bytes(packed[at : at + 3], "big") for at in range(0, len(packed), 3)])
+
+
+def with_labels(overlay: Overlay | None, packed: bytes) -> Overlay | None:
+    """The Overlay of a route that has these labels of its own; packed as in its NLRI, b"": it has none."""
+    if overlay is None or not packed:
+        return overlay
+    return Overlay(overlay.esi, unpack_labels(packed), overlay.gateway_ip)
 
 
 def origin_of(rd: bytes) -> bytes:

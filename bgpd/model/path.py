@@ -6,7 +6,7 @@ All are shared by the routes that have them, so that no object is made per route
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import msgspec
 
@@ -50,10 +50,11 @@ Its only member has neither an address nor an interface. Compare with `==`.
 """
 
 
-class Overlay(msgspec.Struct, frozen=True, weakref=True):
+class Overlay(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """Fields of an EVPN route outside its key (RFC 7432 section 7.2, RFC 9136 section 3.1).
 
-    `labels` are raw 24-bit fields: VNIs (RFC 8365 section 5.1.3). `gateway_ip` is packed, b"" if zero or absent.
+    `labels` are raw 24-bit fields: VNIs (RFC 8365 section 5.1.3); () where the routes that share it have labels of
+    their own, and none is 0 (RouteBatch.labels, rib/route_labels.py). `gateway_ip` is packed, b"" if zero or absent.
     """
 
     esi: bytes
@@ -64,7 +65,8 @@ class Overlay(msgspec.Struct, frozen=True, weakref=True):
 class RouteBatch(msgspec.Struct, frozen=True, gc=False):
     """The routes of one UPDATE for one family: withdrawn keys first, then announced keys that share attributes.
 
-    `attributes` is None exactly when nothing is announced. `next_hop` is None for EVPN routes without one.
+    `attributes` is None exactly when nothing is announced. `next_hop` is None for EVPN routes without one. `labels` are
+    those of each announced route, as in its NLRI, where not all have those of the overlay.
     """
 
     family: Family
@@ -73,6 +75,7 @@ class RouteBatch(msgspec.Struct, frozen=True, gc=False):
     attributes: Attributes | None = None
     next_hop: NextHop | None = None
     overlay: Overlay | None = None
+    labels: Mapping[bytes, bytes] | None = None
 
 
 class SourceKind(enum.StrEnum):

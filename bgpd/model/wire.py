@@ -69,14 +69,21 @@ class MalformedNlri(ValueError):
     """NLRI bytes that cannot be split into routes: nothing after them can be trusted (RFC 7606 section 5.3)."""
 
 
+class RouteGroup(msgspec.Struct, frozen=True, gc=False):
+    """Keys of routes that share an Overlay (None: no such fields). `labels`: see RouteBatch."""
+
+    keys: Sequence[bytes]
+    overlay: Overlay | None = None
+    labels: Mapping[bytes, bytes] | None = None
+
+
 class NlriRoutes(msgspec.Struct):
     """What an NLRI decoder made of one NLRI field.
 
-    `announced` are groups of route keys that share an Overlay (None: no such fields). `malformed` are keys of routes
-    that must be treated as withdrawn, `errors` say why.
+    `malformed` are keys of routes that must be treated as withdrawn, `errors` say why.
     """
 
-    announced: Sequence[tuple[Overlay | None, Sequence[bytes]]] = ()
+    announced: Sequence[RouteGroup] = ()
     malformed: Sequence[bytes] = ()
     errors: Sequence[WireError] = ()
 

@@ -304,12 +304,23 @@ class AdjRibOut:
             attributes, rejected = self._policy.verdict(route, trace)
             advertisement = None
             if not rejected:
-                sent = self._as_sent(attributes, path)
+                sent, overlay = self._as_sent(attributes, path), None
                 sent = self._drained.lowered(sent, self.family, is_ibgp=self._is_ibgp)
-                overlay = path.overlay if self.family is Family.L2VPN_EVPN else None
+                if self.family is Family.L2VPN_EVPN:
+                    overlay = path.overlay
+                    if overlay is not None and not overlay.labels:
+                        found += self._with_own_labels(sent, path, chosen)
+                        continue
                 advertisement = self._advertisements.of(sent, overlay, not path.source.is_local)
             found.extend((key, advertisement) for key in chosen)
         return found
+
+    def _with_own_labels(
+        self, attributes: Attributes, path: Path, keys: Sequence[bytes]
+    ) -> Iterator[tuple[bytes, Advertisement]]:
+        learned = not path.source.is_local
+        for key in keys:
+            yield key, self._advertisements.of(attributes, self._table.labels.overlay(path, key), learned)
 
     def _may_not_leave(self, path: Path) -> bool:
         if path.source.is_local:

@@ -25,6 +25,7 @@ from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
 from bgpd.rib.decision import Decision, Decisions, Entry
 from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.next_hops import NextHopTable
+from bgpd.rib.route_labels import RouteLabels
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
 SLICE = 2048
@@ -75,8 +76,9 @@ class LocRib(Decisions):
     `exports_learned`. `gathers_keys`: see Changes.
     `suppressed`: workloads that an aggregate stands for towards the neighbors, `suppressed_aggregates`: aggregates that
     another one does. `exceptions`: this host's own that none may. `services`: workloads' that other hosts may announce.
-    `own_blocks`: whether aggregates of this host are configured in it. `pending`: what changed and was not passed on.
-    `interned`: where the paths of each source are found, while keys have them.
+    `own_blocks`: whether aggregates of this host are configured in it. `labels`: those that are not their path's.
+    `pending`: what changed and was not passed on. `interned`: where the paths of each source are found, while keys
+    have them.
     """
 
     def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family) -> None:
@@ -99,6 +101,7 @@ class LocRib(Decisions):
         self.exceptions: set[bytes] = set()
         self.services: set[bytes] = set()
         self.own_blocks = False
+        self.labels = RouteLabels()
         self.pending = Changes()
 
     def announce(self, keys: Sequence[bytes], path: Path, into: Changes) -> None:
@@ -341,6 +344,7 @@ class LocRib(Decisions):
         self.received.pop(source, None)
         self.rejected.pop(source, None)
         self.interned.pop(source, None)
+        self.labels.forget(source)
         for part in self.routes.parts:
             if not part:
                 part.clear()

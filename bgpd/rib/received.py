@@ -125,6 +125,7 @@ class ReceivedRoutes:
         keys = changes.keys
         self._tables.commit(table, changes)
         if keys:
+            table.labels.lost(source, keys)
             self._follow_evpn(source, table.family, keys, None)
 
     def _follow_evpn(self, source: Source, family: Family, keys: Sequence[bytes], path: Path | None) -> None:
@@ -162,9 +163,13 @@ class ReceivedRoutes:
         paths: list[tuple[Path, Sequence[bytes]]] = []
         if batch.withdrawn:
             table.withdraw(batch.withdrawn, source.name, changes)
+            if table.labels:
+                table.labels.lost(source, batch.withdrawn)
             self._follow_evpn(source, family, batch.withdrawn, None)
         if keys and batch.attributes is not None:
             paths = state.adj_rib_in.paths(family, keys, batch.attributes, batch.next_hop, batch.overlay)
+        if batch.labels is not None or table.labels:
+            changes.keys += table.labels.announced(source, keys, batch.labels)
         for path, chosen in paths:
             table.announce(chosen, path, changes)
             if family is Family.L2VPN_EVPN:

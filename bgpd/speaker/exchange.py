@@ -46,6 +46,7 @@ class Gathering:
         self._batches: list[RouteBatch] = []
         self._last: RouteBatch | None = None
         self._keys: list[bytes] = []
+        self._labels: dict[bytes, bytes] = {}
         self._routes = 0
 
     def add(self, batch: RouteBatch) -> None:
@@ -54,10 +55,12 @@ class Gathering:
         if last is not None:
             if last.attributes is batch.attributes and _are_alike(last, batch):
                 self._keys += batch.announced or batch.withdrawn
+                if batch.labels is not None:
+                    self._labels.update(batch.labels)
                 batch = last
             elif self._keys:
-                self._batches.append(_joined(last, self._keys))
-                self._keys = []
+                self._batches.append(_joined(last, self._keys, self._labels))
+                self._keys, self._labels = [], {}
             else:
                 self._batches.append(last)
         self._last = batch
@@ -70,9 +73,9 @@ class Gathering:
         last, self._last = self._last, None
         if last is None:
             return
-        batches, keys = self._batches, self._keys
-        self._batches, self._keys, self._routes = [], [], 0
-        batches.append(_joined(last, keys) if keys else last)
+        batches, keys, labels = self._batches, self._keys, self._labels
+        self._batches, self._keys, self._labels, self._routes = [], [], {}, 0
+        batches.append(_joined(last, keys, labels) if keys else last)
         self._pass_on(batches)
 
 
@@ -85,14 +88,16 @@ def _are_alike(first: RouteBatch, second: RouteBatch) -> bool:
         and bool(first.announced) is bool(second.announced)
         and first.next_hop == second.next_hop
         and first.overlay == second.overlay
+        and (first.labels is None) is (second.labels is None)
     )
 
 
-def _joined(batch: RouteBatch, more: list[bytes]) -> RouteBatch:
-    """The batch with these keys too, in place of those that it has one kind of."""
+def _joined(batch: RouteBatch, more: list[bytes], labels: dict[bytes, bytes]) -> RouteBatch:
+    """The batch with these keys too, in place of those that it has one kind of; `labels` are theirs, if it has some."""
     if batch.announced:
         keys = [*batch.announced, *more]
-        return RouteBatch(batch.family, (), keys, batch.attributes, batch.next_hop, batch.overlay)
+        joined = None if batch.labels is None else {**batch.labels, **labels}
+        return RouteBatch(batch.family, (), keys, batch.attributes, batch.next_hop, batch.overlay, joined)
     return RouteBatch(batch.family, [*batch.withdrawn, *more])
 
 

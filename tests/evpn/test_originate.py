@@ -198,7 +198,7 @@ def test_what_is_sent_is_whole_on_the_wire() -> None:
     for key, batch in host.announced_to("leaf1").items():
         decoded = codec.decode(codec.encode(key, batch.overlay))
         assert decoded.errors == []
-        assert [(overlay, list(keys)) for overlay, keys in decoded.announced] == [(batch.overlay, [key])]
+        assert [(group.overlay, list(group.keys)) for group in decoded.announced] == [(batch.overlay, [key])]
 
 
 def test_a_type_5_route_of_this_host_is_known_by_its_prefix_and_no_other_is() -> None:

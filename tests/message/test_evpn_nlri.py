@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.message.evpn_nlri import EvpnNlri
-from bgpd.model.evpn import EvpnRoute, mac_ip_key, parse_key, prefix_key
+from bgpd.model.evpn import EvpnRoute, mac_ip_key, parse_key, prefix_key, with_labels
 from bgpd.model.path import Overlay
 from bgpd.model.wire import MalformedNlri, Reaction
 
@@ -39,40 +39,53 @@ GOLDEN = [
 ]
 
 
+def pairs(routes):
+    """Each key with its Overlay, which has the route's labels."""
+    return [
+        (key, with_labels(group.overlay, (group.labels or {}).get(key, b"")))
+        for group in routes.announced
+        for key in group.keys
+    ]
+
+
+def groups(routes):
+    return [(group.overlay, list(group.keys)) for group in routes.announced if group.labels is None]
+
+
 @pytest.mark.parametrize(("nlri", "key", "overlay"), GOLDEN)
 def test_golden_bytes_both_ways(nlri, key, overlay):
     codec = EvpnNlri()
     routes = codec.decode(nlri)
-    assert [(one, list(keys)) for one, keys in routes.announced] == [(overlay, [key])]
+    assert groups(routes) == [(overlay, [key])]
     assert (routes.errors, routes.malformed) == ([], [])
     assert codec.encode(key, overlay) == nlri
 
 
 def test_all_types_in_one_field():
     routes = EvpnNlri().decode(b"".join(nlri for nlri, _, _ in GOLDEN) * 2)
-    found = [(key, overlay) for overlay, keys in routes.announced for key in keys]
-    assert sorted(found, key=lambda one: one[0]) == sorted(
-        [(key, overlay) for _, key, overlay in GOLDEN] * 2, key=lambda one: one[0]
-    )
+    found = pairs(routes)
+    expected = [(key, overlay) for _, key, overlay in GOLDEN] * 2
+    assert sorted(found, key=lambda one: one[0]) == sorted(expected, key=lambda one: one[0])
 
 
 def test_equal_overlays_of_different_messages_are_one_object():
     codec = EvpnNlri()
     first = codec.decode(TYPE_2 + TYPE_2)
     assert len(first.announced) == 1
-    assert codec.decode(TYPE_2).announced[0][0] is first.announced[0][0]
+    assert codec.decode(TYPE_2).announced[0].overlay is first.announced[0].overlay
 
 
-def test_overlays_that_no_route_refers_to_are_dropped():
+def test_the_codec_keeps_only_so_many_overlays():
     codec = EvpnNlri()
-    codec.decode(TYPE_2)
-    assert len(codec._overlays) == 0
+    for number in range(5000):
+        codec.decode(TYPE_2[:-3] + number.to_bytes(3, "big"))
+    assert len(codec._overlays) <= 4096
 
 
 def test_host_bits_of_a_prefix_are_no_part_of_its_key():
     noisy = bytearray(TYPE_5)
     noisy[2 + 23 + 3] = 0x77
-    assert EvpnNlri().decode(bytes(noisy)).announced[0][1] == EvpnNlri().decode(TYPE_5).announced[0][1]
+    assert EvpnNlri().decode(bytes(noisy)) == EvpnNlri().decode(TYPE_5)
 
 
 def altered(nlri, at, value):
@@ -98,14 +111,38 @@ def altered(nlri, at, value):
 )
 def test_a_malformed_route_of_readable_length_costs_only_itself(bad):
     routes = EvpnNlri().decode(TYPE_5 + bad + TYPE_2)
-    assert sum(len(keys) for _, keys in routes.announced) == 2
+    assert len(pairs(routes)) == 2
     (error,) = routes.errors
     assert (error.reaction, error.one_route) == (Reaction.TREAT_AS_WITHDRAW, True)
 
 
+def test_routes_that_differ_in_labels_are_one_group_with_labels_by_key():
+    field = b"".join(TYPE_2[:30] + bytes((number,)) + TYPE_2[31:-3] + number.to_bytes(3, "big") for number in (1, 2, 3))
+    (group,) = EvpnNlri().decode(field).announced
+    assert group.overlay == Overlay(bytes(10), ())
+    assert list(group.labels.values()) == [b"\0\0\1", b"\0\0\2", b"\0\0\3"]
+    assert list(group.labels) == list(group.keys)
+
+
+def test_a_type_5_route_without_a_label_is_no_part_of_a_group_with_labels_by_key():
+    """Nothing but its label may say where packets go (RFC 9136 section 3.2)."""
+    routes = [TYPE_5[:26] + bytes((number, 1, 0)) + bytes(4) + bytes((0, 0, number)) for number in (0, 1, 2)]
+    groups = EvpnNlri().decode(b"".join(routes)).announced
+    assert sorted((one.overlay.labels, len(one.keys)) for one in groups) == [((), 2), ((0,), 1)]
+
+
+def test_bytes_inside_a_route_that_look_like_the_start_of_one_are_none():
+    head = bytes((2, 37)) + bytes(22) + b"\x30"
+    sound = [head + bytes((2, 0, 0, 0, 0, number)) + b"\x20\x0a\0\0" + bytes((number, 0, 0, 7)) for number in (1, 2)]
+    odd = bytes((2, 37)) + RD + head + sound[0][25:29]
+    routes = EvpnNlri().decode(sound[0] + odd + sound[1])
+    assert pairs(routes) == [pair for one in sound for pair in pairs(EvpnNlri().decode(one))]
+    assert routes.errors == EvpnNlri().decode(odd).errors != []
+
+
 def test_malformed_routes_of_one_kind_are_one_error_however_many_they_are():
     routes = EvpnNlri().decode(b"\1\0" * 32_000 + TYPE_3 + b"".join(bytes((3, 14)) + RD + bytes(6) for _ in range(9)))
-    assert [(one, list(keys)) for one, keys in routes.announced] == [(None, [b"\3" + TYPE_3[2:]])]
+    assert groups(routes) == [(None, [b"\3" + TYPE_3[2:]])]
     assert len(routes.errors) == 2
 
 
@@ -113,8 +150,8 @@ def test_of_a_route_that_is_announced_twice_in_a_field_the_last_counts():
     first, second = TYPE_5, TYPE_5[:-3] + b"\0\0\7"
     other = TYPE_5.replace(b"\x0a\x40\1\0", b"\x0a\x40\2\0")
     table = {}
-    for overlay, keys in EvpnNlri().decode(second + other + first + second).announced:
-        table |= dict.fromkeys(keys, overlay.labels)
+    for key, overlay in pairs(EvpnNlri().decode(second + other + first + second)):
+        table[key] = overlay.labels
     assert sorted(table.values()) == [(7,), (5001,)]
 
 
@@ -133,7 +170,7 @@ BOTH = TYPE_5[:10] + ESI + TYPE_5[20:]
 def test_an_esi_and_a_gateway_in_two_routes_of_one_field_are_two_legal_routes():
     routes = EvpnNlri().decode(BY_ESI + TYPE_5)
     assert (routes.errors, routes.malformed) == ([], [])
-    assert {(overlay.esi, overlay.gateway_ip) for overlay, _ in routes.announced} == {
+    assert {(overlay.esi, overlay.gateway_ip) for _, overlay in pairs(routes)} == {
         (ESI, b""),
         (bytes(10), b"\x0a\0\1\1"),
     }
@@ -185,10 +222,6 @@ def test_a_field_of_any_routes_gives_what_each_route_gives_alone(routes):
     assert {error.message for error in together.errors} == {error.message for one in alone for error in one.errors}
 
 
-def pairs(routes):
-    return [(key, repr(overlay)) for overlay, keys in routes.announced for key in keys]
-
-
 @pytest.mark.parametrize("field", [TYPE_2[:-1], TYPE_2 + b"\2", TYPE_5 + b"\2\xff" + bytes(9), b"\5"])
 def test_a_route_longer_than_the_field_is_malformed_nlri(field):
     with pytest.raises(MalformedNlri):
@@ -201,9 +234,8 @@ def test_random_bytes_raise_only_malformed_nlri(field):
         routes = EvpnNlri().decode(field)
     except MalformedNlri:
         return
-    for _, keys in routes.announced:
-        for key in keys:
-            assert parse_key(key).route_type == key[0]
+    for key, _ in pairs(routes):
+        assert parse_key(key).route_type == key[0]
 
 
 def test_keys_are_parsed_back_into_their_fields():
@@ -222,6 +254,5 @@ def test_the_length_of_one_type_is_none_of_another(kind):
         if nlri[0] == kind:
             continue
         taken = EvpnNlri().decode(bytes((kind,)) + nlri[1:])
-        keys = [key for _, keys in taken.announced for key in keys]
-        assert all(key[0] == kind for key in keys)
-        assert all(overlay is None for overlay, _ in taken.announced) or kind in (1, 2, 5)
+        assert all(key[0] == kind for key, _ in pairs(taken))
+        assert all(overlay is None for _, overlay in pairs(taken)) or kind in (1, 2, 5)

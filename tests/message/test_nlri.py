@@ -82,7 +82,7 @@ CODEC = RouteTargetNlri()
 
 
 def keys_of(field: bytes) -> list[bytes]:
-    return [key for _, keys in CODEC.decode(field).announced for key in keys]
+    return [key for group in CODEC.decode(field).announced for key in group.keys]
 
 
 def test_golden_bytes_both_ways() -> None:
@@ -99,7 +99,7 @@ def test_bits_after_the_length_count_for_nothing() -> None:
 
 def test_a_membership_of_a_wrong_length_costs_itself_only() -> None:
     decoded = CODEC.decode(b"\x10\0\0" + GOLDEN)
-    assert [keys for _, keys in decoded.announced] == [[GOLDEN]]
+    assert [group.keys for group in decoded.announced] == [[GOLDEN]]
     assert [error.one_route for error in decoded.errors] == [True]
 
 
@@ -117,7 +117,7 @@ def test_any_bytes_are_routes_or_malformed(field: bytes) -> None:
         decoded = CODEC.decode(field)
     except MalformedNlri:
         return
-    assert all(not key[0] or 32 <= key[0] <= 96 for _, keys in decoded.announced for key in keys)
+    assert all(not key[0] or 32 <= key[0] <= 96 for group in decoded.announced for key in group.keys)
 
 
 def test_a_cut_field_is_malformed() -> None:

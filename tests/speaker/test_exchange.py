@@ -15,7 +15,7 @@ from bgpd.message.exabgp_codec import RouteRefresh
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
-from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
+from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.exchange import MANY, MOST, Exchange, Gathering, RefusedUpdate, UnreadableUpdate
 from tests.message.decoding import MANDATORY, attribute, negotiated, update
@@ -51,6 +51,24 @@ def test_like_updates_are_one_batch() -> None:
     assert (batch.announced, batch.attributes, batch.next_hop) == (keys(0, 6), FIRST, LEAF1)
     (batch,) = told(withdrawn(0, 3), withdrawn(9, 2))
     assert batch == RouteBatch(family=V4, withdrawn=[*keys(0, 3), *keys(9, 2)])
+
+
+def test_evpn_updates_with_labels_by_route_are_joined_with_all_labels() -> None:
+    overlay = Overlay(bytes(10), ())
+
+    def labelled(*routes: bytes) -> RouteBatch:
+        labels = {route: b"\0\0" + route for route in routes}
+        return RouteBatch(Family.L2VPN_EVPN, (), routes, FIRST, LEAF1, overlay, labels)
+
+    (batch,) = told(labelled(b"1", b"2"), labelled(b"3", b"4"), labelled(b"5", b"6"))
+    assert batch.announced == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert batch.labels == {route: b"\0\0" + route for route in batch.announced}
+    alike = RouteBatch(Family.L2VPN_EVPN, (), (b"7",), FIRST, LEAF1, Overlay(bytes(10), (9,)))
+    assert told(labelled(b"1", b"2"), alike, labelled(b"3", b"4")) == [
+        labelled(b"1", b"2"),
+        alike,
+        labelled(b"3", b"4"),
+    ]
 
 
 def test_unlike_updates_stay_apart_and_in_order() -> None:

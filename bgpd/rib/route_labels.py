@@ -1,0 +1,63 @@
+"""The labels of EVPN routes that share a path with routes of other labels.
+
+A label neither decides nor resolves anything here (this host has no tunnels): it is shown, and passed on. So a route
+whose label is its own costs an entry, not a path. Routes of one UPDATE that have the same labels have them from their
+path's Overlay and are not in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bgpd.model.containers import ShardedDict
+from bgpd.model.evpn import with_labels
+from bgpd.model.path import Overlay, Path, Source
+
+
+class RouteLabels:
+    """Of one table: the labels by source and key, as in the NLRI. An entry counts while the route's path has none."""
+
+    def __init__(self) -> None:
+        self._by_source: dict[Source, ShardedDict[bytes]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_source)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_source.values()))
+
+    def announced(self, source: Source, keys: Sequence[bytes], labels: Mapping[bytes, bytes] | None) -> list[bytes]:
+        """These routes have these labels now, None: those of their path. Returns the keys that had other ones here."""
+        known = self._by_source.get(source)
+        if labels is None:
+            if known is not None:
+                known.discard_all(keys)
+            return []
+        if known is None:
+            known = self._by_source[source] = ShardedDict(of_prefixes=False)
+        changed: list[bytes] = []
+        for part, chosen in known.split(keys):
+            olds = list(map(part.get, chosen))
+            if olds.count(None) != len(olds):
+                changed += [key for key, old in zip(chosen, olds) if old is not None and old != labels[key]]
+            part.update(zip(chosen, map(labels.__getitem__, chosen)))
+        return changed
+
+    def lost(self, source: Source, keys: Sequence[bytes]) -> None:
+        """The source has no routes of these keys any more."""
+        known = self._by_source.get(source)
+        if known is not None:
+            known.discard_all(keys)
+
+    def forget(self, source: Source) -> None:
+        """The source has no routes any more."""
+        self._by_source.pop(source, None)
+
+    def overlay(self, path: Path, key: bytes) -> Overlay | None:
+        """The Overlay of a route that has this path, with the route's labels."""
+        overlay = path.overlay
+        if overlay is None or overlay.labels:
+            return overlay
+        known = self._by_source.get(path.source)
+        own = None if known is None else known.get(key)
+        return with_labels(overlay, own or b"")
