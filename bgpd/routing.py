@@ -138,7 +138,7 @@ class Routing:
         self.speaker.restarting = self.tables.installed > 0
         self.evpn.start()
         self._monitor.subscribe(self._kernel_changed, replay=True)
-        self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True)
+        self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True, is_prompt=True)
         self.workloads.kernel.replayed()
         self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)

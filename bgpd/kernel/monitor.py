@@ -45,6 +45,9 @@ _GROUPS = (1, 5, 7, 8, 9, 11, 19, 32)
 """RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, NEXTHOP."""
 _RECEIVE_BYTES = 32 << 20
 _DATAGRAMS_PER_STEP = 128
+_READ_S = 0.004
+"""No datagram is read later than this in one step."""
+_DATAGRAM_BYTES = 1 << 16
 _DRAINED_PER_STEP = 4096
 _DEL_ROUTE = int(MessageKind.DEL_ROUTE)
 _ROUTES = (int(MessageKind.NEW_ROUTE), _DEL_ROUTE)
@@ -66,6 +69,7 @@ class KernelMonitor:
     `own_protocol`: routes of this rtproto are bgpd's; others' changes to them go to `own_route_changed` only. `routes`
     are the others', compared with the kernel every `interval_s`.
     `burst_ended`: called when all that could be read at once was published, for who acts on several events together.
+    What is read first is a burst of its own, since mostly it comes alone, and what follows from it should not wait.
     `events_lost`: called when the kernel could not deliver events; `is_behind` until all was read again.
     """
 
@@ -88,6 +92,11 @@ class KernelMonitor:
         self.burst_ended: list[Callable[[], None]] = []
         self._own_protocol = own_protocol
         self._subscribers: list[Subscriber] = []
+        self._prompt: list[Subscriber] = []
+        self._later: list[Subscriber] = []
+        self._is_in_burst = False
+        self._postponed: list[RouteChanged] = []
+        self._buffer = bytearray(_DATAGRAM_BYTES)
         self._ignored: set[int] = set()
         self._refreshing: asyncio.Task[None] | None = None
         self._draining: asyncio.Handle | None = None
@@ -125,13 +134,17 @@ class KernelMonitor:
         self._socket.close()
         self._dump_socket.close()
 
-    def subscribe(self, subscriber: Subscriber, *, replay: bool = False, replay_routes: bool = False) -> None:
-        """Call `subscriber` for each event from now on.
+    def subscribe(
+        self, subscriber: Subscriber, *, replay: bool = False, replay_routes: bool = False, is_prompt: bool = False
+    ) -> None:
+        """Call `subscriber` for each event from now on, in order.
 
         `replay`: first for all links and addresses that are now; `replay_routes`: then for all routes, which may be
-        a hundred thousand.
+        a hundred thousand. `is_prompt`: it hears of a route before `burst_ended`, others may after it, so that they
+        delay no announcement.
         """
         self._subscribers.append(subscriber)
+        (self._prompt if is_prompt else self._later).append(subscriber)
         if replay:
             for event in self.host.events():
                 subscriber(event)
@@ -152,12 +165,25 @@ class KernelMonitor:
     def _publish(self, event: KernelEvent) -> None:
         if isinstance(event, RouteChanged):  # of nearly all events
             self.host.route_changed(event.route, gone=event.gone)
-        elif isinstance(event, LinkChanged):
+            if self._is_in_burst:
+                self._postponed.append(event)
+                for subscriber in self._prompt:
+                    subscriber(event)
+                return
+        elif self._postponed:
+            self._hand_on_postponed()
+        if isinstance(event, LinkChanged):
             self._foreign.link_changed(event.link.name)
         elif isinstance(event, AddressChanged) and event.gone:
             self._foreign.address_gone(event.address)
         for subscriber in self._subscribers:
             subscriber(event)
+
+    def _hand_on_postponed(self) -> None:
+        events, self._postponed = self._postponed, []
+        for event in events:
+            for subscriber in self._later:
+                subscriber(event)
 
     def _apply_filter(self) -> None:
         if not self._ignored:
@@ -173,23 +199,39 @@ class KernelMonitor:
         )
 
     def _readable(self) -> None:
-        self._read_some()
-        for callback in self.burst_ended:
-            callback()
+        if self._read_burst(1):
+            self._read_burst(_DATAGRAMS_PER_STEP)
 
-    def _read_some(self) -> None:
+    def _read_burst(self, most: int) -> bool:
+        """Read up to `most` datagrams, and have acted on them; whether there was one."""
+        self._is_in_burst = True
+        try:
+            is_read = self._read_some(most)
+            if is_read:
+                for callback in self.burst_ended:
+                    callback()
+        finally:
+            self._is_in_burst = False
+            self._hand_on_postponed()
+        return is_read
+
+    def _read_some(self, most: int) -> bool:
         if self._losses_drained != self.resynchronised:
-            return
-        for _ in range(_DATAGRAMS_PER_STEP):
+            return False
+        end = self._loop.time() + _READ_S
+        for number in range(most):
             try:
-                data = self._socket.recv(1 << 16)
+                size = self._socket.recv_into(self._buffer)
             except BlockingIOError:
-                return
+                return number > 0
             except OSError as error:
                 self._events_lost(error)
                 self._drain()
-                return
-            self._read(data)
+                return True
+            self._read(bytes(memoryview(self._buffer)[:size]))
+            if self._loop.time() > end:
+                break
+        return True
 
     def _events_lost(self, error: OSError) -> None:
         if error.errno != errno.ENOBUFS:

@@ -80,15 +80,25 @@ class Turns:
                 self._schedule()
 
 
+class _Latest:
+    """The loop that asked last, and its turns: a process has one loop, and only tests have several in a row."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    turns = Turns()
+
+
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()
 
 
 def turns() -> Turns:
     """Those of the running event loop; true while a step waits."""
     loop = asyncio.get_running_loop()
+    if loop is _Latest.loop:
+        return _Latest.turns
     found = _turns.get(loop)
     if found is None:
         found = _turns[loop] = Turns()
+    _Latest.loop, _Latest.turns = loop, found
     return found
 
 

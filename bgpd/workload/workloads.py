@@ -49,7 +49,10 @@ class Owner(Announcer, Protocol):
 
 
 class Workloads:
-    """Starts, reloads and stops the sources of workloads; has what they share: `table`, `claims` and `services`."""
+    """Starts, reloads and stops the sources of workloads; has what they share: `table`, `claims` and `services`.
+
+    `kernel` is the source that follows the kernel's links and routes: there always is one.
+    """
 
     def __init__(
         self,
@@ -94,13 +97,9 @@ class Workloads:
             self._first_state.wait_for(source.name)
             self.presences.listeners.append(source.presence_changed)
         self.table.listeners += [WorkloadEvents(_later), self.services, *self._sources]
-
-    @property
-    def kernel(self) -> KernelSource:
-        """The source that follows the kernel's links and routes; there always is one."""
-        found = self.find(KernelSource)
-        assert found is not None
-        return found
+        follower = self.find(KernelSource)
+        assert follower is not None
+        self.kernel = follower
 
     def find(self, kind: type[_Source]) -> _Source | None:
         """The source of this type, if it is configured."""

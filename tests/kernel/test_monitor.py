@@ -11,6 +11,7 @@ import pytest
 
 from bgpd.kernel import monitor as monitor_module
 from bgpd.kernel.monitor import KernelMonitor
+from bgpd.model.kernel import KernelEvent, LinkChanged, RouteChanged
 from tests.workload.broker import own_network, until
 
 pytestmark = pytest.mark.netns
@@ -18,6 +19,10 @@ pytestmark = pytest.mark.netns
 
 def ip(command: str) -> None:
     subprocess.run(["ip", *command.split()], check=True)
+
+
+def batch(*lines: str) -> None:
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines).encode(), check=True)
 
 
 @pytest.mark.parametrize("part", ["links", "routes"])
@@ -61,3 +66,38 @@ async def test_what_the_kernel_would_not_tell_is_asked_again(monkeypatch: pytest
             await until(lambda: monitor._refreshing is not None and monitor._refreshing.done())
         finally:
             await monitor.stop()
+
+
+async def test_a_route_alone_is_acted_on_before_others_hear_of_it_and_links_keep_their_place() -> None:
+    """What is read first is a burst of its own; who hears later hears of a link only after the routes before it."""
+    heard: list[str] = []
+
+    def name(event: KernelEvent) -> str:
+        if isinstance(event, RouteChanged):
+            return f"{'-' if event.gone else '+'}{event.route.key[4]}"
+        return event.link.name if isinstance(event, LinkChanged) else ""
+
+    with own_network():
+        ip("link add cali1 type veth peer name cali1p")
+        ip("link set cali1 up")
+        monitor = KernelMonitor()
+        await monitor.start()
+        await asyncio.sleep(0.3)  # the link's own events
+        try:
+            monitor.subscribe(lambda event: heard.append(f"later {name(event)}"))
+            monitor.subscribe(lambda event: heard.append(f"prompt {name(event)}"), is_prompt=True)
+            monitor.burst_ended.append(lambda: heard.append("acted"))
+            ip("route add 10.65.1.1/32 dev cali1")
+            await until(lambda: "later +1" in heard)
+            assert heard == ["prompt +1", "acted", "later +1"]
+            heard.clear()
+            lines = ["route add 10.65.1.2/32 dev cali1", "route add 10.65.1.3/32 dev cali1", "link set cali1 mtu 1400"]
+            lines.append("route del 10.65.1.2/32 dev cali1")
+            batch(*lines)
+            await until(lambda: "later -2" in heard)
+        finally:
+            await monitor.stop()
+    assert heard == [
+        *("prompt +2", "acted", "later +2"),
+        *("prompt +3", "later +3", "later cali1", "prompt cali1", "prompt -2", "acted", "later -2"),
+    ]
