@@ -30,6 +30,7 @@ CASES = (
     "evpn-load",
     "withdraw",
     "failover",
+    "internet-failover",
     "announce",
     "feed",
     "churn",

@@ -24,15 +24,17 @@ ROUTER_ID = "10.255.1.1"
 
 
 class Running(msgspec.Struct, kw_only=True):
-    """A started daemon in the host's namespace; `count`: the routes that its table has by the leaf with the fewest.
+    """A started daemon in the host's namespace.
 
-    Those that write kernel routes have no `count`: the kernel is asked instead.
+    `count`: the routes that its table has by the leaf with the fewest; None for those that write kernel routes: the
+    kernel is asked instead. `paths_by`: how many IPv4 paths its RIB has by a leaf, where that can be asked.
     """
 
     name: str
     daemon: Daemon
     restart: Callable[[], None]
     count: Callable[[], int] | None = None
+    paths_by: Callable[[int], int] | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -78,7 +80,12 @@ interfaces = ["pod*"]
 level = "warning"
 """
     daemon = Bgpd(topology.host, config)
-    return Running(name="bgpd", daemon=daemon, restart=daemon.start)
+
+    def paths_by(leaf: int) -> int:
+        (neighbor,) = (one for one in daemon.show("neighbors") if one["name"] == f"leaf{leaf}")
+        return int(neighbor["families"]["ipv4-unicast"]["received"])
+
+    return Running(name="bgpd", daemon=daemon, restart=daemon.start, paths_by=paths_by)
 
 
 def start_bird(topology: Topology) -> Running:
@@ -127,7 +134,11 @@ protocol bgp leaf{number} {{
         )
         daemon.processes.append(process)
 
-    return Running(name="BIRD", daemon=daemon, restart=restart)
+    def paths_by(leaf: int) -> int:
+        answer = daemon.birdc(f"show route count table master4 protocol leaf{leaf}")
+        return int(answer.split(" of ")[0].split()[-1])
+
+    return Running(name="BIRD", daemon=daemon, restart=restart, paths_by=paths_by)
 
 
 def start_frr(topology: Topology) -> Running:

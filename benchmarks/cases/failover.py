@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from benchmarks.flow_run import Flow
+from benchmarks.internet_table import Routes
 from benchmarks.kernel_table import NLM_F_REQUEST
 from benchmarks.kernel_watch import Seen, wait_for_table
 from benchmarks.measurement import LOAD_TIMEOUT_S, Bench, Figures, Job, Options, bench, count_text
@@ -47,7 +48,7 @@ def run(contestant: str, routes: RouteSet, how: str) -> Figures:
     with bench(contestant, leaves=2) as ready:
         ready.load(routes)
         before = ready.daemon.usage()
-        first, seen = _fail(ready, routes, how)
+        first, seen = lose_leaf(ready, routes, how)
         return ready.figures(first, seen, before)
 
 
@@ -56,7 +57,7 @@ def run_counted(contestant: str, routes: RouteSet) -> Figures:
     with bench(contestant, leaves=2) as ready:
         ready.load(routes)
         with counted(ready.topology) as notifications:
-            first, seen = _fail(ready, routes, RESET)
+            first, seen = lose_leaf(ready, routes, RESET)
             time.sleep(2.0)
             counts = notifications.stop()
         messages = sum(counts.values())
@@ -71,12 +72,12 @@ def run_with_flow(contestant: str, routes: RouteSet) -> Figures:
         step = max(1, len(prefixes) // FLOW_DESTINATIONS)
         flow = Flow(ready.topology, [format_prefix(prefix).split("/")[0] for prefix in prefixes[::step]])
         time.sleep(1.0)
-        first, seen = _fail(ready, routes, LINK_DOWN)
+        first, seen = lose_leaf(ready, routes, LINK_DOWN)
         time.sleep(0.5)
         return {**flow.stop(), "seconds": (seen.ns - first) / 1e9}
 
 
-def _fail(ready: Bench, routes: RouteSet, how: str) -> tuple[int, Seen]:
+def lose_leaf(ready: Bench, routes: Routes, how: str) -> tuple[int, Seen]:
     """Leaf 0 dies; when that was (ns), and when the kernel was right."""
     topology = ready.topology
     with ready.table(routes.family) as table:

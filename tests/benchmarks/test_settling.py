@@ -1,0 +1,41 @@
+"""A daemon has settled at the end of its last busy moment."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from benchmarks.kernel_watch import NotReached
+from benchmarks.settling import Settling, last_busy_ns
+
+MS = 1_000_000
+
+
+def test_the_last_busy_moment_ends_where_little_was_used_after_it() -> None:
+    spent = [0, 40, 80, 81, 82, 122, 123, 124]
+    samples = [(50 * MS * number, one * MS) for number, one in enumerate(spent)]
+    assert last_busy_ns(samples) == 250 * MS
+
+
+def test_a_daemon_that_was_never_busy_has_settled_at_once() -> None:
+    assert last_busy_ns([(7, 0), (50 * MS, 1), (100 * MS, 2)]) == 7
+    assert last_busy_ns([]) == 0
+
+
+def test_a_process_that_stays_busy_is_said_to_be() -> None:
+    stopping = threading.Event()
+
+    def work() -> None:
+        while not stopping.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        with pytest.raises(NotReached, match="still busy"):
+            Settling([os.getpid()]).settled_ns(timeout_s=0.7)
+    finally:
+        stopping.set()
+        thread.join()
