@@ -20,7 +20,9 @@ DESTDIR :=
 VENV = $(DESTDIR)$(PREFIX)
 UNIT = $(DESTDIR)/etc/systemd/system/bgpd.service
 DRAIN_UNIT = $(DESTDIR)/etc/systemd/system/bgpd-drain.service
-INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/system/bgpd-drain.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
+BFD_UNIT = $(DESTDIR)/etc/systemd/system/bgpd-bfd.service
+INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/system/bgpd-drain.service \
+  /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
 .PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
@@ -108,6 +110,7 @@ install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an u
 	@echo "Installed: $$($(VENV)/bin/python -P -m bgpd --version)"
 	@echo "First time: edit /etc/bgpd/bgpd.toml; bgpd check; systemd-sysusers; sysctl --system;"
 	@echo "            systemctl daemon-reload; systemctl enable --now bgpd"
+	@echo "With bfd:   systemctl enable --now bgpd-bfd"
 	@echo "Upgrade:    bgpd check; systemctl daemon-reload; systemctl restart bgpd (routes stay in the kernel meanwhile)"
 
 install-files: # what of `install` is not Python
@@ -116,7 +119,8 @@ install-files: # what of `install` is not Python
 	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
 	install -D -m 644 systemd/bgpd.service $(UNIT)
 	install -D -m 644 systemd/bgpd-drain.service $(DRAIN_UNIT)
-	sed -i 's|/opt/bgpd|$(PREFIX)|g' $(UNIT) $(DRAIN_UNIT)
+	install -D -m 644 systemd/bgpd-bfd.service $(BFD_UNIT)
+	sed -i 's|/opt/bgpd|$(PREFIX)|g' $(UNIT) $(DRAIN_UNIT) $(BFD_UNIT)
 	install -D -m 644 conf/sysusers.d/bgpd.conf $(DESTDIR)/etc/sysusers.d/bgpd.conf
 	install -D -m 644 conf/sysctl.d/90-bgpd.conf $(DESTDIR)/etc/sysctl.d/90-bgpd.conf
 	install -D -m 644 conf/networkd/90-bgpd.conf $(DESTDIR)/etc/systemd/networkd.conf.d/90-bgpd.conf

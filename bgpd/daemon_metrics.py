@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bgpd import __version__
 from bgpd.api.prometheus import Histogram, Labels, Registry, labels
-from bgpd.model.views import DrainView, HealthView, NeighborView
+from bgpd.model.views import BfdView, DrainView, HealthView, NeighborView
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import BUCKETS_S, FAR_OUT, Holds, TimedSelector
@@ -47,6 +47,7 @@ def build_registry(
         lambda: routing.speaker.admission.refused,
     )
     _of_sessions(registry, neighbors)
+    _of_bfd(registry, routing)
     _of_routes(registry, routing)
     return registry
 
@@ -155,6 +156,32 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         ("announced", "Routes announced to the neighbor."),
     ):
         registry.gauge(f"bgpd_neighbor_routes_{name}", help, each_family(name))
+
+
+def _of_bfd(registry: Registry, routing: Routing) -> None:
+    def each(read: Callable[[BfdView], float]) -> Callable[[], list[tuple[Labels, float]]]:
+        return lambda: [(labels(neighbor=view.neighbor), read(view)) for view in routing.speaker.bfd.views()]
+
+    registry.gauge("bgpd_bfd_up", "1 if BFD with the neighbor is Up.", each(lambda view: view.state == "up"))
+    registry.counter(
+        "bgpd_bfd_downs_total",
+        "Times that BFD went down from Up.",
+        each(lambda view: view.downs),
+    )
+    registry.counter("bgpd_bfd_packets_sent_total", "BFD packets sent.", each(lambda view: view.packets_sent))
+    registry.counter(
+        "bgpd_bfd_packets_received_total", "BFD packets received.", each(lambda view: view.packets_received)
+    )
+    registry.gauge(
+        "bgpd_bfd_detection_time_seconds",
+        "For so long the neighbor may be silent; 0: nothing was heard of it.",
+        each(lambda view: view.detection_time_ms / 1000),
+    )
+    registry.counter(
+        "bgpd_bfd_discarded_total",
+        "BFD packets that passed the kernel's filter and were not used, by cause.",
+        lambda: [(labels(cause=cause), count) for cause, count in sorted(routing.speaker.bfd.discarded.items())],
+    )
 
 
 def _of_routes(registry: Registry, routing: Routing) -> None:

@@ -73,10 +73,21 @@ async def explain(
         overlay=explain_overlay(evpn, vrf, address) if vrf else [],
         neighbors=[neighbor for neighbor in neighbors if neighbor.name in said],
     )
+    _say_bfd(view)
     view.verdict, view.agrees = _verdict(view)
     if drained and (workload is not None or (route is not None and route.fib == "local")):
         view.verdict += f"; {drained}"
     return view
+
+
+def _say_bfd(view: ExplainView) -> None:
+    """Beside each next hop in the kernel, the state of BFD with the neighbor that has the address, or named it."""
+    states = {neighbor.name: neighbor.bfd for neighbor in view.neighbors}
+    found = {neighbor.address: neighbor.bfd for neighbor in view.neighbors}
+    candidates = view.route.candidates if view.route is not None else ()
+    found |= {one.next_hop: states[one.source] for one in candidates if states.get(one.source)}
+    for hop in view.kernel.next_hops if view.kernel is not None else ():
+        hop.bfd = found.get(hop.address, "")
 
 
 def _workload(workloads: Workloads, vrf: str, family: Family, address: bytes) -> WorkloadView | None:

@@ -70,6 +70,7 @@ class DaemonBackend:
         self._reload = reload
         listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
+            "bfd": lambda query: iter(routing.speaker.bfd.views()),
             "routes": self._routes,
             "fib": self._fib,
             "advertised": self._advertised.sent,

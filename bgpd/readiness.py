@@ -150,7 +150,7 @@ class Readiness:
         """What `bgpd status` shows."""
         routing = self._routing
         reasons = self.reasons()
-        warnings = [warning for warning in (routing.speaker.error, self._shortage.warning) if warning]
+        warnings = filter(None, (routing.speaker.error, routing.speaker.bfd.problem, self._shortage.warning))
         return HealthView(
             ready=not reasons,
             reasons=reasons,

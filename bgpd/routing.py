@@ -99,6 +99,7 @@ class Routing:
             events=self,
             nlri_decoders=nlri_decoders,
             shortage=shortage,
+            bfd_socket=config.bfd.socket,
         )
         self.workloads = Workloads(
             config.workloads,
@@ -230,14 +231,19 @@ class Routing:
             del self.sources[source.name]
         if self.ending:
             return
-        lost = self.rib.received.next_hops_of_only(source)
-        if lost:
-            self.tables.next_hops_lost(lost)
+        self.path_failed(source)
         self.evpn.neighbor_down(source)
         kept = self.rib.received.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received.count(source)
         walk = self.rib.received.neighbor_down(source)
         self._walks.run(walk, done=self._memory_freed if kept > _MUCH else None)
         self._neighbors_changed()
+
+    @changes_shared_state
+    def path_failed(self, source: Source) -> None:
+        """Also once more when the session is closed: it may have named others meanwhile."""
+        lost = self.rib.received.next_hops_of_only(source)
+        if lost:
+            self.tables.next_hops_lost(lost)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self._changed()

@@ -101,26 +101,30 @@ class Daemon:
 
 
 class Frr(Daemon):
-    """FRR's zebra and bgpd with one integrated configuration text, loaded through vtysh."""
+    """FRR's zebra and bgpd, with `bfd` also its bfdd, with one integrated configuration text, loaded through vtysh."""
 
     kind = "frr"
 
-    def __init__(self, namespace: Namespace, config: str, *, port: int = 179) -> None:
+    def __init__(self, namespace: Namespace, config: str, *, port: int = 179, bfd: bool = False) -> None:
         super().__init__(namespace)
         shutil.chown(self.directory, "frr", "frr")
         (self.directory / "vtysh.conf").write_text("service integrated-vtysh-config\n")
         self.port = port
         self.start_daemon("zebra")
+        if bfd:
+            self.start_daemon("bfdd")
         self.start_daemon("bgpd")
         self.configure(config)
 
     def start_daemon(self, name: str) -> LoggedProcess:
-        """Start zebra or bgpd (again, after `kill`), with an empty configuration."""
+        """Start zebra, bgpd or bfdd (again, after `kill`), with an empty configuration."""
         command = [str(FRR_LIBEXEC / name), "-f", "/dev/null", "-i", str(self.directory / f"{name}.pid")]
         command += ["-z", str(self.directory / "zserv.api"), "--vty_socket", str(self.directory), "-P", "0"]
         command += ["--log", "stdout", "--log-level", "informational"]
         if name == "bgpd":
             command += ["-p", str(self.port)]
+        if name == "bfdd":
+            command += ["--bfdctl", str(self.directory / "bfdd.sock")]
         process = self._start(*command, log_name=name)
         self._wait_for_socket(self.directory / f"{name}.vty", process)
         return process
@@ -285,10 +289,27 @@ class Mosquitto(Daemon):
         self.namespace.run("mosquitto_pub", *arguments)
 
 
-class Bgpd(Daemon):
-    """bgpd itself. Without [api] and [state] in the TOML text its socket and state are in the private directory.
+class Bfd(Daemon):
+    """The BFD process of bgpd, which a daemon in its namespace speaks to through `socket_path`."""
 
-    `form`: the folder that has its code (labs/forms.py); None: as it is for this process.
+    kind = "bgpd-bfd"
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__(namespace)
+        self.socket_path = self.directory / "bfd.sock"
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again, after `kill`)."""
+        process = self._start(sys.executable, "-m", "bgpd.bfd", str(self.socket_path))
+        self._wait_for_socket(self.socket_path, process)
+
+
+class Bgpd(Daemon):
+    """bgpd itself. What the TOML text lacks of [api], [bfd] and [state] is in the private directory.
+
+    `form`: the folder that has its code (labs/forms.py); None: as it is for this process. A BFD process that listens on
+    `bfd_socket_path` is one that it speaks to.
     """
 
     kind = "bgpd"
@@ -298,6 +319,7 @@ class Bgpd(Daemon):
         self.program = [*(form_environment(form) if form else ()), sys.executable, "-m", "bgpd"]
         self.config_path = self.directory / "bgpd.toml"
         self.socket_path = self.directory / "bgpd.sock"
+        self.bfd_socket_path = self.directory / "bfd.sock"
         self.write_config(config)
         self.start(wait=wait)
 
@@ -305,6 +327,8 @@ class Bgpd(Daemon):
         """Write the configuration file, all at once; a running daemon reads it at `reload`."""
         if "[api]" not in config:
             config += f'\n[api]\nsocket = "{self.socket_path}"\n'
+        if "[bfd]" not in config:
+            config += f'\n[bfd]\nsocket = "{self.bfd_socket_path}"\n'
         if "[state]" not in config:
             config += f'\n[state]\ndirectory = "{self.directory}/state"\n'
         new = self.config_path.with_suffix(".new")

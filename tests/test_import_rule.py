@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "bgpd"
 FLOORS = (
     ("model",),
     ("runtime", "config", "log"),
-    ("kernel", "message"),
+    ("kernel", "message", "bfd"),
     ("speaker", "rib", "fib", "evpn", "workload"),
     ("api", "cli"),
 )
@@ -33,6 +33,9 @@ SANS_IO = (
     "bgpd.rib",
     "bgpd.evpn",
     "bgpd.message",
+    "bgpd.bfd.control",
+    "bgpd.bfd.packet",
+    "bgpd.bfd.session",
     "bgpd.config.effects",
     "bgpd.config.toml_lines",
     "bgpd.config.toml_errors",
@@ -59,6 +62,11 @@ MAY_ALL_THE_SAME = {
     ("bgpd.cli.tables", "time"),
 }
 """inet_ntop; AF_ constants; strftime of a time that is passed in."""
+
+OF_BFD_PROCESS = {
+    *("__future__", "array", "collections", "contextlib", "enum", "errno", "gc", "heapq", "os", "select", "signal"),
+    *("socket", "stat", "struct", "sys", "time"),
+}
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -95,6 +103,14 @@ def test_module_imports_only_its_own_package_and_lower_floors(module: str) -> No
         if within(name, "bgpd") and name != "bgpd.__version__":
             allowed = part_of(name) == own or (own, part_of(name)) in ALLOWED
             assert allowed or floor_of(name) < floor_of(module), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if within(name, "bgpd.bfd")])
+def test_bfd_process_imports_little(module: str) -> None:
+    """What it imports it has in memory, and may have to wait for."""
+    own = {name for name in imports_of(MODULES[module]) if within(name, "bgpd")}
+    assert all(within(name, "bgpd.bfd") for name in own)
+    assert {name.split(".")[0] for name in imports_of(MODULES[module])} - {"bgpd"} <= OF_BFD_PROCESS
 
 
 @pytest.mark.parametrize("module", MODULES)

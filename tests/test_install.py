@@ -16,6 +16,7 @@ INSTALLED = {
     "etc/bgpd/bgpd.toml",
     "etc/systemd/system/bgpd.service",
     "etc/systemd/system/bgpd-drain.service",
+    "etc/systemd/system/bgpd-bfd.service",
     "etc/sysusers.d/bgpd.conf",
     "etc/sysctl.d/90-bgpd.conf",
     "etc/systemd/networkd.conf.d/90-bgpd.conf",
@@ -53,6 +54,9 @@ def test_all_is_below_destdir_and_the_unit_starts_what_is_installed(tmp_path: Pa
     drain = (tmp_path / "etc/systemd/system/bgpd-drain.service").read_text()
     assert f"{PREFIX}/bin/bgpd drain on --shutdown" in drain
     assert "/opt/bgpd" not in drain
+    bfd = (tmp_path / "etc/systemd/system/bgpd-bfd.service").read_text()
+    assert f"ExecStart={PREFIX}/bin/python -I -m bgpd.bfd" in bfd
+    assert "/opt/bgpd" not in bfd
     assert str((tmp_path / "usr/local/bin/bgpd").readlink()) == f"{PREFIX}/bin/bgpd"
 
 

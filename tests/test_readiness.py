@@ -79,6 +79,7 @@ class Parts:
         self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, vrfs=SimpleNamespace(warnings=list))
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(
+            bfd=SimpleNamespace(problem=""),
             error="",
             awaiting_end_of_rib=lambda: self.awaiting,
             sends_end_of_rib=lambda _: self.sends_end_of_rib,

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from bgpd.config.load import parse_config
-from bgpd.config.schema import Config, FibConfig, ListenConfig, MatchConfig, SessionConfig, SetConfig
+from bgpd.config.schema import BfdProcessConfig, Config, FibConfig, ListenConfig, MatchConfig, SessionConfig, SetConfig
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd/bgpd.service"
@@ -166,3 +166,29 @@ def test_kernel_settings_hold_the_one_that_failover_needs() -> None:
     settings = dict(re.split(r"\s*=\s*", line) for line in lines if line and not line.startswith("#"))
     assert settings["net.ipv4.nexthop_compat_mode"] == "0"
     assert settings["net.ipv4.ip_forward"] == "1"
+
+
+BFD_UNIT = ROOT / "systemd/bgpd-bfd.service"
+
+
+def test_bfd_unit_has_no_capability_and_real_time_priority() -> None:
+    text = BFD_UNIT.read_text()
+    for line in ("CapabilityBoundingSet=", "User=bgpd", "LimitRTPRIO=10", "Restart=on-failure", "SocketBindDeny=any"):
+        assert f"\n{line}\n" in text
+    assert "RestrictRealtime" not in text
+    assert "\nAmbientCapabilities" not in text
+    assert "PartOf=" not in text + UNIT.read_text(), "a restart of one is none of the other"
+    socket = BfdProcessConfig().socket
+    assert f"\nExecStart=/opt/bgpd/bin/python -I -m bgpd.bfd {socket}\n" in text
+    assert f"\nRuntimeDirectory={Path(socket).parent.name}\n" in text
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_bfd_unit_is_one_that_systemd_knows_with_little_exposure(tmp_path: Path) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(BFD_UNIT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr
+    unit = tmp_path / "bgpd-bfd.service"
+    unit.write_text(BFD_UNIT.read_text().replace("/opt/bgpd/bin/python", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert not [line for line in done.stderr.splitlines() if "bgpd-bfd.service" in line]

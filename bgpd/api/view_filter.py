@@ -23,6 +23,7 @@ _WORDS: dict[str, tuple[str | int, ...]] = {
     "family": tuple(Family),
     "state": (
         *("idle", "connect", "active", "opensent", "openconfirm", "established"),
+        *("up", "init", "down", "admin-down", "unknown"),
         *("installed", "blocked", "local", *WorkloadState),
     ),
     "source": tuple(SOURCES),
@@ -112,6 +113,6 @@ def _has_neighbor(view: Any, wanted: str) -> bool:
         return any(candidate.source == wanted for candidate in candidates)
     if (fields := getattr(view, "fields", None)) is not None:
         return bool(fields.get("neighbor") == wanted)
-    if hasattr(view, "address"):
-        return wanted in (view.name, view.address)
-    return wanted in (getattr(view, "neighbor", wanted), getattr(view, "neighbor_address", ""))
+    if hasattr(view, "neighbor"):
+        return wanted in (view.neighbor, getattr(view, "neighbor_address", ""), getattr(view, "address", ""))
+    return not hasattr(view, "address") or wanted in (view.name, view.address)

@@ -177,6 +177,7 @@ SCHEMAS: dict[str, Any] = {
     "status": HostStatus,
     "workload-report": WorkloadReport,
     "neighbors": list[views.NeighborView],
+    "bfd": list[views.BfdView],
     "routes": list[views.RouteView],
     "advertised": list[views.ExchangedRouteView],
     "received": list[views.ExchangedRouteView],

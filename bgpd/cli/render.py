@@ -35,6 +35,8 @@ def next_hop(view: Mapping[str, Any]) -> str:
         parts.append(f"dev {view['interface']}")
     if view.get("weight", 1) != 1:
         parts.append(f"weight {view['weight']}")
+    if view.get("bfd"):
+        parts.append(f"BFD {view['bfd']}")
     if not view.get("live", True):
         parts.append(f"(dead: {view.get('why') or 'unknown'})")
     return " ".join(parts)
@@ -290,4 +292,5 @@ def _route(route: View | None, now: float) -> list[str]:
 def _neighbor(neighbor: View, now: float) -> str:
     since = age(neighbor["since"], now)
     error = f", last error: {found}" if (found := last_error(neighbor, now)) else ""
-    return f"{neighbor['name']} {place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{error}"
+    bfd = f", BFD {neighbor['bfd']}" if neighbor.get("bfd") else ""
+    return f"{neighbor['name']} {place(neighbor)} AS {neighbor['asn']} {neighbor['state']} for {since}{bfd}{error}"

@@ -17,7 +17,7 @@ from bgpd.cli.decode import Hooks
 from bgpd.cli.render import Table, explain_lines, status_lines
 from bgpd.cli.tables import SHOWN
 
-_NAMES = {"fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
+_NAMES = {"bfd": "neighbors with BFD", "fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
 RECONNECT_S = 1.0
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 

@@ -93,6 +93,25 @@ def _neighbor(view: View, now: float) -> Rows:
     )
 
 
+def _bfd(view: View, now: float) -> Rows:
+    remote = view.get("remote_state", "")
+    detail = view.get("problem") or view.get("diagnostic", "")
+    if not detail and view["state"] != "up" and remote:
+        detail = f"the neighbor is {remote}"
+    yield (
+        view["neighbor"],
+        text.place(view),
+        view["state"] + (" (strict)" if view.get("strict") else ""),
+        "" if view.get("since") is None else text.age(view["since"], now),
+        f"{view['transmit_interval_ms']:g}",
+        f"{view['detection_time_ms']:g}",
+        str(view["downs"]),
+        str(view["packets_sent"]),
+        str(view["packets_received"]),
+        detail,
+    )
+
+
 def _route(view: View, now: float) -> Rows:
     prefix = view["prefix"]
     for candidate in view.get("candidates", ()):
@@ -204,6 +223,7 @@ def _event(view: View, now: float) -> Rows:
 
 
 _NEIGHBOR_COLUMNS = ("Neighbor", "Address", "AS", "State", "For", "Received", "Announced", "Detail")
+_BFD_COLUMNS = ("Neighbor", "Address", "State", "For", "Sends ms", "Detects ms", "Downs", "Sent", "Received", "Detail")
 _ROUTE_COLUMNS = ("", "Prefix", "VRF", "Next hop", "From", "AS path", "Pref", "MED", "Kernel / why not")
 _EXCHANGED_COLUMNS = (
     *("Prefix", "VRF", "Neighbor", "Next hop", "Gateway", "VNI", "AS path", "Origin", "Pref", "MED"),
@@ -226,6 +246,7 @@ SHOWN: dict[str, Shown] = {
         _ROUTE_COLUMNS,
         _route,
     ),
+    "bfd": Shown("BFD of the neighbors", ("neighbor", "state"), ("neighbor",), _BFD_COLUMNS, _bfd),
     "advertised": Shown(
         "routes that neighbors were sent, with the attributes as sent",
         _EXCHANGED_FILTERS,

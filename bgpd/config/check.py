@@ -9,7 +9,6 @@ from __future__ import annotations
 import grp
 import ipaddress
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 from bgpd.config.check_sessions import (
@@ -22,6 +21,7 @@ from bgpd.config.check_sessions import (
 from bgpd.config.check_vrfs import check_vrfs, warn_about_vrfs
 from bgpd.config.prefix_sets import inside
 from bgpd.config.schema import (
+    DEFAULT_BFD_SOCKET,
     AggregateConfig,
     ApiConfig,
     Config,
@@ -57,12 +57,6 @@ PROTOCOLS_OF_OTHERS = {
 LOCAL_TABLE = 255
 _MQTT_FILES = ("password_file", "ca_file", "cert_file", "key_file")
 
-WITHOUT_EFFECT: dict[tuple[str, ...], str] = {
-    ("neighbor", "bfd"): "BFD is not part of this version: the hold time detects failures",
-    ("listen", "bfd"): "BFD is not part of this version: the hold time detects failures",
-}
-"""Keys that are read but change nothing yet: a warning each when they are set. An entry goes when its part works."""
-
 
 def check_config(config: Config) -> Iterator[Finding]:
     """All errors of a configuration whose form is right."""
@@ -78,6 +72,7 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from _check_fib(config.fib)
     yield from _check_api(config.api)
     yield from _check_log(config.log)
+    yield from _check_socket(("bfd", "socket"), config.bfd.socket, DEFAULT_BFD_SOCKET)
     if not config.state.directory.startswith("/"):
         what = f'"{config.state.directory}" is not an absolute path'
         yield Finding(("state", "directory"), what, 'such as "/var/lib/bgpd"')
@@ -85,7 +80,6 @@ def check_config(config: Config) -> Iterator[Finding]:
 
 def warn_about(config: Config) -> Iterator[Finding]:
     """What is allowed, but has no effect yet or is likely not meant."""
-    yield from _without_effect(config)
     yield from warn_about_vrfs(config)
     yield from warn_about_imports(config)
     yield from _warn_about_mqtt(config.workload.mqtt)
@@ -108,24 +102,6 @@ def warn_about(config: Config) -> Iterator[Finding]:
         except KeyError:
             what = f'group "{config.api.group}" does not exist on this machine'
             yield Finding(("api", "group"), what, "the socket would keep the daemon's group")
-
-
-def _without_effect(config: Config) -> Iterator[Finding]:
-    for names, why in WITHOUT_EFFECT.items():
-        for path in _set_paths(config, names, ()):
-            yield Finding(path, "has no effect", why)
-
-
-def _set_paths(value: Any, names: tuple[str, ...], path: KeyPath) -> Iterator[KeyPath]:
-    """Key paths below `value` that `names` leads to (through every element of a list) and that are set."""
-    if isinstance(value, tuple) and names:
-        for index, item in enumerate(value):
-            yield from _set_paths(item, names, (*path, index))
-    elif not names:
-        if value:
-            yield path
-    elif value is not None:
-        yield from _set_paths(getattr(value, names[0], None), names[1:], (*path, names[0]))
 
 
 def _check_router(router: RouterConfig) -> Iterator[Finding]:
@@ -277,14 +253,16 @@ def _check_fib(fib: FibConfig) -> Iterator[Finding]:
         yield Finding(("fib", "override", fib.override.index(prefix)), what, right)
 
 
+def _check_socket(path: KeyPath, socket: str, example: str) -> Iterator[Finding]:
+    if not socket.startswith("/") or socket.endswith("/"):
+        yield Finding(path, f'"{socket}" is not an absolute file path', f'such as "{example}"')
+    elif len(socket.encode()) > SOCKET_PATH_BYTES:
+        what = f"has {len(socket.encode())} bytes"
+        yield Finding(path, what, f"a unix socket's path has at most {SOCKET_PATH_BYTES}")
+
+
 def _check_api(api: ApiConfig) -> Iterator[Finding]:
-    if not api.socket.startswith("/") or api.socket.endswith("/"):
-        yield Finding(
-            ("api", "socket"), f'"{api.socket}" is not an absolute file path', 'such as "/run/bgpd/bgpd.sock"'
-        )
-    elif len(api.socket.encode()) > SOCKET_PATH_BYTES:
-        what = f"has {len(api.socket.encode())} bytes"
-        yield Finding(("api", "socket"), what, f"a unix socket's path has at most {SOCKET_PATH_BYTES}")
+    yield from _check_socket(("api", "socket"), api.socket, "/run/bgpd/bgpd.sock")
     if api.listen:
         try:
             listen_address(api.listen)

@@ -83,6 +83,9 @@ def check_listens(config: Config) -> Iterator[Finding]:
         if wrong := bad_prefix(listen.prefix):
             yield Finding((*path, "prefix"), *wrong)
             continue
+        if listen.bfd is not None and listen.bfd.strict:
+            what = "strict is for [[neighbor]]: a dynamic neighbor is not known before it connects"
+            yield Finding((*path, "bfd", "strict"), what, "leave strict out: BFD counts once it was Up")
         if listen.hold_time_s < listen.min_hold_time_s:
             what = f"is {listen.hold_time_s}, less than min_hold_time_s = {listen.min_hold_time_s}"
             yield Finding((*path, "hold_time_s"), what, "no neighbor could be established; dynamic neighbors need one")

@@ -62,6 +62,7 @@ _EFFECTS: Mapping[Path, Effect] = {
     ("policy",): Effect.REFRESH,
     ("fib",): Effect.RESTART,
     ("api",): Effect.RESTART,
+    ("bfd",): Effect.RESTART,
     ("state",): Effect.RESTART,
     **{("workload", key): Effect.RESTART for key in WorkloadConfig.__struct_fields__ if key not in _FOLLOWED},
 }

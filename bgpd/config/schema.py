@@ -16,6 +16,7 @@ AsNumber = Annotated[int, Meta(ge=1, le=4_294_967_294)]
 Seconds = Annotated[int, Meta(ge=0, le=16_777_215)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Interface = Annotated[str, Meta(max_length=15)]
+DEFAULT_BFD_SOCKET = "/run/bgpd-bfd/bfd.sock"
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,10 +32,19 @@ class RouterConfig(Strict, frozen=True, kw_only=True):
 
 
 class BfdConfig(Strict, frozen=True, kw_only=True):
-    """Failure detection by BFD (RFC 5880). Not part of this version: accepted with a warning, no effect."""
+    """neighbor.bfd: failure detection by BFD (RFC 5880, RFC 5881), in the process bgpd-bfd."""
 
     interval_ms: Annotated[int, Meta(ge=10, le=60_000, description="Desired transmit and receive interval.")] = 300
     multiplier: Annotated[int, Meta(ge=1, le=255, description="Packets missed until the neighbor is down.")] = 3
+    strict: Annotated[
+        bool, Meta(description="BGP waits until BFD is Up; for [[neighbor]] only. Else BFD counts once it was Up.")
+    ] = False
+
+
+class BfdProcessConfig(Strict, frozen=True, kw_only=True):
+    """[bfd]: the process that speaks BFD."""
+
+    socket: Annotated[str, Meta(description="Unix socket of bgpd-bfd.")] = DEFAULT_BFD_SOCKET
 
 
 class GracefulRestartConfig(Strict, frozen=True, kw_only=True):
@@ -405,6 +415,7 @@ class Config(Strict, frozen=True, kw_only=True):
     api: ApiConfig = ApiConfig()
     drain: DrainConfig = DrainConfig()
     log: LogConfig = LogConfig()
+    bfd: BfdProcessConfig = BfdProcessConfig()
 
     # What each part of the daemon takes of it: a part whose value is the same as before need not hear of a reload.
 

@@ -32,6 +32,8 @@ class NeighborView(msgspec.Struct, kw_only=True):
     session ended, which stays there in a healthy session; a reason that says less, such as a refused connection, is
     followed by the one before it that came with a NOTIFICATION. `last_notification_sent` and `..._received` are words.
 
+    `bfd` is the state of its BFD ("" if it has none; `bgpd show bfd` has more).
+
     `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
     not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
     headers) that were worked off then.
@@ -72,6 +74,46 @@ class NeighborView(msgspec.Struct, kw_only=True):
     last_defect_at: float | None = None
     last_defect_messages: str = ""
     without_next_hop: list[str] = []
+    bfd: str = ""
+
+
+class BfdView(msgspec.Struct, kw_only=True):
+    """`bgpd show bfd`: BFD of one neighbor (RFC 5880). Counters are a few seconds old, states are not.
+
+    `state`: "up", "init", "down", "admin-down", or "unknown" where there is no session (yet); `problem` says why, or
+    why packets cannot be sent. `interval_ms` and `multiplier` are those configured, `transmit_interval_ms` and
+    `detection_time_ms` what both sides came to, `remote_...` what the neighbor says: how often it sends at most, how
+    often it takes packets, and of how many that are missed it concludes. `remote_independent`: its BFD goes on while
+    its control plane restarts (C bit). `ups` and `downs` count how often it came Up and went Down from Up since the
+    session began with this discriminator; `diagnostic` is why it last left a state, as each side sees it.
+    """
+
+    neighbor: str
+    address: str = ""
+    interface: str = ""
+    local_address: str = ""
+    state: str = "unknown"
+    since: float | None = None
+    problem: str = ""
+    strict: bool = False
+    interval_ms: int = 0
+    multiplier: int = 0
+    transmit_interval_ms: float = 0.0
+    detection_time_ms: float = 0.0
+    diagnostic: str = ""
+    remote_state: str = ""
+    remote_diagnostic: str = ""
+    remote_transmit_interval_ms: float = 0.0
+    remote_receive_interval_ms: float = 0.0
+    remote_multiplier: int = 0
+    remote_independent: bool = False
+    discriminator: int = 0
+    remote_discriminator: int = 0
+    source_port: int = 0
+    ups: int = 0
+    downs: int = 0
+    packets_sent: int = 0
+    packets_received: int = 0
 
 
 class ExchangedRouteView(msgspec.Struct, kw_only=True):
@@ -104,13 +146,17 @@ class ExchangedRouteView(msgspec.Struct, kw_only=True):
 
 
 class NextHopView(msgspec.Struct, kw_only=True):
-    """A next hop as the kernel has it: `live` is whether it forwards; `why` says why not."""
+    """A next hop as the kernel has it: `live` is whether it forwards; `why` says why not.
+
+    `bfd`: the state of BFD with the neighbor that is or named it, in `bgpd explain`; "" if there is none.
+    """
 
     address: str
     interface: str
     weight: int = 1
     live: bool = True
     why: str = ""
+    bfd: str = ""
 
 
 class CandidateView(msgspec.Struct, kw_only=True):

@@ -124,6 +124,9 @@ class SpeakerEvents(Protocol):
 
     def session_closed(self, source: Source, reason: str) -> None: ...
 
+    def path_failed(self, source: Source) -> None:
+        """Nothing reaches the neighbor any more, and its session is about to be closed."""
+
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
 
     def refresh_ended(self, source: Source, family: Family) -> None:

@@ -29,7 +29,7 @@ from bgpd.speaker.exchange import Exchange, RouteTaker, SpeakerEvents
 from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
-from bgpd.speaker.reach import NOT_HEARD, Reach
+from bgpd.speaker.reach import NOT_HEARD, Reach, Unreachable
 from bgpd.speaker.session import Notified, Session, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
 from bgpd.speaker.transport import Wire
@@ -39,6 +39,21 @@ log = structlog.get_logger()
 WITHOUT_HOLD_TIME_S = 240.0
 """In place of a hold time of 0, for how long the peer may take nothing: twice as long, 8 minutes (RFC 9687)."""
 REJECTED = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_REJECTED)
+BFD_DOWN = Notification(ErrorCode.CEASE, CeaseSubcode.BFD_DOWN)
+
+
+class PathWatch(Protocol):
+    """Who watches the paths to neighbors (bfd.py)."""
+
+    def why_held(self, peering: Peering) -> str:
+        """Why the neighbor may not be connected with yet, "" if it may."""
+
+
+class Unwatched:
+    """No path is watched: nothing is waited for."""
+
+    def why_held(self, peering: Peering) -> str:
+        return ""
 
 
 class Surroundings(msgspec.Struct, kw_only=True):
@@ -54,6 +69,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     defects: Defects
     tasks: asyncio.TaskGroup
     restarting: bool = False
+    paths: PathWatch = Unwatched()
     lines: dict[str, LineBudget] = {}
 
     def lines_for(self, peering: Peering) -> LineBudget:
@@ -158,6 +174,15 @@ class Neighbor:
         self._reach.forget_password()
         return wires
 
+    def path_failed(self, reason: str) -> None:
+        """Nothing reaches the neighbor any more, as BFD says: its next hops leave the kernel, then the session ends
+        (RFC 5882 section 4.2, RFC 9384)."""
+        exchange = self.exchange
+        if exchange is not None:
+            self._around.events.path_failed(exchange.source)
+            self._session.reset(_now(), BFD_DOWN, f"BFD down: {reason}")
+            self._driver.pump()
+
     def reset(self, notification: Notification, reason: str, *, hold_off_s: float) -> None:
         """End the session, and refuse a new one for a while."""
         self.failures.note(reason)
@@ -201,6 +226,9 @@ class Neighbor:
         """A connection of the neighbor; False if it is not wanted now."""
         if self.lacks_password and self.read_password():
             return False
+        if held := self._around.paths.why_held(self.peering):
+            self.failures.note(f"connection refused: {held}")
+            return False
         if problem := self._reach.why_unusable(wire):
             self.failures.note(f"connection refused: {problem}")
             return False
@@ -238,9 +266,14 @@ class Neighbor:
         self.read_password()
         self.connect_now()
 
+    @property
+    def path(self) -> str:
+        """The interface to the neighbor that the session, or its next attempt, runs over; "" if it is routed."""
+        return self.interface or self._reach.expected_interface()
+
     def uses(self, interface: str) -> bool:
         """Whether the session, or its next attempt, runs over a directly connected network of the interface."""
-        return interface == (self.interface or self._reach.expected_interface())
+        return interface == self.path
 
     def lost_address(self, address: bytes) -> bool:
         """Whether the session runs from this local address, which left an interface, and has it no more."""
@@ -253,6 +286,8 @@ class Neighbor:
 
         Raises: Unreachable: with the reason.
         """
+        if held := self._around.paths.why_held(self.peering):
+            raise Unreachable(held)
         return await self._reach.connect()
 
     def established(self, wire: Wire, negotiated: Negotiated) -> None:

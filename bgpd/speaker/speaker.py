@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from bgpd.config.schema import SpeakerConfig
+from bgpd.config.schema import DEFAULT_BFD_SOCKET, SpeakerConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication
@@ -26,6 +26,7 @@ from bgpd.model.views import NeighborView
 from bgpd.model.wire import NlriDecoders
 from bgpd.runtime.descriptors import Shortage
 from bgpd.speaker.admission import Admission
+from bgpd.speaker.bfd import Bfd
 from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
 from bgpd.speaker.incoming import Incoming
@@ -62,6 +63,7 @@ class Speaker:
         restarting: bool = False,
         listen_port: int = BGP_PORT,
         shortage: Shortage | None = None,
+        bfd_socket: str = DEFAULT_BFD_SOCKET,
     ) -> None:
         self.restarting = restarting
         self.admission = Admission(neighbors=_most_neighbors(config), shortage=shortage or Shortage())
@@ -83,6 +85,7 @@ class Speaker:
         self.neighbors = Neighbors(self._around)
         self._incoming = Incoming(self.neighbors, self._around, config.listen)
         self._unnumbered = Unnumbered(self.neighbors, host)
+        self.bfd = self._around.paths = Bfd(self.neighbors, self._around, config.listen, socket_path=bfd_socket)
         self._is_running = False
         self._born = time.time()
 
@@ -99,6 +102,7 @@ class Speaker:
             try:
                 self._listen()
                 self._follow_configuration()
+                self._tasks.create_task(self.bfd.run())
                 await self._maintain()
             finally:
                 self.neighbors.stop(None, "bgpd ends")
@@ -127,7 +131,7 @@ class Speaker:
         With the same one only the password files of listen ranges are read again.
         """
         former, self._config = self._config, config
-        self._incoming.ranges = config.listen
+        self._incoming.ranges = self.bfd.ranges = config.listen
         self.admission.neighbors = _most_neighbors(config)
         if self._is_running:
             if config != former:
@@ -137,6 +141,7 @@ class Speaker:
     def _follow_configuration(self) -> None:
         for peering in self.neighbors.reconfigure(self._config):
             self._add(peering)
+        self.bfd.follow()
 
     def _add(self, peering: Peering) -> None:
         neighbor = self.neighbors.add(peering)
@@ -167,6 +172,8 @@ class Speaker:
         """All neighbors by name, configured ones also before `run`; the daemon fills the route counts in."""
         router = self._config.router
         views = {one.peering.name: neighbor_view(one, router, self._around.defects) for one in self.neighbors}
+        for one in self.neighbors:
+            views[one.peering.name].bfd = self.bfd.state_of(one.peering)
         for config in () if self.neighbors.stopped else self._config.neighbor:
             if config.name not in views:
                 views[config.name] = waiting_view(config, router, since=self._born)
@@ -191,6 +198,7 @@ class Speaker:
                     neighbor.addresses_changed(address.interface)
                 if not gone and address.usable:
                     self._link_usable(address.interface)
+                self.bfd.follow()
 
     def _link_lost(self, interface: str, what: str) -> None:
         for neighbor in [one for one in self.neighbors if one.uses(interface)]:
@@ -211,6 +219,7 @@ class Speaker:
             await asyncio.sleep(ROUND_S)
             rounds += 1
             self._unnumbered.discover_all(established_too=rounds % _ROUNDS_WHILE_UP == 0)
+            self.bfd.follow()
             if not self.neighbors.stopped and rounds % _ROUNDS_PER_RETRY == 0:
                 self._retry()
 

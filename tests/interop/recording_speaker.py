@@ -39,6 +39,7 @@ class Recorder:
         self.overlays: dict[tuple[str, bytes], tuple[NextHop | None, Overlay | None, Attributes | None]] = {}
         self.ended: list[Family] = []
         self.closed: list[str] = []
+        self.failed: list[str] = []
         self.established = 0
         self.drained = 0
         self.batches = 0
@@ -54,6 +55,9 @@ class Recorder:
         self.sources.pop(source.name, None)
         for family in Family:
             self.routes.pop((source.name, family), None)
+
+    def path_failed(self, source: Source) -> None:
+        self.failed.append(source.name)
 
     def routes_received(self, source: Source, *batches: RouteBatch) -> None:
         for batch in batches:

@@ -1,0 +1,131 @@
+"""`python -m bgpd.bfd SOCKET`: the BFD process. It runs beside the daemon, and outlives it (decision 23).
+
+One thread, one epoll, little memory: it imports this package and a few modules of the standard library. Where the
+service manager allows it (LimitRTPRIO), the kernel runs it before all that has no real-time priority, so that load of
+the host delays no packet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import sys
+import time
+
+from bgpd.bfd.control import END, ORPHAN_S, REPORT_S, Key, Wish, counts_line, gone_line
+from bgpd.bfd.server import AnotherRuns, Server
+from bgpd.bfd.sessions import Live, Sessions
+
+PRIORITY = 10
+"""Of SCHED_FIFO, 1 to 99; kernel threads that matter have 50."""
+NICE = -10
+_LAST_WORDS = 3
+"""How often peers are told AdminDown when the process ends ..."""
+_LAST_WORDS_S = 0.05
+"""... and the pause between: one may be lost, and would look like a failure."""
+
+
+class Process:
+    """The loop: packets, timers, and the daemon."""
+
+    def __init__(self, path: str) -> None:
+        self._poller = select.epoll()
+        self._sessions = Sessions(self._poller, changed=self._changed, removed=self._removed)
+        self._server = Server(path, self._poller, greeted=self._greeted, wanted=self._wanted, log=log)
+        self._report_at = self._alone_until = time.monotonic()
+        self._signal, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poller.register(self._signal, select.EPOLLIN)
+        signal.set_wakeup_fd(writable)
+        self._alone_until += ORPHAN_S
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT; then peers hear that this end goes down by intention."""
+        sessions, server, poll = self._sessions, self._server, self._poller.poll
+        while True:
+            wait = min(sessions.deadline(), self._report_at) - time.monotonic()
+            for descriptor, events in poll(max(0.0, wait)):
+                if descriptor == self._signal:
+                    self._end()
+                    return
+                if not server.handles(descriptor, events):
+                    sessions.readable(descriptor)
+            sessions.tick()
+            if time.monotonic() >= self._report_at:
+                self._report()
+
+    def _report(self) -> None:
+        """Again and again: counters for the daemon; and whether there still is one."""
+        now = time.monotonic()
+        self._report_at = now + REPORT_S
+        if self._server.has_client:
+            self._alone_until = now + ORPHAN_S
+            self._server.send(*self._lines())
+        elif now >= self._alone_until and self._sessions.all():
+            log(f"no daemon for {ORPHAN_S:.0f} s: all sessions end")
+            self._sessions.follow({})
+
+    def _lines(self) -> list[str]:
+        return [*(live.report().line() for live in self._sessions.all()), counts_line(self._sessions.discarded)]
+
+    def _greeted(self) -> None:
+        self._server.send(*self._lines(), END)
+
+    def _wanted(self, wishes: dict[Key, Wish]) -> None:
+        self._sessions.follow(wishes)
+        self._server.send(*self._lines(), END)
+
+    def _changed(self, live: Live) -> None:
+        self._server.send(live.report().line())
+
+    def _removed(self, key: Key) -> None:
+        self._server.send(gone_line(key))
+
+    def _end(self) -> None:
+        for _ in range(_LAST_WORDS):
+            self._sessions.end_all()
+            time.sleep(_LAST_WORDS_S)
+        self._server.close()
+
+
+def log(text: str) -> None:
+    """A line for people; the service manager adds the time."""
+    print(f"bgpd-bfd: {text}", file=sys.stderr, flush=True)
+
+
+def take_precedence() -> str:
+    """Have the kernel run this process first; what it granted."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+        return f"real-time priority {PRIORITY}"
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        return f"nice {NICE}"
+    return "no precedence over other processes: LimitRTPRIO is 0"
+
+
+def main() -> int:
+    """Entry point; the exit code."""
+    if len(sys.argv) != 2:
+        print("usage: python -m bgpd.bfd SOCKET, the one of [bfd] in bgpd.toml", file=sys.stderr)
+        return 2
+    path = sys.argv[1]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = Process(path)
+    except (AnotherRuns, OSError) as error:
+        log(f"cannot start: {error} ({path})")
+        return 1
+    log(f"listens on {path}, with {take_precedence()}")
+    gc.collect()
+    gc.freeze()
+    process.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

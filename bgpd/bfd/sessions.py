@@ -1,0 +1,368 @@
+"""All sessions of the BFD process: which there are, whose packet it is, whose timer is due.
+
+Follows the set that the daemon wants (level-triggered): what is new begins, what goes is AdminDown for a while and then
+removed, what stays is not touched, other timers are negotiated. Decides nothing about states (session.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from bgpd.bfd import sockets
+from bgpd.bfd.control import Key, Report, Wish
+from bgpd.bfd.packet import Discarded, decode
+from bgpd.bfd.session import SLOW_US, Session
+
+READ_AT_ONCE = 32
+"""Packets of one socket; then the timers have their turn."""
+LAST_LOOK = 256
+"""Before a session is declared silent, that many packets are read that may have come in time: more than a full buffer
+holds."""
+RETRY_S = 1.0
+"""Until sockets that could not be opened are tried again."""
+_USUAL_ERRORS = (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS)
+"""Of sending: the peer has no BFD yet, or a queue is full."""
+
+ReceiverKey = tuple[bytes, str, int]
+"""Local address, interface, and the index that the interface had."""
+
+
+class Receiver:
+    """One receiving socket, and the sessions that it receives for, by the address of the peer."""
+
+    def __init__(self, key: ReceiverKey, sock: socket.socket) -> None:
+        self.key = key
+        self.sock = sock
+        self.members: dict[bytes, Live] = {}
+
+    def follow_members(self) -> None:
+        """Let the kernel pass what is theirs."""
+        discriminators = [live.session.discriminator for live in self.members.values()]
+        program = sockets.filter_program(len(self.key[0]), discriminators, list(self.members))
+        sockets.set_filter(self.sock, program)
+
+
+class Live:
+    """One session with its sockets. `due` is for when it stands in the queue; `ends_at`: it is being removed."""
+
+    def __init__(self, wish: Wish, session: Session) -> None:
+        self.wish = wish
+        self.session = session
+        self.receiver: Receiver | None = None
+        self.sender: socket.socket | None = None
+        self.port = 0
+        self.problem = ""
+        self.retry_at = 0.0
+        self.ends_at = float("inf")
+        self.due = float("inf")
+        self.since = time.time()
+        self.shown: tuple[object, ...] = ()
+
+    def deadline(self) -> float:
+        """When something is to be done for it."""
+        if self.sender is None:
+            return min(self.retry_at, self.session.detection_at, self.ends_at)
+        return min(self.session.deadline(), self.ends_at)
+
+    def report(self) -> Report:
+        """What the daemon hears of it."""
+        one = self.session
+        return Report(
+            self.wish.key,
+            since=self.since,
+            problem=self.problem,
+            state=one.state,
+            diagnostic=one.diagnostic,
+            remote_state=one.remote_state,
+            remote_diagnostic=one.remote_diagnostic,
+            discriminator=one.discriminator,
+            remote_discriminator=one.remote_discriminator,
+            interval_us=one.interval_us,
+            multiplier=one.multiplier,
+            transmit_interval_us=one.transmit_interval_us,
+            detection_time_us=one.detection_time_us,
+            remote_min_tx_us=one.remote_min_tx_us,
+            remote_min_rx_us=one.remote_min_rx_us,
+            remote_multiplier=one.remote_multiplier,
+            independent=one.remote_is_independent,
+            ups=one.ups,
+            downs=one.downs,
+            sent=one.sent,
+            received=one.received_count,
+            source_port=self.port,
+        )
+
+
+class Sessions:
+    """The sessions by key. `changed` hears of each that is another one than before, `removed` of each that is gone.
+
+    `clock` is monotonic; `poller` watches the receiving sockets, whose `readable` the caller calls.
+    """
+
+    def __init__(
+        self,
+        poller: select.epoll,
+        *,
+        changed: Callable[[Live], None],
+        removed: Callable[[Key], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.discarded: dict[str, int] = {}
+        self._poller = poller
+        self._changed = changed
+        self._removed = removed
+        self._clock = clock
+        self._by_key: dict[Key, Live] = {}
+        self._by_discriminator: dict[int, Live] = {}
+        self._receivers: dict[ReceiverKey, Receiver] = {}
+        self._by_descriptor: dict[int, Receiver] = {}
+        self._queue: list[tuple[float, int, Live]] = []
+        self._number = 0
+
+    def all(self) -> list[Live]:
+        """Those that there are, the ones that are being removed too."""
+        return list(self._by_key.values())
+
+    # The daemon's wishes
+
+    def follow(self, wishes: dict[Key, Wish]) -> None:
+        """Have just these sessions."""
+        now = self._clock()
+        for key, live in list(self._by_key.items()):
+            if key not in wishes and live.ends_at == float("inf"):
+                live.session.disable(now)
+                live.ends_at = now + live.session.multiplier * max(SLOW_US, live.session.interval_us) / 1_000_000
+                self._settle(live)
+        for key, wish in wishes.items():
+            live = self._by_key.get(key) or self._begin(wish, now)
+            live.ends_at = float("inf")
+            live.session.enable(now)
+            if (wish.interval_us, wish.multiplier) != (live.wish.interval_us, live.wish.multiplier):
+                live.session.configure(interval_us=wish.interval_us, multiplier=wish.multiplier, now=now)
+            live.wish = wish
+            self._settle(live)
+
+    def _begin(self, wish: Wish, now: float) -> Live:
+        discriminator = 0
+        while not discriminator or discriminator in self._by_discriminator:
+            discriminator = int.from_bytes(os.urandom(4), "big")
+        session = Session(
+            discriminator, interval_us=wish.interval_us, multiplier=wish.multiplier, random=_random, now=now
+        )
+        live = self._by_key[wish.key] = self._by_discriminator[discriminator] = Live(wish, session)
+        self._open(live, now)
+        return live
+
+    def _end(self, live: Live) -> None:
+        self._close(live)
+        del self._by_key[live.wish.key], self._by_discriminator[live.session.discriminator]
+        self._removed(live.wish.key)
+
+    # Sockets
+
+    def _open(self, live: Live, now: float) -> None:
+        """Open its sockets, or say why that cannot be."""
+        wish = live.wish
+        try:
+            index = sockets.index_of(wish.interface)
+            key = (wish.local, wish.interface, index)
+            receiver = self._receivers.get(key) or self._add_receiver(key)
+            receiver.members[wish.peer] = live
+            live.receiver = receiver
+            receiver.follow_members()
+            live.sender = self._open_sender(live)
+            live.problem = ""
+        except OSError as error:
+            self._close(live)
+            self._fail(live, now, error)
+
+    def _fail(self, live: Live, now: float, error: OSError) -> None:
+        live.problem = _problem(error, live.wish.interface)
+        live.retry_at = now + RETRY_S
+
+    def _add_receiver(self, key: ReceiverKey) -> Receiver:
+        receiver = self._receivers[key] = Receiver(key, sockets.open_receiver(key[0], key[1]))
+        self._by_descriptor[receiver.sock.fileno()] = receiver
+        self._poller.register(receiver.sock.fileno(), select.EPOLLIN)
+        return receiver
+
+    def _open_sender(self, live: Live) -> socket.socket:
+        """From a port that no other session has (RFC 5881 section 4): while there are enough of them."""
+        used = {other.port for other in self._by_key.values() if other.sender is not None}
+        first = int.from_bytes(os.urandom(2), "big")
+        wish = live.wish
+        for number in range(first, first + sockets.PORTS):
+            port = sockets.FIRST_PORT + number % sockets.PORTS
+            if port in used and len(used) < sockets.PORTS:
+                continue
+            try:
+                sender = sockets.open_sender(wish.local, wish.peer, wish.interface, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            live.port = port
+            return sender
+        raise OSError(errno.EADDRINUSE, "no source port is left")
+
+    def _close(self, live: Live) -> None:
+        if live.sender is not None:
+            live.sender.close()
+            live.sender = None
+        receiver, live.receiver = live.receiver, None
+        if receiver is None:
+            return
+        receiver.members.pop(live.wish.peer, None)
+        if receiver.members:
+            receiver.follow_members()
+            return
+        del self._receivers[receiver.key], self._by_descriptor[receiver.sock.fileno()]
+        self._poller.unregister(receiver.sock.fileno())
+        receiver.sock.close()
+
+    # Packets
+
+    def readable(self, descriptor: int) -> None:
+        """A receiving socket has packets; at most READ_AT_ONCE are read."""
+        receiver = self._by_descriptor.get(descriptor)
+        if receiver is not None:
+            self._read(receiver, READ_AT_ONCE)
+
+    def _read(self, receiver: Receiver, count: int) -> None:
+        for _ in range(count):
+            try:
+                data, source, ttl = sockets.receive(receiver.sock)
+            except BlockingIOError:
+                return
+            except OSError:
+                if receiver.sock.fileno() < 0:
+                    return
+                continue
+            try:
+                self._receive(receiver, data, source, ttl)
+            except Discarded as discarded:
+                self.discarded[discarded.cause] = self.discarded.get(discarded.cause, 0) + 1
+
+    def _receive(self, receiver: Receiver, data: bytes, source: bytes, ttl: int) -> None:
+        """Raises: Discarded: it is no packet of a session (RFC 5880 section 6.8.6, RFC 5881 sections 3 and 5)."""
+        if ttl != sockets.MAX_TTL:
+            raise Discarded("ttl")
+        packet = decode(data)
+        if packet.your_discriminator:
+            live = self._by_discriminator.get(packet.your_discriminator)
+            if live is None:
+                raise Discarded("unknown")
+            if live.receiver is not receiver or live.wish.peer != source:
+                raise Discarded("stranger")
+        else:
+            live = receiver.members.get(source)
+            if live is None:
+                raise Discarded("stranger")
+        live.session.received(packet, self._clock())
+        self._settle(live)
+
+    # Timers
+
+    def deadline(self) -> float:
+        """When `tick` wants to be called."""
+        return self._queue[0][0] if self._queue else float("inf")
+
+    def tick(self) -> None:
+        """Do what is due: packets, detection, sockets to open, sessions to remove."""
+        now = self._clock()
+        while self._queue and self._queue[0][0] <= now:
+            due, _, live = heapq.heappop(self._queue)
+            if due != live.due or self._by_key.get(live.wish.key) is not live:
+                continue
+            live.due = float("inf")
+            if now >= live.ends_at:
+                self._end(live)
+                continue
+            if live.sender is None and now >= live.retry_at:
+                self._open(live, now)
+            if live.receiver is not None and live.session.is_expired(now):
+                self._read(live.receiver, LAST_LOOK)
+            live.session.tick(now)
+            self._settle(live)
+
+    def _settle(self, live: Live) -> None:
+        """Send what it wants sent, say what changed, and have it called when it is due."""
+        for data in live.session.take_output():
+            self._send(live, data)
+        one = live.session
+        if live.shown[:1] != (one.state,):
+            live.since = time.time()
+        shown = (
+            one.state,
+            one.remote_state,
+            one.diagnostic,
+            one.transmit_interval_us,
+            one.detection_time_us,
+            live.problem,
+            live.wish.interval_us,
+            live.wish.multiplier,
+        )
+        if live.shown != shown:
+            live.shown = shown
+            self._changed(live)
+        due = live.deadline()
+        if due < live.due or live.due == float("inf"):
+            live.due = due
+            self._number += 1
+            heapq.heappush(self._queue, (due, self._number, live))
+
+    def _send(self, live: Live, data: bytes) -> None:
+        if live.sender is None:
+            return
+        try:
+            live.sender.send(data)
+            live.problem = ""
+        except OSError as error:
+            if error.errno not in _USUAL_ERRORS:
+                self._look_at_interface(live, error)
+
+    def _look_at_interface(self, live: Live, error: OSError) -> None:
+        """A packet could not be sent. Sockets of an interface that is gone, or is another one now, are opened anew."""
+        now = self._clock()
+        if now < live.retry_at:
+            return
+        assert live.receiver is not None
+        self._fail(live, now, error)
+        try:
+            is_same = sockets.index_of(live.wish.interface) == live.receiver.key[2]
+        except OSError:
+            is_same = False
+        if not is_same:
+            self._close(live)
+
+    def end_all(self) -> None:
+        """Tell all peers that this end is AdminDown, each time again: the process is about to end."""
+        now = self._clock()
+        for live in list(self._by_key.values()):
+            live.session.disable(now)
+            for data in live.session.take_output():
+                self._send(live, data)
+
+
+def _random() -> float:
+    return int.from_bytes(os.urandom(2), "big") / 0xFFFF
+
+
+def _problem(error: OSError, interface: str) -> str:
+    where = f" on {interface}" if interface else ""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"UDP port {sockets.PORT}{where} is in use: does another BFD program run on this host?"
+        case errno.EADDRNOTAVAIL:
+            return f"the local address is not there{where}"
+        case errno.ENODEV | errno.ENXIO:
+            return f"there is no interface {interface}"
+        case errno.EPERM:
+            return f"packets are not let out{where}: does a firewall drop UDP port {sockets.PORT}?"
+    return f"{error.strerror or error}{where}"

@@ -1,0 +1,43 @@
+"""BFD with neighbors whose addresses are not configured: unnumbered and dynamic ones, across a restart."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from labs.daemons import Bfd
+from tests.bfd.switched import LEARNED, SwitchedFabric
+from tests.daemon.fabric import started, table
+from tests.daemon.test_bfd import bfd, downs, process_table, views, wait_up
+
+pytestmark = pytest.mark.netns
+
+
+def test_unnumbered_and_dynamic_neighbors_have_it_across_a_restart() -> None:
+    unnumbered = bfd(1, address=None, interface="eth0", asn="external")
+    listen = table("[[listen]]", prefix="10.0.2.0/24", asn=65202, import_="all").rstrip()
+    dynamic = f"{listen}\nbfd = {{ interval_ms = 100 }}\n"
+    with (
+        SwitchedFabric() as fabric,
+        Bfd(fabric.host) as process,
+        fabric.bfd_leaf(1, peer="swp1") as leaf1,
+        fabric.bfd_leaf(2) as leaf2,
+        started(fabric, unnumbered, dynamic, process_table(process)) as host,
+    ):
+        name = "10.0.2.0/24-10.0.2.2"
+        host.wait_established("leaf1", name)
+        wait_up(host, "leaf1", name)
+        assert views(host)["leaf1"]["address"].startswith("fe80::")
+        before = (downs(leaf1), downs(leaf2), views(host)[name]["discriminator"])
+        host.terminate(signal.SIGKILL)
+        host.start()
+        host.wait_established("leaf1", name)
+        wait_up(host, "leaf1", name)
+        assert (downs(leaf1), downs(leaf2), views(host)[name]["discriminator"]) == before
+        fabric.cut(2)
+        try:
+            host.wait_hops(LEARNED, f"{views(host)['leaf1']['address']}%eth0")
+            assert name not in host.established()
+        finally:
+            fabric.mend(2)
