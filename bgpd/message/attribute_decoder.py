@@ -30,7 +30,7 @@ from bgpd.message.attribute_rules import (
 )
 from bgpd.message.attribute_values import Malformed, merge_as4
 from bgpd.message.open import Negotiated
-from bgpd.message.plain_updates import read_block
+from bgpd.message.plain_updates import PlainBlocks
 from bgpd.model.as_path import segments_of, unpack_numbers
 from bgpd.model.attributes import AttributeFields, Attributes, UnknownAttribute
 from bgpd.model.iana import AttributeFlag, AttributeType, SegmentType, UpdateSubcode
@@ -39,7 +39,7 @@ from bgpd.model.wire import Reaction, WireError
 _EXTENDED_LENGTH, _PARTIAL = int(AttributeFlag.EXTENDED_LENGTH), int(AttributeFlag.PARTIAL)
 _NO_SETS = "RFC 9774 section 3"
 _BLOCKS_KEPT = 512
-"""Blocks that a session remembers of each sort: usual and other."""
+"""Blocks that are not usual, and that a session remembers."""
 _LONGEST_KEPT = 1024
 _ERRORS_KEPT = 4
 """Errors of a block that is taken are logged when it is first seen; some of them are kept for the next time."""
@@ -65,7 +65,10 @@ class BlockFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class AttributeDecoder:
-    """The attribute blocks of one session. Sets of AS numbers cost a route (RFC 9774) unless `accept_as_sets`."""
+    """The attribute blocks of one session. Sets of AS numbers cost a route (RFC 9774) unless `accept_as_sets`.
+
+    `plain` are the usual ones.
+    """
 
     def __init__(self, negotiated: Negotiated, *, accept_as_sets: bool = False) -> None:
         self._accept_as_sets = accept_as_sets
@@ -73,24 +76,12 @@ class AttributeDecoder:
         self._peer_asn = negotiated.peer_asn
         self._four_octet_as = negotiated.four_octet_as
         self._rules = rules_for(negotiated)
-        self._plain_rules = plain_rules_for(negotiated)
-        self._plain: dict[bytes, tuple[Attributes, bytes]] = {}
+        self.plain = PlainBlocks(plain_rules_for(negotiated))
         self._others: dict[bytes, tuple[Attributes, BlockFacts]] = {}
-
-    def plain(self, block: bytes) -> tuple[Attributes, bytes] | None:
-        """The attributes and the packed NEXT_HOP (b"" if absent) of a block that nothing is wrong with."""
-        known = self._plain.get(block)
-        if known is None:
-            known = read_block(block, self._plain_rules)
-            if known is not None and len(block) <= _LONGEST_KEPT:
-                if len(self._plain) >= _BLOCKS_KEPT:
-                    self._plain.clear()
-                self._plain[block] = known
-        return known
 
     def decode(self, block: bytes) -> tuple[Attributes, BlockFacts]:
         """Attributes of a block without MP_REACH_NLRI and MP_UNREACH_NLRI; what is malformed in it is left out."""
-        found = self.plain(block)
+        found = self.plain.find(block)
         if found is not None:
             return found[0], BlockFacts(found[1])
         known = self._others.get(block)

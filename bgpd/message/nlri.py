@@ -24,28 +24,29 @@ _BEYOND: Final = 1 << 20
 
 
 class PrefixSplitter:
-    """Splits the NLRI of one unicast family. `bits` is 32 or 128."""
+    """Splits the NLRI of one unicast family. `bits` is 32 or 128.
+
+    `sizes` and `host_bits`: encoded size, and the bits of the last byte that must be zero, by prefix length.
+    """
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
-        self._sizes = [1 + (length + 7) // 8 if length <= bits else _BEYOND for length in range(256)]
-        self._host_bits = [0xFF >> (length % 8) if length % 8 else 0 for length in range(256)]
-        self.whole_sizes = [size if not length % 8 else 0 for length, size in enumerate(self._sizes)]
-        """Encoded sizes of the prefixes that have no host bits in their last byte, by length; 0 for all others."""
+        self.sizes = [1 + (length + 7) // 8 if length <= bits else _BEYOND for length in range(256)]
+        self.host_bits = [0xFF >> (length % 8) if length % 8 else 0 for length in range(256)]
         self._uniform = [
-            (bytes((length,)), struct.Struct(f"{size}s"), _zero_ended(self._host_bits[length]))
-            for length, size in enumerate(self._sizes[: bits + 1])
+            (bytes((length,)), struct.Struct(f"{size}s"), _zero_ended(self.host_bits[length]))
+            for length, size in enumerate(self.sizes[: bits + 1])
         ]
 
-    def split(self, field: bytes) -> Sequence[bytes]:
+    def split(self, field: bytes) -> list[bytes]:
         """Route keys of a field of prefixes, host bits zeroed.
 
         Raises: MalformedNlri: a prefix longer than the family's, or longer than the rest of the field.
         """
         if not field:
-            return ()
+            return []
         length = field[0]
-        size = self._sizes[length]
+        size = self.sizes[length]
         count, rest = divmod(len(field), size)
         if not rest and count > 1:
             head, layout, zero_ended = self._uniform[length]
@@ -64,7 +65,7 @@ class PrefixSplitter:
         offset, end = 0, len(field)
         while offset < end:
             start = offset + 4
-            size = self._sizes[field[start]] if start < end else _BEYOND
+            size = self.sizes[field[start]] if start < end else _BEYOND
             offset = start + size
             if offset > end:
                 raise self._malformed(field, start)
@@ -72,7 +73,7 @@ class PrefixSplitter:
         return keys
 
     def _walk(self, field: bytes) -> list[bytes]:
-        sizes, host_bits = self._sizes, self._host_bits
+        sizes, host_bits = self.sizes, self.host_bits
         keys = []
         offset, end = 0, len(field)
         while offset < end:

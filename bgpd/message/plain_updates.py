@@ -1,20 +1,41 @@
-"""The usual UPDATE read in one go: attribute blocks that nothing is wrong with. Hot path of routes that are not alike.
+"""The usual UPDATEs read in one go: cut from the input, their attribute blocks walked, their routes made to batches.
 
-Judges nothing: what has to be looked at for any reason is None here, and attribute_decoder.py looks at everything. This
-module is compiled where a compiler is, so it is plain loops over bytes, ints and dicts (docs/decisions/0020).
+Hot path of routes that are not alike. Judges nothing: at an UPDATE that has to be looked at for any reason `read_run`
+stops, and update_decoder.py looks at everything. This module is compiled where a compiler is, so it is flat loops over
+bytes, ints, lists and dicts (docs/decisions/0020).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, RouteBatch
+from bgpd.model.wire import MalformedNlri
+
+MARKER = b"\xff" * 16
+"""How every message begins (RFC 4271 section 4.1)."""
+_UPDATE, _SHORTEST_UPDATE, _HEADER = 2, 23, 19
 
 ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, AGGREGATOR, LARGE_COMMUNITIES = 1, 2, 4, 8, 16, 32, 64
 """Bits of the attributes whose values are looked at."""
 _LOOKED_AT = 127
 _NEEDED = ORIGIN | AS_PATH
+_NOT_SIMPLE_MED = 0x10000
 NOT_SIMPLE = 0x7F0000
 """Bits of attributes that the decision process compares, or that tell bandwidth, if they are there at all."""
 _AS_0 = b"\0\0\0\0"
+_BLOCKS_KEPT = 512
+_LONGEST_KEPT = 1024
+"""Blocks that a session remembers, and the bytes of the longest."""
+
+_IPV4, _IPV6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+_REACH, _UNREACH = b"\x80\x0e", b"\x80\x0f"
+_LONG_REACH, _LONG_UNREACH = b"\x90\x0e", b"\x90\x0f"
+"""How the attributes of an UPDATE begin that has MP_REACH_NLRI first (RFC 7606 section 5.1), or MP_UNREACH_NLRI only;
+with a length of one byte or two."""
+_IPV4_UNICAST, _IPV6_UNICAST = b"\0\1\1", b"\0\2\1"
 
 
 class PlainRules:
@@ -31,6 +52,197 @@ class PlainRules:
         self.short = short
         self.long = long
         self.first = first
+
+
+class PlainBlocks:
+    """The usual attribute blocks of one session, remembered for a while."""
+
+    def __init__(self, rules: PlainRules) -> None:
+        self.rules = rules
+        self.known: dict[bytes, tuple[Attributes, bytes]] = {}
+
+    def find(self, block: bytes) -> tuple[Attributes, bytes] | None:
+        """The attributes and the packed NEXT_HOP (b"" if absent) of a usual block; None for any other."""
+        found = self.known.get(block)
+        if found is None:
+            found = read_block(block, self.rules)
+            if found is not None and len(block) <= _LONGEST_KEPT:
+                if len(self.known) >= _BLOCKS_KEPT:
+                    self.known.clear()
+                self.known[block] = found
+        return found
+
+
+class PlainFamily:
+    """How the prefixes of a unicast family are read.
+
+    `sizes` and `host_bits`: encoded size, and the bits of the last byte that must be zero, by prefix length. `split`:
+    what splits several, and raises MalformedNlri. `suspects`: 1 for the first address bytes of martians. `is_clear`:
+    whether none of several is a martian, given the field too.
+    """
+
+    def __init__(
+        self,
+        sizes: list[int],
+        host_bits: list[int],
+        *,
+        split: Callable[[bytes], list[bytes]],
+        suspects: bytes,
+        is_clear: Callable[[Sequence[bytes], bytes], bool],
+    ) -> None:
+        self.sizes = sizes
+        self.host_bits = host_bits
+        self.split = split
+        self.suspects = suspects
+        self.is_clear = is_clear
+
+
+class PlainReader:
+    """What is read as usual on one session. A family that is None is not. `next_hop` makes one of the packed field;
+    None if it is not usable."""
+
+    def __init__(
+        self,
+        blocks: PlainBlocks,
+        *,
+        ipv4: PlainFamily | None,
+        ipv6: PlainFamily | None,
+        next_hop: Callable[[Family, bytes], NextHop | None],
+    ) -> None:
+        self.blocks = blocks
+        self.ipv4 = ipv4
+        self.ipv6 = ipv6
+        self.next_hop = next_hop
+
+
+def cut_updates(data: bytes, start: int, longest: int, most: int, most_bytes: int, bodies: list[bytes]) -> int:
+    """Append the bodies of the UPDATEs that stand whole in `data` from `start` on, and tell where they end.
+
+    `most` of them at most, and none that begins `most_bytes` or more after the first. Stops at any other message, and
+    at one whose header is not right, or longer than `longest`.
+    """
+    size, stop = len(data), start + most_bytes
+    while start + _SHORTEST_UPDATE <= size and start < stop and most > 0:
+        length = data[start + 16] << 8 | data[start + 17]
+        end = start + length
+        if data[start + 18] != _UPDATE or length < _SHORTEST_UPDATE or length > longest or end > size:
+            break
+        if not data.startswith(MARKER, start):
+            break
+        bodies.append(data[start + _HEADER : end])
+        start = end
+        most -= 1
+    return start
+
+
+def read_run(reader: PlainReader, bodies: list[bytes], into: list[RouteBatch]) -> int:
+    """Append the routes of the first UPDATEs, up to one that is not usual, and tell how many UPDATEs that are.
+
+    Neighbors of which each withdraws, or announces with the same attributes and next hop, become one batch.
+    """
+    known = reader.blocks.known
+    hops4: dict[bytes, NextHop] = {}
+    hops6: dict[bytes, NextHop] = {}
+    last: Attributes | None = None
+    last_family, last_hop = _IPV4, None
+    keys: list[bytes] = []
+    taken = 0
+    for body in bodies:
+        size = len(body)
+        if size < 4:
+            break
+        family, packed, block = _IPV4, b"", b""
+        attributes: Attributes | None = None
+        next_hop: NextHop | None = None
+        if body[0] or body[1]:
+            if size != 4 + (body[0] << 8 | body[1]) or body[size - 2] or body[size - 1]:
+                break
+            field = body[2 : size - 2]
+        else:
+            end = 4 + (body[2] << 8 | body[3])
+            if end < size:
+                field, block = body[end:], body[4:end]
+                if not block:
+                    break
+            else:
+                sections = _split_multiprotocol(body) if end == size else None
+                if sections is None:
+                    break
+                family, packed, field, block = sections
+        plain = reader.ipv4 if family is _IPV4 else reader.ipv6
+        if plain is None:
+            break
+        if block:
+            found = known.get(block)
+            if found is None:
+                found = reader.blocks.find(block)
+                if found is None:
+                    break
+            attributes, classic = found
+            hops = hops4 if family is _IPV4 else hops6
+            packed = packed or classic
+            next_hop = hops.get(packed)
+            if next_hop is None:
+                next_hop = reader.next_hop(family, packed)
+                if next_hop is None:
+                    break
+                hops[packed] = next_hop
+        is_like = attributes is last and next_hop is last_hop and family is last_family
+        width = plain.sizes[field[0]]
+        if width == len(field) and not field[width - 1] & plain.host_bits[field[0]]:
+            if width > 1 and block and plain.suspects[field[1]]:
+                break
+            if is_like:
+                keys.append(field)
+            else:
+                many = [field]
+        else:
+            try:
+                many = plain.split(field)
+            except MalformedNlri:
+                break
+            if block and not plain.is_clear(many, field):
+                break
+            if is_like:
+                keys += many
+        if not is_like:
+            if keys:
+                into.append(_batch(last_family, keys, last, last_hop))
+            last, last_hop, last_family, keys = attributes, next_hop, family, many
+        taken += 1
+    if keys:
+        into.append(_batch(last_family, keys, last, last_hop))
+    return taken
+
+
+def _batch(family: Family, keys: list[bytes], attributes: Attributes | None, next_hop: NextHop | None) -> RouteBatch:
+    if attributes is None:
+        return RouteBatch(family, keys)
+    return RouteBatch(family, (), keys, attributes, next_hop)
+
+
+def _split_multiprotocol(body: bytes) -> tuple[Family, bytes, bytes, bytes] | None:
+    """Family, packed next hop, NLRI field and attribute block of an UPDATE that announces by MP_REACH_NLRI; one that
+    only withdraws by MP_UNREACH_NLRI has no block. None for any other."""
+    size = len(body)
+    if size < 11:
+        return None
+    head = body[4:6]
+    if head in (_REACH, _UNREACH):
+        start, stop = 7, 7 + body[6]
+    elif head in (_LONG_REACH, _LONG_UNREACH):
+        start, stop = 8, 8 + (body[6] << 8 | body[7])
+    else:
+        return None
+    code = body[start : start + 3]
+    if stop > size or stop < start + 4 or (code != _IPV6_UNICAST and code != _IPV4_UNICAST):
+        return None
+    family = _IPV6 if code == _IPV6_UNICAST else _IPV4
+    if body[5] == _UNREACH[1]:
+        return (family, b"", body[start + 3 :], b"") if stop == size else None
+    after = start + 4 + body[start + 3]
+    packed, field, block = body[start + 4 : after], body[after + 1 : stop], body[stop:]
+    return (family, packed, field, block) if packed and field and block else None
 
 
 def read_block(block: bytes, rules: PlainRules) -> tuple[Attributes, bytes] | None:
@@ -88,9 +300,6 @@ def read_block(block: bytes, rules: PlainRules) -> tuple[Attributes, bytes] | No
         return None
     rank = ((worse << 16) + length << 2) + origin
     return Attributes(block, rank, not seen & NOT_SIMPLE), next_hop
-
-
-_NOT_SIMPLE_MED = 0x10000
 
 
 def _has_repeated(block: bytes, start: int, end: int) -> bool:

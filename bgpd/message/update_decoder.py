@@ -1,10 +1,10 @@
 """Decodes UPDATE messages into route batches. Hot path: no object is made per route.
 
-The usual UPDATE announces prefixes of one family, and nothing is wrong with it: `plain` reads it in one go. `decode`
-takes any other apart (update_sections.py), has its attributes judged (attribute_decoder.py) and its NLRI split
-(nlri.py, evpn_nlri.py); judgement.py says what it costs. Decides which next hop counts, which is unusable (RFC 4271
-section 6.3, RFC 2545 section 3, RFC 4760 section 3, RFC 8950), and which prefixes are ignored. Whether a next hop can
-be reached is not known here.
+The usual UPDATE announces or withdraws prefixes of one family, and nothing is wrong with it: `read_run` reads many in
+one go (plain_updates.py). `decode` takes any other apart (update_sections.py), has its attributes judged
+(attribute_decoder.py) and its NLRI split (nlri.py, evpn_nlri.py); judgement.py says what it costs. Decides which next
+hop counts, which is unusable (RFC 4271 section 6.3, RFC 2545 section 3, RFC 4760 section 3, RFC 8950), and which
+prefixes are ignored. Whether a next hop can be reached is not known here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from bgpd.message.judgement import (
 )
 from bgpd.message.nlri import PrefixSplitter
 from bgpd.message.open import Negotiated, family_name
+from bgpd.message.plain_updates import PlainFamily, PlainReader, read_run
 from bgpd.message.update_sections import UpdateError, UpdateSections, fatal, split_update
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import FAMILY_BY_CODE, AttributeFlag, AttributeType, Family, UpdateSubcode
+from bgpd.model.iana import FAMILY_BY_CODE, Family, UpdateSubcode
 from bgpd.model.martians import Block, first_bytes, martians
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import format_address, format_key, is_link_local
@@ -79,6 +80,13 @@ class NextHopReader:
             packed = link_local if usable or field[:16] == _UNSPECIFIED else field[:16]
         return self._checked(packed, "MP_REACH_NLRI", errors)
 
+    def usable(self, family: Family, field: bytes) -> NextHop | None:
+        """The next hop of either attribute if nothing is wrong with it."""
+        try:
+            return self.multiprotocol(family, field, [])
+        except UpdateError:
+            return None
+
     def _checked(self, packed: bytes, attribute: str, errors: list[WireError]) -> NextHop | None:
         next_hop = self._known.get(packed)
         if next_hop is None:
@@ -112,17 +120,6 @@ def _withdraw(message: str, section: str, attribute: str, subcode: int) -> WireE
 
 
 _END_OF_RIB = b"\0\0\0\0"
-_IPV4 = Family.IPV4_UNICAST
-_FAMILIES = {b"\0\1\1": Family.IPV4_UNICAST, b"\0\2\1": Family.IPV6_UNICAST}
-_EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
-_REACH_HEADS = frozenset(
-    bytes((AttributeFlag.OPTIONAL | extended, AttributeType.MP_REACH_NLRI)) for extended in (0, _EXTENDED_LENGTH)
-)
-"""How the attributes of an UPDATE begin that has MP_REACH_NLRI first (RFC 7606 section 5.1)."""
-_SHORTEST_PLAIN = 16
-_PlainReader = tuple[dict[bytes, NextHop], Sequence[int], Callable[[bytes], Sequence[bytes]], frozenset[bytes]]
-"""Next hops that were found good in this run of UPDATEs; sizes of one prefix by its length byte, where it needs no
-look at host bits; what splits several; the first address bytes of martians."""
 _NO_ROUTES = NlriRoutes()
 _Splitter = Callable[[bytes], NlriRoutes]
 
@@ -153,75 +150,26 @@ class UpdateDecoder:
         self._families = frozenset(negotiated.families)
         self._codecs = nlri_decoders
         self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
-        self._plain_readers: dict[Family, _PlainReader] = {}
+        plain: dict[Family, PlainFamily] = {}
         for family, bits in ((Family.IPV4_UNICAST, 32), (Family.IPV6_UNICAST, 128)):
             splitter = PrefixSplitter(bits)
             with_identifiers = family in negotiated.add_path
             split = splitter.split_with_path_identifiers if with_identifiers else splitter.split
             self._splitters[family] = _in_one_group(split)
             if family in self._families and not with_identifiers:
-                suspects = frozenset() if accept_martians else first_bytes(family)
-                self._plain_readers[family] = {}, splitter.whole_sizes, split, suspects
+                plain[family] = _plain_family(family, splitter, accept_martians=accept_martians)
         self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
+        self._plain_reader = PlainReader(
+            self._attributes.plain,
+            ipv4=plain.get(Family.IPV4_UNICAST),
+            ipv6=plain.get(Family.IPV6_UNICAST),
+            next_hop=self._next_hops.usable,
+        )
 
-    def plain(self, body: bytes) -> RouteBatch | None:
-        """The routes of the usual UPDATE, which announces IPv4 or IPv6 prefixes and nothing is wrong with.
-
-        None: it is of another kind, or something may be wrong: `decode` says what it is, and costs.
-        """
-        size = len(body)
-        if size < _SHORTEST_PLAIN or body[0] or body[1]:
-            return None
-        end = 4 + (body[2] << 8 | body[3])
-        nlri = body[end:]
-        if nlri:
-            found = self._attributes.plain(body[4:end])
-            return None if found is None else self._plain_batch(_IPV4, nlri, *found)
-        if body[4:6] not in _REACH_HEADS or end != size:
-            return None
-        start, stop = (8, 8 + (body[6] << 8 | body[7])) if body[4] & _EXTENDED_LENGTH else (7, 7 + body[6])
-        family = _FAMILIES.get(body[start : start + 3])
-        found = self._attributes.plain(body[stop:]) if family is not None and stop <= end else None
-        if family is None or found is None:
-            return None
-        hop, after = start + 4, start + 4 + body[start + 3]
-        return self._plain_batch(family, body[after + 1 : stop], found[0], body[hop:after])
-
-    def _plain_batch(
-        self, family: Family, nlri: bytes, attributes: Attributes, packed_next_hop: bytes
-    ) -> RouteBatch | None:
-        reader = self._plain_readers.get(family)
-        if reader is None or not nlri:
-            return None
-        next_hops, sizes, split, suspects = reader
-        next_hop = next_hops.get(packed_next_hop)
-        if next_hop is None:
-            next_hop = self._plain_next_hop(family, packed_next_hop)
-            if next_hop is None:
-                return None
-            next_hops[packed_next_hop] = next_hop
-        if sizes[nlri[0]] == len(nlri):
-            if nlri[1:2] in suspects:
-                return None
-            return RouteBatch(family, (), (nlri,), attributes, next_hop)
-        try:
-            keys = split(nlri)
-        except MalformedNlri:
-            return None
-        if suspects and martians(family, keys, nlri):
-            return None
-        return RouteBatch(family, (), keys, attributes, next_hop)
-
-    def _plain_next_hop(self, family: Family, packed: bytes) -> NextHop | None:
-        try:
-            return self._next_hops.multiprotocol(family, packed, [])
-        except UpdateError:
-            return None
-
-    def run_ended(self) -> None:
-        """This host's addresses may be others from here on: next hops are compared with them again."""
-        for reader in self._plain_readers.values():
-            reader[0].clear()
+    def read_run(self, bodies: list[bytes], into: list[RouteBatch]) -> int:
+        """Append the routes of the first UPDATEs, as far as these are usual: they announce or withdraw prefixes of IPv4
+        or IPv6, and nothing is wrong with them. How many those are; the next one is for `decode`."""
+        return read_run(self._plain_reader, bodies, into)
 
     def decode(self, body: bytes) -> DecodedUpdate:
         """Routes and errors of an UPDATE, given without its 19-byte header."""
@@ -349,6 +297,17 @@ def _martian(family: Family, key: bytes, block: Block) -> WireError:
     route = f"EVPN route {key.hex()}" if family is Family.L2VPN_EVPN else f"prefix {format_key(family, key)}"
     message = f"{route} is inside {block.prefix} ({block.purpose}): such prefixes are ignored without accept_martians"
     return WireError(Reaction.TREAT_AS_WITHDRAW, message, _SECTION, one_route=True)
+
+
+def _plain_family(family: Family, splitter: PrefixSplitter, *, accept_martians: bool) -> PlainFamily:
+    firsts = frozenset() if accept_martians else first_bytes(family)
+    return PlainFamily(
+        splitter.sizes,
+        splitter.host_bits,
+        split=splitter.split,
+        suspects=bytes(bytes((value,)) in firsts for value in range(256)),
+        is_clear=lambda keys, field: accept_martians or not martians(family, keys, field),
+    )
 
 
 def _in_one_group(split: Callable[[bytes], Sequence[bytes]]) -> _Splitter:

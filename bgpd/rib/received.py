@@ -132,7 +132,7 @@ class ReceivedRoutes:
         if family is Family.L2VPN_EVPN:
             self.evpn.evpn_received(source, keys, None if path is None or path.rejected else path)
 
-    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+    def routes_received(self, source: Source, batches: Sequence[RouteBatch]) -> None:
         """Routes of consecutive UPDATEs, in order. Without effect after `neighbor_down` or for a family not negotiated.
 
         What it raises, but for SharedStateBroken, leaves the batches half taken; `neighbor_down` removes that too,

@@ -8,7 +8,7 @@ connections (session.py), nor when to connect (session.py). RFC 4271 sections 6 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -33,6 +33,7 @@ from bgpd.message.open import (
     Open,
     negotiate,
 )
+from bgpd.message.plain_updates import cut_updates
 from bgpd.model.iana import CeaseSubcode, ErrorCode, FsmSubcode, HeaderSubcode, MessageType
 from bgpd.model.wire import NotificationError
 
@@ -68,8 +69,6 @@ class State(enum.StrEnum):
         return _PROGRESS[self]
 
 
-_ESTABLISHED = State.ESTABLISHED
-_UPDATE, _MIN_UPDATE = int(MessageType.UPDATE), _MIN_LENGTH[MessageType.UPDATE]
 _PROGRESS = {state: progress for progress, state in enumerate(State)}
 
 _UNEXPECTED = {
@@ -204,25 +203,22 @@ class Connection:
             start += max(length, HEADER_LENGTH)
         return None
 
-    def updates(self, now: float) -> Iterator[bytes]:
-        """The bodies of the UPDATEs that are next in the input: the hot path of `next_event`, which has all the rest.
-
-        Each is cut when it is asked for, so that whoever takes one may end the connection.
-        """
-        self._worked_from = start = self._offset
-        data, most, longest = self._input, len(self._input), self._longest
-        while self.state is _ESTABLISHED:
-            if start + _MIN_UPDATE > most or data[start + 18] != _UPDATE or not data.startswith(MARKER, start):
-                return
-            length = data[start + 16] << 8 | data[start + 17]
-            if not _MIN_UPDATE <= length <= longest or start + length > most:
-                return
-            if start == self._worked_from:
+    def updates(self, now: float, *, most: int, most_bytes: int) -> list[bytes]:
+        """The bodies of the UPDATEs that are next in the input, about so many: the hot path of `next_event`, which has
+        all the rest. What is not worked off after all is given back by `give_back`."""
+        self._worked_from = self._offset
+        bodies: list[bytes] = []
+        if self.state is State.ESTABLISHED:
+            self._offset = cut_updates(self._input, self._offset, self._longest, most, most_bytes, bodies)
+            if bodies:
                 self._restart_hold_timer(now)
-            body = data[start + HEADER_LENGTH : start + length]
-            self._offset = start = start + length
-            self.messages_received += 1
-            yield body
+                self.messages_received += len(bodies)
+        return bodies
+
+    def give_back(self, bodies: Sequence[bytes]) -> None:
+        """The last of the bodies that `updates` gave were not worked off: they are next in the input again."""
+        self._offset -= sum(map(len, bodies)) + HEADER_LENGTH * len(bodies)
+        self.messages_received -= len(bodies)
 
     @property
     def worked_on(self) -> bytes:

@@ -33,6 +33,8 @@ STEP_BYTES = 24 * 1024
 routes go to the kernel once, with all their next hops."""
 STEP_MESSAGES = 512
 """How many of one neighbor's messages, of any kind, are worked off at a turn."""
+RUN_MESSAGES, RUN_BYTES = 128, 12 * 1024
+"""UPDATEs that are decoded and passed on together; the time is looked at after each run."""
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait for a peer that does not read: more ends the session. Routes wait in the RIB before that."""
 _MOST_DEFECTS = 3
@@ -169,18 +171,14 @@ class Driver:
                 now = clock()
                 if now > end:
                     return False
-            for body in self._session.updates(now):
-                self._updated(body)
+            bodies = self._session.updates(now, most=min(messages, RUN_MESSAGES), most_bytes=min(left, RUN_BYTES))
+            if bodies:
+                messages -= len(bodies)
+                left -= sum(map(len, bodies))
+                self._work_off(bodies, end)
                 now = clock()
-                left -= len(body)
-                messages -= 1
-                if now > end or left < 0 or messages <= 0:
-                    self._updates_done()
+                if now > end or left <= 0 or messages <= 0:
                     return False
-                if self.exchange is not None and self.exchange.is_behind:
-                    break
-            self._updates_done()
-            if self.exchange is not None and self.exchange.is_behind:
                 continue
             output = self._session.next_output(now)
             if output is None:
@@ -190,6 +188,15 @@ class Driver:
             messages -= 1
             if now > end or messages <= 0:
                 return False
+
+    def _work_off(self, bodies: list[bytes], end: float) -> None:
+        """Have a run of UPDATEs taken, and passed on; after `end`, or where one leaves work, the rest waits."""
+        while bodies:
+            self._take(bodies)
+            if bodies and ((self.exchange is not None and self.exchange.is_behind) or _now() > end):
+                self._session.give_back(bodies)
+                break
+        self._updates_done()
 
     def _plan_pump(self) -> None:
         if not self._is_pump_planned:
@@ -243,7 +250,7 @@ class Driver:
     def _perform(self, output: Output) -> None:
         match output:
             case UpdateReceived(body):
-                self._updated(body)
+                self._take([body])
                 self._updates_done()
             case Send(number, data):
                 if number in self._wires:
@@ -308,16 +315,24 @@ class Driver:
             self._wire = None
         self._report(partial(self._session.closed, number, _now(), reason))
 
-    def _updated(self, body: bytes) -> None:
+    def _take(self, bodies: list[bytes]) -> None:
+        """Have some UPDATEs taken from the front of `bodies`; where one ends the session, the others stay unread."""
         if self.exchange is None or self._wire is None:
+            bodies.clear()
             return
         try:
-            self.exchange.update_received(body)
+            self.exchange.take(bodies)
         except RefusedUpdate as refused:
+            self._leave(bodies)
             sent = describe_notification(refused.notification.code, refused.notification.subcode)
             self._session.update_refused(_now(), refused.notification, f"we sent {sent}: {refused.reason}")
         except UnreadableUpdate as unreadable:
+            self._leave(bodies)
             self._owner.note_defect(unreadable.error, is_update=True)
+
+    def _leave(self, bodies: list[bytes]) -> None:
+        self._session.give_back(bodies)
+        bodies.clear()
 
     def _updates_done(self) -> None:
         if self.exchange is not None:

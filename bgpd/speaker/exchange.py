@@ -1,9 +1,8 @@
 """The routes of one established session: UPDATEs into batches for the RIB, batches into UPDATEs, route refresh.
 
-Lives exactly as long as the session is established, and has its own Source. Received UPDATEs are gathered: those that
-are alike become one batch, and a run of batches is one call of the RIB. Nothing is put in another order, and nothing
-waits for an UPDATE that has not been received. Never ends the session itself, but says which NOTIFICATION an UPDATE
-calls for.
+Lives exactly as long as the session is established, and has its own Source. A run of received UPDATEs is one call of
+the RIB, and those of it that are alike are one batch. Nothing is put in another order, and nothing waits for an UPDATE
+that has not been received. Never ends the session itself, but says which NOTIFICATION an UPDATE calls for.
 """
 
 from __future__ import annotations
@@ -33,78 +32,39 @@ log = structlog.get_logger()
 _MAX_REMEMBERED_ERRORS = 32
 _LOGGED_CHARACTERS = 2000
 MANY = 64
-"""Batches that are passed on at once: each may be a route with attributes, a gateway or a segment of its own."""
-MOST = 2048
-"""Routes that are passed on at once: a few milliseconds of work."""
+"""Batches of unusual UPDATEs that are passed on at once: each may be a route with a gateway or a segment of its own."""
 
 
-class Gathering:
-    """The batches of consecutive UPDATEs, those that are alike joined to one. `pass_on` is given some at a time."""
-
-    def __init__(self, pass_on: Callable[[Sequence[RouteBatch]], None]) -> None:
-        self._pass_on = pass_on
-        self._batches: list[RouteBatch] = []
-        self._last: RouteBatch | None = None
-        self._keys: list[bytes] = []
-        self._labels: dict[bytes, bytes] = {}
-        self._routes = 0
-
-    def add(self, batch: RouteBatch) -> None:
-        """Routes that were received; passed on now, or at the latest by `flush`."""
-        last = self._last
-        if last is not None:
-            if last.attributes is batch.attributes and _are_alike(last, batch):
-                self._keys += batch.announced or batch.withdrawn
-                if batch.labels is not None:
-                    self._labels.update(batch.labels)
-                batch = last
-            elif self._keys:
-                self._batches.append(_joined(last, self._keys, self._labels))
-                self._keys, self._labels = [], {}
-            else:
-                self._batches.append(last)
-        self._last = batch
-        self._routes += len(batch.announced) + len(batch.withdrawn)
-        if self._routes >= MOST or len(self._batches) >= MANY:
-            self.flush()
-
-    def flush(self) -> None:
-        """Pass on what was gathered."""
-        last, self._last = self._last, None
-        if last is None:
-            return
-        batches, keys, labels = self._batches, self._keys, self._labels
-        self._batches, self._keys, self._labels, self._routes = [], [], {}, 0
-        batches.append(_joined(last, keys, labels) if keys else last)
-        self._pass_on(batches)
+def add(batch: RouteBatch, batches: list[RouteBatch]) -> None:
+    """Append a batch, or join it to the last one: where both withdraw, or announce alike, and do nothing else."""
+    if not batches or not _are_alike(batches[-1], batch):
+        batches.append(batch)
+        return
+    last = batches[-1]
+    if batch.attributes is None:
+        batches[-1] = RouteBatch(batch.family, [*last.withdrawn, *batch.withdrawn])
+        return
+    keys = [*last.announced, *batch.announced]
+    labels = None if last.labels is None or batch.labels is None else {**last.labels, **batch.labels}
+    batches[-1] = RouteBatch(batch.family, (), keys, batch.attributes, batch.next_hop, batch.overlay, labels)
 
 
 def _are_alike(first: RouteBatch, second: RouteBatch) -> bool:
-    """Whether both announce with the same attributes, or both withdraw, and do nothing else."""
     return (
-        first.family is second.family
-        and bool(first.announced) is not bool(first.withdrawn)
-        and bool(second.announced) is not bool(second.withdrawn)
-        and bool(first.announced) is bool(second.announced)
+        first.attributes is second.attributes
+        and first.family is second.family
         and first.next_hop == second.next_hop
         and first.overlay == second.overlay
         and (first.labels is None) is (second.labels is None)
+        and not (first.withdrawn and first.announced)
+        and not (second.withdrawn and second.announced)
     )
-
-
-def _joined(batch: RouteBatch, more: list[bytes], labels: dict[bytes, bytes]) -> RouteBatch:
-    """The batch with these keys too, in place of those that it has one kind of; `labels` are theirs, if it has some."""
-    if batch.announced:
-        keys = [*batch.announced, *more]
-        joined = None if batch.labels is None else {**batch.labels, **labels}
-        return RouteBatch(batch.family, (), keys, batch.attributes, batch.next_hop, batch.overlay, joined)
-    return RouteBatch(batch.family, [*batch.withdrawn, *more])
 
 
 class RouteTaker(Protocol):
     """Who takes the routes of established sessions: called in the event loop, quick."""
 
-    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+    def routes_received(self, source: Source, batches: Sequence[RouteBatch]) -> None:
         """Routes of consecutive UPDATEs, in order."""
 
     def room_came(self, source: Source) -> None:
@@ -186,7 +146,7 @@ class Exchange:
         self._encoder = self._new_encoder()
         self._events = events
         self._routes = routes
-        self._gathering = Gathering(lambda batches: routes.routes_received(source, *batches))
+        self._gathered: list[RouteBatch] = []
         self._write = write
         self._remembered: set[str] = set()
         self._requests = RefreshRequests()
@@ -203,23 +163,35 @@ class Exchange:
         """The families that the neighbor has not sent End-of-RIB of."""
         return [family for family in self.negotiated.families if family not in self.end_of_rib]
 
-    def update_received(self, body: bytes) -> None:
-        """Take the routes of an UPDATE; they are passed on together with those of the next ones, by `updates_done`.
+    def take(self, bodies: list[bytes]) -> None:
+        """Take UPDATEs from the front of `bodies`, one at least: all that are usual, and the first one that is not.
+
+        Their routes are passed on by `updates_done`, or earlier. An UPDATE for which this raises is taken, too.
 
         Raises: RefusedUpdate: the session must be reset. UnreadableUpdate: so it must, by a defect of ours.
         """
         decoded = None
+        found: list[RouteBatch] = []
         try:
-            batch = self._decoder.plain(body)
-            if batch is None:
-                decoded = self._decoder.decode(body)
+            taken = self._decoder.read_run(bodies, found)
+            if taken < len(bodies):
+                decoded = self._decoder.decode(bodies[taken])
         except Exception as defect:
+            if len(bodies) > 1:
+                self._take_first(bodies)
+                return
+            bodies.clear()
             self.updates_done()
             raise UnreadableUpdate(defect) from defect
-        if batch is not None:
-            self._gathering.add(batch)
-        elif decoded is not None:
+        self._gathered += found
+        del bodies[: taken + 1]
+        if decoded is not None:
             self._take(decoded)
+
+    def _take_first(self, bodies: list[bytes]) -> None:
+        """One of them is a defect of ours: it is found when it is the first."""
+        first = [bodies.pop(0)]
+        self.take(first)
 
     def _take(self, decoded: DecodedUpdate) -> None:
         """Take an UPDATE of any kind, with what is wrong with it."""
@@ -230,10 +202,13 @@ class Exchange:
             why = decoded.errors[0].message if decoded.errors else "cannot be read"
             raise RefusedUpdate(Notification(*decoded.notification), f"malformed UPDATE: {why}")
         if len(decoded.batches) > MANY:
+            self.updates_done()
             self._backlog.extend(decoded.batches)
         else:
             for batch in decoded.batches:
-                self._gathering.add(batch)
+                add(batch, self._gathered)
+            if len(self._gathered) >= MANY:
+                self.updates_done()
         if decoded.end_of_rib is not None:
             self.updates_done()
             if decoded.end_of_rib not in self.end_of_rib:
@@ -247,13 +222,14 @@ class Exchange:
 
     def catch_up(self) -> None:
         """Pass on some more of the batches of the last UPDATE."""
-        for _ in range(min(MANY, len(self._backlog))):
-            self._gathering.add(self._backlog.popleft())
+        self._gathered += [self._backlog.popleft() for _ in range(min(MANY, len(self._backlog)))]
+        self.updates_done()
 
     def updates_done(self) -> None:
         """Pass on what was taken: there is no further UPDATE now."""
-        self._decoder.run_ended()
-        self._gathering.flush()
+        if self._gathered:
+            batches, self._gathered = self._gathered, []
+            self._routes.routes_received(self.source, batches)
 
     def refresh_received(self, refresh: RouteRefresh, now: float) -> None:
         """Pass on a ROUTE-REFRESH; one for a family that was not negotiated is ignored (RFC 2918 section 4)."""

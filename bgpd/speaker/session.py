@@ -10,7 +10,7 @@ pauses between attempts are in retries.py. Never touches a socket.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -282,12 +282,17 @@ class Session:
 
     # Outputs
 
-    def updates(self, now: float) -> Iterator[bytes]:
+    def updates(self, now: float, *, most: int, most_bytes: int) -> list[bytes]:
         """The bodies of received UPDATEs that are due before anything that `next_output` has: for the hot path."""
         if self._outputs or self.established is None:
-            return iter(())
+            return []
         self._reading = self.established
-        return self.established.updates(now)
+        return self.established.updates(now, most=most, most_bytes=most_bytes)
+
+    def give_back(self, bodies: Sequence[bytes]) -> None:
+        """The last of the bodies that `updates` gave were not worked off, and are due again."""
+        if self._reading is not None:
+            self._reading.give_back(bodies)
 
     @property
     def worked_on(self) -> bytes:

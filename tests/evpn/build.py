@@ -257,11 +257,11 @@ class Host:
             next_hop=NextHop(parse_address(next_hop)),
             overlay=overlay,
         )
-        self.rib.received.routes_received(source, batch)
+        self.rib.received.routes_received(source, [batch])
         self.turn()
 
     def unhear(self, source: Source, *keys: bytes) -> None:
-        self.rib.received.routes_received(source, RouteBatch(family=EVPN, withdrawn=keys))
+        self.rib.received.routes_received(source, [RouteBatch(family=EVPN, withdrawn=keys)])
         self.turn()
 
     def workload(self, prefix: str, *, vrf: str = "blue", mac: str = "", sticky: bool = False) -> None:

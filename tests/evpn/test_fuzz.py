@@ -175,7 +175,7 @@ def test_any_updates_are_taken_and_go_with_their_session(bodies: list[bytes], fo
     decoder = UpdateDecoder(session(four_octet_as), nlri_decoders=DECODERS)
     for body in bodies:
         for batch in decoder.decode(body).batches:
-            host.rib.received.routes_received(leaf1, batch)
+            host.rib.received.routes_received(leaf1, [batch])
         for table in host.rib.tables.values():
             host.rib.fib_acknowledged(table.vrf, table.family, list(table.routes))
         host.turn()

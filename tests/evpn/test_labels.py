@@ -33,7 +33,7 @@ def hear(host: Host, source: Source, *routes: bytes) -> None:
         batch = RouteBatch(
             EVPN, (), group.keys, ATTRIBUTES, NextHop(parse_address("192.0.2.1")), group.overlay, group.labels
         )
-        host.rib.received.routes_received(source, batch)
+        host.rib.received.routes_received(source, [batch])
     host.turn()
 
 

@@ -157,7 +157,7 @@ def says(host: Host, router: Source, prefix: str, *, withdrawn: bool = False) ->
     if not withdrawn:
         hop = NextHop(parse_address("10.66.0.2"), "tap1")
         batch = RouteBatch(family=V4, announced=[key], attributes=Attributes.of(as_path=path), next_hop=hop)
-    host.rib.received.routes_received(router, batch)
+    host.rib.received.routes_received(router, [batch])
     host.turn()
     return key
 

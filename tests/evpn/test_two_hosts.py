@@ -49,7 +49,7 @@ class Fabric:
                 received = RouteBatch(
                     family=EVPN, announced=[key], attributes=batch.attributes, next_hop=VIA1, overlay=batch.overlay
                 )
-                self.hosts[other].rib.received.routes_received(self.leaves[other], received)
+                self.hosts[other].rib.received.routes_received(self.leaves[other], [received])
                 self.hosts[other].turn()
 
     def holders(self) -> list[int]:

@@ -217,7 +217,7 @@ async def test_the_sweep_waits_for_what_the_rib_has_gathered() -> None:
         await it.settle()
         around.announce(first, attributes(65201), LEAF1, "10.9.0.0/16")
         batch = RouteBatch(family=V4, announced=[OTHER], attributes=attributes(65201), next_hop=LEAF2)
-        around.rib.received.routes_received(second, batch)
+        around.rib.received.routes_received(second, [batch])
         it.tables.sweep()
         await it.settle()
         around.turn()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -59,7 +59,7 @@ class Recorder:
     def path_failed(self, source: Source) -> None:
         self.failed.append(source.name)
 
-    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+    def routes_received(self, source: Source, batches: Sequence[RouteBatch]) -> None:
         for batch in batches:
             self._take(source, batch)
 

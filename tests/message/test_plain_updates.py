@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bgpd.message.plain_updates import cut_updates
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
+from bgpd.model.path import RouteBatch
 from tests.message.decoding import (
     AS_PATH,
     GLOBAL,
@@ -98,39 +100,73 @@ REACHED = [
 ]
 
 
+UNREACHED = [
+    unreach(2, 1, IPV6_PREFIXES[0]),
+    unreach(2, 1, b"".join(IPV6_PREFIXES[:2])),
+    unreach(2, 1, IPV6_PREFIXES[0] * 40),
+    unreach(2, 1, IPV6_PREFIXES[2]),
+    unreach(2, 1, IPV6_PREFIXES[4]),
+    unreach(1, 1, PREFIXES[0]),
+    unreach(1, 1, b"\0"),
+    unreach(2, 1, b""),
+    unreach(1, 1, b""),
+    unreach(25, 70, b"\0"),
+    unreach(2, 1, IPV6_PREFIXES[0]) + ORIGIN,
+    attribute(15, b"\0\2\1\0", 0xC0),
+    attribute(15, b"\0\2", 0x80),
+    b"\x80\x0f\xff\0\2\1\0",
+]
+
+
 def contents(attributes: Attributes | None) -> object:
     return None if attributes is None else (attributes.fields, attributes.rank, attributes.is_simple)
 
 
 def general(session: dict[str, object]) -> UpdateDecoder:
+    """A decoder that finds nothing usual."""
     one = decoder(**session)
-    one._attributes._plain_rules.short.clear()
-    one._attributes._plain_rules.long.clear()
+    one._attributes.plain.rules.short.clear()
+    one._attributes.plain.rules.long.clear()
     return one
 
 
+Said = list[tuple[object, ...]]
+
+
+def said(batches: Sequence[RouteBatch]) -> Said:
+    """What the batches say of each route, in order."""
+    found: Said = []
+    for batch in batches:
+        found += [(batch.family, key, None) for key in batch.withdrawn]
+        what = (contents(batch.attributes), batch.next_hop, batch.overlay)
+        found += [(batch.family, key, what) for key in batch.announced]
+    return found
+
+
 def assert_agree(bodies: Sequence[bytes], **session: object) -> int:
-    """Whatever is read as plain is what the general decoder makes of it; how many were."""
+    """Whatever is read as usual is what the general decoder makes of it, alone and in a run; how many were."""
     short, long = decoder(**session), general(session)
-    found = 0
-    for body in bodies:
-        plain, decoded = short.plain(body), long.decode(body)
-        if plain is None:
-            continue
-        found += 1
-        (batch,) = decoded.batches
-        assert not decoded.errors
-        assert decoded.end_of_rib is None
-        assert (plain.family, list(plain.announced), plain.next_hop, plain.overlay, list(plain.withdrawn)) == (
-            batch.family,
-            list(batch.announced),
-            batch.next_hop,
-            batch.overlay,
-            list(batch.withdrawn),
-        )
-        assert contents(plain.attributes) == contents(batch.attributes)
-        (again,) = short.decode(body).batches
-        assert again.attributes is plain.attributes
+    waiting, found = list(bodies), 0
+    while waiting:
+        run: list[RouteBatch] = []
+        taken = short.read_run(waiting, run)
+        wanted: Said = []
+        for body in waiting[:taken]:
+            alone: list[RouteBatch] = []
+            assert short.read_run([body], alone) == 1
+            decoded = long.decode(body)
+            assert not decoded.errors
+            assert decoded.end_of_rib is None
+            assert said(alone) == said(decoded.batches)
+            wanted += said(decoded.batches)
+        assert said(run) == wanted
+        if taken < len(waiting):
+            assert short.read_run([waiting[taken]], []) == 0
+            again, decoded = short.decode(waiting[taken]), long.decode(waiting[taken])
+            assert said(again.batches) == said(decoded.batches)
+            assert again.notification == decoded.notification
+        found += taken
+        del waiting[: taken + 1]
     return found
 
 
@@ -142,11 +178,17 @@ blocks = st.builds(
     st.sampled_from([NEXT_HOP, *HOPS]),
     st.lists(st.sampled_from(OTHERS), max_size=4).map(b"".join),
 )
-bodies = st.builds(
-    update,
-    blocks,
-    st.lists(st.sampled_from(PREFIXES), max_size=3).map(b"".join),
-    st.sampled_from([b"", b"", b"", b"\x18\x0a\1\2"]),
+bodies = st.one_of(
+    st.builds(
+        update,
+        blocks,
+        st.lists(st.sampled_from(PREFIXES), max_size=3).map(b"".join),
+        st.sampled_from([b"", b"", b"", b"\x18\x0a\1\2"]),
+    ),
+    st.builds(
+        lambda fields: update(withdrawn=b"".join(fields)), st.lists(st.sampled_from(PREFIXES), min_size=1, max_size=3)
+    ),
+    st.sampled_from([update(one) for one in UNREACHED]),
 )
 
 
@@ -185,6 +227,9 @@ def test_usual_updates_are_plain() -> None:
     usual = [update(one, PREFIXES[0]), update(one, PREFIXES[0] + PREFIXES[2]), update(one, PREFIXES[5]), update(ipv6)]
     aggregated = MANDATORY + attribute(6, b"", 0x40) + attribute(7, b"\0\0\xfe\xb1\1\2\3\4", 0xC0)
     usual.append(update(aggregated, PREFIXES[0]))
+    usual += [update(withdrawn=PREFIXES[0]), update(withdrawn=PREFIXES[2] + PREFIXES[0]), update(UNREACHED[0])]
+    usual.append(update(one.replace(b"\xc0\x08", b"\xe0\x08"), PREFIXES[0]))
+    usual.append(update(MANDATORY + attribute(35, b"\0\0\0\7", 0xC0), PREFIXES[0]))
     assert assert_agree(usual, accept_martians=False) == len(usual)
     internal = ORIGIN + attribute(2, b"", 0x40) + NEXT_HOP + attribute(5, b"\0\0\0\x64", 0x40)
     assert assert_agree([update(internal, PREFIXES[0])], ibgp=True) == 1
@@ -194,8 +239,66 @@ def test_next_hops_are_compared_with_the_addresses_of_the_host_in_each_run() -> 
     own: set[bytes] = set()
     one = decoder(local_addresses=own)
     body = update(MANDATORY, PREFIXES[0])
-    assert one.plain(body) is not None
+    assert one.read_run([body], []) == 1
     own.add(b"\x0a\0\1\2")
-    one.run_ended()
-    assert one.plain(body) is None
+    assert one.read_run([body], []) == 0
     assert one.decode(body).errors[0].is_echo
+
+
+def test_a_next_hop_of_one_family_is_not_taken_for_the_other() -> None:
+    """16 bytes are a next hop of IPv6 routes, and of IPv4 routes only where RFC 8950 was negotiated."""
+    ipv6 = update(reach(2, 1, GLOBAL, IPV6_PREFIXES[0]) + ORIGIN + AS_PATH)
+    ipv4 = update(reach(1, 1, GLOBAL, PREFIXES[0]) + ORIGIN + AS_PATH)
+    assert decoder().read_run([ipv6, ipv4], []) == 1
+    assert decoder(extended_next_hop=True).read_run([ipv6, ipv4], []) == 2
+
+
+def test_like_neighbors_are_one_batch_and_others_stay_apart_in_order() -> None:
+    first, second = MANDATORY, MANDATORY + attribute(8, b"\xfd\xe8\0\1", 0xC0)
+    net, other, many = PREFIXES[0], PREFIXES[1], PREFIXES[0] + PREFIXES[4]
+    given_bodies = [
+        update(first, net),
+        update(first, many),
+        update(first, other),
+        update(second, net),
+        update(withdrawn=net),
+        update(withdrawn=many),
+        update(unreach(1, 1, other)),
+        update(unreach(2, 1, IPV6_PREFIXES[0])),
+        update(first, net),
+    ]
+    found: list[RouteBatch] = []
+    assert decoder().read_run(given_bodies, found) == len(given_bodies)
+    shapes = [(len(one.announced), len(one.withdrawn), one.family) for one in found]
+    v4, v6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
+    assert shapes == [(4, 0, v4), (1, 0, v4), (0, 4, v4), (0, 1, v6), (1, 0, v4)]
+    assert found[0].attributes is found[4].attributes, "remembered"
+
+
+@given(st.lists(st.tuples(st.sampled_from([update(MANDATORY, PREFIXES[0]), update(), b""]), st.integers(0, 2))))
+def test_updates_are_cut_as_they_stand(parts: list[tuple[bytes, int]]) -> None:
+    """Whole UPDATEs up to another message, a bad header, or the end of what has come."""
+    marker = b"\xff" * 16
+    data, wanted, is_open = b"", [], True
+    for body, damage in parts:
+        message = marker + struct.pack("!HB", 19 + len(body), 2) + body
+        if damage == 1:
+            message = b"\0" + message[1:]
+        if damage == 2:
+            message = message[:18] + b"\4" + message[19:]
+        if damage or not body:
+            is_open = False
+        data += message
+        if is_open:
+            wanted.append(body)
+    for most in (1, 2, 100):
+        found: list[bytes] = []
+        end = cut_updates(b"xx" + data, 2, 4096, most, 1 << 20, found)
+        assert found == wanted[:most]
+        assert end == 2 + sum(len(one) + 19 for one in found)
+    found = []
+    cut_updates(data[:-1], 0, 4096, 100, 1 << 20, found)
+    assert found == wanted[: len(wanted) - is_open] if parts else not found
+    found = []
+    cut_updates(data, 0, 4096, 100, 1, found)
+    assert found == wanted[:1]

@@ -138,7 +138,7 @@ def test_what_is_remembered_of_blocks_is_bounded():
         one.decode(update(MANDATORY + attribute(8, number.to_bytes(4), 0xC0), PREFIX))
         one.decode(update(MANDATORY + attribute(99, number.to_bytes(4), 0xC0), PREFIX))
         one.decode(update(MANDATORY + attribute(99, bytes(2000) + number.to_bytes(4), 0xC0), PREFIX))
-    known = [*one._attributes._plain, *one._attributes._others]
+    known = [*one._attributes.plain.known, *one._attributes._others]
     assert len(known) <= 1024
     assert max(map(len, known)) < 1024
 

@@ -185,12 +185,12 @@ class Recorder:
     def announce(self, source: Source, given: Attributes, next_hop: NextHop | None, *prefixes: str) -> None:
         keys = [key(prefix) for prefix in prefixes]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
-        self.rib.received.routes_received(source, batch)
+        self.rib.received.routes_received(source, [batch])
         self.rib.commit_gathered()
 
     def withdraw(self, source: Source, *prefixes: str) -> None:
         batch = RouteBatch(family=V4, withdrawn=[key(prefix) for prefix in prefixes])
-        self.rib.received.routes_received(source, batch)
+        self.rib.received.routes_received(source, [batch])
         self.rib.commit_gathered()
 
     def turn(self) -> None:

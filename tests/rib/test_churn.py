@@ -42,7 +42,7 @@ class Leaf:
 
     def hear(self, body: bytes) -> None:
         for batch in self.decoder.decode(body).batches:
-            self.recorder.rib.received.routes_received(self.source, batch)
+            self.recorder.rib.received.routes_received(self.source, [batch])
 
     def announce(self, generation: int) -> None:
         for number in range(ROUTES):

@@ -25,7 +25,7 @@ def two_leaves(**fields: object) -> tuple[Recorder, Source, Source]:
 
 def say(recorder: Recorder, source: Source, keys: list[bytes], next_hop: object) -> None:
     batch = RouteBatch(family=V4, announced=keys, attributes=attributes(1), next_hop=next_hop)  # type: ignore[arg-type]
-    recorder.rib.received.routes_received(source, batch)
+    recorder.rib.received.routes_received(source, [batch])
 
 
 def test_small_batches_of_one_turn_are_one_call() -> None:

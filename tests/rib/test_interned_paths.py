@@ -71,7 +71,7 @@ class InterningMachine(RibMachine):
     def announce_with_overlay(self, name, keys, next_hop, overlay):  # type: ignore[no-untyped-def]
         source, given = self.sources[name], ATTRIBUTES[0]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop, overlay=overlay)
-        self.recorder.rib.received.routes_received(source, batch)
+        self.recorder.rib.received.routes_received(source, [batch])
         self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
         self.stale.get(source, set()).difference_update(keys)
 

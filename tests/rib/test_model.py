@@ -104,7 +104,7 @@ class RibMachine(RuleBasedStateMachine):
     def announce(self, name, keys, given, next_hop):  # type: ignore[no-untyped-def]
         source = self.sources[name]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
-        self.recorder.rib.received.routes_received(source, batch)
+        self.recorder.rib.received.routes_received(source, [batch])
         self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
         self.stale.get(source, set()).difference_update(keys)
 
@@ -112,7 +112,7 @@ class RibMachine(RuleBasedStateMachine):
     def withdraw_and_announce(self, name, gone, keys, given):  # type: ignore[no-untyped-def]
         source = self.sources[name]
         batch = RouteBatch(family=V4, withdrawn=gone, announced=keys, attributes=given, next_hop=HOPS[0])
-        self.recorder.rib.received.routes_received(source, batch)
+        self.recorder.rib.received.routes_received(source, [batch])
         for one in gone:
             self.reference.said[source].pop(one, None)
         self.reference.said[source].update(dict.fromkeys(keys, (given, HOPS[0])))
@@ -121,7 +121,7 @@ class RibMachine(RuleBasedStateMachine):
     @rule(name=names, keys=keys_of)
     def withdraw(self, name, keys):  # type: ignore[no-untyped-def]
         source = self.sources[name]
-        self.recorder.rib.received.routes_received(source, RouteBatch(family=V4, withdrawn=keys))
+        self.recorder.rib.received.routes_received(source, [RouteBatch(family=V4, withdrawn=keys)])
         for one in keys:
             self.reference.said[source].pop(one, None)
 

@@ -118,13 +118,13 @@ def test_next_hops_are_counted_while_routes_have_them() -> None:
     for number in range(2 * MOST_NEXT_HOPS):
         next_hop = hop(f"10.0.{number >> 8}.{number & 255}")
         batch = RouteBatch(family=V4, announced=[key("10.1.0.0/24")], attributes=given, next_hop=next_hop)
-        peer.recorder.rib.received.routes_received(peer.source, batch)
+        peer.recorder.rib.received.routes_received(peer.source, [batch])
     peer.recorder.turn()
     assert peer.recorder.resets == []
     for number in range(MOST_NEXT_HOPS + 1):
         next_hop = hop(f"10.0.{number >> 8}.{number & 255}")
         one = key(f"10.{number >> 8}.{number & 255}.0/24")
         batch = RouteBatch(family=V4, announced=[one], attributes=given, next_hop=next_hop)
-        peer.recorder.rib.received.routes_received(peer.source, batch)
+        peer.recorder.rib.received.routes_received(peer.source, [batch])
     peer.recorder.turn()
     assert peer.recorder.resets == [(peer.source.name, "its routes have more than 1024 different next hops")]

@@ -94,7 +94,7 @@ def test_longest_match_skips_unusable_routes_unless_asked() -> None:
     source = next(iter(table.received))
     keys = [key("192.0.2.0/24")]
     batch = RouteBatch(family=V4, announced=keys, attributes=attributes(65203), next_hop=HOP1)
-    recorder.rib.received.routes_received(source, batch)
+    recorder.rib.received.routes_received(source, [batch])
     assert lookup.longest_match(table, V4, parse_address("192.0.2.1")) == b"\0"
     assert lookup.longest_match(table, V4, parse_address("192.0.2.1"), usable=False) == keys[0]
 

@@ -27,7 +27,7 @@ def evpn_leaf(**fields: object) -> tuple[Recorder, Source]:
 
 def say(recorder: Recorder, source: Source, keys: list[bytes], given: Attributes) -> None:
     batch = RouteBatch(family=EVPN, announced=keys, attributes=given, next_hop=HOP1)
-    recorder.rib.received.routes_received(source, batch)
+    recorder.rib.received.routes_received(source, [batch])
 
 
 def test_followed_routes_are_those_that_policy_accepts() -> None:
@@ -37,7 +37,7 @@ def test_followed_routes_are_those_that_policy_accepts() -> None:
     assert recorder.followed[leaf1][KEYS[0]].next_hop == HOP1
     say(recorder, leaf1, KEYS[2:], attributes(1, communities=(TAGGED,)))
     assert set(recorder.followed[leaf1]) == set(KEYS[:2])
-    recorder.rib.received.routes_received(leaf1, RouteBatch(family=EVPN, withdrawn=KEYS[:1]))
+    recorder.rib.received.routes_received(leaf1, [RouteBatch(family=EVPN, withdrawn=KEYS[:1])])
     assert set(recorder.followed[leaf1]) == set(KEYS[1:2])
 
 

@@ -72,7 +72,7 @@ async def test_update_that_the_decoder_cannot_cope_with_costs_the_session_and_is
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with established(peer) as (speaker, recorder, raised):
-        monkeypatch.setattr(UpdateDecoder, "plain", failing(RecursionError("too deep")))
+        monkeypatch.setattr(UpdateDecoder, "read_run", failing(RecursionError("too deep")))
         peer.write(ROUTE)
         assert await peer.notification() == (3, 0, b"")
         await until(lambda: recorder.closed)
@@ -126,7 +126,7 @@ async def test_memory_that_ends_in_the_decoder_is_told_as_out_of_resources(
     peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with established(peer) as (_, _, raised):
-        monkeypatch.setattr(UpdateDecoder, "plain", failing(MemoryError()))
+        monkeypatch.setattr(UpdateDecoder, "read_run", failing(MemoryError()))
         peer.write(ROUTE)
         assert await peer.notification() == (6, 8, b"")
         assert raised == []

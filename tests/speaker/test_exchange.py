@@ -17,7 +17,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.exchange import MANY, MOST, Exchange, Gathering, RefusedUpdate, UnreadableUpdate
+from bgpd.speaker.exchange import MANY, Exchange, RefusedUpdate, UnreadableUpdate, add
 from tests.message.decoding import MANDATORY, attribute, negotiated, update
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
@@ -31,10 +31,8 @@ def keys(first: int, count: int) -> list[bytes]:
 
 def told(*batches: RouteBatch) -> list[RouteBatch]:
     answers: list[RouteBatch] = []
-    gathering = Gathering(answers.extend)
     for batch in batches:
-        gathering.add(batch)
-    gathering.flush()
+        add(batch, answers)
     return answers
 
 
@@ -86,18 +84,6 @@ def test_unlike_updates_stay_apart_and_in_order() -> None:
     assert told(*batches) == batches
 
 
-def test_a_batch_that_is_large_is_told_at_once() -> None:
-    answers: list[RouteBatch] = []
-    gathering = Gathering(answers.extend)
-    gathering.add(announced(0, MOST))
-    assert len(answers) == 1
-    for number in range(MOST - 1):
-        gathering.add(announced(number, 1))
-    assert len(answers) == 1
-    gathering.add(announced(MOST, 1))
-    assert len(answers) == 2
-
-
 steps = st.tuples(
     st.booleans(), st.integers(0, 5), st.integers(1, 3), st.sampled_from((FIRST, SECOND)), st.sampled_from((V4, V6))
 )
@@ -146,11 +132,14 @@ class Session:
         )
 
     def hear(self, *bodies: bytes) -> None:
-        for body in bodies:
-            self.exchange.update_received(body)
+        self.take_all(list(bodies))
         self.exchange.updates_done()
 
-    def routes_received(self, source: Source, *batches: RouteBatch) -> None:
+    def take_all(self, waiting: list[bytes]) -> None:
+        while waiting:
+            self.exchange.take(waiting)
+
+    def routes_received(self, source: Source, batches: Sequence[RouteBatch]) -> None:
         self.told += [("routes", list(batch.announced), list(batch.withdrawn)) for batch in batches]
 
     def room_came(self, source: Source) -> None:
@@ -201,17 +190,51 @@ def test_update_that_ends_the_session_comes_after_the_routes_before_it() -> None
     assert session.told == [("routes", [NET], [])]
 
 
-def test_update_that_the_decoder_cannot_cope_with_is_no_fault_of_the_neighbors(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["read_run", "decode"])
+def test_update_that_the_decoder_cannot_cope_with_is_no_fault_of_the_neighbors(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The routes before it are passed on, and those after it are left."""
     session = Session()
-    session.exchange.update_received(update(MANDATORY, NET))
+    unusual = attribute(99, b"?", 0xC0)
+    bad = update(MANDATORY + unusual, OTHER)
+    given_method = getattr(session.exchange._decoder, method)
 
-    def fail(body: bytes) -> None:
-        raise ZeroDivisionError("a defect")
+    def fail(bodies: Any, *into: Any) -> Any:
+        if bad in (bodies if isinstance(bodies, list) else [bodies]):
+            raise ZeroDivisionError("a defect")
+        return given_method(bodies, *into)
 
-    monkeypatch.setattr(session.exchange._decoder, "plain", fail)
+    monkeypatch.setattr(session.exchange._decoder, method, fail)
+    last = update(MANDATORY, OTHER)
+    waiting = [update(MANDATORY, NET), update(MANDATORY + unusual, NET), update(withdrawn=NET), bad, last, last]
     with pytest.raises(UnreadableUpdate, match="a defect"):
-        session.exchange.update_received(update(MANDATORY, OTHER))
-    assert session.told == [("routes", [NET], [])]
+        session.take_all(waiting)
+    assert waiting == [last, last]
+    assert [one for one in session.told if one[0] == "routes"] == [
+        ("routes", [NET], []),
+        ("routes", [NET], []),
+        ("routes", [], [NET]),
+    ]
+
+
+def test_a_run_is_one_call_and_an_update_that_ends_the_session_leaves_the_rest() -> None:
+    session = Session()
+    bad, last = update(MANDATORY, b"\x21\x0a"), update(MANDATORY, OTHER)
+    waiting = [update(MANDATORY, NET), update(MANDATORY, OTHER), update(withdrawn=NET), bad, last]
+    with pytest.raises(RefusedUpdate):
+        session.take_all(waiting)
+    assert waiting == [last]
+    assert session.told == [("routes", [NET, OTHER], []), ("routes", [], [NET])]
+
+
+def test_updates_that_are_not_usual_are_passed_on_some_at_a_time() -> None:
+    session = Session()
+    waiting = [update(MANDATORY + attribute(99, bytes((number,)), 0xC0), NET) for number in range(MANY + 3)]
+    session.take_all(waiting)
+    assert len(session.told) == MANY
+    session.exchange.updates_done()
+    assert len(session.told) == MANY + 3
 
 
 def test_route_refresh_of_a_family_that_is_not_negotiated_is_ignored() -> None:
