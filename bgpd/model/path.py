@@ -50,7 +50,7 @@ Its only member has neither an address nor an interface. Compare with `==`.
 """
 
 
-class Overlay(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+class Overlay(msgspec.Struct, frozen=True, weakref=True, cache_hash=True):
     """Fields of an EVPN route outside its key (RFC 7432 section 7.2, RFC 9136 section 3.1).
 
     `labels` are raw 24-bit fields: VNIs (RFC 8365 section 5.1.3); () where the routes that share it have labels of
