@@ -24,14 +24,17 @@ class Settling:
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._paths = [path for pid in with_descendants(pids) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-        self._samples: list[Sample] = []
+        self._samples: list[Sample] = [self._sample()]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._stopping.wait(INTERVAL_S):
-            self._samples.append((time.monotonic_ns(), sum(map(_spent_ns, self._paths))))
+            self._samples.append(self._sample())
+
+    def _sample(self) -> Sample:
+        return time.monotonic_ns(), sum(map(_spent_ns, self._paths))
 
     def settled_ns(self, *, timeout_s: float) -> int:
         """Waits until the daemon has been quiet for half a second: when its last busy moment ended, in ns.
@@ -55,7 +58,7 @@ def last_busy_ns(samples: Sequence[Sample]) -> int:
     for (before, spent_before), (after, spent) in zip(samples[-2::-1], samples[:0:-1]):
         if spent - spent_before > (after - before) * BUSY_SHARE:
             return after
-    return samples[0][0] if samples else 0
+    return samples[0][0]
 
 
 def _spent_ns(path: Path) -> int:

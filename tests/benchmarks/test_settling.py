@@ -21,7 +21,6 @@ def test_the_last_busy_moment_ends_where_little_was_used_after_it() -> None:
 
 def test_a_daemon_that_was_never_busy_has_settled_at_once() -> None:
     assert last_busy_ns([(7, 0), (50 * MS, 1), (100 * MS, 2)]) == 7
-    assert last_busy_ns([]) == 0
 
 
 def test_a_process_that_stays_busy_is_said_to_be() -> None:
