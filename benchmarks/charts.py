@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.results import ResultFile, Summary, path_of
 
 _COLORS = {"bgpd": "#0b6e4f", "BIRD": "#c9a227", "FRR": "#b5446e", "GoBGP": "#4f6d9a", "ExaBGP": "#8a6fb0"}
-_COLORS |= {"OpenBGPD": "#d98032"}
+_COLORS |= {"bgpd (plain)": "#7fb8a4", "OpenBGPD": "#d98032"}
 _OTHER_COLOR = "#777777"
 _LABELS = {
     "seconds": "seconds, log scale (less is better)",

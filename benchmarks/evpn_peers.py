@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.peers import HOLD_TIME_S, ROUTER_ID
+from benchmarks.peers import BGPD, HOLD_TIME_S, ROUTER_ID, form_of
 from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
 from labs.daemons import FRR_LIBEXEC, Bgpd, Daemon, Frr, Gobgp
 
@@ -59,7 +59,7 @@ resolve = "next-hop"
 [log]
 level = "warning"
 """
-    with Bgpd(topology.host, config) as daemon:
+    with Bgpd(topology.host, config, form=form_of(BGPD)) as daemon:
         yield EvpnRunning(pids=lambda: [daemon.pid], count=None, daemon=daemon)
 
 

@@ -19,12 +19,14 @@ _FIRST_PREFIX = 0x28000000
 class EvpnRouteSet(msgspec.Struct, frozen=True, kw_only=True):
     """`count` routes: kind "evpn-type2" (MAC with a /32) or "evpn-type5" (a /32 prefix), one VNI, one route target.
 
-    The routes come from `hosts` different RDs, as those of many servers behind one leaf do.
+    The routes come from `hosts` different RDs, as those of many servers behind one leaf do. With `labels` each has a
+    label of its own.
     """
 
     kind: str = "evpn-type5"
     count: int = 1000
     hosts: int = 100
+    labels: bool = False
     asn: int = 65201
 
     def prefixes(self) -> list[bytes]:
@@ -35,11 +37,11 @@ class EvpnRouteSet(msgspec.Struct, frozen=True, kw_only=True):
     def nlri(self) -> list[bytes]:
         """All NLRI."""
         share = max(1, -(-self.count // self.hosts))
-        label = VNI.to_bytes(3, "big")
         esi_and_tag = bytes(10) + bytes(4)
         routes = []
         for number, prefix in enumerate(self.prefixes()):
             rd = struct.pack(">HIH", 1, 0x0AFF0001, 1 + number // share)
+            label = (VNI + number if self.labels else VNI).to_bytes(3, "big")
             if self.kind == "evpn-type2":
                 mac = b"\x02\x00" + struct.pack(">I", number)
                 body = rd + esi_and_tag + b"\x30" + mac + prefix + label

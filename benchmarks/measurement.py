@@ -49,7 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         `own_table`: the case can end in a daemon's own table.
         """
         every = ([peers.RAW] if raw else []) + peers.available(own_table=own_table)
-        return [name for name in every if not self.contestants or name in self.contestants]
+        return [name for name in every if name in self.contestants or (not self.contestants and name != peers.PLAIN)]
 
 
 class Bench(msgspec.Struct, kw_only=True):

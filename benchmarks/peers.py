@@ -7,18 +7,24 @@ OpenBGPD (on Linux) write no kernel routes: they are asked how many routes their
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import msgspec
 
 from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
 from benchmarks.usage import Usage, usage_of
 from labs.daemons import FRR_LIBEXEC, Bgpd, Bird, Daemon, Frr, Gobgp, OpenBgpd
+from labs.forms import NotCompiled, compiled_form
 from labs.process import LabError, wait_until
 
+BGPD, PLAIN = "bgpd", "bgpd (plain)"
+"""In the form that users get, compiled where that can be done here; and as plain Python, which must be asked for."""
 HOLD_TIME_S = 240
 ROUTER_ID = "10.255.1.1"
 
@@ -51,7 +57,17 @@ class Running(msgspec.Struct, kw_only=True):
             process.kill()
 
 
-def start_bgpd(topology: Topology, further: str = "") -> Running:
+@functools.cache
+def form_of(name: str) -> Path | None:
+    """Where the code of a contestant bgpd is; None: it runs as plain Python."""
+    try:
+        return None if name == PLAIN else compiled_form()
+    except NotCompiled as error:
+        print(f"bgpd is measured as plain Python: {error}")
+        return None
+
+
+def start_bgpd(topology: Topology, further: str = "", *, name: str = BGPD) -> Running:
     """bgpd: `import = "all"`, workloads from the kernel's routes on pod0; `further` tables of its configuration."""
     families = ", ".join(f'"{family}"' for family in topology.families)
     neighbors = "".join(
@@ -79,13 +95,13 @@ interfaces = ["pod*"]
 [log]
 level = "warning"
 """
-    daemon = Bgpd(topology.host, config)
+    daemon = Bgpd(topology.host, config, form=form_of(name))
 
     def paths_by(leaf: int) -> int:
         (neighbor,) = (one for one in daemon.show("neighbors") if one["name"] == f"leaf{leaf}")
         return int(neighbor["families"]["ipv4-unicast"]["received"])
 
-    return Running(name="bgpd", daemon=daemon, restart=daemon.start, paths_by=paths_by)
+    return Running(name=name, daemon=daemon, restart=daemon.start, paths_by=paths_by)
 
 
 def start_bird(topology: Topology) -> Running:
@@ -231,7 +247,12 @@ def _no_restart() -> None:
 
 OWN_TABLE: dict[str, Callable[[Topology], Running]] = {"OpenBGPD": start_openbgpd, "GoBGP": start_gobgp}
 """Those that write no kernel routes here."""
-STARTERS: dict[str, Callable[[Topology], Running]] = {"bgpd": start_bgpd, "BIRD": start_bird, "FRR": start_frr}
+STARTERS: dict[str, Callable[[Topology], Running]] = {
+    BGPD: start_bgpd,
+    PLAIN: partial(start_bgpd, name=PLAIN),
+    "BIRD": start_bird,
+    "FRR": start_frr,
+}
 RAW = "raw kernel"
 
 
@@ -239,7 +260,7 @@ def available(*, own_table: bool = False) -> list[str]:
     """The contestants that this machine can run, bgpd first; `own_table`: those without kernel routes, too."""
     found = []
     if importlib.util.find_spec("bgpd.daemon") is not None:
-        found.append("bgpd")
+        found += [BGPD, PLAIN]
     if shutil.which("bird"):
         found.append("BIRD")
     if (FRR_LIBEXEC / "zebra").exists():

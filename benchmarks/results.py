@@ -54,6 +54,10 @@ class Summary:
         """Who ran the variant."""
         return [contestant for found, contestant in self._runs if found == case]
 
+    def counts(self, case: str) -> list[int]:
+        """How many runs each contestant of the variant made."""
+        return [len(runs) for (found, _), runs in self._runs.items() if found == case]
+
     def values(self, case: str, contestant: str, figure: str) -> list[float]:
         """All values of a figure."""
         runs = self._runs.get((case, contestant), [])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 import bgpd
+from benchmarks import peers
 from labs.daemons import FRR_LIBEXEC, OpenBgpd
 from labs.process import LabError, run_command
 
@@ -23,8 +24,8 @@ def versions(contestants: Iterable[str]) -> dict[str, str]:
     """Version by contestant, for those that have one."""
     found = {}
     for name in contestants:
-        if name == "bgpd":
-            found[name] = bgpd.__version__
+        if name in (peers.BGPD, peers.PLAIN):
+            found[name] = f"{bgpd.__version__} ({'compiled' if peers.form_of(name) else 'plain Python'})"
         elif name in _COMMANDS:
             found[name] = _version_of(_COMMANDS[name])
     return found

@@ -23,21 +23,27 @@ SLOW = {("GoBGP", "evpn-type2"): 10_000}
 
 
 def jobs(options: Options) -> Iterator[Job]:
-    """Both types by size."""
+    """Both types by size, and 100,000 with a label for each."""
+    for routes in _variants(options):
+        for contestant in evpn_peers.available():
+            if options.contestants and contestant not in options.contestants:
+                continue
+            if routes.count <= SLOW.get((contestant, routes.kind), routes.count):
+                labels = ", distinct labels" if routes.labels else ""
+                case = f"evpn-load {count_text(routes.count)}, type {routes.kind[-1]}{labels}"
+                yield Job(case=case, contestant=contestant, run=partial(run, contestant, routes))
+
+
+def _variants(options: Options) -> Iterator[EvpnRouteSet]:
     for count in options.sizes_or((100_000, 500_000), (10_000,)):
         for kind in ("evpn-type2", "evpn-type5"):
-            for contestant in evpn_peers.available():
-                if options.contestants and contestant not in options.contestants:
-                    continue
-                if count > SLOW.get((contestant, kind), count):
-                    continue
-                case = f"evpn-load {count_text(count)}, type {kind[-1]}"
-                yield Job(case=case, contestant=contestant, run=partial(run, contestant, kind, count))
+            yield EvpnRouteSet(kind=kind, count=count)
+            if count == 100_000:
+                yield EvpnRouteSet(kind=kind, count=count, labels=True)
 
 
-def run(contestant: str, kind: str, count: int) -> Figures:
+def run(contestant: str, routes: EvpnRouteSet) -> Figures:
     """One load."""
-    routes = EvpnRouteSet(kind=kind, count=count)
     with Topology(families=evpn_peers.FAMILIES) as topology:
         leaf = topology.leaves[0]
         leaf.ask("prepare", name="table", routes=msgspec.to_builtins(routes))
@@ -53,7 +59,7 @@ def run(contestant: str, kind: str, count: int) -> Figures:
                 seen = wait_for_table(table, routes.prefixes(), next_hops, timeout_s=TIMEOUT_S)
                 table.close()
             else:
-                seen = wait_for_count(running.count, count, timeout_s=TIMEOUT_S)
+                seen = wait_for_count(running.count, routes.count, timeout_s=TIMEOUT_S)
             first = int(leaf.finish()["first_ns"])
             after = usage_of(running.pids())
             seconds = (seen.ns - first) / 1e9

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmarks import __main__ as program
 from benchmarks import charts, peers, report, results
+from benchmarks.digest import in_short, is_own_table, losses
 from benchmarks.results import ResultFile, Run, Summary
 from benchmarks.targets import LOAD_1M, verdicts
 
@@ -40,11 +41,14 @@ def example() -> Summary:
 
 def test_targets_compare_medians_of_one_run() -> None:
     reached = {verdict.target: verdict for verdict in verdicts(example())}
-    raw = reached["1M, one leaf: at most 1.3 x the raw kernel limit"]
+    raw = reached["1M equal routes, one leaf: at most 1.3 x the raw kernel limit"]
     assert raw.ok
     assert raw.reached == pytest.approx(2.4 / 2.2)
-    assert reached["1M, one leaf: at least 2.2 x faster than BIRD"].ok
-    assert "1M, one leaf: at least 8 x faster than FRR" not in reached
+    assert raw.beside == "raw kernel 2.2 s"
+    bird = reached["1M equal routes, one leaf: at least 2.2 x faster than BIRD"]
+    assert bird.ok
+    assert bird.beside == "BIRD 6.2 s"
+    assert "1M equal routes, one leaf: at least 8 x faster than FRR" not in reached
 
 
 def test_tables_show_medians_ratios_and_failures() -> None:
@@ -57,14 +61,33 @@ def test_tables_show_medians_ratios_and_failures() -> None:
 
 def test_the_page_keeps_what_is_outside_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "performance.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    parts = [f"{begin}\nold\n{end}\n" for begin, end in map(report.marks, ("in short", "losses", "figures"))]
+    page.write_text("before\n" + "between\n".join(parts) + "after\n")
     monkeypatch.setattr(report, "PAGE", page)
     report.write_page(example())
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
+    assert text.count("between\n") == 2
     assert "old" not in text
     assert "| BIRD | 6.2 s |" in text
+
+
+def test_what_a_reader_wants_to_know_comes_first_and_then_who_is_better() -> None:
+    assert "| 2.4 s | 6.2 s |  |  |" in "".join(in_short(example()))
+    assert "".join(losses(example())).endswith("| none | | | |\n")
+    summary = example()
+    for run in summary.files[0].runs:
+        if run.contestant == "BIRD":
+            run.figures["seconds"] = 0.05
+    assert f"| {LOAD_1M} | 2.4 s | BIRD 50 ms | 0.02 |" in "".join(losses(Summary(summary.files)))
+
+
+def test_a_figure_that_ends_in_the_daemon_s_own_table_says_so() -> None:
+    assert is_own_table(LOAD_1M, "OpenBGPD")
+    assert is_own_table("evpn-load 100k, type 2", "FRR")
+    assert not is_own_table(LOAD_1M, "FRR")
+    assert not is_own_table("evpn-load 100k, type 2", "bgpd")
 
 
 def test_a_chart_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,5 +115,5 @@ def test_an_unknown_case_is_refused_by_name(capsys: pytest.CaptureFixture[str]) 
 def test_list_names_every_case_and_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--list", "--quick"]) == 0
     shown = capsys.readouterr().out
-    for word in ("load", "evpn-load", "withdraw", "failover", "announce", "churn", "restart", "idle"):
+    for word in (*program.CASES,):
         assert word in shown
