@@ -48,6 +48,8 @@ class Session:
         self._is_poll_due_again = False
         self._random = random
         self._output: list[bytes] = []
+        self._said: tuple[object, ...] = ()
+        self._said_bytes = b""
         self._desired_min_tx_us = self._tx_in_use_us = self._slow_us
         self._required_min_rx_us = self._rx_in_use_us = interval_us
         self._last_sent = now
@@ -132,6 +134,16 @@ class Session:
             self._emit(final=True)
         elif has_changed:
             self._send(now)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether one more packet like the last one changes nothing but when the remote system was heard."""
+        return self.state is State.UP and self.remote_state is State.UP and not self.is_polling
+
+    def heard(self, now: float) -> None:
+        """A packet like the last one, without Poll and Final, while `is_steady`: most are."""
+        self.received_count += 1
+        self._last_received = now
 
     def tick(self, now: float) -> None:
         """Let the timers that are due expire: detection, then transmission."""
@@ -232,10 +244,20 @@ class Session:
 
     def _emit(self, *, final: bool) -> None:
         self.sent += 1
-        packet = Packet(
+        polls = self.is_polling and not final
+        said = (
+            *(self.state, self.diagnostic, polls, final, self.multiplier),
+            *(self.remote_discriminator, self._desired_min_tx_us, self._required_min_rx_us),
+        )
+        if said != self._said:
+            self._said, self._said_bytes = said, self._packet(polls, final).encode()
+        self._output.append(self._said_bytes)
+
+    def _packet(self, polls: bool, final: bool) -> Packet:
+        return Packet(
             state=self.state,
             diagnostic=self.diagnostic,
-            poll=self.is_polling and not final,
+            poll=polls,
             final=final,
             independent=True,
             multiplier=self.multiplier,
@@ -244,4 +266,3 @@ class Session:
             desired_min_tx_us=self._desired_min_tx_us,
             required_min_rx_us=self._required_min_rx_us,
         )
-        self._output.append(packet.encode())

@@ -34,12 +34,16 @@ ReceiverKey = tuple[bytes, str, int]
 
 
 class Receiver:
-    """One receiving socket, and the sessions that it receives for, by the address of the peer."""
+    """One receiving socket, and the sessions that it receives for, by the address of the peer.
+
+    `usual` has the last packet of each session that is steady, by its bytes: the next one is most likely the same.
+    """
 
     def __init__(self, key: ReceiverKey, sock: socket.socket) -> None:
         self.key = key
         self.sock = sock
         self.members: dict[bytes, Live] = {}
+        self.usual: dict[bytes, tuple[sockets.Datagram, Live]] = {}
 
     def follow_members(self) -> None:
         """Let the kernel pass what is theirs."""
@@ -57,6 +61,7 @@ class Live:
         self.receiver: Receiver | None = None
         self.sender: socket.socket | None = None
         self.port = 0
+        self.usual = b""
         self.problem = ""
         self.retry_at = 0.0
         self.ends_at = float("inf")
@@ -219,6 +224,7 @@ class Sessions:
         if receiver is None:
             return
         receiver.members.pop(live.wish.peer, None)
+        receiver.usual.pop(live.usual, None)
         if receiver.members:
             receiver.follow_members()
             return
@@ -237,23 +243,28 @@ class Sessions:
     def _read(self, receiver: Receiver, count: int) -> None:
         for _ in range(count):
             try:
-                data, source, ttl = sockets.receive(receiver.sock)
+                datagram = sockets.receive(receiver.sock)
             except BlockingIOError:
                 return
             except OSError:
                 if receiver.sock.fileno() < 0:
                     return
                 continue
+            usual = receiver.usual.get(datagram[0])
+            if usual is not None and usual[0] == datagram and usual[1].session.is_steady:
+                usual[1].session.heard(self._clock())
+                continue
             try:
-                self._receive(receiver, data, source, ttl)
+                self._receive(receiver, datagram)
             except Discarded as discarded:
                 self.discarded[discarded.cause] = self.discarded.get(discarded.cause, 0) + 1
 
-    def _receive(self, receiver: Receiver, data: bytes, source: bytes, ttl: int) -> None:
+    def _receive(self, receiver: Receiver, datagram: sockets.Datagram) -> None:
         """Raises: Discarded: it is no packet of a session (RFC 5880 section 6.8.6, RFC 5881 sections 3 and 5)."""
+        source, ttl = sockets.source_of(receiver.sock, datagram)
         if ttl != sockets.MAX_TTL:
             raise Discarded("ttl")
-        packet = decode(data)
+        packet = decode(datagram[0])
         if packet.your_discriminator:
             live = self._by_discriminator.get(packet.your_discriminator)
             if live is None:
@@ -265,6 +276,10 @@ class Sessions:
             if live is None:
                 raise Discarded("stranger")
         live.session.received(packet, self._clock())
+        receiver.usual.pop(live.usual, None)
+        if live.session.is_steady and not packet.poll and not packet.final:
+            live.usual = datagram[0]
+            receiver.usual[live.usual] = datagram, live
         self._settle(live)
 
     # Timers

@@ -94,17 +94,27 @@ def open_sender(local: bytes, peer: bytes, interface: str, port: int) -> socket.
     return sock
 
 
-def receive(sock: socket.socket) -> tuple[bytes, bytes, int]:
-    """The next packet, who sent it, and its TTL or hop limit (-1 if the kernel does not say).
+Datagram = tuple[bytes, list[tuple[int, int, bytes]], tuple[str, int]]
+"""A packet, what the kernel says of it, and the name of who sent it (of IPv6 a longer tuple)."""
+
+
+def receive(sock: socket.socket) -> Datagram:
+    """The next packet.
 
     Raises: BlockingIOError: there is none. OSError: the socket reports an error.
     """
     data, ancillary, _flags, name = sock.recvmsg(_PACKET_BYTES, _ANCILLARY_BYTES)
+    return data, ancillary, name
+
+
+def source_of(sock: socket.socket, datagram: Datagram) -> tuple[bytes, int]:
+    """Who sent it, and its TTL or hop limit (-1 if the kernel does not say)."""
+    _, ancillary, name = datagram
     ttl = -1
     for level, kind, value in ancillary:
         if (level, kind) in ((socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)):
             ttl = int(struct.unpack("=i", value[:4])[0])
-    return data, socket.inet_pton(sock.family, name[0].partition("%")[0]), ttl
+    return socket.inet_pton(sock.family, name[0].partition("%")[0]), ttl
 
 
 def filter_program(size: int, discriminators: Collection[int], peers: Collection[bytes]) -> list[bytes]:
