@@ -158,6 +158,7 @@ class Daemon:
         self._started.set()
         async with asyncio.TaskGroup() as tasks:
             running = [
+                tasks.create_task(self._routing.run()),
                 tasks.create_task(self._routing.speaker.run()),
                 tasks.create_task(self._routing.workloads.run()),
                 tasks.create_task(self._routing.servers.run()),

@@ -130,6 +130,11 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         "bgpd_neighbor_messages_received_total", "Messages received.", each(lambda view: view.messages_received)
     )
     registry.counter("bgpd_neighbor_messages_sent_total", "Messages sent.", each(lambda view: view.messages_sent))
+    registry.gauge(
+        "bgpd_neighbor_prefixes_discarded",
+        "Prefixes that the neighbor announces beyond max_prefixes and that were not taken.",
+        each_family("discarded"),
+    )
     registry.counter(
         "bgpd_neighbor_martians_total",
         "Prefixes of the neighbor that were ignored as martians (accept_martians).",

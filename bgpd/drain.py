@@ -1,4 +1,4 @@
-"""Takes this host out of service and back: `bgpd drain` (docs/decisions/0021).
+"""Takes this host out of service and back: `bgpd drain` (docs/decisions/0022).
 
 Announces everything with GRACEFUL_SHUTDOWN first (RFC 8326). Once the fabric has had `drain.settle_s` to choose other
 paths, services are withdrawn, and with `all` everything, after as long again. The host is drained when the kernel's

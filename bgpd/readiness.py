@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
@@ -159,6 +159,7 @@ class Readiness:
                 *routing.tables.vrfs.warnings(),
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),
+                *_discarded(routing),
             ],
             version=__version__,
             form=form().value,
@@ -184,6 +185,11 @@ class Readiness:
         if text != self._status:
             self._status = text
             systemd.notify(systemd.status(text))
+
+
+def _discarded(routing: Routing) -> Iterator[str]:
+    for source, family, count in routing.rib.received.discarded():
+        yield f"neighbor {source.name}: {count} {family} prefixes beyond max_prefixes were discarded"
 
 
 def not_converged(

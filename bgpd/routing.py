@@ -40,6 +40,7 @@ log = structlog.get_logger()
 WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _ABREAST = 4_096
 """A neighbor that has sent at most this many routes fewer than the leading one also counts as leading."""
+_LOOK_S = 1.0
 _LOCAL = Attributes.of()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
@@ -144,6 +145,12 @@ class Routing:
         self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)
         await self.workloads.start()
+
+    async def run(self) -> None:
+        """Look for what can be asked of neighbors again, until cancelled."""
+        while True:
+            self.rib.received.ask_for_discarded(time.monotonic())
+            await asyncio.sleep(_LOOK_S)
 
     async def stop(self) -> None:
         """Write what is queued and stop using the kernel; routes stay."""

@@ -74,7 +74,8 @@ class Parts:
         self.sends_end_of_rib = True
         self.received = 0
         self.rib = SimpleNamespace(
-            contested=SimpleNamespace(warnings=list), received=SimpleNamespace(count=lambda _: self.received)
+            contested=SimpleNamespace(warnings=list),
+            received=SimpleNamespace(count=lambda _: self.received, discarded=list),
         )
         self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, vrfs=SimpleNamespace(warnings=list))
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)

@@ -81,6 +81,8 @@ def _neighbor(view: View, now: float) -> Rows:
     detail = text.last_error(view, now) if view["state"] != "established" else view.get("hostname", "")
     if view.get("martians"):
         detail = f"{detail} ({view['martians']} martians ignored)".lstrip()
+    if (discarded := sum(counts.get("discarded", 0) for counts in families.values())) > 0:
+        detail = f"{detail} ({discarded} beyond max_prefixes discarded)".lstrip()
     yield (
         view["name"],
         text.place(view),

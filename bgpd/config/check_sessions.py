@@ -135,6 +135,8 @@ def _check_session(config: Config, session: SessionConfig, path: KeyPath) -> Ite
             yield Finding((*path, field), f'there is no policy "{value}"', did_you_mean(value, known))
     if found := bad_families(session.families):
         yield Finding((*path, "families", found[0]), *found[1])
+    if wrong := one_of(session.max_prefixes_action, ("reset", "discard")):
+        yield Finding((*path, "max_prefixes_action"), *wrong)
     if session.hold_time_s in (1, 2):
         yield Finding((*path, "hold_time_s"), f"is {session.hold_time_s}", "must be 0 or at least 3 (RFC 4271, 4.2)")
     if session.password_file:

@@ -31,10 +31,12 @@ def _range(config: Config, text: str) -> SessionConfig | None:
 
 def _exceeded(section: SessionConfig, view: NeighborView) -> Iterator[str]:
     end = "or its session ends with the next route that it announces"
+    left_out = "or nothing more that it announces is taken"
     for family, counts in view.families.items():
         if 0 < section.max_prefixes < counts.received:
             has = f"it has announced {counts.received} {family} prefixes"
-            yield f"neighbor {view.name}: max_prefixes is {section.max_prefixes}, but {has}; raise it, {end}"
+            then = left_out if section.max_prefixes_action == "discard" else end
+            yield f"neighbor {view.name}: max_prefixes is {section.max_prefixes}, but {has}; raise it, {then}"
     most = attribute_limit(section)
     if 0 < most < view.attribute_bytes:
         has = f"its attributes take {view.attribute_bytes} bytes"

@@ -85,8 +85,17 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
         bool, Meta(description="Take routes with AS_SET or AS_CONFED_SET in the AS path (RFC 9774 refuses them).")
     ] = False
     max_prefixes: Annotated[
-        int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
+        int, Meta(ge=0, le=100_000_000, description="More than that of a family ends the session; 0: no limit.")
     ] = _MAX_PREFIXES
+    max_prefixes_warn_percent: Annotated[
+        int, Meta(ge=0, le=100, description="Share of max_prefixes beyond which the log warns; 0: never.")
+    ] = 80
+    max_prefixes_action: Annotated[
+        str, Meta(description='Beyond max_prefixes: "reset" ends the session, "discard" leaves out what is too much.')
+    ] = "reset"
+    max_prefixes_restart_after_s: Annotated[
+        int, Meta(ge=1, le=31_536_000, description="How long a neighbor is refused that was reset for max_prefixes.")
+    ] = 60
     max_attribute_bytes: Annotated[
         Annotated[int, Meta(ge=0)] | None,
         Meta(description="Memory for the attributes of its routes; more ends the session; 0: no limit."),
@@ -142,7 +151,7 @@ class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": 
         bool, Meta(description="Take routes with AS_SET or AS_CONFED_SET in the AS path (RFC 9774 refuses them).")
     ] = False
     max_prefixes: Annotated[
-        int, Meta(ge=0, le=100_000_000, description="More than that ends the session; 0: no limit.")
+        int, Meta(ge=0, le=100_000_000, description="More than that of a family ends the session; 0: no limit.")
     ] = 10_000
 
 

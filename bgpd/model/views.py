@@ -12,11 +12,15 @@ import msgspec
 
 
 class FamilyCounts(msgspec.Struct, kw_only=True):
-    """Routes exchanged with a neighbor in one family: received, of them rejected by policy, and announced to it."""
+    """Routes exchanged with a neighbor in one family: received, of them rejected by policy, and announced to it.
+
+    `discarded` are prefixes that it announces beyond `max_prefixes` and that were not taken (`max_prefixes_action`).
+    """
 
     received: int = 0
     rejected: int = 0
     announced: int = 0
+    discarded: int = 0
 
 
 class NeighborView(msgspec.Struct, kw_only=True):

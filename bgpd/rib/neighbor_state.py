@@ -1,12 +1,12 @@
 """One neighbor's session as the RIB knows it: its import side, its export sides, and what it has sent so far.
 
-Decides when a neighbor has sent too much (prefixes, bytes of attributes, next hops), and which sessions another
-configuration changes. Never sees bytes or routes.
+Decides when a neighbor has sent too much (prefixes, bytes of attributes, next hops), what of it is discarded, and which
+sessions another configuration changes. Never sees bytes or routes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -16,31 +16,37 @@ from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut
+from bgpd.rib.discarded import Discarded
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import build_policy
 
 log = structlog.get_logger()
 
 _WARN_AT = 0.8
-"""Share of max_prefixes and max_attribute_bytes from which on the log warns."""
+"""Share of max_attribute_bytes from which on the log warns."""
 MOST_NEXT_HOPS = 1024
 """Different next hops of one neighbor: each is an object in the kernel, and so is each set of them that routes have."""
 
 
 class NeighborState:
-    """State of one Source incarnation. `exports` has an Adj-RIB-Out per family, `tables` its table."""
+    """State of one Source incarnation. `exports` has an Adj-RIB-Out per family, `tables` its table.
+
+    `watches_limit`: what is beyond `max_prefixes` is discarded, or was; elsewhere nothing is looked at route by route.
+    """
 
     def __init__(
         self, source: Source, *, families: tuple[Family, ...], config: SessionConfig, adj_rib_in: AdjRibIn
     ) -> None:
         self.source = source
         self.families = families
+        self.discarded = Discarded()
         self.use(config)
         self.adj_rib_in = adj_rib_in
         self.exports: dict[Family, AdjRibOut] = {}
         self.tables: dict[Family, LocRib] = {}
         self.sweeps: dict[Family, set[Path]] = {}
         """Families whose stale routes are being removed: what was said again (AdjRibIn.refreshed)."""
+        self._discarding: set[Family] = set()
         self._warned: set[Family] = set()
         self._exceeded: set[Family] = set()
         self._warned_of_memory = False
@@ -50,13 +56,43 @@ class NeighborState:
         """These are the settings from now on."""
         self.config = config
         self._most_bytes = attribute_limit(config)
+        self.discards = config.max_prefixes > 0 and config.max_prefixes_action == "discard"
+        self.watches_limit = self.discards or bool(self.discarded)
+        share = (config.max_prefixes_warn_percent or 100) / 100
+        self._near = config.max_prefixes * share
+
+    def within_limit(self, table: LocRib, keys: Sequence[bytes]) -> Sequence[bytes]:
+        """Those of the announced `keys` that are taken, where what is beyond `max_prefixes` is discarded."""
+        taken = self.discarded.within(self.config.max_prefixes, table, self.source, keys)
+        family = table.family
+        if len(taken) < len(keys) and family not in self._discarding and self.discarded.count(family):
+            self._discarding.add(family)
+            limit = self.config.max_prefixes
+            log.error("prefix_limit.discarding", neighbor=self.source.name, family=family, limit=limit)
+        return taken
+
+    def why_ask_again(self, family: Family, now: float) -> str:
+        """Why the neighbor should send its routes of a family again, "" if it should not: there is room for what was
+        discarded. `now` is of a clock that only goes forward.
+        """
+        count, most = self.tables[family].received.get(self.source, 0), self.config.max_prefixes
+        if (self.discards and count >= most) or not self.discarded.may_ask(family, now):
+            return ""
+        return f"{self.discarded.count(family)} prefixes were discarded, and there is room"
+
+    def asked_again(self, family: Family, now: float) -> None:
+        """It was asked; what is beyond the limit is discarded, and logged, anew."""
+        self.discarded.asked(family, now)
+        self._discarding.discard(family)
 
     def why_too_many(self, family: Family, count: int) -> str:
         """Compare the routes received with `max_prefixes`: what must be said of too many, once per session, or ""."""
         most = self.config.max_prefixes
-        if not most or count <= most * _WARN_AT:
+        if not most or count <= self._near:
             return ""
         if count > most:
+            if self.discards:
+                return ""
             if family not in self._exceeded:
                 self._exceeded.add(family)
                 log.error("prefix_limit.exceeded", neighbor=self.source.name, family=family, count=count, limit=most)

@@ -38,6 +38,9 @@ class Neighbors(Protocol):
     def send_refresh_ended(self, source: Source, family: Family) -> None:
         """All that a route refresh asked for was sent (RFC 7313)."""
 
+    def ask_again(self, source: Source, family: Family) -> bool:
+        """Ask the neighbor to send its routes of a family again (RFC 2918); whether it can be asked."""
+
     def refresh_wanted(self, source: Source, family: Family) -> None:
         """The neighbor must be sent a family again, because of what it sent."""
 

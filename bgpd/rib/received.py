@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
+import structlog
+
 from bgpd.config.schema import RibConfig, SessionConfig
 from bgpd.kernel.host import Host
 from bgpd.message.open import Negotiated
@@ -28,6 +30,8 @@ from bgpd.rib.policy import build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
+
+log = structlog.get_logger()
 
 REPLAYED = 512
 """Keys of one step of `replay_evpn`."""
@@ -166,6 +170,8 @@ class ReceivedRoutes:
             if table.labels:
                 table.labels.lost(source, batch.withdrawn)
             self._follow_evpn(source, family, batch.withdrawn, None)
+        if state.watches_limit:
+            keys = self._within_limit(state, table, batch)
         if keys and batch.attributes is not None:
             paths = state.adj_rib_in.paths(family, keys, batch.attributes, batch.next_hop, batch.overlay)
         if batch.labels is not None or table.labels:
@@ -178,6 +184,34 @@ class ReceivedRoutes:
             self._tables.aggregation.learned(table.vrf, family, keys)
         if family is Family.ROUTE_TARGET and self.evpn.memberships_received(source, batch):
             self.neighbors.refresh_wanted(source, Family.L2VPN_EVPN)
+
+    def _within_limit(self, state: NeighborState, table: LocRib, batch: RouteBatch) -> Sequence[bytes]:
+        """What of a batch is taken, once its withdrawals are: the announced keys but for those beyond the limit."""
+        if batch.withdrawn:
+            state.discarded.withdrawn(batch.family, batch.withdrawn)
+        if state.discards and batch.announced:
+            return state.within_limit(table, batch.announced)
+        state.discarded.withdrawn(batch.family, batch.announced)
+        return batch.announced
+
+    def ask_for_discarded(self, now: float) -> None:
+        """Have neighbors send again what was discarded, where there is room now; to be called every second or so.
+
+        A neighbor that does not know route refresh cannot be asked: what is missing is shown. `now` is of a clock that
+        only goes forward.
+        """
+        for source, state in self._states.items():
+            for family in state.discarded.families if state.discarded else ():
+                why = state.why_ask_again(family, now)
+                if why and self.neighbors.ask_again(source, family):
+                    log.info("prefix_limit.asked_again", neighbor=source.name, family=family, reason=why)
+                    state.asked_again(family, now)
+
+    def discarded(self) -> Iterator[tuple[Source, Family, int]]:
+        """The sessions and families of which something is beyond the limit and left out, and how much."""
+        for source, state in self._states.items():
+            for family in state.discarded.families:
+                yield source, family, state.discarded.count(family)
 
     def _end_if(self, state: NeighborState, reason: str, subcode: CeaseSubcode) -> None:
         """End the session of a neighbor that sent too much, if there is a reason, once it is no longer being heard."""
@@ -298,6 +332,7 @@ class ReceivedRoutes:
                 received=table.received.get(source, 0),
                 rejected=table.rejected.get(source, 0),
                 announced=len(state.exports[family].advertised),
+                discarded=state.discarded.count(family),
             )
             for family, table in state.tables.items()
         }

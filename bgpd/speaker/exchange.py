@@ -307,10 +307,17 @@ class Exchange:
     def send_refresh(self, family: Family, subtype: int) -> None:
         """Send a marker around our own answer (RFC 7313: 1 BoRR, 2 EoRR), if the neighbor knows them.
 
-        No request is ever sent: routes that a policy rejects are kept, so that no routes are needed again.
+        Its own routes are asked for by `ask_again`, never because of a policy: those that one rejects are kept.
         """
         if self.negotiated.enhanced_route_refresh and family in self.negotiated.families:
             self._send([encode_route_refresh(family.afi, family.safi, subtype)])
+
+    def ask_again(self, family: Family) -> bool:
+        """Ask the neighbor to send its routes of a family again (RFC 2918); whether it knows what that means."""
+        can = self.negotiated.route_refresh and family in self.negotiated.families
+        if can:
+            self._send([encode_route_refresh(family.afi, family.safi)])
+        return can
 
     def _new_encoder(self) -> UpdateEncoder:
         chosen = self._self.chosen

@@ -195,9 +195,14 @@ class Neighbor:
         self._driver.pump()
 
     def configure(self, config: SessionConfig) -> None:
-        """Take over a changed configuration that needs no new session; a higher limit ends a hold-off at once."""
+        """Take over a changed configuration that needs no new session.
+
+        A higher limit, or another answer to what is beyond it, ends a hold-off at once.
+        """
         old = self.peering.config
         raised = _is_raised(old.max_prefixes, config.max_prefixes)
+        raised = raised or old.max_prefixes_action != config.max_prefixes_action
+        raised = raised or old.max_prefixes_restart_after_s != config.max_prefixes_restart_after_s
         raised = raised or _is_raised(attribute_limit(old), attribute_limit(config))
         self._reach.peering = msgspec.structs.replace(self.peering, config=config)
         self._session.settings = self._settings()

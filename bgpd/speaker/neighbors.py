@@ -24,7 +24,7 @@ from bgpd.speaker.places import why_full
 from bgpd.speaker.transport import Wire
 
 HOLD_OFF_S = 60.0
-"""How long a neighbor that was reset for cause (too many prefixes) is refused."""
+"""How long a neighbor that was reset for cause is refused, unless its configuration says otherwise."""
 
 
 class Neighbors:
@@ -90,6 +90,10 @@ class Neighbors:
         if neighbor is not None and neighbor.exchange is not None:
             neighbor.exchange.send_end_of_rib(family)
 
+    def ask_again(self, source: Source, family: Family) -> bool:
+        neighbor = self.of(source)
+        return neighbor is not None and neighbor.exchange is not None and neighbor.exchange.ask_again(family)
+
     def send_refresh_began(self, source: Source, family: Family) -> None:
         """Say that all routes are sent again from here on (RFC 7313 BoRR); nothing if the neighbor does not know it."""
         neighbor = self.of(source)
@@ -116,11 +120,14 @@ class Neighbors:
         return neighbor is not None and neighbor.has_room
 
     def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None:
-        """End the session of a neighbor for too much that it sent (Cease, RFC 4486), and refuse it for HOLD_OFF_S."""
+        """End the session of a neighbor for too much that it sent (Cease, RFC 4486), and refuse it for a time."""
         neighbor = self.named(name)
         if neighbor is not None:
-            reason += f"; refused for {HOLD_OFF_S:.0f} s, or until that is raised"
-            neighbor.reset(Notification(ErrorCode.CEASE, subcode), reason, hold_off_s=HOLD_OFF_S)
+            hold_off_s = HOLD_OFF_S
+            if subcode is CeaseSubcode.MAXIMUM_PREFIXES:
+                hold_off_s = neighbor.peering.config.max_prefixes_restart_after_s
+            reason += f"; refused for {hold_off_s:.0f} s, or until that is raised"
+            neighbor.reset(Notification(ErrorCode.CEASE, subcode), reason, hold_off_s=hold_off_s)
 
     def fail(self, source: Source, error: Exception) -> None:
         """End a session, for what was done for it alone raised: a defect of bgpd."""

@@ -78,6 +78,8 @@ class Recorder:
         self.full: set[Source] = set()
         self.followed: dict[Source, dict[bytes, Path]] = {}
         self.resolved_in: dict[tuple[str, NextHop], str] = {}
+        self.knows_refresh = True
+        self.asked: list[tuple[Source, Family]] = []
         self.prefixes: dict[bytes, tuple[str, Family, bytes]] = {}
         self.vrf_fib: dict[bytes, NextHops] = {}
         self.rib = Rib(config, host=Host(lambda event: None), now=lambda: self.now, schedule=self.scheduled.append)
@@ -117,6 +119,11 @@ class Recorder:
 
     def send_refresh_ended(self, source: Source, family: Family) -> None:
         self.refresh_sent.append((source, family))
+
+    def ask_again(self, source: Source, family: Family) -> bool:
+        if self.knows_refresh:
+            self.asked.append((source, family))
+        return self.knows_refresh
 
     def refresh_wanted(self, source: Source, family: Family) -> None:
         self.rib.received.refresh_requested(source, family)

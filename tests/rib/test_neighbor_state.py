@@ -201,3 +201,14 @@ def test_export_policy_alone_is_told_anew_and_asks_for_nothing() -> None:
     recorder.turn()
     assert recorder.told[source] == {}
     assert recorder.refresh_sent == []
+
+
+@pytest.mark.parametrize(("percent", "first"), [(50, 6), (80, 9), (100, None), (0, None)])
+def test_share_from_which_prefixes_are_warned_about(percent: int, first: int | None) -> None:
+    state = State(max_prefixes=10, max_prefixes_warn_percent=percent)
+    warned = None
+    for count in range(11):
+        with capture_logs() as logs:
+            assert state.why_too_many(V4, count) == ""
+        warned = count if logs and warned is None else warned
+    assert warned == first
