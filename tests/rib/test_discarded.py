@@ -82,7 +82,7 @@ def test_a_batch_s_withdrawals_make_room_for_what_it_announces() -> None:
     peer.announce(1, 2, 3)
     gone, come = [key(prefix(1))], [key(prefix(4)), key(prefix(4)), key(prefix(5))]
     batch = RouteBatch(family=V4, withdrawn=gone, announced=come, attributes=attributes(1), next_hop=HOP)
-    peer.recorder.rib.received.routes_received(peer.source, batch)
+    peer.recorder.rib.received.routes_received(peer.source, [batch])
     peer.recorder.rib.commit_gathered()
     assert (peer.taken, peer.discarded) == ([2, 3, 4], 1)
 

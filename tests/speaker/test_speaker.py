@@ -25,7 +25,6 @@ from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import driver as driver_module
-from bgpd.speaker import neighbors as neighbors_module
 from bgpd.speaker import retries as retries_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.connection import Connection
@@ -531,17 +530,14 @@ async def test_who_connects_without_end_fills_no_log() -> None:
     assert len(failed) <= BURST_LINES + 1
 
 
-async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_neighbor_of_a_range_is_refused_after_too_many_prefixes_as_any_other() -> None:
     async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.3", 0))
         writer.write(open_bytes() + KEEPALIVE)
         return reader, writer
 
-    monkeypatch.setattr(neighbors_module, "HOLD_OFF_S", 1.0)
     port = free_port()
-    listen = {"prefix": "127.0.0.0/8", "asn": "external", "import": "all"}
+    listen = {"prefix": "127.0.0.0/8", "asn": "external", "import": "all", "max_prefixes_restart_after_s": 1}
     async with running(config(listen=[listen]), listen_port=port) as (speaker, recorder):
         _, writer = await connect()
         await until(lambda: recorder.sources)
