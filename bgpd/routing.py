@@ -222,6 +222,7 @@ class Routing:
         """A workload's new route is announced in the same turn of the loop."""
         if self.workloads.kernel_reported():
             self.rib.flush()
+            self.workloads.report()
 
     # Sessions (SpeakerEvents).
 

@@ -57,7 +57,7 @@ class UpdateEncoder:
             Family.L2VPN_EVPN: local_ipv4 or local_ipv6 or b"",
             Family.ROUTE_TARGET: local_ipv4 or local_ipv6 or b"",
         }
-        self._blocks: dict[Attributes, list[tuple[int, bytes]]] = {}
+        self._blocks: dict[tuple[Attributes, bytes], bytes] = {}
 
     @property
     def without_next_hop(self) -> tuple[Family, ...]:
@@ -114,17 +114,11 @@ class UpdateEncoder:
         next_hop = self._next_hop(family, batch.next_hop)
         if not next_hop:
             return None
-        others = self._attributes_for(attributes)
         classic = family is Family.IPV4_UNICAST and len(next_hop) == 4
-        if classic:
-            hop = struct.pack("!BBB4s", 0x40, AttributeType.NEXT_HOP, 4, next_hop)
-            at = sum(kind < AttributeType.NEXT_HOP for kind, _ in others)
-            pieces = [packed for _, packed in others]
-            block = b"".join((*pieces[:at], hop, *pieces[at:]))
-            room = self._room - len(block)
-        else:
-            block = b"".join(packed for _, packed in others)
-            room = self._room - len(block) - _MP_HEADER_LENGTH - 5 - len(next_hop)
+        block = self._block(attributes, next_hop if classic else b"")
+        room = self._room - len(block)
+        if not classic:
+            room -= _MP_HEADER_LENGTH + 5 + len(next_hop)
         codec = self._codecs.get(family)
         nlri = batch.announced if codec is None else [codec.encode(key, batch.overlay) for key in batch.announced]
         if room < max(map(len, nlri)):
@@ -142,14 +136,20 @@ class UpdateEncoder:
             return b""
         return b"" if family is Family.IPV6_UNICAST and len(address) == 4 else address
 
-    def _attributes_for(self, attributes: Attributes) -> list[tuple[int, bytes]]:
-        block = self._blocks.get(attributes)
+    def _block(self, attributes: Attributes, next_hop: bytes) -> bytes:
+        """The attribute block, with a NEXT_HOP unless that is b""."""
+        block = self._blocks.get((attributes, next_hop))
         if block is None:
-            block = encode_attributes(self._sent(attributes), four_octet_as=self._negotiated.four_octet_as)
+            pieces = encode_attributes(self._sent(attributes), four_octet_as=self._negotiated.four_octet_as)
+            if next_hop:
+                hop = struct.pack("!BBB4s", 0x40, AttributeType.NEXT_HOP, 4, next_hop)
+                at = sum(kind < AttributeType.NEXT_HOP for kind, _ in pieces)
+                pieces = [*pieces[:at], (AttributeType.NEXT_HOP, hop), *pieces[at:]]
+            block = b"".join([packed for _, packed in pieces])
             if len(self._blocks) >= _BLOCKS_KEPT:
                 self._blocks.clear()
-            if sum(len(packed) for _, packed in block) <= _LONGEST_KEPT:
-                self._blocks[attributes] = block
+            if len(block) <= _LONGEST_KEPT:
+                self._blocks[attributes, next_hop] = block
         return block
 
 

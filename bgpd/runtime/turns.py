@@ -37,7 +37,8 @@ class Turns:
     def add(self, step: Step) -> None:
         """Run `step` in the loop's next turn, or in the first after it that has time left."""
         self._steps.append(step)
-        self._schedule()
+        if not self._is_scheduled:
+            self._schedule()
 
     def now_or_add(self, step: Step) -> bool:
         """Run `step` at once if nothing waits and this turn was not used yet, else `add` it; whether it was run.
@@ -104,7 +105,7 @@ def turns() -> Turns:
 
 def soon(step: Step) -> None:
     """Run `step` of bulk work in the loop's next turn, or in the first after it that has time left."""
-    turns().add(step)
+    (_Latest.turns if asyncio.get_running_loop() is _Latest.loop else turns()).add(step)
 
 
 def now_or_soon(step: Step) -> bool:

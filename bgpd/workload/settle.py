@@ -62,10 +62,8 @@ class Settlement:
         self.announced: dict[ClaimInfo, list[bytes]] = {}
         self.states: list[ClaimStatus] = []
 
-    def carry_out(
-        self, table: VrfFamily, *, announcer: Announcer, kernel: KernelRoutes, listeners: Sequence[StateListener]
-    ) -> None:
-        """Withdraw before a route goes, announce after its message is on the way, report states last."""
+    def carry_out(self, table: VrfFamily, *, announcer: Announcer, kernel: KernelRoutes) -> None:
+        """Withdraw before a route goes, announce after its message is on the way; `states` are reported after that."""
         vrf, family = table
         if self.withdrawn:
             announcer.withdraw_workloads(vrf, family, self.withdrawn)
@@ -77,6 +75,3 @@ class Settlement:
             kernel.set_service_route(vrf, family, key, members, resilient=resilient)
         for info, keys in self.announced.items():
             announcer.announce_workloads(vrf, family, keys, info)
-        if self.states:
-            for listener in listeners:
-                listener.states_changed(self.states)

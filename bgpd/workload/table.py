@@ -24,6 +24,7 @@ from bgpd.workload.sources import SOURCES
 from bgpd.workload.standing import (
     ANNOUNCED,
     AWAITING,
+    ClaimStatus,
     Entry,
     Foreign,
     Judgement,
@@ -58,6 +59,7 @@ class WorkloadTable:
         self._dirty: dict[VrfFamily, dict[bytes, None]] = {}
         self._waiting: set[Place] = set()
         self._scheduled = False
+        self._unreported: list[ClaimStatus] = []
 
     # What is known from elsewhere.
 
@@ -164,9 +166,14 @@ class WorkloadTable:
             self._schedule_flush()
 
     def flush(self, now: float) -> None:
-        """Settle marked addresses, at most `FLUSH_SLICE`; asks to be called again if more are left.
+        """`settle`, then `report`."""
+        self.settle(now)
+        self.report()
 
-        `now` is the wall clock in seconds.
+    def settle(self, now: float) -> None:
+        """Settle marked addresses, at most `FLUSH_SLICE`; asks for a `flush` if more are left.
+
+        `now` is the wall clock in seconds. `report` is to be called when neighbors have heard of it.
         """
         self._scheduled = False
         budget = FLUSH_SLICE
@@ -184,11 +191,19 @@ class WorkloadTable:
                 entry = self.claims.at((table, key))
                 if entry is not None:
                     self._settle((table, key), entry, settlement, now)
-            settlement.carry_out(table, announcer=self._announcer, kernel=self._kernel, listeners=self.listeners)
+            settlement.carry_out(table, announcer=self._announcer, kernel=self._kernel)
+            self._unreported += settlement.states
             if budget <= 0:
                 break
         if self._dirty:
             self.schedule()
+
+    def report(self) -> None:
+        """Have the listeners hear of the states that changed."""
+        states, self._unreported = self._unreported, []
+        if states:
+            for listener in self.listeners:
+                listener.states_changed(states)
 
     def _settle(self, place: Place, entry: Entry, settlement: Settlement, now: float) -> None:
         if entry.gone:

@@ -107,18 +107,23 @@ class Workloads:
 
     def _flush(self) -> None:
         if self._has_started:
-            self.table.flush(time.time())
-            self._first_state.look()
+            self.table.settle(time.time())
+            self.report()
+
+    def report(self) -> None:
+        """Have those hear who want to know what became of claims."""
+        self.table.report()
+        self._first_state.look()
 
     def kernel_reported(self) -> bool:
         """All kernel events of this turn have come: settle now what they changed, not in the loop's next turn.
 
-        Whether there was anything.
+        Whether there was anything; then `report` is to be called, once the neighbors have heard of it.
         """
         self.kernel.drain()
-        if not self.table.is_marked:
+        if not self.table.is_marked or not self._has_started:
             return False
-        self._flush()
+        self.table.settle(time.time())
         return True
 
     async def start(self) -> None:

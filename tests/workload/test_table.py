@@ -36,6 +36,19 @@ def test_managed_claim_is_announced_only_after_the_kernel_acknowledged() -> None
     assert rig.state("mqtt", "a") == ("announced", "")
 
 
+def test_states_are_reported_once_and_when_asked_for() -> None:
+    """A route of another program: the neighbors hear of it before those do who want to know what became of it."""
+    rig = Rig()
+    rig.link("pod1")
+    rig.table.foreign_route_changed("", V4, key(POD), Foreign("pod1", False))
+    rig.claims.claim("kernel", "a", (claim(POD, "pod1", id="a", source="kernel"),))
+    rig.table.settle(rig.now)
+    assert (rig.told, rig.states) == ([("announce", "", [POD], PLAIN)], [])
+    rig.table.report()
+    rig.table.report()
+    assert [status.announced for status in rig.states] == [True]
+
+
 def test_withdrawn_before_the_kernel_loses_the_route() -> None:
     rig = Rig()
     rig.link("pod1")
