@@ -36,6 +36,7 @@ CASES = (
     "churn",
     "internet-churn",
     "restart",
+    "growth",
     "idle",
 )
 REPEAT, REPEAT_QUICK = 5, 2

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks import growth
 from benchmarks.results import ResultFile, Summary, path_of
 
 _COLORS = {"bgpd": "#0b6e4f", "BIRD": "#c9a227", "FRR": "#b5446e", "GoBGP": "#4f6d9a", "ExaBGP": "#8a6fb0"}
@@ -27,6 +28,10 @@ def draw(summary: Summary, file: ResultFile) -> Path | None:
     matplotlib.rcParams["svg.hashsalt"] = "bgpd"
     from matplotlib import pyplot
 
+    path = path_of(file.name, quick=file.quick).with_suffix(".svg")
+    if file.name == "growth":
+        growth.draw(summary, path, pyplot)
+        return path
     headlines = {summary.headline(case) for case in summary.cases(file.name)}
     # One axis for all: where some variants are in milliseconds, those in seconds are shown so too.
     scale = {"seconds": 1000.0} if "milliseconds" in headlines else {}
@@ -60,7 +65,6 @@ def draw(summary: Summary, file: ResultFile) -> Path | None:
     axes.set_title(file.title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    path = path_of(file.name, quick=file.quick).with_suffix(".svg")
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
     return path

@@ -20,13 +20,15 @@ class EvpnRouteSet(msgspec.Struct, frozen=True, kw_only=True):
     """`count` routes: kind "evpn-type2" (MAC with a /32) or "evpn-type5" (a /32 prefix), one VNI, one route target.
 
     The routes come from `hosts` different RDs, as those of many servers behind one leaf do. With `labels` each has a
-    label of its own.
+    label of its own. They belong to `vrfs` VRFs in equal shares, whose VNIs and route targets are counted up from the
+    first.
     """
 
     kind: str = "evpn-type5"
     count: int = 1000
     hosts: int = 100
     labels: bool = False
+    vrfs: int = 1
     asn: int = 65201
 
     def prefixes(self) -> list[bytes]:
@@ -51,13 +53,20 @@ class EvpnRouteSet(msgspec.Struct, frozen=True, kw_only=True):
                 routes.append(struct.pack("BB", 5, len(body)) + body)
         return routes
 
+    def of_vrf(self, number: int) -> slice:
+        """Which of the routes belong to a VRF."""
+        share = -(-self.count // self.vrfs)
+        return slice(number * share, (number + 1) * share)
+
     def announcements(self, *, asn: int, next_hop: str) -> Iterator[bytes]:
         """UPDATE messages that announce all, with the route target ASN:VNI and VXLAN encapsulation."""
-        communities = struct.pack(">BBHI", 0, 2, asn, VNI) + struct.pack(">BBIH", 3, 0x0C, 0, 8)
-        if self.kind == "evpn-type5":
-            communities += b"\x06\x03\x02\x00\x00\x00\x00\x01"
-        block = wire.common_attributes((asn, 64600)) + wire.attribute(0xC0, 16, communities)
-        yield from wire.announce(FAMILY, block, socket.inet_aton(next_hop), self.nlri())
+        nlri = self.nlri()
+        for number in range(self.vrfs):
+            communities = struct.pack(">BBHI", 0, 2, asn, VNI + number) + struct.pack(">BBIH", 3, 0x0C, 0, 8)
+            if self.kind == "evpn-type5":
+                communities += b"\x06\x03\x02\x00\x00\x00\x00\x01"
+            block = wire.common_attributes((asn, 64600)) + wire.attribute(0xC0, 16, communities)
+            yield from wire.announce(FAMILY, block, socket.inet_aton(next_hop), nlri[self.of_vrf(number)])
 
     def withdrawals(self) -> Iterator[bytes]:
         """UPDATE messages that withdraw all."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import growth
 from benchmarks.digest import in_short, is_own_table, losses, number_text
 from benchmarks.results import Summary
 from benchmarks.targets import Verdict, verdicts
@@ -74,6 +75,9 @@ def _markdown(summary: Summary) -> Iterator[str]:
             + ".\n\n"
         )
         yield f"![{file.name}](../benchmarks/results/{file.name}.svg)\n"
+        if file.name == "growth":
+            yield from growth.markdown(summary)
+            continue
         for case in summary.cases(file.name):
             yield f"\n**{case}**\n\n| {' | '.join(_COLUMNS)} |\n|---|---:|---:|---:|---:|---|\n"
             for row in _rows(summary, case):

@@ -110,8 +110,14 @@ def _at_most(
     return _Target(text=text, measure=measure, limit=factor, unit="x", beside=(case, than, figure))
 
 
-def _worst(figure: str) -> Measure:
-    return lambda summary: max((value for value, _ in summary.every(peers.BGPD, figure)), default=None)
+def _worst(figure: str, *cases: str) -> Measure:
+    """The worst of all runs of these cases, or of all cases."""
+
+    def measure(summary: Summary) -> float | None:
+        values = (value for value, case in summary.every(peers.BGPD, figure) if not cases or case in cases)
+        return max(values, default=None)
+
+    return measure
 
 
 def _failover_spread(summary: Summary) -> float | None:
@@ -172,13 +178,13 @@ _TARGETS: tuple[_Target, ...] = (
     ),
     _at_most("single `ip route add`, p50: at most 1.05 x BIRD's time", SINGLE, 1.05, figure="milliseconds"),
     _Target(
-        text="event loop held for at most 10 ms of its own CPU time, 99.99% of holds",
-        measure=_worst("loop_cpu_p9999_ms"),
+        text="event loop held for at most 10 ms of its own CPU time, 99.99% of holds of a churn",
+        measure=_worst("loop_cpu_p9999_ms", INTERNET_CHURN, churn.CASE),
         limit=10.0,
         unit="ms",
     ),
     _Target(
-        text="event loop held for at most 20 ms of its own CPU time, always",
+        text="event loop held for at most 20 ms of its own CPU time, in all cases",
         measure=_worst("loop_cpu_ms"),
         limit=20.0,
         unit="ms",
