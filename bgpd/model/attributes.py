@@ -39,7 +39,7 @@ _NEXT_HOP = int(AttributeType.NEXT_HOP)
 _MOST = 65_535
 _MOST_OF_LIST = 65_520
 """Bytes of one attribute: at most, and of lists, whose values have 4, 8 or 12. What is longer stands in several."""
-_OBJECT_BYTES = 120
+OBJECT_BYTES = 120
 """What Attributes take beside the bytes of their block."""
 _FIELDS_KEPT = 1024
 _LONGEST_KEPT = 1024
@@ -134,7 +134,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def size(self) -> int:
         """Bytes of memory that it takes."""
-        return _OBJECT_BYTES + len(self.block)
+        return OBJECT_BYTES + len(self.block)
 
     @property
     def contents(self) -> bytes:

@@ -99,7 +99,8 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     already speaks. `name` is unique and stable over restarts and orders candidates. Compares by identity.
     `router_id` is 4 bytes, `address` packed (b"" for local origins). `asn` is the neighbor's. `origin`, of routes that
     EVPN routes stand for, tells the host that made them, whoever passed them on (model/evpn.py). `order` is what tells
-    two sources apart at last (RFC 4271 section 9.1.2.2 f and g), lower is better; it follows from the others.
+    two sources apart at last (RFC 4271 section 9.1.2.2 f and g), lower is better. It and `is_local` follow from the
+    others.
     """
 
     name: str
@@ -110,13 +111,11 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     interface: str = ""
     origin: bytes = b""
     order: tuple[bytes, bytes, str] = (b"", b"", "")
+    is_local: bool = False
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "order", (self.router_id, self.address, self.name))
-
-    @property
-    def is_local(self) -> bool:
-        return self.kind is _WORKLOAD or self.kind is _AGGREGATE
+        msgspec.structs.force_setattr(self, "is_local", self.kind is _WORKLOAD or self.kind is _AGGREGATE)
 
 
 class Path(msgspec.Struct, eq=False, gc=False):

@@ -95,7 +95,7 @@ class AdjRibIn:
         A path is found again once keys have it: give it to them before anything else is asked.
         """
         return [
-            (self._path(family, attributes, next_hop, overlay, trace), chosen)
+            (self.path(family, attributes, next_hop, overlay, trace), chosen)
             for trace, chosen in self._traces(family, keys, attributes, next_hop)
         ]
 
@@ -108,14 +108,15 @@ class AdjRibIn:
         found = self.policy.split(self._route(family, attributes, next_hop), keys)
         return [(trace, chosen) for trace, chosen in found if chosen]
 
-    def _path(
+    def path(
         self,
         family: Family,
         received: Attributes,
         next_hop: NextHop | None,
-        overlay: Overlay | None,
-        trace: Trace | None,
+        overlay: Overlay | None = None,
+        trace: Trace | None = None,
     ) -> Path:
+        """The path of routes that the policy judges by `trace` (None: whatever their prefixes are)."""
         interned = self.interned(family)
         key = _key(received, next_hop, overlay, trace)
         known = interned.get(key)

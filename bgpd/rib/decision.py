@@ -407,20 +407,30 @@ def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
     rank = 0
     for path in candidates:
         attributes, kind = path.attributes, path.source.kind
-        if not (path.is_usable and attributes.is_simple and (kind is _EBGP or kind is _IBGP)):
+        if not path.is_usable or not attributes.is_simple or not (kind is _EBGP or kind is _IBGP):
             return None
         its = attributes.rank
-        if not lowest or its < rank:
-            lowest, rank = [path], its
-        elif its == rank:
+        if its == rank and lowest:
             lowest.append(path)
-    if len(lowest) == 1:
-        return (lowest[0],)
-    for path in lowest:
-        if path.source.kind is not _EBGP:
-            return None
-    lowest.sort(key=_source_order)
+        elif its < rank or not lowest:
+            lowest, rank = [path], its
+    if len(lowest) > 1:
+        for path in lowest:
+            if path.source.kind is not _EBGP:
+                return None
+        if len(lowest) == len(candidates) <= MULTIPATH_MAXIMUM and _are_in_order(candidates):
+            return candidates
+        lowest.sort(key=_source_order)
     return tuple(lowest[:MULTIPATH_MAXIMUM])
+
+
+def _are_in_order(paths: Sequence[Path]) -> bool:
+    order = paths[0].source.order
+    for path in paths:
+        if path.source.order < order:
+            return False
+        order = path.source.order
+    return True
 
 
 def _source_order(path: Path) -> tuple[bytes, bytes, str]:
@@ -449,6 +459,17 @@ class Decisions:
             return path.rejected
         return self._next_hop_table.why_unreachable(path.next_hop)
 
+    @property
+    def epoch(self) -> int:
+        """What is known of next hops: it counts the changes."""
+        return self._next_hop_table.epoch
+
+    def forwarded_by(self, next_hop: NextHop) -> tuple[NextHops | None, bool]:
+        """How a neighbor's path with this next hop is forwarded if it is alone, and whether it can be used now."""
+        if self._next_hop_table.why_unreachable(next_hop):
+            return None, False
+        return self._next_hop_table.by_one(next_hop), True
+
     def alone(self, path: Path) -> Path:
         """`path` as the decision of routes that have no other, as of now: the same object, which all its routes share.
 
@@ -474,13 +495,19 @@ class Decisions:
             if path.epoch != epoch or not path.keys:
                 self.alone(path)
         multipath, judged = compare(candidates), b""
+        next_hops = None
         if multipath is None:
             multipath, judged = decide(candidates, _why_unusable)
+            next_hops = self._next_hops(multipath)
+        elif len(multipath) == 1:
+            next_hops = multipath[0].next_hops
+        elif self.checks_next_hops:
+            next_hops = self._next_hop_table.unweighted(tuple([path.next_hop for path in multipath]))
         if known is not None and known.multipath == multipath and known.judged == judged:
             known.epoch = epoch
             return known
         is_local = bool(judged and multipath) and multipath[0].source.is_local
-        fresh = Decision(candidates, multipath, judged, self._next_hops(multipath), epoch, is_local)
+        fresh = Decision(candidates, multipath, judged, next_hops, epoch, is_local)
         part[candidates] = fresh
         return fresh
 

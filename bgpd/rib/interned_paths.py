@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from bgpd.model.attributes import OBJECT_BYTES
 from bgpd.model.path import NextHop, Path
 from bgpd.rib.policy import Trace
 
@@ -17,6 +18,8 @@ PARTS = 16
 """Number of dicts that share the paths, so that none holds the loop for long when it grows."""
 _PATH_BYTES = 400
 """What a path takes with its places in the tables, and with its decision if it is one of several candidates."""
+USUAL_BYTES = _PATH_BYTES + OBJECT_BYTES
+"""The same with its attributes as received, but for the bytes of their block."""
 _OVERLAY_BYTES = 300
 
 
@@ -86,9 +89,8 @@ class InternedPaths:
 
 
 def _weight(path: Path) -> int:
-    weight = _PATH_BYTES + path.received.size
-    if path.overlay is not None:
-        weight += _OVERLAY_BYTES
-    if path.attributes is not path.received:
+    received = path.received
+    weight = USUAL_BYTES + len(received.block)
+    if path.attributes is not received:
         weight += path.attributes.size
-    return weight
+    return weight if path.overlay is None else weight + _OVERLAY_BYTES

@@ -77,8 +77,8 @@ class LocRib(Decisions):
     `suppressed`: workloads that an aggregate stands for towards the neighbors, `suppressed_aggregates`: aggregates that
     another one does. `exceptions`: this host's own that none may. `services`: workloads' that other hosts may announce.
     `own_blocks`: whether aggregates of this host are configured in it. `labels`: those that are not their path's.
-    `pending`: what changed and was not passed on. `interned`: where the paths of each source are found, while keys
-    have them.
+    `pending`: what changed and was not passed on. `interned`: where the paths of each source are found, while keys have
+    them. `redeciding`: how many walks of `redecide` run.
     """
 
     def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family) -> None:
@@ -89,7 +89,7 @@ class LocRib(Decisions):
         self.routes: ShardedDict[Entry] = ShardedDict(of_prefixes=is_unicast)
         self.local: dict[bytes, None] = {}
         self.interned: dict[Source, InternedPaths] = {}
-        self._redeciding = 0
+        self.redeciding = 0
         self.received: dict[Source, int] = {}
         self.rejected: dict[Source, int] = {}
         self.exports_learned = False
@@ -116,7 +116,7 @@ class LocRib(Decisions):
             return
 
         def compute(old: Entry | None) -> Entry | None:
-            return self.decision(_with(path, old))
+            return self.decision(with_path(path, old))
 
         alone = self.alone(path)
         for part, chosen in self.routes.split(keys):
@@ -127,7 +127,7 @@ class LocRib(Decisions):
     def _announce_one(self, key: bytes, path: Path, into: Changes) -> None:
         part = self.routes.part(key)
         old = part.get(key)
-        new = self.alone(path) if old is None else self.decision(_with(path, old))
+        new = self.alone(path) if old is None else self.decision(with_path(path, old))
         if new is not old:
             self._store_one(part, key, old, new, into)
 
@@ -178,7 +178,14 @@ class LocRib(Decisions):
     def _store_one(
         self, part: dict[bytes, Entry], key: bytes, old: Entry | None, new: Entry | None, into: Changes
     ) -> None:
-        """One key, where each has a decision of its own: nothing is called that need not be."""
+        try:
+            self.settle(part, key, old, new, into)
+            self._count_paths(_candidates(old), _candidates(new), 1)
+        except Exception as error:
+            raise SharedStateBroken(f"one route moved: {error!r}") from error
+
+    def settle(self, part: dict[bytes, Entry], key: bytes, old: Entry | None, new: Entry | None, into: Changes) -> None:
+        """Give one key another decision; its paths are counted by the caller."""
         try:
             before = after = None
             is_local = False
@@ -186,11 +193,14 @@ class LocRib(Decisions):
                 del part[key]
             else:
                 part[key] = new
+                new.routes += 1
                 after, is_local = new.next_hops, new.is_local
             if old is not None:
                 before, is_local = old.next_hops, is_local or old.is_local
-            self._count(old, new, 1)
-            if before is not after or self._redeciding:
+                old.routes = left = old.routes - 1
+                if not left and isinstance(old, Decision):
+                    self._unused(old)
+            if before is not after or self.redeciding:
                 into.next_hops[key] = after
             if is_local:
                 self._local_changed((key,), into)
@@ -253,7 +263,7 @@ class LocRib(Decisions):
         """Note that these distinct keys went from `old` to `new`."""
         self._count(old, new, len(keys))
         before, after = _hops(old), _hops(new)
-        if before is not after or self._redeciding:
+        if before is not after or self.redeciding:
             into.rerouted(dict.fromkeys(keys, after))
         if _is_local(old) or _is_local(new):
             self._local_changed(keys, into)
@@ -280,7 +290,7 @@ class LocRib(Decisions):
         for old, count in Counter(olds).items():
             self._count(old, step[old], count)
         _store(part, fresh, news)
-        rerouted = {old: _hops(old) is not _hops(new) or self._redeciding > 0 for old, new in step.items()}
+        rerouted = {old: _hops(old) is not _hops(new) or self.redeciding > 0 for old, new in step.items()}
         if any(rerouted.values()):
             hops = {old: _hops(new) for old, new in step.items()}
             pairs = zip(fresh, map(hops.__getitem__, olds))
@@ -293,24 +303,24 @@ class LocRib(Decisions):
 
     def _count(self, old: Entry | None, new: Entry | None, keys: int) -> None:
         """Keep the counts per decision, path and source: `keys` keys went from `old` to `new`."""
-        before: tuple[Path, ...] = ()
-        after: tuple[Path, ...] = ()
         if new is not None:
             new.routes += keys
-            after = new.candidates
         if old is not None:
             old.routes -= keys
-            before = old.candidates
+            if not old.routes and isinstance(old, Decision):
+                self._unused(old)
+        self._count_paths(_candidates(old), _candidates(new), keys)
+
+    def _count_paths(self, before: tuple[Path, ...], after: tuple[Path, ...], keys: int) -> None:
         for path in after:
             if path not in before:
-                self._count_path(path, keys)
+                self.count_path(path, keys)
         for path in before:
             if path not in after:
-                self._count_path(path, -keys)
-        if old is not None and not old.routes and isinstance(old, Decision):
-            self._unused(old)
+                self.count_path(path, -keys)
 
-    def _count_path(self, path: Path, keys: int) -> None:
+    def count_path(self, path: Path, keys: int) -> None:
+        """So many more keys have `path` among their candidates, or fewer."""
         source = path.source
         self.received[source] = self.received.get(source, 0) + keys
         if path.rejected:
@@ -413,7 +423,7 @@ class LocRib(Decisions):
         A path that is alone changes for all of its keys at once, so that what they had before is not known any more:
         until the walk ends all keys that move are reported.
         """
-        self._redeciding += 1
+        self.redeciding += 1
         return self._redecide(next_hop)
 
     def _redecide(self, next_hop: NextHop) -> Iterator[Changes]:
@@ -423,7 +433,7 @@ class LocRib(Decisions):
             return self.decision(old.candidates)
 
         yield from self.walk(compute, alone_by=next_hop)
-        self._redeciding -= 1
+        self.redeciding -= 1
 
     def by_path(self, keys: Sequence[bytes]) -> dict[Path, list[bytes]]:
         """The keys that have each path as a candidate."""
@@ -470,11 +480,14 @@ class LocRib(Decisions):
             into.local += flipped
 
 
-def _with(path: Path, old: Entry | None) -> tuple[Path, ...]:
+def with_path(path: Path, old: Entry | None) -> tuple[Path, ...]:
     """The candidates after `path` came, in place of what its source's name had."""
     if old is None:
         return (path,)
     name = path.source.name
+    if isinstance(old, Path):
+        its = old.source.name
+        return (path,) if its == name else (old, path) if its < name else (path, old)
     before = [other for other in old.candidates if other.source.name < name]
     after = [other for other in old.candidates if other.source.name > name]
     return (*before, path, *after)
@@ -489,6 +502,10 @@ def _store(part: dict[bytes, Entry], keys: Iterable[bytes], news: list[Entry | N
             del part[key]
         else:
             part[key] = new
+
+
+def _candidates(decision: Entry | None) -> tuple[Path, ...]:
+    return () if decision is None else decision.candidates
 
 
 def _hops(decision: Entry | None) -> NextHops | None:

@@ -122,7 +122,7 @@ class NextHopTable:
         self._crowded = crowded
         self._why: dict[NextHop, str] = {}
         self._sets: dict[NextHops, NextHops] = {}
-        self._in_order: dict[tuple[NextHop | None, ...], NextHops | None] = {}
+        self._in_order: dict[tuple[NextHop | None, ...], NextHops] = {}
         self._prune_at = _PRUNE_AT
 
     @property
@@ -155,18 +155,25 @@ class NextHopTable:
         """What a multipath set is forwarded by: ascending, no duplicates, weighted, interned. None: no route."""
         if len(multipath) == 1:
             alone = multipath[0].next_hop
-            return None if alone is None else self._interned((alone,))
+            return None if alone is None else self.by_one(alone)
         if not multipath[0].attributes.packed_extended_communities:
-            return self._unweighted(tuple([path.next_hop for path in multipath]))
+            return self.unweighted(tuple([path.next_hop for path in multipath]))
         found = weighted(multipath)
         return self._interned(tuple(sorted(found))) if found else None
 
-    def _unweighted(self, next_hops: tuple[NextHop | None, ...]) -> NextHops | None:
+    def by_one(self, next_hop: NextHop) -> NextHops:
+        """What a path alone is forwarded by."""
+        return self._interned((next_hop,))
+
+    def unweighted(self, next_hops: tuple[NextHop | None, ...]) -> NextHops | None:
         """What paths with these next hops are forwarded by, all equal."""
-        if next_hops in self._in_order:
-            return self._in_order[next_hops]
+        known = self._in_order.get(next_hops)
+        if known is not None:
+            return known
         found = {next_hop for next_hop in next_hops if next_hop is not None}
-        interned = self._interned(tuple(sorted(found))) if found else None
+        if not found:
+            return None
+        interned = self._interned(tuple(sorted(found)))
         if len(self._in_order) >= _ORDERS_KEPT:
             self._in_order.clear()
         self._in_order[next_hops] = interned

@@ -28,6 +28,7 @@ from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
 from bgpd.rib.policy import build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
+from bgpd.rib.single_routes import enter_singles
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
@@ -146,12 +147,20 @@ class ReceivedRoutes:
         if state is None:
             return
         changed: dict[LocRib, None] = {}
+        at = 0
         try:
-            for batch in batches:
+            while at < len(batches):
+                batch = batches[at]
                 table = state.tables.get(batch.family)
-                if table is not None:
-                    changed[table] = None
+                if table is None:
+                    at += 1
+                    continue
+                changed[table] = None
+                after = enter_singles(table, state.adj_rib_in, batches, at)
+                if after == at:
                     self._take(state, table, batch)
+                    after += 1
+                at = after
         except MemoryError as error:
             raise SharedStateBroken(f"routes of {source.name} half taken: {error!r}") from error
         finally:
