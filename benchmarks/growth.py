@@ -70,7 +70,7 @@ def markdown(summary: Summary) -> Iterator[str]:
 
 
 def draw(summary: Summary, path: Path, pyplot: Any) -> None:
-    """One chart of two rows: time and memory, by series; medians, both axes logarithmic."""
+    """One chart of two rows: time and memory, by series: medians, from zero."""
     figure, axes = pyplot.subplots(len(FIGURES), len(SERIES), figsize=(12, 5.5))
     for column, series in enumerate(SERIES):
         for row, (name, unit) in enumerate(FIGURES.items()):
@@ -78,8 +78,10 @@ def draw(summary: Summary, path: Path, pyplot: Any) -> None:
             for contestant, color in ((peers.BGPD, "#0b6e4f"), ("BIRD", "#c9a227")):
                 if found := points(summary, series, contestant, name):
                     chart.plot(*zip(*found), marker="o", markersize=3, color=color, label=contestant)
-            chart.set_xscale("log")
-            chart.set_yscale("log" if name == "seconds" else "linear")
+            chart.set_xlim(left=0)
+            chart.set_ylim(0, chart.get_ylim()[1] * 1.05)
+            chart.xaxis.get_major_locator().set_params(integer=True)
+            chart.xaxis.set_major_formatter(lambda value, _: count_text(int(value)))
             chart.set_ylabel({"s": "seconds", "MB": "peak memory, MiB"}[unit], fontsize=7)
             chart.set_xlabel(series, fontsize=7)
             chart.tick_params(labelsize=6)

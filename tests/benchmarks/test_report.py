@@ -117,3 +117,9 @@ def test_list_names_every_case_and_runs_none(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     for word in (*program.CASES,):
         assert word in shown
+
+
+def test_the_page_has_a_place_for_each_part_in_the_reader_s_order() -> None:
+    text = report.PAGE.read_text()
+    places = [text.index(mark) for name in ("in short", "losses", "figures") for mark in report.marks(name)]
+    assert places == sorted(places)
