@@ -61,6 +61,11 @@ class NeighborState:
         share = (config.max_prefixes_warn_percent or 100) / 100
         self._near = config.max_prefixes * share
 
+    def has_room(self, table: LocRib, routes: int) -> bool:
+        """Whether nothing was discarded, and so many more routes are within `max_prefixes`."""
+        most = self.config.max_prefixes
+        return not self.discarded and (not most or table.received.get(self.source, 0) + routes <= most)
+
     def within_limit(self, table: LocRib, keys: Sequence[bytes]) -> Sequence[bytes]:
         """Those of the announced `keys` that are taken, where what is beyond `max_prefixes` is discarded."""
         taken = self.discarded.within(self.config.max_prefixes, table, self.source, keys)

@@ -156,7 +156,9 @@ class ReceivedRoutes:
                     at += 1
                     continue
                 changed[table] = None
-                after = enter_singles(table, state.adj_rib_in, batches, at)
+                after = at
+                if not state.watches_limit or state.has_room(table, len(batches) - at):
+                    after = enter_singles(table, state.adj_rib_in, batches, at)
                 if after == at:
                     self._take(state, table, batch)
                     after += 1
