@@ -338,10 +338,12 @@ class Drain:
     async def _look_at_traffic(self) -> None:
         watched = Watched()
         if self._stage is DrainStage.ALL:
-            watch_uplinks(sorted(self._uplinks()), watched)
+            watch_uplinks(self._uplinks(), watched)
         else:
-            services = (place for place in self._routing.rib.drained.services() if place not in self._kept)
-            watch_services(self._routing, services, watched)
+            services = [place for place in self._routing.rib.drained.services() if place not in self._kept]
+            for start in range(0, len(services), _AT_ONCE):
+                watch_services(self._routing, services[start : start + _AT_ONCE], watched)
+                await asyncio.sleep(0)
         links = {link.name: link.index for link in self._routing.host.links.values()}
         try:
             read = await asyncio.to_thread(self._read, list(watched.counters), links)
@@ -359,12 +361,17 @@ class Drain:
                 self._is_traffic_logged = True
                 log.warning("drain.traffic_remains", stage=_STAGES[self._stage], flows="; ".join(flows))
 
-    def _uplinks(self) -> set[str]:
+    def _uplinks(self) -> dict[str, float]:
+        """The interfaces to configured neighbors and leaves of VRFs, with the packets of BFD a second on each."""
         config = self._config()
-        names = {neighbor.name for neighbor in config.neighbor}
-        found = {source.interface for source in self._routing.sources.values() if source.name in names}
-        found |= {neighbor.interface for neighbor in config.neighbor if not neighbor.vrf}
-        return found.union(*(vrf.uplinks for vrf in config.vrf)) - {""}
+        found = {name: 0.0 for vrf in config.vrf for name in vrf.uplinks}
+        for neighbor in config.neighbor:
+            source = self._routing.sources.get(neighbor.name)
+            interface = neighbor.interface or (source.interface if source is not None else "")
+            if interface:
+                bfd = 1000 / neighbor.bfd.interval_ms if neighbor.bfd is not None else 0.0
+                found[interface] = found.get(interface, 0.0) + bfd
+        return found
 
     # What others see
 

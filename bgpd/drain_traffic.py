@@ -34,10 +34,14 @@ class Counter(NamedTuple):
 
 
 class Watched(msgspec.Struct):
-    """What has to become quiet: each counter, with what it is counted for; and what nothing is counted for."""
+    """What has to become quiet: each counter, with what it is counted for; and what nothing is counted for.
+
+    `expected` has the packets a second of a counter that do not count: those of BFD.
+    """
 
     counters: dict[Counter, list[str]] = {}
     not_counted: list[str] = []
+    expected: dict[Counter, float] = {}
 
     def add(self, counter: Counter, of: str) -> None:
         self.counters.setdefault(counter, []).append(of)
@@ -65,10 +69,12 @@ def watch_services(routing: Routing, places: Iterable[Place], into: Watched) -> 
                 into.add(Counter(INTERFACE, name, "sent"), of)
 
 
-def watch_uplinks(interfaces: Iterable[str], into: Watched) -> None:
-    """Count what arrives on these interfaces."""
-    for name in interfaces:
-        into.add(Counter(INTERFACE, name, "received"), UPLINK)
+def watch_uplinks(bfd_packets_per_s: Mapping[str, float], into: Watched) -> None:
+    """Count what arrives on these interfaces, but for as many packets of BFD."""
+    for name in sorted(bfd_packets_per_s):
+        counter = Counter(INTERFACE, name, "received")
+        into.add(counter, UPLINK)
+        into.expected[counter] = bfd_packets_per_s[name]
 
 
 def read_counters(counters: Iterable[Counter], indexes: Mapping[str, int]) -> dict[Counter, int]:
@@ -111,7 +117,7 @@ class Traffic:
             if counter in read:
                 before = self._last.get(counter)
                 rate = None if before is None or passed <= 0 else max(0, read[counter] - before) / passed
-            quiet = rate is not None and rate <= quiet_packets_per_s
+            quiet = rate is not None and rate <= quiet_packets_per_s + watched.expected.get(counter, 0.0)
             self.is_quiet = self.is_quiet and quiet
             shown = None if rate is None else round(rate, 1)
             self.views.append(

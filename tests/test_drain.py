@@ -13,7 +13,7 @@ import pytest
 
 from bgpd import drain as drain_module
 from bgpd.api.backend import Rejected
-from bgpd.config.schema import Config, DrainConfig, StateConfig
+from bgpd.config.schema import BfdConfig, Config, DrainConfig, StateConfig
 from bgpd.drain import QUIET_LOOKS, Drain
 from bgpd.drain_traffic import GROUP, INTERFACE, Counter, Traffic, Watched
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
@@ -243,6 +243,16 @@ async def test_a_damaged_file_is_kept_aside_and_a_directory_that_cannot_be_writt
     assert "drain.json" in lost.drain.view().not_saved
 
 
+async def test_packets_of_bfd_are_allowed_for_on_the_uplink(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    bfd = msgspec.structs.replace(site.config.neighbor[0], bfd=BfdConfig(interval_ms=100))
+    site.config = msgspec.structs.replace(site.config, neighbor=(bfd, site.config.neighbor[1]))
+    await site.on(shutdown=True)
+    for _ in range(30):
+        await site.look(after_s=1, packets_per_s=20)
+    assert site.drain.view().state == "drained"
+
+
 async def test_without_a_neighbor_nothing_is_kept_from_the_next_one(site: Site, impatient: None) -> None:
     await site.on(force=True)
     site.routing.sources.clear()
@@ -259,5 +269,8 @@ def test_traffic_is_quiet_when_every_rate_is_known_and_low() -> None:
     assert traffic.still_flows() == ["50 packets/s received on eth0 (a)"]
     traffic.take(watched, {UPLINK: 210}, now=4.0, quiet_packets_per_s=10)
     assert traffic.is_quiet, "a group that is gone has no traffic"
-    traffic.take(Watched(), {}, now=5.0, quiet_packets_per_s=0)
+    watched.expected[UPLINK] = 10.0
+    traffic.take(watched, {UPLINK: 230}, now=5.0, quiet_packets_per_s=10)
+    assert traffic.is_quiet, "packets of BFD are no traffic"
+    traffic.take(Watched(), {}, now=6.0, quiet_packets_per_s=0)
     assert traffic.is_quiet

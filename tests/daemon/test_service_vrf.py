@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from labs.daemons import Bgpd, Gobgp
 from labs.namespace import Namespace, link
 from labs.process import wait_until
@@ -182,6 +183,36 @@ def test_backend_that_moved_to_another_host_is_none_until_it_is_back(host: Host,
     elsewhere("del")
     host.wait(lambda: state() == "announced", "pod1 to be taken back")
     host.wait_hops(FIRST, SECOND)
+
+
+def test_drained_host_withdraws_the_type_5_route_of_a_service_and_lowers_all_else(host: Host, gobgp: Gobgp) -> None:
+    def told() -> dict[tuple[Any, ...], bool]:
+        """Each route of host1 at the leaf: whether it has GRACEFUL_SHUTDOWN."""
+        found = {}
+        answer = gobgp.json("global", "rib", "-a", "evpn")
+        for path in (path for route in answer.values() for path in route if path.get("neighbor-ip") == "10.0.1.1"):
+            value = path["nlri"]["value"]
+            communities = next((one["communities"] for one in path["attrs"] if one["type"] == 8), [])
+            place = (path["nlri"]["type"], value.get("mac", ""), value.get("ip", value.get("prefix", "")))
+            found[place] = COMMUNITY_GRACEFUL_SHUTDOWN in communities
+        return found
+
+    host.offer()
+    host.wait_heard()
+    before = told()
+    assert not any(before.values())
+    host.bgpd.write_config(host_config(1, vrf(), "[drain]\nsettle_s = 1\n"))
+    host.bgpd.cli("reload")
+    host.bgpd.cli("drain", "on", "--force")
+    host.wait(lambda: all(told().values()), "all routes to be lowered")
+    assert told().keys() == before.keys()
+    host.wait_heard(False)
+    assert told().keys() == before.keys() - {TYPE_5}
+    host.wait(lambda: json.loads(host.bgpd.cli("drain", "status", "--json"))["state"] == "drained", "it to be drained")
+    counted = json.loads(host.bgpd.cli("drain", "status", "--json"))["counters"]
+    assert [(one["kind"], one["of"]) for one in counted] == [("nexthop-group", [f"service {SERVICE}/32 in VRF blue"])]
+    host.bgpd.cli("drain", "off")
+    host.wait(lambda: told() == before, "all as before")
 
 
 def test_vrf_that_changes_its_table_or_goes_and_comes_takes_its_service_along(host: Host) -> None:

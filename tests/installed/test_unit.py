@@ -220,6 +220,26 @@ def test_reload_is_asked_for_by_systemctl(unit: Unit) -> None:
     assert "reload.done" in unit.journal()
 
 
+def test_what_is_stopped_before_the_host_drains_it_where_that_is_configured(unit: Unit) -> None:
+    def drain(*words: str) -> Any:
+        return json.loads(unit.machine.run("/usr/local/bin/bgpd", "drain", *words, "--json"))
+
+    assert unit.machine.run("systemctl", "is-active", "bgpd-drain").strip() == "active", "started with bgpd"
+    unit.machine.run("systemctl", "stop", "bgpd-drain")
+    assert drain("status")["state"] == "off"
+    unit.machine.run("systemctl", "start", "bgpd-drain")
+    unit.machine.write("/etc/bgpd/bgpd.toml", f"{CONFIG}\n[drain]\nsettle_s = 0\non_shutdown = true\n")
+    unit.machine.run("systemctl", "reload", "bgpd")
+    unit.machine.run("systemctl", "restart", "bgpd")
+    assert drain("status")["state"] == "off", "a restart of bgpd is no shutdown"
+    unit.machine.run("systemctl", "stop", "bgpd-drain", timeout_s=60)
+    view = drain("status")
+    assert (view["state"], view["stage"], view["shutdown"]) == ("drained", "all-withdrawn", True)
+    unit.machine.run("/usr/local/bin/bgpd", "drain", "off")
+    unit.machine.write("/etc/bgpd/bgpd.toml", CONFIG)
+    unit.machine.run("systemctl", "reload", "bgpd")
+
+
 def test_configuration_with_errors_is_not_tried_again(unit: Unit) -> None:
     unit.machine.run("systemctl", "stop", "bgpd")
     unit.machine.write("/etc/bgpd/bgpd.toml", "nonsense = 1\n")
