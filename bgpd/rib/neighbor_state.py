@@ -31,7 +31,7 @@ MOST_NEXT_HOPS = 1024
 class NeighborState:
     """State of one Source incarnation. `exports` has an Adj-RIB-Out per family, `tables` its table.
 
-    `watches_limit`: what is beyond `max_prefixes` is discarded, or was; elsewhere nothing is looked at route by route.
+    `watches_limit`: what is beyond `max_prefixes` is discarded, or was once; else nothing is looked at route by route.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class NeighborState:
         self.source = source
         self.families = families
         self.discarded = Discarded()
+        self.watches_limit = False
         self.use(config)
         self.adj_rib_in = adj_rib_in
         self.exports: dict[Family, AdjRibOut] = {}
@@ -57,7 +58,7 @@ class NeighborState:
         self.config = config
         self._most_bytes = attribute_limit(config)
         self.discards = config.max_prefixes > 0 and config.max_prefixes_action == "discard"
-        self.watches_limit = self.discards or bool(self.discarded)
+        self.watches_limit = self.watches_limit or self.discards
         share = (config.max_prefixes_warn_percent or 100) / 100
         self._near = config.max_prefixes * share
 

@@ -212,7 +212,7 @@ class ReceivedRoutes:
         only goes forward.
         """
         for source, state in self._states.items():
-            for family in state.discarded.families if state.discarded else ():
+            for family in state.discarded.families if state.watches_limit else ():
                 why = state.why_ask_again(family, now)
                 if why and self.neighbors.ask_again(source, family):
                     log.info("prefix_limit.asked_again", neighbor=source.name, family=family, reason=why)
@@ -221,7 +221,7 @@ class ReceivedRoutes:
     def discarded(self) -> Iterator[tuple[Source, Family, int]]:
         """The sessions and families of which something is beyond the limit and left out, and how much."""
         for source, state in self._states.items():
-            for family in state.discarded.families:
+            for family in state.discarded.families if state.watches_limit else ():
                 yield source, family, state.discarded.count(family)
 
     def _end_if(self, state: NeighborState, reason: str, subcode: CeaseSubcode) -> None:
@@ -343,7 +343,7 @@ class ReceivedRoutes:
                 received=table.received.get(source, 0),
                 rejected=table.rejected.get(source, 0),
                 announced=len(state.exports[family].advertised),
-                discarded=state.discarded.count(family),
+                discarded=state.discarded.count(family) if state.watches_limit else 0,
             )
             for family, table in state.tables.items()
         }

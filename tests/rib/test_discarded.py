@@ -87,6 +87,30 @@ def test_a_batch_s_withdrawals_make_room_for_what_it_announces() -> None:
     assert (peer.taken, peer.discarded) == ([2, 3, 4], 1)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_of_a_run_of_updates_as_many_are_taken_as_there_is_room_for(size: int) -> None:
+    peer = Limited(20)
+    numbers = list(range(30))
+    batches = [
+        RouteBatch(
+            family=V4,
+            announced=[key(prefix(number)) for number in numbers[start : start + size]],
+            attributes=attributes(1, start + 1),
+            next_hop=HOP,
+        )
+        for start in range(0, 30, size)
+    ]
+    peer.recorder.rib.received.routes_received(peer.source, batches[: 12 // size])
+    assert len(peer.recorder.rib.table("", V4).routes) == 12
+    peer.recorder.rib.received.routes_received(peer.source, batches[12 // size :])
+    peer.recorder.rib.commit_gathered()
+    peer.recorder.turn()
+    assert (peer.taken, peer.discarded, peer.recorder.resets) == (numbers[:20], 10, [])
+    peer.recorder.rib.received.routes_received(peer.source, batches)
+    peer.recorder.rib.commit_gathered()
+    assert (peer.taken, peer.discarded) == (numbers[:20], 10)
+
+
 def test_discarded_prefixes_that_are_withdrawn_are_missing_no_more() -> None:
     peer = Limited()
     peer.announce(1, 2, 3, 4, 5)
