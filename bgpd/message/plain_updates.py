@@ -8,34 +8,47 @@ bytes, ints, lists and dicts (docs/decisions/0020).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.wire import MalformedNlri
 
-MARKER = b"\xff" * 16
+MARKER: Final = b"\xff" * 16
 """How every message begins (RFC 4271 section 4.1)."""
-_UPDATE, _SHORTEST_UPDATE, _HEADER = 2, 23, 19
+_UPDATE: Final = 2
+_SHORTEST_UPDATE: Final = 23
+_HEADER: Final = 19
 
-ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, AGGREGATOR, LARGE_COMMUNITIES = 1, 2, 4, 8, 16, 32, 64
+ORIGIN: Final = 1
+AS_PATH: Final = 2
+NEXT_HOP: Final = 4
+MED: Final = 8
+LOCAL_PREF: Final = 16
+AGGREGATOR: Final = 32
+LARGE_COMMUNITIES: Final = 64
 """Bits of the attributes whose values are looked at."""
-_LOOKED_AT = 127
-_NEEDED = ORIGIN | AS_PATH
-_NOT_SIMPLE_MED = 0x10000
-NOT_SIMPLE = 0x7F0000
+_LOOKED_AT: Final = 127
+_NEEDED: Final = ORIGIN | AS_PATH
+_NOT_SIMPLE_MED: Final = 0x10000
+NOT_SIMPLE: Final = 0x7F0000
 """Bits of attributes that the decision process compares, or that tell bandwidth, if they are there at all."""
-_AS_0 = b"\0\0\0\0"
-_BLOCKS_KEPT = 512
-_LONGEST_KEPT = 1024
+_AS_0: Final = b"\0\0\0\0"
+_BLOCKS_KEPT: Final = 512
+_LONGEST_KEPT: Final = 1024
 """Blocks that a session remembers, and the bytes of the longest."""
 
-_IPV4, _IPV6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
-_REACH, _UNREACH = b"\x80\x0e", b"\x80\x0f"
-_LONG_REACH, _LONG_UNREACH = b"\x90\x0e", b"\x90\x0f"
+_IPV4: Final = Family.IPV4_UNICAST
+_IPV6: Final = Family.IPV6_UNICAST
+_REACH: Final = b"\x80\x0e"
+_UNREACH: Final = b"\x80\x0f"
+_LONG_REACH: Final = b"\x90\x0e"
+_LONG_UNREACH: Final = b"\x90\x0f"
 """How the attributes of an UPDATE begin that has MP_REACH_NLRI first (RFC 7606 section 5.1), or MP_UNREACH_NLRI only;
 with a length of one byte or two."""
-_IPV4_UNICAST, _IPV6_UNICAST = b"\0\1\1", b"\0\2\1"
+_IPV4_UNICAST: Final = b"\0\1\1"
+_IPV6_UNICAST: Final = b"\0\2\1"
 
 
 class PlainRules:
