@@ -64,7 +64,20 @@ MAY_ALL_THE_SAME = {
 """inet_ntop; AF_ constants; strftime of a time that is passed in."""
 
 OF_BFD_PROCESS = {
-    *("__future__", "array", "collections", "contextlib", "enum", "errno", "gc", "heapq", "os", "select", "signal"),
+    *(
+        "__future__",
+        "array",
+        "collections",
+        "contextlib",
+        "enum",
+        "errno",
+        "gc",
+        "heapq",
+        "marshal",
+        "os",
+        "select",
+        "signal",
+    ),
     *("socket", "stat", "struct", "sys", "time"),
 }
 

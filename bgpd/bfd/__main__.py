@@ -15,13 +15,17 @@ import signal
 import sys
 import time
 
+from bgpd.bfd import handover
 from bgpd.bfd.control import END, ORPHAN_S, REPORT_S, Key, Wish, counts_line, gone_line
+from bgpd.bfd.live import Live
 from bgpd.bfd.server import AnotherRuns, Server
-from bgpd.bfd.sessions import Live, Sessions
+from bgpd.bfd.sessions import Sessions
 
 PRIORITY = 10
 """Of SCHED_FIFO, 1 to 99; kernel threads that matter have 50."""
 NICE = -10
+_SLOW_DOWN_S = 2.0
+"""How long peers are waited for that have to agree to slower timers, before the process becomes its next version."""
 _LAST_WORDS = 3
 """How often peers are told AdminDown when the process ends ..."""
 _LAST_WORDS_S = 0.05
@@ -29,30 +33,46 @@ _LAST_WORDS_S = 0.05
 
 
 class Process:
-    """The loop: packets, timers, and the daemon."""
+    """The loop: packets, timers, and the daemon. `listener`: a socket that listens already."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, listener: int = -1) -> None:
         self._poller = select.epoll()
         self._sessions = Sessions(self._poller, changed=self._changed, removed=self._removed)
-        self._server = Server(path, self._poller, greeted=self._greeted, wanted=self._wanted, log=log)
+        self._server = Server(
+            path, self._poller, greeted=self._greeted, wanted=self._wanted, log=log, descriptor=listener
+        )
         self._report_at = self._alone_until = time.monotonic()
         self._signal, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller.register(self._signal, select.EPOLLIN)
         signal.set_wakeup_fd(writable)
         self._alone_until += ORPHAN_S
+        self._becomes_anew_by = float("inf")
+
+    def resume(self, memory: int) -> None:
+        """Go on with the sessions of the program that this one was before."""
+        try:
+            self._sessions.resume(handover.read(memory))
+        except (ValueError, TypeError, OSError) as error:
+            log(f"cannot go on with all sessions: {error}; the daemon has them begin anew")
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT; then peers hear that this end goes down by intention."""
+        """Until SIGTERM or SIGINT; then peers hear that this end goes down by intention. SIGHUP: become what is
+        installed now."""
         sessions, server, poll = self._sessions, self._server, self._poller.poll
         while True:
-            wait = min(sessions.deadline(), self._report_at) - time.monotonic()
+            wait = min(sessions.deadline(), self._report_at, self._becomes_anew_by) - time.monotonic()
             for descriptor, events in poll(max(0.0, wait)):
                 if descriptor == self._signal:
-                    self._end()
-                    return
+                    if os.read(self._signal, 64).strip(bytes((signal.SIGHUP,))):
+                        self._end()
+                        return
+                    sessions.slow_down()
+                    self._becomes_anew_by = time.monotonic() + _SLOW_DOWN_S
                 if not server.handles(descriptor, events):
                     sessions.readable(descriptor)
             sessions.tick()
+            if time.monotonic() >= self._becomes_anew_by - _SLOW_DOWN_S * sessions.is_settled:
+                self._become_anew()
             if time.monotonic() >= self._report_at:
                 self._report()
 
@@ -83,6 +103,15 @@ class Process:
     def _removed(self, key: Key) -> None:
         self._server.send(gone_line(key))
 
+    def _become_anew(self) -> None:
+        log("becomes the program that is installed now; the sessions go on")
+        try:
+            handover.execute(self._sessions.saved(), self._sessions.descriptors(), listener=self._server.descriptor)
+        except OSError as error:
+            log(f"goes on as it is: {error}")
+            self._becomes_anew_by = float("inf")
+            self._sessions.speed_up()
+
     def _end(self) -> None:
         for _ in range(_LAST_WORDS):
             self._sessions.end_all()
@@ -108,18 +137,23 @@ def take_precedence() -> str:
 
 def main() -> int:
     """Entry point; the exit code."""
-    if len(sys.argv) != 2:
+    path, *rest = sys.argv[1:] or [""]
+    if path == "--check":
+        return 0
+    if not path or (rest and rest[0] != handover.OPTION):
         print("usage: python -m bgpd.bfd SOCKET, the one of [bfd] in bgpd.toml", file=sys.stderr)
         return 2
-    path = sys.argv[1]
-    for number in (signal.SIGTERM, signal.SIGINT):
+    memory, listener = map(int, rest[1:]) if rest else (-1, -1)
+    for number in handover.SIGNALS:
         signal.signal(number, lambda *_: None)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        process = Process(path)
+        process = Process(path, listener=listener)
     except (AnotherRuns, OSError) as error:
         log(f"cannot start: {error} ({path})")
         return 1
+    if rest:
+        process.resume(memory)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, handover.SIGNALS)
     log(f"listens on {path}, with {take_precedence()}")
     gc.collect()
     gc.freeze()

@@ -28,7 +28,9 @@ class AnotherRuns(Exception):
 
 class Server:
     """The listening socket, and the daemon that is connected. `greeted` is called when one is there, `wanted` is given
-    each whole set; the caller answers through `send`. `log` takes lines for people."""
+    each whole set; the caller answers through `send`. `log` takes lines for people. `descriptor` is that of a socket
+    which listens already.
+    """
 
     def __init__(
         self,
@@ -38,13 +40,14 @@ class Server:
         greeted: Callable[[], None],
         wanted: Callable[[dict[Key, Wish]], None],
         log: Callable[[str], None],
+        descriptor: int = -1,
     ) -> None:
         self._path = path
         self._poller = poller
         self._greeted = greeted
         self._wanted = wanted
         self._log = log
-        self._listener = _listen(path)
+        self._listener = _adopted(descriptor) if descriptor >= 0 else _listen(path)
         self._client: socket.socket | None = None
         self._unread = b""
         self._unsent = b""
@@ -57,9 +60,14 @@ class Server:
         """Whether a daemon is connected that speaks our language."""
         return self._is_greeted
 
+    @property
+    def descriptor(self) -> int:
+        """Of the listening socket."""
+        return self._listener.fileno()
+
     def handles(self, descriptor: int, events: int) -> bool:
         """Do what is due on a descriptor; False if it is none of ours."""
-        if descriptor == self._listener.fileno():
+        if descriptor == self.descriptor:
             self._accept()
         elif self._client is not None and descriptor == self._client.fileno():
             if events & select.EPOLLOUT:
@@ -167,6 +175,11 @@ class Server:
             return
         wanted = select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0)
         self._poller.modify(self._client.fileno(), wanted)
+
+
+def _adopted(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 def _listen(path: str) -> socket.socket:

@@ -16,6 +16,8 @@ SLOW_US = 1_000_000
 _SECOND_US = 1_000_000
 _UNKNOWN_MIN_RX_US = 1
 """bfd.RemoteMinRxInterval until the remote system has said one (section 6.8.1)."""
+_OWN = ("_random", "_output", "_said", "_said_bytes")
+"""What is not carried into another process."""
 
 
 class Session:
@@ -89,6 +91,24 @@ class Session:
         """The packets to send now."""
         output, self._output = self._output, []
         return output
+
+    # Into another process
+
+    def saved(self) -> dict[str, float | None]:
+        """All that it is, as numbers."""
+        values = ((name, value) for name, value in vars(self).items() if name not in _OWN)
+        return {name: int(value) if isinstance(value, int) else value for name, value in values}
+
+    def resume(self, saved: dict[str, float | None]) -> None:
+        """Be what another session was; of values that only one of the two knows nothing is taken.
+
+        Raises: ValueError: it is none.
+        """
+        for name, value in saved.items():
+            if name in vars(self) and name not in _OWN:
+                setattr(self, name, value)
+        self.state, self.remote_state = State(self.state), State(self.remote_state)
+        self.diagnostic = Diagnostic(self.diagnostic)
 
     # What happens
 

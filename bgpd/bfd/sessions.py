@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 
 from bgpd.bfd import sockets
-from bgpd.bfd.control import Key, Report, Wish
-from bgpd.bfd.packet import Discarded, decode
+from bgpd.bfd.control import Key, Wish
+from bgpd.bfd.live import Live, Receiver, ReceiverKey, Saved
+from bgpd.bfd.packet import Discarded, State, decode
 from bgpd.bfd.session import SLOW_US, Session
 
 READ_AT_ONCE = 32
@@ -28,80 +29,6 @@ RETRY_S = 1.0
 """Until sockets that could not be opened are tried again."""
 _USUAL_ERRORS = (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS)
 """Of sending: the peer has no BFD yet, or a queue is full."""
-
-ReceiverKey = tuple[bytes, str, int]
-"""Local address, interface, and the index that the interface had."""
-
-
-class Receiver:
-    """One receiving socket, and the sessions that it receives for, by the address of the peer.
-
-    `usual` has the last packet of each session that is steady, by its bytes: the next one is most likely the same.
-    """
-
-    def __init__(self, key: ReceiverKey, sock: socket.socket) -> None:
-        self.key = key
-        self.sock = sock
-        self.members: dict[bytes, Live] = {}
-        self.usual: dict[bytes, tuple[sockets.Datagram, Live]] = {}
-
-    def follow_members(self) -> None:
-        """Let the kernel pass what is theirs."""
-        discriminators = [live.session.discriminator for live in self.members.values()]
-        program = sockets.filter_program(len(self.key[0]), discriminators, list(self.members))
-        sockets.set_filter(self.sock, program)
-
-
-class Live:
-    """One session with its sockets. `due` is for when it stands in the queue; `ends_at`: it is being removed."""
-
-    def __init__(self, wish: Wish, session: Session) -> None:
-        self.wish = wish
-        self.session = session
-        self.receiver: Receiver | None = None
-        self.sender: socket.socket | None = None
-        self.port = 0
-        self.usual = b""
-        self.problem = ""
-        self.retry_at = 0.0
-        self.ends_at = float("inf")
-        self.due = float("inf")
-        self.since = time.time()
-        self.shown: tuple[object, ...] = ()
-
-    def deadline(self) -> float:
-        """When something is to be done for it."""
-        if self.sender is None:
-            return min(self.retry_at, self.session.detection_at, self.ends_at)
-        return min(self.session.deadline(), self.ends_at)
-
-    def report(self) -> Report:
-        """What the daemon hears of it."""
-        one = self.session
-        return Report(
-            self.wish.key,
-            since=self.since,
-            problem=self.problem,
-            state=one.state,
-            diagnostic=one.diagnostic,
-            remote_state=one.remote_state,
-            remote_diagnostic=one.remote_diagnostic,
-            discriminator=one.discriminator,
-            remote_discriminator=one.remote_discriminator,
-            interval_us=one.interval_us,
-            multiplier=one.multiplier,
-            transmit_interval_us=one.transmit_interval_us,
-            detection_time_us=one.detection_time_us,
-            remote_min_tx_us=one.remote_min_tx_us,
-            remote_min_rx_us=one.remote_min_rx_us,
-            remote_multiplier=one.remote_multiplier,
-            independent=one.remote_is_independent,
-            ups=one.ups,
-            downs=one.downs,
-            sent=one.sent,
-            received=one.received_count,
-            source_port=self.port,
-        )
 
 
 class Sessions:
@@ -169,6 +96,68 @@ class Sessions:
         del self._by_key[live.wish.key], self._by_discriminator[live.session.discriminator]
         self._removed(live.wish.key)
 
+    # Into another process
+
+    def slow_down(self) -> None:
+        """Negotiate intervals of a second at least: the start of a program may take longer than a detection time."""
+        self._negotiate(SLOW_US)
+
+    def speed_up(self) -> None:
+        """Negotiate what is wanted again."""
+        self._negotiate(0)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no session that is Up waits for an answer about its timers."""
+        return not any(live.session.is_polling for live in self._by_key.values() if live.session.state is State.UP)
+
+    def _negotiate(self, least_us: int) -> None:
+        now = self._clock()
+        for live in list(self._by_key.values()):
+            interval_us = max(live.wish.interval_us, least_us)
+            live.session.configure(interval_us=interval_us, multiplier=live.wish.multiplier, now=now)
+            self._settle(live)
+
+    def saved(self) -> list[Saved]:
+        """All sessions, with the numbers of their sockets' descriptors."""
+        return [
+            (
+                (*live.wish.key, live.wish.interval_us, live.wish.multiplier),
+                live.session.saved(),
+                (live.port, live.since, live.ends_at),
+                (live.sender.fileno(), live.receiver.sock.fileno(), live.receiver.key[2]),
+            )
+            for live in self._by_key.values()
+            if live.sender is not None and live.receiver is not None
+        ]
+
+    def descriptors(self) -> list[int]:
+        """Of all sockets."""
+        senders = [live.sender.fileno() for live in self._by_key.values() if live.sender is not None]
+        return [*senders, *self._by_descriptor]
+
+    def resume(self, saved: list[Saved]) -> None:
+        """Go on with the sessions of another process, whose sockets this one has now.
+
+        Raises: ValueError, TypeError, OSError: that is not what was saved.
+        """
+        now = self._clock()
+        for wanted, values, shown, (sender, listener, index) in saved:
+            local, peer, interface, interval_us, multiplier = wanted
+            wish = Wish(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
+            session = Session(0, interval_us=interval_us, multiplier=multiplier, random=_random, now=now)
+            session.resume(values)
+            live = self._by_key[wish.key] = self._by_discriminator[session.discriminator] = Live(wish, session)
+            live.port, live.since, live.ends_at = shown
+            live.shown = (session.state,)
+            live.sender = _adopted(sender)
+            key = (local, interface, index)
+            receiver = self._receivers.get(key) or self._add_receiver(key, _adopted(listener))
+            receiver.members[peer] = live
+            live.receiver = receiver
+            self._settle(live)
+        self.speed_up()
+
     # Sockets
 
     def _open(self, live: Live, now: float) -> None:
@@ -177,7 +166,7 @@ class Sessions:
         try:
             index = sockets.index_of(wish.interface)
             key = (wish.local, wish.interface, index)
-            receiver = self._receivers.get(key) or self._add_receiver(key)
+            receiver = self._receivers.get(key) or self._add_receiver(key, sockets.open_receiver(*key[:2]))
             receiver.members[wish.peer] = live
             live.receiver = receiver
             receiver.follow_members()
@@ -191,8 +180,8 @@ class Sessions:
         live.problem = _problem(error, live.wish.interface)
         live.retry_at = now + RETRY_S
 
-    def _add_receiver(self, key: ReceiverKey) -> Receiver:
-        receiver = self._receivers[key] = Receiver(key, sockets.open_receiver(key[0], key[1]))
+    def _add_receiver(self, key: ReceiverKey, sock: socket.socket) -> Receiver:
+        receiver = self._receivers[key] = Receiver(key, sock)
         self._by_descriptor[receiver.sock.fileno()] = receiver
         self._poller.register(receiver.sock.fileno(), select.EPOLLIN)
         return receiver
@@ -363,6 +352,11 @@ class Sessions:
             live.session.disable(now)
             for data in live.session.take_output():
                 self._send(live, data)
+
+
+def _adopted(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 def _random() -> float:

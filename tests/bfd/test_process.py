@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,55 @@ def test_end_of_the_process_tells_the_peer_admin_down(pair: Pair, process: Bfd) 
         assert (peer["status"], peer["remote-diagnostic"]) == ("down", "administratively down")
 
 
+def test_process_that_becomes_its_next_version_is_not_noticed_by_the_peer(pair: Pair, process: Bfd) -> None:
+    peers = ("10.0.1.1 interface swp1", "2001:db8:1::1 local-address 2001:db8:1::2 interface swp1")
+    with Frr(pair.leaf, frr_config(*peers), bfd=True) as frr, DaemonSide(process.socket_path) as daemon:
+        daemon.want(IPV4, IPV6)
+        daemon.wait_state(IPV4, State.UP)
+        daemon.wait_state(IPV6, State.UP)
+        before = {key: (one.discriminator, one.source_port, one.ups) for key, one in daemon.reports.items()}
+        for times in (1, 2, 3):
+            os.kill(process.pid, signal.SIGHUP)
+            os.kill(process.pid, signal.SIGHUP)
+            wait_until(lambda: process.log_path.read_text().count("with ") > times, 10, "it to begin again")  # noqa: B023
+        with DaemonSide(process.socket_path) as after:
+            after.want(IPV4, IPV6)
+            now = {key: (one.discriminator, one.source_port, one.ups) for key, one in after.reports.items()}
+            assert now == before
+            sent = after.reports[IPV4.key].sent
+            after.want(wish(interval_ms=150), IPV6)
+            wait_until(
+                lambda: 150 in [one["remote-transmit-interval"] for one in frr.vtysh_json("show bfd peers json")],
+                5,
+                "the Poll",
+            )
+            wait_until(lambda: after.hear() and after.reports[IPV4.key].sent > sent, 10, "it to count on")
+            assert set(counters(frr).values()) == {(1, 0)}
+            after.want(IPV6)
+            after.wait_state(IPV4, None)
+            assert after.state(IPV6) is State.UP
+
+
+def test_what_cannot_be_read_of_a_former_program_is_begun_anew(pair: Pair, process: Bfd) -> None:
+    process.kill()
+    nonsense = os.memfd_create("nonsense", 0)
+    os.write(nonsense, b"nonsense")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        path = process.directory / "other.sock"
+        listener.bind(str(path))
+        listener.listen()
+        numbers = (nonsense, listener.fileno())
+        command = [sys.executable, "-m", "bgpd.bfd", str(path), "--resume", *map(str, numbers)]
+        with subprocess.Popen(command, pass_fds=numbers, stderr=subprocess.PIPE, text=True) as other:
+            with DaemonSide(path) as daemon:
+                daemon.want(IPV4)
+                assert IPV4.key in daemon.reports
+            other.terminate()
+            assert other.stderr is not None
+            assert "cannot go on with all sessions: bad marshal data" in other.stderr.read()
+    os.close(nonsense)
+
+
 def test_bird(pair: Pair, process: Bfd) -> None:
     config = """
 router id 10.255.0.1;
@@ -176,8 +226,9 @@ class HandMade:
         data, (_, port) = self._receiver.recvfrom(512)
         return decode(data), port
 
-    def come_up(self) -> int:
+    def come_up(self, daemon: DaemonSide) -> int:
         """Take the session to Up; the discriminator of the other end."""
+        assert daemon.reports[IPV4.key].problem == ""
         theirs = 0
         for state in (State.DOWN, State.INIT, State.UP):
             self.send(packet(state, theirs))
@@ -200,7 +251,7 @@ def packet(state: State, theirs: int, *, multiplier: int = 50) -> bytes:
 def test_no_bad_packet_is_used_and_the_session_stays_up(pair: Pair, process: Bfd) -> None:
     with HandMade(pair.leaf) as peer, DaemonSide(process.socket_path) as daemon:
         daemon.want(IPV4)
-        theirs = peer.come_up()
+        theirs = peer.come_up(daemon)
         report = daemon.wait_state(IPV4, State.UP)
         assert report is not None
         good = packet(State.DOWN, theirs)
@@ -337,7 +388,7 @@ def test_process_that_was_stopped_blames_nobody(pair: Pair, process: Bfd) -> Non
     """What came meanwhile is read before anybody is declared silent; its peer, though, missed us."""
     with HandMade(pair.leaf) as peer, DaemonSide(process.socket_path) as daemon:
         daemon.want(IPV4)
-        theirs = peer.come_up()
+        theirs = peer.come_up(daemon)
         daemon.wait_state(IPV4, State.UP)
         peer.send(packet(State.UP, theirs, multiplier=3))
         os.kill(process.pid, signal.SIGSTOP)

@@ -6,12 +6,40 @@ import signal
 
 import pytest
 
-from labs.daemons import Bfd
+from labs.daemons import Bfd, Bird
 from tests.bfd.switched import LEARNED, SwitchedFabric
 from tests.daemon.fabric import started, table
 from tests.daemon.test_bfd import bfd, downs, process_table, views, wait_up
+from tests.interop.test_bird import bird_config
 
 pytestmark = pytest.mark.netns
+
+
+def test_bird_sees_no_restart_of_a_graceful_daemon() -> None:
+    """BIRD ends BFD with BGP; it helps with graceful restart, and so keeps both."""
+    timers = "min rx interval 100 ms; min tx interval 100 ms; multiplier 3;"
+    text = f'{bird_config("bfd on;")}\nprotocol bfd {{ interface "swp1" {{ {timers} }}; }}\n'
+    with (
+        SwitchedFabric() as fabric,
+        Bfd(fabric.host) as process,
+        Bird(fabric.leaf1, text) as bird,
+        started(fabric, bfd(1) + "graceful_restart = {}\n", process_table(process)) as host,
+    ):
+        host.wait_established("leaf1")
+        wait_up(host, "leaf1")
+        before = views(host)["leaf1"]["discriminator"]
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            host.terminate(number)
+            host.start()
+            host.wait_established("leaf1")
+            wait_up(host, "leaf1")
+        view = views(host)["leaf1"]
+        assert (view["discriminator"], view["ups"], view["downs"]) == (before, 1, 0)
+        assert "Up" in bird.birdc("show bfd sessions")
+        fabric.cut(1)
+        host.wait(lambda: not host.established(), "the failure")
+        assert host.neighbor("leaf1")["last_error"].startswith("BFD down")
+        fabric.mend(1)
 
 
 def test_unnumbered_and_dynamic_neighbors_have_it_across_a_restart() -> None:

@@ -33,6 +33,9 @@ class Both:
         """Process id of bgpd-bfd."""
         return self.machine.run("systemctl", "show", "--value", "--property", "MainPID", "bgpd-bfd").strip()
 
+    def journal(self) -> str:
+        return self.machine.run("journalctl", "--unit=bgpd-bfd", "--no-pager", "--output=cat")
+
     def is_up(self) -> bool:
         views = self.bgpd.show("bfd")
         return bool(views) and all(view["state"] == "up" for view in views)
@@ -82,6 +85,16 @@ def test_restart_of_bgpd_leaves_bfd_alone(both: Both) -> None:
     both.bgpd.wait(lambda: both.bgpd.property("MainPID") not in ("0", daemon), "bgpd to be started again")
     both.bgpd.wait(lambda: both.bgpd.property("ActiveState") == "active", "it to be ready")
     both.bgpd.wait(both.is_up, "BFD to be Up")
+    assert (both.pid(), both.downs()) == (pid, downs)
+
+
+def test_reload_of_bfd_is_not_seen_by_the_leaf(both: Both) -> None:
+    pid, downs = both.pid(), both.downs()
+    before = both.bgpd.show("bfd")[0]["discriminator"]
+    both.machine.run("systemctl", "reload", "bgpd-bfd")
+    wait_until(lambda: both.journal().count("listens on") > 1, 10, "it to begin again")
+    both.bgpd.wait(both.is_up, "BFD to be Up")
+    assert both.bgpd.show("bfd")[0]["discriminator"] == before
     assert (both.pid(), both.downs()) == (pid, downs)
 
 
