@@ -36,6 +36,8 @@ _RECEIVE_BYTES = 16 << 20
 _READ_BYTES = 1 << 16
 _TOGETHER = 3
 """Batches in one call, if as many wait."""
+_DELIVER_S = 0.003
+"""How long answers are delivered at once: what follows from one batch may take some milliseconds."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -72,6 +74,8 @@ class KernelWriter:
         self._name = name
         self._jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._unanswered: deque[tuple[int, Done]] = deque()
+        self._sent_whys: deque[str] = deque()
+        self._is_delivering = False
 
     def start(self) -> None:
         """Open the socket in the caller's network namespace and start the thread. Call in the event loop."""
@@ -105,6 +109,8 @@ class KernelWriter:
         """End the thread after what is queued; results are still delivered."""
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
+        while self._sent_whys:
+            self._deliver()
         self._socket.close()
 
     def _run(self) -> None:
@@ -131,11 +137,27 @@ class KernelWriter:
 
     def _sent(self, count: int, why: str) -> None:
         """The kernel has run the oldest batches, or none of them because of `why`."""
-        for _ in range(count):
-            sequence, done = self._unanswered.popleft()
-            outcome = Outcome([], lost=why) if why else self._read_answer(sequence)
-            self.outstanding -= 1
-            done(outcome)
+        self._sent_whys.extend([why] * count)
+        if not self._is_delivering:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Say what became of batches, in order; of many, the rest in the loop's next turn."""
+        self._is_delivering = False
+        end = self._loop.time() + _DELIVER_S
+        try:
+            while self._sent_whys:
+                why = self._sent_whys.popleft()
+                sequence, done = self._unanswered.popleft()
+                outcome = Outcome([], lost=why) if why else self._read_answer(sequence)
+                self.outstanding -= 1
+                done(outcome)
+                if self._loop.time() >= end:
+                    break
+        finally:
+            if self._sent_whys:
+                self._is_delivering = True
+                self._loop.call_soon(self._deliver)
 
     def _read_answer(self, sequence: int) -> Outcome:
         """A batch's errors, up to the acknowledgement of its marker."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 
 import pytest
 
+from bgpd.kernel import writer as writer_module
 from bgpd.kernel.netlink import HEADER
 from bgpd.kernel.nexthop_messages import encode_delete
 from bgpd.kernel.route_messages import BLACKHOLE, RouteForm, encode_adds, encode_deletes, read_key
@@ -72,3 +74,29 @@ async def test_what_is_sent_now_is_done_at_once_unless_something_waits(
     writer.submit(encode_deletes(V4, KEYS[:1], FORM), lambda outcome: answers.append(3 + len(outcome.errors)))
     await writer.stop()
     assert answers == [1, 2, 4]
+
+
+async def test_answers_of_many_batches_are_delivered_in_several_turns_and_in_order(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows from each takes long: the loop has other things to do between them."""
+    monkeypatch.setattr(writer_module, "_DELIVER_S", 0.0)
+    writer = KernelWriter("test")
+    writer.start()
+    turns: list[int] = []
+    heard: list[int] = []
+
+    def turn() -> None:
+        turns.append(len(heard))
+        if len(heard) < 12:
+            asyncio.get_running_loop().call_soon(turn)
+
+    turn()
+    adds = encode_adds(V4, KEYS[:500], BLACKHOLE, FORM)
+    for number in range(12):
+        writer.submit(adds, lambda _outcome, number=number: heard.append(number))
+    while len(heard) < 12:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await writer.stop()
+    assert heard == list(range(12))
+    assert max(after - before for before, after in itertools.pairwise(turns)) == 1
