@@ -1,7 +1,8 @@
-"""Many bare BGP peers in one process, as dynamic neighbors are: all connect at once, and announce some routes each.
+"""Many bare BGP peers in one process, as dynamic neighbors are: they connect at once, and announce some routes each.
 
-Run inside a leaf's namespace: python -m benchmarks.crowd '{"host": "10.0.0.1", "count": 10, "routes": 100, ...}'. It
-prints {"first_ns": ...} when the last session is established and has sent all, and keeps the sessions until stdin ends.
+Run inside a leaf's namespace: python -m benchmarks.crowd '{"count": 10, "routes": 100, ...}'. It
+prints {"first_ns": ...} when the last session is established and has sent all, and keeps the sessions until stdin
+ends. No more than 64 are half open at a time: bgpd takes 128, so that strangers cannot use it up.
 """
 
 from __future__ import annotations
@@ -19,23 +20,34 @@ import msgspec
 from benchmarks import wire
 
 NETWORK = "10.1.0.0/16"
-_FIRST_ADDRESS = 0x0A010001
+OF_EACH_LINK = 25
+"""Peers by one link: bgpd takes 64 new ones by an interface at once."""
+_FIRST_LINK, _FIRST_ON_LINK = 0x0A010000, 128
 _FIRST_ROUTE = 0x14000000
 FAMILY = "ipv4-unicast"
 TIMEOUT_S = 120.0
+HALF_OPEN = 64
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
-    """`count` peers of `asn` that announce `routes` /32 each with themselves as next hop."""
+    """`count` peers of `asn` that announce `routes` /32 each with themselves as next hop.
 
-    host: str = "10.0.0.1"
+    Link n has the network 10.1.n.0/24: the host is .1 in it, peers are .128 and following.
+    """
+
     asn: int = 65201
     count: int = 10
     routes: int = 100
 
+    @property
+    def links(self) -> int:
+        """How many links there are."""
+        return -(-self.count // OF_EACH_LINK)
+
     def address(self, number: int) -> bytes:
         """The packed address of a peer."""
-        return struct.pack(">I", _FIRST_ADDRESS + number)
+        link, place = divmod(number, OF_EACH_LINK)
+        return struct.pack(">I", _FIRST_LINK + (link << 8) + _FIRST_ON_LINK + place)
 
     def prefixes(self, number: int) -> list[bytes]:
         """What a peer announces."""
@@ -63,7 +75,8 @@ class _Peer:
 
     def __init__(self, crowd: Crowd, number: int) -> None:
         address = socket.inet_ntoa(crowd.address(number))
-        self.socket = socket.create_connection((crowd.host, 179), timeout=TIMEOUT_S, source_address=(address, 0))
+        host = f"10.1.{number // OF_EACH_LINK}.1"
+        self.socket = socket.create_connection((host, 179), timeout=TIMEOUT_S, source_address=(address, 0))
         self.is_done = False
         self._routes = crowd.messages(number)
         self._reader = wire.Reader()
@@ -87,13 +100,14 @@ def main() -> None:
     crowd = msgspec.json.decode(sys.argv[1], type=Crowd)
     first = time.monotonic_ns()
     selector = selectors.DefaultSelector()
-    peers = [_Peer(crowd, number) for number in range(crowd.count)]
-    for peer in peers:
-        selector.register(peer.socket, selectors.EVENT_READ, peer)
+    peers: list[_Peer] = []
     deadline = time.monotonic() + TIMEOUT_S
-    while not all(peer.is_done for peer in peers):
+    while (done := sum(peer.is_done for peer in peers)) < crowd.count:
         if time.monotonic() > deadline:
-            raise SystemExit(f"{sum(not peer.is_done for peer in peers)} of {crowd.count} sessions did not come up")
+            raise SystemExit(f"{crowd.count - done} of {crowd.count} sessions did not come up")
+        while len(peers) < min(crowd.count, done + HALF_OPEN):
+            peers.append(_Peer(crowd, len(peers)))
+            selector.register(peers[-1].socket, selectors.EVENT_READ, peers[-1])
         for key, _ in selector.select(1.0):
             key.data.read()
     print(json.dumps({"first_ns": first, "last_ns": time.monotonic_ns()}), flush=True)

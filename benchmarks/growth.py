@@ -25,7 +25,7 @@ _WHAT = {
     "routes": "IPv4 /32 with equal attributes from one leaf",
     "leaves": f"an Internet table of {count_text(LEAF_TABLE)} from each",
     "VRFs": f"{ROUTES_OF_EACH} EVPN routes (type 5) of each, a kernel table for each",
-    "dynamic neighbors": f"{ROUTES_OF_EACH} routes of each; all connect at once",
+    "dynamic neighbors": f"{ROUTES_OF_EACH} routes of each; they connect at once",
 }
 
 

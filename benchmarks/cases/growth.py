@@ -31,7 +31,7 @@ ROUTES, LEAVES, VRFS, NEIGHBORS = "routes", "leaves", "VRFs", "dynamic neighbors
 SERIES = {
     ROUTES: (1_000, 10_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000),
     LEAVES: (1, 2, 4, 8),
-    VRFS: (1, 10, 100, 300, 1_000),
+    VRFS: (1, 10, 30, 100, 300, 1_000),
     NEIGHBORS: (10, 50, 100, 250, 500),
 }
 QUICK = {ROUTES: (1_000, 10_000), LEAVES: (1, 2, 4), VRFS: (1, 10), NEIGHBORS: (10, 50)}
@@ -39,6 +39,7 @@ ROUTES_OF_EACH = 100
 """Routes of a VRF, and of a dynamic neighbor."""
 LEAF_TABLE, LEAF_TABLE_QUICK = 100_000, 5_000
 FIRST_TABLE = 1001
+START_TIMEOUT_S = 120.0
 
 
 def jobs(options: Options) -> Iterator[Job]:
@@ -79,15 +80,17 @@ def run_vrfs(contestant: str, count: int) -> Figures:
         lines = [f"addr add {_uplink_address(number)}/31 dev up{number}" for number in range(count)]
         topology.host.batch(*lines)
         topology.leaves[0].ask("prepare", name="table", routes=msgspec.to_builtins(routes))
+        begin = time.monotonic()
         daemon = Bgpd(topology.host, _vrf_config(count), form=peers.form_of(contestant))
         ready = Bench(topology=topology, daemon=peers.Running(name=contestant, daemon=daemon, restart=daemon.start))
         try:
-            topology.leaves[0].ask("established")
+            topology.leaves[0].ask("established", timeout_s=START_TIMEOUT_S)
+            start_s = time.monotonic() - begin
             time.sleep(1.0)
             before = ready.daemon.usage()
             ready.send("table")
             seen = _wait_for_vrfs(topology, routes)
-            return ready.figures(ready.finish(), seen, before)
+            return ready.figures(ready.finish(), seen, before) | {"start_s": start_s}
         finally:
             ready.daemon.kill()
 
@@ -96,8 +99,12 @@ def run_neighbors(contestant: str, count: int) -> Figures:
     """`count` dynamic neighbors that connect at once and announce 100 routes each, until the kernel has all."""
     crowd = Crowd(count=count, asn=LEAF_ASN, routes=ROUTES_OF_EACH)
     with Topology() as topology:
-        topology.host.ip("route", "add", NETWORK, "dev", "leaf0")
-        topology.leaf_namespaces[0].ip("route", "add", "local", NETWORK, "dev", "lo")
+        leaf = topology.leaf_namespaces[0]
+        for number in range(crowd.links):
+            link(topology.host, f"vm{number}", leaf, f"eth{number}")
+            topology.host.addresses(f"vm{number}", f"10.1.{number}.1/24")
+            leaf.addresses(f"eth{number}", f"10.1.{number}.2/24")
+            leaf.ip("route", "add", "local", f"10.1.{number}.128/25", "dev", "lo")
         running = peers.start_bgpd(topology, _LISTEN, name=contestant)
         ready = Bench(topology=topology, daemon=running)
         try:
