@@ -10,7 +10,7 @@ from bgpd.config.schema import Config
 from bgpd.model.views import FamilyCounts, NeighborView
 
 
-def config(**limits: int) -> Config:
+def config(**limits: int | str) -> Config:
     leaf = {"name": "leaf1", "address": "10.0.1.2", "asn": 65201, "import": "all", **limits}
     ranges = [{"prefix": "fe80::/10", "asn": "external", "import": "all", **limits}]
     router = {"asn": 65203, "router_id": "10.255.1.1"}
@@ -43,6 +43,11 @@ def test_max_prefixes_below_what_a_neighbor_has_announced(most: int, warned: boo
         if warned
         else []
     )
+
+
+def test_where_what_is_too_much_is_discarded_nothing_more_is_taken() -> None:
+    (found,) = exceeded_limits(config(max_prefixes=6, max_prefixes_action="discard"), [neighbor()])
+    assert found.endswith("raise it, or nothing more that it announces is taken")
 
 
 def test_max_attribute_bytes_and_ranges_count_too() -> None:

@@ -149,6 +149,11 @@ def test_a_drain_lowers_then_withdraws_services_outlives_a_restart_and_off_is_as
         host.cli("workload", "add", "late", "--address", "10.64.1.2", "--interface", "pod2")
         host.wait(lambda: heard.of("10.64.1.2"), "the late pod")
         assert heard.of("10.64.1.2") == ["lowered"]
+        host.write_config(config(leaf(1, import_="default-only", export="all", connect_retry_s=2), API, FAST))
+        host.cli("reload")
+        host.cli("workload", "add", "later", "--address", "10.64.1.3", "--interface", "pod2")
+        host.wait(lambda: heard.of("10.64.1.3"), "a pod after the reload")
+        assert (heard.of(POD), heard.of(SERVICE)[-1], heard.of("10.64.1.3")) == (["lowered"], "withdrawn", ["lowered"])
         assert len(host.established()) == 1
         host.terminate(signal.SIGKILL)
         host.start()
