@@ -45,6 +45,16 @@ interface = "pod1"
 command_directory = "/etc/bgpd/checks"
 """
 
+RUNS_WORKLOADS = """
+[Unit]
+After=bgpd.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/bin/sh -c '/opt/bgpd/bin/bgpd drain status --json >/run/at-the-end'
+"""
+
 # Its exit code tells what is not as it should be.
 CHECK = """#!/bin/sh
 grep -q '^CapPrm:.0000000000000000$' /proc/self/status || exit 11
@@ -236,8 +246,16 @@ def test_what_is_stopped_before_the_host_drains_it_where_that_is_configured(unit
     view = drain("status")
     assert (view["state"], view["stage"], view["shutdown"]) == ("drained", "all-withdrawn", True)
     unit.machine.run("/usr/local/bin/bgpd", "drain", "off")
+    unit.machine.write("/etc/systemd/system/docker.service", RUNS_WORKLOADS)
+    unit.machine.run("systemctl", "daemon-reload")
+    unit.machine.run("systemctl", "start", "docker", "bgpd-drain")
+    unit.machine.run("systemctl", "stop", "bgpd-drain", "docker", "bgpd", timeout_s=60)
+    assert json.loads(unit.machine.run("cat", "/run/at-the-end"))["state"] == "drained", (
+        "before what runs workloads ends"
+    )
     unit.machine.write("/etc/bgpd/bgpd.toml", CONFIG)
-    unit.machine.run("systemctl", "reload", "bgpd")
+    unit.machine.run("systemctl", "start", "bgpd")
+    unit.machine.run("/usr/local/bin/bgpd", "drain", "off")
 
 
 def test_configuration_with_errors_is_not_tried_again(unit: Unit) -> None:
