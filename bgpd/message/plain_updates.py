@@ -35,6 +35,13 @@ _NOT_SIMPLE_MED: Final = 0x10000
 NOT_SIMPLE: Final = 0x7F0000
 """Bits of attributes that the decision process compares, or that tell bandwidth, if they are there at all."""
 _AS_0: Final = b"\0\0\0\0"
+_LONG_PATH: Final = 4
+_BEGINNINGS: Final = {
+    b"\x40\1\1" + bytes((origin, flags, 2)): origin | wide
+    for origin in range(3)
+    for flags, wide in ((0x40, 0), (0x50, _LONG_PATH))
+}
+"""How nearly all blocks begin: ORIGIN, then AS_PATH with a length of one byte or two. The value is the ORIGIN's."""
 _BLOCKS_KEPT: Final = 512
 _LONGEST_KEPT: Final = 1024
 """Blocks that a session remembers, and the bytes of the longest."""
@@ -264,6 +271,16 @@ def read_block(block: bytes, rules: PlainRules) -> tuple[Attributes, bytes] | No
     seen, offset, end = 0, 0, len(block)
     length, origin, worse = 0, 0, 0
     next_hop = b""
+    begun = _BEGINNINGS.get(block[:6])
+    if begun is not None and end > 8:
+        origin, start, size = begun & 3, 7, block[6]
+        if begun & _LONG_PATH:
+            start, size = 8, size << 8 | block[7]
+        offset = start + size
+        length = _path_length(block, start, offset, first)
+        if length < 0:
+            return None
+        seen = _NEEDED
     while offset < end:
         head = short.get(block[offset : offset + 3])
         if head is not None:
@@ -289,13 +306,8 @@ def read_block(block: bytes, rules: PlainRules) -> tuple[Attributes, bytes] | No
             if origin > 2:
                 return None
         elif bit == AS_PATH:
-            if size:
-                length = block[start + 1]
-                if block[start] != 2 or not length or size != 2 + 4 * length:
-                    return None
-                if not block.startswith(first, start + 2) or block.find(_AS_0, start + 2, offset) >= 0:
-                    return None
-            elif first:
+            length = _path_length(block, start, offset, first)
+            if length < 0:
                 return None
         elif bit == NEXT_HOP:
             next_hop = block[start:offset]
@@ -313,6 +325,18 @@ def read_block(block: bytes, rules: PlainRules) -> tuple[Attributes, bytes] | No
         return None
     rank = ((worse << 16) + length << 2) + origin
     return Attributes(block, rank, not seen & NOT_SIMPLE), next_hop
+
+
+def _path_length(block: bytes, start: int, end: int, first: bytes) -> int:
+    """Hops of an AS_PATH of one sequence without AS 0, or of none where paths may start with any AS; -1 for others."""
+    if start == end:
+        return -1 if first else 0
+    if end > len(block) or end < start + 6 or block[start] != 2:
+        return -1
+    length = block[start + 1]
+    if not length or start + 2 + 4 * length != end or not block.startswith(first, start + 2):
+        return -1
+    return length if block.find(_AS_0, start + 2, end) < 0 else -1
 
 
 def _has_repeated(block: bytes, start: int, end: int) -> bool:

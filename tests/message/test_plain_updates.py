@@ -47,6 +47,10 @@ PATHS = [
     attribute(2, struct.pack("!BBII", 2, 2, 65201, 0), 0x40),
     attribute(2, b"\2\0", 0x40),
     attribute(2, b"\2", 0x40),
+    b"\x50\2\0\1\2",
+    b"\x50\2\0\2\2\0",
+    b"\x50\2\0\0",
+    b"\x50\2\1",
     attribute(2, b"", 0x40),
     attribute(2, struct.pack("!BBI", 1, 1, 65201), 0x40),
 ]
@@ -168,6 +172,13 @@ def assert_agree(bodies: Sequence[bytes], **session: object) -> int:
         found += taken
         del waiting[: taken + 1]
     return found
+
+
+def test_any_beginning_of_a_block_is_read_alike() -> None:
+    for path in PATHS:
+        block = ORIGIN + path + attribute(8, b"\xfd\xe8\0\1", 0xC0) + NEXT_HOP
+        for session in SESSIONS:
+            assert_agree([update(block[:end], PREFIXES[0]) for end in range(len(block) + 1)], **session)
 
 
 blocks = st.builds(
