@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 
 from bgpd.bfd.control import END, WANT, BadLine, Key, Wish, hello_line, read_wish, wrong_hello
+from bgpd.bfd.sockets import adopt
 
 _READ_SIZE = 1 << 16
 _MAX_UNREAD = 4 << 20
@@ -47,7 +48,7 @@ class Server:
         self._greeted = greeted
         self._wanted = wanted
         self._log = log
-        self._listener = _adopted(descriptor) if descriptor >= 0 else _listen(path)
+        self._listener = adopt(descriptor) if descriptor >= 0 else _listen(path)
         self._client: socket.socket | None = None
         self._unread = b""
         self._unsent = b""
@@ -175,11 +176,6 @@ class Server:
             return
         wanted = select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0)
         self._poller.modify(self._client.fileno(), wanted)
-
-
-def _adopted(descriptor: int) -> socket.socket:
-    os.set_inheritable(descriptor, False)
-    return socket.socket(fileno=descriptor)
 
 
 def _listen(path: str) -> socket.socket:

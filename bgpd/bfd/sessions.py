@@ -150,9 +150,9 @@ class Sessions:
             live = self._by_key[wish.key] = self._by_discriminator[session.discriminator] = Live(wish, session)
             live.port, live.since, live.ends_at = shown
             live.shown = (session.state,)
-            live.sender = _adopted(sender)
+            live.sender = sockets.adopt(sender)
             key = (local, interface, index)
-            receiver = self._receivers.get(key) or self._add_receiver(key, _adopted(listener))
+            receiver = self._receivers.get(key) or self._add_receiver(key, sockets.adopt(listener))
             receiver.members[peer] = live
             live.receiver = receiver
             self._settle(live)
@@ -352,11 +352,6 @@ class Sessions:
             live.session.disable(now)
             for data in live.session.take_output():
                 self._send(live, data)
-
-
-def _adopted(descriptor: int) -> socket.socket:
-    os.set_inheritable(descriptor, False)
-    return socket.socket(fileno=descriptor)
 
 
 def _random() -> float:

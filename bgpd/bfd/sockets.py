@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import errno
+import os
 import socket
 import struct
 from collections.abc import Collection
@@ -92,6 +93,12 @@ def open_sender(local: bytes, peer: bytes, interface: str, port: int) -> socket.
         sock.close()
         raise
     return sock
+
+
+def adopt(descriptor: int) -> socket.socket:
+    """A socket that a former program of this process has left open."""
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 Datagram = tuple[bytes, list[tuple[int, int, bytes]], tuple[str, int]]

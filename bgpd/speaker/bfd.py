@@ -39,7 +39,7 @@ _REASONS = {
 
 
 class Bfd:
-    """BFD of all neighbors. `follow` is called whenever something changes that sessions are made of.
+    """BFD of all neighbors. `follow` is called every second, and at once where the configuration changes.
 
     `ranges` are the [[listen]] sections.
     """

@@ -198,7 +198,6 @@ class Speaker:
                     neighbor.addresses_changed(address.interface)
                 if not gone and address.usable:
                     self._link_usable(address.interface)
-                self.bfd.follow()
 
     def _link_lost(self, interface: str, what: str) -> None:
         for neighbor in [one for one in self.neighbors if one.uses(interface)]:
