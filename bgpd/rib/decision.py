@@ -403,6 +403,8 @@ def outcome_of(entry: Entry) -> Outcome:
 def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
     """The multipath set of usable paths of neighbors with simple attributes, by their numbers alone: what `decide` says
     of them, too. None: others are among them."""
+    if len(candidates) == 2 and (found := _compare_two(candidates, *candidates)):
+        return found
     lowest: list[Path] = []
     rank = 0
     for path in candidates:
@@ -422,6 +424,18 @@ def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
             return candidates
         lowest.sort(key=_source_order)
     return tuple(lowest[:MULTIPATH_MAXIMUM])
+
+
+def _compare_two(both: tuple[Path, ...], first: Path, second: Path) -> tuple[Path, ...]:
+    """`compare` for two external neighbors, as most hosts have; () for others."""
+    if not (first.is_usable and second.is_usable and first.source.kind is _EBGP and second.source.kind is _EBGP):
+        return ()
+    one, other = first.attributes, second.attributes
+    if not (one.is_simple and other.is_simple):
+        return ()
+    if one.rank == other.rank:
+        return both if first.source.order <= second.source.order else (second, first)
+    return (first,) if one.rank < other.rank else (second,)
 
 
 def _are_in_order(paths: Sequence[Path]) -> bool:
@@ -502,7 +516,7 @@ class Decisions:
         elif len(multipath) == 1:
             next_hops = multipath[0].next_hops
         elif self.checks_next_hops:
-            next_hops = self._next_hop_table.unweighted(tuple([path.next_hop for path in multipath]))
+            next_hops = self._next_hop_table.by_all(multipath)
         if known is not None and known.multipath == multipath and known.judged == judged:
             known.epoch = epoch
             return known
@@ -510,6 +524,12 @@ class Decisions:
         fresh = Decision(candidates, multipath, judged, next_hops, epoch, is_local)
         part[candidates] = fresh
         return fresh
+
+    def decision_without(self, candidates: tuple[Path, ...], former: Path) -> Entry | None:
+        """The decision over the other candidates."""
+        if len(candidates) == 2:
+            return self.alone(candidates[1] if candidates[0] is former else candidates[0])
+        return self.decision(tuple([path for path in candidates if path is not former]))
 
     def _next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
         if not multipath or not self.checks_next_hops:

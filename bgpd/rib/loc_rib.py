@@ -153,9 +153,10 @@ class LocRib(Decisions):
         """Take the path of the source called `name` from `keys`; those without one stay as they are."""
 
         def compute(old: Entry | None) -> Entry | None:
-            if old is None or old.path_of(name) is None:
+            former = None if old is None else old.path_of(name)
+            if old is None or former is None:
                 return old
-            return self.decision(tuple([path for path in old.candidates if path.source.name != name]))
+            return None if former is old else self.decision_without(old.candidates, former)
 
         self.apply(keys, compute, into)
 
@@ -180,7 +181,10 @@ class LocRib(Decisions):
     ) -> None:
         try:
             self.settle(part, key, old, new, into)
-            self._count_paths(_candidates(old), _candidates(new), 1)
+            if new is None and isinstance(old, Path):
+                self.count_path(old, -1)
+            else:
+                self._count_paths(_candidates(old), _candidates(new), 1)
         except Exception as error:
             raise SharedStateBroken(f"one route moved: {error!r}") from error
 
@@ -399,9 +403,12 @@ class LocRib(Decisions):
         """For a walk: take the paths of this incarnation of a source away, not those of its successor."""
 
         def compute(old: Entry | None) -> Entry | None:
-            if old is None or all(path.source is not source for path in old.candidates):
-                return old
-            return self.decision(tuple([path for path in old.candidates if path.source is not source]))
+            if old is None or isinstance(old, Path):
+                return None if old is None or old.source is source else old
+            for path in old.candidates:
+                if path.source is source:
+                    return self.decision_without(old.candidates, path)
+            return old
 
         return compute
 

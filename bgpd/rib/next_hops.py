@@ -157,7 +157,7 @@ class NextHopTable:
             alone = multipath[0].next_hop
             return None if alone is None else self.by_one(alone)
         if not multipath[0].attributes.packed_extended_communities:
-            return self.unweighted(tuple([path.next_hop for path in multipath]))
+            return self.by_all(multipath)
         found = weighted(multipath)
         return self._interned(tuple(sorted(found))) if found else None
 
@@ -165,8 +165,12 @@ class NextHopTable:
         """What a path alone is forwarded by."""
         return self._interned((next_hop,))
 
-    def unweighted(self, next_hops: tuple[NextHop | None, ...]) -> NextHops | None:
-        """What paths with these next hops are forwarded by, all equal."""
+    def by_all(self, multipath: tuple[Path, ...]) -> NextHops | None:
+        """What a multipath set is forwarded by, without weights."""
+        if len(multipath) == 2:
+            next_hops: tuple[NextHop | None, ...] = (multipath[0].next_hop, multipath[1].next_hop)
+        else:
+            next_hops = tuple([path.next_hop for path in multipath])
         known = self._in_order.get(next_hops)
         if known is not None:
             return known

@@ -10,6 +10,7 @@ Plain functions over dicts, bytes and numbers, since this module is compiled whe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from bgpd.model.containers import PART_OF
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch
@@ -18,7 +19,7 @@ from bgpd.rib.decision import Entry
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.loc_rib import LocRib, with_path
 
-_ANY = (b"",)
+_ANY: Final = (b"",)
 """Stands in every block: no path is usual."""
 
 
@@ -124,10 +125,7 @@ def _withdraw_one(table: LocRib, key: bytes, name: str) -> None:
     part = table.routes.part(key)
     old = part.get(key)
     former = None if old is None else old.path_of(name)
-    if old is None or former is None:
-        return
-    new: Entry | None = None
-    if former is not old:
-        new = table.decision(tuple([path for path in old.candidates if path is not former]))
-    table.settle(part, key, old, new, table.pending)
-    table.count_path(former, -1)
+    if old is not None and former is not None:
+        new = None if former is old else table.decision_without(old.candidates, former)
+        table.settle(part, key, old, new, table.pending)
+        table.count_path(former, -1)
