@@ -12,6 +12,7 @@ maps the address to its MAC.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Protocol
 from weakref import WeakSet
@@ -20,7 +21,7 @@ from bgpd.evpn.default_gateways import DefaultGateways
 from bgpd.evpn.host_owners import HostOwners
 from bgpd.evpn.ports import RibPort
 from bgpd.evpn.vrf import Vrf
-from bgpd.model.attributes import Attributes, in_pieces
+from bgpd.model.attributes import Attributes
 from bgpd.model.communities import format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
@@ -29,11 +30,10 @@ from bgpd.model.prefix import address_length
 
 _HEAD = 13
 """Bytes of a key that name its type, route distinguisher and Ethernet Tag (model/evpn.py)."""
+_MAC_IP, _IP_PREFIX = int(EvpnRouteType.MAC_IP_ADVERTISEMENT), int(EvpnRouteType.IP_PREFIX)
 _FAMILY_BY_LENGTH = {
-    (EvpnRouteType.MAC_IP_ADVERTISEMENT, 23): Family.IPV4_UNICAST,
-    (EvpnRouteType.MAC_IP_ADVERTISEMENT, 35): Family.IPV6_UNICAST,
-    (EvpnRouteType.IP_PREFIX, 18): Family.IPV4_UNICAST,
-    (EvpnRouteType.IP_PREFIX, 30): Family.IPV6_UNICAST,
+    _MAC_IP: {23: Family.IPV4_UNICAST, 35: Family.IPV6_UNICAST},
+    _IP_PREFIX: {18: Family.IPV4_UNICAST, 30: Family.IPV6_UNICAST},
 }
 """By route type and length of the key; type 2 routes without an IP have none."""
 _PREFIX_ENDS = tuple(14 + ((length + 7) >> 3) for length in range(256))
@@ -81,7 +81,7 @@ class Importer:
     def __init__(self, rib: RibPort, listener: ImportListener) -> None:
         self._rib = rib
         self._listener = listener
-        self._vrfs: dict[bytes, list[Vrf]] = {}
+        self._vrfs: dict[bytes, tuple[Vrf, ...]] = {}
         self._own: frozenset[bytes] = frozenset()
         self._selected: dict[bytes, tuple[Vrf, ...]] = {}
         self._paths: dict[Path, dict[tuple[Source, str, Family, str], Path]] = {}
@@ -97,7 +97,7 @@ class Importer:
         chosen = list(vrfs)
         for vrf in chosen:
             for target in vrf.import_targets:
-                self._vrfs.setdefault(target, []).append(vrf)
+                self._vrfs[target] = (*self._vrfs.get(target, ()), vrf)
         self._own = frozenset(vrf.rd for vrf in chosen)
         self._selected = {}
         self._paths.clear()
@@ -109,7 +109,7 @@ class Importer:
         if path is not None:
             self._sessions[neighbor.name] = neighbor
         head = keys[0][:_HEAD]
-        if min(keys)[:_HEAD] == max(keys)[:_HEAD]:
+        if len(keys) == 1 or min(keys)[:_HEAD] == max(keys)[:_HEAD]:
             self._received(neighbor, head, keys, path)
             return
         by_head: dict[bytes, list[bytes]] = {}
@@ -149,31 +149,31 @@ class Importer:
         return self._gateways.of(vrf)
 
     def _received(self, neighbor: Source, head: bytes, keys: Sequence[bytes], path: Path | None) -> None:
-        kind = head[0]
-        if kind not in (EvpnRouteType.MAC_IP_ADVERTISEMENT, EvpnRouteType.IP_PREFIX) or head[1:9] in self._own:
+        families = _FAMILY_BY_LENGTH.get(head[0])
+        if families is None or head[1:9] in self._own:
             return
         selected = () if path is None else self._select(path.attributes)
         origin = self._origin(neighbor, head, make=bool(selected))
         if origin is None:
             return
-        lengths = set(map(len, keys))
+        lengths = {len(keys[0])} if len(keys) == 1 else set(map(len, keys))
         for length in lengths:
-            family = _FAMILY_BY_LENGTH.get((EvpnRouteType(kind), length))
+            family = families.get(length)
             if family is not None:
                 chosen = keys if len(lengths) == 1 else [key for key in keys if len(key) == length]
-                self._apply(origin, kind, family, chosen, path, selected)
+                self._apply(origin, family, chosen, path, selected)
 
     def _select(self, attributes: Attributes) -> tuple[Vrf, ...]:
         """The VRFs that import one of the route targets."""
         packed = attributes.packed_extended_communities
+        found = [vrfs for at in range(0, len(packed), 8) if (vrfs := self._vrfs.get(packed[at : at + 8])) is not None]
+        if len(found) < 2:
+            return found[0] if found else ()
         selected = self._selected.get(packed)
         if selected is None:
-            found: dict[Vrf, None] = {}
-            for community in in_pieces(packed, 8):
-                found.update(dict.fromkeys(self._vrfs.get(community, ())))
             if len(self._selected) >= _SELECTIONS_KEPT:
                 self._selected.clear()
-            selected = self._selected[packed] = tuple(found)
+            selected = self._selected[packed] = tuple(dict.fromkeys(chain.from_iterable(found)))
         return selected
 
     def _origin(self, neighbor: Source, head: bytes, *, make: bool) -> _Origin | None:
@@ -186,20 +186,19 @@ class Importer:
             self._origins.setdefault(neighbor.name, {})[head] = origin
         elif make and (origin.source.asn, origin.source.address) != (neighbor.asn, neighbor.address):
             origin.source = _pseudo_source(neighbor, head)
-        if make and head[0] == EvpnRouteType.MAC_IP_ADVERTISEMENT:
+        if make and head[0] == _MAC_IP:
             self.host_sources.add(origin.source)
         return origin
 
     def _apply(
         self,
         origin: _Origin,
-        kind: int,
         family: Family,
         keys: Sequence[bytes],
         path: Path | None,
         selected: tuple[Vrf, ...],
     ) -> None:
-        if kind == EvpnRouteType.IP_PREFIX:
+        if origin.kind == _IP_PREFIX:
             self._put(origin, family, _prefixes(keys), path, selected)
             return
         head = bytes((8 * address_length(family),))
@@ -251,7 +250,7 @@ class Importer:
             for name, where in tuple(origin.vrfs):
                 if where is family and name not in chosen:
                     self._rib.withdraw_imported(name, family, origin.source, prefixes)
-        for name, where in origin.vrfs if origin.kind == EvpnRouteType.MAC_IP_ADVERTISEMENT else ():
+        for name, where in origin.vrfs if origin.kind == _MAC_IP else ():
             if where is family and (touched := self._followed.get(name, _NOTHING).intersection(prefixes)):
                 self._listener.remote_hosts_changed(name, family, list(touched))
 
@@ -271,7 +270,7 @@ class Importer:
         place = (origin.source, vrf.name, family, rejected)
         known = by_place.get(place)
         if known is None:
-            is_prefix = origin.kind == EvpnRouteType.IP_PREFIX
+            is_prefix = origin.kind == _IP_PREFIX
             next_hop = vrf.next_hop_of(path, neighbor=origin.neighbor, family=family, is_prefix=is_prefix)
             known = Path(origin.source, path.attributes, next_hop, path.received, path.heard_at, rejected, path.overlay)
             by_place[place] = known
@@ -280,6 +279,9 @@ class Importer:
 
 def _prefixes(keys: Sequence[bytes]) -> list[bytes]:
     """The prefixes (unicast route keys) of type 5 keys."""
+    if len(keys) == 1:
+        key = keys[0]
+        return [key[13 : _PREFIX_ENDS[key[13]]]]
     ends = {_PREFIX_ENDS[length] for length in set(map(_prefix_length, keys))}
     if len(ends) == 1:
         end = ends.pop()

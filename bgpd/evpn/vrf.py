@@ -64,9 +64,10 @@ class Vrf:
         heads = self._subnets.get(address_length(family))
         if not heads:
             return []
-        joined = b"".join(prefixes)
-        if not any(head in joined for head in heads):
-            return []
+        if len(prefixes) > 1:
+            joined = b"".join(prefixes)
+            if not any(head in joined for head in heads):
+                return []
         found = []
         for prefix in [one for one in prefixes if one.startswith(heads)]:
             for uplink in self._resolver.uplinks():

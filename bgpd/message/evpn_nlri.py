@@ -21,6 +21,7 @@ from bgpd.model.iana import EvpnRouteType
 from bgpd.model.path import Overlay
 from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, RouteGroup, WireError
 
+_MAC_IP, _IP_PREFIX = int(EvpnRouteType.MAC_IP_ADVERTISEMENT), int(EvpnRouteType.IP_PREFIX)
 _ESI_ZERO = b"\0" * 10
 _LABEL = 3
 """Bytes of a label."""
@@ -54,6 +55,9 @@ class EvpnNlri:
 
         Raises: MalformedNlri: a route is longer than the rest of the field.
         """
+        alone = self._alone(field)
+        if alone is not None:
+            return NlriRoutes([alone], [], [])
         groups: _Groups = []
         malformed: list[bytes] = []
         errors: list[WireError] = []
@@ -75,13 +79,16 @@ class EvpnNlri:
         (RFC 9136 section 3.2)."""
         if kind != EvpnRouteType.IP_PREFIX or overlay is None:
             return ""
-        packed = attributes.packed_extended_communities
-        macs = [one[2:] for one in attributes.extended_communities if one[:2] == ROUTER_MAC] if packed else []
-        for mac in macs:
-            if mac[0] & 1 or not any(mac):
-                return f"type 5 with the Router's MAC {mac.hex(':')}, which is no router's"
+        has_mac = False
+        if ROUTER_MAC in attributes.block:
+            packed = attributes.packed_extended_communities
+            for at in range(0, len(packed), 8):
+                if packed.startswith(ROUTER_MAC, at):
+                    mac, has_mac = packed[at + 2 : at + 8], True
+                    if mac[0] & 1 or not any(mac):
+                        return f"type 5 with the Router's MAC {mac.hex(':')}, which is no router's"
         has_label = not overlay.labels or any(overlay.labels)
-        if not (macs or overlay.gateway_ip or has_label or any(overlay.esi)):
+        if not (has_label or has_mac or overlay.gateway_ip or any(overlay.esi)):
             return "type 5 without ESI, gateway IP, Router's MAC or label"
         return ""
 
@@ -117,6 +124,33 @@ class EvpnNlri:
             case _:
                 value = key[1:]
         return bytes((kind, len(value))) + value
+
+    def _alone(self, field: bytes) -> RouteGroup | None:
+        """The route of a field with one route of type 2 or a whole address of type 5, if nothing is wrong with it."""
+        size = len(field)
+        if size < _TO_MAC or size != 2 + field[1]:
+            return None
+        kind, last = field[0], field[_TO_TAG]
+        if kind == _MAC_IP:
+            sizes = _MAC_IP_LENGTHS.get(field[1])
+            if sizes is None or last != _MAC_BITS or field[_IP_LENGTH_AT] != 8 * sizes[0]:
+                return None
+            end = _IP_LENGTH_AT + 1 + sizes[0]
+            key = b"\x02" + field[2:10] + field[20:24] + field[_TO_MAC:_IP_LENGTH_AT] + field[_IP_LENGTH_AT + 1 : end]
+            return RouteGroup([key], self._overlay(field[10:20], field[end:], b""))
+        if kind == _IP_PREFIX:
+            length = _PREFIX_LENGTHS.get(field[1])
+            if length is None or last != 8 * length:
+                return None
+            end = _TO_MAC + length
+            gateway = field[end:-_LABEL]
+            if not any(gateway):
+                gateway = b""
+            elif any(field[10:20]):
+                return None
+            key = b"\x05" + field[2:10] + field[20:end]
+            return RouteGroup([key], self._overlay(field[10:20], field[-_LABEL:], gateway))
+        return None
 
     def _alike_mac_ip_routes(self, packed: bytes, length: int) -> _Groups:
         """Routes that differ in nothing but MAC, IP and labels, as those of one host and VNI do; [] if they do."""

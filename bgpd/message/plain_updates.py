@@ -8,12 +8,12 @@ bytes, ints, lists and dicts (docs/decisions/0020).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, RouteBatch
-from bgpd.model.wire import MalformedNlri
+from bgpd.model.wire import MalformedNlri, RouteGroup
 
 MARKER: Final = b"\xff" * 16
 """How every message begins (RFC 4271 section 4.1)."""
@@ -48,14 +48,14 @@ _LONGEST_KEPT: Final = 1024
 
 _IPV4: Final = Family.IPV4_UNICAST
 _IPV6: Final = Family.IPV6_UNICAST
+_EVPN: Final = Family.L2VPN_EVPN
 _REACH: Final = b"\x80\x0e"
 _UNREACH: Final = b"\x80\x0f"
 _LONG_REACH: Final = b"\x90\x0e"
 _LONG_UNREACH: Final = b"\x90\x0f"
 """How the attributes of an UPDATE begin that has MP_REACH_NLRI first (RFC 7606 section 5.1), or MP_UNREACH_NLRI only;
 with a length of one byte or two."""
-_IPV4_UNICAST: Final = b"\0\1\1"
-_IPV6_UNICAST: Final = b"\0\2\1"
+_CODES: Final = {b"\0\1\1": _IPV4, b"\0\2\1": _IPV6, b"\0\x19\x46": _EVPN}
 
 
 class PlainRules:
@@ -119,7 +119,8 @@ class PlainFamily:
 
 class PlainReader:
     """What is read as usual on one session. A family that is None is not. `next_hop` makes one of the packed field;
-    None if it is not usable."""
+    None if it is not usable. `evpn`: the EVPN routes of a field, given their attributes (None: withdrawn), in few
+    groups; None if anything is wrong with one."""
 
     def __init__(
         self,
@@ -127,11 +128,13 @@ class PlainReader:
         *,
         ipv4: PlainFamily | None,
         ipv6: PlainFamily | None,
+        evpn: Callable[[bytes, Attributes | None], Sequence[RouteGroup] | None] | None,
         next_hop: Callable[[Family, bytes], NextHop | None],
     ) -> None:
         self.blocks = blocks
         self.ipv4 = ipv4
         self.ipv6 = ipv6
+        self.evpn = evpn
         self.next_hop = next_hop
 
 
@@ -163,6 +166,7 @@ def read_run(reader: PlainReader, bodies: list[bytes], into: list[RouteBatch]) -
     known = reader.blocks.known
     hops4: dict[bytes, NextHop] = {}
     hops6: dict[bytes, NextHop] = {}
+    hops_evpn: dict[bytes, NextHop] = {}
     last: Attributes | None = None
     last_family, last_hop = _IPV4, None
     keys: list[bytes] = []
@@ -190,7 +194,7 @@ def read_run(reader: PlainReader, bodies: list[bytes], into: list[RouteBatch]) -
                     break
                 family, packed, field, block = sections
         plain = reader.ipv4 if family is _IPV4 else reader.ipv6
-        if plain is None:
+        if (plain if family is not _EVPN else reader.evpn) is None:
             break
         if block:
             found = known.get(block)
@@ -199,7 +203,7 @@ def read_run(reader: PlainReader, bodies: list[bytes], into: list[RouteBatch]) -
                 if found is None:
                     break
             attributes, classic = found
-            hops = hops4 if family is _IPV4 else hops6
+            hops = hops4 if family is _IPV4 else hops6 if family is _IPV6 else hops_evpn
             packed = packed or classic
             next_hop = hops.get(packed)
             if next_hop is None:
@@ -207,6 +211,18 @@ def read_run(reader: PlainReader, bodies: list[bytes], into: list[RouteBatch]) -
                 if next_hop is None:
                     break
                 hops[packed] = next_hop
+        if family is _EVPN:
+            groups = None if reader.evpn is None else reader.evpn(field, attributes)
+            if groups is None:
+                break
+            if keys:
+                into.append(_batch(last_family, keys, last, last_hop))
+            last_family, keys = _EVPN, []
+            _add_groups(into, groups, attributes, next_hop)
+            taken += 1
+            continue
+        if plain is None:
+            break
         is_like = attributes is last and next_hop is last_hop and family is last_family
         width = plain.sizes[field[0]]
         if width == len(field) and not field[width - 1] & plain.host_bits[field[0]]:
@@ -241,6 +257,33 @@ def _batch(family: Family, keys: list[bytes], attributes: Attributes | None, nex
     return RouteBatch(family, (), keys, attributes, next_hop)
 
 
+def _add_groups(
+    into: list[RouteBatch], groups: Sequence[RouteGroup], attributes: Attributes | None, next_hop: NextHop | None
+) -> None:
+    """Append EVPN routes, those that are alike to the last batch, whose list (and labels) no one else has."""
+    for group in groups:
+        last = into[-1] if into else None
+        if last is None or last.family is not _EVPN or last.attributes is not attributes:
+            into.append(_evpn_batch(group, attributes, next_hop))
+        elif attributes is None:
+            cast(list[bytes], last.withdrawn).extend(group.keys)
+        elif last.next_hop is not next_hop or last.overlay != group.overlay:
+            into.append(_evpn_batch(group, attributes, next_hop))
+        elif last.labels is None and group.labels is None:
+            cast(list[bytes], last.announced).extend(group.keys)
+        elif last.labels is not None and group.labels is not None:
+            cast(list[bytes], last.announced).extend(group.keys)
+            cast(dict[bytes, bytes], last.labels).update(group.labels)
+        else:
+            into.append(_evpn_batch(group, attributes, next_hop))
+
+
+def _evpn_batch(group: RouteGroup, attributes: Attributes | None, next_hop: NextHop | None) -> RouteBatch:
+    if attributes is None:
+        return RouteBatch(_EVPN, group.keys)
+    return RouteBatch(_EVPN, (), group.keys, attributes, next_hop, group.overlay, group.labels)
+
+
 def _split_multiprotocol(body: bytes) -> tuple[Family, bytes, bytes, bytes] | None:
     """Family, packed next hop, NLRI field and attribute block of an UPDATE that announces by MP_REACH_NLRI; one that
     only withdraws by MP_UNREACH_NLRI has no block. None for any other."""
@@ -254,10 +297,9 @@ def _split_multiprotocol(body: bytes) -> tuple[Family, bytes, bytes, bytes] | No
         start, stop = 8, 8 + (body[6] << 8 | body[7])
     else:
         return None
-    code = body[start : start + 3]
-    if stop > size or stop < start + 4 or (code != _IPV6_UNICAST and code != _IPV4_UNICAST):
+    family = _CODES.get(body[start : start + 3])
+    if stop > size or stop < start + 4 or family is None:
         return None
-    family = _IPV6 if code == _IPV6_UNICAST else _IPV4
     if body[5] == _UNREACH[1]:
         return (family, b"", body[start + 3 :], b"") if stop == size else None
     after = start + 4 + body[start + 3]

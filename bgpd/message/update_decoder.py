@@ -121,6 +121,9 @@ def _withdraw(message: str, section: str, attribute: str, subcode: int) -> WireE
 
 _END_OF_RIB = b"\0\0\0\0"
 _NO_ROUTES = NlriRoutes()
+_EVPN = Family.L2VPN_EVPN
+_USUAL_GROUPS = 4
+"""Groups of EVPN routes in an UPDATE, by ESI, gateway IP and type, that need not be taken bit by bit."""
 _Splitter = Callable[[bytes], NlriRoutes]
 
 
@@ -163,13 +166,34 @@ class UpdateDecoder:
             self._attributes.plain,
             ipv4=plain.get(Family.IPV4_UNICAST),
             ipv6=plain.get(Family.IPV6_UNICAST),
+            evpn=self._usual_evpn if {_EVPN} <= self._families & self._codecs.keys() else None,
             next_hop=self._next_hops.usable,
         )
 
     def read_run(self, bodies: list[bytes], into: list[RouteBatch]) -> int:
-        """Append the routes of the first UPDATEs, as far as these are usual: they announce or withdraw prefixes of IPv4
-        or IPv6, and nothing is wrong with them. How many those are; the next one is for `decode`."""
+        """Append the routes of the first UPDATEs, as far as these are usual: they announce or withdraw routes of IPv4,
+        IPv6 or EVPN, and nothing is wrong with them. How many those are; the next one is for `decode`."""
         return read_run(self._plain_reader, bodies, into)
+
+    def _usual_evpn(self, field: bytes, attributes: Attributes | None) -> Sequence[RouteGroup] | None:
+        """The EVPN routes of a field with these attributes (None: withdrawn); None if one is to be judged, or there are
+        so many groups that they are not passed on at once."""
+        codec = self._codecs[_EVPN]
+        try:
+            routes = codec.decode(field)
+        except MalformedNlri:
+            return None
+        groups = routes.announced
+        if routes.errors or routes.malformed or len(groups) > _USUAL_GROUPS:
+            return None
+        if attributes is None:
+            return groups
+        for group in groups:
+            if codec.why_unusable(group.keys[0][0], group.overlay, attributes):
+                return None
+            if not self._accept_martians and martians(_EVPN, group.keys, field):
+                return None
+        return groups
 
     def decode(self, body: bytes) -> DecodedUpdate:
         """Routes and errors of an UPDATE, given without its 19-byte header."""

@@ -35,7 +35,7 @@ DEFAULT_LOCAL_PREF = 100
 _SEQUENCE = int(SegmentType.AS_SEQUENCE)
 _OPTIONAL, _TRANSITIVE = int(AttributeFlag.OPTIONAL), int(AttributeFlag.TRANSITIVE)
 _PARTIAL, _EXTENDED_LENGTH = int(AttributeFlag.PARTIAL), int(AttributeFlag.EXTENDED_LENGTH)
-_NEXT_HOP = int(AttributeType.NEXT_HOP)
+_NEXT_HOP, _EXTENDED_COMMUNITIES = int(AttributeType.NEXT_HOP), int(AttributeType.EXTENDED_COMMUNITIES)
 _MOST = 65_535
 _MOST_OF_LIST = 65_520
 """Bytes of one attribute: at most, and of lists, whose values have 4, 8 or 12. What is longer stands in several."""
@@ -175,7 +175,7 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def packed_extended_communities(self) -> bytes:
-        return b"" if self.is_simple else self.fields.packed_extended_communities
+        return b"" if self.is_simple else _list_in(self.block, _EXTENDED_COMMUNITIES)
 
     @property
     def packed_large_communities(self) -> bytes:
@@ -305,6 +305,22 @@ def attributes_of(block: bytes) -> Iterator[tuple[int, int, int, int, int]]:
         end = start + int.from_bytes(block[begin + 2 : start])
         yield begin, flags, block[begin + 1], start, end
         begin = end
+
+
+def _list_in(block: bytes, kind: int) -> bytes:
+    """The value of a packed list, without looking at what else the block has: EVPN asks it of each path."""
+    begin, size, found = 0, len(block), b""
+    while begin < size:
+        if block[begin] & _EXTENDED_LENGTH:
+            start = begin + 4
+            end = start + (block[begin + 2] << 8 | block[begin + 3])
+        else:
+            start = begin + 3
+            end = start + block[begin + 2]
+        if block[begin + 1] == kind:
+            found += block[start:end]
+        begin = end
+    return found
 
 
 def _read_fields(block: bytes) -> AttributeFields:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bgpd.message.plain_updates import cut_updates
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
+from bgpd.model.evpn import with_labels
 from bgpd.model.iana import Family
 from bgpd.model.path import RouteBatch
 from tests.message.decoding import (
@@ -71,6 +72,8 @@ OTHERS = [
     attribute(10, b"\1\1\1\1" * 2, 0x80),
     attribute(16, b"\0\2\xfd\xe8\0\0\0\1", 0xC0),
     attribute(16, b"\0\2\xfd\xe8\0\0\0", 0xC0),
+    attribute(16, b"\6\3\2\0\0\0\0\1", 0xC0),
+    attribute(16, b"\0\2\xfd\xe8\0\0\0\1" + b"\6\3\1\0\0\0\0\1", 0xC0),
     attribute(32, bytes(range(24)), 0xC0),
     attribute(32, bytes(12) * 2, 0xC0),
     attribute(99, b"abc", 0xC0),
@@ -102,7 +105,35 @@ REACHED = [
     attribute(14, b"\0\2\1\x40", 0x80),
     unreach(2, 1, b""),
 ]
-
+RD, TAG = bytes.fromhex("00010aff010103e9"), bytes(4)
+EVPN_ROUTES = [
+    b"\2\x25" + RD + bytes(10) + TAG + b"\x30\2\0\0\0\0\1\x20\x0a\x40\0\1\0\0\1",
+    b"\2\x25" + RD + bytes(10) + TAG + b"\x30\2\0\0\0\0\2\x20\x0a\x40\0\2\0\0\2",
+    b"\2\x34" + RD + bytes(10) + TAG + b"\x30\2\0\0\0\0\2\x80" + GLOBAL + b"\0\0\2\0\0\7",
+    b"\2\x25" + RD + bytes(10) + TAG + b"\x2f\2\0\0\0\0\2\x20\x0a\x40\0\2\0\0\2",
+    b"\2\x25" + RD + bytes(10) + TAG + b"\x30\2\0\0\0\0\3\x18\x0a\x40\0\3\0\0\3",
+    b"\2\x21" + RD + bytes(10) + TAG + b"\x30\2\0\0\0\0\3\0\0\0\3",
+    b"\5\x22" + RD + bytes(10) + TAG + b"\x20\x0a\x41\0\1" + bytes(4) + b"\0\0\1",
+    b"\5\x22" + RD + bytes(10) + TAG + b"\x20\x0a\x41\0\2" + bytes(4) + b"\0\0\2",
+    b"\5\x22" + RD + bytes(10) + TAG + b"\x20\x0a\x41\0\3" + bytes(4) + b"\0\0\0",
+    b"\5\x22" + RD + bytes(10) + TAG + b"\x18\x0a\x41\1\7" + b"\x0a\0\0\7" + b"\0\0\0",
+    b"\5\x22" + RD + bytes(10) + TAG + b"\x20\x0a\x41\1\7" + b"\x0a\0\0\7" + b"\0\0\3",
+    b"\5\x22" + RD + bytes(9) + b"\1" + TAG + b"\x20\x0a\x41\1\7" + b"\x0a\0\0\7" + b"\0\0\3",
+    b"\5\x22" + RD + bytes(10) + TAG + b"\x21\x0a\x41\1\7" + bytes(4) + b"\0\0\3",
+    b"\5\x22" + RD + bytes(10) + TAG + b"\x20\x7f\0\0\1" + bytes(4) + b"\0\0\3",
+    b"\5\x3a" + RD + bytes(10) + TAG + b"\x80" + GLOBAL + bytes(16) + b"\0\0\3",
+    b"\3\x11" + RD + TAG + b"\x20\x0a\0\0\1",
+    b"\3\x11" + RD + TAG + b"\x21\x0a\0\0\1",
+    b"\x0b\1x",
+    b"\5\x22" + RD,
+]
+"""Each twice with the same labels, so that it does not matter which one of them counts."""
+REACHED += [reach(25, 70, b"\x0a\0\1\2", one) for one in EVPN_ROUTES]
+REACHED += [
+    reach(25, 70, field, b"".join(nlri))
+    for field in (b"\x0a\0\1\2", GLOBAL, b"\x0a\0\1")
+    for nlri in (EVPN_ROUTES[:2], EVPN_ROUTES[:3], EVPN_ROUTES[6:8], EVPN_ROUTES[6:9], EVPN_ROUTES[9:11], EVPN_ROUTES)
+]
 
 UNREACHED = [
     unreach(2, 1, IPV6_PREFIXES[0]),
@@ -115,6 +146,11 @@ UNREACHED = [
     unreach(2, 1, b""),
     unreach(1, 1, b""),
     unreach(25, 70, b"\0"),
+    unreach(25, 70, EVPN_ROUTES[0]),
+    unreach(25, 70, b"".join(EVPN_ROUTES[:3])),
+    unreach(25, 70, EVPN_ROUTES[3]),
+    unreach(25, 70, EVPN_ROUTES[8] + EVPN_ROUTES[13]),
+    unreach(25, 70, EVPN_ROUTES[-1]),
     unreach(2, 1, IPV6_PREFIXES[0]) + ORIGIN,
     attribute(15, b"\0\2\1\0", 0xC0),
     attribute(15, b"\0\2", 0x80),
@@ -142,8 +178,8 @@ def said(batches: Sequence[RouteBatch]) -> Said:
     found: Said = []
     for batch in batches:
         found += [(batch.family, key, None) for key in batch.withdrawn]
-        what = (contents(batch.attributes), batch.next_hop, batch.overlay)
-        found += [(batch.family, key, what) for key in batch.announced]
+        what, own = (contents(batch.attributes), batch.next_hop), batch.labels or {}
+        found += [(batch.family, key, what, with_labels(batch.overlay, own.get(key, b""))) for key in batch.announced]
     return found
 
 
@@ -242,8 +278,23 @@ def test_usual_updates_are_plain() -> None:
     usual.append(update(one.replace(b"\xc0\x08", b"\xe0\x08"), PREFIXES[0]))
     usual.append(update(MANDATORY + attribute(35, b"\0\0\0\7", 0xC0), PREFIXES[0]))
     assert assert_agree(usual, accept_martians=False) == len(usual)
+    targets = ORIGIN + AS_PATH + attribute(16, b"\0\2\xfd\xe8\0\0\0\1" + b"\6\3\2\0\0\0\0\1", 0xC0)
+    usual = [update(reach(25, 70, b"\x0a\0\1\2", one) + targets) for one in (*EVPN_ROUTES[:3], *EVPN_ROUTES[6:11])]
+    usual += [update(one) for one in UNREACHED if one[3:6] == b"\0\x19\x46"][1:3]
+    assert assert_agree(usual, accept_martians=False) == len(usual)
     internal = ORIGIN + attribute(2, b"", 0x40) + NEXT_HOP + attribute(5, b"\0\0\0\x64", 0x40)
     assert assert_agree([update(internal, PREFIXES[0])], ibgp=True) == 1
+
+
+def test_evpn_routes_of_like_neighbors_are_one_batch_with_all_their_labels() -> None:
+    first, second = EVPN_ROUTES[0] + EVPN_ROUTES[1], EVPN_ROUTES[1].replace(b"\x40\0\2\0\0\2", b"\x40\0\3\0\0\3")
+    third = second.replace(b"\x40\0\3\0\0\3", b"\x40\0\4\0\0\4")
+    given_bodies = [update(reach(25, 70, b"\x0a\0\1\2", one) + ORIGIN + AS_PATH) for one in (first, second + third)]
+    run: list[RouteBatch] = []
+    assert decoder().read_run(given_bodies, run) == 2
+    (batch,) = run
+    assert batch.labels is not None
+    assert [batch.labels[key][-1] for key in batch.announced] == [1, 2, 3, 4]
 
 
 def test_next_hops_are_compared_with_the_addresses_of_the_host_in_each_run() -> None:
