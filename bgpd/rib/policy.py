@@ -94,6 +94,10 @@ class _Rule:
         self.conditions: list[Condition] = compile_conditions(config.match, f"{where}.match")
         self.change = compile_change(config.set, f"{where}.set")
         self.action = config.action
+        self.accepts_all = (
+            config.action == "accept" and self.prefixes is None and not self.conditions and not self.change
+        )
+        """Whether it accepts every route as it is."""
 
     def holds(self, route: Route) -> bool:
         """Whether the rule can match any route of this path."""
@@ -117,11 +121,11 @@ class RulePolicy:
     def __init__(self, name: str, config: PolicyConfig) -> None:
         self.name = name
         self._rules = [_Rule(rule, f"policy.{name}.rules[{index}]") for index, rule in enumerate(config.rules)]
-        self.by_prefix = any(rule.prefixes is not None for rule in self._rules)
-        self.accepts_all = False
         self.takes_learned = True
         entries = [entry for rule in config.rules for entry in rule.match.as_path]
         self._has_patterns = not all(entry.isdecimal() for entry in entries)
+        self.accepts_all = bool(self._rules) and self._rules[0].accepts_all and not self._has_patterns
+        self.by_prefix = not self.accepts_all and any(rule.prefixes is not None for rule in self._rules)
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
         if self._is_too_long(route):

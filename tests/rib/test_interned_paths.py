@@ -75,6 +75,25 @@ class InterningMachine(RibMachine):
         self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
         self.stale.get(source, set()).difference_update(keys)
 
+    @rule(
+        name=names,
+        run=st.lists(
+            st.tuples(st.sampled_from(KEYS), st.sampled_from((*ATTRIBUTES, None)), st.sampled_from(HOPS)), max_size=8
+        ),
+    )
+    def announce_or_withdraw_a_run(self, name, run):  # type: ignore[no-untyped-def]
+        """UPDATEs of one route each."""
+        source, batches = self.sources[name], []
+        for one, given, next_hop in run:
+            if given is None:
+                batches.append(RouteBatch(family=V4, withdrawn=(one,)))
+                self.reference.said[source].pop(one, None)
+            else:
+                batches.append(RouteBatch(family=V4, announced=(one,), attributes=given, next_hop=next_hop))
+                self.reference.said[source][one] = given, next_hop
+            self.stale.get(source, set()).discard(one)
+        self.recorder.rib.received.routes_received(source, batches)
+
     @invariant()
     def counts_are_right(self) -> None:
         check(self.recorder.rib.table("", V4))

@@ -312,3 +312,21 @@ def test_prepending_to_a_set_or_a_full_segment_starts_a_new_one() -> None:
     full = attributes(*range(1, 255))
     assert prepend(full, 7, 2).as_path == (ours, *full.as_path)
     assert prepend(attributes(1), 7, 2).as_path == attributes(7, 7, 1).as_path
+
+
+@pytest.mark.parametrize(
+    ("rules", "accepts_all"),
+    [
+        ((RuleConfig(),), True),
+        ((RuleConfig(), RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8",)), action="reject")), True),
+        ((RuleConfig(action="reject"),), False),
+        ((RuleConfig(action="next"), RuleConfig()), False),
+        ((RuleConfig(match=MatchConfig(community=("65000:1",))),), False),
+        ((RuleConfig(set=SetConfig(local_pref=50)),), False),
+        ((RuleConfig(), RuleConfig(match=MatchConfig(as_path=("^65201",)))), False),
+        ((), False),
+    ],
+)
+def test_rules_that_accept_every_route_as_it_is_are_not_asked(rules: tuple[RuleConfig, ...], accepts_all: bool) -> None:
+    policy = build_policy("p", {"p": PolicyConfig(rules=rules)}, where="here", exporting=False)
+    assert policy.accepts_all is accepts_all
