@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--contestant", action="append", default=[], help='"bgpd", "BIRD", ...; may be repeated')
     parser.add_argument("--match", default="", help="only variants whose name contains this")
     parser.add_argument("--add", action="store_true", help="keep what was measured before of other variants")
+    parser.add_argument("--more", action="store_true", help="as --add, and keep earlier runs of the same variants, too")
     parser.add_argument("--list", action="store_true", help="show what would run, and do not")
     chosen = parser.parse_args(arguments)
     chosen.names = chosen.names or ["all"]
@@ -75,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             repeat = chosen.repeat or (REPEAT_QUICK if chosen.quick else REPEAT)
             file = _run(console, name, str(module.__doc__).splitlines()[0], jobs, options, repeat)
-            if chosen.add:
-                add_others(file)
+            if chosen.add or chosen.more:
+                add_others(file, same=chosen.more)
             failed = failed or any(run.failed for run in file.runs)
             summary = Summary([file])
             report.show(console, summary)

@@ -98,13 +98,14 @@ def path_of(name: str, *, quick: bool) -> Path:
     return (RESULTS / "quick" if quick else RESULTS) / f"{name}.json"
 
 
-def add_others(file: ResultFile) -> None:
-    """Takes over the runs of variants that this file has not, from the one that is kept."""
+def add_others(file: ResultFile, *, same: bool = False) -> None:
+    """Takes over the runs of variants that this file has not, from the one that is kept; with `same` all its runs."""
     path = path_of(file.name, quick=file.quick)
     if path.exists():
-        mine = {run.case for run in file.runs}
+        mine = set() if same else {run.case for run in file.runs}
         before = msgspec.json.decode(path.read_bytes(), type=ResultFile)
         file.runs[:0] = [run for run in before.runs if run.case not in mine]
+        file.versions = before.versions | file.versions
 
 
 def save(file: ResultFile) -> Path:

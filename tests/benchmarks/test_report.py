@@ -106,6 +106,19 @@ def test_results_are_kept_and_read_back(tmp_path: Path, monkeypatch: pytest.Monk
     assert results.load_all(quick=True) == []
 
 
+def test_more_runs_are_kept_with_those_before_and_others_with_those_of_other_variants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    (file,) = example().files
+    results.save(file)
+    (again,) = example().files
+    results.add_others(again)
+    assert len(again.runs) == len(file.runs)
+    results.add_others(again, same=True)
+    assert len(again.runs) == 2 * len(file.runs)
+
+
 def test_an_unknown_case_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         program.main(["laod"])
