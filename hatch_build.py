@@ -23,6 +23,16 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 GROUP = "bgpd.compiled"
 """All compiled modules are in one library, bgpd/compiled__mypyc.*.so, so that they call each other directly; each has
 a small one of its own, by which it is imported. bgpd/runtime/form.py looks for the library."""
+EMPTY_SLICES = """
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+static inline PyObject *slice_of_bytes(const char *start, Py_ssize_t size) {
+    return PyBytes_FromStringAndSize(start, size < 0 ? 0 : size);
+}
+#define PyBytes_FromStringAndSize slice_of_bytes
+"""
+"""Included before all C: a slice of bytes that ends before it starts is b"" in Python, and a SystemError in mypyc's
+CPyBytes_GetSlice (2.4), which asks for a negative size. Lengths that neighbors send lead there."""
 NOTICE = "bgpd is built as plain Python:"
 
 
@@ -79,6 +89,10 @@ def compile_modules(folder: str, modules: list[str]) -> None:
     extensions = mypycify(
         ["--config-file=pyproject.toml", *modules], group_name=GROUP, target_dir=f"{folder}/c", debug_level="0"
     )
+    header = Path(folder, "slices.h")
+    header.write_text(EMPTY_SLICES)
+    for extension in extensions:
+        extension.extra_compile_args = [*extension.extra_compile_args, "-include", str(header)]
     distribution = Distribution({"name": "bgpd", "ext_modules": extensions})
     command = distribution.get_command_obj("build_ext")
     command.build_lib, command.build_temp = f"{folder}/lib", f"{folder}/o"

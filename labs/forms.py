@@ -27,14 +27,14 @@ _STAMP = ".built-from"
 
 
 class NotCompiled(LabError):
-    """The compiled form cannot be made here; the text says why."""
+    """This machine lacks what compiling needs; the text says what."""
 
 
 @functools.cache
 def compiled_form() -> Path:
     """The folder with the compiled form of the present sources, made if it is not there.
 
-    Raises: NotCompiled: something is missing here, or a module cannot be compiled.
+    Raises: NotCompiled: something is missing here. LabError: a module cannot be compiled.
     """
     _DIST.mkdir(exist_ok=True)
     with (_DIST / ".lock").open("w") as lock:
@@ -69,10 +69,11 @@ def _build() -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(_DIST)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     wheels = list(_DIST.glob("bgpd-*.whl"))
-    if done.returncode or not wheels:
-        raise LabError(f"the wheel cannot be built:\n{done.stdout}{done.stderr}")
+    said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if not line.endswith(".whl"))
+    if done.returncode or not wheels or "compiling failed" in said:
+        raise LabError(f"the wheel cannot be built:\n{said}")
     if wheels[0].name.endswith("-none-any.whl"):
-        raise NotCompiled((done.stdout + done.stderr).replace(str(wheels[0]), "").strip())
+        raise NotCompiled(said.strip())
     return wheels[0]
 
 

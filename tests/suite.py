@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labs.forms import NotCompiled, compiled_form, form_environment
+from labs.process import LabError
 from tests.vm.guest import DIED, TIMED_OUT, UNAVAILABLE
 
 COMPILED = (
@@ -151,6 +152,10 @@ class Suite:
         except NotCompiled as error:
             print(error)
             self._not_compiled = True
+            return
+        except LabError as error:
+            print(error)
+            self._failed.append(f"the part {part.name!r}, whose modules do not compile")
             return
         self._take(part, folder, subprocess.run(command, check=False).returncode)
 

@@ -148,6 +148,19 @@ def test_wrong_type_is_an_ordinary_exception(folder: Path) -> None:
     assert run(folder, "-c", TYPES).stdout == "TypeError\n"
 
 
+SLICE = """
+from bgpd.message import plain_updates
+body = bytes.fromhex("0000001b800e04000201404001010040020602010000feb14003040a000102")
+print(plain_updates._split_multiprotocol(body))
+"""
+
+
+def test_slice_that_ends_before_it_starts_is_empty(folder: Path) -> None:
+    """mypyc alone makes it a SystemError: any neighbor could end its session as a defect."""
+    done = run(folder, "-c", SLICE)
+    assert done.stdout == "None\n", done.stderr
+
+
 SIGNAL = """
 import os, signal
 from bgpd.message.nlri import PrefixSplitter

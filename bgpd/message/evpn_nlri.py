@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+from typing import Final
 
 from bgpd.model.attributes import Attributes
 from bgpd.model.communities import ROUTER_MAC
@@ -21,25 +22,30 @@ from bgpd.model.iana import EvpnRouteType
 from bgpd.model.path import Overlay
 from bgpd.model.wire import MalformedNlri, NlriRoutes, Reaction, RouteGroup, WireError
 
-_MAC_IP, _IP_PREFIX = int(EvpnRouteType.MAC_IP_ADVERTISEMENT), int(EvpnRouteType.IP_PREFIX)
-_ESI_ZERO = b"\0" * 10
-_LABEL = 3
+_MAC_IP: Final = int(EvpnRouteType.MAC_IP_ADVERTISEMENT)
+_IP_PREFIX: Final = int(EvpnRouteType.IP_PREFIX)
+_ESI_ZERO: Final = b"\0" * 10
+_LABEL: Final = 3
 """Bytes of a label."""
-_MAC_BITS = 48
-_IP_BITS = {0: 0, 4: 32, 16: 128}
-_MAC_IP_LENGTHS = {33: (0, 3), 36: (0, 6), 37: (4, 3), 40: (4, 6), 49: (16, 3), 52: (16, 6)}
+_MAC_BITS: Final = 48
+_IP_BITS: Final = {0: 0, 4: 32, 16: 128}
+_MAC_IP_LENGTHS: Final = {33: (0, 3), 36: (0, 6), 37: (4, 3), 40: (4, 6), 49: (16, 3), 52: (16, 6)}
 """Length of a type 2 route: bytes of its IP address and of its labels."""
-_PREFIX_LENGTHS = {34: 4, 58: 16}
+_PREFIX_LENGTHS: Final = {34: 4, 58: 16}
 """Length of a type 5 route: bytes of its prefix and gateway IP (RFC 9136 section 3.1)."""
-_MAC_IP_LAYOUTS = {
+_MAC_IP_LAYOUTS: Final = {
     length: struct.Struct(f"!2x8s10s4sB6sB{ip}s{labels}s") for length, (ip, labels) in _MAC_IP_LENGTHS.items()
 }
-_PREFIX_LAYOUTS = {length: struct.Struct(f"!2x8s10s4sB{size}s{size}s3s") for length, size in _PREFIX_LENGTHS.items()}
-_TO_TAG, _TO_MAC, _IP_LENGTH_AT = 24, 25, 31
+_PREFIX_LAYOUTS: Final = {
+    length: struct.Struct(f"!2x8s10s4sB{size}s{size}s3s") for length, size in _PREFIX_LENGTHS.items()
+}
+_TO_TAG: Final = 24
+_TO_MAC: Final = 25
+_IP_LENGTH_AT: Final = 31
 """Offsets in a type 2 or 5 route: after the Ethernet Tag; of a type 2, where the MAC and the length of the IP stand."""
-_DISCOVERY_LAYOUT = struct.Struct("!2x8s10s4s3s")
-_DISCOVERY_LENGTH = 25
-_OVERLAYS_KEPT = 4096
+_DISCOVERY_LAYOUT: Final = struct.Struct("!2x8s10s4s3s")
+_DISCOVERY_LENGTH: Final = 25
+_OVERLAYS_KEPT: Final = 4096
 
 _Groups = list[RouteGroup]
 
@@ -334,9 +340,14 @@ def _whole_routes(kind: int, length: int, packed: bytes, errors: list[WireError]
     return [RouteGroup(keys)] if keys else []
 
 
-_SECTIONS = {1: "RFC 7432 section 7.1", 2: "RFC 7432 section 7.2", 3: "RFC 7432 section 7.3", 4: "RFC 7432 section 7.4"}
-_SECTIONS[5] = "RFC 9136 section 3.1"
-_ORIGINATOR_AT = {EvpnRouteType.INCLUSIVE_MULTICAST: 12, EvpnRouteType.ETHERNET_SEGMENT: 18}
+_SECTIONS: Final = {
+    1: "RFC 7432 section 7.1",
+    2: "RFC 7432 section 7.2",
+    3: "RFC 7432 section 7.3",
+    4: "RFC 7432 section 7.4",
+    5: "RFC 9136 section 3.1",
+}
+_ORIGINATOR_AT: Final = {EvpnRouteType.INCLUSIVE_MULTICAST: 12, EvpnRouteType.ETHERNET_SEGMENT: 18}
 """Where the length of the originating router's address stands in types 3 and 4."""
 
 

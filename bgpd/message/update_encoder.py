@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from bgpd.message.exabgp_codec import HEADER_LENGTH, encode_message
 from bgpd.message.exabgp_update import encode_attributes
@@ -19,12 +20,12 @@ from bgpd.model.iana import AttributeType, Family, MessageType, SegmentType
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.wire import NlriCodec
 
-_LENGTHS_LENGTH = 4
-_MP_HEADER_LENGTH = 4
-_CONFEDERATION = frozenset((SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET))
-_NON_TRANSITIVE = 0x40
-_BLOCKS_KEPT = 256
-_LONGEST_KEPT = 1024
+_LENGTHS_LENGTH: Final = 4
+_MP_HEADER_LENGTH: Final = 4
+_CONFEDERATION: Final = frozenset((SegmentType.AS_CONFED_SEQUENCE, SegmentType.AS_CONFED_SET))
+_NON_TRANSITIVE: Final = 0x40
+_BLOCKS_KEPT: Final = 256
+_LONGEST_KEPT: Final = 1024
 """Encoded attributes are kept for a while, since a host says much with few of them; those passed on come one by one."""
 
 
