@@ -4,7 +4,7 @@ What loc_rib.py does in passes over many keys costs more than the work itself wh
 the usual case is worked through in one place: a unicast route of a neighbor whose policy accepts all, with a path that
 nothing is to be said against. What is not usual is left to AdjRibIn and Decisions, path by path, or to the caller.
 
-Plain functions over dicts, bytes and numbers, since this module is compiled where there is a compiler.
+Not compiled: its time is in the fields of paths and batches (docs/decisions/0003).
 """
 
 from __future__ import annotations
