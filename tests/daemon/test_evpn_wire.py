@@ -157,7 +157,7 @@ def test_types_that_are_not_interpreted_are_kept_counted_and_shown(
     connection.sendall(announcement(*OPAQUE.values(), prefix("10.80.0.0/16")))
     wait_kernel(fabric, bgpd, "10.80.0.0/16")
     (neighbor,) = bgpd.show("neighbors")
-    assert neighbor["families"]["l2vpn-evpn"] == {"received": 5, "rejected": 0, "announced": 2}
+    assert neighbor["families"]["l2vpn-evpn"] == {"received": 5, "rejected": 0, "announced": 2, "discarded": 0}
     shown = {route["type"]: route for route in bgpd.show("evpn", "--neighbor", "leaf")}
     assert shown.keys() == {*OPAQUE, 5}
     assert (shown[1]["rd"], shown[1]["ethernet_tag"]) == ("10.255.2.2:1001", 2**32 - 1)
