@@ -20,7 +20,7 @@ from benchmarks.usage import Usage
 Figures = Mapping[str, float]
 """Name with its unit ("seconds", "cpu_s", "peak_mb") to value."""
 
-LOAD_TIMEOUT_S = 90.0
+LOAD_TIMEOUT_S = 120.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
