@@ -112,7 +112,7 @@ def test_attributes_over_the_limit_end_the_session_and_their_memory_comes_back(
     with WirePeer(fabric.leaf1) as peer:
         connection = peer.establish(extended=True)
         with contextlib.suppress(OSError):
-            for number in range(MANY if made is not tiny else 60_000):
+            for number in range(MANY if made is not tiny else 80_000):
                 prefix = f"20.{number >> 16}.{number >> 8 & 255}.{number & 255}/32"
                 if made is long_path:
                     connection.sendall(with_path(prefix, made(number)))
