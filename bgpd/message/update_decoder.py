@@ -10,6 +10,7 @@ prefixes are ignored. Whether a next hop can be reached is not known here.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from functools import partial
 
 from bgpd.message.attribute_decoder import AttributeDecoder, BlockFacts
 from bgpd.message.judgement import (
@@ -30,7 +31,7 @@ from bgpd.model.iana import FAMILY_BY_CODE, Family, UpdateSubcode
 from bgpd.model.martians import Block, first_bytes, martians
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import format_address, format_key, is_link_local
-from bgpd.model.wire import MalformedNlri, NlriDecoders, NlriRoutes, Reaction, RouteGroup, WireError
+from bgpd.model.wire import MalformedNlri, NlriCodec, NlriDecoders, NlriRoutes, Reaction, RouteGroup, WireError
 
 _SECTION, _UNUSABLE = "RFC 4271 section 6.3", "RFC 9136 section 3.2"
 _LENGTHS_IPV6 = (16, 32)
@@ -162,11 +163,14 @@ class UpdateDecoder:
             if family in self._families and not with_identifiers:
                 plain[family] = _plain_family(family, splitter, accept_martians=accept_martians)
         self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
+        evpn = None
+        if {_EVPN} <= self._families & self._codecs.keys():
+            evpn = partial(_usual_evpn, self._codecs[_EVPN], accept_martians)
         self._plain_reader = PlainReader(
             self._attributes.plain,
             ipv4=plain.get(Family.IPV4_UNICAST),
             ipv6=plain.get(Family.IPV6_UNICAST),
-            evpn=self._usual_evpn if {_EVPN} <= self._families & self._codecs.keys() else None,
+            evpn=evpn,
             next_hop=self._next_hops.usable,
         )
 
@@ -174,26 +178,6 @@ class UpdateDecoder:
         """Append the routes of the first UPDATEs, as far as these are usual: they announce or withdraw routes of IPv4,
         IPv6 or EVPN, and nothing is wrong with them. How many those are; the next one is for `decode`."""
         return read_run(self._plain_reader, bodies, into)
-
-    def _usual_evpn(self, field: bytes, attributes: Attributes | None) -> Sequence[RouteGroup] | None:
-        """The EVPN routes of a field with these attributes (None: withdrawn); None if one is to be judged, or there are
-        so many groups that they are not passed on at once."""
-        codec = self._codecs[_EVPN]
-        try:
-            routes = codec.decode(field)
-        except MalformedNlri:
-            return None
-        groups = routes.announced
-        if routes.errors or routes.malformed or len(groups) > _USUAL_GROUPS:
-            return None
-        if attributes is None:
-            return groups
-        for group in groups:
-            if codec.why_unusable(group.keys[0][0], group.overlay, attributes):
-                return None
-            if not self._accept_martians and martians(_EVPN, group.keys, field):
-                return None
-        return groups
 
     def decode(self, body: bytes) -> DecodedUpdate:
         """Routes and errors of an UPDATE, given without its 19-byte header."""
@@ -332,6 +316,28 @@ def _plain_family(family: Family, splitter: PrefixSplitter, *, accept_martians: 
         suspects=bytes(bytes((value,)) in firsts for value in range(256)),
         is_clear=lambda keys, field: accept_martians or not martians(family, keys, field),
     )
+
+
+def _usual_evpn(
+    codec: NlriCodec, accept_martians: bool, field: bytes, attributes: Attributes | None
+) -> Sequence[RouteGroup] | None:
+    """The EVPN routes of a field with these attributes (None: withdrawn); None if one is to be judged, or there are
+    so many groups that they are not passed on at once."""
+    try:
+        routes = codec.decode(field)
+    except MalformedNlri:
+        return None
+    groups = routes.announced
+    if routes.errors or routes.malformed or len(groups) > _USUAL_GROUPS:
+        return None
+    if attributes is None:
+        return groups
+    for group in groups:
+        if codec.why_unusable(group.keys[0][0], group.overlay, attributes):
+            return None
+        if not accept_martians and martians(_EVPN, group.keys, field):
+            return None
+    return groups
 
 
 def _in_one_group(split: Callable[[bytes], Sequence[bytes]]) -> _Splitter:
