@@ -28,7 +28,7 @@ from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
 from bgpd.rib.policy import build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
-from bgpd.rib.single_routes import enter_singles
+from bgpd.rib.small_batches import FEW, enter_few
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
@@ -157,8 +157,8 @@ class ReceivedRoutes:
                     continue
                 changed[table] = None
                 after = at
-                if not state.watches_limit or state.has_room(table, len(batches) - at):
-                    after = enter_singles(table, state.adj_rib_in, batches, at)
+                if not state.watches_limit or state.has_room(table, FEW * (len(batches) - at)):
+                    after = enter_few(table, state.adj_rib_in, batches, at)
                 if after == at:
                     self._take(state, table, batch)
                     after += 1

@@ -1,7 +1,7 @@
-"""Routes that come one in an UPDATE, or have attributes of their own, enter their table by one loop without layers.
+"""Routes that come few in an UPDATE, as those of an Internet table do, enter their table by one loop without layers.
 
-What loc_rib.py does in passes over many keys costs more than the work itself where each key has a path of its own. Here
-the usual case is worked through in one place: a unicast route of a neighbor whose policy accepts all, with a path that
+What loc_rib.py does in passes over many keys costs more than the work itself where few keys share a path. Here the
+usual case is worked through in one place: unicast routes of a neighbor whose policy accepts all, with a path that
 nothing is to be said against. What is not usual is left to AdjRibIn and Decisions, path by path, or to the caller.
 
 Not compiled: its time is in the fields of paths and batches (docs/decisions/0003).
@@ -19,13 +19,15 @@ from bgpd.rib.decision import Entry
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.loc_rib import LocRib, with_path
 
+FEW: Final = 24
+"""Keys of a batch up to which the loop costs less than passes over them."""
 _ANY: Final = (b"",)
 """Stands in every block: no path is usual."""
 
 
-def enter_singles(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at: int) -> int:
-    """Take the batches from `at` on into a table, as long as each is one unicast route of its family, announced or
-    withdrawn; the place of the first that is not. What changed is pending in the table.
+def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at: int) -> int:
+    """Take the batches from `at` on into a table, as long as each has at most FEW routes of its unicast family,
+    announced or withdrawn; the place of the first that has not. What changed is pending in the table.
 
     What is raised for a path, but for SharedStateBroken, leaves the routes before it entered.
     """
@@ -52,10 +54,11 @@ def enter_singles(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch]
             keys, attributes, next_hop = batch.announced, batch.attributes, batch.next_hop
             if batch.family is not family or batch.overlay is not None:
                 break
-            if len(keys) != 1 or batch.withdrawn or attributes is None or next_hop is None:
-                if keys or len(batch.withdrawn) != 1:
+            if not 0 < len(keys) <= FEW or batch.withdrawn or attributes is None or next_hop is None:
+                if keys or not 0 < len(batch.withdrawn) <= FEW:
                     break
-                _withdraw_one(table, batch.withdrawn[0], name)
+                for key in batch.withdrawn:
+                    _withdraw_one(table, key, name)
                 at += 1
                 continue
             if next_hop is not gateway:
@@ -75,49 +78,50 @@ def enter_singles(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch]
                     )
             elif path.next_hop is not next_hop or not oldest < path.heard_at <= now or path.epoch != epoch:
                 path = table.alone(routes.path(family, attributes, next_hop))
-            key = keys[0]
-            part = parts[PART_OF[key[-2] if len(key) > 1 else 0]]
             at += 1
-            old = part.get(key)
-            former = None if old is None else old.path_of(name)
-            if former is path:
-                continue
-            came += 1
-            had = path.keys
-            path.keys = had + 1
-            if not had:
-                interned.has_come(path)
-            if path.rejected:
-                table.rejected[source] = table.rejected.get(source, 0) + 1
-            if old is not None:
-                _put_beside(table, part, key, old, former, path)
-                continue
-            part[key] = path
-            path.routes += 1
-            if path.next_hops is not None:
-                next_hops[key] = path.next_hops
-            if gathers:
-                into.keys.append(key)
+            before: Entry | None = None
+            after: Entry | None = None
+            for key in keys:
+                part = parts[PART_OF[key[-2] if len(key) > 1 else 0]]
+                old = part.get(key)
+                former = None if old is None else old.path_of(name)
+                if former is path:
+                    continue
+                came += 1
+                had = path.keys
+                path.keys = had + 1
+                if not had:
+                    interned.has_come(path)
+                if path.rejected:
+                    table.rejected[source] = table.rejected.get(source, 0) + 1
+                if old is None:
+                    part[key] = path
+                    path.routes += 1
+                    if path.next_hops is not None:
+                        next_hops[key] = path.next_hops
+                    if gathers:
+                        into.keys.append(key)
+                    continue
+                if old is not before:
+                    before, after = old, _beside(table, old, former, path)
+                table.settle(part, key, old, after, into)
+                if former is not None:
+                    table.count_path(former, -1)
     finally:
         if came:
             table.received[source] = table.received.get(source, 0) + came
     return at
 
 
-def _put_beside(
-    table: LocRib, part: dict[bytes, Entry], key: bytes, old: Entry, former: Path | None, path: Path
-) -> None:
-    """Give a key that has routes a path, counted already, in place of the `former` one of the same source's name."""
-    new: Entry | None = path
-    if former is not old:
-        try:
-            new = table.decision(with_path(path, old))
-        except Exception:
-            table.count_path(path, -1)
-            raise
-    table.settle(part, key, old, new, table.pending)
-    if former is not None:
-        table.count_path(former, -1)
+def _beside(table: LocRib, old: Entry, former: Path | None, path: Path) -> Entry | None:
+    """What a key gets that had `old`, when a path, counted already, comes in place of its source's `former` one."""
+    if former is old:
+        return path
+    try:
+        return table.decision(with_path(path, old))
+    except Exception:
+        table.count_path(path, -1)
+        raise
 
 
 def _withdraw_one(table: LocRib, key: bytes, name: str) -> None:
