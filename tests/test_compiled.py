@@ -166,6 +166,7 @@ import os, signal
 from bgpd.message.nlri import PrefixSplitter
 field = bytes((24, 10, 0, 0)) * 3 + bytes((16, 10, 0))
 splitter = PrefixSplitter(32)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     os.kill(os.getpid(), signal.SIGINT)
     while True:
