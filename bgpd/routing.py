@@ -139,7 +139,9 @@ class Routing:
         await self.tables.start(self._config.vrf)
         self.speaker.restarting = self.tables.installed > 0
         self.evpn.start()
-        self._monitor.subscribe(self._kernel_changed, replay=True)
+        for event in self.host.events():
+            self.speaker.kernel_changed(event)
+        self._monitor.subscribe(self._kernel_changed)
         self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True, is_prompt=True)
         self.workloads.kernel.replayed()
         self._monitor.burst_ended.append(self._kernel_reported)

@@ -201,9 +201,9 @@ def _wait_for_vrfs(topology: Topology, routes: EvpnRouteSet) -> Seen:
         statistics = open("/proc/thread-self/net/fib_triestat")  # noqa: SIM115
         tables = [KernelTable(family="ipv4-unicast", table=FIRST_TABLE + number) for number in range(routes.vrfs)]
     with statistics:
-        while (found := _routes_of_tables(statistics.read())) < routes.count:
+        while (written := _routes_of_tables(statistics.read())) < routes.count:
             if time.monotonic() > deadline:
-                raise NotReached(f"{found} of {routes.count} routes in the tables of VRFs")
+                raise NotReached(f"{written} of {routes.count} routes in the tables of VRFs")
             time.sleep(0.01)
             statistics.seek(0)
     ns = time.monotonic_ns()
@@ -211,7 +211,8 @@ def _wait_for_vrfs(topology: Topology, routes: EvpnRouteSet) -> Seen:
     for number, table in enumerate(tables):
         gateway = socket.inet_aton(_uplink_address(number, leaf=True))
         right = dict.fromkeys(prefixes[routes.of_vrf(number)], frozenset((gateway,)))
-        if any(table.dump().get(prefix) != next_hops for prefix, next_hops in right.items()):
+        found = table.dump()
+        if any(found.get(prefix) != next_hops for prefix, next_hops in right.items()):
             raise NotReached(f"the table of VRF {number} is not as it should be")
         table.close()
     return Seen(ns=ns, routes=routes.count)

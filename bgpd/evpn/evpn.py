@@ -6,7 +6,7 @@ FIB's. Sans-IO.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from bgpd.config.schema import EvpnConfig, VrfConfig
@@ -45,7 +45,6 @@ class Evpn:
         self._walks = walks
         self._retired: dict[str, Vrf] = {}
         self._uplinks = Uplinks(host)
-        self._uplink_names: frozenset[str] = frozenset()
         self._converged = False
         self._imports = 0
         self._memberships = Memberships()
@@ -83,7 +82,6 @@ class Evpn:
                 self.originator.vrf_removed(name)
                 self._advertise_all_of(known)
         self.importer.use(self.vrfs.values())
-        self._uplink_names = frozenset(uplink for one in config.vrf for uplink in one.uplinks)
         self._refresh_uplinks()
         self._advertise_memberships(config)
         self._imports += 1
@@ -208,19 +206,24 @@ class Evpn:
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """The host changed."""
-        if self._uplinks.rest_on(event, self._uplink_names):
-            self._refresh_uplinks()
+        concerned = [vrf for vrf in self.vrfs.values() if self._uplinks.rest_on(event, vrf.config.uplinks)]
+        if concerned:
+            self._refresh_uplinks(concerned)
 
     def default_gateways_changed(self, vrf: str) -> None:
         """A type 2 route of a default gateway came or went (ImportListener)."""
-        self._refresh_uplinks()
+        where = self.vrfs.get(vrf)
+        if where is not None:
+            self._refresh_uplinks([where])
 
     @changes_shared_state
-    def _refresh_uplinks(self) -> None:
-        """Recompute the uplinks: what resolves by them, what is advertised of them, and each neighbor's gateway IP."""
+    def _refresh_uplinks(self, vrfs: Iterable[Vrf] | None = None) -> None:
+        """Recompute the uplinks of these VRFs (None: of all): what resolves by them, what is advertised of them, and
+        each neighbor's gateway IP.
+        """
         is_import_due = False
         due: dict[str, None] = {}
-        for vrf in self.vrfs.values():
+        for vrf in list(self.vrfs.values()) if vrfs is None else vrfs:
             gateways = self.importer.gateways(vrf.name)
             uplinks = self._uplinks.of(vrf.config, former=vrf.uplinks, announced_gateways=gateways)
             before = vrf.gateway_ips

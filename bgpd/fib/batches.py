@@ -151,7 +151,7 @@ class TableWriter:
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}
         self.families[family].pending.merge(changes)
-        self._dataplane.pump_soon()
+        self._dataplane.write_soon(self)
 
     def keep(self, family: Family, routes: Mapping[bytes, NextHops]) -> None:
         """Routes that the table itself needs: the copies of a VRF's connected networks."""

@@ -82,8 +82,8 @@ class HostEvents(Protocol):
     def gateways_changed(self) -> None:
         """Routes that the table wrote use other next hops than before."""
 
-    def interfaces_assigned(self) -> None:
-        """Interfaces belong to other VRFs than before."""
+    def interfaces_assigned(self, vrfs: AbstractSet[str]) -> None:
+        """Interfaces came to one of these VRFs ("" is the main table) or left it."""
 
 
 class _Attached(msgspec.Struct, eq=False):
@@ -113,7 +113,8 @@ class Dataplane:
         self.urgent: Writer = urgent or KernelWriter("urgent")
         self.reader = reader or KernelReader()
         self.messages = 0
-        self._tables: list[_Attached] = []
+        self._tables: dict[WritingTable, _Attached] = {}
+        self._due: dict[WritingTable, None] = {}
         self._listeners: list[HostEvents] = []
         self._users = 0
         self._verifying: asyncio.Task[None] | None = None
@@ -168,11 +169,13 @@ class Dataplane:
 
     def attach(self, table: WritingTable, events: HostEvents) -> None:
         """Let `table` write when there is room."""
-        self._tables.append(_Attached(table, events))
+        self._tables[table] = _Attached(table, events)
+        self._due[table] = None
 
     def detach(self, table: WritingTable, events: HostEvents) -> None:
         """Forget a table."""
-        self._tables = [found for found in self._tables if found.table is not table]
+        self._tables.pop(table, None)
+        self._due.pop(table, None)
         self._listeners = [found for found in self._listeners if found is not events]
 
     @property
@@ -185,7 +188,7 @@ class Dataplane:
 
         Waits for urgent messages, which batches may build on.
         """
-        waiting = deque(self._tables)
+        waiting = deque(self._tables[table] for table in self._due if table in self._tables)
         deadline = self._loop.time() + _STEP_S
         while waiting and self.bulk.outstanding < _BATCHES_AHEAD and not self.urgent.outstanding:
             if self._loop.time() > deadline:
@@ -193,14 +196,21 @@ class Dataplane:
                 break
             writing = waiting[0]
             if not writing.table.write_pending():
+                self._due.pop(writing.table, None)
                 waiting.popleft()
                 continue
             waiting.rotate(-1)
             if writing.nexthops_seen != self.objects.version:
                 writing.nexthops_seen = self.objects.version
                 writing.events.gateways_changed()
-        if len(self._tables) > 1:
-            self._tables.append(self._tables.pop(0))
+        if len(self._due) > 1:
+            first = next(iter(self._due))
+            self._due[first] = self._due.pop(first)
+
+    def write_soon(self, table: WritingTable) -> None:
+        """The table has something to write; of a thousand tables few have."""
+        self._due[table] = None
+        self.pump_soon()
 
     def pump_soon(self) -> None:
         """`pump` in the loop's next turn, so that what is asked for in this one goes together."""
@@ -218,7 +228,7 @@ class Dataplane:
 
     def _more_comes(self) -> bool:
         """Whether little waits so far, and other bulk work, such as a neighbor's messages, may soon add to it."""
-        if not turns() or sum(attached.table.backlog for attached in self._tables) >= _WORTHWHILE:
+        if not turns() or sum(table.backlog for table in self._due) >= _WORTHWHILE:
             return False
         if self._gathering_since is None:
             self._gathering_since = self._loop.time()
@@ -233,6 +243,20 @@ class Dataplane:
     def lose(self, nexthops: Iterable[int], fallback: Callable[[int], Members | None]) -> Loss:
         """Delete gateways ahead of all that is queued; see NexthopObjects.lose."""
         return self._send(self.objects.lose(nexthops, fallback))
+
+    async def change(self, requests: bytes) -> Outcome:
+        """Have the kernel do this behind the routes that are queued, and say which requests it refused."""
+        if not self._users:
+            return Outcome([], lost="bgpd ends")
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+            self.pump_soon()
+
+        self.bulk.submit(requests, done)
+        return await answer
 
     def replace_members(self, group: int, members: Members) -> None:
         """Give a bound group other members, ahead of all that is queued; see NexthopObjects.replace_members."""
@@ -258,10 +282,15 @@ class Dataplane:
 
     def assign(self, vrfs: Mapping[str, str | None]) -> None:
         """Interfaces belong to these VRFs from now on; see Host.assign."""
+        concerned: set[str] = set()
         for interface, vrf in vrfs.items():
+            before = self.host.vrf_of(interface)
             self.host.assign(interface, vrf)
-        for listener in list(self._listeners):
-            listener.interfaces_assigned()
+            after = self.host.vrf_of(interface)
+            if before != after:
+                concerned |= {before, after}
+        for listener in list(self._listeners) if concerned else ():
+            listener.interfaces_assigned(concerned)
 
     def verify(self) -> None:
         """Compare the kernel's nexthop objects with ours, soon; repeated calls are merged."""
@@ -307,7 +336,7 @@ class Dataplane:
 
     def delete_leftovers(self) -> None:
         """Delete groups of an earlier run that this one could not adopt, once no table has a wanted route on them."""
-        if not self.objects.leftovers or not all(attached.table.swept for attached in self._tables):
+        if not self.objects.leftovers or not all(table.swept for table in self._tables):
             return
         leftovers, self.objects.leftovers = self.objects.leftovers, []
         if leftovers:
@@ -351,7 +380,7 @@ class Dataplane:
         Not before the sweep: until then routes of an earlier metric, which are not counted, go by these groups.
         """
         pause_s = _UNUSED_GRACE_S
-        if all(attached.table.swept for attached in self._tables):
+        if all(table.swept for table in self._tables):
             unused, are_more = self.objects.collect_unused(self._loop.time(), _UNUSED_GRACE_S)
             if unused:
                 self.bulk.submit(unused, functools.partial(self._urgent_done, []))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Set as AbstractSet
 
 from bgpd.fib.batches import TableOwner, TableWriter
 from bgpd.fib.dataplane import Dataplane
@@ -46,10 +47,11 @@ class TableEvents:
     async def follow(self) -> None:
         """Take in what the host has now, in slices, and follow what changes. Nothing is written before."""
         self._dataplane.listen(self)
-        known = self._dataplane.monitor.routes.events()
-        while events := list(islice(known, _SLICE)):
-            for event in events:
-                self._ownership.route_changed(event.route, event.gone)
+        routes = self._dataplane.monitor.routes
+        known = itertools.chain.from_iterable([routes.of_table(table) for table in self._ownership.tables])
+        while some := list(itertools.islice(known, _SLICE)):
+            for route in some:
+                self._ownership.route_changed(route, gone=False)
             await asyncio.sleep(0)
         concerned: list[KernelRoute] = []
         others: list[KernelEvent] = []
@@ -139,8 +141,10 @@ class TableEvents:
         self._targets.follow()
         self._writer.recheck_unsettled()
 
-    def interfaces_assigned(self) -> None:
+    def interfaces_assigned(self, vrfs: AbstractSet[str]) -> None:
         """Interfaces came to this VRF or left it: what rests on them is resolved again."""
+        if self._writer.vrf not in vrfs:
+            return
         changed = self._targets.all_changed()
         self._own_addresses_changed()
         for hop, _why in changed:

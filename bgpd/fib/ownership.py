@@ -166,6 +166,11 @@ class Ownership:
         self._rules = RulesMaker(host, vrf=vrf)
         self._changes: list[GuardChange] = []
 
+    @property
+    def tables(self) -> AbstractSet[int]:
+        """The kernel tables whose routes of other programs count."""
+        return self._serving_tables
+
     def depend_on(self, dependencies: Dependencies) -> None:
         """The host needs this of the table from now on."""
         if dependencies != self._dependencies:

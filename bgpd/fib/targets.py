@@ -363,11 +363,9 @@ def _on_link(host: Host, hop: NextHop, table: int, vrf: str) -> tuple[int, str]:
     family, key = _host_key(hop.address)
     best: tuple[int, int] = (-1, 0)
     down = ""
-    for place, name in host.attached(family, table):
+    for place, name in host.attached(family, table, vrf=vrf):
         link = host.named(name)
         if not covers(place, key) or link is None or hop.interface not in ("", name):
-            continue
-        if host.vrf_of(name) != vrf:
             continue
         if link.up:
             best = max(best, (place[0], -link.index))

@@ -145,24 +145,38 @@ class ConfiguredVrfs:
         return all(self._vrfs.has(vrf, interface) for interface in direct)
 
     async def add(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Have what is new or different in these; those that are missing stay until `remove`."""
+        """Have what is new or different in these; those that are missing stay until `remove`.
+
+        The uplinks of all new ones are assigned at once: the main table, which loses them, looks at its own only once.
+        """
         self._configured = {self._config.table, *(config.table for config in vrfs)}
+        new: list[tuple[VrfConfig, Fib]] = []
         for config in vrfs:
             before = self._configs.get(config.name)
             if before is not None and before.table != config.table:
                 await self._remove(config.name)
                 before = None
-            spec = VrfSpec(config.name, config.table, config.uplinks)
             try:
                 if before is None:
-                    await self._add(config, spec)
-                elif before.uplinks != config.uplinks:
-                    await self._vrfs.change(spec)
+                    new.append((config, await self._start(config)))
+                    continue
+                if before.uplinks != config.uplinks:
+                    await self._vrfs.change(_spec(config))
                 self._configs[config.name] = config
                 self.problems.pop(config.name, None)
             except (VrfRefused, OSError) as error:
-                self.problems[config.name] = str(error)
-                log.error("vrf.refused", vrf=config.name, error=str(error))
+                self._refused(config, error)
+        self._dataplane.assign({uplink: config.name for config, _fib in new for uplink in config.uplinks})
+        for config, fib in new:
+            try:
+                await self._add(config, fib)
+                self.problems.pop(config.name, None)
+            except (VrfRefused, OSError) as error:
+                self._refused(config, error)
+
+    def _refused(self, config: VrfConfig, error: Exception) -> None:
+        self.problems[config.name] = str(error)
+        log.error("vrf.refused", vrf=config.name, error=str(error))
 
     async def remove(self, vrfs: Sequence[VrfConfig]) -> None:
         """Take out all VRFs that are not among these."""
@@ -172,15 +186,25 @@ class ConfiguredVrfs:
         for name in self.problems.keys() - kept:
             del self.problems[name]
 
-    async def _add(self, config: VrfConfig, spec: VrfSpec) -> None:
-        name = config.name
+    async def _start(self, config: VrfConfig) -> Fib:
+        """The table of a VRF, started; nothing is changed yet. Raises: VrfRefused: the kernel cannot have the VRF."""
         own = msgspec.structs.replace(self._config, table=config.table)
-        fib = Fib(own, dataplane=self._dataplane, owner=self._owner, vrf=name)
-        fib.events.depend_on(self._needs(name))
+        fib = Fib(own, dataplane=self._dataplane, owner=self._owner, vrf=config.name)
+        fib.events.depend_on(self._needs(config.name))
         await fib.start()
         try:
-            await self._vrfs.add(spec, fib)
+            await self._vrfs.check(_spec(config), fib)
         except BaseException:
+            await fib.stop()
+            raise
+        return fib
+
+    async def _add(self, config: VrfConfig, fib: Fib) -> None:
+        name = config.name
+        try:
+            await self._vrfs.add(_spec(config), fib)
+        except BaseException:
+            self._dataplane.assign(dict.fromkeys(config.uplinks))
             await fib.stop()
             raise
         self._fibs[name] = fib
@@ -199,3 +223,7 @@ class ConfiguredVrfs:
         fib = self._fibs.pop(name)
         await self._vrfs.remove(name)
         await fib.stop()
+
+
+def _spec(config: VrfConfig) -> VrfSpec:
+    return VrfSpec(config.name, config.table, config.uplinks)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Container, Iterable
+import functools
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -28,10 +29,11 @@ from bgpd.fib.vrf_rules import (
     link_local_rule,
     why_not_usable,
 )
-from bgpd.kernel.netlink import KernelError
+from bgpd.kernel.link_messages import encode_add_rule, encode_delete_rule
+from bgpd.kernel.netlink import KernelError, read_sequence
 from bgpd.kernel.route_decoder import RouteRun
-from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm
-from bgpd.kernel.rtnl import RoutingRule, Rtnl, UnreachableDefault, VrfDevice
+from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_last_resort
+from bgpd.kernel.rtnl import RoutingRule, Rtnl, VrfDevice
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop
@@ -74,6 +76,40 @@ class _Vrf(msgspec.Struct, eq=False):
         return self.workloads.union(self.spec.uplinks)
 
 
+class _Request(msgspec.Struct, frozen=True):
+    """What the kernel is asked for. `encode` takes a sequence number; `expected`: the error that says that it is so
+    already; `undo`: what this process has noted of it is not so.
+    """
+
+    encode: Callable[..., bytes]
+    expected: int
+    undo: Callable[[], object]
+
+
+class _Rules:
+    """The policy rules as last read, and as changed by this process since."""
+
+    def __init__(self, found: Iterable[RoutingRule]) -> None:
+        self.all = set(found)
+        self._by_table: dict[int, set[RoutingRule]] = {}
+        for rule in self.all:
+            self._by_table.setdefault(rule.table, set()).add(rule)
+
+    def of(self, table: int, protocol: int) -> list[RoutingRule]:
+        """The rules of an rtproto that look up a table."""
+        return [rule for rule in self._by_table.get(table, ()) if rule.protocol == protocol]
+
+    def add(self, rule: RoutingRule) -> None:
+        """The kernel has made it."""
+        self.all.add(rule)
+        self._by_table.setdefault(rule.table, set()).add(rule)
+
+    def remove(self, rule: RoutingRule) -> None:
+        """The kernel has deleted it."""
+        self.all.discard(rule)
+        self._by_table.get(rule.table, set()).discard(rule)
+
+
 class KernelVrfs:
     """All VRFs of the process. `use_devices` False: by policy rules even where the kernel has VRF devices.
 
@@ -94,6 +130,8 @@ class KernelVrfs:
         self._worker: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._swept = False
+        self._rules: _Rules | None = None
+        self._rules_version = 0
 
     def start(self) -> None:
         """Follow the kernel. Call in the event loop, after the monitor has started."""
@@ -101,7 +139,7 @@ class KernelVrfs:
         monitor = self._dataplane.monitor
         monitor.subscribe(self._kernel_changed)
         monitor.own_route_changed.append(self._own_route_changed)
-        monitor.rules_changed.append(self._all_dirty)
+        monitor.rules_changed.append(self._rules_changed)
 
     async def stop(self) -> None:
         """Stop; devices, rules and routes stay, so that a restart loses no packet."""
@@ -115,10 +153,9 @@ class KernelVrfs:
     async def add(self, spec: VrfSpec, fib: Fib) -> None:
         """Have a VRF in the kernel; `fib` is its table, started.
 
-        Raises: VrfRefused: nothing was changed. OSError: the kernel would not tell.
+        Call `check` before. Raises: VrfRefused, OSError: as `check`.
         """
         async with self._lock:
-            await self._check(spec, fib)
             vrf = self._vrfs[spec.name] = _Vrf(spec, fib)
             self._dataplane.assign(dict.fromkeys(spec.uplinks, spec.name))
             try:
@@ -155,7 +192,8 @@ class KernelVrfs:
     async def left(self, kept: Container[int]) -> dict[int, str]:
         """Tables that an earlier run used and that are not among these; each with its VRF device, "" without one."""
         common = link_local_rule(self._protocol)
-        found = {rule.table: "" for rule in await self._own_rules() if rule != common}
+        rules = (await self._read_rules()).all
+        found = {rule.table: "" for rule in rules if rule.protocol == self._protocol and rule != common}
         for family in FAMILIES:
             found.update(dict.fromkeys(await self._tables_with_routes(family), ""))
         for link in list(self._dataplane.host.links.values()):
@@ -186,15 +224,13 @@ class KernelVrfs:
         for family in FAMILIES:
             vrf.fib.writer.keep(family, {})
         await vrf.fib.withdraw_all()
-        for rule in await self._own_rules():
-            if rule.table == vrf.spec.table and rule != link_local_rule(self._protocol):
-                self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
+        common, rules = link_local_rule(self._protocol), await self._read_rules()
+        found = rules.of(vrf.spec.table, self._protocol)
+        requests = [self._delete_rule(rules, rule) for rule in found if rule != common]
         if all(other.by_device for other in self._vrfs.values()):
-            rule = link_local_rule(self._protocol)
-            self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
-        for family in FAMILIES:
-            end = self._end_of(vrf, family)
-            self._note(vrf, await self._rtnl.delete_unreachable_default(end), errno.ESRCH)
+            requests.append(self._delete_rule(rules, common))
+        requests += [self._no_end(vrf, family) for family in FAMILIES]
+        await self._change(vrf, requests)
         await self._remove_device(vrf)
 
     def sweep(self) -> None:
@@ -225,15 +261,16 @@ class KernelVrfs:
 
     # What the kernel has.
 
-    async def _check(self, spec: VrfSpec, fib: Fib) -> None:
-        rules = await self._own_rules()
+    async def check(self, spec: VrfSpec, fib: Fib) -> None:
+        """Whether the kernel can have a VRF. Raises: VrfRefused: no, and why. OSError: the kernel would not tell."""
+        rules = await self._read_rules()
         device = await self._rtnl.device(spec.name)
         is_ours = bool(
             fib.counters.installed
-            or any(rule.table == spec.table for rule in rules)
+            or rules.of(spec.table, self._protocol)
             or (device is not None and device.alias.startswith(_ALIAS))
         )
-        routes = [route for routes in self._dataplane.monitor.routes.routes.values() for route in routes]
+        routes = self._dataplane.monitor.routes.of_table(spec.table)
         why = why_not_usable(spec.table, self._protocol, routes, is_ours=is_ours)
         if device is not None and device.kind != "vrf":
             why = f"an interface named {spec.name} exists and is no VRF device: choose another name"
@@ -253,32 +290,38 @@ class KernelVrfs:
                 return device
         return None
 
-    async def _own_rules(self) -> set[RoutingRule]:
-        return {rule for rule in await self._dataplane.reader.rules() if rule.protocol == self._protocol}
+    async def _read_rules(self) -> _Rules:
+        """All policy rules; read again only after another program changed some: each VRF has several."""
+        if self._rules is None:
+            version = self._rules_version
+            found = _Rules(await self._dataplane.reader.rules())
+            if version != self._rules_version:
+                return found
+            self._rules = found
+        return self._rules
 
     # What is made of it.
 
     async def _apply(self, vrf: _Vrf) -> None:
         """Make what is missing. Raises: VrfRefused: it cannot be a VRF at all."""
         vrf.problem = ""
-        for family in set(FAMILIES) - vrf.ended:
-            vrf.ended.add(family)
-            error = await self._rtnl.add_unreachable_default(self._end_of(vrf, family))
-            self._note(vrf, error, errno.EEXIST)
-            if error is not None and error.code != errno.EEXIST:
-                vrf.ended.discard(family)
+        requests = [self._end(vrf, family) for family in FAMILIES if family not in vrf.ended]
+        if self._use_devices:
+            await self._change(vrf, requests)
+            requests = []
         vrf.by_device = self._use_devices and await self._apply_device(vrf)
-        rules = await self._dataplane.reader.rules()
+        rules = await self._read_rules()
         wanted = device_rules()
         if not vrf.by_device:
             wanted = interface_rules(vrf.interfaces, vrf.spec.table, self._protocol)
             wanted.add(link_local_rule(self._protocol))
-        for rule in sorted(wanted - rules, key=lambda rule: (rule.priority, rule.family)):
-            self._note(vrf, await self._rtnl.add_rule(rule), errno.EEXIST)
-        for rule in rules - wanted:
-            owned = rule.protocol == self._protocol and rule.table == vrf.spec.table
-            if owned and (vrf.by_device or self._swept or (rule.iif or rule.oif) in vrf.left):
-                self._note(vrf, await self._rtnl.delete_rule(rule), errno.ENOENT)
+        for rule in sorted(wanted - rules.all, key=lambda rule: (rule.priority, rule.family)):
+            requests.append(self._add_rule(rules, rule))
+        for rule in rules.of(vrf.spec.table, self._protocol):
+            is_left = vrf.by_device or self._swept or (rule.iif or rule.oif) in vrf.left
+            if rule not in wanted and is_left:
+                requests.append(self._delete_rule(rules, rule))
+        await self._change(vrf, requests)
         vrf.left -= vrf.interfaces
         vrf.ruled = frozenset() if vrf.by_device else frozenset(rule.iif for rule in wanted)
         self._keep_connected(vrf)
@@ -338,8 +381,39 @@ class KernelVrfs:
         for family, routes in networks.items():
             vrf.fib.writer.keep(family, {key: (NextHop(b"", name),) for key, name in routes.items()})
 
-    def _end_of(self, vrf: _Vrf, family: Family) -> UnreachableDefault:
-        return UnreachableDefault(family, vrf.spec.table, LAST_RESORT_METRIC, self._protocol)
+    def _end(self, vrf: _Vrf, family: Family) -> _Request:
+        """An unreachable default for the table. It counts as there from now on: it may go before the answer comes."""
+        vrf.ended.add(family)
+        encode = functools.partial(encode_last_resort, family, vrf.spec.table, self._protocol)
+        return _Request(encode, errno.EEXIST, functools.partial(vrf.ended.discard, family))
+
+    def _no_end(self, vrf: _Vrf, family: Family) -> _Request:
+        encode = functools.partial(encode_last_resort, family, vrf.spec.table, self._protocol, gone=True)
+        return _Request(encode, errno.ESRCH, lambda: None)
+
+    def _add_rule(self, rules: _Rules, rule: RoutingRule) -> _Request:
+        rules.add(rule)
+        return _Request(functools.partial(encode_add_rule, rule), errno.EEXIST, functools.partial(rules.remove, rule))
+
+    def _delete_rule(self, rules: _Rules, rule: RoutingRule) -> _Request:
+        rules.remove(rule)
+        return _Request(functools.partial(encode_delete_rule, rule), errno.ENOENT, functools.partial(rules.add, rule))
+
+    async def _change(self, vrf: _Vrf, requests: Sequence[_Request]) -> None:
+        """Have the kernel do all of these, in one batch; what it refuses is the VRF's problem."""
+        if not requests:
+            return
+        batch = b"".join(request.encode(sequence=number) for number, request in enumerate(requests))
+        outcome = await self._dataplane.change(batch)
+        if outcome.lost:
+            vrf.problem = outcome.lost
+            for request in requests:
+                request.undo()
+        for error in outcome.errors:
+            request = requests[read_sequence(error.request)]
+            if error.code != request.expected:
+                request.undo()
+            self._note(vrf, error, request.expected)
 
     def _note(self, vrf: _Vrf, error: KernelError | None, *expected: int) -> None:
         """A refusal with another than the expected codes is the VRF's problem until it works."""
@@ -360,30 +434,42 @@ class KernelVrfs:
         self._dataplane.assign(dict.fromkeys(vrf.interfaces))
 
     def _kernel_changed(self, event: KernelEvent) -> None:
-        for vrf in self._vrfs.values():
-            match event:
-                case LinkChanged(link=link) if link.name in vrf.interfaces or link.name == vrf.spec.name:
-                    self._schedule(vrf.spec.name)
-                case RouteChanged(route=route, gone=True) if self._ends(vrf, route):
-                    self._end_again(vrf, route.family)
-                case RouteChanged(route=route) if route.interface in vrf.interfaces:
+        match event:
+            case LinkChanged(link=link):
+                for concerned in filter(None, (self._vrf_of(link.name), self._vrfs.get(link.name))):
+                    self._schedule(concerned.spec.name)
+            case RouteChanged(route=route, gone=gone):
+                self._end_changed(route, gone)
+                vrf = self._vrf_of(route.interface)
+                if vrf is not None:
                     self._keep_connected(vrf)
-                case KernelResynchronised():
+            case KernelResynchronised():
+                for vrf in self._vrfs.values():
                     vrf.ended.clear()
-                    self._schedule(vrf.spec.name)
+                self._rules_changed()
+
+    def _vrf_of(self, interface: str) -> _Vrf | None:
+        """The VRF that is to have an interface."""
+        vrf = self._vrfs.get(self._dataplane.host.vrf_of(interface))
+        return vrf if vrf is not None and interface in vrf.interfaces else None
 
     def _own_route_changed(self, route: KernelRoute, gone: bool) -> None:
+        self._end_changed(route, gone)
+
+    def _end_changed(self, route: KernelRoute, gone: bool) -> None:
+        """Of an unreachable default at the end of a VRF's table, bgpd's or another program's: it stands no more."""
+        if not gone or route.metric != LAST_RESORT_METRIC:
+            return
         for vrf in self._vrfs.values():
-            if gone and self._ends(vrf, route):
-                self._end_again(vrf, route.family)
+            if vrf.spec.table == route.table:
+                vrf.ended.discard(route.family)
+                self._schedule(vrf.spec.name)
 
-    def _ends(self, vrf: _Vrf, route: KernelRoute) -> bool:
-        """Whether a route is an unreachable default at the end of the VRF's table, bgpd's or another program's."""
-        return route.metric == LAST_RESORT_METRIC and route.table == vrf.spec.table
-
-    def _end_again(self, vrf: _Vrf, family: Family) -> None:
-        vrf.ended.discard(family)
-        self._schedule(vrf.spec.name)
+    def _rules_changed(self) -> None:
+        """Another program changed a policy rule, or may have."""
+        self._rules = None
+        self._rules_version += 1
+        self._all_dirty()
 
     def _all_dirty(self) -> None:
         for name in self._vrfs:
@@ -403,6 +489,7 @@ class KernelVrfs:
         while self._dirty:
             name = next(iter(self._dirty))
             del self._dirty[name]
+            await asyncio.sleep(0)
             async with self._lock:
                 vrf = self._vrfs.get(name)
                 if vrf is None:

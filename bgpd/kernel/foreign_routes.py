@@ -18,6 +18,7 @@ from bgpd.model.kernel import KernelRoute, RouteChanged
 Place = tuple[Family, int, bytes]
 """Family, kernel table, key."""
 Routes = tuple[KernelRoute, ...]
+_MAIN = 254
 
 
 class ForeignRoutes:
@@ -40,6 +41,7 @@ class ForeignRoutes:
         self._name_of = name_of
         self._doubted = doubted
         self._touched: set[object] | None = None
+        self._elsewhere: dict[int, dict[Place, None]] = {}
         self._by_nexthop: dict[int, set[Place]] = {}
 
     @property
@@ -51,6 +53,12 @@ class ForeignRoutes:
         """All that is, as events."""
         for route in [route for routes in self.routes.values() for route in routes]:
             yield RouteChanged(route)
+
+    def of_table(self, table: int) -> list[KernelRoute]:
+        """All of one kernel table."""
+        if table == _MAIN:
+            return [route for place, routes in self.routes.items() if place[1] == table for route in routes]
+        return [route for place in self._elsewhere.get(table, ()) for route in self.routes[place]]
 
     # What the kernel notifies.
 
@@ -184,6 +192,8 @@ class ForeignRoutes:
             self.routes[place] = after
         else:
             del self.routes[place]
+        if place[1] != _MAIN:
+            self._note_table(place, present=bool(after))
         left = list(before)
         for route in after:
             if route in left:
@@ -198,6 +208,16 @@ class ForeignRoutes:
         for route in after:
             if route.nexthop:
                 self._by_nexthop.setdefault(route.nexthop, set()).add(place)
+
+    def _note_table(self, place: Place, *, present: bool) -> None:
+        """Who asks for a VRF's table does not walk through all routes. Of the main table, which has most, all know."""
+        if present:
+            self._elsewhere.setdefault(place[1], {})[place] = None
+            return
+        places = self._elsewhere[place[1]]
+        del places[place]
+        if not places:
+            del self._elsewhere[place[1]]
 
     def _leave_nexthop(self, identifier: int, place: Place) -> None:
         places = self._by_nexthop.get(identifier)

@@ -35,7 +35,9 @@ class Host:
         self._addresses: dict[int, dict[_Place, Address]] = {}
         self._bearers: dict[bytes, set[int]] = {}
         self._vrfs: dict[str, str] = {}
-        self._attached: dict[tuple[Family, int, bytes, str], int] = {}
+        self._members: dict[str, set[int]] = {}
+        self._placed: dict[int, str] = {}
+        self._attached: dict[str, dict[tuple[Family, int, bytes], int]] = {}
         self._networks: dict[str, dict[tuple[Family, bytes], int]] = {}
         self._touched: set[object] | None = None
 
@@ -56,6 +58,7 @@ class Host:
                 self._leave_name(former)
                 before = None if former is before else before
         self.links[link.index] = self._by_name[link.name] = link
+        self._place(link)
         self._publish(LinkChanged(link, before=before))
         if before is None:
             for place, address in list(self._addresses.get(link.index, {}).items()):
@@ -88,8 +91,10 @@ class Host:
         """A route of another program or the kernel: one without a gateway attaches its prefix to its interface."""
         if not route.interface or route.gateway or not route.key[0]:
             return
-        place = (route.family, route.table, route.key, route.interface)
-        _count(self._attached, place, -1 if gone else 1)
+        attached = self._attached.setdefault(route.interface, {})
+        _count(attached, (route.family, route.table, route.key), -1 if gone else 1)
+        if not attached:
+            del self._attached[route.interface]
         if route.protocol == _RTPROT_KERNEL and route.table == MAIN_TABLE:
             networks = self._networks.setdefault(route.interface, {})
             _count(networks, (route.family, route.key), -1 if gone else 1)
@@ -129,6 +134,9 @@ class Host:
             self._vrfs.pop(interface, None)
         else:
             self._vrfs[interface] = vrf
+        link = self._by_name.get(interface)
+        if link is not None:
+            self._place(link)
 
     # What is there.
 
@@ -177,7 +185,7 @@ class Host:
 
     def interfaces(self, vrf: str) -> list[Link]:
         """The links of a VRF, by index."""
-        return [link for _index, link in sorted(self.links.items()) if self.vrf_of(link.name) == vrf]
+        return [self.links[index] for index in sorted(self._members.get(vrf, ()))]
 
     def addresses(self, interface: str) -> list[Address]:
         """The usable addresses of an interface; what a next hop is best chosen from comes first.
@@ -190,9 +198,8 @@ class Host:
 
     def all_addresses(self, vrf: str = "") -> Iterator[Address]:
         """The usable addresses of the interfaces of a VRF."""
-        for link, known in self._having_addresses():
-            if self.vrf_of(link.name) == vrf:
-                yield from (address for address in known.values() if address.usable)
+        for _link, known in self._having_addresses(vrf):
+            yield from (address for address in known.values() if address.usable)
 
     def has_address(self, packed: bytes, *, vrf: str = "") -> bool:
         """Whether an interface of the VRF has the address, tentative or not."""
@@ -219,21 +226,24 @@ class Host:
         host = bytes((8 * len(address),)) + address
         best: tuple[int, bool, bool, int] = (-1, False, False, 0)
         found = ""
-        for link, known in self._having_addresses():
-            for own in known.values() if self.vrf_of(link.name) == vrf else ():
+        for link, known in self._having_addresses(vrf):
+            for own in known.values():
                 rank = (own.prefix_length, own.packed == local, link.up, -link.index)
                 comparable = own.packed != address and len(own.packed) == len(address)
                 if comparable and rank > best and covers(own.network, host):
                     best, found = rank, link.name
         return found
 
-    def attached(self, family: Family, table: int) -> Iterator[tuple[bytes, str]]:
-        """(prefix, interface) of what is directly attached: by routes of the table and of main, and by addresses."""
-        for of, of_table, key, interface in self._attached:
-            if of is family and of_table in (table, MAIN_TABLE):
-                yield key, interface
+    def attached(self, family: Family, table: int, *, vrf: str = "") -> Iterator[tuple[bytes, str]]:
+        """(prefix, interface) of what is directly attached to a VRF's interfaces: by routes of the table and of main,
+        and by addresses.
+        """
+        for link in self.interfaces(vrf):
+            for of, of_table, key in self._attached.get(link.name, ()):
+                if of is family and of_table in (table, MAIN_TABLE):
+                    yield key, link.name
         size = 4 if family is Family.IPV4_UNICAST else 16
-        for _link, known in self._having_addresses():
+        for _link, known in self._having_addresses(vrf):
             for one in known.values():
                 if one.usable and len(one.packed) == size:
                     yield one.network, one.interface
@@ -245,10 +255,10 @@ class Host:
         found = self._networks.get(interface, ())
         return {(family, key) for family, key in found if not is_link_local(key_address(family, key))}
 
-    def _having_addresses(self) -> Iterator[tuple[Link, dict[_Place, Address]]]:
-        for index, known in self._addresses.items():
-            link = self.links.get(index)
-            if link is not None:
+    def _having_addresses(self, vrf: str) -> Iterator[tuple[Link, dict[_Place, Address]]]:
+        for link in self.interfaces(vrf):
+            known = self._addresses.get(link.index)
+            if known is not None:
                 yield link, known
 
     # How it follows.
@@ -256,7 +266,18 @@ class Host:
     def _leave_name(self, link: Link) -> None:
         """A link lost its name, to a new one or to another link. Its addresses stay with its index."""
         del self.links[link.index], self._by_name[link.name]
+        self._members[self._placed.pop(link.index)].discard(link.index)
         self._publish(LinkChanged(link, gone=True))
+
+    def _place(self, link: Link) -> None:
+        """Note to which VRF a link belongs now: who asks for a VRF's interfaces does not walk through all."""
+        vrf, before = self.vrf_of(link.name), self._placed.get(link.index)
+        if vrf == before:
+            return
+        if before is not None:
+            self._members[before].discard(link.index)
+        self._placed[link.index] = vrf
+        self._members.setdefault(vrf, set()).add(link.index)
 
     def _remove(self, index: int) -> None:
         """A link is gone, with its addresses."""

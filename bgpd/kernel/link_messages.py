@@ -14,6 +14,7 @@ from bgpd.kernel.netlink import U32, MessageFlag, MessageKind, attribute, attrib
 from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
+from bgpd.model.prefix import key_address
 
 _RULE = struct.Struct("=BBBBBBBBI")
 """fib_rule_hdr: family, dst_len, src_len, tos, table, reserved, reserved, action, flags."""
@@ -110,6 +111,36 @@ def encode_rule_dump_request(family: Family) -> bytes:
     """Ask for all rules of a family."""
     payload = _RULE.pack(_NUMBERS[family], 0, 0, 0, 0, 0, 0, 0, 0)
     return message(MessageKind.GET_RULE, MessageFlag.REQUEST | MessageFlag.DUMP, payload)
+
+
+def encode_add_rule(rule: RoutingRule, *, sequence: int = 0) -> bytes:
+    """RTM_NEWRULE; refused with EEXIST where the rule is."""
+    flags = MessageFlag.REQUEST | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
+    return message(MessageKind.NEW_RULE, flags, _rule_payload(rule), sequence=sequence)
+
+
+def encode_delete_rule(rule: RoutingRule, *, sequence: int = 0) -> bytes:
+    """RTM_DELRULE of the rule that has all these properties."""
+    return message(MessageKind.DEL_RULE, MessageFlag.REQUEST, _rule_payload(rule), sequence=sequence)
+
+
+def _rule_payload(rule: RoutingRule) -> bytes:
+    """The attribute FRA_TABLE has the table's number: the header's field is too small for most."""
+    found = [
+        _RULE.pack(_NUMBERS[rule.family], rule.to[0] if rule.to else 0, 0, 0, 0, 0, 0, _TO_TABLE, 0),
+        attribute(_FRA_PRIORITY, U32.pack(rule.priority)),
+        attribute(_FRA_PROTOCOL, bytes((rule.protocol,))),
+    ]
+    if rule.l3mdev:
+        found.append(attribute(_FRA_L3MDEV, b"\1"))
+    else:
+        found.append(attribute(_FRA_TABLE, U32.pack(rule.table)))
+    for kind, name in ((_FRA_IIFNAME, rule.iif), (_FRA_OIFNAME, rule.oif)):
+        if name:
+            found.append(attribute(kind, name.encode(errors="surrogateescape") + b"\0"))
+    if rule.to:
+        found.append(attribute(_FRA_DST, key_address(rule.family, rule.to)))
+    return b"".join(found)
 
 
 def read_rules(family: Family, data: bytes) -> Iterator[RoutingRule]:

@@ -130,6 +130,11 @@ def read_error(data: bytes, start: int, end: int, flags: int) -> KernelError | N
     return KernelError(-code, words.rstrip(b"\0").decode(errors="replace"), request)
 
 
+def read_sequence(request: bytes) -> int:
+    """The sequence number of a message, such as the one that an error carries back."""
+    return int(HEADER.unpack_from(request)[3])
+
+
 def open_socket(
     *, send_bytes: int = 0, receive_bytes: int = 0, strict: bool = False, groups: Iterable[int] = ()
 ) -> socket.socket:

@@ -41,6 +41,7 @@ RTA_TABLE = 15
 RTA_NH_ID = 30
 RTN_UNICAST = 1
 RTN_BLACKHOLE = 6
+RTN_UNREACHABLE = 7
 _RT_SCOPE_UNIVERSE = 0
 _RT_SCOPE_LINK = 253
 _RT_SCOPE_NOWHERE = 255
@@ -78,6 +79,20 @@ def encode_deletes(family: Family, keys: Sequence[bytes], form: RouteForm, targe
     return b"".join(
         _encode(_delete_template(family, length, form, target), run) for length, run in _by_length(descending)
     )
+
+
+def encode_last_resort(family: Family, table: int, protocol: int, *, gone: bool = False, sequence: int = 0) -> bytes:
+    """The unreachable default of a VRF's table: without it a lookup would continue with the next policy rule.
+
+    Refused with EEXIST where one is, whosever; with ESRCH if `gone` and there is none of this protocol.
+    """
+    number = socket.AF_INET if family is Family.IPV4_UNICAST else socket.AF_INET6
+    payload = RTMSG.pack(number, 0, 0, 0, 0, protocol, _RT_SCOPE_UNIVERSE, RTN_UNREACHABLE, 0)
+    payload += attribute(RTA_TABLE, U32.pack(table)) + attribute(RTA_PRIORITY, U32.pack(LAST_RESORT_METRIC))
+    if gone:
+        return message(MessageKind.DEL_ROUTE, MessageFlag.REQUEST, payload, sequence=sequence)
+    flags = MessageFlag.REQUEST | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
+    return message(MessageKind.NEW_ROUTE, flags, payload, sequence=sequence)
 
 
 def is_there_already(request: bytes, error: KernelError) -> bool:

@@ -1,5 +1,5 @@
-"""What bgpd does through pyroute2, which no other module imports: changes of links, addresses and policy rules, and
-the messages that the templates of routes and nexthop objects are made from.
+"""What bgpd does through pyroute2, which no other module imports: changes of links and addresses, and the
+messages that the templates of routes and nexthop objects are made from.
 
 Not for work per route: writer.py, reader.py and monitor.py send copies of these messages and decode replies without
 pyroute2; tests compare the results with pyroute2's. See docs/decisions/0005-what-the-daemon-loads.md.
@@ -26,7 +26,6 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg_base
 
 from bgpd.kernel.netlink import NLA_F_NESTED, KernelError, MessageFlag, MessageKind
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_address, key_address
 
 log = structlog.get_logger()
 
@@ -34,11 +33,9 @@ Answer = TypeVar("Answer")
 Attributes = Iterable[tuple[str, object]]
 
 _ANSWER_S = 30.0
-_RTN_UNREACHABLE = 7
 _IFA_F_PERMANENT = 0x80
 _CREATE = MessageFlag.REQUEST | MessageFlag.ACK | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
 _DUMP = MessageFlag.REQUEST | MessageFlag.DUMP
-_NUMBERS = {Family.IPV4_UNICAST: socket.AF_INET, Family.IPV6_UNICAST: socket.AF_INET6}
 
 
 class RouteMessage(rtmsg_base, nlmsg):  # type: ignore[misc]
@@ -117,26 +114,6 @@ class VrfDevice(msgspec.Struct, frozen=True):
     kind: str
     table: int
     alias: str
-
-
-class UnreachableDefault(msgspec.Struct, frozen=True):
-    """The unreachable default of a VRF's table: without it a lookup would continue with the next policy rule."""
-
-    family: Family
-    table: int
-    metric: int
-    protocol: int
-
-    def fields(self) -> dict[str, object]:
-        """The route as pyroute2 wants it."""
-        return {
-            "family": _NUMBERS[self.family],
-            "table": self.table,
-            "priority": self.metric,
-            "proto": self.protocol,
-            "type": _RTN_UNREACHABLE,
-            "scope": 0,
-        }
 
 
 class Rtnl:
@@ -219,24 +196,6 @@ class Rtnl:
             if error is not None and error.code != errno.EEXIST:
                 log.warning("vrf.address_lost", index=index, error=str(error))
 
-    # Rules and the last route of a table.
-
-    async def add_rule(self, rule: RoutingRule) -> KernelError | None:
-        """Create a rule."""
-        return await self._change(lambda kernel: kernel.rule("add", **rule_fields(rule)))
-
-    async def delete_rule(self, rule: RoutingRule) -> KernelError | None:
-        """Delete the rule that has all these properties."""
-        return await self._change(lambda kernel: kernel.rule("del", **rule_fields(rule)))
-
-    async def add_unreachable_default(self, route: UnreachableDefault) -> KernelError | None:
-        """Add the unreachable default; fails if the route exists (NLM_F_EXCL)."""
-        return await self._change(lambda kernel: kernel.route("add", **route.fields()))
-
-    async def delete_unreachable_default(self, route: UnreachableDefault) -> KernelError | None:
-        """Delete the unreachable default."""
-        return await self._change(lambda kernel: kernel.route("del", **route.fields()))
-
     # How it asks.
 
     async def _change(self, ask: Callable[[AsyncIPRoute], Awaitable[object]]) -> KernelError | None:
@@ -274,24 +233,6 @@ def read_device(found: Any) -> VrfDevice:
     kind = found.get(("linkinfo", "kind")) or ""
     table = found.get(("linkinfo", "data", "vrf_table")) if kind == "vrf" else 0
     return VrfDevice(found["index"], found.get("ifname") or "", kind, table or 0, found.get("ifalias") or "")
-
-
-def rule_fields(rule: RoutingRule) -> dict[str, object]:
-    """A rule as pyroute2 wants it."""
-    fields: dict[str, object] = {
-        "family": _NUMBERS[rule.family],
-        "priority": rule.priority,
-        "protocol": rule.protocol,
-        "action": "to_tbl",
-    }
-    fields.update({"l3mdev": 1} if rule.l3mdev else {"table": rule.table})
-    if rule.iif:
-        fields["iifname"] = rule.iif
-    if rule.oif:
-        fields["oifname"] = rule.oif
-    if rule.to:
-        fields.update(dst=format_address(key_address(rule.family, rule.to)), dst_len=rule.to[0])
-    return fields
 
 
 async def _permanent_addresses(kernel: AsyncIPRoute, index: int) -> list[Any]:

@@ -282,7 +282,6 @@ async def test_table_that_comes_again_says_anew_which_next_hops_lead_anywhere() 
             it.log.clear()
             it.tables.fill("blue")
             assert it.log == [("next hop", "blue", LEAF1, True), ("next hop", "blue", LEAF2, False)], round_number
-            it.kernel.monitor.host.assign("eth0", "blue")
             it.tables.fibs["blue"].dataplane.assign({"eth0": "blue"})
             assert ("next hop", "blue", LEAF1, False) in it.log, "who was asked says so when that changes"
             for name in ("eth0", "eth1"):

@@ -18,6 +18,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
 from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
 from bgpd.kernel.monitor import KernelMonitor
+from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
@@ -46,7 +47,7 @@ def table(number: int, family: str = "-4") -> list[str]:
 
 def bgpd_rules() -> list[str]:
     rules = ip("-4 -N rule show").splitlines() + ip("-6 -N rule show").splitlines()
-    return sorted(line.split(":", 1)[1].strip() for line in rules if "proto 197" in line)
+    return sorted(line.split(":", 1)[1].strip() for line in rules if "proto 217" in line)
 
 
 @pytest.fixture(params=[pytest.param(True, marks=pytest.mark.vm, id="device"), pytest.param(False, id="rules")])
@@ -140,6 +141,11 @@ class Host:
         self.owner.wish(vrf, family, {key: wish})
         self.fibs[vrf].writer.update(family, {key: wish})
 
+    async def add(self, spec: VrfSpec, *, fib: str = "") -> None:
+        """As the daemon does."""
+        await self.vrfs.check(spec, self.fibs[fib or spec.name])
+        await self.vrfs.add(spec, self.fibs[fib or spec.name])
+
     async def idle(self) -> None:
         for fib in self.fibs.values():
             await fib.writer.idle()
@@ -156,7 +162,7 @@ async def running(*specs: VrfSpec, use_devices: bool) -> AsyncIterator[Host]:
     host.vrfs.start()
     try:
         for spec in specs:
-            await host.vrfs.add(spec, host.fibs[spec.name])
+            await host.add(spec)
         for spec in specs:
             host.vrfs.set_interfaces(spec.name, [f"c{spec.name[0]}"])
         await host.idle()
@@ -346,11 +352,11 @@ async def test_table_of_another_program_is_refused(net: Net, use_devices: bool) 
     before = [ip("rule show"), ip("-br link show"), table(1001)]
     async with running(use_devices=use_devices) as it:
         with pytest.raises(VrfRefused, match=r"VRF blue: table 1001 has 1 routes of another program \(protocol 4"):
-            await it.vrfs.add(BLUE, it.fibs["blue"])
+            await it.add(BLUE, fib="blue")
         with pytest.raises(VrfRefused, match=r"the kernel's own \(main\)"):
-            await it.vrfs.add(VrfSpec("green", 254, ()), it.fibs["red"])
+            await it.add(VrfSpec("green", 254, ()), fib="red")
         with pytest.raises(VrfRefused, match="is no VRF device"):
-            await it.vrfs.add(VrfSpec("r1", 1002, ()), it.fibs["red"])
+            await it.add(VrfSpec("r1", 1002, ()), fib="red")
         assert [ip("rule show"), ip("-br link show"), table(1001)] == before
         assert it.fibs[""].targets.ask(LEAF1) == ""
 
@@ -360,9 +366,9 @@ async def test_vrf_device_of_another_program_is_used_and_left(net: Net) -> None:
     ip("link add blue type vrf table 1001")
     async with running(BLUE, use_devices=True) as it:
         with pytest.raises(VrfRefused, match="has table 1001, not 1009"):
-            await it.vrfs.add(VrfSpec("blue", 1009, ()), it.fibs["red"])
+            await it.add(VrfSpec("blue", 1009, ()), fib="red")
         with pytest.raises(VrfRefused, match="belongs to the VRF device blue"):
-            await it.vrfs.add(VrfSpec("green", 1001, ()), it.fibs["red"])
+            await it.add(VrfSpec("green", 1001, ()), fib="red")
         assert "master blue" in ip("link show b1")
         await it.vrfs.remove("blue")
         assert "master" not in ip("link show b1")
@@ -391,3 +397,66 @@ async def test_interface_that_enters_and_leaves_a_vrf_device_keeps_its_ipv6_addr
         await it.vrfs.remove("blue")
         assert "master" not in ip("link show dev b1")
         await until(lambda: lasting.items() <= addresses().items())
+
+
+class Count:
+    """The VRFs of a host in rules mode, and how often the kernel was asked to have them."""
+
+    def __init__(self) -> None:
+        self.dumps = 0
+        self.told = 0
+        self.host = Host(use_devices=False)
+
+    async def run(self, number: int) -> None:
+        """Add so many VRFs with an uplink each; then another program adds a rule."""
+        it = self.host
+        dump = it.dataplane.reader.rules
+
+        async def counted() -> set[RoutingRule]:
+            self.dumps += 1
+            return await dump()
+
+        it.dataplane.reader.rules = counted  # type: ignore[method-assign]
+        await it.monitor.start()
+        await it.fibs[""].start()
+        it.vrfs.start()
+        it.monitor.rules_changed.append(self._tell)
+        fibs = [it._fib(f"v{one}", 2001 + one) for one in range(number)]
+        try:
+            for one, fib in enumerate(fibs):
+                await fib.start()
+                await it.vrfs.add(VrfSpec(f"v{one}", 2001 + one, (f"u{one}",)), fib)
+            await it.vrfs.settled()
+            assert len([rule for rule in await dump() if rule.table >= 2001]) == 4 * number
+            assert self.told == 0, "own changes are no news"
+            before = self.dumps, it.dataplane.bulk.batches  # type: ignore[attr-defined]
+            assert before == (1, number)
+            ip("rule add from 192.0.2.1 table 99")
+            await until(lambda: self.told == 1)
+            await it.vrfs.settled()
+            assert (self.dumps, it.dataplane.bulk.batches) == (2, number)  # type: ignore[attr-defined]
+        finally:
+            await it.vrfs.stop()
+            for fib in (*fibs, it.fibs[""]):
+                await fib.stop()
+            await it.monitor.stop()
+
+    def _tell(self) -> None:
+        self.told += 1
+
+
+@pytest.mark.usefixtures("net")
+@pytest.mark.parametrize("number", [3, 30])
+async def test_rules_are_read_once_however_many_vrfs_and_each_vrf_is_one_batch(number: int) -> None:
+    await Count().run(number)
+
+
+@pytest.mark.usefixtures("net")
+async def test_rule_that_another_program_deletes_is_made_again_though_rules_are_not_read_each_time() -> None:
+    async with running(BLUE, RED, use_devices=False) as it:
+        before = bgpd_rules()
+        assert any("iif b1" in rule for rule in before)
+        ip("rule del iif b1 table 1001")
+        await until(lambda: bgpd_rules() == before)
+        await it.vrfs.remove("blue")
+        assert not any("1001" in rule for rule in bgpd_rules())

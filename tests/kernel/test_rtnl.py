@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 
@@ -12,8 +13,11 @@ import pytest
 import pytest_asyncio
 
 from bgpd.kernel import rtnl as rtnl_module
+from bgpd.kernel.link_messages import encode_add_rule, encode_delete_rule
+from bgpd.kernel.netlink import KernelError, messages, open_socket, read_error, read_sequence
 from bgpd.kernel.reader import KernelReader
-from bgpd.kernel.rtnl import RoutingRule, Rtnl, UnreachableDefault
+from bgpd.kernel.route_messages import encode_last_resort
+from bgpd.kernel.rtnl import RoutingRule, Rtnl
 from bgpd.model.iana import Family
 from tests.workload.broker import own_network, until
 
@@ -45,51 +49,57 @@ async def rtnl() -> AsyncIterator[Rtnl]:
             made.stop()
 
 
+def refusals(request: bytes) -> list[KernelError]:
+    """What the kernel answers to a request that asks for no acknowledgement: its errors."""
+    with open_socket() as opened:
+        opened.send(request)
+        try:
+            data = opened.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        found = [read_error(data, start, end, flags) for _kind, flags, _sequence, start, end in messages(data)]
+        return [error for error in found if error is not None]
+
+
 @pytest.mark.parametrize("rule", [IN, OUT, LINK_LOCAL, OF_DEVICES])
-async def test_rule_is_there_as_it_was_made_until_it_is_deleted(rtnl: Rtnl, rule: RoutingRule) -> None:
+@pytest.mark.usefixtures("rtnl")
+async def test_rule_is_there_as_it_was_made_until_it_is_deleted(rule: RoutingRule) -> None:
     reader = KernelReader()
     reader.start()
     try:
         before = await reader.rules()
-        assert await rtnl.add_rule(rule) is None
+        assert refusals(encode_add_rule(rule)) == []
         assert await reader.rules() - before == {rule}
-        again = await rtnl.add_rule(rule)
-        assert again is not None
-        assert again.code == errno.EEXIST
-        assert await rtnl.delete_rule(rule) is None
+        (again,) = refusals(encode_add_rule(rule, sequence=77))
+        assert (again.code, read_sequence(again.request)) == (errno.EEXIST, 77)
+        assert refusals(encode_delete_rule(rule)) == []
         assert await reader.rules() == before
-        gone = await rtnl.delete_rule(rule)
-        assert gone is not None
-        assert gone.code == errno.ENOENT
+        (gone,) = refusals(encode_delete_rule(rule, sequence=78))
+        assert (gone.code, read_sequence(gone.request)) == (errno.ENOENT, 78)
     finally:
         reader.stop()
 
 
 async def test_refusal_has_the_kernels_words_and_errno_names_itself(rtnl: Rtnl) -> None:
     too_long = RoutingRule(family=V4, priority=1, protocol=217, table=7, to=b"\x21\x0a\0\0\0")
-    refused = await rtnl.add_rule(too_long)
-    assert refused is not None
+    (refused,) = refusals(encode_add_rule(too_long))
     assert refused.code == errno.EINVAL
-    assert "address" in refused.words
+    assert refused.words
     assert str(refused) == f"Invalid argument: {refused.words}"
     assert str(await rtnl.set_link_up(99)) == "No such device"
 
 
 @pytest.mark.parametrize("family", [V4, V6])
-async def test_unreachable_default_ends_a_table_and_takes_nobodys_place(rtnl: Rtnl, family: Family) -> None:
-    route = UnreachableDefault(family, 1001, 4278198272, 217)
+@pytest.mark.usefixtures("rtnl")
+async def test_unreachable_default_ends_a_table_and_takes_nobodys_place(family: Family) -> None:
     number = "-4" if family is V4 else "-6"
-    assert await rtnl.add_unreachable_default(route) is None
+    assert refusals(encode_last_resort(family, 1001, 217)) == []
     shown = ip(f"-N {number} route show table 1001")
     assert shown.startswith("7 default"), "RTN_UNREACHABLE"
     assert "proto 217 metric 4278198272" in shown
-    again = await rtnl.add_unreachable_default(route)
-    assert again is not None
-    assert again.code == errno.EEXIST
-    assert await rtnl.delete_unreachable_default(route) is None
-    gone = await rtnl.delete_unreachable_default(route)
-    assert gone is not None
-    assert gone.code == errno.ESRCH
+    assert [error.code for error in refusals(encode_last_resort(family, 1001, 217))] == [errno.EEXIST]
+    assert refusals(encode_last_resort(family, 1001, 217, gone=True)) == []
+    assert [error.code for error in refusals(encode_last_resort(family, 1001, 217, gone=True))] == [errno.ESRCH]
 
 
 async def test_link_is_found_by_name_and_changed(rtnl: Rtnl) -> None:
@@ -154,7 +164,7 @@ async def test_without_the_capability_the_kernel_refuses_and_nothing_ends(rtnl: 
         assert ctypes.CDLL(None).syscall(126, header, data) == 0  # capset(2), of this thread alone
 
     await rtnl._ask(drop)
-    refused = await rtnl.add_rule(IN)
+    refused = await rtnl.set_alias(5, "x")
     assert refused is not None
     assert refused.code == errno.EPERM
     assert await rtnl.device("eth0") is not None
