@@ -58,7 +58,8 @@ class DaemonSide:
         self._socket.close()
 
     def want(self, *wishes: Wish) -> None:
-        """Say the whole set, and wait for the answer."""
+        """Say the whole set, and wait for the answer, which comes after that to the greeting."""
+        wait_until(lambda: self.hear() and self.ends > 0, TIMEOUT_S, "the BFD process to greet")
         before = self.ends
         self.say(*(one.line() for one in wishes), END)
         wait_until(lambda: self.hear() and self.ends > before, TIMEOUT_S, "the BFD process to answer")

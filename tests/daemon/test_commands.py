@@ -51,7 +51,7 @@ WRONG = {
     "show neighbors leaf2": (1, 'there is no neighbor "leaf2"\ndid you mean "leaf1"?'),
     "show route nobody": (1, 'there is no neighbor "nobody"'),
     "show neighbors leaf1 --neighbor leaf1": (2, "leave one out"),
-    "show neighbors --state up": (1, '"up" is no state; one of: idle, connect,'),
+    "show neighbors --state running": (1, '"running" is no state; one of: idle, connect,'),
     "show neighbors --js": (2, "unrecognized arguments: --js"),
     "show routes --prefix 10.0.0.0/99": (1, "10.0.0.0/99"),
     "show routes --prefix 10.0.0.1/24": (1, "10.0.0.1/24 has host bits set"),

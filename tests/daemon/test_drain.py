@@ -18,7 +18,7 @@ import pytest
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from labs.daemons import Frr
 from labs.namespace import Namespace, link
-from labs.process import LabError
+from labs.process import LabError, wait_until
 from labs.traffic import FlowResult, Pair, count
 from tests.daemon.fabric import Fabric, Host, announce, config, frr_paths, leaf, started, table
 from tests.daemon.feed import API
@@ -219,10 +219,12 @@ def test_a_shutdown_drains_only_where_that_is_wanted(fabric: Fabric, wire: WireP
 
 
 class Packets:
-    """A ping of 100 packets/s, and what interfaces have counted since it began."""
+    """A ping of 100 packets/s, begun once the way there and back is in all kernels."""
 
     def __init__(self, source: Namespace, address: str, to: str) -> None:
         self._pair = Pair(source, to)
+        once = ("ping", "-n", "-c", "1", "-W", "1", "-I", address, to)
+        wait_until(lambda: " 0% packet loss" in source.run(*once, check=False), 20, "the first answer")
         log_path = source.make_directory("ping") / "log"
         self._ping = source.popen("ping", "-n", "-D", "-i", "0.01", "-I", address, to, log_path=log_path)
 
