@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import charts, report
+from benchmarks import charts, evpn_peers, peers, report
 from benchmarks.kernel_watch import NotReached
 from benchmarks.measurement import Job, Options
 from benchmarks.results import ResultFile, Run, Summary, add_others, load_all, save
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.names = chosen.names or ["all"]
     if unknown := set(chosen.names) - {*CASES, "loop", "all", "report"}:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    contestants = list(dict.fromkeys((peers.RAW, *peers.STARTERS, *peers.OWN_TABLE, *evpn_peers.STARTERS)))
+    if unknown := set(chosen.contestant) - set(contestants):
+        parser.error(f"no such contestant: {', '.join(sorted(unknown))}; there are {', '.join(contestants)}")
     console = Console()
     if os.geteuid() != 0 and "report" not in chosen.names and not chosen.list:
         console.print("The benchmarks make network namespaces and write kernel routes in them: run them as root.")
@@ -73,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             jobs = [job for job in module.jobs(options) if chosen.match in job.case]
             if chosen.list:
                 console.print(*(f"{job.case}: {job.contestant}" for job in jobs), sep="\n")
+                continue
+            if not jobs:  # earlier results stay
+                console.print(f"nothing to run of {name}; python -m benchmarks {name} --list shows what there is")
                 continue
             repeat = chosen.repeat or (REPEAT_QUICK if chosen.quick else REPEAT)
             file = _run(console, name, str(module.__doc__).splitlines()[0], jobs, options, repeat)

@@ -125,6 +125,26 @@ def test_an_unknown_case_is_refused_by_name(capsys: pytest.CaptureFixture[str]) 
     assert "no such case: laod" in capsys.readouterr().err
 
 
+def test_an_unknown_contestant_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        program.main(["load", "--quick", "--contestant", "Bird"])
+    assert caught.value.code == 2
+    assert "no such contestant: Bird; there are raw kernel, bgpd, bgpd (plain), BIRD," in capsys.readouterr().err
+
+
+def test_results_stay_where_nothing_is_chosen_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(program.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(program, "remove_stale", lambda prefix: None)
+    (file,) = example().files
+    results.save(file)
+    assert program.main(["load", "--match", "no variant has this name"]) == 0
+    assert "nothing to run of load" in capsys.readouterr().out
+    assert results.load_all(quick=False) == [file]
+
+
 def test_list_names_every_case_and_runs_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--list", "--quick"]) == 0
     shown = capsys.readouterr().out
