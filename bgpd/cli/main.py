@@ -50,7 +50,8 @@ def _meant(message: str, parser: argparse.ArgumentParser) -> str:
             return f"show {found[1]}"
         return "".join(difflib.get_close_matches(found[1], known, 1))
     if found := re.search(r"unrecognized arguments: (--?[^\s=]+)", message):
-        return "".join(difflib.get_close_matches(found[1], sorted(set(_options(parser))), 1))
+        known = sorted(set(_options(parser)))  # one that is known belongs to another command
+        return "" if found[1] in known else "".join(difflib.get_close_matches(found[1], known, 1))
     return ""
 
 

@@ -526,3 +526,12 @@ def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
         signal.signal(signal.SIGHUP, before)
     assert found == [65203, signal.SIG_IGN, 1]
     assert capsys.readouterr().err == ""
+
+
+def test_an_option_of_another_command_is_not_answered_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("drain", "off", "--for", "30m")
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert "unrecognized arguments: --for 30m" in err
+    assert "did you mean" not in err
