@@ -174,7 +174,8 @@ class Rib:
         """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
         if not self._tables.next_hops(vrf).changed(next_hop, why):
             return iter(())
-        walks = [(table, table.redecide(next_hop)) for table in self._tables.of_vrf(vrf)]
+        tables = [table for table in self._tables.of_vrf(vrf) if table.checks_next_hops]
+        walks = [(table, table.redecide(next_hop)) for table in tables]
         return self._redecide(walks)
 
     def _redecide(self, walks: list[tuple[LocRib, Iterator[Changes]]]) -> Iterator[None]:

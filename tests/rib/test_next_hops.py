@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.path import NextHop
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib import next_hops
@@ -239,3 +240,18 @@ def test_what_is_known_of_next_hops_can_be_asked_anew() -> None:
     recorder.turn()
     assert recorder.rib.asked_next_hops("") == [hop("10.0.1.2")]
     assert recorder.rib.asked_next_hops("blue") == []
+
+
+def test_the_kernel_hears_of_no_evpn_route_while_a_next_hop_is_looked_at_again() -> None:
+    evpn = Family.L2VPN_EVPN
+    recorder = Recorder(configuration(session("leaf1")))
+    leaf1 = recorder.up(leaf(1), session("leaf1"), families=(V4, evpn))
+    batch = RouteBatch(family=evpn, announced=[b"\x05" + bytes(33)], attributes=attributes(1), next_hop=hop("10.0.1.2"))
+    recorder.rib.received.routes_received(leaf1, [batch])
+    recorder.announce(leaf1, attributes(1), hop("10.0.1.2"), "10.1.0.0/24")
+    walk = recorder.rib.next_hop_changed(hop("10.0.1.2"), "link down")
+    more = RouteBatch(family=evpn, announced=[b"\x05" + bytes(32) + b"\1"], attributes=attributes(1))
+    recorder.rib.received.routes_received(leaf1, [more])
+    recorder.rib.commit_gathered()
+    drain(walk)
+    assert [one for call in recorder.fib_calls for one in call] == [key("10.1.0.0/24")] * 2
