@@ -6,6 +6,7 @@ connected. A newer connection takes the place of an older one, whose daemon is g
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -73,7 +74,7 @@ class Server:
         elif self._client is not None and descriptor == self._client.fileno():
             if events & select.EPOLLOUT:
                 self._flush()
-            if events & ~select.EPOLLOUT:
+            if events & ~select.EPOLLOUT and self._client is not None:
                 self._read()
         else:
             return False
@@ -89,7 +90,8 @@ class Server:
         """Let go of all, and remove the socket's file."""
         self._drop("")
         self._listener.close()
-        os.unlink(self._path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
 
     def _accept(self) -> None:
         try:
