@@ -45,6 +45,7 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
     oldest = now - HEARD_AT_COARSENESS_S
     signs = usual_signs = routes.signs if routes.policy.accepts_all else _ANY
     gateway: NextHop | None = None
+    asked: NextHop | None = None
     hops: NextHops | None = None
     is_usable = False
     came = 0
@@ -63,7 +64,6 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                 continue
             if next_hop is not gateway:
                 gateway = next_hop
-                hops, is_usable = table.forwarded_by(next_hop)
                 signs = usual_signs if not routes.why_refused(family, next_hop) else _ANY
             block = attributes.block
             path = paths[hash(block) % PARTS].get(block)
@@ -73,6 +73,9 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                         path = table.alone(routes.path(family, attributes, next_hop))
                         break
                 else:
+                    if next_hop is not asked:
+                        asked = next_hop
+                        hops, is_usable = table.forwarded_by(next_hop)
                     path = Path(
                         source, attributes, next_hop, attributes, now, "", None, block, 0, 0, hops, epoch, is_usable
                     )

@@ -13,7 +13,7 @@ from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.rib import next_hops
 from bgpd.rib.next_hops import LARGEST, AllowedNextHops, NextHopTable, ratio
-from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 
 def table(asked: list[NextHop]) -> NextHopTable:
@@ -59,6 +59,17 @@ def test_a_session_that_runs_through_next_hops_leaves_none_behind(monkeypatch: p
     recorder.announce(leaf1, given, hop("10.0.1.199"), "10.2.0.0/24")
     recorder.announce(leaf2, given, hop("10.0.2.2"), "10.2.0.0/24")
     assert recorder.rib.desired("", V4, key("10.2.0.0/24")) is both
+
+
+@pytest.mark.parametrize(("policy", "asns"), [("none", (65201,)), ("all", (65201, LOCAL_ASN))])
+def test_the_kernel_is_not_asked_about_next_hops_of_rejected_routes(policy: str, asns: tuple[int, ...]) -> None:
+    config = session("leaf1", import_=policy)
+    recorder = Recorder(configuration(config))
+    source = recorder.up(leaf(1), config)
+    recorder.announce(source, attributes(*asns), hop("10.0.1.2"), "10.0.0.0/24")
+    assert recorder.rib.asked_next_hops("") == []
+    recorder.announce(source, attributes(*asns), hop("10.0.1.2"), "10.0.1.0/24", "10.0.2.0/24")
+    assert recorder.rib.asked_next_hops("") == []
 
 
 def test_what_is_forgotten_is_told_so_that_nobody_keeps_it() -> None:
