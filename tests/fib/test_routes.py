@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.fib.routes import PendingChanges
+from bgpd.fib.routes import FamilyRoutes, PendingChanges, Target
 from bgpd.model.path import NextHop
 
 HOPS = [(NextHop(bytes((10, 0, 0, number))),) for number in range(4)]
@@ -42,3 +45,73 @@ def test_second_wish_replaces_one_that_has_not_been_taken() -> None:
     assert pending.take(1) == ([b"a"], [HOPS[0]])
     pending.merge({b"b": HOPS[1]})
     assert pending.take(10) == ([b"b"], [HOPS[1]])
+
+
+class CountedObjects:
+    """Counts the routes of targets, as NexthopObjects does; those that are `dead` go with their last route.
+
+    `targets`: what routes by each of HOPS are to point at; another one after the former died.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self.dead: dict[int, int] = {}
+        self.targets = list(range(len(HOPS)))
+
+    def count_routes(self, identifier: int, change: int) -> None:
+        self.counts[identifier] += change
+        if identifier in self.dead:
+            self.dead[identifier] += change
+            if self.dead[identifier] <= 0:
+                del self.dead[identifier]
+
+    def die(self, number: int) -> None:
+        former = self.targets[number]
+        if self.counts[former] > 0:
+            self.dead[former] = self.counts[former]
+        self.targets[number] += len(HOPS)
+
+
+def planned(routes: FamilyRoutes, objects: CountedObjects, few: int) -> tuple[object, ...]:
+    """What a plan says, whatever the order."""
+    made = {id(hops): Target(one, frozenset((one,))) for hops, one in zip(HOPS, objects.targets)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bgpd.fib.routes._FEW", few)
+        plan = routes.plan(64, target_of=lambda hops, _: made[id(hops)], blocked=lambda _: {})
+    for change in plan.changes:
+        routes.change_done(change.keys)
+    return (
+        sorted((target, sorted(keys)) for target, keys in plan.adds),
+        sorted((change.target, sorted(zip(change.keys, change.before))) for change in plan.changes),
+        sorted(plan.deletes),
+        sorted(plan.settled),
+    )
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.dictionaries(st.binary(min_size=2, max_size=4), wishes, min_size=1, max_size=12),
+            st.integers(0, len(HOPS) - 1),
+            st.sets(st.binary(min_size=2, max_size=2), max_size=3),
+        ),
+        max_size=12,
+    )
+)
+def test_few_routes_are_planned_like_many(given_steps: list[dict[bytes, object] | int | set[bytes]]) -> None:
+    objects = CountedObjects(), CountedObjects()
+    tables = [FamilyRoutes(one) for one in objects]
+    for step in given_steps:
+        for one, table in zip(objects, tables):
+            if isinstance(step, dict):
+                table.pending.merge(step)
+            elif isinstance(step, int):
+                one.die(step)
+            else:
+                table.distrusted.update(step)
+        assert planned(tables[0], objects[0], 0) == planned(tables[1], objects[1], 64)
+        assert {key: tables[0].installed[key] for key in tables[0].installed} == {
+            key: tables[1].installed[key] for key in tables[1].installed
+        }
+        assert tables[0].distrusted == tables[1].distrusted
+        assert (+objects[0].counts, objects[0].dead) == (+objects[1].counts, objects[1].dead)
