@@ -16,11 +16,11 @@ import structlog
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
-from bgpd.rib.decision import Entry
 from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
 from bgpd.rib.next_hops import AllowedNextHops
 from bgpd.rib.policy import Policy, Route, Trace
+from bgpd.rib.shared_decisions import Entry
 
 log = structlog.get_logger()
 

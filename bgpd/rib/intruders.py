@@ -15,8 +15,8 @@ from bgpd.config.schema import RibConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, SourceKind
 from bgpd.model.prefix import format_key, parse_address
-from bgpd.rib.decision import Entry
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.shared_decisions import Entry
 
 log = structlog.get_logger()
 

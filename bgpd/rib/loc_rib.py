@@ -22,10 +22,10 @@ from typing import cast
 from bgpd.model.containers import ShardedDict
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
-from bgpd.rib.decision import Decision, Decisions, Entry
 from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.route_labels import RouteLabels
+from bgpd.rib.shared_decisions import Decision, Decisions, Entry
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
 SLICE = 2048

@@ -22,7 +22,6 @@ from bgpd.model.path import NextHop, NextHops, Overlay, Path, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.aggregates import Aggregation
-from bgpd.rib.decision import Entry
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.intruders import ContestedAddresses, Intruders
@@ -30,6 +29,7 @@ from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
 from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
 from bgpd.rib.received import ReceivedRoutes
+from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.tables import Tables
 from bgpd.rib.views import fallback
 

@@ -15,9 +15,9 @@ from typing import Final
 from bgpd.model.containers import PART_OF
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch
 from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S, AdjRibIn
-from bgpd.rib.decision import Entry
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.loc_rib import LocRib, with_path
+from bgpd.rib.shared_decisions import Entry
 
 FEW: Final = 24
 """Keys of a batch up to which the loop costs less than passes over them."""

@@ -18,8 +18,9 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import covering_keys, covers, format_key, in_address_order
 from bgpd.model.views import CandidateView, RouteView
-from bgpd.rib.decision import Entry, Outcome, outcome_of, reason
+from bgpd.rib.decision import Outcome, reason
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.shared_decisions import Entry, outcome_of
 
 _PAGE = 256
 _SCANNED = 4096

@@ -1,0 +1,176 @@
+"""The decisions of a table: each is made once for the same candidates, and shared by all keys that have them.
+
+What is best is said by decision.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from itertools import chain
+from typing import TypeAlias
+
+import msgspec
+
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
+from bgpd.rib.decision import BEST, Outcome, compare, decide
+from bgpd.rib.next_hops import NextHopTable
+
+_ONLY, _NONE = bytes((BEST,)), bytes(1)
+_PARTS = 16
+"""Number of dicts that share the decisions, so that none holds the loop for long when it grows."""
+
+
+class Decision(msgspec.Struct, eq=False, gc=False):
+    """The outcome for one tuple of several candidate paths (one per source name, ascending by name), shared by all keys
+    that have it. A path that is a key's only candidate is its own decision (model/path.py).
+
+    `multipath` is best path first, empty if nothing is usable. `next_hops` is what the kernel should have. `routes`
+    counts the keys that have this decision. `judged` are the steps of its Outcome, or b"" where the paths were only
+    compared by their numbers. Compares by identity; immutable but for `routes` and `epoch`.
+    """
+
+    candidates: tuple[Path, ...]
+    multipath: tuple[Path, ...]
+    judged: bytes
+    next_hops: NextHops | None
+    epoch: int
+    is_local: bool
+    routes: int = 0
+
+    @property
+    def best(self) -> Path | None:
+        return self.multipath[0] if self.multipath else None
+
+    def path_of(self, name: str) -> Path | None:
+        """The candidate of the source called `name`."""
+        for path in self.candidates:
+            if path.source.name == name:
+                return path
+        return None
+
+    def role(self, path: Path) -> str:
+        """What a candidate is for the route: "best", "multipath", "lost" or "rejected"."""
+        if path in self.multipath:
+            return "best" if path is self.multipath[0] else "multipath"
+        return "rejected" if path.rejected else "lost"
+
+
+Entry: TypeAlias = Path | Decision
+"""The decision of a key, as its table has it: the only candidate itself, or the decision over several."""
+
+
+def outcome_of(entry: Entry) -> Outcome:
+    """The multipath set, and what each candidate is in it."""
+    if isinstance(entry, Path):
+        return entry.multipath, _ONLY if entry.is_usable else _NONE
+    return entry.multipath, entry.judged or decide(entry.candidates, lambda path: "")[1]
+
+
+def _why_unusable(path: Path) -> str:
+    """Whether a path can be used, as it was found to be."""
+    return "" if path.is_usable else "not usable"
+
+
+class Decisions:
+    """The decisions of one table: made once for the same candidates, and kept while keys have them.
+
+    `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
+    """
+
+    def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
+        self._several: tuple[dict[tuple[Path, ...], Decision], ...] = tuple({} for _ in range(_PARTS))
+        self._next_hop_table = next_hop_table
+        self.checks_next_hops = checks_next_hops
+
+    def unusable(self, path: Path) -> str:
+        """Why `path` cannot be used now, or ""."""
+        if path.rejected or path.next_hop is None or not self.checks_next_hops or path.source.is_local:
+            return path.rejected
+        return self._next_hop_table.why_unreachable(path.next_hop)
+
+    @property
+    def epoch(self) -> int:
+        """What is known of next hops: it counts the changes."""
+        return self._next_hop_table.epoch
+
+    def forwarded_by(self, next_hop: NextHop) -> tuple[NextHops | None, bool]:
+        """How a neighbor's path with this next hop is forwarded if it is alone, and whether it can be used now."""
+        if self._next_hop_table.why_unreachable(next_hop):
+            return None, False
+        return self._next_hop_table.by_one(next_hop), True
+
+    def alone(self, path: Path) -> Path:
+        """`path` as the decision of routes that have no other, as of now: the same object, which all its routes share.
+
+        What is known of a path without routes is not relied upon: news of its next hop may not have come any more.
+        """
+        epoch = self._next_hop_table.epoch
+        if path.epoch != epoch or not path.keys:
+            path.is_usable = not self.unusable(path)
+            path.next_hops = self._next_hops((path,)) if path.is_usable else None
+            path.epoch = epoch
+        return path
+
+    def decision(self, candidates: tuple[Path, ...]) -> Entry | None:
+        """The one decision over `candidates` as of now; None for no candidates."""
+        if len(candidates) < 2:
+            return self.alone(candidates[0]) if candidates else None
+        part = self._several[hash(candidates) % _PARTS]
+        known = part.get(candidates)
+        epoch = self._next_hop_table.epoch
+        if known is not None and known.epoch == epoch:
+            return known
+        for path in candidates:
+            if path.epoch != epoch or not path.keys:
+                self.alone(path)
+        multipath, judged = compare(candidates), b""
+        next_hops = None
+        if multipath is None:
+            multipath, judged = decide(candidates, _why_unusable)
+            next_hops = self._next_hops(multipath)
+        elif len(multipath) == 1:
+            next_hops = multipath[0].next_hops
+        elif self.checks_next_hops:
+            next_hops = self._next_hop_table.by_all(multipath)
+        if known is not None and known.multipath == multipath and known.judged == judged:
+            known.epoch = epoch
+            return known
+        is_local = bool(judged and multipath) and multipath[0].source.is_local
+        fresh = Decision(candidates, multipath, judged, next_hops, epoch, is_local)
+        part[candidates] = fresh
+        return fresh
+
+    def decision_without(self, candidates: tuple[Path, ...], former: Path) -> Entry | None:
+        """The decision over the other candidates."""
+        if len(candidates) == 2:
+            return self.alone(candidates[1] if candidates[0] is former else candidates[0])
+        return self.decision(tuple([path for path in candidates if path is not former]))
+
+    def _next_hops(self, multipath: tuple[Path, ...]) -> NextHops | None:
+        if not multipath or not self.checks_next_hops:
+            return None
+        if multipath[0].source.is_local:
+            return BLACKHOLE if multipath[0].next_hop == BLACKHOLE[0] else None
+        return self._next_hop_table.next_hops(multipath)
+
+    def next_hops_without(self, decision: Entry, dead: Set[NextHop]) -> NextHops | None:
+        """What the keys of `decision` would be forwarded by if the `dead` next hops were unreachable."""
+        left = [path for path in decision.candidates if path.next_hop not in dead]
+        return self._next_hops(decide(left, self.unusable)[0])
+
+    def _unused(self, decision: Decision) -> None:
+        """The last key has left a decision."""
+        candidates = decision.candidates
+        part = self._several[hash(candidates) % _PARTS]
+        if part.get(candidates) is decision:
+            del part[candidates]
+
+    def _drop_unused(self) -> None:
+        """Drop the decisions that no key was given, since something was raised."""
+        for part in self._several:
+            for candidates in [candidates for candidates, decision in part.items() if not decision.routes]:
+                del part[candidates]
+
+    def several(self) -> Iterator[Decision]:
+        """All distinct decisions over several candidates; the table must not change meanwhile."""
+        return chain.from_iterable([part.values() for part in self._several])
