@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from bgpd.config.schema import SessionConfig
@@ -33,6 +34,8 @@ _MAX_REMEMBERED_ERRORS = 32
 _LOGGED_CHARACTERS = 2000
 MANY = 64
 """Batches of unusual UPDATEs that are passed on at once: each may be a route with a gateway or a segment of its own."""
+MOST_ROUTES = 1024
+"""Routes that are passed on at once: an UPDATE of 64 KiB has 13,000, and each may have a path of its own so far."""
 
 
 def add(batch: RouteBatch, batches: list[RouteBatch]) -> None:
@@ -59,6 +62,22 @@ def _are_alike(first: RouteBatch, second: RouteBatch) -> bool:
         and not (first.withdrawn and first.announced)
         and not (second.withdrawn and second.announced)
     )
+
+
+def _number_of_routes(batches: Sequence[RouteBatch]) -> int:
+    return sum([len(batch.announced) + len(batch.withdrawn) for batch in batches])
+
+
+def _pieces(batch: RouteBatch) -> list[RouteBatch]:
+    """A batch of very many routes as several of MOST_ROUTES at most, in the order in which they count."""
+    family, withdrawn, announced = batch.family, batch.withdrawn, batch.announced
+    if len(withdrawn) + len(announced) <= MOST_ROUTES:
+        return [batch]
+    gone = [RouteBatch(family, withdrawn[at : at + MOST_ROUTES]) for at in range(0, len(withdrawn), MOST_ROUTES)]
+    return gone + [
+        msgspec.structs.replace(batch, withdrawn=(), announced=announced[at : at + MOST_ROUTES])
+        for at in range(0, len(announced), MOST_ROUTES)
+    ]
 
 
 class RouteTaker(Protocol):
@@ -166,7 +185,8 @@ class Exchange:
     def take(self, bodies: list[bytes]) -> None:
         """Take UPDATEs from the front of `bodies`, one at least: all that are usual, and the first one that is not.
 
-        Their routes are passed on by `updates_done`, or earlier. An UPDATE for which this raises is taken, too.
+        Their routes are passed on by `updates_done`, or earlier; very many of them by `catch_up`, and then nothing else
+        is to be taken before (`is_behind`). An UPDATE for which this raises is taken, too.
 
         Raises: RefusedUpdate: the session must be reset. UnreadableUpdate: so it must, by a defect of ours.
         """
@@ -174,7 +194,8 @@ class Exchange:
         found: list[RouteBatch] = []
         try:
             taken = self._decoder.read_run(bodies, found)
-            if taken < len(bodies):
+            is_much = _number_of_routes(found) > MOST_ROUTES
+            if taken < len(bodies) and not is_much:
                 decoded = self._decoder.decode(bodies[taken])
         except Exception as defect:
             if len(bodies) > 1:
@@ -183,10 +204,19 @@ class Exchange:
             bodies.clear()
             self.updates_done()
             raise UnreadableUpdate(defect) from defect
-        self._gathered += found
-        del bodies[: taken + 1]
+        if is_much:
+            self._wait(found)
+        else:
+            self._gathered += found
+        del bodies[: taken + (decoded is not None)]
         if decoded is not None:
             self._take(decoded)
+
+    def _wait(self, batches: Sequence[RouteBatch]) -> None:
+        """Have these, which are many, passed on by `catch_up`, after all that came before."""
+        self.updates_done()
+        for batch in batches:
+            self._backlog.extend(_pieces(batch))
 
     def _take_first(self, bodies: list[bytes]) -> None:
         """One of them is a defect of ours: it is found when it is the first."""
@@ -201,13 +231,12 @@ class Exchange:
             self.updates_done()
             why = decoded.errors[0].message if decoded.errors else "cannot be read"
             raise RefusedUpdate(Notification(*decoded.notification), f"malformed UPDATE: {why}")
-        if len(decoded.batches) > MANY:
-            self.updates_done()
-            self._backlog.extend(decoded.batches)
+        if len(decoded.batches) > MANY or _number_of_routes(decoded.batches) > MOST_ROUTES:
+            self._wait(decoded.batches)
         else:
             for batch in decoded.batches:
                 add(batch, self._gathered)
-            if len(self._gathered) >= MANY:
+            if len(self._gathered) >= MANY or _number_of_routes(self._gathered) > MOST_ROUTES:
                 self.updates_done()
         if decoded.end_of_rib is not None:
             self.updates_done()
@@ -217,12 +246,19 @@ class Exchange:
 
     @property
     def is_behind(self) -> bool:
-        """Whether batches of an UPDATE with many are not passed on yet: `catch_up`, before anything else."""
+        """Whether batches of UPDATEs with much are not passed on yet: `catch_up`, before anything else."""
         return bool(self._backlog)
 
     def catch_up(self) -> None:
-        """Pass on some more of the batches of the last UPDATE."""
-        self._gathered += [self._backlog.popleft() for _ in range(min(MANY, len(self._backlog)))]
+        """Pass on some more of the batches of the last UPDATEs."""
+        some: list[RouteBatch] = []
+        left = MOST_ROUTES
+        while self._backlog and len(some) < MANY:
+            left -= _number_of_routes((self._backlog[0],))
+            if some and left < 0:
+                break
+            some.append(self._backlog.popleft())
+        self._gathered += some
         self.updates_done()
 
     def updates_done(self) -> None:

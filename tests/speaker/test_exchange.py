@@ -17,7 +17,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.exchange import MANY, Exchange, RefusedUpdate, UnreadableUpdate, add
+from bgpd.speaker.exchange import MANY, MOST_ROUTES, Exchange, RefusedUpdate, UnreadableUpdate, add
 from tests.message.decoding import MANDATORY, attribute, negotiated, update
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
@@ -285,6 +285,45 @@ def test_an_update_of_many_batches_is_passed_on_some_at_a_time() -> None:
     assert not session.exchange.is_behind
     session.exchange.updates_done()
     assert [told[1] for told in session.told] == [list(batch.announced) for batch in batches]
+
+
+@pytest.mark.parametrize("unusual", [b"", attribute(98, b"x", 0x80)], ids=["usual", "decoded"])
+def test_an_update_of_very_many_routes_is_passed_on_some_at_a_time_and_before_what_follows(unusual: bytes) -> None:
+    session = Session()
+    many = keys(0, 3 * MOST_ROUTES)
+    end_of_rib = update()
+    waiting = [update(MANDATORY, NET), update(MANDATORY + unusual, b"".join(many)), end_of_rib, update(withdrawn=NET)]
+    while waiting and not session.exchange.is_behind:
+        session.exchange.take(waiting)
+    assert waiting[-2:] == [end_of_rib, update(withdrawn=NET)]
+    session.exchange.updates_done()
+    while session.exchange.is_behind:
+        before = len(session.told)
+        session.exchange.catch_up()
+        assert sum(len(one[1]) + len(one[2]) for one in session.told[before:]) <= MOST_ROUTES
+    assert [key for told in session.told for key in told[1]] == [NET, *many]
+    session.hear(*waiting)
+    assert session.told[-2:] == [("end of RIB", V4), ("routes", [], [NET])]
+
+
+@pytest.mark.parametrize("withdrawn_too", [False, True])
+def test_updates_that_are_many_together_are_passed_on_in_their_order(withdrawn_too: bool) -> None:
+    """A prefix that is in both sections of an UPDATE is announced (RFC 4271 section 4.3)."""
+    session = Session()
+    many = b"".join(keys(0, MOST_ROUTES + 2))
+    waiting = [update(MANDATORY, many, many if withdrawn_too else b""), update(withdrawn=many), update(MANDATORY, NET)]
+    found: dict[bytes, bool] = {}
+    while waiting or session.exchange.is_behind:
+        if session.exchange.is_behind:
+            session.exchange.catch_up()
+        else:
+            session.exchange.take(waiting)
+    session.exchange.updates_done()
+    for _, announced_keys, withdrawn_keys in session.told:
+        assert len(announced_keys) + len(withdrawn_keys) <= 2 * MOST_ROUTES
+        found.update(dict.fromkeys(withdrawn_keys, False))
+        found.update(dict.fromkeys(announced_keys, True))
+    assert found == dict.fromkeys(keys(0, MOST_ROUTES + 2), False) | {NET: True}
 
 
 WITHDRAWAL = RouteBatch(family=V4, withdrawn=[NET])
