@@ -253,6 +253,7 @@ class Routing:
         """Also once more when the session is closed: it may have named others meanwhile."""
         lost = self.rib.received.next_hops_of_only(source)
         if lost:
+            self.rib.commit_gathered()  # what waits in the kernel's tables is asked for again, what waits here is not
             self.tables.next_hops_lost(lost)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:

@@ -119,6 +119,7 @@ class TableWriter:
         self._blocked_reported_at = -_REPORTS_APART_S
         self._blocked_report: asyncio.TimerHandle | None = None
         self._unsettled = False
+        self._lost: frozenset[bytes] = frozenset()
         self._ended: asyncio.Future[None] | None = None
         self._idle_waiters: list[asyncio.Future[None]] = []
 
@@ -211,6 +212,11 @@ class TableWriter:
         self.try_again()
         self.wake_idle()
 
+    def next_hops_lost(self, next_hops: Iterable[NextHop]) -> None:
+        """Neighbors are dead: what waits and would go by them is asked for again when its turn comes."""
+        if self.backlog:
+            self._lost |= {hop.address for hop in next_hops}
+
     def next_hops_changed(self, changed: Sequence[tuple[NextHop, str]]) -> None:
         """Next hops can be reached now, or no longer: the owner hears, and what waited is looked at."""
         for hop, why in changed:
@@ -240,12 +246,14 @@ class TableWriter:
                 self.rechecks.resume()
                 self._owner.backlog_shrank()
                 return True
+        self._lost = frozenset()
         self.wake_idle()
         return False
 
     def _write(self, family: Family, routes: FamilyRoutes) -> None:
         blocked = functools.partial(self.ownership.blocked, family, kept=self.kept[family])
-        plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked)
+        current = functools.partial(self._current, family) if self._lost else None
+        plan = routes.plan(BATCH, target_of=self.targets.target_of(family), blocked=blocked, current=current)
         if plan.adds or plan.changes or plan.deletes:
             self._submit_plan(family, plan)
         if plan.settled:
@@ -255,6 +263,14 @@ class TableWriter:
         for why, keys in plan.refused.items():
             if keys:
                 self.refused(family, keys, why)
+
+    def _current(self, family: Family, keys: list[bytes], values: list[NextHops | None]) -> list[NextHops | None]:
+        """What is desired of these now, if what waited names a next hop that was lost meanwhile."""
+        distinct = dict(zip(map(id, values), values))
+        outdated = {one for one, value in distinct.items() if any(hop.address in self._lost for hop in value or ())}
+        if not outdated:
+            return values
+        return [self.desired(family, key) if id(value) in outdated else value for key, value in zip(keys, values)]
 
     def _report_blocked(self, family: Family, plan: Plan) -> None:
         """Routes that must not be written, though they are desired, and those of them that were there until now.

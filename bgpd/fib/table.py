@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from collections.abc import Set as AbstractSet
 
 import structlog
@@ -64,7 +64,7 @@ class Fib:
         await self.writer.stop()
         await self.dataplane.stop()
 
-    def next_hops_lost(self, next_hops: Iterable[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> None:
+    def next_hops_lost(self, next_hops: Collection[NextHop], fallback: Callable[[NextHops], NextHops | None]) -> None:
         """Neighbors are dead: one deletion for each moves all routes that have another next hop, ahead of all that is
         queued.
 
@@ -72,6 +72,7 @@ class Fib:
         """
         started = time.perf_counter()
         loss = self.targets.lose(next_hops, fallback)
+        self.writer.next_hops_lost(next_hops)
         if loss.deletes:
             log.info(
                 "fib.next_hops_lost",

@@ -204,7 +204,7 @@ class LocRib(Decisions):
                 old.routes = left = old.routes - 1
                 if not left and isinstance(old, Decision):
                     self._unused(old)
-            if before is not after or self.redeciding:
+            if before is not after or self.redeciding or (self.gone and self.rests_on_gone(old)):
                 into.next_hops[key] = after
             if is_local:
                 self._local_changed((key,), into)
@@ -266,13 +266,18 @@ class LocRib(Decisions):
     def _moved(self, keys: Collection[bytes], old: Entry | None, new: Entry | None, into: Changes) -> None:
         """Note that these distinct keys went from `old` to `new`."""
         self._count(old, new, len(keys))
-        before, after = _hops(old), _hops(new)
-        if before is not after or self.redeciding:
+        after = _hops(new)
+        if self._is_rerouted(old, new):
             into.rerouted(dict.fromkeys(keys, after))
         if _is_local(old) or _is_local(new):
             self._local_changed(keys, into)
         if self.gathers_keys:
             into.keys.extend(keys)
+
+    def _is_rerouted(self, old: Entry | None, new: Entry | None) -> bool:
+        """Whether those who forward must hear of keys that went from `old` to `new`: also if a source that is gone had
+        named the same next hops, since they may have left the kernel with its session."""
+        return _hops(old) is not _hops(new) or self.redeciding > 0 or (bool(self.gone) and self.rests_on_gone(old))
 
     @changes_shared_state
     def _store_mixed(
@@ -294,7 +299,7 @@ class LocRib(Decisions):
         for old, count in Counter(olds).items():
             self._count(old, step[old], count)
         _store(part, fresh, news)
-        rerouted = {old: _hops(old) is not _hops(new) or self.redeciding > 0 for old, new in step.items()}
+        rerouted = {old: self._is_rerouted(old, new) for old, new in step.items()}
         if any(rerouted.values()):
             hops = {old: _hops(new) for old, new in step.items()}
             pairs = zip(fresh, map(hops.__getitem__, olds))
@@ -353,8 +358,14 @@ class LocRib(Decisions):
         self.unacknowledged.difference_update(next_hops)
         self.unacknowledged.update([key for key, wanted in next_hops.items() if wanted is not None])
 
+    def leave(self, source: Source) -> None:
+        """The session of a source has ended, and a walk that is to begin takes its paths away."""
+        if self.checks_next_hops and self.received.get(source):
+            super().leave(source)
+
     def forget(self, source: Source) -> None:
         """Drop the counts of a source that has no paths left, and the room of dicts that became empty."""
+        self.gone.discard(source)
         self.received.pop(source, None)
         self.rejected.pop(source, None)
         self.interned.pop(source, None)

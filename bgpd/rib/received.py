@@ -116,6 +116,8 @@ class ReceivedRoutes:
             return iter(())
         for export in state.exports.values():
             self._dissemination.remove(state.config.vrf, export)
+        for table in state.tables.values():
+            table.leave(source)
         return self._remove(source, list(state.tables.values()))
 
     def _remove(self, source: Source, tables: list[LocRib]) -> Iterator[None]:

@@ -206,9 +206,11 @@ class Rib:
             self.dissemination.mark(vrf, family, keys, local=False)
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
-        """What the kernel should forward `key` by; None: no route of ours."""
-        decision = self.decision(vrf, family, key)
-        return None if decision is None else decision.next_hops
+        """What the kernel should forward `key` by; None: no route of ours. What sessions that have ended said does not
+        count, though it may not be removed yet."""
+        table = self.tables.get((vrf, family))
+        decision = None if table is None else table.routes.get(key)
+        return None if table is None or decision is None else table.next_hops_now(decision)
 
     def decision(self, vrf: str, family: Family, key: bytes) -> Entry | None:
         """The decision of one key."""

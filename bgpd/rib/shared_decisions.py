@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path
+from bgpd.model.path import BLACKHOLE, NextHop, NextHops, Path, Source
 from bgpd.rib.decision import BEST, Outcome, compare, decide
 from bgpd.rib.next_hops import NextHopTable
 
@@ -74,16 +74,25 @@ def _why_unusable(path: Path) -> str:
 class Decisions:
     """The decisions of one table: made once for the same candidates, and kept while keys have them.
 
-    `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/.
+    `checks_next_hops` is off for EVPN, whose next hops are resolved by evpn/. `gone`: sources whose paths are being
+    removed and cannot be used any more.
     """
 
     def __init__(self, next_hop_table: NextHopTable, *, checks_next_hops: bool = True) -> None:
         self._several: tuple[dict[tuple[Path, ...], Decision], ...] = tuple({} for _ in range(_PARTS))
         self._next_hop_table = next_hop_table
         self.checks_next_hops = checks_next_hops
+        self.gone: set[Source] = set()
+
+    def leave(self, source: Source) -> None:
+        """The session of a source has ended: its paths are not used by any decision from now on."""
+        self.gone.add(source)
+        self._next_hop_table.epoch += 1
 
     def unusable(self, path: Path) -> str:
         """Why `path` cannot be used now, or ""."""
+        if path.source in self.gone:
+            return "its session has ended"
         if path.rejected or path.next_hop is None or not self.checks_next_hops or path.source.is_local:
             return path.rejected
         return self._next_hop_table.why_unreachable(path.next_hop)
@@ -152,6 +161,23 @@ class Decisions:
         if multipath[0].source.is_local:
             return BLACKHOLE if multipath[0].next_hop == BLACKHOLE[0] else None
         return self._next_hop_table.next_hops(multipath)
+
+    def next_hops_now(self, entry: Entry) -> NextHops | None:
+        """What keys that have `entry` are to be forwarded by, also where a source that is gone was not removed yet."""
+        if not self.gone:
+            return entry.next_hops
+        left = tuple([path for path in entry.candidates if path.source not in self.gone])
+        if len(left) == len(entry.candidates):
+            return entry.next_hops
+        for path in left:
+            self.alone(path)
+        multipath = compare(left)
+        return self._next_hops(decide(left, _why_unusable)[0] if multipath is None else multipath)
+
+    def rests_on_gone(self, entry: Entry | None) -> bool:
+        """Whether keys that have `entry` may be forwarded by what a source that is gone has said."""
+        used = () if entry is None else entry.multipath or entry.candidates
+        return any(path.source in self.gone for path in used)
 
     def next_hops_without(self, decision: Entry, dead: Set[NextHop]) -> NextHops | None:
         """What the keys of `decision` would be forwarded by if the `dead` next hops were unreachable."""

@@ -61,3 +61,21 @@ async def test_routes_on_their_way_from_one_next_hop_to_another_that_is_lost() -
             assert not it.refused
             assert not it.fib.families[V4].failed
     assert not [line for line in logs if line["log_level"] in ("warning", "error")]
+
+
+async def test_what_waits_with_a_lost_next_hop_is_asked_for_again() -> None:
+    async with running() as it:
+        it.fib.sweep()
+        it.want({KEYS[7]: (LEAF2,)})
+        await it.settle()
+        it.want({KEYS[0]: (LEAF1,), KEYS[1]: (LEAF1, LEAF2), KEYS[2]: (LEAF2,), KEYS[3]: (LEAF1,)})
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        it.owner.wish("", V4, {KEYS[0]: None, KEYS[1]: (LEAF2,)})  # KEYS[3]: a new session names it
+        before = dict(it.kernel.objects)
+        await it.settle()
+        assert [it.kernel.hops_of(V4, key) for key in KEYS[:4]] == [None, {ON_2}, {ON_2}, {(LEAF1.address, 2)}]
+        assert len(it.kernel.objects) == len(before) + 2  # the next hop and its group, none of both leaves
+        it.want({KEYS[4]: (LEAF1,)})
+        it.owner.wish("", V4, {KEYS[4]: None})  # nothing of before waits any more: what is said is taken
+        await it.settle()
+        assert it.kernel.hops_of(V4, KEYS[4]) == {(LEAF1.address, 2)}

@@ -84,6 +84,78 @@ def test_lost_session_leaves_what_its_successor_said_meanwhile(monkeypatch: pyte
     assert recorder.rib.received.counts(again)[V4].received == 2
 
 
+def lost_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, list[Source], list[bytes], Iterator[None]]:
+    """leaf1 is gone, and one of ten keys was walked: (the RIB, both leaves, the other nine keys, the walk)."""
+    monkeypatch.setattr(loc_rib, "SLICE", 1)
+    recorder, leaves = two_leaves()
+    prefixes = [f"10.{n}.0.0/24" for n in range(10)]
+    recorder.announce(leaves[0], attributes(1), HOP1, *prefixes, "10.99.0.0/24")
+    recorder.announce(leaves[1], attributes(1), HOP2, *prefixes)
+    walk = recorder.rib.received.neighbor_down(leaves[0])
+    next(walk)
+    return recorder, leaves, [one for one, hops in recorder.fib.items() if hops == (HOP1, HOP2)], walk
+
+
+def test_what_a_lost_session_said_is_not_desired_before_the_walk_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, _, left, walk = lost_in_the_middle(monkeypatch)
+    assert len(left) >= 8
+    assert {recorder.rib.desired("", V4, one) for one in left} == {(HOP2,)}
+    assert recorder.rib.desired("", V4, key("10.99.0.0/24")) is None
+    drain(walk)
+    assert set(recorder.fib.values()) == {(HOP2,)}
+    assert len(recorder.fib) == 10
+
+
+def test_an_update_for_a_key_that_the_walk_has_not_reached_revives_no_lost_next_hop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder, (_, leaf2), left, walk = lost_in_the_middle(monkeypatch)
+    recorder.rib.received.routes_received(
+        leaf2, [RouteBatch(family=V4, announced=left[-3:], attributes=attributes(1, 2), next_hop=HOP2)]
+    )
+    recorder.rib.commit_gathered()
+    assert {recorder.fib[one] for one in left[-3:]} == {(HOP2,)}
+    drain(recorder.rib.next_hop_changed(HOP2, "link down"))
+    drain(recorder.rib.next_hop_changed(HOP2, ""))
+    assert {recorder.fib[one] for one in left} == {(HOP2,)}
+    drain(walk)
+    assert {recorder.fib[one] for one in left} == {(HOP2,)}
+
+
+def test_the_kernel_hears_of_a_successor_with_the_next_hops_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, _, left, walk = lost_in_the_middle(monkeypatch)
+    again = recorder.up(leaf(1), CONFIG1)
+    recorder.fib_calls.clear()
+    recorder.announce(again, attributes(1), HOP1, "10.99.0.0/24")
+    recorder.rib.received.routes_received(
+        again, [RouteBatch(family=V4, announced=left[-3:], attributes=attributes(1), next_hop=HOP1)]
+    )
+    recorder.rib.commit_gathered()
+    assert recorder.fib_calls == [{key("10.99.0.0/24"): (HOP1,)}, dict.fromkeys(left[-3:], (HOP1, HOP2))]
+    assert recorder.rib.desired("", V4, left[-1]) == (HOP1, HOP2)
+    drain(walk)
+    assert recorder.fib[key("10.99.0.0/24")] == (HOP1,)
+    assert [recorder.fib[one] for one in left] == [(HOP2,)] * (len(left) - 3) + [(HOP1, HOP2)] * 3
+
+
+def test_routes_of_a_neighbor_that_dies_next_do_not_fall_back_to_one_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loc_rib, "SLICE", 1)
+    configs = [session(f"leaf{number}") for number in (1, 2, 3)]
+    recorder = Recorder(configuration(*configs))
+    leaf1, leaf2, leaf3 = [recorder.up(leaf(number), config) for number, config in enumerate(configs, 1)]
+    prefixes = [f"10.{n}.0.0/24" for n in range(10)]
+    third = hop("10.0.3.2")
+    recorder.announce(leaf1, attributes(1, 2), HOP1, *prefixes)
+    recorder.announce(leaf2, attributes(1), HOP2, *prefixes)
+    recorder.announce(leaf3, attributes(1, 2, 3), third, *prefixes)
+    walk = recorder.rib.received.neighbor_down(leaf1)
+    assert recorder.rib.fallback("", {HOP2})((HOP2,)) == (third,)
+    drain(walk)
+    assert set(recorder.fib.values()) == {(HOP2,)}
+
+
 def test_second_loss_while_the_first_is_worked_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loc_rib, "SLICE", 3)
     recorder, (leaf1, leaf2) = two_leaves()
