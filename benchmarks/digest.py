@@ -45,10 +45,10 @@ def losses(summary: Summary) -> Iterator[str]:
 
 def _lost(summary: Summary) -> Iterator[tuple[float, str, str, str, float, float]]:
     """(how many times worse, case, figure, the best contestant, bgpd's figure, its figure)."""
-    memory = {targets.DISTINCT_100K, targets.INTERNET, targets.INTERNET_ECMP, targets.LOAD_1M, targets.LOAD_1M_ECMP}
     for file in summary.files:
         for case in summary.cases(file.name):
-            figures = {summary.headline(case)} | ({"peak_mb"} if case in memory else set())
+            is_large = file.name in ("load", "internet-load") and ("1M" in case or case == targets.DISTINCT_100K)
+            figures = {summary.headline(case)} | ({"peak_mb"} if is_large else set())
             figures |= {"cpu_percent"} if file.name in ("churn", "internet-churn", "idle") else set()
             figures |= {"settled_s"} if file.name == "internet-failover" else set()
             for figure in sorted(figures):

@@ -83,6 +83,16 @@ def test_what_a_reader_wants_to_know_comes_first_and_then_who_is_better() -> Non
     assert f"| {LOAD_1M} | 2.4 s | BIRD 50 ms | 0.02 |" in "".join(losses(Summary(summary.files)))
 
 
+def test_memory_counts_for_each_table_of_a_million() -> None:
+    (file,) = example().files
+    for case, size in (("load 1M IPv4 /32, 1 leaf, 10k attribute sets", 200.0), ("load 10k IPv4 /32, 1 leaf", 70.0)):
+        for name, figure in (("bgpd", size), ("BIRD", size / 2)):
+            file.runs.append(Run(case=case, contestant=name, figures={"seconds": 1.0, "peak_mb": figure}))
+    text = "".join(losses(Summary([file])))
+    assert "| load 1M IPv4 /32, 1 leaf, 10k attribute sets | 200 MB | BIRD 100 MB | 0.50 |" in text
+    assert "load 10k" not in text
+
+
 def test_a_figure_that_ends_in_the_daemon_s_own_table_says_so() -> None:
     assert is_own_table(LOAD_1M, "OpenBGPD")
     assert is_own_table("evpn-load 100k, type 2", "FRR")
