@@ -220,6 +220,7 @@ class _Routes:
         return _json(await self._backend.drain.off(who=_who(request)))
 
     async def thaw(self, request: web.Request) -> web.StreamResponse:
+        """`bgpd evpn clear MAC`: duplicate detection (RFC 7432 section 15.1) begins anew for it."""
         text = request.match_info["address"]
         try:
             mac = bytes.fromhex(text.replace(":", "").replace("-", ""))
