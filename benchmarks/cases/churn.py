@@ -11,6 +11,7 @@ import msgspec
 from benchmarks.kernel_table import KernelTable, NextHops
 from benchmarks.measurement import Figures, Job, Options, bench, count_text
 from benchmarks.routes import RouteSet, pack_address
+from benchmarks.usage import Usage
 
 BATCH = 100
 INTERVAL_MS = 5.0
@@ -48,15 +49,7 @@ def run(contestant: str, routes: RouteSet, duration_s: float) -> Figures:
             seen = watch(table, last_routes, NEXT_HOPS, batches=batches, interval_ms=INTERVAL_MS)
         sent = ready.topology.leaves[0].finish()["sent_ns"]
         after = ready.daemon.usage()
-        return (
-            lag_figures(sent, seen)
-            | ready.stall()
-            | {
-                "cpu_percent": (after.cpu_s - before.cpu_s) / duration_s * 100,
-                "peak_mb": after.peak_mb,
-                "growth_mb": after.resident_mb - before.resident_mb,
-            }
-        )
+        return lag_figures(sent, seen) | ready.stall() | usage_figures(before, after, duration_s)
 
 
 def watch(
@@ -77,6 +70,15 @@ def watch(
             time.sleep(0.0003)
         seen.append(time.monotonic_ns())
     return seen
+
+
+def usage_figures(before: Usage, after: Usage, duration_s: float) -> dict[str, float]:
+    """What the daemon used while its routes changed for `duration_s`."""
+    return {
+        "cpu_percent": (after.cpu_s - before.cpu_s) / duration_s * 100,
+        "peak_mb": after.peak_mb,
+        "growth_mb": after.resident_mb - before.resident_mb,
+    }
 
 
 def lag_figures(sent: Sequence[int], seen: Sequence[int]) -> dict[str, float]:

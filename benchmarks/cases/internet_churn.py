@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from benchmarks.cases.churn import lag_figures, watch
+from benchmarks.cases.churn import lag_figures, usage_figures, watch
 from benchmarks.internet_churn import InternetChurn
 from benchmarks.internet_table import InternetTable
 from benchmarks.kernel_watch import wait_for_table
@@ -52,12 +52,4 @@ def run(contestant: str, table: InternetTable, duration_s: float) -> Figures:
             after = ready.daemon.usage()
             leaf.ask("send", name="restored")
             wait_for_table(kernel, table.prefixes(), ready.next_hops(table), timeout_s=LOAD_TIMEOUT_S)
-        return (
-            lag_figures(sent, seen)
-            | ready.stall()
-            | {
-                "cpu_percent": (after.cpu_s - before.cpu_s) / duration_s * 100,
-                "peak_mb": after.peak_mb,
-                "growth_mb": after.resident_mb - before.resident_mb,
-            }
-        )
+        return lag_figures(sent, seen) | ready.stall() | usage_figures(before, after, duration_s)
