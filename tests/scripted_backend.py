@@ -46,24 +46,30 @@ def route(index: int) -> views.RouteView:
 
 
 class ScriptedDrain:
-    """Takes every order and is drained after `looks` more questions; refuses unless forced while `last` is set."""
+    """Takes every order and is drained after `looks` more questions, or, with `ends`, is not drained any more; refuses
+    unless forced while `last` is set."""
 
     def __init__(self, backend: ScriptedBackend) -> None:
         self._backend = backend
         self.last = ""
         self.looks = 0
+        self.ends = False
         self.answer = DrainView()
 
     def view(self) -> DrainView:
         if self.answer.state == "draining":
             self.looks -= 1
-            if self.looks < 0:
+            if self.looks < 0 and self.ends:
+                self.answer = DrainView()
+            elif self.looks < 0:
                 self.answer = msgspec.structs.replace(self.answer, state="drained", waiting_for=[])
         return self.answer
 
     async def on(self, request: DrainRequest, *, who: str) -> DrainView:
         if self.last and not request.force:
             raise Rejected(409, f"no other host is seen to announce {self.last}", "--force drains all the same")
+        if request.shutdown:
+            return DrainView()  # no drain.on_shutdown
         self._backend.orders.append(f"drain {msgspec.json.encode(request).decode()}")
         self.answer = DrainView(state="draining", stage="graceful-shutdown", since=NOW, waiting_for=["40 packets/s"])
         return self.answer

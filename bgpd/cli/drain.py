@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bgpd.cli.client import Client
+from bgpd.cli.client import Client, CommandFailed
 from bgpd.cli.decode import Hooks
 from bgpd.cli.render import age, printable
 
@@ -18,17 +18,27 @@ _TARGET = "/v1/drain"
 
 
 def on(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd drain on`: exit code 1 if it was to wait and the traffic has not gone."""
+    """`bgpd drain on`.
+
+    Raises: CommandFailed: it was to wait, and the traffic has not gone.
+    """
     names = ("for_s", "all", "force", "shutdown")
     order = {name: value for name in names if (value := getattr(arguments, name))}
     client = Client(arguments.socket)
     view = client.order("PUT", _TARGET, body=json.dumps(order).encode())
+    is_waited_for = arguments.wait and view["state"] != "off"  # not with --shutdown where drain.on_shutdown is off
     end = time.monotonic() + arguments.timeout
-    while arguments.wait and view["state"] == "draining" and time.monotonic() < end:
+    while is_waited_for and view["state"] == "draining" and time.monotonic() < end:
         time.sleep(_POLL_S)
         view = client.get(_TARGET)
     _print(view)
-    return 1 if arguments.wait and view["state"] == "draining" else 0
+    if is_waited_for and view["state"] == "draining":
+        hint = "the drain goes on: bgpd drain status says what it waits for, bgpd drain off ends it"
+        raise CommandFailed(f"the host is not drained after {arguments.timeout:.0f} s", hint)
+    if is_waited_for and view["state"] == "off":
+        hint = "its time was over (--for), or somebody ended it: bgpd show events"
+        raise CommandFailed("the host is not drained: the drain has ended meanwhile", hint)
+    return 0
 
 
 def off(arguments: argparse.Namespace, hooks: Hooks) -> int:

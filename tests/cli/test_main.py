@@ -282,7 +282,12 @@ def test_drain_waits_until_it_is_done_and_fails_where_it_is_not(
     assert capsys.readouterr().out.startswith("drained since ")
     backend.drain.looks = 1000
     assert run("drain", "on", "--wait", "--timeout", "1s") == 1
-    assert "waits for: 40 packets/s" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "waits for: 40 packets/s" in said.out
+    assert said.err == (
+        "bgpd: the host is not drained after 1 s\n"
+        "the drain goes on: bgpd drain status says what it waits for, bgpd drain off ends it\n"
+    )
     assert run("drain", "status", "--json") == 0
     assert json.loads(capsys.readouterr().out)["state"] == "draining"
     assert run("drain", "off") == 0
@@ -291,6 +296,20 @@ def test_drain_waits_until_it_is_done_and_fails_where_it_is_not(
     assert run("drain", "on") == 1
     assert "--force" in capsys.readouterr().err
     assert run("drain", "on", "--force") == 0
+
+
+@pytest.mark.usefixtures("daemon")
+def test_drain_that_ends_while_it_is_waited_for_is_not_done(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend.drain.looks, backend.drain.ends = 1, True
+    assert run("drain", "on", "--for", "1m", "--wait") == 1
+    assert capsys.readouterr().err.startswith("bgpd: the host is not drained: the drain has ended meanwhile\n")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_shutdown_of_a_host_that_is_not_to_be_drained_then_waits_for_nothing() -> None:
+    assert run("drain", "on", "--shutdown", "--wait") == 0
 
 
 @pytest.mark.parametrize("span", ["30x", "0", "-5", "1.5h", "99999999999d"])
