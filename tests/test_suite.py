@@ -60,7 +60,7 @@ class Scripted:
         path.with_suffix(".calls").touch()
         return (str(path),)
 
-    def run(self, *plan: str, guest: list[str] | None = None, retry: bool = True) -> int:
+    def run(self, *plan: str, guest: list[str] | None = None, retry: bool = True, in_ci: bool = False) -> int:
         """Exit status of the suite; each line of a plan is "STATUS", or 'STATUS "TEST": true, ...'."""
         self._monkeypatch.setattr(suite, "PYTEST", self._script("pytest", list(plan)))
         self._monkeypatch.setattr(suite, "GUEST", self._script("guest", guest or []))
@@ -68,7 +68,7 @@ class Scripted:
         tests.mkdir()
         notes.mkdir()
         (tests / "test_some.py").write_text(HAS_A_GUEST if guest else "")
-        return Suite(notes, retry=retry).run(*parts([str(tests)]))
+        return Suite(notes, retry=retry, in_ci=in_ci).run(*parts([str(tests)]))
 
     def calls(self, name: str = "pytest") -> list[str]:
         """The command lines so far."""
@@ -177,16 +177,42 @@ def test_what_runs_in_the_compiled_form_too() -> None:
     assert compiled_part_of(["tests/rib"]) == ["tests/rib"]
 
 
-def test_compiled_form_that_cannot_be_made_is_told(
-    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("in_ci", "status"), [(False, PASSED), (True, FAILED)])
+def test_compiled_form_that_cannot_be_made_is_told_and_fails_ci(
+    in_ci: bool,
+    status: int,
+    scripted: Scripted,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def cannot() -> Path:
         raise NotCompiled("no compiler")
 
     monkeypatch.setattr(suite, "compiled_form", cannot)
     monkeypatch.setattr(suite, "COMPILED", (str(scripted.tests),))
-    assert scripted.run("0", "0") == PASSED
-    assert "no compiler\nNOT TESTED in the compiled form" in capsys.readouterr().out
+    assert scripted.run("0", "0", in_ci=in_ci) == status
+    assert "NOT TESTED in the compiled form: no compiler\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("in_ci", "status"), [(False, PASSED), (True, FAILED)])
+def test_namespaces_that_cannot_be_made_are_told_and_fail_ci(
+    in_ci: bool,
+    status: int,
+    scripted: Scripted,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(suite, "why_no_namespaces", lambda: "they need root")
+    assert scripted.run("0", "0", in_ci=in_ci) == status
+    assert "NOT TESTED in network namespaces: they need root\n" in capsys.readouterr().out
+
+
+def test_nothing_of_namespaces_is_told_where_no_test_needs_them(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "why_no_namespaces", lambda: "they need root")
+    assert scripted.run("0", "5", in_ci=True) == PASSED
+    assert "NOT TESTED" not in capsys.readouterr().out
 
 
 def test_guest_reads_only_files_that_have_tests_for_it() -> None:
