@@ -51,9 +51,12 @@ class Process:
     def resume(self, memory: int) -> None:
         """Go on with the sessions of the program that this one was before."""
         try:
-            self._sessions.resume(handover.read(memory))
-        except (ValueError, TypeError, OSError) as error:
-            log(f"cannot go on with all sessions: {error}; the daemon has them begin anew")
+            problem = self._sessions.resume(handover.read(memory))
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        if problem:
+            handover.close_left_over()
+            log(f"cannot go on with all sessions: {problem}; the daemon has them begin anew")
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; then peers hear that this end goes down by intention. SIGHUP: become what is
@@ -104,13 +107,19 @@ class Process:
         self._server.send(gone_line(key))
 
     def _become_anew(self) -> None:
-        log("becomes the program that is installed now; the sessions go on")
+        """Unless a signal has come since the last look, which the next program would not hear of."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, handover.SIGNALS)
         try:
-            handover.execute(self._sessions.saved(), self._sessions.descriptors(), listener=self._server.descriptor)
+            if not select.select([self._signal], [], [], 0)[0]:
+                log("becomes the program that is installed now; the sessions go on")
+                descriptors = self._sessions.descriptors()
+                handover.execute(self._sessions.saved(), descriptors, listener=self._server.descriptor)
         except OSError as error:
             log(f"goes on as it is: {error}")
             self._becomes_anew_by = float("inf")
             self._sessions.speed_up()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, handover.SIGNALS)
 
     def _end(self) -> None:
         for _ in range(_LAST_WORDS):
@@ -120,8 +129,9 @@ class Process:
 
 
 def log(text: str) -> None:
-    """A line for people; the service manager adds the time."""
-    print(f"bgpd-bfd: {text}", file=sys.stderr, flush=True)
+    """A line for people, if anybody can read it; the service manager adds the time."""
+    with contextlib.suppress(OSError):
+        print(f"bgpd-bfd: {text}", file=sys.stderr, flush=True)
 
 
 def take_precedence() -> str:

@@ -8,6 +8,7 @@ if nothing had been handed over.
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import os
 import signal
@@ -20,13 +21,14 @@ FORMAT = 1
 """Of what is carried: another one is not read."""
 OPTION = "--resume"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STANDARD_ERROR = 2
 
 
 def execute(sessions: list[Saved], descriptors: Iterable[int], *, listener: int) -> None:
     """Become the program as it is installed now, which finds the sessions by `read`.
 
-    It is given the listening socket beside them, so that it has that also where it cannot read them. Signals wait until
-    it takes them.
+    It is given the listening socket beside them, so that it has that also where it cannot read them. SIGNALS, which the
+    caller has blocked, wait until it takes them.
 
     Raises: OSError: the program is not there.
     """
@@ -41,13 +43,11 @@ def execute(sessions: list[Saved], descriptors: Iterable[int], *, listener: int)
         command = sys.orig_argv
         if OPTION in command:
             command = command[: command.index(OPTION)]
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         os.execv(sys.executable, [*command, OPTION, str(memory), str(listener)])
     finally:
         for descriptor in kept:
             os.set_inheritable(descriptor, False)
         os.close(memory)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def read(descriptor: int) -> list[Saved]:
@@ -61,7 +61,15 @@ def read(descriptor: int) -> list[Saved]:
             found = marshal.load(memory)
         except (EOFError, TypeError) as error:
             raise ValueError(f"nothing that can be read was handed over: {error}") from error
-    if not isinstance(found, tuple) or len(found) != 2 or found[0] != FORMAT:
+    if not isinstance(found, tuple) or len(found) != 2 or found[0] != FORMAT or not isinstance(found[1], list):
         raise ValueError("what was handed over has another form")
     sessions: list[Saved] = found[1]
     return sessions
+
+
+def close_left_over() -> None:
+    """Close what the former program left open and nobody has adopted: a socket would keep its port from its session."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if int(name) > _STANDARD_ERROR and os.get_inheritable(int(name)):
+                os.close(int(name))

@@ -106,6 +106,8 @@ class Session:
         """
         for name, value in saved.items():
             if name in vars(self) and name not in _OWN:
+                if not isinstance(value, int | float) and (value is not None or name != "_last_received"):
+                    raise ValueError(f"{name} is {value!r}")
                 setattr(self, name, value)
         self.state, self.remote_state = State(self.state), State(self.remote_state)
         self.diagnostic = Diagnostic(self.diagnostic)

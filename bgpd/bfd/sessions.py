@@ -136,27 +136,32 @@ class Sessions:
         senders = [live.sender.fileno() for live in self._by_key.values() if live.sender is not None]
         return [*senders, *self._by_descriptor]
 
-    def resume(self, saved: list[Saved]) -> None:
-        """Go on with the sessions of another process, whose sockets this one has now.
-
-        Raises: ValueError, TypeError, OSError: that is not what was saved.
-        """
-        now = self._clock()
-        for wanted, values, shown, (sender, listener, index) in saved:
-            local, peer, interface, interval_us, multiplier = wanted
-            wish = Wish(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
-            session = Session(0, interval_us=interval_us, multiplier=multiplier, random=_random, now=now)
-            session.resume(values)
-            live = self._by_key[wish.key] = self._by_discriminator[session.discriminator] = Live(wish, session)
-            live.port, live.since, live.ends_at = shown
-            live.shown = (session.state,)
-            live.sender = sockets.adopt(sender)
-            key = (local, interface, index)
-            receiver = self._receivers.get(key) or self._add_receiver(key, sockets.adopt(listener))
-            receiver.members[peer] = live
-            live.receiver = receiver
-            self._settle(live)
+    def resume(self, saved: list[Saved]) -> str:
+        """Go on with the sessions of another process, whose sockets this one has now; why not with all, "" if so."""
+        problem = ""
+        for one in saved:
+            try:
+                self._adopt(one, self._clock())
+            except (ValueError, TypeError, AttributeError, OSError) as error:
+                problem = str(error)
         self.speed_up()
+        return problem
+
+    def _adopt(self, saved: Saved, now: float) -> None:
+        """Raises: ValueError, TypeError, AttributeError, OSError: that is not what was saved, and nothing is kept."""
+        wanted, values, shown, (sender, listener, index) = saved
+        local, peer, interface, interval_us, multiplier = wanted
+        wish = Wish(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
+        session = Session(0, interval_us=interval_us, multiplier=multiplier, random=_random, now=now)
+        session.resume(values)
+        live = Live(wish, session)
+        live.port, live.since, live.ends_at = shown
+        live.shown = (session.state,)
+        key = (local, interface, index)
+        live.sender = sockets.adopt(sender)
+        live.receiver = self._receivers.get(key) or self._add_receiver(key, sockets.adopt(listener))
+        live.receiver.members[peer] = self._by_key[wish.key] = self._by_discriminator[session.discriminator] = live
+        self._settle(live)
 
     # Sockets
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import re
 import signal
@@ -9,12 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from bgpd.bfd import handover
 from bgpd.bfd.packet import Packet, State, decode
+from bgpd.bfd.session import Session
+from bgpd.bfd.sockets import open_receiver
 from labs.daemons import Bfd, Bird, Frr
 from labs.namespace import Namespace, link
 from labs.process import wait_until
@@ -169,6 +173,53 @@ def test_what_cannot_be_read_of_a_former_program_is_begun_anew(pair: Pair, proce
             assert other.stderr is not None
             assert "cannot go on with all sessions: bad marshal data" in other.stderr.read()
     os.close(nonsense)
+
+
+def former(receiver: socket.socket, **values: float) -> bytes:
+    """What a former program hands over of IPV4: it has this receiving socket, and no sending one that is left."""
+    session = Session(7, interval_us=100_000, multiplier=3, random=lambda: 0.5, now=0.0)
+    wanted, shown = (*IPV4.key, IPV4.interval_us, IPV4.multiplier), (50_000, 1.0, float("inf"))
+    saved = (wanted, session.saved() | values, shown, (999, receiver.fileno(), 0))
+    return marshal.dumps((handover.FORMAT, [saved]))
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda receiver: marshal.dumps((handover.FORMAT + 1, [])), "another form"),
+        (lambda receiver: marshal.dumps((handover.FORMAT, 7)), "another form"),
+        (lambda receiver: former(receiver)[:-9], "nothing that can be read"),
+        (lambda receiver: former(receiver, state=9), "9 is not a valid State"),
+        (lambda receiver: former(receiver, interval_us=None), "interval_us is None"),
+        (former, "Bad file descriptor"),
+    ],
+)
+def test_sockets_that_nobody_goes_on_with_do_not_keep_the_port_from_their_session(
+    pair: Pair, process: Bfd, made: Callable[[socket.socket], bytes], said: str
+) -> None:
+    path = process.directory / "other.sock"
+    with (
+        pair.host.entered(),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
+        open_receiver(IPV4.local, IPV4.interface) as receiver,
+        os.fdopen(os.memfd_create("former", 0), "wb", buffering=0) as memory,
+    ):
+        listener.bind(str(path))
+        listener.listen()
+        memory.write(made(receiver))
+        numbers = (memory.fileno(), listener.fileno(), receiver.fileno())
+        command = [sys.executable, "-m", "bgpd.bfd", str(path), "--resume", *map(str, numbers[:2])]
+        other = subprocess.Popen(command, pass_fds=numbers, stderr=subprocess.PIPE, text=True)
+    with other, HandMade(pair.leaf) as peer, DaemonSide(path) as daemon:
+        try:
+            daemon.want(IPV4)
+            assert daemon.reports[IPV4.key].problem == ""
+            peer.come_up(daemon)
+            daemon.wait_state(IPV4, State.UP)
+        finally:
+            other.terminate()
+        assert other.stderr is not None
+        assert said in other.stderr.read()
 
 
 def test_bird(pair: Pair, process: Bfd) -> None:
