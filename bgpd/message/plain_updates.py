@@ -61,9 +61,9 @@ _CODES: Final = {b"\0\1\1": _IPV4, b"\0\2\1": _IPV6, b"\0\x19\x46": _EVPN}
 class PlainRules:
     """What the attributes of a usual block look like on one session.
 
-    `short`: by flags, type and length, the bit of the attribute and its length. `long`: by flags and type, for lengths
-    of two bytes, its bit, the unit that its length is a multiple of, the least and the most. `first`: the AS that
-    paths start with, packed; b"": any, or none at all.
+    `short`: by flags, type and length, the bit of the attribute and its length; empty where no block is usual. `long`:
+    by flags and type, for lengths of two bytes, its bit, the unit that its length is a multiple of, the least and the
+    most. `first`: the AS that paths start with, packed; b"": any, or none at all.
     """
 
     def __init__(
@@ -313,7 +313,7 @@ def read_block(block: bytes, rules: PlainRules) -> tuple[Attributes, bytes] | No
     seen, offset, end = 0, 0, len(block)
     length, origin, worse = 0, 0, 0
     next_hop = b""
-    begun = _BEGINNINGS.get(block[:6])
+    begun = _BEGINNINGS.get(block[:6]) if short else None
     if begun is not None and end > 8:
         origin, start, size = begun & 3, 7, block[6]
         if begun & _LONG_PATH:

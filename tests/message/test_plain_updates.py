@@ -37,6 +37,7 @@ SESSIONS: list[dict[str, object]] = [
     {"accept_martians": False},
     {"extended_next_hop": True, "interface": "eth0"},
     {"four_octet_as": False},
+    {"four_octet_as": False, "ibgp": True},
     {"families": (Family.IPV6_UNICAST,)},
     {"add_path": frozenset((Family.IPV4_UNICAST,))},
 ]
@@ -46,6 +47,7 @@ PATHS = [
     attribute(2, struct.pack("!BBII", 2, 2, 65201, 7), 0x40),
     attribute(2, struct.pack("!BBII", 2, 2, 65202, 7), 0x40),
     attribute(2, struct.pack("!BBII", 2, 2, 65201, 0), 0x40),
+    attribute(2, struct.pack("!BBHHBBH", 2, 2, 65201, 7, 2, 1, 9), 0x40),
     attribute(2, b"\2\0", 0x40),
     attribute(2, b"\2", 0x40),
     b"\x50\2\0\1\2",
@@ -215,6 +217,16 @@ def test_any_beginning_of_a_block_is_read_alike() -> None:
         block = ORIGIN + path + attribute(8, b"\xfd\xe8\0\1", 0xC0) + NEXT_HOP
         for session in SESSIONS:
             assert_agree([update(block[:end], PREFIXES[0]) for end in range(len(block) + 1)], **session)
+
+
+def test_paths_of_two_octet_as_numbers_are_never_read_as_of_four() -> None:
+    """A sequence of two and one of one take as many bytes as one sequence of two that have four octets each."""
+    body = update(REACHED[0] + ORIGIN + attribute(2, struct.pack("!BBHHBBH", 2, 2, 65201, 7, 2, 1, 9), 0x40))
+    one = decoder(four_octet_as=False, ibgp=True)
+    assert one.read_run([body], []) == 0
+    (batch,) = one.decode(body).batches
+    assert batch.attributes is not None
+    assert [tuple(segment.asns) for segment in batch.attributes.as_path] == [(65201, 7), (9,)]
 
 
 blocks = st.builds(
