@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from bgpd.daemon_metrics import build_registry
 from bgpd.drain import Drain
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.protocol import read_protocol_in_force
+from bgpd.handover.store import DescriptorStore
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
@@ -73,6 +74,10 @@ def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
         return loop.run_until_complete(Daemon(config, file, protocol=protocol, events=events, selector=selector).run())
     finally:
         loop.close()
+
+
+class HandOverFailed(Exception):
+    """Why the sessions stay with this process."""
 
 
 class Daemon:
@@ -175,6 +180,14 @@ class Daemon:
             for task in running:
                 task.cancel()
         return self._exit_code
+
+    async def hand_over(self, store: DescriptorStore, leave: Callable[[], object]) -> None:
+        """Leave the sessions and all that is known to the next process: have `store` keep them, then call `leave`,
+        which ends this process, or becomes the next one.
+
+        Raises: HandOverFailed: with the reason; this process goes on as if nothing had been.
+        """
+        raise HandOverFailed("this bgpd cannot hand over yet")
 
     async def _end(self) -> None:
         """Neighbors hear it first, the kernel keeps all routes."""

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "bgpd"
 FLOORS = (
     ("model",),
     ("runtime", "config", "log"),
-    ("kernel", "message", "bfd"),
+    ("kernel", "message", "bfd", "handover"),
     ("speaker", "rib", "fib", "evpn", "workload"),
     ("api", "cli"),
 )
