@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from bgpd.daemon_metrics import build_registry
 from bgpd.drain import Drain
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.protocol import read_protocol_in_force
-from bgpd.handover.store import DescriptorStore
+from bgpd.handover.store import SIGNALS, DescriptorStore, store_of_service
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
@@ -59,7 +59,11 @@ SHUTDOWN_TEXT = "bgpd is stopped"
 
 
 def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP; `warnings` are about it."""
+    """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP; `warnings` are about it.
+
+    SIGINT is a stop, of which neighbors are told. After SIGTERM bgpd is expected to come back: the sessions are left to
+    the next process where a service manager keeps them meanwhile, else it is a graceful restart.
+    """
     keep_little_memory()
     raise_limit()
     events = EventRing()
@@ -90,6 +94,7 @@ class Daemon:
         self._events = events
         self._selector = selector
         self._stop = asyncio.Event()
+        self._is_for_good = False
         self._exit_code = 0
         self._started = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -141,9 +146,10 @@ class Daemon:
         """Start, run, stop; the exit code."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._loop_exception)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGTERM, self._leave_soon)
+        loop.add_signal_handler(signal.SIGINT, self._stop_for_good)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=self._file)
         try:
             await self._api.start()
@@ -189,13 +195,34 @@ class Daemon:
         """
         raise HandOverFailed("this bgpd cannot hand over yet")
 
+    def _leave_soon(self) -> None:
+        store = store_of_service()
+        if store is None:
+            self._stop.set()
+        else:
+            self._spawn(self._leave(store))
+
+    async def _leave(self, store: DescriptorStore) -> None:
+        """Hand over once all has started; a graceful restart if that cannot be."""
+        await self._started.wait()
+        try:
+            if not self._stop.is_set():
+                await self.hand_over(store, lambda: os._exit(0))
+        except HandOverFailed as error:
+            log.warning("handover.failed", reason=str(error), instead="graceful restart")
+        self._stop.set()
+
+    def _stop_for_good(self) -> None:
+        self._is_for_good = True
+        self._stop.set()
+
     async def _end(self) -> None:
         """Neighbors hear it first, the kernel keeps all routes."""
         systemd_notify.notify(systemd_notify.STOPPING)
         log.info("bgpd.stopping")
         self._routing.ending = True
         await self._routing.workloads.stop()
-        await self._routing.speaker.shutdown(SHUTDOWN_TEXT)
+        await self._routing.speaker.shutdown(SHUTDOWN_TEXT, gracefully=not self._is_for_good)
         await self._api.stop()
         await self._routing.stop()
         self._lock.release()
@@ -234,7 +261,11 @@ class Daemon:
     # Reload.
 
     def _reload_soon(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload())
+        self._spawn(self._reload())
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        """What a signal asked for; a defect in it ends the process."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

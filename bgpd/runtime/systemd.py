@@ -1,32 +1,114 @@
-"""What the daemon tells systemd, and how often systemd wants a sign of life (sd_notify(3), sd_watchdog_enabled(3)).
+"""What the daemon tells systemd, how often systemd wants a sign of life, and the descriptors that systemd keeps for it
+(sd_notify(3), sd_watchdog_enabled(3), sd_pid_notify_with_fds(3), sd_listen_fds(3)).
 
 Without systemd (no NOTIFY_SOCKET) everything here does nothing. Decides nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import socket
+import struct
 import time
+from collections.abc import Iterable
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 WATCHDOG = "WATCHDOG=1"
 
+_SEND_TIMEOUT_S = 5
+"""Systemd reads what it is sent when it has time: while it reads all units anew, say, it has none."""
+_FIRST_PASSED = 3
+
 
 def notify(*assignments: str) -> bool:
     """Sends assignments ("READY=1", "STATUS=3 of 3 neighbors established"); whether systemd was there to hear them."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path:
+    if not os.environ.get("NOTIFY_SOCKET", ""):
         return False
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        try:
-            sender.connect(address)
+    with contextlib.suppress(OSError):
+        with _connected() as sender:
             sender.send("\n".join(assignments).encode())
-        except OSError:
-            return False
-    return True
+        return True
+    return False
+
+
+def _connected() -> socket.socket:
+    """A socket to systemd. Raises: OSError: nobody is there."""
+    path = os.environ["NOTIFY_SOCKET"]
+    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        sender.connect("\0" + path[1:] if path.startswith("@") else path)
+    except BaseException:
+        sender.close()
+        raise
+    return sender
+
+
+# The store: descriptors that systemd keeps while the service restarts.
+
+
+def store_places() -> int:
+    """How many descriptors systemd keeps for this service, 0 if none: systemd says so from version 254 on, the unit
+    before that.
+    """
+    said = os.environ.get("FDSTORE", "")
+    return int(said) if said.isdecimal() and os.environ.get("NOTIFY_SOCKET", "") else 0
+
+
+def store_descriptors(named: Iterable[tuple[str, int]]) -> None:
+    """Have systemd keep duplicates, and wait until it has them. What it has no place for, it closes and says nothing.
+
+    Raises: OSError: it did not take them all in time.
+    """
+    with _connected() as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_TIMEOUT_S, 0))
+        for name, descriptor in named:
+            # Not polled: systemd would close a connection that the neighbor closes meanwhile, and nobody would know.
+            text = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
+            socket.send_fds(sender, [text.encode()], [descriptor])
+        _wait_until_read(sender)
+
+
+def remove_descriptors(names: Iterable[str]) -> None:
+    """Have systemd close what it keeps by these names.
+
+    Raises: OSError: it could not be told.
+    """
+    with _connected() as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_TIMEOUT_S, 0))
+        for name in names:
+            sender.send(f"FDSTOREREMOVE=1\nFDNAME={name}".encode())
+
+
+def _wait_until_read(sender: socket.socket) -> None:
+    """Until systemd has read all that it was sent: then it closes the descriptor that comes with the last message."""
+    receiver, barrier = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            socket.send_fds(sender, [b"BARRIER=1"], [barrier])
+        finally:
+            os.close(barrier)
+        poll = select.poll()
+        poll.register(receiver, 0)
+        if not poll.poll(_SEND_TIMEOUT_S * 1000):
+            raise TimeoutError(f"systemd did not answer for {_SEND_TIMEOUT_S} s")
+    finally:
+        os.close(receiver)
+
+
+def passed_descriptors() -> list[tuple[str, int]]:
+    """What systemd kept for this process, with names, closed on exec; a second call finds nothing."""
+    process, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if process != str(os.getpid()) or not count.isdecimal():
+        return []
+    descriptors = range(_FIRST_PASSED, _FIRST_PASSED + int(count))
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    names += [""] * (len(descriptors) - len(names))
+    return list(zip(names, descriptors, strict=False))
 
 
 def status(text: str) -> str:

@@ -110,15 +110,16 @@ class Speaker:
                 self.admission.reserve.close()
                 self._unnumbered.close()
 
-    async def shutdown(self, communication: str) -> None:
+    async def shutdown(self, communication: str, *, gracefully: bool) -> None:
         """End all sessions for good, with a text for the people on the other side (RFC 9003).
 
-        Those with `graceful_restart` end without a NOTIFICATION, so that their neighbors keep our routes (RFC 4724).
+        `gracefully`: those with `graceful_restart` end without a NOTIFICATION, so that their neighbors keep our routes
+        (RFC 4724).
         """
         data = encode_communication(communication) if communication else b""
         notification = Notification(ErrorCode.CEASE, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, data)
         self._listening.close()
-        wires = self.neighbors.stop(notification, "shut down", gracefully=True)
+        wires = self.neighbors.stop(notification, "shut down", gracefully=gracefully)
         if wires:
             waits = [asyncio.ensure_future(wire.closed.wait()) for wire in wires]
             _, late = await asyncio.wait(waits, timeout=LINGER_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -38,3 +39,17 @@ def test_leaf_keeps_the_pods_through_a_graceful_restart(fabric: Fabric, tmp_path
                 wait_until(lambda: not is_stale(frr, "10.64.1.5/32"), 5, "the leaf to have heard of the pod again")
             time.sleep(0.5)
             assert [line for line in watch.lines(186) if "10.64.1.5" in line and "Deleted" in line] == []
+
+
+def test_leaf_is_told_of_a_stop_for_good(fabric: Fabric) -> None:
+    """SIGINT, by the unit for `systemctl stop` and by Ctrl-C: the leaf keeps nothing, graceful restart or not."""
+    graceful = leaf(1) + "graceful_restart = { restart_time_s = 30 }\n"
+    with fabric.frr(1, "bgp graceful-restart", networks=NETWORKS) as frr, started(fabric, graceful, POD) as host:
+        host.wait_ready()
+        wait_until(lambda: "10.64.1.5 " in fabric.leaf1.ip("route", "show"), 5, "the leaf's kernel to have the pod")
+        assert host.terminate(signal.SIGINT) == 0
+        wait_until(lambda: "10.64.1.5 " not in fabric.leaf1.ip("route", "show"), 5, "the leaf to have withdrawn it")
+        (neighbor,) = frr.vtysh_json("show bgp neighbors json").values()
+        assert "Administrative Shutdown" in str(neighbor)
+        host.start()
+        host.wait_ready()

@@ -180,7 +180,7 @@ async def test_two_speakers_exchange_routes() -> None:
         assert held_back == []
         assert heard_right.routes["host", family] == {"10.64.1.0/26": hop}
         assert left.neighbor_views()[0].hostname == "leaf"
-        await left.shutdown("node is drained")
+        await left.shutdown("node is drained", gracefully=True)
         await until(lambda: heard_right.closed)
         assert heard_right.closed == ["the neighbor sent cease/administrative-shutdown: node is drained"]
         assert heard_left.closed == ["shut down"]
@@ -724,8 +724,17 @@ async def test_shutdown_of_graceful_restart_sends_no_notification(peer: RawPeer)
     async with running(config(neighbor=[neighbor]), listen_port=free_port()) as (speaker, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
-        await speaker.shutdown("upgrade")
+        await speaker.shutdown("upgrade", gracefully=True)
         assert await asyncio.wait_for(peer.reader.read(), 2) == b""
+
+
+async def test_shutdown_for_good_is_told_to_neighbors_with_graceful_restart(peer: RawPeer) -> None:
+    neighbor = to_peer(peer.port, graceful_restart={"restart_time_s": 30})
+    async with running(config(neighbor=[neighbor]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        await speaker.shutdown("removed", gracefully=False)
+        assert (await peer.notification())[:2] == (6, 2)
 
 
 async def test_messages_to_an_ended_session_are_dropped(peer: RawPeer) -> None:
