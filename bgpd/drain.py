@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import structlog
@@ -23,6 +24,7 @@ from bgpd.config.schema import Config
 from bgpd.drain_traffic import Counter, Traffic, Watched, place_text, read_counters, watch_services, watch_uplinks
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
+from bgpd.model.prefix import is_key
 from bgpd.model.views import DrainRequest, DrainView
 from bgpd.rib.drained import Place
 from bgpd.routing import Routing
@@ -45,6 +47,8 @@ _AT_ONCE = 256
 """Services that are looked at before the loop goes on."""
 _SHOWN = 5
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+WallClock = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
+"""Seconds since 1970, until the year 9999: what a file may say, and can be shown."""
 _STAGES = {
     DrainStage.OFF: "off",
     DrainStage.LOWERED: "graceful-shutdown",
@@ -54,17 +58,23 @@ _STAGES = {
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What was ordered: times are wall-clock seconds.
-
-    `boot_id`: it was ordered because the host goes down, and ends with that boot; `before` holds again then.
+    """What was ordered. `boot_id`: it was ordered because the host goes down, and ends with that boot; `before`, which
+    is none of this kind, holds again then.
     """
 
-    since: float
-    until: float | None = None
+    since: WallClock
+    until: WallClock | None = None
     all: bool = False
     force: bool = False
     boot_id: str = ""
     before: Order | None = None
+
+
+def _lasting(order: Order | None) -> Order | None:
+    """What holds after the host's next start: a host may be told several times that it goes down."""
+    while order is not None and order.boot_id:
+        order = order.before
+    return order
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -72,8 +82,13 @@ class Saved(msgspec.Struct, frozen=True):
 
     order: Order | None
     stage: DrainStage = DrainStage.OFF
-    drained_at: float | None = None
+    drained_at: WallClock | None = None
     kept: tuple[tuple[str, Family, bytes], ...] = ()
+
+    def __post_init__(self) -> None:
+        for _vrf, family, key in self.kept:
+            if not is_key(family, key):
+                raise ValueError(f"{key.hex()} is no {family} prefix")
 
 
 class Drain:
@@ -126,22 +141,22 @@ class Drain:
             saved = msgspec.json.decode(self._path.read_bytes(), type=Saved)
         except FileNotFoundError:
             return
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             with contextlib.suppress(OSError):
                 self._path.replace(self._path.with_name("drain.json.damaged"))
             log.error("drain.state_unreadable", path=str(self._path), error=str(error), kept_as="drain.json.damaged")
             return
         order, stage, drained_at = saved.order, saved.stage, saved.drained_at
-        if order is not None and order.boot_id and order.boot_id != self._boot_id():
+        while order is not None and order.boot_id and order.boot_id != self._boot_id():
             log.info("drain.ended", reason="the host was started anew")
             order, drained_at = order.before, None
-            stage = min(stage, DrainStage.SERVICES) if order is not None and not order.all else stage
         if order is not None and order.until is not None and order.until <= self._now():
             log.info("drain.ended", reason="its time was over while bgpd did not run")
             order = None
         if order is not None:
             self._order, self._drained_at = order, drained_at
-            self._set_stage(max(stage, DrainStage.LOWERED), frozenset(saved.kept))
+            stage = min(max(stage, DrainStage.LOWERED), self._target(order))
+            self._set_stage(stage, frozenset(saved.kept))
             log.warning("drain.restored", since=order.since, until=order.until, stage=_STAGES[self._stage])
 
     async def on(self, request: DrainRequest, *, who: str) -> DrainView:
@@ -160,7 +175,7 @@ class Drain:
                 all=request.all or request.shutdown or (before is not None and before.all),
                 force=force or (before is not None and before.force),
                 boot_id=self._boot_id() if request.shutdown else "",
-                before=before if request.shutdown else None,
+                before=_lasting(before) if request.shutdown else None,
             )
             log.warning("drain.ordered", until=order.until, all=order.all, force=order.force, who=who)
             self._order = order

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from bgpd import drain as drain_module
 from bgpd.api.backend import Rejected
+from bgpd.cli.drain import drain_lines
 from bgpd.config.schema import BfdConfig, Config, DrainConfig, StateConfig
 from bgpd.drain import QUIET_LOOKS, Drain
 from bgpd.drain_traffic import GROUP, INTERFACE, Counter, Traffic, Watched
@@ -230,6 +232,69 @@ async def test_an_order_changes_the_one_in_force_and_never_takes_back_all(site: 
     await site.on(for_s=60)
     view = site.drain.view()
     assert (view.all, view.since, view.until, view.state) == (True, since, site.now + 60, "drained")
+
+
+async def test_a_host_that_is_told_twice_that_it_goes_down_is_back_after_the_boot(tmp_path: Path) -> None:
+    """As where a shutdown is called off, and comes after all."""
+    site = Site(tmp_path)
+    await site.on(shutdown=True)
+    await site.on(shutdown=True)
+    assert Site(tmp_path, boot_id="boot2").drain.view().state == "off"
+    other = Site(tmp_path / "other")
+    await other.on(for_s=3600)
+    for _ in range(2):
+        await other.on(shutdown=True)
+    view = Site(tmp_path / "other", boot_id="boot2").drain.view()
+    assert (view.state, view.shutdown, view.until) == ("draining", False, other.now + 3600)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"order":{"since":1e300}}',
+        '{"order":{"since":-1}}',
+        '{"order":{"since":1,"until":1e300}}',
+        '{"order":{"since":1},"stage":3,"drained_at":1e300}',
+        '{"order":{"since":1},"stage":9}',
+        '{"order":{"since":1},"stage":2,"kept":[["","ipv4-unicast",""]]}',
+        '{"order":{"since":1},"stage":2,"kept":[["","ipv4-unicast","IQoBAgM="]]}',
+        '{"order":{"since":1},"stage":2,"kept":[["","ipv4-unicast","FAoBLw=="]]}',
+        '{"order":{"since":1},"stage":2,"kept":[["","ipv4-unicast","GAo="]]}',
+        '{"order":{"since":1},"stage":2,"kept":[["","l2vpn-evpn","AAAA"]]}',
+        '{"order":{"since":1},"stage":2,"kept":[["",1,"AAAA"]]}',
+        '{"order":{"since":1,"before":' * 2000 + "null" + "}" * 4000,
+        "[]",
+        "{}",
+        "",
+        "\xff",
+    ],
+)
+async def test_a_file_that_cannot_be_carried_out_is_kept_aside_and_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "drain.json").write_bytes(text.encode("latin1"))
+    with capture_logs() as logs:
+        site = Site(tmp_path)
+    assert [(entry["event"], entry["kept_as"]) for entry in logs] == [("drain.state_unreadable", "drain.json.damaged")]
+    assert (tmp_path / "drain.json.damaged").read_bytes() == text.encode("latin1")
+    assert not (tmp_path / "drain.json").exists()
+    assert (site.drain.view().state, site.drain.reason()) == ("off", "")
+    await site.on()
+    await site.until_drained()
+
+
+async def test_a_file_of_any_order_and_stage_is_carried_out(tmp_path: Path) -> None:
+    """Also one that the daemon does not write: an earlier time of the clock, a stage beyond the order's."""
+    for text in (
+        '{"order":{"since":253402300799,"until":253402300799},"stage":0}',
+        '{"order":{"since":5000,"before":{"since":4}},"stage":3,"drained_at":7,"kept":[["blue","ipv4-unicast","AA=="]]}',
+        '{"order":{"since":1,"boot_id":"boot1","before":{"since":4,"boot_id":"boot0"}},"stage":3}',
+    ):
+        (tmp_path / "drain.json").write_text(text)
+        site = Site(tmp_path)
+        assert site.drain.view().state != "off"
+        assert "since" in site.drain.reason()
+        assert list(drain_lines(msgspec.to_builtins(site.drain.view()), 1000.0))
+        await site.look(after_s=1)
+        await site.drain.off(who="test")
 
 
 async def test_a_damaged_file_is_kept_aside_and_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:

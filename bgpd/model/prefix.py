@@ -54,6 +54,13 @@ def key_address(family: Family, key: bytes) -> bytes:
     return key[1:].ljust(address_length(family), _ZERO)
 
 
+def is_key(family: Family, key: bytes) -> bool:
+    """Whether the bytes, of whatever origin, are the key of a prefix of a unicast family."""
+    if family not in (Family.IPV4_UNICAST, Family.IPV6_UNICAST) or not key or key[0] > 8 * address_length(family):
+        return False
+    return len(key) <= 1 + address_length(family) and network_key(key_address(family, key), key[0]) == key
+
+
 def host_key(packed: bytes) -> bytes:
     """Route key of the host prefix of a packed address, /32 or /128."""
     return bytes((8 * len(packed),)) + packed
