@@ -85,3 +85,27 @@ def connected_networks(host: Host, interfaces: Collection[str]) -> dict[Family, 
 def _preference(host: Host, interface: str) -> tuple[bool, int]:
     link = host.named(interface)
     return (not link.up, link.index) if link else (True, 0)
+
+
+class PolicyRules:
+    """The policy rules as last read, and as changed by this process since."""
+
+    def __init__(self, found: Iterable[RoutingRule]) -> None:
+        self.all = set(found)
+        self._by_table: dict[int, set[RoutingRule]] = {}
+        for rule in self.all:
+            self._by_table.setdefault(rule.table, set()).add(rule)
+
+    def of(self, table: int, protocol: int) -> list[RoutingRule]:
+        """The rules of an rtproto that look up a table."""
+        return [rule for rule in self._by_table.get(table, ()) if rule.protocol == protocol]
+
+    def add(self, rule: RoutingRule) -> None:
+        """The kernel has made it."""
+        self.all.add(rule)
+        self._by_table.setdefault(rule.table, set()).add(rule)
+
+    def remove(self, rule: RoutingRule) -> None:
+        """The kernel has deleted it."""
+        self.all.discard(rule)
+        self._by_table.get(rule.table, set()).discard(rule)

@@ -23,6 +23,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
 from bgpd.fib.vrf_rules import (
     FAMILIES,
+    PolicyRules,
     connected_networks,
     device_rules,
     interface_rules,
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 
 _ALIAS = "bgpd: VRF "
 _RETRY_S = 5.0
+_REMOVAL_PAUSE_S = 0.5
+_REMOVAL_TRIES = 3
 
 
 class VrfRefused(Exception):
@@ -86,30 +89,6 @@ class _Request(msgspec.Struct, frozen=True):
     undo: Callable[[], object]
 
 
-class _Rules:
-    """The policy rules as last read, and as changed by this process since."""
-
-    def __init__(self, found: Iterable[RoutingRule]) -> None:
-        self.all = set(found)
-        self._by_table: dict[int, set[RoutingRule]] = {}
-        for rule in self.all:
-            self._by_table.setdefault(rule.table, set()).add(rule)
-
-    def of(self, table: int, protocol: int) -> list[RoutingRule]:
-        """The rules of an rtproto that look up a table."""
-        return [rule for rule in self._by_table.get(table, ()) if rule.protocol == protocol]
-
-    def add(self, rule: RoutingRule) -> None:
-        """The kernel has made it."""
-        self.all.add(rule)
-        self._by_table.setdefault(rule.table, set()).add(rule)
-
-    def remove(self, rule: RoutingRule) -> None:
-        """The kernel has deleted it."""
-        self.all.discard(rule)
-        self._by_table.get(rule.table, set()).discard(rule)
-
-
 class KernelVrfs:
     """All VRFs of the process. `use_devices` False: by policy rules even where the kernel has VRF devices.
 
@@ -130,7 +109,7 @@ class KernelVrfs:
         self._worker: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._swept = False
-        self._rules: _Rules | None = None
+        self._rules: PolicyRules | None = None
         self._rules_version = 0
 
     def start(self) -> None:
@@ -151,9 +130,9 @@ class KernelVrfs:
         self._rtnl.stop()
 
     async def add(self, spec: VrfSpec, fib: Fib) -> None:
-        """Have a VRF in the kernel; `fib` is its table, started.
+        """Have a VRF in the kernel; `fib` is its table, started. What the kernel would not tell is asked again later.
 
-        Call `check` before. Raises: VrfRefused, OSError: as `check`.
+        Call `check` before. Raises: VrfRefused: as `check`.
         """
         async with self._lock:
             vrf = self._vrfs[spec.name] = _Vrf(spec, fib)
@@ -163,14 +142,16 @@ class KernelVrfs:
             except VrfRefused:
                 self._forget(vrf)
                 raise
+            except OSError as error:
+                self._failed(vrf, error)
 
     async def change(self, spec: VrfSpec) -> None:
-        """Other uplinks for a VRF. Its table cannot change: remove it and add it anew. Raises: as `add`."""
+        """Other uplinks for a VRF; what fails is tried again. Its table cannot change: remove it and add it anew."""
         vrf = self._vrfs[spec.name]
         before, vrf.spec = vrf.interfaces, spec
         self._interfaces_changed(vrf, before)
         async with self._lock:
-            await self._apply(vrf)
+            await self._try_apply(vrf)
 
     def set_interfaces(self, name: str, interfaces: Iterable[str]) -> None:
         """The interfaces of a VRF's workloads are these; they need not exist yet."""
@@ -181,13 +162,23 @@ class KernelVrfs:
             self._schedule(name)
 
     async def remove(self, name: str) -> None:
-        """Take a VRF out of the kernel, with its routes; the caller stops its Fib after that."""
+        """Take a VRF out of the kernel, with its routes; the caller stops its Fib after that.
+
+        What the kernel would not tell is asked again, but not for long: the next start removes what is left.
+        """
         vrf = self._vrfs.pop(name)
         self._dirty.pop(name, None)
         async with self._lock:
-            await self._take_out(vrf)
+            for left in reversed(range(_REMOVAL_TRIES)):
+                try:
+                    await self._take_out(vrf)
+                    log.info("vrf.removed", vrf=name, table=vrf.spec.table)
+                    break
+                except OSError as error:
+                    if not left:
+                        log.error("vrf.not_removed", vrf=name, table=vrf.spec.table, error=str(error))
+                    await asyncio.sleep(_REMOVAL_PAUSE_S if left else 0)
             self._forget(vrf)
-        log.info("vrf.removed", vrf=name, table=vrf.spec.table)
 
     async def left(self, kept: Container[int]) -> dict[int, str]:
         """Tables that an earlier run used and that are not among these; each with its VRF device, "" without one."""
@@ -290,11 +281,11 @@ class KernelVrfs:
                 return device
         return None
 
-    async def _read_rules(self) -> _Rules:
+    async def _read_rules(self) -> PolicyRules:
         """All policy rules; read again only after another program changed some: each VRF has several."""
         if self._rules is None:
             version = self._rules_version
-            found = _Rules(await self._dataplane.reader.rules())
+            found = PolicyRules(await self._dataplane.reader.rules())
             if version != self._rules_version:
                 return found
             self._rules = found
@@ -391,11 +382,11 @@ class KernelVrfs:
         encode = functools.partial(encode_last_resort, family, vrf.spec.table, self._protocol, gone=True)
         return _Request(encode, errno.ESRCH, lambda: None)
 
-    def _add_rule(self, rules: _Rules, rule: RoutingRule) -> _Request:
+    def _add_rule(self, rules: PolicyRules, rule: RoutingRule) -> _Request:
         rules.add(rule)
         return _Request(functools.partial(encode_add_rule, rule), errno.EEXIST, functools.partial(rules.remove, rule))
 
-    def _delete_rule(self, rules: _Rules, rule: RoutingRule) -> _Request:
+    def _delete_rule(self, rules: PolicyRules, rule: RoutingRule) -> _Request:
         rules.remove(rule)
         return _Request(functools.partial(encode_delete_rule, rule), errno.ENOENT, functools.partial(rules.add, rule))
 
@@ -492,11 +483,16 @@ class KernelVrfs:
             await asyncio.sleep(0)
             async with self._lock:
                 vrf = self._vrfs.get(name)
-                if vrf is None:
-                    continue
-                try:
-                    await self._apply(vrf)
-                except (VrfRefused, OSError) as error:
-                    vrf.problem = str(error)
-                    log.warning("vrf.not_applied", vrf=name, error=str(error))
-                    self._retry_later()
+                if vrf is not None:
+                    await self._try_apply(vrf)
+
+    async def _try_apply(self, vrf: _Vrf) -> None:
+        try:
+            await self._apply(vrf)
+        except (VrfRefused, OSError) as error:
+            self._failed(vrf, error)
+
+    def _failed(self, vrf: _Vrf, error: Exception) -> None:
+        vrf.problem = str(error)
+        log.warning("vrf.not_applied", vrf=vrf.spec.name, error=str(error))
+        self._retry_later()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from bgpd.config.schema import FibConfig
 from bgpd.fib import views as fib_views
+from bgpd.fib import vrfs
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.table import Fib
 from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
@@ -460,3 +462,38 @@ async def test_rule_that_another_program_deletes_is_made_again_though_rules_are_
         await until(lambda: bgpd_rules() == before)
         await it.vrfs.remove("blue")
         assert not any("1001" in rule for rule in bgpd_rules())
+
+
+@pytest.mark.usefixtures("net")
+async def test_rules_that_cannot_be_read_once_cost_nothing_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy rules of a host with another program that changes them all the time, say."""
+    monkeypatch.setattr(vrfs, "_RETRY_S", 0.05)
+    monkeypatch.setattr(vrfs, "_REMOVAL_PAUSE_S", 0.0)
+    async with running(use_devices=False) as it:
+        read, refused = it.dataplane.reader.rules, [0]
+
+        async def rules() -> set[RoutingRule]:
+            if refused[0]:
+                refused[0] -= 1
+                raise OSError(errno.EBUSY, "the policy rules changed during each of 16 dumps")
+            return await read()
+
+        def unknown(times: int) -> None:
+            refused[0], it.vrfs._rules = times, None
+
+        monkeypatch.setattr(it.dataplane.reader, "rules", rules)
+        unknown(1)
+        await it.vrfs.add(BLUE, it.fibs["blue"])
+        assert "changed during" in it.vrfs.problem("blue")
+        await until(lambda: not it.vrfs.problem("blue"))
+        assert {"b1", "b2"} <= {rule.split()[3] for rule in bgpd_rules() if "iif" in rule}
+        unknown(1)
+        await it.vrfs.change(VrfSpec("blue", 1001, ("b1",)))
+        await until(lambda: not it.vrfs.problem("blue"))
+        unknown(2)
+        await it.vrfs.remove("blue")
+        assert bgpd_rules() == []
+        await it.vrfs.add(BLUE, it.fibs["blue"])
+        unknown(3)
+        await it.vrfs.remove("blue")
+        assert it.dataplane.host.vrf_of("b1") == "", "the main table has its uplinks again, whatever the kernel says"
