@@ -31,7 +31,8 @@ log = structlog.get_logger()
 ESTABLISH_WAIT_S = 15.0
 """A configured neighbor that is not established by then is not waited for."""
 CONVERGENCE_CAP_S = 60.0
-"""An established neighbor that has not sent End-of-RIB by then is not waited for."""
+"""An established neighbor that has not sent End-of-RIB by then, and EVPN routes on their way into VRFs, are not waited
+for."""
 QUIET_S = 2.0
 """A neighbor that need not send End-of-RIB (it has no graceful restart capability) has sent its table once it has
 announced nothing more for so long, ..."""
@@ -110,6 +111,7 @@ class Readiness:
             synchronised=routing.synchronised,
             neighbors=[(neighbor.name, neighbor.name in routing.sources) for neighbor in self.neighbors],
             awaiting=[one for one in routing.speaker.awaiting_end_of_rib() if not self._is_quiet(one[0])],
+            importing=routing.evpn.is_importing,
         )
         if not self._waiting_for:
             log.info("bgpd.converged", seconds=round(self.age_s, 3), routes=routing.routes)
@@ -198,12 +200,13 @@ def not_converged(
     synchronised: bool,
     neighbors: Iterable[tuple[str, bool]],
     awaiting: Iterable[tuple[Source, Family]],
+    importing: bool,
 ) -> str:
     """What is still waited for, or "".
 
     `age_s`: since the start. `synchronised`: the workload sources gave their first state. `neighbors`: each configured
     one, and whether it is established; while none is, old routes are the best that there is. `awaiting`: established
-    sessions and families without End-of-RIB.
+    sessions and families without End-of-RIB. `importing`: EVPN routes are on their way into VRFs.
     """
     if not synchronised:
         return "workload sources have not given their first state"
@@ -214,4 +217,6 @@ def not_converged(
     if age_s < CONVERGENCE_CAP_S:
         for source, family in awaiting:
             return f"neighbor {source.name} has not sent End-of-RIB of {family}"
+        if importing:
+            return "EVPN routes are being imported into VRFs"
     return ""

@@ -31,8 +31,11 @@ def waits_for(
     *neighbors: tuple[str, bool],
     synchronised: bool = True,
     awaiting: list[tuple[Source, Family]] | None = None,
+    importing: bool = False,
 ) -> str:
-    return not_converged(age_s, synchronised=synchronised, neighbors=neighbors, awaiting=awaiting or [])
+    return not_converged(
+        age_s, synchronised=synchronised, neighbors=neighbors, awaiting=awaiting or [], importing=importing
+    )
 
 
 def test_workloads_come_first_however_long_they_take() -> None:
@@ -58,6 +61,7 @@ def test_while_no_neighbor_is_established_old_routes_are_kept() -> None:
 def test_end_of_rib_is_waited_for_up_to_a_cap(age_s: float, waits: bool) -> None:
     said = waits_for(age_s, ("leaf1", True), awaiting=AWAITED)
     assert said == ("neighbor leaf1 has not sent End-of-RIB of ipv4-unicast" if waits else "")
+    assert bool(waits_for(age_s, ("leaf1", True), importing=True)) is waits
 
 
 class Parts:
@@ -77,6 +81,7 @@ class Parts:
             contested=SimpleNamespace(warnings=list),
             received=SimpleNamespace(count=lambda _: self.received, discarded=list),
         )
+        self.evpn = SimpleNamespace(is_importing=False)
         self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, vrfs=SimpleNamespace(warnings=list))
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(

@@ -47,10 +47,11 @@ class Evpn:
         self._uplinks = Uplinks(host)
         self._converged = False
         self._imports = 0
+        self._removals: dict[Iterator[None], None] = {}
         self._memberships = Memberships()
         self._own_memberships = OwnMemberships()
         self.originator = Originator(rib)
-        self.importer = Importer(rib, self)
+        self.importer = Importer(rib, self, walks.run)
         self._routes = VrfRoutes(rib, self.importer)
         self.endpoints = Endpoints(self.vrfs, self._routes, self.originator, clock)
 
@@ -127,7 +128,7 @@ class Evpn:
         self.endpoints.vrf_removed(name)
         self.originator.vrf_removed(name)
         vrf.uplinks_changed({})
-        self._walks.run(self.importer.remove_vrf(name))
+        self._removals[self.importer.remove_vrf(name)] = None
 
     # Received routes
 
@@ -136,7 +137,13 @@ class Evpn:
         self.importer.received(source, keys, path)
 
     def _import_anew(self) -> Iterator[None]:
-        """Import for VRFs that came or changed; what other hosts have of theirs is known after that."""
+        """Import for VRFs that came or changed; what other hosts have of theirs is known after that.
+
+        A VRF may be back before it was emptied: that is done first, or it would take what is imported anew.
+        """
+        for removal in tuple(self._removals):
+            yield from removal
+            self._removals.pop(removal, None)
         yield from self._import_all()
         self._imports -= 1
         self._look_for_free_endpoints()
@@ -160,6 +167,7 @@ class Evpn:
         """A session is established with these families; to be called before the RIB hears of it."""
         if Family.ROUTE_TARGET in families:
             self._memberships.neighbor_up(source)
+        self.importer.neighbor_up(source)
         self._uplinks.neighbor_up(source)
         self._refresh_uplinks()
 
@@ -288,8 +296,17 @@ class Evpn:
         self._converged = True
         self._look_for_free_endpoints()
 
+    def imports_done(self) -> None:
+        """Nothing waits to be imported any more (ImportListener)."""
+        self._look_for_free_endpoints()
+
+    @property
+    def is_importing(self) -> bool:
+        """Whether not all that neighbors have sent is in the VRFs."""
+        return bool(self._imports) or self.importer.is_busy
+
     def _look_for_free_endpoints(self) -> None:
-        if self._converged and not self._imports:
+        if self._converged and not self.is_importing:
             self.endpoints.all_heard()
 
     def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:

@@ -5,14 +5,18 @@ targets. What one neighbor advertises with one route distinguisher is a source o
 the same prefix by two leaves is two candidates there. Never decides which candidate is best, nor whether its next hop
 can be reached.
 
+What goes into more than FEW VRFs goes there in steps, a part of the keys and of the VRFs in each: else a run of UPDATEs
+would hold the loop for a second. What comes meanwhile for a prefix that waits takes the place of what waits.
+
 Hot path: keys are cut in C loops, paths are interned. Per route only its key is made and, for type 2, one entry that
 maps the address to its MAC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Protocol
 from weakref import WeakSet
@@ -46,7 +50,17 @@ _SELECTIONS_KEPT = 4096
 """Sets of extended communities of which it is known which VRFs import them."""
 _PATHS_KEPT = 1024
 """Paths whose VRF routes are found again: those of a load come with all their keys, shortly after each other."""
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _NOTHING: frozenset[bytes] = frozenset()
+FEW = 8
+"""VRFs into which a route goes at once."""
+_NOWHERE: AbstractSet[str] = frozenset()
+_KEYS = 256
+"""Most prefixes that go into the VRFs together."""
+_STEP = 2048
+"""Imports of one step."""
+_CALL = 8
+"""What a path of a VRF costs beside its prefixes, in imports."""
 
 
 class ImportListener(Protocol):
@@ -58,35 +72,48 @@ class ImportListener(Protocol):
     def default_gateways_changed(self, vrf: str) -> None:
         """A type 2 route of a default gateway came or went."""
 
+    def imports_done(self) -> None:
+        """Nothing waits to be imported any more."""
+
 
 class _Origin:
     """What one neighbor advertises with one (route type, RD, Ethernet tag): a source of VRF routes.
 
-    `vrfs`: the VRFs that may have routes of it.
+    `vrfs`: the VRFs that may have routes of it. `former`: the sources that it had while the neighbor had another AS or
+    address, of which something may be left. `is_gone`: its session is lost, nothing of it is imported any more.
     """
 
-    __slots__ = ("hosts", "kind", "neighbor", "source", "vrfs")
+    __slots__ = ("former", "hosts", "is_gone", "kind", "neighbor", "source", "vrfs")
 
     def __init__(self, neighbor: Source, head: bytes) -> None:
         self.neighbor = neighbor.name
         self.kind = head[0]
         self.source = _pseudo_source(neighbor, head)
+        self.former: list[Source] = []
         self.vrfs: set[tuple[str, Family]] = set()
+        self.is_gone = False
         self.hosts = HostOwners()
 
 
 class Importer:
-    """Turns the EVPN routes of all neighbors into routes of VRFs. `host_sources` are those of type 2 routes."""
+    """Turns the EVPN routes of all neighbors into routes of VRFs. `host_sources` are those of type 2 routes.
 
-    def __init__(self, rib: RibPort, listener: ImportListener) -> None:
+    `run` steps a walk to its end.
+    """
+
+    def __init__(self, rib: RibPort, listener: ImportListener, run: Callable[[Iterator[None]], None]) -> None:
         self._rib = rib
         self._listener = listener
+        self._run = run
+        self._by_name: dict[str, Vrf] = {}
+        self._waiting: dict[tuple[_Origin, Family], dict[bytes, Path | None]] = {}
         self._vrfs: dict[bytes, tuple[Vrf, ...]] = {}
         self._own: frozenset[bytes] = frozenset()
         self._selected: dict[bytes, tuple[Vrf, ...]] = {}
         self._paths: dict[Path, dict[tuple[Source, str, Family, str], Path]] = {}
         self._origins: dict[str, dict[bytes, _Origin]] = {}
         self._sessions: dict[str, Source] = {}
+        self._gone: WeakSet[Source] = WeakSet()
         self.host_sources: WeakSet[Source] = WeakSet()
         self._followed: dict[str, set[bytes]] = {}
         self._gateways = DefaultGateways()
@@ -98,16 +125,23 @@ class Importer:
         for vrf in chosen:
             for target in vrf.import_targets:
                 self._vrfs[target] = (*self._vrfs.get(target, ()), vrf)
+        self._by_name = {vrf.name: vrf for vrf in chosen}
         self._own = frozenset(vrf.rd for vrf in chosen)
         self._selected = {}
         self._paths.clear()
 
+    def neighbor_up(self, neighbor: Source) -> None:
+        """A session is established. What its neighbor's former one said is as if this one had, until that is withdrawn
+        or said anew."""
+        self._sessions[neighbor.name] = neighbor
+
     def received(self, neighbor: Source, keys: Sequence[bytes], path: Path | None) -> None:
-        """These EVPN routes of a neighbor have this path now; None: none that may be used."""
-        if not keys:
+        """These EVPN routes of a neighbor have this path now; None: none that may be used. A path of a session that was
+        forgotten is of no effect: the RIB is about to take it from the keys."""
+        if not keys or (
+            path is not None and self._sessions.get(neighbor.name) is not neighbor and neighbor in self._gone
+        ):
             return
-        if path is not None:
-            self._sessions[neighbor.name] = neighbor
         head = keys[0][:_HEAD]
         if len(keys) == 1 or min(keys)[:_HEAD] == max(keys)[:_HEAD]:
             self._received(neighbor, head, keys, path)
@@ -119,16 +153,30 @@ class Importer:
             self._received(neighbor, head, chosen, path)
 
     def forget(self, neighbor: Source) -> Iterator[None]:
-        """The routes of a lost session are all withdrawn: stepping drops what was kept for it."""
+        """The routes of a lost session are all withdrawn: stepping drops what was kept for it.
+
+        If its successor is there already, what is kept counts as the successor's, and each key must be withdrawn.
+        """
+        self._gone.add(neighbor)
         if self._sessions.get(neighbor.name) is not neighbor:
-            return
+            return iter(())
         del self._sessions[neighbor.name]
         self._paths.clear()
-        for name in self._gateways.forget(neighbor.name):
+        origins = list(self._origins.pop(neighbor.name, {}).values())
+        for origin in origins:
+            origin.is_gone = True
+        return self._remove(origins, self._gateways.forget(neighbor.name))
+
+    def _remove(self, origins: list[_Origin], gateways: list[str]) -> Iterator[None]:
+        for name in gateways:
             self._listener.default_gateways_changed(name)
-        for origin in self._origins.pop(neighbor.name, {}).values():
-            for vrf, family in origin.vrfs:
-                yield from self._rib.remove_imported(vrf, family, origin.source)
+        for origin in origins:
+            for vrf, family in tuple(origin.vrfs):
+                yield from self._remove_from(vrf, family, origin)
+
+    def _remove_from(self, vrf: str, family: Family, origin: _Origin) -> Iterator[None]:
+        for source in (origin.source, *origin.former):
+            yield from self._rib.remove_imported(vrf, family, source)
 
     def remove_vrf(self, name: str) -> Iterator[None]:
         """A VRF was removed from the configuration: stepping removes what was imported into it."""
@@ -136,9 +184,10 @@ class Importer:
         self._gateways.vrf_removed(name)
         for origins in list(self._origins.values()):
             for origin in list(origins.values()):
-                for vrf, family in [where for where in origin.vrfs if where[0] == name]:
-                    origin.vrfs.discard((vrf, family))
-                    yield from self._rib.remove_imported(vrf, family, origin.source)
+                for family in _UNICAST:
+                    if (name, family) in origin.vrfs:
+                        origin.vrfs.discard((name, family))
+                        yield from self._remove_from(name, family, origin)
 
     def follow(self, vrf: str, prefixes: set[bytes]) -> None:
         """Report every change that neighbors make to these host prefixes; the set is looked at as it then is."""
@@ -185,6 +234,7 @@ class Importer:
             origin = _Origin(neighbor, head)
             self._origins.setdefault(neighbor.name, {})[head] = origin
         elif make and (origin.source.asn, origin.source.address) != (neighbor.asn, neighbor.address):
+            origin.former.append(origin.source)
             origin.source = _pseudo_source(neighbor, head)
         if make and head[0] == _MAC_IP:
             self.host_sources.add(origin.source)
@@ -239,20 +289,76 @@ class Importer:
     def _put(
         self, origin: _Origin, family: Family, prefixes: list[bytes], path: Path | None, selected: tuple[Vrf, ...]
     ) -> None:
-        """These prefixes have this path in the selected VRFs, and none in the others."""
-        if path is None:
-            selected = ()
+        """These prefixes have this path in the selected VRFs, and none in the others; soon, where those are many."""
+        place = origin, family
+        if place in self._waiting:
+            self._waiting[place].update(dict.fromkeys(prefixes, path))
+        elif len(selected) <= FEW and len(origin.vrfs) <= 2 * FEW:
+            self._put_into(origin, family, prefixes, path, selected, tuple(origin.vrfs))
         else:
+            self._waiting[place] = dict.fromkeys(prefixes, path)
+            if len(self._waiting) == 1:
+                self._run(self._put_waiting())
+
+    def _put_into(
+        self,
+        origin: _Origin,
+        family: Family,
+        prefixes: list[bytes],
+        path: Path | None,
+        selected: Iterable[Vrf],
+        others: Iterable[tuple[str, Family]],
+    ) -> None:
+        """These prefixes have this path in the selected VRFs, and none in those of the `others` that are not among
+        them."""
+        names: list[str] = []
+        if path is not None:
             for vrf in selected:
                 self._announce(origin, vrf, family, prefixes, path)
-        if len(origin.vrfs) > len(selected):
-            chosen = {vrf.name for vrf in selected}
-            for name, where in tuple(origin.vrfs):
+                names.append(vrf.name)
+        if len(origin.vrfs) > len(names):
+            chosen = set(names)
+            for name, where in others:
                 if where is family and name not in chosen:
                     self._rib.withdraw_imported(name, family, origin.source, prefixes)
-        for name, where in origin.vrfs if origin.kind == _MAC_IP else ():
-            if where is family and (touched := self._followed.get(name, _NOTHING).intersection(prefixes)):
+                    names.append(name)
+        for name in names if origin.kind == _MAC_IP else ():
+            if touched := self._followed.get(name, _NOTHING).intersection(prefixes):
                 self._listener.remote_hosts_changed(name, family, list(touched))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits to be imported."""
+        return bool(self._waiting)
+
+    def _put_waiting(self) -> Iterator[None]:
+        """Import what waits, the origins in turn: what comes in between for an origin that is at work waits, too."""
+        while self._waiting:
+            place, waiting = next(iter(self._waiting.items()))
+            paths: dict[Path | None, list[bytes]] = {}
+            for prefix in list(islice(waiting, _KEYS)):
+                paths.setdefault(waiting.pop(prefix), []).append(prefix)
+            origin, family = place
+            yield from self._put_some(origin, family, paths)
+            del self._waiting[place]
+            if waiting and not origin.is_gone:
+                self._waiting[place] = waiting
+        self._listener.imports_done()
+
+    def _put_some(self, origin: _Origin, family: Family, paths: dict[Path | None, list[bytes]]) -> Iterator[None]:
+        """Some VRFs in each step; those that come meanwhile are given all routes anew in any case (`use`)."""
+        selected = {path: {vrf.name for vrf in self._select(path.attributes)} if path else _NOWHERE for path in paths}
+        names = list(dict.fromkeys(chain(chain.from_iterable(selected.values()), [name for name, _ in origin.vrfs])))
+        size = max(1, _STEP // (sum(map(len, paths.values())) + _CALL * len(paths)))
+        for at in range(0, len(names), size):
+            vrfs = [self._by_name[name] for name in names[at : at + size] if name in self._by_name]
+            for path, prefixes in paths.items():
+                if origin.is_gone:
+                    return
+                chosen = [vrf for vrf in vrfs if vrf.name in selected[path]]
+                others = [(vrf.name, family) for vrf in vrfs if (vrf.name, family) in origin.vrfs]
+                self._put_into(origin, family, prefixes, path, chosen, others)
+            yield
 
     def _announce(self, origin: _Origin, vrf: Vrf, family: Family, prefixes: list[bytes], path: Path) -> None:
         origin.vrfs.add((vrf.name, family))

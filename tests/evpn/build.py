@@ -213,7 +213,7 @@ class Host:
             self.evpn.workloads_withdrawn(vrf, family, keys)
 
     def link(self, name: str, *, index: int, up: bool = True) -> None:
-        mac = bytes((2, 0, 0, 0, 0, index))
+        mac = bytes((2, 0, 0, 0)) + index.to_bytes(2, "big")
         self.kernel.link(Link(index=index, name=name, up=up, mac=mac))
 
     def address(self, name: str, text: str, *, gone: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bgpd.model.policy_syntax import parse_extended_community
 from bgpd.model.prefix import parse_prefix
 from bgpd.rib.views import route_view
-from tests.evpn.build import CONFIG, V4, VIA1, VIA2, Host, host_route, prefix_route
+from tests.evpn.build import CONFIG, LINKS, V4, VIA1, VIA2, Host, host_route, prefix_route
 
 
 def why(host: Host, prefix: str) -> str:
@@ -94,7 +94,8 @@ def test_a_default_route_may_hold_its_gateway() -> None:
 def test_host_routes_that_name_each_other_are_a_loop_with_a_reason() -> None:
     host = Host(CONFIG.replace("vni = 5001", 'vni = 5001\nresolve = "next-hop"'))
     leaf1 = host.up(1)
-    host.evpn.neighbor_down(leaf1)
+    for name in ("eth0.101", "eth1.101"):
+        host.address(name, LINKS[name], gone=True)
     host.hear(leaf1, host_route("10.9.0.1"), next_hop="10.9.0.2")
     host.hear(leaf1, host_route("10.9.0.2"), next_hop="10.9.0.1")
     host.hear(leaf1, prefix_route("10.64.0.0/24"), next_hop="10.9.0.1")
