@@ -83,6 +83,7 @@ class Process:
         """Again and again: counters for the daemon; and whether there still is one."""
         now = time.monotonic()
         self._report_at = now + REPORT_S
+        self._server.listen_again()
         if self._server.has_client:
             self._alone_until = now + ORPHAN_S
             self._server.send(*self._lines())

@@ -80,6 +80,11 @@ class Server:
             return False
         return True
 
+    def listen_again(self) -> None:
+        """To be called now and then: where there were no descriptors, say, there may be some again. Until then nothing
+        is heard of a daemon that waits, which else would be all that this process does."""
+        self._poller.modify(self.descriptor, select.EPOLLIN)
+
     def send(self, *lines: str) -> None:
         """Send lines to the daemon, if there is one."""
         if self._is_greeted:
@@ -96,7 +101,11 @@ class Server:
     def _accept(self) -> None:
         try:
             client, _ = self._listener.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError as error:
+            self._log(f"no daemon can connect for now: {error}")
+            self._poller.modify(self.descriptor, 0)
             return
         packed = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         pid, uid, _gid = struct.unpack("3i", packed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import select
 import socket
 from collections.abc import Iterator
@@ -70,6 +71,24 @@ def test_a_daemon_that_never_reads_is_disconnected_and_nothing_else_ends(side: S
         side.turn()
     side.connect().close()
     side.turn()
+
+
+def test_a_daemon_that_cannot_be_accepted_waits_and_keeps_nobody_busy(side: Side) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+        daemon.connect(str(side.path))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            side.turn()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert "Too many open files" in side.lines[-1]
+        assert side.poller.poll(0) == []
+        side.server.listen_again()
+        daemon.sendall(f"{hello_line()}\n".encode())
+        side.turn()
+        side.turn()
+        assert side.server.has_client
 
 
 def test_a_socket_that_somebody_removed_is_no_fault_at_the_end(tmp_path: Path) -> None:
