@@ -24,6 +24,14 @@ def _run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
     return run(config, file, warnings=warnings)
 
 
+def _import_daemon() -> None:
+    import bgpd.daemon
+    from bgpd.message.exabgp_codec import load
+
+    load()
+    assert callable(bgpd.daemon.run)
+
+
 def _flush(config: Config) -> str:
     from bgpd.cli.client import CommandFailed
     from bgpd.flush import FlushFailed, flush
@@ -49,7 +57,8 @@ def _report_message(text: str, options: DecodeOptions) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `bgpd`."""
-    return run_command(arguments, Hooks(run_daemon=_run_daemon, report_message=_report_message, flush=_flush))
+    hooks = Hooks(run_daemon=_run_daemon, import_daemon=_import_daemon, report_message=_report_message, flush=_flush)
+    return run_command(arguments, hooks)
 
 
 if __name__ == "__main__":

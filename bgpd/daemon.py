@@ -31,7 +31,7 @@ from bgpd.daemon_metrics import build_registry
 from bgpd.drain import Drain
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.protocol import read_protocol_in_force
-from bgpd.handover.store import SIGNALS, DescriptorStore, store_of_service
+from bgpd.handover.store import SIGNALS, DescriptorStore, HandOverFailed, store_of_service
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
@@ -50,6 +50,7 @@ from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
 from bgpd.runtime.memory import GarbagePolicy, keep_little_memory
 from bgpd.runtime.turns import Walks
+from bgpd.upgrade import Upgrade
 
 log = structlog.get_logger()
 
@@ -78,10 +79,6 @@ def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
         return loop.run_until_complete(Daemon(config, file, protocol=protocol, events=events, selector=selector).run())
     finally:
         loop.close()
-
-
-class HandOverFailed(Exception):
-    """Why the sessions stay with this process."""
 
 
 class Daemon:
@@ -126,6 +123,7 @@ class Daemon:
             config=lambda: self._config,
             health=self._readiness.view,
             drain=self._drain,
+            upgrade=Upgrade(self.hand_over, spawn=self._spawn, started=self._started.is_set),
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
             started=self.has_started,

@@ -37,6 +37,7 @@ from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
+from bgpd.upgrade import Upgrade
 from bgpd.workload.feed.api import ApiSource, ServiceObjects, WorkloadObjects
 from bgpd.workload.sources import API, SERVICE
 
@@ -45,7 +46,7 @@ _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
 
 class DaemonBackend:
-    """The Backend of the API. `health`, `drain`, `metrics`, `reload`, `started` are the daemon's."""
+    """The Backend of the API. `health`, `drain`, `upgrade`, `metrics`, `reload`, `started` are the daemon's."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class DaemonBackend:
         config: Callable[[], Config],
         health: Callable[[], HealthView],
         drain: Drain,
+        upgrade: Upgrade,
         metrics: Callable[[], str],
         reload: Callable[[], Awaitable[ReloadView]],
         started: Callable[[], Coroutine[Any, Any, None]],
@@ -64,6 +66,7 @@ class DaemonBackend:
         self.config = config
         self.health = health
         self.drain = drain
+        self.upgrade = upgrade
         self.metrics = metrics
         self._routing = routing
         self._advertised = Advertised(routing)

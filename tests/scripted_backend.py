@@ -80,6 +80,28 @@ class ScriptedDrain:
         return self.answer
 
 
+class ScriptedUpgrade:
+    """Cannot start for `problem`; does not follow for `error`."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.error = ""
+        self.answer = views.UpgradeView(version="bgpd 1 (plain)", pid=1, born=NOW)
+
+    def view(self) -> views.UpgradeView:
+        return self.answer
+
+    async def check(self, *, who: str) -> views.UpgradeView:
+        if self.problem:
+            raise Rejected(409, f"the installed bgpd cannot start: {self.problem}", "nothing has changed")
+        self.answer.installed = "bgpd 2 (plain)"
+        return self.answer
+
+    def begin(self) -> None:
+        new = views.UpgradeView(version="bgpd 2 (plain)", pid=1, born=NOW + 1)
+        self.answer = msgspec.structs.replace(self.answer, failed=self.error) if self.error else new
+
+
 class ScriptedBackend:
     """Serves the given views; `orders` are the orders that it was given."""
 
@@ -89,6 +111,7 @@ class ScriptedBackend:
         self.reload_problems: list[str] = []
         self.objects: Mapping[str, Objects] = {"workloads": ScriptedObjects(self)}
         self.drain = ScriptedDrain(self)
+        self.upgrade = ScriptedUpgrade()
         self.frozen: dict[bytes, int] = {}
         self.has_started = asyncio.Event()
         self.has_started.set()

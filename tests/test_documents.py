@@ -119,7 +119,7 @@ def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_left_out
 
 
 def backend() -> DaemonBackend:
-    asked = {name: lambda: None for name in ("config", "health", "drain", "metrics", "reload", "started")}
+    asked = {name: lambda: None for name in ("config", "health", "drain", "upgrade", "metrics", "reload", "started")}
     return DaemonBackend(SimpleNamespace(), events=EventRing(), **asked)  # type: ignore[arg-type]
 
 

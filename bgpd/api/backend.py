@@ -12,7 +12,7 @@ import msgspec
 
 from bgpd.config.schema import Config
 from bgpd.log import EventRing
-from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, ReloadView, ViewQuery
+from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, ReloadView, UpgradeView, ViewQuery
 
 Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
 """Makes the views of one listing, one at a time, for the query (which it may narrow by; the server does so anyway).
@@ -72,6 +72,22 @@ class Drain(Protocol):
         ...
 
 
+class Upgrade(Protocol):
+    """Makes the daemon the version that is installed (`/v1/upgrade`)."""
+
+    def view(self) -> UpgradeView:
+        """What runs, and what became of the last upgrade."""
+        ...
+
+    async def check(self, *, who: str) -> UpgradeView:
+        """Whether the installed version can start. Raises: Rejected: with 409 and the reason."""
+        ...
+
+    def begin(self) -> None:
+        """After `check`: the daemon becomes that version, soon."""
+        ...
+
+
 class Backend(Protocol):
     """The daemon, as the API sees it."""
 
@@ -88,6 +104,11 @@ class Backend(Protocol):
     @property
     def drain(self) -> Drain:
         """Served as `GET`, `PUT` and `DELETE /v1/drain`."""
+        ...
+
+    @property
+    def upgrade(self) -> Upgrade:
+        """Served as `GET` and `POST /v1/upgrade`."""
         ...
 
     @property

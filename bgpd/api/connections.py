@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if self._only_operators and not _is_operator(transport):
+        if self._only_operators and not is_operator(transport):
             self._handler = _Refused(self._refused)
             self._handler.connection_made(transport)
             return
@@ -186,7 +186,8 @@ def credentials(transport: asyncio.BaseTransport | None) -> Credentials | None:
     return Credentials(*struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
 
-def _is_operator(transport: asyncio.BaseTransport) -> bool:
+def is_operator(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether it is root's or the daemon's user's."""
     found = credentials(transport)
     return found is not None and found.uid in (0, os.geteuid())
 

@@ -9,13 +9,14 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 
 from bgpd.api.backend import Backend, Objects, Rejected
-from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places, credentials
+from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places, credentials, is_operator
 from bgpd.api.prometheus import CONTENT_TYPE
 from bgpd.api.stream import follow_events, send_slices, view_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
@@ -23,7 +24,7 @@ from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
 from bgpd.model.reports import ThawReport
-from bgpd.model.views import DrainRequest, ErrorView, ViewQuery
+from bgpd.model.views import DrainRequest, ErrorView, UpgradeRequest, ViewQuery
 from bgpd.runtime.turns import in_turn
 
 MAX_BODY_BYTES = 256 * 1024
@@ -50,6 +51,8 @@ _PROTOCOL_ERRORS = logging.getLogger("bgpd.api.protocol_errors")
 _PROTOCOL_ERRORS.disabled = True
 
 _HOSTS = web.AppKey("hosts", HostCheck)
+
+_Order = TypeVar("_Order")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -122,12 +125,14 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     app.router.add_get("/v1/config", routes.config)
     app.router.add_get("/v1/events", routes.events)
     app.router.add_get("/v1/drain", routes.drain_status)
+    app.router.add_get("/v1/upgrade", routes.upgrade_status)
     app.router.add_get("/v1/explain/{address}", routes.explain)
     if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
         app.router.add_put("/v1/drain", routes.drain_on)
         app.router.add_delete("/v1/drain", routes.drain_off)
+        app.router.add_post("/v1/upgrade", routes.upgrade)
         app.router.add_delete("/v1/frozen/{address}", routes.thaw)
         app.router.add_put("/v1/{kind}/{id}", routes.put)
         app.router.add_delete("/v1/{kind}/{id}", routes.delete)
@@ -207,17 +212,31 @@ class _Routes:
         return _json(self._backend.drain.view())
 
     async def drain_on(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
-        try:
-            order = msgspec.json.decode(body or b"{}", type=DrainRequest)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Rejected(400, f"the body of the request: {error}", "see bgpd schema drain-request") from None
+        order = _decoded(await _body(request), DrainRequest, "drain-request")
         await self._started()
         return _json(await self._backend.drain.on(order, who=_who(request)))
 
     async def drain_off(self, request: web.Request) -> web.StreamResponse:
         await self._started()
         return _json(await self._backend.drain.off(who=_who(request)))
+
+    async def upgrade_status(self, request: web.Request) -> web.StreamResponse:
+        return _json(self._backend.upgrade.view())
+
+    async def upgrade(self, request: web.Request) -> web.StreamResponse:
+        """Answers once the installed version can start, and only then lets it: nobody could answer afterwards."""
+        if not is_operator(request.transport):
+            raise Rejected(403, "only root and the user that bgpd runs as may upgrade it", "run it with sudo")
+        order = _decoded(await _body(request), UpgradeRequest, "upgrade-request")
+        await self._started()
+        view = await self._backend.upgrade.check(who=_who(request))
+        if order.only_check:
+            return _json(view)
+        response = _json(view, status=202)
+        await response.prepare(request)
+        await response.write_eof()
+        self._backend.upgrade.begin()
+        return response
 
     async def thaw(self, request: web.Request) -> web.StreamResponse:
         """`bgpd evpn clear MAC`: duplicate detection (RFC 7432 section 15.1) begins anew for it."""
@@ -308,6 +327,14 @@ async def _body(request: web.Request) -> bytes:
         raise Rejected(408, f"the body of the request did not come within {BODY_TIMEOUT_S:.0f} s") from None
     except web.RequestPayloadError as error:
         raise Rejected(400, f"the body of the request cannot be read: {error}") from None
+
+
+def _decoded(body: bytes, kind: type[_Order], schema: str) -> _Order:
+    """Raises: Rejected: with 400, it is nothing of that kind."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Rejected(400, f"the body of the request: {error}", f"see bgpd schema {schema}") from None
 
 
 def _query(request: web.Request) -> ViewQuery:

@@ -40,10 +40,11 @@ class WrongUsage(CommandFailed):
 class Client:
     """One daemon, by the path of its socket; a connection for each request.
 
-    `daemon_uid` is the user that it runs as, known once it was asked something.
+    `daemon_uid` is the user that it runs as, `daemon_pid` its process, known once it was asked something.
     """
 
     def __init__(self, path: str) -> None:
+        self.daemon_pid = 0
         self.daemon_uid: int | None = None
         self._path = path
 
@@ -92,7 +93,7 @@ class Client:
         connection = _UnixConnection(self._path, timeout_s)
         try:
             connection.request(method, _target(target, parameters), body=body)
-            self.daemon_uid = connection.uid
+            self.daemon_uid, self.daemon_pid = connection.uid, connection.peer
             response = connection.getresponse()
             if response.status >= 400 and response.status not in accepted:
                 raise _refusal(response.status, response.read())

@@ -31,11 +31,13 @@ class DecodeOptions(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """`run_daemon(config, file, warnings)` runs until it is told to stop and answers the exit code; `report_message`
+    """`run_daemon(config, file, warnings)` runs until it is told to stop and answers the exit code; `import_daemon()`
+    imports what that needs; `report_message`
     answers with the JSON of what the daemon's decoder makes of one message in hex, whatever the text; `flush(config)`
     takes all of bgpd's out of the kernel and says what that was, or raises CommandFailed."""
 
     run_daemon: Callable[[Config, str, Sequence[str]], int]
+    import_daemon: Callable[[], None]
     report_message: Callable[[str, DecodeOptions], bytes]
     flush: Callable[[Config], str]
 

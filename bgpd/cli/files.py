@@ -24,6 +24,7 @@ from bgpd.model import views
 from bgpd.model.reports import HostStatus, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.workload import Sync, Workload
+from bgpd.runtime.form import described_version
 
 if TYPE_CHECKING:
     from bgpd.config.schema import Config
@@ -32,12 +33,19 @@ EX_CONFIG = 78
 
 
 def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors."""
+    """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors.
+
+    With --check it ends where it would begin, having imported all.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon hears it, a reload would end the process
     loaded = _load(arguments.config, running=True)
     if loaded is None:
         return EX_CONFIG
     config, warnings = loaded
+    if arguments.check:
+        hooks.import_daemon()
+        print(described_version())
+        return 0
     if "JOURNAL_STREAM" not in os.environ:  # people read lines, the journal takes records with a priority
         _tell(f"warning: {warning}" for warning in warnings)
         warnings = []
@@ -194,6 +202,8 @@ SCHEMAS: dict[str, Any] = {
     "drain-request": views.DrainRequest,
     "plan": list[views.ConfigChangeView],
     "reload": views.ReloadView,
+    "upgrade": views.UpgradeView,
+    "upgrade-request": views.UpgradeRequest,
     "error": views.ErrorView,
 }
 

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
-from bgpd import __version__
 from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
 from bgpd.cli.tables import SHOWN
-from bgpd.runtime.form import form
+from bgpd.runtime.form import described_version
 
 DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
 
@@ -74,6 +73,17 @@ class Command(NamedTuple):
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
+
+
+def _start_options(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser)
+    parser.add_argument("--check", action="store_true", help="only see whether it could: import all, read FILE, end")
+
+
+def _upgrade_options(parser: argparse.ArgumentParser) -> None:
+    _socket_option(parser)
+    parser.add_argument("--check", action="store_true", help="only see whether the installed version can start")
+    parser.add_argument("--timeout", metavar="TIME", type=_span_s, default=60, help="until it runs; default: 60s")
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
@@ -253,10 +263,11 @@ def _object_actions(
 
 
 COMMANDS: dict[str, Command] = {
-    "run": Command("run the daemon", _run_options, "bgpd.cli.files:run"),
+    "run": Command("run the daemon", _start_options, "bgpd.cli.files:run"),
     "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _json_option, "bgpd.cli.files:reload"),
+    "upgrade": Command("become the version that is installed", _upgrade_options, "bgpd.cli.upgrade:upgrade"),
     "flush": Command("take all of bgpd's out of the kernel, once it is stopped", _run_options, "bgpd.cli.files:flush"),
     "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
@@ -311,17 +322,13 @@ def _stand_in_for_closed_output() -> bool:
 
 def version(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd version`."""
-    print(_version())
+    print(described_version())
     return 0
-
-
-def _version() -> str:
-    return f"bgpd {__version__} ({form()})"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="bgpd", description="BGP-EVPN routing daemon for servers", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=described_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         own = commands.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)

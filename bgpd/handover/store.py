@@ -34,6 +34,10 @@ class StoreUnusable(Exception):
     """Nobody keeps the descriptors; the text says why."""
 
 
+class HandOverFailed(Exception):
+    """Why the sessions stay with this process."""
+
+
 class DescriptorStore(Protocol):
     """Who keeps descriptors from one process to the next."""
 

@@ -498,6 +498,26 @@ class ReloadView(msgspec.Struct, kw_only=True):
     warnings: list[str] = []
 
 
+class UpgradeView(msgspec.Struct, kw_only=True):
+    """`GET /v1/upgrade`: which bgpd runs since when (`born`), and which one is installed, as far as it was looked at.
+
+    `running`: it has started. `failed`: why the last upgrade did not happen.
+    """
+
+    version: str
+    installed: str = ""
+    pid: int = 0
+    born: float = 0.0
+    running: bool = True
+    failed: str = ""
+
+
+class UpgradeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /v1/upgrade`. `only_check`: whether the installed version can start, and no more."""
+
+    only_check: bool = False
+
+
 class ErrorView(msgspec.Struct, kw_only=True):
     """What the API answers instead, with a status of 400 or more: what was wrong, and what to do."""
 

@@ -10,6 +10,8 @@ import enum
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+from bgpd import __version__
+
 _LIBRARY = "compiled__mypyc"
 """The code of all compiled modules (hatch_build.py)."""
 
@@ -26,3 +28,8 @@ def form() -> Form:
     package = Path(__file__).parents[1]
     is_there = any((package / f"{_LIBRARY}{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
     return Form.COMPILED if is_there else Form.PLAIN
+
+
+def described_version() -> str:
+    """ "bgpd 1.2.3 (compiled)"."""
+    return f"bgpd {__version__} ({form()})"

@@ -136,7 +136,9 @@ class Programs:
     def _kill_strays(self) -> bool:
         """Whether there was one."""
         found = False
-        for pid in _children():
+        with _starting:
+            children = set(_children()) - _own
+        for pid in children:
             marker = _marker(pid)
             if _started(pid) < self._since or marker in self._running:
                 continue
@@ -145,6 +147,58 @@ class Programs:
                 os.waitpid(pid, os.WNOHANG)
             found = True
         return found
+
+
+_own: set[int] = set()
+"""Processes of bgpd's own among the children, which no operator's program has left."""
+_starting = threading.Lock()
+"""Held while one is being started: it is a child before it is known."""
+
+
+async def output_of(command: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
+    """Runs a program of bgpd's own, with bgpd's environment and rights: its exit code, and what it said.
+
+    Raises:
+        OSError: it cannot be run.
+        TimeoutError: it took too long, and was killed.
+    """
+    process = await asyncio.to_thread(_start_own, command)
+    try:
+        output, _ = await asyncio.to_thread(process.communicate, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        _own.discard(process.pid)
+    return process.returncode, output
+
+
+def _start_own(command: Sequence[str]) -> subprocess.Popen[str]:
+    with _starting:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        _own.add(process.pid)
+    return process
+
+
+def end_children() -> None:
+    """Kills all child processes, those that come to us when they die too: this process becomes another program."""
+    for _ in range(_KILL_ROUNDS):
+        children = _children()
+        if not children:
+            return
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def checked_program(path: Path) -> Path:

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import structlog
 
+from bgpd.api.connections import Credentials
 from bgpd.api.server import ApiServer
 from bgpd.api.stream import view_slices
 from bgpd.api.unix_socket import SocketUnusable
@@ -133,6 +134,34 @@ async def test_drain_is_ordered_shown_and_ended(http: aiohttp.ClientSession, bac
     backend.drain.last = "10.64.100.1/32"
     async with http.put("/v1/drain") as response:
         assert (response.status, "10.64.100.1/32" in (await response.json())["error"]) == (409, True)
+
+
+async def test_upgrade_is_checked_and_then_begins(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
+    async with http.post("/v1/upgrade", json={"only_check": True}) as response:
+        assert (response.status, (await response.json())["installed"]) == (200, "bgpd 2 (plain)")
+    assert (await get(http, "/v1/upgrade"))["version"] == "bgpd 1 (plain)"
+    backend.upgrade.problem = "SyntaxError"
+    async with http.post("/v1/upgrade") as response:
+        assert (response.status, (await response.json())["error"]) == (
+            409,
+            "the installed bgpd cannot start: SyntaxError",
+        )
+    backend.upgrade.problem = ""
+    async with http.post("/v1/upgrade", data=b"[]") as response:
+        assert response.status == 400
+    assert (await get(http, "/v1/upgrade"))["version"] == "bgpd 1 (plain)"
+    async with http.post("/v1/upgrade") as response:
+        assert (response.status, (await response.json())["version"]) == (202, "bgpd 1 (plain)")
+    assert (await get(http, "/v1/upgrade"))["version"] == "bgpd 2 (plain)"
+
+
+async def test_upgrade_is_not_for_members_of_the_sockets_group(
+    http: aiohttp.ClientSession, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bgpd.api.connections.credentials", lambda transport: Credentials(pid=1, uid=4712, gid=4711))
+    async with http.post("/v1/upgrade") as response:
+        assert response.status == 403
+    assert (await get(http, "/v1/upgrade"))["version"] == "bgpd 1 (plain)"
 
 
 @pytest.mark.parametrize("body", ["{", '{"for_s": 0}', '{"until": 3}', "[]", '{"all": "yes"}'])

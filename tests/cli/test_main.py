@@ -39,7 +39,12 @@ def run(*arguments: str) -> int:
 
     return main(
         arguments,
-        Hooks(run_daemon=lambda config, file, warnings: 42, report_message=report, flush=lambda config: "flushed"),
+        Hooks(
+            run_daemon=lambda config, file, warnings: 42,
+            import_daemon=lambda: None,
+            report_message=report,
+            flush=lambda config: "flushed",
+        ),
     )
 
 
@@ -299,6 +304,38 @@ def test_drain_waits_until_it_is_done_and_fails_where_it_is_not(
 
 
 @pytest.mark.usefixtures("daemon")
+def test_upgrade_says_what_runs_and_changes_nothing_where_it_cannot(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("upgrade", "--check") == 0
+    assert capsys.readouterr().out == "bgpd 1 (plain) runs; bgpd 2 (plain) is installed, and can start\n"
+    backend.upgrade.problem = "No module named 'msgspec'"
+    assert run("upgrade") == 1
+    assert "the installed bgpd cannot start: No module named 'msgspec'" in capsys.readouterr().err
+    backend.upgrade.problem, backend.upgrade.error = "", "no place for 9 descriptors"
+    assert run("upgrade") == 1
+    assert "could not be handed over: no place for 9 descriptors\nnothing has changed" in capsys.readouterr().err
+    backend.upgrade.error = ""
+    assert run("upgrade") == 0
+    assert capsys.readouterr().out == "bgpd 1 (plain) is now bgpd 2 (plain), process 1\n"
+    backend.upgrade.answer.running = False
+    assert run("upgrade", "--timeout", "1") == 1
+
+
+def test_run_with_check_ends_where_it_would_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bgpd.toml"
+    file.write_text(GOOD)
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        assert run("run", "--config", str(file), "--check") == 0
+        assert capsys.readouterr().out.startswith("bgpd ")
+        file.write_text("nonsense = 1")
+        assert run("run", "--config", str(file), "--check") == 78
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("daemon")
 def test_drain_that_ends_while_it_is_waited_for_is_not_done(
     backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -539,7 +576,7 @@ def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
 
     before = signal.getsignal(signal.SIGHUP)
     try:
-        hooks = Hooks(run_daemon=run_daemon, report_message=lambda text, options: b"", flush=lambda config: "")
+        hooks = Hooks(run_daemon, import_daemon=lambda: None, report_message=lambda *_: b"", flush=lambda config: "")
         assert main(["run", "--config", str(file)], hooks) == 0
     finally:
         signal.signal(signal.SIGHUP, before)

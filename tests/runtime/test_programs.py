@@ -9,13 +9,22 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bgpd.runtime.programs import ENVIRONMENT, MARKER, MOST_PROCESSES, ProgramRefused, Programs, checked_program
+from bgpd.runtime.programs import (
+    ENVIRONMENT,
+    MARKER,
+    MOST_PROCESSES,
+    ProgramRefused,
+    Programs,
+    checked_program,
+    output_of,
+)
 
 PACKAGE = Path(__file__).parents[2] / "bgpd"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to have capabilities, and give files away")
@@ -277,13 +286,49 @@ def test_link_is_followed_and_both_ways_are_looked_at(program: Path, tmp_path: P
 def test_no_other_module_starts_programs() -> None:
     """What ends strays takes every child for a program's: that holds as long as nothing else makes any.
 
-    `bgpd check` and `bgpd plan` ask the kernel in a child of theirs; the daemon never does. The BFD process, which is
-    another one, executes itself anew and makes no child.
+    `bgpd check`, `bgpd plan` and `bgpd upgrade` have children of theirs; the daemon never does. It and the BFD process,
+    which is another one, execute themselves anew and make no child.
     """
     starts = re.compile(
         r"\bsubprocess\b|\bos\.(?:fork|exec|spawn|posix_spawn|system|popen)|\bmultiprocessing\b|\bpty\b"
     )
     found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if starts.search(path.read_text())}
-    assert found == {"runtime/programs.py", "config/service_user.py", "bfd/handover.py"}
+    assert found == {
+        *("runtime/programs.py", "config/service_user.py", "cli/upgrade.py"),
+        *("bfd/handover.py", "handover/store.py"),
+    }
     asks = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "uid=uid" in path.read_text()}
     assert asks == {"cli/files.py", "config/load.py"}
+
+
+async def test_child_of_bgpds_own_is_not_taken_for_what_a_program_left(shell: Shell) -> None:
+    await shell.run("true")
+    own = asyncio.create_task(output_of(["sleep", "100"], timeout_s=20))
+    assert await shell.run("true") == 0
+    assert not own.done()
+    own.cancel()
+    assert await output_of(["sh", "-c", "echo a; echo b >&2; exit 3"], timeout_s=20) == (3, "a\nb\n")
+    with pytest.raises(TimeoutError):
+        await output_of(["sleep", "100"], timeout_s=0.01)
+    with pytest.raises(FileNotFoundError):
+        await output_of(["/nowhere"], timeout_s=1)
+    with pytest.raises(asyncio.CancelledError):
+        await own
+
+
+ENDS_CHILDREN = """
+import subprocess, sys
+from bgpd.runtime import programs
+programs._become_subreaper()
+subprocess.Popen(["sh", "-c", "setsid sleep 100 & setsid sleep 101"], stdout=subprocess.PIPE)
+while len(programs._children()) < 1:
+    pass
+programs.end_children()
+print(len(programs._children()))
+"""
+
+
+def test_no_child_is_left_to_the_program_that_this_process_becomes() -> None:
+    command = [sys.executable, "-c", ENDS_CHILDREN]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=60)
+    assert done.stdout == "0\n"
