@@ -74,9 +74,10 @@ class Process:
                 if not server.handles(descriptor, events):
                     sessions.readable(descriptor)
             sessions.tick()
-            if time.monotonic() >= self._becomes_anew_by - _SLOW_DOWN_S * sessions.is_settled:
+            now = time.monotonic()
+            if self._becomes_anew_by != float("inf") and (sessions.is_settled or now >= self._becomes_anew_by):
                 self._become_anew()
-            if time.monotonic() >= self._report_at:
+            if now >= self._report_at:
                 self._report()
 
     def _report(self) -> None:

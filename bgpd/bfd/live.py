@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -17,23 +18,65 @@ Saved = tuple[
 """A session for another process: what was wanted, what it is, what is shown of it, its sockets and interface."""
 
 
+_MOST_QUIET = 16
+"""Of so many sessions on one socket the quiet one holds what comes until it is read, with room to spare."""
+_STEP_S = 0.001
+"""By so much the host's clock differs from the monotonic one after it has been set, and not from drift."""
+
+
 class Receiver:
     """One receiving socket, and the sessions that it receives for, by the address of the peer.
 
-    `usual` has the last packet of each session that is steady, by its bytes: the next one is most likely the same.
+    `usual` has the last packet of each session that is steady, by its bytes: the next one is most likely the same. From
+    the first such session on there is a `quiet` socket beside `sock`, unless the kernel cannot do that.
     """
 
     def __init__(self, key: ReceiverKey, sock: socket.socket) -> None:
         self.key = key
         self.sock = sock
+        self.quiet: socket.socket | None = None
+        self.looked_at = -1.0
         self.members: dict[bytes, Live] = {}
         self.usual: dict[bytes, tuple[sockets.Datagram, Live]] = {}
+        self._clock_ahead = 0.0
+        self._can_be_quiet = True
 
     def follow_members(self) -> None:
         """Let the kernel pass what is theirs."""
-        discriminators = [live.session.discriminator for live in self.members.values()]
-        program = sockets.filter_program(len(self.key[0]), discriminators, list(self.members))
+        program = self._program()
         sockets.set_filter(self.sock, program)
+        if self.quiet is not None:
+            sockets.set_filter(self.quiet, program)
+            self.follow_quiet()
+
+    def follow_quiet(self) -> None:
+        """Have the kernel keep quiet about the sessions that are so now."""
+        chosen = [live.session.discriminator for live in self.members.values() if live.is_quiet]
+        if len(self.members) > _MOST_QUIET:
+            chosen = []
+        if chosen and self.quiet is None and self._can_be_quiet:
+            self._can_be_quiet = False
+            with contextlib.suppress(OSError):
+                self.quiet = sockets.open_quiet(self.sock, *self.key[:2], self._program())
+        if self.quiet is not None:
+            sockets.choose_quiet(self.sock, chosen)
+
+    def begin_look(self, now: float, host_time: float) -> float:
+        """What to take off the host's time of a packet for the monotonic one; inf if the host's clock was set since the
+        last look: when the packets came is not known then."""
+        before, self._clock_ahead = self._clock_ahead, host_time - now
+        self.looked_at = now
+        return self._clock_ahead if abs(self._clock_ahead - before) < _STEP_S else float("inf")
+
+    def close(self) -> None:
+        """Close its sockets."""
+        self.sock.close()
+        if self.quiet is not None:
+            self.quiet.close()
+
+    def _program(self) -> list[bytes]:
+        discriminators = [live.session.discriminator for live in self.members.values()]
+        return sockets.filter_program(len(self.key[0]), discriminators, list(self.members))
 
 
 class Live:
@@ -46,6 +89,7 @@ class Live:
         self.sender: socket.socket | None = None
         self.port = 0
         self.usual = b""
+        self.is_quiet = False
         self.problem = ""
         self.retry_at = 0.0
         self.ends_at = float("inf")

@@ -14,9 +14,11 @@ from bgpd.bfd.packet import Diagnostic, Packet, State
 SLOW_US = 1_000_000
 """The least interval that is offered while a session is not Up (section 6.8.3)."""
 _SECOND_US = 1_000_000
+_LEAST_SHARE = 0.75
+"""Of the interval, between two packets (section 6.8.7)."""
 _UNKNOWN_MIN_RX_US = 1
 """bfd.RemoteMinRxInterval until the remote system has said one (section 6.8.1)."""
-_OWN = ("_random", "_output", "_said", "_said_bytes")
+_OWN = ("_random", "_output", "_said", "_said_bytes", "_repeated")
 """What is not carried into another process."""
 
 
@@ -52,6 +54,7 @@ class Session:
         self._output: list[bytes] = []
         self._said: tuple[object, ...] = ()
         self._said_bytes = b""
+        self._repeated = b""
         self._desired_min_tx_us = self._tx_in_use_us = self._slow_us
         self._required_min_rx_us = self._rx_in_use_us = interval_us
         self._last_sent = now
@@ -117,6 +120,7 @@ class Session:
     def configure(self, *, interval_us: int, multiplier: int, now: float) -> None:
         """Take over other timers: the remote system hears of them by a Poll Sequence, and the session stays."""
         self.interval_us, self.multiplier = interval_us, multiplier
+        self._repeated = b""
         self._propose(interval_us if self.state is State.UP else self._slow_us, interval_us)
         self._reschedule()
 
@@ -136,6 +140,7 @@ class Session:
     def received(self, packet: Packet, now: float) -> None:
         """A packet of this session (section 6.8.6, from where the session is known)."""
         self.received_count += 1
+        self._repeated = b""
         self.remote_discriminator = packet.my_discriminator
         self.remote_state = packet.state
         self.remote_diagnostic = packet.diagnostic
@@ -149,7 +154,7 @@ class Session:
         if self.state is State.ADMIN_DOWN:
             self._reschedule()
             return
-        self._last_received = now
+        self._last_received = max(now, self._last_received or now)
         has_changed = self._follow(packet.state)
         self._reschedule()
         if packet.poll:
@@ -165,7 +170,19 @@ class Session:
     def heard(self, now: float) -> None:
         """A packet like the last one, without Poll and Final, while `is_steady`: most are."""
         self.received_count += 1
-        self._last_received = now
+        if self._last_received is None or now > self._last_received:
+            self._last_received = now
+
+    def may_repeat(self, now: float) -> bool:
+        """Whether the next packet is the one before again, and jitter lets it be sent now, if only with others."""
+        return bool(self._repeated) and now >= self._last_sent + _LEAST_SHARE * self._scheduled_us / _SECOND_US
+
+    def repeat(self, now: float) -> bytes:
+        """Such a packet, which is to be sent now."""
+        self.sent += 1
+        self._last_sent = now
+        self._plan()
+        return self._repeated
 
     def tick(self, now: float) -> None:
         """Let the timers that are due expire: detection, then transmission."""
@@ -196,6 +213,7 @@ class Session:
 
     def _remote_is_silent(self, now: float) -> None:
         """Sections 6.8.1 and 6.8.4: nothing of the remote system is known any more."""
+        self._repeated = b""
         self._last_received = None
         self.remote_discriminator = 0
         self.remote_state = State.DOWN
@@ -209,6 +227,7 @@ class Session:
 
     def _enter(self, state: State, diagnostic: Diagnostic) -> None:
         was_up = self.state is State.UP
+        self._repeated = b""
         self.state, self.diagnostic = state, diagnostic
         self.ups += state is State.UP
         self.downs += was_up
@@ -255,13 +274,16 @@ class Session:
 
     def _plan(self) -> None:
         self._scheduled_us = self.transmit_interval_us
-        share = 0.9 - 0.15 * self._random() if self.multiplier == 1 else 1.0 - 0.25 * self._random()
+        most = 0.9 if self.multiplier == 1 else 1.0
+        share = most - (most - _LEAST_SHARE) * self._random()
         self._next_send = self._last_sent + share * self._scheduled_us / _SECOND_US
 
     def _send(self, now: float) -> None:
         """Send a packet, from which the time to the next one counts."""
         self._last_sent = now
         self._emit(final=False)
+        if self.is_steady and self._sends_periodically:
+            self._repeated = self._said_bytes
         self._plan()
 
     def _emit(self, *, final: bool) -> None:

@@ -12,16 +12,18 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from bgpd.bfd import sockets
 from bgpd.bfd.control import Key, Wish
 from bgpd.bfd.live import Live, Receiver, ReceiverKey, Saved
-from bgpd.bfd.packet import Discarded, State, decode
+from bgpd.bfd.packet import Discarded, Packet, State, decode
 from bgpd.bfd.session import SLOW_US, Session
 
 READ_AT_ONCE = 32
 """Packets of one socket; then the timers have their turn."""
+SENT_TOGETHER = 16
+"""Packets at most that are sent before their time, as far as jitter lets them, because the process is awake."""
 LAST_LOOK = 256
 """Before a session is declared silent, that many packets are read that may have come in time: more than a full buffer
 holds."""
@@ -34,7 +36,8 @@ _USUAL_ERRORS = (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS)
 class Sessions:
     """The sessions by key. `changed` hears of each that is another one than before, `removed` of each that is gone.
 
-    `clock` is monotonic; `poller` watches the receiving sockets, whose `readable` the caller calls.
+    `clock` is monotonic, `host_clock` that of the kernel's time stamps; `poller` watches the receiving sockets, whose
+    `readable` the caller calls.
     """
 
     def __init__(
@@ -44,12 +47,16 @@ class Sessions:
         changed: Callable[[Live], None],
         removed: Callable[[Key], None],
         clock: Callable[[], float] = time.monotonic,
+        host_clock: Callable[[], float] = time.time,
     ) -> None:
         self.discarded: dict[str, int] = {}
         self._poller = poller
         self._changed = changed
         self._removed = removed
         self._clock = clock
+        self._host_clock = host_clock
+        self._numbers = _random_numbers()
+        self._jitter = next(self._numbers)
         self._by_key: dict[Key, Live] = {}
         self._by_discriminator: dict[int, Live] = {}
         self._receivers: dict[ReceiverKey, Receiver] = {}
@@ -85,7 +92,7 @@ class Sessions:
         while not discriminator or discriminator in self._by_discriminator:
             discriminator = int.from_bytes(os.urandom(4), "big")
         session = Session(
-            discriminator, interval_us=wish.interval_us, multiplier=wish.multiplier, random=_random, now=now
+            discriminator, interval_us=wish.interval_us, multiplier=wish.multiplier, random=self._random, now=now
         )
         live = self._by_key[wish.key] = self._by_discriminator[discriminator] = Live(wish, session)
         self._open(live, now)
@@ -119,7 +126,9 @@ class Sessions:
             self._settle(live)
 
     def saved(self) -> list[Saved]:
-        """All sessions, with the numbers of their sockets' descriptors."""
+        """All sessions, with the numbers of their sockets' descriptors. Quiet sockets are not handed over."""
+        for receiver in self._receivers.values():
+            self._look(receiver, self._clock())
         return [
             (
                 (*live.wish.key, live.wish.interval_us, live.wish.multiplier),
@@ -152,7 +161,7 @@ class Sessions:
         wanted, values, shown, (sender, listener, index) = saved
         local, peer, interface, interval_us, multiplier = wanted
         wish = Wish(local=local, peer=peer, interface=interface, interval_us=interval_us, multiplier=multiplier)
-        session = Session(0, interval_us=interval_us, multiplier=multiplier, random=_random, now=now)
+        session = Session(0, interval_us=interval_us, multiplier=multiplier, random=self._random, now=now)
         session.resume(values)
         live = Live(wish, session)
         live.port, live.since, live.ends_at = shown
@@ -214,7 +223,7 @@ class Sessions:
         if live.sender is not None:
             live.sender.close()
             live.sender = None
-        receiver, live.receiver = live.receiver, None
+        receiver, live.receiver, live.is_quiet = live.receiver, None, False
         if receiver is None:
             return
         receiver.members.pop(live.wish.peer, None)
@@ -224,7 +233,7 @@ class Sessions:
             return
         del self._receivers[receiver.key], self._by_descriptor[receiver.sock.fileno()]
         self._poller.unregister(receiver.sock.fileno())
-        receiver.sock.close()
+        receiver.close()
 
     # Packets
 
@@ -232,7 +241,31 @@ class Sessions:
         """A receiving socket has packets; at most READ_AT_ONCE are read."""
         receiver = self._by_descriptor.get(descriptor)
         if receiver is not None:
+            self._look(receiver, self._clock())
             self._read(receiver, READ_AT_ONCE)
+
+    def _look(self, receiver: Receiver, now: float) -> None:
+        """Read what came without waking the process, unless that has just been done."""
+        quiet = receiver.quiet
+        if quiet is None or receiver.looked_at == now:
+            return
+        ahead = receiver.begin_look(now, self._host_clock())
+        for _ in range(LAST_LOOK):
+            try:
+                datagram, host_time = sockets.receive_quiet(quiet)
+            except BlockingIOError:
+                return
+            except OSError:
+                if quiet.fileno() < 0:
+                    return
+                continue
+            came = min(now, host_time - ahead) if host_time and ahead != float("inf") else now
+            usual = receiver.usual.get(datagram[0])
+            if usual is not None and usual[0][2] == datagram[2] and usual[1].session.is_steady:
+                usual[1].session.heard(came)
+                continue
+            source = sockets.address_of(quiet, datagram[2])
+            self._receive(receiver, datagram, source=source, ttl=sockets.MAX_TTL, now=came)
 
     def _read(self, receiver: Receiver, count: int) -> None:
         for _ in range(count):
@@ -248,17 +281,27 @@ class Sessions:
             if usual is not None and usual[0] == datagram and usual[1].session.is_steady:
                 usual[1].session.heard(self._clock())
                 continue
-            try:
-                self._receive(receiver, datagram)
-            except Discarded as discarded:
-                self.discarded[discarded.cause] = self.discarded.get(discarded.cause, 0) + 1
+            source, ttl = sockets.source_of(receiver.sock, datagram)
+            self._receive(receiver, datagram, source=source, ttl=ttl, now=self._clock())
 
-    def _receive(self, receiver: Receiver, datagram: sockets.Datagram) -> None:
+    def _receive(self, receiver: Receiver, datagram: sockets.Datagram, *, source: bytes, ttl: int, now: float) -> None:
+        try:
+            live, packet = self._judge(receiver, datagram[0], source, ttl)
+        except Discarded as discarded:
+            self.discarded[discarded.cause] = self.discarded.get(discarded.cause, 0) + 1
+            return
+        live.session.received(packet, now)
+        receiver.usual.pop(live.usual, None)
+        if live.session.is_steady and not packet.poll and not packet.final:
+            live.usual = datagram[0]
+            receiver.usual[live.usual] = datagram, live
+        self._settle(live)
+
+    def _judge(self, receiver: Receiver, data: bytes, source: bytes, ttl: int) -> tuple[Live, Packet]:
         """Raises: Discarded: it is no packet of a session (RFC 5880 section 6.8.6, RFC 5881 sections 3 and 5)."""
-        source, ttl = sockets.source_of(receiver.sock, datagram)
         if ttl != sockets.MAX_TTL:
             raise Discarded("ttl")
-        packet = decode(datagram[0])
+        packet = decode(data)
         if packet.your_discriminator:
             live = self._by_discriminator.get(packet.your_discriminator)
             if live is None:
@@ -269,12 +312,7 @@ class Sessions:
             live = receiver.members.get(source)
             if live is None:
                 raise Discarded("stranger")
-        live.session.received(packet, self._clock())
-        receiver.usual.pop(live.usual, None)
-        if live.session.is_steady and not packet.poll and not packet.final:
-            live.usual = datagram[0]
-            receiver.usual[live.usual] = datagram, live
-        self._settle(live)
+        return live, packet
 
     # Timers
 
@@ -283,28 +321,62 @@ class Sessions:
         return self._queue[0][0] if self._queue else float("inf")
 
     def tick(self) -> None:
-        """Do what is due: packets, detection, sockets to open, sessions to remove."""
+        """Do what is due: packets, detection, sockets to open, sessions to remove. Packets that may be sent already are
+        sent with those that are due, and planned for one time again, so that the process wakes once for all."""
         now = self._clock()
-        while self._queue and self._queue[0][0] <= now:
-            due, _, live = heapq.heappop(self._queue)
-            if due != live.due or self._by_key.get(live.wish.key) is not live:
+        queue = self._queue
+        if not queue or queue[0][0] > now:
+            return
+        self._jitter = next(self._numbers)
+        early = SENT_TOGETHER
+        while queue:
+            due, _, live = queue[0]
+            is_stale = due != live.due or self._by_key.get(live.wish.key) is not live
+            is_early = due > now and not is_stale
+            if is_early and not (early and live.session.may_repeat(now)):
+                return
+            heapq.heappop(queue)
+            if is_stale:
                 continue
             live.due = float("inf")
+            early -= is_early
             if now >= live.ends_at:
                 self._end(live)
-                continue
-            if live.sender is None and now >= live.retry_at:
-                self._open(live, now)
-            if live.receiver is not None and live.session.is_expired(now):
-                self._read(live.receiver, LAST_LOOK)
-            live.session.tick(now)
+            elif not self._repeat(live, now):
+                self._tick(live, now)
+
+    def _repeat(self, live: Live, now: float) -> bool:
+        """Send the packet before again, which is all that there is to do for most; False if there is more to do."""
+        if live.receiver is None or live.sender is None or live.problem:
+            return False
+        self._look(live.receiver, now)
+        if live.session.is_expired(now) or not live.session.may_repeat(now):
+            return False
+        self._send(live, live.session.repeat(now))
+        if live.problem:
             self._settle(live)
+        else:
+            self._queue_up(live)
+        return True
+
+    def _tick(self, live: Live, now: float) -> None:
+        if live.sender is None and now >= live.retry_at:
+            self._open(live, now)
+        if live.receiver is not None and live.session.is_expired(now):
+            self._look(live.receiver, now)
+            self._read(live.receiver, LAST_LOOK)
+        live.session.tick(now)
+        self._settle(live)
 
     def _settle(self, live: Live) -> None:
         """Send what it wants sent, say what changed, and have it called when it is due."""
         for data in live.session.take_output():
             self._send(live, data)
         one = live.session
+        is_quiet = one.state is State.UP and one.remote_state is State.UP
+        if live.is_quiet != is_quiet and live.receiver is not None:
+            live.is_quiet = is_quiet
+            live.receiver.follow_quiet()
         if live.shown[:1] != (one.state,):
             live.since = time.time()
         shown = (
@@ -320,6 +392,9 @@ class Sessions:
         if live.shown != shown:
             live.shown = shown
             self._changed(live)
+        self._queue_up(live)
+
+    def _queue_up(self, live: Live) -> None:
         due = live.deadline()
         if due < live.due or live.due == float("inf"):
             live.due = due
@@ -350,6 +425,10 @@ class Sessions:
         if not is_same:
             self._close(live)
 
+    def _random(self) -> float:
+        """One number for all packets that are planned at one time."""
+        return self._jitter
+
     def end_all(self) -> None:
         """Tell all peers that this end is AdminDown, each time again: the process is about to end."""
         now = self._clock()
@@ -359,8 +438,11 @@ class Sessions:
                 self._send(live, data)
 
 
-def _random() -> float:
-    return int.from_bytes(os.urandom(2), "big") / 0xFFFF
+def _random_numbers() -> Iterator[float]:
+    """From 0 to 1, without end; the kernel is asked for many at a time."""
+    while True:
+        for number in os.urandom(256):
+            yield number / 0xFF
 
 
 def _problem(error: OSError, interface: str) -> str:

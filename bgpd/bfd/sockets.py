@@ -2,7 +2,9 @@
 session.
 
 The kernel drops what cannot be a session's: each receiving socket has a filter (classic BPF) for TTL 255 (section 5),
-length and discriminator, so that strangers' packets do not wake the process, however many. Decides nothing about
+length and discriminator, so that strangers' packets do not wake the process, however many. What a session that is Up
+hears all the time need not wake it either: the kernel puts these packets into a second, quiet socket beside the
+receiving one, with the time of each, and the process reads them when it is awake anyway. Decides nothing about
 sessions.
 """
 
@@ -22,6 +24,9 @@ MAX_TTL = 255
 _CS6 = 0xC0
 """Network control (RFC 4594), in the place of the TOS byte."""
 _SO_ATTACH_FILTER = 26
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_SO_TIMESTAMPNS_NEW = 64
+_TIMESTAMP = struct.Struct("=qq")
 _RECEIVE_BYTES = 1 << 16
 _IP_RECVTTL = 12
 _PACKET_BYTES = 512
@@ -37,6 +42,9 @@ _IP_HEADER = 0xFFF00000
 _TTL_AT, _SOURCE_AT = {4: 8, 16: 7}, {4: 12, 16: 20}
 """Of IPv6 sources the last four bytes are compared; the process compares all."""
 _LEAST_DATAGRAM = 8 + 24
+_FLAGS_IN_PACKET, _YOUR_DISCRIMINATOR_IN_PACKET = 1, 8
+_UP, _UP_INDEPENDENT = 0xC0, 0xC8
+"""Up, with no other flag than C: no Poll, no Final, nothing that wants an answer."""
 _YOUR_DISCRIMINATOR_AT = 8 + 8
 _ALL = 0xFFFFFFFF
 
@@ -71,6 +79,43 @@ def open_receiver(local: bytes, interface: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def open_quiet(receiver: socket.socket, local: bytes, interface: str, program: list[bytes]) -> socket.socket:
+    """A second socket beside a receiving one, for packets that `choose_quiet` names; it has the same filter.
+
+    Nobody else can have the port: the receiving socket was bound without SO_REUSEPORT.
+
+    Raises: OSError: the kernel cannot do that.
+    """
+    quiet = _open(local, interface)
+    try:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        quiet.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        quiet.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS_NEW, 1)
+        quiet.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        set_filter(quiet, program)
+        quiet.bind(_name(local, PORT, interface))
+        choose_quiet(receiver, ())
+    except BaseException:
+        quiet.close()
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+        raise
+    return quiet
+
+
+def choose_quiet(receiver: socket.socket, discriminators: Collection[int]) -> None:
+    """Have the kernel put plain Up packets for these discriminators into the quiet socket, all others into this one."""
+    program = [
+        _statement(_LOAD_BYTE, _FLAGS_IN_PACKET),
+        _statement(_JUMP_EQUAL, _UP, 2, 0),
+        _statement(_JUMP_EQUAL, _UP_INDEPENDENT, 1, 0),
+        _statement(_RETURN, 0),
+        _statement(_LOAD_WORD, _YOUR_DISCRIMINATOR_IN_PACKET),
+    ]
+    for discriminator in discriminators:
+        program += [_statement(_JUMP_EQUAL, discriminator, 0, 1), _statement(_RETURN, 1)]
+    _attach(receiver, _SO_ATTACH_REUSEPORT_CBPF, [*program, _statement(_RETURN, 0)])
 
 
 def open_sender(local: bytes, peer: bytes, interface: str, port: int) -> socket.socket:
@@ -114,6 +159,18 @@ def receive(sock: socket.socket) -> Datagram:
     return data, ancillary, name
 
 
+def receive_quiet(sock: socket.socket) -> tuple[Datagram, float]:
+    """The next packet of a quiet socket, and when it came by the host's clock (0.0 if the kernel does not say).
+
+    Raises: as `receive`.
+    """
+    data, ancillary, _flags, name = sock.recvmsg(_PACKET_BYTES, _ANCILLARY_BYTES)
+    if not ancillary or len(ancillary[0][2]) != _TIMESTAMP.size:
+        return (data, ancillary, name), 0.0
+    seconds, nanoseconds = _TIMESTAMP.unpack(ancillary[0][2])
+    return (data, ancillary, name), seconds + nanoseconds / 1e9
+
+
 def source_of(sock: socket.socket, datagram: Datagram) -> tuple[bytes, int]:
     """Who sent it, and its TTL or hop limit (-1 if the kernel does not say)."""
     _, ancillary, name = datagram
@@ -121,7 +178,12 @@ def source_of(sock: socket.socket, datagram: Datagram) -> tuple[bytes, int]:
     for level, kind, value in ancillary:
         if (level, kind) in ((socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)):
             ttl = int(struct.unpack("=i", value[:4])[0])
-    return socket.inet_pton(sock.family, name[0].partition("%")[0]), ttl
+    return address_of(sock, name), ttl
+
+
+def address_of(sock: socket.socket, name: tuple[str, int]) -> bytes:
+    """The address in a socket's name, packed."""
+    return socket.inet_pton(sock.family, name[0].partition("%")[0])
 
 
 def filter_program(size: int, discriminators: Collection[int], peers: Collection[bytes]) -> list[bytes]:
@@ -147,9 +209,13 @@ def filter_program(size: int, discriminators: Collection[int], peers: Collection
 
 def set_filter(sock: socket.socket, program: list[bytes]) -> None:
     """Have the kernel drop what the program does not accept; in place of a former one."""
+    _attach(sock, _SO_ATTACH_FILTER, program)
+
+
+def _attach(sock: socket.socket, option: int, program: list[bytes]) -> None:
     code = array.array("B", b"".join(program))
     address, _length = code.buffer_info()
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), address))
+    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("HP", len(program), address))
 
 
 def _statement(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:

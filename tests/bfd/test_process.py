@@ -335,6 +335,47 @@ def test_no_bad_packet_is_used_and_the_session_stays_up(pair: Pair, process: Bfd
         daemon.wait_state(IPV4, State.DOWN)
 
 
+def test_what_is_as_ever_does_not_wake_the_process_and_counts_from_when_it_came(pair: Pair, process: Bfd) -> None:
+    """The peer sends much more often than we do, and then nothing: it is Down, and its last packet is in the count."""
+    with HandMade(pair.leaf) as peer, DaemonSide(process.socket_path) as daemon:
+        daemon.want(IPV4)
+        theirs = peer.come_up(daemon)
+        daemon.wait_state(IPV4, State.UP)
+        peer.send(changed(1, 0xC0 | 0x10, packet(State.UP, theirs)))
+        wait_until(lambda: peer.receive()[0].poll is False, 5, "the end of our Poll Sequence")
+        before = wake_ups(process.pid)
+        for _ in range(PACKETS):
+            peer.send(packet(State.UP, theirs, multiplier=3))
+        report = daemon.wait_state(IPV4, State.DOWN)
+        assert wake_ups(process.pid) - before < PACKETS / 2
+        assert report is not None
+        assert report.received >= PACKETS
+        assert (report.diagnostic, report.downs) == (1, 1)
+
+
+def test_down_is_heard_at_once_and_what_came_before_it_counts_before_it(pair: Pair, process: Bfd) -> None:
+    with HandMade(pair.leaf) as peer, DaemonSide(process.socket_path) as daemon:
+        daemon.want(IPV4)
+        theirs = peer.come_up(daemon)
+        daemon.wait_state(IPV4, State.UP)
+        peer.send(changed(1, 0xC0 | 0x10, packet(State.UP, theirs)))
+        for _ in range(5):
+            peer.send(packet(State.UP, theirs))
+        peer.send(packet(State.DOWN, theirs))
+        report = daemon.wait_state(IPV4, State.DOWN)
+        assert report is not None
+        assert (report.remote_state, report.diagnostic) == (State.DOWN, 3)
+        assert report.received >= 9
+
+
+PACKETS = 120
+
+
+def wake_ups(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+
 def test_flood_of_strangers_delays_nothing(pair: Pair, process: Bfd) -> None:
     """50,000 packets a second that are none of its sessions' do not even wake it."""
     flood = """

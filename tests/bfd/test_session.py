@@ -242,3 +242,40 @@ def test_remote_system_that_restarts_takes_the_session_down_and_up() -> None:
     assert (one.state, one.remote_discriminator) == (State.DOWN, 33)
     one.received(packet(State.INIT, my_discriminator=33), 1.2)
     assert (one.state, one.ups) == (State.UP, 2)
+
+
+def test_the_packet_before_is_repeated_within_the_jitter_and_not_after_a_change() -> None:
+    one = up(random=0.5)
+    assert not one.may_repeat(1.1), "the Poll Sequence has ended: the next packet is another one"
+    one.tick(1.1)
+    (before,) = one.take_output()
+    assert not one.may_repeat(1.174)
+    assert one.may_repeat(1.176)
+    assert one.repeat(1.176) == before
+    assert one.deadline() == pytest.approx(1.176 + 0.0875)
+    assert not one.may_repeat(1.2)
+    one.received(packet(State.UP, required_min_rx_us=200 * MS, poll=1), 1.22)
+    assert not one.may_repeat(1.4), "its timers are others"
+    one.take_output()
+    one.tick(1.4)
+    one.take_output()
+    one.configure(interval_us=50 * MS, multiplier=3, now=1.45)
+    assert not one.may_repeat(1.6), "it has to poll"
+
+
+@pytest.mark.parametrize("state", [State.DOWN, State.ADMIN_DOWN, State.UP])
+def test_what_is_not_usual_is_not_repeated(state: State) -> None:
+    one = up()
+    one.tick(1.1)
+    assert one.may_repeat(1.2)
+    one.received(packet(state, demand=state is State.UP), 1.15)
+    assert not one.may_repeat(1.2)
+
+
+def test_packet_that_is_read_late_does_not_turn_back_when_the_remote_system_was_heard() -> None:
+    one = up()
+    one.heard(2.0)
+    one.heard(1.5)
+    assert one.detection_at == pytest.approx(2.3)
+    one.received(packet(State.UP), 1.8)
+    assert one.detection_at == pytest.approx(2.3)
