@@ -20,6 +20,7 @@ from bgpd.bfd.control import (
     END,
     GONE,
     MAX_LINE,
+    REPORT_S,
     SESSION,
     BadLine,
     Key,
@@ -35,6 +36,8 @@ from bgpd.bfd.control import (
 log = structlog.get_logger()
 
 RETRY_S = 1.0
+SILENCE_S = 4 * REPORT_S
+"""A process that says nothing for so long does not work: it reports every REPORT_S."""
 
 
 class Refused(Exception):
@@ -141,15 +144,18 @@ class BfdChannel:
                 return f"nothing listens on {self._path}: does bgpd-bfd run (systemctl status bgpd-bfd)?"
             case PermissionError():
                 return f"{self._path} is closed to this user: bgpd-bfd must run as the same one"
+            case TimeoutError():
+                return f"bgpd-bfd has said nothing for {SILENCE_S:.0f} s: is it stopped, or does it get no processor?"
             case asyncio.IncompleteReadError():
                 return "bgpd-bfd has closed the connection: has it ended?"
         return str(error)
 
 
 async def _line(reader: asyncio.StreamReader) -> str:
-    """Raises: IncompleteReadError: the connection is closed. ValueError: the line is too long."""
+    """Raises: IncompleteReadError: the connection is closed. ValueError: a line has no end. TimeoutError: none came."""
     try:
-        return (await reader.readuntil(b"\n"))[:-1].decode("ascii", "replace")
+        async with asyncio.timeout(SILENCE_S):
+            return (await reader.readuntil(b"\n"))[:-1].decode("ascii", "replace")
     except asyncio.LimitOverrunError as error:
         raise ValueError("a line has no end") from error
 

@@ -15,6 +15,7 @@ from bgpd.bfd.control import END, WANT, Key, Report, Wish, gone_line, hello_line
 from bgpd.bfd.packet import Diagnostic, State
 from bgpd.model.iana import CeaseSubcode, ErrorCode, MessageType
 from bgpd.model.prefix import parse_address
+from bgpd.speaker import bfd_channel
 from bgpd.speaker.speaker import Speaker
 from tests.interop.recording_speaker import Recorder
 from tests.speaker.test_speaker import RawPeer, config, running, to_peer, until
@@ -169,6 +170,22 @@ async def test_process_that_ends_is_no_failure_and_is_told_again_what_is_wanted(
         await until(lambda: process.wanted)
         assert not speaker.bfd.problem
         assert not recorder.closed
+
+
+async def test_process_that_says_nothing_any_more_is_told_and_is_no_failure(
+    process: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, or starved: what it said last is no news of the neighbor."""
+    async with with_bfd(process) as (speaker, recorder, _):
+        process.report(State.UP)
+        await until(lambda: view(speaker).state == "up")
+        monkeypatch.setattr(bfd_channel, "SILENCE_S", 0.05)
+        process.report(State.UP)
+        await until(lambda: "has said nothing for" in speaker.bfd.problem)
+        assert "has said nothing for" in view(speaker).problem
+        assert not recorder.closed
+        monkeypatch.undo()
+        await until(lambda: not speaker.bfd.problem)
 
 
 async def test_failure_while_the_connection_was_lost_is_one(process: FakeProcess) -> None:
