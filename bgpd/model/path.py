@@ -123,7 +123,8 @@ class Path(msgspec.Struct, eq=False, gc=False):
 
     `received` are the attributes before policy; `rejected` says why policy or loop detection keeps the path from being
     used ("" if it may be). `heard_at` is the wall-clock time in seconds at which its first route was heard, within the
-    coarseness that the RIB interns by. None of this changes. Compares by identity.
+    coarseness that the RIB interns by; unicast routes that are repeated keep it. None of this changes. Compares by
+    identity.
 
     While it is the only candidate of a key it is that key's decision, too, and answers to what a decision over several
     does. What belongs to that is kept by the one table that its keys are in: `is_usable` and `next_hops` as of `epoch`,
@@ -162,6 +163,17 @@ class Path(msgspec.Struct, eq=False, gc=False):
     def is_local(self) -> bool:
         """Whether the route is this host's own."""
         return self.is_usable and self.source.is_local
+
+    def says_same_as(self, other: Path) -> bool:
+        """Whether both say the same, but for when."""
+        return (
+            self.source is other.source
+            and self.next_hop == other.next_hop
+            and self.rejected == other.rejected
+            and self.overlay == other.overlay
+            and self.received.same_as(other.received)
+            and self.attributes.same_as(other.attributes)
+        )
 
     def path_of(self, name: str) -> Path | None:
         """The candidate of the source called `name`."""

@@ -167,7 +167,8 @@ class CandidateView(msgspec.Struct, kw_only=True):
     """One candidate path of a route, as the decision process saw it.
 
     `role` is "best", "multipath", "lost" or "rejected"; `reason` says by which numbered step it lost, or which rule or
-    check rejected it ("" for the best). `heard_at` is when its source said so.
+    check rejected it ("" for the best). `heard_at` is when its source said so first (unicast routes that are only
+    repeated keep it).
     """
 
     source: str

@@ -2,7 +2,8 @@
 attributes.
 
 The routes themselves are in the Loc-RIB's one table (docs/decisions/0003); here paths are made, and found again in
-interned_paths.py. A path is reused for ten seconds, so that `heard_at` is the time of announcement with that precision.
+interned_paths.py. A path is reused for ten seconds, so that `heard_at` is the time of announcement with that precision;
+what is only repeated keeps its path.
 Decides on RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (reflection loops), policy and RFC 8326 (graceful
 shutdown); never on which path is best.
 """
@@ -117,19 +118,51 @@ class AdjRibIn:
         trace: Trace | None = None,
     ) -> Path:
         """The path of routes that the policy judges by `trace` (None: whatever their prefixes are)."""
+        key, known = self._found(family, received, next_hop, overlay, trace)
+        now = self.now()
+        if known is None:
+            accepted, rejected = self._verdict(family, received, next_hop, trace)
+            return Path(self.source, accepted, next_hop, received, now, rejected, overlay, key)
+        return known if 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S else self.heard_again(known, now)
+
+    def known(self, family: Family, received: Attributes, next_hop: NextHop | None) -> Path | None:
+        """The path that keys have which were announced like this, whenever that was."""
+        return self._found(family, received, next_hop, None, None)[1]
+
+    def _found(
+        self,
+        family: Family,
+        received: Attributes,
+        next_hop: NextHop | None,
+        overlay: Overlay | None,
+        trace: Trace | None,
+    ) -> tuple[Hashable, Path | None]:
+        """What a path is found by, and the path that keys have."""
         interned = self.interned(family)
         key = _key(received, next_hop, overlay, trace)
         known = interned.get(key)
         if known is not None and known.next_hop is not next_hop and known.next_hop != next_hop:
             key = (received.block, next_hop, overlay, trace)
             known = interned.get(key)
-        now = self.now()
-        if known is None:
-            accepted, rejected = self._verdict(family, received, next_hop, trace)
-            return Path(self.source, accepted, next_hop, received, now, rejected, overlay, key)
-        if 0 <= now - known.heard_at < HEARD_AT_COARSENESS_S:
-            return known
-        return Path(self.source, known.attributes, next_hop, known.received, now, known.rejected, overlay, key)
+        return key, known
+
+    def heard_again(self, known: Path, now: float) -> Path:
+        """A path like one that keys have had for long, for those that get it now."""
+        return Path(
+            self.source,
+            known.attributes,
+            known.next_hop,
+            known.received,
+            now,
+            known.rejected,
+            known.overlay,
+            known.entered,
+            0,
+            0,
+            known.next_hops,
+            known.epoch,
+            known.is_usable,
+        )
 
     def _route(self, family: Family, attributes: Attributes, next_hop: NextHop | None) -> Route:
         return Route(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from bgpd.model.attributes import DEFAULT_LOCAL_PREF
+from bgpd.model.attributes import DEFAULT_LOCAL_PREF, AttributeFields
 from bgpd.model.evpn import format_origin
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from bgpd.model.path import Path, SourceKind
@@ -347,24 +347,24 @@ def _place_text(path: Path) -> str:
 
 
 def compare(candidates: tuple[Path, ...]) -> tuple[Path, ...] | None:
-    """The multipath set of usable paths of neighbors with simple attributes, by their numbers alone: what `decide` says
-    of them, too. None: others are among them."""
+    """The multipath set of usable paths of neighbors, by their numbers alone: what `decide` says of them, too. None:
+    others are among them, or it takes more than numbers to tell the best ones apart."""
     if len(candidates) == 2 and (found := _compare_two(candidates, *candidates)):
         return found
     lowest: list[Path] = []
     rank = 0
     for path in candidates:
-        attributes, kind = path.attributes, path.source.kind
-        if not path.is_usable or not attributes.is_simple or not (kind is _EBGP or kind is _IBGP):
+        kind = path.source.kind
+        if not path.is_usable or not (kind is _EBGP or kind is _IBGP):
             return None
-        its = attributes.rank
+        its = path.attributes.rank
         if its == rank and lowest:
             lowest.append(path)
         elif its < rank or not lowest:
             lowest, rank = [path], its
     if len(lowest) > 1:
         for path in lowest:
-            if path.source.kind is not _EBGP:
+            if path.source.kind is not _EBGP or not path.attributes.is_simple:
                 return None
         if len(lowest) == len(candidates) <= MULTIPATH_MAXIMUM and _are_in_order(candidates):
             return candidates
@@ -377,11 +377,21 @@ def _compare_two(both: tuple[Path, ...], first: Path, second: Path) -> tuple[Pat
     if not (first.is_usable and second.is_usable and first.source.kind is _EBGP and second.source.kind is _EBGP):
         return ()
     one, other = first.attributes, second.attributes
+    if one.rank != other.rank:
+        return (first,) if one.rank < other.rank else (second,)
     if not (one.is_simple and other.is_simple):
-        return ()
-    if one.rank == other.rank:
-        return both if first.source.order <= second.source.order else (second, first)
-    return (first,) if one.rank < other.rank else (second,)
+        mine, its = one.fields, other.fields
+        if not (_has_numbers_only(mine) and _has_numbers_only(its)):
+            return ()
+        med, its_med = mine.med or 0, its.med or 0
+        if med != its_med and one.first_asn == other.first_asn:
+            return (first,) if med < its_med else (second,)
+    return both if first.source.order <= second.source.order else (second, first)
+
+
+def _has_numbers_only(fields: AttributeFields) -> bool:
+    """Whether nothing is compared or weighed after step 6 but who the neighbor is."""
+    return not (fields.originator_id or fields.packed_cluster_list or fields.packed_extended_communities)
 
 
 def _are_in_order(paths: Sequence[Path]) -> bool:

@@ -116,6 +116,8 @@ class LocRib(Decisions):
             return
 
         def compute(old: Entry | None) -> Entry | None:
+            if old is not None and self._is_repeated(path, old):
+                return old
             return self.decision(with_path(path, old))
 
         alone = self.alone(path)
@@ -127,9 +129,21 @@ class LocRib(Decisions):
     def _announce_one(self, key: bytes, path: Path, into: Changes) -> None:
         part = self.routes.part(key)
         old = part.get(key)
+        if old is not None and self._is_repeated(path, old):
+            return
         new = self.alone(path) if old is None else self.decision(with_path(path, old))
         if new is not old:
             self._store_one(part, key, old, new, into)
+
+    def _is_repeated(self, path: Path, old: Entry) -> bool:
+        """Whether a neighbor says what it has said of keys that have `old`: they keep the path, with its `heard_at`."""
+        if path.entered is None or not self.checks_next_hops or path.source.is_local:
+            return False
+        former = old.path_of(path.source.name)
+        if former is None or former.entered != path.entered or former.source is not path.source:
+            return False
+        refreshed = self.interned[path.source].refreshed if path.source in self.interned else None
+        return (refreshed is None or former in refreshed) and former.says_same_as(path)
 
     @changes_shared_state
     def _store_new(

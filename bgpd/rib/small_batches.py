@@ -10,7 +10,7 @@ Not compiled: its time is in the fields of paths and batches (docs/decisions/000
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from bgpd.model.containers import PART_OF
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch
@@ -66,8 +66,8 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                 gateway = next_hop
                 signs = usual_signs if not routes.why_refused(family, next_hop) else _ANY
             block = attributes.block
-            path = paths[hash(block) % PARTS].get(block)
-            if path is None:
+            path = known = paths[hash(block) % PARTS].get(block)
+            if known is None:
                 for sign in signs:
                     if sign in block:
                         path = table.alone(routes.path(family, attributes, next_hop))
@@ -79,8 +79,11 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                     path = Path(
                         source, attributes, next_hop, attributes, now, "", None, block, 0, 0, hops, epoch, is_usable
                     )
-            elif path.next_hop is not next_hop or not oldest < path.heard_at <= now or path.epoch != epoch:
+            elif known.next_hop is not next_hop or known.epoch != epoch:
+                known = routes.known(family, attributes, next_hop)
                 path = table.alone(routes.path(family, attributes, next_hop))
+            elif not oldest < known.heard_at <= now:
+                path = None
             at += 1
             before: Entry | None = None
             after: Entry | None = None
@@ -88,8 +91,10 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                 part = parts[PART_OF[key[-2] if len(key) > 1 else 0]]
                 old = part.get(key)
                 former = None if old is None else old.path_of(name)
-                if former is path:
+                if former is not None and (former is path or former is known):
                     continue
+                if path is None:
+                    path = routes.heard_again(cast(Path, known), now)
                 came += 1
                 had = path.keys
                 path.keys = had + 1
@@ -121,7 +126,13 @@ def _beside(table: LocRib, old: Entry, former: Path | None, path: Path) -> Entry
     if former is old:
         return path
     try:
-        return table.decision(with_path(path, old))
+        if former is None:
+            return table.decision(with_path(path, old))
+        candidates = old.candidates
+        if len(candidates) == 2:
+            first, second = candidates
+            return table.decision((path, second) if first is former else (first, path))
+        return table.decision(tuple([path if one is former else one for one in candidates]))
     except Exception:
         table.count_path(path, -1)
         raise

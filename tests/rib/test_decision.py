@@ -289,14 +289,23 @@ def test_rules_are_the_steps_in_order() -> None:
     assert [rule.step for rule in RULES] == list(Step)
 
 
-neighbors = st.tuples(
+reflected_attributes = st.builds(
+    lambda one, originator, clusters, bandwidth: one.changed(
+        originator_id=originator, cluster_list=clusters, extended_communities=bandwidth
+    ),
     some_attributes,
-    st.sampled_from((SourceKind.EBGP, SourceKind.EBGP, SourceKind.IBGP, SourceKind.WORKLOAD)),
+    st.sampled_from((None, None, None, bytes((10, 0, 0, 2)))),
+    st.sampled_from(((), (), (), (b"\1\1\1\1",))),
+    st.sampled_from(((), (), (), (bytes.fromhex("4004fde94e000000"),))),
+)
+neighbors = st.tuples(
+    st.one_of(some_attributes, reflected_attributes),
+    st.sampled_from((SourceKind.EBGP, SourceKind.EBGP, SourceKind.EBGP, SourceKind.IBGP, SourceKind.WORKLOAD)),
     st.sampled_from((1, 1, 2, 3)),
 )
 
 
-@given(st.lists(neighbors, min_size=1, max_size=6))
+@given(st.one_of(st.lists(neighbors, min_size=2, max_size=2), st.lists(neighbors, min_size=1, max_size=6)))
 def test_numbers_alone_say_what_the_numbered_steps_say(drawn) -> None:  # type: ignore[no-untyped-def]
     candidates = []
     for number, (one, kind, router) in enumerate(drawn):
@@ -310,6 +319,23 @@ def test_numbers_alone_say_what_the_numbered_steps_say(drawn) -> None:  # type: 
         )
     else:
         assert multipath == decide(candidates, unusable)[0]
+        assert len(multipath) == 1 or not any(one.attributes.packed_extended_communities for one in multipath)
+
+
+def test_numbers_tell_two_neighbors_apart_whatever_else_they_announce() -> None:
+    def best(first: Attributes, second: Attributes) -> list[int]:
+        both = path(leaf(1), first), path(leaf(2), second)
+        for one in both:
+            one.is_usable = True
+        found = compare(both)
+        assert found == decide(both, unusable)[0]
+        return [both.index(one) for one in found or ()]
+
+    bandwidth = (bytes.fromhex("4004fde94e000000"),)
+    assert best(attributes(1, 2, extended_communities=bandwidth), attributes(1, med=5)) == [1]
+    assert best(attributes(1, med=5), attributes(1, med=5)) == [0, 1]
+    assert best(attributes(1, med=5), attributes(1)) == [1]
+    assert best(attributes(1, med=5), attributes(2)) == [0, 1]
 
 
 def test_numbers_alone_take_no_more_than_a_kernel_group_has() -> None:

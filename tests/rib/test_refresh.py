@@ -33,6 +33,22 @@ def test_routes_that_are_not_said_again_go_and_the_fib_hears_only_of_them() -> N
     assert recorder.rib.received.counts(leaf1)[V4].received == 4
 
 
+@pytest.mark.parametrize("many", [1, 60])
+def test_routes_that_are_repeated_long_after_they_were_heard_are_not_stale(many: int) -> None:
+    recorder = Recorder(configuration(session("leaf1")))
+    leaf1 = recorder.up(leaf(1), session("leaf1"))
+    prefixes = [f"10.1.{number}.0/24" for number in range(many)]
+    recorder.announce(leaf1, attributes(1), HOP1, *prefixes, "10.2.0.0/24")
+    for _ in range(2):
+        recorder.now += 100
+        recorder.rib.received.refresh_began(leaf1, V4)
+        recorder.announce(leaf1, attributes(1), HOP1, *prefixes)
+        recorder.now += 100
+        recorder.announce(leaf1, attributes(1), HOP1, *prefixes)
+        drain(recorder.rib.received.refresh_ended(leaf1, V4))
+        assert set(recorder.fib) == {key(one) for one in prefixes}
+
+
 def test_what_is_said_while_the_stale_routes_are_removed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loc_rib, "SLICE", 1)
     recorder, leaf1 = loaded()

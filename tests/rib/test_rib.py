@@ -39,21 +39,52 @@ def test_two_equal_leaves_give_ascending_next_hops_that_are_one_object() -> None
     assert recorder.fib[key("10.1.0.0/24")] is recorder.fib[key("10.2.0.0/24")]
 
 
-def test_same_route_again_later_tells_the_fib_nothing_but_when_it_was_heard() -> None:
-    recorder, (leaf1, _) = two_leaves()
-    given = attributes(65201)
-    recorder.announce(leaf1, given, HOP1, "10.1.0.0/24")
-    first = recorder.rib.decision("", V4, key("10.1.0.0/24"))
-    recorder.now += 9
-    recorder.announce(leaf1, given, HOP1, "10.1.0.0/24")
-    assert recorder.rib.decision("", V4, key("10.1.0.0/24")) is first
-    recorder.now += 2
-    recorder.announce(leaf1, given, HOP1, "10.1.0.0/24")
-    later = recorder.rib.decision("", V4, key("10.1.0.0/24"))
-    assert later is not None
-    assert later.best is not None
-    assert later.best.heard_at == recorder.now
+MANY_PREFIXES = [f"10.3.{number}.0/24" for number in range(60)]
+
+
+def heard_at(recorder: Recorder, prefix: str) -> float:
+    decision = recorder.rib.decision("", V4, key(prefix))
+    assert decision is not None
+    assert decision.best is not None
+    return decision.best.heard_at
+
+
+@pytest.mark.parametrize("prefixes", [["10.3.0.0/24"], MANY_PREFIXES])
+@pytest.mark.parametrize("policy", ["all", "med"])
+def test_a_route_that_is_repeated_keeps_when_it_was_heard(prefixes: list[str], policy: str) -> None:
+    rules = (RuleConfig(set=SetConfig(med=7)),)
+    policies = {"med": PolicyConfig(rules=rules)}
+    config = session("leaf1", import_=policy)
+    recorder = Recorder(configuration(config, policy=policies))
+    leaf1 = recorder.up(leaf(1), config)
+    recorder.announce(leaf1, attributes(65201), HOP1, *prefixes)
+    first = [recorder.rib.decision("", V4, key(prefix)) for prefix in prefixes]
+    recorder.now += 100
+    recorder.announce(leaf1, attributes(65201), HOP1, *prefixes)
+    assert [recorder.rib.decision("", V4, key(prefix)) for prefix in prefixes] == first
+    assert heard_at(recorder, prefixes[0]) == 1000.0
     assert len(recorder.fib_calls) == 1
+    recorder.announce(leaf1, attributes(65201), HOP2, *prefixes)
+    assert heard_at(recorder, prefixes[0]) == recorder.now
+    recorder.now += 100
+    recorder.withdraw(leaf1, *prefixes)
+    recorder.announce(leaf1, attributes(65201), HOP2, *prefixes)
+    assert heard_at(recorder, prefixes[0]) == recorder.now
+    assert recorder.rib.received.counts(leaf1)[V4].received == len(prefixes)
+
+
+@pytest.mark.parametrize("prefixes", [["10.3.0.0/24"], MANY_PREFIXES])
+def test_a_route_that_gets_what_others_have_had_for_long_is_heard_now(prefixes: list[str]) -> None:
+    recorder, (leaf1, leaf2) = two_leaves()
+    recorder.announce(leaf1, attributes(65201), HOP1, "10.9.0.0/24")
+    recorder.announce(leaf1, attributes(65201, 1), HOP1, *prefixes)
+    recorder.announce(leaf2, attributes(65201), HOP2, *prefixes)
+    recorder.now += 100
+    recorder.announce(leaf1, attributes(65201), HOP1, "10.9.0.0/24", *prefixes)
+    assert heard_at(recorder, "10.9.0.0/24") == 1000.0
+    assert heard_at(recorder, prefixes[0]) == recorder.now
+    assert recorder.fib[key(prefixes[0])] == (HOP1, HOP2)
+    assert recorder.rib.received.counts(leaf1)[V4].received == 1 + len(prefixes)
 
 
 def test_a_batch_that_repeats_keys_counts_each_once() -> None:
