@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from bgpd import __version__
+from bgpd import __version__, inheritance
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.effects import Effect, config_diff, keep_until_restart
@@ -31,7 +32,15 @@ from bgpd.daemon_metrics import build_registry
 from bgpd.drain import Drain
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.protocol import read_protocol_in_force
-from bgpd.handover.store import SIGNALS, DescriptorStore, HandOverFailed, store_of_service
+from bgpd.handover.store import (
+    SIGNALS,
+    DescriptorStore,
+    HandOverFailed,
+    StoreUnusable,
+    inherited,
+    store_of_service,
+)
+from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
@@ -56,6 +65,8 @@ log = structlog.get_logger()
 
 EX_SOFTWARE = 70
 """Exit code after a defect of bgpd itself (sysexits.h); the service manager starts it again."""
+SETTLE_S = 1.0
+"""How long a hand-over waits for what neighbors have said to be in the kernel; the next process writes the rest."""
 SHUTDOWN_TEXT = "bgpd is stopped"
 
 
@@ -67,6 +78,7 @@ def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
     """
     keep_little_memory()
     raise_limit()
+    left = inherited()
     events = EventRing()
     set_up_logging(config.log, events)
     for warning in warnings:
@@ -76,7 +88,9 @@ def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
     try:
         asyncio.set_event_loop(loop)
         protocol = read_protocol_in_force(config.fib.protocol)
-        return loop.run_until_complete(Daemon(config, file, protocol=protocol, events=events, selector=selector).run())
+        found = inheritance.read(left)
+        daemon = Daemon(config, file, protocol=protocol, events=events, selector=selector, left=found)
+        return loop.run_until_complete(daemon.run())
     finally:
         loop.close()
 
@@ -84,7 +98,17 @@ def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
 class Daemon:
     """One run of bgpd. Its routes bear `protocol`, which is not the configured one while it keeps a former default."""
 
-    def __init__(self, config: Config, file: str, *, protocol: int, events: EventRing, selector: TimedSelector) -> None:
+    def __init__(
+        self,
+        config: Config,
+        file: str,
+        *,
+        protocol: int,
+        events: EventRing,
+        selector: TimedSelector,
+        left: Inheritance | None = None,
+    ) -> None:
+        self._left = left if left is not None else Inheritance()
         self._config = config
         self._protocol = protocol
         self._file = file
@@ -115,6 +139,7 @@ class Daemon:
             self._routing, self._consistency, selector=selector, shortage=self._shortage, hostname=hostname
         )
         self._readiness.neighbors = config.neighbor
+        self._readiness.left = self._left
         self._drain = Drain(self._routing, config=lambda: self._config, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
@@ -148,18 +173,20 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self._stop_for_good)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._left.sessions.keep_alive()
         log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=self._file)
         try:
             await self._api.start()
             await self._lock.acquire()
             self._drain.restore()
-            await self._routing.start()
+            await self._routing.start(self._left)
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
             log.error("bgpd.cannot_start", error=str(error))
             print(f"bgpd: {error}", file=sys.stderr)
             for task in self._tasks:
                 task.cancel()
             await self._api.stop()
+            self._left.sessions.close()
             return 1
         self._garbage.start()
         await asyncio.sleep(0)
@@ -191,7 +218,38 @@ class Daemon:
 
         Raises: HandOverFailed: with the reason; this process goes on as if nothing had been.
         """
-        raise HandOverFailed("this bgpd cannot hand over yet")
+        if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
+            raise HandOverFailed("bgpd is starting or stopping")
+        async with self._reloading:
+            began = time.monotonic()
+            self._routing.speaker.hold(True)
+            try:
+                await self._routing.settle(SETTLE_S)
+                self._leave_behind(store, leave, began)
+            except Exception as error:
+                log.error("handover.failed", error=str(error), exc_info=not isinstance(error, StoreUnusable | OSError))
+                raise HandOverFailed(str(error)) from error
+            finally:
+                self._routing.speaker.hold(False)
+
+    def _leave_behind(self, store: DescriptorStore, leave: Callable[[], object], began: float) -> None:
+        """From here on the loop does not turn until the process has ended."""
+        speaker, descriptors = self._routing.speaker.saved()
+        left = Left(
+            daemon=saved_daemon(converged=self._routing.converged),
+            speaker=speaker,
+            rib=self._routing.rib.saved(),
+            descriptors=descriptors,
+        )
+        descriptors = left.write()
+        try:
+            store.keep(descriptors)
+            sessions, seconds = len(speaker.sessions), round(time.monotonic() - began, 3)
+            log.info("handover.left", sessions=sessions, seconds=seconds)
+            leave()
+        finally:
+            os.ftruncate(descriptors[SNAPSHOT], 0)  # this process goes on after all: nobody may take it for new
+            os.close(descriptors[SNAPSHOT])
 
     def _leave_soon(self) -> None:
         store = store_of_service()

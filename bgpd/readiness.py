@@ -17,6 +17,7 @@ import structlog
 from bgpd import __version__
 from bgpd.config.schema import NeighborConfig
 from bgpd.consistency import Consistency
+from bgpd.inheritance import Inheritance
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 from bgpd.model.views import HealthView
@@ -47,7 +48,8 @@ LOOK_S = 1.0
 class Readiness:
     """Says why this host may not be relied on. `neighbors` are the configured ones; `reason` is "" if it may.
 
-    `why_drained()` says that this host is out of service (bgpd drain), "" if it is not.
+    `left` is what another process has left at the start: where that had converged, neighbors that are down are not
+    waited for. `why_drained()` says that this host is out of service (bgpd drain), "" if it is not.
     `plan_review()` is called when sessions, convergence or routes may have changed.
     """
 
@@ -56,6 +58,7 @@ class Readiness:
     ) -> None:
         self.neighbors: tuple[NeighborConfig, ...] = ()
         self.reason = "starting"
+        self.left = Inheritance()
         self.why_drained: Callable[[], str] = lambda: ""
         self._routing = routing
         self._consistency = consistency
@@ -109,7 +112,7 @@ class Readiness:
         self._waiting_for = not_converged(
             self.age_s,
             synchronised=routing.synchronised,
-            neighbors=[(neighbor.name, neighbor.name in routing.sources) for neighbor in self.neighbors],
+            neighbors=[(one.name, one.name in routing.sources) for one in self.neighbors if self._is_awaited(one)],
             awaiting=[one for one in routing.speaker.awaiting_end_of_rib() if not self._is_quiet(one[0])],
             importing=routing.evpn.is_importing,
         )
@@ -117,6 +120,9 @@ class Readiness:
             log.info("bgpd.converged", seconds=round(self.age_s, 3), routes=routing.routes)
             self._announced.clear()
             routing.converge()
+
+    def _is_awaited(self, neighbor: NeighborConfig) -> bool:
+        return not self.left.converged or neighbor.name in self.left.refused
 
     def _is_quiet(self, source: Source) -> bool:
         """Whether a neighbor that may never send End-of-RIB has sent its table, as far as can be known."""
@@ -177,6 +183,7 @@ class Readiness:
             loop_stall_p9999_s=self._selector.wall.quantile(FAR_OUT),
             loop_stall_cpu_s=self._selector.cpu.longest_s,
             loop_stall_cpu_p9999_s=self._selector.cpu.quantile(FAR_OUT),
+            last_handover=self.left.view(),
         )
 
     def _report_status(self) -> None:

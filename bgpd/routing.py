@@ -8,6 +8,7 @@ RIB hears it before EVPN. A workload that goes: it is withdrawn from neighbors b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,6 +20,7 @@ from bgpd.evpn.evpn import Evpn
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables
+from bgpd.inheritance import Inheritance
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
@@ -72,6 +74,7 @@ class Routing:
         self.converged = False
         self.ending = False
         self._is_change_planned = False
+        self._is_adopting = False
         self._unread: set[str] = set()
         self._config = config
         self._monitor = monitor
@@ -130,8 +133,9 @@ class Routing:
         """Prefixes in all tables of the RIB."""
         return sum(len(table.routes) for table in self.rib.tables.values())
 
-    async def start(self) -> None:
-        """Adopt what the kernel has, then follow it; claims of workloads come first.
+    async def start(self, left: Inheritance) -> None:
+        """Adopt what the kernel has, then follow it, and `left`, what another process has; claims of workloads come
+        first.
 
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
@@ -146,7 +150,30 @@ class Routing:
         self.workloads.kernel.replayed()
         self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)
+        if left.sessions:
+            self._is_adopting = True
+            await left.adopt(self.speaker)
+            await self._walked(self.rib.received.restore(left.rib))
         await self.workloads.start()
+
+    async def _walked(self, walk: Iterator[None]) -> None:
+        over = asyncio.Event()
+        self._walks.run(walk, done=over.set)
+        await over.wait()
+
+    def _release(self) -> Iterator[None]:
+        """Neighbors that were adopted are sent what is different, once all that is going on has come to an end."""
+        while self._walks:
+            yield
+        self.rib.dissemination.release()
+
+    async def settle(self, patience_s: float) -> None:
+        """Nothing is read of neighbors: wait until what they said is in the kernel, but not for ever."""
+        self.rib.commit_gathered()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                for fib in list(self.tables.fibs.values()):
+                    await fib.writer.idle()
 
     async def run(self) -> None:
         """Look for what can be asked of neighbors again, until cancelled."""
@@ -233,6 +260,13 @@ class Routing:
         self.sources[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.received.neighbor_up(source, negotiated, config)
+        self._neighbors_changed()
+
+    @changes_shared_state
+    def session_adopted(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+        self.sources[source.name] = source
+        self.evpn.neighbor_up(source, negotiated.families)
+        self.rib.received.neighbor_up(source, negotiated, config, is_adopted=True)
         self._neighbors_changed()
 
     @changes_shared_state
@@ -323,4 +357,7 @@ class Routing:
     def workloads_synchronised(self) -> None:
         self.synchronised = True
         self.rib.dissemination.synchronised()
+        if self._is_adopting:
+            self._is_adopting = False
+            self._walks.run(self._release())
         self._changed()

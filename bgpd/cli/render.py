@@ -223,6 +223,17 @@ def status_lines(view: View, now: float) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in view.get("warnings", ()))
     yield f"neighbors: {view['neighbors_established']} of {view['neighbors']} established"
     yield f"routes: {view['routes']}; kernel routes: {view['fib_pending']} pending, {view['fib_failed']} failed"
+    if handover := view.get("last_handover"):
+        yield from _handover(handover, now)
+
+
+def _handover(view: View, now: float) -> Iterator[str]:
+    if view["problem"]:
+        yield f"hand-over: no session went on: {view['problem']}"
+        return
+    sessions = f"{view['adopted']} session{'' if view['adopted'] == 1 else 's'}"
+    yield f"hand-over: {sessions} went on, from version {view['version']}, {age(view['at'], now)} ago"
+    yield from (f"  {name} began anew: {why}" for name, why in view["refused"].items())
 
 
 _MARGIN = 10

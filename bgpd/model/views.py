@@ -390,6 +390,19 @@ class EventView(msgspec.Struct, kw_only=True):
     fields: dict[str, str | int | float | bool | None] = {}
 
 
+class HandoverView(msgspec.Struct, kw_only=True):
+    """What a process of bgpd found at its start of the one before it. `at`: when that left it, `version`: which it was.
+
+    `adopted` are the sessions that went on. `refused`: by neighbor, why one did not; `problem`: why none did.
+    """
+
+    at: float | None = None
+    version: str = ""
+    adopted: int = 0
+    refused: dict[str, str] = {}
+    problem: str = ""
+
+
 class HealthView(msgspec.Struct, kw_only=True):
     """`GET /v1/health`: whether the host may be relied on. `reasons` say why `ready` is false, `warnings` what else is
     wrong.
@@ -398,6 +411,7 @@ class HealthView(msgspec.Struct, kw_only=True):
     `fib_pending` and `fib_failed` are routes that RIB and kernel differ by. `loop_stall_s` is the longest time that the
     event loop was held since the start, `loop_stall_p9999_s` what one hold of ten thousand exceeds. With `cpu` in their
     names both are the processor time of the loop's thread: what is missing in them, others had the processor for.
+    `last_handover` is what this process was handed over at its start, null if nothing was.
     """
 
     ready: bool
@@ -417,6 +431,7 @@ class HealthView(msgspec.Struct, kw_only=True):
     loop_stall_p9999_s: float = 0.0
     loop_stall_cpu_s: float = 0.0
     loop_stall_cpu_p9999_s: float = 0.0
+    last_handover: HandoverView | None = None
 
 
 class DrainCounterView(msgspec.Struct, kw_only=True):

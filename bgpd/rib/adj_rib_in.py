@@ -97,10 +97,10 @@ class AdjRibIn:
         """
         return [
             (self.path(family, attributes, next_hop, overlay, trace), chosen)
-            for trace, chosen in self._traces(family, keys, attributes, next_hop)
+            for trace, chosen in self.traces(family, keys, attributes, next_hop)
         ]
 
-    def _traces(
+    def traces(
         self, family: Family, keys: Sequence[bytes], attributes: Attributes, next_hop: NextHop | None
     ) -> list[tuple[Trace | None, Sequence[bytes]]]:
         """The keys by what the policy found; None where it does not look at prefixes."""
@@ -163,6 +163,23 @@ class AdjRibIn:
             known.epoch,
             known.is_usable,
         )
+
+    def heard_before(
+        self,
+        family: Family,
+        received: Attributes,
+        next_hop: NextHop | None,
+        overlay: Overlay | None,
+        trace: Trace | None,
+        heard_at: float,
+    ) -> Path:
+        """A path that another process had, by the policy of now: give it to keys before anything else is asked."""
+        key = _key(received, next_hop, overlay, trace)
+        known = self.interned(family).get(key)
+        if known is not None and known.next_hop != next_hop:
+            key = (received.block, next_hop, overlay, trace)
+        accepted, rejected = self._verdict(family, received, next_hop, trace)
+        return Path(self.source, accepted, next_hop, received, heard_at, rejected, overlay, key)
 
     def _route(self, family: Family, attributes: Attributes, next_hop: NextHop | None) -> Route:
         return Route(
@@ -248,7 +265,7 @@ class AdjRibIn:
         """What `keys`, which have `path`, get after the policy changed; the same object where nothing differs."""
         return [
             (self._revised(path, family, trace), chosen)
-            for trace, chosen in self._traces(family, keys, path.received, path.next_hop)
+            for trace, chosen in self.traces(family, keys, path.received, path.next_hop)
         ]
 
     def _revised(self, path: Path, family: Family, trace: Trace | None) -> Path:

@@ -167,6 +167,18 @@ class AdjRibOut:
         best = decision.best if decision is not None else None
         return best is not None and self._drained.is_withheld(self._table, key, best)
 
+    @property
+    def withdrawing(self) -> list[bytes]:
+        """Keys whose withdrawal is to be sent."""
+        return list(self._withdrawing)
+
+    def resume(self, withdrawing: Iterable[bytes], *, end_of_rib_sent: bool, refresh_owed: bool) -> None:
+        """Go on as another process has left it, with what is in `advertised`; an answer that it had begun, anew."""
+        self._withdrawing = dict.fromkeys(withdrawing)
+        self.end_of_rib_sent = end_of_rib_sent
+        if refresh_owed:
+            self.resend_all()
+
     def end_refresh(self) -> bool:
         """All is sent: whether that ends a `resend_all`. If another one waits, it begins now."""
         if not self.refresh_owed:

@@ -37,6 +37,16 @@ class Discarded:
         """Prefixes that are announced and were not taken; of very many, announcements of them."""
         return len(self._keys.get(family, ())) + self._more.get(family, 0)
 
+    def saved(self, family: Family) -> tuple[list[bytes], int]:
+        """What `restore` takes."""
+        return list(self._keys.get(family, ())), self._more.get(family, 0)
+
+    def restore(self, family: Family, keys: Sequence[bytes], more: int) -> None:
+        """Another process has discarded these."""
+        self._keys[family] = set(keys)
+        if more:
+            self._more[family] = more
+
     def withdrawn(self, family: Family, keys: Sequence[bytes]) -> None:
         """These are not announced any more, or were taken."""
         kept = self._keys.get(family)

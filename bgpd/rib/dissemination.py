@@ -39,6 +39,7 @@ class Dissemination:
         self._schedule = schedule
         self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
         self._due: dict[AdjRibOut, None] = {}
+        self._held: set[AdjRibOut] = set()
 
     def add(self, vrf: str, export: AdjRibOut) -> None:
         """A session is up for a family: it is sent everything."""
@@ -46,10 +47,24 @@ class Dissemination:
         export.mark_all()
         self.look_at(export)
 
+    def hold(self, vrf: str, export: AdjRibOut) -> None:
+        """A session that another process has left: it is sent nothing until `release`, since what it was sent is not
+        known here yet, nor all that is to be sent."""
+        self._exports.setdefault((vrf, export.family), []).append(export)
+        self._held.add(export)
+
+    def release(self) -> None:
+        """All is known again: those that are held are sent what has become different."""
+        held, self._held = self._held, set()
+        for export in held:
+            export.mark_all()
+        self.look_at(*held)
+
     def remove(self, vrf: str, export: AdjRibOut) -> None:
         """Send this session nothing more."""
         self._exports[vrf, export.family].remove(export)
         self._due.pop(export, None)
+        self._held.discard(export)
 
     def look_at(self, *exports: AdjRibOut) -> None:
         """These may have something to send."""
@@ -96,7 +111,7 @@ class Dissemination:
         while self._due and left > 0:
             export = next(iter(self._due))
             del self._due[export]
-            if not self.neighbors.has_room(export.source):
+            if export in self._held or not self.neighbors.has_room(export.source):
                 continue
             left -= max(1, self._flush_one(export, left))
             if not export.is_settled:

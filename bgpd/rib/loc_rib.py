@@ -126,6 +126,18 @@ class LocRib(Decisions):
             if rest:
                 self._apply(part, rest, olds, compute, into)
 
+    def load(self, keys: Sequence[bytes], paths: tuple[Path, ...], into: Changes) -> None:
+        """Give `keys`, which are distinct and new but for this host's own routes, these paths of several sources."""
+        new = self.decision(paths)
+        for part, chosen in self.routes.split(keys):
+            if not part.keys().isdisjoint(chosen):
+                for path in paths:
+                    self.announce(chosen, path, into)
+            elif len(chosen) == 1:
+                self._store_one(part, chosen[0], None, new, into)
+            else:
+                self._store_uniform(part, chosen, None, new, into)
+
     def _announce_one(self, key: bytes, path: Path, into: Changes) -> None:
         part = self.routes.part(key)
         old = part.get(key)

@@ -28,6 +28,8 @@ from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
 from bgpd.rib.policy import build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
+from bgpd.rib.restore import Restored
+from bgpd.rib.saved import SavedRib
 from bgpd.rib.small_batches import FEW, enter_few
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
@@ -67,8 +69,13 @@ class ReceivedRoutes:
         self._states: dict[Source, NeighborState] = {}
         self._advertisements = Advertisements()
 
-    def neighbor_up(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+    def neighbor_up(
+        self, source: Source, negotiated: Negotiated, config: SessionConfig, *, is_adopted: bool = False
+    ) -> None:
         """A session is established: its routes may come, and it is sent the table, then End-of-RIB.
+
+        One that was adopted from another process is sent nothing before `restore` has told what it was sent, and then
+        `Dissemination.release` is called.
 
         Raises: PolicyError: the configuration names a policy that cannot be used.
         """
@@ -103,7 +110,7 @@ class ReceivedRoutes:
                 send=self._send_evpn if family is Family.L2VPN_EVPN else self.neighbors.send,
             )
             state.exports[family] = export
-            self._dissemination.add(config.vrf, export)
+            (self._dissemination.hold if is_adopted else self._dissemination.add)(config.vrf, export)
 
     def _send_evpn(self, source: Source, batch: RouteBatch) -> None:
         for one in self.evpn.for_neighbor(source, batch):
@@ -285,6 +292,16 @@ class ReceivedRoutes:
             self.neighbors.send_refresh_began(source, family)
             state.exports[family].resend_all()
             self._dissemination.look_at(state.exports[family])
+
+    def restore(self, saved: SavedRib) -> Iterator[None]:
+        """Stepping takes up what another process has left of the sessions that were adopted."""
+        states = {source.name: state for source, state in self._states.items()}
+        yield from Restored(saved, states, tables=self._tables, evpn=self.evpn).walk(self._advertisements)
+        for state in states.values():
+            for family, table in state.tables.items():
+                reason = state.why_too_many(family, table.received.get(state.source, 0))
+                self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
+            self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
 
     def room_came(self, source: Source) -> None:
         """The connection to a neighbor takes more again."""

@@ -29,6 +29,7 @@ from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
 from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
 from bgpd.rib.received import ReceivedRoutes
+from bgpd.rib.saved import SavedRib, save
 from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.tables import Tables
 from bgpd.rib.views import fallback
@@ -204,6 +205,10 @@ class Rib:
         if table is not None and table.exports_learned:
             table.refused.update(keys)
             self.dissemination.mark(vrf, family, keys, local=False)
+
+    def saved(self) -> SavedRib:
+        """What neighbors announced and were sent, for another process (ReceivedRoutes.restore)."""
+        return save(self.tables.values(), self.received.states())
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should forward `key` by; None: no route of ours. What sessions that have ended said does not

@@ -26,6 +26,10 @@ class RouteLabels:
     def __len__(self) -> int:
         return sum(map(len, self._by_source.values()))
 
+    def of(self, source: Source) -> Mapping[bytes, bytes]:
+        """All of one source."""
+        return self._by_source.get(source, {})
+
     def announced(self, source: Source, keys: Sequence[bytes], labels: Mapping[bytes, bytes] | None) -> list[bytes]:
         """These routes have these labels now, None: those of their path. Returns the keys that had other ones here."""
         known = self._by_source.get(source)

@@ -36,6 +36,7 @@ from bgpd.message.open import (
 from bgpd.message.plain_updates import cut_updates
 from bgpd.model.iana import CeaseSubcode, ErrorCode, FsmSubcode, HeaderSubcode, MessageType
 from bgpd.model.wire import NotificationError
+from bgpd.speaker.saved import SavedConnection
 
 OPEN_TIMEOUT_S = 30.0
 """Patience for the peer's OPEN and its first KEEPALIVE: the "large value" of RFC 4271 section 8.2.2. Four minutes are
@@ -131,6 +132,7 @@ class Connection:
     """One TCP connection, from the moment it is up. `incoming`: the peer made it.
 
     `state` is OPEN_SENT, OPEN_CONFIRM or ESTABLISHED, and IDLE once it has failed: then nothing is read any more.
+    `peer_open` is the body of the peer's OPEN.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class Connection:
         self.opened_at = now
         self.established_at = now
         self.notification_sent: Notification | None = None
+        self.peer_open = b""
         self._local = local
         self._expected_asn = expected_asn
         self._min_hold_time_s = min_hold_time_s
@@ -276,6 +279,57 @@ class Connection:
         self._output.clear()
         return data
 
+    def _negotiate(self, body: bytes) -> Negotiated:
+        """Judge the peer's OPEN. Raises: NotificationError."""
+        expected_asn, least_s = self._expected_asn, self._min_hold_time_s
+        found = negotiate(self._local, decode_open(body), expected_asn=expected_asn, min_hold_time_s=least_s)
+        self.peer_open, self.negotiated = body, found
+        return found
+
+    def put_off(self, now: float) -> None:
+        """The hold timer begins anew, though nothing came."""
+        self._restart_hold_timer(now)
+
+    # From one process to the next
+
+    def keep_alive(self, now: float) -> None:
+        """Send a KEEPALIVE though none is due."""
+        self._send(KEEPALIVE)
+        self._restart_keepalive_timer(now)
+
+    def saved(self, unsent: bytes) -> SavedConnection:
+        """The established connection for another process. `unsent`: what was taken as output and waits to be sent."""
+        return SavedConnection(
+            incoming=self.incoming,
+            local_open=encode_open(self._local)[HEADER_LENGTH:],
+            peer_open=self.peer_open,
+            opened_at=self.opened_at,
+            established_at=self.established_at,
+            messages_received=self.messages_received,
+            messages_sent=self.messages_sent,
+            unread=self._input[self._offset :],
+            unsent=unsent,
+            keepalive_time_s=self.negotiated.keepalive_time_s if self.negotiated else 0,
+        )
+
+    @classmethod
+    def adopt(
+        cls, saved: SavedConnection, expected_asn: int | str, *, now: float, random: Callable[[], float]
+    ) -> Connection:
+        """Go on with a connection that another process has brought to Established.
+
+        Raises: NotificationError: it could not have been negotiated so.
+        """
+        local, incoming = decode_open(saved.local_open), saved.incoming
+        connection = cls(local=local, expected_asn=expected_asn, incoming=incoming, now=saved.opened_at, random=random)
+        connection._negotiate(saved.peer_open)
+        connection._enter(State.ESTABLISHED)
+        connection.established_at = saved.established_at
+        connection.messages_received, connection.messages_sent = saved.messages_received, saved.messages_sent
+        connection._restart_hold_timer(now)
+        connection._restart_keepalive_timer(now)
+        return connection
+
     def _enter(self, state: State) -> None:
         self.state = state
 
@@ -349,13 +403,7 @@ class Connection:
             case State.ESTABLISHED, MessageType.ROUTE_REFRESH:
                 return RefreshReceived(decode_route_refresh(body))
             case State.OPEN_SENT, MessageType.OPEN if self.negotiated is None:
-                self.negotiated = negotiate(
-                    self._local,
-                    decode_open(body),
-                    expected_asn=self._expected_asn,
-                    min_hold_time_s=self._min_hold_time_s,
-                )
-                return OpenReceived(self.negotiated)
+                return OpenReceived(self._negotiate(body))
             case State.OPEN_CONFIRM, MessageType.KEEPALIVE:
                 self._enter(State.ESTABLISHED)
                 self.established_at = now

@@ -102,6 +102,7 @@ class Driver:
         self._is_pumping = False
         self._is_pump_planned = False
         self._is_reading_paused = False
+        self._is_held = False
         self._run = RunLength()
 
     @property
@@ -114,10 +115,38 @@ class Driver:
         """Whether the established session's connection takes more now."""
         return self._wire is not None and not self._wire.is_full
 
+    @property
+    def wire(self) -> Wire | None:
+        """The connection of the established session."""
+        return self._wire
+
+    def resume_state(self, since: float) -> None:
+        """The session was in this state already (wall clock, seconds)."""
+        self.state, self.state_since = self._session.state, since
+
     def adopt(self, number: int, wire: Wire) -> None:
         """Take over a connection, under the number that the session gave it."""
         self._wires[number] = wire
         wire.attach(partial(self._received, number), partial(self._lost, number), self._drained)
+
+    def hold(self, held: bool) -> None:
+        """Leave unread all that comes, and unworked what has come, until told otherwise: the session is handed over."""
+        self._is_held = held
+        if held and self._wire is not None:
+            self._wire.pause()
+        elif not held:
+            self._session.put_off(_now())
+            self.pump()
+
+    def settle(self) -> bool:
+        """Pass on all that was taken of the session, which is held; whether it is as another process can go on with."""
+        try:
+            while self.exchange is not None and self.exchange.is_behind:
+                self.exchange.catch_up()
+        except Exception as error:
+            self._owner.note_defect(error)
+        self.pump()
+        return self._session.is_settled and self._wire is not None and self.exchange is not None
 
     def carry(self, exchange: Exchange, wire: Wire) -> None:
         """Have the routes of the established session exchanged on this connection."""
@@ -164,7 +193,7 @@ class Driver:
 
     def _read_on(self) -> None:
         if self._wire is not None and not self._is_pump_planned:
-            if self._is_reading_paused:
+            if self._is_reading_paused or self._is_held:
                 self._wire.pause()
             else:
                 self._wire.resume()
@@ -184,6 +213,10 @@ class Driver:
         """Perform what the session wants, one thing at least; whether that was all before `end` and the limits."""
         clock = asyncio.get_running_loop().time
         now = clock()
+        if self._is_held and end < math.inf:
+            while self._session.has_outputs and (output := self._session.next_output(now)) is not None:
+                self._perform(output)
+            return True
         left, messages = STEP_BYTES, STEP_MESSAGES
         while True:
             while self.exchange is not None and self.exchange.is_behind:
@@ -244,6 +277,8 @@ class Driver:
         """Have the timer expire when something is due next."""
         deadlines = self._session.deadline(), self.exchange.deadline() if self.exchange is not None else None
         deadline = min((one for one in deadlines if one is not None), default=None)
+        if self._is_held and self.exchange is None:  # it is over; another one may be begun once it is held no more
+            deadline = None
         if self._timer is not None and (deadline is None or deadline < self._timer.when() or self._timer.cancelled()):
             self._timer.cancel()
             self._timer = None
@@ -255,6 +290,8 @@ class Driver:
         self._report(self._tick)
 
     def _tick(self) -> None:
+        if self._is_held:
+            self._session.put_off(_now())
         self._session.tick(_now())
         if self.exchange is not None:
             self.exchange.tick(_now())

@@ -27,6 +27,7 @@ from bgpd.model.path import RouteBatch, Source
 from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.speaker.next_hop_self import NextHopSelf
 from bgpd.speaker.refresh import RefreshRequests
+from bgpd.speaker.saved import SavedExchange
 
 log = structlog.get_logger()
 
@@ -100,6 +101,9 @@ class SpeakerEvents(Protocol):
     """What sessions report to the rest of the daemon, but for their routes: called in the event loop, quick."""
 
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None: ...
+
+    def session_adopted(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+        """One that another process has brought to Established: its routes are told by the RIB's part of a snapshot."""
 
     def session_closed(self, source: Source, reason: str) -> None: ...
 
@@ -181,6 +185,38 @@ class Exchange:
     def awaited(self) -> list[Family]:
         """The families that the neighbor has not sent End-of-RIB of."""
         return [family for family in self.negotiated.families if family not in self.end_of_rib]
+
+    @property
+    def saved(self) -> SavedExchange:
+        """What `resume` takes; nothing may be left to be passed on (`is_behind`)."""
+        return SavedExchange(
+            messages_sent=self.messages_sent,
+            martians=self.martians,
+            end_of_rib=[str(family) for family in self.end_of_rib],
+            own=self._self.chosen,
+            requests=self._requests.saved,
+        )
+
+    def resume(self, saved: SavedExchange) -> None:
+        """Go on as another process has left it."""
+        self.messages_sent = saved.messages_sent
+        self.end_of_rib = [Family(name) for name in saved.end_of_rib]
+        self._decoder.martians = saved.martians
+        self._requests.restore(saved.requests)
+        self._self.resume(saved.own)
+        self._encoder = self._new_encoder()
+
+    def given_otherwise(self, saved: SavedExchange) -> list[Family]:
+        """The families whose routes must be sent again: the addresses of this host have changed meanwhile."""
+        before = UpdateEncoder(
+            self.negotiated,
+            local_ipv4=saved.own.ipv4,
+            local_ipv6=saved.own.ipv6,
+            local_link_local=saved.own.link_local,
+            nlri_decoders=self._nlri_decoders,
+        )
+        families = self.negotiated.families
+        return [one for one in families if before.next_hop_self(one) != self._encoder.next_hop_self(one)]
 
     def take(self, bodies: list[bytes]) -> None:
         """Take UPDATEs from the front of `bodies`, one at least: all that are usual, and the first one that is not.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import structlog
 
 from bgpd.message.notification import describe_notification
 from bgpd.runtime.rates import LineBudget
 from bgpd.speaker.reach import NOT_HEARD
+from bgpd.speaker.saved import Notice, SavedFailures
 from bgpd.speaker.session import Notified
 
 log = structlog.get_logger()
@@ -21,13 +21,6 @@ log = structlog.get_logger()
 
 MAX_KINDS = 100
 """Failures that are kept apart; with more of them (texts of the neighbor's, say) all are forgotten and logged again."""
-
-
-class Notice(NamedTuple):
-    """A NOTIFICATION in words, and when it was sent or received (wall clock, seconds)."""
-
-    text: str = ""
-    at: float | None = None
 
 
 class FailureLog:
@@ -54,6 +47,15 @@ class FailureLog:
         if not self._cause or self._cause == self.last:
             return self.last
         return f"{self.last}; before that: {self._cause}"
+
+    @property
+    def saved(self) -> SavedFailures:
+        """What `restore` takes."""
+        return SavedFailures(self.last, self.last_at, self.sent, self.received, self._cause)
+
+    def restore(self, saved: SavedFailures) -> None:
+        """Go on as another process has left it."""
+        self.last, self.last_at, self.sent, self.received, self._cause = saved
 
     def _keep(self, reason: str, notified: Notified | None) -> None:
         self.last, self.last_at = reason, time.time()
@@ -90,6 +92,10 @@ class FailureLog:
         self._repeats = 0
         self._cause = ""
         self._write(log.info, "session.established", **fields)
+
+    def adopted(self, **fields: object) -> None:
+        """Another process has left an established session to this one, which `fields` describe."""
+        self._write(log.info, "session.adopted", **fields)
 
     def _write(self, line: Callable[..., object], event: str, **fields: object) -> None:
         self._lines.write(line, event, now=time.monotonic(), neighbor=self._name, **fields)

@@ -39,7 +39,8 @@ PAUSE_S = 1.0
 class Listener:
     """The listening sockets of one port, one per IP version. `accept` is called with each new connection.
 
-    `device`: a VRF device, to accept what comes in there; the main table's sockets do not.
+    `device`: a VRF device, to accept what comes in there; the main table's sockets do not. `inherited` are sockets that
+    another process has opened so, by family.
     """
 
     def __init__(self, port: int, accept: Callable[[Wire], None], *, admission: Admission, device: str = "") -> None:
@@ -48,6 +49,7 @@ class Listener:
         self.error = ""
         self._accept = accept
         self._admission = admission
+        self.inherited: dict[int, socket.socket] = {}
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,7 +62,7 @@ class Listener:
             if family in self._sockets:
                 continue
             try:
-                sock = _listening_socket(family, self.port, self._device)
+                sock = self.inherited.pop(family, None) or _listening_socket(family, self.port, self._device)
             except OSError as error:
                 if error.errno != errno.EAFNOSUPPORT:
                     self.error = _listen_error_text(error, family, self.port)
@@ -68,6 +70,11 @@ class Listener:
             self._sockets[family] = sock
             self._listen(sock)
         return not self.error
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """Those that are open."""
+        return list(self._sockets.values())
 
     def _listen(self, sock: socket.socket) -> None:
         self._pauses.pop(sock, None)
@@ -139,8 +146,11 @@ class Listener:
         for sock in self._sockets.values():
             asyncio.get_running_loop().remove_reader(sock)
             sock.close()
+        for sock in self.inherited.values():
+            sock.close()
         self._pauses.clear()
         self._sockets.clear()
+        self.inherited.clear()
 
 
 def _listening_socket(family: socket.AddressFamily, port: int, device: str) -> socket.socket:

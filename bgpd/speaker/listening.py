@@ -10,7 +10,8 @@ Decides which sockets are open; incoming.py decides which neighbor gets a connec
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.schema import ListenConfig
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.listener import Listener
+from bgpd.speaker.saved import SavedListener
 from bgpd.speaker.transport import Wire
 
 log = structlog.get_logger()
@@ -42,6 +44,7 @@ class Listening:
         self._listeners: dict[str, Listener] = {}
         self._signed_ranges: set[str] = set()
         self._range_errors: dict[str, str] = {}
+        self._inherited: dict[str, dict[int, socket.socket]] = {}
 
     @property
     def error(self) -> str:
@@ -82,6 +85,7 @@ class Listening:
         assert self._taker is not None
         accept = partial(self._taker.take, vrf)
         listener = self._listeners[vrf] = Listener(self._port, accept, admission=self._admission, device=vrf)
+        listener.inherited = self._inherited.pop(vrf, {})
         return listener
 
     def close(self) -> None:
@@ -89,6 +93,29 @@ class Listening:
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
+        self.inherit(())
+
+    # From one process to the next
+
+    def saved(self) -> Iterator[tuple[SavedListener, int]]:
+        """The sockets for another process, with their descriptors."""
+        number = 0
+        for vrf, listener in self._listeners.items():
+            for sock in listener.sockets:
+                number += 1
+                yield SavedListener(f"listener-{number}", vrf, int(sock.family), self._port), sock.fileno()
+
+    def inherit(self, left: Iterable[tuple[SavedListener, socket.socket]]) -> None:
+        """Listen on these, which another process has opened, once it is wanted; before `open`."""
+        for known in self._inherited.values():
+            for sock in known.values():
+                sock.close()
+        self._inherited.clear()
+        for saved, sock in left:
+            if saved.port == self._port:
+                self._inherited.setdefault(saved.vrf, {})[saved.family] = sock
+            else:
+                sock.close()
 
     # TCP-MD5 keys
 

@@ -19,6 +19,7 @@ from bgpd.message.exabgp_codec import Notification
 from bgpd.message.open import Negotiated, local_open
 from bgpd.model.iana import CeaseSubcode, ErrorCode
 from bgpd.model.path import Source, SourceKind
+from bgpd.model.prefix import format_address
 from bgpd.model.wire import NlriDecoders
 from bgpd.runtime.rates import LineBudget
 from bgpd.runtime.shared_state import SharedStateBroken
@@ -30,6 +31,7 @@ from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.reach import NOT_HEARD, Reach, Unreachable
+from bgpd.speaker.saved import SavedSession
 from bgpd.speaker.session import Notified, Session, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
 from bgpd.speaker.transport import Wire
@@ -317,6 +319,83 @@ class Neighbor:
             families=[str(family) for family in negotiated.families],
         )
         self._around.events.session_established(exchange.source, negotiated, self.peering.config)
+
+    # From one process to the next
+
+    def hold(self, held: bool) -> None:
+        """Leave unread all that it sends, until told otherwise; its hold timer waits."""
+        self._driver.hold(held)
+
+    def saved(self, descriptor: str, now: float) -> tuple[SavedSession, int] | None:
+        """The established session, which is held, for another process, and its socket; a KEEPALIVE is sent before.
+        None: there is no session that could be gone on with."""
+        if not self._driver.settle():
+            return None
+        connection, exchange, wire = self._session.established, self.exchange, self._driver.wire
+        assert connection is not None
+        assert exchange is not None
+        assert wire is not None
+        if connection.negotiated is not None and connection.negotiated.keepalive_time_s:
+            connection.keep_alive(now)
+            wire.write(connection.take_output())
+        peering = self.peering
+        saved = SavedSession(
+            name=peering.name,
+            descriptor=descriptor,
+            section=peering.section,
+            config=msgspec.msgpack.encode(peering.config),
+            router=msgspec.msgpack.encode(self._around.router),
+            address=peering.address,
+            interface=peering.interface,
+            arrival=peering.arrival,
+            runs_over=self.interface,
+            state_since=self.state_since,
+            established_count=self.established_count,
+            flaps=self.flaps,
+            former_martians=self._former_martians,
+            failures=self.failures.saved,
+            connection=connection.saved(wire.unsent_bytes),
+            exchange=exchange.saved,
+        )
+        return saved, wire.socket.fileno()
+
+    def adopt(self, saved: SavedSession, wire: Wire) -> None:
+        """Begin with an established session that another process has left; it is held, and knows no route yet.
+
+        Raises: OSError: the connection is already gone. NotificationError: what was negotiated is not possible.
+        """
+        now, former = _now(), saved.connection
+        connection = Connection.adopt(former, self._session.settings.expected_asn, now=now, random=random.random)
+        negotiated = connection.negotiated
+        assert negotiated is not None
+        self.read_password()
+        self.interface = self._reach.interface_of(wire)
+        exchange = self._new_exchange(negotiated, wire)
+        exchange.resume(saved.exchange)
+        if not exchange.has_local:
+            raise OSError(f"local address {format_address(exchange.local)} is gone")
+        self._driver.adopt(self._session.adopt(connection), wire)
+        self._driver.carry(exchange, wire)
+        self._driver.hold(True)
+        self._driver.resume_state(saved.state_since)
+        self.established_count, self.flaps = saved.established_count, saved.flaps
+        self._former_martians = saved.former_martians
+        self._restarting = False
+        self._session.settings = self._settings()
+        self.failures.restore(saved.failures)
+        self.failures.adopted(established_at=saved.state_since, families=[str(one) for one in negotiated.families])
+        wire.write(former.unsent)
+        self._around.events.session_adopted(exchange.source, negotiated, self.peering.config)
+        self._driver.pump()
+
+    def go_on(self, saved: SavedSession) -> None:
+        """The routes of an adopted session are known: read on, where the other process has stopped."""
+        if self.exchange is None:
+            return
+        for family in self.exchange.given_otherwise(saved.exchange):
+            self._around.routes.refresh_requested(self.exchange.source, family)
+        self._session.unread(saved.connection.unread)
+        self._driver.hold(False)
 
     def _new_exchange(self, negotiated: Negotiated, wire: Wire) -> Exchange:
         """Raises: OSError: the connection is already gone."""

@@ -54,6 +54,10 @@ class Neighbors:
         neighbor = self._neighbors[peering.name] = Neighbor(peering, self._around, self)
         return neighbor
 
+    def forget(self, neighbor: Neighbor) -> None:
+        """One that was added could not begin."""
+        del self._neighbors[neighbor.peering.name]
+
     def end(self, neighbor: Neighbor, notification: Notification | None, reason: str) -> None:
         """End one for good."""
         del self._neighbors[neighbor.peering.name]

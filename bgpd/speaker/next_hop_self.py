@@ -36,6 +36,10 @@ class NextHopSelf:
         self._local_vrf = host.vrf_of(interface if interface in bearers or not bearers else bearers[0])
         self.chosen = self._choose(SelfAddresses())
 
+    def resume(self, former: SelfAddresses) -> None:
+        """Another process gave these: they stay, as far as they are there."""
+        self.chosen = self._choose(former)
+
     @property
     def has_local(self) -> bool:
         """Whether the host still has the session's own address: a link-local one on its interface, another in its

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import msgspec
 
-from bgpd.config.schema import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.config.effects import resets_session
+from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig, SessionConfig, SpeakerConfig
+from bgpd.config.sections import range_of
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import format_address, parse_address
+from bgpd.speaker.saved import SavedSession
 
 
 class Peering(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,3 +72,34 @@ def of_listen(config: ListenConfig, address: bytes, interface: str, *, arrival: 
         dynamic=True,
         arrival=arrival,
     )
+
+
+class Changed(Exception):
+    """Why a session that another process has left is not the one that the configuration wants."""
+
+
+def of_saved(saved: SavedSession, config: SpeakerConfig) -> Peering:
+    """The peering of a session that another process has left.
+
+    Raises: Changed: the configuration has no such neighbor, or one whose session has to begin anew.
+    """
+    try:
+        before, router = saved.settings, msgspec.msgpack.decode(saved.router, type=RouterConfig)
+    except msgspec.MsgspecError as error:
+        raise Changed(f"another version of bgpd has left it: {error}") from error
+    if isinstance(before, ListenConfig):
+        found = range_of(config.listen, saved.address, before.vrf)
+        section: SessionConfig | None = found
+        if found is not None:
+            peering = of_listen(found, saved.address, saved.interface, arrival=saved.arrival)
+    else:
+        section = named = next((one for one in config.neighbor if one.name == saved.name), None)
+        if named is not None:
+            peering = of_neighbor(named)
+            if peering.is_unnumbered:
+                peering = msgspec.structs.replace(peering, address=saved.address)
+    if section is None or peering.name != saved.name:
+        raise Changed("removed from configuration")
+    if resets_session("router", router, config.router) or resets_session(saved.section, before, section):
+        raise Changed("configuration changed")
+    return peering

@@ -8,6 +8,7 @@ fixed share of the time. Sans-IO and clockless. Decides nothing about routes.
 from __future__ import annotations
 
 from bgpd.model.iana import Family
+from bgpd.speaker.saved import SavedRequests
 
 LEAST_PAUSE_S = 0.2
 PAUSES_PER_ANSWER = 4
@@ -21,6 +22,19 @@ class RefreshRequests:
         self._begun_at: dict[Family, float] = {}
         self._not_before: dict[Family, float] = {}
         self._waiting: set[Family] = set()
+
+    @property
+    def saved(self) -> SavedRequests:
+        """What `restore` takes."""
+        begun = {str(family): at for family, at in self._begun_at.items()}
+        later = {str(family): at for family, at in self._not_before.items()}
+        return SavedRequests(begun, later, [str(family) for family in self._waiting])
+
+    def restore(self, saved: SavedRequests) -> None:
+        """Go on as another process has left it: an answer that it had begun is begun anew (rib/adj_rib_out.py)."""
+        self._begun_at = {Family(name): at for name, at in saved.begun_at.items()}
+        self._not_before = {Family(name): at for name, at in saved.not_before.items()}
+        self._waiting = {Family(name) for name in saved.waiting}
 
     def requested(self, family: Family, now: float) -> bool:
         """The neighbor asks: whether it is to be answered now. Otherwise the request waits, and is `due` later."""

@@ -199,6 +199,34 @@ class Session:
             self._fail(number, now, None, reason)
         self._settle(now)
 
+    def adopt(self, connection: Connection) -> int:
+        """Begin as Established, on a connection that another process has brought there; its number."""
+        self._running = True
+        number = self._take_number()
+        self._connections[number] = self.established = connection
+        self._enter(State.ESTABLISHED)
+        return number
+
+    def unread(self, data: bytes) -> None:
+        """What an adopted connection has received already."""
+        if self.established is not None:
+            self.established.feed(data)
+
+    def put_off(self, now: float) -> None:
+        """What the neighbor sends is left unread for now: its hold timer begins anew."""
+        if self.established is not None:
+            self.established.put_off(now)
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether `next_output` has something without reading."""
+        return bool(self._outputs)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the session is established, and the driver has performed all that it wanted."""
+        return self.established is not None and not self._outputs
+
     # Inputs: TCP (section 8.1.4)
 
     def connected(self, number: int, now: float) -> None:

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterable
 
+import msgspec
 import structlog
 
 from bgpd.config.schema import DEFAULT_BFD_SOCKET, SpeakerConfig
@@ -23,19 +24,22 @@ from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import Source
 from bgpd.model.prefix import format_address
 from bgpd.model.views import NeighborView
-from bgpd.model.wire import NlriDecoders
+from bgpd.model.wire import NlriDecoders, NotificationError
 from bgpd.runtime.descriptors import Shortage
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.bfd import Bfd
 from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
 from bgpd.speaker.incoming import Incoming
+from bgpd.speaker.left_sessions import LeftSession, LeftSessions
 from bgpd.speaker.listening import Listening
-from bgpd.speaker.neighbor import Surroundings
+from bgpd.speaker.neighbor import Neighbor, Surroundings
 from bgpd.speaker.neighbor_view import neighbor_view, waiting_view
 from bgpd.speaker.neighbors import Neighbors
-from bgpd.speaker.peering import Peering
+from bgpd.speaker.peering import Changed, Peering, of_saved
+from bgpd.speaker.saved import SavedSession, SavedSpeaker
 from bgpd.speaker.transport import LINGER_S
+from bgpd.speaker.transport import adopt as adopt_connection
 from bgpd.speaker.unnumbered import Unnumbered
 
 log = structlog.get_logger()
@@ -87,6 +91,7 @@ class Speaker:
         self._unnumbered = Unnumbered(self.neighbors, host)
         self.bfd = self._around.paths = Bfd(self.neighbors, self._around, config.listen, socket_path=bfd_socket)
         self._is_running = False
+        self._adopted: list[tuple[Neighbor, SavedSession]] = []
         self._born = time.time()
 
     @property
@@ -102,6 +107,7 @@ class Speaker:
             try:
                 self._listen()
                 self._follow_configuration()
+                self._go_on()
                 self._tasks.create_task(self.bfd.run())
                 await self._maintain()
             finally:
@@ -209,6 +215,78 @@ class Speaker:
         for neighbor in self.neighbors:
             if neighbor.peering.address and neighbor.uses(interface):
                 neighbor.connect_now()
+
+    # From one process to the next
+
+    def hold(self, held: bool) -> None:
+        """Leave unread all that neighbors send, until told otherwise; KEEPALIVEs are sent meanwhile."""
+        for neighbor in self.neighbors:
+            neighbor.hold(held)
+
+    def saved(self) -> tuple[SavedSpeaker, dict[str, int]]:
+        """The established sessions, which are held, and the listening sockets, with their descriptors by name."""
+        sessions: list[bytes] = []
+        descriptors: dict[str, int] = {}
+        for neighbor in self.neighbors:
+            name = f"session-{len(sessions) + 1}"
+            saved = neighbor.saved(name, asyncio.get_running_loop().time())
+            if saved is not None:
+                sessions.append(msgspec.msgpack.encode(saved[0]))
+                descriptors[name] = saved[1]
+        listeners = list(self._listening.saved())
+        descriptors |= {listener.descriptor: number for listener, number in listeners}
+        return SavedSpeaker(sessions, [listener for listener, _ in listeners]), descriptors
+
+    async def adopt(self, left: LeftSessions) -> dict[str, str]:
+        """Go on with the sessions that another process has left, before `run`: nothing is read of them until then.
+
+        Answers, by name, why one cannot be gone on with: its connection is closed, and its neighbor may connect again.
+        """
+        refused = dict(left.refused)
+        vrfs = {neighbor.vrf for neighbor in self._config.neighbor} - {""}
+        usable = {"", *filter(None, map(self._host.vrf_device, vrfs))}
+        for listener, sock in left.listeners:
+            if listener.vrf not in usable:
+                sock.close()
+        self._listening.inherit([one for one in left.listeners if one[0].vrf in usable])
+        left.listeners = []
+        for session in left.take():
+            saved = session.saved
+            why = session.error or await self._adopt_one(session)
+            if why:
+                session.close()
+                refused[saved.name] = why
+        for name, why in refused.items():
+            log.warning("session.not_adopted", neighbor=name, reason=why)
+        return refused
+
+    async def _adopt_one(self, left: LeftSession) -> str:
+        try:
+            peering = of_saved(left.saved, self._config)
+        except Changed as error:
+            return str(error)
+        link = self._host.named(left.saved.runs_over)
+        if left.saved.runs_over and (link is None or not link.up):
+            return f"link {left.saved.runs_over} went down"
+        try:
+            wire = await adopt_connection(left.socket)
+        except OSError as error:
+            return f"connection lost: {error.strerror or error}"
+        neighbor = self.neighbors.add(peering)
+        try:
+            neighbor.adopt(left.saved, wire)
+        except (OSError, NotificationError) as error:
+            wire.abort()
+            self.neighbors.forget(neighbor)
+            return str(error)
+        self._adopted.append((neighbor, left.saved))
+        return ""
+
+    def _go_on(self) -> None:
+        """What the adopted sessions had announced is known: read on."""
+        for neighbor, saved in self._adopted:
+            neighbor.go_on(saved)
+        self._adopted.clear()
 
     # Again and again
 

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -128,6 +129,15 @@ class Wire(asyncio.BufferedProtocol):
         """Bytes that wait in this process."""
         return self._transport.get_write_buffer_size() if self._transport else 0
 
+    @property
+    def unsent_bytes(self) -> bytes:
+        """What waits in this process, for another one to send."""
+        buffer: Any = getattr(self._transport, "_buffer", b"")  # of asyncio's own transport: nothing else has it
+        data = bytes(buffer) if isinstance(buffer, bytearray) else b"".join(buffer)
+        if len(data) != self.unsent:
+            raise OSError(f"asyncio keeps {self.unsent} unsent bytes elsewhere")
+        return data
+
     def write(self, data: bytes) -> None:
         """Send; waits in memory while the kernel's buffer is full. A wire that is finished or closed takes no more."""
         if self._transport is not None and not self._is_finished and not self._transport.is_closing():
@@ -191,6 +201,16 @@ class Wire(asyncio.BufferedProtocol):
         self._gone()
         if self._lost is not None:
             self._lost(_connection_lost_text(exc))
+
+
+async def adopt(sock: socket.socket) -> Wire:
+    """Take over a connection that another process has made; nothing is read of it before `resume`.
+
+    Raises: OSError: it is no connection any more.
+    """
+    sock.setblocking(False)
+    _, wire = await asyncio.get_running_loop().create_connection(lambda: Wire(Wire.pause), sock=sock)
+    return wire
 
 
 async def dial(target: Target) -> Wire:

@@ -1,0 +1,130 @@
+"""What one process of bgpd leaves to the next, and what the next one finds: the sections of the snapshot by part.
+
+Each part of the daemon saves and takes up its own; here is only which parts there are. What cannot be gone on with
+costs what a restart costs (RFC 4724), of one neighbor or of all, and the reason is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+
+from bgpd import __version__
+from bgpd.handover import snapshot
+from bgpd.model.views import HandoverView
+from bgpd.rib.saved import SavedRib
+from bgpd.speaker import left_sessions
+from bgpd.speaker.left_sessions import LeftSessions
+from bgpd.speaker.saved import SavedSpeaker
+from bgpd.speaker.speaker import Speaker
+
+log = structlog.get_logger()
+
+SNAPSHOT = "snapshot"
+"""The name of its descriptor."""
+
+
+class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
+    """The process itself. `at`: when it left (wall clock, seconds). `converged`: all had told their first state."""
+
+    version: str
+    pid: int
+    at: float
+    converged: bool
+
+
+class Left(msgspec.Struct, kw_only=True):
+    """What a process leaves."""
+
+    daemon: SavedDaemon
+    speaker: SavedSpeaker
+    rib: SavedRib
+    descriptors: dict[str, int]
+
+    def write(self) -> dict[str, int]:
+        """All descriptors by name, that of the snapshot among them.
+
+        Raises: OSError: there is no memory for it.
+        """
+        sections = {name: msgspec.msgpack.encode(getattr(self, name)) for name in ("daemon", "speaker", "rib")}
+        return {SNAPSHOT: snapshot.write(sections), **self.descriptors}
+
+
+class Inheritance:
+    """What a process found at its start. `daemon` is None where nothing was left, or nothing that could be used.
+
+    `problem`: why nothing could be. `refused`: why the session with a neighbor could not, by name.
+    """
+
+    def __init__(self) -> None:
+        self.daemon: SavedDaemon | None = None
+        self.sessions = LeftSessions([], {})
+        self.rib = SavedRib([], [], [], [])
+        self.problem = ""
+        self.refused: dict[str, str] = {}
+        self.adopted = 0
+
+    async def adopt(self, speaker: Speaker) -> None:
+        """Have the sessions gone on with."""
+        wanted = len(self.sessions)
+        self.refused = await speaker.adopt(self.sessions)
+        self.adopted = wanted - len(self.refused.keys() - self.sessions.refused.keys())
+
+    @property
+    def converged(self) -> bool:
+        """Whether the first state of all was known before."""
+        return self.daemon is not None and self.daemon.converged
+
+    def view(self) -> HandoverView | None:
+        """For people; None if nothing was left."""
+        if self.daemon is None and not self.problem:
+            return None
+        return HandoverView(
+            at=self.daemon.at if self.daemon is not None else None,
+            version=self.daemon.version if self.daemon is not None else "",
+            adopted=self.adopted,
+            refused=self.refused,
+            problem=self.problem,
+        )
+
+
+def read(descriptors: Mapping[str, int]) -> Inheritance:
+    """What was left with these descriptors, which are this process's from now on; those of no use are closed."""
+    found = Inheritance()
+    left = dict(descriptors)
+    memory = left.pop(SNAPSHOT, None)
+    if memory is None:
+        if left:
+            found.problem = "no snapshot came with the sessions"
+    else:
+        try:
+            _read(memory, left, found)
+        except snapshot.SnapshotRefused as error:
+            found.problem = str(error)
+        except (msgspec.MsgspecError, KeyError) as error:
+            found.problem = f"the snapshot has another form than this version of bgpd reads: {error}"
+        os.close(memory)
+    if found.problem:
+        found.daemon = None
+        for number in left.values():
+            with contextlib.suppress(OSError):
+                os.close(number)
+        log.error("handover.refused", reason=found.problem)
+    return found
+
+
+def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> None:
+    sections = snapshot.read(memory)
+    found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
+    found.rib = msgspec.msgpack.decode(sections["rib"], type=SavedRib)
+    found.sessions = left_sessions.read(sections["speaker"], descriptors)
+
+
+def saved_daemon(*, converged: bool) -> SavedDaemon:
+    """This process, as it leaves now."""
+    return SavedDaemon(version=__version__, pid=os.getpid(), at=time.time(), converged=converged)

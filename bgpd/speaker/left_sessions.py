@@ -1,0 +1,148 @@
+"""The sessions that another process has left to this one, until their neighbors are there (Speaker.adopt).
+
+Sends what was left unsent, then KEEPALIVEs, and reads nothing: a start may take longer than a short hold time. Decides
+nothing about sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Mapping
+
+import msgspec
+
+from bgpd.message.exabgp_codec import KEEPALIVE
+from bgpd.speaker.saved import SavedListener, SavedSession, SavedSpeaker
+
+_SHARE = 0.8
+"""Of the keepalive time, after which the next KEEPALIVE is sent."""
+
+
+class LeftSession:
+    """One session and its socket. `error`: why it cannot be gone on with, "" as long as it can."""
+
+    def __init__(self, saved: SavedSession, sock: socket.socket) -> None:
+        self.socket = sock
+        self.error = ""
+        self._saved = saved
+        self._unsent = saved.connection.unsent
+        self._keepalives = 0
+
+    @property
+    def saved(self) -> SavedSession:
+        """As it is now."""
+        sent = self._saved.connection.messages_sent + self._keepalives
+        connection = msgspec.structs.replace(self._saved.connection, unsent=self._unsent, messages_sent=sent)
+        return msgspec.structs.replace(self._saved, connection=connection)
+
+    def keep_alive(self) -> None:
+        """Send what waits, and a KEEPALIVE if the peer takes all of it."""
+        if self._send_rest():
+            self._unsent = KEEPALIVE
+            self._keepalives += 1
+            self._send_rest()
+
+    def _send_rest(self) -> bool:
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self.socket.send(self._unsent, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            self.error = f"connection lost: {error.strerror}"
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give it up: its neighbor sees the connection end, and may keep our routes (RFC 4724)."""
+        self.socket.close()
+
+
+class LeftSessions:
+    """All of them. `refused`: by name, why a session cannot be gone on with; `listeners` with their sockets."""
+
+    def __init__(self, sessions: list[LeftSession], refused: dict[str, str]) -> None:
+        self.sessions = sessions
+        self.refused = refused
+        self.listeners: list[tuple[SavedListener, socket.socket]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def keep_alive(self) -> None:
+        """Do so from now on, in a running loop, until `take`."""
+        times = [one.saved.connection.keepalive_time_s for one in self.sessions]
+        for session in self.sessions:
+            if session.saved.connection.keepalive_time_s:
+                session.keep_alive()
+        least_s = min(filter(None, times), default=0)
+        if least_s:
+            self._timer = asyncio.get_running_loop().call_later(_SHARE * least_s, self.keep_alive)
+
+    def take(self) -> list[LeftSession]:
+        """The sessions, for whoever goes on with them."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        sessions, self.sessions = self.sessions, []
+        return sessions
+
+    def close(self) -> None:
+        """Give all up that nobody has taken."""
+        for session in self.take():
+            session.close()
+        for _, sock in self.listeners:
+            sock.close()
+        self.listeners = []
+
+
+def read(section: bytes, descriptors: Mapping[str, int]) -> LeftSessions:
+    """The sessions that another process has left; each descriptor that is none of theirs is closed.
+
+    Raises: msgspec.MsgspecError: it cannot be read as a whole; nothing was closed.
+    """
+    saved = msgspec.msgpack.decode(section, type=SavedSpeaker)
+    sockets = {name: socket.socket(fileno=number) for name, number in descriptors.items() if _is_socket(number)}
+    sessions, refused = [], {}
+    for packed in saved.sessions:
+        try:
+            session = msgspec.msgpack.decode(packed, type=SavedSession)
+        except msgspec.MsgspecError as error:
+            name = _name_of(packed)
+            refused[name] = f"another version of bgpd has left it: {error}"
+            continue
+        sock = sockets.pop(session.descriptor, None)
+        if sock is None:
+            refused[session.name] = "its socket was not handed over"
+        else:
+            sessions.append(LeftSession(session, sock))
+    left = LeftSessions(sessions, refused)
+    for listener in saved.listeners:
+        sock = sockets.pop(listener.descriptor, None)
+        if sock is not None:
+            left.listeners.append((listener, sock))
+    for sock in sockets.values():
+        sock.close()
+    return left
+
+
+class _Named(msgspec.Struct):
+    name: str = "?"
+
+
+def _name_of(packed: bytes) -> str:
+    with contextlib.suppress(msgspec.MsgspecError):
+        return msgspec.msgpack.decode(packed, type=_Named).name
+    return "?"
+
+
+def _is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False

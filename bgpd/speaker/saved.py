@@ -1,0 +1,113 @@
+"""An established session as one process leaves it to the next: all but its routes (rib/saved.py).
+
+What was negotiated follows from both OPEN messages, which are kept as they stood on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from bgpd.config.schema import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.speaker.next_hop_self import SelfAddresses
+
+
+class Notice(NamedTuple):
+    """A NOTIFICATION in words, and when it was sent or received (wall clock, seconds)."""
+
+    text: str = ""
+    at: float | None = None
+
+
+class SavedFailures(NamedTuple):
+    """What people are shown of a FailureLog."""
+
+    last: str
+    last_at: float | None
+    sent: Notice
+    received: Notice
+    cause: str
+
+
+class SavedRequests(NamedTuple):
+    """RefreshRequests, by the families' names."""
+
+    begun_at: dict[str, float]
+    not_before: dict[str, float]
+    waiting: list[str]
+
+
+class SavedExchange(msgspec.Struct, frozen=True, kw_only=True):
+    """`end_of_rib` are the families of which the neighbor has sent it. `own` are the addresses that it is given."""
+
+    messages_sent: int
+    martians: int
+    end_of_rib: list[str]
+    own: SelfAddresses
+    requests: SavedRequests
+
+
+class SavedConnection(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are of the monotonic clock. `unread` was received and not read, `unsent` is to be sent before all else."""
+
+    incoming: bool
+    local_open: bytes
+    peer_open: bytes
+    opened_at: float
+    established_at: float
+    messages_received: int
+    messages_sent: int
+    unread: bytes
+    unsent: bytes
+    keepalive_time_s: int
+
+
+class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
+    """One neighbor whose session is established, and which `descriptor` is its socket.
+
+    `config` is its section of the configuration, and `router` that of the host, as they were in force (MessagePack).
+    `address`, `interface` and `arrival` as in Peering; `runs_over` is the interface that the session runs over.
+    """
+
+    name: str
+    descriptor: str
+    section: str
+    config: bytes
+    router: bytes
+    address: bytes
+    interface: str
+    arrival: str
+    runs_over: str
+    state_since: float
+    established_count: int
+    flaps: int
+    former_martians: int
+    failures: SavedFailures
+    connection: SavedConnection
+    exchange: SavedExchange
+
+    @property
+    def settings(self) -> SessionConfig:
+        """Its section.
+
+        Raises: msgspec.MsgspecError: another version of bgpd had keys that this one does not know.
+        """
+        return msgspec.msgpack.decode(self.config, type=ListenConfig if self.section == "listen" else NeighborConfig)
+
+
+class SavedListener(msgspec.Struct, frozen=True):
+    """One listening socket: the VRF that it accepts in ("": the main table), its socket family and port."""
+
+    descriptor: str
+    vrf: str
+    family: int
+    port: int
+
+
+class SavedSpeaker(msgspec.Struct, frozen=True):
+    """All sessions that are left to the next process, each by itself (MessagePack of SavedSession): one that cannot be
+    read costs itself only."""
+
+    sessions: list[bytes]
+    listeners: list[SavedListener]
