@@ -17,6 +17,7 @@ from bgpd.config.check_sessions import (
     check_policies,
     policies_in_use,
     warn_about_imports,
+    warn_about_limits,
 )
 from bgpd.config.check_vrfs import check_vrfs, warn_about_vrfs
 from bgpd.config.prefix_sets import inside
@@ -82,6 +83,7 @@ def warn_about(config: Config) -> Iterator[Finding]:
     """What is allowed, but has no effect yet or is likely not meant."""
     yield from warn_about_vrfs(config)
     yield from warn_about_imports(config)
+    yield from warn_about_limits(config)
     yield from _warn_about_mqtt(config.workload.mqtt)
     yield from _warn_about_secrets(config)
     if not config.neighbor and not config.listen:

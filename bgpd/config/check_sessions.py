@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,8 @@ from bgpd.model.policy_syntax import (
 IMPORTS = ("none", "default-only", "all")
 EXPORTS = ("local", "none", "default-only", "all")
 ACTIONS = ("accept", "reject", "next")
+_RESTART_AFTER = "max_prefixes_restart_after_s"
+_OF_A_LIMIT = ("max_prefixes_action", "max_prefixes_warn_percent", _RESTART_AFTER)
 
 
 def check_neighbors(config: Config) -> Iterator[Finding]:
@@ -59,19 +62,40 @@ def check_neighbors(config: Config) -> Iterator[Finding]:
 
 def warn_about_imports(config: Config) -> Iterator[Finding]:
     """Warns of sessions that import all routes and whose max_prefixes is absent, the default or higher."""
-    sessions: list[tuple[KeyPath, SessionConfig]] = [
-        *((("neighbor", index), one) for index, one in enumerate(config.neighbor)),
-        *((("listen", index), one) for index, one in enumerate(config.listen)),
-    ]
-    for path, session in sessions:
+    for path, session in _sessions(config):
         if session.import_ == "all" and (not session.max_prefixes or session.max_prefixes >= _default_most(session)):
             right = "name a [policy.NAME] with the permitted prefixes, or set max_prefixes to what the fabric has"
             yield Finding((*path, "import"), 'is "all", and nothing limits what the neighbor may announce', right)
 
 
+def warn_about_limits(config: Config) -> Iterator[Finding]:
+    """Warns of what is said of a limit that there is not, or that works another way."""
+    for path, session in _sessions(config):
+        said = [key for key in _OF_A_LIMIT if getattr(session, key) != _default(session, key)]
+        if not session.max_prefixes:
+            for key in said:
+                yield Finding(
+                    (*path, key), "has no effect: max_prefixes is 0, no limit", f"set max_prefixes, or leave {key} out"
+                )
+        elif session.max_prefixes_action == "discard" and _RESTART_AFTER in said:
+            what = 'has no effect: with max_prefixes_action = "discard" no session ends'
+            yield Finding((*path, _RESTART_AFTER), what, f"leave {_RESTART_AFTER} out")
+
+
+def _sessions(config: Config) -> list[tuple[KeyPath, SessionConfig]]:
+    return [
+        *((("neighbor", index), one) for index, one in enumerate(config.neighbor)),
+        *((("listen", index), one) for index, one in enumerate(config.listen)),
+    ]
+
+
 def _default_most(session: SessionConfig) -> int:
     """The default of max_prefixes: a limit that nobody chose."""
-    return next(int(field.default) for field in msgspec.structs.fields(session) if field.name == "max_prefixes")
+    return int(_default(session, "max_prefixes"))
+
+
+def _default(session: SessionConfig, key: str) -> Any:
+    return next(field.default for field in msgspec.structs.fields(session) if field.name == key)
 
 
 def check_listens(config: Config) -> Iterator[Finding]:

@@ -72,6 +72,8 @@ def _shape(value: Any, expected: inspect.Type, path: KeyPath, findings: list[Fin
     right = f"must be {_describe(expected)}"
     if isinstance(value, dict) and isinstance(expected, inspect.VarTupleType | inspect.ListType):
         right += f": write [[{path[-1]}]] with two brackets"
+    if value is True and _has_defaults(expected):
+        right += f": write {path[-1]} = {{}} for the defaults"
     findings.append(Finding(path, f"is {_describe_value(value)}", right))
     return _stand_in(expected)
 
@@ -188,6 +190,14 @@ def _describe(expected: inspect.Type) -> str:
 
 def _is_table(expected: inspect.Type) -> bool:
     return isinstance(_plain(expected), inspect.StructType)
+
+
+def _has_defaults(expected: inspect.Type) -> bool:
+    """Whether it may be a table in which nothing needs to be."""
+    plain = _plain(expected)
+    if isinstance(plain, inspect.UnionType):
+        return any(map(_has_defaults, plain.types))
+    return isinstance(plain, inspect.StructType) and not any(field.required for field in plain.fields)
 
 
 def _describe_value(value: Any) -> str:

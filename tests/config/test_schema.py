@@ -69,6 +69,7 @@ BAD = [
     (ROUTER + NEIGHBOR.replace('"all"', '"local"'), 8, "neighbor[0].import", "no policy"),
     (ROUTER + NEIGHBOR + 'max_prefixes_action = "drop"\n', 9, "neighbor[0].max_prefixes_action", "unknown"),
     (ROUTER + NEIGHBOR + "max_prefixes_warn_percent = 101\n", 9, "neighbor[0].max_prefixes_warn_percent", "is 101"),
+    (ROUTER + NEIGHBOR + "bfd = true\n", 9, "neighbor[0].bfd", "is true"),
     (ROUTER + "[drain]\nsettle_s = -1\n", 5, "drain.settle_s", "is -1"),
     (ROUTER + NEIGHBOR + "hold_time_s = 2\n", 9, "neighbor[0].hold_time_s", "is 2"),
     (ROUTER + NEIGHBOR + "hold_time_s = 65536\n", 9, "neighbor[0].hold_time_s", "is 65536"),
@@ -283,10 +284,35 @@ def test_unreadable_files_are_told(tmp_path: Path) -> None:
             load_config(str(file))
 
 
+def test_a_switch_in_place_of_a_table_is_told_how_to_have_the_defaults() -> None:
+    assert the_problem(ROUTER + NEIGHBOR + "bfd = true\n").right == "must be a table: write bfd = {} for the defaults"
+    assert the_problem(ROUTER + NEIGHBOR + "bfd = false\n").right == "must be a table"
+
+
 def test_warnings_name_what_is_likely_not_meant() -> None:
     text = ROUTER + '[policy.unused]\n[api]\nlisten = "0.0.0.0:9179"\ngroup = "no-such-group"\n'
     _, warnings = parse_config(text, "x.toml")
     assert {warning.path for warning in warnings} == {"", "policy.unused", "api.listen", "api.group"}
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ('max_prefixes = 0\nmax_prefixes_action = "discard"\n', ["max_prefixes_action"]),
+        ("max_prefixes = 0\nmax_prefixes_warn_percent = 50\n", ["max_prefixes_warn_percent"]),
+        ("max_prefixes = 0\nmax_prefixes_restart_after_s = 5\n", ["max_prefixes_restart_after_s"]),
+        (
+            'max_prefixes = 9\nmax_prefixes_action = "discard"\nmax_prefixes_restart_after_s = 5\n',
+            ["max_prefixes_restart_after_s"],
+        ),
+        ("max_prefixes = 9\nmax_prefixes_warn_percent = 50\nmax_prefixes_restart_after_s = 5\n", []),
+        ('max_prefixes_action = "discard"\n', []),
+        ("max_prefixes = 0\n", []),
+    ],
+)
+def test_what_is_said_of_a_limit_that_there_is_not_is_warned_about(text: str, warned: list[str]) -> None:
+    _, warnings = parse_config(ROUTER + NEIGHBOR.replace('"all"', '"none"') + text, "x.toml")
+    assert [warning.path for warning in warnings] == [f"neighbor[0].{key}" for key in warned]
 
 
 @pytest.mark.parametrize(
