@@ -510,3 +510,26 @@ def assert_alike(both: Sequence[Any], feeds: Sequence[tuple[int, bytes, int, int
 @given(histories())
 def test_both_ways_leave_the_same(history: tuple[list[Any], list[tuple[int, bytes, int, int]]]) -> None:
     assert_alike(*history)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 18, 19, 4000, 16_500])
+def test_both_ways_leave_the_same_of_very_many_routes_in_one_update(cut: int) -> None:
+    """More than are passed on at once, between UPDATEs of a few of the same routes, and with the End-of-RIB after."""
+    usual = as_path((2, (LEAF_ASN, 7)), wide=True)
+    block = attribute(1, b"\0", 0x40) + attribute(2, usual, 0x40)
+    by, other = (block + attribute(3, address, 0x40) for address in (V4_HOPS[0], V4_HOPS[2]))
+    bodies = [
+        update(other, many_nets(5, 20)),
+        update(by, many_nets(0, 4096), many_nets(4090, 30)),
+        update(withdrawn=many_nets(1000, 3)),
+        update(other, many_nets(1001, 60)),
+        update(withdrawn=many_nets(1020, 1200)),
+        update(unreach(2, 1, b"")),
+        update(),
+        update(by, many_nets(1500, 2)),
+    ]
+    data = b"".join(MESSAGE + struct.pack("!HB", 19 + len(body), 2) + body for body in bodies)
+    for config, most in (({}, 2897), ({"max_prefixes": 2000, "max_prefixes_action": "discard"}, 2000)):
+        both = [({"ibgp": False}, {"import_": "all", "export": "all", **config})] * 2
+        feeds = [(number, part, 128, 0) for number in (0, 1) for part in (data[:cut], data[cut:])]
+        assert 0 < len(assert_alike(both, feeds)["kernel"]) <= most  # type: ignore[arg-type]
