@@ -45,6 +45,7 @@ SECTION_OF_TITLE = {
     "policy rule": ("policy",),
     "Bfd": ("neighbor", "bfd"),
     "GracefulRestart": ("neighbor", "graceful_restart"),
+    "TcpAoKey": ("neighbor", "tcp_ao"),
 }
 
 

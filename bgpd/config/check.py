@@ -205,6 +205,12 @@ def files_of(config: Config) -> Iterator[tuple[KeyPath, str]]:
         (("neighbor", index, "password_file"), one.password_file) for index, one in enumerate(config.neighbor)
     ]
     files += [(("listen", index, "password_file"), one.password_file) for index, one in enumerate(config.listen)]
+    for section, sessions in (("neighbor", config.neighbor), ("listen", config.listen)):
+        for index, session in enumerate(sessions):
+            files += [
+                ((section, index, "tcp_ao", position, "key_file"), key.key_file)
+                for position, key in enumerate(session.tcp_ao)
+            ]
     if (mqtt := config.workload.mqtt) is not None:
         files += [(("workload", "mqtt", field), getattr(mqtt, field)) for field in _MQTT_FILES]
     return ((path, file) for path, file in files if file)

@@ -1,6 +1,6 @@
 """Whether [[neighbor]], [[listen]] and [policy.NAME] make sense: who is talked to, and what is let through.
 
-It reads password files to see that they can be read; it changes nothing.
+It reads password and key files to see that they can be read, and asks the kernel for TCP-AO; it changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.prefix_sets import overlaps
 from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
+from bgpd.config.tcp_ao import ALGORITHMS, NO_TCP_AO, has_tcp_ao
 from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import (
     bad_address,
@@ -168,6 +169,34 @@ def _check_session(config: Config, session: SessionConfig, path: KeyPath) -> Ite
             read_password_file(session.password_file)
         except BadPasswordFile as bad:
             yield Finding((*path, "password_file"), *bad.wrong)
+    yield from _check_tcp_ao(session, (*path, "tcp_ao"))
+
+
+def _check_tcp_ao(session: SessionConfig, path: KeyPath) -> Iterator[Finding]:
+    if session.tcp_ao and session.password_file:
+        yield Finding(path, "is given, and password_file too", "a session has TCP-AO or TCP MD5: remove one of them")
+    for index, key in enumerate(session.tcp_ao):
+        where = (*path, index)
+        if wrong := one_of(key.algorithm, tuple(ALGORITHMS)):
+            yield Finding((*where, "algorithm"), *wrong)
+        for field in ("send_id", "receive_id"):
+            if getattr(key, field) in [getattr(other, field) for other in session.tcp_ao[:index]]:
+                yield Finding((*where, field), f"{getattr(key, field)} is another key's", "each key has IDs of its own")
+        try:
+            read_password_file(key.key_file)
+        except BadPasswordFile as bad:
+            yield Finding((*where, "key_file"), *bad.wrong)
+
+
+def warn_about_tcp_ao(config: Config) -> Iterator[Finding]:
+    """TCP-AO where this kernel has none."""
+    if has_tcp_ao():
+        return
+    for section, sessions in (("neighbor", config.neighbor), ("listen", config.listen)):
+        for index, session in enumerate(sessions):
+            if session.tcp_ao:
+                right = "its sessions stay down: use password_file, or another kernel"
+                yield Finding((section, index, "tcp_ao"), f"is given, and {NO_TCP_AO}", right)
 
 
 def _check_place(neighbor: NeighborConfig, path: KeyPath) -> Iterator[Finding]:

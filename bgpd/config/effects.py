@@ -50,6 +50,7 @@ _SESSION: Mapping[str, Effect] = {
     "max_neighbors_per_interface": Effect.NO_OP,
     "min_hold_time_s": Effect.NO_OP,
     "bfd": Effect.NO_OP,
+    "tcp_ao": Effect.NO_OP,
 }
 """Keys of a [[neighbor]] or [[listen]] that need no new session."""
 
@@ -83,8 +84,10 @@ def effect_of(path: Path) -> Effect:
 def session_changes(section: str, old: Strict, new: Strict) -> Iterator[tuple[str, str, Effect]]:
     """Field, key and effect of each difference between two forms of a [[neighbor]], a [[listen]] or [router]."""
     for field, key in zip(old.__struct_fields__, old.__struct_encode_fields__):
-        if getattr(old, field) != getattr(new, field):
-            yield field, key, effect_of((section, key))
+        before, after = getattr(old, field), getattr(new, field)
+        if before != after:
+            begins = key == "tcp_ao" and not (before and after)  # no connection gets or loses TCP-AO while it is open
+            yield field, key, Effect.RESET if begins else effect_of((section, key))
 
 
 def resets_session(section: str, old: Strict, new: Strict) -> bool:

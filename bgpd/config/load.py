@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bgpd.config.check import check_config, unreadable_files, warn_about
-from bgpd.config.check_sessions import warn_about_interfaces
+from bgpd.config.check_sessions import warn_about_interfaces, warn_about_tcp_ao
 from bgpd.config.effects import begins_anew
 from bgpd.config.schema import Config
 from bgpd.config.shape import Finding, shape_config
@@ -83,7 +83,7 @@ def parse_config(
 ) -> tuple[Config, list[Problem]]:
     """The configuration in a TOML text, and warnings about it; `file` is its name in messages, all else as above.
 
-    `interfaces` are those of this host; None: not looked at.
+    `interfaces` are those of this host; None: the host is not looked at.
 
     Raises: ConfigError: the text has errors.
     """
@@ -109,12 +109,12 @@ def parse_config(
         raise ConfigError(_problems(errors, lines, file))
     warnings = [*passwords, *warn_about(config)]
     if interfaces is not None:
-        warnings += warn_about_interfaces(config, interfaces)
+        warnings += [*warn_about_interfaces(config, interfaces), *warn_about_tcp_ao(config)]
     return config, _problems(warnings, lines, file)
 
 
 def _is_of_password(finding: Finding) -> bool:
-    return finding.path[0] in ("neighbor", "listen") and finding.path[-1] == "password_file"
+    return finding.path[0] in ("neighbor", "listen") and finding.path[-1] in ("password_file", "key_file")
 
 
 def _ends_session(former: Config, config: Config, finding: Finding) -> bool:

@@ -1,4 +1,5 @@
-"""The one reader of password files of neighbors (TCP MD5, RFC 2385), for `bgpd check`, reload and the sessions alike.
+"""The one reader of password and key files of neighbors (TCP MD5, RFC 2385; TCP-AO, RFC 5925), for `bgpd check`, reload
+and the sessions alike.
 
 Only says what is wrong with a file; the caller decides what to do.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from bgpd.config.words import Wrong, bad_file
 
 MD5_KEY_BYTES = 80
-"""TCP_MD5SIG_MAXKEYLEN of linux/tcp.h."""
+"""TCP_MD5SIG_MAXKEYLEN of linux/tcp.h; TCP_AO_MAXKEYLEN is the same."""
 _RIGHT = "write one line with the password, readable by the user that bgpd runs as"
 
 
@@ -35,6 +36,6 @@ def read_password_file(file: str) -> bytes:
     if not key:
         raise BadPasswordFile((f'"{file}" is empty', _RIGHT))
     if len(key) > MD5_KEY_BYTES:
-        right = f"a TCP MD5 key has at most {MD5_KEY_BYTES} (RFC 2385)"
+        right = f"a TCP MD5 or TCP-AO key has at most {MD5_KEY_BYTES} in Linux"
         raise BadPasswordFile((f'"{file}" holds {len(key)} bytes', right))
     return key

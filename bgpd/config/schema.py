@@ -41,6 +41,17 @@ class BfdConfig(Strict, frozen=True, kw_only=True):
     ] = False
 
 
+class TcpAoKeyConfig(Strict, frozen=True, kw_only=True):
+    """neighbor.tcp_ao: one key of TCP-AO (RFC 5925)."""
+
+    key_file: Annotated[str, Meta(description="File with the key.")]
+    send_id: Annotated[int, Meta(ge=0, le=255, description="Key ID in what is sent: the neighbor's receive ID.")]
+    receive_id: Annotated[int, Meta(ge=0, le=255, description="Key ID in what is received: the neighbor's send ID.")]
+    algorithm: Annotated[str, Meta(description='"hmac-sha1-96", "aes-128-cmac-96" or "hmac-sha256-128".')] = (
+        "hmac-sha1-96"
+    )
+
+
 class BfdProcessConfig(Strict, frozen=True, kw_only=True):
     """[bfd]: the process that speaks BFD."""
 
@@ -101,6 +112,10 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
         Meta(description="Memory for the attributes of its routes; more ends the session; 0: no limit."),
     ] = None
     password_file: Annotated[str, Meta(description='File with the TCP MD5 password (RFC 2385); "": none.')] = ""
+    tcp_ao: Annotated[
+        tuple[TcpAoKeyConfig, ...],
+        Meta(description="Keys of TCP-AO (RFC 5925), the one to be used first; not with password_file."),
+    ] = ()
     ttl_security: Annotated[bool, Meta(description="Take only packets with TTL 255 (RFC 5082).")] = False
     extended_messages: Annotated[bool, Meta(description="Offer messages up to 65535 bytes (RFC 8654).")] = True
     bfd: Annotated[BfdConfig | None, Meta(description="Failure detection in milliseconds; off unless given.")] = None

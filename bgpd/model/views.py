@@ -36,7 +36,8 @@ class NeighborView(msgspec.Struct, kw_only=True):
     session ended, which stays there in a healthy session; a reason that says less, such as a refused connection, is
     followed by the one before it that came with a NOTIFICATION. `last_notification_sent` and `..._received` are words.
 
-    `bfd` is the state of its BFD ("" if it has none; `bgpd show bfd` has more).
+    `bfd` is the state of its BFD ("" if it has none; `bgpd show bfd` has more). `authentication`: "md5", "tcp-ao" or ""
+    (none); `tcp_ao` is what the kernel has of an established session's keys.
 
     `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
     not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
@@ -79,6 +80,25 @@ class NeighborView(msgspec.Struct, kw_only=True):
     last_defect_messages: str = ""
     without_next_hop: list[str] = []
     bfd: str = ""
+    authentication: str = ""
+    tcp_ao: TcpAoView | None = None
+
+
+class TcpAoView(msgspec.Struct, kw_only=True):
+    """TCP-AO (RFC 5925) of an established session.
+
+    `current` is the send ID of the key that segments are signed with, `next` the receive ID that the neighbor is asked
+    to use, `keys` the send IDs of all that the connection understands. Segments are counted by the kernel: verified,
+    with a wrong code, with a key that is not known, without a code.
+    """
+
+    current: int
+    next: int
+    keys: list[int] = []
+    segments_good: int = 0
+    segments_bad: int = 0
+    segments_unknown_key: int = 0
+    segments_unsigned: int = 0
 
 
 class BfdView(msgspec.Struct, kw_only=True):

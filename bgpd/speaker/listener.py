@@ -17,13 +17,13 @@ from functools import partial
 import structlog
 
 from bgpd.speaker.admission import Admission
+from bgpd.speaker.authentication import Authentication, set_for_listening
 from bgpd.speaker.socket_options import (
     TCP_SAVE_SYN,
     arrival_index,
     bind_to_device,
     family_of,
     set_common,
-    set_md5_key,
 )
 from bgpd.speaker.transport import Endpoint, Wire
 
@@ -51,6 +51,7 @@ class Listener:
         self._admission = admission
         self.inherited: dict[int, socket.socket] = {}
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        self._signed: dict[tuple[bytes, int], Authentication] = {}
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -125,19 +126,18 @@ class Listener:
             connection.close()
             gone()
 
-    def set_md5_key(self, address: bytes, prefix_length: int, key: bytes) -> None:
-        """Want signed segments from a peer or range; an empty key ends that.
+    def authenticate(self, address: bytes, prefix_length: int, wanted: Authentication | None) -> None:
+        """Want signed segments from a peer or range; None ends that.
 
-        Raises: OSError: the kernel was built without TCP MD5.
+        Raises: OSError: the kernel lacks TCP MD5, TCP-AO or the algorithm.
         """
         sock = self._sockets.get(family_of(address))
         if sock is None:
             return
-        try:
-            set_md5_key(sock, address, prefix_length, key)
-        except FileNotFoundError:
-            if key:
-                raise
+        former = self._signed.pop((address, prefix_length), None)
+        set_for_listening(sock, address, prefix_length, wanted, former=former)
+        if wanted is not None:
+            self._signed[address, prefix_length] = wanted
 
     def close(self) -> None:
         """Stop accepting."""
@@ -151,6 +151,7 @@ class Listener:
         self._pauses.clear()
         self._sockets.clear()
         self.inherited.clear()
+        self._signed.clear()
 
 
 def _listening_socket(family: socket.AddressFamily, port: int, device: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Where neighbors can connect to: sockets of the main table and of each VRF, and the TCP-MD5 keys on them (RFC 2385).
+"""Where neighbors can connect to: sockets of the main table and of each VRF, and the TCP MD5 and TCP-AO keys on them.
 
 A socket bound to a VRF's device accepts only connections that arrive in that VRF. Where the kernel has no VRF devices
 bgpd does not listen in VRFs: replies to an incoming connection would leave by the main table. Neighbors there are still
@@ -17,9 +17,15 @@ from typing import Protocol
 
 import structlog
 
-from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.schema import ListenConfig
 from bgpd.speaker.admission import Admission
+from bgpd.speaker.authentication import (
+    Authentication,
+    BadAuthentication,
+    is_wanted,
+    problem_text,
+    read_authentication,
+)
 from bgpd.speaker.listener import Listener
 from bgpd.speaker.saved import SavedListener
 from bgpd.speaker.transport import Wire
@@ -117,32 +123,29 @@ class Listening:
             else:
                 sock.close()
 
-    # TCP-MD5 keys
+    # Authentication
 
-    def sign(self, vrf: str, address: bytes, key: bytes) -> None:
-        """Want signed segments from one neighbor; an empty key ends that. Nothing where nobody listens.
+    def sign(self, vrf: str, address: bytes, wanted: Authentication | None) -> None:
+        """Want signed segments from one neighbor; None ends that. Nothing where nobody listens.
 
-        Raises: OSError: the kernel was built without TCP MD5.
+        Raises: OSError: the kernel lacks TCP MD5, TCP-AO or the algorithm.
         """
         listener = self._listeners.get(vrf)
         if listener is not None:
-            listener.set_md5_key(address, 8 * len(address), key)
+            listener.authenticate(address, 8 * len(address), wanted)
 
     def may_accept(self, listen: ListenConfig) -> bool:
-        """Whether neighbors of a range may connect: a range whose password cannot be read accepts nobody."""
-        return not listen.password_file or listen.prefix in self._signed_ranges
+        """Whether neighbors of a range may connect: a range whose keys cannot be read accepts nobody."""
+        return not is_wanted(listen) or listen.prefix in self._signed_ranges
 
     def sign_ranges(self, ranges: Iterable[ListenConfig]) -> None:
-        """Want signed segments from the ranges that have a password."""
+        """Want signed segments from the ranges that have keys."""
         for listen in ranges:
-            if not listen.password_file:
+            if not is_wanted(listen):
                 continue
             try:
-                key = read_password_file(listen.password_file)
-                network = ipaddress.ip_network(listen.prefix)
-                if "" in self._listeners:
-                    self._listeners[""].set_md5_key(network.network_address.packed, network.prefixlen, key)
-            except (OSError, BadPasswordFile) as error:
+                self._sign_range(listen)
+            except BadAuthentication as error:
                 self._signed_ranges.discard(listen.prefix)
                 if self._range_errors.get(listen.prefix) != str(error):
                     self._range_errors[listen.prefix] = str(error)
@@ -150,3 +153,12 @@ class Listening:
             else:
                 self._signed_ranges.add(listen.prefix)
                 self._range_errors.pop(listen.prefix, None)
+
+    def _sign_range(self, listen: ListenConfig) -> None:
+        wanted = read_authentication(listen)
+        network = ipaddress.ip_network(listen.prefix)
+        if "" in self._listeners and wanted is not None:
+            try:
+                self._listeners[""].authenticate(network.network_address.packed, network.prefixlen, wanted)
+            except OSError as error:
+                raise BadAuthentication(problem_text(error, wanted)) from error

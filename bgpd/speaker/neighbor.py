@@ -135,6 +135,11 @@ class Neighbor:
         return self._session.established
 
     @property
+    def wire(self) -> Wire | None:
+        """The TCP connection of the established session."""
+        return self._driver.wire
+
+    @property
     def has_room(self) -> bool:
         """Whether its connection takes more now."""
         return self._driver.has_room
@@ -155,15 +160,15 @@ class Neighbor:
         return self._session.held_off_until if self._session.held_off_until > _now() else 0.0
 
     @property
-    def lacks_password(self) -> bool:
-        """Whether its password could not be read."""
-        return self._reach.lacks_password
+    def lacks_keys(self) -> bool:
+        """Whether its keys could not be read."""
+        return self._reach.lacks_keys
 
     # Administration
 
     def start(self) -> None:
         """Begin to dial, or to wait for the neighbor."""
-        self.read_password()
+        self.read_keys()
         self._session.start(_now())
         self._driver.pump()
 
@@ -173,7 +178,7 @@ class Neighbor:
         self.failures.ending = True
         self._session.stop(_now(), notification, reason)
         self._driver.stop()
-        self._reach.forget_password()
+        self._reach.forget_keys()
         return wires
 
     def path_failed(self, reason: str) -> None:
@@ -208,16 +213,23 @@ class Neighbor:
         raised = raised or _is_raised(attribute_limit(old), attribute_limit(config))
         self._reach.peering = msgspec.structs.replace(self.peering, config=config)
         self._session.settings = self._settings()
+        if old.tcp_ao != config.tcp_ao and not self.read_keys():
+            self.roll_keys()
         if raised:
             self._session.end_hold_off(_now())
             self._driver.pump()
 
-    def read_password(self) -> str:
-        """Read the password again; returns what is wrong with it, "" if nothing."""
-        problem = self._reach.read_password()
+    def read_keys(self) -> str:
+        """Read its keys again; returns what is wrong with them, "" if nothing."""
+        problem = self._reach.read_keys()
         if problem:
             self.failures.note(problem)
         return problem
+
+    def roll_keys(self) -> None:
+        """Give the established session the TCP-AO keys that were read last; it goes on."""
+        if self.wire is not None and (problem := self._reach.roll(self.wire)):
+            self.failures.note(problem)
 
     def pause_reading(self, paused: bool) -> None:
         """Leave unread what it sends, or read on."""
@@ -231,7 +243,7 @@ class Neighbor:
 
     def accept(self, wire: Wire) -> bool:
         """A connection of the neighbor; False if it is not wanted now."""
-        if self.lacks_password and self.read_password():
+        if self.lacks_keys and self.read_keys():
             return False
         if held := self._around.paths.why_held(self.peering):
             self.failures.note(f"connection refused: {held}")
@@ -270,7 +282,7 @@ class Neighbor:
         if self.state.progress >= State.OPEN_SENT.progress:
             return
         self._reach.learn(address)
-        self.read_password()
+        self.read_keys()
         self.connect_now()
 
     @property
@@ -310,6 +322,7 @@ class Neighbor:
         except OSError:
             return  # already lost, which the session learns next
         self._driver.carry(exchange, wire)
+        self._reach.roll(wire, is_new=True)
         self.established_count += 1
         self._restarting = False
         self._session.settings = self._settings()
@@ -368,7 +381,7 @@ class Neighbor:
         connection = Connection.adopt(former, self._session.settings.expected_asn, now=now, random=random.random)
         negotiated = connection.negotiated
         assert negotiated is not None
-        self.read_password()
+        self.read_keys()
         self.interface = self._reach.interface_of(wire)
         exchange = self._new_exchange(negotiated, wire)
         exchange.resume(saved.exchange)
@@ -376,6 +389,7 @@ class Neighbor:
             raise OSError(f"local address {format_address(exchange.local)} is gone")
         self._driver.adopt(self._session.adopt(connection), wire)
         self._driver.carry(exchange, wire)
+        self._reach.roll(wire, is_new=True)
         self._driver.hold(True)
         self._driver.resume_state(saved.state_since)
         self.established_count, self.flaps = saved.established_count, saved.flaps

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-from bgpd.config.schema import NeighborConfig, RouterConfig, attribute_limit
+from bgpd.config.schema import NeighborConfig, RouterConfig, SessionConfig, attribute_limit
 from bgpd.model.prefix import format_address
-from bgpd.model.views import FamilyCounts, NeighborView
+from bgpd.model.views import FamilyCounts, NeighborView, TcpAoView
+from bgpd.speaker.authentication import TcpAo
 from bgpd.speaker.defects import Defects
 from bgpd.speaker.neighbor import Neighbor
+from bgpd.speaker.tcp_ao import state_of
 
 WAITING = "waiting for the daemon's start: it reads the kernel's routes and its workloads first"
 
@@ -52,7 +54,33 @@ def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) ->
         martians=neighbor.martians,
         without_next_hop=[str(family) for family in exchange.without_next_hop] if exchange else [],
         refused_until=time.time() + held_off_until - now if held_off_until else None,
+        authentication=_authentication_word(config),
+        tcp_ao=_tcp_ao_view(neighbor),
         **defects.view_of(peering.name),
+    )
+
+
+def _authentication_word(config: SessionConfig) -> str:
+    return "md5" if config.password_file else "tcp-ao" if config.tcp_ao else ""
+
+
+def _tcp_ao_view(neighbor: Neighbor) -> TcpAoView | None:
+    """As the kernel has it; it has none of an established session that is another way, or none, authenticated."""
+    wire = neighbor.wire
+    if wire is None or not neighbor.peering.config.tcp_ao:
+        return None
+    state = state_of(wire.socket)
+    if state is None:
+        return None
+    keys = wire.authentication.keys if isinstance(wire.authentication, TcpAo) else ()
+    return TcpAoView(
+        current=state.current,
+        next=state.next,
+        keys=[key.send_id for key in keys],
+        segments_good=state.good,
+        segments_bad=state.bad,
+        segments_unknown_key=state.unknown_key,
+        segments_unsigned=state.unsigned,
     )
 
 
@@ -66,6 +94,7 @@ def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) 
         local_asn=config.local_asn or router.asn,
         state="idle",
         since=since,
+        authentication=_authentication_word(config),
         last_error=WAITING,
         max_attribute_bytes=attribute_limit(config),
         last_error_at=since,

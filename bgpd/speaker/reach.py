@@ -1,4 +1,4 @@
-"""How one neighbor is reached from this host: by which address and interface, over which socket, with which password.
+"""How one neighbor is reached from this host: by which address and interface, over which socket, with which keys.
 
 Decides whether a connection may be used for the neighbor. Knows no session (session.py) and no other neighbor.
 """
@@ -6,13 +6,23 @@ Decides whether a connection may be used for the neighbor. Knows no session (ses
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 
 import msgspec
 
-from bgpd.config.password_file import BadPasswordFile, read_password_file
+from bgpd.config.schema import ListenConfig
 from bgpd.config.words import missing_interface
 from bgpd.kernel.host import Host
 from bgpd.model.prefix import is_link_local
+from bgpd.speaker.authentication import (
+    Authentication,
+    BadAuthentication,
+    TcpAo,
+    is_wanted,
+    problem_text,
+    read_authentication,
+    roll,
+)
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.socket_options import bind_to_device, require_ttl_255, ttl_drops, ttl_mismatch
@@ -26,7 +36,7 @@ class Unreachable(Exception):
 NOT_HEARD = "no Router Advertisement heard: is BGP unnumbered configured on the other end of the link?"
 
 
-def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
+def target_of(peering: Peering, host: Host, *, authentication: Authentication | None = None) -> Target:
     """Where and how to connect.
 
     The socket is bound to the neighbor's interface, configured or directly connected, so that no route leads the
@@ -50,7 +60,7 @@ def target_of(peering: Peering, host: Host, *, password: bytes) -> Target:
         interface=device,
         device=peering.interface or host.facing(peering.address, vrf, local=peering.source) or device,
         source=peering.source,
-        password=password,
+        authentication=authentication,
         ttl_security=peering.config.ttl_security,
         ttl_drops=ttl_drops() if peering.config.ttl_security else 0,
     )
@@ -72,40 +82,65 @@ class Reach:
         self.peering = peering
         self._host = host
         self._listening = listening
-        self._password = b""
+        self._authentication: Authentication | None = None
         self._target: Target | None = None
 
-    # Passwords (TCP-MD5)
+    # Keys (TCP MD5, TCP-AO)
 
     @property
-    def lacks_password(self) -> bool:
-        """Whether its password could not be read."""
-        return bool(self.peering.config.password_file) and not self._password
+    def lacks_keys(self) -> bool:
+        """Whether its keys could not be read."""
+        return is_wanted(self.peering.config) and self._authentication is None
 
-    def read_password(self) -> str:
-        """Read the password, and want incoming connections signed with it; what is wrong with it, "" if nothing."""
-        file = self.peering.config.password_file
-        if not file:
-            return ""
-        self._password = b""
+    def read_keys(self) -> str:
+        """Read its keys, and want incoming connections signed with them; what is wrong with them, "" if nothing."""
+        self._authentication = None
         try:
-            self._password = read_password_file(file)
-            self._sign_incoming(self._password)
-        except (OSError, BadPasswordFile) as error:
-            what = error.wrong[0] if isinstance(error, BadPasswordFile) else f"{error.strerror or error}"
-            return f"password_file {what}; the neighbor stays down until it can be read"
+            self._authentication = wanted = read_authentication(self.peering.config)
+            if wanted is not None:
+                self._sign_incoming(wanted)
+        except BadAuthentication as error:
+            return f"{error}; the neighbor stays down until it can be used"
         return ""
 
-    def forget_password(self) -> None:
-        """The neighbor was removed: delete the TCP-MD5 key of its address."""
-        if self._password:
-            self._sign_incoming(b"")
+    def forget_keys(self) -> None:
+        """The neighbor was removed: delete the keys of its address."""
+        if self._authentication is not None:
+            self._sign_incoming(None)
 
-    def _sign_incoming(self, key: bytes) -> None:
-        """The key of a range is set for all of it (Listening.sign_ranges)."""
+    def roll(self, wire: Wire, *, is_new: bool = False) -> str:
+        """Give an established connection the TCP-AO keys that were read last; what is wrong, "" if nothing.
+
+        One that `is_new` has them, and asks for the first.
+        """
+        wanted = self._authentication
+        if not isinstance(wanted, TcpAo) or (wire.authentication == wanted and not is_new):
+            return ""
+        address, length = self._scope(wire)
+        try:
+            wire.authentication = roll(wire.socket, address, length, wanted, former=wire.authentication)
+        except OSError as error:
+            return problem_text(error, wanted)
+        return ""
+
+    def _sign_incoming(self, wanted: Authentication | None) -> None:
+        """The keys of a range are set for all of it (Listening.sign_ranges)."""
         peering = self.peering
         if peering.address and not peering.dynamic:
-            self._listening.sign(peering.config.vrf, peering.address, key)
+            try:
+                self._listening.sign(peering.config.vrf, peering.address, wanted)
+            except OSError as error:
+                if wanted is not None:
+                    raise BadAuthentication(problem_text(error, wanted)) from error
+
+    def _scope(self, wire: Wire) -> tuple[bytes, int]:
+        """Whom the keys of its connection are for: it alone, or all of its range."""
+        config = self.peering.config
+        if isinstance(config, ListenConfig):
+            network = ipaddress.ip_network(config.prefix)
+            return network.network_address.packed, network.prefixlen
+        address = wire.peer.address
+        return address, 8 * len(address)
 
     # Connections
 
@@ -115,10 +150,10 @@ class Reach:
         Raises: Unreachable: with the reason.
         """
         self._target = None
-        problem = self.read_password()
+        problem = self.read_keys()
         if problem:
             raise Unreachable(problem)
-        self._target = target = target_of(self.peering, self._host, password=self._password)
+        self._target = target = target_of(self.peering, self._host, authentication=self._authentication)
         try:
             return await dial(target)
         except OSError as error:
@@ -135,6 +170,7 @@ class Reach:
         bound to the VRF's device; without CAP_NET_RAW it stays so.
         """
         peering = self.peering
+        wire.authentication = self._authentication
         try:
             if peering.config.ttl_security:
                 if problem := ttl_mismatch(wire.socket):

@@ -1,4 +1,4 @@
-"""The socket options of a BGP connection: precedence, GTSM, device, TCP-MD5 keys, give-up time.
+"""The socket options of a BGP connection: precedence, GTSM, device, TCP MD5 keys, give-up time.
 
 Has the Linux constants that Python's socket module lacks, and reads what the kernel kept of how a connection arrived.
 Never connects, listens, reads or writes. RFC 2385 (TCP MD5), RFC 5082 (GTSM), RFC 9687 (a peer that takes nothing).

@@ -96,7 +96,7 @@ class Speaker:
 
     @property
     def error(self) -> str:
-        """What keeps it from hearing neighbors: port in use, a missing capability or password; "" if nothing."""
+        """What keeps it from hearing neighbors: port in use, a missing capability or key; "" if nothing."""
         return self._listening.error or self._unnumbered.error
 
     async def run(self) -> None:
@@ -135,7 +135,7 @@ class Speaker:
     def reconfigure(self, config: SpeakerConfig) -> None:
         """Take over a configuration; only neighbors whose session it changes are reset.
 
-        With the same one only the password files of listen ranges are read again.
+        With the same one only the password and key files of listen ranges are read again.
         """
         former, self._config = self._config, config
         self._incoming.ranges = self.bfd.ranges = config.listen
@@ -304,17 +304,19 @@ class Speaker:
     def _listen(self) -> None:
         self._listening.open(self._incoming)
         for neighbor in self.neighbors:
-            neighbor.read_password()
+            neighbor.read_keys()
         self._listening.sign_ranges(self._config.listen)
 
     def _retry(self) -> None:
-        """Try again to listen, and to read passwords that nobody else asks for: those of who is only listened to."""
+        """Try again to listen, to read keys that nobody else asks for (those of who is only listened to), and to give
+        up old keys that neighbors have still used."""
         if self._listening.socket_error:
             self._listen()
         self._listen_in_vrfs()
         for neighbor in self.neighbors:
-            if neighbor.lacks_password:
-                neighbor.read_password()
+            if neighbor.lacks_keys:
+                neighbor.read_keys()
+            neighbor.roll_keys()
         unsigned = [listen for listen in self._config.listen if not self._listening.may_accept(listen)]
         self._listening.sign_ranges(unsigned)
 
@@ -324,7 +326,7 @@ class Speaker:
         fresh = self._listening.follow(set(filter(None, map(self._host.vrf_device, wanted))))
         for neighbor in self.neighbors:
             if neighbor.peering.config.vrf in fresh:
-                neighbor.read_password()
+                neighbor.read_keys()
 
 
 def _most_neighbors(config: SpeakerConfig) -> int:

@@ -17,13 +17,13 @@ from typing import Any
 import msgspec
 
 from bgpd.model.prefix import format_address
+from bgpd.speaker.authentication import Authentication, hint, problem_text, set_for_connecting
 from bgpd.speaker.socket_options import (
     MAX_TTL,
     bind_to_device,
     family_of,
     require_ttl_255,
     set_common,
-    set_md5_key,
     ttl_drops,
 )
 
@@ -49,7 +49,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     interface: str = ""
     device: str = ""
     source: bytes = b""
-    password: bytes = b""
+    authentication: Authentication | None = None
     ttl_security: bool = False
     ttl_drops: int = 0
     """Those of before the dial, where `ttl_security` is wanted."""
@@ -91,6 +91,8 @@ class Wire(asyncio.BufferedProtocol):
         self._drained: Callable[[], None] | None = None
         self._is_finished = False
         self.is_full = False
+        self.authentication: Authentication | None = None
+        """The keys that its socket has, as far as is known here."""
         self.closed = asyncio.Event()
 
     def attach(
@@ -229,10 +231,11 @@ async def dial(target: Target) -> Wire:
             bind_to_device(sock, target.device)
         if target.source:
             sock.bind(_sockaddr(target.source, 0, target.scope))
-        if target.password:
-            set_md5_key(sock, target.address, 8 * len(target.address), target.password)
+        if target.authentication is not None:
+            set_for_connecting(sock, target.address, target.authentication)
         await loop.sock_connect(sock, _sockaddr(target.address, target.port, target.scope))
         _, wire = await loop.create_connection(Wire, sock=sock)
+        wire.authentication = target.authentication
     except BaseException:
         sock.close()
         raise
@@ -255,21 +258,23 @@ def explain_dial_error(error: OSError, target: Target) -> str:
             return f"{target}: there is no interface {target.device}"
         case errno.ETIMEDOUT:
             return no_answer_text(target)
+        case errno.ENOPROTOOPT | errno.ENOENT | errno.EKEYREJECTED if target.authentication is not None:
+            return f"{target}: {problem_text(error, target.authentication)}"
         case number:
             return f"{target}: {os.strerror(number) if number else error}"
 
 
 def no_answer_text(target: Target) -> str:
-    """What a dial without any answer may mean: the kernel drops segments with a wrong MD5 signature silently."""
+    """What a dial without any answer may mean: the kernel drops segments with a wrong signature silently."""
     if target.ttl_security and ttl_drops() > target.ttl_drops:
         return (
             f"{target}: TTL mismatch: answers came with a TTL below {MAX_TTL}, and were dropped: does BGP run there, "
             "with GTSM (ttl-security) for this host?"
         )
-    hint = "is the password the same on both sides?" if target.password else "does the neighbor want an MD5 password?"
+    question = hint(target.authentication)
     if not target.device and not target.ttl_security:
-        hint += " Does it use GTSM (ttl-security)? It is more than one hop away."
-    return f"{target}: no answer: is it reachable, and {hint}"
+        question += " Does it use GTSM (ttl-security)? It is more than one hop away."
+    return f"{target}: no answer: is it reachable, and {question}"
 
 
 def _sockaddr(address: bytes, port: int, scope: int) -> tuple[str, int] | tuple[str, int, int, int]:

@@ -9,7 +9,7 @@ import pytest
 
 from bgpd.config.effects import Effect, config_diff, effect_of, keep_until_restart, resets_session
 from bgpd.config.load import parse_config
-from bgpd.config.schema import Config, GracefulRestartConfig, ListenConfig, NeighborConfig
+from bgpd.config.schema import Config, GracefulRestartConfig, ListenConfig, NeighborConfig, TcpAoKeyConfig
 from bgpd.model.views import ConfigChangeView
 
 BASE = """
@@ -58,7 +58,17 @@ def test_session_is_reset_just_where_the_plan_says_so(section: str, make: Any, f
     value = getattr(old, field)
     new = make(**{field: OTHER[type(value)](value)})
     key = dict(zip(old.__struct_fields__, old.__struct_encode_fields__))[field]
-    assert resets_session(section, old, new) is (effect_of((section, key)) is Effect.RESET)
+    begins = field == "tcp_ao"  # given where none was: no connection gets it while it is open
+    assert resets_session(section, old, new) is (begins or effect_of((section, key)) is Effect.RESET)
+
+
+def test_other_tcp_ao_keys_reset_nothing_and_none_at_all_do() -> None:
+    keys = tuple(TcpAoKeyConfig(key_file="key", send_id=number, receive_id=number) for number in (1, 2))
+    plain, one, two = neighbor(), neighbor(tcp_ao=keys[:1]), neighbor(tcp_ao=keys)
+    assert not resets_session("neighbor", one, two)
+    assert not resets_session("neighbor", two, one)
+    assert resets_session("neighbor", one, plain)
+    assert resets_session("neighbor", plain, two)
 
 
 def test_what_counts_from_a_start_stays_as_it_was() -> None:

@@ -20,7 +20,7 @@ def test_password_is_the_file_without_its_line_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "is empty"), (b"\n", "is empty"), (b"x" * 81, "holds 81 bytes; a TCP MD5 key has at most 80")],
+    [(b"", "is empty"), (b"\n", "is empty"), (b"x" * 81, "holds 81 bytes; a TCP MD5 or TCP-AO key has at most 80")],
 )
 def test_file_without_a_usable_password_says_why(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "key"

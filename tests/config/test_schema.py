@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bgpd.config import check_sessions
 from bgpd.config.load import ConfigError, Problem, load_config, parse_config
 from bgpd.config.schema import Config, NeighborConfig, attribute_limit
 from bgpd.config.toml_lines import key_lines, line_of
@@ -274,6 +275,56 @@ def test_password_file_must_hold_a_usable_password(tmp_path: Path) -> None:
     assert "81 bytes" in the_problem(ROUTER + neighbor).what
     file.write_text("secret\n")
     parse_config(ROUTER + neighbor, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "words"),
+    [
+        ('{ key_file = "KEY", send_id = 1, receive_id = 1, algorithm = "md5" }', "[0].algorithm", '"md5"'),
+        ('{ key_file = "KEY", send_id = 256, receive_id = 1 }', "[0].send_id", "256"),
+        ('{ key_file = "/nonexistent", send_id = 1, receive_id = 1 }', "[0].key_file", "cannot be read"),
+        (
+            '{ key_file = "KEY", send_id = 1, receive_id = 1 }, { key_file = "KEY", send_id = 1, receive_id = 2 }',
+            "[1].send_id",
+            "1 is another key's",
+        ),
+        (
+            '{ key_file = "KEY", send_id = 1, receive_id = 2 }, { key_file = "KEY", send_id = 2, receive_id = 2 }',
+            "[1].receive_id",
+            "2 is another key's",
+        ),
+    ],
+)
+@pytest.mark.parametrize("section", [NEIGHBOR, LISTEN], ids=["neighbor", "listen"])
+def test_tcp_ao_keys_that_cannot_be_used(tmp_path: Path, section: str, keys: str, path: str, words: str) -> None:
+    (tmp_path / "key").write_text("secret")
+    problem = the_problem(ROUTER + section + f"tcp_ao = [{keys}]\n".replace("KEY", f"{tmp_path}/key"))
+    assert problem.path.endswith(f"[0].tcp_ao{path}")
+    assert words in problem.what
+
+
+def test_tcp_ao_and_a_password_exclude_each_other(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    keys = f'tcp_ao = [{{ key_file = "{tmp_path}/key", send_id = 1, receive_id = 1 }}]\n'
+    parse_config(ROUTER + NEIGHBOR + keys, "x.toml")
+    problem = the_problem(ROUTER + NEIGHBOR + keys + f'password_file = "{tmp_path}/key"\n')
+    assert "remove one of them" in problem.right
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_tcp_ao_on_a_kernel_without_it_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_it: bool
+) -> None:
+    monkeypatch.setattr(check_sessions, "has_tcp_ao", lambda: has_it)
+    (tmp_path / "key").write_text("secret")
+    (tmp_path / "key").chmod(0o600)
+    keys = f'tcp_ao = [{{ key_file = "{tmp_path}/key", send_id = 1, receive_id = 1 }}]\n'
+    _, warnings = parse_config(ROUTER + NEIGHBOR + LIMIT + keys, "x.toml", interfaces=["lo"])
+    found = [one for one in warnings if one.path.endswith("tcp_ao")]
+    assert len(found) == (0 if has_it else 1)
+    for one in found:
+        assert "this kernel has no TCP-AO (Linux 6.7" in one.what
+        assert "sessions stay down" in one.right
 
 
 def test_unreadable_files_are_told(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from bgpd.config.tcp_ao import has_tcp_ao
 from bgpd.readiness import CONVERGENCE_CAP_S
 from labs.daemons import Bird, Gobgp
 from labs.process import wait_until
 from tests.daemon.fabric import (
     Fabric,
     announce,
+    config,
     frr_paths,
     heard_from_host,
     kernel_hops,
@@ -101,6 +104,29 @@ def test_md5_wrong_then_right_password(fabric: Fabric, password: Path) -> None:
         password.write_text("secret\n")
         host.wait_established("leaf1")
         host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+
+
+@pytest.mark.skipif(has_tcp_ao(), reason="this kernel has TCP-AO")
+@pytest.mark.parametrize("is_passive", [False, True])
+def test_tcp_ao_without_a_kernel_that_has_it_keeps_the_neighbor_down_and_without_tcp_ao_it_comes_up(
+    fabric: Fabric, password: Path, *, is_passive: bool
+) -> None:
+    """An unsigned session is made in neither direction; the leaf dials, and wants none signed."""
+    ao = (
+        leaf(1, passive=is_passive).rstrip()
+        + f'\ntcp_ao = [{{ key_file = "{password}", send_id = 1, receive_id = 1 }}]\n'
+    )
+    with fabric.frr(1, "neighbor 10.0.1.1 timers connect 1", networks=NETWORKS), started(fabric, ao) as host:
+        host.wait(lambda: "this kernel has no TCP-AO" in host.neighbor("leaf1")["last_error"], "the reason", 20)
+        time.sleep(2.5)  # the leaf has dialed in vain
+        view = host.neighbor("leaf1")
+        assert (view["state"] == "established", view["established_count"]) == (False, 0)
+        assert (view["authentication"], view["tcp_ao"]) == ("tcp-ao", None)
+        host.write_config(config(leaf(1, passive=is_passive)))
+        host.cli("reload")
+        host.wait_established("leaf1")
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        assert host.neighbor("leaf1")["authentication"] == ""
 
 
 def test_bird_both_families_both_ways(fabric: Fabric) -> None:

@@ -35,18 +35,18 @@ def test_unnumbered_neighbor_is_unreachable_until_it_was_heard() -> None:
     for index, name in enumerate(("lo", "eth1", "eth10", "tap9"), start=1):
         known.link(Link(index=index, name=name, up=True))
     with pytest.raises(Unreachable, match="there is no interface eth0; this host has eth1, eth10, tap9"):
-        target_of(peering, known, password=b"")
+        target_of(peering, known)
     known.link(Link(index=7, name="eth0", up=False))
     with pytest.raises(Unreachable, match="interface eth0 is down"):
-        target_of(peering, known, password=b"")
+        target_of(peering, known)
     known.link(Link(index=7, name="eth0", up=True))
     with pytest.raises(Unreachable, match=r"eth0 has no IPv6 link-local address: is net.ipv6.conf.eth0.disable_ipv6"):
-        target_of(peering, known, password=b"")
+        target_of(peering, known)
     known.address(Address(index=7, packed=parse_address("fe80::7"), prefix_length=64))
     with pytest.raises(Unreachable, match="no Router Advertisement heard"):
-        target_of(peering, known, password=b"")
+        target_of(peering, known)
     heard = msgspec.structs.replace(peering, address=parse_address("fe80::1"))
-    target = target_of(heard, known, password=b"")
+    target = target_of(heard, known)
     assert (target.scope, target.port, str(target)) == (7, 179, "fe80::1%eth0 port 179")
 
 
@@ -56,19 +56,19 @@ def test_interface_that_many_others_hide_is_answered_with_the_nearest() -> None:
         known.link(Link(index=index + 1, name=f"tap{index}", up=True))
     known.link(Link(index=999, name="enp3s0", up=True))
     with pytest.raises(Unreachable, match=r"there is no interface enp3s1; this host has enp3s0, .* and 289 more$"):
-        target_of(of_neighbor(neighbor(interface="enp3s1")), known, password=b"")
+        target_of(of_neighbor(neighbor(interface="enp3s1")), known)
 
 
 def test_a_neighbor_in_a_vrf_is_dialed_over_its_interface_or_the_vrf_device() -> None:
     known = Host(lambda _: None)
     tenant = neighbor(vrf="blue")
     with pytest.raises(Unreachable, match="there is no device of VRF blue"):
-        target_of(of_neighbor(tenant), known, password=b"")
+        target_of(of_neighbor(tenant), known)
     known.link(Link(index=8, name="tap1", up=True))
     over = of_neighbor(msgspec.structs.replace(tenant, interface="tap1"))
-    assert target_of(over, known, password=b"").interface == "tap1"
+    assert target_of(over, known).interface == "tap1"
     known.link(Link(index=9, name="blue", up=True, kind="vrf"))
-    assert target_of(of_neighbor(tenant), known, password=b"").interface == "blue"
+    assert target_of(of_neighbor(tenant), known).interface == "blue"
     known.link(Link(index=9, name="blue", up=True, kind="bridge"))
     with pytest.raises(Unreachable):
-        target_of(of_neighbor(tenant), known, password=b"")
+        target_of(of_neighbor(tenant), known)

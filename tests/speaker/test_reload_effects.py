@@ -34,6 +34,7 @@ SHARED: dict[str, Any] = {
     "max_prefixes_restart_after_s": 7,
     "max_attribute_bytes": 7_000_000,
     "password_file": "key",
+    "tcp_ao": [{"key_file": "key", "send_id": 1, "receive_id": 1}],
     "ttl_security": True,
     "extended_messages": False,
     "bfd": {},
@@ -58,8 +59,8 @@ ROUTER = {"asn": 65204, "router_id": "10.255.1.9", "hostname": "other"}
 
 
 def wants_reset(section: str, key: str) -> bool:
-    """Another name or prefix is another neighbor or range: the former one goes."""
-    return effect_of((section, key)) is Effect.RESET
+    """Another name or prefix is another neighbor or range: the former one goes. TCP-AO is given here where none was."""
+    return effect_of((section, key)) is Effect.RESET or key == "tcp_ao"
 
 
 async def is_reset(recorder: Recorder) -> bool:

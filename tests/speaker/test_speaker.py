@@ -27,6 +27,7 @@ from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import driver as driver_module
 from bgpd.speaker import retries as retries_module
 from bgpd.speaker import speaker as speaker_module
+from bgpd.speaker.authentication import Md5
 from bgpd.speaker.connection import Connection
 from bgpd.speaker.driver import Driver
 from bgpd.speaker.exchange import MANY
@@ -786,7 +787,10 @@ async def test_password_that_comes_later_opens_a_passive_neighbor_and_a_range(
         await until(lambda: not speaker.error)
         for source in ("127.0.0.2", "127.0.1.7"):
             target = Target(
-                address=parse_address("127.0.0.1"), port=port, source=parse_address(source), password=b"secret"
+                address=parse_address("127.0.0.1"),
+                port=port,
+                source=parse_address(source),
+                authentication=Md5(b"secret"),
             )
             wire = await dial(target)
             wire.write(open_bytes() + KEEPALIVE)
