@@ -7,6 +7,7 @@ connected. A newer connection takes the place of an older one, whose daemon is g
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -190,7 +191,7 @@ class Server:
 
 
 def _listen(path: str) -> socket.socket:
-    """Raises: AnotherRuns: its socket answers. OSError: the socket cannot be made there."""
+    """Raises: AnotherRuns: its socket takes connections. OSError: the socket cannot be made there."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     former = os.umask(0o177)
     try:
@@ -208,14 +209,17 @@ def _listen(path: str) -> socket.socket:
 def _remove_stale(path: str) -> None:
     """Remove a socket that nobody listens on any more."""
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
+        is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    if not is_socket:
+        raise OSError(errno.EEXIST, "there is something that is no socket: remove it, or set another bfd.socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
-        else:
-            raise AnotherRuns(f"another BFD process listens on {path}")
+            return
+        except BlockingIOError:
+            pass  # it is so busy, or stopped, that its queue is full
+        raise AnotherRuns(f"another BFD process listens on {path}")

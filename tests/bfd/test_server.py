@@ -6,12 +6,13 @@ import resource
 import select
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from bgpd.bfd.control import END, hello_line
-from bgpd.bfd.server import Server
+from bgpd.bfd.server import AnotherRuns, Server
 
 
 class Side:
@@ -95,3 +96,24 @@ def test_a_socket_that_somebody_removed_is_no_fault_at_the_end(tmp_path: Path) -
     side = Side(tmp_path / "other.sock")
     side.path.unlink()
     side.server.close()
+
+
+def test_a_process_that_is_stopped_is_another_one_however_many_wait_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "bfd.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stopped, ExitStack() as waiting:
+        stopped.bind(str(path))
+        stopped.listen(0)
+        for _ in range(3):
+            one = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+            with suppress(BlockingIOError):
+                one.connect(str(path))
+            with pytest.raises(AnotherRuns):
+                Side(path)
+    Side(path).server.close()
+
+
+def test_what_is_no_socket_is_left_and_told(tmp_path: Path) -> None:
+    (tmp_path / "bfd.sock").write_text("notes")
+    with pytest.raises(OSError, match="is no socket: remove it"):
+        Side(tmp_path / "bfd.sock")
+    assert (tmp_path / "bfd.sock").read_text() == "notes"
