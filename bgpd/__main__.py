@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 def _run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
     gc.disable()  # imports make no garbage, and looking for it takes a tenth of the start; see runtime/memory.py
+    from bgpd.inheritance import find
+
+    left = find()
     from bgpd.daemon import run
 
-    return run(config, file, warnings=warnings)
+    return run(config, file, left=left, warnings=warnings)
 
 
 def _import_daemon() -> None:

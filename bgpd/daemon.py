@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from bgpd import __version__, inheritance
+from bgpd import __version__
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.effects import Effect, config_diff, keep_until_restart
@@ -37,7 +37,6 @@ from bgpd.handover.store import (
     DescriptorStore,
     HandOverFailed,
     StoreUnusable,
-    inherited,
     store_of_service,
 )
 from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
@@ -70,26 +69,27 @@ SETTLE_S = 1.0
 SHUTDOWN_TEXT = "bgpd is stopped"
 
 
-def run(config: Config, file: str, *, warnings: Sequence[str] = ()) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. `file` is read again by SIGHUP; `warnings` are about it.
+def run(config: Config, file: str, *, left: Inheritance, warnings: Sequence[str] = ()) -> int:
+    """Run until SIGTERM or SIGINT, with what another process has `left`; the exit code. SIGHUP reads `file` again, which
+    `warnings` are about.
 
     SIGINT is a stop, of which neighbors are told. After SIGTERM bgpd is expected to come back: the sessions are left to
     the next process where a service manager keeps them meanwhile, else it is a graceful restart.
     """
     keep_little_memory()
     raise_limit()
-    left = inherited()
     events = EventRing()
     set_up_logging(config.log, events)
     for warning in warnings:
         log.warning("config.warning", warning=warning)
+    if left.problem:
+        log.error("handover.refused", reason=left.problem)
     load_codec()
     loop, selector = new_event_loop()
     try:
         asyncio.set_event_loop(loop)
         protocol = read_protocol_in_force(config.fib.protocol)
-        found = inheritance.read(left)
-        daemon = Daemon(config, file, protocol=protocol, events=events, selector=selector, left=found)
+        daemon = Daemon(config, file, protocol=protocol, events=events, selector=selector, left=left)
         return loop.run_until_complete(daemon.run())
     finally:
         loop.close()
@@ -173,7 +173,6 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self._stop_for_good)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        self._left.sessions.keep_alive()
         log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=self._file)
         try:
             await self._api.start()

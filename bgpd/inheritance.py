@@ -1,7 +1,8 @@
 """What one process of bgpd leaves to the next, and what the next one finds: the sections of the snapshot by part.
 
 Each part of the daemon saves and takes up its own; here is only which parts there are. What cannot be gone on with
-costs what a restart costs (RFC 4724), of one neighbor or of all, and the reason is shown.
+costs what a restart costs (RFC 4724), of one neighbor or of all, and the reason is shown. Imports little: KEEPALIVEs
+are sent from before the daemon is imported, which takes a second on a busy host.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from bgpd import __version__
 from bgpd.handover import snapshot
+from bgpd.handover.store import inherited
 from bgpd.model.views import HandoverView
-from bgpd.rib.saved import SavedRib
 from bgpd.speaker import left_sessions
 from bgpd.speaker.left_sessions import LeftSessions
 from bgpd.speaker.saved import SavedSpeaker
-from bgpd.speaker.speaker import Speaker
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from bgpd.rib.saved import SavedRib
+    from bgpd.speaker.speaker import Speaker
 
 SNAPSHOT = "snapshot"
 """The name of its descriptor."""
+_OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
 
 
 class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +67,7 @@ class Inheritance:
     def __init__(self) -> None:
         self.daemon: SavedDaemon | None = None
         self.sessions = LeftSessions([], {})
-        self.rib = SavedRib([], [], [], [])
+        self._rib = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
         self.adopted = 0
@@ -74,6 +77,28 @@ class Inheritance:
         wanted = len(self.sessions)
         self.refused = await speaker.adopt(self.sessions)
         self.adopted = wanted - len(self.refused.keys() - self.sessions.refused.keys())
+
+    def routes(self) -> SavedRib | None:
+        """What neighbors announced and were sent; None if there is no session to go on with, or it cannot be read."""
+        from bgpd.rib.saved import SavedRib
+
+        packed, self._rib = self._rib, b""
+        if not self.sessions:
+            return None
+        try:
+            return msgspec.msgpack.decode(packed, type=SavedRib)
+        except msgspec.MsgspecError as error:
+            self.fail(f"{_OTHER_FORM}: {error}")
+        return None
+
+    def keep(self, rib: bytes) -> None:
+        """The RIB's section, which is not read before it is asked for."""
+        self._rib = rib
+
+    def fail(self, problem: str) -> None:
+        """Nothing can be gone on with."""
+        self.problem, self.daemon = problem, None
+        self.sessions.close()
 
     @property
     def converged(self) -> bool:
@@ -107,21 +132,27 @@ def read(descriptors: Mapping[str, int]) -> Inheritance:
         except snapshot.SnapshotRefused as error:
             found.problem = str(error)
         except (msgspec.MsgspecError, KeyError) as error:
-            found.problem = f"the snapshot has another form than this version of bgpd reads: {error}"
+            found.problem = f"{_OTHER_FORM}: {error}"
         os.close(memory)
     if found.problem:
         found.daemon = None
         for number in left.values():
             with contextlib.suppress(OSError):
                 os.close(number)
-        log.error("handover.refused", reason=found.problem)
+    return found
+
+
+def find() -> Inheritance:
+    """What was left to this process; KEEPALIVEs are sent from now on. A second call finds nothing."""
+    found = read(inherited())
+    found.sessions.keep_alive()
     return found
 
 
 def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> None:
     sections = snapshot.read(memory)
+    found.keep(sections["rib"])
     found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
-    found.rib = msgspec.msgpack.decode(sections["rib"], type=SavedRib)
     found.sessions = left_sessions.read(sections["speaker"], descriptors)
 
 

@@ -150,10 +150,11 @@ class Routing:
         self.workloads.kernel.replayed()
         self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)
-        if left.sessions:
+        routes = left.routes()
+        if routes is not None:
             self._is_adopting = True
             await left.adopt(self.speaker)
-            await self._walked(self.rib.received.restore(left.rib))
+            await self._walked(self.rib.received.restore(routes))
         await self.workloads.start()
 
     async def _walked(self, walk: Iterator[None]) -> None:

@@ -6,11 +6,11 @@ nothing about sessions.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 import stat
+import threading
 from collections.abc import Mapping
 
 import msgspec
@@ -40,8 +40,8 @@ class LeftSession:
         return msgspec.structs.replace(self._saved, connection=connection)
 
     def keep_alive(self) -> None:
-        """Send what waits, and a KEEPALIVE if the peer takes all of it."""
-        if self._send_rest():
+        """Send what waits, and a KEEPALIVE if the peer takes all of it and wants one."""
+        if self._send_rest() and self._saved.connection.keepalive_time_s:
             self._unsent = KEEPALIVE
             self._keepalives += 1
             self._send_rest()
@@ -69,26 +69,33 @@ class LeftSessions:
         self.sessions = sessions
         self.refused = refused
         self.listeners: list[tuple[SavedListener, socket.socket]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._is_taken = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
         return len(self.sessions)
 
     def keep_alive(self) -> None:
-        """Do so from now on, in a running loop, until `take`."""
+        """Send what was left unsent, and KEEPALIVEs as they are due, by a thread, from now on until `take`."""
         times = [one.saved.connection.keepalive_time_s for one in self.sessions]
-        for session in self.sessions:
-            if session.saved.connection.keepalive_time_s:
-                session.keep_alive()
         least_s = min(filter(None, times), default=0)
         if least_s:
-            self._timer = asyncio.get_running_loop().call_later(_SHARE * least_s, self.keep_alive)
+            self._thread = threading.Thread(target=self._run, args=(_SHARE * least_s,), daemon=True)
+            self._thread.start()
+
+    def _run(self, interval_s: float) -> None:
+        while True:
+            for session in self.sessions:
+                session.keep_alive()
+            if self._is_taken.wait(interval_s):
+                return
 
     def take(self) -> list[LeftSession]:
         """The sessions, for whoever goes on with them."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._is_taken.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
         sessions, self.sessions = self.sessions, []
         return sessions
 

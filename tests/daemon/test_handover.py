@@ -18,7 +18,7 @@ from tests.daemon.wire_peer import KEEPALIVE, UPDATE, WirePeer, message, open_me
 
 pytestmark = pytest.mark.netns
 
-IPV4 = {"families": ["ipv4-unicast"]}
+IPV4: dict[str, object] = {"families": ["ipv4-unicast"], "hold_time_s": 90}
 POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
 END_OF_RIB = message(UPDATE, b"\0\0\0\0")
 
@@ -37,7 +37,7 @@ def other(fabric: Fabric) -> Iterator[WirePeer]:
 
 def spoken(peer: WirePeer, host: ManagedHost, *prefixes: str, next_hop: str = "10.0.1.2") -> socket.socket:
     """A session on which the peer has announced these and End-of-RIB, and read all that it was sent."""
-    connection = peer.establish()
+    connection = peer.establish(hold_time_s=90)
     connection.sendall(update(prefixes, asn=peer.asn, next_hop=next_hop) + END_OF_RIB)
     host.wait(lambda: set(prefixes) <= kernel_routes(host.namespace).keys(), "the routes")
     host.wait_ready()
@@ -95,7 +95,7 @@ def test_one_hand_over_after_the_other(fabric: Fabric, peer: WirePeer) -> None:
 
 def test_half_a_message_before_and_half_after(fabric: Fabric, peer: WirePeer) -> None:
     """What was read and not worked off is part of what is handed over."""
-    with managed(fabric, leaf(1, **IPV4, hold_time_s=90)) as host:
+    with managed(fabric, leaf(1, **IPV4)) as host:
         connection = peer.accept()
         connection.sendall(open_message(65201, hold_time_s=90) + message(KEEPALIVE))
         connection.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
@@ -117,7 +117,8 @@ def test_changed_configuration_costs_only_its_neighbor(fabric: Fabric, peer: Wir
         kept = spoken(peer, host)
         lost = spoken(other, host)
         text = host.config_path.read_text()
-        host.config_path.write_text(text.replace('name = "leaf2"', 'name = "leaf2"\nhold_time_s = 30'))
+        before, name, after = text.partition('"leaf2"')
+        host.config_path.write_text(before + name + after.replace("hold_time_s = 90", "hold_time_s = 30"))
         began = len(host.log("bgpd.started"))
         host.processes[-1].send_signal(signal.SIGUSR1)
         host.wait(lambda: len(host.log("bgpd.started")) > began, "the next process")
@@ -127,7 +128,7 @@ def test_changed_configuration_costs_only_its_neighbor(fabric: Fabric, peer: Wir
         host.wait_ready()
         assert said(kept) == []
         assert host.health()["last_handover"]["refused"] == {"leaf2": "configuration changed"}
-        assert host.neighbor("leaf2")["hold_time_s"] == 9
+        assert host.neighbor("leaf2")["hold_time_s"] == 9  # the neighbor's
 
 
 def test_changed_policy_applies_to_adopted_routes(fabric: Fabric, peer: WirePeer) -> None:

@@ -86,10 +86,13 @@ class WirePeer:
         self._connections.append(connection)
         return connection
 
-    def establish(self, *, families: tuple[tuple[int, int], ...] = ((1, 1),), extended: bool = False) -> socket.socket:
+    def establish(
+        self, *, families: tuple[tuple[int, int], ...] = ((1, 1),), extended: bool = False, hold_time_s: int = 9
+    ) -> socket.socket:
         """A connection brought to Established, and kept alive until it is closed."""
         connection = self.accept()
-        connection.sendall(open_message(self.asn, families=families, extended=extended) + message(KEEPALIVE))
+        opening = open_message(self.asn, families=families, extended=extended, hold_time_s=hold_time_s)
+        connection.sendall(opening + message(KEEPALIVE))
         while receive(connection)[0] != KEEPALIVE:
             pass
         threading.Thread(target=_keep_alive, args=(connection,), daemon=True).start()
