@@ -70,8 +70,9 @@ SHUTDOWN_TEXT = "bgpd is stopped"
 
 
 def run(config: Config, file: str, *, left: Inheritance, warnings: Sequence[str] = ()) -> int:
-    """Run until SIGTERM or SIGINT, with what another process has `left`; the exit code. SIGHUP reads `file` again, which
-    `warnings` are about.
+    """Run until SIGTERM or SIGINT, with what another process has `left`; the exit code.
+
+    SIGHUP reads `file` again, which `warnings` are about.
 
     SIGINT is a stop, of which neighbors are told. After SIGTERM bgpd is expected to come back: the sessions are left to
     the next process where a service manager keeps them meanwhile, else it is a graceful restart.

@@ -140,6 +140,10 @@ class Routing:
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
         await self._monitor.start()
+        routes = left.routes()
+        if routes is not None:
+            self._is_adopting = True
+            await left.adopt(self.speaker)  # their sessions are among what the kernel's tables guard from the start on
         await self.tables.start(self._config.vrf)
         self.speaker.restarting = self.tables.installed > 0
         self.evpn.start()
@@ -150,10 +154,7 @@ class Routing:
         self.workloads.kernel.replayed()
         self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)
-        routes = left.routes()
         if routes is not None:
-            self._is_adopting = True
-            await left.adopt(self.speaker)
             await self._walked(self.rib.received.restore(routes))
         await self.workloads.start()
 

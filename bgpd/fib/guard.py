@@ -65,10 +65,12 @@ class GuardChange(msgspec.Struct, frozen=True):
     below: int = 0
 
     def among(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Keys inside one of `networks` or shorter than `below`."""
-        return [
-            key for key in keys if 0 < key[0] < self.below or any(covers(network, key) for network in self.networks)
-        ]
+        """Keys inside one of `networks` or shorter than `below`: few of many, which are told by their beginnings."""
+        below, networks = self.below, self.networks
+        whole = min([network[0] for network in networks], default=0) // 8 + 1
+        heads = {network[1:whole] for network in networks}
+        near = [key for key in keys if key[1:whole] in heads or 0 < key[0] < below]
+        return [key for key in near if 0 < key[0] < below or any(covers(network, key) for network in networks)]
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
