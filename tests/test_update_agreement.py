@@ -41,6 +41,7 @@ from tests.rib.test_interned_paths import check
 V4, V6, L2 = Family.IPV4_UNICAST, Family.IPV6_UNICAST, Family.L2VPN_EVPN
 Enter: TypeAlias = Callable[[LocRib, Any, Sequence[RouteBatch], int], int]
 ENTER_FEW: Enter = received.enter_few
+ENTER_FEW_EVPN = received.enter_few_evpn
 MESSAGE = b"\xff" * 16
 LEAF_ASN = 65201
 OWN_ADDRESS = bytes((10, 0, 1, 1))
@@ -52,7 +53,7 @@ def none_is_usual(bodies: list[bytes], into: list[RouteBatch]) -> int:
     return 0
 
 
-def none_are_few(table: LocRib, routes: object, batches: Sequence[RouteBatch], at: int) -> int:
+def none_are_few(table: LocRib, routes: object, batches: Sequence[RouteBatch], at: int, *heard: object) -> int:
     return at
 
 
@@ -195,6 +196,7 @@ class Stack:
 
     def use(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(received, "enter_few", ENTER_FEW if self.is_short else none_are_few)
+        patch.setattr(received, "enter_few_evpn", ENTER_FEW_EVPN if self.is_short else none_are_few)
 
     def state(self) -> dict[str, object]:
         """All that must not depend on the way."""

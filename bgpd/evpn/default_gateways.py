@@ -20,6 +20,9 @@ class DefaultGateways:
     def __init__(self) -> None:
         self._known: dict[str, dict[tuple[str, bytes], bytes]] = {}
 
+    def __bool__(self) -> bool:
+        return any(self._known.values())
+
     def of(self, vrf: str) -> set[bytes]:
         """Their addresses."""
         return set(self._known.get(vrf, {}).values())
@@ -27,7 +30,7 @@ class DefaultGateways:
     def received(self, neighbor: str, keys: Sequence[bytes], path: Path | None, vrfs: Collection[str]) -> list[str]:
         """These type 2 routes of a neighbor have this path now, in these VRFs; the VRFs where gateways changed."""
         is_marked = path is not None and path.attributes.has_extended_community(DEFAULT_GATEWAY)
-        if not is_marked and not any(self._known.values()):
+        if not is_marked and not self:
             return []
         chosen = set(vrfs) if is_marked else set()
         changed = []

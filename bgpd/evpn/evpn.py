@@ -136,6 +136,10 @@ class Evpn:
         """EVPN routes of a neighbor after import policy; path None: withdrawn, rejected, stale, or lost."""
         self.importer.received(source, keys, path)
 
+    def few_received(self, source: Source, heard: Sequence[tuple[Path, bytes]]) -> None:
+        """EVPN routes of a neighbor after import policy, which may be used, in this order; hardly two share a path."""
+        self.importer.few_received(source, heard)
+
     def _import_anew(self) -> Iterator[None]:
         """Import for VRFs that came or changed; what other hosts have of theirs is known after that.
 

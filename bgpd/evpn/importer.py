@@ -26,10 +26,10 @@ from bgpd.evpn.host_owners import HostOwners
 from bgpd.evpn.ports import RibPort
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
-from bgpd.model.communities import format_route_distinguisher
+from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
-from bgpd.model.path import Path, Source, SourceKind
+from bgpd.model.path import NextHop, Path, Source, SourceKind
 from bgpd.model.prefix import address_length
 
 _HEAD = 13
@@ -50,6 +50,7 @@ _SELECTIONS_KEPT = 4096
 """Sets of extended communities of which it is known which VRFs import them."""
 _PATHS_KEPT = 1024
 """Paths whose VRF routes are found again: those of a load come with all their keys, shortly after each other."""
+_NO_FAMILIES: dict[int, Family] = {}
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _NOTHING: frozenset[bytes] = frozenset()
 FEW = 8
@@ -151,6 +152,70 @@ class Importer:
             by_head.setdefault(key[:_HEAD], []).append(key)
         for head, chosen in by_head.items():
             self._received(neighbor, head, chosen, path)
+
+    def few_received(self, neighbor: Source, heard: Sequence[tuple[Path, bytes]]) -> None:
+        """As `received` for each of these routes, which may be used, in this order; hardly two share a path."""
+        alike: list[tuple[Path, bytes]] = []
+        head, length = b"", 0
+        selected: tuple[Vrf, ...] = ()
+        for path, key in heard:
+            chosen = self._select(path.attributes)
+            if chosen is not selected or len(key) != length or not key.startswith(head):
+                self._alike_received(neighbor, alike, selected)
+                head, length, selected, alike = key[:_HEAD], len(key), chosen, []
+            alike.append((path, key))
+        self._alike_received(neighbor, alike, selected)
+
+    def _alike_received(self, neighbor: Source, alike: list[tuple[Path, bytes]], selected: tuple[Vrf, ...]) -> None:
+        """Routes of one type, family and origin, which the same VRFs import."""
+        if len(alike) < 2 or len(selected) != 1 or not self._put_alike(neighbor, alike, selected[0]):
+            for path, key in alike:
+                self.received(neighbor, (key,), path)
+
+    def _put_alike(self, neighbor: Source, alike: list[tuple[Path, bytes]], vrf: Vrf) -> bool:
+        """Import these into one VRF at once; False: each is to be looked at, and nothing is done that hinders that."""
+        keys = [key for _, key in alike]
+        head = keys[0][:_HEAD]
+        family = _FAMILY_BY_LENGTH.get(head[0], _NO_FAMILIES).get(len(keys[0]))
+        if family is None or head[1:9] in self._own or self._sessions.get(neighbor.name) is not neighbor:
+            return False
+        origin = self._origin(neighbor, head, make=True)
+        if origin is None or (origin, family) in self._waiting or any(name != vrf.name for name, _ in origin.vrfs):
+            return False
+        if origin.kind == _IP_PREFIX:
+            prefixes = _prefixes(keys)
+        else:
+            start = bytes((8 * address_length(family),))
+            prefixes = [start + key[19:] for key in keys]
+            if self._gateways or any(DEFAULT_GATEWAY in path.attributes.block for path, _ in alike):
+                return False
+            if family is Family.IPV6_UNICAST and any(prefix.startswith(_LINK_LOCAL) for prefix in prefixes):
+                return False
+            if not self._followed.get(vrf.name, _NOTHING).isdisjoint(prefixes):
+                return False
+            if origin.hosts.contested or len(origin.hosts.claim(keys, prefixes)) < len(keys):
+                return False
+        if vrf.on_link(family, prefixes):
+            return False
+        origin.vrfs.add((vrf.name, family))
+        self._rib.import_few(vrf.name, family, list(zip(prefixes, self._few_paths(alike, origin, vrf, family))))
+        return True
+
+    def _few_paths(self, alike: list[tuple[Path, bytes]], origin: _Origin, vrf: Vrf, family: Family) -> Iterator[Path]:
+        """The paths of the VRF's routes, which hardly two share: only those that other routes have are remembered."""
+        hops: dict[tuple[NextHop | None, bytes], NextHop] = {}
+        source, is_prefix = origin.source, origin.kind == _IP_PREFIX
+        for path, _ in alike:
+            if path.keys > 1:
+                yield self._path(path, origin, vrf, family, "")
+                continue
+            overlay = path.overlay
+            named = path.next_hop, b"" if overlay is None else overlay.gateway_ip
+            next_hop = hops.get(named)
+            if next_hop is None:
+                next_hop = vrf.next_hop_of(path, neighbor=origin.neighbor, family=family, is_prefix=is_prefix)
+                hops[named] = next_hop
+            yield Path(source, path.attributes, next_hop, path.received, path.heard_at, "", overlay)
 
     def forget(self, neighbor: Source) -> Iterator[None]:
         """The routes of a lost session are all withdrawn: stepping drops what was kept for it.

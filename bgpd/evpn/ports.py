@@ -70,6 +70,9 @@ class RibPort(Protocol):
     def import_routes(self, vrf: str, family: Family, keys: Sequence[bytes], path: Path) -> None:
         """Routes of a VRF that EVPN routes became."""
 
+    def import_few(self, vrf: str, family: Family, routes: Sequence[tuple[bytes, Path]]) -> None:
+        """The same of routes that have a path each."""
+
     def withdraw_imported(self, vrf: str, family: Family, source: Source, keys: Sequence[bytes]) -> None: ...
 
     def remove_imported(self, vrf: str, family: Family, source: Source) -> Iterator[None]:

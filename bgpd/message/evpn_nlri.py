@@ -85,18 +85,18 @@ class EvpnNlri:
         (RFC 9136 section 3.2)."""
         if kind != EvpnRouteType.IP_PREFIX or overlay is None:
             return ""
-        has_mac = False
-        if ROUTER_MAC in attributes.block:
-            packed = attributes.packed_extended_communities
-            for at in range(0, len(packed), 8):
-                if packed.startswith(ROUTER_MAC, at):
-                    mac, has_mac = packed[at + 2 : at + 8], True
-                    if mac[0] & 1 or not any(mac):
-                        return f"type 5 with the Router's MAC {mac.hex(':')}, which is no router's"
-        has_label = not overlay.labels or any(overlay.labels)
-        if not (has_label or has_mac or overlay.gateway_ip or any(overlay.esi)):
-            return "type 5 without ESI, gateway IP, Router's MAC or label"
-        return ""
+        block, labels = attributes.block, overlay.labels
+        is_led = not labels or labels[0] != 0 or overlay.gateway_ip != b"" or overlay.esi != _ESI_ZERO
+        at = block.find(ROUTER_MAC)
+        if is_led and (at < 0 or _is_only_mac(block, at + 2)):
+            return ""
+        packed = attributes.packed_extended_communities
+        for at in range(0, len(packed), 8):
+            if packed.startswith(ROUTER_MAC, at):
+                mac, is_led = packed[at + 2 : at + 8], True
+                if mac[0] & 1 or not any(mac):
+                    return f"type 5 with the Router's MAC {mac.hex(':')}, which is no router's"
+        return "" if is_led else "type 5 without ESI, gateway IP, Router's MAC or label"
 
     def encode(self, key: bytes, overlay: Overlay | None) -> bytes:
         """NLRI of a route. Without an overlay ESI, labels and gateway IP are zero, as a withdrawal may have them.
@@ -274,6 +274,11 @@ class EvpnNlri:
                 self._overlays.clear()
             overlay = self._overlays[field] = Overlay(esi, unpack_labels(labels), gateway)
         return overlay
+
+
+def _is_only_mac(block: bytes, at: int) -> bool:
+    """Whether there is a router's MAC, whatever it is part of, and nothing that looks like a community with another."""
+    return at + 6 <= len(block) and not block[at] & 1 and any(block[at : at + 6]) and block.find(ROUTER_MAC, at) < 0
 
 
 def _after_each(head: bytes, packed: bytes, stride: int) -> list[bytes]:

@@ -60,6 +60,9 @@ class EvpnRoutes(Protocol):
     def evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None:
         """A neighbor's EVPN routes have this path now (None: withdrawn, rejected, stale, or lost with the session)."""
 
+    def few_received(self, source: Source, heard: Sequence[tuple[Path, bytes]]) -> None:
+        """A neighbor's EVPN routes have these paths now, in this order; hardly two share one."""
+
     def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
         """A neighbor's route targets (RFC 4684); whether it must be sent its EVPN routes again."""
 

@@ -23,6 +23,7 @@ from bgpd.model.views import FamilyCounts
 from bgpd.rib.adj_rib_in import AdjRibIn, revise
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination
+from bgpd.rib.evpn_batches import enter_few_evpn
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
@@ -167,7 +168,7 @@ class ReceivedRoutes:
                 changed[table] = None
                 after = at
                 if not state.watches_limit or state.has_room(table, FEW * (len(batches) - at)):
-                    after = enter_few(table, state.adj_rib_in, batches, at)
+                    after = self._enter_few(state, table, batches, at)
                 if after == at:
                     self._take(state, table, batch)
                     after += 1
@@ -181,6 +182,15 @@ class ReceivedRoutes:
             reason = state.why_too_many(table.family, table.received.get(source, 0))
             self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
         self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
+
+    def _enter_few(self, state: NeighborState, table: LocRib, batches: Sequence[RouteBatch], at: int) -> int:
+        if table.family is not Family.L2VPN_EVPN:
+            return enter_few(table, state.adj_rib_in, batches, at)
+        heard: list[tuple[Path, bytes]] = []
+        after = enter_few_evpn(table, state.adj_rib_in, batches, at, heard)
+        if heard:
+            self.evpn.few_received(state.source, heard)
+        return after
 
     def _take(self, state: NeighborState, table: LocRib, batch: RouteBatch) -> None:
         source, family, keys, changes = state.source, batch.family, batch.announced, table.pending

@@ -24,6 +24,7 @@ from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.drained import DrainedRoutes
+from bgpd.rib.evpn_batches import import_few
 from bgpd.rib.intruders import ContestedAddresses, Intruders
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
@@ -97,6 +98,16 @@ class Rib:
             table.announce(keys, path, table.pending)
             if table.own_blocks:
                 self.aggregation.learned(vrf, family, keys)
+        finally:
+            self._tables.gathered(table)
+
+    def import_few(self, vrf: str, family: Family, routes: Sequence[tuple[bytes, Path]]) -> None:
+        """Give keys of a VRF these paths, as `import_routes` does, where hardly two share one."""
+        table = self.table(vrf, family)
+        try:
+            import_few(table, routes)
+            if table.own_blocks:
+                self.aggregation.learned(vrf, family, [key for key, _ in routes])
         finally:
             self._tables.gathered(table)
 

@@ -30,6 +30,10 @@ class RouteLabels:
         """All of one source."""
         return self._by_source.get(source, {})
 
+    def entries_of(self, source: Source) -> ShardedDict[bytes] | None:
+        """Those of a source, None if it has none; who gives a route a path with labels takes the route's own away."""
+        return self._by_source.get(source)
+
     def announced(self, source: Source, keys: Sequence[bytes], labels: Mapping[bytes, bytes] | None) -> list[bytes]:
         """These routes have these labels now, None: those of their path. Returns the keys that had other ones here."""
         known = self._by_source.get(source)

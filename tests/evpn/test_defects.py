@@ -144,5 +144,5 @@ def test_whatever_raises_the_end_of_the_session_removes_all_that_it_said(speak: 
             host.turn()
             host.down(leaf2)
             assert state(host) == expected_state, f"after {call} raised in call {number}"
-    assert {"AdjRibIn.paths", "Decisions.decision", "Importer._put"} <= contained
-    assert {"Tables.commit", "LocRib._count"} <= fatal
+    assert {"InternedPaths.has_come", "Decisions.decision", "Importer._put"} <= contained
+    assert {"Tables.commit", "LocRib.settle"} <= fatal

@@ -147,6 +147,10 @@ class Recorder:
             else:
                 routes[one] = path
 
+    def few_received(self, source: Source, heard: Sequence[tuple[Path, bytes]]) -> None:
+        for path, key in heard:
+            self.evpn_received(source, [key], path)
+
     def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
         return False
 
