@@ -7,6 +7,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 TOPOLOGY := labs/containerlab/two-leaf.clab.yml
 FEEDS := labs/containerlab/feeds.clab.yml
+FAULTS := labs/containerlab/faults.clab.yml
 EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
 
@@ -25,7 +26,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
   install-files uninstall clean
 
 help: ## this list
@@ -48,6 +49,9 @@ setup: .venv/.packages .venv/.installed ## install Debian packages and .venv (th
 
 lab: setup ## two leaves, two hosts, their pods: bring it up, check, break, show, tear down
 	@$(PYTHON) -m labs run $(TOPOLOGY)
+
+lab-faults: setup ## what faults, restarts, maintenance and changes cost, one after the other under counted packets
+	@$(PYTHON) -m labs run $(FAULTS)
 
 lab-feeds: setup ## workloads by MQTT and API, aggregates, a service: what a dead broker, a restart, a failed backend cost
 	@$(PYTHON) -m labs run $(FEEDS)

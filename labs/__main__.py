@@ -1,6 +1,7 @@
 """`python -m labs`: runs a topology file with network namespaces and the machine's own daemons.
 
 run FILE            bring it up, check it, break it, show it, tear it down; exit code 1 when a check fails
+run --record FILE   as run, and write docs/event-costs.md (the laboratory "faults")
 run --keep FILE     bring it up, check it, and leave it up
 down [FILE...]      remove laboratories that were left up (of all our files), and what killed ones left behind
 """
@@ -17,8 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from labs.event_costs import record
 from labs.evpn import EvpnTwoTenant
 from labs.experiments import Experiments
+from labs.faults import Faults
 from labs.feeds import Feeds
 from labs.laboratory import Laboratory
 from labs.namespace import NETNS_DIR, remove, remove_stale
@@ -28,7 +31,12 @@ from labs.two_leaf import TwoLeaf
 
 TOPOLOGIES = Path(__file__).parent / "containerlab"
 TWO_LEAF = TOPOLOGIES / "two-leaf.clab.yml"
-EXPERIMENTS: dict[str, type[Experiments]] = {"two-leaf": TwoLeaf, "feeds": Feeds, "evpn-two-tenant": EvpnTwoTenant}
+EXPERIMENTS: dict[str, type[Experiments]] = {
+    "two-leaf": TwoLeaf,
+    "feeds": Feeds,
+    "evpn-two-tenant": EvpnTwoTenant,
+    "faults": Faults,
+}
 """By the topology's name; what has no entry is brought up and shown."""
 console = Console(highlight=False, soft_wrap=True)
 
@@ -40,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="bring a laboratory up and check it")
     run.add_argument("file", type=Path, nargs="?", default=TWO_LEAF)
     run.add_argument("--keep", action="store_true", help="leave it up")
+    run.add_argument("--record", action="store_true", help="write docs/event-costs.md from this run")
     down = commands.add_parser("down", help="remove laboratories that were left up")
     down.add_argument("files", type=Path, nargs="*", default=sorted(TOPOLOGIES.glob("*.clab.yml")))
     options = parser.parse_args(arguments)
@@ -50,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "down":
             return _down([load(file) for file in options.files])
         topology = load(options.file)
-        return _keep(topology) if options.keep else _run(topology)
+        return _keep(topology) if options.keep else _run(topology, recorded=options.record)
     except LabError as error:
         console.print(escape(str(error)), style="red")
         return 2
@@ -63,12 +72,14 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the line breaks of the module docstring."""
 
 
-def _run(topology: Topology) -> int:
+def _run(topology: Topology, *, recorded: bool) -> int:
     _headline(f"bring up {topology.name}")
     with Laboratory(topology, progress=_progress) as lab:
         experiments = _experiments(lab)
         passed = experiments.run()
         _headline("tear down")
+    if recorded and isinstance(experiments, Faults):
+        console.print(f"written: {record(experiments.costs)}")
     table = Table(title=f"{topology.name}: {'all checks passed' if passed else 'FAILED'}", title_justify="left")
     for column in ("check", "", "result"):
         table.add_column(column, overflow="fold")

@@ -304,6 +304,10 @@ class Bfd(Daemon):
         process = self._start(sys.executable, "-m", "bgpd.bfd", str(self.socket_path))
         self._wait_for_socket(self.socket_path, process)
 
+    def reload(self) -> None:
+        """Send SIGHUP: it becomes the version that is installed."""
+        self.processes[-1].send_signal(signal.SIGHUP)
+
 
 class Bgpd(Daemon):
     """bgpd itself. What the TOML text lacks of [api], [bfd] and [state] is in the private directory.

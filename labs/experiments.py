@@ -40,6 +40,8 @@ class Experiments:
     def __init__(self, lab: Laboratory, *, headline: Callable[[str], None], show: Callable[[str, str], None]) -> None:
         self.lab = lab
         self.outcomes: list[Outcome] = []
+        self.counted: list[FlowResult] = []
+        """What the flows of the last step under traffic lost."""
         self._headline = headline
         self._show = show
 
@@ -132,7 +134,7 @@ class Experiments:
             time.sleep(BEFORE_S)
             yield
         finally:
-            results = [flow.stop() for flow in flows]
+            results = self.counted = [flow.stop() for flow in flows]
         detail.append(_summary(results))
         self.lab.progress(detail[-1])
         limit = limit_ms() if callable(limit_ms) else limit_ms

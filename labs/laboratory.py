@@ -1,15 +1,15 @@
 """A running laboratory: realises a topology with one network namespace per node and the machine's own daemons.
 
-Order: namespaces, links, the nodes' exec lines, then switches, brokers and programs, then bgpd. Never changes anything
-outside its namespaces but a directory below /tmp per daemon.
+Order: namespaces, links, the nodes' exec lines, then switches, brokers and programs, then bgpd (with bgpd-bfd
+where its configuration wants BFD). Never changes anything outside its namespaces but a directory below /tmp per daemon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from labs.daemons import Bgpd, Frr, Mosquitto
+from labs.daemons import Bfd, Bgpd, Frr, Mosquitto
 from labs.namespace import Namespace, has_vlans, link
 from labs.process import LabError, LoggedProcess
 from labs.topology import Endpoint, Node, Topology, sub_interface
@@ -29,6 +29,7 @@ class Laboratory:
         self.namespaces: dict[str, Namespace] = {}
         self.frr: dict[str, Frr] = {}
         self.bgpd: dict[str, Bgpd] = {}
+        self.bfd: dict[str, Bfd] = {}
         self.brokers: dict[str, Mosquitto] = {}
         self.programs: dict[str, LoggedProcess] = {}
         self._exact_names = exact_names
@@ -87,6 +88,23 @@ class Laboratory:
         for name in names:
             self.namespaces[node].ip("link", "set", name, state)
 
+    def silence(self, node: str) -> None:
+        """From now on no packet leaves or reaches the node, and all its links stay up: it is dead, and tells nobody."""
+        for namespace, interface in self._ends(node):
+            namespace.run("tc", "qdisc", "replace", "dev", interface, "root", "pfifo", "limit", "0")
+
+    def unsilence(self, node: str) -> None:
+        """End that."""
+        for namespace, interface in self._ends(node):
+            namespace.run("tc", "qdisc", "del", "dev", interface, "root")
+
+    def _ends(self, node: str) -> Iterator[tuple[Namespace, str]]:
+        """Both ends of all links of a node."""
+        for wire in self.topology.links:
+            if node in (wire.first.node, wire.second.node):
+                for end in (wire.first, wire.second):
+                    yield self.namespaces[end.node], end.interface
+
     def _is_part(self, vlan: Endpoint, end: Endpoint) -> bool:
         return vlan.node == end.node and vlan.interface.startswith(f"{end.interface}.")
 
@@ -126,7 +144,8 @@ class Laboratory:
         namespace = self.namespaces[node.name]
         if node.frr_config is not None:
             self.progress(f"{node.name}: FRR with {node.frr_config}")
-            self.frr[node.name] = Frr(namespace, node.frr_config.read_text())
+            config = node.frr_config.read_text()
+            self.frr[node.name] = Frr(namespace, config, bfd=" bfd" in config)
         if node.mosquitto_config is not None:
             self.progress(f"{node.name}: Mosquitto with {node.mosquitto_config}")
             self.brokers[node.name] = Mosquitto(namespace, node.mosquitto_config.read_text())
@@ -136,4 +155,8 @@ class Laboratory:
     def _start_bgpd(self, node: Node) -> None:
         if node.bgpd_config is not None:
             self.progress(f"{node.name}: bgpd with {node.bgpd_config}")
-            self.bgpd[node.name] = Bgpd(self.namespaces[node.name], node.bgpd_config.read_text())
+            config = node.bgpd_config.read_text()
+            if "bfd = {" in config:
+                self.bfd[node.name] = bfd = Bfd(self.namespaces[node.name])
+                config += f'\n[bfd]\nsocket = "{bfd.socket_path}"\n'
+            self.bgpd[node.name] = Bgpd(self.namespaces[node.name], config)

@@ -19,13 +19,19 @@ TOTALS = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """Where a ping goes from and to."""
+    """Where a ping goes from and to; `source_address`: another than the kernel would choose."""
 
     source: Namespace
     destination: str
+    source_address: str = ""
 
     def __str__(self) -> str:
         return f"{self.source.label} -> {self.destination}"
+
+    @property
+    def options(self) -> list[str]:
+        """What ping is told besides the destination."""
+        return ["-I", self.source_address] if self.source_address else []
 
 
 class FlowResult(msgspec.Struct, frozen=True):
@@ -44,7 +50,7 @@ class Flow:
         self.pair = pair
         self._interval_s = interval_s
         log_path = directory / f"ping-{time.monotonic_ns()}.log"
-        command = ["ping", "-n", "-D", "-i", str(interval_s), pair.destination]
+        command = ["ping", "-n", "-D", *pair.options, "-i", str(interval_s), pair.destination]
         self._process: LoggedProcess = pair.source.popen(*command, log_path=log_path)
 
     def stop(self) -> FlowResult:
@@ -78,7 +84,8 @@ def count(pair: Pair, output: str, interval_s: float) -> FlowResult:
 
 def reachable(pair: Pair, *, attempts: int = 2) -> bool:
     """Whether a ping is answered."""
-    command = pair.source.command("ping", "-n", "-q", "-c", str(attempts), "-i", "0.05", "-W", "1", pair.destination)
+    options = [*pair.options, "-c", str(attempts), "-i", "0.05", "-W", "1"]
+    command = pair.source.command("ping", "-n", "-q", *options, pair.destination)
     totals = TOTALS.search(run_command(command, check=False))
     return totals is not None and int(totals[2]) > 0
 

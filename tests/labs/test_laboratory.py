@@ -9,6 +9,7 @@ import pytest
 from labs.laboratory import Laboratory
 from labs.process import LabError, wait_until
 from labs.topology import Topology, load
+from labs.traffic import Pair, reachable
 
 TWO_NODES = """
 name: vlans
@@ -59,6 +60,27 @@ def carry_frames_and_follow_their_link(topology: Topology) -> list[str]:
 @pytest.mark.netns
 def test_sub_interfaces_carry_frames_and_go_down_with_their_link(topology: Topology) -> None:
     carry_frames_and_follow_their_link(topology)
+
+
+@pytest.mark.netns
+def test_silent_node_neither_hears_nor_is_heard_and_its_links_stay_up(tmp_path: Path) -> None:
+    path = tmp_path / "pair.clab.yml"
+    path.write_text("""
+name: pair
+topology:
+  nodes:
+    a: {kind: linux, exec: [ip address add 10.0.0.1/24 dev eth1]}
+    b: {kind: linux, exec: [ip address add 10.0.0.2/24 dev eth2]}
+  links: [{endpoints: ["a:eth1", "b:eth2"]}]
+""")
+    with Laboratory(load(path), progress=lambda text: None) as lab:
+        a = lab.namespaces["a"]
+        wait_until(lambda: reachable(Pair(a, "10.0.0.2")), 10, "an answer")
+        lab.silence("b")
+        assert not reachable(Pair(a, "10.0.0.2"))
+        assert "LOWER_UP" in a.ip("link", "show", "eth1")
+        lab.unsilence("b")
+        wait_until(lambda: reachable(Pair(a, "10.0.0.2")), 10, "an answer again")
 
 
 @pytest.mark.vm

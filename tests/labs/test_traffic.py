@@ -61,3 +61,8 @@ def test_no_reply_at_all_is_an_endless_outage() -> None:
 def test_output_without_a_summary_is_an_error() -> None:
     with pytest.raises(LabError, match="without a summary"):
         count(PAIR, "ping: connect: Network is unreachable", 0.01)
+
+
+def test_flow_of_another_source_address_says_so_to_ping() -> None:
+    assert PAIR.options == []
+    assert Pair(PAIR.source, PAIR.destination, "10.0.0.9").options == ["-I", "10.0.0.9"]
