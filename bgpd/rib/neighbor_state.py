@@ -62,6 +62,15 @@ class NeighborState:
         share = (config.max_prefixes_warn_percent or 100) / 100
         self._near = config.max_prefixes * share
 
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes of memory that the attributes of its routes take, with labels that routes have of their own."""
+        kept = self.adj_rib_in.bytes_kept
+        for table in self.tables.values():
+            if table.labels:
+                kept += table.labels.bytes_kept(self.source)
+        return kept
+
     def has_room(self, table: LocRib, routes: int) -> bool:
         """Whether nothing was discarded, and so many more routes are within `max_prefixes`."""
         most = self.config.max_prefixes
@@ -115,7 +124,7 @@ class NeighborState:
         """
         if self._out_of_resources:
             return ""
-        kept, most = self.adj_rib_in.bytes_kept, self._most_bytes
+        kept, most = self.bytes_kept, self._most_bytes
         reason = ""
         if most and kept > most:
             reason = f"its attributes take {kept} bytes, more than max_attribute_bytes ({most})"

@@ -380,7 +380,7 @@ class ReceivedRoutes:
     def attribute_bytes(self, source: Source) -> int:
         """What the attributes of an established session's routes take in memory; 0 for any other."""
         state = self._states.get(source)
-        return 0 if state is None else state.adj_rib_in.bytes_kept
+        return 0 if state is None else state.bytes_kept
 
     def next_hops_of_only(self, source: Source) -> set[NextHop]:
         """The next hops that routes of this established session have, and of no other; none for any other."""

@@ -13,6 +13,9 @@ from bgpd.model.containers import ShardedDict
 from bgpd.model.evpn import with_labels
 from bgpd.model.path import Overlay, Path, Source
 
+_ENTRY_BYTES = 100
+"""What an entry takes in memory, the key but for its place not counted: the table has that in any case."""
+
 
 class RouteLabels:
     """Of one table: the labels by source and key, as in the NLRI. An entry counts while the route's path has none."""
@@ -33,6 +36,11 @@ class RouteLabels:
     def entries_of(self, source: Source) -> ShardedDict[bytes] | None:
         """Those of a source, None if it has none; who gives a route a path with labels takes the route's own away."""
         return self._by_source.get(source)
+
+    def bytes_kept(self, source: Source) -> int:
+        """Bytes of memory that the labels of a source's routes take."""
+        known = self._by_source.get(source)
+        return 0 if known is None else _ENTRY_BYTES * len(known)
 
     def announced(self, source: Source, keys: Sequence[bytes], labels: Mapping[bytes, bytes] | None) -> list[bytes]:
         """These routes have these labels now, None: those of their path. Returns the keys that had other ones here."""

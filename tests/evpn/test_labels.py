@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bgpd.evpn.views import evpn_routes
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.model.attributes import Attributes
@@ -126,3 +128,21 @@ def test_of_a_route_that_comes_twice_in_an_update_the_last_label_counts() -> Non
     host = Host()
     hear(host, host.up(1), nlri(1, 101), nlri(2, 102), nlri(1, 103))
     assert shown(host) == {"10.64.0.1/32": [[103]], "10.64.0.2/32": [[102]]}
+
+
+def test_labels_of_their_own_count_for_what_a_neighbor_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(CONFIG.replace('import = "all"', 'import = "all"\nmax_attribute_bytes = 3000', 1))
+    resets: list[str] = []
+    monkeypatch.setattr(host, "reset", lambda name, **said: resets.append(f"{name}: {said['reason']}"))
+    source = host.up(1)
+    received = host.rib.received
+    hear(host, source, nlri(1, 101))
+    one = received.attribute_bytes(source)
+    hear(host, source, nlri(1, 101), nlri(2, 102), nlri(3, 103))
+    shared = received.attribute_bytes(source)
+    assert shared == one + 3 * 100, "the path once, and three labels"
+    host.unhear(source, key(1), key(2), key(3))
+    assert received.attribute_bytes(source) == 0
+    assert resets == []
+    hear(host, source, *(nlri(number, number) for number in range(1, 30)))
+    assert ["max_attribute_bytes (3000)" in reason for reason in resets] == [True]
