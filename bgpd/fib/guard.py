@@ -149,12 +149,11 @@ class RulesMaker:
             for family in PIECES_BELOW
         }
 
-    def _uplinks(self, dependencies: Dependencies, networks: Iterable[tuple[str, Family, bytes]]) -> set[str]:
-        found = set(dependencies.uplinks)
+    def _uplinks(self, dependencies: Dependencies, networks: Collection[tuple[str, Family, bytes]]) -> set[str]:
+        lengths = {(family, key[0]) for _name, family, key in networks}
         leaves = [(_family_of(packed), host_key(packed)) for packed in dependencies.leaves]
-        for name, family, key in networks:
-            if any(of is family and covers(key, leaf) for of, leaf in leaves):
-                found.add(name)
+        lead = {(of, truncated(leaf, length)) for of, leaf in leaves for family, length in lengths if of is family}
+        found = {name for name, family, key in networks if (family, key) in lead} | dependencies.uplinks
         return {name for name in found if not any(fnmatchcase(name, glob) for glob in dependencies.workloads)}
 
     def _of_family(
@@ -180,15 +179,17 @@ class RulesMaker:
                     exact.update((one, cover) for one in _prefixes_of(key, 1, key[0]))
             elif name in uplinks:
                 closed.setdefault(key, Block(f"inside {text}, the network of uplink {name}; {_OVERRIDE}", True))
-        others = {key for _name, key in networks} - closed.keys()
+        keys = {key for _name, key in networks}
+        others = keys - closed.keys()
         on_link: dict[bytes, str] = {}
         reserved: dict[bytes, str] = {}
         watched: set[bytes] = {_DEFAULT}
+        lengths = sorted({key[0] for key in keys}, reverse=True)
         for packed, what in addresses.items():
             host = host_key(packed)
-            within = [key for _name, key in networks if covers(key, host)]
-            if within:
-                self._network_of[packed] = max(within)
+            within = next((key for length in lengths if (key := truncated(host, length)) in keys), None)
+            if within is not None:
+                self._network_of[packed] = within
                 on_link[packed] = what
                 if self._network_of[packed] in closed:
                     reserved.update(_taking(packed, what, self._network_of[packed][0]))
@@ -234,8 +235,8 @@ def covering(packed: bytes) -> Iterator[bytes]:
 
 def _taking(packed: bytes, what: str, least: int) -> Iterator[tuple[bytes, str]]:
     """The prefixes of at least that length that take an address, each with what it is."""
-    host = host_key(packed)
-    return ((key, f"{format_address(packed)}, {what}") for key in _prefixes_of(host, max(least, 1), host[0] + 1))
+    host, text = host_key(packed), f"{format_address(packed)}, {what}"
+    return ((key, text) for key in _prefixes_of(host, max(least, 1), host[0] + 1))
 
 
 def truncated(key: bytes, length: int) -> bytes:

@@ -5,7 +5,8 @@ An attribute without a rule here is unknown to bgpd. The values themselves are r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -116,13 +117,19 @@ RECOGNISED = frozenset(map(int, _RULES))
 _INTERNAL_ONLY = frozenset((AttributeType.LOCAL_PREF, AttributeType.ORIGINATOR_ID, AttributeType.CLUSTER_LIST))
 
 
-def rules_for(negotiated: Negotiated) -> dict[int, Rule]:
+def rules_for(negotiated: Negotiated) -> Mapping[int, Rule]:
     """The rules of a session: AS numbers of two octets or four, no internal attributes from external peers."""
+    return _rules(four_octet_as=negotiated.four_octet_as, is_ibgp=negotiated.is_ibgp)
+
+
+@functools.cache
+def _rules(*, four_octet_as: bool, is_ibgp: bool) -> Mapping[int, Rule]:
+    """One for all sessions of a kind: there may be hundreds."""
     changes: dict[int, dict[str, Any]] = {}
-    if not negotiated.four_octet_as:
+    if not four_octet_as:
         changes[AttributeType.AS_PATH] = {"parse": values.parse_two_octet_as_path}
         changes[AttributeType.AGGREGATOR] = {"parse": values.parse_two_octet_aggregator}
-    if not negotiated.is_ibgp:
+    if not is_ibgp:
         changes |= {kind: {"flags": NEVER} for kind in _INTERNAL_ONLY}
     return {int(kind): msgspec.structs.replace(rule, **changes.get(kind, {})) for kind, rule in _RULES.items()}
 
@@ -143,6 +150,16 @@ _PATH_OF_ONE_SEGMENT = 1022
 
 def plain_rules_for(negotiated: Negotiated) -> PlainRules:
     """What nearly all blocks are made of; nothing on sessions of 2-octet AS numbers."""
+    short, long = _usual_heads(four_octet_as=negotiated.four_octet_as, is_ibgp=negotiated.is_ibgp)
+    is_any = negotiated.is_ibgp or not negotiated.peer_asn
+    return PlainRules(short, long, b"" if is_any else negotiated.peer_asn.to_bytes(4, "big"))
+
+
+@functools.cache
+def _usual_heads(
+    *, four_octet_as: bool, is_ibgp: bool
+) -> tuple[dict[bytes, tuple[int, int]], dict[bytes, tuple[int, int, int, int]]]:
+    """`short` and `long` of PlainRules, one for all sessions of a kind."""
     # Bit, and the unit, the least and the most of the length.
     usual: dict[int, tuple[int, int, int, int]] = {
         AttributeType.ORIGIN: (plain.ORIGIN, 1, 1, 1),
@@ -161,7 +178,7 @@ def plain_rules_for(negotiated: Negotiated) -> PlainRules:
     }
     short: dict[bytes, tuple[int, int]] = {}
     long: dict[bytes, tuple[int, int, int, int]] = {}
-    rules = rules_for(negotiated) if negotiated.four_octet_as else {}
+    rules = _rules(four_octet_as=True, is_ibgp=is_ibgp) if four_octet_as else {}
     for kind, (bit, unit, least, most) in usual.items():
         flags = rules[kind].flags if kind in rules else NEVER
         if flags == NEVER:
@@ -170,5 +187,4 @@ def plain_rules_for(negotiated: Negotiated) -> PlainRules:
             long[bytes((head | int(AttributeFlag.EXTENDED_LENGTH), kind))] = bit, unit, least, most
             for size in range(least, min(most, 255) + 1, unit):
                 short[bytes((head, kind, size))] = bit, size
-    is_any = negotiated.is_ibgp or not negotiated.peer_asn
-    return PlainRules(short, long, b"" if is_any else negotiated.peer_asn.to_bytes(4, "big"))
+    return short, long

@@ -9,6 +9,7 @@ prefixes are ignored. Whether a next hop can be reached is not known here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 
@@ -126,6 +127,8 @@ _EVPN = Family.L2VPN_EVPN
 _USUAL_GROUPS = 4
 """Groups of EVPN routes in an UPDATE, by ESI, gateway IP and type, that need not be taken bit by bit."""
 _Splitter = Callable[[bytes], NlriRoutes]
+_prefix_splitter = functools.cache(PrefixSplitter)
+"""One for all sessions: it keeps nothing, and its tables are large."""
 
 
 class UpdateDecoder:
@@ -156,7 +159,7 @@ class UpdateDecoder:
         self._splitters: dict[Family, _Splitter] = {family: codec.decode for family, codec in nlri_decoders.items()}
         plain: dict[Family, PlainFamily] = {}
         for family, bits in ((Family.IPV4_UNICAST, 32), (Family.IPV6_UNICAST, 128)):
-            splitter = PrefixSplitter(bits)
+            splitter = _prefix_splitter(bits)
             with_identifiers = family in negotiated.add_path
             split = splitter.split_with_path_identifiers if with_identifiers else splitter.split
             self._splitters[family] = _in_one_group(split)
@@ -308,14 +311,20 @@ def _martian(family: Family, key: bytes, block: Block) -> WireError:
 
 
 def _plain_family(family: Family, splitter: PrefixSplitter, *, accept_martians: bool) -> PlainFamily:
-    firsts = frozenset() if accept_martians else first_bytes(family)
     return PlainFamily(
         splitter.sizes,
         splitter.host_bits,
         split=splitter.split,
-        suspects=bytes(bytes((value,)) in firsts for value in range(256)),
+        suspects=bytes(256) if accept_martians else _suspects(family),
         is_clear=lambda keys, field: accept_martians or not martians(family, keys, field),
     )
+
+
+@functools.cache
+def _suspects(family: Family) -> bytes:
+    """1 for each first address byte that a martian may have."""
+    firsts = first_bytes(family)
+    return bytes(bytes((value,)) in firsts for value in range(256))
 
 
 def _usual_evpn(

@@ -16,7 +16,7 @@ from bgpd.model.prefix import format_address
 from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Peering, of_listen
-from bgpd.speaker.places import ConnectRates, gives_way, why_full
+from bgpd.speaker.places import ConnectRates, divided, gives_way, why_full
 from bgpd.speaker.socket_options import arrival_index
 from bgpd.speaker.transport import Wire
 
@@ -51,10 +51,12 @@ class Incoming:
         interface = host.name_of(peer.scope) if peer.scope else ""
         neighbor = None if self._neighbors.stopped else self._known(peer.address, interface, vrf)
         if neighbor is None and not self._neighbors.stopped:
-            arrival = host.name_of(arrival_index(wire.socket)) or host.facing(peer.address, vrf)
-            neighbor = self._of_range(peer.address, interface, vrf, arrival=arrival)
-        if neighbor is None:
-            self._note_stranger(peer.address)
+            listen = range_of(self.ranges, peer.address, vrf)
+            if listen is None:
+                self._note_stranger(peer.address)
+            else:
+                arrival = host.name_of(arrival_index(wire.socket)) or host.facing(peer.address, vrf)
+                neighbor = self._of_range(listen, of_listen(listen, peer.address, interface, arrival=arrival))
         return neighbor is not None and neighbor.accept(wire)
 
     def _known(self, address: bytes, interface: str, vrf: str) -> Neighbor | None:
@@ -72,18 +74,13 @@ class Incoming:
             unnumbered.address_learned(address)
         return unnumbered
 
-    def _of_range(self, address: bytes, interface: str, vrf: str, *, arrival: str) -> Neighbor | None:
-        """A new dynamic neighbor, if a range has the address."""
-        listen = range_of(self.ranges, address, vrf)
-        if listen is None or not self._around.listening.may_accept(listen):
-            return None
-        return self._add_dynamic(of_listen(listen, address, interface, arrival=arrival), listen)
-
-    def _add_dynamic(self, peering: Peering, listen: ListenConfig) -> Neighbor | None:
+    def _of_range(self, listen: ListenConfig, peering: Peering) -> Neighbor | None:
         """A new neighbor of a range, if there is a place; the oldest silent connection is closed for it."""
-        arrival, others = peering.arrival, self._neighbors.dynamic()
+        arrival, (placed, half_open) = peering.arrival, divided(self._neighbors.dynamic())
         now = asyncio.get_running_loop().time()
-        why = why_full(listen, arrival, others)
+        why = why_full(listen, arrival, placed)
+        if not self._around.listening.may_accept(listen):
+            why = "the password file of the range cannot be read"
         if not why and not self._connect_rates.take(arrival, now):
             why = f"dynamic neighbors connect too often by {arrival or 'an unknown interface'}"
         if why:
@@ -91,7 +88,7 @@ class Incoming:
             address = format_address(peering.address)
             lines.write(log.warning, "listen.refused", now=now, prefix=listen.prefix, address=address, reason=why)
             return None
-        older = gives_way(listen, arrival, others)
+        older = gives_way(listen, arrival, half_open)
         if older is not None:
             self._neighbors.end(older, REJECTED, "not established in time: the place was needed for a newer connection")
         neighbor = self._neighbors.add(peering)

@@ -177,7 +177,8 @@ class Neighbors:
         peering = neighbor.peering
         if not isinstance(peering.config, ListenConfig):
             return ""
-        return why_full(peering.config, peering.arrival, [one for one in self.dynamic() if one is not neighbor])
+        placed = [one for one in self.dynamic() if one is not neighbor and one.takes_place]
+        return why_full(peering.config, peering.arrival, placed)
 
     def dynamic(self) -> list[Neighbor]:
         """Those that came from a range, the oldest first."""

@@ -8,7 +8,7 @@ bucket), since each session that comes and goes is work. Decides only that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from bgpd.config.schema import ListenConfig
@@ -49,22 +49,33 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-def why_full(listen: ListenConfig, interface: str, others: Iterable[Candidate]) -> str:
-    """Why there is no place for one more neighbor of the range that came in by this interface, "" if there is one."""
-    taken = [other.peering for other in others if other.takes_place]
-    in_range = sum(1 for peering in taken if peering.config == listen)
+def divided(others: Iterable[C]) -> tuple[list[C], list[C]]:
+    """Those that take a place, and those that do not yet, in the order of before."""
+    parts: tuple[list[C], list[C]] = [], []
+    for other in others:
+        parts[not other.takes_place].append(other)
+    return parts
+
+
+def why_full(listen: ListenConfig, interface: str, placed: Iterable[Candidate]) -> str:
+    """Why there is no place for one more neighbor of the range that came in by this interface, "" if there is one.
+
+    `placed` are those that take one.
+    """
+    taken = [other.peering for other in placed]
+    in_range = sum([peering.config is listen or peering.config == listen for peering in taken])
     if in_range >= listen.max_neighbors:
         return f"there are {in_range} neighbors of {listen.prefix} already: max_neighbors"
-    here = sum(1 for peering in taken if peering.arrival == interface)
+    here = sum([peering.arrival == interface for peering in taken])
     if here >= listen.max_neighbors_per_interface:
         where = interface or "an unknown interface"
         return f"there are {here} dynamic neighbors by {where} already: max_neighbors_per_interface"
     return ""
 
 
-def gives_way(listen: ListenConfig, interface: str, others: Iterable[C]) -> C | None:
-    """Who ends so that one more connection may begin by this interface. `others` are in the order of their age."""
-    half_open = [other for other in others if not other.takes_place]
+def gives_way(listen: ListenConfig, interface: str, half_open: Sequence[C]) -> C | None:
+    """Who ends so that one more connection may begin by this interface. `half_open` are those that take no place yet,
+    in the order of their age."""
     here = [other for other in half_open if other.peering.arrival == interface]
     if len(here) >= listen.max_neighbors_per_interface:
         return here[0]

@@ -167,8 +167,8 @@ def contents(attributes: Attributes | None) -> object:
 def general(session: dict[str, object]) -> UpdateDecoder:
     """A decoder that finds nothing usual."""
     one = decoder(**session)
-    one._attributes.plain.rules.short.clear()
-    one._attributes.plain.rules.long.clear()
+    one._attributes.plain.rules.short = {}
+    one._attributes.plain.rules.long = {}
     return one
 
 

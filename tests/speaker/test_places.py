@@ -7,7 +7,7 @@ import msgspec
 from bgpd.config.schema import ListenConfig
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.peering import Peering, of_listen
-from bgpd.speaker.places import BURST, EVERY_S, HALF_OPEN_MOST, ConnectRates, gives_way, why_full
+from bgpd.speaker.places import BURST, EVERY_S, HALF_OPEN_MOST, ConnectRates, divided, gives_way, why_full
 
 LISTEN = msgspec.convert(
     {
@@ -30,23 +30,25 @@ class One:
 
 def test_one_interface_has_its_own_limit_and_the_range_one_for_all() -> None:
     others = [One(number, "tap1") for number in range(3)]
-    assert "by tap1 already: max_neighbors_per_interface" in why_full(LISTEN, "tap1", others)
-    assert why_full(LISTEN, "tap2", others) == ""
+    assert "by tap1 already: max_neighbors_per_interface" in why_full(LISTEN, "tap1", divided(others)[0])
+    assert why_full(LISTEN, "tap2", divided(others)[0]) == ""
     others += [One(10 + number, f"tap{number}") for number in range(2, 5)]
-    assert "there are 6 neighbors of 10.64.0.0/16 already: max_neighbors" in why_full(LISTEN, "tap9", others)
+    assert "there are 6 neighbors of 10.64.0.0/16 already: max_neighbors" in why_full(
+        LISTEN, "tap9", divided(others)[0]
+    )
 
 
 def test_half_open_connections_take_no_place_and_the_oldest_of_the_interface_gives_way() -> None:
     others = [One(number, "tap1", takes_place=False) for number in range(3)] + [One(9, "tap1")]
-    assert why_full(LISTEN, "tap1", others) == ""
-    assert gives_way(LISTEN, "tap1", others) is others[0]
-    assert gives_way(LISTEN, "tap2", others) is None
+    assert why_full(LISTEN, "tap1", divided(others)[0]) == ""
+    assert gives_way(LISTEN, "tap1", divided(others)[1]) is others[0]
+    assert gives_way(LISTEN, "tap2", divided(others)[1]) is None
 
 
 def test_of_all_half_open_connections_the_oldest_gives_way() -> None:
     others = [One(number, f"tap{number}", takes_place=False) for number in range(HALF_OPEN_MOST)]
-    assert gives_way(LISTEN, "new", others) is others[0]
-    assert gives_way(LISTEN, "new", others[1:]) is None
+    assert gives_way(LISTEN, "new", divided(others)[1]) is others[0]
+    assert gives_way(LISTEN, "new", divided(others[1:])[1]) is None
 
 
 def test_one_interface_connects_so_often_and_others_do_not_notice() -> None:

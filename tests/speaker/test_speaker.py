@@ -25,6 +25,7 @@ from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import driver as driver_module
+from bgpd.speaker import places as places_module
 from bgpd.speaker import retries as retries_module
 from bgpd.speaker import speaker as speaker_module
 from bgpd.speaker.authentication import Md5
@@ -483,6 +484,26 @@ async def test_connections_that_say_nothing_take_no_place_and_the_oldest_gives_w
         for _, writer in (*silent, good):
             writer.close()
         await until(lambda: not speaker.neighbor_views())
+
+
+async def test_a_refused_dynamic_neighbor_is_told_apart_from_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places_module, "BURST", 1)
+    monkeypatch.setattr(places_module, "EVERY_S", 1000.0)
+    port = free_port()
+    listen = {"prefix": "127.0.1.0/24", "asn": "external", "import": "all"}
+    with structlog.testing.capture_logs() as lines:
+        async with running(config(listen=[listen]), listen_port=port):
+            opened = [await connect_from(port, number) for number in (1, 2)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.2.1", 0))
+            for one in (opened[-1][0], reader):
+                with contextlib.suppress(ConnectionResetError):
+                    assert await asyncio.wait_for(one.read(), 3) == b""
+            for _, one in (*opened, (reader, writer)):
+                one.close()
+    refused = [(line["event"], line["address"]) for line in lines if line["event"].endswith(".refused")]
+    assert refused == [("listen.refused", "127.0.1.2"), ("connection.refused", "127.0.2.1")]
+    reason = next(line["reason"] for line in lines if line["event"] == "listen.refused")
+    assert reason.startswith("dynamic neighbors connect too often by ")
 
 
 async def test_connections_that_become_established_together_are_no_more_than_there_may_be() -> None:
