@@ -116,7 +116,7 @@ class FibCounters(msgspec.Struct):
 
 _WALK = 8192
 _FEW = 64
-"""Keys with the same next hops up to which a loop costs less than passes."""
+"""Keys up to which a loop costs less than passes."""
 SERVICE = "@service"
 """The interface of the recursive next hop of a service, which resolves to its backends."""
 
@@ -219,7 +219,9 @@ class FamilyRoutes:
         reasons = self._blocked_now(keys, values, blocked)
         plan.displaced = [key for key in reasons if key in self.installed]
         plan.newly_blocked = [key for key, why in reasons.items() if former.get(key) != why]
-        if not reasons and self._plan_new(keys, values, target_of, plan):
+        if not reasons and (
+            self._plan_few(keys, values, target_of, plan) or self._plan_new(keys, values, target_of, plan)
+        ):
             return plan
         for value, run in _by_next_hops(keys, values):
             if reasons:
@@ -340,6 +342,52 @@ class FamilyRoutes:
         self.blocked.update(found)
         return found
 
+    def _plan_few(self, keys: list[bytes], values: list[NextHops | None], target_of: TargetOf, plan: Plan) -> bool:
+        """Few changes of any kind, as in the steady change of a table, key by key: passes over the keys of each next
+        hop and each part of the table cost several times as much. False if this is not the case at hand."""
+        if len(keys) > _FEW or self.adopted or self.distrusted or self._objects.dead:
+            return False
+        ways = {one: target_of(value, ()) for one, value in dict(zip(map(id, values), values)).items() if value}
+        if any(target.why for target in ways.values()):
+            return False
+        adds: dict[int, list[bytes]] = {}
+        changes: dict[int, TargetChange] = {}
+        counts: dict[int, int] = {}
+        for key, value in zip(keys, values):
+            part = self.installed.part(key)
+            before = part.get(key)
+            if before is not None:
+                if value is not None and before in ways[id(value)].same:
+                    plan.settled.append(key)
+                    continue
+                counts[before] = counts.get(before, 0) - 1
+                if before < 0:
+                    self._forget_direct((key,), before)
+            if value is None:
+                if before is not None:
+                    plan.deletes.append(key)
+                    del part[key]
+                continue
+            target = ways[id(value)].id
+            if before is None:
+                adds.setdefault(target, []).append(key)
+            else:
+                change = changes.get(target)
+                if change is None:
+                    change = changes[target] = TargetChange(target, [], [])
+                change.keys.append(key)
+                change.before.append(before)
+                self.changing.add(key)
+            part[key] = target
+            counts[target] = counts.get(target, 0) + 1
+            if target < 0:
+                self.direct.setdefault(-target, set()).add(key)
+        for target, count in counts.items():
+            self._objects.count_routes(target, count)
+        plan.adds += adds.items()
+        plan.changes += changes.values()
+        return True
+
     def _plan_new(self, keys: list[bytes], values: list[NextHops | None], target_of: TargetOf, plan: Plan) -> bool:
         """A table that is loaded: routes of which the kernel has none yet, whose next hops differ from one to the next.
 
@@ -369,9 +417,6 @@ class FamilyRoutes:
         """One pass looks the keys up and adds those that are new; the new ones are the last in the dict's order."""
         writes: list[bytes] = []
         change = TargetChange(wanted.id, [], [])
-        if len(keys) <= _FEW and not self.adopted:
-            writes = self._plan_few(keys, wanted, plan.settled, change)
-            keys = ()
         for part, chosen in self.installed.split(keys):
             size = len(part)
             targets = list(map(part.setdefault, chosen, repeat(wanted.id)))
@@ -433,29 +478,6 @@ class FamilyRoutes:
         part.update(dict.fromkeys((*dropped, *rewrites), wanted.id))
         change.keys.extend(rewrites)
         return writes + dropped
-
-    def _plan_few(
-        self, keys: Sequence[bytes], wanted: Target, settled: list[bytes], change: TargetChange
-    ) -> list[bytes]:
-        """What `_plan_changes` does, key by key: passes over parts of one key or two cost several times as much."""
-        writes: list[bytes] = []
-        same, dead, distrusted = wanted.same, self._objects.dead, self.distrusted
-        for key in keys:
-            part = self.installed.part(key)
-            target = part.get(key)
-            if target is None:
-                writes.append(key)
-            elif target in dead:
-                writes.append(key)
-                self._objects.count_routes(target, -1)
-            elif target not in same or key in distrusted:
-                change.keys.append(key)
-                change.before.append(target)
-            else:
-                settled.append(key)
-                continue
-            part[key] = wanted.id
-        return writes
 
     def _plan_deletes(self, keys: list[bytes], plan: Plan) -> None:
         if not keys:

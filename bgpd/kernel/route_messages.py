@@ -14,7 +14,7 @@ import operator
 import socket
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -46,12 +46,14 @@ _RT_SCOPE_UNIVERSE = 0
 _RT_SCOPE_LINK = 253
 _RT_SCOPE_NOWHERE = 255
 _FLAGS = struct.Struct("=H")
+_FEW = 32
+"""Keys of several prefix lengths up to which one by one costs less than slices over those of each length."""
 _LENGTH = operator.itemgetter(0)
 _LENGTH_AT = 17
 _DST_AT = ROUTE_HEAD + ATTRIBUTE.size
 
 
-class RouteForm(msgspec.Struct, frozen=True):
+class RouteForm(msgspec.Struct, frozen=True, cache_hash=True):
     """What all routes of one table share: kernel table, protocol and metric, which stand in deletes too."""
 
     table: int
@@ -65,9 +67,7 @@ def encode_adds(family: Family, keys: Sequence[bytes], target: int, form: RouteF
     Never NLM_F_REPLACE, which takes the place of any program's route of the prefix and metric. The kernel refuses with
     EEXIST where such a route is; `append` puts the new one behind it, and is refused only where an equal one is.
     """
-    return b"".join(
-        _encode(_add_template(family, length, target, form, append), run) for length, run in _by_length(keys)
-    )
+    return _encode_all(keys, lambda length: _add_template(family, length, target, form, append))
 
 
 def encode_deletes(family: Family, keys: Sequence[bytes], form: RouteForm, target: int | None = None) -> bytes:
@@ -75,10 +75,7 @@ def encode_deletes(family: Family, keys: Sequence[bytes], form: RouteForm, targe
 
     Of several routes of ours the first goes, or with `target` the one by it.
     """
-    descending = sorted(keys, reverse=True)
-    return b"".join(
-        _encode(_delete_template(family, length, form, target), run) for length, run in _by_length(descending)
-    )
+    return _encode_all(sorted(keys, reverse=True), lambda length: _delete_template(family, length, form, target))
 
 
 def encode_last_resort(family: Family, table: int, protocol: int, *, gone: bool = False, sequence: int = 0) -> bytes:
@@ -114,13 +111,22 @@ def read_key(request: bytes) -> tuple[Family, bytes]:
     return family, bytes((length,)) + address[: (length + 7) >> 3]
 
 
-def _by_length(keys: Sequence[bytes]) -> Iterable[tuple[int, Sequence[bytes]]]:
-    if len(set(map(_LENGTH, keys))) == 1:
-        return ((keys[0][0], keys),)
+def _encode_all(keys: Sequence[bytes], template_of: Callable[[int], bytes]) -> bytes:
+    """Each key in the template of its prefix length: those of one length together, unless they are few."""
+    lengths = set(map(_LENGTH, keys))
+    if len(lengths) == 1 and len(keys) > 2:
+        return bytes(_encode(template_of(keys[0][0]), keys))
+    templates = {length: template_of(length) for length in lengths}
+    if len(keys) <= _FEW:
+        return b"".join([_encode_one(templates[key[0]], key) for key in keys])
     buckets: defaultdict[int, list[bytes]] = defaultdict(list)
     for key in keys:
         buckets[key[0]].append(key)
-    return buckets.items()
+    return b"".join([_encode(templates[length], run) for length, run in buckets.items()])
+
+
+def _encode_one(template: bytes, key: bytes) -> bytes:
+    return template[:_DST_AT] + key[1:] + template[_DST_AT + len(key) - 1 :]
 
 
 def _encode(template: bytes, keys: Sequence[bytes]) -> bytearray:

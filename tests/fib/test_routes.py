@@ -56,7 +56,7 @@ class CountedObjects:
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
         self.dead: dict[int, int] = {}
-        self.targets = list(range(len(HOPS)))
+        self.targets = [*range(len(HOPS) - 1), -100]
 
     def count_routes(self, identifier: int, change: int) -> None:
         self.counts[identifier] += change
@@ -88,6 +88,10 @@ def planned(routes: FamilyRoutes, objects: CountedObjects, few: int) -> tuple[ob
     )
 
 
+def attached(routes: FamilyRoutes) -> dict[int, set[bytes]]:
+    return {interface: keys for interface, keys in routes.direct.items() if keys}
+
+
 @given(
     st.lists(
         st.one_of(
@@ -114,4 +118,5 @@ def test_few_routes_are_planned_like_many(given_steps: list[dict[bytes, object] 
             key: tables[1].installed[key] for key in tables[1].installed
         }
         assert tables[0].distrusted == tables[1].distrusted
+        assert attached(tables[0]) == attached(tables[1])
         assert (+objects[0].counts, objects[0].dead) == (+objects[1].counts, objects[1].dead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -90,6 +91,21 @@ def test_deletes_equal_pyroute2_and_descend(family_batch: tuple[Family, list[byt
     batch = encode_deletes(family, keys, form)
     found = [batch[start - 16 : end] for _kind, _flags, _sequence, start, end in messages(batch)]
     assert found == [by_pyroute2(family, key, form, None) for key in sorted(keys, reverse=True)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 32, 33, 300])
+def test_many_prefixes_of_several_lengths_are_each_written_once_and_deleted_from_the_last(count: int) -> None:
+    keys = [
+        bytes((16 + number % 9,)) + bytes((10, number & 255, number >> 8))[: 2 + (number % 9 > 0)]
+        for number in range(count)
+    ]
+    form = RouteForm(254, 217, 20)
+    batch = encode_adds(Family.IPV4_UNICAST, keys, 7, form)
+    found = [batch[start - 16 : end] for _kind, _flags, _sequence, start, end in messages(batch)]
+    assert sorted(found) == sorted(by_pyroute2(Family.IPV4_UNICAST, key, form, 7) for key in keys)
+    batch = encode_deletes(Family.IPV4_UNICAST, keys, form)
+    found = [batch[start - 16 : end] for _kind, _flags, _sequence, start, end in messages(batch)]
+    assert found == [by_pyroute2(Family.IPV4_UNICAST, key, form, None) for key in sorted(keys, reverse=True)]
 
 
 @given(family_batches, forms, targets)
