@@ -53,6 +53,10 @@ class Flow:
         command = ["ping", "-n", "-D", *pair.options, "-i", str(interval_s), pair.destination]
         self._process: LoggedProcess = pair.source.popen(*command, log_path=log_path)
 
+    def has_reply(self) -> bool:
+        """Whether an answer came."""
+        return REPLY.search(self._process.log_path.read_text(errors="replace")) is not None
+
     def stop(self) -> FlowResult:
         """End the flow and count.
 

@@ -1,33 +1,41 @@
 """How descriptors reach the next process of bgpd: whoever keeps them until it starts.
 
-Systemd keeps them while the service restarts: it knows them by name, passes them to the next process, and closes them
-when the service is stopped instead, or is not started again. Where the process becomes the next one (execve(2)), they
-just stay open. Knows nothing of what the descriptors are.
+Systemd keeps them while the service restarts, passes them to the next process, and closes them when the service is
+stopped instead, or the next process fails (ExecStopPost= of the unit): all by one name, so that they are closed at
+once. Which is which says a list that is kept with them. Where the process becomes the next one (execve(2)), they just
+stay open. Knows nothing of what the descriptors are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import structlog
+import msgspec
 
 from bgpd.runtime import systemd
-
-log = structlog.get_logger()
 
 VARIABLE = "BGPD_DESCRIPTORS"
 """Names the descriptors that stay open when the process becomes the next one: "snapshot=7,session-1=9"."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Blocked from before the process becomes the next one until that one hears them: they would end it."""
 
-_KEPT_NAME = re.compile(r"bgpd-([0-9a-f]{16})-(.+)")
-"""By systemd: each hand-over has a higher number than those before it, so that what an earlier one left is not used."""
+KEPT = "bgpd"
+"""The name that systemd keeps all of them by; the unit knows it, too."""
+_LIST = "bgpd-descriptors"
+_Where = tuple[int, int]
+"""Device and inode of what a descriptor is of: no two are alike as long as both are open."""
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    """What is kept with the descriptors: which name each has. `number` is higher in later lists."""
+
+    number: int
+    names: dict[str, _Where]
 
 
 class StoreUnusable(Exception):
@@ -55,19 +63,23 @@ class SystemdStore:
         self._places = places
 
     def keep(self, descriptors: Mapping[str, int]) -> None:
-        if len(descriptors) > self._places:
+        needed = len(descriptors) + 1
+        if needed > self._places:
             raise StoreUnusable(
-                f"systemd keeps {self._places} descriptors for this service, {len(descriptors)} are needed: raise "
+                f"systemd keeps {self._places} descriptors for this service, {needed} are needed: raise "
                 "FileDescriptorStoreMax= and FDSTORE= of its unit"
             )
-        number = f"{time.clock_gettime_ns(time.CLOCK_BOOTTIME):016x}"
-        named = [(f"bgpd-{number}-{name}", descriptor) for name, descriptor in descriptors.items()]
+        names = {name: _where(descriptor) for name, descriptor in descriptors.items()}
+        listed = os.memfd_create(_LIST, os.MFD_CLOEXEC)
         try:
-            systemd.store_descriptors(named)
+            number = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            os.write(listed, msgspec.json.encode(_Listed(number=number, names=names)))
+            systemd.store_descriptors(KEPT, [listed, *descriptors.values()])
         except OSError as error:
-            with contextlib.suppress(OSError):
-                systemd.remove_descriptors(name for name, _ in named)
+            systemd.remove_descriptors(KEPT)
             raise StoreUnusable(f"systemd does not take the descriptors: {error.strerror or error}") from error
+        finally:
+            os.close(listed)
 
 
 class ExecStore:
@@ -115,19 +127,34 @@ def store_of_service() -> DescriptorStore | None:
 def inherited() -> dict[str, int]:
     """What a predecessor left to this process, by name, each once: a second call finds nothing."""
     found = _left_open()
-    passed = systemd.passed_descriptors()
+    passed = [descriptor for _, descriptor in systemd.passed_descriptors()]
     if passed:
-        with contextlib.suppress(OSError):
-            systemd.remove_descriptors(dict.fromkeys(name for name, _ in passed if name))
-    newest = max((match[1] for name, _ in passed if (match := _KEPT_NAME.fullmatch(name))), default="")
-    for name, descriptor in passed:
-        match = _KEPT_NAME.fullmatch(name)
-        if match is None or match[1] != newest or match[2] in found:
-            log.warning("handover.descriptor_not_used", name=name)
-            os.close(descriptor)
+        systemd.remove_descriptors(KEPT)
+    lists = [listed for listed in map(_list_in, passed) if listed is not None]
+    names = max(lists, key=lambda listed: listed.number).names if lists else {}
+    by_place = {where: name for name, where in names.items() if name not in found}
+    for descriptor in passed:
+        name = by_place.pop(_where(descriptor), "")
+        if name:
+            found[name] = descriptor
         else:
-            found[match[2]] = descriptor
+            os.close(descriptor)
     return found
+
+
+def _where(descriptor: int) -> _Where:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def _list_in(descriptor: int) -> _Listed | None:
+    """The list, if this is one."""
+    try:
+        if not os.readlink(f"/proc/self/fd/{descriptor}").startswith(f"/memfd:{_LIST} "):
+            return None
+        return msgspec.json.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0), type=_Listed)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _left_open() -> dict[str, int]:

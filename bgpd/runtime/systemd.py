@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
@@ -21,6 +21,8 @@ WATCHDOG = "WATCHDOG=1"
 _SEND_TIMEOUT_S = 5
 """Systemd reads what it is sent when it has time: while it reads all units anew, say, it has none."""
 _FIRST_PASSED = 3
+_MOST_AT_ONCE = 253
+"""SCM_MAX_FD of Linux."""
 
 
 def notify(*assignments: str) -> bool:
@@ -57,29 +59,24 @@ def store_places() -> int:
     return int(said) if said.isdecimal() and os.environ.get("NOTIFY_SOCKET", "") else 0
 
 
-def store_descriptors(named: Iterable[tuple[str, int]]) -> None:
-    """Have systemd keep duplicates, and wait until it has them. What it has no place for, it closes and says nothing.
+def store_descriptors(name: str, descriptors: Sequence[int]) -> None:
+    """Have systemd keep duplicates by that name, and wait until it has them. What it has no place for, it closes and
+    says nothing.
 
     Raises: OSError: it did not take them all in time.
     """
+    # Not polled: systemd would close a connection that the neighbor closes meanwhile, and nobody would know.
+    text = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
     with _connected() as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_TIMEOUT_S, 0))
-        for name, descriptor in named:
-            # Not polled: systemd would close a connection that the neighbor closes meanwhile, and nobody would know.
-            text = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
-            socket.send_fds(sender, [text.encode()], [descriptor])
+        for start in range(0, len(descriptors), _MOST_AT_ONCE):
+            socket.send_fds(sender, [text.encode()], descriptors[start : start + _MOST_AT_ONCE])
         _wait_until_read(sender)
 
 
-def remove_descriptors(names: Iterable[str]) -> None:
-    """Have systemd close what it keeps by these names.
-
-    Raises: OSError: it could not be told.
-    """
-    with _connected() as sender:
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_TIMEOUT_S, 0))
-        for name in names:
-            sender.send(f"FDSTOREREMOVE=1\nFDNAME={name}".encode())
+def remove_descriptors(name: str) -> None:
+    """Have systemd close all that it keeps by that name; without systemd nothing happens."""
+    notify("FDSTOREREMOVE=1", f"FDNAME={name}")
 
 
 def _wait_until_read(sender: socket.socket) -> None:
@@ -98,13 +95,17 @@ def _wait_until_read(sender: socket.socket) -> None:
         os.close(receiver)
 
 
+def _numbers(count: int) -> Sequence[int]:
+    return range(_FIRST_PASSED, _FIRST_PASSED + count)
+
+
 def passed_descriptors() -> list[tuple[str, int]]:
     """What systemd kept for this process, with names, closed on exec; a second call finds nothing."""
     process, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
     names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
     if process != str(os.getpid()) or not count.isdecimal():
         return []
-    descriptors = range(_FIRST_PASSED, _FIRST_PASSED + int(count))
+    descriptors = _numbers(int(count))
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     names += [""] * (len(descriptors) - len(names))

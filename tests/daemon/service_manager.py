@@ -67,8 +67,8 @@ class Manager:
 
     def _damage(self) -> None:
         self._damages = False
-        for name, number in self.kept:
-            if name.endswith("-snapshot"):
+        for _, number in self.kept:
+            if os.readlink(f"/proc/self/fd/{number}").startswith("/memfd:bgpd-handover "):
                 os.pwrite(number, b"?", os.fstat(number).st_size - 1)
 
     def _drain(self) -> None:
@@ -79,7 +79,7 @@ class Manager:
         self._notified.setblocking(True)
 
     def _take(self) -> None:
-        text, ancillary, _, _ = self._notified.recvmsg(4096, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+        text, ancillary, _, _ = self._notified.recvmsg(4096, socket.CMSG_SPACE(253 * 4), socket.MSG_CMSG_CLOEXEC)
         numbers: list[int] = []
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

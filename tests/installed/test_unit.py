@@ -103,6 +103,7 @@ def install(machine: Machine) -> None:
     assert version == f"python3.{sys.version_info.minor}", "the packages that are here are for another Python"
     target = f"/opt/bgpd/lib/{version}/site-packages"
     machine.run("sh", "-c", f"cp -a {installed_packages()} {as_users_get_it()}/bgpd {target}", timeout_s=120)
+    machine.run(PYTHON, "-m", "compileall", "-q", "-j", "2", target, timeout_s=120, check=False)  # as pip does
     machine.write(
         "/opt/bgpd/bin/bgpd",
         "#!/opt/bgpd/bin/python\nfrom bgpd.__main__ import main\nraise SystemExit(main())\n",
