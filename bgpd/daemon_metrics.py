@@ -146,6 +146,16 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         each(lambda view: view.defects),
     )
     registry.gauge(
+        "bgpd_neighbor_routes_stale",
+        "Routes of its former sessions that are kept while it restarts (RFC 4724).",
+        each(lambda view: view.stale_routes),
+    )
+    registry.gauge(
+        "bgpd_neighbor_stale_until_seconds",
+        "Until when they are kept at most, since the epoch; 0: nothing is stale.",
+        each(lambda view: view.stale_until or 0),
+    )
+    registry.gauge(
         "bgpd_neighbor_attribute_bytes",
         "Memory that the attributes of its routes take.",
         each(lambda view: view.attribute_bytes),

@@ -142,6 +142,7 @@ class DaemonBackend:
         routing = self._routing
         views = routing.speaker.neighbor_views()
         for view in views:
+            routing.rib.received.fill_stale(view)
             source = routing.sources.get(view.name)
             if source is not None:
                 view.attribute_bytes = routing.rib.received.attribute_bytes(source)

@@ -31,6 +31,7 @@ from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
+from bgpd.rib.stale import Place
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, soon
@@ -75,6 +76,7 @@ class Routing:
         self.ending = False
         self._is_change_planned = False
         self._is_adopting = False
+        self._stale_timer: asyncio.TimerHandle | None = None
         self._unread: set[str] = set()
         self._config = config
         self._monitor = monitor
@@ -121,7 +123,8 @@ class Routing:
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:
-        return dependencies(self._config.guard, vrf, sources=self.sources.values(), servers=self.servers)
+        sources = [*self.rib.received.stale.kept, *self.sources.values()]
+        return dependencies(self._config.guard, vrf, sources=sources, servers=self.servers)
 
     @property
     def is_behind_kernel(self) -> bool:
@@ -259,9 +262,12 @@ class Routing:
 
     @changes_shared_state
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+        going = self.rib.received.neighbor_back(source, negotiated, config, now=_now())
+        self._remove(going, why="the neighbor is back and does not say that it forwards on")
         self.sources[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.received.neighbor_up(source, negotiated, config)
+        self._watch_stale()
         self._neighbors_changed()
 
     @changes_shared_state
@@ -272,27 +278,87 @@ class Routing:
         self._neighbors_changed()
 
     @changes_shared_state
-    def session_closed(self, source: Source, reason: str) -> None:
+    def session_closed(self, source: Source, reason: str, *, is_graceful: bool = False) -> None:
         if self.sources.get(source.name) is source:
             del self.sources[source.name]
         if self.ending:
             return
-        self.path_failed(source)
-        self.evpn.neighbor_down(source)
-        kept = self.rib.received.attribute_bytes(source) + _BYTES_PER_ROUTE * self.rib.received.count(source)
-        walk = self.rib.received.neighbor_down(source)
-        self._walks.run(walk, done=self._memory_freed if kept > _MUCH else None)
+        received = self.rib.received
+        going = received.session_lost(source, is_graceful=is_graceful, now=_now())
+        if received.is_kept(source):
+            self.evpn.neighbor_away(source)
+            routes, _ = received.kept_of([(source, family) for family in received.stale.kept[source]])
+            log.warning("graceful_restart.routes_kept", neighbor=source.name, routes=routes, reason=reason)
+        self._remove(going, why=reason, ended=source)
+        self._watch_stale()
         self._neighbors_changed()
 
     @changes_shared_state
     def path_failed(self, source: Source) -> None:
         """Also once more when the session is closed: it may have named others meanwhile."""
-        lost = self.rib.received.next_hops_of_only(source)
+        self._next_hops_lost(self.rib.received.places(source.name))
+
+    def keeps_routes(self, name: str) -> bool:
+        return bool(self.rib.received.stale.of(name))
+
+    @changes_shared_state
+    def forwarding_lost(self, name: str, reason: str) -> None:
+        self._remove(self.rib.received.stale.forget(name), why=reason)
+        self._watch_stale()
+
+    def _next_hops_lost(self, places: Sequence[Place]) -> None:
+        lost = self.rib.received.next_hops_of_only(places)
         if lost:
             self.rib.commit_gathered()  # what waits in the kernel's tables is asked for again, what waits here is not
             self.tables.next_hops_lost(lost)
 
+    def _remove(self, places: Sequence[Place], *, why: str, ended: Source | None = None, is_back: bool = False) -> None:
+        """Remove routes of former sessions, in slices; unless the neighbor `is_back` and forwards, their next hops
+        leave the kernel at once. `ended`: the session that has ended just now, of which nothing was stale."""
+        if not places:
+            return
+        received = self.rib.received
+        if not is_back:
+            self._next_hops_lost(places)
+        for source in dict.fromkeys(source for source, _ in places):
+            if not received.is_kept(source):
+                self.evpn.neighbor_down(source)
+            elif (source, Family.L2VPN_EVPN) in places:
+                self.evpn.routes_lost(source)
+            if source is not ended:
+                stale = [str(family) for one, family in places if one is source]
+                log.warning("graceful_restart.routes_removed", neighbor=source.name, families=stale, reason=why)
+        routes, size = received.kept_of(places)
+        walk = received.remove(places, is_back=is_back)
+        much = size + _BYTES_PER_ROUTE * routes > _MUCH
+        self._walks.run(walk, done=self._memory_freed if much else None)
+
+    def _watch_stale(self) -> None:
+        """Have what is kept of former sessions looked at when its time is over."""
+        deadline = self.rib.received.stale.deadline()
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+            self._stale_timer = None
+        if deadline is not None and not self.ending:
+            self._stale_timer = asyncio.get_running_loop().call_at(deadline, self._stale_due)
+
+    @changes_shared_state
+    def _stale_due(self) -> None:
+        self._stale_timer = None
+        if self.ending:
+            return
+        going, _ = self.rib.received.stale.due(_now())
+        back = [place for place in going if place[0].name in self.sources]
+        self._remove(back, why="no End-of-RIB came in time", is_back=True)
+        away = [place for place in going if place[0].name not in self.sources]
+        self._remove(away, why="the neighbor did not come back in time")
+        self._watch_stale()
+
+    @changes_shared_state
     def end_of_rib_received(self, source: Source, family: Family) -> None:
+        going = self.rib.received.stale.end_of_rib(source.name, family)
+        self._remove(going, why="the neighbor has sent its routes again", is_back=True)
+        self._watch_stale()
         self._changed()
 
     @changes_shared_state
@@ -363,3 +429,7 @@ class Routing:
             self._is_adopting = False
             self._walks.run(self._release())
         self._changed()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -115,9 +115,13 @@ def received(rig: Rig, *, counts: dict[str, int] | None = None, lost: list[NextH
         "received",
         rig.calls,
         next_hops_of_only=lost or [],
-        attribute_bytes=0,
         count=lambda source: counted.get(source.name, 0),
-        neighbor_down=walk(),
+        stale=Noted("stale", rig.calls, deadline=None),
+        neighbor_back=[],
+        session_lost=lambda source: [(source, V4)],
+        is_kept=False,
+        kept_of=(0, 0),
+        remove=walk(),
     )
 
 
@@ -135,7 +139,7 @@ async def test_dead_next_hops_leave_the_kernel_before_any_route_is_looked_at(rig
     rig.routing.session_closed(one, "hold timer expired")
     names = rig.names()
     assert ("tables.next_hops_lost", LOST) in rig.calls
-    calls = ["rib.commit_gathered", "tables.next_hops_lost", "evpn.neighbor_down", "received.neighbor_down"]
+    calls = ["rib.commit_gathered", "tables.next_hops_lost", "evpn.neighbor_down", "received.remove"]
     assert [name for name in names if name in calls] == calls
     assert rig.routing.sources == {}
     assert rig.changes == 1

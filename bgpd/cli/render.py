@@ -59,6 +59,15 @@ def last_error(neighbor: Mapping[str, Any], now: float) -> str:
     return f"{error} ({age(at, now)} ago)" if error and at else str(error)
 
 
+def stale(view: Mapping[str, Any], now: float) -> str:
+    """Since when a neighbor's routes are kept while it restarts, and for how long still; "" if they are not stale."""
+    since = view.get("stale_since")
+    if since is None:
+        return ""
+    left = max(0, int((view.get("stale_until") or now) - now))
+    return f"stale for {age(since, now)}, kept for {left} s more"
+
+
 def total(families: Mapping[str, Mapping[str, int]], field: str) -> str:
     """The sum of one count over all families."""
     return str(sum(counts.get(field, 0) for counts in families.values()))
@@ -294,7 +303,8 @@ def _route(route: View | None, now: float) -> list[str]:
         path = f", AS path {candidate['as_path']}" if candidate.get("as_path") else ""
         heard = f", said so {age(candidate['heard_at'], now)} ago" if candidate.get("heard_at") else ""
         role = candidate["role"]
-        lines.append(f"  {_MARKS.get(role, ' ')} {candidate['source']}{via}{path}{heard}")
+        kept = f", {stale(candidate, now)}" if stale(candidate, now) else ""
+        lines.append(f"  {_MARKS.get(role, ' ')} {candidate['source']}{via}{path}{heard}{kept}")
         why = candidate.get("reason") or ("" if role == "best" else "no reason given")
         lines.append(f"      {role}{': ' + why if why else ''}")
     return lines

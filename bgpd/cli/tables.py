@@ -83,6 +83,8 @@ def _neighbor(view: View, now: float) -> Rows:
         detail = f"{detail} ({view['martians']} martians ignored)".lstrip()
     if (discarded := sum(counts.get("discarded", 0) for counts in families.values())) > 0:
         detail = f"{detail} ({discarded} beyond max_prefixes discarded)".lstrip()
+    if view.get("stale_routes"):
+        detail = f"{detail} ({text.stale(view, now)}: {view['stale_routes']} routes)".lstrip()
     yield (
         view["name"],
         text.place(view),
@@ -126,9 +128,15 @@ def _route(view: View, now: float) -> Rows:
             candidate.get("as_path", ""),
             "" if candidate.get("local_pref") is None else str(candidate["local_pref"]),
             "" if candidate.get("med") is None else str(candidate["med"]),
-            view.get("fib", "") if candidate["role"] == "best" else candidate.get("reason", ""),
+            _standing(view, candidate, now),
         )
         prefix = ""
+
+
+def _standing(view: View, candidate: View, now: float) -> str:
+    """The state of the kernel route for the best one, why the others lost, and whether it is stale."""
+    state = view.get("fib", "") if candidate["role"] == "best" else candidate.get("reason", "")
+    return "; ".join(filter(None, (state, text.stale(candidate, now))))
 
 
 def _exchanged(view: View, now: float) -> Rows:

@@ -59,10 +59,32 @@ class BfdProcessConfig(Strict, frozen=True, kw_only=True):
 
 
 class GracefulRestartConfig(Strict, frozen=True, kw_only=True):
-    """neighbor.graceful_restart (RFC 4724, RFC 9494)."""
+    """neighbor.graceful_restart (RFC 4724, RFC 8538, RFC 9494)."""
 
+    mode: Annotated[
+        str,
+        Meta(
+            pattern="^(both|helper|off)$",
+            description='"both": each side keeps the other\'s routes while that restarts; "helper": only this host '
+            'keeps the neighbor\'s; "off".',
+        ),
+    ] = "both"
     restart_time_s: Annotated[int, Meta(ge=0, le=4095, description="How long the neighbor keeps our routes.")] = 120
+    stale_time_s: Annotated[
+        int,
+        Meta(ge=1, le=86_400, description="How long routes of a neighbor that is back stay until its End-of-RIB."),
+    ] = 360
     long_lived_s: Annotated[Seconds, Meta(description="Long-lived stale time after that (RFC 9494); 0: off.")] = 0
+
+    @property
+    def restarts(self) -> bool:
+        """Whether this host may restart without losing its routes at the neighbor."""
+        return self.mode == "both"
+
+    @property
+    def helps(self) -> bool:
+        """Whether the neighbor's routes are kept while that restarts."""
+        return self.mode != "off"
 
 
 _MAX_PREFIXES = 2_000_000

@@ -182,6 +182,14 @@ class Evpn:
         self._refresh_uplinks()
         self._walks.run(self.importer.forget(source))
 
+    def neighbor_away(self, source: Source) -> None:
+        """A session ended, and its routes are kept while the neighbor restarts: its leaf forwards on."""
+        self._memberships.neighbor_down(source)
+
+    def routes_lost(self, source: Source) -> None:
+        """The EVPN routes of a former session are removed, in slices; other routes of it are kept on."""
+        self._walks.run(self.importer.forget(source))
+
     def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
         """A neighbor asks for route targets; whether it must be sent its EVPN routes again."""
         return self._memberships.received(source, batch)

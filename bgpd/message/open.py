@@ -151,16 +151,19 @@ def local_open(
     families = tuple(Family(name) for name in session.families)
     codes = tuple((int(family.afi), int(family.safi)) for family in families)
     graceful = GracefulRestart()  # no families: we send End-of-RIB, and FRR answers no ROUTE-REFRESH without it
-    if session.graceful_restart is not None:
+    configured = session.graceful_restart
+    if configured is not None and configured.helps:
+        graceful = GracefulRestart(notification=True)
+    if configured is not None and configured.restarts:
         graceful = GracefulRestart(
             restarting=restarting,
             notification=True,
-            restart_time_s=session.graceful_restart.restart_time_s,
+            restart_time_s=configured.restart_time_s,
             families=tuple((afi, safi, True) for afi, safi in codes),
         )
     long_lived: tuple[LongLived, ...] = ()
-    if session.graceful_restart is not None and session.graceful_restart.long_lived_s:
-        stale_time_s = session.graceful_restart.long_lived_s
+    if configured is not None and configured.helps and configured.long_lived_s:
+        stale_time_s = configured.long_lived_s
         long_lived = tuple(LongLived(afi, safi, True, stale_time_s) for afi, safi in codes)
     next_hops = ((int(Afi.IPV4), 1, int(Afi.IPV6)),) if over_ipv6 and Family.IPV4_UNICAST in families else ()
     return Open(

@@ -39,6 +39,12 @@ class NeighborView(msgspec.Struct, kw_only=True):
     `bfd` is the state of its BFD ("" if it has none; `bgpd show bfd` has more). `authentication`: "md5", "tcp-ao" or ""
     (none); `tcp_ao` is what the kernel has of an established session's keys.
 
+    `graceful_restart` is what this host does: "both", "helper" or "off" (RFC 4724); `neighbor_graceful_restart` what
+    the neighbor of the present session does: "both", "helper" (it restarts with loss) or "off"; "" without a session.
+    `stale_families`: those of which routes of an ended session are kept while the neighbor restarts, how many
+    (`stale_routes`), since when, and until when at most; `stale_stage` is what is waited for: "away" (its return),
+    "back" (its End-of-RIB), or "long-lived" (either, RFC 9494).
+
     `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
     not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
     headers) that were worked off then.
@@ -82,6 +88,13 @@ class NeighborView(msgspec.Struct, kw_only=True):
     bfd: str = ""
     authentication: str = ""
     tcp_ao: TcpAoView | None = None
+    graceful_restart: str = "off"
+    neighbor_graceful_restart: str = ""
+    stale_families: list[str] = []
+    stale_routes: int = 0
+    stale_since: float | None = None
+    stale_until: float | None = None
+    stale_stage: str = ""
 
 
 class TcpAoView(msgspec.Struct, kw_only=True):
@@ -188,7 +201,8 @@ class CandidateView(msgspec.Struct, kw_only=True):
 
     `role` is "best", "multipath", "lost" or "rejected"; `reason` says by which numbered step it lost, or which rule or
     check rejected it ("" for the best). `heard_at` is when its source said so first (unicast routes that are only
-    repeated keep it).
+    repeated keep it). `stale_since`, `stale_until`: the
+    session ended then, and the path is kept until that time at most, since its neighbor restarts (RFC 4724).
     """
 
     source: str
@@ -205,6 +219,8 @@ class CandidateView(msgspec.Struct, kw_only=True):
     large_communities: list[str] = []
     neighbor_asn: int = 0
     heard_at: float = 0.0
+    stale_since: float | None = None
+    stale_until: float | None = None
 
 
 class RouteView(msgspec.Struct, kw_only=True):

@@ -26,6 +26,7 @@ from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.route_labels import RouteLabels
 from bgpd.rib.shared_decisions import Decision, Decisions, Entry
+from bgpd.rib.stale import Kept
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
 SLICE = 2048
@@ -78,7 +79,7 @@ class LocRib(Decisions):
     another one does. `exceptions`: this host's own that none may. `services`: workloads' that other hosts may announce.
     `own_blocks`: whether aggregates of this host are configured in it. `labels`: those that are not their path's.
     `pending`: what changed and was not passed on. `interned`: where the paths of each source are found, while keys have
-    them. `redeciding`: how many walks of `redecide` run.
+    them. `redeciding`: how many walks of `redecide` run. `stale`: former sessions whose routes are kept, and how long.
     """
 
     def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family) -> None:
@@ -90,6 +91,7 @@ class LocRib(Decisions):
         self.local: dict[bytes, None] = {}
         self.interned: dict[Source, InternedPaths] = {}
         self.redeciding = 0
+        self.stale: dict[Source, Kept] = {}
         self.received: dict[Source, int] = {}
         self.rejected: dict[Source, int] = {}
         self.exports_learned = False
@@ -392,6 +394,7 @@ class LocRib(Decisions):
     def forget(self, source: Source) -> None:
         """Drop the counts of a source that has no paths left, and the room of dicts that became empty."""
         self.gone.discard(source)
+        self.stale.pop(source, None)
         self.received.pop(source, None)
         self.rejected.pop(source, None)
         self.interned.pop(source, None)

@@ -12,6 +12,7 @@ import structlog
 
 from bgpd.config.schema import RibConfig, SessionConfig, attribute_limit
 from bgpd.config.sections import section_of
+from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, Source
 from bgpd.rib.adj_rib_in import AdjRibIn
@@ -34,11 +35,10 @@ class NeighborState:
     `watches_limit`: what is beyond `max_prefixes` is discarded, or was once; else nothing is looked at route by route.
     """
 
-    def __init__(
-        self, source: Source, *, families: tuple[Family, ...], config: SessionConfig, adj_rib_in: AdjRibIn
-    ) -> None:
+    def __init__(self, source: Source, negotiated: Negotiated, *, config: SessionConfig, adj_rib_in: AdjRibIn) -> None:
         self.source = source
-        self.families = families
+        self.negotiated = negotiated
+        self.families = negotiated.families
         self.discarded = Discarded()
         self.watches_limit = False
         self.use(config)
@@ -117,14 +117,15 @@ class NeighborState:
             log.warning("prefix_limit.near", neighbor=self.source.name, family=family, count=count, limit=most)
         return ""
 
-    def why_out_of_resources(self) -> str:
-        """Compare what the neighbor's attributes take with `max_attribute_bytes`, and count its next hops.
+    def why_out_of_resources(self, stale: int = 0) -> str:
+        """Compare what the neighbor's attributes take, and `stale` ones of its former sessions, with
+        `max_attribute_bytes`, and count its next hops.
 
         Returns what must be said of too much, once per session, or "".
         """
         if self._out_of_resources:
             return ""
-        kept, most = self.bytes_kept, self._most_bytes
+        kept, most = self.bytes_kept + stale, self._most_bytes
         reason = ""
         if most and kept > most:
             reason = f"its attributes take {kept} bytes, more than max_attribute_bytes ({most})"

@@ -1,5 +1,8 @@
 """Enters what neighbors send into the tables: their routes, End-of-RIB, refreshes, and the end of their sessions.
 
+The routes of a session that ended are removed, or kept while its neighbor restarts (stale.py): then nothing moves, and
+what the next session says takes their place key by key, since both sources bear the neighbor's name.
+
 One UPDATE's routes pass import policy (adj_rib_in.py) and enter the table of their VRF and family (loc_rib.py). Work
 that may touch every route of a neighbor (its session lost, its policy changed, stale routes) is a generator: each step
 takes a few milliseconds, and batches may come in between two steps.
@@ -7,7 +10,7 @@ takes a few milliseconds, and batches may come in between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
@@ -19,7 +22,7 @@ from bgpd.message.open import Negotiated
 from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, Path, RouteBatch, Source
 from bgpd.model.prefix import parse_address
-from bgpd.model.views import FamilyCounts
+from bgpd.model.views import FamilyCounts, NeighborView
 from bgpd.rib.adj_rib_in import AdjRibIn, revise
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination
@@ -32,6 +35,7 @@ from bgpd.rib.ports import EvpnRoutes, Neighbors
 from bgpd.rib.restore import Restored
 from bgpd.rib.saved import SavedRib
 from bgpd.rib.small_batches import FEW, enter_few
+from bgpd.rib.stale import Place, StaleRoutes, kept_families
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
@@ -42,7 +46,7 @@ REPLAYED = 512
 
 
 class ReceivedRoutes:
-    """The routes of the established sessions.
+    """The routes of the established sessions, and of former ones whose neighbor restarts (`stale`).
 
     `host` has the networks of this host. `now()`: wall clock in seconds. `schedule(callback)` runs it soon. `neighbors`
     and `evpn` are to be set once before the first session.
@@ -67,7 +71,9 @@ class ReceivedRoutes:
         self._dissemination = dissemination
         self._now = now
         self._schedule = schedule
+        self.stale = StaleRoutes(wall=now)
         self._states: dict[Source, NeighborState] = {}
+        self._former: dict[Source, NeighborState] = {}
         self._advertisements = Advertisements()
 
     def neighbor_up(
@@ -92,7 +98,7 @@ class ReceivedRoutes:
             allowed=allowed_next_hops(source, self._host),
         )
         policy = build_policy(config.export, policies, where=f"{where}.export", exporting=True)
-        state = NeighborState(source, families=negotiated.families, config=config, adj_rib_in=adj_rib_in)
+        state = NeighborState(source, negotiated, config=config, adj_rib_in=adj_rib_in)
         state.tables = {family: self._tables.table(config.vrf, family) for family in negotiated.families}
         self._states[source] = state
         for family, table in state.tables.items():
@@ -118,23 +124,74 @@ class ReceivedRoutes:
             self.neighbors.send(source, one)
 
     def neighbor_down(self, source: Source) -> Iterator[None]:
-        """A session is gone: nothing is sent to it from now on; stepping removes its routes, slice by slice."""
+        """A session is gone for good: nothing is sent to it from now on; stepping removes its routes."""
+        return self.remove(self.session_lost(source, is_graceful=False, now=0.0))
+
+    def session_lost(self, source: Source, *, is_graceful: bool, now: float) -> list[Place]:
+        """A session is gone: nothing is sent to it from now on. What has to be removed (`remove`): all that it and
+        former sessions of its neighbor said, but for what is kept while the neighbor restarts (`is_graceful`)."""
         state = self._states.pop(source, None)
         if state is None:
-            return iter(())
+            return []
         for export in state.exports.values():
             self._dissemination.remove(state.config.vrf, export)
-        for table in state.tables.values():
-            table.leave(source)
-        return self._remove(source, list(state.tables.values()))
+        state.exports.clear()
+        self._former[source] = state
+        helps, negotiated = state.config.graceful_restart, state.negotiated
+        covered = (
+            kept_families(negotiated, long_lived_s=helps.long_lived_s) if is_graceful and helps and helps.helps else {}
+        )
+        if not covered:
+            return (
+                self.places(source.name) if self.stale.forget(source.name) else [(source, one) for one in state.tables]
+            )
+        holding = [family for family in covered if state.tables[family].received.get(source)]
+        going = self.stale.keep(source, negotiated, covered, holding=holding, now=now)
+        for family in holding:
+            state.tables[family].stale[source] = self.stale.kept[source][family]
+        return [*going, *((source, family) for family in state.tables if family not in holding)]
 
-    def _remove(self, source: Source, tables: list[LocRib]) -> Iterator[None]:
-        for table in tables:
-            if table.received.get(source):
-                for changes in table.walk(table.without(source)):
-                    self._lost(source, table, changes)
-                    yield
-            table.forget(source)
+    def neighbor_back(
+        self, source: Source, negotiated: Negotiated, config: SessionConfig, *, now: float
+    ) -> list[Place]:
+        """A session is about to be established: what former ones of its neighbor said that has to be removed."""
+        helps = config.graceful_restart
+        if helps is None or not helps.helps:
+            return self.stale.forget(source.name)
+        return self.stale.back(source, negotiated, stale_time_s=helps.stale_time_s, now=now)
+
+    def is_kept(self, source: Source) -> bool:
+        """Whether routes of a former session are kept."""
+        return source in self.stale.kept
+
+    def places(self, name: str) -> list[Place]:
+        """All that a neighbor's sessions have said, the present one and former ones."""
+        states = [state for state in self._all() if state.source.name == name]
+        return [(state.source, family) for state in states for family in state.tables]
+
+    def _all(self) -> Iterator[NeighborState]:
+        return chain(self._states.values(), self._former.values())
+
+    def remove(self, places: Collection[Place], *, is_back: bool = False) -> Iterator[None]:
+        """Stepping removes these routes of former sessions, slice by slice; they are not used from now on, unless their
+        neighbor `is_back` and forwards."""
+        walks = []
+        for source, family in places:
+            state = self._former[source]
+            table = state.tables.pop(family)
+            if not state.tables:
+                del self._former[source]
+            if not is_back:
+                table.leave(source)
+            walks.append(self._remove(source, table))
+        return chain.from_iterable(walks)
+
+    def _remove(self, source: Source, table: LocRib) -> Iterator[None]:
+        if table.received.get(source):
+            for changes in table.walk(table.without(source)):
+                self._lost(source, table, changes)
+                yield
+        table.forget(source)
 
     def _lost(self, source: Source, table: LocRib, changes: Changes) -> None:
         keys = changes.keys
@@ -179,9 +236,16 @@ class ReceivedRoutes:
             for table in changed:
                 self._tables.gathered(table)
         for table in changed:
-            reason = state.why_too_many(table.family, table.received.get(source, 0))
-            self._end_if(state, reason, CeaseSubcode.MAXIMUM_PREFIXES)
-        self._end_if(state, state.why_out_of_resources(), CeaseSubcode.OUT_OF_RESOURCES)
+            count = table.received.get(source, 0)
+            for former in self._former_of(source):
+                count += table.received.get(former.source, 0)
+            self._end_if(state, state.why_too_many(table.family, count), CeaseSubcode.MAXIMUM_PREFIXES)
+        kept = sum([former.bytes_kept for former in self._former_of(source)])
+        self._end_if(state, state.why_out_of_resources(kept), CeaseSubcode.OUT_OF_RESOURCES)
+
+    def _former_of(self, source: Source) -> Sequence[NeighborState]:
+        """The former sessions of a neighbor whose routes are kept: nearly always none."""
+        return [one for one in self._former.values() if one.source.name == source.name] if self._former else ()
 
     def _enter_few(self, state: NeighborState, table: LocRib, batches: Sequence[RouteBatch], at: int) -> int:
         if table.family is not Family.L2VPN_EVPN:
@@ -252,8 +316,8 @@ class ReceivedRoutes:
     def networks_changed(self, interface: str) -> Iterator[None]:
         """The networks of an interface changed: stepping checks again the next hops that its neighbors name."""
         walks = []
-        for source, state in self._states.items():
-            adj_rib_in = state.adj_rib_in
+        for state in self._all():
+            source, adj_rib_in = state.source, state.adj_rib_in
             if source.interface == interface and adj_rib_in.allowed is not None:
                 allowed = allowed_next_hops(source, self._host)
                 if allowed is not None and allowed != adj_rib_in.allowed:
@@ -282,6 +346,8 @@ class ReceivedRoutes:
         return iter(()) if is_running else self._sweep(state, family)
 
     def _sweep(self, state: NeighborState, family: Family) -> Iterator[None]:
+        if state.source not in self._states:
+            return
         table, adj_rib_in = state.tables[family], state.adj_rib_in
         while (refreshed := state.sweeps[family]) is adj_rib_in.refreshed(family):
             for changes in table.walk(table.without_stale(state.source, refreshed)):
@@ -336,7 +402,7 @@ class ReceivedRoutes:
         Raises: PolicyError: a session's policy cannot be used.
         """
         former, self._config = self._config, config
-        return self._revise(change_policies(self._states.values(), former, config))
+        return self._revise(change_policies(list(self._all()), former, config))
 
     def _revise(self, changed: dict[LocRib, dict[Source, AdjRibIn]]) -> Iterator[None]:
         for table, sources in changed.items():
@@ -377,15 +443,48 @@ class ReceivedRoutes:
             for family, table in state.tables.items()
         }
 
+    def stale_counts(self, name: str) -> dict[Family, int]:
+        """How many routes of former sessions of a neighbor are kept, per family."""
+        found: dict[Family, int] = {}
+        for source, family, _ in self.stale.of(name):
+            table = self._former[source].tables[family]
+            found[family] = found.get(family, 0) + table.received.get(source, 0)
+        return found
+
+    def fill_stale(self, view: NeighborView) -> None:
+        """Say what is kept of former sessions of a neighbor."""
+        found = self.stale.of(view.name)
+        if found:
+            last = max([kept for _, _, kept in found], key=lambda kept: kept.ends_at)
+            counts = self.stale_counts(view.name)
+            view.stale_families = sorted(counts)
+            view.stale_routes = sum(counts.values())
+            view.stale_since = min(kept.since for _, _, kept in found)
+            view.stale_until, view.stale_stage = last.ends_at, last.stage
+            view.neighbor_graceful_restart = view.neighbor_graceful_restart or "both"
+
     def attribute_bytes(self, source: Source) -> int:
         """What the attributes of an established session's routes take in memory; 0 for any other."""
         state = self._states.get(source)
         return 0 if state is None else state.bytes_kept
 
-    def next_hops_of_only(self, source: Source) -> set[NextHop]:
-        """The next hops that routes of this established session have, and of no other; none for any other."""
-        state = self._states.get(source)
-        if state is None:
-            return set()
-        others = [other.adj_rib_in.next_hops for other in self._states.values() if other is not state]
-        return state.adj_rib_in.next_hops.difference(*others)
+    def kept_of(self, places: Collection[Place]) -> tuple[int, int]:
+        """How many routes these are, and what their attributes take in memory."""
+        states = {source: self._former[source] for source, _ in places}
+        routes = sum(states[source].tables[family].received.get(source, 0) for source, family in places)
+        size = sum(states[source].adj_rib_in.interned(family).bytes_kept for source, family in places)
+        return routes, size
+
+    def next_hops_of_only(self, places: Collection[Place]) -> set[NextHop]:
+        """The next hops that these routes have, and no others, of sessions or kept of former ones."""
+        chosen = set(places)
+        mine: set[NextHop] = set()
+        others: list[Iterable[NextHop]] = []
+        for state in self._all():
+            for family in state.tables:
+                named = state.adj_rib_in.interned(family).next_hops
+                if (state.source, family) in chosen:
+                    mine.update(named)
+                else:
+                    others.append(named)
+        return mine.difference(*others)

@@ -59,7 +59,7 @@ def candidate_views(table: LocRib, decision: Entry) -> list[CandidateView]:
 
 def _candidate_view(table: LocRib, decision: Entry, outcome: Outcome, index: int) -> CandidateView:
     path = decision.candidates[index]
-    attributes = path.attributes
+    attributes, kept = path.attributes, table.stale.get(path.source)
     return CandidateView(
         source=path.source.name,
         kind=path.source.kind,
@@ -75,6 +75,8 @@ def _candidate_view(table: LocRib, decision: Entry, outcome: Outcome, index: int
         large_communities=[format_large_community(value) for value in attributes.large_communities],
         neighbor_asn=path.source.asn,
         heard_at=path.heard_at,
+        stale_since=None if kept is None else kept.since,
+        stale_until=None if kept is None else kept.ends_at,
     )
 
 

@@ -177,7 +177,7 @@ class Bfd:
             return
         text = _REASONS.get(Diagnostic(report.diagnostic), "BFD is down")
         reason = text.format(detection_ms=former.detection_time_us // _MS)
-        neighbor.path_failed(reason)
+        neighbor.path_failed(reason, is_independent=bool(former.independent))
         self._log(neighbor, log.warning, "bfd.down", reason=reason)
 
     def _log(self, neighbor: Neighbor, line: Callable[..., object], event: str, **fields: object) -> None:

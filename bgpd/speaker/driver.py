@@ -14,6 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from bgpd.message.notification import describe_notification
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import ErrorCode
@@ -54,7 +56,7 @@ class SessionOwner(Protocol):
     def established(self, wire: Wire, negotiated: Negotiated) -> None:
         """The session is established: `Driver.carry` begins its exchange."""
 
-    def session_ended(self, exchange: Exchange | None, reason: str, notified: Notified | None) -> None:
+    def session_ended(self, exchange: Exchange | None, down: SessionDown) -> None:
         """The established session is over, by a NOTIFICATION if one was sent or received."""
 
     def attempt_failed(self, reason: str, notified: Notified | None) -> None:
@@ -321,11 +323,11 @@ class Driver:
             case SessionUp(number, negotiated):
                 if number in self._wires:
                     self._owner.established(self._wires[number], negotiated)
-            case SessionDown(reason, notified):
+            case SessionDown(reason, notified) as down:
                 if notified and notified.notification.code == ErrorCode.HOLD_TIMER_EXPIRED and self._wire is not None:
-                    reason += stuck_text(self._wire.socket)
+                    down = msgspec.structs.replace(down, reason=reason + stuck_text(self._wire.socket))
                 exchange, self.exchange, self._wire = self.exchange, None, None
-                self._owner.session_ended(exchange, reason, notified)
+                self._owner.session_ended(exchange, down)
             case AttemptFailed(reason, notified):
                 self._owner.attempt_failed(reason, notified)
             case RefreshReceived(refresh):

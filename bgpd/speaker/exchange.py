@@ -105,10 +105,17 @@ class SpeakerEvents(Protocol):
     def session_adopted(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         """One that another process has brought to Established: its routes are told by the RIB's part of a snapshot."""
 
-    def session_closed(self, source: Source, reason: str) -> None: ...
+    def session_closed(self, source: Source, reason: str, *, is_graceful: bool = False) -> None:
+        """`is_graceful`: the neighbor may go on forwarding, as far as the end of the session tells."""
 
     def path_failed(self, source: Source) -> None:
         """Nothing reaches the neighbor any more, and its session is about to be closed."""
+
+    def keeps_routes(self, name: str) -> bool:
+        """Whether routes of a neighbor whose session has ended are kept, since it may come back."""
+
+    def forwarding_lost(self, name: str, reason: str) -> None:
+        """A neighbor whose session has ended, if it was there, does not forward: nothing of it is kept any more."""
 
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
 

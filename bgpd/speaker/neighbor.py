@@ -32,7 +32,7 @@ from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.reach import NOT_HEARD, Reach, Unreachable
 from bgpd.speaker.saved import SavedSession
-from bgpd.speaker.session import Notified, Session, SessionSettings
+from bgpd.speaker.session import Notified, Session, SessionDown, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
 from bgpd.speaker.transport import Wire
 
@@ -151,8 +151,10 @@ class Neighbor:
 
     @property
     def takes_place(self) -> bool:
-        """Whether it counts against the limits of its range: it is established, or refused for cause."""
-        return self.state is State.ESTABLISHED or self._session.is_refusing
+        """Whether it counts against the limits of its range: it is established, refused for cause, or restarts while
+        its routes are kept."""
+        is_there = self.state is State.ESTABLISHED or self._session.is_refusing
+        return is_there or self._around.events.keeps_routes(self.peering.name)
 
     @property
     def held_off_until(self) -> float:
@@ -163,6 +165,14 @@ class Neighbor:
     def lacks_keys(self) -> bool:
         """Whether its keys could not be read."""
         return self._reach.lacks_keys
+
+    @property
+    def restarts_gracefully(self) -> bool:
+        """Whether the neighbor keeps this host's routes if the connection ends without a word (RFC 4724)."""
+        configured, exchange = self.peering.config.graceful_restart, self.exchange
+        if configured is None or not configured.restarts or exchange is None:
+            return False
+        return exchange.negotiated.graceful_restart is not None
 
     # Administration
 
@@ -181,10 +191,15 @@ class Neighbor:
         self._reach.forget_keys()
         return wires
 
-    def path_failed(self, reason: str) -> None:
+    def path_failed(self, reason: str, *, is_independent: bool = True) -> None:
         """Nothing reaches the neighbor any more, as BFD says: its next hops leave the kernel, then the session ends
-        (RFC 5882 section 4.2, RFC 9384)."""
+        (RFC 5882 section 4.2, RFC 9384).
+
+        While it restarts, BFD tells of its forwarding only where that `is_independent` of it (C bit, section 4.3).
+        """
         exchange = self.exchange
+        if exchange is None and is_independent:
+            self._around.events.forwarding_lost(self.peering.name, f"BFD down: {reason}")
         if exchange is not None:
             self._around.events.path_failed(exchange.source)
             self._session.reset(_now(), BFD_DOWN, f"BFD down: {reason}")
@@ -259,9 +274,10 @@ class Neighbor:
         return True
 
     def transport_lost(self, reason: str) -> None:
-        """The link or the local address of the session is gone."""
+        """The link or the local address of the session is gone: nor can a neighbor that restarts forward on."""
         self._session.transport_lost(_now(), reason)
         self._driver.pump()
+        self._around.events.forwarding_lost(self.peering.name, reason)
 
     def connect_now(self) -> None:
         """The path may be good again: do not wait for the retry timer."""
@@ -436,14 +452,14 @@ class Neighbor:
             accept_as_sets=self.peering.config.accept_as_sets,
         )
 
-    def session_ended(self, exchange: Exchange | None, reason: str, notified: Notified | None) -> None:
+    def session_ended(self, exchange: Exchange | None, down: SessionDown) -> None:
         """The established session is over; `exchange` is None if it had ended before routes were exchanged."""
         self.interface = ""
         self.flaps += 1
-        self.failures.closed(reason, notified)
+        self.failures.closed(down.reason, down.notified)
         if exchange is not None:
             self._former_martians += exchange.martians
-            self._around.events.session_closed(exchange.source, reason)
+            self._around.events.session_closed(exchange.source, down.reason, is_graceful=down.is_graceful)
         self._owner.connection_ended(self)
 
     def attempt_failed(self, reason: str, notified: Notified | None) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from bgpd.config.schema import NeighborConfig, RouterConfig, SessionConfig, attribute_limit
+from bgpd.message.open import Negotiated
 from bgpd.model.prefix import format_address
 from bgpd.model.views import FamilyCounts, NeighborView, TcpAoView
 from bgpd.speaker.authentication import TcpAo
@@ -53,6 +54,8 @@ def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) ->
         end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
         martians=neighbor.martians,
         without_next_hop=[str(family) for family in exchange.without_next_hop] if exchange else [],
+        graceful_restart=config.graceful_restart.mode if config.graceful_restart is not None else "off",
+        neighbor_graceful_restart=_restart_mode(negotiated) if negotiated else "",
         refused_until=time.time() + held_off_until - now if held_off_until else None,
         authentication=_authentication_word(config),
         tcp_ao=_tcp_ao_view(neighbor),
@@ -84,6 +87,12 @@ def _tcp_ao_view(neighbor: Neighbor) -> TcpAoView | None:
     )
 
 
+def _restart_mode(negotiated: Negotiated) -> str:
+    """What a neighbor does by its graceful restart capability, in the words of the configuration."""
+    restart = negotiated.graceful_restart
+    return "off" if restart is None else "both" if restart.families else "helper"
+
+
 def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) -> NeighborView:
     """Of a configured neighbor before its session is driven: idle. `since`: the daemon's start (wall clock, s)."""
     return NeighborView(
@@ -98,4 +107,5 @@ def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) 
         last_error=WAITING,
         max_attribute_bytes=attribute_limit(config),
         last_error_at=since,
+        graceful_restart=config.graceful_restart.mode if config.graceful_restart is not None else "off",
     )

@@ -23,6 +23,8 @@ from bgpd.speaker.peering import Peering, of_neighbor
 from bgpd.speaker.places import why_full
 from bgpd.speaker.transport import Wire
 
+LOOK_AGAIN_S = 1.0
+"""How often it is looked whether the routes of a dynamic neighbor that restarts are still kept."""
 HOLD_OFF_S = 60.0
 """How long a neighbor that was reset for cause is refused, unless its configuration says otherwise."""
 
@@ -59,9 +61,10 @@ class Neighbors:
         del self._neighbors[neighbor.peering.name]
 
     def end(self, neighbor: Neighbor, notification: Notification | None, reason: str) -> None:
-        """End one for good."""
+        """End one for good: nothing of it is kept."""
         del self._neighbors[neighbor.peering.name]
         neighbor.stop(notification, reason)
+        self._around.events.forwarding_lost(neighbor.peering.name, reason)
 
     def stop(self, notification: Notification | None, reason: str, *, gracefully: bool = False) -> list[Wire]:
         """End all for good; the connections that are closing. `gracefully`: those with graceful restart see only
@@ -70,7 +73,7 @@ class Neighbors:
         neighbors, self._neighbors = self._neighbors, {}
         wires: list[Wire] = []
         for neighbor in neighbors.values():
-            quiet = gracefully and neighbor.peering.config.graceful_restart is not None
+            quiet = gracefully and neighbor.restarts_gracefully
             wires += neighbor.stop(None if quiet else notification, reason)
         return wires
 
@@ -190,10 +193,13 @@ class Neighbors:
             asyncio.get_running_loop().call_soon(self._forget, neighbor)
 
     def _forget(self, neighbor: Neighbor) -> None:
-        """One that is refused is kept: it would be a new neighbor, and not refused, when it comes back."""
+        """One that is refused is kept: it would be a new neighbor, and not refused, when it comes back. So is one that
+        restarts while its routes are kept."""
         if self._neighbors.get(neighbor.peering.name) is not neighbor:
             return
         if neighbor.held_off_until:
             asyncio.get_running_loop().call_at(neighbor.held_off_until, self._forget, neighbor)
+        elif neighbor.exchange is None and self._around.events.keeps_routes(neighbor.peering.name):
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._forget, neighbor)
         elif neighbor.state.progress < State.OPEN_SENT.progress:
             self.end(neighbor, None, "gone")

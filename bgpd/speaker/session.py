@@ -62,6 +62,18 @@ def _restarted(opened: Connection, established: Connection) -> bool:
     return graceful and opened.incoming and opened.opened_at > established.established_at + SIMULTANEOUS_S
 
 
+def may_go_on(negotiated: Negotiated | None, notified: Notified | None) -> bool:
+    """Whether the end of a session lets the neighbor go on forwarding: it can restart gracefully, and no NOTIFICATION
+    ended it, or one that RFC 8538 lets pass (both sides sent the N bit, and it is no Hard Reset)."""
+    if negotiated is None or negotiated.graceful_restart is None:
+        return False
+    if notified is None:
+        return True
+    said = notified.notification
+    is_hard = (said.code, said.subcode) == (ErrorCode.CEASE, CeaseSubcode.HARD_RESET)
+    return negotiated.hard_reset and not is_hard
+
+
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the FSM must know of the configuration. `dials`: it connects by itself, not only the peer does."""
 
@@ -106,10 +118,14 @@ class Notified(msgspec.Struct, frozen=True):
 
 
 class SessionDown(msgspec.Struct, frozen=True):
-    """The established session ended. `notified`: one side said so, rather than that the connection was lost."""
+    """The established session ended. `notified`: one side said so, rather than that the connection was lost.
+
+    `is_graceful`: the neighbor may go on forwarding, as far as the end of the session tells (RFC 4724, RFC 8538).
+    """
 
     reason: str
     notified: Notified | None = None
+    is_graceful: bool = False
 
 
 class AttemptFailed(msgspec.Struct, frozen=True):
@@ -163,14 +179,14 @@ class Session:
         self._running = False
         self._give_up_dialing()
         for number in list(self._connections):
-            self._fail(number, now, notification, reason)
+            self._fail(number, now, notification, reason, is_graceful=False)
         self._settle(now)
 
     def reset(self, now: float, notification: Notification, reason: str, *, hold_off_s: float = 0.0) -> None:
         """End all connections; after `hold_off_s`, in which the peer is refused too, start again."""
         self._give_up_dialing()
         for number in list(self._connections):
-            self._fail(number, now, notification, reason)
+            self._fail(number, now, notification, reason, is_graceful=False)
         if self._running:
             self._retries.hold_off(now, hold_off_s, longest_s=self.settings.connect_retry_s)
             self._enter(State.IDLE)
@@ -196,7 +212,7 @@ class Session:
         """The path to the peer is gone (link down): end everything at once, without a NOTIFICATION."""
         self._give_up_dialing()
         for number in list(self._connections):
-            self._fail(number, now, None, reason)
+            self._fail(number, now, None, reason, is_graceful=False)
         self._settle(now)
 
     def adopt(self, connection: Connection) -> int:
@@ -416,14 +432,24 @@ class Session:
         self._flush(number)
         self._settle(now)
 
-    def _fail(self, number: int, now: float, notification: Notification | None, reason: str) -> None:
+    def _fail(
+        self, number: int, now: float, notification: Notification | None, reason: str, *, is_graceful: bool = True
+    ) -> None:
         """End a connection ourselves; `_settle` must follow."""
         if notification is not None:
             self._connections[number].fail(notification, reason)
-        self._remove(number, now, reason)
+        self._remove(number, now, reason, is_graceful=is_graceful)
 
-    def _remove(self, number: int, now: float, reason: str, *, received: Notification | None = None) -> None:
-        """A connection has ended; report to the driver what that means.
+    def _remove(
+        self,
+        number: int,
+        now: float,
+        reason: str,
+        *,
+        received: Notification | None = None,
+        is_graceful: bool = True,
+    ) -> None:
+        """A connection has ended; report to the driver what that means. `is_graceful`: for all that this host knows.
 
         The session's end is reported before the last words are sent, so that no route follows them, however much later
         the driver comes to the rest.
@@ -436,7 +462,8 @@ class Session:
         if was_established:
             self.established = None
             self._retries.session_ended(now - connection.established_at)
-            self._outputs.append(SessionDown(reason, notified))
+            is_graceful = is_graceful and may_go_on(connection.negotiated, notified)
+            self._outputs.append(SessionDown(reason, notified, is_graceful))
         last_words = connection.take_output()
         if last_words:
             self._outputs.append(Send(number, last_words))

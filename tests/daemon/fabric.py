@@ -209,6 +209,11 @@ class Host(Bgpd):
         found: dict[str, Any] = self.get(f"explain/{address}")
         return found
 
+    def reload_with(self, *tables: str) -> None:
+        """Take over a configuration of these tables."""
+        self.write_config(config(*tables))
+        self.cli("reload")
+
     def metric(self, name: str, **labels: str) -> float:
         """One sample of /metrics."""
         text = self.request("/metrics")[1].decode()

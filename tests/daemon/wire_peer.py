@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from typing import Any
+
+import msgspec
 
 from labs.namespace import Namespace
 from labs.process import LabError
 
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
+CEASE, HARD_RESET = 6, 9
 TIMEOUT_S = 10.0
 
 
@@ -19,15 +23,48 @@ def message(kind: int, body: bytes = b"") -> bytes:
     return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
 
 
+END_OF_RIB = message(UPDATE, b"\0\0\0\0")
+"""Of IPv4 unicast (RFC 4724 section 2)."""
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """The capabilities of RFC 4724 and, with `long_lived_s`, RFC 9494: R bit, N bit, F bit, Restart Time."""
+
+    restarted: bool = False
+    notification: bool = True
+    time_s: int = 120
+    forwarding: bool = True
+    families: tuple[tuple[int, int], ...] = ((1, 1),)
+    long_lived_s: int = 0
+
+    def capabilities(self) -> bytes:
+        flags = self.forwarding << 7
+        value = struct.pack("!H", self.restarted << 15 | self.notification << 14 | self.time_s)
+        value += b"".join(struct.pack("!HBB", afi, safi, flags) for afi, safi in self.families)
+        found = bytes((64, len(value))) + value
+        if self.long_lived_s:
+            time_s = self.long_lived_s.to_bytes(3, "big")
+            value = b"".join(struct.pack("!HBB", afi, safi, flags) + time_s for afi, safi in self.families)
+            found += bytes((71, len(value))) + value
+        return found
+
+
 def open_message(
-    asn: int, *, hold_time_s: int = 9, families: tuple[tuple[int, int], ...] = ((1, 1),), extended: bool = False
+    asn: int,
+    *,
+    hold_time_s: int = 9,
+    families: tuple[tuple[int, int], ...] = ((1, 1),),
+    extended: bool = False,
+    restart: Restart | None = None,
+    router_id: tuple[int, ...] = (10, 255, 0, 9),
 ) -> bytes:
     """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s; `extended`: messages of 65,535 bytes."""
     capabilities = struct.pack("!BBI", 65, 4, asn) + bytes((2, 0)) + (bytes((6, 0)) if extended else b"")
     for afi, safi in families:
         capabilities += struct.pack("!BBHBB", 1, 4, afi, 0, safi)
+    capabilities += restart.capabilities() if restart is not None else b""
     parameters = bytes((2, len(capabilities))) + capabilities
-    head = struct.pack("!BHH4s", 4, asn, hold_time_s, bytes((10, 255, 0, 9)))
+    head = struct.pack("!BHH4s", 4, asn, hold_time_s, bytes(router_id))
     return message(OPEN, head + bytes((len(parameters),)) + parameters)
 
 
@@ -86,16 +123,15 @@ class WirePeer:
         self._connections.append(connection)
         return connection
 
-    def establish(
-        self, *, families: tuple[tuple[int, int], ...] = ((1, 1),), extended: bool = False, hold_time_s: int = 9
-    ) -> socket.socket:
-        """A connection brought to Established, and kept alive until it is closed."""
+    def establish(self, *, asn: int = 0, is_quiet: bool = False, **fields: Any) -> socket.socket:
+        """A connection brought to Established, and kept alive until it is closed (`is_quiet`: not kept alive). `fields`
+        are those of `open_message`."""
         connection = self.accept()
-        opening = open_message(self.asn, families=families, extended=extended, hold_time_s=hold_time_s)
-        connection.sendall(opening + message(KEEPALIVE))
+        connection.sendall(open_message(asn or self.asn, **fields) + message(KEEPALIVE))
         while receive(connection)[0] != KEEPALIVE:
             pass
-        threading.Thread(target=_keep_alive, args=(connection,), daemon=True).start()
+        if not is_quiet:
+            threading.Thread(target=_keep_alive, args=(connection,), daemon=True).start()
         return connection
 
 

@@ -50,7 +50,7 @@ class Recorder:
         self.sources[source.name] = source
         self.negotiated[source.name] = negotiated
 
-    def session_closed(self, source: Source, reason: str) -> None:
+    def session_closed(self, source: Source, reason: str, *, is_graceful: bool = False) -> None:
         self.closed.append(reason)
         self.sources.pop(source.name, None)
         for family in Family:
@@ -80,6 +80,11 @@ class Recorder:
 
     def room_came(self, source: Source) -> None:
         self.drained += 1
+
+    def keeps_routes(self, name: str) -> bool:
+        return False
+
+    def forwarding_lost(self, name: str, reason: str) -> None: ...
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.ended.append(family)

@@ -10,11 +10,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bgpd.config.schema import Config, MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema import (
+    Config,
+    GracefulRestartConfig,
+    MatchConfig,
+    NeighborConfig,
+    PolicyConfig,
+    RuleConfig,
+    SetConfig,
+)
+from bgpd.message.open import GracefulRestart
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
 from bgpd.model.path import RouteBatch, Source, SourceKind
 from bgpd.rib import adj_rib_in as revision
 from bgpd.rib import loc_rib
+from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.rib.reference import Reference
 
@@ -62,9 +72,16 @@ IMPORTS = ("all", "none", "default-only", "by-prefix", "tagged")
 EXPORTS = ("local", "all", "none", "default-only", "by-prefix", "tagged")
 
 
+RESTART = GracefulRestart(notification=True, restart_time_s=120, families=((1, 1, True),))
+GRACEFUL = negotiated(families=(V4,), graceful_restart=RESTART, hard_reset=True)
+GRACEFUL_IBGP = negotiated(families=(V4,), graceful_restart=RESTART, hard_reset=True, ibgp=True)
+
+
 def _config(imports: tuple[str, ...], exports: tuple[str, ...], allow_own_as: int = 0) -> Config:
     neighbors = [
-        session(name, import_=imported, export=exported, allow_own_as=allow_own_as)
+        session(
+            name, import_=imported, export=exported, allow_own_as=allow_own_as, graceful_restart=GracefulRestartConfig()
+        )
         for name, imported, exported in zip(NAMES, imports, exports)
     ]
     # A range that exports learned routes, so that the kernel's acknowledgements are followed from the start.
@@ -95,16 +112,29 @@ class RibMachine(RuleBasedStateMachine):
 
     def open(self, name: str) -> None:
         source = _source(name)
-        settings = next(one for one in self.config.neighbor if one.name == name)
-        self.recorder.up(source, settings)
+        received = self.recorder.rib.received
+        received.neighbor_up(source, GRACEFUL_IBGP if name == "ib1" else GRACEFUL, self.settings_of(name))
         self.sources[name] = source
         self.reference.said[source] = {}
+
+    def settings_of(self, name: str) -> NeighborConfig:
+        return next(one for one in self.config.neighbor if one.name == name)
+
+    def former(self, name: str) -> list[Source]:
+        """Earlier sessions of a neighbor whose routes are kept."""
+        return [one for one in self.reference.said if one.name == name and one is not self.sources[name]]
+
+    def said_anew(self, name: str, keys: list[bytes]) -> None:
+        for source in self.former(name):
+            for one in keys:
+                self.reference.said[source].pop(one, None)
 
     @rule(name=names, keys=keys_of, given=st.sampled_from(ATTRIBUTES), next_hop=st.sampled_from(HOPS))
     def announce(self, name, keys, given, next_hop):  # type: ignore[no-untyped-def]
         source = self.sources[name]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop)
         self.recorder.rib.received.routes_received(source, [batch])
+        self.said_anew(name, keys)
         self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
         self.stale.get(source, set()).difference_update(keys)
 
@@ -113,6 +143,7 @@ class RibMachine(RuleBasedStateMachine):
         source = self.sources[name]
         batch = RouteBatch(family=V4, withdrawn=gone, announced=keys, attributes=given, next_hop=HOPS[0])
         self.recorder.rib.received.routes_received(source, [batch])
+        self.said_anew(name, gone + keys)
         for one in gone:
             self.reference.said[source].pop(one, None)
         self.reference.said[source].update(dict.fromkeys(keys, (given, HOPS[0])))
@@ -122,6 +153,7 @@ class RibMachine(RuleBasedStateMachine):
     def withdraw(self, name, keys):  # type: ignore[no-untyped-def]
         source = self.sources[name]
         self.recorder.rib.received.routes_received(source, [RouteBatch(family=V4, withdrawn=keys)])
+        self.said_anew(name, keys)
         for one in keys:
             self.reference.said[source].pop(one, None)
 
@@ -140,9 +172,29 @@ class RibMachine(RuleBasedStateMachine):
     def lose_session_and_come_back(self, name):  # type: ignore[no-untyped-def]
         source = self.sources[name]
         self.walks.append(self.recorder.rib.received.neighbor_down(source))
-        del self.reference.said[source]
+        for one in [source, *self.former(name)]:
+            del self.reference.said[one]
         self.recorder.told.pop(source, None)
         self.open(name)
+
+    @rule(name=names)
+    def restart_gracefully(self, name):  # type: ignore[no-untyped-def]
+        """RFC 4724: what the former session said stays until it is said again, withdrawn, or End-of-RIB comes."""
+        source = self.sources[name]
+        received = self.recorder.rib.received
+        self.walks.append(received.remove(received.session_lost(source, is_graceful=True, now=self.recorder.now)))
+        self.recorder.told.pop(source, None)
+        self.stale.pop(source, None)
+        self.open(name)
+        going = received.neighbor_back(self.sources[name], GRACEFUL, self.settings_of(name), now=self.recorder.now)
+        assert not going, "the neighbor forwards on"
+
+    @rule(name=names)
+    def end_of_rib(self, name):  # type: ignore[no-untyped-def]
+        received = self.recorder.rib.received
+        self.walks.append(received.remove(received.stale.end_of_rib(name, V4), is_back=True))
+        for source in self.former(name):
+            del self.reference.said[source]
 
     @rule(next_hop=st.sampled_from(HOPS), why=st.sampled_from(("", "link down", "no route")))
     def change_next_hop(self, next_hop, why):  # type: ignore[no-untyped-def]

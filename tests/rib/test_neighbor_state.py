@@ -14,6 +14,7 @@ from bgpd.model.path import Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.neighbor_state import MOST_NEXT_HOPS, NeighborState, change_policies
 from bgpd.rib.policy import PolicyError, build_policy
+from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 
 V6 = Family.IPV6_UNICAST
@@ -42,7 +43,7 @@ class State(NeighborState):
             allow_own_as=0,
             now=lambda: 0.0,
         )
-        super().__init__(leaf(1), families=(V4, V6), config=config, adj_rib_in=self.received)
+        super().__init__(leaf(1), negotiated(families=(V4, V6)), config=config, adj_rib_in=self.received)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def changed(old: Config, new: Config, source: Source | None = None) -> bool:
     config: Any = next(iter((*old.neighbor, *old.listen)))
     policy = build_policy(config.import_, old.policy, where="x", exporting=False)
     one = AdjRibIn(source, policy=policy, local_asn=LOCAL_ASN, router_id=b"\1\1\1\1", allow_own_as=0, now=lambda: 0.0)
-    state = NeighborState(source, families=(V4,), config=config, adj_rib_in=one)
+    state = NeighborState(source, negotiated(families=(V4,)), config=config, adj_rib_in=one)
     state.tables[V4] = table
     found = change_policies([state], old.rib, new.rib)
     assert state.config == next(iter((*new.neighbor, *new.listen)), config)

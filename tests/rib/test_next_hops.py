@@ -85,11 +85,12 @@ def test_next_hops_that_only_one_session_has_named() -> None:
     for number in range(3):
         recorder.announce(leaf1, attributes(1), hop(f"10.0.0.{number}"), f"10.1.{number}.0/24")
     recorder.announce(leaf2, attributes(1), hop("10.0.0.1"), "10.1.0.0/24")
-    assert recorder.rib.received.next_hops_of_only(leaf1) == {hop("10.0.0.0"), hop("10.0.0.2")}
-    assert recorder.rib.received.next_hops_of_only(leaf2) == set()
+    received = recorder.rib.received
+    assert received.next_hops_of_only([(leaf1, V4)]) == {hop("10.0.0.0"), hop("10.0.0.2")}
+    assert received.next_hops_of_only([(leaf2, V4)]) == set()
     drain(recorder.rib.received.neighbor_down(leaf2))
-    assert recorder.rib.received.next_hops_of_only(leaf1) == {hop(f"10.0.0.{number}") for number in range(3)}
-    assert recorder.rib.received.next_hops_of_only(leaf2) == set()
+    assert received.next_hops_of_only([(leaf1, V4)]) == {hop(f"10.0.0.{number}") for number in range(3)}
+    assert received.next_hops_of_only([(leaf2, V4)]) == set()
 
 
 PREFIX = "10.1.0.0/24"

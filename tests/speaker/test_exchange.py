@@ -154,12 +154,17 @@ class Session:
     def refresh_ended(self, source: Source, family: Family) -> None:
         self.told.append(("ended", family))
 
+    def keeps_routes(self, name: str) -> bool:
+        return False
+
+    def forwarding_lost(self, name: str, reason: str) -> None: ...
+
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.told.append(("end of RIB", family))
 
     def session_established(self, source: Source, agreed: Negotiated, config: SessionConfig) -> None: ...
 
-    def session_closed(self, source: Source, reason: str) -> None: ...
+    def session_closed(self, source: Source, reason: str, *, is_graceful: bool = False) -> None: ...
 
 
 NET, OTHER = b"\x18\x0a\x40\x01", b"\x18\x0a\x40\x02"
