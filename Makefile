@@ -115,7 +115,7 @@ install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an u
 	@echo "First time: edit /etc/bgpd/bgpd.toml; bgpd check; systemd-sysusers; sysctl --system;"
 	@echo "            systemctl daemon-reload; systemctl enable --now bgpd"
 	@echo "With bfd:   systemctl enable --now bgpd-bfd; after an upgrade: systemctl reload bgpd-bfd"
-	@echo "Upgrade:    bgpd check; systemctl daemon-reload; systemctl restart bgpd (routes stay in the kernel meanwhile)"
+	@echo "Upgrade:    systemctl daemon-reload; bgpd upgrade (checks first; sessions go on, routes stay in the kernel)"
 
 install-files: # what of `install` is not Python
 	install -d $(DESTDIR)/etc/bgpd $(DESTDIR)/usr/local/bin

@@ -233,10 +233,11 @@ def status_lines(view: View, now: float) -> Iterator[str]:
     yield f"neighbors: {view['neighbors_established']} of {view['neighbors']} established"
     yield f"routes: {view['routes']}; kernel routes: {view['fib_pending']} pending, {view['fib_failed']} failed"
     if handover := view.get("last_handover"):
-        yield from _handover(handover, now)
+        yield from handover_lines(handover, now)
 
 
-def _handover(view: View, now: float) -> Iterator[str]:
+def handover_lines(view: View, now: float) -> Iterator[str]:
+    """A HandoverView."""
     if view["problem"]:
         yield f"hand-over: no session went on: {view['problem']}"
         return

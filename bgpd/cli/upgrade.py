@@ -17,6 +17,7 @@ from typing import Any
 
 from bgpd.cli.client import Client, CommandFailed
 from bgpd.cli.decode import Hooks
+from bgpd.cli.render import handover_lines, printable
 
 _POLL_S = 0.1
 _RESTART_S = 120
@@ -40,6 +41,11 @@ def upgrade(arguments: argparse.Namespace, hooks: Hooks) -> int:
         _restart(unit)
     after = _followed(client, before, time.monotonic() + arguments.timeout)
     print(f"{before['version']} is now {after['version']}, process {after['pid']}")
+    health = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
+    handover = health.get("last_handover")
+    lines = handover_lines(handover, time.time()) if handover else ["hand-over: none; it was a graceful restart"]
+    for line in lines:
+        print(printable(line))
     return 0
 
 

@@ -317,7 +317,9 @@ def test_upgrade_says_what_runs_and_changes_nothing_where_it_cannot(
     assert "could not be handed over: no place for 9 descriptors\nnothing has changed" in capsys.readouterr().err
     backend.upgrade.error = ""
     assert run("upgrade") == 0
-    assert capsys.readouterr().out == "bgpd 1 (plain) is now bgpd 2 (plain), process 1\n"
+    assert capsys.readouterr().out == (
+        "bgpd 1 (plain) is now bgpd 2 (plain), process 1\nhand-over: none; it was a graceful restart\n"
+    )
     backend.upgrade.answer.running = False
     assert run("upgrade", "--timeout", "1") == 1
 

@@ -1,0 +1,53 @@
+"""`bgpd upgrade` without a service manager: the daemon executes what is installed, and the neighbor does not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.daemon.fabric import Fabric, Host, leaf, started
+from tests.daemon.managed import said
+from tests.daemon.test_handover import IPV4, POD, spoken
+from tests.daemon.wire_peer import WirePeer, update
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture
+def peer(fabric: Fabric) -> Iterator[WirePeer]:
+    with WirePeer(fabric.leaf1) as peer:
+        yield peer
+
+
+def pid(host: Host) -> int:
+    return int(host.health()["pid"])
+
+
+def test_process_becomes_the_installed_version_and_the_session_goes_on(fabric: Fabric, peer: WirePeer) -> None:
+    with started(fabric, leaf(1, **IPV4), POD) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        for _ in range(3):
+            before, process = host.neighbor("leaf1"), pid(host)
+            text = host.cli("upgrade")
+            assert "hand-over: 1 session went on" in text
+            host.wait_ready()
+            assert said(connection) == []
+            after = host.neighbor("leaf1")
+            assert (after["since"], after["flaps"], pid(host)) == (before["since"], before["flaps"], process)
+        connection.sendall(update(("10.11.0.0/16",), asn=65201))
+        host.wait(lambda: host.get("routes", prefix="10.11.0.0/16"), "a route that came afterwards")
+
+
+def test_configuration_that_the_installed_version_does_not_take_changes_nothing(fabric: Fabric, peer: WirePeer) -> None:
+    with started(fabric, leaf(1, **IPV4), POD) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        born, text = host.get("upgrade")["born"], host.config_path.read_text()
+        host.config_path.write_text("nonsense = 1\n")
+        said_to_people = host.cli("upgrade", check=False)
+        assert said_to_people == ""
+        assert host.get("upgrade")["born"] == born
+        host.config_path.write_text(text)
+        assert "can start" in host.cli("upgrade", "--check")
+        assert host.get("upgrade")["born"] == born
+        assert said(connection) == []
