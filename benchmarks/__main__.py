@@ -38,6 +38,7 @@ CASES = (
     "restart",
     "growth",
     "idle",
+    "bfd",
 )
 REPEAT, REPEAT_QUICK = 5, 2
 

@@ -123,11 +123,13 @@ class Bench(msgspec.Struct, kw_only=True):
 
 
 @contextlib.contextmanager
-def bench(contestant: str, *, leaves: int = 1, restart_time_s: int = 0) -> Iterator[Bench]:
-    """A fresh topology with `contestant` running and all its sessions up; with a restart time the leaves offer GR."""
-    with Topology(leaves=leaves, restart_time_s=restart_time_s) as topology:
+def bench(contestant: str, *, leaves: int = 1, restart_time_s: int = 0, bfd: bool = False) -> Iterator[Bench]:
+    """A fresh topology with `contestant` running and all its sessions up, with `bfd` (100 ms x 3) BFD's, too; with a
+    restart time the leaves offer GR."""
+    with Topology(leaves=leaves, restart_time_s=restart_time_s, bfd=bfd) as topology:
         running = peers.start(contestant, topology)
         try:
+            topology.wait_for_bfd()
             yield Bench(topology=topology, daemon=running)
         finally:
             running.kill()

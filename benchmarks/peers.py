@@ -7,9 +7,12 @@ OpenBGPD (on Linux) write no kernel routes: they are asked how many routes their
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib.util
 import shutil
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +20,11 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.topology import HOST_ASN, LEAF_ASN, Topology
+from benchmarks.topology import BFD_INTERVAL_MS, BFD_MULTIPLIER, HOST_ASN, LEAF_ASN, REPOSITORY, Topology
 from benchmarks.usage import Usage, usage_of
-from labs.daemons import FRR_LIBEXEC, Bgpd, Bird, Daemon, Frr, Gobgp, OpenBgpd
+from labs.daemons import FRR_LIBEXEC, Bfd, Bgpd, Bird, Daemon, Frr, Gobgp, OpenBgpd
 from labs.forms import NotCompiled, compiled_form
-from labs.process import LabError, wait_until
+from labs.process import LabError, run_command, wait_until
 
 BGPD, PLAIN = "bgpd", "bgpd (plain)"
 """In the form that users get, compiled where that can be done here; and as plain Python, which must be asked for."""
@@ -41,6 +44,8 @@ class Running(msgspec.Struct, kw_only=True):
     restart: Callable[[], None]
     count: Callable[[], int] | None = None
     paths_by: Callable[[int], int] | None = None
+    bfd: Daemon | None = None
+    """The process that speaks BFD for it, where that is one of its own which outlives it."""
 
     @property
     def pids(self) -> list[int]:
@@ -67,9 +72,22 @@ def form_of(name: str) -> Path | None:
         return None
 
 
+@functools.cache
+def _installed_bfd() -> tuple[str, ...]:
+    """What has the BFD process run as an installed one does, from byte code: compiling it takes 2 MB more."""
+    folder = tempfile.TemporaryDirectory(prefix="bgpd-bfd-")
+    atexit.register(folder.cleanup)
+    package = Path(folder.name) / "bgpd"
+    shutil.copytree(REPOSITORY / "bgpd" / "bfd", package / "bfd", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "bgpd" / "__init__.py", package)
+    run_command([sys.executable, "-m", "compileall", "-q", str(package)], timeout_s=60.0)
+    return ("PYTHONSAFEPATH=1", f"PYTHONPATH={folder.name}")
+
+
 def start_bgpd(topology: Topology, further: str = "", *, name: str = BGPD) -> Running:
     """bgpd: `import = "all"`, workloads from the kernel's routes on pod0; `further` tables of its configuration."""
     families = ", ".join(f'"{family}"' for family in topology.families)
+    bfd = Bfd(topology.host, environment=_installed_bfd()) if topology.has_bfd else None
     neighbors = "".join(
         f"""
 [[neighbor]]
@@ -81,6 +99,7 @@ import = "all"
 hold_time_s = {HOLD_TIME_S}
 connect_retry_s = 1
 graceful_restart = {{ restart_time_s = 120 }}
+{f"bfd = {{ interval_ms = {BFD_INTERVAL_MS}, multiplier = {BFD_MULTIPLIER} }}" if topology.has_bfd else ""}
 """
         for number in range(topology.count)
     )
@@ -92,6 +111,7 @@ router_id = "{ROUTER_ID}"
 [workload.kernel]
 interfaces = ["pod*"]
 {further}
+{f'[bfd]{chr(10)}socket = "{bfd.socket_path}"' if bfd else ""}
 [log]
 level = "warning"
 """
@@ -101,7 +121,7 @@ level = "warning"
         (neighbor,) = (one for one in daemon.show("neighbors") if one["name"] == f"leaf{leaf}")
         return int(neighbor["families"]["ipv4-unicast"]["received"])
 
-    return Running(name=name, daemon=daemon, restart=daemon.start, paths_by=paths_by)
+    return Running(name=name, daemon=daemon, restart=daemon.start, paths_by=paths_by, bfd=bfd)
 
 
 def start_bird(topology: Topology) -> Running:
@@ -134,12 +154,16 @@ protocol bgp leaf{number} {{
   connect retry time 1;
   error wait time 1, 5;
   graceful restart on;
+  {"bfd on;" if topology.has_bfd else ""}
   {channels}
 }}
 """
         for number in range(topology.count)
     )
     head = f"router id {ROUTER_ID};\nlog stderr {{ warning, error, fatal, bug }};\nprotocol device {{}}\n"
+    if topology.has_bfd:
+        timers = f"interval {BFD_INTERVAL_MS} ms; multiplier {BFD_MULTIPLIER};"
+        head += f'protocol bfd {{ interface "leaf*" {{ {timers} }}; }}\n'
     daemon = Bird(topology.host, head + both + neighbors)
     path, control = daemon.directory / "bird.conf", daemon.control
 
@@ -162,6 +186,11 @@ def start_frr(topology: Topology) -> Running:
     neighbors = "".join(
         f" neighbor 10.0.{number}.2 remote-as {LEAF_ASN}\n neighbor 10.0.{number}.2 timers 80 {HOLD_TIME_S}\n"
         f" neighbor 10.0.{number}.2 timers connect 1\n neighbor 10.0.{number}.2 advertisement-interval 0\n"
+        + (
+            f" neighbor 10.0.{number}.2 bfd {BFD_MULTIPLIER} {BFD_INTERVAL_MS} {BFD_INTERVAL_MS}\n"
+            if topology.has_bfd
+            else ""
+        )
         for number in range(topology.count)
     )
     blocks = "".join(
@@ -176,7 +205,7 @@ def start_frr(topology: Topology) -> Running:
         " no bgp default ipv4-unicast\n no bgp network import-check\n bgp bestpath as-path multipath-relax\n"
         f" bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n{neighbors}{blocks}"
     )
-    daemon = Frr(topology.host, config)
+    daemon = Frr(topology.host, config, bfd=topology.has_bfd)
 
     def restart() -> None:
         daemon.processes.clear()

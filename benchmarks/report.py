@@ -15,7 +15,7 @@ from benchmarks.topology import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "performance.md"
 _UNITS = {"seconds": "s", "milliseconds": "ms", "lag_p99_ms": "ms", "resident_mb": "MiB"}
-WORST = ("loop_stall_ms", "loop_cpu_ms", "loop_cpu_p9999_ms")
+WORST = ("loop_stall_ms", "loop_cpu_ms", "loop_cpu_p9999_ms", "bfd_flaps")
 """Figures of which the worst run counts."""
 _COLUMNS = ("", "median", "spread", "x bgpd", "routes/s", "more")
 

@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from benchmarks import peers
-from benchmarks.cases import announce, churn, failover, feed, idle, internet_churn, internet_failover, internet_load
+from benchmarks.cases import (
+    announce,
+    bfd,
+    churn,
+    failover,
+    feed,
+    idle,
+    internet_churn,
+    internet_failover,
+    internet_load,
+)
 from benchmarks.internet_table import InternetTable
 from benchmarks.results import Summary
 
@@ -193,6 +203,27 @@ _TARGETS: tuple[_Target, ...] = (
     _value("1M equal routes, two leaves: at most 300 MB", LOAD_1M_ECMP, "peak_mb", 300.0, than="BIRD"),
     _failover_ms("1M", failover.RESET),
     _failover_ms("1M", failover.LINK_DOWN),
+    _Target(
+        text="failover 1M, silent death under BFD of 100 ms x 3: kernel right within 320 ms, the worst run",
+        measure=_worst("seconds", failover.silent_case(1_000_000)),
+        limit=0.32,
+        unit="s",
+        beside=(failover.silent_case(1_000_000), "BIRD", "seconds"),
+    ),
+    _Target(
+        text="BFD of 100 ms x 3 under a load of 1M from two leaves, busy cores, restarts: no flap",
+        measure=_worst("bfd_flaps", bfd.load_case(1_000_000), bfd.BUSY, bfd.restart_case(100_000)),
+        limit=0.0,
+        unit="flaps",
+    ),
+    _Target(
+        text="the same: longest gap between two packets below 200 ms",
+        measure=_worst("milliseconds", bfd.load_case(1_000_000), bfd.BUSY, bfd.restart_case(100_000)),
+        limit=200.0,
+        unit="ms",
+    ),
+    _value("BFD process, idle, two sessions: at most 12 MB", idle.BFD_CASE, "resident_mb", 12.0, than="FRR"),
+    _value("BFD process, idle, two sessions: at most 0.3% of a core", idle.BFD_CASE, "cpu_percent", 0.3, than="FRR"),
     _Target(text="failover: 10k and 1M within 2 ms of each other", measure=_failover_spread, limit=2.0, unit="ms"),
     _value("failover 100k: no route rewritten", _COUNTED, "route_writes", 0.0, unit="routes"),
     _value("failover 100k: one nexthop deleted, once", _COUNTED, "nexthop_deletes", 1.0, unit="messages"),

@@ -1,7 +1,7 @@
 """The laboratory of every measurement: one host, its leaves, a pod, each in a network namespace of its own.
 
 Leaf i (0, 1) is 10.0.i.2 and 2001:db8:i::2 on a veth link to the host's 10.0.i.1 and 2001:db8:i::1, interface "leafI".
-The pod hangs on the host's interface "pod0". Leaves are played by injectors.
+The pod hangs on the host's interface "pod0". Leaves are played by injectors; BFD, if it is wanted, is spoken by BIRD.
 """
 
 from __future__ import annotations
@@ -21,12 +21,22 @@ import msgspec
 from benchmarks.injector import Options
 from benchmarks.kernel_table import KernelTable, NextHops
 from benchmarks.routes import pack_address
+from labs.daemons import Bird
 from labs.namespace import Namespace, link
-from labs.process import LabError
+from labs.process import LabError, wait_until
 
 HOST_ASN, LEAF_ASN = 65203, 65201
 REPOSITORY = Path(__file__).resolve().parent.parent
 PREFIX = "hbench"
+BFD_INTERVAL_MS, BFD_MULTIPLIER = 100, 3
+DETECTION_S = BFD_INTERVAL_MS * BFD_MULTIPLIER / 1000
+_BIRD_BFD = f"""router id 10.255.1{{number}}.1;
+protocol device {{{{}}}}
+protocol bfd {{{{
+  interface "host0" {{{{ interval {BFD_INTERVAL_MS} ms; multiplier {BFD_MULTIPLIER}; }}}};
+  neighbor 10.0.{{number}}.1 dev "host0" local 10.0.{{number}}.2;
+}}}}
+"""
 
 
 class InjectorProcess:
@@ -80,8 +90,15 @@ class Topology:
     """A context manager: the namespaces, wired and addressed; `leaves` are their injectors."""
 
     def __init__(
-        self, *, leaves: int = 1, families: tuple[str, ...] = ("ipv4-unicast", "ipv6-unicast"), restart_time_s: int = 0
+        self,
+        *,
+        leaves: int = 1,
+        families: tuple[str, ...] = ("ipv4-unicast", "ipv6-unicast"),
+        restart_time_s: int = 0,
+        bfd: bool = False,
     ) -> None:
+        self.has_bfd = bfd
+        self.bfd: list[Bird] = []
         self.restart_time_s = restart_time_s
         self.count = leaves
         self.families = families
@@ -102,6 +119,8 @@ class Topology:
                 self.host.addresses(f"leaf{number}", f"10.0.{number}.1/24", f"2001:db8:{number}::1/64")
                 leaf.addresses("host0", f"10.0.{number}.2/24", f"2001:db8:{number}::2/64")
                 self.leaves.append(self._injector(number, leaf))
+                if self.has_bfd:
+                    self.bfd.append(Bird(leaf, _BIRD_BFD.format(number=number)))
             stack.pop_all()
         return self
 
@@ -115,6 +134,19 @@ class Topology:
             self.host.batch(*(f"link del leaf{number}" for number in range(self.count)))
         for namespace in (*self.leaf_namespaces, self.pod, self.host):
             namespace.close()
+
+    def wait_for_bfd(self) -> None:
+        """Until BFD is Up at every leaf, with the fast timers.
+
+        Raises: LabError: it is not.
+        """
+        for bird in self.bfd:
+            wait_until(
+                lambda: " Up " in (said := bird.birdc("show bfd sessions")) and f"{DETECTION_S:.3f}" in said,  # noqa: B023
+                20.0,
+                "BFD to be Up",
+                logs=bird.logs,
+            )
 
     def gateways(self, family: str) -> list[str]:
         """The leaves' addresses of a family."""

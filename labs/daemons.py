@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -290,18 +291,22 @@ class Mosquitto(Daemon):
 
 
 class Bfd(Daemon):
-    """The BFD process of bgpd, which a daemon in its namespace speaks to through `socket_path`."""
+    """The BFD process of bgpd, which a daemon in its namespace speaks to through `socket_path`.
+
+    `environment`: ["NAME=VALUE", ...] besides that of this process.
+    """
 
     kind = "bgpd-bfd"
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, *, environment: Sequence[str] = ()) -> None:
         super().__init__(namespace)
+        self._environment = environment
         self.socket_path = self.directory / "bfd.sock"
         self.start()
 
     def start(self) -> None:
         """Start it (again, after `kill`)."""
-        process = self._start(sys.executable, "-m", "bgpd.bfd", str(self.socket_path))
+        process = self._start("env", *self._environment, sys.executable, "-m", "bgpd.bfd", str(self.socket_path))
         self._wait_for_socket(self.socket_path, process)
 
     def reload(self) -> None:

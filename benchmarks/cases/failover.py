@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from benchmarks.flow_run import Flow
@@ -20,14 +20,19 @@ from labs.namespace import Namespace
 
 RESET = "TCP reset"
 LINK_DOWN = "link down"
+SILENT = "silent death, BFD 100 ms x 3"
 FLOW_DESTINATIONS = 256
 _RTM_NEWLINK = 16
+_RTM_NEWQDISC = 36
+_NLM_F_REPLACE, _NLM_F_CREATE = 0x100, 0x400
+_ROOT = 0xFFFFFFFF
+_TCA_KIND, _TCA_OPTIONS = 1, 2
 _NLM_F_ACK = 4
 _IFF_UP = 1
 
 
 def jobs(options: Options) -> Iterator[Job]:
-    """Both deaths by size, timed; then the kernel's notifications counted, and packets lost."""
+    """Two deaths by size, timed; then the kernel's notifications counted, and packets lost, by a silent death, too."""
     sizes = options.sizes_or((10_000, 100_000, 1_000_000), (10_000, 100_000))
     for count in sizes:
         for how in (RESET, LINK_DOWN):
@@ -41,6 +46,13 @@ def jobs(options: Options) -> Iterator[Job]:
         routes = RouteSet(count=max(sizes))
         case = f"failover {count_text(routes.count)}, packets of a 10k pps flow"
         yield Job(case=case, contestant=contestant, run=partial(run_with_flow, contestant, routes))
+        case = silent_case(routes.count)
+        yield Job(case=case, contestant=contestant, run=partial(run_with_flow, contestant, routes, silent=True))
+
+
+def silent_case(count: int) -> str:
+    """The variant's name."""
+    return f"failover {count_text(count)}, {SILENT}, packets of a 10k pps flow"
 
 
 def run(contestant: str, routes: RouteSet, how: str) -> Figures:
@@ -64,15 +76,15 @@ def run_counted(contestant: str, routes: RouteSet) -> Figures:
         return {"notifications": messages, **counts, "seconds": (seen.ns - first) / 1e9}
 
 
-def run_with_flow(contestant: str, routes: RouteSet) -> Figures:
-    """A link goes down under a flow that is spread over the table."""
-    with bench(contestant, leaves=2) as ready:
+def run_with_flow(contestant: str, routes: RouteSet, *, silent: bool = False) -> Figures:
+    """A link goes down, or all is silent on it, under a flow that is spread over the table."""
+    with bench(contestant, leaves=2, bfd=silent) as ready:
         ready.load(routes)
         prefixes = routes.prefixes()
         step = max(1, len(prefixes) // FLOW_DESTINATIONS)
         flow = Flow(ready.topology, [format_prefix(prefix).split("/")[0] for prefix in prefixes[::step]])
         time.sleep(1.0)
-        first, seen = lose_leaf(ready, routes, LINK_DOWN)
+        first, seen = lose_leaf(ready, routes, SILENT if silent else LINK_DOWN)
         time.sleep(0.5)
         return {**flow.stop(), "seconds": (seen.ns - first) / 1e9}
 
@@ -87,17 +99,41 @@ def lose_leaf(ready: Bench, routes: Routes, how: str) -> tuple[int, Seen]:
             topology.leaves[0].start("reset")  # its answer takes as long as the failover, and is read after it
             right = wait_for_table(table, prefixes, survivor, timeout_s=LOAD_TIMEOUT_S)
             return int(topology.leaves[0].finish()["ns"]), right
-        first = _set_down(topology.leaf_namespaces[0], "host0")
+        if how == SILENT:
+            first = _silence(topology.host, "leaf0")
+            _silence(topology.leaf_namespaces[0], "host0")
+        else:
+            first = _set_down(topology.leaf_namespaces[0], "host0")
         return first, wait_for_table(table, prefixes, survivor, timeout_s=LOAD_TIMEOUT_S)
 
 
 def _set_down(namespace: Namespace, interface: str) -> int:
-    """Takes a link down; when that was (ns). By netlink, since starting `ip` takes as long as a failover."""
-    with namespace.entered(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as opened:
+    """Takes a link down; when that was (ns)."""
+    return _request(
+        namespace,
+        _RTM_NEWLINK,
+        lambda: struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(interface), 0, _IFF_UP),
+    )
+
+
+def _silence(namespace: Namespace, interface: str) -> int:
+    """Loses all that is sent from now on by an interface that stays up, in a queue of length 0; when that was (ns)."""
+
+    def body() -> bytes:
         index = socket.if_nametoindex(interface)
-        body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, _IFF_UP)
+        head = struct.pack("=BxxxiIII", socket.AF_UNSPEC, index, 0, _ROOT, 0)
+        return head + struct.pack("=HH6sxx", 10, _TCA_KIND, b"pfifo\0") + struct.pack("=HHI", 8, _TCA_OPTIONS, 0)
+
+    return _request(namespace, _RTM_NEWQDISC, body, flags=_NLM_F_REPLACE | _NLM_F_CREATE)
+
+
+def _request(namespace: Namespace, kind: int, body_of: Callable[[], bytes], *, flags: int = 0) -> int:
+    """One request to the kernel; when that was (ns). By netlink: starting a program takes as long as a failover."""
+    with namespace.entered(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as opened:
+        body = body_of()
         first = time.monotonic_ns()
-        opened.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWLINK, NLM_F_REQUEST | _NLM_F_ACK, 1, 0) + body)
+        head = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | _NLM_F_ACK | flags, 1, 0)
+        opened.send(head + body)
         (code,) = struct.unpack_from("=i", opened.recv(4096), 16)
     if code:
         raise OSError(-code, os.strerror(-code))
