@@ -190,6 +190,7 @@ class KernelTables:
 
     async def stop(self) -> None:
         """Write what is queued and stop; everything stays in the kernel."""
+        await self.vrfs.stop_trying()
         for fib in self.fibs.values():
             await fib.stop()
         await self.vrfs.stop()

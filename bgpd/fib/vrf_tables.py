@@ -1,7 +1,8 @@
 """Which VRFs have a kernel table, and from when to when: those that are configured and that the kernel takes.
 
 A VRF that the kernel refuses (its table belongs to another program, say) is left out and reported, and tried again by
-the next reload; the others and the main table work on. vrfs.py makes the devices or rules by which a table is used.
+the next reload; one of which the kernel would not tell is tried again soon. The others and the main table work on.
+vrfs.py makes the devices or rules by which a table is used.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from bgpd.runtime.background import start_in_background
 
 log = structlog.get_logger()
 
+RETRY_S = 5.0
+"""When a VRF is tried again that the kernel would not tell about."""
 SWEEP_DELAY_S = 10.0
 """How long a VRF that comes by reload may take to fill before what an earlier run left in its table goes."""
 
@@ -89,6 +92,10 @@ class ConfiguredVrfs:
         self._swept = False
         self._removing: asyncio.Task[None] | None = None
         self._due: set[str] = set()
+        self._changing = asyncio.Lock()
+        self._untold: dict[str, VrfConfig] = {}
+        self._retry: asyncio.TimerHandle | None = None
+        self._retrying: asyncio.Task[None] | None = None
 
     async def start(self, vrfs: Sequence[VrfConfig]) -> None:
         """Create the tables of these VRFs and adopt their existing kernel routes. Call after the main table's start."""
@@ -101,6 +108,14 @@ class ConfiguredVrfs:
             self._removing.cancel()
             await asyncio.gather(self._removing, return_exceptions=True)
         await self._vrfs.stop()
+
+    async def stop_trying(self) -> None:
+        """From now on no table comes by itself."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._retrying is not None:
+            self._retrying.cancel()
+            await asyncio.gather(self._retrying, return_exceptions=True)
 
     def sweep(self) -> None:
         """The first state is complete: delete what an earlier run left in the kernel for other interfaces or tables."""
@@ -149,7 +164,12 @@ class ConfiguredVrfs:
 
         The uplinks of all new ones are assigned at once: the main table, which loses them, looks at its own only once.
         """
-        self._configured = {self._config.table, *(config.table for config in vrfs)}
+        async with self._changing:
+            self._configured = {self._config.table, *(config.table for config in vrfs)}
+            self._untold = {}
+            await self._have(vrfs)
+
+    async def _have(self, vrfs: Sequence[VrfConfig]) -> None:
         new: list[tuple[VrfConfig, Fib]] = []
         for config in vrfs:
             before = self._configs.get(config.name)
@@ -175,16 +195,32 @@ class ConfiguredVrfs:
                 self._refused(config, error)
 
     def _refused(self, config: VrfConfig, error: Exception) -> None:
+        if str(error) != self.problems.get(config.name):
+            log.error("vrf.refused", vrf=config.name, error=str(error))
         self.problems[config.name] = str(error)
-        log.error("vrf.refused", vrf=config.name, error=str(error))
+        if isinstance(error, OSError):
+            self._untold[config.name] = config
+            if self._retry is None:
+                self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._retrying = start_in_background(self._have_untold(), "trying VRFs again")
+
+    async def _have_untold(self) -> None:
+        async with self._changing:
+            again, self._untold = list(self._untold.values()), {}
+            await self._have(again)
 
     async def remove(self, vrfs: Sequence[VrfConfig]) -> None:
         """Take out all VRFs that are not among these."""
         kept = {config.name for config in vrfs}
-        for name in [name for name in self._configs if name not in kept]:
-            await self._remove(name)
-        for name in self.problems.keys() - kept:
-            del self.problems[name]
+        async with self._changing:
+            for name in [name for name in self._configs if name not in kept]:
+                await self._remove(name)
+            for name in self.problems.keys() - kept:
+                del self.problems[name]
+                self._untold.pop(name, None)
 
     async def _start(self, config: VrfConfig) -> Fib:
         """The table of a VRF, started; nothing is changed yet. Raises: VrfRefused: the kernel cannot have the VRF."""

@@ -13,11 +13,13 @@ from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
-from bgpd.config.schema import FibConfig
+from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib import views as fib_views
-from bgpd.fib import vrfs
+from bgpd.fib import vrf_tables, vrfs
 from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
+from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.kernel.rtnl import RoutingRule
@@ -497,3 +499,58 @@ async def test_rules_that_cannot_be_read_once_cost_nothing_for_good(monkeypatch:
         unknown(3)
         await it.vrfs.remove("blue")
         assert it.dataplane.host.vrf_of("b1") == "", "the main table has its uplinks again, whatever the kernel says"
+
+
+class VrfsOwner(ScriptedOwner):
+    """The owner of VRFs that have no routes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filled: list[str] = []
+
+    def fill(self, vrf: str) -> None:
+        self.filled.append(vrf)
+
+    def write_waiting(self, vrf: str) -> None: ...
+
+
+@pytest.mark.usefixtures("net")
+async def test_vrf_of_which_the_kernel_would_not_tell_at_the_start_comes_without_a_reload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vrf_tables, "RETRY_S", 0.05)
+    async with running(use_devices=False) as it:
+        owner, fibs = VrfsOwner(), dict(it.fibs)
+        read, refused = it.dataplane.reader.rules, [3]
+
+        async def rules() -> set[RoutingRule]:
+            if refused[0]:
+                refused[0] -= 1
+                raise OSError(errno.EBUSY, "the policy rules changed during each of 16 dumps")
+            return await read()
+
+        monkeypatch.setattr(it.dataplane.reader, "rules", rules)
+        configured = ConfiguredVrfs(
+            FibConfig(table=254),
+            dataplane=it.dataplane,
+            owner=owner,
+            fibs=fibs,
+            needs=lambda vrf: Dependencies(),
+            interfaces=lambda vrf: (),
+        )
+        blue = VrfConfig(name="blue", table=1001, vni=5001)
+        await configured.start([blue])
+        assert "changed during" in configured.problems["blue"]
+        assert owner.filled == []
+        await until(lambda: owner.filled == ["blue"])
+        assert configured.problems == {}
+        refused[0], configured._vrfs._rules = 1, None
+        red = VrfConfig(name="red", table=1002, vni=5002)
+        await configured.add([blue, red])
+        assert list(configured.problems) == ["red"]
+        await configured.remove([blue])
+        assert configured.problems == {}, "it is not wanted any more, nor tried again"
+        await configured.stop_trying()
+        await fibs["blue"].stop()
+        await configured.stop()
+        assert owner.filled == ["blue"]
