@@ -106,7 +106,7 @@ _RESIDENT = re.compile(r"^Rss: +(\d+) kB$", re.MULTILINE)
 
 
 def use_huge_pages() -> None:
-    """Put onto huge pages what Python has now, unless the host has none. Takes milliseconds: to be called in a thread."""
+    """Put onto huge pages what Python has now, unless the host has none. Takes milliseconds: call it in a thread."""
     madvise = getattr(_libc(), "madvise", None)
     try:
         is_off = "[never]" in (_HUGE_PAGES / "enabled").read_text()
