@@ -225,9 +225,10 @@ class Daemon:
             self._routing.speaker.hold(True)
             try:
                 await self._routing.settle(SETTLE_S)
+                if self._stop.is_set():
+                    raise HandOverFailed("bgpd is stopping")
                 self._leave_behind(store, leave, began)
-            except Exception as error:
-                log.error("handover.failed", error=str(error), exc_info=not isinstance(error, StoreUnusable | OSError))
+            except (StoreUnusable, OSError) as error:
                 raise HandOverFailed(str(error)) from error
             finally:
                 self._routing.speaker.hold(False)
@@ -239,6 +240,7 @@ class Daemon:
             daemon=saved_daemon(converged=self._routing.converged),
             speaker=speaker,
             rib=self._routing.rib.saved(),
+            feeds=self._routing.workloads.saved() if self._routing.synchronised else {},
             descriptors=descriptors,
         )
         descriptors = left.write()

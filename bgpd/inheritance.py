@@ -42,11 +42,12 @@ class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Left(msgspec.Struct, kw_only=True):
-    """What a process leaves."""
+    """What a process leaves. `feeds`: what orchestrators have said, by source."""
 
     daemon: SavedDaemon
     speaker: SavedSpeaker
     rib: SavedRib
+    feeds: dict[str, bytes]
     descriptors: dict[str, int]
 
     def write(self) -> dict[str, int]:
@@ -54,7 +55,7 @@ class Left(msgspec.Struct, kw_only=True):
 
         Raises: OSError: there is no memory for it.
         """
-        sections = {name: msgspec.msgpack.encode(getattr(self, name)) for name in ("daemon", "speaker", "rib")}
+        sections = {name: msgspec.msgpack.encode(getattr(self, name)) for name in ("daemon", "speaker", "rib", "feeds")}
         return {SNAPSHOT: snapshot.write(sections), **self.descriptors}
 
 
@@ -67,6 +68,7 @@ class Inheritance:
     def __init__(self) -> None:
         self.daemon: SavedDaemon | None = None
         self.sessions = LeftSessions([], {})
+        self.feeds: dict[str, bytes] = {}
         self._rib = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
@@ -135,7 +137,7 @@ def read(descriptors: Mapping[str, int]) -> Inheritance:
             found.problem = f"{_OTHER_FORM}: {error}"
         os.close(memory)
     if found.problem:
-        found.daemon = None
+        found.daemon, found.feeds = None, {}
         for number in left.values():
             with contextlib.suppress(OSError):
                 os.close(number)
@@ -153,6 +155,7 @@ def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> No
     sections = snapshot.read(memory)
     found.keep(sections["rib"])
     found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
+    found.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
     found.sessions = left_sessions.read(sections["speaker"], descriptors)
 
 

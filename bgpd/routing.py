@@ -159,7 +159,7 @@ class Routing:
         self._monitor.events_lost.append(self._changed)
         if routes is not None:
             await self._walked(self.rib.received.restore(routes))
-        await self.workloads.start()
+        await self.workloads.start(left.feeds)
 
     async def _walked(self, walk: Iterator[None]) -> None:
         over = asyncio.Event()

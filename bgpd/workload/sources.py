@@ -66,8 +66,14 @@ class ClaimSource:
     initial_wait_s: float | None = None
     """How long to wait for its first state; None: no time of its own."""
 
-    def remember(self) -> None:
-        """Report the order of claims in an earlier run. Called before any source claims anything."""
+    def save(self) -> bytes | None:
+        """What the next process cannot know otherwise; None: nothing."""
+        return None
+
+    def remember(self, left: bytes | None = None) -> None:
+        """Report the order of claims in an earlier run. Called before any source claims anything. `left`: by `save` of
+        the process before this one.
+        """
 
     async def restore(self) -> None:
         """Claim what is known at the start."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import structlog
@@ -126,10 +127,15 @@ class Workloads:
         self.table.settle(time.time())
         return True
 
-    async def start(self) -> None:
-        """Claim what configuration and state files say; to be awaited before `run`."""
+    def saved(self) -> dict[str, bytes]:
+        """What orchestrators have said, by source, for another process: the disk may not have all of it yet."""
+        found = {source.name: source.save() for source in self._sources}
+        return {name: saved for name, saved in found.items() if saved is not None}
+
+    async def start(self, left: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Claim what configuration, state files and `left`, of another process, say; to be awaited before `run`."""
         for source in self._sources:
-            source.remember()
+            source.remember(left.get(source.name))
         for source in self._sources:
             await source.restore()
         self._has_started = True

@@ -3,18 +3,41 @@ graceful restart costs, of the neighbor that it concerns."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from labs.daemons import Frr
 from labs.process import LabError
-from tests.daemon.fabric import Fabric, RouteWatch, kernel_routes, leaf, table
+from tests.daemon.fabric import (
+    Fabric,
+    RouteWatch,
+    announce,
+    heard_from_host,
+    kernel_hops,
+    kernel_routes,
+    leaf,
+    table,
+)
 from tests.daemon.managed import ManagedHost, managed, said
-from tests.daemon.wire_peer import KEEPALIVE, UPDATE, WirePeer, message, open_message, receive, update, withdrawal
+from tests.daemon.wire_peer import (
+    KEEPALIVE,
+    UPDATE,
+    WirePeer,
+    attribute,
+    message,
+    open_message,
+    receive,
+    update,
+    withdrawal,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -187,3 +210,195 @@ def test_neighbor_that_closes_meanwhile_is_lost_as_ever(fabric: Fabric, peer: Wi
         again = peer.establish()
         again.sendall(update(("10.14.0.0/16",), asn=65201) + END_OF_RIB)
         host.wait(lambda: kernel_routes(fabric.host).keys() == {"10.14.0.0/16"}, "the new routes")
+
+
+def test_unsent_bytes_are_sent_by_the_next_process(fabric: Fabric, other: WirePeer) -> None:
+    """leaf1 does not read while leaf2's routes are passed on to it: what waits is neither lost nor sent twice."""
+    fabric.host.run("sysctl", "-qw", "net.ipv4.tcp_wmem=4096 4096 4096")
+    prefixes = tuple(f"10.{100 + number // 250}.{number % 250}.0/24" for number in range(4000))
+    with small_peer(fabric) as peer, managed(fabric, leaf(1, **IPV4, export="all"), leaf(2, **IPV4)) as host:
+        silent = peer.accept()
+        silent.sendall(open_message(65201, hold_time_s=90) + message(KEEPALIVE) + END_OF_RIB)
+        host.wait_established("leaf1")
+        speaking = other.establish(hold_time_s=90)
+        for number, prefix in enumerate(prefixes):
+            lone = attribute(0xC0, 8, (number + 1).to_bytes(4, "big"))
+            speaking.sendall(update((prefix,), asn=65202, next_hop="10.0.2.2", extra=lone))
+        speaking.sendall(END_OF_RIB)
+        host.wait(lambda: len(kernel_routes(fabric.host)) == len(prefixes), "all routes", timeout_s=60)
+        host.wait(lambda: host.neighbor("leaf1")["families"]["ipv4-unicast"]["announced"] >= 1000, "much to be sent")
+        host.hand_over()
+        heard: list[str] = []
+        while len(set(heard)) < len(prefixes):
+            kind, body = receive(silent)
+            if kind == UPDATE and body != bytes(4):
+                heard.append(body[-3:].hex())
+        assert len(heard) == len(set(heard))
+        assert said(silent) in ([], [(UPDATE, bytes(4))])
+        assert host.neighbor("leaf1")["established_count"] == 1
+
+
+def small_peer(fabric: Fabric) -> WirePeer:
+    """leaf1, whose kernel takes few bytes that it does not read."""
+    peer = WirePeer(fabric.leaf1)
+    peer.receive_buffer(4096)
+    return peer
+
+
+def test_routes_that_change_meanwhile_are_all_there_afterwards(fabric: Fabric, peer: WirePeer, other: WirePeer) -> None:
+    """Churn by both neighbors, each of which is passed what the other says: they have the same in the end."""
+    both = {**IPV4, "export": "all"}
+    with managed(fabric, leaf(1, **both), leaf(2, **both)) as host:
+        first, second = spoken(peer, host, "10.9.0.0/16"), spoken(other, host, "10.10.0.0/16", next_hop="10.0.2.2")
+        ending = threading.Event()
+        threads = [
+            threading.Thread(target=churn, args=(first, peer.asn, "10.0.1.2", 120, ending)),
+            threading.Thread(target=churn, args=(second, other.asn, "10.0.2.2", 140, ending)),
+        ]
+        held = {1: Table(first), 2: Table(second)}
+        for thread in threads:
+            thread.start()
+        host.hand_over()
+        host.hand_over()
+        ending.set()
+        for thread in threads:
+            thread.join()
+        first.sendall(update(("10.11.0.0/16",), asn=65201))
+        second.sendall(update(("10.12.0.0/16",), asn=65202, next_hop="10.0.2.2"))
+        host.wait(lambda: {"10.11.0.0/16", "10.12.0.0/16"} <= kernel_routes(fabric.host).keys(), "the last ones")
+        host.wait(
+            lambda: held[1].read() >= {"10.12.0.0/16"} and held[2].read() >= {"10.11.0.0/16"}, "them at the others"
+        )
+        learned = {route["prefix"] for route in host.get("routes")} - {"10.9.0.0/16"}  # which leaf2 was sent before
+        of_first = {prefix for prefix in learned if prefix.startswith(("10.11.", "10.120."))}
+        assert held[1].read() == learned - of_first
+        assert held[2].read() - {"10.9.0.0/16"} == of_first
+        assert [host.neighbor(name)["established_count"] for name in ("leaf1", "leaf2")] == [1, 1]
+
+
+def churn(connection: socket.socket, asn: int, next_hop: str, block: int, ending: threading.Event) -> None:
+    """Announce and withdraw, and leave half of them announced."""
+    number = 0
+    while not ending.wait(0.002):
+        number = (number + 1) % 200
+        prefix = f"10.{block}.{number}.0/24"
+        connection.sendall(update((prefix,), asn=asn, next_hop=next_hop))
+        if number % 2:
+            connection.sendall(withdrawal(prefix))
+
+
+class Table:
+    """What a neighbor was sent."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._prefixes: set[str] = set()
+
+    def read(self) -> set[str]:
+        """The prefixes of now."""
+        for kind, body in said(self._connection, 0.2):
+            if kind != UPDATE:
+                continue
+            withdrawn = int.from_bytes(body[:2])
+            attributes = int.from_bytes(body[2 + withdrawn : 4 + withdrawn])
+            self._prefixes.difference_update(prefixes_in(body[2 : 2 + withdrawn]))
+            self._prefixes.update(prefixes_in(body[4 + withdrawn + attributes :]))
+        return set(self._prefixes)
+
+
+def prefixes_in(field: bytes) -> list[str]:
+    found = []
+    while field:
+        length = field[0]
+        size = (length + 7) // 8
+        found.append(f"{socket.inet_ntoa(field[1 : 1 + size].ljust(4, bytes(1)))}/{length}")
+        field = field[1 + size :]
+    return found
+
+
+def test_dynamic_neighbor_goes_on(fabric: Fabric) -> None:
+    listen = table("[[listen]]", prefix="10.0.1.0/24", asn="external", import_="all", **IPV4)
+    with managed(fabric, listen) as host:
+        with fabric.leaf1.entered():
+            connection = socket.socket()
+        connection.settimeout(10)
+        connection.bind(("10.0.1.2", 0))
+        host.wait(lambda: connection.connect_ex(("10.0.1.1", 179)) == 0, "the daemon to listen")
+        connection.sendall(open_message(65201, hold_time_s=90) + message(KEEPALIVE))
+        connection.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
+        host.wait(lambda: "10.9.0.0/16" in kernel_routes(fabric.host), "the route")
+        host.wait_ready()
+        said(connection)
+        host.hand_over()
+        assert said(connection) == []
+        (view,) = host.get("neighbors")
+        assert (view["name"], view["state"], view["dynamic"]) == ("10.0.1.0/24-10.0.1.2", "established", True)
+        connection.sendall(withdrawal("10.9.0.0/16"))
+        host.wait(lambda: not kernel_routes(fabric.host), "the withdrawal")
+        connection.close()
+
+
+def test_frr_with_a_password_sees_its_session_go_on(fabric: Fabric, tmp_path: Path) -> None:
+    key = tmp_path / "leaf1.key"
+    key.write_text("secret\n")
+    lines = ("neighbor 10.0.1.1 password secret", "neighbor 10.0.1.1 timers 30 90")
+    neighbor = leaf(1, password_file=str(key), hold_time_s=90)
+    with fabric.frr(1, *lines, networks=("10.9.0.0/16",)) as frr, managed(fabric, neighbor, POD) as host:
+        host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
+        host.wait_ready()
+        host.wait(lambda: heard_from_host(frr, "10.64.1.5/32"), "the leaf to hear the pod")
+        before = frr_session(frr, "10.0.1.1")
+        host.hand_over()
+        after = frr_session(frr, "10.0.1.1")
+        assert after["connectionsEstablished"] == before["connectionsEstablished"]
+        assert after["bgpTimerUpMsec"] > before["bgpTimerUpMsec"]
+        for kind in ("opensRecv", "updatesRecv", "notificationsRecv"):
+            assert after["messageStats"][kind] == before["messageStats"][kind], kind
+        announce(frr, "10.10.0.0/16")
+        host.wait_hops("10.10.0.0/16", "10.0.1.2%eth0")
+
+
+def test_frr_unnumbered_sees_its_session_go_on(fabric: Fabric) -> None:
+    neighbor = leaf(2, address=None, interface="eth1", asn="external", hold_time_s=90)
+    lines = ("neighbor swp1 timers 30 90",)
+    with fabric.frr(2, *lines, peer="swp1", networks=("10.9.0.0/16",)) as frr, managed(fabric, neighbor, POD) as host:
+        host.wait(lambda: kernel_hops(fabric.host, "10.9.0.0/16"), "the route")
+        host.wait_ready()
+        host.wait(lambda: heard_from_host(frr, "10.64.1.5/32"), "the leaf to hear the pod")
+        hops, before = kernel_hops(fabric.host, "10.9.0.0/16"), frr_session(frr, "swp1")
+        host.hand_over()
+        after = frr_session(frr, "swp1")
+        assert after["bgpTimerUpMsec"] > before["bgpTimerUpMsec"]
+        assert after["messageStats"]["updatesRecv"] == before["messageStats"]["updatesRecv"]
+        announce(frr, "10.10.0.0/16")
+        host.wait_hops("10.10.0.0/16", *hops)
+
+
+def frr_session(frr: Frr, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = frr.vtysh_json(f"show bgp neighbors {name} json")[name]
+    return found
+
+
+def test_claim_of_the_last_moment_is_kept(fabric: Fabric, peer: WirePeer) -> None:
+    """What an orchestrator was told to be in force is so in the next process, whatever the disk has."""
+    with managed(fabric, leaf(1, **IPV4), "[workload.api]\n") as host:
+        connection = spoken(peer, host)
+        host.cli("workload", "add", "web", "--address", "10.64.1.7", "--interface", "pod1")
+        host.wait(lambda: "10.64.1.7" in kernel_routes(fabric.host), "the route")
+        assert said(connection)
+        host.hand_over()
+        assert said(connection) == []
+        assert "10.64.1.7" in kernel_routes(fabric.host)
+        host.cli("workload", "del", "web")
+        host.wait(lambda: "10.64.1.7" not in kernel_routes(fabric.host), "the deletion")
+        assert len(said(connection)) == 1
+
+
+def test_drained_host_stays_so_and_sends_nothing(fabric: Fabric, peer: WirePeer) -> None:
+    with managed(fabric, leaf(1, **IPV4), POD) as host:
+        connection = spoken(peer, host)
+        host.cli("drain", "on", "--all", "--force")
+        assert said(connection)
+        host.hand_over()
+        assert said(connection) == []
+        assert json.loads(host.request("/v1/drain")[1])["state"] != "off"

@@ -116,6 +116,10 @@ class WirePeer:
         """Wait no longer than that for a connection."""
         self._listener.settimeout(seconds)
 
+    def receive_buffer(self, size: int) -> None:
+        """Connections that come from now on take few bytes that are not read."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
     def accept(self) -> socket.socket:
         """The daemon's next connection."""
         connection, _ = self._listener.accept()

@@ -6,10 +6,12 @@ MQTT and the local API are such sources; each adds how payloads come in and what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from bgpd.config.schema import WorkloadsConfig
@@ -52,9 +54,16 @@ class FeedSource(ClaimSource):
             journal=self.file,
         )
 
-    def remember(self) -> None:
-        """Read what an earlier run saved, and which claims came first."""
+    def save(self) -> bytes:
+        return msgspec.msgpack.encode(self.feed.saved())
+
+    def remember(self, left: bytes | None = None) -> None:
+        """Read what an earlier run saved, and which claims came first; `left` may have what the disk had not yet."""
         saved = self.file.load()
+        if left is not None:
+            with contextlib.suppress(msgspec.MsgspecError):  # of another version, which has a file, too
+                saved = msgspec.msgpack.decode(left, type=Saved)
+                self.file.supersede()
         if saved is not None and saved.host not in ("", self.host):
             self.file.set_aside(f"of-{saved.host}")
             log.warning("state.of_another_host", path=str(self.file.path), its_host=saved.host, this_host=self.host)

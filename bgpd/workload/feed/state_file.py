@@ -59,6 +59,10 @@ class StateFile:
         self._bytes = (0, 0)
         self._must_replace = False
 
+    def supersede(self) -> None:
+        """What is in force is not what the file says: it is to be written whole."""
+        self._must_replace = True
+
     def journal_path(self, number: int) -> Path:
         """The journal that follows the snapshot of this number."""
         return self.path.with_name(f"{self.path.name}.{number}.journal")
