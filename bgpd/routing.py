@@ -347,7 +347,11 @@ class Routing:
         self._stale_timer = None
         if self.ending:
             return
-        going, _ = self.rib.received.stale.due(_now())
+        going, long_lived = self.rib.received.stale.due(_now())
+        for source, family in long_lived:
+            log.warning("graceful_restart.long_lived", neighbor=source.name, family=str(family))
+        if long_lived:
+            self._walks.run(self.rib.received.become_long_lived(long_lived))
         back = [place for place in going if place[0].name in self.sources]
         self._remove(back, why="no End-of-RIB came in time", is_back=True)
         away = [place for place in going if place[0].name not in self.sources]

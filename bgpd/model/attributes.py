@@ -45,6 +45,8 @@ _FIELDS_KEPT = 1024
 _LONGEST_KEPT = 1024
 """Blocks whose fields are kept for a while, and the bytes of the longest of them."""
 LENGTH_BITS, ORIGIN_BITS = 16, 2
+_LEAST = 1 << 60
+"""Added to the rank of what is used only where nothing else is left: more than any LOCAL_PREF counts."""
 """Of a rank, the lower bits: AS path length and ORIGIN; above them is LOCAL_PREF."""
 
 
@@ -124,6 +126,15 @@ class Attributes(msgspec.Struct, frozen=True, eq=False, gc=False):
     def same_as(self, other: Attributes) -> bool:
         """Whether both hold the same contents."""
         return self is other or self.contents == other.contents or self.fields == other.fields
+
+    def least_preferred(self) -> Attributes:
+        """The same contents, worse than all that are not so (RFC 9494 section 4.3)."""
+        return self if self.is_least_preferred else Attributes(self.block, self.rank + _LEAST, self.is_simple)
+
+    @property
+    def is_least_preferred(self) -> bool:
+        """Whether it was made by `least_preferred`."""
+        return self.rank >= _LEAST >> 1
 
     @property
     def fields(self) -> AttributeFields:

@@ -23,15 +23,19 @@ from bgpd.model.communities import (
 from bgpd.model.iana import (
     COMMUNITY_BLACKHOLE,
     COMMUNITY_GRACEFUL_SHUTDOWN,
+    COMMUNITY_LLGR_STALE,
     COMMUNITY_NO_ADVERTISE,
     COMMUNITY_NO_EXPORT,
     COMMUNITY_NO_EXPORT_SUBCONFED,
+    COMMUNITY_NO_LLGR,
     Family,
 )
 from bgpd.model.prefix import parse_prefix
 
 WELL_KNOWN_COMMUNITIES = {
     "graceful-shutdown": COMMUNITY_GRACEFUL_SHUTDOWN,
+    "llgr-stale": COMMUNITY_LLGR_STALE,
+    "no-llgr": COMMUNITY_NO_LLGR,
     "blackhole": COMMUNITY_BLACKHOLE,
     "no-export": COMMUNITY_NO_EXPORT,
     "no-advertise": COMMUNITY_NO_ADVERTISE,

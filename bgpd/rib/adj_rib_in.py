@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 import structlog
 
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, Family
+from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
@@ -29,7 +29,8 @@ HEARD_AT_COARSENESS_S = 10.0
 _REFUSALS_TOLD = 32
 """Next hops of one session that the log names."""
 _REFUSALS_KEPT = 4096
-_PACKED_GRACEFUL_SHUTDOWN = COMMUNITY_GRACEFUL_SHUTDOWN.to_bytes(4, "big")
+_PACKED_WELL_KNOWN = b"\xff\xff\x00"
+"""How GRACEFUL_SHUTDOWN, LLGR_STALE and NO_LLGR begin."""
 _LOCAL_PREF_HEADER = b"\x40\x05\x04"
 _LEAST_PREFERRED = 0
 """LOCAL_PREF of what a neighbor, external or internal, announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2),
@@ -64,6 +65,7 @@ class AdjRibIn:
         self._router_id = router_id
         self._is_external = source.kind is SourceKind.EBGP
         self.signs = self._signs()
+        self.long_lived: set[Family] = set()
         self.now = now
         self._interned: dict[Family, InternedPaths] = {}
         self._refusals: dict[NextHop, str] = {}
@@ -73,7 +75,7 @@ class AdjRibIn:
         """Bytes that stand in a block if anything is to be said against it or changed in it before the policy."""
         if self.source.is_local:
             return ()
-        signs = [asn.to_bytes(4, "big") for asn in self._own_asns] + [self._router_id, _PACKED_GRACEFUL_SHUTDOWN]
+        signs = [asn.to_bytes(4, "big") for asn in self._own_asns] + [self._router_id, _PACKED_WELL_KNOWN]
         return (*signs, _LOCAL_PREF_HEADER) if self._is_external else tuple(signs)
 
     def interned(self, family: Family) -> InternedPaths:
@@ -215,7 +217,7 @@ class AdjRibIn:
         self, family: Family, received: Attributes, next_hop: NextHop | None, trace: Trace | None
     ) -> tuple[Attributes, str]:
         block = received.block
-        is_plain = not any(sign in block for sign in self.signs)
+        is_plain = not any(sign in block for sign in self.signs) and family not in self.long_lived
         rejected = "" if is_plain else self._why_looped(received)
         if not rejected and self.allowed is not None:
             rejected = self.why_refused(family, next_hop)
@@ -231,6 +233,8 @@ class AdjRibIn:
             accepted, rejected = self.policy.verdict(route, trace)
         if not self.source.is_local and accepted.has_community(COMMUNITY_GRACEFUL_SHUTDOWN):
             accepted = accepted.changed(local_pref=_LEAST_PREFERRED)
+        if not self.source.is_local and (family in self.long_lived or received.has_community(COMMUNITY_LLGR_STALE)):
+            accepted = as_llgr_stale(accepted).least_preferred()
         return accepted, rejected
 
     def _why_looped(self, attributes: Attributes) -> str:
@@ -311,6 +315,12 @@ class AdjRibIn:
         self.allow_own_as = allow_own_as
         self._forget_verdicts()
 
+    def enter_long_lived(self, family: Family) -> None:
+        """The session has ended, and its neighbor's Restart Time is over: routes of this family are LLGR_STALE from
+        now on (RFC 9494 section 4.2)."""
+        self.long_lived.add(family)
+        self._forget_verdicts()
+
     def allow(self, allowed: AllowedNextHops) -> None:
         """The neighbor may name these next hops from now on."""
         self.allowed = allowed
@@ -321,6 +331,18 @@ class AdjRibIn:
 def _key(received: Attributes, next_hop: NextHop | None, overlay: Overlay | None, trace: Trace | None) -> Hashable:
     """What a path is found by, unless it has another next hop than the one that is found so."""
     return received.block if overlay is None and trace is None else (received.block, next_hop, overlay, trace)
+
+
+def as_llgr_stale(attributes: Attributes) -> Attributes:
+    """With LLGR_STALE, which no policy may take away (RFC 9494 section 4.3)."""
+    if attributes.has_community(COMMUNITY_LLGR_STALE):
+        return attributes
+    return attributes.changed(communities=(*attributes.communities, COMMUNITY_LLGR_STALE))
+
+
+def forbids_long_lived(path: Path) -> bool:
+    """Whether a route asks not to be kept as a long-lived stale one."""
+    return path.received.has_community(COMMUNITY_NO_LLGR)
 
 
 Replaced = Callable[[Path, Sequence[bytes]], None]

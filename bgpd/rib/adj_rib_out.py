@@ -28,6 +28,7 @@ from bgpd.model.iana import (
     Family,
 )
 from bgpd.model.path import Overlay, Path, RouteBatch, Source, SourceKind
+from bgpd.rib.adj_rib_in import as_llgr_stale
 from bgpd.rib.drained import DrainedRoutes
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import DEFAULT_KEY, Policy, Route
@@ -62,9 +63,19 @@ class Advertisements:
         return known
 
 
+def _confined(attributes: Attributes) -> Attributes:
+    """Long-lived stale routes as an internal neighbor may have them that does not know what LLGR_STALE is: the last
+    choice by LOCAL_PREF, and within the AS (RFC 9494 section 4.6)."""
+    communities = attributes.communities
+    if COMMUNITY_NO_EXPORT not in communities:
+        communities = (*communities, COMMUNITY_NO_EXPORT)
+    return attributes.changed(local_pref=0, communities=communities)
+
+
 class AdjRibOut:
     """The export side of one session and family.
 
+    `takes_llgr_stale`: the neighbor has the capability of RFC 9494, so that it may have long-lived stale routes.
     `local_asn` is the AS number this session shows. `send` takes the batches, in order.
     """
 
@@ -77,6 +88,7 @@ class AdjRibOut:
         policy: Policy,
         local_asn: int,
         is_ibgp: bool,
+        takes_llgr_stale: bool = False,
         advertisements: Advertisements,
         drained: DrainedRoutes,
         send: Callable[[Source, RouteBatch], None],
@@ -90,6 +102,7 @@ class AdjRibOut:
         self._policy = policy
         self._local_asn = local_asn
         self._is_ibgp = is_ibgp
+        self._takes_llgr_stale = takes_llgr_stale
         self._advertisements = advertisements
         self._drained = drained
         self._send = send
@@ -340,6 +353,8 @@ class AdjRibOut:
         attributes = path.attributes
         if attributes.has_community(COMMUNITY_NO_ADVERTISE):
             return True
+        if attributes.is_least_preferred and not (self._takes_llgr_stale or self._is_ibgp):
+            return True
         if self._is_ibgp:
             return path.source.kind is SourceKind.IBGP
         return any(map(attributes.has_community, (COMMUNITY_NO_EXPORT, COMMUNITY_NO_EXPORT_SUBCONFED)))
@@ -355,6 +370,10 @@ class AdjRibOut:
             med = None
         if med != attributes.med:
             attributes = attributes.changed(med=med)
+        if path.attributes.is_least_preferred:
+            attributes = as_llgr_stale(attributes)
+            if not self._takes_llgr_stale:
+                attributes = _confined(attributes)
         if path.source.kind is SourceKind.EVPN:
             extended, carried = attributes.extended_communities, frozenset(path.attributes.extended_communities)
             left = tuple(one for one in extended if one not in carried or not is_evpn_community(one))

@@ -32,6 +32,9 @@ Outcome = tuple[tuple[Path, ...], bytes]
 """The multipath set, best path first (empty if no path is usable), and for each candidate BEST, MULTIPATH or its
 step."""
 
+_LONG_LIVED_BEFORE = 2.5
+"""Where the step of that name comes, by its number."""
+
 _EBGP, _EVPN, _IBGP, _WORKLOAD = SourceKind.EBGP, SourceKind.EVPN, SourceKind.IBGP, SourceKind.WORKLOAD
 _MAC_MOBILITY = b"\x06\x00"
 _HERE = (-1 << 34, b"")
@@ -87,13 +90,14 @@ def _origin(path: Path, candidates: Sequence[Path]) -> bytes:
 
 
 def _rank(path: Path, candidates: Sequence[Path]) -> tuple[object, ...]:
-    """The values of steps 1 to 5, lower is better."""
+    """The values of the steps of `_RANK_STEPS`, lower is better."""
     attributes = path.attributes
     kind, preference = path.source.kind, attributes.local_pref
     is_neighbor = kind is _EBGP or kind is _IBGP
     return (
         _NEVER_MOVED if is_neighbor else _place(path, candidates),
         2 if is_neighbor else _locality(path),
+        attributes.is_least_preferred,
         -DEFAULT_LOCAL_PREF if preference is None else -preference,
         attributes.as_path_length,
         attributes.origin,
@@ -115,6 +119,15 @@ class Step(enum.IntEnum):
     ROUTER_ID = 9
     CLUSTER_LIST = 10
     PEER = 11
+    LONG_LIVED = 12
+
+
+_RANK_STEPS = (Step.PLACE, Step.LOCALITY, Step.LONG_LIVED, Step.LOCAL_PREF, Step.AS_PATH, Step.ORIGIN)
+
+
+def lost_at(step: int) -> float:
+    """How far a path came that lost at a step: the later, the higher."""
+    return _LONG_LIVED_BEFORE if step == Step.LONG_LIVED else step
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -206,6 +219,13 @@ RULES: tuple[Rule, ...] = (
         "has the lower peer address or name:",
         lambda path: _peer_text(path),
     ),
+    Rule(
+        Step.LONG_LIVED,
+        "not long-lived stale (LLGR_STALE); it is the step before LOCAL_PREF",
+        "RFC 9494 4.3",
+        "is",
+        lambda path: "long-lived stale" if path.attributes.is_least_preferred else "not stale",
+    ),
 )
 """The decision process, by step number."""
 
@@ -240,7 +260,7 @@ def decide(candidates: Sequence[Path], unusable: Callable[[Path], str]) -> Outco
 
 
 def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytearray) -> list[int]:
-    """Steps 1 to 5: a path loses at the first value in which it differs from the lowest rank."""
+    """Up to step 5: a path loses at the first value in which it differs from the lowest rank."""
     ranks = [_rank(candidates[index], candidates) for index in alive]
     lowest = min(ranks)
     if ranks.count(lowest) == len(ranks):
@@ -251,7 +271,8 @@ def _keep_lowest_rank(candidates: Sequence[Path], alive: list[int], steps: bytea
         if rank == lowest:
             kept.append(index)
         else:
-            steps[index] = Step.PLACE + next(at for at in range(first, 5) if rank[at] != lowest[at])
+            differing = (at for at in range(first, len(_RANK_STEPS)) if rank[at] != lowest[at])
+            steps[index] = _RANK_STEPS[next(differing)]
     return kept
 
 
@@ -323,7 +344,9 @@ def _winner(candidates: Sequence[Path], outcome: Outcome, path: Path) -> Path:
     """MED compares within one neighboring AS, so the path that won at this step need not be the best one."""
     asn = path.attributes.first_asn
     rivals = [
-        rival for rival, step in zip(candidates, outcome[1]) if step > Step.MED and rival.attributes.first_asn == asn
+        rival
+        for rival, step in zip(candidates, outcome[1])
+        if lost_at(step) > Step.MED and rival.attributes.first_asn == asn
     ]
     return min(rivals, key=_order)
 

@@ -452,6 +452,17 @@ class LocRib(Decisions):
 
         return compute
 
+    def without_some(self, source: Source, unwanted: Callable[[Path], bool]) -> Compute:
+        """For a walk: take those paths of `source` away that are not wanted."""
+
+        def compute(old: Entry | None) -> Entry | None:
+            for path in () if old is None else old.candidates:
+                if old is not None and path.source is source and unwanted(path):
+                    return None if path is old else self.decision_without(old.candidates, path)
+            return old
+
+        return compute
+
     def without_stale(self, source: Source, refreshed: Set[Path]) -> Compute:
         """For a walk: take the paths of `source` away that are not among the `refreshed`."""
 

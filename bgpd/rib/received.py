@@ -23,7 +23,7 @@ from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, Path, RouteBatch, Source
 from bgpd.model.prefix import parse_address
 from bgpd.model.views import FamilyCounts, NeighborView
-from bgpd.rib.adj_rib_in import AdjRibIn, revise
+from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived, revise
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.evpn_batches import enter_few_evpn
@@ -112,6 +112,7 @@ class ReceivedRoutes:
                 policy=policy,
                 local_asn=negotiated.local_asn,
                 is_ibgp=negotiated.is_ibgp,
+                takes_llgr_stale=bool(negotiated.long_lived),
                 advertisements=self._advertisements,
                 drained=self._dissemination.drained,
                 send=self._send_evpn if family is Family.L2VPN_EVPN else self.neighbors.send,
@@ -185,6 +186,22 @@ class ReceivedRoutes:
                 table.leave(source)
             walks.append(self._remove(source, table))
         return chain.from_iterable(walks)
+
+    def become_long_lived(self, places: Collection[Place]) -> Iterator[None]:
+        """The Restart Time of these is over: stepping marks them LLGR_STALE, which makes them the last choice, and
+        removes those that forbid it (RFC 9494 section 4.2)."""
+        walks = []
+        for source, family in places:
+            state = self._former[source]
+            state.adj_rib_in.enter_long_lived(family)
+            walks.append(self._become_long_lived(state, state.tables[family]))
+        return chain.from_iterable(walks)
+
+    def _become_long_lived(self, state: NeighborState, table: LocRib) -> Iterator[None]:
+        for changes in table.walk(table.without_some(state.source, forbids_long_lived)):
+            self._lost(state.source, table, changes)
+            yield
+        yield from self._revise({table: {state.source: state.adj_rib_in}})
 
     def _remove(self, source: Source, table: LocRib) -> Iterator[None]:
         if table.received.get(source):

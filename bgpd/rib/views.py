@@ -18,7 +18,7 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import covering_keys, covers, format_key, in_address_order
 from bgpd.model.views import CandidateView, RouteView
-from bgpd.rib.decision import Outcome, reason
+from bgpd.rib.decision import Outcome, lost_at, reason
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry, outcome_of
 
@@ -53,7 +53,7 @@ def _prefix_text(family: Family, key: bytes) -> str:
 def candidate_views(table: LocRib, decision: Entry) -> list[CandidateView]:
     """All candidates of a decision: best, multipath, then the losers, the later they lost the higher."""
     outcome = outcome_of(decision)
-    order = sorted(range(len(decision.candidates)), key=lambda index: -outcome[1][index])
+    order = sorted(range(len(decision.candidates)), key=lambda index: -lost_at(outcome[1][index]))
     return [_candidate_view(table, decision, outcome, index) for index in order]
 
 

@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.daemon.wire_peer import (
     NOTIFICATION,
     Restart,
     WirePeer,
+    attribute,
     message,
     update,
     withdrawal,
@@ -315,3 +317,101 @@ def test_neighbor_without_the_capability_loses_its_routes_at_once(peer: WirePeer
         session.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     lose(session, host)
     host.wait(lambda: not kernel(host), "the routes to go")
+
+
+# Long-lived graceful restart (RFC 9494)
+
+LLGR_STALE, NO_LLGR = b"\xff\xff\x00\x06", b"\xff\xff\x00\x07"
+LONG = Restart(time_s=1, long_lived_s=600)
+LONG_WORDS = "restart_time_s = 1, long_lived_s = 300"
+
+
+def communities(*packed: bytes) -> bytes:
+    return attribute(0xC0, 8, b"".join(packed))
+
+
+def other_leaf(**fields: object) -> str:
+    text = leaf(2, families=["ipv4-unicast"], export="all", **fields).rstrip()
+    return f"{text}\ngraceful_restart = {{ long_lived_s = 300 }}\n"
+
+
+def best(host: Host, prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = host.get("routes", prefix=prefix)[0]["candidates"][0]
+    return found
+
+
+def sent(host: Host, prefix: str) -> list[dict[str, Any]]:
+    """What leaf2 was sent of a prefix."""
+    return [view for view in host.get("advertised", neighbor="leaf2") if view["prefix"] == prefix]
+
+
+def test_long_lived_stale_routes_are_the_last_choice_and_end_with_end_of_rib(fabric: Fabric, peer: WirePeer) -> None:
+    with (
+        WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as second,
+        started(fabric, neighbor(LONG_WORDS), other_leaf(), wait=False) as host,
+    ):
+        second.timeout(30)
+        other = second.establish(restart=Restart(long_lived_s=600))
+        longer = attribute(0x40, 2, struct.pack("!BBIII", 2, 3, 65202, 65400, 65401))
+        other.sendall(update((ONE,), asn=65202, next_hop="10.0.2.2", as_path=longer) + END_OF_RIB)
+        session = peer.establish(restart=LONG)
+        session.sendall(update((ONE, TWO), asn=peer.asn) + update((THREE,), asn=peer.asn, extra=communities(NO_LLGR)))
+        session.sendall(END_OF_RIB)
+        host.wait(lambda: kernel(host) == [ONE, TWO, THREE], "the routes")
+        host.wait(lambda: best(host, ONE)["source"] == "leaf1", "leaf1 to be better")
+        lose(session, host)
+        host.wait(lambda: kernel(host) == [ONE, TWO], "what forbids it to go")
+        host.wait_hops(ONE, "10.0.2.2%eth1")
+        host.wait_hops(TWO, "10.0.1.2%eth0")
+        view = host.neighbor("leaf1")
+        assert view["stale_stage"] == "long-lived"
+        assert 200 < view["stale_until"] - time.time() < 305, "the lower of both times"
+        lost = host.get("routes", prefix=ONE)[0]["candidates"][1]
+        assert "llgr-stale" in lost["communities"]
+        assert lost["reason"] == "the best route is not stale, this one long-lived stale (step 12)"
+        host.wait(lambda: "llgr-stale" in sent(host, TWO)[0]["communities"], "leaf2 to be told")
+        session = peer.establish(restart=Restart(restarted=True, time_s=1, long_lived_s=600))
+        assert settled(host) == [ONE, TWO]
+        session.sendall(update((ONE,), asn=peer.asn) + END_OF_RIB)
+        host.wait(lambda: kernel(host) == [ONE], "the sweep")
+        host.wait_hops(ONE, "10.0.1.2%eth0")
+        assert best(host, ONE)["communities"] == []
+
+
+def test_long_lived_stale_routes_are_not_passed_on_to_who_does_not_know_them(fabric: Fabric, peer: WirePeer) -> None:
+    with (
+        WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as second,
+        started(fabric, neighbor(LONG_WORDS), other_leaf(), wait=False) as host,
+    ):
+        second.timeout(30)
+        second.establish()
+        session = peer.establish(restart=LONG)
+        session.sendall(update((TWO,), asn=peer.asn) + END_OF_RIB)
+        host.wait(lambda: len(sent(host, TWO)) == 1, "leaf2 to be told")
+        lose(session, host)
+        host.wait(lambda: sent(host, TWO) == [], "the withdrawal")
+        assert kernel(host) == [TWO]
+
+
+def test_long_lived_stale_routes_of_others_are_the_last_choice_too(fabric: Fabric, peer: WirePeer) -> None:
+    with (
+        WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as second,
+        started(fabric, neighbor(), other_leaf(), wait=False) as host,
+    ):
+        second.timeout(30)
+        other = second.establish()
+        longer = attribute(0x40, 2, struct.pack("!BBIII", 2, 3, 65202, 65400, 65401))
+        other.sendall(update((ONE,), asn=65202, next_hop="10.0.2.2", as_path=longer))
+        session = peer.establish()
+        session.sendall(update((ONE,), asn=peer.asn, extra=communities(LLGR_STALE)))
+        host.wait(lambda: len(host.get("routes", prefix=ONE)[0]["candidates"]) == 2, "both")
+        assert best(host, ONE)["source"] == "leaf2"
+        host.wait_hops(ONE, "10.0.2.2%eth1")
+
+
+def test_long_lived_routes_end_with_their_time(fabric: Fabric, peer: WirePeer) -> None:
+    with started(fabric, neighbor("restart_time_s = 1, long_lived_s = 2"), wait=False) as host:
+        lose(speak(peer, host, LONG, ONE), host)
+        host.wait(lambda: host.neighbor("leaf1")["stale_stage"] == "long-lived", "the Restart Time to be over")
+        assert kernel(host) == [ONE]
+        host.wait(lambda: not kernel(host), "the long-lived time to be over")

@@ -74,9 +74,11 @@ def attribute(flags: int, kind: int, value: bytes) -> bytes:
     return bytes((flags, kind, len(value))) + value
 
 
-def update(prefixes: tuple[str, ...], *, asn: int, next_hop: str = "10.0.1.2", extra: bytes = b"") -> bytes:
+def update(
+    prefixes: tuple[str, ...], *, asn: int, next_hop: str = "10.0.1.2", extra: bytes = b"", as_path: bytes = b""
+) -> bytes:
     """UPDATE with IPv4 prefixes, ORIGIN, AS_PATH and NEXT_HOP; `extra` are further attributes."""
-    attributes = attribute(0x40, 1, b"\0") + attribute(0x40, 2, struct.pack("!BBI", 2, 1, asn))
+    attributes = attribute(0x40, 1, b"\0") + (as_path or attribute(0x40, 2, struct.pack("!BBI", 2, 1, asn)))
     attributes += attribute(0x40, 3, socket.inet_aton(next_hop)) + extra
     return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes + _nlri(prefixes))
 

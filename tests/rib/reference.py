@@ -8,7 +8,7 @@ import msgspec
 
 from bgpd.config.schema import Config, RuleConfig
 from bgpd.model.attributes import Attributes
-from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
+from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.policy_syntax import parse_community
 from bgpd.model.prefix import format_key
@@ -116,6 +116,7 @@ class Reference:
         if not left:
             return []
         left = _lowest(left, lambda one: not one.source.is_local)
+        left = _lowest(left, lambda one: not one.source.is_local and COMMUNITY_LLGR_STALE in one.attributes.communities)
         left = _lowest(left, lambda one: -(100 if one.attributes.local_pref is None else one.attributes.local_pref))
         left = _lowest(left, lambda one: one.attributes.as_path_length)
         left = _lowest(left, lambda one: one.attributes.origin)
@@ -161,6 +162,12 @@ class Reference:
         )
         if accepted is None:
             return None
+        if not local and COMMUNITY_LLGR_STALE in communities:
+            return (
+                accepted.changed(local_pref=0, communities=(*accepted.communities, COMMUNITY_NO_EXPORT))
+                if ibgp
+                else None
+            )
         if ibgp or local:
             return accepted
         return accepted.changed(med=None)

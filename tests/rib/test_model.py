@@ -20,7 +20,7 @@ from bgpd.config.schema import (
     SetConfig,
 )
 from bgpd.message.open import GracefulRestart
-from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
+from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
 from bgpd.model.path import RouteBatch, Source, SourceKind
 from bgpd.rib import adj_rib_in as revision
 from bgpd.rib import loc_rib
@@ -45,6 +45,7 @@ ATTRIBUTES = [
     attributes(65201, communities=(COMMUNITY_NO_EXPORT,)),
     attributes(65201, communities=(COMMUNITY_NO_ADVERTISE,)),
     attributes(65202, communities=(65000 << 16 | 1,)),
+    attributes(65202, communities=(COMMUNITY_LLGR_STALE,)),
     attributes(),
 ]
 HOPS = [hop("10.0.1.2"), hop("10.0.2.2"), hop("10.0.3.2")]
