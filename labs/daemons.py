@@ -173,17 +173,18 @@ class Frr(Daemon):
 
 
 class Bird(Daemon):
-    """BIRD 2 with one configuration text."""
+    """BIRD 2 with one configuration text. `recovers`: it was restarted, gracefully (RFC 4724)."""
 
     kind = "bird"
 
-    def __init__(self, namespace: Namespace, config: str) -> None:
+    def __init__(self, namespace: Namespace, config: str, *, recovers: bool = False) -> None:
         super().__init__(namespace)
         path = self.directory / "bird.conf"
         path.write_text(config)
         self.control = self.directory / "bird.ctl"
         pid_file = str(self.directory / "bird.pid")
-        process = self._start("bird", "-f", "-c", str(path), "-s", str(self.control), "-P", pid_file)
+        options = ["-R"] if recovers else []
+        process = self._start("bird", "-f", *options, "-c", str(path), "-s", str(self.control), "-P", pid_file)
         self._wait_for_socket(self.control, process, greets=True)  # it listens before it reads the configuration
 
     def birdc(self, command: str) -> str:
@@ -197,16 +198,17 @@ class Bird(Daemon):
 
 
 class Gobgp(Daemon):
-    """gobgpd with one configuration text (TOML unless `config_type` says otherwise)."""
+    """gobgpd with one configuration text (TOML unless `config_type` says otherwise). `recovers`: it was restarted,
+    gracefully (RFC 4724)."""
 
     kind = "gobgp"
 
-    def __init__(self, namespace: Namespace, config: str, *, config_type: str = "toml") -> None:
+    def __init__(self, namespace: Namespace, config: str, *, config_type: str = "toml", recovers: bool = False) -> None:
         super().__init__(namespace)
         path = self.directory / f"gobgpd.{config_type}"
         path.write_text(config)
         arguments = ["-f", str(path), "-t", config_type, "--api-hosts", "127.0.0.1:50051", "--pprof-disable", "-p"]
-        process = self._start("gobgpd", *arguments)
+        process = self._start("gobgpd", *arguments, *(["-r"] if recovers else []))
         wait_until(
             lambda: process.exit_code is not None or self.run("global"),
             READY_TIMEOUT_S,
