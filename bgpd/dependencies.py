@@ -35,39 +35,40 @@ HOSTS = "/etc/hosts"
 Resolve = Callable[[str], Awaitable[Iterable[bytes]]]
 
 
-def dependencies(config: GuardConfig, vrf: str, *, sources: Iterable[Source], servers: UsedServers) -> Dependencies:
-    """What the host needs of a VRF's table ("" is the main one). `sources` are the established sessions of all VRFs.
+class HostNeeds:
+    """What the host needs of each VRF's table ("" is the main one), by a configuration."""
 
-    `servers` are used by the main table only. Dynamic neighbors count as such, but make no uplink of their interface.
-    """
-    brokers = frozenset() if vrf else servers.brokers
-    configured = {neighbor.name: neighbor for neighbor in config.neighbor}
-    leaves = {
-        parse_address(neighbor.address): f"neighbor {neighbor.name}"
-        for neighbor in config.neighbor
-        if neighbor.vrf == vrf and neighbor.address
-    }
-    dynamic = {
-        source.address: f"neighbor {source.name}" for source in sources if not vrf and source.name not in configured
-    }
-    static = [workload.interface for workload in config.workload.static if workload.vrf == vrf]
-    kernel = config.workload.kernel.interfaces if config.workload.kernel is not None else ()
-    return Dependencies(
-        addresses={**({} if vrf else servers.addresses), **dynamic, **leaves},
-        leaves=leaves.keys(),
-        brokers=brokers,
-        uplinks=_uplinks(config.neighbor, config, vrf),
-        workloads=(*kernel, *static),
-    )
+    def __init__(self, config: GuardConfig) -> None:
+        self._configured = {neighbor.name for neighbor in config.neighbor}
+        self._neighbors: dict[str, list[NeighborConfig]] = {}
+        for neighbor in config.neighbor:
+            self._neighbors.setdefault(neighbor.vrf, []).append(neighbor)
+        self._uplinks = {vrf.name: vrf.uplinks for vrf in config.vrf}
+        self._interfaces = () if config.workload.kernel is None else tuple(config.workload.kernel.interfaces)
+        self._static: dict[str, list[str]] = {}
+        for workload in config.workload.static:
+            self._static.setdefault(workload.vrf, []).append(workload.interface)
 
+    def of(self, vrf: str, *, sources: Iterable[Source], servers: UsedServers) -> Dependencies:
+        """What it needs of one table. `sources` are the established sessions of all VRFs.
 
-def _uplinks(neighbors: Iterable[NeighborConfig], config: GuardConfig, vrf: str) -> frozenset[str]:
-    """Interfaces that the configuration names as leading to leaves."""
-    found = {neighbor.interface for neighbor in neighbors if neighbor.vrf == vrf and neighbor.interface}
-    for one in config.vrf:
-        if one.name == vrf:
-            found.update(one.uplinks)
-    return frozenset(found)
+        They and `servers` count for the main table only. Dynamic neighbors count as such, but make no uplink of their
+        interface.
+        """
+        neighbors = self._neighbors.get(vrf, ())
+        leaves = {parse_address(one.address): f"neighbor {one.name}" for one in neighbors if one.address}
+        addresses: dict[bytes, str] = {}
+        if not vrf:
+            addresses.update(servers.addresses)
+            dynamic = (source for source in sources if source.name not in self._configured)
+            addresses.update({source.address: f"neighbor {source.name}" for source in dynamic})
+        return Dependencies(
+            addresses={**addresses, **leaves},
+            leaves=leaves.keys(),
+            brokers=frozenset() if vrf else servers.brokers,
+            uplinks=frozenset(self._uplinks.get(vrf, ())).union(one.interface for one in neighbors if one.interface),
+            workloads=(*self._interfaces, *self._static.get(vrf, ())),
+        )
 
 
 class UsedServers:

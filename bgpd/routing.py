@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 
 from bgpd.config.schema import Config, SessionConfig
-from bgpd.dependencies import UsedServers, dependencies
+from bgpd.dependencies import HostNeeds, UsedServers
 from bgpd.evpn.evpn import Evpn
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
@@ -79,6 +79,7 @@ class Routing:
         self._stale_timer: asyncio.TimerHandle | None = None
         self._unread: set[str] = set()
         self._config = config
+        self._host_needs = HostNeeds(config.guard)
         self._monitor = monitor
         self.host = monitor.host
         self._walks = walks
@@ -97,7 +98,7 @@ class Routing:
         self.evpn = Evpn(
             config.evpn, host=monitor.host, rib=self.rib, kernel=self.tables, walks=walks, clock=LoopClock()
         )
-        self.servers = UsedServers(config.workload.mqtt, changed=self.tables.needs_changed)
+        self.servers = UsedServers(config.workload.mqtt, changed=self.tables.main_needs_changed)
         self.speaker = Speaker(
             config.speaker,
             host=monitor.host,
@@ -123,8 +124,8 @@ class Routing:
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:
-        sources = [*self.rib.received.stale.kept, *self.sources.values()]
-        return dependencies(self._config.guard, vrf, sources=sources, servers=self.servers)
+        sources = () if vrf else (*self.rib.received.stale.kept, *self.sources.values())
+        return self._host_needs.of(vrf, sources=sources, servers=self.servers)
 
     @property
     def is_behind_kernel(self) -> bool:
@@ -222,6 +223,8 @@ class Routing:
                 await self.tables.vrfs.remove(former.vrf)
             raise
         self._config = config
+        if config.guard != former.guard:
+            self._host_needs = HostNeeds(config.guard)
         if config.evpn != former.evpn:
             self.evpn.reconfigure(config.evpn)
         self.speaker.reconfigure(config.speaker)  # always: password files may have other contents
@@ -370,7 +373,7 @@ class Routing:
         self._walks.run(self.rib.received.refresh_ended(source, family))
 
     def _neighbors_changed(self) -> None:
-        self.tables.needs_changed()
+        self.tables.main_needs_changed()
         if not self._is_change_planned:
             self._is_change_planned = True
             asyncio.get_running_loop().call_soon(self._report_neighbors)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bgpd.config.schema import Config, MqttWorkloadConfig
-from bgpd.dependencies import RESOLVE_LOOKS, UsedServers, dependencies
+from bgpd.dependencies import RESOLVE_LOOKS, HostNeeds, UsedServers
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address, parse_address
 
@@ -134,10 +134,10 @@ def test_each_vrf_needs_its_own_neighbors_and_uplinks() -> None:
     ]
     servers = UsedServers(None, changed=lambda: None)
     servers.addresses = {parse_address("203.0.113.5"): "the broker"}
-    main = dependencies(config, "", sources=sources, servers=servers)
+    main = HostNeeds(config).of("", sources=sources, servers=servers)
     assert set(map(format_address, main.addresses)) == {"10.0.1.2", "10.64.0.7", "203.0.113.5"}
     assert set(map(format_address, main.leaves)) == {"10.0.1.2"}
     assert (main.uplinks, main.workloads) == ({"eth1"}, ("cali*",))
-    blue = dependencies(config, "blue", sources=sources, servers=servers)
+    blue = HostNeeds(config).of("blue", sources=sources, servers=servers)
     assert set(map(format_address, blue.addresses)) == {"10.9.0.2"}
     assert blue.uplinks == {"eth0.101"}

@@ -74,16 +74,18 @@ class Evpn:
         wanted = {one.name: one for one in config.vrf}
         for name in [name for name in self.vrfs if name not in wanted]:
             self._remove(name)
+        changed = []
         for name, settings in wanted.items():
             known = self.vrfs.get(name)
             if known is None:
-                self._add(settings, config)
+                changed.append(self._add(settings, config))
             elif known.config != settings or config.router != self._config.router:
                 known.configure(settings, config.router)
                 self.originator.vrf_removed(name)
                 self._advertise_all_of(known)
+                changed.append(known)
         self.importer.use(self.vrfs.values())
-        self._refresh_uplinks()
+        self._refresh_uplinks(changed)
         self._advertise_memberships(config)
         self._imports += 1
         self._walks.run(self._import_anew())
@@ -97,7 +99,7 @@ class Evpn:
         if gone:
             self.rib.withdraw_local(EVPN_SOURCE, Family.ROUTE_TARGET, gone)
 
-    def _add(self, settings: VrfConfig, config: EvpnConfig) -> None:
+    def _add(self, settings: VrfConfig, config: EvpnConfig) -> Vrf:
         vrf = self._retired.pop(settings.name, None)
         if vrf is None:
             vrf = Vrf(settings, config.router, host_routes=self._routes, listener=self)
@@ -106,6 +108,7 @@ class Evpn:
         self.vrfs[vrf.name] = vrf
         self.importer.follow(vrf.name, self.endpoints.followed.setdefault(vrf.name, set()))
         self._advertise_all_of(vrf)
+        return vrf
 
     def _advertise_all_of(self, vrf: Vrf) -> None:
         self.originator.vrf_added(vrf)
@@ -173,13 +176,13 @@ class Evpn:
             self._memberships.neighbor_up(source)
         self.importer.neighbor_up(source)
         self._uplinks.neighbor_up(source)
-        self._refresh_uplinks()
+        self._refresh_uplinks(self._led_to(source))
 
     def neighbor_down(self, source: Source) -> None:
         """A session ended: its leaf stops being a gateway at once; its routes are removed in slices."""
         self._memberships.neighbor_down(source)
         self._uplinks.neighbor_down(source)
-        self._refresh_uplinks()
+        self._refresh_uplinks(self._led_to(source))
         self._walks.run(self.importer.forget(source))
 
     def neighbor_away(self, source: Source) -> None:
@@ -230,6 +233,11 @@ class Evpn:
         if concerned:
             self._refresh_uplinks(concerned)
 
+    def _led_to(self, neighbor: Source) -> list[Vrf]:
+        """The VRFs of which an uplink may lead to the neighbor."""
+        self._uplinks.look_again()
+        return [vrf for vrf in self.vrfs.values() if self._uplinks.may_lead(vrf.config, vrf.uplinks, neighbor)]
+
     def default_gateways_changed(self, vrf: str) -> None:
         """A type 2 route of a default gateway came or went (ImportListener)."""
         where = self.vrfs.get(vrf)
@@ -237,13 +245,14 @@ class Evpn:
             self._refresh_uplinks([where])
 
     @changes_shared_state
-    def _refresh_uplinks(self, vrfs: Iterable[Vrf] | None = None) -> None:
-        """Recompute the uplinks of these VRFs (None: of all): what resolves by them, what is advertised of them, and
-        each neighbor's gateway IP.
+    def _refresh_uplinks(self, vrfs: Iterable[Vrf]) -> None:
+        """Recompute the uplinks of these VRFs: what resolves by them, what is advertised of them, and each neighbor's
+        gateway IP.
         """
+        self._uplinks.look_again()
         is_import_due = False
         due: dict[str, None] = {}
-        for vrf in list(self.vrfs.values()) if vrfs is None else vrfs:
+        for vrf in vrfs:
             gateways = self.importer.gateways(vrf.name)
             uplinks = self._uplinks.of(vrf.config, former=vrf.uplinks, announced_gateways=gateways)
             before = vrf.gateway_ips

@@ -121,11 +121,12 @@ class Importer:
 
     def use(self, vrfs: Iterable[Vrf]) -> None:
         """Import into these from now on; `received` must be called again for what differs."""
-        self._vrfs = {}
         chosen = list(vrfs)
+        by_target: dict[bytes, list[Vrf]] = {}
         for vrf in chosen:
             for target in vrf.import_targets:
-                self._vrfs[target] = (*self._vrfs.get(target, ()), vrf)
+                by_target.setdefault(target, []).append(vrf)
+        self._vrfs = {target: tuple(found) for target, found in by_target.items()}
         self._by_name = {vrf.name: vrf for vrf in chosen}
         self._own = frozenset(vrf.rd for vrf in chosen)
         self._selected = {}

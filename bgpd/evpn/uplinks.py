@@ -24,6 +24,20 @@ class Uplinks:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._neighbors: dict[str, Source] = {}
+        self._towards: dict[Source, frozenset[str]] = {}
+
+    def look_again(self) -> None:
+        """The interfaces towards neighbors are asked of the host anew: to be called before several are computed."""
+        self._towards.clear()
+
+    def may_lead(self, vrf: VrfConfig, uplinks: Iterable[Uplink], neighbor: Source) -> bool:
+        """Whether the neighbor is, was, or may be beyond one of the uplinks of a VRF, which are these at present."""
+        if neighbor.name in vrf.uplink_neighbors.values():
+            return True
+        if any(one.neighbor == neighbor.name or one.holds(neighbor.address) for one in uplinks):
+            return True
+        towards = self._interfaces_to(neighbor)
+        return not all(towards.isdisjoint(self._stack(name)) for name in vrf.uplinks)
 
     def rest_on(self, event: KernelEvent, names: Collection[str]) -> bool:
         """Whether a change of the host may change one of these uplinks: it is of one, or of an interface below one."""
@@ -98,7 +112,7 @@ class Uplinks:
                 return neighbor
         stack = self._stack(uplink.name)
         for neighbor in self._neighbors.values():
-            if not stack.isdisjoint(self._interfaces_to(neighbor)):
+            if not self._interfaces_to(neighbor).isdisjoint(stack):
                 return neighbor
         return None
 
@@ -113,12 +127,17 @@ class Uplinks:
             found.add(link.name)
         return found
 
-    def _interfaces_to(self, neighbor: Source) -> Iterator[str]:
+    def _interfaces_to(self, neighbor: Source) -> frozenset[str]:
         """The interface of a neighbor's session: its own, or those whose subnet its address is in."""
         if neighbor.interface:
-            yield neighbor.interface
-            return
+            return frozenset((neighbor.interface,))
+        found = self._towards.get(neighbor)
+        if found is None:
+            found = self._towards[neighbor] = frozenset(self._interfaces_with(neighbor.address))
+        return found
+
+    def _interfaces_with(self, address: bytes) -> Iterator[str]:
         for link in self._host.links.values():
             addresses = tuple((one.packed, one.prefix_length) for one in self._host.addresses(link.name))
-            if Uplink(name=link.name, up=True, addresses=addresses).holds(neighbor.address):
+            if Uplink(name=link.name, up=True, addresses=addresses).holds(address):
                 yield link.name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -226,9 +227,13 @@ class KernelTables:
         return sum(fib.counters.failed for fib in self.fibs.values())
 
     def needs_changed(self) -> None:
-        """The host's own dependencies changed."""
+        """The host's own dependencies changed, of any table."""
         for vrf, fib in self.fibs.items():
             fib.events.depend_on(self._needs(vrf))
+
+    def main_needs_changed(self) -> None:
+        """Sessions or servers changed, which are dependencies of the main table only."""
+        self.fibs[""].events.depend_on(self._needs(""))
 
     def reserved(self, vrf: str, family: Family, key: bytes) -> str:
         """Which of the host's own dependencies a workload with this prefix would divert; "" if none."""
@@ -262,7 +267,19 @@ class KernelTables:
     def next_hops_lost(self, next_hops: AbstractSet[NextHop]) -> None:
         """Neighbors are dead: their next hops leave the kernel in one message each, ahead of all that is queued."""
         for vrf, fib in self.fibs.items():
-            fib.next_hops_lost(next_hops, self._learned.fallback(vrf, next_hops))
+            fib.next_hops_lost(next_hops, partial(self._instead, {}, vrf, next_hops))
+
+    def _instead(
+        self,
+        asked: dict[str, Callable[[NextHops], NextHops | None]],
+        vrf: str,
+        lost: AbstractSet[NextHop],
+        used: NextHops,
+    ) -> NextHops | None:
+        """What to use in place of a set of next hops in a VRF; only few VRFs have one that is asked for."""
+        if vrf not in asked:
+            asked[vrf] = self._learned.fallback(vrf, lost)
+        return asked[vrf](used)
 
     def resolution_changed(self, vrf: str, next_hop: NextHop) -> None:
         """A recursive next hop leads elsewhere now: what uses it follows, by one message for each group."""

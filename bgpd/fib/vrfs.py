@@ -104,6 +104,7 @@ class KernelVrfs:
         self._use_devices = use_devices
         self._rtnl = Rtnl()
         self._vrfs: dict[str, _Vrf] = {}
+        self._device_tables: dict[int, int] = {}
         self._dirty: dict[str, None] = {}
         self._lock = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
@@ -274,11 +275,15 @@ class KernelVrfs:
             raise VrfRefused(f"VRF {spec.name}: {why}")
 
     async def _device_of(self, table: int) -> VrfDevice | None:
-        """The VRF device that has a table, if any."""
-        for link in list(self._dataplane.host.links.values()):
-            device = await self._rtnl.device(link.name) if link.kind == "vrf" else None
-            if device is not None and device.table == table:
-                return device
+        """The VRF device that has a table, if any; a device's table never changes, so each is asked for it once."""
+        for link in [link for link in self._dataplane.host.links.values() if link.kind == "vrf"]:
+            if self._device_tables.get(link.index, table) != table:
+                continue
+            device = await self._rtnl.device(link.name)
+            if device is not None:
+                self._device_tables[device.index] = device.table
+                if device.table == table:
+                    return device
         return None
 
     async def _read_rules(self) -> PolicyRules:
@@ -427,6 +432,8 @@ class KernelVrfs:
     def _kernel_changed(self, event: KernelEvent) -> None:
         match event:
             case LinkChanged(link=link):
+                if event.gone or event.is_another:
+                    self._device_tables.pop(link.index, None)
                 for concerned in filter(None, (self._vrf_of(link.name), self._vrfs.get(link.name))):
                     self._schedule(concerned.spec.name)
             case RouteChanged(route=route, gone=gone):
@@ -435,6 +442,7 @@ class KernelVrfs:
                 if vrf is not None:
                     self._keep_connected(vrf)
             case KernelResynchronised():
+                self._device_tables.clear()
                 for vrf in self._vrfs.values():
                     vrf.ended.clear()
                 self._rules_changed()

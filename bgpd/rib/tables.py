@@ -63,7 +63,8 @@ class Tables:
 
     def of_vrf(self, vrf: str) -> list[LocRib]:
         """The tables of one VRF."""
-        return [table for table in self.all.values() if table.vrf == vrf]
+        found = (self.all.get((vrf, family)) for family in Family)
+        return [table for table in found if table is not None]
 
     def next_hops(self, vrf: str) -> NextHopTable:
         """The next hops of a VRF."""
