@@ -5,9 +5,6 @@ hot path frees everything by reference counting. What little makes cycles (close
 now and then. A pass looks at every container since `start` that is not set aside (gc.freeze); what is set aside and
 becomes a cycle is lost, so that only large tables are, and not the connections of every minute.
 
-What there is after the start (code, mostly) goes onto huge pages: a daemon that wakes for a single route has little of
-itself in the processor's caches, and a fifth of its time would go into finding its pages.
-
 glibc by its defaults keeps freed blocks of up to 32 MB for the next of that size, and has a heap for every thread: a
 host would pay for a table's burst long after it. Where the C library has no such settings (musl), nothing is set.
 mallopt(3), malloc_trim(3).
@@ -19,11 +16,9 @@ import asyncio
 import contextlib
 import ctypes
 import gc
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 INTERVAL_S = 60.0
 SETTLE_S = 2.0
@@ -46,7 +41,6 @@ class GarbagePolicy:
 
     async def run(self, shrink: Callable[[], None]) -> None:
         """Collect and give back, now and then, and soon after much was freed; `shrink()` gives back room of tables."""
-        await asyncio.to_thread(use_huge_pages)
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._much_is_free.wait(), INTERVAL_S)
@@ -94,39 +88,6 @@ def return_free_memory() -> None:
     trim = getattr(_libc(), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
-
-
-_COLLAPSE = 25
-"""MADV_COLLAPSE of madvise(2), since Linux 6.1."""
-_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
-_PRESENT = 0.9
-"""The share of a mapping that is in memory: what is not would be with huge pages."""
-_MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ 00:00 0 +(?:\[heap\])?$", re.MULTILINE)
-_RESIDENT = re.compile(r"^Rss: +(\d+) kB$", re.MULTILINE)
-
-
-def use_huge_pages() -> None:
-    """Put onto huge pages what Python has now, unless the host has none. Takes milliseconds: call it in a thread."""
-    madvise = getattr(_libc(), "madvise", None)
-    try:
-        is_off = "[never]" in (_HUGE_PAGES / "enabled").read_text()
-        size = int((_HUGE_PAGES / "hpage_pmd_size").read_text())
-        mappings = Path("/proc/self/smaps").read_text()
-    except (OSError, ValueError):
-        return
-    if madvise is None or is_off or size <= 0:
-        return
-    for address in huge_parts(mappings, size):
-        madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), _COLLAPSE)
-
-
-def huge_parts(smaps: str, size: int) -> Iterator[int]:
-    """Where huge pages of that size can begin in the heaps, of which nearly all is in memory (/proc/PID/smaps)."""
-    for found in _MAPPING.finditer(smaps):
-        start, end = int(found[1], 16), int(found[2], 16)
-        resident = _RESIDENT.search(smaps, found.end())
-        if resident is not None and 1024 * int(resident[1]) >= _PRESENT * (end - start):
-            yield from range(-(-start // size) * size, end - size + 1, size)
 
 
 @cache

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import re
 import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from bgpd.runtime.memory import TABLE, GarbagePolicy, huge_parts, use_huge_pages
+from bgpd.runtime.memory import TABLE, GarbagePolicy
 
 
 class Cycle:
@@ -28,45 +26,6 @@ def policy() -> Iterator[GarbagePolicy]:
     yield policy
     gc.unfreeze()
     gc.enable()
-
-
-SMAPS = """\
-400000-900000 r-xp 00000000 08:01 123 /usr/bin/python3
-Rss:                5120 kB
-10100000-10900000 rw-p 00000000 00:00 0                          [heap]
-Size:               8192 kB
-Rss:                8000 kB
-AnonHugePages:      2048 kB
-20000000-20800000 rw-p 00000000 00:00 0
-Rss:                 100 kB
-30000000-30400000 rw-p 00000000 00:00 0
-Rss:                4096 kB
-40000000-40100000 rw-p 00000000 00:00 0
-Rss:                1024 kB
-50000000-50800000 rw-s 00000000 00:01 7 /dev/zero (deleted)
-Rss:                8192 kB
-60000000-60800000 rw-p 00000000 00:00 0                          [stack]
-Rss:                8192 kB
-"""
-
-
-def test_huge_pages_are_for_heaps_that_are_in_memory() -> None:
-    parts = [hex(address) for address in huge_parts(SMAPS, 2 << 20)]
-    assert parts == ["0x10200000", "0x10400000", "0x10600000", "0x30000000", "0x30200000"]
-
-
-def test_huge_pages_take_no_more_memory_and_change_nothing() -> None:
-    kept = [bytes((number & 255,)) * 100 for number in range(200_000)]
-    before = resident_kb()
-    use_huge_pages()
-    assert resident_kb() < before * 1.2 + 8192
-    assert all(value == bytes((number & 255,)) * 100 for number, value in enumerate(kept))
-
-
-def resident_kb() -> int:
-    found = re.search(r"^VmRSS:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1])
 
 
 def test_nothing_is_collected_unasked(policy: GarbagePolicy) -> None:
