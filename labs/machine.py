@@ -6,6 +6,7 @@ is a namespace given to it. The kernel is this machine's. Needs root, and Debian
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import uuid
@@ -84,6 +85,9 @@ class Machine:
     def close(self) -> None:
         """Ends all that runs inside, without a shutdown."""
         if self._process is not None:
+            init = _first_process_below(self._process.pid)
+            if init:  # systemd-nspawn leaves it running when it is killed itself
+                os.kill(init, signal.SIGKILL)
             self._process.stop(signal.SIGKILL)
             self._process = None
         self._directory.cleanup()
