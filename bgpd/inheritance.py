@@ -81,11 +81,11 @@ class Inheritance:
         self.adopted = wanted - len(self.refused.keys() - self.sessions.refused.keys())
 
     def routes(self) -> SavedRib | None:
-        """What neighbors announced and were sent; None if there is no session to go on with, or it cannot be read."""
+        """What neighbors announced and were sent; None if nothing was left, or it cannot be read."""
         from bgpd.rib.saved import SavedRib
 
         packed, self._rib = self._rib, b""
-        if not self.sessions:
+        if self.daemon is None:
             return None
         try:
             return msgspec.msgpack.decode(packed, type=SavedRib)

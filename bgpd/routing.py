@@ -159,7 +159,13 @@ class Routing:
         self._monitor.burst_ended.append(self._kernel_reported)
         self._monitor.events_lost.append(self._changed)
         if routes is not None:
-            await self._walked(self.rib.received.restore(routes))
+            former = self.rib.received.restore_former(routes)
+            for state in former.values():
+                if state.source.name not in self.sources:
+                    self.evpn.neighbor_up(state.source, state.families)
+                    self.evpn.neighbor_away(state.source)
+            await self._walked(self.rib.received.restore(routes, former))
+            self._watch_stale()
         await self.workloads.start(left.feeds)
 
     async def _walked(self, walk: Iterator[None]) -> None:

@@ -10,17 +10,18 @@ takes a few milliseconds, and batches may come in between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
 import structlog
 
 from bgpd.config.schema import RibConfig, SessionConfig
+from bgpd.config.sections import section_of
 from bgpd.kernel.host import Host
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import CeaseSubcode, Family
-from bgpd.model.path import NextHop, Path, RouteBatch, Source
+from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
 from bgpd.model.views import FamilyCounts, NeighborView
 from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived, revise
@@ -87,16 +88,7 @@ class ReceivedRoutes:
         Raises: PolicyError: the configuration names a policy that cannot be used.
         """
         where, policies = f"neighbor {source.name}", self._config.policy
-        adj_rib_in = AdjRibIn(
-            source,
-            policy=build_policy(config.import_, policies, where=f"{where}.import", exporting=False),
-            local_asn=negotiated.local_asn,
-            router_asn=self._config.router.asn,
-            router_id=parse_address(self._config.router.router_id),
-            allow_own_as=config.allow_own_as,
-            now=self._now,
-            allowed=allowed_next_hops(source, self._host),
-        )
+        adj_rib_in = self._adj_rib_in(source, negotiated, config)
         policy = build_policy(config.export, policies, where=f"{where}.export", exporting=True)
         state = NeighborState(source, negotiated, config=config, adj_rib_in=adj_rib_in)
         state.tables = {family: self._tables.table(config.vrf, family) for family in negotiated.families}
@@ -119,6 +111,20 @@ class ReceivedRoutes:
             )
             state.exports[family] = export
             (self._dissemination.hold if is_adopted else self._dissemination.add)(config.vrf, export)
+
+    def _adj_rib_in(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> AdjRibIn:
+        """Raises: PolicyError."""
+        where = f"neighbor {source.name}.import"
+        return AdjRibIn(
+            source,
+            policy=build_policy(config.import_, self._config.policy, where=where, exporting=False),
+            local_asn=negotiated.local_asn,
+            router_asn=self._config.router.asn,
+            router_id=parse_address(self._config.router.router_id),
+            allow_own_as=config.allow_own_as,
+            now=self._now,
+            allowed=allowed_next_hops(source, self._host),
+        )
 
     def _send_evpn(self, source: Source, batch: RouteBatch) -> None:
         for one in self.evpn.for_neighbor(source, batch):
@@ -386,10 +392,44 @@ class ReceivedRoutes:
             state.exports[family].resend_all()
             self._dissemination.look_at(state.exports[family])
 
-    def restore(self, saved: SavedRib) -> Iterator[None]:
-        """Stepping takes up what another process has left of the sessions that were adopted."""
+    def states_to_save(self) -> list[NeighborState]:
+        """The established sessions, and the former ones whose routes are kept."""
+        return [*self._states.values(), *(self._former[source] for source in self.stale.kept)]
+
+    def restore_former(self, saved: SavedRib) -> dict[int, NeighborState]:
+        """Keep what another process has kept of sessions that are over, by number; nothing of neighbors that are not
+        configured any more, or whose restarts are not helped with. Their routes come by `restore`."""
+        found: dict[int, NeighborState] = {}
+        for number, neighbor in enumerate(saved.neighbors):
+            former = neighbor.former
+            if former is None:
+                continue
+            source = Source(
+                name=neighbor.name,
+                kind=SourceKind(former.kind),
+                asn=former.asn,
+                router_id=former.router_id,
+                address=former.address,
+                interface=former.interface,
+            )
+            config = section_of(self._config, source)
+            helps = config.graceful_restart if config is not None else None
+            if config is None or helps is None or not helps.helps:
+                continue
+            adj_rib_in = self._adj_rib_in(source, former.negotiated, config)
+            state = NeighborState(source, former.negotiated, config=config, adj_rib_in=adj_rib_in)
+            for name, kept in former.kept.items():
+                family = Family(name)
+                table = state.tables[family] = self._tables.table(config.vrf, family)
+                table.interned[source], table.stale[source] = adj_rib_in.interned(family), kept
+                self.stale.kept.setdefault(source, {})[family] = kept
+            self._former[source] = found[number] = state
+        return found
+
+    def restore(self, saved: SavedRib, former: Mapping[int, NeighborState]) -> Iterator[None]:
+        """Stepping takes up what another process has left of the sessions that were adopted, and of `former` ones."""
         states = {source.name: state for source, state in self._states.items()}
-        yield from Restored(saved, states, tables=self._tables, evpn=self.evpn).walk(self._advertisements)
+        yield from Restored(saved, states, former, tables=self._tables, evpn=self.evpn).walk(self._advertisements)
         for state in states.values():
             for family, table in state.tables.items():
                 reason = state.why_too_many(family, table.received.get(state.source, 0))

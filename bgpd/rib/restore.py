@@ -23,13 +23,24 @@ _ENTRIES = 256
 
 
 class Restored:
-    """One snapshot of the RIB, for the adopted sessions. `states` are these by name."""
+    """One snapshot of the RIB, for the adopted sessions. `states` are these by name; `former`, by number,
+    those that are over and whose routes are kept.
+    """
 
     def __init__(
-        self, saved: SavedRib, states: Mapping[str, NeighborState], *, tables: Tables, evpn: EvpnRoutes
+        self,
+        saved: SavedRib,
+        states: Mapping[str, NeighborState],
+        former: Mapping[int, NeighborState],
+        *,
+        tables: Tables,
+        evpn: EvpnRoutes,
     ) -> None:
         self._saved = saved
-        self._states: list[NeighborState | None] = [states.get(one.name) for one in saved.neighbors]
+        self._states: list[NeighborState | None] = [
+            states.get(one.name) if one.former is None else former.get(number)
+            for number, one in enumerate(saved.neighbors)
+        ]
         self._tables = tables
         self._evpn = evpn
 

@@ -219,7 +219,7 @@ class Rib:
 
     def saved(self) -> SavedRib:
         """What neighbors announced and were sent, for another process (ReceivedRoutes.restore)."""
-        return save(self.tables.values(), self.received.states())
+        return save(self.tables.values(), self.received.states_to_save(), self.received.stale)
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should forward `key` by; None: no route of ours. What sessions that have ended said does not

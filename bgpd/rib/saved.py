@@ -11,12 +11,14 @@ from collections.abc import Hashable, Iterable, Mapping
 
 import msgspec
 
+from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisement
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.neighbor_state import NeighborState
 from bgpd.rib.shared_decisions import Entry
+from bgpd.rib.stale import Kept, StaleRoutes
 
 NONE = -1
 
@@ -56,6 +58,19 @@ class SavedExport(msgspec.Struct, array_like=True, gc=False):
     refresh_owed: bool
 
 
+class SavedFormer(msgspec.Struct, array_like=True, gc=False):
+    """A session that is over, whose routes are kept while its neighbor restarts (stale.py): its Source, what it had
+    negotiated, and what is kept of which family."""
+
+    kind: str
+    asn: int
+    router_id: bytes
+    address: bytes
+    interface: str
+    negotiated: Negotiated
+    kept: dict[str, Kept]
+
+
 class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
     """One session. `refreshing`: families of which a refresh is in progress; `labels`: those of EVPN routes that are
     not their path's; `discarded`: keys beyond max_prefixes by family, and how many more."""
@@ -65,6 +80,7 @@ class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
     refreshing: list[str]
     labels: dict[bytes, bytes]
     discarded: dict[str, tuple[list[bytes], int]]
+    former: SavedFormer | None = None
 
 
 class SavedRib(msgspec.Struct, array_like=True, gc=False):
@@ -87,14 +103,14 @@ class _Numbers:
         return NONE if value is None else self.known.setdefault(value, len(self.known))
 
 
-def save(tables: Iterable[LocRib], states: Iterable[NeighborState]) -> SavedRib:
-    """The routes of these sessions, and what they were sent."""
+def save(tables: Iterable[LocRib], states: Iterable[NeighborState], stale: StaleRoutes) -> SavedRib:
+    """The routes of these sessions, and what they were sent. Those that `stale` has are over."""
     kept = list(states)
     sources = {state.source: number for number, state in enumerate(kept)}
     next_hops, overlays = _Numbers(), _Numbers()
-    stale = {state.source: state for state in kept}
-    saved = [_table(table, sources, stale, next_hops, overlays) for table in tables]
-    neighbors = [_neighbor(state, overlays) for state in kept]
+    by_source = {state.source: state for state in kept}
+    saved = [_table(table, sources, by_source, next_hops, overlays) for table in tables]
+    neighbors = [_neighbor(state, overlays, stale.kept.get(state.source)) for state in kept]
     return SavedRib(neighbors, list(next_hops.known), list(overlays.known), saved)  # type: ignore[arg-type]
 
 
@@ -141,7 +157,7 @@ def _by_entry(table: LocRib) -> dict[Entry, list[bytes]]:
     return found
 
 
-def _neighbor(state: NeighborState, overlays: _Numbers) -> SavedNeighbor:
+def _neighbor(state: NeighborState, overlays: _Numbers, kept: Mapping[Family, Kept] | None) -> SavedNeighbor:
     families = [family for family in state.families if state.adj_rib_in.refreshed(family) is not None]
     evpn = state.tables.get(Family.L2VPN_EVPN)
     return SavedNeighbor(
@@ -150,6 +166,20 @@ def _neighbor(state: NeighborState, overlays: _Numbers) -> SavedNeighbor:
         [str(family) for family in families],
         dict(evpn.labels.of(state.source)) if evpn is not None else {},
         {str(family): state.discarded.saved(family) for family in state.discarded.families},
+        None if kept is None else _former(state, kept),
+    )
+
+
+def _former(state: NeighborState, kept: Mapping[Family, Kept]) -> SavedFormer:
+    source = state.source
+    return SavedFormer(
+        str(source.kind),
+        source.asn,
+        source.router_id,
+        source.address,
+        source.interface,
+        state.negotiated,
+        {str(family): one for family, one in kept.items()},
     )
 
 

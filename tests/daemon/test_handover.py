@@ -30,6 +30,7 @@ from tests.daemon.managed import ManagedHost, managed, said
 from tests.daemon.wire_peer import (
     KEEPALIVE,
     UPDATE,
+    Restart,
     WirePeer,
     attribute,
     message,
@@ -402,3 +403,29 @@ def test_drained_host_stays_so_and_sends_nothing(fabric: Fabric, peer: WirePeer)
         host.hand_over()
         assert said(connection) == []
         assert json.loads(host.request("/v1/drain")[1])["state"] != "off"
+
+
+def test_routes_kept_for_a_neighbor_that_restarts_are_kept_on(
+    fabric: Fabric, peer: WirePeer, other: WirePeer, tmp_path: Path
+) -> None:
+    """It is away while bgpd is restarted, too: nothing of it leaves the kernel before it is back and has said so."""
+    helped = leaf(1, **IPV4) + "graceful_restart = { restart_time_s = 120 }\n"
+    with managed(fabric, helped, leaf(2, **IPV4)) as host:
+        fields: dict[str, Any] = {"hold_time_s": 90, "restart": Restart(families=((1, 1),))}
+        restarting = peer.establish(**fields)
+        restarting.sendall(update(("10.9.0.0/16", "10.10.0.0/16"), asn=65201) + END_OF_RIB)
+        spoken(other, host, next_hop="10.0.2.2")
+        host.wait(lambda: len(kernel_routes(fabric.host)) == 2, "the routes")
+        restarting.close()
+        host.wait(lambda: host.neighbor("leaf1")["stale_routes"] == 2, "them to be stale")
+        until = host.neighbor("leaf1")["stale_until"]
+        with RouteWatch(fabric.host, tmp_path) as watch:
+            host.hand_over()
+            view = host.neighbor("leaf1")
+            assert (view["stale_routes"], view["stale_until"]) == (2, until)
+            assert kernel_routes(fabric.host).keys() == {"10.9.0.0/16", "10.10.0.0/16"}
+            back = peer.establish(**fields)
+            back.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
+            host.wait(lambda: kernel_routes(fabric.host).keys() == {"10.9.0.0/16"}, "the other one to be swept")
+            assert [line for line in watch.lines() if "10.9.0.0/16" in line] == []
+        assert host.neighbor("leaf1")["stale_routes"] == 0
