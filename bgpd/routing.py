@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import structlog
 
@@ -32,6 +33,7 @@ from bgpd.model.workload import ClaimInfo
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
 from bgpd.rib.stale import Place
+from bgpd.runtime.boot import has_run_since_boot
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, soon
@@ -149,7 +151,8 @@ class Routing:
             self._is_adopting = True
             await left.adopt(self.speaker)  # their sessions are among what the kernel's tables guard from the start on
         await self.tables.start(self._config.vrf)
-        self.speaker.restarting = self.tables.installed > 0
+        has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
+        self.speaker.restarting = self.tables.installed > 0 or has_run
         self.evpn.start()
         for event in self.host.events():
             self.speaker.kernel_changed(event)
@@ -201,6 +204,7 @@ class Routing:
     def converge(self) -> None:
         """The first state is complete: delete kernel routes that nobody wants."""
         self.converged = True
+        self.speaker.start_is_over()
         self.evpn.converged()
         self.tables.sweep()
 

@@ -140,12 +140,18 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def local_open(
-    router: RouterConfig, session: SessionConfig, *, over_ipv6: bool, restarting: bool = False, hostname: str = ""
+    router: RouterConfig,
+    session: SessionConfig,
+    *,
+    over_ipv6: bool,
+    restarting: bool = False,
+    forwarding: bool = True,
+    hostname: str = "",
 ) -> Open:
     """Our OPEN for a session. `over_ipv6`: the session runs over IPv6, so that IPv4 routes need RFC 8950.
 
-    `restarting` sets the R and forwarding bits of RFC 4724; without graceful restart the capability is sent all the
-    same, empty, as that RFC's section 3 asks of a speaker that sends End-of-RIB. `hostname` is the system's, used if
+    `restarting` and `forwarding` are the R and F bits of RFC 4724; without graceful restart the capability is sent
+    all the same, empty, as that RFC asks of a speaker that sends End-of-RIB. `hostname` is the system's, used if
     none is configured.
     """
     families = tuple(Family(name) for name in session.families)
@@ -159,12 +165,12 @@ def local_open(
             restarting=restarting,
             notification=True,
             restart_time_s=configured.restart_time_s,
-            families=tuple((afi, safi, True) for afi, safi in codes),
+            families=tuple((afi, safi, forwarding) for afi, safi in codes),
         )
     long_lived: tuple[LongLived, ...] = ()
     if configured is not None and configured.helps and configured.long_lived_s:
         stale_time_s = configured.long_lived_s
-        long_lived = tuple(LongLived(afi, safi, True, stale_time_s) for afi, safi in codes)
+        long_lived = tuple(LongLived(afi, safi, forwarding, stale_time_s) for afi, safi in codes)
     next_hops = ((int(Afi.IPV4), 1, int(Afi.IPV6)),) if over_ipv6 and Family.IPV4_UNICAST in families else ()
     return Open(
         asn=session.local_asn or router.asn,

@@ -59,7 +59,8 @@ class Unwatched:
 
 
 class Surroundings(msgspec.Struct, kw_only=True):
-    """What all neighbors share. `restarting`: the daemon comes back from a graceful restart (R bit of RFC 4724)."""
+    """What all neighbors share. `restarting`: the daemon was restarted, and this host has forwarded on (RFC 4724).
+    `is_starting`: not all neighbors were heard yet since its start."""
 
     router: RouterConfig
     hostname: str
@@ -71,6 +72,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     defects: Defects
     tasks: asyncio.TaskGroup
     restarting: bool = False
+    is_starting: bool = True
     paths: PathWatch = Unwatched()
     lines: dict[str, LineBudget] = {}
 
@@ -102,7 +104,7 @@ class Neighbor:
         self._former_martians = 0
         self._around = around
         self._owner = owner
-        self._restarting = around.restarting
+        self._is_first = True
         self._reach = Reach(peering, around.host, around.listening)
         self._session = Session(self._settings(), random=random.random)
         self._driver = Driver(self._session, self, tasks=around.tasks)
@@ -246,6 +248,10 @@ class Neighbor:
         if self.wire is not None and (problem := self._reach.roll(self.wire)):
             self.failures.note(problem)
 
+    def start_is_over(self) -> None:
+        """All neighbors were heard since the daemon's start: its next OPEN is not one of a restart any more."""
+        self._session.settings = self._settings()
+
     def pause_reading(self, paused: bool) -> None:
         """Leave unread what it sends, or read on."""
         self._driver.pause_reading(paused)
@@ -340,7 +346,7 @@ class Neighbor:
         self._driver.carry(exchange, wire)
         self._reach.roll(wire, is_new=True)
         self.established_count += 1
-        self._restarting = False
+        self._is_first = False
         self._session.settings = self._settings()
         self.failures.recovered(
             asn=negotiated.peer_asn,
@@ -410,7 +416,7 @@ class Neighbor:
         self._driver.resume_state(saved.state_since)
         self.established_count, self.flaps = saved.established_count, saved.flaps
         self._former_martians = saved.former_martians
-        self._restarting = False
+        self._is_first = False
         self._session.settings = self._settings()
         self.failures.restore(saved.failures)
         self.failures.adopted(established_at=saved.state_since, families=[str(one) for one in negotiated.families])
@@ -487,12 +493,14 @@ class Neighbor:
 
     def _settings(self) -> SessionSettings:
         around, peering = self._around, self.peering
+        is_first = self._is_first and around.is_starting
         return SessionSettings(
             local=local_open(
                 around.router,
                 peering.config,
                 over_ipv6=peering.is_ipv6,
-                restarting=self._restarting,
+                restarting=around.restarting and is_first,
+                forwarding=around.restarting or not is_first,
                 hostname=around.hostname,
             ),
             expected_asn=peering.config.asn,

@@ -158,6 +158,12 @@ class Speaker:
 
     # From the rest of the daemon
 
+    def start_is_over(self) -> None:
+        """All neighbors were heard since the daemon's start, or are not waited for any more."""
+        self._around.is_starting = False
+        for neighbor in self.neighbors:
+            neighbor.start_is_over()
+
     def awaiting_end_of_rib(self) -> list[tuple[Source, Family]]:
         """The established sessions and families whose initial table is not complete yet (RFC 4724 section 2)."""
         exchanges = [neighbor.exchange for neighbor in self.neighbors if neighbor.exchange is not None]

@@ -19,11 +19,15 @@ from tests.daemon.wire_peer import (
     CEASE,
     END_OF_RIB,
     HARD_RESET,
+    KEEPALIVE,
     NOTIFICATION,
+    OPEN,
     Restart,
     WirePeer,
     attribute,
     message,
+    open_message,
+    receive,
     update,
     withdrawal,
 )
@@ -415,3 +419,29 @@ def test_long_lived_routes_end_with_their_time(fabric: Fabric, peer: WirePeer) -
         host.wait(lambda: host.neighbor("leaf1")["stale_stage"] == "long-lived", "the Restart Time to be over")
         assert kernel(host) == [ONE]
         host.wait(lambda: not kernel(host), "the long-lived time to be over")
+
+
+# This host restarts
+
+
+def bits(peer: WirePeer) -> tuple[bool, bool]:
+    """The R bit and the F bit of the daemon's next OPEN, whose session is established."""
+    connection = peer.accept()
+    kind, body = receive(connection)
+    assert kind == OPEN
+    at = body.index(bytes((64, 6)))
+    connection.sendall(open_message(peer.asn, restart=GRACEFUL) + message(KEEPALIVE))
+    while receive(connection)[0] != KEEPALIVE:
+        pass
+    connection.close()
+    return bool(body[at + 2] & 0x80), bool(body[at + 7] & 0x80)
+
+
+def test_bits_of_a_restart_are_those_of_the_first_session_after_one(peer: WirePeer, host: Host) -> None:
+    """R: this is a restart. F: the forwarding state has outlived it, which at a first start there is none of."""
+    assert bits(peer) == (False, False)
+    assert bits(peer) == (False, True), "no restart, and what was announced is forwarded"
+    host.kill()
+    host.start(wait=False)
+    assert bits(peer) == (True, True)
+    assert bits(peer) == (False, True)

@@ -744,10 +744,19 @@ async def test_lost_link_and_lost_address_end_the_session_at_once(peer: RawPeer)
 async def test_shutdown_of_graceful_restart_sends_no_notification(peer: RawPeer) -> None:
     neighbor = to_peer(peer.port, graceful_restart={"restart_time_s": 30})
     async with running(config(neighbor=[neighbor]), listen_port=free_port()) as (speaker, recorder):
-        await peer.open()
+        await peer.open(graceful=True)
         await until(lambda: recorder.sources)
         await speaker.shutdown("upgrade", gracefully=True)
         assert await asyncio.wait_for(peer.reader.read(), 2) == b""
+
+
+async def test_neighbor_that_keeps_nothing_is_told_of_a_restart(peer: RawPeer) -> None:
+    neighbor = to_peer(peer.port, graceful_restart={"restart_time_s": 30})
+    async with running(config(neighbor=[neighbor]), listen_port=free_port()) as (speaker, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        await speaker.shutdown("upgrade", gracefully=True)
+        assert (await peer.notification())[:2] == (6, 2)
 
 
 async def test_shutdown_for_good_is_told_to_neighbors_with_graceful_restart(peer: RawPeer) -> None:
