@@ -32,6 +32,8 @@ _REFUSALS_KEPT = 4096
 _PACKED_WELL_KNOWN = b"\xff\xff\x00"
 """How GRACEFUL_SHUTDOWN, LLGR_STALE and NO_LLGR begin."""
 _LOCAL_PREF_HEADER = b"\x40\x05\x04"
+ALL_BLOCKS = (b"",)
+"""Signs that stand in every block: no path is usual."""
 _LEAST_PREFERRED = 0
 """LOCAL_PREF of what a neighbor, external or internal, announces with GRACEFUL_SHUTDOWN (RFC 8326 section 4.2),
 whatever the import policy sets: only one that takes the community away keeps its own."""
@@ -64,7 +66,8 @@ class AdjRibIn:
         self._own_asns = tuple(dict.fromkeys((local_asn, router_asn or local_asn)))
         self._router_id = router_id
         self._is_external = source.kind is SourceKind.EBGP
-        self.signs = self._signs()
+        self._own_signs = self._signs()
+        self.signs = self._signs_with_policy()
         self.long_lived: set[Family] = set()
         self.now = now
         self._interned: dict[Family, InternedPaths] = {}
@@ -77,6 +80,10 @@ class AdjRibIn:
             return ()
         signs = [asn.to_bytes(4, "big") for asn in self._own_asns] + [self._router_id, _PACKED_WELL_KNOWN]
         return (*signs, _LOCAL_PREF_HEADER) if self._is_external else tuple(signs)
+
+    def _signs_with_policy(self) -> tuple[bytes, ...]:
+        """Bytes that stand in a block if its routes are not accepted as they are; some that stand in every block."""
+        return ALL_BLOCKS if self.policy.signs is None else (*self._own_signs, *self.policy.signs)
 
     def interned(self, family: Family) -> InternedPaths:
         """Its paths of a family; the table that their keys are in counts them there."""
@@ -217,16 +224,17 @@ class AdjRibIn:
         self, family: Family, received: Attributes, next_hop: NextHop | None, trace: Trace | None
     ) -> tuple[Attributes, str]:
         block = received.block
-        is_plain = not any(sign in block for sign in self.signs) and family not in self.long_lived
+        is_plain = not any(sign in block for sign in self._own_signs) and family not in self.long_lived
         rejected = "" if is_plain else self._why_looped(received)
         if not rejected and self.allowed is not None:
             rejected = self.why_refused(family, next_hop)
-        if rejected or (is_plain and self.policy.accepts_all):
+        asks_nothing = self.policy.signs is not None and not any(sign in block for sign in self.policy.signs)
+        if rejected or (is_plain and asks_nothing):
             return received, rejected
         accepted = received
         if not is_plain and self._is_external and received.local_pref is not None:
             accepted = received.changed(local_pref=None)
-        if not self.policy.accepts_all:
+        if not asks_nothing:
             route = self._route(family, accepted, next_hop)
             if trace is None:
                 trace = self.policy.split(route, ())[0][0]
@@ -312,6 +320,7 @@ class AdjRibIn:
     def policy_changed(self, policy: Policy, *, allow_own_as: int) -> None:
         """Use another policy from now on."""
         self.policy = policy
+        self.signs = self._signs_with_policy()
         self.allow_own_as = allow_own_as
         self._forget_verdicts()
 

@@ -18,8 +18,6 @@ from bgpd.rib.loc_rib import LocRib, with_path
 from bgpd.rib.small_batches import FEW
 
 _EVPN: Final = Family.L2VPN_EVPN
-_ANY: Final = (b"",)
-"""Stands in every block: no path is usual."""
 
 
 def enter_few_evpn(
@@ -35,7 +33,7 @@ def enter_few_evpn(
     into, parts, paths, epoch = table.pending, table.routes.parts, interned.parts, table.epoch
     gathers, name, now = table.gathers_keys, source.name, routes.now()
     oldest = now - HEARD_AT_COARSENESS_S
-    signs = routes.signs if routes.policy.accepts_all else _ANY
+    signs = routes.signs
     own_labels = table.labels.entries_of(source)
     came = 0
     try:

@@ -27,6 +27,7 @@ from bgpd.rib.policy_match import (
     Route,
     compile_conditions,
     compile_prefixes,
+    signs_of,
 )
 
 __all__ = ["DEFAULT_KEY", "Policy", "PolicyError", "Route", "build_policy", "prepend"]
@@ -44,13 +45,14 @@ Verdict = tuple[Attributes, str]
 class Policy(Protocol):
     """Two steps, so that the verdict of a trace is worked out once.
 
-    `accepts_all`: every route is accepted as it is, nothing need be asked. `takes_learned`: whether routes learned from
-    neighbors can be accepted at all (on export: false for "local").
+    `signs`: bytes of which one stands in the attribute block of each route that is not accepted as it is, so that
+    nothing need be asked of others; (): every route is accepted as it is; None: nothing tells. `takes_learned`: whether
+    routes learned from neighbors can be accepted at all (on export: false for "local").
     """
 
     name: str
     by_prefix: bool
-    accepts_all: bool
+    signs: tuple[bytes, ...] | None
     takes_learned: bool
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
@@ -66,7 +68,7 @@ class BuiltInPolicy:
     def __init__(self, name: str) -> None:
         self.name = name
         self.by_prefix = name == "default-only"
-        self.accepts_all = name == "all"
+        self.signs: tuple[bytes, ...] | None = () if name == "all" else None
         self.takes_learned = name in ("all", "default-only")
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
@@ -94,10 +96,12 @@ class _Rule:
         self.conditions: list[Condition] = compile_conditions(config.match, f"{where}.match")
         self.change = compile_change(config.set, f"{where}.set")
         self.action = config.action
-        self.accepts_all = (
-            config.action == "accept" and self.prefixes is None and not self.conditions and not self.change
+        self.signs = signs_of(config.match)
+        """Bytes of which one stands in the block of each route that it matches; None: nothing tells."""
+        self.leaves_all = (
+            config.action != "reject" and self.prefixes is None and not self.conditions and not self.change
         )
-        """Whether it accepts every route as it is."""
+        """Whether it matches every route, and leaves it as it is."""
 
     def holds(self, route: Route) -> bool:
         """Whether the rule can match any route of this path."""
@@ -124,8 +128,20 @@ class RulePolicy:
         self.takes_learned = True
         entries = [entry for rule in config.rules for entry in rule.match.as_path]
         self._has_patterns = not all(entry.isdecimal() for entry in entries)
-        self.accepts_all = bool(self._rules) and self._rules[0].accepts_all and not self._has_patterns
-        self.by_prefix = not self.accepts_all and any(rule.prefixes is not None for rule in self._rules)
+        self.signs = None if self._has_patterns else self._signs()
+        self.by_prefix = self.signs != () and any(rule.prefixes is not None for rule in self._rules)
+
+    def _signs(self) -> tuple[bytes, ...] | None:
+        """The signs of all rules up to the one that accepts what has none of them, if that is so."""
+        found: list[bytes] = []
+        for rule in self._rules:
+            if rule.signs is not None:
+                found += rule.signs
+            elif not rule.leaves_all:
+                return None
+            elif rule.action == "accept":
+                return tuple(dict.fromkeys(found))
+        return None
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
         if self._is_too_long(route):

@@ -14,7 +14,7 @@ import msgspec
 
 from bgpd.config.schema import MatchConfig
 from bgpd.model.as_path import as_path_text
-from bgpd.model.attributes import Attributes
+from bgpd.model.attributes import Attributes, pack_list
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop
 from bgpd.model.policy_syntax import (
@@ -110,6 +110,19 @@ def _parse_prefix_range(entry: str, where: str) -> tuple[ipaddress.IPv4Network |
         right = f"lengths must rise: {length} <= ge <= le <= {network.max_prefixlen}"
         raise PolicyError(where, f'"{entry}" takes no prefix at all', right)
     return network, shortest, longest
+
+
+def signs_of(match: MatchConfig) -> list[bytes] | None:
+    """Bytes of which one stands in the attribute block of each route for which the conditions hold; None: no such."""
+    if match.community:
+        return [parse_community(entry).to_bytes(4, "big") for entry in match.community]
+    if match.large_community:
+        return [pack_list("large_communities", (parse_large_community(entry),)) for entry in match.large_community]
+    if match.extended_community:
+        return [parse_extended_community(entry) for entry in match.extended_community]
+    if match.as_path and all(entry.isdecimal() for entry in match.as_path):
+        return [int(entry).to_bytes(4, "big") for entry in match.as_path]
+    return None
 
 
 def compile_conditions(match: MatchConfig, where: str) -> list[Condition]:

@@ -1,8 +1,9 @@
 """Routes that come few in an UPDATE, as those of an Internet table do, enter their table by one loop without layers.
 
 What loc_rib.py does in passes over many keys costs more than the work itself where few keys share a path. Here the
-usual case is worked through in one place: unicast routes of a neighbor whose policy accepts all, with a path that
-nothing is to be said against. What is not usual is left to AdjRibIn and Decisions, path by path, or to the caller.
+usual case is worked through in one place: unicast routes of a neighbor whose policy accepts them as they are, with a
+path that nothing is to be said against. What is not usual is left to AdjRibIn and Decisions, path by path, or to the
+caller.
 
 Not compiled: its time is in the fields of paths and batches (docs/decisions/0003).
 """
@@ -14,15 +15,13 @@ from typing import Final, cast
 
 from bgpd.model.containers import PART_OF
 from bgpd.model.path import NextHop, NextHops, Path, RouteBatch
-from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S, AdjRibIn
+from bgpd.rib.adj_rib_in import ALL_BLOCKS, HEARD_AT_COARSENESS_S, AdjRibIn
 from bgpd.rib.interned_paths import PARTS
 from bgpd.rib.loc_rib import LocRib, with_path
 from bgpd.rib.shared_decisions import Entry
 
 FEW: Final = 24
 """Keys of a batch up to which the loop costs less than passes over them."""
-_ANY: Final = (b"",)
-"""Stands in every block: no path is usual."""
 
 
 def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at: int) -> int:
@@ -43,7 +42,7 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
     )
     next_hops, name, now = into.next_hops, source.name, routes.now()
     oldest = now - HEARD_AT_COARSENESS_S
-    signs = usual_signs = routes.signs if routes.policy.accepts_all else _ANY
+    signs = usual_signs = routes.signs
     gateway: NextHop | None = None
     asked: NextHop | None = None
     hops: NextHops | None = None
@@ -64,7 +63,7 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                 continue
             if next_hop is not gateway:
                 gateway = next_hop
-                signs = usual_signs if not routes.why_refused(family, next_hop) else _ANY
+                signs = usual_signs if not routes.why_refused(family, next_hop) else ALL_BLOCKS
             block = attributes.block
             path = known = paths[hash(block) % PARTS].get(block)
             if known is None:

@@ -17,7 +17,7 @@ from bgpd.model.path import NextHop
 from bgpd.model.prefix import key_of
 from bgpd.rib.policy import DEFAULT_KEY, PolicyError, Route, RulePolicy, build_policy, prepend
 from bgpd.rib.policy_match import compile_prefixes
-from tests.rib.build import LOCAL_ASN, V4, attributes, configuration, hop, key
+from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 
 
 def route(taken: Attributes, *, next_hop: NextHop | None = None, family: Family = V4, neighbor: str = "leaf1") -> Route:
@@ -314,19 +314,82 @@ def test_prepending_to_a_set_or_a_full_segment_starts_a_new_one() -> None:
     assert prepend(attributes(1), 7, 2).as_path == attributes(7, 7, 1).as_path
 
 
+TAGGED = MatchConfig(community=("65000:1", "no-export"))
+TAGS = (b"\xfd\xe8\0\1", b"\xff\xff\xff\1")
+
+
 @pytest.mark.parametrize(
-    ("rules", "accepts_all"),
+    ("rules", "signs"),
     [
-        ((RuleConfig(),), True),
-        ((RuleConfig(), RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8",)), action="reject")), True),
-        ((RuleConfig(action="reject"),), False),
-        ((RuleConfig(action="next"), RuleConfig()), False),
-        ((RuleConfig(match=MatchConfig(community=("65000:1",))),), False),
-        ((RuleConfig(set=SetConfig(local_pref=50)),), False),
-        ((RuleConfig(), RuleConfig(match=MatchConfig(as_path=("^65201",)))), False),
-        ((), False),
+        ((RuleConfig(),), ()),
+        ((RuleConfig(), RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8",)), action="reject")), ()),
+        ((RuleConfig(action="next"), RuleConfig()), ()),
+        ((RuleConfig(match=TAGGED, action="reject"), RuleConfig()), TAGS),
+        ((RuleConfig(match=TAGGED, set=SetConfig(med=1)), RuleConfig(match=TAGGED), RuleConfig()), TAGS),
+        (
+            (
+                RuleConfig(match=MatchConfig(large_community=("1:2:3",), prefix=("10.0.0.0/8",))),
+                RuleConfig(match=MatchConfig(extended_community=("rt:1:2",)), action="next"),
+                RuleConfig(match=MatchConfig(as_path=("65001",), family=("ipv4-unicast",)), action="reject"),
+                RuleConfig(),
+            ),
+            (b"\0\0\0\1\0\0\0\2\0\0\0\3", b"\0\2\0\1\0\0\0\2", b"\0\0\xfd\xe9"),
+        ),
+        ((RuleConfig(action="reject"),), None),
+        ((RuleConfig(match=TAGGED),), None),
+        ((RuleConfig(match=TAGGED), RuleConfig(action="reject"), RuleConfig()), None),
+        ((RuleConfig(match=TAGGED), RuleConfig(set=SetConfig(local_pref=50))), None),
+        ((RuleConfig(match=MatchConfig(neighbor=("leaf1",)), action="reject"), RuleConfig()), None),
+        ((RuleConfig(match=MatchConfig(next_hop=("10.0.0.1",)), action="reject"), RuleConfig()), None),
+        ((RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8",)), action="reject"), RuleConfig()), None),
+        ((RuleConfig(), RuleConfig(match=MatchConfig(as_path=("^65201",)))), None),
+        ((), None),
     ],
 )
-def test_rules_that_accept_every_route_as_it_is_are_not_asked(rules: tuple[RuleConfig, ...], accepts_all: bool) -> None:
+def test_signs_say_of_which_routes_nothing_need_be_asked(rules: tuple[RuleConfig, ...], signs: object) -> None:
     policy = build_policy("p", {"p": PolicyConfig(rules=rules)}, where="here", exporting=False)
-    assert policy.accepts_all is accepts_all
+    assert policy.signs == signs
+
+
+SOME_RULES = st.builds(
+    RuleConfig,
+    match=st.one_of(
+        st.just(MatchConfig()),
+        st.builds(
+            MatchConfig,
+            prefix=some("10.0.0.0/8 le 32"),
+            as_path=some("1", "2"),
+            community=some("0:1", "0:2"),
+            large_community=some("0:0:1"),
+            family=some("ipv4-unicast", "ipv6-unicast"),
+        ),
+    ),
+    set=st.builds(SetConfig, local_pref=st.sampled_from((None, None, 200)), add_community=some("0:2")),
+    action=st.sampled_from(("accept", "reject", "next")),
+)
+SOME_ATTRIBUTES = st.builds(
+    lambda asns, communities, large, pref: attributes(
+        *asns, communities=communities, large_communities=large, local_pref=pref
+    ),
+    st.lists(st.integers(1, 3), max_size=3),
+    st.sampled_from(((), (1,), (2,), (3, 1), (0x100, 0x10000))),
+    st.sampled_from(((), ((0, 0, 1),), ((0, 1, 0),))),
+    st.sampled_from((None, 100)),
+)
+
+
+@given(st.lists(SOME_RULES, max_size=3), SOME_ATTRIBUTES, st.sampled_from(("10.1.0.0/16", "11.0.0.0/8")))
+def test_what_has_no_sign_is_accepted_as_it_is(rules: list[RuleConfig], seen: Attributes, prefix: str) -> None:
+    policy = RulePolicy("p", PolicyConfig(rules=(*rules, RuleConfig())))
+    one = key(prefix)
+    if policy.signs is not None and not any(sign in seen.block for sign in policy.signs):
+        assert verdicts(policy, route(seen), one)[one] == (seen, "")
+    config = configuration(session("leaf1", import_="p"), policy={"p": PolicyConfig(rules=(*rules, RuleConfig()))})
+    recorder = Recorder(config)
+    leaf1 = recorder.up(leaf(1), config.neighbor[0])
+    recorder.announce(leaf1, seen, hop("10.0.1.2"), prefix)
+    decision = recorder.rib.decision("", V4, one)
+    assert decision is not None
+    accepted, rejected = verdicts(policy, route(seen.changed(local_pref=None)), one)[one]
+    assert decision.candidates[0].rejected == rejected
+    assert rejected or decision.candidates[0].attributes.same_as(accepted)
