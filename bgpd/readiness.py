@@ -69,7 +69,7 @@ class Readiness:
         self._started_at = time.time()
         self._born = time.monotonic()
         self._pending_since: float | None = None
-        self._waiting_for = ""
+        self._waits: list[tuple[str, float | None]] = []
         self._announced: dict[Source, tuple[int, float]] = {}
         self._status = ""
         self._is_review_planned = False
@@ -109,14 +109,15 @@ class Readiness:
 
     def _look_for_convergence(self) -> None:
         routing = self._routing
-        self._waiting_for = not_converged(
+        found = waits(
             self.age_s,
             synchronised=routing.synchronised,
             neighbors=[(one.name, one.name in routing.sources) for one in self.neighbors if self._is_awaited(one)],
             awaiting=[one for one in routing.speaker.awaiting_end_of_rib() if not self._is_quiet(one[0])],
             importing=routing.evpn.is_importing,
         )
-        if not self._waiting_for:
+        self._waits = list(found)
+        if not self._waits:
             log.info("bgpd.converged", seconds=round(self.age_s, 3), routes=routing.routes)
             self._announced.clear()
             routing.converge()
@@ -142,7 +143,7 @@ class Readiness:
         if self.neighbors and not routing.sources:
             reasons.append("no neighbor is established")
         elif not routing.converged:
-            reasons.append(f"not converged: {self._waiting_for}")
+            reasons.append(f"not converged: {self._waits[0][0] if self._waits else ''}")
         if routing.is_behind_kernel:
             reasons.append("events of the kernel were lost, and its state is being read again")
         reasons += self._consistency.reasons()
@@ -169,6 +170,7 @@ class Readiness:
                 *routing.rib.contested.warnings(),
                 *_discarded(routing),
             ],
+            waiting_for=[_with_rest(text, until_s, self.age_s) for text, until_s in self._waits],
             version=__version__,
             form=form().value,
             pid=os.getpid(),
@@ -196,34 +198,39 @@ class Readiness:
             systemd.notify(systemd.status(text))
 
 
+def _with_rest(text: str, until_s: float | None, age_s: float) -> str:
+    return text if until_s is None else f"{text} (waited for at most {max(0, until_s - age_s):.0f} s more)"
+
+
 def _discarded(routing: Routing) -> Iterator[str]:
     for source, family, count in routing.rib.received.discarded():
         yield f"neighbor {source.name}: {count} {family} prefixes beyond max_prefixes were discarded"
 
 
-def not_converged(
+def waits(
     age_s: float,
     *,
     synchronised: bool,
     neighbors: Iterable[tuple[str, bool]],
     awaiting: Iterable[tuple[Source, Family]],
     importing: bool,
-) -> str:
-    """What is still waited for, or "".
+) -> Iterator[tuple[str, float | None]]:
+    """All that is still waited for, and until which age of the daemon at most (None: as long as it takes).
 
     `age_s`: since the start. `synchronised`: the workload sources gave their first state. `neighbors`: each configured
     one, and whether it is established; while none is, old routes are the best that there is. `awaiting`: established
     sessions and families without End-of-RIB. `importing`: EVPN routes are on their way into VRFs.
     """
     if not synchronised:
-        return "workload sources have not given their first state"
+        yield "workload sources have not given their first state", None
     states = dict(neighbors)
     missing = [name for name, established in states.items() if not established]
-    if missing and (age_s < ESTABLISH_WAIT_S or len(missing) == len(states)):
-        return f"neighbor {missing[0]} is not established"
+    is_alone = len(missing) == len(states)
+    if is_alone or age_s < ESTABLISH_WAIT_S:
+        for name in missing:
+            yield f"neighbor {name} is not established", None if is_alone else ESTABLISH_WAIT_S
     if age_s < CONVERGENCE_CAP_S:
         for source, family in awaiting:
-            return f"neighbor {source.name} has not sent End-of-RIB of {family}"
+            yield f"neighbor {source.name} has not sent End-of-RIB of {family}", CONVERGENCE_CAP_S
         if importing:
-            return "EVPN routes are being imported into VRFs"
-    return ""
+            yield "EVPN routes are being imported into VRFs", CONVERGENCE_CAP_S

@@ -17,7 +17,7 @@ from bgpd.readiness import (
     QUIET_S,
     SILENT_S,
     Readiness,
-    not_converged,
+    waits,
 )
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import TimedSelector
@@ -33,9 +33,21 @@ def waits_for(
     awaiting: list[tuple[Source, Family]] | None = None,
     importing: bool = False,
 ) -> str:
-    return not_converged(
-        age_s, synchronised=synchronised, neighbors=neighbors, awaiting=awaiting or [], importing=importing
+    return next(
+        waits(age_s, synchronised=synchronised, neighbors=neighbors, awaiting=awaiting or [], importing=importing),
+        ("", None),
+    )[0]
+
+
+def test_all_that_is_waited_for_is_said_with_its_cap() -> None:
+    found = waits(
+        1, synchronised=False, neighbors=[("leaf1", True), ("leaf2", False)], awaiting=AWAITED, importing=False
     )
+    assert list(found) == [
+        ("workload sources have not given their first state", None),
+        ("neighbor leaf2 is not established", ESTABLISH_WAIT_S),
+        ("neighbor leaf1 has not sent End-of-RIB of ipv4-unicast", CONVERGENCE_CAP_S),
+    ]
 
 
 def test_workloads_come_first_however_long_they_take() -> None:

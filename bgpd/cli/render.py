@@ -229,6 +229,7 @@ def status_lines(view: View, now: float) -> Iterator[str]:
     yield f"bgpd {view['version']}{form} on {view['hostname']}, process {view['pid']}, up {up}"
     yield "ready" if view["ready"] else "NOT READY"
     yield from (f"  {reason}" for reason in view["reasons"])
+    yield from (f"  waits for: {text}" for text in view.get("waiting_for", ()))
     yield from (f"warning: {warning}" for warning in view.get("warnings", ()))
     yield f"neighbors: {view['neighbors_established']} of {view['neighbors']} established"
     yield f"routes: {view['routes']}; kernel routes: {view['fib_pending']} pending, {view['fib_failed']} failed"

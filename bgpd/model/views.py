@@ -448,10 +448,14 @@ class HealthView(msgspec.Struct, kw_only=True):
     event loop was held since the start, `loop_stall_p9999_s` what one hold of ten thousand exceeds. With `cpu` in their
     names both are the processor time of the loop's thread: what is missing in them, others had the processor for.
     `last_handover` is what this process was handed over at its start, null if nothing was.
+
+    `waiting_for`: all that is waited for after a start before kernel routes of the run before are removed that nobody
+    has announced again (the Selection Deferral Timer of RFC 4724), and how long still.
     """
 
     ready: bool
     reasons: list[str] = []
+    waiting_for: list[str] = []
     warnings: list[str] = []
     version: str = ""
     form: str = ""
