@@ -14,7 +14,7 @@ import pytest
 
 from labs.namespace import Namespace
 from labs.process import wait_until
-from tests.daemon.fabric import WAIT_S, Fabric, Host, kernel_routes, leaf, started
+from tests.daemon.fabric import WAIT_S, Fabric, Host, kernel_routes, leaf, started, table
 from tests.daemon.wire_peer import (
     CEASE,
     END_OF_RIB,
@@ -445,3 +445,40 @@ def test_bits_of_a_restart_are_those_of_the_first_session_after_one(peer: WirePe
     host.start(wait=False)
     assert bits(peer) == (True, True)
     assert bits(peer) == (False, True)
+
+
+def test_dynamic_neighbor_that_restarts_keeps_its_routes_and_its_name(fabric: Fabric) -> None:
+    words = {"prefix": "10.0.1.0/24", "asn": "external", "import_": "all", "families": ["ipv4-unicast"]}
+    ranges = table("[[listen]]", **words) + "graceful_restart = {}\n"
+    name = "10.0.1.0/24-10.0.1.2"
+
+    def dial(host: Host) -> socket.socket:
+        def connected() -> socket.socket | None:
+            with fabric.leaf1.entered(), contextlib.suppress(OSError):
+                return socket.create_connection(("10.0.1.1", 179), timeout=10)
+            return None
+
+        host.wait(lambda: found.append(connected()) or found[-1] is not None, "the daemon to listen")
+        connection = found[-1]
+        assert connection is not None
+        connection.sendall(open_message(65201, restart=GRACEFUL) + message(KEEPALIVE))
+        while receive(connection)[0] != KEEPALIVE:
+            pass
+        return connection
+
+    found: list[socket.socket | None] = []
+    with started(fabric, ranges, wait=False) as host:
+        session = dial(host)
+        session.sendall(update((ONE,), asn=65201) + END_OF_RIB)
+        host.wait(lambda: kernel(host) == [ONE], "the route")
+        session.close()
+        host.wait(lambda: host.neighbor(name)["stale_routes"] == 1, "the route to be stale")
+        time.sleep(2.5)
+        assert kernel(host) == [ONE]
+        assert host.neighbor(name)["state"] != "established", "it is not forgotten meanwhile"
+        session = dial(host)
+        session.sendall(update((ONE,), asn=65201) + END_OF_RIB)
+        host.wait(lambda: host.neighbor(name)["stale_routes"] == 0, "the end of the restart")
+        assert kernel(host) == [ONE]
+        assert host.neighbor(name)["established_count"] == 2
+        session.close()
