@@ -37,6 +37,7 @@ class Recorder:
         self.routes: dict[tuple[str, Family], dict[str, NextHop | None]] = {}
         self.attributes: dict[tuple[str, str], Attributes | None] = {}
         self.overlays: dict[tuple[str, bytes], tuple[NextHop | None, Overlay | None, Attributes | None]] = {}
+        self.not_forwarding: list[str] = []
         self.ended: list[Family] = []
         self.closed: list[str] = []
         self.failed: list[str] = []
@@ -84,7 +85,8 @@ class Recorder:
     def keeps_routes(self, name: str) -> bool:
         return False
 
-    def forwarding_lost(self, name: str, reason: str) -> None: ...
+    def forwarding_lost(self, name: str, reason: str) -> None:
+        self.not_forwarding.append(reason)
 
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.ended.append(family)

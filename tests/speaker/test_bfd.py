@@ -280,3 +280,20 @@ async def test_nothing_is_connected_with_where_nobody_has_bfd(process: FakeProce
         assert process.sets == []
         assert speaker.bfd.problem == ""
         assert msgspec.to_builtins(speaker.neighbor_views()[0])["bfd"] == ""
+
+
+@pytest.mark.parametrize("independent", [0, 1])
+async def test_bfd_of_a_neighbor_that_restarts_tells_of_its_forwarding_only_with_the_c_bit(
+    process: FakeProcess, independent: int
+) -> None:
+    """RFC 5882 section 4.3: else BFD is down because it is restarting, too."""
+    async with with_bfd(process) as (speaker, recorder, peer):
+        process.report(State.UP, independent=independent)
+        await until(lambda: view(speaker).state == "up")
+        assert peer.writer is not None
+        peer.writer.close()
+        await until(lambda: recorder.closed)
+        process.report(State.DOWN, downs=1, diagnostic=Diagnostic.DETECTION_TIME_EXPIRED, independent=0)
+        await until(lambda: view(speaker).state == "down")
+        found = [reason for reason in recorder.not_forwarding if reason.startswith("BFD down")]
+        assert len(found) == independent
