@@ -53,6 +53,11 @@ class NeighborState:
         self._warned_of_memory = False
         self._out_of_resources = False
 
+    def is_swept(self, family: Family) -> bool:
+        """Whether a refresh of the family has ended, and what was not said again is being removed."""
+        refreshed = self.adj_rib_in.refreshed(family)
+        return refreshed is not None and self.sweeps.get(family) is refreshed
+
     def use(self, config: SessionConfig) -> None:
         """These are the settings from now on."""
         self.config = config

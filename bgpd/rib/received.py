@@ -36,7 +36,7 @@ from bgpd.rib.ports import EvpnRoutes, Neighbors
 from bgpd.rib.restore import Restored
 from bgpd.rib.saved import SavedRib
 from bgpd.rib.small_batches import FEW, enter_few
-from bgpd.rib.stale import Place, StaleRoutes, kept_families
+from bgpd.rib.stale import Place, Stage, StaleRoutes, kept_families
 from bgpd.rib.tables import Tables
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
@@ -398,7 +398,7 @@ class ReceivedRoutes:
 
     def restore_former(self, saved: SavedRib) -> dict[int, NeighborState]:
         """Keep what another process has kept of sessions that are over, by number; nothing of neighbors that are not
-        configured any more, or whose restarts are not helped with. Their routes come by `restore`."""
+        configured any more, or otherwise, or whose restarts are not helped with. Their routes come by `restore`."""
         found: dict[int, NeighborState] = {}
         for number, neighbor in enumerate(saved.neighbors):
             former = neighbor.former
@@ -414,7 +414,7 @@ class ReceivedRoutes:
             )
             config = section_of(self._config, source)
             helps = config.graceful_restart if config is not None else None
-            if config is None or helps is None or not helps.helps:
+            if config is None or helps is None or not helps.helps or not former.is_wanted(config):
                 continue
             adj_rib_in = self._adj_rib_in(source, former.negotiated, config)
             state = NeighborState(source, former.negotiated, config=config, adj_rib_in=adj_rib_in)
@@ -422,6 +422,8 @@ class ReceivedRoutes:
                 family = Family(name)
                 table = state.tables[family] = self._tables.table(config.vrf, family)
                 table.interned[source], table.stale[source] = adj_rib_in.interned(family), kept
+                if kept.stage is Stage.LONG_LIVED:
+                    adj_rib_in.enter_long_lived(family)
                 self.stale.kept.setdefault(source, {})[family] = kept
             self._former[source] = found[number] = state
         return found

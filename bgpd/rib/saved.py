@@ -1,7 +1,8 @@
 """The RIB as one process leaves it to the next: what neighbors announced, and what they were sent.
 
 Routes stand by what they share, as in the tables: each path once, the keys by their candidates. This host's own routes
-and those that EVPN makes are not in here: they follow from their sources. Only reads; restore.py takes it up again.
+and those that EVPN makes are not in here: they follow from their sources. Nor are routes that are being removed. Only
+reads; restore.py takes it up again.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from collections.abc import Hashable, Iterable, Mapping
 
 import msgspec
 
+from bgpd.config.effects import resets_session
+from bgpd.config.schema import ListenConfig, SessionConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source
+from bgpd.rib.adj_rib_in import forbids_long_lived
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisement
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.neighbor_state import NeighborState
@@ -60,7 +64,7 @@ class SavedExport(msgspec.Struct, array_like=True, gc=False):
 
 class SavedFormer(msgspec.Struct, array_like=True, gc=False):
     """A session that is over, whose routes are kept while its neighbor restarts (stale.py): its Source, what it had
-    negotiated, and what is kept of which family."""
+    negotiated, its section of the configuration (MessagePack), and what is kept of which family."""
 
     kind: str
     asn: int
@@ -68,7 +72,16 @@ class SavedFormer(msgspec.Struct, array_like=True, gc=False):
     address: bytes
     interface: str
     negotiated: Negotiated
+    config: bytes
     kept: dict[str, Kept]
+
+    def is_wanted(self, config: SessionConfig) -> bool:
+        """Whether the neighbor is still the one that the routes are of: no session of it would have to begin anew."""
+        try:
+            before = msgspec.msgpack.decode(self.config, type=type(config))
+        except msgspec.MsgspecError:  # of another section, or of a version that had other keys
+            return False
+        return not resets_session("listen" if isinstance(config, ListenConfig) else "neighbor", before, config)
 
 
 class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
@@ -133,16 +146,26 @@ def _table(
                 continue
             number = numbers.get(path)
             if number is None:
-                number = numbers[path] = len(paths)
                 fresh, received = refreshed[path.source], path.received
                 is_stale = fresh is not None and path not in fresh
+                if _is_going(path, states[path.source], table.family, is_stale=is_stale):
+                    numbers[path] = NONE
+                    continue
+                number = numbers[path] = len(paths)
                 hop, overlay = next_hops.of(path.next_hop), overlays.of(path.overlay)
                 saved = (received.block, received.rank, received.is_simple, hop, path.heard_at, overlay, is_stale)
                 paths.append(SavedPath(source, *saved))
-            candidates.append(number)
+            if number != NONE:
+                candidates.append(number)
         if candidates:
             entries.append((candidates, keys))
     return SavedTable(table.vrf, str(table.family), paths, entries)
+
+
+def _is_going(path: Path, state: NeighborState, family: Family, *, is_stale: bool) -> bool:
+    """Whether the routes of a path are being removed: nothing else would tell the next process to."""
+    is_forbidden = family in state.adj_rib_in.long_lived and forbids_long_lived(path)
+    return is_forbidden or (is_stale and state.is_swept(family))
 
 
 def _by_entry(table: LocRib) -> dict[Entry, list[bytes]]:
@@ -158,12 +181,12 @@ def _by_entry(table: LocRib) -> dict[Entry, list[bytes]]:
 
 
 def _neighbor(state: NeighborState, overlays: _Numbers, kept: Mapping[Family, Kept] | None) -> SavedNeighbor:
-    families = [family for family in state.families if state.adj_rib_in.refreshed(family) is not None]
+    refreshing = [family for family in state.families if state.adj_rib_in.refreshed(family) is not None]
     evpn = state.tables.get(Family.L2VPN_EVPN)
     return SavedNeighbor(
         state.source.name,
         [_export(export, overlays) for export in state.exports.values()],
-        [str(family) for family in families],
+        [str(family) for family in refreshing if not state.is_swept(family)],
         dict(evpn.labels.of(state.source)) if evpn is not None else {},
         {str(family): state.discarded.saved(family) for family in state.discarded.families},
         None if kept is None else _former(state, kept),
@@ -179,6 +202,7 @@ def _former(state: NeighborState, kept: Mapping[Family, Kept]) -> SavedFormer:
         source.address,
         source.interface,
         state.negotiated,
+        msgspec.msgpack.encode(state.config),
         {str(family): one for family, one in kept.items()},
     )
 
