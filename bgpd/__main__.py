@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def _run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
     gc.disable()  # imports make no garbage, and looking for it takes a tenth of the start; see runtime/memory.py
     from bgpd.inheritance import find
+    from bgpd.runtime.memory import keep_little_memory
 
+    keep_little_memory()
     left = find()
     from bgpd.daemon import run
 

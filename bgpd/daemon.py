@@ -56,7 +56,7 @@ from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
 from bgpd.runtime.form import form
 from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
-from bgpd.runtime.memory import GarbagePolicy, keep_little_memory
+from bgpd.runtime.memory import GarbagePolicy
 from bgpd.runtime.turns import Walks
 from bgpd.upgrade import Upgrade
 
@@ -77,7 +77,6 @@ def run(config: Config, file: str, *, left: Inheritance, warnings: Sequence[str]
     SIGINT is a stop, of which neighbors are told. After SIGTERM bgpd is expected to come back: the sessions are left to
     the next process where a service manager keeps them meanwhile, else it is a graceful restart.
     """
-    keep_little_memory()
     raise_limit()
     events = EventRing()
     set_up_logging(config.log, events)

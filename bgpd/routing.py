@@ -168,6 +168,8 @@ class Routing:
                     self.evpn.neighbor_up(state.source, state.families)
                     self.evpn.neighbor_away(state.source)
             await self._walked(self.rib.received.restore(routes, former))
+            routes = None
+            self._memory_freed()
             self._watch_stale()
         await self.workloads.start(left.feeds)
 
