@@ -6,7 +6,7 @@ import itertools
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,9 @@ from labs.process import LabError, LoggedProcess, run_command
 
 REPLY = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from .* icmp_seq=(\d+) ", re.MULTILINE)
 TOTALS = re.compile(r"(\d+) packets transmitted, (\d+) received")
+
+
+_HALF = 1 << 15
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -74,7 +77,7 @@ def count(pair: Pair, output: str, interval_s: float) -> FlowResult:
     totals = TOTALS.search(output)
     if totals is None:
         raise LabError(f"{pair}: ping ended without a summary:\n{output[-2000:]}")
-    replies = sorted({int(sequence): float(at) for at, sequence in REPLY.findall(output)}.items())
+    replies = sorted(_numbered((float(at), int(sequence)) for at, sequence in REPLY.findall(output)).items())
     sent = int(totals[1])
     if not replies:
         return FlowResult(pair, sent, sent, float("inf"))
@@ -84,6 +87,17 @@ def count(pair: Pair, output: str, interval_s: float) -> FlowResult:
     gaps.append((replies[0][0] - 1) * interval_s)
     gaps += [later[1] - earlier[1] for earlier, later in itertools.pairwise(replies) if later[0] > earlier[0] + 1]
     return FlowResult(pair, counted, counted - len(replies), 1000 * max(gaps, default=0.0))
+
+
+def _numbered(replies: Iterable[tuple[float, int]]) -> dict[int, float]:
+    """When each packet was answered first, by its number; ping writes the lower 16 bits of that."""
+    found: dict[int, float] = {}
+    latest = 0
+    for at, sequence in replies:
+        number = latest + (sequence - latest + _HALF) % (2 * _HALF) - _HALF
+        latest = max(latest, number)
+        found.setdefault(number, at)
+    return found
 
 
 def reachable(pair: Pair, *, attempts: int = 2) -> bool:

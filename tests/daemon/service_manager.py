@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -108,8 +109,8 @@ class Manager:
             environment["LISTEN_PID"] = str(os.getpid())
             environment["LISTEN_FDS"] = str(len(self.kept))
             environment["LISTEN_FDNAMES"] = ":".join(name for name, _ in self.kept)
-        high = [os.dup(number) for _, number in self.kept]  # all above those that they are put at
-        high = [os.dup2(number, 2000 + index, inheritable=False) for index, number in enumerate(high)]
+        least = 3 + len(self.kept)  # all above those that they are put at
+        high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, least) for _, number in self.kept]
         for index, number in enumerate(high):
             os.dup2(number, 3 + index, inheritable=True)
         for number in SIGNALS:

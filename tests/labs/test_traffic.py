@@ -13,7 +13,8 @@ PAIR = Pair(Namespace("pod1"), "10.0.0.1")
 
 def output(replies: dict[int, float], sent: int) -> str:
     lines = [
-        f"[{at:.6f}] 64 bytes from 10.0.0.1: icmp_seq={number} ttl=64 time=0.1 ms" for number, at in replies.items()
+        f"[{at:.6f}] 64 bytes from 10.0.0.1: icmp_seq={number % 65536} ttl=64 time=0.1 ms"
+        for number, at in replies.items()
     ]
     return "\n".join([*lines, f"{sent} packets transmitted, {len(replies)} received, 0% packet loss, time 1ms"])
 
@@ -51,6 +52,13 @@ def test_duplicate_and_reordered_replies_count_once() -> None:
         "[10.020000]", "[10.011] 64 bytes from x: icmp_seq=2 t\n[10.02]"
     )
     assert count(PAIR, text, 0.01).lost == 0
+
+
+def test_long_flow_is_counted_though_its_numbers_begin_anew() -> None:
+    replies = {number: number / 1000 for number in range(1, 200_001) if number not in (65_536, 70_000, 131_072)}
+    result = count(PAIR, output(replies, 200_000), 0.001)
+    assert (result.sent, result.lost) == (200_000, 3)
+    assert result.outage_ms == pytest.approx(2)
 
 
 def test_no_reply_at_all_is_an_endless_outage() -> None:
