@@ -152,10 +152,10 @@ class Frr(Daemon):
     def _vtysh(self) -> list[str]:
         return ["vtysh", "--vty_socket", str(self.directory), "--config_dir", str(self.directory)]
 
-    def restart_bgpd(self) -> None:
-        """Start bgpd again after `kill`, with the configuration it had."""
+    def restart_bgpd(self, config: str = "") -> None:
+        """Start bgpd again after `kill`, with the configuration it had, or another."""
         self.start_daemon("bgpd")
-        self.configure((self.directory / "frr.conf").read_text())
+        self.configure(config or (self.directory / "frr.conf").read_text())
 
     def configured(self) -> list[str]:
         """The neighbors (addresses, interfaces) that there should be sessions with."""

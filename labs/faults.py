@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from labs.checks import Expectation, pod_routes, sessions
+from labs.checks import Expectation, await_all, pod_routes, sessions
 from labs.event_costs import EventCost
 from labs.experiments import OUTAGE_LIMIT_MS, Experiments
 from labs.process import LabError
@@ -28,10 +28,14 @@ BACKENDS = {"host1": "web1", "host2": "web2"}
 LEAF, OTHER_LEAF, HOST, OTHER_HOST = "leaf1", "leaf2", "host1", "host2"
 LEAF_ASN = 65201
 AWAY_S = 15.0
-"""Longer than the leaf's hold time (3 s) and Restart Time (10 s)."""
+"""Longer than the leaf's hold time (9 s) and Restart Time (10 s)."""
+FRR_COST, FRR_COST_MS = "what FRR lets fall of its own kernel routes, for a second or so", 3500.0
+"""Less than the hosts' routes would be gone for without graceful restart, and without long-lived one."""
 QUIET_PACKETS_PER_S = 20.0
 """What may pass where no traffic should: sessions, neighbor discovery."""
 QUIET_FOR_S = 2.0
+CLOCK_S = 2
+"""FRR computes since when a session stands each time anew, in seconds."""
 NOTHING, MOVE = "nothing", "until the fabric has moved"
 """What an event may cost."""
 RESTART_S = 1.0
@@ -48,6 +52,9 @@ rules = [{ set = { add_community = ["65203:1"] }, action = "accept" }]
 
 class Faults(Experiments):
     """For `faults.clab.yml`."""
+
+    _has_bfd = True
+    """Whether the switches have it now."""
 
     def bring_up(self) -> None:
         """Tell the hosts what they have, then wait until the fabric has it."""
@@ -70,6 +77,7 @@ class Faults(Experiments):
         """The events, in the order of an operator's fears."""
         self.costs: list[EventCost] = []
         self._leaf_faults()
+        self._leaf_restarts()
         self._host_faults()
         self._maintenance()
         self._changes()
@@ -94,7 +102,7 @@ class Faults(Experiments):
         self.lab.bgpd[host].cli("service", "add", "web", str(file))
 
     def _bfd(self) -> Iterator[Expectation]:
-        for host, daemon in self.lab.bgpd.items():
+        for host, daemon in self.lab.bgpd.items() if self._has_bfd else ():
             for view in daemon.show("bfd"):
                 yield f"BFD {host} - {view['neighbor']}", view["state"] == "up"
 
@@ -145,6 +153,61 @@ class Faults(Experiments):
         self.event(f"TCP reset of the session {LEAF} - {HOST}", self._reset_tcp, may_cost=MOVE)
         self.event(f"{LEAF} ends the session (Cease)", lambda: frr.vtysh("clear bgp 10.0.11.1"), may_cost=MOVE)
 
+    def _leaf_restarts(self) -> None:
+        """Graceful restart of the leaves: the hosts keep all routes, and what is lost is lost by FRR 8.4.
+
+        It takes its own routes out of its kernel at its first End-of-RIB, and puts them back as it hears them.
+        It also begins its BFD anew when a session is established, which ends that; without BFD nothing does.
+        """
+        one, both, later = (LEAF,), (LEAF, OTHER_LEAF), "and is started a second later"
+        self.event(
+            f"{LEAF}'s BGP daemon crashes, {later}; its BFD begins anew, too",
+            lambda: self._restart_leaves(one, RESTART_S),
+            may_cost=f"{FRR_COST}; {MOVE}",
+            limit_ms=FRR_COST_MS,
+        )
+        self._set_bfd(on=False)
+        self.event(
+            f"both leaves' BGP daemons crash, {later} (helper; no BFD)",
+            lambda: self._restart_leaves(both, RESTART_S),
+            may_cost=FRR_COST,
+            limit_ms=FRR_COST_MS,
+        )
+        self.event(
+            f"both leaves' BGP daemons are away for {AWAY_S:.0f} s (long-lived; no BFD)",
+            lambda: self._restart_leaves(both, AWAY_S),
+            may_cost=FRR_COST,
+            limit_ms=FRR_COST_MS,
+        )
+        self._set_bfd(on=True)
+
+    def _restart_leaves(self, leaves: tuple[str, ...], away_s: float) -> None:
+        for leaf in leaves:
+            self.lab.frr[leaf].kill()
+        time.sleep(away_s)
+        for leaf in leaves:
+            self.lab.frr[leaf].restart_bgpd(self._without_bfd(leaf))
+
+    def _without_bfd(self, switch: str) -> str:
+        """A switch's configuration as it is to be now."""
+        path = self.lab.topology.nodes[switch].frr_config
+        assert path is not None
+        lines = path.read_text().splitlines()
+        return "".join(f"{line}\n" for line in lines if self._has_bfd or " bfd " not in line)
+
+    def _set_bfd(self, *, on: bool) -> None:
+        """BFD of the switches with all their neighbors; they take it down before the hosts would miss it."""
+        self._has_bfd = on
+        for switch, frr in self.lab.frr.items():
+            path = self.lab.topology.nodes[switch].frr_config
+            assert path is not None
+            lines = path.read_text().splitlines()
+            (router,) = (line for line in lines if line.startswith("router bgp"))
+            wanted = [line.strip() for line in lines if " bfd " in line]
+            words = wanted if on else [f"no {line.partition(' bfd ')[0]} bfd" for line in wanted]
+            frr.vtysh("configure terminal", router, *words)
+        await_all(self.lab, self.expected)
+
     def _reset_tcp(self) -> None:
         self.lab.namespaces[LEAF].run("ss", "-K", "-tn", "dst", "10.0.11.1")
 
@@ -154,6 +217,29 @@ class Faults(Experiments):
             f"link {LEAF} - {HOST} goes down", lambda: lab.set_link(LEAF, HOST, "down"), may_cost=MOVE, converge=False
         )
         self.event(f"link {LEAF} - {HOST} comes up", lambda: lab.set_link(LEAF, HOST, "up"), may_cost=MOVE)
+
+    def _upgrade(self) -> None:
+        """The leaves' word counts: since when their sessions stand, and how many they had."""
+        before = self._sessions_of(HOST)
+        self.event("bgpd upgrade: becomes the installed version", lambda: self.lab.bgpd[HOST].cli("upgrade"))
+        with self._checked("upgrade: the leaves say that their sessions went on") as detail:
+            after = self._sessions_of(HOST)
+            for leaf, (began, count, uptime_s) in after.items():
+                detail.append(f"{leaf}: up for {before[leaf][2]} s before, {uptime_s} s after")
+                if abs(began - before[leaf][0]) > CLOCK_S or count != before[leaf][1]:
+                    raise LabError(f"{detail[-1]}, {before[leaf][1]} sessions before, {count} after")
+
+    def _sessions_of(self, host: str) -> dict[str, tuple[int, int, int]]:
+        """As each leaf has it: since when (Unix time), how many there were, and for how many seconds it stands."""
+        found = {}
+        for leaf in (LEAF, OTHER_LEAF):
+            address = next(
+                peer for peer in self.lab.frr[leaf].configured() if peer.startswith(("10.0.11.", "10.0.12."))
+            )
+            view = self.lab.frr[leaf].vtysh_json(f"show bgp neighbors {address} json")[address]
+            began = int(view["bgpTimerUpEstablishedEpoch"])
+            found[leaf] = began, int(view["connectionsEstablished"]), int(view["bgpTimerUpMsec"]) // 1000
+        return found
 
     def _host_faults(self) -> None:
         daemon, bfd = self.lab.bgpd[HOST], self.lab.bfd[HOST]
@@ -167,6 +253,7 @@ class Faults(Experiments):
             time.sleep(RESTART_S)
             daemon.start()
 
+        self._upgrade()
         self.event("bgpd is restarted (SIGTERM and a start, as systemctl restart does)", restart)
         self.event("bgpd crashes (SIGKILL), and is started a second later", crash)
         self.event("bgpd-bfd becomes its next version (SIGHUP, systemctl reload)", bfd.reload)
@@ -209,8 +296,9 @@ class Faults(Experiments):
         self.event("reload with another import policy", self._change_policy)
         self.event("a workload is added, and removed again", self._add_and_remove)
         self.event("a VM moves, and the new host has it before the old one drops it", self._move_vm, may_cost=MOVE)
+        silence = f"its silence (two commands), and {MOVE}"
         self.event(
-            "a VM moves, and the old host drops it first", self._move_vm_back, may_cost=f"its silence, and {MOVE}"
+            "a VM moves, and the old host drops it first", self._move_vm_back, may_cost=silence, limit_ms=BACK_MS
         )
 
     def _change_policy(self) -> None:
