@@ -148,6 +148,7 @@ class Speaker:
     def _follow_configuration(self) -> None:
         for peering in self.neighbors.reconfigure(self._config):
             self._add(peering)
+        self._listen_in_vrfs()
         self.bfd.follow()
 
     def _add(self, peering: Peering) -> None:

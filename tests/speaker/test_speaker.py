@@ -838,3 +838,14 @@ async def test_reload_while_the_listener_opens_makes_no_second_session(peer: Raw
         await asyncio.sleep(0.2)
         assert peer.connections.empty()
         assert [view.state for view in speaker.neighbor_views()] == ["established"]
+
+
+async def test_listens_in_a_vrf_as_soon_as_it_has_a_neighbor_there() -> None:
+    port = free_port()
+    tenant = {"name": "blue", "table": 1001}
+    async with running(config(), listen_port=port) as (speaker, recorder):
+        recorder.host.link(Link(index=9, name="blue", up=True, kind="vrf"))
+        with structlog.testing.capture_logs() as logs:
+            speaker.reconfigure(config(vrf=[tenant], neighbor=[to_peer(port, vrf="blue")]).speaker)
+    tried = [entry["vrf"] for entry in logs if entry["event"] == "listen.failed"]
+    assert tried == ["blue"]  # there is no such device: the kernel refuses it
