@@ -190,7 +190,6 @@ class Daemon:
         self._garbage.start()
         await asyncio.sleep(0)
         self._selector.reset()
-        self._started.set()
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self._routing.run()),
@@ -203,6 +202,8 @@ class Daemon:
                 tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
                 tasks.create_task(_feed_watchdog()),
             ]
+            await asyncio.sleep(0)  # all have begun: a process that leaves now goes on with its sessions already
+            self._started.set()
             systemd_notify.notify(systemd_notify.READY)
             log.info("bgpd.started", seconds=round(self._readiness.age_s, 3))
             await self._stop.wait()

@@ -135,6 +135,29 @@ def test_half_a_message_before_and_half_after(fabric: Fabric, peer: WirePeer) ->
         assert said(connection) == []
 
 
+def test_next_process_that_is_restarted_while_it_starts_leaves_what_was_left_to_it(
+    fabric: Fabric, peer: WirePeer
+) -> None:
+    """Half a message that no process has worked off yet goes from the first one to the third."""
+    with managed(fabric, leaf(1, **IPV4)) as host:
+        connection = peer.establish(is_quiet=True, hold_time_s=90)
+        connection.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
+        host.wait_ready()
+        said(connection)
+        whole = update(("10.12.0.0/16",), asn=65201)
+        received = host.neighbor("leaf1")["messages_received"]
+        connection.sendall(update(("10.13.0.0/16",), asn=65201) + whole[:30])
+        host.wait(lambda: host.neighbor("leaf1")["messages_received"] > received, "the first message")
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("session.adopted")) == 1, "the next process to start", timeout_s=60)
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("session.adopted")) == 2, "the one after it", timeout_s=60)
+        connection.sendall(whole[30:])
+        host.wait(lambda: "10.12.0.0/16" in kernel_routes(fabric.host), "the second message")
+        assert said(connection) == []
+        assert host.neighbor("leaf1")["established_count"] == 1
+
+
 def test_changed_configuration_costs_only_its_neighbor(fabric: Fabric, peer: WirePeer, other: WirePeer) -> None:
     """A neighbor whose session has to begin anew sees its connection end without a NOTIFICATION."""
     with managed(fabric, leaf(1, **IPV4), leaf(2, **IPV4)) as host:
