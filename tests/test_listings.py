@@ -76,6 +76,7 @@ class Rig:
             metrics=str,
             reload=unused,
             started=unused,
+            upgrade=unused,
         )
 
     def listed(self, listing: str, **query: Any) -> list[Any]:
