@@ -46,6 +46,8 @@ WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _ABREAST = 4_096
 """A neighbor that has sent at most this many routes fewer than the leading one also counts as leading."""
 _LOOK_S = 1.0
+MEMBERSHIPS_WAIT_S = 30.0
+"""A neighbor that has not sent all its route target memberships by then is sent EVPN routes by those that have come."""
 _LOCAL = Attributes.of()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
@@ -193,9 +195,10 @@ class Routing:
                     await fib.writer.idle()
 
     async def run(self) -> None:
-        """Look for what can be asked of neighbors again, until cancelled."""
+        """Look for what can be asked of neighbors again, and for what is waited for in vain, until cancelled."""
         while True:
             self.rib.received.ask_for_discarded(time.monotonic())
+            self.rib.dissemination.resume_due(_now())
             await asyncio.sleep(_LOOK_S)
 
     async def stop(self) -> None:
@@ -282,6 +285,7 @@ class Routing:
         self.sources[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.received.neighbor_up(source, negotiated, config)
+        self.rib.received.await_memberships(source, until=_now() + MEMBERSHIPS_WAIT_S)
         self._watch_stale()
         self._neighbors_changed()
 
@@ -375,6 +379,7 @@ class Routing:
 
     @changes_shared_state
     def end_of_rib_received(self, source: Source, family: Family) -> None:
+        self.rib.received.end_of_rib_received(source, family)
         going = self.rib.received.stale.end_of_rib(source.name, family)
         self._remove(going, why="the neighbor has sent its routes again", is_back=True)
         self._watch_stale()

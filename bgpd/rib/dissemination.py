@@ -40,6 +40,7 @@ class Dissemination:
         self._exports: dict[tuple[str, Family], list[AdjRibOut]] = {}
         self._due: dict[AdjRibOut, None] = {}
         self._held: set[AdjRibOut] = set()
+        self._deferred: dict[AdjRibOut, float] = {}
 
     def add(self, vrf: str, export: AdjRibOut) -> None:
         """A session is up for a family: it is sent everything."""
@@ -60,11 +61,26 @@ class Dissemination:
             export.mark_all()
         self.look_at(*held)
 
+    def defer(self, export: AdjRibOut, *, until: float) -> None:
+        """Send this session nothing before `resume`, or before `resume_due` is told that it is so late."""
+        self._deferred[export] = until
+
+    def resume(self, *exports: AdjRibOut) -> None:
+        """What these waited for has come: they are sent everything."""
+        for export in exports:
+            if self._deferred.pop(export, None) is not None:
+                self.look_at(export)
+
+    def resume_due(self, now: float) -> None:
+        """Wait no longer for what has not come in time."""
+        self.resume(*[export for export, until in self._deferred.items() if until <= now])
+
     def remove(self, vrf: str, export: AdjRibOut) -> None:
         """Send this session nothing more."""
         self._exports[vrf, export.family].remove(export)
         self._due.pop(export, None)
         self._held.discard(export)
+        self._deferred.pop(export, None)
 
     def look_at(self, *exports: AdjRibOut) -> None:
         """These may have something to send."""
@@ -111,7 +127,7 @@ class Dissemination:
         while self._due and left > 0:
             export = next(iter(self._due))
             del self._due[export]
-            if export in self._held or not self.neighbors.has_room(export.source):
+            if export in self._held or export in self._deferred or not self.neighbors.has_room(export.source):
                 continue
             left -= max(1, self._flush_one(export, left))
             if not export.is_settled:

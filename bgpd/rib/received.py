@@ -112,6 +112,24 @@ class ReceivedRoutes:
             state.exports[family] = export
             (self._dissemination.hold if is_adopted else self._dissemination.add)(config.vrf, export)
 
+    def await_memberships(self, source: Source, *, until: float) -> None:
+        """Send a neighbor no EVPN routes before it has said which route targets it wants, or `until` (RFC 4684).
+
+        Only where it has said that it sends End-of-RIB: it may have kept routes of a former session of this host, and
+        would be sent withdrawals of all that it has not asked for yet.
+        """
+        state = self._states.get(source)
+        if state is None or Family.ROUTE_TARGET not in state.families or state.negotiated.graceful_restart is None:
+            return
+        if Family.L2VPN_EVPN in state.exports:
+            self._dissemination.defer(state.exports[Family.L2VPN_EVPN], until=until)
+
+    def end_of_rib_received(self, source: Source, family: Family) -> None:
+        """The neighbor has sent all of a family."""
+        state = self._states.get(source)
+        if state is not None and family is Family.ROUTE_TARGET and Family.L2VPN_EVPN in state.exports:
+            self._dissemination.resume(state.exports[Family.L2VPN_EVPN])
+
     def _adj_rib_in(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> AdjRibIn:
         """Raises: PolicyError."""
         where = f"neighbor {source.name}.import"

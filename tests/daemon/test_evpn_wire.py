@@ -13,7 +13,8 @@ from bgpd.evpn.mac_mobility import MOVES_LIMIT
 from bgpd.model.communities import parse_link_bandwidth, parse_route_distinguisher, parse_route_target
 from labs.daemons import Bgpd
 from labs.process import wait_until
-from tests.daemon.wire_peer import UPDATE, WirePeer, attribute, message, receive
+from tests.daemon.managed import said
+from tests.daemon.wire_peer import UPDATE, Restart, WirePeer, attribute, message, receive
 from tests.interop.evpn_fabric import BLUE, EvpnFabric, add_vm, evpn, host_config, kernel_routes, vrf
 from tests.interop.evpn_fabric import MAC as VM_MAC
 
@@ -79,6 +80,19 @@ def withdrawal(*routes: bytes) -> bytes:
     unreach = struct.pack("!HB", *AFI_SAFI) + b"".join(routes)
     attributes = b"\x90\x0f" + struct.pack("!H", len(unreach)) + unreach
     return message(UPDATE, struct.pack("!HH", 0, len(attributes)) + attributes)
+
+
+def memberships(block: bytes) -> bytes:
+    return message(UPDATE, struct.pack("!HH", 0, len(block)) + block)
+
+
+END_OF_MEMBERSHIPS = memberships(attribute(0x80, 15, struct.pack("!HB", 1, 132)))
+EVERYTHING = memberships(
+    attribute(0x40, 1, b"\0")
+    + attribute(0x40, 2, struct.pack("!BBI", 2, 1, 65201))
+    + attribute(0x80, 14, struct.pack("!HBB", 1, 132, 4) + socket.inet_aton("10.0.1.0") + b"\0\0")
+)
+"""All route targets (RFC 4684 section 4: the default membership)."""
 
 
 @pytest.fixture(scope="module")
@@ -312,3 +326,22 @@ def test_sequence_that_is_logged_is_the_one_on_the_wire(fabric: EvpnFabric, bgpd
     wait_until(announced_without_sequence, WAIT_S, "it on the wire", logs=bgpd.logs)
     logged = [json.loads(line) for line in bgpd.log_path.read_text().splitlines() if "mobility.held" in line]
     assert logged[-1]["sequence"] == 0
+
+
+def test_leaf_that_asks_for_route_targets_is_sent_nothing_before_it_has(fabric: EvpnFabric, peer: WirePeer) -> None:
+    """A leaf that restarts keeps what it had of this host: none of that may be withdrawn before the leaf has asked."""
+    families = (AFI_SAFI, (1, 132))
+    config = host_config(1, vrf(), families=("l2vpn-evpn", "route-target"), neighbor="graceful_restart = {}")
+    restart = Restart(families=families)
+    with fabric.bgpd(1, config) as daemon:
+        connection = peer.establish(families=families, restart=restart)
+        connection.sendall(END_OF_MEMBERSHIPS + withdrawal())
+        add_vm(daemon, "10.1.1.9")
+        for _ in range(2):
+            connection.close()
+            connection = peer.establish(families=families, restart=restart)
+            assert not [body for kind, body in said(connection) if kind == UPDATE and b"\0\x19\x46" in body]
+            connection.sendall(EVERYTHING + END_OF_MEMBERSHIPS + withdrawal())
+            bodies = [body for kind, body in said(connection) if kind == UPDATE and b"\0\x19\x46" in body]
+            withdrawals = [b"\x90\x0f" in body or b"\x80\x0f" in body for body in bodies]
+            assert (withdrawals[:-1], withdrawals[-1:]) == ([False, False], [True])  # End-of-RIB
