@@ -190,7 +190,7 @@ def _check_tcp_ao(session: SessionConfig, path: KeyPath) -> Iterator[Finding]:
 
 def warn_about_tcp_ao(config: Config) -> Iterator[Finding]:
     """TCP-AO where this kernel has none."""
-    if has_tcp_ao():
+    if not any(session.tcp_ao for session in (*config.neighbor, *config.listen)) or has_tcp_ao():
         return
     for section, sessions in (("neighbor", config.neighbor), ("listen", config.listen)):
         for index, session in enumerate(sessions):

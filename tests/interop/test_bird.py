@@ -87,7 +87,7 @@ def test_shutdown_text_both_ways(pair: Pair) -> None:
         speaker.wait_error("leaf1", "fan tray")
         bird.birdc("enable host")
         speaker.wait_established("leaf1")
-        speaker.call(speaker.speaker.shutdown, "host is rebooted")
+        speaker.call(speaker.speaker.shutdown, "host is rebooted", gracefully=False)
         wait_until(
             lambda: "host is rebooted" in bird.birdc("show protocols all host") + bird.log_path.read_text(),
             5,

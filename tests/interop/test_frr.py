@@ -180,7 +180,7 @@ def test_shutdown_text_both_ways(pair: Pair) -> None:
         assert "cease/administrative-shutdown" in view.last_error
         frr.vtysh("conf t", "router bgp 65201", "no neighbor 10.0.1.1 shutdown")
         speaker.wait_established("leaf1")
-        speaker.call(speaker.speaker.shutdown, "host is rebooted")
+        speaker.call(speaker.speaker.shutdown, "host is rebooted", gracefully=False)
         wait_until(lambda: "host is rebooted" in str(frr_neighbor(frr)), 5, "FRR to show our text", logs=frr.logs)
 
 
@@ -279,6 +279,6 @@ def test_shutdown_with_graceful_restart_keeps_the_routes_in_the_leaf(pair: Pair)
         speaker.call(speaker.speaker.neighbors.send_end_of_rib, speaker.recorder.sources["leaf1"], Family.IPV4_UNICAST)
         wait_until(lambda: frr_route(frr, "10.64.1.0/26"), 5, "FRR to have the route")
         wait_until(lambda: Family.IPV4_UNICAST in speaker.recorder.ended, 5, "FRR's End-of-RIB")
-        speaker.call(speaker.speaker.shutdown, "upgrade")
+        speaker.call(speaker.speaker.shutdown, "upgrade", gracefully=True)
         wait_until(lambda: frr.established() == [], 5, "FRR to notice")
         assert frr_route(frr, "10.64.1.0/26")["paths"][0].get("stale") is True
