@@ -169,16 +169,11 @@ class Routing:
                 if state.source.name not in self.sources:
                     self.evpn.neighbor_up(state.source, state.families)
                     self.evpn.neighbor_away(state.source)
-            await self._walked(self.rib.received.restore(routes, former))
+            await self._walks.run_to_end(self.rib.received.restore(routes, former))
             routes = None
             self._memory_freed()
             self._watch_stale()
         await self.workloads.start(left.feeds)
-
-    async def _walked(self, walk: Iterator[None]) -> None:
-        over = asyncio.Event()
-        self._walks.run(walk, done=over.set)
-        await over.wait()
 
     def _release(self) -> Iterator[None]:
         """Neighbors that were adopted are sent what is different, once all that is going on has come to an end."""

@@ -161,6 +161,12 @@ class Walks:
         self._walks.append(walk if done is None else _then(walk, done))
         self._schedule()
 
+    async def run_to_end(self, walk: Iterator[None]) -> None:
+        """Step `walk` and return when it has ended; raises what it raises, which `failed` is not told."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.run(_ending(walk, over))
+        await over
+
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
@@ -187,3 +193,19 @@ class Walks:
 def _then(walk: Iterator[None], done: Callable[[], None]) -> Iterator[None]:
     yield from walk
     done()
+
+
+def _ending(walk: Iterator[None], over: asyncio.Future[None]) -> Iterator[None]:
+    """A walk that tells `over` how it ended; it is not stepped further once nobody waits for it."""
+    try:
+        for _ in walk:
+            yield
+            if over.cancelled():
+                return
+    except Exception as error:
+        if over.cancelled():
+            raise
+        over.set_exception(error)
+    else:
+        if not over.cancelled():
+            over.set_result(None)

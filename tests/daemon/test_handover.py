@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from labs.daemons import Frr
+from labs.daemons import REPOSITORY, Frr
 from labs.process import LabError
 from tests.daemon.fabric import (
     Fabric,
@@ -219,6 +219,37 @@ def test_crash_after_adoption_is_a_graceful_restart(fabric: Fabric, peer: WirePe
         again.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
         host.wait_ready()
         assert host.health()["last_handover"] is None
+
+
+FAILING = """
+from bgpd.rib import restore
+
+def walk(self, advertisements):
+    yield
+    raise RuntimeError("planted: it cannot be taken up")
+
+restore.Restored.walk = walk
+"""
+
+
+def test_next_process_that_cannot_take_up_the_routes_ends_and_does_not_wait_for_ever(
+    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAILING)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    with managed(fabric, leaf(1, **IPV4)) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        began = len(host.log("bgpd.started"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("bgpd.started")) > began, "the process after the next one", timeout_s=60)
+        assert last_of(connection) == KEEPALIVE
+        assert kernel_routes(fabric.host).keys() == {"10.9.0.0/16"}
+        text = host.log_path.read_text()
+        assert "planted" in text
+        host.log_path.write_text(text[text.rindex("planted") :])  # whoever looks for defects at the end finds no other
+        again = peer.establish()
+        again.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
+        host.wait_ready()
 
 
 def test_neighbor_that_closes_meanwhile_is_lost_as_ever(fabric: Fabric, peer: WirePeer) -> None:

@@ -180,3 +180,42 @@ async def test_walk_started_by_a_walk_runs_too() -> None:
     walks.run(outer())
     await until_done(walks)
     assert said == ["inner0", "inner done"]
+
+
+async def test_who_waits_for_a_walk_goes_on_when_it_has_ended_or_failed() -> None:
+    """A start that waited for a failed one would wait for ever."""
+    told: list[BaseException] = []
+    walks = Walks(failed=told.append)
+    steps: list[int] = []
+
+    def walk(count: int, error: Exception | None = None) -> Iterator[None]:
+        for number in range(count):
+            steps.append(number)
+            yield
+        if error is not None:
+            raise error
+
+    await walks.run_to_end(walk(3))
+    assert steps == [0, 1, 2]
+    with pytest.raises(KeyError, match="bad"):
+        await walks.run_to_end(walk(1, KeyError("bad")))
+    assert not told
+    assert not len(walks)
+
+
+async def test_walk_that_nobody_waits_for_any_more_ends() -> None:
+    told: list[BaseException] = []
+    walks = Walks(failed=told.append)
+
+    def walk() -> Iterator[None]:
+        while True:
+            yield
+
+    waiting = asyncio.ensure_future(walks.run_to_end(walk()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert waiting.cancelled()
+    assert not len(walks)
+    assert not told
