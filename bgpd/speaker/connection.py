@@ -423,6 +423,7 @@ _HARD = frozenset(
         CeaseSubcode.ADMINISTRATIVE_SHUTDOWN,
         CeaseSubcode.PEER_DECONFIGURED,
         CeaseSubcode.ADMINISTRATIVE_RESET,
+        CeaseSubcode.BFD_DOWN,
     )
 )
 """Ceases after which the peer must not keep our routes (RFC 8538 section 4)."""

@@ -28,6 +28,7 @@ from tests.daemon.fabric import (
 )
 from tests.daemon.managed import ManagedHost, managed, said
 from tests.daemon.wire_peer import (
+    END_OF_RIB,
     KEEPALIVE,
     UPDATE,
     Restart,
@@ -44,7 +45,6 @@ pytestmark = pytest.mark.netns
 
 IPV4: dict[str, object] = {"families": ["ipv4-unicast"], "hold_time_s": 90}
 POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
-END_OF_RIB = message(UPDATE, b"\0\0\0\0")
 
 
 @pytest.fixture

@@ -382,6 +382,14 @@ def test_final_shutdown_is_a_hard_reset_where_the_peer_would_keep_routes() -> No
     assert notification_of(driver.outputs()) == (6, 9, b"\x06\x02\x03bye")
 
 
+def test_bfd_down_is_a_hard_reset_where_the_peer_would_keep_routes() -> None:
+    """What it would keep leads into a path that is down."""
+    driver = Driver(settings(graceful=True))
+    driver.established(graceful=True)
+    driver.session.reset(driver.now, Notification(6, 10), "BFD down")
+    assert notification_of(driver.outputs()) == (6, 9, b"\x06\x0a")
+
+
 def test_refused_update_resets_the_session() -> None:
     driver = Driver()
     driver.established()
