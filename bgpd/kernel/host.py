@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from bgpd.kernel.loopback import Loopback, Within, loopback_of, may_be_loopback
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, KernelRoute, Link, LinkChanged
 from bgpd.model.prefix import covers, is_link_local, key_address
@@ -217,6 +218,13 @@ class Host:
     def bearer(self, packed: bytes, *, vrf: str = "") -> str:
         """The interface of a VRF that has the address; of several that with the lowest index. "" if there is none."""
         return next((name for name in self.bearers(packed) if self.vrf_of(name) == vrf), "")
+
+    def loopback(self, within: Within = ()) -> Loopback:
+        """The host's own addresses, whatever its uplinks do; `within` as for `loopback_of`."""
+        links = list(filter(may_be_loopback, self.links.values()))
+        return loopback_of(
+            links, [one for link in links for one in self._addresses.get(link.index, {}).values()], within
+        )
 
     def facing(self, address: bytes, vrf: str = "", *, local: bytes = b"") -> str:
         """The interface of a VRF whose network an address is in; "" if it is more than one hop away or unknown.
