@@ -225,7 +225,7 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
         ("messages", "Route messages sent."),
     ):
         registry.counter(f"bgpd_fib_{name}_total", help, fibs(name))
-    registry.gauge("bgpd_workloads", "Claims of workloads by state.", lambda: _workload_states(routing))
+    registry.gauge("bgpd_workloads", "Claims of workloads by source and state.", lambda: _workload_states(routing))
     registry.gauge(
         "bgpd_workload_addresses_announced_by_neighbors",
         "Workloads' addresses that a neighbor announces too (bgpd status names them).",
@@ -234,7 +234,8 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
 
 
 def _workload_states(routing: Routing) -> list[tuple[Labels, float]]:
-    return [(labels(state=state), count) for state, count in sorted(routing.workloads.claims.state_counts().items())]
+    counts = routing.workloads.claims.state_counts()
+    return [(labels(source=source, state=state), count) for (source, state), count in sorted(counts.items())]
 
 
 def _resident_bytes() -> float:

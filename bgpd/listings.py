@@ -38,8 +38,8 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.upgrade import Upgrade
-from bgpd.workload.feed.api import ApiSource, ServiceObjects, WorkloadObjects
-from bgpd.workload.sources import API, SERVICE
+from bgpd.workload.feed.api import API, ApiSource, ServiceObjects, WorkloadObjects
+from bgpd.workload.service.services import SERVICE
 
 _OWN_SOURCES = (WORKLOAD_SOURCE.name, AGGREGATE_SOURCE.name, EVPN_SOURCE.name)
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

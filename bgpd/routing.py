@@ -26,7 +26,7 @@ from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
-from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, RouteChanged
+from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo
@@ -262,6 +262,8 @@ class Routing:
             self._changed()
         if isinstance(event, AddressChanged):
             self._walks.run(self.rib.received.networks_changed(event.address.interface))
+        if isinstance(event, LinkChanged | AddressChanged):
+            self.workloads.host_changed(event)
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
 

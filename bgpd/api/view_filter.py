@@ -15,7 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.prefix import covers, parse_prefix
 from bgpd.model.views import ViewQuery
 from bgpd.model.workload import WorkloadState
-from bgpd.workload.sources import SOURCES
+from bgpd.workload.sources import kinds
 
 ViewFilter = Callable[[Any], bool]
 
@@ -26,9 +26,8 @@ _WORDS: dict[str, tuple[str | int, ...]] = {
         *("up", "init", "down", "admin-down", "unknown"),
         *("installed", "blocked", "local", *WorkloadState),
     ),
-    "source": tuple(SOURCES),
 }
-"""The words of each field, of all views together."""
+"""The words of each field, of all views together; those of `source` are the sources of claims."""
 
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 
@@ -60,7 +59,7 @@ def view_filter(query: ViewQuery) -> ViewFilter:
 
 
 def _check_words(query: ViewQuery) -> None:
-    for field, known in _WORDS.items():
+    for field, known in {**_WORDS, "source": tuple(kinds())}.items():
         value = getattr(query, field)
         if value and value not in known:
             raise ValueError(f'"{value}" is no {field}; one of: {", ".join(map(str, known))}')

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 
 from bgpd.model.workload import Claim
-from bgpd.workload.sources import SOURCES, Restart
+from bgpd.workload.sources import Restart, kinds
 from bgpd.workload.standing import ClaimStatus, Entry, Place, agree, is_kernel_route
 
 HOLDER = 0
@@ -42,7 +42,7 @@ class ClaimOrder:
         An orchestrator's claim for an address held by a kernel-route claim takes precedence, since it has the MAC.
         """
         claim = status.claim
-        kind = SOURCES[claim.source]
+        kind = kinds()[claim.source]
         earlier = self._remembered.get(place)
         rank = earlier.pop((claim.source, claim.id), None) if earlier else None
         if rank is not None:
@@ -60,7 +60,7 @@ class ClaimOrder:
     def holder_left(self, place: Place, entry: Entry) -> None:
         """Precedence decides which claim follows a holder that gave up; while claims are still awaited, rank does."""
         if place not in self._remembered:
-            entry.claims.sort(key=lambda status: SOURCES[status.claim.source].precedence)
+            entry.claims.sort(key=lambda status: kinds()[status.claim.source].precedence)
             self.renumber(entry)
 
     def give_way(self, entry: Entry) -> None:

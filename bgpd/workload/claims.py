@@ -15,7 +15,7 @@ from bgpd.model.views import WorkloadView
 from bgpd.model.workload import Claim, WorkloadState
 from bgpd.workload.claim_order import ClaimOrder
 from bgpd.workload.foreign import ForeignRoutes
-from bgpd.workload.sources import SOURCES, Restart
+from bgpd.workload.sources import Restart, kinds
 from bgpd.workload.standing import ClaimStatus, Entry, Place, VrfFamily, agree, view_of
 
 
@@ -32,7 +32,7 @@ class Claims:
         self._entries: dict[VrfFamily, dict[bytes, Entry]] = defaultdict(dict)
         self._workloads: dict[tuple[str, str], tuple[Claim, ...]] = {}
         self._on_interface: dict[str, dict[Place, None]] = defaultdict(dict)
-        self._states: Counter[WorkloadState] = Counter()
+        self._states: Counter[tuple[str, WorkloadState]] = Counter()
         self._is_replaying = True
 
     # What sources say.
@@ -73,7 +73,7 @@ class Claims:
         else:
             status = ClaimStatus(claim)
             self.order.enter(place, entry, status)
-            self._states[status.state] += 1
+            self._states[claim.source, status.state] += 1
             if not self._is_replayed(claim):
                 entry.moved = ""
         entry.error = ""
@@ -85,7 +85,7 @@ class Claims:
 
     def _is_replayed(self, claim: Claim) -> bool:
         """Whether a claim may be as old as the restart: then it does not say that a workload came here."""
-        return self.order.starting or (self._is_replaying and SOURCES[claim.source].restart is Restart.REPLAYED)
+        return self.order.starting or (self._is_replaying and kinds()[claim.source].restart is Restart.REPLAYED)
 
     def _remove(self, claim: Claim) -> None:
         place = place_of(claim)
@@ -94,7 +94,7 @@ class Claims:
         status = entry.claims.pop(index)
         status.is_given_up = True
         entry.gone.append(status)
-        self._states[status.state] -= 1
+        self._states[claim.source, status.state] -= 1
         if index == 0 and entry.claims:
             self.order.holder_left(place, entry)
             if entry.claims[0].claim.mac != claim.mac:  # what is said of a MAC that moved does not concern another one
@@ -171,8 +171,9 @@ class Claims:
             return False
         if status.state is not state or not status.since:
             status.since = now
-            self._states[status.state] -= 1
-            self._states[state] += 1
+            source = status.claim.source
+            self._states[source, status.state] -= 1
+            self._states[source, state] += 1
         status.state, status.reason, status.announced = state, reason, announced
         return True
 
@@ -212,8 +213,9 @@ class Claims:
         """The interfaces that claims of a VRF name."""
         return {name for name, places in self._on_interface.items() if any(table[0] == vrf for table, _ in places)}
 
-    def state_counts(self) -> Mapping[WorkloadState, int]:
-        """How many claims are in each state that has any; kept as they change, since anybody may ask often."""
+    def state_counts(self) -> Mapping[tuple[str, WorkloadState], int]:
+        """How many claims of each source are in each state that has any; kept as they change, since anybody may ask
+        often."""
         return +self._states
 
     def views_of(self, vrf: str, family: Family, key: bytes) -> list[WorkloadView]:

@@ -18,8 +18,10 @@ from bgpd.model.kernel import AddressChanged, KernelEvent, KernelRoute, LinkChan
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import Claim
 from bgpd.runtime.turns import soon
-from bgpd.workload.sources import KERNEL, ClaimSource, SourceParts
+from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
 from bgpd.workload.standing import Foreign
+
+KERNEL = "kernel"
 
 SLICE = 500
 """Events taken in one step, so that the loop is never blocked for 20 ms."""
@@ -200,3 +202,15 @@ def is_workload(family: Family, key: bytes) -> bool:
         return key[1] not in (0, 127) and key[1] < 224 and key[1:3] != b"\xa9\xfe"
     link_local = key[1] == 0xFE and len(key) > 2 and key[2] & 0xC0 == 0x80
     return key[1] != 0xFF and not link_local and key[1:16] != bytes(15)
+
+
+KIND = SourceKind(
+    name=KERNEL,
+    what="kernel routes of other programs, by `[workload.kernel]`",
+    precedence=2,
+    restart=Restart.REPLAYED,
+    rank_at_start=2,
+    is_own_word=True,
+    is_kernel_route=True,
+    make=KernelSource,
+)

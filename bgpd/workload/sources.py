@@ -1,21 +1,25 @@
-"""The sources of address claims: the properties of each in one table, and the interface that a source implements.
+"""What a source of address claims is: its properties (`SourceKind`), what it does (`ClaimSource`), which there are.
 
-To add a source, write one module with a `ClaimSource`, one configuration struct (a field of `WorkloadConfig` in
-`bgpd/config/schema.py`), and one entry of `SOURCES` here. Claims, their order and conflicts depend on the properties in
-`SOURCES`, not on names; besides this package, `bgpd/config/` names the sources. Decides nothing about a single claim:
-`claim_order` and `standing` do.
+A source is one file. It has a `ClaimSource`, and a constant `KIND` with its properties; its configuration is a struct
+of `bgpd/config/schema.py` (a field of `WorkloadConfig`); its file stands in `_FILES` here. The order of claims,
+conflicts, what a restart keeps, filters, views, metrics and the list of sources in docs/configuration.md depend on
+`KIND`, and on no name. Decides nothing about a single claim: `claim_order` and `standing` do.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
     from bgpd.config.schema import WorkloadsConfig
+    from bgpd.kernel.host import Host
+    from bgpd.model.kernel import AddressChanged, LinkChanged
     from bgpd.model.views import NeighborView
     from bgpd.model.workload import Claim
     from bgpd.workload.claims import Claims
@@ -46,7 +50,7 @@ class Sessions(Protocol):
 
 
 class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source may use."""
+    """What a source may use. `host` has the links and addresses of this host."""
 
     claims: Claims
     table: WorkloadTable
@@ -55,6 +59,7 @@ class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
     first_state: FirstState
     reports: Reports
     sessions: Sessions
+    host: Host
     config: WorkloadsConfig
     hostname: str
 
@@ -96,6 +101,9 @@ class ClaimSource:
     def presence_changed(self, claims: Sequence[Claim]) -> None:
         """EVPN's state of the address of these claims, of any source, changed."""
 
+    def host_changed(self, event: LinkChanged | AddressChanged) -> None:
+        """A link or an address of this host changed; `SourceParts.host` has it as it is now."""
+
     def neighbors_changed(self) -> None:
         """Sessions came, went or changed their state."""
 
@@ -108,75 +116,47 @@ class ClaimSource:
 
 
 class SourceKind(msgspec.Struct, frozen=True, kw_only=True):
-    """One source of claims.
+    """One source of claims: the constant `KIND` of its file.
 
-    `precedence`: who follows when the holder of a contested address goes, lowest first. `rank_at_start`: the place of
-    its claims at the start, of which nothing is saved: after the holder that was restored (0), before those that
-    waited. `is_own_word`: whether the host itself says so, which may take what its own traffic needs.
-    `is_kernel_route`: its claims are nothing but kernel routes of other programs. `make` answers None if the source is
-    not configured, and is None itself for a source that is not made from the configuration.
+    `what`: where its claims come from, in a few words. `precedence`: who follows when the holder of a contested address
+    goes, lowest first. `restart`: whether its claims outlive the process. `rank_at_start`: the place of its claims at
+    the start, of which nothing is saved: after the holder that was restored (0), before those that waited (1 or 2).
+    `is_own_word`: whether the host itself says so, which may take what its own traffic needs. `is_kernel_route`: its
+    claims are nothing but kernel routes of other programs. `is_service`: other hosts may announce its addresses too.
+    `make` answers None if the source is not configured, and is None itself for a source that is not made from the
+    configuration.
     """
 
     name: str
+    what: str
     precedence: int
     restart: Restart
     rank_at_start: int = 0
     is_own_word: bool = False
     is_kernel_route: bool = False
+    is_service: bool = False
     make: Callable[[SourceParts], ClaimSource | None] | None = None
 
 
-def _static(parts: SourceParts) -> ClaimSource:
-    from bgpd.workload.static_source import StaticSource
-
-    return StaticSource(parts)
-
-
-def _kernel(parts: SourceParts) -> ClaimSource:
-    from bgpd.workload.kernel_source import KernelSource
-
-    return KernelSource(parts)
-
-
-def _api(parts: SourceParts) -> ClaimSource | None:
-    from bgpd.workload.feed.api import ApiSource
-
-    config = parts.config.workload.api
-    return ApiSource(parts, config) if config is not None else None
+_FILES = (
+    "bgpd.workload.static_source",
+    "bgpd.workload.kernel_source",
+    "bgpd.workload.feed.mqtt_kind",
+    "bgpd.workload.feed.api",
+    "bgpd.workload.service.services",
+)
+"""Where the `KIND` of each source is, in the order in which they start. Loaded at the first question: they are made of
+claims, which ask for kinds."""
 
 
-def _mqtt(parts: SourceParts) -> ClaimSource | None:
-    config = parts.config.workload.mqtt
-    if config is None:
-        return None
-    from bgpd.workload.feed.mqtt import MqttSource  # loads ssl and the MQTT library, 6 MB
-
-    return MqttSource(parts, config)
+@cache
+def kinds() -> Mapping[str, SourceKind]:
+    """The sources that there are, by name, in the order in which they start."""
+    found: list[SourceKind] = [import_module(file).KIND for file in _FILES]
+    return {kind.name: kind for kind in found}
 
 
-STATIC, KERNEL, API, MQTT, SERVICE = "static", "kernel", "api", "mqtt", "service"
-
-SOURCES: Mapping[str, SourceKind] = {
-    kind.name: kind
-    for kind in (
-        SourceKind(
-            name=STATIC, precedence=0, restart=Restart.REPLAYED, rank_at_start=1, is_own_word=True, make=_static
-        ),
-        SourceKind(
-            name=KERNEL,
-            precedence=2,
-            restart=Restart.REPLAYED,
-            rank_at_start=2,
-            is_own_word=True,
-            is_kernel_route=True,
-            make=_kernel,
-        ),
-        SourceKind(name=MQTT, precedence=1, restart=Restart.SAVED, make=_mqtt),
-        SourceKind(name=API, precedence=1, restart=Restart.SAVED, make=_api),
-        SourceKind(name=SERVICE, precedence=1, restart=Restart.DERIVED),
-    )
-}
-"""By name, in the order in which they start."""
-
-FEEDS = tuple(name for name, kind in SOURCES.items() if kind.restart is Restart.SAVED)
-"""Sources whose workloads and services orchestrators name: a name is unique among them."""
+@cache
+def feeds() -> tuple[str, ...]:
+    """Sources whose workloads and services orchestrators name: a name is unique among them."""
+    return tuple(name for name, kind in kinds().items() if kind.restart is Restart.SAVED)

@@ -16,7 +16,7 @@ from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.views import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
-from bgpd.workload.sources import SERVICE, SOURCES, Restart
+from bgpd.workload.sources import Restart, kinds
 
 VrfFamily = tuple[str, Family]
 """VRF name ("" for the main table) and unicast family."""
@@ -137,7 +137,7 @@ def _judge_managed(entry: Entry, claim: Claim) -> Judgement:
 
 def is_kernel_route(claim: Claim) -> bool:
     """Whether a claim is nothing but a route of another program."""
-    return SOURCES[claim.source].is_kernel_route
+    return kinds()[claim.source].is_kernel_route
 
 
 def agree(first: Claim, second: Claim) -> bool:
@@ -155,7 +155,7 @@ def agree(first: Claim, second: Claim) -> bool:
 def info_of(claim: Claim) -> ClaimInfo:
     """What is announced beside the key; the MAC only matters in a VRF (EVPN type 2)."""
     mac = claim.mac if claim.vrf else b""
-    is_service = claim.source == SERVICE
+    is_service = kinds()[claim.source].is_service
     if not (claim.exception or claim.sticky or mac or is_service):
         return PLAIN
     return ClaimInfo(exception=claim.exception, sticky=claim.sticky, mac=mac, is_service=is_service)
@@ -163,7 +163,7 @@ def info_of(claim: Claim) -> ClaimInfo:
 
 def name_of(claim: Claim) -> str:
     """How a reason names a claim: its source, its id, where it is."""
-    if SOURCES[claim.source].restart is Restart.DERIVED:
+    if kinds()[claim.source].restart is Restart.DERIVED:
         return f"{claim.source} {claim.id}"
     where = f" on {claim.interface}" if claim.interface else ""
     return f"{claim.source} workload {claim.id}{where}"

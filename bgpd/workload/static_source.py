@@ -8,7 +8,9 @@ from __future__ import annotations
 from bgpd.config.schema import StaticWorkloadConfig, WorkloadsConfig
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.workload import Claim
-from bgpd.workload.sources import STATIC, ClaimSource, SourceParts
+from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
+
+STATIC = "static"
 
 
 class StaticSource(ClaimSource):
@@ -59,3 +61,14 @@ def static_claim(config: StaticWorkloadConfig) -> Claim:
         manage_route=True,
         exception=config.exception,
     )
+
+
+KIND = SourceKind(
+    name=STATIC,
+    what="`[[workload.static]]`",
+    precedence=0,
+    restart=Restart.REPLAYED,
+    rank_at_start=1,
+    is_own_word=True,
+    make=StaticSource,
+)

@@ -20,7 +20,7 @@ from bgpd.model.workload import WorkloadState
 from bgpd.workload.claims import Claims
 from bgpd.workload.foreign import ForeignRoutes
 from bgpd.workload.settle import Announcer, KernelRoutes, Settlement, StateListener
-from bgpd.workload.sources import SOURCES
+from bgpd.workload.sources import kinds
 from bgpd.workload.standing import (
     ANNOUNCED,
     AWAITING,
@@ -244,7 +244,7 @@ class WorkloadTable:
     def _judge(self, place: Place, entry: Entry) -> Judgement:
         (vrf, family), key = place
         holder = entry.claims[0].claim
-        reserved = "" if SOURCES[holder.source].is_own_word else self._kernel.reserved(vrf, family, key)
+        reserved = "" if kinds()[holder.source].is_own_word else self._kernel.reserved(vrf, family, key)
         if reserved:
             why = f"this host itself needs {reserved}; {RESERVED_ADVICE}"
             return Judgement(WorkloadState.FAILED, why, None, False)

@@ -15,6 +15,7 @@ import structlog
 
 from bgpd.config.schema import WorkloadsConfig
 from bgpd.kernel.host import Host
+from bgpd.model.kernel import AddressChanged, LinkChanged
 from bgpd.runtime.programs import Programs
 from bgpd.runtime.turns import soon
 from bgpd.workload.events import WorkloadEvents
@@ -26,7 +27,7 @@ from bgpd.workload.service.checker import Checker, CheckId
 from bgpd.workload.service.probes import probe
 from bgpd.workload.service.services import Services
 from bgpd.workload.settle import Announcer, KernelRoutes
-from bgpd.workload.sources import SOURCES, ClaimSource, Sessions, SourceParts
+from bgpd.workload.sources import ClaimSource, Sessions, SourceParts, kinds
 from bgpd.workload.table import WorkloadTable
 
 log = structlog.get_logger()
@@ -89,10 +90,11 @@ class Workloads:
             first_state=self._first_state,
             reports=Reports(self.claims),
             sessions=sessions,
+            host=host,
             config=config,
             hostname=hostname,
         )
-        made = [kind.make(parts) for kind in SOURCES.values() if kind.make is not None]
+        made = [kind.make(parts) for kind in kinds().values() if kind.make is not None]
         self._sources = [source for source in made if source is not None]
         for source in self._sources:
             self._first_state.wait_for(source.name)
@@ -182,6 +184,11 @@ class Workloads:
     def _check_result(self, id: CheckId, reason: str) -> None:
         self.services.check_result(id, reason, time.time())
         self._first_state.look()
+
+    def host_changed(self, event: LinkChanged | AddressChanged) -> None:
+        """A link or an address of this host changed; `kernel` has been told already."""
+        for source in self._sources:
+            source.host_changed(event)
 
     def neighbors_changed(self) -> None:
         """Sessions changed their state, came or went."""

@@ -73,6 +73,7 @@ class Rig:
             first_state=self.first_state,
             reports=self.reports,
             sessions=self,
+            host=self.host,
             config=config.workloads,
             hostname="node1",
         )

@@ -308,7 +308,7 @@ class ContestedMachine(RuleBasedStateMachine):
         assert sorted(rig.table.keys(("", V4))) == sorted(key(prefix) for prefix, some in self.claims.items() if some)
         shared = {(one.source, one.id) for some in self.claims.values() if len(some) > 1 for one in some}
         assert rig.claims.contested() == shared
-        assert rig.claims.state_counts() == Counter(view.state for view in rig.claims.views())
+        assert rig.claims.state_counts() == Counter((view.source, view.state) for view in rig.claims.views())
         assert rig.claims.interfaces("") == {one.interface for some in self.claims.values() for one in some}
         assert rig.table.settled
         assert not rig.table.is_marked

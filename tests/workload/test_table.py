@@ -445,9 +445,9 @@ def test_any_history_ends_where_its_last_facts_lead(steps: list[Any]) -> None:
                 )
             case _:
                 rig.settle()
-        assert rig.claims.state_counts() == Counter(view.state for view in rig.claims.views())
+        assert rig.claims.state_counts() == Counter((view.source, view.state) for view in rig.claims.views())
     rig.settle()
-    assert rig.claims.state_counts() == Counter(view.state for view in rig.claims.views())
+    assert rig.claims.state_counts() == Counter((view.source, view.state) for view in rig.claims.views())
     possible = {a for wanted in claims.values() for a, i in wanted.items() if links.get(i) == "up"}
     claimed = {a for wanted in claims.values() for a in wanted}
     assert {prefix for _, prefix in rig.announced} <= possible

@@ -22,10 +22,13 @@ from bgpd.model.workload import Claim, WorkloadState
 from bgpd.workload.feed.feed import IN_USE
 from bgpd.workload.feed.payload import MAX_PAYLOAD, PayloadRefused, decode_service, decode_workload
 from bgpd.workload.feed.source import FeedSource
-from bgpd.workload.sources import API, SERVICE, SourceParts
+from bgpd.workload.service.services import SERVICE
+from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
 from bgpd.workload.standing import ClaimStatus
 
 log = structlog.get_logger()
+
+API = "api"
 
 _SETTLED = frozenset(WorkloadState) - {WorkloadState.PENDING}
 
@@ -222,3 +225,13 @@ def _refused(kind: str, id: str, body: bytes, refusal: PayloadRefused, who: str)
 
 def _unknown(kind: str, id: str, right: str) -> Answer:
     return Answer(404, ErrorReport(errors=[Problem("", f'there is no {kind} "{id}"', right)]))
+
+
+def _make(parts: SourceParts) -> ClaimSource | None:
+    config = parts.config.workload.api
+    return ApiSource(parts, config) if config is not None else None
+
+
+KIND = SourceKind(
+    name=API, what="programs of this host, by `[workload.api]`", precedence=1, restart=Restart.SAVED, make=_make
+)

@@ -21,7 +21,7 @@ from bgpd.workload.feed.reports import SERVICE, WORKLOAD, Reports
 from bgpd.workload.feed.restart_notes import Journal, RestartNotes
 from bgpd.workload.feed.saved import Change, Saved
 from bgpd.workload.presences import Presences
-from bgpd.workload.sources import FEEDS
+from bgpd.workload.sources import feeds
 
 log = structlog.get_logger()
 
@@ -200,7 +200,7 @@ class Feed:
 
         Raises: PayloadRefused: another source has a workload of this id that says otherwise.
         """
-        for other in FEEDS:
+        for other in feeds():
             theirs = {_content(status.claim) for status in self._claims.statuses(other, id)}
             if other == self.source or not theirs:
                 continue

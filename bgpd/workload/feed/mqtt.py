@@ -26,11 +26,12 @@ from bgpd.config.schema import MqttWorkloadConfig
 from bgpd.model.reports import Problem
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.mqtt_client import MAX_PACKET, BrokerMisbehaves, Client
+from bgpd.workload.feed.mqtt_kind import MQTT
 from bgpd.workload.feed.outbox import PUBLISH_AT_ONCE, Outbox
 from bgpd.workload.feed.published import PublishedStates
 from bgpd.workload.feed.reports import RIGHTS, SNAPSHOT
 from bgpd.workload.feed.source import FeedSource
-from bgpd.workload.sources import MQTT, SourceParts
+from bgpd.workload.sources import SourceParts
 from bgpd.workload.standing import ClaimStatus
 
 log = structlog.get_logger()

@@ -19,9 +19,9 @@ from bgpd.model.reports import HostStatus
 from bgpd.model.views import NeighborView
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.reports import RIGHTS, SERVICE, SNAPSHOT, STATE_FILE, SYNC, WORKLOAD, Reports
+from bgpd.workload.service.services import SERVICE as SERVICE_SOURCE
 from bgpd.workload.service.services import Services
-from bgpd.workload.sources import FEEDS, Sessions
-from bgpd.workload.sources import SERVICE as SERVICE_SOURCE
+from bgpd.workload.sources import Sessions, feeds
 from bgpd.workload.standing import ClaimStatus
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -56,7 +56,7 @@ class PublishedStates:
     def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
         """These claims changed their state."""
         for status in changed:
-            if status.claim.source in FEEDS:
+            if status.claim.source in feeds():
                 self.workload_changed(status.claim.id)
             elif status.claim.source == SERVICE_SOURCE:
                 self._service_changed(status.claim.id)

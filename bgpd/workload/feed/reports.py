@@ -11,7 +11,7 @@ from typing import Protocol
 from bgpd.model.prefix import format_key
 from bgpd.model.reports import AddressReport, Problem, WorkloadReport
 from bgpd.model.workload import WorkloadState
-from bgpd.workload.sources import FEEDS
+from bgpd.workload.sources import feeds
 from bgpd.workload.standing import ClaimStatus
 
 WORKLOAD, SERVICE, SYNC = "workload", "service", "sync"
@@ -43,7 +43,7 @@ class Reports:
 
     def __init__(self, claims: Claimed) -> None:
         self._claims = claims
-        self._problems: dict[str, dict[tuple[str, str], tuple[Problem, ...]]] = {name: {} for name in FEEDS}
+        self._problems: dict[str, dict[tuple[str, str], tuple[Problem, ...]]] = {name: {} for name in feeds()}
         self.listeners: list[Callable[[str, str], None]] = []
 
     def note(self, source: str, kind: str, id: str, problems: Collection[Problem]) -> None:

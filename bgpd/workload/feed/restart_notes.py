@@ -14,7 +14,7 @@ from bgpd.workload.claims import Claims
 from bgpd.workload.feed.reports import SERVICE, WORKLOAD
 from bgpd.workload.feed.saved import Change, Saved
 from bgpd.workload.presences import Presences, has_endpoint
-from bgpd.workload.sources import SERVICE as SERVICE_SOURCE
+from bgpd.workload.service.services import SERVICE as SERVICE_SOURCE
 from bgpd.workload.standing import ClaimStatus
 
 

@@ -28,9 +28,17 @@ from bgpd.model.service import Backend, BackendView, CheckType, HealthCheck, Ser
 from bgpd.model.workload import Claim
 from bgpd.workload.claims import Claims
 from bgpd.workload.service.checker import Health
-from bgpd.workload.sources import SERVICE
+from bgpd.workload.sources import Restart, SourceKind
 from bgpd.workload.standing import ClaimStatus
 
+SERVICE = "service"
+KIND = SourceKind(
+    name=SERVICE,
+    what="services, for which MQTT and the API name backends",
+    precedence=1,
+    restart=Restart.DERIVED,
+    is_service=True,
+)
 STARTING = "the daemon has started: its workloads and health checks are waited for"
 SETTLE_S = 5.0
 """How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
