@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from bgpd.inheritance import Inheritance
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
+from bgpd.model.communities import encode_link_bandwidth
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, Source, SourceKind
@@ -242,6 +244,9 @@ class Routing:
             self._walks.run(walk)
         if config.workloads != former.workloads:
             self._reconfigure_workloads(config)
+        if config.router.asn != former.router.asn:
+            for vrf, family, key in list(self.rib.drained.services()):
+                self.workloads.table.carry_out_again((vrf, family), [key])  # their link bandwidth names the AS
         if config.speaker != former.speaker:
             self.workloads.neighbors_changed()
         if config.guard != former.guard:
@@ -425,8 +430,9 @@ class Routing:
 
     def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         exception, is_service = info.exception, info.is_service
+        attributes = _with_bandwidth(self._config.router.asn, info.bandwidth) if info.bandwidth else _LOCAL
         self.rib.announce_local(
-            WORKLOAD_SOURCE, family, keys, _LOCAL, vrf=vrf, exception=exception, is_service=is_service
+            WORKLOAD_SOURCE, family, keys, attributes, vrf=vrf, exception=exception, is_service=is_service
         )
         if vrf:
             self.evpn.workloads_announced(vrf, family, keys, info)
@@ -450,6 +456,12 @@ class Routing:
             self._is_adopting = False
             self._walks.run(self._release())
         self._changed()
+
+
+@functools.lru_cache(maxsize=1024)
+def _with_bandwidth(asn: int, bandwidth: float) -> Attributes:
+    """The attributes of a service address with a link bandwidth."""
+    return Attributes.of(extended_communities=(encode_link_bandwidth(asn, bandwidth),))
 
 
 def _now() -> float:

@@ -54,8 +54,8 @@ _SESSION: Mapping[str, Effect] = {
 }
 """Keys of a [[neighbor]] or [[listen]] that need no new session."""
 
-_FOLLOWED = ("static", "kernel")
-"""Sources of workloads that follow a reload; all others stay as they were at the start."""
+_FOLLOWED = ("static", "kernel", "services")
+"""Parts of [workload] that follow a reload; all others stay as they were at the start."""
 
 _EFFECTS: Mapping[Path, Effect] = {
     ("router",): Effect.RESET,

@@ -321,6 +321,20 @@ class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=4096, description="Checks that run at the same time.")] = 64
 
 
+class ServicesConfig(Strict, frozen=True, kw_only=True):
+    """[workload.services]: how services are announced, whoever says that they are here."""
+
+    link_bandwidth_per_weight: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e12,
+            description="Bytes per second of link bandwidth (RFC 10005) that a healthy backend of weight 1 counts; the "
+            "same on all hosts. 0: none is announced.",
+        ),
+    ] = 125_000
+
+
 class WorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload]: where this host's own prefixes come from."""
 
@@ -329,6 +343,7 @@ class WorkloadConfig(Strict, frozen=True, kw_only=True):
     mqtt: MqttWorkloadConfig | None = None
     api: ApiWorkloadConfig | None = None
     health: HealthWorkloadConfig = HealthWorkloadConfig()
+    services: ServicesConfig = ServicesConfig()
 
 
 class StateConfig(Strict, frozen=True, kw_only=True):

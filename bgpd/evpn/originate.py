@@ -76,7 +76,10 @@ class Originator:
                 if advertised.pop(key, None) is not None:
                     gone.append(key)
                 continue
-            attributes = self._carried(where, () if path.source.is_local else path.attributes)
+            if path.source.is_local:
+                attributes = self._carried(where, communities=path.attributes.extended_communities)
+            else:
+                attributes = self._carried(where, path.attributes)
             if advertised.get(key) is not attributes:
                 advertised[key] = attributes
                 fresh.setdefault(attributes, []).append(key)
@@ -143,7 +146,9 @@ class Originator:
     def _carried(
         self, vrf: Vrf, learned: Attributes | tuple[()] = (), communities: tuple[bytes, ...] = ()
     ) -> Attributes:
-        """The attributes of a route: the VRF's targets and encapsulation; of a learned one also its own attributes."""
+        """The attributes of a route: the VRF's targets and encapsulation, and `communities` (link bandwidth, say); of a
+        learned one also its own attributes.
+        """
         carried = (*vrf.export_targets, VXLAN, *communities)
         key = (learned, *carried)
         attributes = self._attributes.get(key)

@@ -14,6 +14,8 @@ import math
 import re
 import struct
 
+from bgpd.model.iana import AS_TRANS
+
 _TYPE_AS2 = 0
 _TYPE_IPV4 = 1
 _TYPE_AS4 = 2
@@ -192,6 +194,11 @@ def lowest_link_bandwidth(packed: bytes) -> float | None:
     pieces = (packed[8 * at : 8 * at + 8] for at, subtype in enumerate(packed[1::8]) if subtype == _SUBTYPE)
     found = [value for one in pieces if (value := decode_link_bandwidth(one)) is not None]
     return min(found) if found else None
+
+
+def encode_link_bandwidth(asn: int, bytes_per_second: float) -> bytes:
+    """The 8 bytes of a transitive one, which external neighbors may have; a longer AS number is AS_TRANS (RFC 6793)."""
+    return _COMMUNITY.pack(0x00, _SUBTYPE, asn if asn <= 0xFFFF else AS_TRANS, bytes_per_second)
 
 
 def parse_link_bandwidth(text: str) -> bytes:

@@ -21,6 +21,15 @@ class ServiceMode(enum.StrEnum):
     ANNOUNCE_ONLY = "announce-only"
 
 
+class WeightFrom(enum.StrEnum):
+    """What the link bandwidth says that an address is announced with: the sum of the weights of the healthy backends,
+    or nothing, which makes all hosts equal.
+    """
+
+    BACKENDS = "backends"
+    NONE = "none"
+
+
 class CheckType(enum.StrEnum):
     """How a backend is checked. `push`: the orchestrator says so, in the backend's `healthy`."""
 
@@ -72,6 +81,10 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     vrf: Annotated[str, Meta(max_length=64, description='VRF of the addresses; "" is the main table.')] = ""
     mode: ServiceMode = ServiceMode.PREFER_LOCAL
     min_healthy: Annotated[int, Meta(ge=1, le=1024, description="Healthy local backends needed to announce.")] = 1
+    weight_from: Annotated[
+        WeightFrom,
+        Meta(description='What the fabric spreads by: "backends", their weights (link bandwidth); "none", equally.'),
+    ] = WeightFrom.BACKENDS
     resilient: Annotated[bool, Meta(description="Flows keep their backend when others come and go.")] = False
     drain: Annotated[bool, Meta(description="Withdraw the address, keep serving what still arrives.")] = False
     backends: Annotated[tuple[Backend, ...], Meta(max_length=1024)] = ()
@@ -93,7 +106,8 @@ class BackendView(msgspec.Struct, kw_only=True):
 class ServiceView(msgspec.Struct, kw_only=True):
     """`bgpd show services`: one service, whether it is announced, and its backends.
 
-    `not_saved`, in answers of the local API: see WorkloadReport.
+    `bandwidth` is the link bandwidth (bytes per second) with which each address is announced. `not_saved`, in answers
+    of the local API: see WorkloadReport.
     """
 
     name: str
@@ -103,6 +117,8 @@ class ServiceView(msgspec.Struct, kw_only=True):
     mode: str = "prefer-local"
     min_healthy: int = 1
     healthy: int = 0
+    weight_from: str = "backends"
+    bandwidth: dict[str, float] = {}
     announced: bool = False
     reason: str = ""
     backends: list[BackendView] = []

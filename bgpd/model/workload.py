@@ -93,7 +93,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     host route (`dev interface scope link`, or over `members` for a service address) itself; otherwise another program
     does, or none is needed, and bgpd only follows. `exception`: always announced, also inside an aggregate. `mac` is
     6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced): a
-    drained service.
+    drained service. `bandwidth`: the link bandwidth (bytes per second) that it is announced with, 0 for none.
     """
 
     source: str
@@ -111,18 +111,20 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     exception: bool = False
     needs_route: bool = False
     withheld: str = ""
+    bandwidth: float = 0.0
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):
     """What the RIB and EVPN must know of an announced claim beside its key: see `Claim`.
 
-    `is_service`: other hosts may announce it too.
+    `is_service`: other hosts may announce it too. `bandwidth`: this host's link bandwidth among them, 0 for none.
     """
 
     exception: bool = False
     sticky: bool = False
     mac: bytes = b""
     is_service: bool = False
+    bandwidth: float = 0.0
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -9,6 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
+import msgspec
+
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_key, parse_prefix
 from bgpd.model.views import WorkloadView
@@ -64,6 +66,10 @@ class Claims:
             entry = self._entries[table][key] = Entry()
         for status in entry.claims:
             if status.is_of(claim.source, claim.id):
+                if msgspec.structs.replace(status.claim, bandwidth=claim.bandwidth) == claim:
+                    status.claim = claim
+                    self._changed(place)
+                    return
                 self._leave_interface(entry, status.claim, place)
                 if status.claim.mac != claim.mac:
                     status.former = None

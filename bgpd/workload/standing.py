@@ -158,7 +158,9 @@ def info_of(claim: Claim) -> ClaimInfo:
     is_service = kinds()[claim.source].is_service
     if not (claim.exception or claim.sticky or mac or is_service):
         return PLAIN
-    return ClaimInfo(exception=claim.exception, sticky=claim.sticky, mac=mac, is_service=is_service)
+    return ClaimInfo(
+        exception=claim.exception, sticky=claim.sticky, mac=mac, is_service=is_service, bandwidth=claim.bandwidth
+    )
 
 
 def name_of(claim: Claim) -> str:

@@ -78,7 +78,13 @@ class Workloads:
             concurrency=config.workload.health.concurrency,
             result=self._check_result,
         )
-        self.services = Services(self.claims, self._checker, schedule=soon, later=_later)
+        self.services = Services(
+            self.claims,
+            self._checker,
+            schedule=soon,
+            later=_later,
+            bandwidth_per_weight=config.workload.services.link_bandwidth_per_weight,
+        )
         self._first_state = FirstState(
             self.table, self.services, order_known=self._order_known, reached=owner.workloads_synchronised
         )
@@ -154,6 +160,7 @@ class Workloads:
         for table, name in config.vrfs.items():
             if before.get(name, table) != table:
                 self.table.kernel_table_changed(name)
+        self.services.reconfigure(bandwidth_per_weight=config.workload.services.link_bandwidth_per_weight)
         for source in self._sources:
             source.reconfigure(config)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes
-from bgpd.model.communities import parse_route_target
+from bgpd.model.communities import encode_link_bandwidth, parse_route_target
 from bgpd.model.evpn import mac_ip_key, parse_key
 from bgpd.model.iana import SegmentType
 from bgpd.model.path import NextHop, RouteBatch, Source, SourceKind
+from bgpd.model.policy_syntax import format_extended_community
 from bgpd.model.prefix import parse_address, parse_prefix
-from tests.evpn.build import CONFIG, V4, VXLAN, Host, prefix_route, rd
+from tests.evpn.build import CONFIG, V4, VXLAN, WORKLOAD, Host, prefix_route, rd
 from tests.message.decoding import negotiated
 
 OWN = "10.255.1.1:1001"
@@ -51,6 +52,22 @@ def test_routes_carry_targets_encapsulation_and_vni() -> None:
         assert batch.attributes.extended_communities == (parse_route_target("65201:5001"), VXLAN)
         assert batch.overlay.labels == (5001,)
         assert batch.overlay.esi == bytes(10)
+
+
+def test_link_bandwidth_of_a_service_is_in_its_type_5_route_and_changes_with_it() -> None:
+    host = Host()
+    host.up(1)
+    host.workload("10.64.1.5/32")
+    bandwidth = encode_link_bandwidth(4200000000, 375_000)
+    family, key = parse_prefix("10.64.1.6/32")
+    for carried in ((bandwidth,), ()):
+        host.rib.announce_local(WORKLOAD, family, [key], Attributes.of(extended_communities=carried), vrf="blue")
+        host.turn()
+        sent = {parse_key(key).prefix: batch for key, batch in host.announced_to("leaf1").items() if key[0] == 5}
+        found = {prefix[3]: batch.attributes.extended_communities for prefix, batch in sent.items() if batch.attributes}
+        plain = (parse_route_target("65201:5001"), VXLAN)
+        assert found == {5: plain, 6: (*plain, *carried)}
+    assert format_extended_community(bandwidth) == "bandwidth:23456:375000"
 
 
 def test_uplink_addresses_are_told_with_their_mac_while_the_uplink_is_up() -> None:

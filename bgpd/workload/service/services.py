@@ -13,8 +13,9 @@ Makes claims (source "service") and asks for checks; does no I/O and never asks 
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -22,12 +23,23 @@ from typing import Protocol
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.path import NextHops
 from bgpd.model.prefix import key_address, parse_prefix
-from bgpd.model.service import Backend, BackendView, CheckType, HealthCheck, Service, ServiceMode, ServiceView
+from bgpd.model.service import (
+    Backend,
+    BackendView,
+    CheckType,
+    HealthCheck,
+    Service,
+    ServiceMode,
+    ServiceView,
+    WeightFrom,
+)
 from bgpd.model.workload import Claim
 from bgpd.workload.claims import Claims
 from bgpd.workload.service.checker import Health
+from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, targets_of, usable
+from bgpd.workload.service.weights import members_of, strength_of
 from bgpd.workload.sources import Restart, SourceKind
 from bgpd.workload.standing import ClaimStatus
 
@@ -42,12 +54,12 @@ KIND = SourceKind(
 STARTING = "the daemon has started: its workloads and health checks are waited for"
 SETTLE_S = 5.0
 """How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
-DRAINED = "drained"
 MAX_REASONS = 5
 """Most unhealthy backends that the reason names."""
+BANDWIDTH_PAUSE_S = 1.0
+"""The link bandwidth of an announced address changes at most so often: several backends that come are one change."""
 
 _Place = tuple[str, Family, bytes]
-CheckId = tuple[str, str, str]
 
 
 class Checks(Protocol):
@@ -58,38 +70,31 @@ class Checks(Protocol):
     def stop(self, id: CheckId) -> None: ...
 
 
-class _Target(msgspec.Struct, eq=False):
-    """One address of one backend as it was judged last: `interface` leads to it, `reason` is why it may not be used."""
-
-    id: CheckId
-    backend: Backend
-    family: Family
-    key: bytes
-    interface: str = ""
-    reason: str = ""
-
-
 class _Active(msgspec.Struct, eq=False):
     """A service in force, the health of its checked addresses, and the interface that each check is bound to.
 
     `serving` has the members that each address had last; `settling` the addresses whose backends were all drained,
-    until the neighbors have heard of it.
+    until the neighbors have heard of it. `bandwidths` is what is announced of each address, and since when; `look_at`
+    when the service is to be looked at again.
     """
 
     source: str
     service: Service
-    targets: dict[CheckId, _Target] = {}
+    targets: dict[CheckId, Target] = {}
     health: dict[CheckId, Health] = {}
     devices: dict[CheckId, str] = {}
     serving: dict[str, NextHops] = {}
     settling: dict[str, object] = {}
+    bandwidths: dict[str, tuple[float, float]] = {}
+    look_at: float | None = None
 
 
 class Services:
     """The services of this host. Each of `listeners` is called with a service's name when its view may have changed.
 
     `schedule(callback)`: call back soon; results of checks that come until then are one change of their service.
-    `later(seconds, callback)`: call back then.
+    `later(seconds, callback)`: call back then. `clock()` only goes forward. `bandwidth_per_weight`: the link bandwidth
+    (bytes per second) of a backend of weight 1; 0 if none is announced.
     """
 
     def __init__(
@@ -99,8 +104,12 @@ class Services:
         *,
         schedule: Callable[[Callable[[], None]], None] = lambda callback: callback(),
         later: Callable[[float, Callable[[], None]], object] = lambda seconds, callback: None,
+        clock: Callable[[], float] = time.monotonic,
+        bandwidth_per_weight: float = 0.0,
     ) -> None:
         self._later = later
+        self._clock = clock
+        self._bandwidth_per_weight = bandwidth_per_weight
         self.listeners: list[Callable[[str], None]] = []
         self._claims = claims
         self._checks = checks
@@ -113,6 +122,14 @@ class Services:
     def _changed(self, name: str) -> None:
         for listener in self.listeners:
             listener(name)
+
+    def reconfigure(self, *, bandwidth_per_weight: float) -> None:
+        """Announce another link bandwidth from now on."""
+        if bandwidth_per_weight != self._bandwidth_per_weight:
+            self._bandwidth_per_weight = bandwidth_per_weight
+            for name, active in self._services.items():
+                active.bandwidths.clear()
+                self._claim_all(name, active)
 
     def owner(self, name: str) -> str:
         """The source that a service is from; "" if there is none of this name."""
@@ -141,7 +158,7 @@ class Services:
         else:
             self._forget_checks(name, active, service)
             active.source, active.service = source, service
-        active.targets = {target.id: target for target in _targets(name, service)}
+        active.targets = {target.id: target for target in targets_of(name, service)}
         for target in active.targets.values():
             self._targets_at[service.vrf, target.family, target.key][target.id] = None
             self._judge(active, target)
@@ -189,11 +206,11 @@ class Services:
         for name in sorted(names):
             self._claim_all(name, self._services[name])
 
-    def _judge(self, active: _Active, target: _Target) -> None:
+    def _judge(self, active: _Active, target: Target) -> None:
         """Look at one address again; of a thousand, the others stay as they were judged."""
         target.interface = self._claims.interface_of(active.service.vrf, target.family, target.key)
         self._keep_check(active, target)
-        target.reason = self._unusable(active, target)
+        target.fault, target.reason = self._fault_of(active, target)
 
     def release(self) -> None:
         """What there is to know after a start is known: claim from now on. Idempotent."""
@@ -206,29 +223,60 @@ class Services:
         self._changed(name)
         if not self._released:
             return
-        targets = active.targets.values()
-        usable = [
-            (
-                target.family,
-                NextHop(
-                    address=key_address(target.family, target.key),
-                    interface=target.interface,
-                    weight=target.backend.weight,
-                ),
-            )
-            for target in targets
-            if not target.reason
-        ]
-        reasons = (f"{target.backend.id}: {target.reason}" for target in targets if target.reason)
-        first = list(islice(reasons, MAX_REASONS + 1))
-        unhealthy = "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
+        service = active.service
+        reasons = _reasons(active.targets.values())
+        chosen = {family: usable(active.targets.values(), family) for family in Family}
         claims = []
-        for text in active.service.addresses:
-            family, _ = parse_prefix(text)
-            members = tuple(sorted({hop for of, hop in usable if of is family}))
-            served = self._served(name, active, text, members)
-            claims.append(self._claim(name, active, text, served=served, healthy=len(members), unhealthy=unhealthy))
+        for text in service.addresses:
+            family, key = parse_prefix(text)
+            withheld = _withheld(service, len(backends_of(chosen[family])), reasons)
+            served = self._served(name, active, text, members_of(chosen[family]))
+            bandwidth = self._bandwidth(name, active, text, 0 if withheld else strength_of(chosen[family]))
+            is_route_kept = service.mode is ServiceMode.PREFER_LOCAL and bool(served)
+            claims.append(
+                Claim(
+                    source=SERVICE,
+                    id=name,
+                    family=family,
+                    key=key,
+                    vrf=service.vrf,
+                    manage_route=is_route_kept,
+                    members=served if is_route_kept else (),
+                    resilient=service.resilient,
+                    kind="service",
+                    exception=True,
+                    withheld=withheld,
+                    bandwidth=bandwidth,
+                )
+            )
         self._claims.claim(SERVICE, name, claims)
+
+    def _bandwidth(self, name: str, active: _Active, text: str, strength: int) -> float:
+        """The link bandwidth to announce an address with. It changes at once, but not again within a pause."""
+        wanted = strength * self._bandwidth_per_weight
+        if active.service.weight_from is WeightFrom.NONE or not wanted:
+            active.bandwidths.pop(text, None)
+            return 0.0
+        now = self._clock()
+        told, since = active.bandwidths.get(text, (0.0, now))
+        if wanted == told:
+            return told
+        if told and now < since + BANDWIDTH_PAUSE_S:
+            self._look_later(name, active, since + BANDWIDTH_PAUSE_S)
+            return told
+        active.bandwidths[text] = (wanted, now)
+        return wanted
+
+    def _look_later(self, name: str, active: _Active, at: float) -> None:
+        """Have the service looked at again then, unless it is before."""
+        if active.look_at is None or at < active.look_at:
+            active.look_at = at
+            self._later(max(0.0, at - self._clock()), partial(self._look, name, active, at))
+
+    def _look(self, name: str, active: _Active, at: float) -> None:
+        if self._services.get(name) is active and active.look_at == at:
+            active.look_at = None
+            self._claim_all(name, active)
 
     def _served(self, name: str, active: _Active, text: str, members: NextHops) -> NextHops:
         """What the kernel spreads an address over: `members`; if all were drained just now, those that served it.
@@ -242,7 +290,7 @@ class Services:
         drained = {
             (key_address(target.family, target.key), target.interface)
             for target in active.targets.values()
-            if target.reason == DRAINED
+            if target.fault is Fault.DRAINED
         }
         kept = tuple(hop for hop in active.serving.get(text, ()) if (hop.address, hop.interface) in drained)
         if kept and text not in active.settling:
@@ -257,21 +305,25 @@ class Services:
             self._claim_all(name, active)
 
     @staticmethod
-    def _unusable(active: _Active, target: _Target) -> str:
-        """Why a backend's address may not be used, "" if it may."""
+    def _fault_of(active: _Active, target: Target) -> tuple[Fault, str]:
+        """Why a backend's address may not be used."""
         check = active.service.check
         if not target.interface:
-            return f"no announced workload on an interface of this host has {target.id[2]}"
+            return Fault.ABSENT, f"no announced workload on an interface of this host has {target.id[2]}"
         if target.backend.drain:
-            return DRAINED
+            return Fault.DRAINED, "drained"
         if check is None:
-            return ""
+            return Fault.NONE, ""
         if check.type is CheckType.PUSH:
-            return "" if target.backend.healthy else "not reported healthy"
-        health = active.health[target.id]
-        return "" if health.healthy else health.reason
+            healthy, reason = target.backend.healthy, "not reported healthy"
+        else:
+            health = active.health[target.id]
+            healthy, reason = health.healthy, health.reason
+        if healthy:
+            return Fault.NONE, ""
+        return (Fault.UNKNOWN if healthy is None else Fault.FAILED), reason
 
-    def _keep_check(self, active: _Active, target: _Target) -> None:
+    def _keep_check(self, active: _Active, target: Target) -> None:
         """Check an address while a workload has it; in a VRF by way of the workload's interface."""
         check, id = active.service.check, target.id
         if check is None or check.type is CheckType.PUSH:
@@ -290,31 +342,6 @@ class Services:
     def undecided(self) -> bool:
         """Whether a check has no result yet."""
         return any(h.healthy is None for active in self._services.values() for h in active.health.values())
-
-    @staticmethod
-    def _claim(name: str, active: _Active, text: str, *, served: NextHops, healthy: int, unhealthy: str) -> Claim:
-        service = active.service
-        family, key = parse_prefix(text)
-        withheld = ""
-        if service.drain:
-            withheld = "the service is drained"
-        elif healthy < service.min_healthy:
-            withheld = f"{healthy} of at least {service.min_healthy} backends are healthy"
-            withheld += f": {unhealthy}" if unhealthy else ""
-        serve = service.mode is ServiceMode.PREFER_LOCAL and bool(served)
-        return Claim(
-            source=SERVICE,
-            id=name,
-            family=family,
-            key=key,
-            vrf=service.vrf,
-            manage_route=serve,
-            members=served if serve else (),
-            resilient=service.resilient,
-            kind="service",
-            exception=True,
-            withheld=withheld,
-        )
 
     def names(self) -> list[str]:
         return sorted(self._services)
@@ -335,10 +362,31 @@ class Services:
             mode=service.mode,
             min_healthy=service.min_healthy,
             healthy=sum(backend.state == "healthy" for backend in backends),
+            weight_from=service.weight_from,
+            bandwidth={text: bandwidth for text, (bandwidth, _) in active.bandwidths.items()},
             announced=bool(statuses) and all(one.announced for one in statuses),
             reason="; ".join(dict.fromkeys(one.reason for one in statuses if one.reason)) if statuses else STARTING,
             backends=backends,
         )
+
+
+def _withheld(service: Service, healthy: int, reasons: str) -> str:
+    """Why an address with so many healthy backends is not announced, "" if it is."""
+    if service.drain:
+        return "the service is drained"
+    if healthy >= service.min_healthy:
+        return ""
+    why = f"{healthy} of at least {service.min_healthy} backends are healthy"
+    if len(service.backends) < service.min_healthy:
+        why += f" (the service has {len(service.backends)}, fewer than min_healthy)"
+    return f"{why}: {reasons}" if reasons else why
+
+
+def _reasons(targets: Iterable[Target]) -> str:
+    """Why addresses of backends may not be used; of the first few."""
+    found = (f"{target.backend.id}: {target.reason}" for target in targets if target.fault is not Fault.NONE)
+    first = list(islice(found, MAX_REASONS + 1))
+    return "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
 
 
 def _backend_view(name: str, active: _Active, backend: Backend) -> BackendView:
@@ -355,10 +403,3 @@ def _backend_view(name: str, active: _Active, backend: Backend) -> BackendView:
         reason=reason,
         since=max((one.since for one in health), default=0.0),
     )
-
-
-def _targets(name: str, service: Service) -> Iterator[_Target]:
-    for backend in service.backends:
-        for address in backend.addresses:
-            family, key = parse_prefix(address)
-            yield _Target(id=(name, backend.id, address), backend=backend, family=family, key=key)

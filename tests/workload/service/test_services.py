@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from bgpd.model.prefix import parse_address
-from bgpd.model.service import Backend, CheckType, HealthCheck, Service, ServiceMode
+from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.service import Backend, CheckType, HealthCheck, Service, ServiceMode, WeightFrom
 from bgpd.model.workload import ClaimInfo
 from bgpd.workload.service.services import Services
 from bgpd.workload.standing import ClaimStatus
@@ -251,6 +251,147 @@ def test_results_that_come_together_are_one_change_of_their_service() -> None:
     planned.pop()()
     rig.settle()
     assert rig.members == {}, "a service that went meanwhile stays gone"
+
+
+class Clock:
+    """A clock that a test sets, and what is to be called when."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.waits: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self.waits.append((self.now + seconds, callback))
+
+    def pass_(self, seconds: float, rig: ServiceRig) -> None:
+        """Call what is due within so many seconds, each when it is."""
+        end = self.now + seconds
+        while due := [wait for wait in self.waits if wait[0] <= end]:
+            first = min(due, key=lambda wait: wait[0])
+            self.waits.remove(first)
+            self.now = max(self.now, first[0])
+            first[1]()
+            rig.settle()
+        self.now = end
+
+
+def clocked(**options: Any) -> tuple[ServiceRig, Clock]:
+    """A rig whose services have a clock that the test sets, and announce a link bandwidth."""
+    rig, clock = ServiceRig(), Clock()
+    options = {"bandwidth_per_weight": 1000.0} | options
+    rig.services = Services(rig.claims, rig.checks, later=clock.later, clock=clock, **options)
+    rig.services.release()
+    return rig, clock
+
+
+def bandwidths(rig: ServiceRig) -> list[float]:
+    """Those that were announced, in order."""
+    found = [told[3] for told in rig.told if told[0] == "announce" and told[2] == [VIP]]
+    return [info.bandwidth for info in found if isinstance(info, ClaimInfo)]
+
+
+def test_link_bandwidth_is_the_sum_of_the_healthy_backends_weights() -> None:
+    rig, clock = clocked()
+    rig.offer(check=TCP)
+    rig.result("a")
+    assert rig.announced["", VIP] == ClaimInfo(exception=True, is_service=True, bandwidth=2000.0)
+    clock.pass_(5, rig)
+    rig.told.clear()
+    rig.result("b")
+    assert [told[0] for told in rig.told] == ["service", "announce"]
+    assert rig.announced["", VIP].bandwidth == 3000.0
+    view = rig.services.view("web")
+    assert view is not None
+    assert (view.weight_from, view.bandwidth) == ("backends", {"10.64.9.1": 3000.0})
+
+
+def test_link_bandwidth_that_changes_often_is_announced_once_in_a_while() -> None:
+    rig, clock = clocked()
+    rig.offer(check=TCP)
+    rig.result("a")
+    for _ in range(10):
+        rig.result("b")
+        rig.result("b", "down")
+    rig.result("b")
+    assert bandwidths(rig) == [2000.0]
+    assert rig.members == {"pod1": 2, "pod2": 1}, "the kernel spreads by what is so now"
+    clock.pass_(1, rig)
+    assert bandwidths(rig) == [2000.0, 3000.0]
+    rig.result("a", "down")
+    clock.pass_(0.5, rig)
+    rig.result("a")
+    clock.pass_(5, rig)
+    assert (bandwidths(rig), clock.waits) == ([2000.0, 3000.0], []), "what has changed back is no change"
+
+
+def test_withdrawal_never_waits_and_the_next_announcement_says_what_is_so() -> None:
+    rig, clock = clocked()
+    rig.offer(check=TCP)
+    rig.result("a")
+    rig.result("a", "down")
+    assert not rig.is_announced
+    rig.result("b")
+    assert bandwidths(rig) == [2000.0, 1000.0]
+    rig.services.apply("mqtt", "web", None)
+    clock.pass_(5, rig)
+    assert rig.services.names() == []
+
+
+def test_weight_from_none_and_a_unit_of_none_announce_no_link_bandwidth() -> None:
+    rig, _ = clocked()
+    rig.offer(weight_from=WeightFrom.NONE)
+    assert rig.announced["", VIP].bandwidth == 0
+    rig.offer()
+    assert rig.announced["", VIP].bandwidth == 3000.0
+    rig.services.reconfigure(bandwidth_per_weight=0.0)
+    rig.settle()
+    assert rig.announced["", VIP].bandwidth == 0
+    (status,) = rig.claims.statuses("service", "web")
+    since, rig.now = status.since, 2000.0
+    rig.services.reconfigure(bandwidth_per_weight=5.0)
+    rig.settle()
+    assert rig.announced["", VIP].bandwidth == 15.0
+    assert status.since == since, "it is announced since then, as before"
+
+
+def test_families_have_their_own_link_bandwidth() -> None:
+    rig, _ = clocked()
+    rig.claims.claim("mqtt", "six", (claim("2001:db8::5/128", "pod1", id="six"),))
+    backends = (Backend(id="a", addresses=(A, "2001:db8::5"), weight=2), Backend(id="b", addresses=(B,)))
+    rig.offer(addresses=("10.64.9.1", "2001:db8::100"), backends=backends)
+    assert rig.announced["", VIP].bandwidth == 3000.0
+    assert rig.announced["", "2001:db8::100/128"].bandwidth == 2000.0
+
+
+def test_backends_with_one_address_are_one_member_and_both_count() -> None:
+    rig, _ = clocked()
+    backends = tuple(Backend(id=id, addresses=(A,), weight=weight) for id, weight in (("a", 1), ("b", 1), ("c", 2)))
+    rig.offer(backends=backends, min_healthy=3)
+    assert (rig.members, rig.announced["", VIP].bandwidth) == ({"pod1": 4}, 4000.0)
+
+
+def test_backend_with_two_addresses_is_one_backend() -> None:
+    rig = ServiceRig()
+    rig.offer(backends=(Backend(id="a", addresses=(A, B)),), min_healthy=2)
+    assert not rig.is_announced
+    reason = rig.state("service", "web")[1]
+    assert reason == "1 of at least 2 backends are healthy (the service has 1, fewer than min_healthy)"
+
+
+def test_route_that_the_kernel_refused_stays_refused_whatever_the_link_bandwidth() -> None:
+    rig, _ = clocked()
+    rig.settle()
+    rig.acknowledge = False
+    rig.offer(mode=ServiceMode.PREFER_LOCAL)
+    family, key = parse_prefix(VIP)
+    rig.table.route_refused("", family, [key], "File too large")
+    rig.settle()
+    rig.services.reconfigure(bandwidth_per_weight=5.0)
+    rig.settle()
+    assert rig.state("service", "web") == ("failed", "File too large")
 
 
 def drained(rig: ServiceRig, *names: str, **fields: Any) -> None:
