@@ -40,6 +40,8 @@ from bgpd.handover.store import (
     store_of_service,
 )
 from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
+from bgpd.journal.journal import NAME as JOURNAL
+from bgpd.journal.journal import Journal
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
@@ -80,6 +82,9 @@ def run(config: Config, file: str, *, left: Inheritance, warnings: Sequence[str]
     raise_limit()
     events = EventRing()
     set_up_logging(config.log, events)
+    path = Path(config.state.directory) / JOURNAL if config.journal.enabled else None
+    journal = Journal(path, max_bytes=config.journal.max_bytes, events=events)
+    journal.open()
     for warning in warnings:
         log.warning("config.warning", warning=warning)
     if left.problem:
@@ -89,9 +94,10 @@ def run(config: Config, file: str, *, left: Inheritance, warnings: Sequence[str]
     try:
         asyncio.set_event_loop(loop)
         protocol = read_protocol_in_force(config.fib.protocol)
-        daemon = Daemon(config, file, protocol=protocol, events=events, selector=selector, left=left)
+        daemon = Daemon(config, file, protocol=protocol, events=events, journal=journal, selector=selector, left=left)
         return loop.run_until_complete(daemon.run())
     finally:
+        journal.close()
         loop.close()
 
 
@@ -105,6 +111,7 @@ class Daemon:
         *,
         protocol: int,
         events: EventRing,
+        journal: Journal,
         selector: TimedSelector,
         left: Inheritance | None = None,
     ) -> None:
@@ -113,6 +120,7 @@ class Daemon:
         self._protocol = protocol
         self._file = file
         self._events = events
+        self._journal = journal
         self._selector = selector
         self._stop = asyncio.Event()
         self._is_for_good = False
@@ -136,7 +144,12 @@ class Daemon:
         )
         self._consistency = Consistency(lambda: checks(self._routing))
         self._readiness = Readiness(
-            self._routing, self._consistency, selector=selector, shortage=self._shortage, hostname=hostname
+            self._routing,
+            self._consistency,
+            journal=journal,
+            selector=selector,
+            shortage=self._shortage,
+            hostname=hostname,
         )
         self._readiness.neighbors = config.neighbor
         self._readiness.left = self._left
@@ -145,6 +158,7 @@ class Daemon:
         self._backend = DaemonBackend(
             self._routing,
             events=events,
+            journal=journal,
             config=lambda: self._config,
             health=self._readiness.view,
             drain=self._drain,
@@ -198,6 +212,7 @@ class Daemon:
                 tasks.create_task(self._routing.servers.run()),
                 tasks.create_task(self._readiness.run()),
                 tasks.create_task(self._drain.run()),
+                tasks.create_task(self._journal.run()),
                 tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
                 tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
                 tasks.create_task(_feed_watchdog()),
@@ -248,6 +263,7 @@ class Daemon:
             store.keep(descriptors)
             sessions, seconds = len(speaker.sessions), round(time.monotonic() - began, 3)
             log.info("handover.left", sessions=sessions, seconds=seconds)
+            self._journal.close()
             leave()
         finally:
             os.ftruncate(descriptors[SNAPSHOT], 0)  # this process goes on after all: nobody may take it for new

@@ -20,6 +20,7 @@ from bgpd.evpn.originate import EVPN_SOURCE
 from bgpd.evpn.views import evpn_routes, vrf_views
 from bgpd.explain import explain
 from bgpd.fib import views as fib_views
+from bgpd.journal.journal import Journal
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
@@ -53,6 +54,7 @@ class DaemonBackend:
         routing: Routing,
         *,
         events: EventRing,
+        journal: Journal,
         config: Callable[[], Config],
         health: Callable[[], HealthView],
         drain: Drain,
@@ -62,6 +64,7 @@ class DaemonBackend:
         started: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.events = events
+        self.past_events = journal.read
         self.started = started
         self.config = config
         self.health = health

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -28,20 +29,26 @@ _OWN_FIELDS = ("event", "level", "timestamp", "exc_info", "exception", "stack_in
 
 
 class EventRing:
-    """The last operator events, numbered; a structlog processor that keeps what is of level info or above."""
+    """The last operator events, numbered; a structlog processor that keeps what is of level info or above.
+
+    Any thread may log, and read.
+    """
 
     def __init__(self, size: int = KEPT_EVENTS) -> None:
         self._events: deque[EventView] = deque(maxlen=size)
         self._sequence = 0
+        self._numbering = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
 
     def __call__(self, logger: WrappedLogger, method: str, record: EventDict) -> EventDict:
         if method != "debug":
-            self._sequence += 1
             fields = {name: _plain(value) for name, value in record.items() if name not in _OWN_FIELDS}
             at = float(record.get("timestamp", 0.0))
             event = str(record.get("event", ""))
-            self._events.append(EventView(sequence=self._sequence, at=at, level=method, event=event, fields=fields))
+            with self._numbering:
+                number = self._sequence + 1
+                self._events.append(EventView(sequence=number, at=at, level=method, event=event, fields=fields))
+                self._sequence = number
             for listener in self._listeners:
                 listener()
         return record
@@ -50,7 +57,14 @@ class EventRing:
         """Kept events with a higher sequence number, oldest first."""
         if sequence >= self._sequence:
             return []
-        return [event for event in self._events if event.sequence > sequence]
+        with self._numbering:
+            events = list(self._events)
+        return [event for event in events if event.sequence > sequence]
+
+    def go_on_from(self, sequence: int) -> None:
+        """The next event has the number after this one, which an earlier run gave."""
+        with self._numbering:
+            self._sequence = max(self._sequence, sequence)
 
     @property
     def latest(self) -> int:
@@ -104,9 +118,10 @@ def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: T
     """
     stream = stream or sys.stderr
     journal = bool(os.environ.get("JOURNAL_STREAM")) and not stream.isatty()
+    level = _LEVELS[config.level]
     processors: list[Processor] = [structlog.processors.TimeStamper(fmt=None), structlog.processors.add_log_level]
     if events is not None:
-        processors.append(events)
+        processors += [events, _only_from(level)]
     if config.format == "console":
         processors += [
             _readable_time,
@@ -118,7 +133,7 @@ def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: T
             processors += [_with_priority]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level]),
+        wrapper_class=structlog.make_filtering_bound_logger(level if events is None else min(level, logging.INFO)),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
@@ -127,6 +142,17 @@ def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: T
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
 """syslog(3) levels."""
+
+
+def _only_from(level: int) -> Processor:
+    """Writes what is of this level or above. Events are kept whatever the log says."""
+
+    def processor(logger: WrappedLogger, method: str, record: EventDict) -> EventDict:
+        if _LEVELS.get(method, logging.ERROR) < level:
+            raise structlog.DropEvent
+        return record
+
+    return processor
 
 
 def _with_priority(logger: WrappedLogger, method: str, line: Any) -> str:

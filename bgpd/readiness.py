@@ -18,6 +18,7 @@ from bgpd import __version__
 from bgpd.config.schema import NeighborConfig
 from bgpd.consistency import Consistency
 from bgpd.inheritance import Inheritance
+from bgpd.journal.journal import Journal
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 from bgpd.model.views import HealthView
@@ -54,7 +55,14 @@ class Readiness:
     """
 
     def __init__(
-        self, routing: Routing, consistency: Consistency, *, selector: TimedSelector, shortage: Shortage, hostname: str
+        self,
+        routing: Routing,
+        consistency: Consistency,
+        *,
+        journal: Journal,
+        selector: TimedSelector,
+        shortage: Shortage,
+        hostname: str,
     ) -> None:
         self.neighbors: tuple[NeighborConfig, ...] = ()
         self.reason = "starting"
@@ -62,6 +70,7 @@ class Readiness:
         self.why_drained: Callable[[], str] = lambda: ""
         self._routing = routing
         self._consistency = consistency
+        self._journal = journal
         self._selector = selector
         self._shortage = shortage
         self._hostname = hostname
@@ -168,6 +177,7 @@ class Readiness:
                 *routing.tables.vrfs.warnings(),
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),
+                *self._journal.warnings(),
                 *_discarded(routing),
             ],
             waiting_for=[_with_rest(text, until_s, self.age_s) for text, until_s in self._waits],

@@ -11,6 +11,7 @@ import msgspec
 from bgpd.api.backend import Answer, Listing, Objects, Rejected
 from bgpd.api.prometheus import Registry
 from bgpd.config.schema import Config, NeighborConfig, RouterConfig
+from bgpd.journal.store import Sought
 from bgpd.log import EventRing
 from bgpd.model import views
 from bgpd.model.prefix import format_address
@@ -120,6 +121,9 @@ class ScriptedBackend:
         self.started_at = NOW
         neighbor = NeighborConfig(name="leaf1", address="10.0.1.2", asn=65201, import_="all")
         self._config = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), neighbor=(neighbor,))
+
+    async def past_events(self, sought: Sought) -> list[views.EventView]:
+        return [event for event in self.events.since() if sought.matches(event)][-sought.limit :]
 
     @property
     def listings(self) -> Mapping[str, Listing]:

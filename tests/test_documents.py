@@ -15,6 +15,7 @@ from bgpd.api.server import make_app
 from bgpd.cli.main import _parser
 from bgpd.config.effects import effect_of
 from bgpd.config.schema import Config
+from bgpd.journal.journal import Journal
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing
 from bgpd.model import views
@@ -124,7 +125,8 @@ def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_left_out
 
 def backend() -> DaemonBackend:
     asked = {name: lambda: None for name in ("config", "health", "drain", "upgrade", "metrics", "reload", "started")}
-    return DaemonBackend(SimpleNamespace(), events=EventRing(), **asked)  # type: ignore[arg-type]
+    journal = Journal(None, max_bytes=0, events=EventRing())
+    return DaemonBackend(SimpleNamespace(), events=EventRing(), journal=journal, **asked)  # type: ignore[arg-type]
 
 
 def served() -> set[tuple[str, str]]:
@@ -168,5 +170,7 @@ def test_commands_that_the_readme_says_take_json_take_it() -> None:
 
 
 def test_parameters_of_a_listing_are_options_of_show() -> None:
-    options = {word for kind in backend().listings for word in _parser().parse_args(["show", kind]).__dict__}
+    options = {
+        word for kind in (*backend().listings, "events") for word in _parser().parse_args(["show", kind]).__dict__
+    }
     assert set(views.ViewQuery.__struct_fields__) - options == set()

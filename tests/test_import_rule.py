@@ -13,7 +13,7 @@ FLOORS = (
     ("model",),
     ("runtime", "config", "log"),
     ("kernel", "message", "bfd", "handover"),
-    ("speaker", "rib", "fib", "evpn", "workload"),
+    ("speaker", "rib", "fib", "evpn", "workload", "journal"),
     ("api", "cli"),
 )
 """From the ground up. A module imports its own package and lower floors: never a sibling's, never a higher floor. The

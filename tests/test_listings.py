@@ -9,6 +9,7 @@ import pytest
 
 from bgpd.api.backend import Rejected
 from bgpd.config.load import parse_config
+from bgpd.journal.journal import Journal
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
@@ -70,6 +71,7 @@ class Rig:
         self.backend = DaemonBackend(
             routing,
             events=EventRing(),
+            journal=Journal(None, max_bytes=0, events=EventRing()),
             config=lambda: CONFIG,
             health=lambda: SimpleNamespace(),  # type: ignore[arg-type, return-value]
             drain=SimpleNamespace(reason=str),  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from bgpd.journal.journal import Journal
+from bgpd.log import EventRing
 from bgpd.model.iana import Family
 from bgpd.model.path import Source, SourceKind
 from bgpd.readiness import (
@@ -119,6 +121,7 @@ def judged(parts: Parts, *, repairing: tuple[str, ...] = ()) -> Readiness:
     readiness = Readiness(
         parts,  # type: ignore[arg-type]
         SimpleNamespace(reasons=lambda: list(repairing)),  # type: ignore[arg-type]
+        journal=Journal(None, max_bytes=0, events=EventRing()),
         selector=TimedSelector(),
         shortage=Shortage(),
         hostname="host1",

@@ -11,8 +11,18 @@ from typing import Protocol
 import msgspec
 
 from bgpd.config.schema import Config
+from bgpd.journal.store import Sought
 from bgpd.log import EventRing
-from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, ReloadView, UpgradeView, ViewQuery
+from bgpd.model.views import (
+    DrainRequest,
+    DrainView,
+    EventView,
+    ExplainView,
+    HealthView,
+    ReloadView,
+    UpgradeView,
+    ViewQuery,
+)
 
 Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
 """Makes the views of one listing, one at a time, for the query (which it may narrow by; the server does so anyway).
@@ -113,7 +123,11 @@ class Backend(Protocol):
 
     @property
     def events(self) -> EventRing:
-        """Served as `GET /v1/events` and followed by `GET /v1/monitor`."""
+        """The latest of this run, followed by `GET /v1/monitor`."""
+        ...
+
+    async def past_events(self, sought: Sought) -> list[EventView]:
+        """Served as `GET /v1/events`, oldest first: of earlier runs too, where they are kept on disk."""
         ...
 
     async def started(self) -> None:

@@ -23,6 +23,7 @@ from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_s
 from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
+from bgpd.journal.store import Sought, at_least
 from bgpd.model.reports import ThawReport
 from bgpd.model.views import DrainRequest, ErrorView, UpgradeRequest, ViewQuery
 from bgpd.runtime.turns import in_turn
@@ -33,6 +34,8 @@ MAX_CONNECTIONS = 128
 MAX_CONNECTIONS_OVER_TCP = 64
 KEPT_FOR_OPERATORS = 32
 """Connections over the unix socket that only root and the daemon's user may take."""
+NEWEST_EVENTS = 1_000
+"""How many are shown of events without `limit`."""
 WAITING_ORDERS = 64
 """Workloads and services that are being put at once: each may take minutes, and must leave room for who looks on."""
 LONG_ANSWERS = 16
@@ -171,11 +174,20 @@ class _Routes:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         query = _query(request)
-        keep = _filter(query)
-        events = await in_turn(lambda: [event for event in self._backend.events.since() if keep(event)])
-        newest = events[-query.limit :]
+        _filter(query)
         with self._answers.one():
-            return await send_slices(request, view_slices(iter(newest), keep=lambda view: True, limit=0))
+            sought = Sought(
+                since=query.since,
+                until=query.until or float("inf"),
+                neighbor=query.neighbor,
+                prefix=query.prefix,
+                longer_prefixes=query.longer_prefixes,
+                levels=at_least(query.level),
+                event=query.event,
+                limit=query.limit or NEWEST_EVENTS,
+            )
+            events = await self._backend.past_events(sought)
+            return await send_slices(request, view_slices(iter(events), keep=lambda view: True, limit=0))
 
     async def monitor(self, request: web.Request) -> web.StreamResponse:
         with self._monitors.one():

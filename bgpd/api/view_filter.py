@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from bgpd.journal.store import LEVELS
 from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.iana import Family
 from bgpd.model.prefix import covers, parse_prefix
@@ -26,6 +27,7 @@ _WORDS: dict[str, tuple[str | int, ...]] = {
         *("up", "init", "down", "admin-down", "unknown"),
         *("installed", "blocked", "local", *WorkloadState),
     ),
+    "level": LEVELS,
 }
 """The words of each field, of all views together; those of `source` are the sources of claims."""
 

@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 
 from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
+from bgpd.cli.moments import moment, span_s
 from bgpd.cli.tables import SHOWN
 from bgpd.runtime.form import described_version
 
@@ -83,7 +84,7 @@ def _start_options(parser: argparse.ArgumentParser) -> None:
 def _upgrade_options(parser: argparse.ArgumentParser) -> None:
     _socket_option(parser)
     parser.add_argument("--check", action="store_true", help="only see whether the installed version can start")
-    parser.add_argument("--timeout", metavar="TIME", type=_span_s, default=60, help="until it runs; default: 60s")
+    parser.add_argument("--timeout", metavar="TIME", type=span_s, default=60, help="until it runs; default: 60s")
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
@@ -121,12 +122,18 @@ _FILTER_HELP = {
     "rd": "only this route distinguisher",
     "unresolved": "only routes whose next hop does not resolve",
     "rejected": "only routes that are not used, with the reason",
+    "since": "only from then on: 10m, 2h or 3d ago, 02:51, 2026-11-27T02:51",
+    "until": "only up to then",
+    "level": "only of this level and above: info, warning, error",
+    "event": "only of this name, or whose name begins so: session, bfd.down",
 }
 _FILTER_KINDS: dict[str, dict[str, object]] = {
     "longer_prefixes": {"action": "store_true"},
     "unresolved": {"action": "store_true"},
     "rejected": {"action": "store_true"},
     "type": {"type": int, "metavar": "N"},
+    "since": {"type": moment, "metavar": "TIME"},
+    "until": {"type": moment, "metavar": "TIME"},
 }
 
 
@@ -162,6 +169,9 @@ def _show_options(parser: argparse.ArgumentParser) -> None:
         for name in shown.filters:
             settings = _FILTER_KINDS.get(name, {"metavar": name.upper()})
             listing.add_argument(f"--{name.replace('_', '-')}", help=_FILTER_HELP[name], **settings)  # type: ignore[arg-type]
+        if kind == "events":
+            what = "read the journal's file, of a daemon that does not run: /var/lib/bgpd/journal.sqlite"
+            listing.add_argument("--file", metavar="FILE", help=what)
         listing.add_argument("--limit", type=_count, metavar="N", default=0, help="at most N")
 
 
@@ -215,24 +225,12 @@ def _evpn_options(parser: argparse.ArgumentParser) -> None:
     _socket_option(clear)
 
 
-_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _span_s(text: str) -> int:
-    """ "90", "30m", "2h", "1d" in seconds."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-    seconds = int(found[1]) * _SPANS[found[2] or "s"] if found else 0
-    if not 1 <= seconds <= 315_360_000:
-        raise argparse.ArgumentTypeError(f'"{text}" is no time such as 90s, 30m, 2h or 1d')
-    return seconds
-
-
 def _drain_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     on = actions.add_parser("on", help="take this host out of service", allow_abbrev=False)
-    on.add_argument("--for", metavar="TIME", type=_span_s, dest="for_s", help="30m, 2h, 1d: end it by itself then")
+    on.add_argument("--for", metavar="TIME", type=span_s, dest="for_s", help="30m, 2h, 1d: end it by itself then")
     on.add_argument("--wait", action="store_true", help="until its traffic has gone; exit code 1 if it has not")
-    on.add_argument("--timeout", metavar="TIME", type=_span_s, default=300, help="of --wait; default: 300s")
+    on.add_argument("--timeout", metavar="TIME", type=span_s, default=300, help="of --wait; default: 300s")
     on.add_argument("--all", action="store_true", help="withdraw workloads too, not only services")
     on.add_argument("--force", action="store_true", help="also services that no other host is seen to announce")
     on.add_argument("--shutdown", action="store_true", help="the host goes down (drain.on_shutdown): --all --force")

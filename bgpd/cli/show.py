@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from bgpd.cli import render as text
@@ -45,6 +46,8 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
         if name in parameters:
             raise WrongUsage(f"{arguments.subject} and --{name} {parameters[name]} are given", "leave one out")
         parameters[name] = arguments.subject
+    if getattr(arguments, "file", None):
+        return _events_of_file(arguments.file, parameters, as_json=arguments.json)
     client = Client(arguments.socket)
     target = f"/v1/{arguments.kind}"
     if arguments.json:
@@ -58,6 +61,28 @@ def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
     table.end()
     if table.is_empty:
         print(f"no {_NAMES.get(arguments.kind, arguments.kind)}{' that fit' if parameters else ''}")
+    return 0
+
+
+def _events_of_file(file: str, parameters: dict[str, Any], *, as_json: bool) -> int:
+    """`bgpd show events --file`: what a daemon that does not run has left."""
+    import msgspec
+
+    from bgpd.journal.store import JournalUnusable, Sought, at_least, read_copy
+
+    try:
+        levels = at_least(parameters.pop("level", ""))
+        events = read_copy(Path(file), Sought(levels=levels, **parameters))
+    except (JournalUnusable, ValueError) as error:
+        raise CommandFailed(f"the journal cannot be read: {error}", "give the file with --file") from None
+    views = msgspec.to_builtins(events)
+    if as_json:
+        print(json.dumps(views, indent=1))
+        return 0
+    shown = SHOWN["events"]
+    table = Table(shown.columns, sys.stdout)
+    table.write([row for view in views for row in shown.rows(view, time.time())])
+    table.end()
     return 0
 
 

@@ -303,6 +303,12 @@ SHOWN: dict[str, Shown] = {
         evpn_rows,
     ),
     "vrfs": Shown("VRFs with their uplinks, and what is wrong", ("vrf",), ("vrf",), VRF_COLUMNS, vrf_rows),
-    "events": Shown("what happened lately", ("neighbor",), ("neighbor",), ("Time", "Level", "Event", ""), _event),
+    "events": Shown(
+        "what happened, also before the last start; the newest 1,000 unless --limit says more",
+        ("neighbor", "prefix", "longer_prefixes", "level", "event", "since", "until"),
+        ("neighbor", "prefix"),
+        ("Time", "Level", "Event", ""),
+        _event,
+    ),
 }
 """Only what the daemon serves stands here."""

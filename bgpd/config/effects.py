@@ -68,6 +68,7 @@ _EFFECTS: Mapping[Path, Effect] = {
     ("api",): Effect.RESTART,
     ("bfd",): Effect.RESTART,
     ("state",): Effect.RESTART,
+    ("journal",): Effect.RESTART,
     **{("workload", key): Effect.RESTART for key in WorkloadConfig.__struct_fields__ if key not in _FOLLOWED},
 }
 """The longest beginning of a path counts; what has none here is a no-op."""

@@ -352,6 +352,15 @@ class StateConfig(Strict, frozen=True, kw_only=True):
     directory: Annotated[str, Meta(description="Where claims of orchestrators are kept.")] = "/var/lib/bgpd"
 
 
+class JournalConfig(Strict, frozen=True, kw_only=True):
+    """[journal]: what happened, kept in the state directory."""
+
+    enabled: Annotated[bool, Meta(description="Keep events on disk; else only the last 1,000 of this run.")] = True
+    max_bytes: Annotated[
+        int, Meta(ge=1_048_576, le=17_179_869_184, description="What they may take; the oldest go first.")
+    ] = 67_108_864
+
+
 class FibConfig(Strict, frozen=True, kw_only=True):
     """[fib]: where and how learned routes go into the kernel."""
 
@@ -472,6 +481,7 @@ class Config(Strict, frozen=True, kw_only=True):
     vrf: tuple[VrfConfig, ...] = ()
     workload: WorkloadConfig = WorkloadConfig()
     state: StateConfig = StateConfig()
+    journal: JournalConfig = JournalConfig()
     fib: FibConfig = FibConfig()
     api: ApiConfig = ApiConfig()
     drain: DrainConfig = DrainConfig()

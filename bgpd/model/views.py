@@ -585,7 +585,9 @@ class ViewQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What a listing is narrowed to; each field is a query parameter of `GET /v1/NAME` and an option of `bgpd show`.
 
     `prefix` is a prefix, or an address as host prefix; with `longer_prefixes` also all inside it. `vrf` None is all
-    VRFs, "" the main table. `name` is a workload's ID or a service's name. `limit` 0 is all.
+    VRFs, "" the main table. `name` is a workload's ID or a service's name. `limit` 0 is all. Of events: `since` and
+    `until` are seconds since the epoch (0: no bound), `level` is the least one, `event` a name or how it begins
+    ("session").
     """
 
     neighbor: str = ""
@@ -601,4 +603,8 @@ class ViewQuery(msgspec.Struct, frozen=True, kw_only=True):
     rd: str = ""
     unresolved: bool = False
     rejected: bool = False
+    since: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    until: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    level: str = ""
+    event: str = ""
     limit: Annotated[int, msgspec.Meta(ge=0)] = 0

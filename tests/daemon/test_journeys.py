@@ -20,8 +20,8 @@ from tests.daemon.wire_peer import UPDATE, WirePeer, receive, update
 pytestmark = pytest.mark.netns
 
 TRACER = Path(__file__).parent / "tracer"
-EVERYWHERE = ("bgpd/model/", "bgpd/runtime/", "bgpd/readiness.py")
-"""Values and turns, and the look at readiness that each change of routes asks for."""
+EVERYWHERE = ("bgpd/model/", "bgpd/runtime/", "bgpd/readiness.py", "bgpd/log.py", "bgpd/journal/")
+"""Values and turns, the look at readiness that each change of routes asks for, and that events are kept."""
 POLICY = '[[policy.p.rules]]\naction = "accept"\n'
 
 

@@ -1,0 +1,44 @@
+"""Times and spans as people write them on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from datetime import datetime, timedelta
+
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def span_s(text: str) -> int:
+    """ "90", "30m", "2h", "1d" in seconds. Raises: ArgumentTypeError."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
+    seconds = int(found[1]) * _SPANS[found[2] or "s"] if found else 0
+    if not 1 <= seconds <= 315_360_000:
+        raise argparse.ArgumentTypeError(f'"{text}" is no time such as 90s, 30m, 2h or 1d')
+    return seconds
+
+
+def moment(text: str) -> float:
+    """ "10m" (ago), "02:51", "02:51:07" (the last time that it was), "2026-11-27T02:51", in local time unless it says
+    another offset: seconds since the epoch. Raises: ArgumentTypeError.
+    """
+    now = datetime.now()
+    if re.fullmatch(r"[0-9]{1,9}[smhd]", text):
+        return time.time() - span_s(text)
+    if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", text):
+        text = f"{now:%Y-%m-%d}T{text:0>5}" if text.count(":") == 1 else f"{now:%Y-%m-%d}T{text}"
+        return _of_iso(text, latest=now)
+    return _of_iso(text)
+
+
+def _of_iso(text: str, *, latest: datetime | None = None) -> float:
+    try:
+        found = datetime.fromisoformat(text)
+        if latest is not None and found > latest:
+            found -= timedelta(days=1)
+        return found.timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is no time such as 10m (ago), 02:51, 02:51:07 or 2026-11-27T02:51'
+        ) from None
