@@ -174,6 +174,7 @@ class Readiness:
             reasons=reasons,
             warnings=[
                 *warnings,
+                *routing.tables.fibs[""].source.warnings(),
                 *routing.tables.vrfs.warnings(),
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),

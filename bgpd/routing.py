@@ -235,6 +235,7 @@ class Routing:
                 await self.tables.vrfs.remove(former.vrf)
             raise
         self._config = config
+        self.tables.set_preferred_source(config.fib.preferred_source)
         if config.guard != former.guard:
             self._host_needs = HostNeeds(config.guard)
         if config.evpn != former.evpn:

@@ -36,6 +36,7 @@ from bgpd.config.service_user import name_of, unreadable
 from bgpd.config.shape import Finding
 from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import (
+    bad_address,
     bad_as_number,
     bad_file,
     bad_interface,
@@ -250,6 +251,7 @@ def _check_fib(fib: FibConfig) -> Iterator[Finding]:
         yield Finding(("fib", "protocol"), what, "choose a number that only bgpd uses, such as 217")
     if fib.table == LOCAL_TABLE:
         yield Finding(("fib", "table"), "is 255, the kernel's table of local addresses", "254 is the main table")
+    yield from _check_preferred_source(fib.preferred_source)
     for field in ("protect", "override"):
         for index, prefix in enumerate(getattr(fib, field)):
             if wrong := bad_prefix(prefix):
@@ -259,6 +261,27 @@ def _check_fib(fib: FibConfig) -> Iterator[Finding]:
         what = f'"{prefix}" is inside "{network}", which fib.protect keeps from learned routes'
         right = "protection counts more: shorten the one list or the other"
         yield Finding(("fib", "override", fib.override.index(prefix)), what, right)
+
+
+def _check_preferred_source(wanted: str | tuple[str, ...]) -> Iterator[Finding]:
+    path: KeyPath = ("fib", "preferred_source")
+    right = 'write "loopback", an address of this host, or a list with one of each family'
+    if wanted in ("", "loopback"):
+        return
+    versions: list[int] = []
+    for index, text in enumerate((wanted,) if isinstance(wanted, str) else wanted):
+        where = path if isinstance(wanted, str) else (*path, index)
+        wrong = ('"loopback" stands in a list', right) if text == "loopback" else bad_address(text)
+        if wrong:
+            yield Finding(where, wrong[0], right)
+            return
+        address = ipaddress.ip_address(text)
+        if address.is_link_local or address.is_loopback:
+            what = f'"{text}" is {"link-local" if address.is_link_local else "known to this host only"}'
+            yield Finding(where, what, "others answer to the source: write an address that they can reach")
+        elif address.version in versions:
+            yield Finding(where, f'"{text}" is the second IPv{address.version} address', right)
+        versions.append(address.version)
 
 
 def _check_socket(path: KeyPath, socket: str, example: str) -> Iterator[Finding]:

@@ -65,6 +65,7 @@ _EFFECTS: Mapping[Path, Effect] = {
     **{("listen", key): effect for key, effect in _SESSION.items()},
     ("policy",): Effect.REFRESH,
     ("fib",): Effect.RESTART,
+    ("fib", "preferred_source"): Effect.NO_OP,
     ("api",): Effect.RESTART,
     ("bfd",): Effect.RESTART,
     ("state",): Effect.RESTART,
@@ -120,10 +121,10 @@ def _kept(old: Strict, new: Strict, path: Path) -> Any:
         before, after = getattr(old, field), getattr(new, field)
         if before == after:
             continue
-        if effect_of((*path, key)) is Effect.RESTART:
-            kept[field] = before
-        elif isinstance(before, Strict) and isinstance(after, Strict):
+        if isinstance(before, Strict) and isinstance(after, Strict):
             kept[field] = _kept(before, after, (*path, key))
+        elif effect_of((*path, key)) is Effect.RESTART:
+            kept[field] = before
     return msgspec.structs.replace(new, **kept) if kept else new
 
 

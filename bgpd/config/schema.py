@@ -391,6 +391,13 @@ class FibConfig(Strict, frozen=True, kw_only=True):
     reconcile_interval_s: Annotated[
         int, Meta(ge=1, le=86400, description="How often the kernel is compared with what it should hold.")
     ] = 60
+    preferred_source: Annotated[
+        str | tuple[str, ...],
+        Meta(
+            description='Source of this host\'s own packets by learned routes of the main table: "loopback", an '
+            'address of this host, or a list with one of each family; "": the kernel chooses.'
+        ),
+    ] = ""
 
 
 class ApiConfig(Strict, frozen=True, kw_only=True):

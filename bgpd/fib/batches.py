@@ -93,7 +93,8 @@ class TableWriter:
     """Writes the routes of one kernel table as desired.
 
     `swept`: what an earlier run left, and nobody wants, is to be deleted. `in_flight` counts batches that the kernel
-    has not answered. `kept`: routes that the table itself needs, whatever its owner desires.
+    has not answered. `kept`: routes that the table itself needs, whatever its owner desires. `source_refused` is called
+    with what the kernel refused routes for: it may be their preferred source.
     """
 
     def __init__(self, config: FibConfig, dataplane: Dataplane, owner: TableOwner, *, vrf: str) -> None:
@@ -121,6 +122,7 @@ class TableWriter:
         self._unsettled = False
         self._lost: frozenset[bytes] = frozenset()
         self._ended: asyncio.Future[None] | None = None
+        self.source_refused: Callable[[Family, str], None] = lambda _family, _why: None
         self._idle_waiters: list[asyncio.Future[None]] = []
 
     async def stop(self) -> None:
@@ -211,6 +213,12 @@ class TableWriter:
                 self.rechecks.add(family, routes.blocked.slices(SLICE))
         self.try_again()
         self.wake_idle()
+
+    def recheck_sources(self, family: Family, source: bytes) -> None:
+        """Routes of a family that name another preferred source than this, and what was refused for it."""
+        others = {group.id for group in self._dataplane.objects.groups.values() if group.source != source}
+        self.rechecks.add(family, self.families[family].by_targets(others))
+        self.try_again()
 
     def next_hops_lost(self, next_hops: Iterable[NextHop]) -> None:
         """Neighbors are dead: what waits and would go by them is asked for again when its turn comes."""
@@ -304,13 +312,15 @@ class TableWriter:
     def _submit_plan(self, family: Family, plan: Plan) -> None:
         parts = []
         adds, changes = 0, 0
+        sources = self._dataplane.objects.sources
         if plan.deletes:
             parts.append(encode_deletes(family, plan.deletes, self.form))
         for target, keys in plan.adds:
-            parts.append(encode_adds(family, keys, target, self.form))
+            parts.append(encode_adds(family, keys, target, self.form, source=sources.get(target, b"")))
             adds += len(keys)
         for change in plan.changes:
-            parts.append(encode_adds(family, change.keys, change.target, self.form, append=True))
+            source = sources.get(change.target, b"")
+            parts.append(encode_adds(family, change.keys, change.target, self.form, append=True, source=source))
             changes += len(change.keys)
         batch = _Batch(family, plan, adds, adds + changes + len(plan.deletes))
         self._batches.append(batch)
@@ -391,6 +401,7 @@ class TableWriter:
 
     def refused(self, family: Family, keys: Sequence[bytes], why: str) -> None:
         """These are desired, and not in the kernel."""
+        self.source_refused(family, why)
         self._owner.refused(self.vrf, family, keys, why)
 
     def blocks(self, family: Family, keys: Collection[bytes]) -> Collection[bytes]:

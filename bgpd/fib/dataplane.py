@@ -11,7 +11,7 @@ import functools
 import pathlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -291,6 +291,15 @@ class Dataplane:
                 concerned |= {before, after}
         for listener in list(self._listeners) if concerned else ():
             listener.interfaces_assigned(concerned)
+
+    def flushed(self, groups: Sequence[int]) -> None:
+        """The kernel has deleted the routes by these groups, which are not used again: they go, with what is written by
+        them meanwhile.
+        """
+        if groups:
+            self.objects.vanished(groups)
+            created, ids = self.objects.take_created()
+            self.bulk.submit(created + encode_delete(groups), functools.partial(self._urgent_done, ids))
 
     def verify(self) -> None:
         """Compare the kernel's nexthop objects with ours, soon; repeated calls are merged."""

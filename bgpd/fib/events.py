@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from bgpd.fib.batches import TableOwner, TableWriter
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
+from bgpd.fib.preferred_source import PreferredSource
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.reconcile import Upkeep
 from bgpd.model.iana import Family
@@ -30,11 +31,19 @@ _FAMILIES = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 class TableEvents:
     """Has routes of one table written again when the host changes under them."""
 
-    def __init__(self, writer: TableWriter, upkeep: Upkeep, dataplane: Dataplane, owner: TableOwner) -> None:
+    def __init__(
+        self,
+        writer: TableWriter,
+        upkeep: Upkeep,
+        dataplane: Dataplane,
+        owner: TableOwner,
+        source: PreferredSource,
+    ) -> None:
         self._writer = writer
         self._upkeep = upkeep
         self._dataplane = dataplane
         self._owner = owner
+        self._source = source
         self._targets = writer.targets
         self._ownership = writer.ownership
         self._drifted: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
@@ -65,6 +74,7 @@ class TableEvents:
             await asyncio.sleep(0)
         self._is_following = True
         self._ownership.addresses_changed()
+        self._source.follow()
         self._dataplane.attach(self._writer, self)
         self._follow_guard()
         for route in concerned:
@@ -104,6 +114,8 @@ class TableEvents:
             changed = self._targets.all_changed()
         else:
             changed = self._targets.all_changed()
+        if isinstance(event, AddressChanged | LinkChanged) and self._source.is_wanted:
+            self._source.follow()
         if isinstance(event, AddressChanged) or (isinstance(event, LinkChanged) and event.is_another):
             self._own_addresses_changed()
         if isinstance(event, AddressChanged):
@@ -129,6 +141,8 @@ class TableEvents:
             return
         if gone and route.key not in self._writer.families[route.family].installed:
             return
+        if gone and route.source and route.nexthop not in self._dataplane.objects.groups:
+            return  # it went with the address that it named as its source, and is written again without
         if not any(self._drifted.values()):
             asyncio.get_running_loop().call_later(_DRIFT_DELAY_S, self._repair_drifted)
             self._dataplane.verify()
@@ -146,6 +160,7 @@ class TableEvents:
         if self._writer.vrf not in vrfs:
             return
         changed = self._targets.all_changed()
+        self._source.follow()
         self._own_addresses_changed()
         for hop, _why in changed:
             link = self._dataplane.host.named(hop.interface)

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.nexthop_objects import by_known_sources
 from bgpd.fib.ownership import describe
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.kernel.route_decoder import RouteRun
@@ -36,18 +37,23 @@ _LONGEST_REST_S = 10.0
 
 
 class Sight:
-    """Routes found in a dump for these keys at our metric: our targets in kernel order, and other programs' routes."""
+    """Routes found in a dump for these keys at our metric: our targets in kernel order, and other programs' routes.
+    Ours whose preferred source is not that of its group in `sources` is UNKNOWN.
+    """
 
-    def __init__(self, keys: Iterable[bytes], form: RouteForm) -> None:
+    def __init__(self, keys: Iterable[bytes], form: RouteForm, sources: Mapping[int, bytes]) -> None:
         self.own: dict[bytes, list[int]] = {}
         self.foreign: dict[bytes, KernelRoute] = {}
         self._keys = frozenset(keys)
         self._form = form
+        self._sources = sources
 
     def add(self, run: RouteRun) -> None:
         """Take in one run of the dump."""
         if run.table != self._form.table or self._keys.isdisjoint(run.keys):
             return
+        if run.protocol == self._form.protocol:
+            run = by_known_sources(run, self._sources)
         for key, target, metric in zip(run.keys, run.targets, run.metrics):
             if key not in self._keys or metric != self._form.metric:
                 continue
@@ -142,11 +148,12 @@ class Examiner:
         return keys - known
 
     async def _look(self, family: Family, keys: set[bytes]) -> None:
-        sight = Sight(keys, self._form)
+        sources = self._dataplane.objects.sources
+        sight = Sight(keys, self._form, sources)
 
         def begin() -> Callable[[RouteRun], None]:
             nonlocal sight
-            sight = Sight(keys, self._form)
+            sight = Sight(keys, self._form, sources)
             return sight.add
 
         everything = RouteForm(self._form.table, 0, self._form.metric)
@@ -184,6 +191,8 @@ class Examiner:
                 routes.distrusted.add(key)
                 findings.asked.append(key)
                 findings.again.append(key)
+                if own[:1] == [UNKNOWN]:  # in the way of one by the same group: IPv6 knows no second one
+                    findings.extra.setdefault(UNKNOWN, []).append(key)
                 continue
             elif key in routes.obstructed:
                 self._explain(family, key, sight.foreign.get(key), findings)

@@ -9,19 +9,26 @@ See docs/decisions/0002-routes-point-at-nexthop-groups.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import repeat
 
 import msgspec
 
 from bgpd.fib.group_room import GroupRoom
 from bgpd.kernel.nexthop_messages import Members, NexthopObject, encode_delete, encode_group, encode_nexthop
+from bgpd.kernel.route_decoder import RouteRun
+from bgpd.kernel.route_messages import UNKNOWN
 from bgpd.model.path import NextHop, NextHops
 
+MIXED = b"?"
+"""Source of a group of an earlier run whose routes have several; equal to no desired one."""
 IDS_PER_PROTOCOL = 1_000_000
 """Protocol 217 has nexthops from 217,000,001 and groups from 217,500,001."""
 MOST_COLLECTED = 256
 """Unused objects that are deleted together."""
+_Kind = tuple[Members, bytes]
+"""What tells groups apart that any route may use: their members, and the preferred source of their routes."""
 
 
 class Nexthop(msgspec.Struct, eq=False, kw_only=True):
@@ -37,7 +44,9 @@ class Nexthop(msgspec.Struct, eq=False, kw_only=True):
 class Group(msgspec.Struct, eq=False, kw_only=True):
     """What routes point at. `routes` counts them over all tables. `reduced`: it once had, or should have, more
     members. `bound`: it stands for recursive next hops, so that no other route may use it for its members.
-    `claimable`: an earlier run left it, and nobody has used it yet.
+    `claimable`: an earlier run left it, and nobody has used it yet. `source`: the preferred source (packed) of all
+    routes that point at it. The kernel keeps it with each route; here a route whose source changes changes its group,
+    as it does for other next hops.
     """
 
     id: int
@@ -47,6 +56,7 @@ class Group(msgspec.Struct, eq=False, kw_only=True):
     bound: bool = False
     claimable: bool = False
     resilient: bool = False
+    source: bytes = b""
     routes: int = 0
     unused_since: float | None = None
 
@@ -70,6 +80,7 @@ class NexthopObjects:
     change.
     `leftovers` are groups of an earlier run with members unknown to this one. `deletes` counts lost gateways.
     `not_resilient`: why this kernel makes no resilient groups ("" as long as it does).
+    `sources`: the preferred source of the groups that have one.
     """
 
     def __init__(self, protocol: int) -> None:
@@ -80,10 +91,12 @@ class NexthopObjects:
         self.deletes = 0
         self.version = 0
         self.not_resilient = ""
+        self.sources: dict[int, bytes] = {}
         self.room = GroupRoom()
         self.leftovers: list[int] = []
         self._nexthop_ids: dict[tuple[bytes, int], int] = {}
-        self._group_ids: dict[Members, set[int]] = {}
+        self._group_ids: dict[_Kind, set[int]] = {}
+        self._observed: set[int] = set()
         self._taken: set[int] = set()
         self._next_nexthop = protocol * IDS_PER_PROTOCOL
         self._next_group = protocol * IDS_PER_PROTOCOL + IDS_PER_PROTOCOL // 2
@@ -113,9 +126,9 @@ class NexthopObjects:
             self.nexthops[one].hop.address in self.room.neighbors for one, _ in members
         )
 
-    def group_of(self, members: Members, *, reduced: bool = False) -> int | None:
+    def group_of(self, members: Members, *, reduced: bool = False, source: bytes = b"") -> int | None:
         """Id of a group that has just these members now; made if there is none, None if there is no room for it."""
-        found = self._group_ids.get(_ratio(members))
+        found = self._group_ids.get((_ratio(members), source))
         if found:
             identifier = min(found)
             group = self.groups[identifier]
@@ -127,37 +140,38 @@ class NexthopObjects:
         if not has_place and not self.room.is_left(len(self.groups), of_neighbors=of_neighbors):
             return None
         identifier = self._next_group = self._free(self._next_group)
-        self._enter_group(Group(id=identifier, members=members, reduced=reduced))
+        self._enter_group(Group(id=identifier, members=members, reduced=reduced, source=source))
         self._create(identifier, encode_group(identifier, self.protocol, members))
         return identifier
 
-    def same_as(self, members: Members) -> AbstractSet[int]:
+    def same_as(self, members: Members, source: bytes = b"") -> AbstractSet[int]:
         """Ids of all groups with these members: a route that points at any of them need not be rewritten."""
-        found: AbstractSet[int] = self._group_ids.get(_ratio(members), frozenset())
+        found: AbstractSet[int] = self._group_ids.get((_ratio(members), source), frozenset())
         for identifier in found:
             self.groups[identifier].claimable = False
         return found
 
-    def group_of_one(self, members: Members) -> int | None:
+    def group_of_one(self, members: Members, source: bytes = b"") -> int | None:
         """Fallback when the group limit is reached: id of a single-member group; None if there is no room for that."""
         alone = [((nexthop, 1),) for nexthop, _weight in members]
-        chosen = next((one for one in alone if self._group_ids.get(one) or self._is_of_neighbors(one)), None)
-        return None if chosen is None else self.group_of(chosen, reduced=True)
+        chosen = next((one for one in alone if self._group_ids.get((one, source)) or self._is_of_neighbors(one)), None)
+        return None if chosen is None else self.group_of(chosen, reduced=True, source=source)
 
-    def make_bound(self, members: Members, *, resilient: bool = False) -> int | None:
+    def make_bound(self, members: Members, *, resilient: bool = False, source: bytes = b"") -> int | None:
         """Id of a new group that is not shared by others with equal members; None if there is no room for it."""
         if not self.room.is_left(len(self.groups)):
             return None
         identifier = self._next_group = self._free(self._next_group)
-        group = Group(id=identifier, members=members, bound=True, resilient=resilient)
+        group = Group(id=identifier, members=members, bound=True, resilient=resilient, source=source)
         self._enter_group(group)
         self._create(identifier, self._encode(group, members))
         return identifier
 
-    def claim(self, identifier: int, members: Members, *, resilient: bool = False) -> bool:
+    def claim(self, identifier: int, members: Members, *, resilient: bool = False, source: bytes = b"") -> bool:
         """Make a group of an earlier run that has just these members a bound one; False if it is not free to be."""
         group = self.groups.get(identifier)
-        if group is None or not group.claimable or (group.members, group.resilient) != (members, resilient):
+        wanted = (members, resilient, source)
+        if group is None or not group.claimable or (group.members, group.resilient, group.source) != wanted:
             return False
         if not group.bound:
             self._forget_members(group)
@@ -373,6 +387,26 @@ class NexthopObjects:
                 else:
                     self.leftovers.append(found.id)
 
+    def sources_observed(self, observed: Mapping[int, AbstractSet[bytes]]) -> None:
+        """Routes that an earlier run left name these preferred sources; by the group that they point at."""
+        for identifier, sources in observed.items():
+            group = self.groups.get(identifier)
+            if group is None:
+                continue
+            source = next(iter(sources)) if len(sources) == 1 else MIXED
+            if source != group.source and (identifier in self._observed or group.routes):
+                source = MIXED
+            self._observed.add(identifier)
+            if source != group.source:
+                if not group.bound:
+                    self._forget_members(group)
+                group.source = source
+                self._enter_group(group)
+
+    def groups_from(self, source: bytes) -> list[int]:
+        """The groups whose routes name a preferred source."""
+        return [identifier for identifier, found in self.sources.items() if found == source]
+
     def collect_unused(self, now: float, grace_s: float) -> tuple[bytes, bool]:
         """Deletions of groups without a route for `grace_s` and of gateways without a group; whether there are more.
 
@@ -412,8 +446,10 @@ class NexthopObjects:
     def _enter_group(self, group: Group) -> None:
         self.version += 1
         self.groups[group.id] = group
+        if group.source:
+            self.sources[group.id] = group.source
         if not group.bound:
-            self._group_ids.setdefault(_ratio(group.members), set()).add(group.id)
+            self._group_ids.setdefault((_ratio(group.members), group.source), set()).add(group.id)
         for nexthop, _weight in group.members:
             self.nexthops[nexthop].groups.add(group.id)
 
@@ -429,21 +465,36 @@ class NexthopObjects:
             self._enter_group(group)
             return
         del self.groups[group.id]
+        self.sources.pop(group.id, None)
         if group.routes > 0:
             self.dead[group.id] = group.routes
 
     def _forget_members(self, group: Group) -> None:
-        members = _ratio(group.members)
-        same = self._group_ids[members]
+        kind = (_ratio(group.members), group.source)
+        same = self._group_ids[kind]
         same.discard(group.id)
         if not same:
-            del self._group_ids[members]
+            del self._group_ids[kind]
 
 
 def _ratio(members: Members) -> Members:
     """The members with the smallest weights that spread alike: what is left of a weighted group may do as it is."""
     divisor = math.gcd(*(weight for _, weight in members))
     return members if divisor <= 1 else tuple((nexthop, weight // divisor) for nexthop, weight in members)
+
+
+def by_known_sources(run: RouteRun, known: Mapping[int, bytes]) -> RouteRun:
+    """A run of bgpd's own routes, with those as UNKNOWN that name another source than is `known` of their group."""
+    if not run.sources and not known:
+        return run
+    pairs = set(zip(run.targets, run.sources or repeat(b"")))
+    wrong = {
+        (target, source) for target, source in pairs if target > 0 and known.get(target, b"") not in (source, MIXED)
+    }
+    if not wrong:
+        return run
+    named = zip(run.targets, run.sources or repeat(b""))
+    return msgspec.structs.replace(run, targets=[UNKNOWN if pair in wrong else pair[0] for pair in named])
 
 
 _NOWHERE: frozenset[str] = frozenset()

@@ -13,10 +13,12 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress, repeat
 
+import msgspec
 import structlog
 
 from bgpd.fib.batches import TableWriter
 from bgpd.fib.dataplane import Dataplane
+from bgpd.fib.nexthop_objects import by_known_sources
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.kernel.route_decoder import RouteRun
@@ -29,23 +31,27 @@ log = structlog.get_logger()
 
 _REPAIRS_REPORTED_S = 10.0
 """Repairs are summed up for this time, so that a program that fights over a route for hours does not fill the log."""
+_NONE: Mapping[int, bytes] = {}
 Stray = tuple[bytes, int]
 """Key and metric of a route of ours with another metric than ours."""
 
 
 class Comparison:
-    """Compares a dump with our record. `suspects`: keys whose target in the kernel differs from the recorded one."""
+    """Compares a dump with our record. `suspects`: keys whose target in the kernel differs from the recorded one, or
+    whose preferred source is not that of its group in `sources`.
+    """
 
-    def __init__(self, installed: ShardedDict[int], form: RouteForm) -> None:
+    def __init__(self, installed: ShardedDict[int], form: RouteForm, sources: Mapping[int, bytes] = _NONE) -> None:
         self.suspects: list[bytes] = []
         self.strays: list[Stray] = []
         self._present = dict.fromkeys(map(id, installed.parts), 0)
         self._installed = installed
         self._form = form
+        self._sources = sources
 
     def add(self, run: RouteRun) -> None:
         """Take in one run of the dump."""
-        run = _own_part(run, self._form, self.strays)
+        run = by_known_sources(_own_part(run, self._form, self.strays), self._sources)
         believed = self._installed.get_all(run.keys)
         known: Sequence[bytes] = run.keys
         if believed != list(run.targets):
@@ -85,7 +91,8 @@ class Search:
 class Adoption:
     """What an earlier run left: the routes, `direct` ones by interface index, strays.
 
-    `doubles`: keys that may have two routes of ours in the kernel; the last one read is used.
+    `doubles`: keys that may have two routes of ours in the kernel; the last one read is used. `sources`: the preferred
+    sources of the routes by each group.
     """
 
     def __init__(self, form: RouteForm) -> None:
@@ -94,11 +101,14 @@ class Adoption:
         self._counts: Counter[int] = Counter()
         self.direct: defaultdict[int, set[bytes]] = defaultdict(set)
         self.strays: list[Stray] = []
+        self.sources: defaultdict[int, set[bytes]] = defaultdict(set)
         self._form = form
 
     def add(self, run: RouteRun) -> None:
         """Take in one run of the dump."""
         run = _own_part(run, self._form, self.strays)
+        for target, source in set(zip(run.targets, run.sources)):
+            self.sources[target].add(source)
         for target, count in Counter(run.targets).items():
             keys = run.keys
             if count != len(keys):
@@ -108,6 +118,8 @@ class Adoption:
             if len(self.installed) - size < len(keys):
                 self.doubles += keys
             self._counts[target] += count
+            if not run.sources:
+                self.sources[target].add(b"")
             if target < 0:
                 self.direct[-target].update(keys)
 
@@ -119,7 +131,7 @@ class Adoption:
 def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
     """The routes of a run that have our metric; the others of ours are appended to `strays`."""
     if run.protocol != form.protocol or run.table != form.table:
-        return RouteRun(run.family, run.table, run.protocol, run.route_type, (), (), ())
+        return msgspec.structs.replace(run, keys=(), targets=(), metrics=(), sources=())
     if run.metrics.count(form.metric) == len(run.metrics):
         return run
     ours = [metric == form.metric for metric in run.metrics]
@@ -129,7 +141,8 @@ def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
         if not own and metric != LAST_RESORT_METRIC
     ]
     keys, targets = list(compress(run.keys, ours)), list(compress(run.targets, ours))
-    return RouteRun(run.family, run.table, run.protocol, run.route_type, keys, targets, (form.metric,) * len(keys))
+    sources = list(compress(run.sources, ours))
+    return msgspec.structs.replace(run, keys=keys, targets=targets, metrics=(form.metric,) * len(keys), sources=sources)
 
 
 class Upkeep:
@@ -166,6 +179,7 @@ class Upkeep:
         routes = self._families[family]
         routes.installed = adoption.installed
         routes.direct.update(adoption.direct)
+        self._dataplane.objects.sources_observed(adoption.sources)
         for target, count in adoption.counts().items():
             self._dataplane.objects.count_routes(target, count)
         if adoption.installed:
@@ -260,11 +274,12 @@ class Upkeep:
     async def _differences(self, family: Family) -> tuple[list[bytes], list[Stray]]:
         """Differences between the kernel and our record; both may change during the dump."""
         installed = self._families[family].installed
-        comparison = Comparison(installed, self._form)
+        sources = self._dataplane.objects.sources
+        comparison = Comparison(installed, self._form, sources)
 
         def begin() -> Callable[[RouteRun], None]:
             nonlocal comparison
-            comparison = Comparison(installed, self._form)
+            comparison = Comparison(installed, self._form, sources)
             return comparison.add
 
         await self._dataplane.reader.routes(family, self._form, begin)

@@ -18,6 +18,7 @@ from bgpd.config.schema import FibConfig
 from bgpd.fib.batches import TableOwner, TableWriter
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.events import TableEvents
+from bgpd.fib.preferred_source import PreferredSource
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.reconcile import Upkeep
 from bgpd.fib.routes import FibCounters
@@ -40,7 +41,10 @@ class Fib:
         self.families = self.writer.families
         self.targets = self.writer.targets
         self.upkeep = Upkeep(self.writer, dataplane, config.reconcile_interval_s)
-        self.events = TableEvents(self.writer, self.upkeep, dataplane, owner)
+        wanted = config.preferred_source if not vrf else ""
+        self.source = PreferredSource(wanted, writer=self.writer, dataplane=dataplane)
+        self.writer.source_refused = self.source.refused
+        self.events = TableEvents(self.writer, self.upkeep, dataplane, owner, self.source)
 
     @property
     def counters(self) -> FibCounters:

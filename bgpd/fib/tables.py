@@ -226,6 +226,10 @@ class KernelTables:
         """Routes that the kernel refused, in all tables."""
         return sum(fib.counters.failed for fib in self.fibs.values())
 
+    def set_preferred_source(self, wanted: str | tuple[str, ...]) -> None:
+        """Another value of [fib] preferred_source."""
+        self.fibs[""].source.configure(wanted)
+
     def needs_changed(self) -> None:
         """The host's own dependencies changed, of any table."""
         for vrf, fib in self.fibs.items():

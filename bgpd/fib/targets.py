@@ -46,7 +46,13 @@ class BoundGroups:
         self._users: dict[NextHop, set[Name]] = {}
 
     def target(
-        self, name: Name, members: Members, before: Collection[int | None], *, resilient: bool = False
+        self,
+        name: Name,
+        members: Members,
+        before: Collection[int | None],
+        *,
+        resilient: bool = False,
+        source: bytes = b"",
     ) -> tuple[int, AbstractSet[int]] | None:
         """(group for routes by these next hops, all groups that do as well); None if there is no room for one more.
 
@@ -55,11 +61,15 @@ class BoundGroups:
         objects = self._dataplane.objects
         groups = self._living(name)
         for identifier in before:
-            if identifier is not None and objects.claim(identifier, members, resilient=resilient):
+            if identifier is not None and objects.claim(identifier, members, resilient=resilient, source=source):
                 self._bind(identifier, name)
-        fitting = {identifier for identifier in groups if objects.groups[identifier].resilient is resilient}
+        fitting = {
+            identifier
+            for identifier in groups
+            if objects.groups[identifier].resilient is resilient and objects.groups[identifier].source == source
+        }
         if not fitting:
-            made = objects.make_bound(members, resilient=resilient)
+            made = objects.make_bound(members, resilient=resilient, source=source)
             if made is None:
                 return None
             fitting.add(made)
@@ -127,7 +137,7 @@ class Targets:
 
     `direct` are the table's own directly attached routes: by family, interface index -> keys. `lookup` says which next
     hops a recursive one leads to. `services` are recursive next hops of this table's own. `asked`: next hops whose
-    owner asked.
+    owner asked. `sources`: the preferred source that learned routes are to name now (preferred_source.py).
     """
 
     def __init__(
@@ -142,6 +152,7 @@ class Targets:
         self.bound = BoundGroups(dataplane)
         self.services: dict[NextHop, Service] = {}
         self.asked: set[NextHop] = set()
+        self.sources = {Family.IPV4_UNICAST: b"", Family.IPV6_UNICAST: b""}
         self._dataplane = dataplane
         self._table = table
         self._vrf = vrf
@@ -313,14 +324,15 @@ class Targets:
         objects = self._dataplane.objects
         if not members:
             return Target(why=self._why_none(next_hops))
+        source = self.sources[family] if first.interface != SERVICE else b""
         if recursive:
             resilient = self.is_resilient(next_hops) and not objects.not_resilient
-            bound = self.bound.target((family, next_hops), members, before, resilient=resilient)
+            bound = self.bound.target((family, next_hops), members, before, resilient=resilient, source=source)
             return Target(why=NO_ROOM) if bound is None else Target(*bound)
-        target = objects.group_of(members, reduced=len(members) < len(next_hops))
+        target = objects.group_of(members, reduced=len(members) < len(next_hops), source=source)
         if target is not None:
-            return Target(target, objects.same_as(members))
-        target = objects.group_of_one(members)
+            return Target(target, objects.same_as(members, source))
+        target = objects.group_of_one(members, source)
         return Target(why=NO_ROOM) if target is None else Target(target, frozenset((target,)))
 
     def _why_none(self, next_hops: NextHops) -> str:

@@ -91,7 +91,14 @@ def _route_view(
         error=error,
         resilient=target is not None and _is_resilient(fib, target),
         note=_note(fib, target),
+        source=_source(fib, target),
     )
+
+
+def _source(fib: Fib, target: int | None) -> str:
+    """The preferred source that routes by a target name."""
+    source = fib.dataplane.objects.sources.get(target or 0, b"")
+    return format_address(source) if len(source) > 1 else ""
 
 
 def _is_resilient(fib: Fib, target: int) -> bool:
@@ -122,6 +129,7 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
         metric=run.metrics[0],
         ours=run.protocol == fib.form.protocol and run.table == fib.form.table,
         group=target if target > 0 else 0,
+        source=format_address(run.sources[0]) if run.sources else "",
     )
     if target > 0:
         view.next_hops = _members(fib, target, await fib.dataplane.reader.nexthops())

@@ -127,7 +127,7 @@ class ConfiguredVrfs:
         """Delete what an earlier run left of other VRFs, or of another main table, as a reload would."""
         try:
             for table, device in (await self._vrfs.left(self._configured)).items():
-                left = msgspec.structs.replace(self._config, table=table)
+                left = msgspec.structs.replace(self._config, table=table, preferred_source="")
                 fib = Fib(left, dataplane=self._dataplane, owner=_Nobody(), vrf=device)
                 await fib.start()
                 try:

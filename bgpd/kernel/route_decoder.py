@@ -23,6 +23,7 @@ from bgpd.kernel.route_messages import (
     RTA_GATEWAY,
     RTA_NH_ID,
     RTA_OIF,
+    RTA_PREFSRC,
     RTA_PRIORITY,
     RTA_TABLE,
     RTMSG,
@@ -44,7 +45,6 @@ HopsOf = Callable[[int], Iterable[Hop] | None]
 _PROTOCOL_AT = 16 + 5
 """Offset of rtm_protocol from the message's header."""
 _RTM_F_CLONED = 0x200
-_RTA_PREFSRC = 7
 _RTA_MULTIPATH = 9
 _RTA_CACHEINFO = 12
 _RTA_VIA = 18
@@ -53,7 +53,7 @@ _RTNH = struct.Struct("=HBBi")
 """rtnexthop: length, flags, hops, interface index (linux/rtnetlink.h)."""
 _RTNH_F_DEAD = 1
 _PLAIN = frozenset({RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE, _RTA_CACHEINFO, _RTA_PREF})
-_NO_DETAILS = _PLAIN | {RTA_NH_ID, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_VIA}
+_NO_DETAILS = _PLAIN | {RTA_NH_ID, RTA_PREFSRC, _RTA_MULTIPATH, _RTA_VIA}
 _FAMILIES = {socket.AF_INET: Family.IPV4_UNICAST, socket.AF_INET6: Family.IPV6_UNICAST}
 _HEADS = [bytes((length,)) for length in range(129)]
 
@@ -65,7 +65,8 @@ class RouteRun(msgspec.Struct, frozen=True):
     """Routes of one family, table and protocol, as columns of equal length.
 
     `targets` are as route_messages says. `route_type` is the rtm_type. `interfaces` (indexes) and `gateways` are
-    those of routes without a nexthop object.
+    those of routes without a nexthop object. `sources` are the preferred sources, packed; none of the routes has one if
+    it is empty.
     """
 
     family: Family
@@ -77,6 +78,7 @@ class RouteRun(msgspec.Struct, frozen=True):
     metrics: Sequence[int]
     interfaces: Sequence[int] = ()
     gateways: Sequence[bytes] = ()
+    sources: Sequence[bytes] = ()
 
 
 def read_runs(data: bytes) -> Iterator[RouteRun]:
@@ -144,6 +146,7 @@ def _read_run(data: bytes, offset: int, stride: int, count: int, places: dict[in
         _numbers(part, stride, places, RTA_PRIORITY) or (0,) * count,
         () if RTA_NH_ID in places else _numbers(part, stride, places, RTA_OIF),
         _values(part, stride, places, RTA_GATEWAY) if RTA_GATEWAY in places and RTA_NH_ID not in places else (),
+        _values(part, stride, places, RTA_PREFSRC) if RTA_PREFSRC in places else (),
     )
 
 
@@ -227,7 +230,7 @@ def _with_more(
         gateway=b"" if by_object else _gateway(found),
         tos=tos,
         nexthop=U32.unpack(found[RTA_NH_ID])[0] if by_object else 0,
-        source=found.get(_RTA_PREFSRC, b""),
+        source=found.get(RTA_PREFSRC, b""),
         details=_details(kind, found) if kind != RTN_UNICAST or not found.keys() <= _NO_DETAILS else b"",
     )
     if by_object or _RTA_MULTIPATH not in found:

@@ -21,6 +21,7 @@ import msgspec
 from bgpd.kernel.netlink import ATTRIBUTE, U32, KernelError, MessageFlag, MessageKind, attribute, attributes, message
 from bgpd.kernel.rtnl import RouteMessage, encode
 from bgpd.model.iana import Family
+from bgpd.model.prefix import format_address
 
 BLACKHOLE = 0
 """Target of a route that drops."""
@@ -37,6 +38,7 @@ RTA_DST = 1
 RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_PRIORITY = 6
+RTA_PREFSRC = 7
 RTA_TABLE = 15
 RTA_NH_ID = 30
 RTN_UNICAST = 1
@@ -61,13 +63,17 @@ class RouteForm(msgspec.Struct, frozen=True, cache_hash=True):
     metric: int
 
 
-def encode_adds(family: Family, keys: Sequence[bytes], target: int, form: RouteForm, *, append: bool = False) -> bytes:
+def encode_adds(
+    family: Family, keys: Sequence[bytes], target: int, form: RouteForm, *, append: bool = False, source: bytes = b""
+) -> bytes:
     """RTM_NEWROUTE for each key, all by one target; any order and mix of prefix lengths.
+
+    `source` (packed): the address that this host's own packets are sent from by these routes, b"" for none.
 
     Never NLM_F_REPLACE, which takes the place of any program's route of the prefix and metric. The kernel refuses with
     EEXIST where such a route is; `append` puts the new one behind it, and is refused only where an equal one is.
     """
-    return _encode_all(keys, lambda length: _add_template(family, length, target, form, append))
+    return _encode_all(keys, lambda length: _add_template(family, length, target, form, append, source))
 
 
 def encode_deletes(family: Family, keys: Sequence[bytes], form: RouteForm, target: int | None = None) -> bytes:
@@ -151,12 +157,12 @@ def encode_route_dump_request(family: Family, *, table: int = 0, protocol: int =
 
 
 @functools.lru_cache(maxsize=4096)
-def _add_template(family: Family, length: int, target: int, form: RouteForm, append: bool) -> bytes:
+def _add_template(family: Family, length: int, target: int, form: RouteForm, append: bool, source: bytes) -> bytes:
     how = MessageFlag.APPEND if append else MessageFlag.EXCLUSIVE
     flags = MessageFlag.REQUEST | MessageFlag.CREATE | how
     scope = _RT_SCOPE_LINK if target < 0 and family is Family.IPV4_UNICAST else _RT_SCOPE_UNIVERSE
     kind = RTN_BLACKHOLE if target == BLACKHOLE else RTN_UNICAST
-    prototype = _prototype(MessageKind.NEW_ROUTE, flags, family, form, scope, kind, _way(target))
+    prototype = _prototype(MessageKind.NEW_ROUTE, flags, family, form, scope, kind, _way(target), source)
     return _patched(prototype, length, target)
 
 
@@ -165,7 +171,7 @@ def _delete_template(family: Family, length: int, form: RouteForm, target: int |
     kind = RTN_BLACKHOLE if target == BLACKHOLE else 0
     by = BLACKHOLE if target is None or target == UNKNOWN else target
     flags = MessageFlag.REQUEST
-    prototype = _prototype(MessageKind.DEL_ROUTE, flags, family, form, _RT_SCOPE_NOWHERE, kind, _way(by))
+    prototype = _prototype(MessageKind.DEL_ROUTE, flags, family, form, _RT_SCOPE_NOWHERE, kind, _way(by), b"")
     return _patched(prototype, length, by)
 
 
@@ -180,7 +186,9 @@ def _patched(prototype: bytes, length: int, target: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=256)
-def _prototype(kind: int, flags: int, family: Family, form: RouteForm, scope: int, route_type: int, way: str) -> bytes:
+def _prototype(
+    kind: int, flags: int, family: Family, form: RouteForm, scope: int, route_type: int, way: str, source: bytes
+) -> bytes:
     """A message of prefix length 0. Ends with RTA_NH_ID or RTA_OIF (`way`) set to 0, if the form has one."""
     number, address = (socket.AF_INET, "0.0.0.0") if family is Family.IPV4_UNICAST else (socket.AF_INET6, "::")
     fields = {
@@ -191,4 +199,6 @@ def _prototype(kind: int, flags: int, family: Family, form: RouteForm, scope: in
         "type": route_type,
     }
     attributes = [("RTA_DST", address), ("RTA_TABLE", form.table), ("RTA_PRIORITY", form.metric)]
+    if source:
+        attributes.append(("RTA_PREFSRC", format_address(source)))
     return encode(RouteMessage, kind, flags, fields, [*attributes, (way, 0)] if way else attributes)

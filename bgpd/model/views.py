@@ -242,6 +242,7 @@ class FibRouteView(msgspec.Struct, kw_only=True):
     "blocked": not written, and `error` says why: another program has a route of the prefix, the prefix is protected or
     guarded, no next hop can be resolved, or there is no room for one more nexthop group.
     `resilient`: flows keep their next hop when others come and go (services). `note`: what is other than was asked for.
+    `source`: the preferred source, from which this host's own packets are sent; "" if it names none.
     """
 
     family: str
@@ -253,6 +254,7 @@ class FibRouteView(msgspec.Struct, kw_only=True):
     error: str = ""
     resilient: bool = False
     note: str = ""
+    source: str = ""
 
 
 class WorkloadView(msgspec.Struct, kw_only=True):
@@ -382,7 +384,10 @@ class VrfView(msgspec.Struct, kw_only=True):
 
 
 class KernelRouteView(msgspec.Struct, kw_only=True):
-    """The kernel's own answer for an address: what would forward a packet to it now (RTM_GETROUTE)."""
+    """The kernel's own answer for an address: what would forward a packet to it now (RTM_GETROUTE).
+
+    `source`: the preferred source that the route names, "" for none.
+    """
 
     prefix: str
     table: int
@@ -392,6 +397,7 @@ class KernelRouteView(msgspec.Struct, kw_only=True):
     group: int = 0
     next_hops: list[NextHopView] = []
     error: str = ""
+    source: str = ""
 
 
 class ExplainView(msgspec.Struct, kw_only=True):

@@ -176,6 +176,14 @@ def test_kernel_ownership_waits_for_a_restart() -> None:
     assert (change.path, change.effect) == ("fib.protocol", "restart")
 
 
+def test_the_preferred_source_follows_a_reload_and_the_rest_of_fib_does_not() -> None:
+    old, new = config(), config(("metric = 30", 'metric = 30\npreferred_source = "loopback"\nprotocol = 198'))
+    kept = keep_until_restart(old, new)
+    assert (kept.fib.preferred_source, kept.fib.protocol) == ("loopback", old.fib.protocol)
+    effects = {change.path: change.effect for change in config_diff(old, new)}
+    assert effects == {"fib.preferred_source": "no-op", "fib.protocol": "restart"}
+
+
 LISTEN = """
 [[listen]]
 prefix = "10.0.0.0/24"
