@@ -118,7 +118,7 @@ install: ## on a server: bgpd into PREFIX, its unit and kernel settings; or an u
 	@echo "Upgrade:    systemctl daemon-reload; bgpd upgrade (checks first; sessions go on, routes stay in the kernel)"
 
 install-files: # what of `install` is not Python
-	install -d $(DESTDIR)/etc/bgpd $(DESTDIR)/usr/local/bin
+	install -d $(DESTDIR)/etc/bgpd/conf.d $(DESTDIR)/usr/local/bin
 	ln -sf $(PREFIX)/bin/bgpd $(DESTDIR)/usr/local/bin/bgpd
 	test -e $(DESTDIR)/etc/bgpd/bgpd.toml || install -m 644 conf/bgpd.toml $(DESTDIR)/etc/bgpd/bgpd.toml
 	install -D -m 644 systemd/bgpd.service $(UNIT)

@@ -14,10 +14,11 @@ from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.main import main as run_command
 
 if TYPE_CHECKING:
+    from bgpd.config.load import Loaded
     from bgpd.config.schema import Config
 
 
-def _run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
+def _run_daemon(loaded: Loaded, file: str, warnings: Sequence[str]) -> int:
     gc.disable()  # imports make no garbage, and looking for it takes a tenth of the start; see runtime/memory.py
     from bgpd.inheritance import find
     from bgpd.runtime.memory import keep_little_memory
@@ -26,7 +27,7 @@ def _run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
     left = find()
     from bgpd.daemon import run
 
-    return run(config, file, left=left, warnings=warnings)
+    return run(loaded, file, left=left, warnings=warnings)
 
 
 def _import_daemon() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -23,8 +22,9 @@ from bgpd import __version__
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.effects import Effect, config_diff, keep_until_restart
+from bgpd.config.facts import system_hostname
 from bgpd.config.limits import exceeded_limits
-from bgpd.config.load import ConfigError, load_config
+from bgpd.config.load import ConfigError, Loaded, load_config
 from bgpd.config.schema import Config
 from bgpd.consistency import Consistency
 from bgpd.consistency_checks import checks
@@ -42,6 +42,7 @@ from bgpd.handover.store import (
 from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.journal import Journal
+from bgpd.kernel.facts import facts_of_host
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
@@ -50,7 +51,7 @@ from bgpd.message.exabgp_codec import load as load_codec
 from bgpd.message.nlri import RouteTargetNlri
 from bgpd.model.iana import Family
 from bgpd.model.views import ReloadView
-from bgpd.readiness import Readiness
+from bgpd.readiness import Readiness, configuration_view
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
@@ -71,15 +72,16 @@ SETTLE_S = 1.0
 SHUTDOWN_TEXT = "bgpd is stopped"
 
 
-def run(config: Config, file: str, *, left: Inheritance, warnings: Sequence[str] = ()) -> int:
+def run(loaded: Loaded, file: str, *, left: Inheritance, warnings: Sequence[str] = ()) -> int:
     """Run until SIGTERM or SIGINT, with what another process has `left`; the exit code.
 
-    SIGHUP reads `file` again, which `warnings` are about.
+    SIGHUP reads `file` again, which was `loaded`; of its warnings `warnings` have not been told yet.
 
     SIGINT is a stop, of which neighbors are told. After SIGTERM bgpd is expected to come back: the sessions are left to
     the next process where a service manager keeps them meanwhile, else it is a graceful restart.
     """
     raise_limit()
+    config = loaded.config
     events = EventRing()
     set_up_logging(config.log, events)
     path = Path(config.state.directory) / JOURNAL if config.journal.enabled else None
@@ -94,7 +96,7 @@ def run(config: Config, file: str, *, left: Inheritance, warnings: Sequence[str]
     try:
         asyncio.set_event_loop(loop)
         protocol = read_protocol_in_force(config.fib.protocol)
-        daemon = Daemon(config, file, protocol=protocol, events=events, journal=journal, selector=selector, left=left)
+        daemon = Daemon(loaded, file, protocol=protocol, events=events, journal=journal, selector=selector, left=left)
         return loop.run_until_complete(daemon.run())
     finally:
         journal.close()
@@ -106,7 +108,7 @@ class Daemon:
 
     def __init__(
         self,
-        config: Config,
+        loaded: Loaded,
         file: str,
         *,
         protocol: int,
@@ -116,7 +118,7 @@ class Daemon:
         left: Inheritance | None = None,
     ) -> None:
         self._left = left if left is not None else Inheritance()
-        self._config = config
+        self._config = config = loaded.config
         self._protocol = protocol
         self._file = file
         self._events = events
@@ -128,7 +130,7 @@ class Daemon:
         self._started = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        hostname = config.router.hostname or socket.gethostname().partition(".")[0]
+        hostname = config.router.hostname or system_hostname()
         self._garbage = GarbagePolicy()
         self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
@@ -153,6 +155,7 @@ class Daemon:
         )
         self._readiness.neighbors = config.neighbor
         self._readiness.left = self._left
+        self._readiness.configuration = configuration_view(loaded, at=time.time())
         self._drain = Drain(self._routing, config=lambda: self._config, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
@@ -367,9 +370,10 @@ class Daemon:
 
     async def _apply_file(self) -> ReloadView:
         try:
-            config, warnings = load_config(self._file, running=True, former=self._config)
+            loaded = load_config(self._file, running=True, former=self._config, facts=facts_of_host())
         except ConfigError as error:
             return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
+        config = loaded.config
         changes = config_diff(self._config, config)
         effective = keep_until_restart(self._config, config)
         try:
@@ -380,8 +384,9 @@ class Daemon:
             set_up_logging(effective.log, self._events)
         self._config = effective
         self._readiness.neighbors = effective.neighbor
+        self._readiness.configuration = configuration_view(loaded, at=time.time())
         exceeded = exceeded_limits(effective, self._backend.neighbors())
-        return ReloadView(file=self._file, changes=changes, warnings=[*map(str, warnings), *exceeded])
+        return ReloadView(file=self._file, changes=changes, warnings=[*map(str, loaded.warnings), *exceeded])
 
 
 async def _feed_watchdog() -> None:

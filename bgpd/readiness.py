@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 import structlog
 
 from bgpd import __version__
+from bgpd.config.load import Loaded
 from bgpd.config.schema import NeighborConfig
 from bgpd.consistency import Consistency
 from bgpd.inheritance import Inheritance
 from bgpd.journal.journal import Journal
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
-from bgpd.model.views import HealthView
+from bgpd.model.views import ConfigurationView, HealthView
 from bgpd.routing import Routing
 from bgpd.runtime import systemd
 from bgpd.runtime.descriptors import Shortage
@@ -50,8 +51,8 @@ class Readiness:
     """Says why this host may not be relied on. `neighbors` are the configured ones; `reason` is "" if it may.
 
     `left` is what another process has left at the start: where that had converged, neighbors that are down are not
-    waited for. `why_drained()` says that this host is out of service (bgpd drain), "" if it is not.
-    `plan_review()` is called when sessions, convergence or routes may have changed.
+    waited for. `configuration`: where that in force came from. `why_drained()` says that this host is out of service
+    (bgpd drain), "" if it is not. `plan_review()` is called when sessions, convergence or routes may have changed.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Readiness:
         self.neighbors: tuple[NeighborConfig, ...] = ()
         self.reason = "starting"
         self.left = Inheritance()
+        self.configuration: ConfigurationView | None = None
         self.why_drained: Callable[[], str] = lambda: ""
         self._routing = routing
         self._consistency = consistency
@@ -197,6 +199,7 @@ class Readiness:
             loop_stall_cpu_s=self._selector.cpu.longest_s,
             loop_stall_cpu_p9999_s=self._selector.cpu.quantile(FAR_OUT),
             last_handover=self.left.view(),
+            configuration=self.configuration,
         )
 
     def _report_status(self) -> None:
@@ -207,6 +210,11 @@ class Readiness:
         if text != self._status:
             self._status = text
             systemd.notify(systemd.status(text))
+
+
+def configuration_view(loaded: Loaded, *, at: float) -> ConfigurationView:
+    """Where a configuration came from that is in force since `at`, seconds since the epoch."""
+    return ConfigurationView(files=list(loaded.files), variables=loaded.variables, at=at)
 
 
 def _with_rest(text: str, until_s: float | None, age_s: float) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bgpd.cli.render import printable
 
 if TYPE_CHECKING:
+    from bgpd.config.load import Loaded
     from bgpd.config.schema import Config
 
 _SHOWN = 60
@@ -31,12 +32,12 @@ class DecodeOptions(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """`run_daemon(config, file, warnings)` runs until it is told to stop and answers the exit code; `import_daemon()`
+    """`run_daemon(loaded, file, warnings)` runs until it is told to stop and answers the exit code; `import_daemon()`
     imports what that needs; `report_message`
     answers with the JSON of what the daemon's decoder makes of one message in hex, whatever the text; `flush(config)`
     takes all of bgpd's out of the kernel and says what that was, or raises CommandFailed."""
 
-    run_daemon: Callable[[Config, str, Sequence[str]], int]
+    run_daemon: Callable[[Loaded, str, Sequence[str]], int]
     import_daemon: Callable[[], None]
     report_message: Callable[[str, DecodeOptions], bytes]
     flush: Callable[[Config], str]

@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,43 +28,55 @@ from bgpd.model.workload import Sync, Workload
 from bgpd.runtime.form import described_version
 
 if TYPE_CHECKING:
-    from bgpd.config.schema import Config
+    from bgpd.config.load import Loaded
 
 EX_CONFIG = 78
+EX_TEMPFAIL = 75
+"""The exit code of a start that may succeed a little later (sysexits.h): the service manager tries again."""
+LOOPBACK_WAIT_S = 60
+"""How long a start waits for a loopback address that the configuration asks for; a host that boots gets it late."""
+LOOK_S = 0.5
 
 
 def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors.
+    """`bgpd run`: the daemon, in the foreground. Exit code 78 (EX_CONFIG of sysexits.h) if the file has errors, 75
+    (EX_TEMPFAIL) if all that is wrong is that the host has no loopback address yet.
 
     With --check it ends where it would begin, having imported all.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon hears it, a reload would end the process
-    loaded = _load(arguments.config, running=True)
+    from bgpd.config.load import HostNotReady
+
+    try:
+        loaded = _load(arguments.config, running=True, wait_s=0 if arguments.check else LOOPBACK_WAIT_S)
+    except HostNotReady:
+        return EX_TEMPFAIL
     if loaded is None:
         return EX_CONFIG
-    config, warnings = loaded
     if arguments.check:
         hooks.import_daemon()
         print(described_version())
         return 0
+    warnings = list(map(str, loaded.warnings))
     if "JOURNAL_STREAM" not in os.environ:  # people read lines, the journal takes records with a priority
         _tell(f"warning: {warning}" for warning in warnings)
         warnings = []
-    return hooks.run_daemon(config, arguments.config, warnings)
+    return hooks.run_daemon(loaded, arguments.config, warnings)
 
 
 def flush(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd flush`: exit code 1 while a daemon runs, and if something is left in the kernel."""
-    loaded = _load(arguments.config, running=True)
+    loaded = _load(arguments.config, running=True, given=_given(arguments.set))
     if loaded is None:
         return EX_CONFIG
-    print(hooks.flush(loaded[0]))
+    print(hooks.flush(loaded.config))
     return 0
 
 
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd check`: exit code 0 if the daemon would take the file; files are read as the user of the service."""
     from bgpd.config.service_user import SERVICE_USER, name_of, uid_of, unreadable
+    from bgpd.config.texts import FRAGMENTS
 
     if arguments.schema:
         arguments.name = "config"
@@ -71,17 +84,43 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     uid = uid_of(arguments.user or SERVICE_USER)
     if arguments.user and uid is None:
         raise WrongUsage(f'there is no user "{arguments.user}"', "name the user that the daemon runs as")
-    loaded = _load(arguments.file, uid=uid)
+    loaded = _load(arguments.file, uid=uid, given=_given(arguments.set))
     if loaded is None:
         return 1
-    config, warnings = loaded
-    if uid is not None and (why := unreadable([arguments.file], uid).get(arguments.file)):
-        warnings.append(f"{arguments.file}: cannot be read by user {name_of(uid)}, as whom the daemon runs: {why}")
+    warnings = list(map(str, loaded.warnings))
+    if uid is not None:
+        warnings += [
+            f"{file}: cannot be read by user {name_of(uid)}, as whom the daemon runs: {why}"
+            for file, why in unreadable(_places_of(loaded.files), uid).items()
+        ]
+    config = loaded.config
     with contextlib.suppress(CommandFailed):  # no daemon runs here, or not for this user
         warnings += _exceeded_limits(config, Client(os.environ.get("BGPD_SOCKET") or config.api.socket))
     _tell(f"warning: {warning}" for warning in warnings)
-    print(f"{arguments.file}: good")
+    fragments = len(loaded.files) - 1
+    more = f" (with {fragments} file{'s' if fragments > 1 else ''} of {FRAGMENTS})" if fragments else ""
+    print(f"{arguments.file}: good{more}")
     return 0
+
+
+def _places_of(files: Sequence[str]) -> list[str]:
+    """The files of a configuration, and the directories of its fragments."""
+    return list(dict.fromkeys([*(os.path.dirname(file) for file in files[1:]), *files]))
+
+
+def _given(settings: Sequence[str]) -> dict[str, str]:
+    """The variables of --set. Raises: WrongUsage."""
+    from bgpd.config.variables import VARIABLES
+
+    given = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator or not (name in VARIABLES or name.startswith("env:")):
+            raise WrongUsage(
+                f'"{setting}" sets no variable', f"--set NAME=VALUE, NAME one of {', '.join(VARIABLES)}, env:NAME"
+            )
+        given[name] = value
+    return given
 
 
 def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -91,14 +130,19 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     from bgpd.config.effects import config_diff
     from bgpd.config.schema import Config
 
-    if _load(arguments.file) is None:
-        return 1
     client = Client(arguments.socket)
+    given = _given(arguments.set)
+    try:
+        running = _running_configuration(client)
+    except CommandFailed:
+        if _load(arguments.file, given=given) is None:
+            return 1
+        raise
     answer = b"".join(client.stream("GET", "/v1/config"))
-    loaded = _load(arguments.file, uid=client.daemon_uid)
+    loaded = _load(arguments.file, uid=client.daemon_uid, given=given, otherwise=running.get("variables"))
     if loaded is None:
         return 1
-    config, warnings = loaded
+    config, warnings = loaded.config, map(str, loaded.warnings)
     _tell(f"warning: {warning}" for warning in (*warnings, *_exceeded_limits(config, client)))
     changes = msgspec.to_builtins(config_diff(msgspec.json.decode(answer, type=Config), config))
     if arguments.json:
@@ -106,6 +150,13 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     else:
         _write_changes(changes)
     return 0
+
+
+def _running_configuration(client: Client) -> dict[str, Any]:
+    """Where that of the daemon came from (ConfigurationView); empty of a version that does not say. Raises:
+    CommandFailed."""
+    health = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
+    return health.get("configuration") or {}
 
 
 def reload(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -131,18 +182,42 @@ def schema(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return 0
 
 
-def _load(file: str, *, running: bool = False, uid: int | None = None) -> tuple[Config, list[str]] | None:
-    """The configuration and the warnings about it; None if there are errors, which are told."""
-    from bgpd.config.load import ConfigError, load_config
+def _load(
+    file: str,
+    *,
+    running: bool = False,
+    uid: int | None = None,
+    given: Mapping[str, str] | None = None,
+    otherwise: Mapping[str, str] | None = None,
+    wait_s: float = 0,
+) -> Loaded | None:
+    """The configuration, and the warnings about it; None if there are errors, which are told.
 
-    try:
-        config, warnings = load_config(file, running=running, uid=uid)
-    except ConfigError as error:
-        count = len(error.problems)
-        _tell(error.problems)
-        print(f"{file}: {count} error{'s' if count > 1 else ''}", file=sys.stderr)
-        return None
-    return config, list(map(str, warnings))
+    `wait_s`: how long to wait for a loopback address that it asks for; if none comes, HostNotReady is raised.
+    """
+    from bgpd.config.load import ConfigError, HostNotReady, load_config
+    from bgpd.kernel.facts import facts_of_host
+
+    end = time.monotonic() + wait_s
+    is_told = False
+    while True:
+        try:
+            return load_config(file, running=running, uid=uid, facts=facts_of_host(given=given, otherwise=otherwise))
+        except ConfigError as error:
+            is_early = isinstance(error, HostNotReady) and wait_s > 0
+            if not is_told or not is_early:
+                _tell(error.problems)
+            if is_early and time.monotonic() < end:
+                if not is_told:
+                    print(f"{file}: waiting for the address, for at most {wait_s:.0f} s", file=sys.stderr, flush=True)
+                is_told = True
+                time.sleep(LOOK_S)
+                continue
+            if is_early:
+                raise
+            count = len(error.problems)
+            print(f"{file}: {count} error{'s' if count > 1 else ''}", file=sys.stderr)
+            return None
 
 
 def _exceeded_limits(config: Config, client: Client) -> list[str]:

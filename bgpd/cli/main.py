@@ -76,6 +76,11 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
 
 
+def _flush_options(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser)
+    _set_option(parser)
+
+
 def _start_options(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
     parser.add_argument("--check", action="store_true", help="only see whether it could: import all, read FILE, end")
@@ -91,11 +96,18 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
     parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema")
     parser.add_argument("--user", metavar="NAME", default="", help="the user that the daemon runs as; default: bgpd")
+    _set_option(parser)
 
 
 def _plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
+    _set_option(parser)
     _json_option(parser)
+
+
+def _set_option(parser: argparse.ArgumentParser) -> None:
+    what = "what ${NAME} stands for in FILE: loopback4, loopback6, hostname or env:NAME; may be given several times"
+    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=what)
 
 
 def _json_option(parser: argparse.ArgumentParser) -> None:
@@ -266,7 +278,9 @@ COMMANDS: dict[str, Command] = {
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _json_option, "bgpd.cli.files:reload"),
     "upgrade": Command("become the version that is installed", _upgrade_options, "bgpd.cli.upgrade:upgrade"),
-    "flush": Command("take all of bgpd's out of the kernel, once it is stopped", _run_options, "bgpd.cli.files:flush"),
+    "flush": Command(
+        "take all of bgpd's out of the kernel, once it is stopped", _flush_options, "bgpd.cli.files:flush"
+    ),
     "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),

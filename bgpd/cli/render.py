@@ -235,6 +235,17 @@ def status_lines(view: View, now: float) -> Iterator[str]:
     yield f"routes: {view['routes']}; kernel routes: {view['fib_pending']} pending, {view['fib_failed']} failed"
     if handover := view.get("last_handover"):
         yield from handover_lines(handover, now)
+    if configuration := view.get("configuration"):
+        yield from _configuration(configuration, now)
+
+
+def _configuration(view: View, now: float) -> Iterator[str]:
+    """A ConfigurationView, where there is anything to be said."""
+    first, *fragments = view["files"]
+    if fragments or view["variables"]:
+        yield f"configuration: {first}, read {age(view['at'], now)} ago"
+    yield from (f"  with {file}" for file in fragments)
+    yield from (f"  ${{{name}}} is {value}" for name, value in view["variables"].items())
 
 
 def handover_lines(view: View, now: float) -> Iterator[str]:

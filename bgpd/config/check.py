@@ -110,6 +110,9 @@ def warn_about(config: Config) -> Iterator[Finding]:
 def _check_router(router: RouterConfig) -> Iterator[Finding]:
     if wrong := bad_as_number(router.asn):
         yield Finding(("router", "asn"), *wrong)
+    for index, prefix in enumerate(router.loopbacks):
+        if wrong := bad_prefix(prefix):
+            yield Finding(("router", "loopbacks", index), *wrong)
     right = 'write an IPv4 address that only this host has, such as "10.255.1.1"'
     try:
         router_id = ipaddress.IPv4Address(router.router_id)

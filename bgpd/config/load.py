@@ -1,24 +1,34 @@
-"""From a configuration file to a Config: every problem at once, each with file, line, key path and what would be right.
+"""From the files of a configuration to a Config: every problem at once, each with file, line, key and what is right.
 
-It reads the file, and judges nothing itself: form is judged by shape.py, meaning by check.py.
+It judges nothing itself: texts.py reads the files, merge.py makes one of them, variables.py expands them; form is
+judged by shape.py, meaning by check.py.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import socket
 import tomllib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from bgpd.config.check import check_config, unreadable_files, warn_about
 from bgpd.config.check_sessions import warn_about_interfaces, warn_about_tcp_ao
 from bgpd.config.effects import begins_anew
+from bgpd.config.facts import Facts
+from bgpd.config.merge import Merged, Place, merge
 from bgpd.config.schema import Config
 from bgpd.config.shape import Finding, shape_config
-from bgpd.config.toml_errors import DEEPEST, TextError, bytes_error, nested_too_deeply, text_error
-from bgpd.config.toml_lines import KeyPath, format_key_path, key_lines, line_of
+from bgpd.config.texts import ConfigText, read_texts
+from bgpd.config.toml_errors import DEEPEST, TextError, nested_too_deeply, text_error
+from bgpd.config.toml_lines import KeyPath, format_key_path
+from bgpd.config.variables import Expansion
+
+_ENTRY = re.compile(r"\b(neighbor|listen|vrf|aggregate|workload\.\w+)\[(\d+)\]")
+"""How a finding names another entry of a list of tables."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,27 +59,40 @@ class ConfigError(Exception):
         self.problems = problems
 
 
+class HostNotReady(ConfigError):
+    """The configuration lacks only what the host may get a little later: a loopback address."""
+
+
+class Loaded(NamedTuple):
+    """A configuration, the warnings about it, and where it came from: its files, and the variables in them."""
+
+    config: Config
+    warnings: list[Problem]
+    files: tuple[str, ...]
+    variables: dict[str, str]
+
+
 def load_config(
-    file: str, *, running: bool = False, former: Config | None = None, uid: int | None = None
-) -> tuple[Config, list[Problem]]:
-    """The configuration in a file, and warnings about it.
+    file: str,
+    *,
+    running: bool = False,
+    former: Config | None = None,
+    uid: int | None = None,
+    facts: Facts | None = None,
+) -> Loaded:
+    """The configuration in a file and the fragments beside it.
 
     With `running` a neighbor's password that cannot be used is a warning only: a daemon works without that neighbor,
     and tries the file again. It is an error where a session would end for it that stands with the `former`
-    configuration. `uid` is the user of the daemon, if another than that of this process.
+    configuration. `uid` is the user of the daemon, if another than that of this process. `facts` are those of the host
+    that the configuration is for; None: it has no loopback, and an empty environment.
 
-    Raises: ConfigError: the file cannot be read or has errors.
+    Raises: ConfigError: a file cannot be read or has errors. HostNotReady: all that is missing is a loopback address.
     """
-    try:
-        data = Path(file).read_bytes()
-        text = data.decode()
-    except OSError as error:
-        hint = "give the path of a TOML file" if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError([Problem(file=file, line=0, path="", what=_os_text(error), right=hint)]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([_of_text(bytes_error(data, error.start), file)]) from None
+    texts, unusable = read_texts(file)
+    problems = [_of_text(one.error, one.file) for one in unusable]
     names = [name for _, name in socket.if_nameindex()]
-    return parse_config(text, file, running=running, former=former, uid=uid, interfaces=names)
+    return _parse(texts, problems, running=running, former=former, uid=uid, interfaces=names, facts=facts or Facts())
 
 
 def parse_config(
@@ -80,25 +103,46 @@ def parse_config(
     former: Config | None = None,
     uid: int | None = None,
     interfaces: Sequence[str] | None = None,
+    facts: Facts | None = None,
 ) -> tuple[Config, list[Problem]]:
     """The configuration in a TOML text, and warnings about it; `file` is its name in messages, all else as above.
 
     `interfaces` are those of this host; None: the host is not looked at.
 
-    Raises: ConfigError: the text has errors.
+    Raises: ConfigError, HostNotReady: as above.
     """
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError([_of_text(text_error(error, text), file)]) from None
-    if _is_deeper(data, DEEPEST):
-        raise ConfigError([_of_text(nested_too_deeply(text), file)])
-    lines = key_lines(text)
-    config, findings = shape_config(data)
-    bad = {finding.path for finding in findings}
-    for finding in check_config(config):
-        if not any(finding.path[:length] in bad for length in range(1, len(finding.path) + 1)):
-            findings.append(finding)
+    loaded = _parse(
+        [ConfigText(file, text)],
+        [],
+        running=running,
+        former=former,
+        uid=uid,
+        interfaces=interfaces,
+        facts=facts or Facts(),
+    )
+    return loaded.config, loaded.warnings
+
+
+def _parse(
+    texts: Sequence[ConfigText],
+    problems: list[Problem],
+    *,
+    running: bool,
+    former: Config | None,
+    uid: int | None,
+    interfaces: Sequence[str] | None,
+    facts: Facts,
+) -> Loaded:
+    """`problems` are those of reading the texts."""
+    files = tuple(one.file for one in texts)
+    merged = _merge(texts, problems)
+    expansion = Expansion(_with_loopbacks(facts, merged.data))
+    if any("${" in one.text for one in texts):
+        expansion.expand(merged.data)
+    findings = list(expansion.findings)
+    config, misshapen = shape_config(merged.data)
+    findings += _others(misshapen, than=findings)
+    findings += _others(check_config(config), than=findings)
     if uid is not None:
         findings += [one for one in unreadable_files(config, uid) if one.path not in {found.path for found in findings}]
     passwords = [finding for finding in findings if running and _is_of_password(finding)]
@@ -106,11 +150,66 @@ def parse_config(
     if not errors and former is not None:
         errors = [_lost_session(finding) for finding in passwords if _ends_session(former, config, finding)]
     if errors:
-        raise ConfigError(_problems(errors, lines, file))
+        is_early = expansion.misses_loopback_only and errors == expansion.findings
+        raise (HostNotReady if is_early else ConfigError)(_problems(errors, merged, files))
     warnings = [*passwords, *warn_about(config)]
     if interfaces is not None:
         warnings += [*warn_about_interfaces(config, interfaces), *warn_about_tcp_ao(config)]
-    return config, _problems(warnings, lines, file)
+    return Loaded(config, _problems(warnings, merged, files), files, expansion.used)
+
+
+def _merge(texts: Sequence[ConfigText], problems: list[Problem]) -> Merged:
+    """All texts as one. Raises: ConfigError: with these problems, and those of the texts."""
+    parsed: list[tuple[str, dict[str, Any]]] = []
+    for text in texts:
+        try:
+            data = tomllib.loads(text.text)
+        except (ValueError, RecursionError) as error:
+            problems.append(_of_text(text_error(error, text.text), text.file))
+            continue
+        if _is_deeper(data, DEEPEST):
+            problems.append(_of_text(nested_too_deeply(text.text), text.file))
+            continue
+        parsed.append((text.text, data))
+    if problems:
+        raise ConfigError(problems)
+    merged = merge(parsed)
+    if merged.twice:
+        raise ConfigError([_of_twice(path, first, second, texts) for path, first, second in merged.twice])
+    return merged
+
+
+def _of_twice(path: KeyPath, first: Place, second: Place, texts: Sequence[ConfigText]) -> Problem:
+    """A key that two files give: neither counts more than the other."""
+    what = f"is already in {texts[first.file].file}:{first.line}"
+    right = "remove one; what [[...]] names may stand in several files, and the keys of a table, each once"
+    return Problem(file=texts[second.file].file, line=second.line, path=format_key_path(path), what=what, right=right)
+
+
+def _with_loopbacks(facts: Facts, data: dict[str, Any]) -> Facts:
+    """Facts whose loopback is inside router.loopbacks; what is no prefix there is told by the checks."""
+    router = data.get("router")
+    given = router.get("loopbacks") if isinstance(router, dict) else None
+    prefixes = tuple(one for one in given if isinstance(one, str)) if isinstance(given, list) else ()
+    return msgspec.structs.replace(facts, loopbacks=tuple(filter(_is_prefix, prefixes)))
+
+
+def _is_prefix(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _others(found: Iterable[Finding], *, than: Sequence[Finding]) -> list[Finding]:
+    """Without those about what another finding has already said that it is wrong."""
+    bad = {finding.path for finding in than}
+    return [
+        finding
+        for finding in found
+        if not any(finding.path[:length] in bad for length in range(1, len(finding.path) + 1))
+    ]
 
 
 def _is_of_password(finding: Finding) -> bool:
@@ -127,12 +226,19 @@ def _lost_session(finding: Finding) -> Finding:
     return Finding(finding.path, what, finding.right)
 
 
-def _problems(findings: list[Finding], lines: dict[KeyPath, int], file: str) -> list[Problem]:
-    problems = [
-        Problem(file=file, line=line_of(lines, path), path=format_key_path(path), what=what, right=right)
-        for path, what, right in findings
-    ]
-    return sorted(problems, key=lambda problem: problem.line)
+def _problems(findings: list[Finding], merged: Merged, files: Sequence[str]) -> list[Problem]:
+    def place_of_entry(found: re.Match[str]) -> str:
+        path = (*found[1].split("."), int(found[2]))
+        file, line = merged.place(path)
+        return f"{found[0]} ({files[file]}:{line})" if path in merged.places else found[0]
+
+    placed = []
+    for path, what, right in findings:
+        place = merged.place(path)
+        said = _ENTRY.sub(place_of_entry, what) if len(files) > 1 else what
+        file = files[place.file] if files else ""
+        placed.append((place, Problem(file=file, line=place.line, path=format_key_path(path), what=said, right=right)))
+    return [problem for _, problem in sorted(placed, key=lambda one: one[0])]
 
 
 def _of_text(error: TextError, file: str) -> Problem:
@@ -149,7 +255,3 @@ def _is_deeper(data: object, most: int) -> bool:
             for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
         ]
     return bool(level)
-
-
-def _os_text(error: OSError) -> str:
-    return f"cannot be read: {error.strerror or error}"

@@ -29,6 +29,10 @@ class RouterConfig(Strict, frozen=True, kw_only=True):
     asn: Annotated[AsNumber, Meta(description="This host's AS number.")]
     router_id: Annotated[str, Meta(description="BGP identifier: an IPv4 address, unique in the AS.")]
     hostname: Annotated[str, Meta(description='Name sent to neighbors (FQDN capability); "" is the system\'s.')] = ""
+    loopbacks: Annotated[
+        tuple[str, ...],
+        Meta(description="Prefixes that the host's loopback addresses are from, where lo has others too; []: any."),
+    ] = ()
 
 
 class BfdConfig(Strict, frozen=True, kw_only=True):

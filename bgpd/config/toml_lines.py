@@ -19,7 +19,13 @@ _SCALAR = re.compile(r"[^,\]\}\n#]*")
 
 def key_lines(text: str) -> dict[KeyPath, int]:
     """Line number, from 1, of each key path and list element of a valid TOML text."""
-    return _Scanner(text).scan()
+    return lines_and_arrays(text)[0]
+
+
+def lines_and_arrays(text: str) -> tuple[dict[KeyPath, int], set[KeyPath]]:
+    """As `key_lines`; and the key paths that are [[arrays]] of tables."""
+    scanner = _Scanner(text)
+    return scanner.scan(), scanner.arrays
 
 
 def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
@@ -43,6 +49,11 @@ class _Scanner:
         self._lines: dict[KeyPath, int] = {}
         self._counts: dict[KeyPath, int] = {}
         self._line_at, self._line = 0, 1
+
+    @property
+    def arrays(self) -> set[KeyPath]:
+        """Of what was scanned."""
+        return set(self._counts)
 
     def scan(self) -> dict[KeyPath, int]:
         table: KeyPath = ()

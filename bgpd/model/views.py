@@ -445,6 +445,18 @@ class HandoverView(msgspec.Struct, kw_only=True):
     problem: str = ""
 
 
+class ConfigurationView(msgspec.Struct, kw_only=True):
+    """Where the configuration in force came from. `at`: when it was read.
+
+    `files` are the file of the command line and its fragments, in the order in which they were merged; `variables` what
+    those in them stand for, by name ("loopback4", "env:RACK").
+    """
+
+    at: float = 0.0
+    files: list[str] = []
+    variables: dict[str, str] = {}
+
+
 class HealthView(msgspec.Struct, kw_only=True):
     """`GET /v1/health`: whether the host may be relied on. `reasons` say why `ready` is false, `warnings` what else is
     wrong.
@@ -453,7 +465,8 @@ class HealthView(msgspec.Struct, kw_only=True):
     `fib_pending` and `fib_failed` are routes that RIB and kernel differ by. `loop_stall_s` is the longest time that the
     event loop was held since the start, `loop_stall_p9999_s` what one hold of ten thousand exceeds. With `cpu` in their
     names both are the processor time of the loop's thread: what is missing in them, others had the processor for.
-    `last_handover` is what this process was handed over at its start, null if nothing was.
+    `last_handover` is what this process was handed over at its start, null if nothing was. `configuration`: where the
+    one in force came from.
 
     `waiting_for`: all that is waited for after a start before kernel routes of the run before are removed that nobody
     has announced again (the Selection Deferral Timer of RFC 4724), and how long still.
@@ -478,6 +491,7 @@ class HealthView(msgspec.Struct, kw_only=True):
     loop_stall_cpu_s: float = 0.0
     loop_stall_cpu_p9999_s: float = 0.0
     last_handover: HandoverView | None = None
+    configuration: ConfigurationView | None = None
 
 
 class DrainCounterView(msgspec.Struct, kw_only=True):

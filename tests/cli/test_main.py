@@ -24,6 +24,7 @@ from bgpd.cli.client import DEFAULT_SOCKET, Client, CommandFailed
 from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.main import COMMANDS, main
 from bgpd.cli.tables import SHOWN
+from bgpd.config.load import Loaded
 from bgpd.config.schema import ApiConfig, Config
 from tests.scripted_backend import ScriptedBackend
 
@@ -40,7 +41,7 @@ def run(*arguments: str) -> int:
     return main(
         arguments,
         Hooks(
-            run_daemon=lambda config, file, warnings: 42,
+            run_daemon=lambda loaded, file, warnings: 42,
             import_daemon=lambda: None,
             report_message=report,
             flush=lambda config: "flushed",
@@ -572,8 +573,8 @@ def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
     file.write_text(GOOD)
     found: list[object] = []
 
-    def run_daemon(config: Config, file: str, warnings: Sequence[str]) -> int:
-        found.extend((config.router.asn, signal.getsignal(signal.SIGHUP), len(warnings)))
+    def run_daemon(loaded: Loaded, file: str, warnings: Sequence[str]) -> int:
+        found.extend((loaded.config.router.asn, signal.getsignal(signal.SIGHUP), len(warnings)))
         return 0
 
     before = signal.getsignal(signal.SIGHUP)

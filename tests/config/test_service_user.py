@@ -73,11 +73,11 @@ def test_check_as_the_service_user_refuses_what_only_root_can_read(directory: Pa
 def test_reload_is_refused_where_a_session_would_end_for_a_password(directory: Path) -> None:
     file = directory / "bgpd.toml"
     file.write_text(with_leaf(key(directory, "old", 0o600)))
-    former, _ = load_config(str(file), running=True)
+    former = load_config(str(file), running=True).config
     file.write_text(with_leaf(directory / "missing"))
     with pytest.raises(ConfigError, match="its sessions would have to begin anew with it"):
         load_config(str(file), running=True, former=former)
     leaf2 = LEAF.format(name="leaf2", address="10.0.2.2", file=directory / "missing")
     file.write_text(with_leaf(directory / "old") + leaf2)
-    _, warnings = load_config(str(file), running=True, former=former)
+    warnings = load_config(str(file), running=True, former=former).warnings
     assert any("missing" in str(warning) for warning in warnings)
