@@ -105,7 +105,7 @@ def _verdict(view: ExplainView) -> tuple[str, bool]:
     if kernel is None:
         return _without_kernel_route(view)
     if kernel.table == _LOCAL_TABLE:
-        return f"{view.address} is an address of this host: packets to it are delivered here", True
+        return _of_own_address(view), True
     if view.workload is not None and kernel.prefix == view.workload.prefix:
         return _of_workload(view.workload, kernel), True
     if not kernel.ours:
@@ -131,15 +131,25 @@ def _without_kernel_route(view: ExplainView) -> tuple[str, bool]:
     return f"the RIB wants {route.prefix}, but the kernel has no route: {why}", False
 
 
+def _of_own_address(view: ExplainView) -> str:
+    text = f"{view.address} is an address of this host: packets to it are delivered here"
+    workload = view.workload
+    if workload is None or workload.prefix.partition("/")[0] != view.address:
+        return text
+    return f"{text}; {workload.source} workload {workload.id} is {_announced(workload)}"
+
+
 def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
     where = f" on {workload.interface}" if workload.interface else f" by {_hops(kernel.next_hops)}"
+    return f"workload {workload.id}{where} of this host, {_announced(workload)}"
+
+
+def _announced(workload: WorkloadView) -> str:
     if workload.announced:
-        announced = f"announced to the neighbors {', '.join(workload.neighbors)}".rstrip()
-    elif workload.state == WorkloadState.ANNOUNCED:
-        announced = f"announced {workload.reason}"
-    else:
-        announced = f"not announced ({workload.state}{f': {workload.reason}' if workload.reason else ''})"
-    return f"workload {workload.id}{where} of this host, {announced}"
+        return f"announced to the neighbors {', '.join(workload.neighbors)}".rstrip()
+    if workload.state == WorkloadState.ANNOUNCED:
+        return f"announced {workload.reason}"
+    return f"not announced ({workload.state}{f': {workload.reason}' if workload.reason else ''})"
 
 
 def _is_blocked(route: RouteView, fib: FibRouteView | None) -> bool:

@@ -23,6 +23,7 @@ from bgpd.config.check_vrfs import check_vrfs, warn_about_vrfs
 from bgpd.config.prefix_sets import inside
 from bgpd.config.schema import (
     DEFAULT_BFD_SOCKET,
+    AddressesWorkloadConfig,
     AggregateConfig,
     ApiConfig,
     Config,
@@ -45,6 +46,8 @@ from bgpd.config.words import (
     listen_address,
     one_of,
 )
+from bgpd.model.iana import Family
+from bgpd.model.policy_syntax import parse_address_range
 
 SOCKET_PATH_BYTES = 107
 """sun_path of sockaddr_un is 108 bytes with the closing zero (unix(7))."""
@@ -159,6 +162,8 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
     if directory and not directory.startswith("/"):
         what = f'"{directory}" is not an absolute path'
         yield Finding(("workload", "health", "command_directory"), what, 'such as "/etc/bgpd/checks"')
+    if workload.addresses is not None:
+        yield from _check_addresses(workload.addresses)
     if workload.kernel is not None:
         path = ("workload", "kernel", "interfaces")
         if not workload.kernel.interfaces:
@@ -166,6 +171,33 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
         for index, glob in enumerate(workload.kernel.interfaces):
             if wrong := bad_interface(glob):
                 yield Finding((*path, index), *wrong)
+
+
+def _check_addresses(addresses: AddressesWorkloadConfig) -> Iterator[Finding]:
+    path: KeyPath = ("workload", "addresses")
+    if not addresses.interfaces:
+        yield Finding((*path, "interfaces"), "names no interface", 'such as interfaces = ["lo", "dummy*"]')
+    for index, glob in enumerate(addresses.interfaces):
+        if wrong := bad_interface(glob):
+            yield Finding((*path, "interfaces", index), *wrong)
+    for index, text in enumerate(addresses.prefixes):
+        if wrong := bad_prefix(text.partition(" ")[0]):
+            yield Finding((*path, "prefixes", index), *wrong)
+            continue
+        try:
+            permitted = parse_address_range(text)
+        except ValueError as error:
+            yield Finding((*path, "prefixes", index), str(error), 'such as "10.255.0.0/16" or "2001:db8:255::/48"')
+            continue
+        is_used = addresses.ipv4 if permitted.family is Family.IPV4_UNICAST else addresses.ipv6
+        if not is_used:
+            key = "ipv4" if permitted.family is Family.IPV4_UNICAST else "ipv6"
+            what = f'"{text}" permits nothing, since workload.addresses.{key} is false'
+            yield Finding((*path, "prefixes", index), what, f"remove it, or set {key} = true")
+    if not (addresses.ipv4 or addresses.ipv6):
+        yield Finding(
+            (*path, "ipv6"), "is false, and ipv4 is, too: nothing would be announced", "leave one of them out"
+        )
 
 
 def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:

@@ -54,7 +54,7 @@ _SESSION: Mapping[str, Effect] = {
 }
 """Keys of a [[neighbor]] or [[listen]] that need no new session."""
 
-_FOLLOWED = ("static", "kernel", "services")
+_FOLLOWED = ("static", "kernel", "addresses", "services")
 """Parts of [workload] that follow a reload; all others stay as they were at the start."""
 
 _EFFECTS: Mapping[Path, Effect] = {

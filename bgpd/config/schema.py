@@ -274,6 +274,20 @@ class KernelWorkloadConfig(Strict, frozen=True, kw_only=True):
     interfaces: Annotated[tuple[str, ...], Meta(description='Interface name globs: "cali*", "tap*".')] = ()
 
 
+class AddressesWorkloadConfig(Strict, frozen=True, kw_only=True):
+    """[workload.addresses]: announce addresses that the host itself has on these interfaces."""
+
+    interfaces: Annotated[
+        tuple[str, ...],
+        Meta(description='Interface names and globs: "lo", "dummy*". An uplink only by its whole name.'),
+    ] = ()
+    prefixes: Annotated[
+        tuple[str, ...], Meta(description='What they must be inside of: "10.0.0.0/8". Empty: anything.')
+    ] = ()
+    ipv4: Annotated[bool, Meta(description="Announce IPv4 addresses.")] = True
+    ipv6: Annotated[bool, Meta(description="Announce IPv6 addresses.")] = True
+
+
 MaxWorkloads = Annotated[
     int,
     Meta(
@@ -343,6 +357,7 @@ class WorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload]: where this host's own prefixes come from."""
 
     kernel: KernelWorkloadConfig | None = None
+    addresses: AddressesWorkloadConfig | None = None
     static: tuple[StaticWorkloadConfig, ...] = ()
     mqtt: MqttWorkloadConfig | None = None
     api: ApiWorkloadConfig | None = None
@@ -523,7 +538,16 @@ class Config(Strict, frozen=True, kw_only=True):
     def workloads(self) -> WorkloadsConfig:
         """`vrfs` is in it because a claim names its VRF, and a kernel route its table."""
         vrfs = {self.fib.table: "", **{vrf.table: vrf.name for vrf in self.vrf}}
-        return WorkloadsConfig(workload=self.workload, state=self.state, fib=self.fib, vrfs=vrfs)
+        uplinks = [one.interface for one in self.neighbor if one.interface]
+        uplinks += [uplink for vrf in self.vrf for uplink in vrf.uplinks]
+        return WorkloadsConfig(
+            workload=self.workload,
+            state=self.state,
+            fib=self.fib,
+            vrfs=vrfs,
+            uplinks=tuple(dict.fromkeys(uplinks)),
+            leaves=tuple(dict.fromkeys((one.vrf, one.address) for one in self.neighbor if one.address)),
+        )
 
     @property
     def guard(self) -> GuardConfig:
@@ -556,12 +580,16 @@ class EvpnConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkloadsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where claims come from. `vrfs` has the VRF of each kernel table; "" is the main one."""
+    """Where claims come from. `vrfs` has the VRF of each kernel table; "" is the main one. `uplinks`: the interfaces
+    that neighbors and VRFs name. `leaves`: VRF and address of each neighbor that has one.
+    """
 
     workload: WorkloadConfig
     state: StateConfig
     fib: FibConfig
     vrfs: dict[int, str]
+    uplinks: tuple[str, ...] = ()
+    leaves: tuple[tuple[str, str], ...] = ()
 
 
 class GuardConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class Host:
         self._publish = publish
         self._by_name: dict[str, Link] = {}
         self._addresses: dict[int, dict[_Place, Address]] = {}
-        self._bearers: dict[bytes, set[int]] = {}
+        self._bearers: dict[bytes, dict[tuple[int, _Place], Address]] = {}
         self._vrfs: dict[str, str] = {}
         self._members: dict[str, set[int]] = {}
         self._placed: dict[int, str] = {}
@@ -64,7 +64,7 @@ class Host:
         if before is None:
             for place, address in list(self._addresses.get(link.index, {}).items()):
                 renamed = msgspec.structs.replace(address, interface=link.name)
-                self._addresses[link.index][place] = renamed
+                self._addresses[link.index][place] = self._bearers[place[0]][link.index, place] = renamed
                 self._publish(AddressChanged(renamed))
 
     def address(self, address: Address, *, gone: bool = False) -> None:
@@ -76,7 +76,7 @@ class Host:
         if gone:
             former = known.pop(place, None)
             if former is not None:
-                self._forget_bearer(address.index, address.packed)
+                self._forget_bearer(address.index, place)
                 if link is not None:
                     self._publish(AddressChanged(former, gone=True))
             return
@@ -85,7 +85,7 @@ class Host:
         address = msgspec.structs.replace(address, interface=link.name)
         if known.get(place) != address:
             self._addresses.setdefault(address.index, {})[place] = address
-            self._bearers.setdefault(address.packed, set()).add(address.index)
+            self._bearers.setdefault(address.packed, {})[address.index, place] = address
             self._publish(AddressChanged(address))
 
     def route_changed(self, route: KernelRoute, *, gone: bool) -> None:
@@ -208,8 +208,17 @@ class Host:
 
     def bearers(self, packed: bytes) -> list[str]:
         """The interfaces that have an address, tentative or not, by index."""
-        indexes = self._bearers.get(packed)
-        return [self.links[index].name for index in sorted(indexes) if index in self.links] if indexes else []
+        places = self._bearers.get(packed)
+        if not places:
+            return []
+        return [self.links[index].name for index in sorted({index for index, _ in places}) if index in self.links]
+
+    def with_address(self, packed: bytes) -> list[Address]:
+        """All that interfaces have of one address, usable or not, by index and prefix length."""
+        places = self._bearers.get(packed)
+        if not places:
+            return []
+        return [places[place] for place in sorted(places) if place[0] in self.links]
 
     def bears(self, interface: str, packed: bytes) -> bool:
         """Whether an interface has an address, tentative or not."""
@@ -291,21 +300,19 @@ class Host:
         """A link is gone, with its addresses."""
         link = self.links.get(index)
         addresses = self._addresses.pop(index, {})
-        for packed in {place[0] for place in addresses}:
-            self._forget_bearer(index, packed)
+        for place in addresses:
+            self._forget_bearer(index, place)
         if link is not None:
             self._leave_name(link)
             for address in addresses.values():
                 self._publish(AddressChanged(address, gone=True))
 
-    def _forget_bearer(self, index: int, packed: bytes) -> None:
-        """An address left an interface, unless that has it in another network too."""
-        if any(place[0] == packed for place in self._addresses.get(index, ())):
-            return
-        indexes = self._bearers.get(packed, set())
-        indexes.discard(index)
-        if not indexes:
-            self._bearers.pop(packed, None)
+    def _forget_bearer(self, index: int, place: _Place) -> None:
+        """An address left an interface; that may have it in another network too."""
+        places = self._bearers.get(place[0], {})
+        places.pop((index, place), None)
+        if not places:
+            self._bearers.pop(place[0], None)
 
     def _touch(self, place: object) -> None:
         if self._touched is not None:

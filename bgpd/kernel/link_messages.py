@@ -82,7 +82,7 @@ def read_link(data: bytes, start: int, end: int, name_of: Callable[[int], str]) 
 
 def read_address(data: bytes, start: int, end: int) -> Address:
     """The address of one RTM_NEWADDR or RTM_DELADDR payload; of a peer-to-peer one the local end. Without a name."""
-    _family, length, flags, _scope, index = _IFADDRMSG.unpack_from(data, start)
+    _family, length, flags, scope, index = _IFADDRMSG.unpack_from(data, start)
     found = attributes(data, start + _IFADDRMSG.size, end)
     flags |= _number(found.get(_IFA_FLAGS, b""))
     other = found.get(_IFA_ADDRESS, b"")
@@ -95,6 +95,7 @@ def read_address(data: bytes, start: int, end: int) -> Address:
         usable=not flags & (_IFA_F_TENTATIVE | _IFA_F_DADFAILED),
         deprecated=bool(flags & _IFA_F_DEPRECATED),
         secondary=bool(flags & _IFA_F_SECONDARY),
+        scope=scope,
     )
 
 

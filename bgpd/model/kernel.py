@@ -5,6 +5,8 @@ Netlink messages stay inside `kernel/`; the other parts see only these values.
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 from bgpd.model.iana import Family
@@ -28,12 +30,21 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     parent: int = 0
 
 
+class AddressScope(enum.IntEnum):
+    """Where an address is valid: linux/rtnetlink.h, RT_SCOPE_*."""
+
+    UNIVERSE = 0
+    LINK = 253
+    HOST = 254
+
+
 class Address(msgspec.Struct, frozen=True, kw_only=True):
     """An interface address: packed (4 or 16 bytes), prefix length, and whether it may be used (not tentative).
 
     `index` is the interface's, `interface` its name at present. `peer` is the other end of a point-to-point address,
     b"" of others: then the network is the other end's. `deprecated`: not to be chosen anew (RFC 4862 section
-    5.5.4). `secondary`: IPv4, another address of the same network came first; IPv6, temporary (RFC 8981).
+    5.5.4). `secondary`: IPv4, another address of the same network came first; IPv6, temporary (RFC 8981). `scope`:
+    where it is valid, an `AddressScope` or a number between two of them.
     """
 
     index: int
@@ -44,6 +55,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     usable: bool = True
     deprecated: bool = False
     secondary: bool = False
+    scope: int = AddressScope.UNIVERSE
 
     @property
     def network(self) -> bytes:

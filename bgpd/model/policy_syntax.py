@@ -89,6 +89,18 @@ def parse_prefix_range(text: str) -> PrefixRange:
     return PrefixRange(family, key, least, most)
 
 
+def parse_address_range(text: str) -> PrefixRange:
+    """The prefix that addresses have to be inside of: as `parse_prefix_range`, but "PREFIX" means all that is inside.
+
+    Raises: ValueError: what is wrong, and what would be right; also bounds that no host prefix is within.
+    """
+    found = parse_prefix_range(text)
+    longest = 32 if found.family is Family.IPV4_UNICAST else 128
+    if len(text.split()) > 1 and found.most < longest:
+        raise ValueError(f'"{text}" permits no address: addresses are announced as /{longest}')
+    return PrefixRange(found.family, found.key, found.least, longest)
+
+
 class AsPathPattern:
     """A regular expression over the text of an AS path; matching takes time in proportion to the text.
 

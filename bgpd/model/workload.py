@@ -91,7 +91,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `source` is the kind of the source (see `workload/sources.py`), `id` the workload's name within
     it, `key` the route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's
     host route (`dev interface scope link`, or over `members` for a service address) itself; otherwise another program
-    does, or none is needed, and bgpd only follows. `exception`: always announced, also inside an aggregate. `mac` is
+    does, or none is needed, and bgpd only follows. `is_own`: the host itself has the address on `interface`, and
+    answers for it whether that is up or not. `exception`: always announced, also inside an aggregate. `mac` is
     6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced): a
     drained service. `bandwidth`: the link bandwidth (bytes per second) that it is announced with, 0 for none.
     """
@@ -103,6 +104,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     interface: str = ""
     vrf: str = ""
     manage_route: bool = False
+    is_own: bool = False
     members: NextHops = ()
     resilient: bool = False
     kind: str = ""
@@ -141,3 +143,13 @@ class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 PLAIN = ClaimInfo()
 """Of nearly all claims in the main table."""
+
+
+def is_workload(family: Family, key: bytes) -> bool:
+    """Whether a prefix may be a workload's: no default route, not link-local, loopback or multicast."""
+    if key[0] == 0:
+        return False
+    if family is Family.IPV4_UNICAST:
+        return key[1] not in (0, 127) and key[1] < 224 and key[1:3] != b"\xa9\xfe"
+    link_local = key[1] == 0xFE and len(key) > 2 and key[2] & 0xC0 == 0x80
+    return key[1] != 0xFF and not link_local and key[1:16] != bytes(15)

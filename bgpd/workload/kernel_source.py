@@ -16,7 +16,7 @@ from bgpd.config.schema import WorkloadConfig, WorkloadsConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.prefix import format_key
-from bgpd.model.workload import Claim
+from bgpd.model.workload import Claim, is_workload
 from bgpd.runtime.turns import soon
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
 from bgpd.workload.standing import Foreign
@@ -192,16 +192,6 @@ def _used(routes: Sequence[KernelRoute], is_up: Callable[[str], bool]) -> Sequen
     if first.gateway and first.family is Family.IPV6_UNICAST:
         return [one for one in rivals if one.gateway]
     return [first]
-
-
-def is_workload(family: Family, key: bytes) -> bool:
-    """Whether a prefix may be a workload's: no default route, not link-local, loopback or multicast."""
-    if key[0] == 0:
-        return False
-    if family is Family.IPV4_UNICAST:
-        return key[1] not in (0, 127) and key[1] < 224 and key[1:3] != b"\xa9\xfe"
-    link_local = key[1] == 0xFE and len(key) > 2 and key[2] & 0xC0 == 0x80
-    return key[1] != 0xFF and not link_local and key[1:16] != bytes(15)
 
 
 KIND = SourceKind(

@@ -141,6 +141,7 @@ class SourceKind(msgspec.Struct, frozen=True, kw_only=True):
 _FILES = (
     "bgpd.workload.static_source",
     "bgpd.workload.kernel_source",
+    "bgpd.workload.addresses_source",
     "bgpd.workload.feed.mqtt_kind",
     "bgpd.workload.feed.api",
     "bgpd.workload.service.services",

@@ -95,7 +95,7 @@ def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
     claim = entry.claims[0].claim
     if entry.moved:
         return Judgement(WorkloadState.MOVED, entry.moved, None, False)
-    if claim.interface and not host.is_up(claim.interface):
+    if claim.interface and not claim.is_own and not host.is_up(claim.interface):
         why = "is down" if host.named(claim.interface) else "does not exist"
         return Judgement(WorkloadState.PENDING, f"interface {claim.interface} {why}", None, False)
     if claim.needs_route and foreign is None:

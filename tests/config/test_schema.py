@@ -19,6 +19,8 @@ from bgpd.config.toml_lines import key_lines, line_of
 ROUTER = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
 NEIGHBOR = '[[neighbor]]\nname = "leaf1"\naddress = "10.0.1.2"\nasn = 65201\nimport = "all"\n'
 LIMIT = "max_prefixes = 1000\n"
+ADDRESSES = "[workload.addresses]\n{}\n"
+LO = 'interfaces = ["lo"]\n'
 
 
 def problems_of(text: str) -> list[Problem]:
@@ -111,6 +113,25 @@ BAD = [
     (ROUTER + '[workload.mqtt]\nbroker = "mqtt://"\n', 5, "workload.mqtt.broker", "names no host"),
     (ROUTER + '[workload.mqtt]\nbroker = "mqtt://b"\nca_file = "/no"\n', 6, "workload.mqtt.ca_file", "cannot be read"),
     (ROUTER + "[workload.kernel]\n", 4, "workload.kernel.interfaces", "names no interface"),
+    (ROUTER + "[workload.addresses]\n", 4, "workload.addresses.interfaces", "names no interface"),
+    (
+        ROUTER + ADDRESSES.format('interfaces = ["a b"]'),
+        5,
+        "workload.addresses.interfaces[0]",
+        "cannot be an interface",
+    ),
+    (ROUTER + ADDRESSES.format(LO + 'prefixes = ["10.0.0.1/8"]'), 6, "workload.addresses.prefixes[0]", "host bits"),
+    (ROUTER + ADDRESSES.format(LO + 'prefixes = ["10.0.0.0/8 le 24"]'), 6, "workload.addresses.prefixes[0]", "as /32"),
+    (ROUTER + ADDRESSES.format(LO + 'prefixes = ["lo"]'), 6, "workload.addresses.prefixes[0]", '"lo"'),
+    (
+        ROUTER + ADDRESSES.format(LO + 'prefixes = ["10.0.0.0/8"]\nipv4 = false'),
+        6,
+        "workload.addresses.prefixes[0]",
+        "permits nothing",
+    ),
+    (ROUTER + ADDRESSES.format(LO + "ipv4 = false\nipv6 = false"), 7, "workload.addresses.ipv6", "nothing would be"),
+    (ROUTER + ADDRESSES.format(LO + "prefix = []"), 6, "workload.addresses.prefix", "unknown key"),
+    (ROUTER + ADDRESSES.format('interfaces = "lo"'), 5, "workload.addresses.interfaces", "is the text"),
     (ROUTER + '[[aggregate]]\nprefix = "10.64.1.1/26"\n', 5, "aggregate[0].prefix", "host bits"),
     (ROUTER + '[[aggregate]]\nprefix = "0.0.0.0/0"\n', 5, "aggregate[0].prefix", "default"),
     (ROUTER + '[[aggregate]]\nprefix = "10.64.1.1/32"\n', 5, "aggregate[0].prefix", "one address"),

@@ -81,6 +81,7 @@ def pyroute2_address(data: bytes) -> Address:
         usable=not flags & 0x48,
         deprecated=bool(flags & 0x20),
         secondary=bool(flags & 0x01),
+        scope=found["scope"],
     )
 
 
