@@ -176,8 +176,7 @@ class Readiness:
             reasons=reasons,
             warnings=[
                 *warnings,
-                *routing.tables.fibs[""].source.warnings(),
-                *routing.tables.vrfs.warnings(),
+                *routing.tables.warnings(),
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),
                 *self._journal.warnings(),

@@ -96,7 +96,7 @@ class Parts:
             received=SimpleNamespace(count=lambda _: self.received, discarded=list),
         )
         self.evpn = SimpleNamespace(is_importing=False)
-        self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, vrfs=SimpleNamespace(warnings=list))
+        self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, warnings=list)
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(
             bfd=SimpleNamespace(problem=""),

@@ -226,6 +226,10 @@ class KernelTables:
         """Routes that the kernel refused, in all tables."""
         return sum(fib.counters.failed for fib in self.fibs.values())
 
+    def warnings(self) -> list[str]:
+        """What does not work of tables and VRFs, though routes are there, for the readiness report."""
+        return [*self.fibs[""].source.warnings(), *self.vrfs.warnings()]
+
     def set_preferred_source(self, wanted: str | tuple[str, ...]) -> None:
         """Another value of [fib] preferred_source."""
         self.fibs[""].source.configure(wanted)
