@@ -170,23 +170,26 @@ class Advertised:
         if instead is not None:
             return self.audience(vrf, family, instead)
         neighbors, reasons, under_way = [], [], False
-        for state in self._routing.rib.received.states():
-            if state.config.vrf == vrf:
-                why = self._why_not(state, family, key)
-            elif vrf and not state.config.vrf and Family.L2VPN_EVPN in state.families:
-                why = self._why_not_by_evpn(state, vrf, family, key)
-            else:
-                continue
+        for name, why in self.by_neighbor(vrf, family, key):
             if why:
                 reasons.append(why)
             else:
-                neighbors.append(state.source.name)
+                neighbors.append(name)
             under_way = under_way or why.endswith(_UNDER_WAY)
         if neighbors:
             return Audience(sorted(neighbors))
         where = f" in VRF {vrf}, and none that speaks l2vpn-evpn" if vrf else ""
         shown = dict.fromkeys(reasons[:_MOST_REASONS])
         return Audience([], "; ".join(shown) or f"no neighbor is established{where}", under_way)
+
+    def by_neighbor(self, vrf: str, family: Family, key: bytes) -> Iterator[tuple[str, str]]:
+        """Each session that could be sent a route of a VRF, as itself or as an EVPN route: its neighbor, and why that
+        has not got it ("": it has)."""
+        for state in self._routing.rib.received.states():
+            if state.config.vrf == vrf:
+                yield state.source.name, self._why_not(state, family, key)
+            elif vrf and not state.config.vrf and Family.L2VPN_EVPN in state.families:
+                yield state.source.name, self._why_not_by_evpn(state, vrf, family, key)
 
     def _announced_instead(self, vrf: str, family: Family, key: bytes) -> bytes | None:
         """The aggregate that suppresses a route towards the neighbors, if there is one."""
@@ -207,11 +210,8 @@ class Advertised:
             return f"this host has no address to give {name} as the next hop of {family}"
         if state.config.export == "none":
             return f'export of {name} is "none"'
-        if export.is_withheld(key):
-            return "this host is drained (bgpd drain status)"
-        if not export.is_settled:
-            return f"{name} {_UNDER_WAY}"
-        return f'export of {name} ("{state.config.export}") rejects it'
+        why = export.why_not(key)
+        return f"{name}: {why}" if why else f"{name} {_UNDER_WAY}"
 
     def _why_not_by_evpn(self, state: NeighborState, vrf: str, family: Family, key: bytes) -> str:
         name, export = state.source.name, state.exports[Family.L2VPN_EVPN]

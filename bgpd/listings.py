@@ -32,6 +32,7 @@ from bgpd.model.views import (
     ReloadView,
     RouteView,
     ViewQuery,
+    WhyNotView,
     WorkloadView,
 )
 from bgpd.rib.aggregates import AGGREGATE_SOURCE
@@ -39,6 +40,7 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.upgrade import Upgrade
+from bgpd.why_not import why_not
 from bgpd.workload.feed.api import API, ApiSource, ServiceObjects, WorkloadObjects
 from bgpd.workload.service.services import SERVICE
 
@@ -132,6 +134,25 @@ class DaemonBackend:
             neighbors=self.neighbors(),
             audience=self._advertised.of_workload,
             drained=self.drain.reason(),
+        )
+
+    async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
+        routing = self._routing
+        fib = routing.tables.fibs.get(vrf)
+        if fib is None:
+            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        views = self.neighbors()
+        if neighbor and not any(neighbor == view.name for view in views):
+            hint = did_you_mean(neighbor, [view.name for view in views]) or "none is configured"
+            raise Rejected(404, f'there is no neighbor "{neighbor}"', hint)
+        return await why_not(
+            (vrf, *prefix),
+            neighbor=neighbor,
+            rib=routing.rib,
+            fib=fib,
+            workloads=routing.workloads,
+            advertised=self._advertised,
+            neighbors=views,
         )
 
     def thaw(self, mac: bytes) -> int:

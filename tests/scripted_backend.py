@@ -14,7 +14,8 @@ from bgpd.config.schema import Config, NeighborConfig, RouterConfig
 from bgpd.journal.store import Sought
 from bgpd.log import EventRing
 from bgpd.model import views
-from bgpd.model.prefix import format_address
+from bgpd.model.iana import Family
+from bgpd.model.prefix import format_address, format_key
 from bgpd.model.service import ServiceView
 from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, ReloadView, ViewQuery
 
@@ -121,6 +122,19 @@ class ScriptedBackend:
         self.started_at = NOW
         neighbor = NeighborConfig(name="leaf1", address="10.0.1.2", asn=65201, import_="all")
         self._config = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), neighbor=(neighbor,))
+
+    async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> views.WhyNotView:
+        self.orders.append(f"why-not {format_key(*prefix)} vrf={vrf} neighbor={neighbor}")
+        withheld = [views.WithheldView(neighbor="leaf1", announced=False, reason='export of leaf1 is "none"')]
+        workload = views.WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
+        return views.WhyNotView(
+            prefix=format_key(*prefix),
+            vrf=vrf,
+            verdict="not announced",
+            well=False,
+            workloads=[workload],
+            withheld=withheld,
+        )
 
     async def past_events(self, sought: Sought) -> list[views.EventView]:
         return [event for event in self.events.since() if sought.matches(event)][-sought.limit :]

@@ -13,6 +13,7 @@ import msgspec
 from bgpd.config.schema import Config
 from bgpd.journal.store import Sought
 from bgpd.log import EventRing
+from bgpd.model.iana import Family
 from bgpd.model.views import (
     DrainRequest,
     DrainView,
@@ -22,6 +23,7 @@ from bgpd.model.views import (
     ReloadView,
     UpgradeView,
     ViewQuery,
+    WhyNotView,
 )
 
 Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
@@ -148,6 +150,10 @@ class Backend(Protocol):
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         """The path of a packed address. Raises: Rejected: with 404 if the VRF does not exist."""
+        ...
+
+    async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
+        """What keeps a prefix from being used or announced. Raises: Rejected: with 404, no such VRF or neighbor."""
         ...
 
     def thaw(self, mac: bytes) -> int:

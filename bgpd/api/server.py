@@ -24,6 +24,7 @@ from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
 from bgpd.journal.store import Sought, at_least
+from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
 from bgpd.model.views import DrainRequest, ErrorView, UpgradeRequest, ViewQuery
 from bgpd.runtime.turns import in_turn
@@ -130,6 +131,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     app.router.add_get("/v1/drain", routes.drain_status)
     app.router.add_get("/v1/upgrade", routes.upgrade_status)
     app.router.add_get("/v1/explain/{address}", routes.explain)
+    app.router.add_get("/v1/why-not", routes.why_not)
     if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
@@ -202,6 +204,17 @@ class _Routes:
         await self._started()
         with self._answers.one():
             return _json(await self._backend.explain(address.packed, request.query.get("vrf", "")))
+
+    async def why_not(self, request: web.Request) -> web.StreamResponse:
+        text = request.query.get("prefix", "")
+        try:
+            prefix = parse_prefix(text)
+        except ValueError as error:
+            raise Rejected(400, f'"{text}" is no prefix: {error}', 'such as "10.64.1.0/24" or "2001:db8::5"') from None
+        await self._started()
+        with self._answers.one():
+            vrf, neighbor = request.query.get("vrf", ""), request.query.get("neighbor", "")
+            return _json(await self._backend.why_not(prefix, vrf, neighbor))
 
     async def config(self, request: web.Request) -> web.StreamResponse:
         return await in_turn(lambda: _json(self._backend.config()))

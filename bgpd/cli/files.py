@@ -272,6 +272,7 @@ SCHEMAS: dict[str, Any] = {
     "vrfs": list[views.VrfView],
     "events": list[views.EventView],
     "explain": views.ExplainView,
+    "why-not": views.WhyNotView,
     "health": views.HealthView,
     "drain": views.DrainView,
     "drain-request": views.DrainRequest,

@@ -193,6 +193,13 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     _json_option(parser)
 
 
+def _why_not_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prefix", metavar="PREFIX", help="a prefix or an address")
+    parser.add_argument("--neighbor", metavar="NAME", default="", help="only as to this neighbor")
+    parser.add_argument("--vrf", metavar="VRF", default="")
+    _json_option(parser)
+
+
 def _decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, as it does without")
     parser.add_argument(
@@ -284,6 +291,7 @@ COMMANDS: dict[str, Command] = {
     "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
+    "why-not": Command("what keeps a prefix from being used or announced", _why_not_options, "bgpd.cli.show:why_not"),
     "drain": Command("take this host out of service, and back", _drain_options, "bgpd.cli.drain:status"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),

@@ -279,6 +279,25 @@ def explain_lines(view: View, now: float) -> Iterator[str]:
     yield from _section("neighbor", [_neighbor(neighbor, now) for neighbor in view.get("neighbors", ())])
 
 
+def why_not_lines(view: View, now: float) -> Iterator[str]:
+    """What is missing, and what there is."""
+    yield f"{view['prefix']}{' in VRF ' + view['vrf'] if view.get('vrf') else ''}: {view['verdict']}"
+    yield ""
+    for workload in view.get("workloads", ()):
+        yield from _section("workload", _workload(workload, now))
+    if view.get("route") or not view.get("workloads"):
+        yield from _section("rib", _route(view.get("route"), now))
+    if fib := view.get("fib"):
+        yield from _section(
+            "fib", [f"{fib['prefix']} {fib['state']}" + (f": {fib['error']}" if fib.get("error") else "")]
+        )
+    told = [
+        f"{one['neighbor']}: {'announced' if one['announced'] else one['reason']}" for one in view.get("withheld", ())
+    ]
+    yield from _section("to", told)
+    yield from _section("near", list(view.get("near", ())))
+
+
 def _section(title: str, lines: list[str]) -> Iterator[str]:
     for index, line in enumerate(lines):
         yield f"{title if index == 0 else '':<{_MARGIN}}{line}"

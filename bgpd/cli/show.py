@@ -15,7 +15,7 @@ from typing import Any
 from bgpd.cli import render as text
 from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
-from bgpd.cli.render import Table, explain_lines, status_lines
+from bgpd.cli.render import Table, explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
 
 _NAMES = {"bfd": "neighbors with BFD", "fib": "kernel routes of bgpd", "evpn": "EVPN routes", "vrfs": "VRFs"}
@@ -120,6 +120,18 @@ def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:
             for line in explain_lines(view, time.time()):
                 print(text.printable(line))
     return 0 if all(view["agrees"] for view in views) else 1
+
+
+def why_not(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd why-not PREFIX`: exit code 1 if something is missing."""
+    parameters = {"prefix": arguments.prefix, "vrf": arguments.vrf or None, "neighbor": arguments.neighbor or None}
+    view = Client(arguments.socket).get("/v1/why-not", parameters)
+    if arguments.json:
+        print(json.dumps(view, indent=1))
+    else:
+        for line in why_not_lines(view, time.time()):
+            print(text.printable(line))
+    return 0 if view["well"] else 1
 
 
 def _places_of(client: Client, name: str, vrf: str) -> list[tuple[str, str]]:

@@ -53,6 +53,7 @@ class NeighborView(msgspec.Struct, kw_only=True):
     name: str
     address: str
     interface: str
+    vrf: str = ""
     asn: int
     local_asn: int
     state: str
@@ -417,6 +418,33 @@ class ExplainView(msgspec.Struct, kw_only=True):
     workload: WorkloadView | None = None
     overlay: list[str] = []
     neighbors: list[NeighborView] = []
+
+
+class WithheldView(msgspec.Struct, kw_only=True):
+    """A neighbor that could be sent a prefix: whether it was, and if not, why."""
+
+    neighbor: str
+    announced: bool
+    reason: str = ""
+
+
+class WhyNotView(msgspec.Struct, kw_only=True):
+    """`bgpd why-not PREFIX`: why a prefix is not used, not in the kernel, or not announced.
+
+    `verdict` is the first thing that is missing, in one sentence, and `well` whether nothing is. `route` has all paths
+    with their reasons, `workloads` all claims, `fib` the kernel's side. `withheld` is each neighbor that could be sent
+    it. `near` are routes that may have been meant: those that cover it, and those inside it.
+    """
+
+    prefix: str
+    vrf: str = ""
+    verdict: str
+    well: bool
+    route: RouteView | None = None
+    fib: FibRouteView | None = None
+    workloads: list[WorkloadView] = []
+    withheld: list[WithheldView] = []
+    near: list[str] = []
 
 
 class EventView(msgspec.Struct, kw_only=True):

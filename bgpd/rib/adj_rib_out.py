@@ -174,11 +174,30 @@ class AdjRibOut:
             return []
         return [key for key, wanted in self._evaluate(list(keys), set()) if self.advertised.get(key) is not wanted]
 
-    def is_withheld(self, key: bytes) -> bool:
-        """Whether a drain of this host keeps a route from the neighbor."""
-        decision = self._table.routes.get(key)
+    def why_not(self, key: bytes) -> str:
+        """Why the neighbor is not to have a route; "" if it is."""
+        table, decision = self._table, self._table.routes.get(key)
         best = decision.best if decision is not None else None
-        return best is not None and self._drained.is_withheld(self._table, key, best)
+        if best is None:
+            return "there is no route" if decision is None else "no path to it can be used"
+        if best.source.name == self.source.name:
+            return "its own path is the best one"
+        if table.is_suppressed(key, best):
+            return "an aggregate stands for it (summary_only)"
+        if self._drained.is_withheld(table, key, best):
+            return "this host is drained (bgpd drain status)"
+        if why := self._why_kept_here(best):
+            return why
+        route = self._route(best)
+        trace = next(trace for trace, chosen in self._policy.split(route, [key]) if key in chosen)
+        rejected = self._policy.verdict(route, trace)[1]
+        if rejected:
+            return f"export {rejected}"
+        if best.source.is_local:
+            return ""
+        if key in table.refused:
+            return "the kernel has refused its route (bgpd show fib)"
+        return "the kernel has not got its route yet" if key in table.unacknowledged else ""
 
     @property
     def withdrawing(self) -> list[bytes]:
@@ -314,16 +333,9 @@ class AdjRibOut:
         return withheld
 
     def _export(self, path: Path, keys: list[bytes]) -> Iterable[tuple[bytes, Advertisement | None]]:
-        if self._may_not_leave(path):
+        if self._why_kept_here(path):
             return [(key, None) for key in keys]
-        route = Route(
-            attributes=path.attributes,
-            next_hop=path.next_hop,
-            family=self.family,
-            neighbor=self.source.name,
-            local_asn=self._local_asn,
-            is_local=path.source.is_local,
-        )
+        route = self._route(path)
         found: list[tuple[bytes, Advertisement | None]] = []
         for trace, chosen in self._policy.split(route, keys):
             attributes, rejected = self._policy.verdict(route, trace)
@@ -340,6 +352,17 @@ class AdjRibOut:
             found.extend((key, advertisement) for key in chosen)
         return found
 
+    def _route(self, path: Path) -> Route:
+        """As export policy sees it."""
+        return Route(
+            attributes=path.attributes,
+            next_hop=path.next_hop,
+            family=self.family,
+            neighbor=self.source.name,
+            local_asn=self._local_asn,
+            is_local=path.source.is_local,
+        )
+
     def _with_own_labels(
         self, attributes: Attributes, path: Path, keys: Sequence[bytes]
     ) -> Iterator[tuple[bytes, Advertisement]]:
@@ -347,17 +370,21 @@ class AdjRibOut:
         for key in keys:
             yield key, self._advertisements.of(attributes, self._table.labels.overlay(path, key), learned)
 
-    def _may_not_leave(self, path: Path) -> bool:
+    def _why_kept_here(self, path: Path) -> str:
+        """Why a learned route may not be passed on to the neighbor, whatever the policy says; "" if it may."""
         if path.source.is_local:
-            return False
+            return ""
         attributes = path.attributes
         if attributes.has_community(COMMUNITY_NO_ADVERTISE):
-            return True
+            return "it has the community no-advertise (RFC 1997)"
         if attributes.is_least_preferred and not (self._takes_llgr_stale or self._is_ibgp):
-            return True
+            return "it is long-lived stale, and the neighbor does not know what that is (RFC 9494 section 4.6)"
         if self._is_ibgp:
-            return path.source.kind is SourceKind.IBGP
-        return any(map(attributes.has_community, (COMMUNITY_NO_EXPORT, COMMUNITY_NO_EXPORT_SUBCONFED)))
+            if path.source.kind is SourceKind.IBGP:
+                return "both are internal neighbors (RFC 4271 section 9.2)"
+        elif any(map(attributes.has_community, (COMMUNITY_NO_EXPORT, COMMUNITY_NO_EXPORT_SUBCONFED))):
+            return "it has the community no-export (RFC 1997)"
+        return ""
 
     def _as_sent(self, attributes: Attributes, path: Path) -> Attributes:
         """A learned route's attributes as another neighbor may have them: MED stays within the AS (RFC 4271 5.1.4), and

@@ -166,7 +166,7 @@ def test_every_field_of_the_configuration_is_described_or_a_section() -> None:
         assert definition["description"]
 
 
-@pytest.mark.parametrize("name", ["workload", "service", "sync", "status", "explain", *SHOWN])
+@pytest.mark.parametrize("name", ["workload", "service", "sync", "status", "explain", "why-not", *SHOWN])
 def test_payloads_and_views_have_a_schema(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", name) == 0
     assert json.loads(capsys.readouterr().out)["$schema"]
@@ -259,6 +259,17 @@ def test_explain_tells_the_story(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     order = ["forwarded by leaf1", "kernel and RIB agree", "nexthop group 7", "! 10.0.2.2", "> leaf1", "lost: step 3"]
     assert [out.index(words) for words in order] == sorted(out.index(words) for words in order)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_why_not_tells_what_is_missing(backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("why-not", "10.64.1.5", "--neighbor", "leaf1", "--vrf", "blue") == 1
+    assert backend.orders == ["why-not 10.64.1.5/32 vrf=blue neighbor=leaf1"]
+    out = capsys.readouterr().out
+    assert out.startswith("10.64.1.5/32 in VRF blue: not announced\n")
+    assert 'to        leaf1: export of leaf1 is "none"' in out
+    assert run("why-not", "10.64.1.5/24") == 1
+    assert "is no prefix" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("daemon")
@@ -542,7 +553,7 @@ def test_closed_output_is_an_error_without_a_traceback(closed: str, good_file: s
 def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("--help")
-    offered = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
+    offered = set(re.findall(r"^    ([\w-]+) ", capsys.readouterr().out, re.MULTILINE))
     assert offered == COMMANDS.keys()
 
 

@@ -90,7 +90,7 @@ def test_announced_says_to_whom(host: Host) -> None:
     ("fields", "prefix", "why"),
     [
         ({"export": "none"}, "10.64.1.5/32", 'export of leaf1 is "none"'),
-        ({"export": "refuse"}, "10.64.1.5/32", 'export of leaf1 ("refuse") rejects it'),
+        ({"export": "refuse"}, "10.64.1.5/32", 'leaf1: export policy "refuse": rejected by rule 0'),
         ({"families": ["ipv4-unicast"]}, "2001:db8:64::5/128", "leaf1 does not speak ipv6-unicast"),
     ],
     ids=["export none", "policy", "family"],

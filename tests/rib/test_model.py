@@ -268,6 +268,8 @@ class RibMachine(RuleBasedStateMachine):
             told = self.recorder.told.get(source, {})
             contents = {one: msgspec.structs.astuple(sent) for one, sent in told.items()}
             assert contents == self.reference.told(source), source.name
+            state = next(one for one in self.recorder.rib.received.states() if one.source is source)
+            assert {one for one in KEYS if not state.exports[V4].why_not(one)} == set(told), source.name
             counts = self.recorder.rib.received.counts(source)[V4]
             assert counts.received == len(self.reference.said[source])
             assert counts.announced == len(told)
