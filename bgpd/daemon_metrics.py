@@ -227,6 +227,11 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
         registry.counter(f"bgpd_fib_{name}_total", help, fibs(name))
     registry.gauge("bgpd_workloads", "Claims of workloads by source and state.", lambda: _workload_states(routing))
     registry.gauge(
+        "bgpd_services",
+        "Services by state; last-resort: all their backends have failed, and they are announced all the same.",
+        lambda: [(labels(state=state), count) for state, count in routing.workloads.services.state_counts().items()],
+    )
+    registry.gauge(
         "bgpd_workload_addresses_announced_by_neighbors",
         "Workloads' addresses that a neighbor announces too (bgpd status names them).",
         lambda: len(routing.rib.contested.found),

@@ -146,7 +146,8 @@ def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
 
 def _announced(workload: WorkloadView) -> str:
     if workload.announced:
-        return f"announced to the neighbors {', '.join(workload.neighbors)}".rstrip()
+        neighbors = f"announced to the neighbors {', '.join(workload.neighbors)}".rstrip()
+        return f"{neighbors} ({workload.reason})" if workload.reason else neighbors
     if workload.state == WorkloadState.ANNOUNCED:
         return f"announced {workload.reason}"
     return f"not announced ({workload.state}{f': {workload.reason}' if workload.reason else ''})"

@@ -221,10 +221,16 @@ def _service(view: View, now: float) -> Rows:
             "",
             "",
             backend["state"],
-            f"weight {backend.get('weight', 1)}",
+            _weight(backend),
             backend.get("interface", ""),
             backend.get("reason", ""),
         )
+
+
+def _weight(backend: View) -> str:
+    """The weight of a backend, and what it has of it in a slow start."""
+    weight, has = backend.get("weight", 1), backend.get("weight_now", 0)
+    return f"weight {weight}" if has in (0, weight) else f"weight {has:g} of {weight}"
 
 
 def _event(view: View, now: float) -> Rows:

@@ -30,6 +30,15 @@ class WeightFrom(enum.StrEnum):
     NONE = "none"
 
 
+class LastResort(enum.StrEnum):
+    """What becomes of a service when the checks of all its backends fail at once: `keep` announces it on, with the
+    backends as they were, since it may be the check that is broken.
+    """
+
+    WITHDRAW = "withdraw"
+    KEEP = "keep"
+
+
 class CheckType(enum.StrEnum):
     """How a backend is checked. `push`: the orchestrator says so, in the backend's `healthy`."""
 
@@ -85,6 +94,13 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         WeightFrom,
         Meta(description='What the fabric spreads by: "backends", their weights (link bandwidth); "none", equally.'),
     ] = WeightFrom.BACKENDS
+    last_resort: Annotated[
+        LastResort,
+        Meta(description='When all backends fail at once by their checks: "withdraw", or "keep" them as they were.'),
+    ] = LastResort.WITHDRAW
+    slow_start_s: Annotated[
+        float, Meta(ge=0, le=3600, description="Time in which a backend that comes into service gets its whole weight.")
+    ] = 0.0
     resilient: Annotated[bool, Meta(description="Flows keep their backend when others come and go.")] = False
     drain: Annotated[bool, Meta(description="Withdraw the address, keep serving what still arrives.")] = False
     backends: Annotated[tuple[Backend, ...], Meta(max_length=1024)] = ()
@@ -92,12 +108,16 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class BackendView(msgspec.Struct, kw_only=True):
-    """One backend of `bgpd show services`: `state` is "healthy", "unhealthy", "unknown" or "drained"."""
+    """One backend of `bgpd show services`: `state` is "healthy", "unhealthy", "unknown" or "drained".
+
+    `weight_now`: the weight with which it serves: less than `weight` in a slow start, 0 if it does not serve.
+    """
 
     id: str
     addresses: list[str]
     interface: str = ""
     weight: int = 1
+    weight_now: float = 0.0
     state: str
     reason: str = ""
     since: float = 0.0
@@ -106,8 +126,9 @@ class BackendView(msgspec.Struct, kw_only=True):
 class ServiceView(msgspec.Struct, kw_only=True):
     """`bgpd show services`: one service, whether it is announced, and its backends.
 
-    `bandwidth` is the link bandwidth (bytes per second) with which each address is announced. `not_saved`, in answers
-    of the local API: see WorkloadReport.
+    `bandwidth` is the link bandwidth (bytes per second) with which each address is announced. `kept` are the addresses
+    that are announced as a last resort: all their backends have failed. `not_saved`, in answers of the local API: see
+    WorkloadReport.
     """
 
     name: str
@@ -119,6 +140,9 @@ class ServiceView(msgspec.Struct, kw_only=True):
     healthy: int = 0
     weight_from: str = "backends"
     bandwidth: dict[str, float] = {}
+    last_resort: str = "withdraw"
+    kept: list[str] = []
+    slow_start_s: float = 0.0
     announced: bool = False
     reason: str = ""
     backends: list[BackendView] = []

@@ -95,6 +95,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     answers for it whether that is up or not. `exception`: always announced, also inside an aggregate. `mac` is
     6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced): a
     drained service. `bandwidth`: the link bandwidth (bytes per second) that it is announced with, 0 for none.
+    `note`: what is to be known of it while it is announced.
     """
 
     source: str
@@ -114,6 +115,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     needs_route: bool = False
     withheld: str = ""
     bandwidth: float = 0.0
+    note: str = ""
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):

@@ -66,7 +66,7 @@ class Claims:
             entry = self._entries[table][key] = Entry()
         for status in entry.claims:
             if status.is_of(claim.source, claim.id):
-                if msgspec.structs.replace(status.claim, bandwidth=claim.bandwidth) == claim:
+                if msgspec.structs.replace(status.claim, bandwidth=claim.bandwidth, note=claim.note) == claim:
                     status.claim = claim
                     self._changed(place)
                     return

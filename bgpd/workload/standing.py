@@ -116,6 +116,8 @@ def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
         return Judgement(WorkloadState.PENDING, claim.withheld, judged.route, False)
     if judged.announce and entry.suppressed_by and judged.state is WorkloadState.ANNOUNCED:
         return judged._replace(state=WorkloadState.SUPPRESSED, reason=f"covered by {entry.suppressed_by}")
+    if claim.note and judged.announce and not judged.reason:
+        return judged._replace(reason=claim.note)
     return judged
 
 

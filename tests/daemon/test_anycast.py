@@ -13,7 +13,7 @@ import pytest
 from labs.daemons import Frr
 from labs.process import run_command
 from tests.daemon.anycast import ADDRESSES, HTTP, HTTPS
-from tests.daemon.fabric import Fabric, Host, heard_from_host, kernel_hops, kernel_routes, leaf, started
+from tests.daemon.fabric import Fabric, Host, RouteWatch, heard_from_host, kernel_hops, kernel_routes, leaf, started
 from tests.daemon.fabric import table as toml
 from tests.daemon.feed import API
 
@@ -224,6 +224,55 @@ def test_announce_only_keeps_no_route(fabric: Fabric, host: Host, frr: Frr, tmp_
     assert kernel_hops(fabric.host, f"{SERVICE}/32") == []
     offer(host, tmp_path, mode="prefer-local")
     host.wait_hops(f"{SERVICE}/32", FIRST, SECOND)
+
+
+def test_all_checks_that_fail_at_once_are_a_last_resort_until_one_is_good_again(
+    fabric: Fabric, host: Host, frr: Frr, pods: Pods, tmp_path: Path
+) -> None:
+    offer(host, tmp_path, check={"type": "http", **FAST, **CHECKS["http"]}, last_resort="keep", resilient=True)
+    wait_announced(host, frr)
+    before = group(fabric)
+    with RouteWatch(fabric.host, tmp_path) as watch:
+        seen = len(watch.lines())
+        for number in (1, 2):
+            pods.set(number, 500)
+        host.wait(lambda: view(host)["kept"] == [SERVICE], "the last resort")
+        assert [backend["state"] for backend in view(host)["backends"]] == ["unhealthy"] * 2
+        assert "last resort" in host.explain(SERVICE)["verdict"]
+        assert host.metric("bgpd_services", state="last-resort") == 1
+        assert host.log("service.last_resort")[-1]["service"] == "web"
+        assert (heard_from_host(frr, f"{SERVICE}/32"), view(host)["announced"]) == (True, True)
+        host.wait(lambda: group(fabric)["group"] == before["group"], "the group as it was")
+        assert not [line for line in watch.lines()[seen:] if SERVICE in line], "its route was never touched"
+    pods.set(2)
+    host.wait_hops(f"{SERVICE}/32", SECOND)
+    assert (view(host)["kept"], view(host)["reason"]) == ([], "")
+    pods.set(1)
+    host.wait_hops(f"{SERVICE}/32", FIRST, SECOND)
+    assert heard_from_host(frr, f"{SERVICE}/32")
+
+
+def test_backend_that_comes_back_gets_its_weight_in_steps(
+    fabric: Fabric, host: Host, frr: Frr, pods: Pods, tmp_path: Path
+) -> None:
+    check = {"type": "http", **FAST, **CHECKS["http"]}
+    offer(host, tmp_path, check=check, slow_start_s=2)
+    host.wait(lambda: [one["weight_now"] for one in view(host)["backends"]] == [1, 1], "both to have started")
+    pods.set(1, 500)
+    host.wait_hops(f"{SERVICE}/32", SECOND)
+    steps: list[list[int]] = []
+
+    def is_whole() -> bool:
+        weights = sorted(member.get("weight", 1) for member in group(fabric)["group"])
+        if weights != (steps or [[]])[-1]:
+            steps.append(weights)
+        return len(steps) > 1 and weights == [1, 1]
+
+    pods.set(1)
+    host.wait(is_whole, f"the whole weight: {steps}")
+    shares = [low / high for low, high in (step for step in steps if len(step) == 2)]
+    assert shares == sorted(shares), steps
+    assert shares[0] < 1, steps
 
 
 def test_command_line_adds_lists_and_deletes(host: Host, frr: Frr, tmp_path: Path) -> None:

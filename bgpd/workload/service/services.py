@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from itertools import islice
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import key_address, parse_prefix
 from bgpd.model.service import (
-    Backend,
-    BackendView,
     CheckType,
     HealthCheck,
     Service,
@@ -37,11 +35,16 @@ from bgpd.model.service import (
 )
 from bgpd.model.workload import Claim
 from bgpd.workload.claims import Claims
+from bgpd.workload.service import views
+from bgpd.workload.service.active import Active, State
 from bgpd.workload.service.checker import Health
-from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, targets_of, usable
-from bgpd.workload.service.weights import members_of, strength_of
+from bgpd.workload.service.last_resort import Availability, Standing
+from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, targets_of
+from bgpd.workload.service.weights import members_of, next_step, strength_of
 from bgpd.workload.sources import Restart, SourceKind
 from bgpd.workload.standing import ClaimStatus
+
+log = structlog.get_logger()
 
 SERVICE = "service"
 KIND = SourceKind(
@@ -51,11 +54,8 @@ KIND = SourceKind(
     restart=Restart.DERIVED,
     is_service=True,
 )
-STARTING = "the daemon has started: its workloads and health checks are waited for"
 SETTLE_S = 5.0
 """How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
-MAX_REASONS = 5
-"""Most unhealthy backends that the reason names."""
 BANDWIDTH_PAUSE_S = 1.0
 """The link bandwidth of an announced address changes at most so often: several backends that come are one change."""
 
@@ -68,25 +68,6 @@ class Checks(Protocol):
     def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None: ...
 
     def stop(self, id: CheckId) -> None: ...
-
-
-class _Active(msgspec.Struct, eq=False):
-    """A service in force, the health of its checked addresses, and the interface that each check is bound to.
-
-    `serving` has the members that each address had last; `settling` the addresses whose backends were all drained,
-    until the neighbors have heard of it. `bandwidths` is what is announced of each address, and since when; `look_at`
-    when the service is to be looked at again.
-    """
-
-    source: str
-    service: Service
-    targets: dict[CheckId, Target] = {}
-    health: dict[CheckId, Health] = {}
-    devices: dict[CheckId, str] = {}
-    serving: dict[str, NextHops] = {}
-    settling: dict[str, object] = {}
-    bandwidths: dict[str, tuple[float, float]] = {}
-    look_at: float | None = None
 
 
 class Services:
@@ -113,7 +94,7 @@ class Services:
         self.listeners: list[Callable[[str], None]] = []
         self._claims = claims
         self._checks = checks
-        self._services: dict[str, _Active] = {}
+        self._services: dict[str, Active] = {}
         self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
         self._released = False
         self._schedule = schedule
@@ -154,17 +135,19 @@ class Services:
             self._changed(name)
             return
         if active is None:
-            active = self._services[name] = _Active(source=source, service=service)
+            active = self._services[name] = Active(source=source, service=service)
         else:
             self._forget_checks(name, active, service)
             active.source, active.service = source, service
-        active.targets = {target.id: target for target in targets_of(name, service)}
+        former, active.targets = active.targets, {target.id: target for target in targets_of(name, service)}
         for target in active.targets.values():
+            if target.id in former:
+                target.follow(former[target.id])
             self._targets_at[service.vrf, target.family, target.key][target.id] = None
             self._judge(active, target)
         self._claim_all(name, active)
 
-    def _forget_checks(self, name: str, active: _Active, new: Service) -> None:
+    def _forget_checks(self, name: str, active: Active, new: Service) -> None:
         """Stop the checks that `new` does differently; all others keep their health."""
         wanted = {(name, b.id, address) for b in new.backends for address in b.addresses}
         for id in list(active.health):
@@ -206,11 +189,13 @@ class Services:
         for name in sorted(names):
             self._claim_all(name, self._services[name])
 
-    def _judge(self, active: _Active, target: Target) -> None:
+    def _judge(self, active: Active, target: Target) -> None:
         """Look at one address again; of a thousand, the others stay as they were judged."""
         target.interface = self._claims.interface_of(active.service.vrf, target.family, target.key)
         self._keep_check(active, target)
-        target.fault, target.reason = self._fault_of(active, target)
+        has_come = target.judged(*self._fault_of(active, target), self._clock())
+        if has_come and self._released and not active.is_kept(target):
+            target.started_at = self._clock()
 
     def release(self) -> None:
         """What there is to know after a start is known: claim from now on. Idempotent."""
@@ -219,39 +204,65 @@ class Services:
             for name, active in self._services.items():
                 self._claim_all(name, active)
 
-    def _claim_all(self, name: str, active: _Active) -> None:
+    def _claim_all(self, name: str, active: Active) -> None:
         self._changed(name)
         if not self._released:
             return
-        service = active.service
-        reasons = _reasons(active.targets.values())
-        chosen = {family: usable(active.targets.values(), family) for family in Family}
+        families = {family: self._stand(name, active, family) for family in active.service_families}
         claims = []
-        for text in service.addresses:
+        for text in active.service.addresses:
             family, key = parse_prefix(text)
-            withheld = _withheld(service, len(backends_of(chosen[family])), reasons)
-            served = self._served(name, active, text, members_of(chosen[family]))
-            bandwidth = self._bandwidth(name, active, text, 0 if withheld else strength_of(chosen[family]))
-            is_route_kept = service.mode is ServiceMode.PREFER_LOCAL and bool(served)
+            stand = families[family]
+            served = self._served(name, active, text, stand.members)
+            is_route_kept = active.service.mode is ServiceMode.PREFER_LOCAL and bool(served)
             claims.append(
                 Claim(
                     source=SERVICE,
                     id=name,
                     family=family,
                     key=key,
-                    vrf=service.vrf,
+                    vrf=active.service.vrf,
                     manage_route=is_route_kept,
                     members=served if is_route_kept else (),
-                    resilient=service.resilient,
+                    resilient=active.service.resilient,
                     kind="service",
                     exception=True,
-                    withheld=withheld,
-                    bandwidth=bandwidth,
+                    withheld=stand.withheld,
+                    bandwidth=self._bandwidth(name, active, text, stand.strength),
+                    note=stand.note,
                 )
             )
         self._claims.claim(SERVICE, name, claims)
 
-    def _bandwidth(self, name: str, active: _Active, text: str, strength: int) -> float:
+    def _stand(self, name: str, active: Active, family: Family) -> _Stand:
+        """Judge the addresses of a family anew."""
+        service, now = active.service, self._clock()
+        targets = [target for target in active.targets.values() if target.family is family]
+        availability = active.families.setdefault(family, Availability())
+        before = availability.standing
+        serving = availability.look(targets, service, now)
+        if availability.standing is not before:
+            _log_standing(name, family, before, availability.standing, targets)
+        step = next_step(serving, slow_start_s=service.slow_start_s, now=now)
+        for at in (step, availability.until):
+            if at is not None:
+                self._look_later(name, active, at)
+        withheld = note = ""
+        if service.drain:
+            withheld = "the service is drained"
+        elif not availability.is_up:
+            withheld = views.too_few(service, len(backends_of(serving)), views.reasons(active.targets.values()))
+        else:
+            note = views.note(availability, service, serving, targets)
+        strength = strength_of(serving, slow_start_s=service.slow_start_s, now=now)
+        return _Stand(
+            members=members_of(serving, slow_start_s=service.slow_start_s, now=now),
+            strength=0.0 if withheld else strength,
+            withheld=withheld,
+            note=note,
+        )
+
+    def _bandwidth(self, name: str, active: Active, text: str, strength: float) -> float:
         """The link bandwidth to announce an address with. It changes at once, but not again within a pause."""
         wanted = strength * self._bandwidth_per_weight
         if active.service.weight_from is WeightFrom.NONE or not wanted:
@@ -267,18 +278,18 @@ class Services:
         active.bandwidths[text] = (wanted, now)
         return wanted
 
-    def _look_later(self, name: str, active: _Active, at: float) -> None:
+    def _look_later(self, name: str, active: Active, at: float) -> None:
         """Have the service looked at again then, unless it is before."""
         if active.look_at is None or at < active.look_at:
             active.look_at = at
             self._later(max(0.0, at - self._clock()), partial(self._look, name, active, at))
 
-    def _look(self, name: str, active: _Active, at: float) -> None:
+    def _look(self, name: str, active: Active, at: float) -> None:
         if self._services.get(name) is active and active.look_at == at:
             active.look_at = None
             self._claim_all(name, active)
 
-    def _served(self, name: str, active: _Active, text: str, members: NextHops) -> NextHops:
+    def _served(self, name: str, active: Active, text: str, members: NextHops) -> NextHops:
         """What the kernel spreads an address over: `members`; if all were drained just now, those that served it.
 
         The fabric sends here until it has heard otherwise.
@@ -298,14 +309,14 @@ class Services:
             self._later(SETTLE_S, partial(self._settled, name, active, text, wait))
         return kept
 
-    def _settled(self, name: str, active: _Active, text: str, wait: object) -> None:
+    def _settled(self, name: str, active: Active, text: str, wait: object) -> None:
         """The neighbors have received the withdrawal."""
         if self._services.get(name) is active and active.settling.get(text) is wait:
             del active.settling[text], active.serving[text]
             self._claim_all(name, active)
 
     @staticmethod
-    def _fault_of(active: _Active, target: Target) -> tuple[Fault, str]:
+    def _fault_of(active: Active, target: Target) -> tuple[Fault, str]:
         """Why a backend's address may not be used."""
         check = active.service.check
         if not target.interface:
@@ -323,7 +334,7 @@ class Services:
             return Fault.NONE, ""
         return (Fault.UNKNOWN if healthy is None else Fault.FAILED), reason
 
-    def _keep_check(self, active: _Active, target: Target) -> None:
+    def _keep_check(self, active: Active, target: Target) -> None:
         """Check an address while a workload has it; in a VRF by way of the workload's interface."""
         check, id = active.service.check, target.id
         if check is None or check.type is CheckType.PUSH:
@@ -346,60 +357,33 @@ class Services:
     def names(self) -> list[str]:
         return sorted(self._services)
 
+    def state_counts(self) -> dict[str, int]:
+        """How many services are in each state, whether any is or not."""
+        counts = dict.fromkeys(State, 0)
+        for active in self._services.values():
+            counts[active.state] += 1
+        return {str(state): count for state, count in counts.items()}
+
     def view(self, name: str) -> ServiceView | None:
         """A service as `bgpd show services` shows it; None if there is none of this name."""
         active = self._services.get(name)
         if active is None:
             return None
-        service = active.service
-        statuses = self._claims.statuses(SERVICE, name)
-        backends = [_backend_view(name, active, backend) for backend in service.backends]
-        return ServiceView(
-            name=name,
-            source=active.source,
-            addresses=list(service.addresses),
-            vrf=service.vrf,
-            mode=service.mode,
-            min_healthy=service.min_healthy,
-            healthy=sum(backend.state == "healthy" for backend in backends),
-            weight_from=service.weight_from,
-            bandwidth={text: bandwidth for text, (bandwidth, _) in active.bandwidths.items()},
-            announced=bool(statuses) and all(one.announced for one in statuses),
-            reason="; ".join(dict.fromkeys(one.reason for one in statuses if one.reason)) if statuses else STARTING,
-            backends=backends,
-        )
+        return views.service(name, active, self._claims.statuses(SERVICE, name), now=self._clock())
 
 
-def _withheld(service: Service, healthy: int, reasons: str) -> str:
-    """Why an address with so many healthy backends is not announced, "" if it is."""
-    if service.drain:
-        return "the service is drained"
-    if healthy >= service.min_healthy:
-        return ""
-    why = f"{healthy} of at least {service.min_healthy} backends are healthy"
-    if len(service.backends) < service.min_healthy:
-        why += f" (the service has {len(service.backends)}, fewer than min_healthy)"
-    return f"{why}: {reasons}" if reasons else why
+class _Stand(msgspec.Struct, frozen=True, kw_only=True):
+    """What is claimed of the addresses of one family: see Claim."""
+
+    members: NextHops
+    strength: float
+    withheld: str
+    note: str
 
 
-def _reasons(targets: Iterable[Target]) -> str:
-    """Why addresses of backends may not be used; of the first few."""
-    found = (f"{target.backend.id}: {target.reason}" for target in targets if target.fault is not Fault.NONE)
-    first = list(islice(found, MAX_REASONS + 1))
-    return "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
-
-
-def _backend_view(name: str, active: _Active, backend: Backend) -> BackendView:
-    targets = [active.targets[name, backend.id, address] for address in backend.addresses]
-    health = [active.health[target.id] for target in targets if target.id in active.health]
-    reason = next((target.reason for target in targets if target.reason), "")
-    unknown = any(one.healthy is None for one in health)
-    return BackendView(
-        id=backend.id,
-        addresses=list(backend.addresses),
-        interface=next((target.interface for target in targets if target.interface), ""),
-        weight=backend.weight,
-        state="drained" if backend.drain else "healthy" if not reason else "unknown" if unknown else "unhealthy",
-        reason=reason,
-        since=max((one.since for one in health), default=0.0),
-    )
+def _log_standing(name: str, family: Family, before: Standing, now: Standing, targets: Collection[Target]) -> None:
+    """Tell operators of a last resort, loudly, and of its end."""
+    if now is Standing.LAST_RESORT:
+        log.warning("service.last_resort", service=name, family=str(family), reason=views.reasons(targets))
+    elif before is Standing.LAST_RESORT:
+        log.warning("service.last_resort_ended", service=name, family=str(family), now=str(now))

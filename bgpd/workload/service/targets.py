@@ -33,7 +33,11 @@ class Fault(enum.Enum):
 
 
 class Target(msgspec.Struct, eq=False):
-    """One address of one backend as it was judged last: `interface` leads to it, `reason` is why it may not be used."""
+    """One address of one backend as it was judged last: `interface` leads to it, `reason` is why it may not be used.
+
+    `left_at`: when its checks took it out of service, None if it works or something else keeps it out. `started_at`:
+    when it came into service, while its start is slow. Both by a clock that only goes forward.
+    """
 
     id: CheckId
     backend: Backend
@@ -42,6 +46,24 @@ class Target(msgspec.Struct, eq=False):
     interface: str = ""
     fault: Fault = Fault.ABSENT
     reason: str = "not judged yet"
+    left_at: float | None = None
+    started_at: float | None = None
+
+    def judged(self, fault: Fault, reason: str, now: float) -> bool:
+        """Take a new judgement; whether the address has come into service."""
+        before, self.fault, self.reason = self.fault, fault, reason
+        if fault is Fault.NONE:
+            self.left_at = None
+        elif fault is Fault.ABSENT or fault is Fault.DRAINED:
+            self.left_at = self.started_at = None
+        elif before is Fault.NONE:
+            self.left_at, self.started_at = now, None
+        return fault is Fault.NONE and before is not Fault.NONE
+
+    def follow(self, former: Target) -> None:
+        """Go on from the judgement on the same address before its service was changed."""
+        self.fault, self.reason, self.interface = former.fault, former.reason, former.interface
+        self.left_at, self.started_at = former.left_at, former.started_at
 
 
 def targets_of(name: str, service: Service) -> Iterator[Target]:
@@ -50,11 +72,6 @@ def targets_of(name: str, service: Service) -> Iterator[Target]:
         for address in backend.addresses:
             family, key = parse_prefix(address)
             yield Target(id=(name, backend.id, address), backend=backend, family=family, key=key)
-
-
-def usable(targets: Iterable[Target], family: Family) -> list[Target]:
-    """Those of a family that may be used."""
-    return [target for target in targets if target.fault is Fault.NONE and target.family is family]
 
 
 def backends_of(targets: Iterable[Target]) -> Collection[str]:

@@ -11,54 +11,8 @@ from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service, ServiceMode, WeightFrom
 from bgpd.model.workload import ClaimInfo
 from bgpd.workload.service.services import Services
-from bgpd.workload.standing import ClaimStatus
-from tests.workload.fixtures import Rig, claim
-
-VIP = "10.64.9.1/32"
-TCP = HealthCheck(type=CheckType.TCP, port=80, rise=1, fall=1)
-A, B = "10.64.1.5", "10.64.1.6"
-
-
-class ServiceRig(Rig):
-    def __init__(self) -> None:
-        super().__init__()
-        self.services.release()
-        self.deliver = self.states
-        self.link("pod1")
-        self.link("pod2")
-        self.pod("a", A, "pod1")
-        self.pod("b", B, "pod2")
-
-    def pod(self, id: str, address: str, interface: str) -> None:
-        self.claims.claim("mqtt", id, (claim(f"{address}/32", interface, id=id),))
-
-    def settle(self) -> None:
-        super().settle()
-        while self.states:
-            states: list[ClaimStatus] = list(self.states)
-            self.states.clear()
-            self.services.states_changed(states)
-            super().settle()
-
-    def offer(self, **fields: Any) -> Service:
-        backends = (Backend(id="a", addresses=(A,), weight=2), Backend(id="b", addresses=(B,)))
-        service = Service(**({"addresses": ("10.64.9.1",), "backends": backends} | fields))
-        self.services.apply("mqtt", "web", service)
-        self.settle()
-        return service
-
-    def result(self, backend: str, reason: str = "") -> None:
-        address = A if backend == "a" else B
-        self.services.check_result(("web", backend, address), reason, self.now)
-        self.settle()
-
-    @property
-    def members(self) -> dict[str, int]:
-        return {hop.interface: hop.weight for hop in self.kernel.get(("", VIP), ())}
-
-    @property
-    def is_announced(self) -> bool:
-        return ("", VIP) in self.announced
+from tests.workload.fixtures import claim
+from tests.workload.service.rig import TCP, VIP, A, B, ServiceRig, clocked
 
 
 def test_healthy_backends_serve_by_weight_and_the_address_escapes_aggregates() -> None:
@@ -251,40 +205,6 @@ def test_results_that_come_together_are_one_change_of_their_service() -> None:
     planned.pop()()
     rig.settle()
     assert rig.members == {}, "a service that went meanwhile stays gone"
-
-
-class Clock:
-    """A clock that a test sets, and what is to be called when."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.waits: list[tuple[float, Callable[[], None]]] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def later(self, seconds: float, callback: Callable[[], None]) -> None:
-        self.waits.append((self.now + seconds, callback))
-
-    def pass_(self, seconds: float, rig: ServiceRig) -> None:
-        """Call what is due within so many seconds, each when it is."""
-        end = self.now + seconds
-        while due := [wait for wait in self.waits if wait[0] <= end]:
-            first = min(due, key=lambda wait: wait[0])
-            self.waits.remove(first)
-            self.now = max(self.now, first[0])
-            first[1]()
-            rig.settle()
-        self.now = end
-
-
-def clocked(**options: Any) -> tuple[ServiceRig, Clock]:
-    """A rig whose services have a clock that the test sets, and announce a link bandwidth."""
-    rig, clock = ServiceRig(), Clock()
-    options = {"bandwidth_per_weight": 1000.0} | options
-    rig.services = Services(rig.claims, rig.checks, later=clock.later, clock=clock, **options)
-    rig.services.release()
-    return rig, clock
 
 
 def bandwidths(rig: ServiceRig) -> list[float]:
