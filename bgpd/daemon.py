@@ -39,6 +39,7 @@ from bgpd.handover.store import (
     StoreUnusable,
     store_of_service,
 )
+from bgpd.identity import IdentityFile
 from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.journal import Journal
@@ -156,6 +157,8 @@ class Daemon:
         self._readiness.neighbors = config.neighbor
         self._readiness.left = self._left
         self._readiness.configuration = configuration_view(loaded, at=time.time())
+        self._identity, self._identity_file = loaded.identity, IdentityFile(config.state.directory)
+        self._readiness.identity_error = lambda: self._identity_file.error
         self._drain = Drain(self._routing, config=lambda: self._config, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
@@ -194,6 +197,7 @@ class Daemon:
         try:
             await self._api.start()
             await self._lock.acquire()
+            self._identity_file.keep(self._identity)
             self._drain.restore()
             await self._routing.start(self._left)
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
@@ -370,7 +374,9 @@ class Daemon:
 
     async def _apply_file(self) -> ReloadView:
         try:
-            loaded = load_config(self._file, running=True, former=self._config, facts=facts_of_host())
+            loaded = load_config(
+                self._file, running=True, former=self._config, facts=facts_of_host(), identity=self._identity
+            )
         except ConfigError as error:
             return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
         config = loaded.config
@@ -385,6 +391,8 @@ class Daemon:
         self._config = effective
         self._readiness.neighbors = effective.neighbor
         self._readiness.configuration = configuration_view(loaded, at=time.time())
+        self._identity = loaded.identity.or_else(self._identity)
+        self._identity_file.keep(self._identity)
         exceeded = exceeded_limits(effective, self._backend.neighbors())
         return ReloadView(file=self._file, changes=changes, warnings=[*map(str, loaded.warnings), *exceeded])
 

@@ -52,7 +52,8 @@ class Readiness:
 
     `left` is what another process has left at the start: where that had converged, neighbors that are down are not
     waited for. `configuration`: where that in force came from. `why_drained()` says that this host is out of service
-    (bgpd drain), "" if it is not. `plan_review()` is called when sessions, convergence or routes may have changed.
+    (bgpd drain), "" if it is not; `identity_error()` why what it chose for itself is not kept. `plan_review()` is
+    called when sessions, convergence or routes may have changed.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Readiness:
         self.left = Inheritance()
         self.configuration: ConfigurationView | None = None
         self.why_drained: Callable[[], str] = lambda: ""
+        self.identity_error: Callable[[], str] = lambda: ""
         self._routing = routing
         self._consistency = consistency
         self._journal = journal
@@ -170,7 +172,9 @@ class Readiness:
         """What `bgpd status` shows."""
         routing = self._routing
         reasons = self.reasons()
-        warnings = filter(None, (routing.speaker.error, routing.speaker.bfd.problem, self._shortage.warning))
+        warnings = filter(
+            None, (routing.speaker.error, routing.speaker.bfd.problem, self._shortage.warning, self.identity_error())
+        )
         return HealthView(
             ready=not reasons,
             reasons=reasons,
@@ -213,7 +217,13 @@ class Readiness:
 
 def configuration_view(loaded: Loaded, *, at: float) -> ConfigurationView:
     """Where a configuration came from that is in force since `at`, seconds since the epoch."""
-    return ConfigurationView(files=list(loaded.files), variables=loaded.variables, at=at)
+    return ConfigurationView(
+        files=list(loaded.files),
+        variables=loaded.variables,
+        at=at,
+        asn=loaded.identity.asn,
+        router_id=loaded.identity.router_id,
+    )
 
 
 def _with_rest(text: str, until_s: float | None, age_s: float) -> str:

@@ -22,6 +22,7 @@ from bgpd.cli.decode import Hooks
 from bgpd.cli.render import write_table
 from bgpd.config.schema import Config
 from bgpd.model import views
+from bgpd.model.identity import Identity
 from bgpd.model.reports import HostStatus, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.workload import Sync, Workload
@@ -35,6 +36,8 @@ EX_TEMPFAIL = 75
 """The exit code of a start that may succeed a little later (sysexits.h): the service manager tries again."""
 LOOPBACK_WAIT_S = 60
 """How long a start waits for a loopback address that the configuration asks for; a host that boots gets it late."""
+FIRST_CHOICE_WAIT_S = 10
+"""How long the first start of a host waits for a loopback address to make "auto" from; a later one knows it."""
 LOOK_S = 0.5
 
 
@@ -139,7 +142,13 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
             return 1
         raise
     answer = b"".join(client.stream("GET", "/v1/config"))
-    loaded = _load(arguments.file, uid=client.daemon_uid, given=given, otherwise=running.get("variables"))
+    loaded = _load(
+        arguments.file,
+        uid=client.daemon_uid,
+        given=given,
+        otherwise=running.get("variables"),
+        identity=msgspec.convert({name: running.get(name) for name in ("asn", "router_id")}, Identity),
+    )
     if loaded is None:
         return 1
     config, warnings = loaded.config, map(str, loaded.warnings)
@@ -189,6 +198,7 @@ def _load(
     uid: int | None = None,
     given: Mapping[str, str] | None = None,
     otherwise: Mapping[str, str] | None = None,
+    identity: Identity | None = None,
     wait_s: float = 0,
 ) -> Loaded | None:
     """The configuration, and the warnings about it; None if there are errors, which are told.
@@ -198,26 +208,35 @@ def _load(
     from bgpd.config.load import ConfigError, HostNotReady, load_config
     from bgpd.kernel.facts import facts_of_host
 
-    end = time.monotonic() + wait_s
+    began = time.monotonic()
     is_told = False
     while True:
+        facts = facts_of_host(given=given, otherwise=otherwise)
+        waited_s = time.monotonic() - began
         try:
-            return load_config(file, running=running, uid=uid, facts=facts_of_host(given=given, otherwise=otherwise))
-        except ConfigError as error:
-            is_early = isinstance(error, HostNotReady) and wait_s > 0
-            if not is_told or not is_early:
+            loaded = load_config(file, running=running, uid=uid, facts=facts, identity=identity)
+            if not loaded.is_early or waited_s >= min(wait_s, FIRST_CHOICE_WAIT_S):
+                return loaded
+        except HostNotReady as error:
+            if waited_s >= wait_s:
+                _tell_errors(file, error.problems)
+                if wait_s:
+                    raise
+                return None
+            if not is_told:
                 _tell(error.problems)
-            if is_early and time.monotonic() < end:
-                if not is_told:
-                    print(f"{file}: waiting for the address, for at most {wait_s:.0f} s", file=sys.stderr, flush=True)
-                is_told = True
-                time.sleep(LOOK_S)
-                continue
-            if is_early:
-                raise
-            count = len(error.problems)
-            print(f"{file}: {count} error{'s' if count > 1 else ''}", file=sys.stderr)
+        except ConfigError as error:
+            _tell_errors(file, error.problems)
             return None
+        if not is_told:
+            print(f"{file}: waiting for a loopback address", file=sys.stderr, flush=True)
+        is_told = True
+        time.sleep(LOOK_S)
+
+
+def _tell_errors(file: str, problems: Sequence[object]) -> None:
+    _tell(problems)
+    print(f"{file}: {len(problems)} error{'s' if len(problems) > 1 else ''}", file=sys.stderr)
 
 
 def _exceeded_limits(config: Config, client: Client) -> list[str]:

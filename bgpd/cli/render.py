@@ -242,10 +242,14 @@ def status_lines(view: View, now: float) -> Iterator[str]:
 def _configuration(view: View, now: float) -> Iterator[str]:
     """A ConfigurationView, where there is anything to be said."""
     first, *fragments = view["files"]
-    if fragments or view["variables"]:
+    chosen = [(name, view[name]) for name in ("asn", "router_id") if view.get(name)]
+    if fragments or view["variables"] or chosen:
         yield f"configuration: {first}, read {age(view['at'], now)} ago"
     yield from (f"  with {file}" for file in fragments)
     yield from (f"  ${{{name}}} is {value}" for name, value in view["variables"].items())
+    for name, one in chosen:
+        of = f" {one['of']}" if one["origin"] != "machine-id" else ""
+        yield f"  {name} is {one['value']}, made from the {one['origin']}{of}"
 
 
 def handover_lines(view: View, now: float) -> Iterator[str]:

@@ -39,6 +39,7 @@ from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import (
     bad_address,
     bad_as_number,
+    bad_as_range,
     bad_file,
     bad_interface,
     bad_prefix,
@@ -113,6 +114,8 @@ def warn_about(config: Config) -> Iterator[Finding]:
 def _check_router(router: RouterConfig) -> Iterator[Finding]:
     if wrong := bad_as_number(router.asn):
         yield Finding(("router", "asn"), *wrong)
+    if wrong := bad_as_range(router.asn_range):
+        yield Finding(("router", "asn_range"), *wrong)
     for index, prefix in enumerate(router.loopbacks):
         if wrong := bad_prefix(prefix):
             yield Finding(("router", "loopbacks", index), *wrong)

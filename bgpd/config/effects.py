@@ -60,6 +60,7 @@ _FOLLOWED = ("static", "kernel", "addresses", "services")
 _EFFECTS: Mapping[Path, Effect] = {
     ("router",): Effect.RESET,
     ("router", "loopbacks"): Effect.NO_OP,
+    ("router", "asn_range"): Effect.NO_OP,
     ("neighbor",): Effect.RESET,
     **{("neighbor", key): effect for key, effect in _SESSION.items()},
     ("listen",): Effect.RESET,

@@ -73,6 +73,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         except NoValue:
             return ""
 
+    def has_loopback4(self, address: str) -> bool:
+        """Whether an address is one of the host's loopback, be it another one that is chosen."""
+        if "loopback4" in self.given:
+            return self.given["loopback4"] == address
+        try:
+            return self.read_loopback([f"{address}/32"])[0] == address
+        except (OSError, ValueError):
+            return False
+
     def _loopback(self, version: int) -> str | None:
         try:
             found = self.read_loopback(self.loopbacks)

@@ -19,6 +19,7 @@ from bgpd.config.check import check_config, unreadable_files, warn_about
 from bgpd.config.check_sessions import warn_about_interfaces, warn_about_tcp_ao
 from bgpd.config.effects import begins_anew
 from bgpd.config.facts import Facts
+from bgpd.config.identity import resolve
 from bgpd.config.merge import Merged, Place, merge
 from bgpd.config.schema import Config
 from bgpd.config.shape import Finding, shape_config
@@ -26,6 +27,7 @@ from bgpd.config.texts import ConfigText, read_texts
 from bgpd.config.toml_errors import DEEPEST, TextError, nested_too_deeply, text_error
 from bgpd.config.toml_lines import KeyPath, format_key_path
 from bgpd.config.variables import Expansion
+from bgpd.model.identity import Identity
 
 _ENTRY = re.compile(r"\b(neighbor|listen|vrf|aggregate|workload\.\w+)\[(\d+)\]")
 """How a finding names another entry of a list of tables."""
@@ -64,12 +66,15 @@ class HostNotReady(ConfigError):
 
 
 class Loaded(NamedTuple):
-    """A configuration, the warnings about it, and where it came from: its files, and the variables in them."""
+    """A configuration, the warnings about it, and where it came from: its files, the variables in them, and what "auto"
+    stands for. `is_early`: that may be made from a loopback address a little later."""
 
     config: Config
     warnings: list[Problem]
     files: tuple[str, ...]
     variables: dict[str, str]
+    identity: Identity
+    is_early: bool = False
 
 
 def load_config(
@@ -79,20 +84,31 @@ def load_config(
     former: Config | None = None,
     uid: int | None = None,
     facts: Facts | None = None,
+    identity: Identity | None = None,
 ) -> Loaded:
     """The configuration in a file and the fragments beside it.
 
     With `running` a neighbor's password that cannot be used is a warning only: a daemon works without that neighbor,
     and tries the file again. It is an error where a session would end for it that stands with the `former`
     configuration. `uid` is the user of the daemon, if another than that of this process. `facts` are those of the host
-    that the configuration is for; None: it has no loopback, and an empty environment.
+    that the configuration is for; None: it has no loopback, and an empty environment. `identity` is what "auto" stands
+    for in a daemon that runs, as far as it is known.
 
     Raises: ConfigError: a file cannot be read or has errors. HostNotReady: all that is missing is a loopback address.
     """
     texts, unusable = read_texts(file)
     problems = [_of_text(one.error, one.file) for one in unusable]
     names = [name for _, name in socket.if_nameindex()]
-    return _parse(texts, problems, running=running, former=former, uid=uid, interfaces=names, facts=facts or Facts())
+    return _parse(
+        texts,
+        problems,
+        running=running,
+        former=former,
+        uid=uid,
+        interfaces=names,
+        facts=facts or Facts(),
+        identity=identity or Identity(),
+    )
 
 
 def parse_config(
@@ -119,6 +135,7 @@ def parse_config(
         uid=uid,
         interfaces=interfaces,
         facts=facts or Facts(),
+        identity=Identity(),
     )
     return loaded.config, loaded.warnings
 
@@ -132,14 +149,18 @@ def _parse(
     uid: int | None,
     interfaces: Sequence[str] | None,
     facts: Facts,
+    identity: Identity,
 ) -> Loaded:
     """`problems` are those of reading the texts."""
     files = tuple(one.file for one in texts)
     merged = _merge(texts, problems)
-    expansion = Expansion(_with_loopbacks(facts, merged.data))
+    facts = _with_loopbacks(facts, merged.data)
+    expansion = Expansion(facts)
     if any("${" in one.text for one in texts):
         expansion.expand(merged.data)
+    resolved = resolve(merged.data, facts, identity)
     findings = list(expansion.findings)
+    findings += _others(resolved.findings, than=findings)
     config, misshapen = shape_config(merged.data)
     findings += _others(misshapen, than=findings)
     findings += _others(check_config(config), than=findings)
@@ -152,10 +173,11 @@ def _parse(
     if errors:
         is_early = expansion.misses_loopback_only and errors == expansion.findings
         raise (HostNotReady if is_early else ConfigError)(_problems(errors, merged, files))
-    warnings = [*passwords, *warn_about(config)]
+    warnings = [*passwords, *resolved.warnings, *warn_about(config)]
     if interfaces is not None:
         warnings += [*warn_about_interfaces(config, interfaces), *warn_about_tcp_ao(config)]
-    return Loaded(config, _problems(warnings, merged, files), files, expansion.used)
+    problems = _problems(warnings, merged, files)
+    return Loaded(config, problems, files, expansion.used, resolved.identity, resolved.is_early)
 
 
 def _merge(texts: Sequence[ConfigText], problems: list[Problem]) -> Merged:

@@ -16,6 +16,7 @@ AsNumber = Annotated[int, Meta(ge=1, le=4_294_967_294)]
 Seconds = Annotated[int, Meta(ge=0, le=16_777_215)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Interface = Annotated[str, Meta(max_length=15)]
+DEFAULT_ASN_RANGE = "4200000000-4294967294"
 DEFAULT_BFD_SOCKET = "/run/bgpd-bfd/bfd.sock"
 
 
@@ -26,8 +27,17 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class RouterConfig(Strict, frozen=True, kw_only=True):
     """[router]: who this host is."""
 
-    asn: Annotated[AsNumber, Meta(description="This host's AS number.")]
-    router_id: Annotated[str, Meta(description="BGP identifier: an IPv4 address, unique in the AS.")]
+    asn: Annotated[
+        AsNumber,
+        Meta(
+            description='This host\'s AS number; "auto": one of asn_range.',
+            extra_json_schema={"type": ["integer", "string"]},
+        ),
+    ]
+    router_id: Annotated[
+        str, Meta(description='BGP identifier: an IPv4 address, unique in the AS; "auto": the loopback address.')
+    ]
+    asn_range: Annotated[str, Meta(description='What asn = "auto" is from: "FIRST-LAST".')] = DEFAULT_ASN_RANGE
     hostname: Annotated[str, Meta(description='Name sent to neighbors (FQDN capability); "" is the system\'s.')] = ""
     loopbacks: Annotated[
         tuple[str, ...],

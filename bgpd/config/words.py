@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bgpd.config.schema import RouterConfig, VrfConfig
+from bgpd.config.schema import DEFAULT_ASN_RANGE, RouterConfig, VrfConfig
 from bgpd.config.shape import did_you_mean
 from bgpd.model.communities import (
     automatic_route_distinguisher,
@@ -35,6 +35,29 @@ def bad_as_number(asn: int) -> Wrong | None:
     """An AS number that no router may have."""
     if asn in RESERVED_AS_NUMBERS:
         return f"{asn} is reserved ({RESERVED_AS_NUMBERS[asn]})", "private numbers are 64512 to 65534"
+    return None
+
+
+def parse_as_range(text: str) -> tuple[int, int]:
+    """First and last of "4200000000-4294967294". Raises: ValueError: not of that form."""
+    first, separator, last = text.partition("-")
+    if not separator or not (first.isdecimal() and last.isdecimal() and text.isascii()):
+        raise ValueError(f'"{text}" is no range of AS numbers')
+    return int(first), int(last)
+
+
+def bad_as_range(text: str) -> Wrong | None:
+    """A text that is no range of AS numbers that routers may have."""
+    right = f'write "FIRST-LAST", such as "{DEFAULT_ASN_RANGE}" (private, RFC 6996)'
+    try:
+        first, last = parse_as_range(text)
+    except ValueError as error:
+        return str(error), right
+    if not 1 <= first <= last <= 0xFFFFFFFE:
+        return f'"{text}" is no range of AS numbers', right
+    for reserved, why in RESERVED_AS_NUMBERS.items():
+        if first <= reserved <= last:
+            return f'"{text}" has {reserved} in it, which is reserved ({why})', right
     return None
 
 

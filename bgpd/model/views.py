@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bgpd.model.identity import Chosen
+
 
 class FamilyCounts(msgspec.Struct, kw_only=True):
     """Routes exchanged with a neighbor in one family: received, of them rejected by policy, and announced to it.
@@ -477,12 +479,15 @@ class ConfigurationView(msgspec.Struct, kw_only=True):
     """Where the configuration in force came from. `at`: when it was read.
 
     `files` are the file of the command line and its fragments, in the order in which they were merged; `variables` what
-    those in them stand for, by name ("loopback4", "env:RACK").
+    those in them stand for, by name ("loopback4", "env:RACK"). `asn` and `router_id`: what "auto" stands for, null
+    where it is configured.
     """
 
     at: float = 0.0
     files: list[str] = []
     variables: dict[str, str] = {}
+    asn: Chosen | None = None
+    router_id: Chosen | None = None
 
 
 class HealthView(msgspec.Struct, kw_only=True):

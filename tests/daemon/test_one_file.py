@@ -35,7 +35,7 @@ def host(fabric: Fabric, frr: Frr) -> Iterator[Host]:
     """It starts before it has its loopback address, as a host that boots does."""
     with Host(fabric.host, ROUTER, wait=False) as host:
         fragment(host, "10-leaf1.toml", leaf(1))
-        host.wait(lambda: "waiting for the address" in host.log_path.read_text(), "bgpd to wait")
+        host.wait(lambda: "waiting for a loopback address" in host.log_path.read_text(), "bgpd to wait")
         fabric.host.ip("address", "add", f"{LOOPBACK}/32", "dev", "lo")
         host.wait(lambda: host.established() == ["leaf1"], "the session", timeout_s=30)
         host.wait_hops(PREFIX, *HOPS)
@@ -166,3 +166,29 @@ def test_a_loopback_that_goes_away_costs_nothing_until_it_is_another_one(host: H
     assert reload(host)["changes"] == []
     assert host.health()["configuration"]["at"] >= began
     assert unharmed(host)
+
+
+def test_numbers_of_its_own_stay_whatever_becomes_of_what_they_were_made_from(fabric: Fabric) -> None:
+    lo = ("dev", "lo")
+    router = table("[router]", asn="auto", router_id="auto", asn_range="64512-65534")
+    fabric.pods.ip("address", "add", "10.255.7.1/32", *lo)
+    with Host(fabric.pods, router) as host:
+        first = host.get("config")["router"]
+        assert first["router_id"] == "10.255.7.1"
+        assert 64512 <= first["asn"] <= 65534
+        assert "  router_id is 10.255.7.1, made from the loopback 10.255.7.1\n" in host.cli("status", check=False)
+        fabric.pods.ip("address", "del", "10.255.7.1/32", *lo)
+        host.kill()
+        host.start()
+        assert host.get("config")["router"] == first
+        fabric.pods.ip("address", "add", "10.255.7.0/32", *lo)
+        fabric.pods.ip("address", "add", "10.255.7.1/32", *lo)
+        assert reload(host)["changes"] == []
+        assert any("10.255.7.1 is kept" in warning for warning in reload(host)["warnings"])
+        fabric.pods.ip("address", "del", "10.255.7.1/32", *lo)
+        said = bgpd(host, "plan", str(host.config_path)).stdout.splitlines()[1:]
+        assert [line.split()[:2] for line in said] == [["reset", "router.asn"], ["reset", "router.router_id"]]
+        assert len(reload(host)["changes"]) == 2
+        host.kill()
+        host.start()
+        assert host.get("config")["router"]["router_id"] == "10.255.7.0"
