@@ -226,6 +226,11 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
     ):
         registry.counter(f"bgpd_fib_{name}_total", help, fibs(name))
     registry.gauge("bgpd_workloads", "Claims of workloads by source and state.", lambda: _workload_states(routing))
+    registry.counter(
+        "bgpd_workload_dampings_total",
+        "Addresses of workloads that began to be held back because they come and go.",
+        lambda: routing.workloads.dampings,
+    )
     registry.gauge(
         "bgpd_services",
         "Services by state; last-resort: all their backends have failed, and they are announced all the same.",

@@ -264,8 +264,9 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     """`bgpd show workloads`: one claimed prefix, its state, why, and since when.
 
     `announced` is whether a neighbor has it now, `neighbors` are those that have; where a claim is "announced" and no
-    neighbor has it, `reason` says why. In conflict the claim that came first stays announced. `also_announced_by` are
-    neighbors that announce the prefix themselves: an alarm.
+    neighbor has it, `reason` says why. In conflict the claim that came first stays announced. A "damped" one comes and
+    goes, and is held back until it stays. `also_announced_by` are neighbors that announce the prefix themselves: an
+    alarm.
     """
 
     id: str

@@ -22,6 +22,7 @@ class WorkloadState(enum.StrEnum):
     PENDING = "pending"
     ANNOUNCED = "announced"
     SUPPRESSED = "suppressed"
+    DAMPED = "damped"
     CONFLICT = "conflict"
     MOVED = "moved"
     FAILED = "failed"

@@ -189,5 +189,6 @@ KIND = SourceKind(
     restart=Restart.REPLAYED,
     rank_at_start=1,
     is_own_word=True,
+    is_damped=True,
     make=AddressesSource,
 )

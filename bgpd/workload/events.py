@@ -66,6 +66,6 @@ def _event_of(status: ClaimStatus) -> str:
         return "workload.withdrawn"
     if status.announced and not status.is_reported_announced:
         return "workload.announced"
-    if status.is_given_up or status.reason == AWAITING_KERNEL:
-        return ""
+    if status.is_given_up or status.reason == AWAITING_KERNEL or status.state is WorkloadState.DAMPED:
+        return ""  # of one that is damped the log says so once (`damping`)
     return "" if status.state is WorkloadState.ANNOUNCED else f"workload.{status.state}"

@@ -202,5 +202,6 @@ KIND = SourceKind(
     rank_at_start=2,
     is_own_word=True,
     is_kernel_route=True,
+    is_damped=True,
     make=KernelSource,
 )

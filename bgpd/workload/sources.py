@@ -123,6 +123,7 @@ class SourceKind(msgspec.Struct, frozen=True, kw_only=True):
     the start, of which nothing is saved: after the holder that was restored (0), before those that waited (1 or 2).
     `is_own_word`: whether the host itself says so, which may take what its own traffic needs. `is_kernel_route`: its
     claims are nothing but kernel routes of other programs. `is_service`: other hosts may announce its addresses too.
+    `is_damped`: an address of it that comes and goes again and again is held back (`damping`).
     `make` answers None if the source is not configured, and is None itself for a source that is not made from the
     configuration.
     """
@@ -135,6 +136,7 @@ class SourceKind(msgspec.Struct, frozen=True, kw_only=True):
     is_own_word: bool = False
     is_kernel_route: bool = False
     is_service: bool = False
+    is_damped: bool = False
     make: Callable[[SourceParts], ClaimSource | None] | None = None
 
 

@@ -53,7 +53,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
 
     `route` was asked of the kernel; `acknowledged` is whether it said yes; `lost` that it may have dropped it since.
     `gone` are claims given up since the last flush. `info` is what is announced beside the address, None if it is not
-    announced.
+    announced. `may_flap`: it is to be announced, though it may be held back, for a source whose addresses are damped.
     """
 
     claims: list[ClaimStatus] = []
@@ -65,6 +65,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     moved: str = ""
     suppressed_by: str = ""
     info: ClaimInfo | None = None
+    may_flap: bool = False
 
 
 class Judgement(NamedTuple):

@@ -18,6 +18,7 @@ from bgpd.model.path import NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.workload import WorkloadState
 from bgpd.workload.claims import Claims
+from bgpd.workload.damping import Clock, Damping
 from bgpd.workload.foreign import ForeignRoutes
 from bgpd.workload.settle import Announcer, KernelRoutes, Settlement, StateListener
 from bgpd.workload.sources import kinds
@@ -46,14 +47,24 @@ class WorkloadTable:
     """Keeps kernel routes and announcements equal to what the claims of this host ask for.
 
     `schedule()`: `flush` should be called soon; asked once until it is. `listeners` hear of the states of claims.
+    Without a `clock` no address is damped.
     """
 
-    def __init__(self, announcer: Announcer, kernel: KernelRoutes, *, host: Host, schedule: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        announcer: Announcer,
+        kernel: KernelRoutes,
+        *,
+        host: Host,
+        schedule: Callable[[], None],
+        clock: Clock | None = None,
+    ) -> None:
         self._announcer = announcer
         self._kernel = kernel
         self._host = host
         self._schedule_flush = schedule
         self._foreign = ForeignRoutes()
+        self.damping = Damping(clock, look_again=self._look_again_at) if clock is not None else None
         self.claims = Claims(foreign=self._foreign, changed=self._mark)
         self.listeners: list[StateListener] = []
         self._dirty: dict[VrfFamily, dict[bytes, None]] = {}
@@ -85,6 +96,10 @@ class WorkloadTable:
         for key in keys:
             if self.claims.at((table, key)) is not None:
                 self._mark((table, key))
+
+    def _look_again_at(self, place: Place) -> None:
+        if self.claims.at(place) is not None:
+            self._mark(place)
 
     def kernel_table_changed(self, vrf: str) -> None:
         """A VRF has another, empty kernel table: request its routes again."""
@@ -216,7 +231,7 @@ class WorkloadTable:
             return
         if len(entry.claims) > 1:
             self.claims.order.give_way(entry)
-        judged = self._judge(place, entry)
+        judged = self._damp(place, entry, self._judge(place, entry))
         if judged is not ANNOUNCED or entry.route is not None:
             self._settle_route(place, entry, judged.route, settlement)
         info = info_of(entry.claims[0].claim) if judged.announce else None
@@ -236,6 +251,8 @@ class WorkloadTable:
         self.claims.forget(place)
         self._waiting.discard(place)
         settlement.gone.append(place[1])
+        if entry.may_flap and self.damping is not None:
+            self.damping.gone(place)
         if entry.info is not None:
             settlement.withdrawn.append(place[1])
         if entry.route is not None:
@@ -251,6 +268,16 @@ class WorkloadTable:
         if self.claims.order.waits_for(place, entry):
             return AWAITING
         return judge(entry, self._host, self._foreign.leading_to((vrf, family), key, holder))
+
+    def _damp(self, place: Place, entry: Entry, judged: Judgement) -> Judgement:
+        """The judgement, unless the address has come and gone too often lately."""
+        if self.damping is None:
+            return judged
+        if entry.may_flap and not judged.announce and judged.state is not WorkloadState.MOVED:
+            self.damping.gone(place)
+        entry.may_flap = judged.announce and kinds()[entry.claims[0].claim.source].is_damped
+        why = self.damping.why_held_back(place) if entry.may_flap else ""
+        return Judgement(WorkloadState.DAMPED, why, judged.route, False) if why else judged
 
     def _settle_route(self, place: Place, entry: Entry, route: NextHops | None, settlement: Settlement) -> None:
         key = place[1]

@@ -17,7 +17,7 @@ from bgpd.config.schema import WorkloadsConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import AddressChanged, LinkChanged
 from bgpd.runtime.programs import Programs
-from bgpd.runtime.turns import soon
+from bgpd.runtime.turns import LoopClock, soon
 from bgpd.workload.events import WorkloadEvents
 from bgpd.workload.feed.reports import Reports
 from bgpd.workload.first_state import FirstState
@@ -69,7 +69,7 @@ class Workloads:
     ) -> None:
         self._vrfs = config.vrfs
         self._has_started = False
-        self.table = WorkloadTable(owner, kernel, host=host, schedule=lambda: soon(self._flush))
+        self.table = WorkloadTable(owner, kernel, host=host, schedule=lambda: soon(self._flush), clock=LoopClock())
         self.claims = self.table.claims
         self.presences = Presences(self.claims, endpoints)
         programs = Programs(config.workload.health.command_directory)
@@ -109,6 +109,11 @@ class Workloads:
         follower = self.find(KernelSource)
         assert follower is not None
         self.kernel = follower
+
+    @property
+    def dampings(self) -> int:
+        """How often an address began to be held back because it comes and goes."""
+        return self.table.damping.begun if self.table.damping is not None else 0
 
     def find(self, kind: type[_Source]) -> _Source | None:
         """The source of this type, if it is configured."""

@@ -77,3 +77,53 @@ def test_addresses_of_the_host_are_announced_live(fabric: Fabric, host: Host, fr
     wait_heard(host, frr, SERVICE)
     fabric.host.batch("addr del 169.254.7.1/32 dev lo")
     assert host.get("neighbors")[0]["flaps"] == 0
+
+
+def updates(frr: Frr) -> int:
+    """UPDATE messages that the leaf has received of the host."""
+    views = frr.vtysh_json("show bgp neighbors json")
+    return sum(int(view["messageStats"]["updatesRecv"]) for view in views.values())
+
+
+def test_what_comes_and_goes_1000_times_is_damped_and_nothing_else_notices(
+    fabric: Fabric, host: Host, frr: Frr
+) -> None:
+    """An address and a kernel route: 1,000 times each within seconds, and there in the end."""
+    flapping, route, calm = "10.255.7.7/32", "10.64.2.7/32", "10.255.7.8/32"
+    host.reload_with(leaf(1), leaf(2), addresses("lo"), table("[workload.kernel]", interfaces=["pod2"]))
+    fabric.host.batch(
+        f"addr add {flapping} dev lo", f"addr add {calm} dev lo", f"route add {route} dev pod2 proto static"
+    )
+    try:
+        for prefix in (LOOPBACK, flapping, route, calm):
+            wait_heard(host, frr, prefix)
+        before = updates(frr)
+        since = {view["prefix"]: view["since"] for view in host.get("workloads")}
+        for _ in range(20):
+            once = (
+                f"addr del {flapping} dev lo",
+                f"route del {route} dev pod2",
+                f"addr add {flapping} dev lo",
+                f"route add {route} dev pod2 proto static",
+            )
+            fabric.host.batch(*(once * 50))
+            host.wait(lambda: host.get("neighbors")[0]["state"] == "established", "an answer")
+        views = {view["prefix"]: view for view in host.get("workloads")}
+        for prefix in (LOOPBACK, calm):
+            assert (views[prefix]["state"], views[prefix]["since"]) == ("announced", since[prefix])
+        for prefix in (flapping, route):
+            wait_heard(host, frr, prefix)
+            host.wait(lambda p=prefix: states_of_all(host)[p] == "announced", f"{prefix} to be announced")
+        assert updates(frr) - before <= 60
+        damped = host.log("workload.damped")
+        assert len(damped) <= 4
+        assert len(damped) == host.metric("bgpd_workload_dampings_total")
+        assert all("comes and goes" in record["reason"] for record in damped)
+        assert host.get("neighbors")[0]["flaps"] == 0
+        assert len(host.log()) < 200
+    finally:
+        fabric.host.batch(f"addr del {flapping} dev lo", f"addr del {calm} dev lo", f"route del {route} dev pod2")
+
+
+def states_of_all(host: Host) -> dict[str, str]:
+    return {view["prefix"]: view["state"] for view in host.get("workloads")}

@@ -26,6 +26,7 @@ _LEAST_GOOD_FIRST = (
     WorkloadState.FAILED,
     WorkloadState.CONFLICT,
     WorkloadState.MOVED,
+    WorkloadState.DAMPED,
     WorkloadState.PENDING,
     WorkloadState.SUPPRESSED,
     WorkloadState.ANNOUNCED,
