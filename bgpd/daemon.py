@@ -62,6 +62,7 @@ from bgpd.runtime.lock import AnotherRuns, LockUnusable, NamespaceLock
 from bgpd.runtime.loop import TimedSelector, new_event_loop
 from bgpd.runtime.memory import GarbagePolicy
 from bgpd.runtime.turns import Walks
+from bgpd.trial import Trial
 from bgpd.upgrade import Upgrade
 
 log = structlog.get_logger()
@@ -92,12 +93,17 @@ def run(loaded: Loaded, file: str, *, left: Inheritance, warnings: Sequence[str]
         log.warning("config.warning", warning=warning)
     if left.problem:
         log.error("handover.refused", reason=left.problem)
+    trial = Trial(config.state.directory, file=file)
+    loaded = loaded._replace(config=trial.at_start(config))
+    config = loaded.config
     load_codec()
     loop, selector = new_event_loop()
     try:
         asyncio.set_event_loop(loop)
         protocol = read_protocol_in_force(config.fib.protocol)
-        daemon = Daemon(loaded, file, protocol=protocol, events=events, journal=journal, selector=selector, left=left)
+        daemon = Daemon(
+            loaded, file, protocol=protocol, events=events, journal=journal, trial=trial, selector=selector, left=left
+        )
         return loop.run_until_complete(daemon.run())
     finally:
         journal.close()
@@ -115,6 +121,7 @@ class Daemon:
         protocol: int,
         events: EventRing,
         journal: Journal,
+        trial: Trial,
         selector: TimedSelector,
         left: Inheritance | None = None,
     ) -> None:
@@ -124,6 +131,9 @@ class Daemon:
         self._file = file
         self._events = events
         self._journal = journal
+        self._trial = trial
+        self._loaded = loaded
+        self._trial_ends: asyncio.TimerHandle | None = None
         self._selector = selector
         self._stop = asyncio.Event()
         self._is_for_good = False
@@ -150,6 +160,7 @@ class Daemon:
             self._routing,
             self._consistency,
             journal=journal,
+            trial=trial,
             selector=selector,
             shortage=self._shortage,
             hostname=hostname,
@@ -171,6 +182,7 @@ class Daemon:
             upgrade=Upgrade(self.hand_over, spawn=self._spawn, started=self._started.is_set),
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
+            confirm=self._confirm,
             started=self.has_started,
         )
         self._metrics = build_registry(
@@ -227,6 +239,7 @@ class Daemon:
             await asyncio.sleep(0)  # all have begun: a process that leaves now goes on with its sessions already
             self._started.set()
             systemd_notify.notify(systemd_notify.READY)
+            self._watch_trial()
             log.info("bgpd.started", seconds=round(self._readiness.age_s, 3))
             await self._stop.wait()
             await self._end()
@@ -350,13 +363,16 @@ class Daemon:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reload(self) -> ReloadView:
-        """Read the file again and apply what changed, once all has started; with an error in it nothing changes."""
+    async def _reload(self, confirm_s: float | None = None) -> ReloadView:
+        """Read the file again and apply what changed, once all has started; with an error in it nothing changes.
+
+        With `confirm_s` it goes back to what is in force now unless `_confirm` is called within that time.
+        """
         await self._started.wait()
         systemd_notify.notify(*systemd_notify.reloading())
         try:
             async with self._reloading:
-                view = await self._apply_file()
+                view = await self._apply_file(confirm_s)
         finally:
             systemd_notify.notify(systemd_notify.READY)
         for problem in view.problems:
@@ -368,17 +384,66 @@ class Daemon:
         self._readiness.plan_review()
         return view
 
+    async def _confirm(self) -> bool:
+        """Keep the configuration that is on trial; whether one was."""
+        async with self._reloading:
+            was_tried = self._trial.end()
+            self._watch_trial()
+        if was_tried:
+            log.info("trial.confirmed", file=self._file)
+        return was_tried
+
+    def _watch_trial(self) -> None:
+        """Be told when the trial is over, if there is one."""
+        if self._trial_ends is not None:
+            self._trial_ends.cancel()
+            self._trial_ends = None
+        if (left_s := self._trial.left_s) is not None:
+            loop = asyncio.get_running_loop()
+            self._trial_ends = loop.call_later(left_s, lambda: self._spawn(self._go_back()))
+
+    async def _go_back(self) -> None:
+        """Nobody has confirmed what was tried."""
+        async with self._reloading:
+            if self._trial.left_s is None:
+                return
+            if self._trial.left_s > 0:  # it was made longer, or the clock was set back
+                self._watch_trial()
+                return
+            former = self._trial.go_back()
+            if former is None:
+                return
+            log.warning("trial.taken_back", file=self._file)
+            await self._apply(self._loaded._replace(config=former))
+        self._readiness.plan_review()
+
     def _in_force(self, config: Config) -> Config:
         fib = msgspec.structs.replace(config.fib, protocol=self._protocol)
         return msgspec.structs.replace(config, fib=fib)
 
-    async def _apply_file(self) -> ReloadView:
+    async def _apply_file(self, confirm_s: float | None) -> ReloadView:
         try:
             loaded = load_config(
                 self._file, running=True, former=self._config, facts=facts_of_host(), identity=self._identity
             )
         except ConfigError as error:
             return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
+        before = self._trial.now
+        try:
+            if confirm_s is None:
+                self._trial.follow(loaded.config)
+            else:
+                self._trial.begin(loaded.config, self._config, confirm_s)
+            view = await self._apply(loaded)
+            if view.problems:
+                self._trial.keep(before)
+        except OSError as error:
+            return ReloadView(file=self._file, problems=[f"the trial cannot be saved: {error}"])
+        self._watch_trial()
+        view.confirm_until = self._trial.until if not view.problems else None
+        return view
+
+    async def _apply(self, loaded: Loaded) -> ReloadView:
         config = loaded.config
         changes = config_diff(self._config, config)
         effective = keep_until_restart(self._config, config)
@@ -388,7 +453,7 @@ class Daemon:
             return ReloadView(file=self._file, problems=[str(error)])
         if effective.log != self._config.log:
             set_up_logging(effective.log, self._events)
-        self._config = effective
+        self._config, self._loaded = effective, loaded
         self._readiness.neighbors = effective.neighbor
         self._readiness.configuration = configuration_view(loaded, at=time.time())
         self._identity = loaded.identity.or_else(self._identity)

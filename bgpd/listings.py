@@ -62,7 +62,8 @@ class DaemonBackend:
         drain: Drain,
         upgrade: Upgrade,
         metrics: Callable[[], str],
-        reload: Callable[[], Awaitable[ReloadView]],
+        reload: Callable[[float | None], Awaitable[ReloadView]],
+        confirm: Callable[[], Awaitable[bool]],
         started: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.events = events
@@ -76,6 +77,7 @@ class DaemonBackend:
         self._routing = routing
         self._advertised = Advertised(routing)
         self._reload = reload
+        self._confirm = confirm
         listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
             "bfd": lambda query: iter(routing.speaker.bfd.views()),
@@ -158,8 +160,11 @@ class DaemonBackend:
     def thaw(self, mac: bytes) -> int:
         return self._routing.evpn.endpoints.thaw(mac)
 
-    async def reload(self) -> ReloadView:
-        return await self._reload()
+    async def reload(self, confirm_s: float | None = None) -> ReloadView:
+        return await self._reload(confirm_s)
+
+    async def confirm(self) -> bool:
+        return await self._confirm()
 
     def neighbors(self) -> list[NeighborView]:
         """All neighbors, with the counts of their routes."""

@@ -28,6 +28,7 @@ from bgpd.runtime import systemd
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.form import form
 from bgpd.runtime.loop import FAR_OUT, TimedSelector
+from bgpd.trial import Trial
 
 log = structlog.get_logger()
 
@@ -62,6 +63,7 @@ class Readiness:
         consistency: Consistency,
         *,
         journal: Journal,
+        trial: Trial,
         selector: TimedSelector,
         shortage: Shortage,
         hostname: str,
@@ -75,6 +77,7 @@ class Readiness:
         self._routing = routing
         self._consistency = consistency
         self._journal = journal
+        self._trial = trial
         self._selector = selector
         self._shortage = shortage
         self._hostname = hostname
@@ -184,6 +187,7 @@ class Readiness:
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),
                 *self._journal.warnings(),
+                *self._trial.warnings(),
                 *_discarded(routing),
             ],
             waiting_for=[_with_rest(text, until_s, self.age_s) for text, until_s in self._waits],

@@ -194,9 +194,15 @@ class ScriptedBackend:
     def thaw(self, mac: bytes) -> int:
         return self.frozen.pop(mac, 0)
 
-    async def reload(self) -> ReloadView:
-        self.orders.append("reload")
-        return ReloadView(file="x.toml", problems=self.reload_problems)
+    async def reload(self, confirm_s: float | None = None) -> ReloadView:
+        self.orders.append("reload" if confirm_s is None else f"reload {confirm_s:.0f}")
+        return ReloadView(
+            file="x.toml", problems=self.reload_problems, confirm_until=None if confirm_s is None else NOW + confirm_s
+        )
+
+    async def confirm(self) -> bool:
+        self.orders.append("confirm")
+        return "reload 60" in self.orders
 
     def _route(self, index: int) -> views.RouteView:
         self.routes_shown += 1

@@ -77,6 +77,7 @@ class Rig:
             drain=SimpleNamespace(reason=str),  # type: ignore[arg-type]
             metrics=str,
             reload=unused,
+            confirm=unused,
             started=unused,
             upgrade=unused,
         )

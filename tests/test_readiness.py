@@ -23,6 +23,7 @@ from bgpd.readiness import (
 )
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import TimedSelector
+from bgpd.trial import Trial
 
 LEAF1 = Source(name="leaf1", kind=SourceKind.EBGP)
 AWAITED = [(LEAF1, Family.IPV4_UNICAST)]
@@ -122,6 +123,7 @@ def judged(parts: Parts, *, repairing: tuple[str, ...] = ()) -> Readiness:
         parts,  # type: ignore[arg-type]
         SimpleNamespace(reasons=lambda: list(repairing)),  # type: ignore[arg-type]
         journal=Journal(None, max_bytes=0, events=EventRing()),
+        trial=Trial("/nonexistent", file="bgpd.toml"),
         selector=TimedSelector(),
         shortage=Shortage(),
         hostname="host1",

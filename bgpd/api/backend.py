@@ -160,6 +160,10 @@ class Backend(Protocol):
         """Ends the freeze of a MAC (EVPN duplicate detection); how many endpoints of this host that concerns."""
         ...
 
-    async def reload(self) -> ReloadView:
-        """Reads the configuration file again and applies it, if it has no error."""
+    async def reload(self, confirm_s: float | None = None) -> ReloadView:
+        """Reads the configuration file again and applies it, if it has no error; with `confirm_s` on trial so long."""
+        ...
+
+    async def confirm(self) -> bool:
+        """Keeps the configuration that is on trial; whether one was."""
         ...

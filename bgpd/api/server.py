@@ -44,6 +44,8 @@ LONG_ANSWERS = 16
 LONG_ANSWERS_OVER_TCP = 4
 BACKLOG = 32
 """Connections that are accepted in one turn of the loop."""
+MAX_TRIAL_S = 86_400
+"""How long a configuration may be on trial."""
 MAX_PUT_TIMEOUT_S = 600
 START_PATIENCE_S = 8.0
 """Less than the command line waits; enough to read a million routes, or for another bgpd that ends."""
@@ -135,6 +137,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
+        app.router.add_post("/v1/confirm", routes.confirm)
         app.router.add_put("/v1/drain", routes.drain_on)
         app.router.add_delete("/v1/drain", routes.drain_off)
         app.router.add_post("/v1/upgrade", routes.upgrade)
@@ -230,8 +233,15 @@ class _Routes:
     async def reload(self, request: web.Request) -> web.StreamResponse:
         log.info("api.reload", who=_who(request))
         await self._started()
-        view = await self._backend.reload()
+        confirm_s = _seconds(request, "confirm_s", MAX_TRIAL_S)
+        view = await self._backend.reload(confirm_s)
         return _json(view, status=422 if view.problems else 200)
+
+    async def confirm(self, request: web.Request) -> web.StreamResponse:
+        await self._started()
+        if not await self._backend.confirm():
+            raise Rejected(409, "no configuration is on trial", "it has gone back already, or never was: bgpd status")
+        return web.Response(status=204)
 
     async def drain_status(self, request: web.Request) -> web.StreamResponse:
         return _json(self._backend.drain.view())
@@ -280,7 +290,7 @@ class _Routes:
         return _json(ThawReport(mac=mac.hex(":"), endpoints=count))
 
     async def put(self, request: web.Request) -> web.StreamResponse:
-        objects, timeout_s = self._objects(request), _timeout(request)
+        objects, timeout_s = self._objects(request), _seconds(request, "timeout_s", MAX_PUT_TIMEOUT_S)
         body = await _body(request)
         await self._started()
         with self._orders.one():
@@ -373,12 +383,12 @@ def _query(request: web.Request) -> ViewQuery:
         raise Rejected(400, str(error)) from None
 
 
-def _timeout(request: web.Request) -> float | None:
-    text = request.query.get("timeout_s")
+def _seconds(request: web.Request, name: str, most: int) -> float | None:
+    text = request.query.get(name)
     if text is None:
         return None
-    if not text.isdecimal() or len(text) > 9 or not 0 <= int(text) <= MAX_PUT_TIMEOUT_S:
-        raise Rejected(400, f'timeout_s="{text}"', f"write whole seconds, 0 to {MAX_PUT_TIMEOUT_S}")
+    if not text.isdecimal() or len(text) > 9 or not 0 <= int(text) <= most:
+        raise Rejected(400, f'{name}="{text}"', f"write whole seconds, 0 to {most}")
     return float(text)
 
 

@@ -170,7 +170,8 @@ def _running_configuration(client: Client) -> dict[str, Any]:
 
 def reload(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd reload`: exit code 1 if the file has errors; then nothing has changed."""
-    view = Client(arguments.socket).order("POST", "/v1/reload")
+    parameters = {"confirm_s": arguments.confirm}
+    view = Client(arguments.socket).order("POST", "/v1/reload", parameters=parameters)
     if arguments.json:
         print(json.dumps(view, indent=1))
         return 1 if view["problems"] else 0
@@ -180,6 +181,17 @@ def reload(arguments: argparse.Namespace, hooks: Hooks) -> int:
         print("nothing was changed", file=sys.stderr)
         return 1
     _write_changes(view["changes"])
+    if view.get("confirm_until"):
+        at = time.strftime("%H:%M:%S", time.localtime(view["confirm_until"]))
+        print(f"on trial: at {at} it goes back, unless bgpd confirm keeps it")
+    return 0
+
+
+def confirm(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd confirm`: exit code 1 if nothing is on trial."""
+    for _ in Client(arguments.socket).stream("POST", "/v1/confirm"):
+        pass
+    print("confirmed")
     return 0
 
 

@@ -110,6 +110,12 @@ def _set_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=what)
 
 
+def _reload_options(parser: argparse.ArgumentParser) -> None:
+    _json_option(parser)
+    what = "try it so long: it goes back by itself unless bgpd confirm comes before"
+    parser.add_argument("--confirm", metavar="TIME", type=span_s, help=what)
+
+
 def _json_option(parser: argparse.ArgumentParser) -> None:
     _socket_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -283,7 +289,8 @@ COMMANDS: dict[str, Command] = {
     "run": Command("run the daemon", _start_options, "bgpd.cli.files:run"),
     "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
-    "reload": Command("read the configuration again and apply it", _json_option, "bgpd.cli.files:reload"),
+    "reload": Command("read the configuration again and apply it", _reload_options, "bgpd.cli.files:reload"),
+    "confirm": Command("keep the configuration that is on trial", _socket_option, "bgpd.cli.files:confirm"),
     "upgrade": Command("become the version that is installed", _upgrade_options, "bgpd.cli.upgrade:upgrade"),
     "flush": Command(
         "take all of bgpd's out of the kernel, once it is stopped", _flush_options, "bgpd.cli.files:flush"

@@ -600,12 +600,16 @@ class ConfigChangeView(msgspec.Struct, kw_only=True):
 
 
 class ReloadView(msgspec.Struct, kw_only=True):
-    """`bgpd reload`, `bgpd plan`: what changed. With `problems` nothing did, and the former configuration holds on."""
+    """`bgpd reload`, `bgpd plan`: what changed. With `problems` nothing did, and the former configuration holds on.
+
+    `confirm_until`: it is on trial, and goes back then unless it is confirmed before.
+    """
 
     file: str
     changes: list[ConfigChangeView] = []
     problems: list[str] = []
     warnings: list[str] = []
+    confirm_until: float | None = None
 
 
 class UpgradeView(msgspec.Struct, kw_only=True):

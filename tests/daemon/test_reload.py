@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from labs.daemons import Frr
+from labs.process import LabError
 from tests.daemon.fabric import Fabric, Host, config, frr_paths, heard_from_host, kernel_hops, leaf, started, table
 
 pytestmark = pytest.mark.netns
@@ -19,6 +22,7 @@ pytestmark = pytest.mark.netns
 BOTH = ("10.0.1.2%eth0", "10.0.2.2%eth1")
 POD = table("[[workload.static]]", prefix="10.64.1.5/32", interface="pod1")
 BASE = (leaf(1), leaf(2), POD)
+NOT_8 = '[policy.not-8]\nrules = [{ match = { prefix = ["10.9.0.0/16"] } }]\n'
 NOT_9 = '[policy.not-9]\nrules = [{ match = { prefix = ["10.8.0.0/16"] } }]\n'
 
 
@@ -206,3 +210,35 @@ def test_a_limit_below_what_is_there_is_a_warning_of_check_plan_and_reload(host:
     assert sessions(host) == before
     host.config_path.write_text(running)
     host.cli("reload")
+
+
+def test_what_is_not_confirmed_goes_back_also_after_a_crash(host: Host) -> None:
+    def has_8() -> bool:
+        return bool(kernel_hops(host.namespace, "10.8.0.0/16"))
+
+    before = sessions(host)
+    without_8 = (leaf(1, import_="not-8"), leaf(2, import_="not-8"), POD, NOT_8)
+    host.write_config(config(*without_8))
+    view = json.loads(host.cli("reload", "--json", "--confirm", "1s"))
+    assert (view["problems"], view["confirm_until"] > 0) == ([], True)
+    host.wait(lambda: not has_8(), "the new policy")
+    host.wait(has_8, "the former policy")
+    assert any("not confirmed" in text for text in host.health()["warnings"])
+    assert sessions(host) == before
+    host.cli("reload", "--confirm", "1h")
+    host.wait(lambda: not has_8(), "the new policy")
+    host.cli("confirm")
+    assert host.health()["warnings"] == []
+    with pytest.raises(LabError, match="no configuration is on trial"):
+        host.cli("confirm")
+    host.write_config(config(*BASE))
+    host.cli("reload", "--confirm", "1s")
+    host.terminate(signal.SIGKILL)
+    time.sleep(1)
+    host.start()
+    host.wait_established("leaf1", "leaf2")
+    host.wait_ready()
+    assert not has_8(), "the file says otherwise, but nobody has confirmed it"
+    host.cli("reload")
+    host.wait(has_8, "what the file says")
+    assert host.health()["warnings"] == []

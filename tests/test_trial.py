@@ -1,0 +1,119 @@
+"""A configuration on trial: when it goes back, and what a process starts with meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RouterConfig
+from bgpd.trial import NAME, Trial
+
+GOOD = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"))
+BAD = msgspec.structs.replace(
+    GOOD,
+    neighbor=(NeighborConfig(name="leaf1", address="10.0.1.2", asn="external", import_="p"),),
+    policy={"p": PolicyConfig(rules=())},
+)
+WORSE = msgspec.structs.replace(BAD, policy={})
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def trial(directory: Path, clock: Clock) -> Trial:
+    return Trial(str(directory), file="bgpd.toml", clock=clock)
+
+
+def test_without_confirmation_it_goes_back(tmp_path: Path, clock: Clock) -> None:
+    tried = trial(tmp_path, clock)
+    assert (tried.left_s, tried.warnings()) == (None, [])
+    tried.begin(BAD, GOOD, 60)
+    clock.time += 20
+    assert tried.left_s == 40
+    assert "on trial" in tried.warnings()[0]
+    clock.time += 41
+    assert tried.left_s == 0
+    assert tried.go_back() == GOOD
+    assert (tried.left_s, tried.until) == (None, None)
+    assert "not in force" in tried.warnings()[0]
+
+
+def test_confirmed_is_as_if_it_had_never_been_tried(tmp_path: Path, clock: Clock) -> None:
+    tried = trial(tmp_path, clock)
+    tried.begin(BAD, GOOD, 60)
+    assert tried.end()
+    assert not tried.end()
+    assert list(tmp_path.iterdir()) == []
+    assert trial(tmp_path, clock).at_start(BAD) == BAD
+
+
+@pytest.mark.parametrize(("passed_s", "starts_with"), [(10, BAD), (60, GOOD), (3600, GOOD)])
+def test_a_process_that_starts_meanwhile_goes_on_with_the_trial(
+    tmp_path: Path, clock: Clock, passed_s: int, starts_with: Config
+) -> None:
+    trial(tmp_path, clock).begin(BAD, GOOD, 60)
+    clock.time += passed_s
+    later = trial(tmp_path, clock)
+    assert later.at_start(BAD) == starts_with
+    assert later.left_s == (50 if passed_s == 10 else None)
+
+
+def test_what_was_taken_back_stays_so_until_the_file_changes_or_is_reloaded(tmp_path: Path, clock: Clock) -> None:
+    first = trial(tmp_path, clock)
+    first.begin(BAD, GOOD, 60)
+    first.go_back()
+    assert trial(tmp_path, clock).at_start(BAD) == GOOD
+    later = trial(tmp_path, clock)
+    assert later.at_start(WORSE) == WORSE
+    assert later.now is None
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_reload_without_a_trial_of_its_own_confirms_nothing(tmp_path: Path, clock: Clock) -> None:
+    tried = trial(tmp_path, clock)
+    tried.begin(BAD, GOOD, 60)
+    tried.follow(WORSE)
+    assert tried.left_s == 60
+    tried.begin(BAD, WORSE, 90)
+    assert tried.left_s == 90
+    assert tried.go_back() == GOOD
+    tried.follow(BAD)
+    assert tried.now is None
+
+
+def test_what_cannot_be_applied_leaves_the_trial_as_it_was(tmp_path: Path, clock: Clock) -> None:
+    tried = trial(tmp_path, clock)
+    tried.begin(BAD, GOOD, 60)
+    before = tried.now
+    tried.begin(WORSE, BAD, 600)
+    tried.keep(before)
+    assert tried.left_s == 60
+    assert trial(tmp_path, clock).at_start(BAD) == BAD
+    tried.keep(None)
+    assert tried.now is None
+
+
+def test_a_trial_that_cannot_be_saved_is_none(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "state").write_text("")
+    tried = trial(tmp_path / "state", clock)
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        tried.begin(BAD, GOOD, 60)
+    assert tried.now is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"until": "soon"}', b"\xff"])
+def test_a_damaged_file_is_no_trial(tmp_path: Path, clock: Clock, content: bytes) -> None:
+    (tmp_path / NAME).write_bytes(content)
+    assert trial(tmp_path, clock).at_start(BAD) == BAD
