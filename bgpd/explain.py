@@ -60,7 +60,9 @@ async def explain(
     workload = _workload(workloads, vrf, family, address)
     if workload is not None:
         workload = audience(workload)
-    said = {candidate.source.partition(" rd ")[0] for candidate in route.candidates} if route else set()
+    guest = _guest(rib, vrf, family, address)
+    candidates = [*(route.candidates if route else ()), *(guest.candidates if guest else ())]
+    said = {candidate.source.partition(" rd ")[0] for candidate in candidates}
     view = ExplainView(
         address=format_address(address),
         vrf=vrf,
@@ -70,6 +72,7 @@ async def explain(
         fib=fib_route,
         route=route,
         workload=workload,
+        guest=guest,
         overlay=explain_overlay(evpn, vrf, address) if vrf else [],
         neighbors=[neighbor for neighbor in neighbors if neighbor.name in said],
     )
@@ -99,6 +102,17 @@ def _workload(workloads: Workloads, vrf: str, family: Family, address: bytes) ->
     return None
 
 
+def _guest(rib: Rib, vrf: str, family: Family, address: bytes) -> RouteView | None:
+    """The route of a guest of this host that covers the address: the most specific one, refused or not."""
+    tables = [table for table in rib.guests.values() if table.vrf == vrf and table.family is family]
+    for usable in (True, False):
+        found = [(key, table) for table in tables if (key := longest_match(table, family, address, usable=usable))]
+        if found:
+            key, table = max(found, key=lambda one: one[0][0])
+            return route_view(table, family, key, vrf=vrf)
+    return None
+
+
 def _verdict(view: ExplainView) -> tuple[str, bool]:
     """What happens to a packet, in one sentence, and whether kernel and RIB agree about it."""
     kernel, route = view.kernel, view.route
@@ -108,6 +122,8 @@ def _verdict(view: ExplainView) -> tuple[str, bool]:
         return _of_own_address(view), True
     if view.workload is not None and kernel.prefix == view.workload.prefix:
         return _of_workload(view.workload, kernel), True
+    if view.workload is not None and view.workload.guests and view.workload.announced:
+        return f"{_of_guest(view.workload)}, by {kernel.prefix}", True
     if not kernel.ours:
         return _by_another_program(kernel, route, view.fib)
     if route is not None and route.prefix != kernel.prefix and _is_blocked(route, view.fib):
@@ -120,10 +136,13 @@ def _verdict(view: ExplainView) -> tuple[str, bool]:
 
 def _without_kernel_route(view: ExplainView) -> tuple[str, bool]:
     route = view.route
+    if view.workload is not None and view.workload.guests and view.workload.announced:
+        return _of_guest(view.workload), True
     if view.workload is not None:
         return f"workload {view.workload.id} has it, but {view.workload.state}: {view.workload.reason}", True
     if route is None:
-        return "no route: neither the kernel nor any neighbor knows a way to it, and packets are refused", True
+        text = "no route: neither the kernel nor any neighbor knows a way to it, and packets are refused"
+        return f"{text}{_refused_guest(view.guest)}", True
     if not _chosen(route):
         reason = route.candidates[0].reason if route.candidates else "no candidate is left"
         return f"no usable route: {route.prefix} was heard, but {reason}", True
@@ -141,7 +160,19 @@ def _of_own_address(view: ExplainView) -> str:
 
 def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
     where = f" on {workload.interface}" if workload.interface else f" by {_hops(kernel.next_hops)}"
-    return f"workload {workload.id}{where} of this host, {_announced(workload)}"
+    said = f" (as said by guest {', '.join(workload.guests)})" if workload.guests else ""
+    return f"workload {workload.id}{where} of this host{said}, {_announced(workload)}"
+
+
+def _of_guest(workload: WorkloadView) -> str:
+    """Of an address that a guest on this host serves, without a kernel route of its own."""
+    who = f"workload {workload.id} of this host (as said by guest {', '.join(workload.guests)})"
+    return f"{who}, {_announced(workload)}; the guest itself takes its packets, or the kernel would forward them"
+
+
+def _refused_guest(route: RouteView | None) -> str:
+    refused = [one for one in route.candidates if one.role == "rejected"] if route is not None else []
+    return f"; guest {refused[0].source} announces it, but: {refused[0].reason}" if refused else ""
 
 
 def _announced(workload: WorkloadView) -> str:

@@ -172,7 +172,7 @@ class DaemonBackend:
         views = routing.speaker.neighbor_views()
         for view in views:
             routing.rib.received.fill_stale(view)
-            source = routing.sources.get(view.name)
+            source = (routing.guests if view.guest else routing.sources).get(view.name)
             if source is not None:
                 view.attribute_bytes = routing.rib.received.attribute_bytes(source)
                 view.families = {family.value: counts for family, counts in routing.rib.received.counts(source).items()}

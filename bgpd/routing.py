@@ -31,7 +31,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.wire import NlriDecoders
-from bgpd.model.workload import ClaimInfo
+from bgpd.model.workload import ClaimInfo, Communities
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
 from bgpd.rib.stale import Place
@@ -40,6 +40,7 @@ from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, soon
 from bgpd.speaker.speaker import Speaker
+from bgpd.workload.guest_source import GuestSource
 from bgpd.workload.workloads import Workloads
 
 log = structlog.get_logger()
@@ -50,18 +51,16 @@ _ABREAST = 4_096
 _LOOK_S = 1.0
 MEMBERSHIPS_WAIT_S = 30.0
 """A neighbor that has not sent all its route target memberships by then is sent EVPN routes by those that have come."""
-_LOCAL = Attributes.of()
 _MUCH = 8 << 20
 """Bytes of a neighbor that has left for which the process does not wait with giving back memory."""
 _BYTES_PER_ROUTE = 200
-"""A workload's attributes: origin IGP, an empty AS path."""
 
 
 class Routing:
     """The parts of the data path, joined. `changed()` is called when readiness may have changed.
 
-    `sources` has the present Source of each established neighbor by name. `ending`: sessions that close now cost no
-    kernel route.
+    `sources` has the present Source of each established neighbor by name, `guests` of each guest. `ending`: sessions
+    that close now cost no kernel route.
     """
 
     def __init__(
@@ -77,6 +76,7 @@ class Routing:
         shortage: Shortage,
     ) -> None:
         self.sources: dict[str, Source] = {}
+        self.guests: dict[str, Source] = {}
         self.synchronised = False
         self.converged = False
         self.ending = False
@@ -120,17 +120,22 @@ class Routing:
             kernel=self.tables,
             endpoints=self.evpn,
             sessions=self.speaker,
+            guests=self.rib,
             host=monitor.host,
             hostname=hostname,
         )
         self.rib.connect(
-            kernel=self.tables, neighbors=self.speaker.neighbors, evpn=self.evpn, workloads=self.workloads.table
+            kernel=self.tables,
+            neighbors=self.speaker.neighbors,
+            evpn=self.evpn,
+            workloads=self.workloads.table,
+            guests=self.workloads.find(GuestSource),
         )
         self.tables.connect(self.rib, self.evpn, self.workloads.table)
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
 
     def _needs(self, vrf: str) -> Dependencies:
-        sources = () if vrf else (*self.rib.received.stale.kept, *self.sources.values())
+        sources = () if vrf else (*self.rib.received.stale.kept, *self.sources.values(), *self.guests.values())
         return self._host_needs.of(vrf, sources=sources, servers=self.servers)
 
     @property
@@ -168,7 +173,7 @@ class Routing:
         if routes is not None:
             former = self.rib.received.restore_former(routes)
             for state in former.values():
-                if state.source.name not in self.sources:
+                if state.source.name not in self._established(state.source):
                     self.evpn.neighbor_up(state.source, state.families)
                     self.evpn.neighbor_away(state.source)
             await self._walks.run_to_end(self.rib.received.restore(routes, former))
@@ -279,13 +284,17 @@ class Routing:
             self.rib.flush()
             self.workloads.report()
 
+    def _established(self, source: Source) -> dict[str, Source]:
+        """The established sessions that one belongs to: of guests, or of neighbors."""
+        return self.guests if source.guest else self.sources
+
     # Sessions (SpeakerEvents).
 
     @changes_shared_state
     def session_established(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
         going = self.rib.received.neighbor_back(source, negotiated, config, now=_now())
         self._remove(going, why="the neighbor is back and does not say that it forwards on")
-        self.sources[source.name] = source
+        self._established(source)[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.received.neighbor_up(source, negotiated, config)
         self.rib.received.await_memberships(source, until=_now() + MEMBERSHIPS_WAIT_S)
@@ -294,15 +303,15 @@ class Routing:
 
     @changes_shared_state
     def session_adopted(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
-        self.sources[source.name] = source
+        self._established(source)[source.name] = source
         self.evpn.neighbor_up(source, negotiated.families)
         self.rib.received.neighbor_up(source, negotiated, config, is_adopted=True)
         self._neighbors_changed()
 
     @changes_shared_state
     def session_closed(self, source: Source, reason: str, *, is_graceful: bool = False) -> None:
-        if self.sources.get(source.name) is source:
-            del self.sources[source.name]
+        if self._established(source).get(source.name) is source:
+            del self._established(source)[source.name]
         if self.ending:
             return
         received = self.rib.received
@@ -374,9 +383,9 @@ class Routing:
             log.warning("graceful_restart.long_lived", neighbor=source.name, family=str(family))
         if long_lived:
             self._walks.run(self.rib.received.become_long_lived(long_lived))
-        back = [place for place in going if place[0].name in self.sources]
+        back = [place for place in going if place[0].name in self._established(place[0])]
         self._remove(back, why="no End-of-RIB came in time", is_back=True)
-        away = [place for place in going if place[0].name not in self.sources]
+        away = [place for place in going if place[0].name not in self._established(place[0])]
         self._remove(away, why="the neighbor did not come back in time")
         self._watch_stale()
 
@@ -431,7 +440,7 @@ class Routing:
 
     def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         exception, is_service = info.exception, info.is_service
-        attributes = _with_bandwidth(self._config.router.asn, info.bandwidth) if info.bandwidth else _LOCAL
+        attributes = _attributes(self._config.router.asn, info.bandwidth, info.communities)
         self.rib.announce_local(
             WORKLOAD_SOURCE, family, keys, attributes, vrf=vrf, exception=exception, is_service=is_service
         )
@@ -460,9 +469,15 @@ class Routing:
 
 
 @functools.lru_cache(maxsize=1024)
-def _with_bandwidth(asn: int, bandwidth: float) -> Attributes:
-    """The attributes of a service address with a link bandwidth."""
-    return Attributes.of(extended_communities=(encode_link_bandwidth(asn, bandwidth),))
+def _attributes(asn: int, bandwidth: float, communities: Communities) -> Attributes:
+    """What workloads are announced with: origin IGP, an empty AS path, the link bandwidth of a service address, and
+    communities."""
+    extended = (encode_link_bandwidth(asn, bandwidth),) if bandwidth else ()
+    return Attributes.of(
+        extended_communities=extended,
+        packed_communities=communities.standard,
+        packed_large_communities=communities.large,
+    )
 
 
 def _now() -> float:

@@ -70,7 +70,20 @@ def test_effect_of_a_change_is_documented_as_it_is(path: tuple[str, ...], effect
 def test_every_key_has_a_documented_effect() -> None:
     documented = {path[-1] for path, _ in documented_effects()}
     keys = {key for name, fields in definitions([Config]) if name != "Config" for key in fields}
-    sections = {"kernel", "addresses", "static", "mqtt", "api", "health", "services", "match", "set", "action", "rules"}
+    sections = {
+        "kernel",
+        "addresses",
+        "bgp",
+        "static",
+        "mqtt",
+        "api",
+        "health",
+        "services",
+        "match",
+        "set",
+        "action",
+        "rules",
+    }
     assert keys - documented - sections == set()
 
 

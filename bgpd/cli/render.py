@@ -278,6 +278,8 @@ def explain_lines(view: View, now: float) -> Iterator[str]:
         )
     if workload := view.get("workload"):
         yield from _section("workload", _workload(workload, now))
+    if guest := view.get("guest"):
+        yield from _section("guest", _route(guest, now))
     yield from _section("rib", _route(view.get("route"), now))
     yield from _section("overlay", list(view.get("overlay", ())))
     yield from _section("neighbor", [_neighbor(neighbor, now) for neighbor in view.get("neighbors", ())])

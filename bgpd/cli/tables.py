@@ -79,6 +79,8 @@ class Shown(NamedTuple):
 def _neighbor(view: View, now: float) -> Rows:
     families = view.get("families", {})
     detail = text.last_error(view, now) if view["state"] != "established" else view.get("hostname", "")
+    if view.get("guest"):
+        detail = f"guest of this host {detail}".rstrip()
     if view.get("martians"):
         detail = f"{detail} ({view['martians']} martians ignored)".lstrip()
     if (discarded := sum(counts.get("discarded", 0) for counts in families.values())) > 0:

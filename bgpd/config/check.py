@@ -11,11 +11,13 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from bgpd.config.check_guests import check_guests, warn_about_guests
 from bgpd.config.check_sessions import (
     check_listens,
     check_neighbors,
     check_policies,
     policies_in_use,
+    sessions_of,
     warn_about_imports,
     warn_about_limits,
 )
@@ -69,6 +71,7 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from _check_router(config.router)
     yield from check_neighbors(config)
     yield from check_listens(config)
+    yield from check_guests(config)
     yield from check_policies(config)
     yield from check_vrfs(config)
     yield from _check_aggregates(config.aggregate)
@@ -89,6 +92,7 @@ def warn_about(config: Config) -> Iterator[Finding]:
     yield from warn_about_vrfs(config)
     yield from warn_about_imports(config)
     yield from warn_about_limits(config)
+    yield from warn_about_guests(config)
     yield from _warn_about_mqtt(config.workload.mqtt)
     yield from _warn_about_secrets(config)
     if not config.neighbor and not config.listen:
@@ -240,16 +244,10 @@ def _warn_about_mqtt(mqtt: MqttWorkloadConfig | None) -> Iterator[Finding]:
 
 def files_of(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """The files that a configuration names, each with its key."""
-    files: list[tuple[KeyPath, str]] = [
-        (("neighbor", index, "password_file"), one.password_file) for index, one in enumerate(config.neighbor)
-    ]
-    files += [(("listen", index, "password_file"), one.password_file) for index, one in enumerate(config.listen)]
-    for section, sessions in (("neighbor", config.neighbor), ("listen", config.listen)):
-        for index, session in enumerate(sessions):
-            files += [
-                ((section, index, "tcp_ao", position, "key_file"), key.key_file)
-                for position, key in enumerate(session.tcp_ao)
-            ]
+    files: list[tuple[KeyPath, str]] = []
+    for path, session in sessions_of(config):
+        files.append(((*path, "password_file"), session.password_file))
+        files += [((*path, "tcp_ao", index, "key_file"), key.key_file) for index, key in enumerate(session.tcp_ao)]
     if (mqtt := config.workload.mqtt) is not None:
         files += [(("workload", "mqtt", field), getattr(mqtt, field)) for field in _MQTT_FILES]
     return ((path, file) for path, file in files if file)

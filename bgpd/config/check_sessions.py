@@ -13,7 +13,7 @@ import msgspec
 
 from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.prefix_sets import overlaps
-from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
+from bgpd.config.schema import Config, GuestConfig, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.tcp_ao import ALGORITHMS, NO_TCP_AO, has_tcp_ao
 from bgpd.config.toml_lines import KeyPath
@@ -47,7 +47,7 @@ def check_neighbors(config: Config) -> Iterator[Finding]:
     places: dict[tuple[str, str, str, int], int] = {}
     for index, neighbor in enumerate(config.neighbor):
         path: KeyPath = ("neighbor", index)
-        yield from _check_session(config, neighbor, path)
+        yield from check_session(config, neighbor, path)
         yield from _check_place(neighbor, path)
         if not neighbor.name or neighbor.name != neighbor.name.strip() or "/" in neighbor.name:
             yield Finding((*path, "name"), f'"{neighbor.name}" cannot be a name', 'not empty, no "/", no outer spaces')
@@ -63,7 +63,9 @@ def check_neighbors(config: Config) -> Iterator[Finding]:
 
 def warn_about_imports(config: Config) -> Iterator[Finding]:
     """Warns of sessions that import all routes and whose max_prefixes is absent, the default or higher."""
-    for path, session in _sessions(config):
+    for path, session in sessions_of(config):
+        if isinstance(session, GuestConfig):
+            continue
         if session.import_ == "all" and (not session.max_prefixes or session.max_prefixes >= _default_most(session)):
             right = "name a [policy.NAME] with the permitted prefixes, or set max_prefixes to what the fabric has"
             yield Finding((*path, "import"), 'is "all", and nothing limits what the neighbor may announce', right)
@@ -71,7 +73,7 @@ def warn_about_imports(config: Config) -> Iterator[Finding]:
 
 def warn_about_limits(config: Config) -> Iterator[Finding]:
     """Warns of what is said of a limit that there is not, or that works another way."""
-    for path, session in _sessions(config):
+    for path, session in sessions_of(config):
         said = [key for key in _OF_A_LIMIT if getattr(session, key) != _default(session, key)]
         if not session.max_prefixes:
             for key in said:
@@ -83,10 +85,12 @@ def warn_about_limits(config: Config) -> Iterator[Finding]:
             yield Finding((*path, _RESTART_AFTER), what, f"leave {_RESTART_AFTER} out")
 
 
-def _sessions(config: Config) -> list[tuple[KeyPath, SessionConfig]]:
+def sessions_of(config: Config) -> list[tuple[KeyPath, SessionConfig]]:
+    """All sections that sessions are made from, each with its place."""
     return [
         *((("neighbor", index), one) for index, one in enumerate(config.neighbor)),
         *((("listen", index), one) for index, one in enumerate(config.listen)),
+        *((("workload", "bgp", index), one) for index, one in enumerate(config.workload.bgp)),
     ]
 
 
@@ -104,7 +108,7 @@ def check_listens(config: Config) -> Iterator[Finding]:
     known: dict[str, dict[str, int]] = {}
     for index, listen in enumerate(config.listen):
         path: KeyPath = ("listen", index)
-        yield from _check_session(config, listen, path)
+        yield from check_session(config, listen, path)
         if wrong := bad_prefix(listen.prefix):
             yield Finding((*path, "prefix"), *wrong)
             continue
@@ -142,11 +146,12 @@ def check_policies(config: Config) -> Iterator[Finding]:
 
 def policies_in_use(config: Config) -> set[str]:
     """Names that any import or export gives."""
-    sessions: tuple[SessionConfig, ...] = (*config.neighbor, *config.listen)
+    sessions: tuple[SessionConfig, ...] = (*config.neighbor, *config.ranges)
     return {name for session in sessions for name in (session.import_, session.export)}
 
 
-def _check_session(config: Config, session: SessionConfig, path: KeyPath) -> Iterator[Finding]:
+def check_session(config: Config, session: SessionConfig, path: KeyPath) -> Iterator[Finding]:
+    """Errors of what all sections of sessions share."""
     if isinstance(session.asn, str):
         if wrong := one_of(session.asn, ("external", "internal")):
             yield Finding((*path, "asn"), wrong[0], 'write a number without quotes, "external" or "internal"')
@@ -190,13 +195,12 @@ def _check_tcp_ao(session: SessionConfig, path: KeyPath) -> Iterator[Finding]:
 
 def warn_about_tcp_ao(config: Config) -> Iterator[Finding]:
     """TCP-AO where this kernel has none."""
-    if not any(session.tcp_ao for session in (*config.neighbor, *config.listen)) or has_tcp_ao():
+    found = [path for path, session in sessions_of(config) if session.tcp_ao]
+    if not found or has_tcp_ao():
         return
-    for section, sessions in (("neighbor", config.neighbor), ("listen", config.listen)):
-        for index, session in enumerate(sessions):
-            if session.tcp_ao:
-                right = "its sessions stay down: use password_file, or another kernel"
-                yield Finding((section, index, "tcp_ao"), f"is given, and {NO_TCP_AO}", right)
+    for path in found:
+        right = "its sessions stay down: use password_file, or another kernel"
+        yield Finding((*path, "tcp_ao"), f"is given, and {NO_TCP_AO}", right)
 
 
 def _check_place(neighbor: NeighborConfig, path: KeyPath) -> Iterator[Finding]:
@@ -246,7 +250,7 @@ def _check_rules(config: Config, policy: PolicyConfig, path: KeyPath) -> Iterato
             yield Finding((*where, "match", "family", found[0]), *found[1])
         names = [neighbor.name for neighbor in config.neighbor]
         for position, name in enumerate(rule.match.neighbor):
-            if "*" not in name and not config.listen and (wrong := one_of(name, names)):
+            if "*" not in name and not config.ranges and (wrong := one_of(name, names)):
                 yield Finding((*where, "match", "neighbor", position), *wrong)
 
 

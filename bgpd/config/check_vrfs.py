@@ -51,7 +51,7 @@ def warn_about_vrfs(config: Config) -> Iterator[Finding]:
     """VRFs that can learn nothing."""
     evpn = any(Family.L2VPN_EVPN in session.families for session in (*config.neighbor, *config.listen))
     for index, vrf in enumerate(config.vrf):
-        spoken = any(session.vrf == vrf.name for session in (*config.neighbor, *config.listen))
+        spoken = any(session.vrf == vrf.name for session in (*config.neighbor, *config.ranges))
         if not evpn and not spoken:
             what = f'no neighbor speaks l2vpn-evpn, and none is in VRF "{vrf.name}"'
             yield Finding(("vrf", index), what, "the VRF learns and announces nothing")
@@ -142,6 +142,7 @@ def _check_references(config: Config) -> Iterator[Finding]:
         (("listen",), config.listen),
         (("aggregate",), config.aggregate),
         (("workload", "static"), config.workload.static),
+        (("workload", "bgp"), config.workload.bgp),
     )
     for path, entries in sections:
         for index, entry in enumerate(entries):

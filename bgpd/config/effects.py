@@ -12,7 +12,15 @@ from typing import Any
 
 import msgspec
 
-from bgpd.config.schema import Config, ListenConfig, NeighborConfig, SessionConfig, Strict, WorkloadConfig
+from bgpd.config.schema import (
+    Config,
+    GuestConfig,
+    ListenConfig,
+    NeighborConfig,
+    SessionConfig,
+    Strict,
+    WorkloadConfig,
+)
 from bgpd.model.views import ConfigChangeView
 
 
@@ -29,6 +37,8 @@ class Effect(enum.StrEnum):
     """It takes effect at the daemon's next start."""
 
 
+GUESTS = "workload.bgp"
+"""The section of guests."""
 _KEYED_BY = ("name", "prefix", "id")
 """What tells the entries of a list of tables apart."""
 _ABSENT = object()
@@ -54,7 +64,15 @@ _SESSION: Mapping[str, Effect] = {
 }
 """Keys of a [[neighbor]] or [[listen]] that need no new session."""
 
-_FOLLOWED = ("static", "kernel", "addresses", "services")
+_GUEST: Mapping[str, Effect] = {
+    **{key: effect for key, effect in _SESSION.items() if key != "max_neighbors"},
+    "max_guests": Effect.NO_OP,
+    "prefixes": Effect.REFRESH,
+    "communities": Effect.REFRESH,
+}
+"""Keys of a [[workload.bgp]] that need no new session."""
+
+_FOLLOWED = ("static", "kernel", "addresses", "bgp", "services")
 """Parts of [workload] that follow a reload; all others stay as they were at the start."""
 
 _EFFECTS: Mapping[Path, Effect] = {
@@ -65,6 +83,8 @@ _EFFECTS: Mapping[Path, Effect] = {
     **{("neighbor", key): effect for key, effect in _SESSION.items()},
     ("listen",): Effect.RESET,
     **{("listen", key): effect for key, effect in _SESSION.items()},
+    ("workload", "bgp"): Effect.RESET,
+    **{("workload", "bgp", key): effect for key, effect in _GUEST.items()},
     ("policy",): Effect.REFRESH,
     ("fib",): Effect.RESTART,
     ("fib", "preferred_source"): Effect.NO_OP,
@@ -86,29 +106,40 @@ def effect_of(path: Path) -> Effect:
 
 
 def session_changes(section: str, old: Strict, new: Strict) -> Iterator[tuple[str, str, Effect]]:
-    """Field, key and effect of each difference between two forms of a [[neighbor]], a [[listen]] or [router]."""
+    """Field, key and effect of each difference between two forms of a [[neighbor]], a [[listen]], a [[workload.bgp]] or
+    [router]."""
     for field, key in zip(old.__struct_fields__, old.__struct_encode_fields__):
         before, after = getattr(old, field), getattr(new, field)
         if before != after:
             begins = key == "tcp_ao" and not (before and after)  # no connection gets or loses TCP-AO while it is open
-            yield field, key, Effect.RESET if begins else effect_of((section, key))
+            yield field, key, Effect.RESET if begins else effect_of((*section.split("."), key))
 
 
 def resets_session(section: str, old: Strict, new: Strict) -> bool:
-    """Whether the sessions that a [[neighbor]], a [[listen]] or [router] (`section`) concerns have to begin anew."""
+    """Whether the sessions that an entry of a section of sessions, or [router], concerns have to begin anew."""
+    if type(old) is not type(new):
+        return True
     return any(effect is Effect.RESET for _, _, effect in session_changes(section, old, new))
 
 
 def begins_anew(old: Config, new: Config, section: str, index: int) -> bool:
-    """Whether the sessions of an entry of `new`, [[neighbor]] or [[listen]], are there with `old`, and would end."""
-    before, after = (
-        (_by_name(old.neighbor), _by_name(new.neighbor[index : index + 1]))
-        if section == "neighbor"
-        else (_by_prefix(old.listen), _by_prefix(new.listen[index : index + 1]))
-    )
+    """Whether the sessions of an entry of `new`, of one of `SESSION_SECTIONS`, are there with `old`, and would end."""
+    before = _entries_of(old, section)
+    after = dict(list(_entries_of(new, section).items())[index : index + 1])
     if resets_session("router", old.router, new.router):
         return bool(before.keys() & after.keys())
     return any(resets_session(section, before[name], one) for name, one in after.items() if name in before)
+
+
+SESSION_SECTIONS = ("neighbor", "listen", GUESTS)
+"""The sections that sessions are made from."""
+
+
+def _entries_of(config: Config, section: str) -> dict[str, SessionConfig]:
+    """The entries of a section of sessions by what tells them apart."""
+    if section == "listen":
+        return _by_prefix(config.listen)
+    return _by_name(config.workload.bgp if section == GUESTS else config.neighbor)
 
 
 def keep_until_restart(old: Config, new: Config) -> Config:
@@ -132,16 +163,22 @@ def _kept(old: Strict, new: Strict, path: Path) -> Any:
 
 def config_diff(old: Config, new: Config) -> list[ConfigChangeView]:
     """The differences, in the order of the sections; empty if there are none."""
-    changes = list(_session_changes("neighbor", _by_name(old.neighbor), _by_name(new.neighbor)))
-    changes += _session_changes("listen", _by_prefix(old.listen), _by_prefix(new.listen))
+    changes: list[ConfigChangeView] = []
+    for section in SESSION_SECTIONS:
+        changes += _session_changes(section, _entries_of(old, section), _entries_of(new, section))
     changes += _policy_changes(old, new)
+    neighbors, old, new = _all_neighbors(old), _without_guests(old), _without_guests(new)
     for field in Config.__struct_fields__:
         if field not in ("neighbor", "listen", "policy"):
-            changes += _value_changes((field,), getattr(old, field), getattr(new, field), _all_neighbors(old))
+            changes += _value_changes((field,), getattr(old, field), getattr(new, field), neighbors)
     return changes
 
 
-def _by_name(neighbors: tuple[NeighborConfig, ...]) -> dict[str, SessionConfig]:
+def _without_guests(config: Config) -> Config:
+    return msgspec.structs.replace(config, workload=msgspec.structs.replace(config.workload, bgp=()))
+
+
+def _by_name(neighbors: tuple[NeighborConfig | GuestConfig, ...]) -> dict[str, SessionConfig]:
     return {neighbor.name: neighbor for neighbor in neighbors}
 
 
@@ -150,7 +187,7 @@ def _by_prefix(listens: tuple[ListenConfig, ...]) -> dict[str, SessionConfig]:
 
 
 def _all_neighbors(config: Config) -> list[str]:
-    return [*_by_name(config.neighbor), *_by_prefix(config.listen)]
+    return [name for section in SESSION_SECTIONS for name in _entries_of(config, section)]
 
 
 def _session_changes(
@@ -169,7 +206,7 @@ def _session_changes(
 
 
 def _policy_changes(old: Config, new: Config) -> Iterator[ConfigChangeView]:
-    sessions = {**_by_name(new.neighbor), **_by_prefix(new.listen)}
+    sessions = {name: one for section in SESSION_SECTIONS for name, one in _entries_of(new, section).items()}
     for name in _union(old.policy, new.policy):
         before, after = old.policy.get(name, _ABSENT), new.policy.get(name, _ABSENT)
         if before != after:

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from bgpd.config.schema import Config, SessionConfig, attribute_limit
-from bgpd.config.sections import range_of
+from bgpd.config.sections import guest_of, range_of
 from bgpd.model.views import NeighborView
 
 
@@ -18,7 +18,10 @@ def exceeded_limits(config: Config, neighbors: Iterable[NeighborView]) -> list[s
     named: dict[str, SessionConfig] = {neighbor.name: neighbor for neighbor in config.neighbor}
     found: list[str] = []
     for view in neighbors:
-        section = _range(config, view.address) if view.dynamic else named.get(view.name)
+        if view.guest:
+            section: SessionConfig | None = guest_of(config.workload.bgp, view.name)
+        else:
+            section = _range(config, view.address) if view.dynamic else named.get(view.name)
         if section is not None and view.families:
             found += _exceeded(section, view)
     return found

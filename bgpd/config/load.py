@@ -235,12 +235,15 @@ def _others(found: Iterable[Finding], *, than: Sequence[Finding]) -> list[Findin
 
 
 def _is_of_password(finding: Finding) -> bool:
-    return finding.path[0] in ("neighbor", "listen") and finding.path[-1] in ("password_file", "key_file")
+    is_of_session = finding.path[0] in ("neighbor", "listen") or finding.path[:2] == ("workload", "bgp")
+    return is_of_session and finding.path[-1] in ("password_file", "key_file")
 
 
 def _ends_session(former: Config, config: Config, finding: Finding) -> bool:
-    """Whether sessions of the [[neighbor]] or [[listen]] with this password would have to begin anew."""
-    return begins_anew(former, config, str(finding.path[0]), int(finding.path[1]))
+    """Whether sessions of the [[neighbor]], [[listen]] or [[workload.bgp]] with this password would have to begin
+    anew."""
+    *section, index = finding.path[: 3 if finding.path[0] == "workload" else 2]
+    return begins_anew(former, config, ".".join(map(str, section)), int(index))
 
 
 def _lost_session(finding: Finding) -> Finding:

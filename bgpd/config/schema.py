@@ -336,6 +336,56 @@ class ApiWorkloadConfig(Strict, frozen=True, kw_only=True):
     max_workloads: MaxWorkloads = 20_000
 
 
+class GuestConfig(
+    ListenConfig,
+    frozen=True,
+    kw_only=True,
+    rename={"import_": "import", "prefix": "address", "max_neighbors": "max_guests"},
+):
+    """[[workload.bgp]]: a BGP speaker on this host, or several; what it announces becomes claims of this host.
+
+    A guest dials, it is never dialed. Its sessions are those of a range of dynamic neighbors: `prefix` is its address.
+    """
+
+    name: Annotated[
+        str, Meta(description="Unique name, also among neighbors: of the guest, or of the range of guests.")
+    ]
+    prefix: Annotated[str, Meta(description="Where the guest connects from: an address, or a prefix for several.")]
+    prefixes: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description='What it may announce: "10.0.0.0/24 le 32", as in policies. Never a default.'),
+    ]
+    max_prefixes: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="More of a family ends the session; what is not permitted counts, too."),
+    ]
+    import_: Annotated[str, Meta(description='A [policy.NAME] for what `prefixes` permits; "all": none.')] = "all"
+    export: Annotated[str, Meta(description='What the guest is told: "none" or "default-only".')] = "none"
+    next_hop: Annotated[
+        str,
+        Meta(
+            pattern="^(ignore|local)$",
+            description='"ignore": routes lead to the guest, whatever next hop they have; "local": the next hop must '
+            "be this host, the guest, or in the guest's network on this host.",
+        ),
+    ] = "ignore"
+    communities: Annotated[
+        str, Meta(pattern="^(keep|none)$", description='"keep": announced with its communities, standard and large.')
+    ] = "none"
+    max_neighbors: Annotated[int, Meta(ge=1, le=4096, description="Guests of a prefix at the same time.")] = 16
+    port: Annotated[Port, Meta(description="Local TCP port that the guest connects to.")] = 179
+    source_address: Annotated[str, Meta(description='Local address that the guest connects to; "": any.')] = ""
+    interface: Annotated[Interface, Meta(description='Interface that the guest connects by; "": any.')] = ""
+    graceful_restart: Annotated[
+        GracefulRestartConfig | None, Meta(description="Keep what the guest announced while it restarts.")
+    ] = GracefulRestartConfig(mode="helper")
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one guest, of a known address."""
+        return "/" not in self.prefix
+
+
 class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload.health]: how backends of services are checked."""
 
@@ -369,6 +419,7 @@ class WorkloadConfig(Strict, frozen=True, kw_only=True):
     kernel: KernelWorkloadConfig | None = None
     addresses: AddressesWorkloadConfig | None = None
     static: tuple[StaticWorkloadConfig, ...] = ()
+    bgp: tuple[GuestConfig, ...] = ()
     mqtt: MqttWorkloadConfig | None = None
     api: ApiWorkloadConfig | None = None
     health: HealthWorkloadConfig = HealthWorkloadConfig()
@@ -524,18 +575,23 @@ class Config(Strict, frozen=True, kw_only=True):
     log: LogConfig = LogConfig()
     bfd: BfdProcessConfig = BfdProcessConfig()
 
+    @property
+    def ranges(self) -> tuple[ListenConfig, ...]:
+        """Who may connect without being dialed: [[listen]] and [[workload.bgp]]."""
+        return (*self.listen, *self.workload.bgp)
+
     # What each part of the daemon takes of it: a part whose value is the same as before need not hear of a reload.
 
     @property
     def speaker(self) -> SpeakerConfig:
-        return SpeakerConfig(router=self.router, neighbor=self.neighbor, listen=self.listen)
+        return SpeakerConfig(router=self.router, neighbor=self.neighbor, listen=self.ranges)
 
     @property
     def rib(self) -> RibConfig:
         return RibConfig(
             router=self.router,
             neighbor=self.neighbor,
-            listen=self.listen,
+            listen=self.ranges,
             policy=self.policy,
             aggregate=self.aggregate,
         )
@@ -565,7 +621,7 @@ class Config(Strict, frozen=True, kw_only=True):
 
 
 class SpeakerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sessions are made of."""
+    """What the sessions are made of; guests are in `listen`."""
 
     router: RouterConfig
     neighbor: tuple[NeighborConfig, ...]
@@ -573,7 +629,7 @@ class SpeakerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RibConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides about routes: policies and who uses them, aggregates."""
+    """What decides about routes: policies and who uses them, aggregates. Guests are in `listen`."""
 
     router: RouterConfig
     neighbor: tuple[NeighborConfig, ...] = ()

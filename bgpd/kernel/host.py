@@ -17,9 +17,11 @@ import msgspec
 from bgpd.kernel.loopback import Loopback, Within, loopback_of, may_be_loopback
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, KernelRoute, Link, LinkChanged
-from bgpd.model.prefix import covers, is_link_local, key_address
+from bgpd.model.prefix import address_length, covers, is_link_local, key_address
 
 MAIN_TABLE = 254
+_LOOPBACK_NETWORK = 127
+"""The first byte of 127.0.0.0/8: all of it is the host's own."""
 _RTPROT_KERNEL = 2
 _Counted = TypeVar("_Counted")
 _Place = tuple[bytes, int, bytes]
@@ -206,6 +208,12 @@ class Host:
         """Whether an interface of the VRF has the address, tentative or not."""
         return any(self.vrf_of(name) == vrf for name in self.bearers(packed))
 
+    def is_own(self, packed: bytes, *, vrf: str = "") -> bool:
+        """Whether packets to an address stay on this host: an interface of the VRF has it, or the network 127.0.0.0/8
+        that it is in."""
+        is_loopback = len(packed) == 4 and packed[0] == _LOOPBACK_NETWORK
+        return self.has_address(packed, vrf=vrf) or (is_loopback and bool(self.facing(packed, vrf)))
+
     def bearers(self, packed: bytes) -> list[str]:
         """The interfaces that have an address, tentative or not, by index."""
         places = self._bearers.get(packed)
@@ -249,6 +257,18 @@ class Host:
                 comparable = own.packed != address and len(own.packed) == len(address)
                 if comparable and rank > best and covers(own.network, host):
                     best, found = rank, link.name
+        return found
+
+    def attaching(self, address: bytes, vrf: str = "") -> str:
+        """The interface of a VRF that an address is attached to: by a network of its own (`facing`), or by a route of
+        the main table, as to a pod. "" if there is none."""
+        found = self.facing(address, vrf)
+        host, longest = bytes((8 * len(address),)) + address, 0
+        for link in () if found else self.interfaces(vrf):
+            for family, table, key in self._attached.get(link.name, ()):
+                is_of = address_length(family) == len(address) and table == MAIN_TABLE
+                if is_of and key[0] > longest and covers(key, host):
+                    found, longest = link.name, key[0]
         return found
 
     def attached(self, family: Family, table: int, *, vrf: str = "") -> Iterator[tuple[bytes, str]]:

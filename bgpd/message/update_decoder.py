@@ -42,9 +42,15 @@ _LOOPBACK = b"\0" * 15 + b"\1"
 
 
 class NextHopReader:
-    """The next hops of one session. `interface` scopes link-local addresses; `local_addresses` are this host's own."""
+    """The next hops of one session. `interface` scopes link-local addresses; `local_addresses` are this host's own.
 
-    def __init__(self, negotiated: Negotiated, *, interface: str, local_addresses: Container[bytes]) -> None:
+    `takes_any`: of a guest of this host, whose next hops are this host's own addresses or say nothing.
+    """
+
+    def __init__(
+        self, negotiated: Negotiated, *, interface: str, local_addresses: Container[bytes], takes_any: bool = False
+    ) -> None:
+        self._takes_any = takes_any
         extended = Family.IPV4_UNICAST in negotiated.extended_next_hop
         self._lengths: dict[Family, tuple[int, ...]] = {
             Family.IPV4_UNICAST: (4, *_LENGTHS_IPV6) if extended else (4,),
@@ -92,7 +98,7 @@ class NextHopReader:
     def _checked(self, packed: bytes, attribute: str, errors: list[WireError]) -> NextHop | None:
         next_hop = self._known.get(packed)
         if next_hop is None:
-            if _is_nowhere(packed):
+            if _is_nowhere(packed) and not self._takes_any:
                 message = f"next hop {format_address(packed)} is no host's address"
                 errors.append(_withdraw(message, _SECTION, attribute, UpdateSubcode.INVALID_NEXT_HOP))
                 return None
@@ -100,7 +106,7 @@ class NextHopReader:
                 self._known.clear()
             next_hop = NextHop(packed, self._interface if is_link_local(packed) else "")
             self._known[packed] = next_hop
-        if packed in self._local_addresses:
+        if packed in self._local_addresses and not self._takes_any:
             message = f"next hop {format_address(packed)} is this host's own address"
             subcode = UpdateSubcode.INVALID_NEXT_HOP
             errors.append(
@@ -149,6 +155,7 @@ class UpdateDecoder:
         local_addresses: Container[bytes] = frozenset(),
         accept_martians: bool = False,
         accept_as_sets: bool = False,
+        takes_any_next_hop: bool = False,
     ) -> None:
         self.martians = 0
         self._accept_martians = accept_martians
@@ -165,7 +172,9 @@ class UpdateDecoder:
             self._splitters[family] = _in_one_group(split)
             if family in self._families and not with_identifiers:
                 plain[family] = _plain_family(family, splitter, accept_martians=accept_martians)
-        self._next_hops = NextHopReader(negotiated, interface=interface, local_addresses=local_addresses)
+        self._next_hops = NextHopReader(
+            negotiated, interface=interface, local_addresses=local_addresses, takes_any=takes_any_next_hop
+        )
         evpn = None
         if {_EVPN} <= self._families & self._codecs.keys():
             evpn = partial(_usual_evpn, self._codecs[_EVPN], accept_martians)

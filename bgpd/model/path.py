@@ -98,9 +98,9 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     A new session of the same neighbor is a new Source, so that what the old one said can be removed while the new one
     already speaks. `name` is unique and stable over restarts and orders candidates. Compares by identity.
     `router_id` is 4 bytes, `address` packed (b"" for local origins). `asn` is the neighbor's. `origin`, of routes that
-    EVPN routes stand for, tells the host that made them, whoever passed them on (model/evpn.py). `order` is what tells
-    two sources apart at last (RFC 4271 section 9.1.2.2 f and g), lower is better. It and `is_local` follow from the
-    others.
+    EVPN routes stand for, tells the host that made them, whoever passed them on (model/evpn.py). `guest`: the
+    [[workload.bgp]] of a guest of this host, "" of a neighbor. `order` is what tells two sources apart at last (RFC
+    4271 section 9.1.2.2 f and g), lower is better. It and `is_local` follow from the others.
     """
 
     name: str
@@ -110,6 +110,7 @@ class Source(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     address: bytes = b""
     interface: str = ""
     origin: bytes = b""
+    guest: str = ""
     order: tuple[bytes, bytes, str] = (b"", b"", "")
     is_local: bool = False
 

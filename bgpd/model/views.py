@@ -31,6 +31,8 @@ class NeighborView(msgspec.Struct, kw_only=True):
     `martians` counts announced prefixes that were ignored as martians since the daemon's start (RFC 4271 section 6.3).
     `without_next_hop`: families of which nothing is announced, since this host has no address there as a next hop.
 
+    `guest`: the [[workload.bgp]] that the session is of, "" for a neighbor.
+
     `capabilities` are those that the neighbor sent, `negotiated` those that both have and use; times and families are
     the negotiated ones.
 
@@ -63,6 +65,7 @@ class NeighborView(msgspec.Struct, kw_only=True):
     router_id: str = ""
     hostname: str = ""
     dynamic: bool = False
+    guest: str = ""
     hold_time_s: int = 0
     keepalive_time_s: int = 0
     families: dict[str, FamilyCounts] = {}
@@ -266,7 +269,7 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     `announced` is whether a neighbor has it now, `neighbors` are those that have; where a claim is "announced" and no
     neighbor has it, `reason` says why. In conflict the claim that came first stays announced. A "damped" one comes and
     goes, and is held back until it stays. `also_announced_by` are neighbors that announce the prefix themselves: an
-    alarm.
+    alarm. `guests` are the sessions with guests of this host that announce it (source "bgp").
     """
 
     id: str
@@ -284,6 +287,7 @@ class WorkloadView(msgspec.Struct, kw_only=True):
     mac: str = ""
     sticky: bool = False
     exception: bool = False
+    guests: list[str] = []
 
 
 class AggregateView(msgspec.Struct, kw_only=True):
@@ -408,7 +412,8 @@ class ExplainView(msgspec.Struct, kw_only=True):
     """`bgpd explain ADDRESS`: the path of an address from the wire to the kernel, and a verdict in one sentence.
 
     `agrees` is whether the kernel forwards as the RIB wants. `overlay` tells, in a VRF, how the route's next hops were
-    resolved: one step in each line.
+    resolved: one step in each line. `guest` is the route in the table of the guest of this host that announces the
+    prefix, with the reason if it is refused; the guest's sessions are among `neighbors`.
     """
 
     address: str
@@ -419,6 +424,7 @@ class ExplainView(msgspec.Struct, kw_only=True):
     fib: FibRouteView | None = None
     route: RouteView | None = None
     workload: WorkloadView | None = None
+    guest: RouteView | None = None
     overlay: list[str] = []
     neighbors: list[NeighborView] = []
 

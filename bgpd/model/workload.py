@@ -86,17 +86,28 @@ class Sync(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = ""
 
 
+class Communities(msgspec.Struct, frozen=True, gc=False):
+    """Communities that a claim is announced with, standard and large, packed as in their attributes."""
+
+    standard: bytes = b""
+    large: bytes = b""
+
+
+NO_COMMUNITIES = Communities()
+
+
 class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One prefix that a source says is reachable on this host.
 
     `source` is the kind of the source (see `workload/sources.py`), `id` the workload's name within
     it, `key` the route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's
-    host route (`dev interface scope link`, or over `members` for a service address) itself; otherwise another program
-    does, or none is needed, and bgpd only follows. `is_own`: the host itself has the address on `interface`, and
-    answers for it whether that is up or not. `exception`: always announced, also inside an aggregate. `mac` is
-    6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced): a
-    drained service. `bandwidth`: the link bandwidth (bytes per second) that it is announced with, 0 for none.
-    `note`: what is to be known of it while it is announced.
+    host route (`dev interface scope link`, or over `members` for a service address, or by `via`) itself; otherwise
+    another program does, or none is needed, and bgpd only follows. `is_own`: the host itself has the address on
+    `interface`, and answers for it whether that is up or not. `exception`: always announced, also inside an aggregate.
+    `mac` is 6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced):
+    a drained service. `bandwidth`: the link bandwidth (bytes per second) that it is announced with, 0 for none.
+    `note`: what is to be known of it while it is announced. `guests` are the sessions with guests that say it, `via`
+    the gateways to a guest that is behind an interface, `communities` what it is announced with.
     """
 
     source: str
@@ -117,6 +128,9 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     withheld: str = ""
     bandwidth: float = 0.0
     note: str = ""
+    guests: tuple[str, ...] = ()
+    via: NextHops = ()
+    communities: Communities = NO_COMMUNITIES
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):
@@ -130,6 +144,7 @@ class ClaimInfo(msgspec.Struct, frozen=True):
     mac: bytes = b""
     is_service: bool = False
     bandwidth: float = 0.0
+    communities: Communities = NO_COMMUNITIES
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -19,7 +19,7 @@ from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_LLGR_STALE, C
 from bgpd.model.path import NextHop, Overlay, Path, Source, SourceKind
 from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.loc_rib import SLICE, Changes, Compute, LocRib
-from bgpd.rib.next_hops import AllowedNextHops
+from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.policy import Policy, Route, Trace
 from bgpd.rib.shared_decisions import Entry
 
@@ -56,7 +56,7 @@ class AdjRibIn:
         router_id: bytes,
         allow_own_as: int,
         now: Callable[[], float],
-        allowed: AllowedNextHops | None = None,
+        allowed: AllowedNextHops | LocalNextHops | None = None,
     ) -> None:
         self.allowed = allowed
         self.source = source
@@ -330,7 +330,7 @@ class AdjRibIn:
         self.long_lived.add(family)
         self._forget_verdicts()
 
-    def allow(self, allowed: AllowedNextHops) -> None:
+    def allow(self, allowed: AllowedNextHops | LocalNextHops) -> None:
         """The neighbor may name these next hops from now on."""
         self.allowed = allowed
         self._refusals.clear()

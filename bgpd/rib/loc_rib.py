@@ -70,7 +70,7 @@ class Changes:
 
 
 class LocRib(Decisions):
-    """One table.
+    """One table: of a VRF, or of the `guest` of this host whose routes it has, which nobody else sees.
 
     `local`: keys whose best path is this host's own. `received`, `rejected`: routes per source. `unacknowledged`: keys
     whose next hops the kernel has not yet acknowledged, and `refused`: that it does not have, both kept while
@@ -82,10 +82,11 @@ class LocRib(Decisions):
     them. `redeciding`: how many walks of `redecide` run. `stale`: former sessions whose routes are kept, and how long.
     """
 
-    def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family) -> None:
+    def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family, *, guest: str = "") -> None:
         is_unicast = family in (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
         super().__init__(next_hop_table, checks_next_hops=is_unicast)
         self.vrf = vrf
+        self.guest = guest
         self.family = family
         self.routes: ShardedDict[Entry] = ShardedDict(of_prefixes=is_unicast)
         self.local: dict[bytes, None] = {}

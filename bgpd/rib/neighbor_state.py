@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from bgpd.config.schema import RibConfig, SessionConfig, attribute_limit
+from bgpd.config.schema import GuestConfig, RibConfig, SessionConfig, attribute_limit
 from bgpd.config.sections import section_of
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
@@ -18,6 +18,7 @@ from bgpd.model.path import Path, Source
 from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.discarded import Discarded
+from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.policy import build_policy
 
@@ -159,7 +160,7 @@ def change_policies(
             continue
         where = f"neighbor {session.source.name}"
         if _import_differs(session, settings, former, config):
-            policy = build_policy(settings.import_, config.policy, where=f"{where}.import", exporting=False)
+            policy = import_policy(settings, config, where=f"{where}.import")
             session.adj_rib_in.policy_changed(policy, allow_own_as=settings.allow_own_as)
             for table in session.tables.values():
                 changed.setdefault(table, {})[session.source] = session.adj_rib_in
@@ -178,4 +179,8 @@ def _policy_differs(old: str, new: str, former: RibConfig, config: RibConfig) ->
 def _import_differs(session: NeighborState, settings: SessionConfig, former: RibConfig, config: RibConfig) -> bool:
     if session.config.allow_own_as != settings.allow_own_as:
         return True
+    if isinstance(settings, GuestConfig) and isinstance(session.config, GuestConfig):
+        aggregates = former.aggregate != config.aggregate
+        if aggregates or session.config.prefixes != settings.prefixes:
+            return True
     return _policy_differs(session.config.import_, settings.import_, former, config)

@@ -17,6 +17,7 @@ from functools import lru_cache
 
 import msgspec
 
+from bgpd.config.schema import GuestConfig, SessionConfig
 from bgpd.kernel.host import Host
 from bgpd.model.communities import lowest_link_bandwidth
 from bgpd.model.iana import Family
@@ -27,6 +28,8 @@ LARGEST = 256
 """What every kernel's nexthop groups take."""
 TOLERANCE = 0.01
 """How far a weight may be from the exact ratio, where the ratio allows it."""
+_LOOPBACK = b"\x7f"
+"""127.0.0.0/8: all of it is the host's own."""
 _PRUNE_AT = 4096
 """Next hops, and sets of them, from which on those that nothing uses are looked for."""
 _ORDERS_KEPT = 1024
@@ -98,8 +101,29 @@ class AllowedNextHops(msgspec.Struct, frozen=True, kw_only=True):
         return any(covers(key, host_key(self.peer)) for key in found)
 
 
-def allowed_next_hops(source: Source, host: Host) -> AllowedNextHops | None:
+class LocalNextHops(msgspec.Struct, frozen=True, kw_only=True):
+    """Which next hops a guest of this host may name (next_hop = "local"): addresses of this host (`own`), and what is
+    beside the guest in a network of its interface."""
+
+    own: frozenset[bytes]
+    beside: AllowedNextHops | None
+
+    def why_not(self, next_hop: NextHop) -> str:
+        """Why the guest may not name it, or ""."""
+        packed = next_hop.address
+        if packed in self.own or (len(packed) == 4 and packed[:1] == _LOOPBACK):
+            return ""
+        if self.beside is not None and not self.beside.why_not(next_hop):
+            return ""
+        return f'next hop {next_hop} is neither this host nor beside the guest, and next_hop is "local"'
+
+
+def allowed_next_hops(
+    source: Source, host: Host, config: SessionConfig | None = None
+) -> AllowedNextHops | LocalNextHops | None:
     """The next hops that a neighbor may name; None (any) inside the AS and further than one hop away."""
+    if isinstance(config, GuestConfig):
+        return _local_next_hops(source, host, config.vrf) if config.next_hop == "local" else None
     if source.kind is not SourceKind.EBGP or not source.interface:
         return None
     networks = host.networks(source.interface)
@@ -107,6 +131,17 @@ def allowed_next_hops(source: Source, host: Host) -> AllowedNextHops | None:
         networks.add((Family.IPV4_UNICAST if len(one.packed) == 4 else Family.IPV6_UNICAST, one.network))
     allowed = AllowedNextHops(peer=source.address, interface=source.interface, networks=frozenset(networks))
     return allowed if allowed.is_one_hop else None
+
+
+def _local_next_hops(source: Source, host: Host, vrf: str) -> LocalNextHops:
+    own = frozenset(address.packed for address in host.all_addresses(vrf))
+    if not source.interface or host.is_own(source.address, vrf=vrf):
+        return LocalNextHops(own=own, beside=None)
+    networks = host.networks(source.interface)
+    for one in host.addresses(source.interface):
+        networks.add((Family.IPV4_UNICAST if len(one.packed) == 4 else Family.IPV6_UNICAST, one.network))
+    beside = AllowedNextHops(peer=source.address, interface=source.interface, networks=frozenset(networks))
+    return LocalNextHops(own=own, beside=beside)
 
 
 class NextHopTable:

@@ -87,3 +87,10 @@ class Workloads(Protocol):
 
     def suppressed(self, vrf: str, family: Family, keys: list[bytes], by: str) -> None:
         """The aggregate `by` suppresses these workloads towards the neighbors ("": none does any more)."""
+
+
+class Guests(Protocol):
+    """Who makes claims of what guests of this host announce."""
+
+    def routes_changed(self, guest: str, family: Family, keys: Sequence[bytes]) -> None:
+        """A guest's routes of these keys are others now, or gone: `Rib.guest_paths` has them."""

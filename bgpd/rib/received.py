@@ -28,6 +28,7 @@ from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived, revise
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.evpn_batches import enter_few_evpn
+from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
@@ -91,16 +92,17 @@ class ReceivedRoutes:
         adj_rib_in = self._adj_rib_in(source, negotiated, config)
         policy = build_policy(config.export, policies, where=f"{where}.export", exporting=True)
         state = NeighborState(source, negotiated, config=config, adj_rib_in=adj_rib_in)
-        state.tables = {family: self._tables.table(config.vrf, family) for family in negotiated.families}
+        state.tables = {family: self._tables.of_session(config, family) for family in negotiated.families}
         self._states[source] = state
         for family, table in state.tables.items():
             table.interned[source] = adj_rib_in.interned(family)
+            sent = self._tables.table(config.vrf, family)
             if policy.takes_learned:
-                table.exports_learned = table.gathers_keys = True
+                sent.exports_learned = sent.gathers_keys = True
             export = AdjRibOut(
                 source,
                 family,
-                table,
+                sent,
                 policy=policy,
                 local_asn=negotiated.local_asn,
                 is_ibgp=negotiated.is_ibgp,
@@ -135,13 +137,13 @@ class ReceivedRoutes:
         where = f"neighbor {source.name}.import"
         return AdjRibIn(
             source,
-            policy=build_policy(config.import_, self._config.policy, where=where, exporting=False),
+            policy=import_policy(config, self._config, where=where),
             local_asn=negotiated.local_asn,
             router_asn=self._config.router.asn,
             router_id=parse_address(self._config.router.router_id),
             allow_own_as=config.allow_own_as,
             now=self._now,
-            allowed=allowed_next_hops(source, self._host),
+            allowed=allowed_next_hops(source, self._host, config),
         )
 
     def _send_evpn(self, source: Source, batch: RouteBatch) -> None:
@@ -359,8 +361,8 @@ class ReceivedRoutes:
         walks = []
         for state in self._all():
             source, adj_rib_in = state.source, state.adj_rib_in
-            if source.interface == interface and adj_rib_in.allowed is not None:
-                allowed = allowed_next_hops(source, self._host)
+            if (source.interface == interface or source.guest) and adj_rib_in.allowed is not None:
+                allowed = allowed_next_hops(source, self._host, state.config)
                 if allowed is not None and allowed != adj_rib_in.allowed:
                     adj_rib_in.allow(allowed)
                     walks.append(self._revise({table: {source: adj_rib_in} for table in state.tables.values()}))
@@ -429,6 +431,7 @@ class ReceivedRoutes:
                 router_id=former.router_id,
                 address=former.address,
                 interface=former.interface,
+                guest=former.guest,
             )
             config = section_of(self._config, source)
             helps = config.graceful_restart if config is not None else None
@@ -438,7 +441,7 @@ class ReceivedRoutes:
             state = NeighborState(source, former.negotiated, config=config, adj_rib_in=adj_rib_in)
             for name, kept in former.kept.items():
                 family = Family(name)
-                table = state.tables[family] = self._tables.table(config.vrf, family)
+                table = state.tables[family] = self._tables.of_session(config, family)
                 table.interned[source], table.stale[source] = adj_rib_in.interned(family), kept
                 if kept.stage is Stage.LONG_LIVED:
                     adj_rib_in.enter_long_lived(family)
@@ -553,12 +556,13 @@ class ReceivedRoutes:
         return routes, size
 
     def next_hops_of_only(self, places: Collection[Place]) -> set[NextHop]:
-        """The next hops that these routes have, and no others, of sessions or kept of former ones."""
+        """The next hops that these routes have, and no others, of sessions or kept of former ones. No learned route has
+        those of guests."""
         chosen = set(places)
         mine: set[NextHop] = set()
         others: list[Iterable[NextHop]] = []
         for state in self._all():
-            for family in state.tables:
+            for family in () if state.source.guest else state.tables:
                 named = state.adj_rib_in.interned(family).next_hops
                 if (state.source, family) in chosen:
                     mine.update(named)

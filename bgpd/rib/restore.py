@@ -101,7 +101,9 @@ class _TableWalk:
         self._tables = tables
         self._evpn = evpn
         self._family = Family(table.family)
-        self._table = tables.table(table.vrf, self._family)
+        self._table = (
+            tables.guest_table(table.guest, self._family) if table.guest else tables.table(table.vrf, self._family)
+        )
         self._whole: dict[int, Path] = {}
         """The path of each number, where the policy does not look at prefixes."""
         self._parts: dict[tuple[int, object], Path] = {}

@@ -28,7 +28,7 @@ from bgpd.rib.evpn_batches import import_few
 from bgpd.rib.intruders import ContestedAddresses, Intruders
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
-from bgpd.rib.ports import EvpnRoutes, KernelRoutes, Neighbors, Workloads
+from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes, Neighbors, Workloads
 from bgpd.rib.received import ReceivedRoutes
 from bgpd.rib.saved import SavedRib, save
 from bgpd.rib.shared_decisions import Entry
@@ -40,7 +40,8 @@ class Rib:
     """The tables by VRF ("" is the main one) and family, with all that is said of their routes.
 
     `received` are the routes of neighbors, `dissemination` what they are sent, `contested` the addresses of workloads
-    that they announce, too. `host` has the networks of this host. `now()`: wall clock in seconds.
+    that they announce, too, `guests` the tables of guests of this host, by their name and family. `host` has the
+    networks of this host. `now()`: wall clock in seconds.
     `schedule(callback)`: run it soon, in the same thread (`turns.soon`). Call `connect` once before anything else.
     """
 
@@ -59,6 +60,7 @@ class Rib:
         self._tables = Tables(self.dissemination, exports_learned=self._exports_learned, schedule=schedule)
         self.tables = self._tables.all
         self.table = self._tables.table
+        self.guests = self._tables.guests
         self.drained = self.dissemination.drained = DrainedRoutes(self.tables)
         self.commit_gathered = self._tables.commit_gathered
         self.flush = self._tables.flush
@@ -69,8 +71,17 @@ class Rib:
         self.aggregation = Aggregation(config, self, self._intruders)
         self.contested = ContestedAddresses(self._intruders)
 
-    def connect(self, *, kernel: KernelRoutes, neighbors: Neighbors, evpn: EvpnRoutes, workloads: Workloads) -> None:
+    def connect(
+        self,
+        *,
+        kernel: KernelRoutes,
+        neighbors: Neighbors,
+        evpn: EvpnRoutes,
+        workloads: Workloads,
+        guests: Guests | None = None,
+    ) -> None:
         """The parts that act on what the RIB decides."""
+        self._tables.claims = guests
         self._evpn = self.received.evpn = self._tables.evpn = evpn
         self._tables.kernel = kernel
         self._tables.aggregation = self.aggregation
@@ -219,7 +230,17 @@ class Rib:
 
     def saved(self) -> SavedRib:
         """What neighbors announced and were sent, for another process (ReceivedRoutes.restore)."""
-        return save(self.tables.values(), self.received.states_to_save(), self.received.stale)
+        return save(
+            chain(self.tables.values(), self._tables.guests.values()),
+            self.received.states_to_save(),
+            self.received.stale,
+        )
+
+    def guest_paths(self, guest: str, family: Family, key: bytes) -> Sequence[Path]:
+        """The paths in use of one key of a guest's table, best first."""
+        table = self.guests.get((guest, family))
+        decision = None if table is None else table.routes.get(key)
+        return () if decision is None else decision.multipath
 
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should forward `key` by; None: no route of ours. What sessions that have ended said does not

@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterable, Mapping
 
 import msgspec
 
-from bgpd.config.effects import resets_session
-from bgpd.config.schema import ListenConfig, SessionConfig
+from bgpd.config.effects import GUESTS, resets_session
+from bgpd.config.schema import GuestConfig, ListenConfig, SessionConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source
@@ -44,12 +44,14 @@ class SavedPath(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SavedTable(msgspec.Struct, array_like=True, gc=False):
-    """The routes of neighbors in one table. `entries`: the numbers of candidates among `paths`, and the keys."""
+    """The routes of neighbors in one table, or of a guest in its own. `entries`: the numbers of candidates among
+    `paths`, and the keys."""
 
     vrf: str
     family: str
     paths: list[SavedPath]
     entries: list[tuple[list[int], list[bytes]]]
+    guest: str = ""
 
 
 class SavedExport(msgspec.Struct, array_like=True, gc=False):
@@ -74,6 +76,7 @@ class SavedFormer(msgspec.Struct, array_like=True, gc=False):
     negotiated: Negotiated
     config: bytes
     kept: dict[str, Kept]
+    guest: str = ""
 
     def is_wanted(self, config: SessionConfig) -> bool:
         """Whether the neighbor is still the one that the routes are of: no session of it would have to begin anew."""
@@ -81,7 +84,8 @@ class SavedFormer(msgspec.Struct, array_like=True, gc=False):
             before = msgspec.msgpack.decode(self.config, type=type(config))
         except msgspec.MsgspecError:  # of another section, or of a version that had other keys
             return False
-        return not resets_session("listen" if isinstance(config, ListenConfig) else "neighbor", before, config)
+        section = GUESTS if isinstance(config, GuestConfig) else "listen"
+        return not resets_session(section if isinstance(config, ListenConfig) else "neighbor", before, config)
 
 
 class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
@@ -159,7 +163,7 @@ def _table(
                 candidates.append(number)
         if candidates:
             entries.append((candidates, keys))
-    return SavedTable(table.vrf, str(table.family), paths, entries)
+    return SavedTable(table.vrf, str(table.family), paths, entries, table.guest)
 
 
 def _is_going(path: Path, state: NeighborState, family: Family, *, is_stale: bool) -> bool:
@@ -204,6 +208,7 @@ def _former(state: NeighborState, kept: Mapping[Family, Kept]) -> SavedFormer:
         state.negotiated,
         msgspec.msgpack.encode(state.config),
         {str(family): one for family, one in kept.items()},
+        source.guest,
     )
 
 

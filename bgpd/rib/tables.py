@@ -1,4 +1,5 @@
-"""All tables of the RIB, by VRF ("" is the main one) and family, and where their changes go.
+"""All tables of the RIB, by VRF ("" is the main one) and family, and where their changes go. Each guest of this host
+has tables of its own, whose changes become claims, and nothing else.
 
 Changes of small batches are gathered for the rest of the loop's turn, so that a thousand UPDATEs with one route each
 cost the kernel's tables one call; large ones are passed on at once. They go to the kernel's tables, to EVPN, to the
@@ -7,9 +8,10 @@ aggregates, and as marked keys to the Adj-RIBs-Out, which are worked off after t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from bgpd.config.schema import GuestConfig, SessionConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop
 from bgpd.rib.aggregates import Aggregation
@@ -17,7 +19,7 @@ from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.intruders import ContestedAddresses
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.next_hops import NextHopTable
-from bgpd.rib.ports import EvpnRoutes, KernelRoutes
+from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes
 from bgpd.runtime.shared_state import changes_shared_state
 
 GATHERED = 512
@@ -48,8 +50,12 @@ class Tables:
         self._dissemination = dissemination
         self._exports_learned = exports_learned
         self._schedule = schedule
+        self.guests: dict[tuple[str, Family], LocRib] = {}
+        self.claims: Guests | None = None
         self._next_hops: dict[str, NextHopTable] = {}
+        self._guest_next_hops: dict[tuple[str, Family], NextHopTable] = {}
         self._crowded: set[str] = set()
+        self._crowded_guests: set[tuple[str, Family]] = set()
         self._gathering: dict[LocRib, None] = {}
         self._is_scheduled = False
 
@@ -59,6 +65,24 @@ class Tables:
         if table is None:
             table = self.all[vrf, family] = LocRib(self.next_hops(vrf), vrf, family)
             self._set_what_is_kept(table)
+        return table
+
+    def of_session(self, config: SessionConfig, family: Family) -> LocRib:
+        """The table that the routes of a neighbor enter."""
+        if isinstance(config, GuestConfig):
+            table = self.guest_table(config.name, family)
+            table.vrf = config.vrf
+            return table
+        return self.table(config.vrf, family)
+
+    def guest_table(self, guest: str, family: Family) -> LocRib:
+        """The table of a guest. Its next hops count as reachable: they are judged when claims are made of them."""
+        table = self.guests.get((guest, family))
+        if table is None:
+            crowded = partial(self._crowded_guests.add, (guest, family))
+            hops = self._guest_next_hops[guest, family] = NextHopTable(resolve=lambda _: "", crowded=crowded)
+            table = self.guests[guest, family] = LocRib(hops, "", family, guest=guest)
+            table.gathers_keys = True
         return table
 
     def of_vrf(self, vrf: str) -> list[LocRib]:
@@ -94,7 +118,7 @@ class Tables:
         elif table not in self._gathering and pending:
             self._gathering[table] = None
             self.wanted()
-        if self._crowded:
+        if self._crowded or self._crowded_guests:
             self._prune()
 
     @changes_shared_state
@@ -104,6 +128,9 @@ class Tables:
             changes = table.pending.followed_by(changes)
             table.pending = Changes()
         self._gathering.pop(table, None)
+        if table.guest:
+            self._tell_guests(table, changes)
+            return
         vrf, family = table.vrf, table.family
         if changes.next_hops:
             if table.exports_learned:
@@ -118,6 +145,10 @@ class Tables:
             self.evpn.local_changed(vrf, family, changes.local)
         if changes.keys:
             self._dissemination.mark(vrf, family, changes.keys, local=False)
+
+    def _tell_guests(self, table: LocRib, changes: Changes) -> None:
+        if changes.keys and self.claims is not None:
+            self.claims.routes_changed(table.guest, table.family, changes.keys)
 
     def wanted(self) -> None:
         """There is something to flush."""
@@ -145,11 +176,18 @@ class Tables:
     def _prune(self) -> None:
         """Forget next hops that no path has any more."""
         for vrf in self._crowded:
-            decisions = [decision for table in self.of_vrf(vrf) for decision in table.distinct()]
-            candidates = (path.next_hop for decision in decisions for path in decision.candidates)
-            forgotten = self._next_hops[vrf].prune(
-                (next_hop for next_hop in candidates if next_hop is not None),
-                (decision.next_hops for decision in decisions if decision.next_hops is not None),
-            )
-            self.kernel.forget(vrf, forgotten)
+            self.kernel.forget(vrf, _prune(self._next_hops[vrf], self.of_vrf(vrf)))
         self._crowded.clear()
+        for place in self._crowded_guests:
+            _prune(self._guest_next_hops[place], [self.guests[place]])
+        self._crowded_guests.clear()
+
+
+def _prune(next_hops: NextHopTable, tables: Sequence[LocRib]) -> list[NextHop]:
+    """Have next hops forgotten that no path of their tables has; answers which those are."""
+    decisions = [decision for table in tables for decision in table.distinct()]
+    candidates = (path.next_hop for decision in decisions for path in decision.candidates)
+    return next_hops.prune(
+        (next_hop for next_hop in candidates if next_hop is not None),
+        (decision.next_hops for decision in decisions if decision.next_hops is not None),
+    )

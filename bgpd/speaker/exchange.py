@@ -157,6 +157,7 @@ class Exchange:
         write: Callable[[bytes], None],
         accept_martians: bool = False,
         accept_as_sets: bool = False,
+        takes_any_next_hop: bool = False,
     ) -> None:
         self.source = source
         self.negotiated = negotiated
@@ -172,6 +173,7 @@ class Exchange:
             local_addresses=OwnAddresses(host, interface=source.interface, vrf=vrf),
             accept_martians=accept_martians,
             accept_as_sets=accept_as_sets,
+            takes_any_next_hop=takes_any_next_hop,
         )
         self._encoder = self._new_encoder()
         self._events = events

@@ -7,11 +7,12 @@ admission.py (connections) and places.py (neighbors).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import structlog
 
-from bgpd.config.schema import ListenConfig
-from bgpd.config.sections import range_of
+from bgpd.config.schema import GuestConfig, ListenConfig
+from bgpd.config.sections import comes_to, range_of
 from bgpd.model.prefix import format_address
 from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
 from bgpd.speaker.neighbors import Neighbors
@@ -26,7 +27,7 @@ _MAX_REMEMBERED_STRANGERS = 256
 
 
 class Incoming:
-    """Takes accepted connections (ConnectionTaker). `ranges` are the [[listen]] sections."""
+    """Takes accepted connections (ConnectionTaker). `ranges` are the sections [[listen]] and [[workload.bgp]]."""
 
     def __init__(self, neighbors: Neighbors, around: Surroundings, ranges: tuple[ListenConfig, ...]) -> None:
         self.ranges = ranges
@@ -35,10 +36,10 @@ class Incoming:
         self._connect_rates = ConnectRates()
         self._strangers: set[bytes] = set()
 
-    def take(self, vrf: str, wire: Wire) -> None:
+    def take(self, vrf: str, port: int, wire: Wire) -> None:
         """Give a connection to its neighbor in that VRF, or close it; what that raises costs the connection only."""
         try:
-            if not self._offer(vrf, wire):
+            if not self._offer(vrf, port, wire):
                 wire.abort()
         except OSError:
             wire.abort()
@@ -46,33 +47,19 @@ class Incoming:
             log.error("connection.defect", error=repr(error), exc_info=error)
             wire.abort()
 
-    def _offer(self, vrf: str, wire: Wire) -> bool:
-        peer, host = wire.peer, self._around.host
+    def _offer(self, vrf: str, port: int, wire: Wire) -> bool:
+        peer, host, local = wire.peer, self._around.host, wire.local.address
         interface = host.name_of(peer.scope) if peer.scope else ""
-        neighbor = None if self._neighbors.stopped else self._known(peer.address, interface, vrf)
+        candidates = [one for one in self._neighbors if comes_to(one.peering.config, port, local)]
+        neighbor = None if self._neighbors.stopped else _known(candidates, peer.address, interface, vrf)
         if neighbor is None and not self._neighbors.stopped:
-            listen = range_of(self.ranges, peer.address, vrf)
-            if listen is None:
+            listen = range_of(self.ranges, peer.address, vrf, port=port, local=local)
+            if listen is None or (isinstance(listen, GuestConfig) and listen.is_single):
                 self._note_stranger(peer.address)
             else:
                 arrival = host.name_of(arrival_index(wire.socket)) or host.facing(peer.address, vrf)
                 neighbor = self._of_range(listen, of_listen(listen, peer.address, interface, arrival=arrival))
         return neighbor is not None and neighbor.accept(wire)
-
-    def _known(self, address: bytes, interface: str, vrf: str) -> Neighbor | None:
-        """The neighbor that an address belongs to: configured, known, or unnumbered on that interface."""
-        unnumbered = None
-        for neighbor in self._neighbors:
-            peering = neighbor.peering
-            if peering.config.vrf != vrf:
-                continue
-            if peering.address == address and (not interface or peering.interface == interface):
-                return neighbor
-            if interface and peering.is_unnumbered and peering.interface == interface:
-                unnumbered = neighbor
-        if unnumbered is not None:
-            unnumbered.address_learned(address)
-        return unnumbered
 
     def _of_range(self, listen: ListenConfig, peering: Peering) -> Neighbor | None:
         """A new neighbor of a range, if there is a place; the oldest silent connection is closed for it."""
@@ -99,3 +86,19 @@ class Incoming:
         if address not in self._strangers and len(self._strangers) < _MAX_REMEMBERED_STRANGERS:
             self._strangers.add(address)
             log.warning("connection.refused", address=format_address(address), reason="no neighbor has this address")
+
+
+def _known(neighbors: Iterable[Neighbor], address: bytes, interface: str, vrf: str) -> Neighbor | None:
+    """The neighbor that an address belongs to: configured, known, or unnumbered on that interface."""
+    unnumbered = None
+    for neighbor in neighbors:
+        peering = neighbor.peering
+        if peering.config.vrf != vrf:
+            continue
+        if peering.address == address and (not interface or peering.interface == interface):
+            return neighbor
+        if interface and peering.is_unnumbered and peering.interface == interface:
+            unnumbered = neighbor
+    if unnumbered is not None:
+        unnumbered.address_learned(address)
+    return unnumbered

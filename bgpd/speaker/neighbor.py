@@ -443,6 +443,7 @@ class Neighbor:
             router_id=negotiated.peer_router_id,
             address=wire.peer.address,
             interface=self.interface,
+            guest=self.peering.guest,
         )
         return Exchange(
             source,
@@ -456,6 +457,7 @@ class Neighbor:
             write=self._driver.write,
             accept_martians=self.peering.config.accept_martians,
             accept_as_sets=self.peering.config.accept_as_sets,
+            takes_any_next_hop=bool(self.peering.guest),
         )
 
     def session_ended(self, exchange: Exchange | None, down: SessionDown) -> None:

@@ -36,6 +36,7 @@ def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) ->
         router_id=format_address(negotiated.peer_router_id) if negotiated else "",
         hostname=negotiated.hostname if negotiated else "",
         dynamic=peering.dynamic,
+        guest=peering.guest,
         hold_time_s=negotiated.hold_time_s if negotiated else 0,
         keepalive_time_s=negotiated.keepalive_time_s if negotiated else 0,
         families={str(family): FamilyCounts() for family in negotiated.families} if negotiated else {},

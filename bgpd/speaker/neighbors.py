@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import msgspec
 
 from bgpd.config.effects import resets_session
-from bgpd.config.schema import ListenConfig, SpeakerConfig
+from bgpd.config.schema import GuestConfig, ListenConfig, SpeakerConfig
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, ErrorCode, Family
 from bgpd.model.path import RouteBatch, Source
 from bgpd.speaker.connection import State
 from bgpd.speaker.neighbor import Neighbor, Surroundings
-from bgpd.speaker.peering import Peering, of_neighbor
+from bgpd.speaker.peering import Peering, of_guest, of_neighbor
 from bgpd.speaker.places import why_full
 from bgpd.speaker.transport import Wire
 
@@ -151,12 +151,12 @@ class Neighbors:
         """
         reset_all = resets_session("router", self._around.router, config.router)
         self._around.router = config.router
-        wanted = {} if self.stopped else {neighbor.name: of_neighbor(neighbor) for neighbor in config.neighbor}
-        by_prefix = {listen.prefix: listen for listen in config.listen}
+        wanted = {} if self.stopped else {peering.name: peering for peering in _known_before(config)}
+        ranges = {_key_of(listen): listen for listen in config.listen}
         for neighbor in self:
             peering = neighbor.peering
-            if isinstance(peering.config, ListenConfig):
-                listen = by_prefix.get(peering.config.prefix)
+            if peering.dynamic and isinstance(peering.config, ListenConfig):
+                listen = ranges.get(_key_of(peering.config))
                 new = None if listen is None else msgspec.structs.replace(peering, config=listen)
             else:
                 new = wanted.get(peering.name)
@@ -178,7 +178,7 @@ class Neighbors:
     def why_refused(self, neighbor: Neighbor) -> str:
         """Why a dynamic neighbor may not be established: others took its place since it had connected."""
         peering = neighbor.peering
-        if not isinstance(peering.config, ListenConfig):
+        if not peering.dynamic or not isinstance(peering.config, ListenConfig):
             return ""
         placed = [one for one in self.dynamic() if one is not neighbor and one.takes_place]
         return why_full(peering.config, peering.arrival, placed)
@@ -203,3 +203,18 @@ class Neighbors:
             asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._forget, neighbor)
         elif neighbor.state.progress < State.OPEN_SENT.progress:
             self.end(neighbor, None, "gone")
+
+
+def _known_before(config: SpeakerConfig) -> Iterator[Peering]:
+    """Whom the configuration names with an address or an interface."""
+    yield from map(of_neighbor, config.neighbor)
+    for listen in config.listen:
+        if isinstance(listen, GuestConfig) and listen.is_single:
+            yield of_guest(listen)
+
+
+def _key_of(listen: ListenConfig) -> tuple[str, str]:
+    """What tells ranges apart over a reload; a guest that is alone and a range of guests are two."""
+    if isinstance(listen, GuestConfig):
+        return listen.name, "alone" if listen.is_single else "guests"
+    return listen.prefix, ""

@@ -34,6 +34,7 @@ class NextHopSelf:
         self._vrf = vrf
         bearers = host.bearers(local)
         self._local_vrf = host.vrf_of(interface if interface in bearers or not bearers else bearers[0])
+        self._is_implied = not bearers and host.is_own(local)
         self.chosen = self._choose(SelfAddresses())
 
     def resume(self, former: SelfAddresses) -> None:
@@ -46,6 +47,8 @@ class NextHopSelf:
         VRF, whichever interface has it."""
         if is_link_local(self._local):
             return self._host.bears(self._interface, self._local)
+        if self._is_implied:  # one of 127.0.0.0/8 that no interface has
+            return self._host.is_own(self._local, vrf=self._local_vrf)
         return self._host.has_address(self._local, vrf=self._local_vrf)
 
     def follow(self, interface: str) -> bool:

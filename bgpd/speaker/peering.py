@@ -1,4 +1,4 @@
-"""Who a neighbor is: configured by address, configured by interface, or a dynamic one of a range.
+"""Who a neighbor is: configured by address, configured by interface, a guest, or a dynamic one of a range.
 
 Decides the names of dynamic neighbors. No I/O; how a neighbor is reached is in reach.py.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from bgpd.config.effects import resets_session
-from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig, SessionConfig, SpeakerConfig
-from bgpd.config.sections import range_of
+from bgpd.config.effects import GUESTS, resets_session
+from bgpd.config.schema import GuestConfig, ListenConfig, NeighborConfig, RouterConfig, SessionConfig, SpeakerConfig
+from bgpd.config.sections import dynamic_name, guest_of, range_of
 from bgpd.model.iana import BGP_PORT
-from bgpd.model.prefix import format_address, parse_address
+from bgpd.model.prefix import parse_address
 from bgpd.speaker.saved import SavedSession
 
 
@@ -34,7 +34,14 @@ class Peering(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def section(self) -> str:
         """The section of the configuration that it was made from."""
+        if isinstance(self.config, GuestConfig):
+            return GUESTS
         return "listen" if isinstance(self.config, ListenConfig) else "neighbor"
+
+    @property
+    def guest(self) -> str:
+        """The [[workload.bgp]] that it is of; "" for a neighbor."""
+        return self.config.name if isinstance(self.config, GuestConfig) else ""
 
     @property
     def is_unnumbered(self) -> bool:
@@ -60,11 +67,21 @@ def of_neighbor(config: NeighborConfig) -> Peering:
     )
 
 
-def of_listen(config: ListenConfig, address: bytes, interface: str, *, arrival: str = "") -> Peering:
-    """The peering of one dynamic neighbor; its name is "PREFIX-ADDRESS", the same whenever it comes back."""
-    name = f"{config.prefix}-{format_address(address)}" + (f"%{interface}" if interface else "")
+def of_guest(config: GuestConfig) -> Peering:
+    """The peering of a [[workload.bgp]] of one address: it is waited for."""
     return Peering(
-        name=name,
+        name=config.name,
+        config=config,
+        address=parse_address(config.prefix),
+        interface=config.interface,
+        dials=False,
+    )
+
+
+def of_listen(config: ListenConfig, address: bytes, interface: str, *, arrival: str = "") -> Peering:
+    """The peering of one dynamic neighbor."""
+    return Peering(
+        name=dynamic_name(config, address, interface),
         config=config,
         address=address,
         interface=interface,
@@ -87,9 +104,16 @@ def of_saved(saved: SavedSession, config: SpeakerConfig) -> Peering:
         before, router = saved.settings, msgspec.msgpack.decode(saved.router, type=RouterConfig)
     except msgspec.MsgspecError as error:
         raise Changed(f"another version of bgpd has left it: {error}") from error
-    if isinstance(before, ListenConfig):
+    section: SessionConfig | None
+    if isinstance(before, GuestConfig):
+        section = guest = guest_of(config.listen, saved.name)
+        if guest is not None:
+            peering = of_guest(guest)
+            if not guest.is_single:
+                peering = of_listen(guest, saved.address, saved.interface, arrival=saved.arrival)
+    elif isinstance(before, ListenConfig):
         found = range_of(config.listen, saved.address, before.vrf)
-        section: SessionConfig | None = found
+        section = found
         if found is not None:
             peering = of_listen(found, saved.address, saved.interface, arrival=saved.arrival)
     else:

@@ -10,10 +10,10 @@ import ipaddress
 
 import msgspec
 
-from bgpd.config.schema import ListenConfig
+from bgpd.config.schema import GuestConfig, ListenConfig
 from bgpd.config.words import missing_interface
 from bgpd.kernel.host import Host
-from bgpd.model.prefix import is_link_local
+from bgpd.model.prefix import format_address, is_link_local
 from bgpd.speaker.authentication import (
     Authentication,
     BadAuthentication,
@@ -25,7 +25,7 @@ from bgpd.speaker.authentication import (
 )
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
-from bgpd.speaker.socket_options import bind_to_device, require_ttl_255, ttl_drops, ttl_mismatch
+from bgpd.speaker.socket_options import arrival_index, bind_to_device, require_ttl_255, ttl_drops, ttl_mismatch
 from bgpd.speaker.transport import Target, Wire, dial, explain_dial_error, no_answer_text
 
 
@@ -128,7 +128,7 @@ class Reach:
         peering = self.peering
         if peering.address and not peering.dynamic:
             try:
-                self._listening.sign(peering.config.vrf, peering.address, wanted)
+                self._listening.sign(peering.config, peering.address, wanted)
             except OSError as error:
                 if wanted is not None:
                     raise BadAuthentication(problem_text(error, wanted)) from error
@@ -171,6 +171,8 @@ class Reach:
         """
         peering = self.peering
         wire.authentication = self._authentication
+        if problem := self._why_no_guest(wire):
+            return problem
         try:
             if peering.config.ttl_security:
                 if problem := ttl_mismatch(wire.socket):
@@ -185,13 +187,28 @@ class Reach:
             return error.strerror or str(error)
         return ""
 
+    def _why_no_guest(self, wire: Wire) -> str:
+        """Why who connects is no guest of this host, "" if it is, or need be none."""
+        config, address = self.peering.config, wire.peer.address
+        if not isinstance(config, GuestConfig):
+            return ""
+        arrival = self._host.name_of(arrival_index(wire.socket))
+        if config.interface and arrival not in ("", config.interface):
+            return f"it came by {arrival}, and interface is {config.interface}"
+        if self._host.is_own(address, vrf=config.vrf) or wire.peer.scope or self._host.attaching(address, config.vrf):
+            return ""
+        return f"{format_address(address)} is neither on this host nor in a network of its interfaces: it is no guest"
+
     # Interfaces
 
     def interface_of(self, wire: Wire) -> str:
         """The interface that a connection runs over, "" if it is routed."""
         peer, peering = wire.peer, self.peering
         scoped = self._host.name_of(peer.scope) if peer.scope else ""
-        return scoped or peering.interface or self._host.facing(peer.address, peering.config.vrf)
+        found = scoped or peering.interface or self._host.facing(peer.address, peering.config.vrf)
+        if not found and peering.guest and not self._host.is_own(peer.address, vrf=peering.config.vrf):
+            return self._host.attaching(peer.address, peering.config.vrf)
+        return found
 
     def expected_interface(self) -> str:
         """The interface that the next attempt will run over, "" if it is routed or not known."""

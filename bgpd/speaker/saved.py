@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from bgpd.config.schema import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.config.effects import GUESTS
+from bgpd.config.schema import GuestConfig, ListenConfig, NeighborConfig, SessionConfig
 from bgpd.speaker.next_hop_self import SelfAddresses
 
 
@@ -93,7 +94,9 @@ class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises: msgspec.MsgspecError: another version of bgpd had keys that this one does not know.
         """
-        return msgspec.msgpack.decode(self.config, type=ListenConfig if self.section == "listen" else NeighborConfig)
+        kinds: dict[str, type[SessionConfig]] = {GUESTS: GuestConfig, "listen": ListenConfig}
+        kind = kinds.get(self.section, NeighborConfig)
+        return msgspec.msgpack.decode(self.config, type=kind)
 
 
 class SavedListener(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import msgspec
 import structlog
 
-from bgpd.config.schema import DEFAULT_BFD_SOCKET, SpeakerConfig
+from bgpd.config.schema import DEFAULT_BFD_SOCKET, GuestConfig, SpeakerConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication
@@ -32,7 +32,7 @@ from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
 from bgpd.speaker.incoming import Incoming
 from bgpd.speaker.left_sessions import LeftSession, LeftSessions
-from bgpd.speaker.listening import Listening
+from bgpd.speaker.listening import Listening, door_of
 from bgpd.speaker.neighbor import Neighbor, Surroundings
 from bgpd.speaker.neighbor_view import neighbor_view, waiting_view
 from bgpd.speaker.neighbors import Neighbors
@@ -148,7 +148,8 @@ class Speaker:
     def _follow_configuration(self) -> None:
         for peering in self.neighbors.reconfigure(self._config):
             self._add(peering)
-        self._listen_in_vrfs()
+        self._listen_elsewhere()
+        self._listening.inherited_are_over()
         self.bfd.follow()
 
     def _add(self, peering: Peering) -> None:
@@ -250,7 +251,7 @@ class Speaker:
         Answers, by name, why one cannot be gone on with: its connection is closed, and its neighbor may connect again.
         """
         refused = dict(left.refused)
-        vrfs = {neighbor.vrf for neighbor in self._config.neighbor} - {""}
+        vrfs = {one.vrf for one in (*self._config.neighbor, *self._config.listen)} - {""}
         usable = {"", *filter(None, map(self._host.vrf_device, vrfs))}
         for listener, sock in left.listeners:
             if listener.vrf not in usable:
@@ -319,7 +320,7 @@ class Speaker:
         up old keys that neighbors have still used."""
         if self._listening.socket_error:
             self._listen()
-        self._listen_in_vrfs()
+        self._listen_elsewhere()
         for neighbor in self.neighbors:
             if neighbor.lacks_keys:
                 neighbor.read_keys()
@@ -327,12 +328,15 @@ class Speaker:
         unsigned = [listen for listen in self._config.listen if not self._listening.may_accept(listen)]
         self._listening.sign_ranges(unsigned)
 
-    def _listen_in_vrfs(self) -> None:
-        """Listen in each VRF that has neighbors and a device."""
-        wanted = {neighbor.peering.config.vrf for neighbor in self.neighbors} - {""}
-        fresh = self._listening.follow(set(filter(None, map(self._host.vrf_device, wanted))))
+    def _listen_elsewhere(self) -> None:
+        """Listen in each VRF that has neighbors and a device, and on the ports of guests."""
+        guests = [door_of(one) for one in self._config.listen if isinstance(one, GuestConfig)]
+        wanted = {(neighbor.peering.config.vrf, BGP_PORT) for neighbor in self.neighbors} | set(guests)
+        fresh = self._listening.follow({one for one in wanted if not one[0] or self._host.vrf_device(one[0])})
+        if fresh:
+            self._listening.sign_ranges(one for one in self._config.listen if door_of(one) in fresh)
         for neighbor in self.neighbors:
-            if neighbor.peering.config.vrf in fresh:
+            if door_of(neighbor.peering.config) in fresh:
                 neighbor.read_keys()
 
 

@@ -19,7 +19,9 @@ import msgspec
 if TYPE_CHECKING:
     from bgpd.config.schema import WorkloadsConfig
     from bgpd.kernel.host import Host
+    from bgpd.model.iana import Family
     from bgpd.model.kernel import AddressChanged, LinkChanged
+    from bgpd.model.path import Path
     from bgpd.model.views import NeighborView
     from bgpd.model.workload import Claim
     from bgpd.workload.claims import Claims
@@ -45,8 +47,18 @@ class Restart(enum.Enum):
 class Sessions(Protocol):
     """Whose state a source may publish (`speaker.Speaker`)."""
 
+    restarting: bool
+    """Whether the daemon was restarted while its routes stayed in the kernel."""
+
     def neighbor_views(self) -> Iterable[NeighborView]:
         """All sessions."""
+
+
+class GuestRoutes(Protocol):
+    """Who has the routes of guests (`rib.Rib`); what has changed is told by `GuestSource.routes_changed`."""
+
+    def guest_paths(self, guest: str, family: Family, key: bytes) -> Sequence[Path]:
+        """The paths in use of one key of a [[workload.bgp]], best first; () if it is not announced, or refused."""
 
 
 class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +71,7 @@ class SourceParts(msgspec.Struct, frozen=True, kw_only=True):
     first_state: FirstState
     reports: Reports
     sessions: Sessions
+    guests: GuestRoutes
     host: Host
     config: WorkloadsConfig
     hostname: str
@@ -144,6 +157,7 @@ _FILES = (
     "bgpd.workload.static_source",
     "bgpd.workload.kernel_source",
     "bgpd.workload.addresses_source",
+    "bgpd.workload.guest_source",
     "bgpd.workload.feed.mqtt_kind",
     "bgpd.workload.feed.api",
     "bgpd.workload.service.services",

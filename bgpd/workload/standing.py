@@ -15,7 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.views import WorkloadView
-from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
+from bgpd.model.workload import NO_COMMUNITIES, PLAIN, Claim, ClaimInfo, WorkloadState
 from bgpd.workload.sources import Restart, kinds
 
 VrfFamily = tuple[str, Family]
@@ -130,7 +130,7 @@ def _is_own_address(claim: Claim, host: Host) -> bool:
 
 
 def _judge_managed(entry: Entry, claim: Claim) -> Judgement:
-    route = claim.members or (NextHop(address=b"", interface=claim.interface),)
+    route = claim.members or claim.via or (NextHop(address=b"", interface=claim.interface),)
     if entry.error:
         return Judgement(WorkloadState.FAILED, entry.error, route, False)
     if not entry.acknowledged or entry.lost:
@@ -146,10 +146,13 @@ def is_kernel_route(claim: Claim) -> bool:
 def agree(first: Claim, second: Claim) -> bool:
     """Whether two claims of one address say the same: then both are in force.
 
-    A workload without an interface rests on whatever route the kernel has, so that route is its own.
+    A workload without an interface rests on whatever route the kernel has, so that route is its own. A guest on this
+    host says of an address that it is here, as an address of the host does.
     """
-    if first.members != second.members:
+    if first.members != second.members or first.via != second.via:
         return False
+    if (first.is_own and second.guests) or (first.guests and second.is_own):
+        return True
     rests_on_kernel = is_kernel_route(first) or is_kernel_route(second)
     rests_on_kernel = rests_on_kernel and (first.needs_route or second.needs_route)
     return rests_on_kernel or first.interface == second.interface
@@ -159,10 +162,15 @@ def info_of(claim: Claim) -> ClaimInfo:
     """What is announced beside the key; the MAC only matters in a VRF (EVPN type 2)."""
     mac = claim.mac if claim.vrf else b""
     is_service = kinds()[claim.source].is_service
-    if not (claim.exception or claim.sticky or mac or is_service):
+    if not (claim.exception or claim.sticky or mac or is_service or claim.communities != NO_COMMUNITIES):
         return PLAIN
     return ClaimInfo(
-        exception=claim.exception, sticky=claim.sticky, mac=mac, is_service=is_service, bandwidth=claim.bandwidth
+        exception=claim.exception,
+        sticky=claim.sticky,
+        mac=mac,
+        is_service=is_service,
+        bandwidth=claim.bandwidth,
+        communities=claim.communities,
     )
 
 
@@ -191,4 +199,5 @@ def view_of(status: ClaimStatus) -> WorkloadView:
         mac=claim.mac.hex(":"),
         sticky=claim.sticky,
         exception=claim.exception,
+        guests=list(claim.guests),
     )

@@ -27,7 +27,7 @@ from bgpd.workload.service.checker import Checker, CheckId
 from bgpd.workload.service.probes import probe
 from bgpd.workload.service.services import Services
 from bgpd.workload.settle import Announcer, KernelRoutes
-from bgpd.workload.sources import ClaimSource, Sessions, SourceParts, kinds
+from bgpd.workload.sources import ClaimSource, GuestRoutes, Sessions, SourceParts, kinds
 from bgpd.workload.table import WorkloadTable
 
 log = structlog.get_logger()
@@ -64,6 +64,7 @@ class Workloads:
         kernel: KernelRoutes,
         endpoints: Endpoints,
         sessions: Sessions,
+        guests: GuestRoutes,
         host: Host,
         hostname: str,
     ) -> None:
@@ -96,6 +97,7 @@ class Workloads:
             first_state=self._first_state,
             reports=Reports(self.claims),
             sessions=sessions,
+            guests=guests,
             host=host,
             config=config,
             hostname=hostname,

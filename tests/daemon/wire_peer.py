@@ -137,7 +137,7 @@ class WirePeer:
         while receive(connection)[0] != KEEPALIVE:
             pass
         if not is_quiet:
-            threading.Thread(target=_keep_alive, args=(connection,), daemon=True).start()
+            threading.Thread(target=keep_alive, args=(connection,), daemon=True).start()
         return connection
 
 
@@ -172,7 +172,8 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def _keep_alive(connection: socket.socket) -> None:
+def keep_alive(connection: socket.socket) -> None:
+    """Send a KEEPALIVE every two seconds, until the connection ends."""
     try:
         while not _ended.wait(2.0):
             connection.sendall(message(KEEPALIVE))

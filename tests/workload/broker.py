@@ -30,6 +30,7 @@ from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
 from bgpd.model.path import NextHops
+from bgpd.model.path import Path as RoutePath
 from bgpd.model.prefix import format_key
 from bgpd.model.views import NeighborView
 from bgpd.model.workload import ClaimInfo, Presence
@@ -183,7 +184,14 @@ class Node:
         self.resumed: list[Presence] = []
         self.host = kernel or Host(lambda event: self.workloads.kernel.event(event))
         self.workloads = Workloads(
-            config.workloads, owner=self, kernel=self, endpoints=self, sessions=self, host=self.host, hostname="node1"
+            config.workloads,
+            owner=self,
+            kernel=self,
+            endpoints=self,
+            sessions=self,
+            guests=self,
+            host=self.host,
+            hostname="node1",
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -198,6 +206,11 @@ class Node:
         found = self.workloads.find(MqttSource)
         assert found is not None
         return found
+
+    restarting = False
+
+    def guest_paths(self, guest: str, family: Family, key: bytes) -> tuple[RoutePath, ...]:
+        return ()
 
     def neighbor_views(self) -> tuple[NeighborView, ...]:
         return ()

@@ -8,7 +8,7 @@ from bgpd.config.schema import Config
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkChanged
-from bgpd.model.path import NextHop, NextHops
+from bgpd.model.path import NextHop, NextHops, Path
 from bgpd.model.prefix import format_key, parse_address, parse_prefix
 from bgpd.model.service import HealthCheck
 from bgpd.model.views import NeighborView
@@ -45,6 +45,9 @@ class Rig:
         self.announced: dict[tuple[str, str], ClaimInfo] = {}
         self.kernel: dict[tuple[str, str], NextHops] = {}
         self.acknowledge = acknowledge
+        self.restarting = False
+        self.sessions: list[NeighborView] = []
+        self.paths: dict[tuple[str, Family, bytes], Sequence[Path]] = {}
         self.now = 1000.0
         self.reserves: dict[bytes, str] = {}
         self._acknowledgements: list[tuple[str, Family, list[bytes]]] = []
@@ -73,13 +76,17 @@ class Rig:
             first_state=self.first_state,
             reports=self.reports,
             sessions=self,
+            guests=self,
             host=self.host,
             config=config.workloads,
             hostname="node1",
         )
 
     def neighbor_views(self) -> tuple[NeighborView, ...]:
-        return ()
+        return tuple(self.sessions)
+
+    def guest_paths(self, guest: str, family: Family, key: bytes) -> Sequence[Path]:
+        return self.paths.get((guest, family, key), ())
 
     def reserved(self, vrf: str, family: Family, key: bytes) -> str:
         return self.reserves.get(key, "")

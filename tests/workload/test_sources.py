@@ -62,7 +62,14 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def made(rig: Rig) -> Workloads:
     return Workloads(
-        CONFIG.workloads, owner=rig, kernel=rig, endpoints=rig, sessions=rig, host=rig.host, hostname="node1"
+        CONFIG.workloads,
+        owner=rig,
+        kernel=rig,
+        endpoints=rig,
+        sessions=rig,
+        guests=rig,
+        host=rig.host,
+        hostname="node1",
     )
 
 

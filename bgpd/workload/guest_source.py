@@ -1,0 +1,197 @@
+"""What BGP speakers on this host announce ([[workload.bgp]]): MetalLB, ExaBGP, a router in a container.
+
+Sessions, limits, what a guest may announce and what is kept while it restarts are those of any neighbor (speaker/,
+rib/); the routes are in a table of the guest's own, which no kernel table and no neighbor sees. Decides which claims
+follow from them: where the address is, and which communities it is announced with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+import msgspec
+
+from bgpd.config.schema import GuestConfig, WorkloadsConfig
+from bgpd.model.iana import Family
+from bgpd.model.kernel import AddressChanged, LinkChanged
+from bgpd.model.path import NextHop, Path
+from bgpd.model.prefix import format_key, is_link_local, parse_prefix
+from bgpd.model.workload import NO_COMMUNITIES, Claim, Communities
+from bgpd.runtime.turns import soon
+from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
+
+BGP = "bgp"
+SLICE = 500
+"""Routes that are made claims in one step, so that the loop is never blocked for 20 ms."""
+WAIT_S = 15.0
+"""How long a start after a restart waits for the guests of known addresses: they have to connect again."""
+LOOK_S = 0.5
+QUIET_S = 3.0
+"""A guest that never sends End-of-RIB has sent what it has once it is established for so long."""
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"
+
+_Place = tuple[str, Family, bytes]
+"""A guest (the name of its section), family and key."""
+
+
+class GuestSource(ClaimSource):
+    """Makes claims of the routes of guests. Level-triggered: the RIB says which have changed, and is asked for them."""
+
+    name = BGP
+
+    def __init__(self, parts: SourceParts, *, schedule: Callable[[Callable[[], None]], None] = soon) -> None:
+        self._claims = parts.claims
+        self._first_state = parts.first_state
+        self._sessions = parts.sessions
+        self._routes = parts.guests
+        self._host = parts.host
+        self._schedule = schedule
+        self._guests = {guest.name: guest for guest in parts.config.workload.bgp}
+        self._changed: dict[_Place, None] = {}
+        self._is_scheduled = False
+        self._awaited: set[str] = set()
+        self._left: bytes | None = None
+
+    # A start.
+
+    def save(self) -> bytes:
+        """The next process goes on with the sessions, and need not wait for guests."""
+        return b"guests"
+
+    def remember(self, left: bytes | None = None) -> None:
+        self._left = left
+
+    async def restore(self) -> None:
+        """After a restart guests of known addresses are waited for: what they had announced is still forwarded."""
+        if self._sessions.restarting and self._left is None:
+            self._awaited = {guest.name for guest in self._guests.values() if guest.is_single}
+        if self._awaited:
+            self.initial_wait_s = WAIT_S
+        else:
+            self._first_state.heard(BGP)
+
+    async def run(self) -> None:
+        while self._awaited:
+            self._look(time.time())
+            await asyncio.sleep(LOOK_S)
+
+    def _look(self, now: float) -> None:
+        for view in self._sessions.neighbor_views():
+            if view.name in self._awaited and view.state == "established":
+                sends_end = view.neighbor_graceful_restart not in ("", "off")
+                if set(view.families) <= set(view.end_of_rib) or (not sends_end and now - view.since > QUIET_S):
+                    self._awaited.discard(view.name)
+        if not self._awaited:
+            self._first_state.heard(BGP)
+
+    # What changes.
+
+    def routes_changed(self, guest: str, family: Family, keys: Iterable[bytes]) -> None:
+        """The RIB has other routes of a guest: some of these keys."""
+        for key in keys:
+            self._changed[guest, family, key] = None
+        self._want()
+
+    def host_changed(self, event: LinkChanged | AddressChanged) -> None:
+        """Whether a guest, or its next hop, is on this host may have changed."""
+        if isinstance(event, AddressChanged):
+            self._claim_again()
+
+    def reconfigure(self, config: WorkloadsConfig) -> None:
+        former, self._guests = self._guests, {guest.name: guest for guest in config.workload.bgp}
+        if self._guests != former:
+            self._claim_again()
+
+    def _claim_again(self) -> None:
+        for id in self._claims.claimed(BGP):
+            guest, _, prefix = id.partition("/")
+            self._changed[guest, *parse_prefix(prefix)] = None
+        self._want()
+
+    def _want(self) -> None:
+        if self._changed and not self._is_scheduled:
+            self._is_scheduled = True
+            self._schedule(self.drain)
+
+    def drain(self) -> None:
+        """Make claims of what changed, at most `SLICE`; asks to be called again if more did."""
+        self._is_scheduled = False
+        for place in list(islice(self._changed, SLICE)):
+            del self._changed[place]
+            self._claim(*place)
+        self._want()
+
+    def _claim(self, name: str, family: Family, key: bytes) -> None:
+        id = f"{name}/{format_key(family, key)}"
+        guest = self._guests.get(name)
+        paths = self._routes.guest_paths(name, family, key) if guest is not None else ()
+        if guest is None or not paths:
+            self._claims.claim(BGP, id)
+            return
+        claim = Claim(
+            source=BGP,
+            id=id,
+            family=family,
+            key=key,
+            vrf=guest.vrf,
+            guests=tuple(path.source.name for path in paths),
+            communities=_communities(paths[0]) if guest.communities == "keep" else NO_COMMUNITIES,
+        )
+        self._claims.claim(BGP, id, (self._with_way(claim, guest, paths),))
+
+    def _with_way(self, claim: Claim, guest: GuestConfig, paths: Sequence[Path]) -> Claim:
+        """A claim with what the kernel forwards it by: nothing if one of the guests has it on this host."""
+        hops: set[NextHop] = set()
+        problem = ""
+        for path in paths:
+            hop = self._hop(guest, claim.family, path)
+            if hop is None:
+                return claim
+            if isinstance(hop, str):
+                problem = hop
+            else:
+                hops.add(hop)
+        if not hops:
+            return msgspec.structs.replace(claim, withheld=problem)
+        interfaces = {path.source.interface for path in paths}
+        interface = interfaces.pop() if len(interfaces) == 1 else ""
+        return msgspec.structs.replace(claim, via=tuple(sorted(hops)), manage_route=True, interface=interface)
+
+    def _hop(self, guest: GuestConfig, family: Family, path: Path) -> NextHop | str | None:
+        """What a path leads to: None is this host itself, a text says why it leads nowhere.
+
+        With next_hop = "local" the RIB has refused all but this host's addresses and those beside the guest.
+        """
+        source, said = path.source, path.next_hop
+        chosen = source.address
+        if said is not None and guest.next_hop == "local":
+            chosen = said.address
+        if self._host.is_own(chosen, vrf=guest.vrf):
+            return None
+        if family is Family.IPV6_UNICAST and len(chosen) == 4:
+            if said is None or len(said.address) == 4 or said.address[:12] == _IPV4_MAPPED:
+                return f"IPv6 routes need an IPv6 next hop, and the session with {source.name} is one of IPv4"
+            chosen = said.address
+        return NextHop(chosen, source.interface if is_link_local(chosen) else "")
+
+
+def _communities(path: Path) -> Communities:
+    attributes = path.attributes
+    return Communities(standard=attributes.packed_communities, large=attributes.packed_large_communities)
+
+
+def _make(parts: SourceParts) -> ClaimSource:
+    return GuestSource(parts)
+
+
+KIND = SourceKind(
+    name=BGP,
+    what="guests, by `[[workload.bgp]]`",
+    precedence=2,
+    restart=Restart.REPLAYED,
+    rank_at_start=2,
+    make=_make,
+)

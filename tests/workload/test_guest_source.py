@@ -1,0 +1,225 @@
+"""What guests announce becomes claims: where the packets go, with which communities, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bgpd.config.schema import Config, GuestConfig, RouterConfig, WorkloadConfig
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
+from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.model.views import NeighborView
+from bgpd.model.workload import Communities
+from bgpd.workload.guest_source import QUIET_S, GuestSource
+from tests.workload.fixtures import Rig, claim, on
+
+V4 = Family.IPV4_UNICAST
+COMMUNITY = 65203 << 16 | 7
+
+
+def guest(name: str = "one", address: str = "127.0.0.2", **fields: object) -> GuestConfig:
+    values = {"asn": "external", "prefixes": ("10.9.0.0/16 le 32",), "max_prefixes": 10, **fields}
+    return GuestConfig(name=name, prefix=address, **values)  # type: ignore[arg-type]
+
+
+def config(*guests: GuestConfig) -> Config:
+    return Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), workload=WorkloadConfig(bgp=guests))
+
+
+class Guests:
+    """A rig with a source of guests: veth0 has 10.70.0.1/24, lo 127.0.0.1/8."""
+
+    def __init__(self, *guests: GuestConfig, restarting: bool = False) -> None:
+        self.rig = Rig(sources=("bgp",))
+        self.rig.restarting = restarting
+        for interface, *addresses in (("lo", "127.0.0.1/8"), ("veth0", "10.70.0.1/24", "2001:db8::1/64"), ("veth1",)):
+            self.rig.link(interface)
+            for address in addresses:
+                self.rig.address(interface, address)
+        self.scheduled: list[Callable[[], None]] = []
+        self.source = GuestSource(self.rig.parts(config(*guests)), schedule=self.scheduled.append)
+
+    def says(
+        self,
+        prefix: str,
+        *speakers: tuple[str, str],
+        name: str = "one",
+        next_hop: str = "192.0.2.1",
+        communities: tuple[int, ...] = (),
+    ) -> None:
+        """A key has these paths: of sessions that come from an address by an interface."""
+        family, key = parse_prefix(prefix)
+        attributes = Attributes.of(communities=communities)
+        paths = []
+        for address, interface in speakers:
+            source = Source(
+                name=name if len(speakers) == 1 else f"{name}-{address}",
+                kind=SourceKind.EBGP,
+                address=parse_address(address),
+                interface=interface,
+                guest=name,
+            )
+            paths.append(Path(source, attributes, NextHop(parse_address(next_hop)), attributes, 1.0))
+        self.rig.paths[name, family, key] = tuple(paths)
+        self.source.routes_changed(name, family, [key])
+        self.turn()
+
+    def turn(self) -> None:
+        while self.scheduled:
+            self.scheduled.pop(0)()
+        self.rig.settle()
+
+
+def via(*addresses: str) -> NextHops:
+    return tuple(sorted(NextHop(parse_address(address)) for address in addresses))
+
+
+def test_guest_on_this_host_needs_no_route() -> None:
+    for address, interface in (("127.0.0.2", "lo"), ("127.0.0.1", ""), ("10.70.0.1", "")):
+        guests = Guests(guest())
+        guests.says("10.9.1.1/32", (address, interface))
+        assert guests.rig.state("bgp", "one/10.9.1.1/32") == ("announced", "")
+        assert guests.rig.kernel == {}
+
+
+def test_guest_behind_an_interface_is_routed_to_whatever_next_hop_it_says() -> None:
+    guests = Guests(guest(address="10.70.0.2"))
+    guests.says("10.9.1.1/32", ("10.70.0.2", "veth0"))
+    assert guests.rig.kernel == {("", "10.9.1.1/32"): via("10.70.0.2")}
+    assert guests.rig.state("bgp", "one/10.9.1.1/32") == ("announced", "")
+    guests.rig.link("veth0", up=False)
+    guests.turn()
+    assert guests.rig.state("bgp", "one/10.9.1.1/32") == ("pending", "interface veth0 is down")
+    guests.says("10.9.1.1/32")
+    assert guests.rig.kernel == {}
+    assert list(guests.rig.claims.views()) == []
+
+
+def test_next_hop_leads_where_it_must_be_local() -> None:
+    guests = Guests(guest(address="10.70.0.2", next_hop="local"))
+    guests.says("10.9.1.1/32", ("10.70.0.2", "veth0"), next_hop="10.70.0.9")
+    guests.says("10.9.1.2/32", ("10.70.0.2", "veth0"), next_hop="10.70.0.1")
+    assert guests.rig.kernel == {("", "10.9.1.1/32"): via("10.70.0.9")}
+    assert guests.rig.state("bgp", "one/10.9.1.2/32") == ("announced", "")
+
+
+def test_ipv6_over_ipv4_needs_an_ipv6_next_hop() -> None:
+    guests = Guests(guest(address="10.70.0.2"))
+    guests.says("2001:db8:9::1/128", ("10.70.0.2", "veth0"), next_hop="::ffff:10.70.0.2")
+    assert guests.rig.state("bgp", "one/2001:db8:9::1/128") == (
+        "pending",
+        "IPv6 routes need an IPv6 next hop, and the session with one is one of IPv4",
+    )
+    guests.says("2001:db8:9::1/128", ("10.70.0.2", "veth0"), next_hop="2001:db8::2")
+    assert guests.rig.kernel == {("", "2001:db8:9::1/128"): via("2001:db8::2")}
+    guests.says("2001:db8:9::2/128", ("10.70.0.2", "veth0"), next_hop="fe80::2")
+    assert guests.rig.kernel["", "2001:db8:9::2/128"] == (NextHop(parse_address("fe80::2"), "veth0"),)
+
+
+def test_guests_of_a_section_share_what_they_all_announce() -> None:
+    guests = Guests(guest(address="10.70.0.0/24"))
+    guests.says("10.9.1.1/32", ("10.70.0.2", "veth0"), ("10.70.0.3", "veth0"))
+    assert guests.rig.kernel == {("", "10.9.1.1/32"): via("10.70.0.2", "10.70.0.3")}
+    (view,) = guests.rig.claims.views()
+    assert (view.source, view.guests, view.interface) == ("bgp", ["one-10.70.0.2", "one-10.70.0.3"], "veth0")
+    guests.says("10.9.1.1/32", ("10.70.0.2", "veth0"), ("10.71.0.3", "veth1"))
+    (view,) = guests.rig.claims.views()
+    assert view.interface == ""
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("none", b""), ("keep", COMMUNITY.to_bytes(4, "big"))])
+def test_communities_are_kept_where_that_is_said(mode: str, expected: bytes) -> None:
+    guests = Guests(guest(communities=mode))
+    guests.says("10.9.1.1/32", ("127.0.0.2", "lo"), communities=(COMMUNITY,))
+    assert guests.rig.announced["", "10.9.1.1/32"].communities == Communities(standard=expected)
+    other = "keep" if mode == "none" else "none"
+    guests.source.reconfigure(config(guest(communities=other)).workloads)
+    guests.turn()
+    assert guests.rig.announced["", "10.9.1.1/32"].communities.standard != expected
+
+
+def test_claims_of_a_section_that_is_removed_go() -> None:
+    guests = Guests(guest())
+    guests.says("10.9.1.1/32", ("127.0.0.2", "lo"))
+    guests.source.reconfigure(config().workloads)
+    guests.turn()
+    assert list(guests.rig.claims.views()) == []
+
+
+def test_guests_address_that_leaves_this_host_is_routed_to() -> None:
+    guests = Guests(guest(address="10.70.0.1"))
+    guests.says("10.9.1.1/32", ("10.70.0.1", "veth0"))
+    assert guests.rig.kernel == {}
+    guests.rig.address("veth0", "10.70.0.1/24", gone=True)
+    guests.source._claim_again()
+    guests.turn()
+    assert guests.rig.kernel == {("", "10.9.1.1/32"): via("10.70.0.1")}
+
+
+def test_very_many_are_made_claims_in_steps() -> None:
+    guests = Guests(guest())
+    family, first = parse_prefix("10.9.0.0/32")
+    guests.says("10.9.0.0/32", ("127.0.0.2", "lo"))
+    paths = guests.rig.paths["one", family, first]
+    keys = [parse_prefix(f"10.9.{number >> 8}.{number & 255}/32")[1] for number in range(1200)]
+    guests.rig.paths.update({("one", family, key): paths for key in keys})
+    guests.source.routes_changed("one", family, keys)
+    steps = 0
+    while guests.scheduled:
+        guests.scheduled.pop(0)()
+        steps += 1
+    assert steps == 3
+    assert len(guests.rig.claims.claimed("bgp")) == 1200
+
+
+def test_another_sources_claim_stays_and_says_so() -> None:
+    guests = Guests(guest())
+    guests.rig.claims.claim("api", "pod", (claim("10.9.1.1/32", "veth1", id="pod", source="api"),))
+    guests.turn()
+    guests.says("10.9.1.1/32", ("127.0.0.2", "lo"))
+    assert guests.rig.state("bgp", "one/10.9.1.1/32")[0] == "conflict"
+    assert guests.rig.kernel == {("", "10.9.1.1/32"): on("veth1")}
+    guests.rig.claims.claim("api", "pod")
+    guests.turn()
+    assert guests.rig.state("bgp", "one/10.9.1.1/32") == ("announced", "")
+
+
+async def test_first_start_waits_for_no_guest() -> None:
+    guests = Guests(guest())
+    await guests.source.restore()
+    guests.turn()
+    assert guests.rig.synchronised == 1
+
+
+async def test_hand_over_waits_for_no_guest() -> None:
+    guests = Guests(guest(), restarting=True)
+    guests.source.remember(guests.source.save())
+    await guests.source.restore()
+    guests.turn()
+    assert guests.rig.synchronised == 1
+
+
+@pytest.mark.parametrize("sends_end", [True, False])
+async def test_restart_waits_for_guests_of_known_addresses(sends_end: bool) -> None:
+    guests = Guests(guest(), guest("many", "10.70.0.0/24"), restarting=True)
+    await guests.source.restore()
+    assert guests.source.initial_wait_s is not None
+    view = NeighborView(
+        name="one", address="127.0.0.2", interface="lo", asn=64512, local_asn=65203, state="established", since=100.0
+    )
+    view.families, view.neighbor_graceful_restart = {"ipv4-unicast": None}, "helper" if sends_end else "off"  # type: ignore[dict-item]
+    guests.rig.sessions = [view]
+    guests.source._look(100.0 + QUIET_S / 2)
+    guests.turn()
+    assert guests.rig.synchronised == 0
+    if sends_end:
+        guests.source._look(200.0)
+        guests.turn()
+        assert guests.rig.synchronised == 0
+        view.end_of_rib = ["ipv4-unicast"]
+    guests.source._look(100.5 + QUIET_S)
+    guests.turn()
+    assert guests.rig.synchronised == 1
