@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 INITIAL_WAIT_S = 10
 """How long to wait for the sources' first states if no source sets a time."""
+STANDING = "service standing"
+"""Among what is left to another process, the name of how services stand; no source has it."""
 
 
 def _later(seconds: float, callback: Callable[[], None]) -> None:
@@ -145,10 +147,12 @@ class Workloads:
     def saved(self) -> dict[str, bytes]:
         """What orchestrators have said, by source, for another process: the disk may not have all of it yet."""
         found = {source.name: source.save() for source in self._sources}
-        return {name: saved for name, saved in found.items() if saved is not None}
+        left = {name: saved for name, saved in found.items() if saved is not None}
+        return {**left, STANDING: self.services.save_standing()}
 
     async def start(self, left: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Claim what configuration, state files and `left`, of another process, say; to be awaited before `run`."""
+        self.services.remember_standing(left.get(STANDING))
         for source in self._sources:
             source.remember(left.get(source.name))
         for source in self._sources:

@@ -449,6 +449,31 @@ def test_claim_of_the_last_moment_is_kept(fabric: Fabric, peer: WirePeer) -> Non
         assert len(said(connection)) == 1
 
 
+def test_last_resort_and_slow_start_of_services_go_on(fabric: Fabric, peer: WirePeer) -> None:
+    """The link bandwidth of the one and the announcement of the other are as they were: no UPDATE."""
+    with managed(fabric, leaf(1, **IPV4), "[workload.api]\n") as host:
+        connection = spoken(peer, host)
+        host.cli("workload", "add", "pod", "--address", "10.64.1.1", "--interface", "pod1")
+        for name, address, fields in (("young", "10.64.100.1", {"slow_start_s": 3600}), ("dead", "10.64.100.2", {})):
+            for healthy in (True, False) if name == "dead" else (True,):
+                backend = {"id": "pod", "addresses": ["10.64.1.1"], "healthy": healthy}
+                service = {"addresses": [address], "check": {"type": "push"}, "last_resort": "keep"}
+                file = host.directory / "service.json"
+                file.write_text(json.dumps({**service, "backends": [backend], **fields}))
+                host.cli("service", "add", name, str(file))
+        before = host.get("services")
+        assert [(one["name"], one["announced"], one["kept"]) for one in before] == [
+            ("dead", True, ["10.64.100.2"]),
+            ("young", True, []),
+        ]
+        assert said(connection)
+        host.hand_over()
+        assert said(connection) == []
+        after = host.get("services")
+        assert [one | {"reason": ""} for one in after] == [one | {"reason": ""} for one in before]
+        assert after[1]["backends"][0]["weight_now"] == 0.125
+
+
 def test_drained_host_stays_so_and_sends_nothing(fabric: Fabric, peer: WirePeer) -> None:
     with managed(fabric, leaf(1, **IPV4), POD) as host:
         connection = spoken(peer, host)

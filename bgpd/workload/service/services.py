@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -35,7 +36,7 @@ from bgpd.model.service import (
 )
 from bgpd.model.workload import Claim
 from bgpd.workload.claims import Claims
-from bgpd.workload.service import views
+from bgpd.workload.service import saved_standing, views
 from bgpd.workload.service.active import Active, State
 from bgpd.workload.service.checker import Health
 from bgpd.workload.service.last_resort import Availability, Standing
@@ -56,6 +57,8 @@ KIND = SourceKind(
 )
 SETTLE_S = 5.0
 """How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
+SLICE = 50
+"""Services that are claimed for in one step: so the loop is never held for 20 ms."""
 BANDWIDTH_PAUSE_S = 1.0
 """The link bandwidth of an announced address changes at most so often: several backends that come are one change."""
 
@@ -99,6 +102,8 @@ class Services:
         self._released = False
         self._schedule = schedule
         self._due: dict[str, None] = {}
+        self._is_planned = False
+        self._saved_standing: dict[str, saved_standing.SavedStanding] = {}
 
     def _changed(self, name: str) -> None:
         for listener in self.listeners:
@@ -165,16 +170,26 @@ class Services:
         changed = health.result(reason, now)
         self._judge(active, active.targets[id])
         if changed:
-            is_planned = bool(self._due)
-            self._due[id[0]] = None
-            if not is_planned:
-                self._schedule(self._claim_due)
+            self._claim_soon(id[0])
+
+    def _claim_soon(self, name: str) -> None:
+        self._due[name] = None
+        if not self._is_planned:
+            self._is_planned = True
+            self._schedule(self._claim_due)
 
     def _claim_due(self) -> None:
-        due, self._due = self._due, {}
-        for name in due:
+        self._is_planned = False
+        self._claim_some()
+
+    def _claim_some(self) -> None:
+        """Claim for the services that are due, or some of them, and soon for the others."""
+        for name in list(islice(self._due, SLICE)):
+            del self._due[name]
             if name in self._services:
                 self._claim_all(name, self._services[name])
+        for name in islice(self._due, 1):
+            self._claim_soon(name)
 
     def states_changed(self, changed: Iterable[ClaimStatus]) -> None:
         """States of workloads changed: backends may have come or gone."""
@@ -186,8 +201,9 @@ class Services:
                     active = self._services[id[0]]
                     self._judge(active, active.targets[id])
                     names.add(id[0])
-        for name in sorted(names):
-            self._claim_all(name, self._services[name])
+        if names:
+            self._due.update(dict.fromkeys(sorted(names)))
+            self._claim_some()
 
     def _judge(self, active: Active, target: Target) -> None:
         """Look at one address again; of a thousand, the others stay as they were judged."""
@@ -201,7 +217,10 @@ class Services:
         """What there is to know after a start is known: claim from now on. Idempotent."""
         if not self._released:
             self._released = True
+            saved, self._saved_standing = self._saved_standing, {}
             for name, active in self._services.items():
+                if name in saved:
+                    saved_standing.restore(active, saved[name], self._clock())
                 self._claim_all(name, active)
 
     def _claim_all(self, name: str, active: Active) -> None:
@@ -349,6 +368,14 @@ class Services:
             active.health[id] = Health(rise=check.rise, fall=check.fall)
             active.devices[id] = device
             self._checks.start(id, check, id[2], device)
+
+    def remember_standing(self, packed: bytes | None) -> None:
+        """What `save_standing` answered in the process before, if there was one."""
+        self._saved_standing = saved_standing.read(packed)
+
+    def save_standing(self) -> bytes:
+        """Last resorts and slow starts, for the next process."""
+        return saved_standing.save(self._services)
 
     def undecided(self) -> bool:
         """Whether a check has no result yet."""

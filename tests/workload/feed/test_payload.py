@@ -199,6 +199,11 @@ BACKEND = {"id": "a", "addresses": ["10.64.1.5"]}
         ({"check": {"type": "exec", "command": "../rm"}}, "check.command", "regex"),
         ({"check": {"type": "http", "port": 80, "path": "/a b"}}, "check.path", "regex"),
         ({"mode": "fast"}, "mode", "fast"),
+        ({"weight_from": "pods"}, "weight_from", "pods"),
+        ({"last_resort": "stay"}, "last_resort", "stay"),
+        ({"slow_start_s": -1}, "slow_start_s", ">= 0"),
+        ({"slow_start_s": 3601}, "slow_start_s", "<= 3600"),
+        ({"min_healthy": 0}, "min_healthy", ">= 1"),
     ],
 )
 def test_wrong_service_is_refused_with_its_path(fields: dict[str, Any], path: str, wrong: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service, ServiceMode, WeightFrom
 from bgpd.model.workload import ClaimInfo
-from bgpd.workload.service.services import Services
+from bgpd.workload.service.services import SLICE, Services
 from tests.workload.fixtures import claim
 from tests.workload.service.rig import TCP, VIP, A, B, ServiceRig, clocked
 
@@ -312,6 +312,33 @@ def test_route_that_the_kernel_refused_stays_refused_whatever_the_link_bandwidth
     rig.services.reconfigure(bandwidth_per_weight=5.0)
     rig.settle()
     assert rig.state("service", "web") == ("failed", "File too large")
+
+
+def test_many_services_are_claimed_for_some_at_a_time() -> None:
+    """A pod of a thousand services that goes does not hold the loop."""
+    rig, planned = ServiceRig(), list[Callable[[], None]]()
+    rig.services = Services(rig.claims, rig.checks, schedule=planned.append)
+    rig.services.release()
+    backends = (Backend(id="a", addresses=(A,)),)
+    for number in range(2 * SLICE + 1):
+        rig.services.apply("mqtt", f"s{number}", Service(addresses=(f"10.64.{number}.1",), backends=backends))
+    rig.settle()
+    assert announced_in_steps(rig, planned) == [SLICE + 2, 2 * SLICE + 2, 2 * SLICE + 3], "two of them are the pods"
+    rig.claims.claim("mqtt", "a")
+    rig.settle()
+    assert announced_in_steps(rig, planned) == [SLICE + 2, 2, 1]
+
+
+def announced_in_steps(rig: ServiceRig, planned: list[Callable[[], None]]) -> list[int]:
+    """How many addresses are announced, now and after each step that is planned."""
+    counts = [len(rig.announced)]
+    while planned:
+        (callback,) = planned
+        planned.clear()
+        callback()
+        rig.settle()
+        counts.append(len(rig.announced))
+    return counts
 
 
 def drained(rig: ServiceRig, *names: str, **fields: Any) -> None:

@@ -1,0 +1,94 @@
+"""How services stand, for the next process: last resorts, slow starts, what failed a moment ago.
+
+Times are those of the monotonic clock, which all processes have in common until the host starts anew; one that lies
+ahead is of a former start, and is ignored. What is unreadable, or of no service any more, is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+
+from bgpd.model.iana import Family
+from bgpd.workload.service.active import Active
+from bgpd.workload.service.last_resort import Availability, Standing
+from bgpd.workload.service.targets import CheckId, Fault
+
+log = structlog.get_logger()
+
+
+class _SavedTarget(msgspec.Struct, frozen=True, array_like=True):
+    """See Target. `was_used`: nothing spoke against it."""
+
+    id: CheckId
+    was_used: bool
+    left_at: float | None
+    started_at: float | None
+
+
+class _SavedFamily(msgspec.Struct, frozen=True, array_like=True):
+    """See Availability."""
+
+    family: Family
+    standing: Standing
+    kept: list[CheckId]
+    until: float | None
+    back_at: float | None
+
+
+class SavedStanding(msgspec.Struct, frozen=True, array_like=True):
+    """One service."""
+
+    families: list[_SavedFamily]
+    targets: list[_SavedTarget]
+
+
+def save(services: Mapping[str, Active]) -> bytes:
+    """What `read` and `restore` need."""
+    return msgspec.msgpack.encode({name: _of(active) for name, active in services.items()})
+
+
+def _of(active: Active) -> SavedStanding:
+    return SavedStanding(
+        [
+            _SavedFamily(family, one.standing, list(one.kept), one.until, one.back_at)
+            for family, one in active.families.items()
+        ],
+        [
+            _SavedTarget(target.id, target.fault is Fault.NONE, target.left_at, target.started_at)
+            for target in active.targets.values()
+        ],
+    )
+
+
+def read(packed: bytes | None) -> dict[str, SavedStanding]:
+    """What `save` answered in the process before, by service; empty if there was none."""
+    if packed is None:
+        return {}
+    try:
+        return msgspec.msgpack.decode(packed, type=dict[str, SavedStanding])
+    except msgspec.MsgspecError as error:
+        log.warning("service.saved_standing_unreadable", error=str(error))
+        return {}
+
+
+def restore(active: Active, saved: SavedStanding, now: float) -> None:
+    """Go on as a service stood, once its backends are judged anew: what does not work any more has failed now."""
+    for one in saved.families:
+        if one.family not in active.families and _is_past(one.back_at, now):
+            kept = dict.fromkeys(one.kept)
+            active.families[one.family] = Availability(one.standing, kept, until=one.until, back_at=one.back_at)
+    for was in saved.targets:
+        target = active.targets.get(was.id)
+        if target is None or not (_is_past(was.left_at, now) and _is_past(was.started_at, now)):
+            continue
+        if target.fault is Fault.NONE:
+            target.started_at = was.started_at
+        elif target.fault in (Fault.FAILED, Fault.UNKNOWN):
+            target.left_at = now if was.was_used else was.left_at
+
+
+def _is_past(at: float | None, now: float) -> bool:
+    return at is None or at <= now
