@@ -16,18 +16,26 @@ from bgpd.cli.main import main as run_command
 if TYPE_CHECKING:
     from bgpd.config.load import Loaded
     from bgpd.config.schema import Config
+    from bgpd.inheritance import Inheritance
 
 
-def _run_daemon(loaded: Loaded, file: str, warnings: Sequence[str]) -> int:
-    gc.disable()  # imports make no garbage, and looking for it takes a tenth of the start; see runtime/memory.py
-    from bgpd.inheritance import find
-    from bgpd.runtime.memory import keep_little_memory
+class _Start:
+    """A start of the daemon: first it takes over what another process has left, then it reads and imports the rest."""
 
-    keep_little_memory()
-    left = find()
-    from bgpd.daemon import run
+    left: Inheritance
 
-    return run(loaded, file, left=left, warnings=warnings)
+    def take_over(self) -> None:
+        gc.disable()  # imports make no garbage, and looking for it takes a tenth of the start; see runtime/memory.py
+        from bgpd.inheritance import find
+        from bgpd.runtime.memory import keep_little_memory
+
+        keep_little_memory()
+        self.left = find()
+
+    def run(self, loaded: Loaded, file: str, warnings: Sequence[str]) -> int:
+        from bgpd.daemon import run
+
+        return run(loaded, file, left=self.left, warnings=warnings)
 
 
 def _import_daemon() -> None:
@@ -63,7 +71,14 @@ def _report_message(text: str, options: DecodeOptions) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `bgpd`."""
-    hooks = Hooks(run_daemon=_run_daemon, import_daemon=_import_daemon, report_message=_report_message, flush=_flush)
+    start = _Start()
+    hooks = Hooks(
+        take_over=start.take_over,
+        run_daemon=start.run,
+        import_daemon=_import_daemon,
+        report_message=_report_message,
+        flush=_flush,
+    )
     return run_command(arguments, hooks)
 
 

@@ -32,11 +32,13 @@ class DecodeOptions(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """`run_daemon(loaded, file, warnings)` runs until it is told to stop and answers the exit code; `import_daemon()`
-    imports what that needs; `report_message`
-    answers with the JSON of what the daemon's decoder makes of one message in hex, whatever the text; `flush(config)`
-    takes all of bgpd's out of the kernel and says what that was, or raises CommandFailed."""
+    """`take_over()` comes first: from then on neighbors hear KEEPALIVEs of the sessions that another process has left.
+    `run_daemon(loaded, file, warnings)` runs until it is told to stop and answers the exit code; `import_daemon()`
+    imports what that needs; `report_message` answers with the JSON of what the daemon's decoder makes of one message in
+    hex, whatever the text; `flush(config)` takes all of bgpd's out of the kernel and says what that was, or raises
+    CommandFailed."""
 
+    take_over: Callable[[], None]
     run_daemon: Callable[[Loaded, str, Sequence[str]], int]
     import_daemon: Callable[[], None]
     report_message: Callable[[str, DecodeOptions], bytes]

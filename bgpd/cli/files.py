@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
     With --check it ends where it would begin, having imported all.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon hears it, a reload would end the process
+    if not arguments.check:
+        hooks.take_over()
     from bgpd.config.load import HostNotReady
 
     try:

@@ -24,6 +24,12 @@ VARIABLE = "BGPD_DESCRIPTORS"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Blocked from before the process becomes the next one until that one hears them: they would end it."""
 
+BEGIN_S = 7.0
+"""So long the next process may take until it has `inherited`, and ends if it takes longer: less than a hold time of 9 s,
+so that neighbors see connections that end, which they help with. TimeoutStartSec= of the unit is the same."""
+START_S = 90.0
+"""So long it may take from then on: neighbors hear KEEPALIVEs meanwhile."""
+
 KEPT = "bgpd"
 """The name that systemd keeps all of them by; the unit knows it, too."""
 _LIST = "bgpd-descriptors"
@@ -98,6 +104,7 @@ class ExecStore:
 
     def become(self, command: Sequence[str]) -> None:
         """Become this program, which finds the descriptors by `inherited`, and has SIGNALS blocked until it hears them.
+        If it has not done so after BEGIN_S, the kernel ends it (SIGALRM).
 
         Raises: OSError: it cannot be run; nothing is kept any more.
         """
@@ -107,8 +114,10 @@ class ExecStore:
         try:
             for descriptor in self._kept.values():
                 os.set_inheritable(descriptor, True)
+            signal.setitimer(signal.ITIMER_REAL, BEGIN_S)  # goes on over the exec
             os.execve(command[0], list(command), environment)
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             self._close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
@@ -125,8 +134,11 @@ def store_of_service() -> DescriptorStore | None:
 
 
 def inherited() -> dict[str, int]:
-    """What a predecessor left to this process, by name, each once: a second call finds nothing."""
+    """What a predecessor left to this process, by name, each once: a second call finds nothing. There is time for the
+    rest of the start from now on."""
     found = _left_open()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    systemd.extend_start(START_S)
     passed = [descriptor for _, descriptor in systemd.passed_descriptors()]
     if passed:
         systemd.remove_descriptors(KEPT)

@@ -122,6 +122,11 @@ def reloading() -> tuple[str, str]:
     return "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
+def extend_start(seconds: float) -> None:
+    """The start of the service may take so long from now on, whatever its unit says (TimeoutStartSec=)."""
+    notify(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
+
+
 def watchdog_interval_s() -> float | None:
     """Seconds between two signs of life: half of what systemd waits for; None if it does not wait for any."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")

@@ -41,6 +41,7 @@ def run(*arguments: str) -> int:
     return main(
         arguments,
         Hooks(
+            take_over=lambda: None,
             run_daemon=lambda loaded, file, warnings: 42,
             import_daemon=lambda: None,
             report_message=report,
@@ -590,11 +591,13 @@ def test_run_hands_warnings_to_the_daemon_and_no_early_reload_ends_it(
 
     before = signal.getsignal(signal.SIGHUP)
     try:
-        hooks = Hooks(run_daemon, import_daemon=lambda: None, report_message=lambda *_: b"", flush=lambda config: "")
+        hooks = Hooks(
+            lambda: found.append("taken over"), run_daemon, lambda: None, lambda *_: b"", flush=lambda config: ""
+        )
         assert main(["run", "--config", str(file)], hooks) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert found == [65203, signal.SIG_IGN, 1]
+    assert found == ["taken over", 65203, signal.SIG_IGN, 1]
     assert capsys.readouterr().err == ""
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.daemon.fabric import Fabric, Host, leaf, started
+from labs.process import LabError
+from tests.daemon.fabric import Fabric, Host, config, leaf, started
 from tests.daemon.managed import said
 from tests.daemon.test_handover import IPV4, POD, spoken
-from tests.daemon.wire_peer import WirePeer, update
+from tests.daemon.wire_peer import KEEPALIVE, WirePeer, receive, update
 
 pytestmark = pytest.mark.netns
 
@@ -51,3 +54,28 @@ def test_configuration_that_the_installed_version_does_not_take_changes_nothing(
         assert "can start" in host.cli("upgrade", "--check")
         assert host.get("upgrade")["born"] == born
         assert said(connection) == []
+
+
+class HangingHost(Host):
+    """Becomes a version that hangs at its start, though it can be started to see whether it can."""
+
+    def start(self, *, wait: bool = True) -> None:
+        text = "import os, time\nif 'BGPD_DESCRIPTORS' in os.environ: time.sleep(600)\n"
+        text += "import sys\nfrom bgpd.__main__ import main\nsys.exit(main())"
+        self.program = [sys.executable, "-c", text]
+        super().start(wait=wait)
+
+
+def test_installed_version_that_hangs_ends_before_the_hold_time_and_the_neighbor_is_told_nothing(
+    fabric: Fabric, peer: WirePeer
+) -> None:
+    with HangingHost(fabric.host, config(leaf(1, **IPV4, graceful_restart={}), POD)) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        host.cli("upgrade", "--timeout", "1s", check=False)
+        with pytest.raises(LabError, match="closed the connection|reset by peer"):
+            while True:
+                assert receive(connection)[0] == KEEPALIVE
+        host.wait(lambda: host.processes[-1].exit_code == -signal.SIGALRM, "the process to end")
+        host.start()
+        peer.establish()
+        host.wait_established("leaf1")

@@ -181,6 +181,7 @@ if not found:
     one.keep({{"snapshot": memory, "session-1": memory}})
     one.become(sys.orig_argv)
 blocked = sorted(number.name for number in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+assert signal.getitimer(signal.ITIMER_REAL) == (0, 0), "it has time"
 print({{name: os.pread(descriptor, 9, 0) for name, descriptor in found.items()}}, blocked, {VARIABLE!r} in os.environ)
 print(any(map(os.get_inheritable, found.values())))
 """
@@ -196,6 +197,18 @@ def test_process_that_becomes_the_next_one_keeps_them() -> None:
     assert failed.split()[-2] == after, "and the duplicates are closed"
     assert kept == f"{{'snapshot': b'kept', 'session-1': b'kept'}} {sorted(one.name for one in store.SIGNALS)} False"
     assert inheritable == "False"
+
+
+def test_program_that_hangs_before_it_has_them_is_ended() -> None:
+    text = """
+from bgpd.handover import store
+store.BEGIN_S = 0.1
+one = store.ExecStore()
+one.keep({"snapshot": 0})
+one.become(["/bin/sleep", "60"])
+"""
+    done = subprocess.run([sys.executable, "-c", text], check=False, cwd=Path(__file__).parents[2], timeout=50)
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_no_descriptor_left_is_said(monkeypatch: pytest.MonkeyPatch, memory: Callable[[bytes], int]) -> None:

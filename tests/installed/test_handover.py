@@ -90,6 +90,7 @@ def test_version_that_cannot_start_is_refused_and_nothing_changes(server: Rig) -
     "fault",
     [
         "import os, sys; os.path.exists('/run/bgpd/broken') and sys.exit(3)",  # does not start
+        "import os, time; os.path.exists('/run/bgpd/broken') and time.sleep(600)",  # hangs at its start
         "from bgpd.handover import snapshot; snapshot.VERSION += 1",  # knows another snapshot
     ],
 )
