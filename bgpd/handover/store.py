@@ -25,8 +25,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Blocked from before the process becomes the next one until that one hears them: they would end it."""
 
 BEGIN_S = 7.0
-"""So long the next process may take until it has `inherited`, and ends if it takes longer: less than a hold time of 9 s,
-so that neighbors see connections that end, which they help with. TimeoutStartSec= of the unit is the same."""
+"""So long the next process may take until it has `inherited`, and is ended if it takes longer: less than a hold time of
+9 s, so that neighbors see connections that end, which they help with. TimeoutStartSec= of the unit is the same."""
 START_S = 90.0
 """So long it may take from then on: neighbors hear KEEPALIVEs meanwhile."""
 
