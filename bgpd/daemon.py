@@ -25,6 +25,7 @@ from bgpd.config.effects import Effect, config_diff, keep_until_restart
 from bgpd.config.facts import system_hostname
 from bgpd.config.limits import exceeded_limits
 from bgpd.config.load import ConfigError, Loaded, load_config
+from bgpd.config.patterns import Matched
 from bgpd.config.schema import Config
 from bgpd.consistency import Consistency
 from bgpd.consistency_checks import checks
@@ -47,6 +48,7 @@ from bgpd.kernel.facts import facts_of_host
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
+from bgpd.matching import Matching
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import load as load_codec
 from bgpd.message.nlri import RouteTargetNlri
@@ -145,8 +147,12 @@ class Daemon:
         self._garbage = GarbagePolicy()
         self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
+        self._matching = Matching()
+        matched = self._matching.made_out(self._with_protocol(config))
+        self._in_force = matched.config
+        self._matching.taken(config, matched)
         self._routing = Routing(
-            self._in_force(config),
+            self._in_force,
             monitor=KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s),
             walks=self._walks,
             nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
@@ -165,12 +171,13 @@ class Daemon:
             shortage=self._shortage,
             hostname=hostname,
         )
-        self._readiness.neighbors = config.neighbor
+        self._readiness.neighbors = self._in_force.neighbor
+        self._readiness.matching = self._matching
         self._readiness.left = self._left
         self._readiness.configuration = configuration_view(loaded, at=time.time())
         self._identity, self._identity_file = loaded.identity, IdentityFile(config.state.directory)
         self._readiness.identity_error = lambda: self._identity_file.error
-        self._drain = Drain(self._routing, config=lambda: self._config, changed=self._drain_changed)
+        self._drain = Drain(self._routing, config=lambda: self._in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
             self._routing,
@@ -220,6 +227,8 @@ class Daemon:
             await self._api.stop()
             self._left.sessions.close()
             return 1
+        self._matching.interfaces = self._routing.host.vrf_by_interface
+        self._routing.link_changed = self._matching.link_changed
         self._garbage.start()
         await asyncio.sleep(0)
         self._selector.reset()
@@ -229,6 +238,7 @@ class Daemon:
                 tasks.create_task(self._routing.speaker.run()),
                 tasks.create_task(self._routing.workloads.run()),
                 tasks.create_task(self._routing.servers.run()),
+                tasks.create_task(self._matching.run(self._match_again)),
                 tasks.create_task(self._readiness.run()),
                 tasks.create_task(self._drain.run()),
                 tasks.create_task(self._journal.run()),
@@ -417,7 +427,7 @@ class Daemon:
             await self._apply(self._loaded._replace(config=former))
         self._readiness.plan_review()
 
-    def _in_force(self, config: Config) -> Config:
+    def _with_protocol(self, config: Config) -> Config:
         fib = msgspec.structs.replace(config.fib, protocol=self._protocol)
         return msgspec.structs.replace(config, fib=fib)
 
@@ -444,22 +454,38 @@ class Daemon:
         return view
 
     async def _apply(self, loaded: Loaded) -> ReloadView:
-        config = loaded.config
-        changes = config_diff(self._config, config)
+        config, made_out = loaded.config, self._matching.made_out
+        changes = config_diff(made_out(self._config).config, made_out(config).config)
         effective = keep_until_restart(self._config, config)
+        matched = made_out(self._with_protocol(effective))
         try:
-            await self._routing.reconfigure(self._in_force(effective))
+            await self._routing.reconfigure(matched.config)
         except PolicyError as error:
             return ReloadView(file=self._file, problems=[str(error)])
         if effective.log != self._config.log:
             set_up_logging(effective.log, self._events)
-        self._config, self._loaded = effective, loaded
-        self._readiness.neighbors = effective.neighbor
+        self._loaded = loaded
+        self._took(effective, matched)
         self._readiness.configuration = configuration_view(loaded, at=time.time())
         self._identity = loaded.identity.or_else(self._identity)
         self._identity_file.keep(self._identity)
-        exceeded = exceeded_limits(effective, self._backend.neighbors())
+        exceeded = exceeded_limits(self._in_force, self._backend.neighbors())
         return ReloadView(file=self._file, changes=changes, warnings=[*map(str, loaded.warnings), *exceeded])
+
+    def _took(self, config: Config, matched: Matched) -> None:
+        """This is in force from now on."""
+        self._config, self._in_force = config, matched.config
+        self._matching.taken(config, matched)
+        self._readiness.neighbors = self._in_force.neighbor
+
+    async def _match_again(self) -> None:
+        """Other interfaces match a pattern than before: neighbors come and go as by a reload."""
+        async with self._reloading:
+            matched = self._matching.made_out(self._with_protocol(self._config))
+            if matched.config != self._in_force:
+                await self._routing.reconfigure(matched.config)
+            self._took(self._config, matched)
+        self._readiness.plan_review()
 
 
 async def _feed_watchdog() -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from bgpd.config.patterns import is_pattern
 from bgpd.config.schema import GuardConfig, MqttWorkloadConfig, NeighborConfig
 from bgpd.fib.guard import Dependencies
 from bgpd.model.path import Source
@@ -66,7 +67,9 @@ class HostNeeds:
             addresses={**addresses, **leaves},
             leaves=leaves.keys(),
             brokers=frozenset() if vrf else servers.brokers,
-            uplinks=frozenset(self._uplinks.get(vrf, ())).union(one.interface for one in neighbors if one.interface),
+            uplinks=frozenset(self._uplinks.get(vrf, ())).union(
+                one.interface for one in neighbors if one.interface and not is_pattern(one)
+            ),
             workloads=(*self._interfaces, *self._static.get(vrf, ())),
         )
 

@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from bgpd.api.backend import Rejected
+from bgpd.config.patterns import is_pattern
 from bgpd.config.schema import Config
 from bgpd.drain_traffic import Counter, Traffic, Watched, place_text, read_counters, watch_services, watch_uplinks
 from bgpd.model.drain import DrainStage
@@ -383,7 +384,7 @@ class Drain:
         for neighbor in config.neighbor:
             source = self._routing.sources.get(neighbor.name)
             interface = neighbor.interface or (source.interface if source is not None else "")
-            if interface:
+            if interface and not is_pattern(neighbor):
                 bfd = 1000 / neighbor.bfd.interval_ms if neighbor.bfd is not None else 0.0
                 found[interface] = found.get(interface, 0.0) + bfd
         return found

@@ -166,6 +166,9 @@ class DaemonBackend:
     async def confirm(self) -> bool:
         return await self._confirm()
 
+    def interfaces(self) -> dict[str, str]:
+        return self._routing.host.vrf_by_interface()
+
     def neighbors(self) -> list[NeighborView]:
         """All neighbors, with the counts of their routes."""
         routing = self._routing

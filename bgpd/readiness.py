@@ -20,6 +20,7 @@ from bgpd.config.schema import NeighborConfig
 from bgpd.consistency import Consistency
 from bgpd.inheritance import Inheritance
 from bgpd.journal.journal import Journal
+from bgpd.matching import Matching
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 from bgpd.model.views import ConfigurationView, HealthView
@@ -51,6 +52,8 @@ LOOK_S = 1.0
 class Readiness:
     """Says why this host may not be relied on. `neighbors` are the configured ones; `reason` is "" if it may.
 
+    `matching` says what is wrong with the neighbors of patterns.
+
     `left` is what another process has left at the start: where that had converged, neighbors that are down are not
     waited for. `configuration`: where that in force came from. `why_drained()` says that this host is out of service
     (bgpd drain), "" if it is not; `identity_error()` why what it chose for itself is not kept. `plan_review()` is
@@ -72,6 +75,7 @@ class Readiness:
         self.reason = "starting"
         self.left = Inheritance()
         self.configuration: ConfigurationView | None = None
+        self.matching = Matching()
         self.why_drained: Callable[[], str] = lambda: ""
         self.identity_error: Callable[[], str] = lambda: ""
         self._routing = routing
@@ -183,6 +187,7 @@ class Readiness:
             reasons=reasons,
             warnings=[
                 *warnings,
+                *self.matching.problems,
                 *routing.tables.warnings(),
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),

@@ -60,7 +60,8 @@ class Routing:
     """The parts of the data path, joined. `changed()` is called when readiness may have changed.
 
     `sources` has the present Source of each established neighbor by name, `guests` of each guest. `ending`: sessions
-    that close now cost no kernel route.
+    that close now cost no kernel route. `link_changed` is called with the name of an interface that came, went, or
+    changed its VRF.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Routing:
         self.synchronised = False
         self.converged = False
         self.ending = False
+        self.link_changed: Callable[[str], None] = lambda _name: None
         self._is_change_planned = False
         self._is_adopting = False
         self._stale_timer: asyncio.TimerHandle | None = None
@@ -271,6 +273,8 @@ class Routing:
             return
         if isinstance(event, KernelResynchronised):
             self._changed()
+        if isinstance(event, LinkChanged) and event.is_another:
+            self.link_changed(event.link.name)
         if isinstance(event, AddressChanged):
             self._walks.run(self.rib.received.networks_changed(event.address.interface))
         if isinstance(event, LinkChanged | AddressChanged):

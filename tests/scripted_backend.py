@@ -163,6 +163,9 @@ class ScriptedBackend:
     def config(self) -> Config:
         return self._config
 
+    def interfaces(self) -> dict[str, str]:
+        return {"lo": "", "eth0": "", "eth0.101": "blue"}
+
     def health(self) -> HealthView:
         return HealthView(ready=False, reasons=["no neighbor is established"], started_at=self.started_at)
 

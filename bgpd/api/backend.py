@@ -140,6 +140,10 @@ class Backend(Protocol):
         """The configuration in force."""
         ...
 
+    def interfaces(self) -> dict[str, str]:
+        """The VRF of each interface of this host, "" for the main table; the oldest interface first."""
+        ...
+
     def health(self) -> HealthView:
         """Cheap: it is asked every few seconds."""
         ...

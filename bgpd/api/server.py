@@ -129,6 +129,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     app.router.add_get("/metrics", routes.metrics)
     app.router.add_get("/v1/health", routes.health)
     app.router.add_get("/v1/config", routes.config)
+    app.router.add_get("/v1/interfaces", routes.interfaces)
     app.router.add_get("/v1/events", routes.events)
     app.router.add_get("/v1/drain", routes.drain_status)
     app.router.add_get("/v1/upgrade", routes.upgrade_status)
@@ -221,6 +222,10 @@ class _Routes:
 
     async def config(self, request: web.Request) -> web.StreamResponse:
         return await in_turn(lambda: _json(self._backend.config()))
+
+    async def interfaces(self, request: web.Request) -> web.StreamResponse:
+        await self._started()
+        return web.json_response(self._backend.interfaces())
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         health = await in_turn(self._backend.health)

@@ -155,7 +155,8 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
         return 1
     config, warnings = loaded.config, map(str, loaded.warnings)
     _tell(f"warning: {warning}" for warning in (*warnings, *_exceeded_limits(config, client)))
-    changes = msgspec.to_builtins(config_diff(msgspec.json.decode(answer, type=Config), config))
+    before = _made_out(msgspec.json.decode(answer, type=Config), client)
+    changes = msgspec.to_builtins(config_diff(before, _made_out(config, client)))
     if arguments.json:
         print(json.dumps(changes, indent=1))
     else:
@@ -257,7 +258,16 @@ def _exceeded_limits(config: Config, client: Client) -> list[str]:
     """What neighbors of the running daemon have beyond the limits of a configuration. Raises: CommandFailed."""
     from bgpd.config.limits import exceeded_limits
 
-    return exceeded_limits(config, msgspec.convert(client.get("/v1/neighbors"), list[views.NeighborView]))
+    return exceeded_limits(
+        _made_out(config, client), msgspec.convert(client.get("/v1/neighbors"), list[views.NeighborView])
+    )
+
+
+def _made_out(config: Config, client: Client) -> Config:
+    """The configuration with the neighbors that its patterns make on the daemon's host. Raises: CommandFailed."""
+    from bgpd.config.patterns import has_patterns, match_neighbors
+
+    return match_neighbors(config, client.get("/v1/interfaces")).config if has_patterns(config) else config
 
 
 def _tell(lines: Iterable[object]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from bgpd.config.password_file import BadPasswordFile, read_password_file
+from bgpd.config.patterns import is_pattern, matches, may_be_named, no_match
 from bgpd.config.prefix_sets import overlaps
 from bgpd.config.schema import Config, GuestConfig, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
 from bgpd.config.shape import Finding, did_you_mean
@@ -22,6 +23,7 @@ from bgpd.config.words import (
     bad_as_number,
     bad_families,
     bad_interface,
+    bad_interface_pattern,
     bad_prefix,
     missing_interface,
     one_of,
@@ -54,6 +56,9 @@ def check_neighbors(config: Config) -> Iterator[Finding]:
         elif names.setdefault(neighbor.name, index) != index:
             what = f'"{neighbor.name}" is already the name of neighbor[{names[neighbor.name]}]'
             yield Finding((*path, "name"), what, "names are unique")
+        elif _takes_a_name(config, neighbor):
+            what = f'"{neighbor.name}" may be the name of a neighbor that a pattern makes'
+            yield Finding((*path, "name"), what, "choose another name")
         place = _place(neighbor)
         if place is not None and places.setdefault(place, index) != index:
             field = "address" if neighbor.address else "interface"
@@ -128,7 +133,11 @@ def check_listens(config: Config) -> Iterator[Finding]:
 def warn_about_interfaces(config: Config, known: Sequence[str]) -> Iterator[Finding]:
     """Interfaces that lead to neighbors, and that this host does not have now; `known` are those that it has."""
     for index, neighbor in enumerate(config.neighbor):
-        if neighbor.interface and (wrong := missing_interface(neighbor.interface, known)):
+        if is_pattern(neighbor):
+            if not any(matches(neighbor, name) for name in known):
+                wrong = missing_interface(neighbor.interface, known)
+                yield Finding(("neighbor", index, "interface"), no_match(neighbor), wrong[1] if wrong else "")
+        elif neighbor.interface and (wrong := missing_interface(neighbor.interface, known)):
             yield Finding(("neighbor", index, "interface"), f"{wrong[0]} now", wrong[1])
     for index, vrf in enumerate(config.vrf):
         for position, uplink in enumerate(vrf.uplinks):
@@ -205,8 +214,12 @@ def warn_about_tcp_ao(config: Config) -> Iterator[Finding]:
 
 def _check_place(neighbor: NeighborConfig, path: KeyPath) -> Iterator[Finding]:
     """Where the neighbor is: an address, or an interface alone."""
-    if neighbor.interface and (wrong := bad_interface(neighbor.interface)):
+    bad = bad_interface_pattern if is_pattern(neighbor) else bad_interface
+    if neighbor.interface and (wrong := bad(neighbor.interface)):
         yield Finding((*path, "interface"), *wrong)
+    if is_pattern(neighbor) and neighbor.address:
+        what = f'"{neighbor.interface}" is a pattern, and there is an address'
+        yield Finding((*path, "interface"), what, "one address is on one interface: name that, or remove the address")
     if not neighbor.address:
         if not neighbor.interface:
             right = 'give an address, or an interface = "eth0" for an unnumbered session'
@@ -230,6 +243,12 @@ def _check_place(neighbor: NeighborConfig, path: KeyPath) -> Iterator[Finding]:
             yield Finding((*path, "source_address"), what, f"write an IPv{address.version} address")
 
 
+def _takes_a_name(config: Config, neighbor: NeighborConfig) -> bool:
+    """Whether a pattern may want to give the name to its neighbor on another interface than this one's."""
+    is_meant = bool(neighbor.interface) and neighbor.name.endswith(f"-{neighbor.interface}")
+    return not is_pattern(neighbor) and not is_meant and may_be_named(config.neighbor, neighbor.name)
+
+
 def _place(neighbor: NeighborConfig) -> tuple[str, str, str, int] | None:
     """What two neighbors cannot share: VRF, address, interface and port."""
     if not neighbor.address:
@@ -248,9 +267,10 @@ def _check_rules(config: Config, policy: PolicyConfig, path: KeyPath) -> Iterato
             yield Finding((*where, "action"), *wrong)
         if found := bad_families(rule.match.family):
             yield Finding((*where, "match", "family", found[0]), *found[1])
-        names = [neighbor.name for neighbor in config.neighbor]
+        names = [neighbor.name for neighbor in config.neighbor if not is_pattern(neighbor)]
         for position, name in enumerate(rule.match.neighbor):
-            if "*" not in name and not config.ranges and (wrong := one_of(name, names)):
+            is_known = "*" in name or config.ranges or may_be_named(config.neighbor, name)
+            if not is_known and (wrong := one_of(name, names)):
                 yield Finding((*where, "match", "neighbor", position), *wrong)
 
 

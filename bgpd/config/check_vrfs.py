@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from bgpd.config.patterns import may_be_named
 from bgpd.config.schema import Config, VrfConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
@@ -120,7 +121,8 @@ def _check_uplinks(config: Config, own_index: int, known: dict[str, int]) -> Ite
     neighbors = [neighbor.name for neighbor in config.neighbor]
     for uplink, neighbor in vrf.uplink_neighbors.items():
         yield from _is_uplink(vrf, uplink, (*path, "uplink_neighbors", uplink))
-        if not config.listen and (wrong := one_of(neighbor, neighbors)):
+        is_known = config.listen or may_be_named(config.neighbor, neighbor)
+        if not is_known and (wrong := one_of(neighbor, neighbors)):
             yield Finding((*path, "uplink_neighbors", uplink), *wrong)
     for uplink, addresses in vrf.uplink_gateways.items():
         yield from _is_uplink(vrf, uplink, (*path, "uplink_gateways", uplink))

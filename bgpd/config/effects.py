@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from bgpd.config.patterns import is_pattern
 from bgpd.config.schema import (
     Config,
     GuestConfig,
@@ -162,7 +163,10 @@ def _kept(old: Strict, new: Strict, path: Path) -> Any:
 
 
 def config_diff(old: Config, new: Config) -> list[ConfigChangeView]:
-    """The differences, in the order of the sections; empty if there are none."""
+    """The differences, in the order of the sections; empty if there are none.
+
+    Neighbors of a pattern are told as such where both were made out (patterns.py).
+    """
     changes: list[ConfigChangeView] = []
     for section in SESSION_SECTIONS:
         changes += _session_changes(section, _entries_of(old, section), _entries_of(new, section))
@@ -199,10 +203,18 @@ def _session_changes(
         if before is None:
             yield _change(path, _ABSENT, after, Effect.NO_OP, [name])
         elif after is None:
-            yield _change(path, before, _ABSENT, Effect.RESET, [name])
+            yield _change(path, before, _ABSENT, Effect.NO_OP if _is_pattern(before) else Effect.RESET, [name])
+        elif _is_pattern(before) or _is_pattern(after):
+            for field, key, _ in session_changes(section, before, after):
+                yield _change(f"{path}.{key}", getattr(before, field), getattr(after, field), Effect.NO_OP, [])
         else:
             for field, key, effect in session_changes(section, before, after):
                 yield _change(f"{path}.{key}", getattr(before, field), getattr(after, field), effect, [name])
+
+
+def _is_pattern(session: SessionConfig) -> bool:
+    """Whether it is a pattern that has made no neighbor."""
+    return isinstance(session, NeighborConfig) and is_pattern(session)
 
 
 def _policy_changes(old: Config, new: Config) -> Iterator[ConfigChangeView]:

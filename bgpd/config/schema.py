@@ -17,6 +17,7 @@ Seconds = Annotated[int, Meta(ge=0, le=16_777_215)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Interface = Annotated[str, Meta(max_length=15)]
 DEFAULT_ASN_RANGE = "4200000000-4294967294"
+InterfacePattern = Annotated[str, Meta(max_length=64)]
 DEFAULT_BFD_SOCKET = "/run/bgpd-bfd/bfd.sock"
 
 
@@ -176,12 +177,19 @@ def attribute_limit(config: SessionConfig) -> int:
 class NeighborConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": "import"}):
     """[[neighbor]]: one configured neighbor, by `address` or, unnumbered, by `interface` alone.
 
-    With an `address`, `interface` scopes a link-local address or binds the session to a device.
+    With an `address`, `interface` scopes a link-local address or binds the session to a device. `interface` as a
+    pattern stands for a neighbor on each interface that matches (patterns.py).
     """
 
     name: Annotated[str, Meta(description="Unique name, used in logs and on the command line.")]
     address: Annotated[str, Meta(description='IPv4 or IPv6 address; "" for an unnumbered session.')] = ""
-    interface: Annotated[Interface, Meta(description="Interface of an unnumbered or link-local session.")] = ""
+    interface: Annotated[
+        InterfacePattern,
+        Meta(
+            description='Interface of an unnumbered or link-local session; a pattern such as "eth*" makes a neighbor '
+            "NAME-INTERFACE on each that matches."
+        ),
+    ] = ""
     port: Annotated[Port, Meta(description="TCP port to connect to.")] = 179
     passive: Annotated[bool, Meta(description="Wait for the neighbor to connect.")] = False
     source_address: Annotated[str, Meta(description='Local address of the session; "": the kernel chooses.')] = ""

@@ -110,6 +110,17 @@ def bad_interface(name: str) -> Wrong | None:
     return None
 
 
+def bad_interface_pattern(pattern: str) -> Wrong | None:
+    """A pattern (fnmatch) for interfaces that no neighbor can have."""
+    if any(character.isspace() or character in "/:" for character in pattern):
+        return f'"{pattern}" cannot match an interface', 'no spaces, "/" or ":" in a name'
+    if not pattern.strip("*?"):
+        return f'"{pattern}" matches every interface, of workloads too', 'write what uplinks are called, such as "eth*"'
+    if pattern.count("[") != pattern.count("]"):
+        return f'"{pattern}" has a "[" without a "]"', 'such as "eth[0-3]"'
+    return None
+
+
 _MOST_NAMED = 12
 
 

@@ -181,6 +181,10 @@ class Host:
             return ""
         return link.name if link.kind == "vrf" else link.vrf
 
+    def vrf_by_interface(self) -> dict[str, str]:
+        """The VRF of each interface by name, the oldest interface first."""
+        return {self.links[index].name: self.vrf_of(self.links[index].name) for index in sorted(self.links)}
+
     def vrf_device(self, vrf: str) -> str:
         """The device of a VRF, which bears its name; "" where the kernel has none."""
         link = self._by_name.get(vrf)

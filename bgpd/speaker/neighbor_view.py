@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from bgpd.config.patterns import is_pattern, no_match
 from bgpd.config.schema import NeighborConfig, RouterConfig, SessionConfig, attribute_limit
 from bgpd.message.open import Negotiated
 from bgpd.model.prefix import format_address
@@ -96,7 +97,10 @@ def _restart_mode(negotiated: Negotiated) -> str:
 
 
 def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) -> NeighborView:
-    """Of a configured neighbor before its session is driven: idle. `since`: the daemon's start (wall clock, s)."""
+    """Of a configured neighbor whose session is not driven yet, or of a pattern without a neighbor: idle.
+
+    `since`: the daemon's start (wall clock, s).
+    """
     return NeighborView(
         name=config.name,
         address=config.address,
@@ -107,7 +111,7 @@ def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) 
         state="idle",
         since=since,
         authentication=_authentication_word(config),
-        last_error=WAITING,
+        last_error=no_match(config) if is_pattern(config) else WAITING,
         max_attribute_bytes=attribute_limit(config),
         last_error_at=since,
         graceful_restart=config.graceful_restart.mode if config.graceful_restart is not None else "off",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from bgpd.config.effects import resets_session
+from bgpd.config.patterns import is_pattern
 from bgpd.config.schema import GuestConfig, ListenConfig, SpeakerConfig
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.attributes import Attributes
@@ -207,7 +208,7 @@ class Neighbors:
 
 def _known_before(config: SpeakerConfig) -> Iterator[Peering]:
     """Whom the configuration names with an address or an interface."""
-    yield from map(of_neighbor, config.neighbor)
+    yield from (of_neighbor(neighbor) for neighbor in config.neighbor if not is_pattern(neighbor))
     for listen in config.listen:
         if isinstance(listen, GuestConfig) and listen.is_single:
             yield of_guest(listen)

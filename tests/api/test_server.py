@@ -185,6 +185,7 @@ async def test_health_is_503_until_ready(http: aiohttp.ClientSession) -> None:
 
 async def test_config_and_explain_are_views(http: aiohttp.ClientSession) -> None:
     assert (await get(http, "/v1/config"))["neighbor"][0]["import"] == "all"
+    assert await get(http, "/v1/interfaces") == {"lo": "", "eth0": "", "eth0.101": "blue"}
     assert (await get(http, "/v1/explain/10.0.0.1"))["agrees"]
 
 
