@@ -32,6 +32,7 @@ from bgpd.model.views import (
     ReloadView,
     RouteView,
     ViewQuery,
+    WhatIfView,
     WhyNotView,
     WorkloadView,
 )
@@ -40,6 +41,7 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.upgrade import Upgrade
+from bgpd.what_if import NothingSuch, what_if_down
 from bgpd.why_not import why_not
 from bgpd.workload.feed.api import API, ApiSource, ServiceObjects, WorkloadObjects
 from bgpd.workload.service.services import SERVICE
@@ -156,6 +158,14 @@ class DaemonBackend:
             advertised=self._advertised,
             neighbors=views,
         )
+
+    async def what_if_down(self, name: str) -> WhatIfView:
+        routing = self._routing
+        try:
+            return await what_if_down(name, rib=routing.rib, host=routing.host, neighbors=self.neighbors())
+        except NothingSuch as error:
+            hint = did_you_mean(name, [*(view.name for view in self.neighbors()), *routing.host.names()])
+            raise Rejected(404, str(error), hint or "bgpd show neighbors lists the neighbors") from None
 
     def thaw(self, mac: bytes) -> int:
         return self._routing.evpn.endpoints.thaw(mac)

@@ -136,6 +136,12 @@ class ScriptedBackend:
             withheld=withheld,
         )
 
+    async def what_if_down(self, name: str) -> views.WhatIfView:
+        if name != "leaf1":
+            raise Rejected(404, f'there is no neighbor and no interface "{name}"', "did you mean leaf1?")
+        table = views.ForeseenView(family="ipv4-unicast", unchanged=3, lost=12, examples={"lost": ["10.0.0.0/24"]})
+        return views.WhatIfView(down=name, verdict="12 routes lost; left: leaf2", tables=[table])
+
     async def past_events(self, sought: Sought) -> list[views.EventView]:
         return [event for event in self.events.since() if sought.matches(event)][-sought.limit :]
 

@@ -23,6 +23,7 @@ from bgpd.model.views import (
     ReloadView,
     UpgradeView,
     ViewQuery,
+    WhatIfView,
     WhyNotView,
 )
 
@@ -158,6 +159,10 @@ class Backend(Protocol):
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
         """What keeps a prefix from being used or announced. Raises: Rejected: with 404, no such VRF or neighbor."""
+        ...
+
+    async def what_if_down(self, name: str) -> WhatIfView:
+        """What becomes of the routes without a neighbor or an interface. Raises: Rejected: with 404, no such thing."""
         ...
 
     def thaw(self, mac: bytes) -> int:

@@ -135,6 +135,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     app.router.add_get("/v1/upgrade", routes.upgrade_status)
     app.router.add_get("/v1/explain/{address}", routes.explain)
     app.router.add_get("/v1/why-not", routes.why_not)
+    app.router.add_get("/v1/what-if", routes.what_if)
     if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_post("/v1/reload", routes.reload)
@@ -219,6 +220,14 @@ class _Routes:
         with self._answers.one():
             vrf, neighbor = request.query.get("vrf", ""), request.query.get("neighbor", "")
             return _json(await self._backend.why_not(prefix, vrf, neighbor))
+
+    async def what_if(self, request: web.Request) -> web.StreamResponse:
+        down = request.query.get("down", "")
+        if not down:
+            raise Rejected(400, "nothing is said to be down", "/v1/what-if?down=leaf1, or an interface")
+        await self._started()
+        with self._answers.one():
+            return _json(await self._backend.what_if_down(down))
 
     async def config(self, request: web.Request) -> web.StreamResponse:
         return await in_turn(lambda: _json(self._backend.config()))

@@ -316,6 +316,7 @@ SCHEMAS: dict[str, Any] = {
     "events": list[views.EventView],
     "explain": views.ExplainView,
     "why-not": views.WhyNotView,
+    "what-if": views.WhatIfView,
     "health": views.HealthView,
     "drain": views.DrainView,
     "drain-request": views.DrainRequest,

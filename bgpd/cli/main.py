@@ -206,6 +206,11 @@ def _why_not_options(parser: argparse.ArgumentParser) -> None:
     _json_option(parser)
 
 
+def _what_if_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--down", metavar="NAME", required=True, help="a neighbor or an interface that would be down")
+    _json_option(parser)
+
+
 def _decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, as it does without")
     parser.add_argument(
@@ -299,6 +304,7 @@ COMMANDS: dict[str, Command] = {
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
     "why-not": Command("what keeps a prefix from being used or announced", _why_not_options, "bgpd.cli.show:why_not"),
+    "what-if": Command("what would become of the routes", _what_if_options, "bgpd.cli.show:what_if"),
     "drain": Command("take this host out of service, and back", _drain_options, "bgpd.cli.drain:status"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),

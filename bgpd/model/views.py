@@ -456,6 +456,41 @@ class WhyNotView(msgspec.Struct, kw_only=True):
     near: list[str] = []
 
 
+class ForeseenView(msgspec.Struct, kw_only=True):
+    """What would become of the routes of one table: how many stay as they are, have fewer next hops, go wholly another
+    way, or are lost. `unused` ones are not forwarded now either. `default_route` is what becomes of that ("" if there
+    is none), `examples` are some prefixes that are lost or moved.
+    """
+
+    vrf: str = ""
+    family: str
+    unchanged: int = 0
+    fewer: int = 0
+    moved: int = 0
+    lost: int = 0
+    unused: int = 0
+    default_route: str = ""
+    examples: dict[str, list[str]] = {}
+
+
+class UplinkLeftView(msgspec.Struct, kw_only=True):
+    """An interface with a neighbor that would be left; its speed, null if the driver does not say it."""
+
+    interface: str
+    speed_mbps: int | None = None
+
+
+class WhatIfView(msgspec.Struct, kw_only=True):
+    """`bgpd what-if --down NAME`: what would become of the routes if a neighbor, or an interface, were down."""
+
+    down: str
+    verdict: str
+    neighbors_down: list[str] = []
+    neighbors_left: list[str] = []
+    uplinks_left: list[UplinkLeftView] = []
+    tables: list[ForeseenView] = []
+
+
 class EventView(msgspec.Struct, kw_only=True):
     """`bgpd show events`, `bgpd monitor`: something an operator may want to know. `sequence` rises by one each.
 

@@ -167,12 +167,14 @@ class Decisions:
         if not self.gone:
             return entry.next_hops
         left = tuple([path for path in entry.candidates if path.source not in self.gone])
-        if len(left) == len(entry.candidates):
-            return entry.next_hops
-        for path in left:
+        return entry.next_hops if len(left) == len(entry.candidates) else self.next_hops_by(left)
+
+    def next_hops_by(self, candidates: tuple[Path, ...]) -> NextHops | None:
+        """What keys that had these candidates would be forwarded by."""
+        for path in candidates:
             self.alone(path)
-        multipath = compare(left)
-        return self._next_hops(decide(left, _why_unusable)[0] if multipath is None else multipath)
+        multipath = compare(candidates)
+        return self._next_hops(decide(candidates, _why_unusable)[0] if multipath is None else multipath)
 
     def rests_on_gone(self, entry: Entry | None) -> bool:
         """Whether keys that have `entry` may be forwarded by what a source that is gone has said."""

@@ -167,7 +167,7 @@ def test_every_field_of_the_configuration_is_described_or_a_section() -> None:
         assert definition["description"]
 
 
-@pytest.mark.parametrize("name", ["workload", "service", "sync", "status", "explain", "why-not", *SHOWN])
+@pytest.mark.parametrize("name", ["workload", "service", "sync", "status", "explain", "why-not", "what-if", *SHOWN])
 def test_payloads_and_views_have_a_schema(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", name) == 0
     assert json.loads(capsys.readouterr().out)["$schema"]
@@ -271,6 +271,17 @@ def test_why_not_tells_what_is_missing(backend: ScriptedBackend, capsys: pytest.
     assert 'to        leaf1: export of leaf1 is "none"' in out
     assert run("why-not", "10.64.1.5/24") == 1
     assert "is no prefix" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_what_if_says_what_would_be_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("what-if", "--down", "leaf1") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "without leaf1: 12 routes lost; left: leaf2"
+    assert lines[2].split() == ["ipv4-unicast", "3", "0", "0", "12", "none"]
+    assert lines[3] == "lost: 10.0.0.0/24, ..."
+    assert run("what-if", "--down", "leaf9") == 1
+    assert "did you mean leaf1" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("daemon")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -24,6 +25,7 @@ from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUN
 from bgpd.model.path import RouteBatch, Source, SourceKind
 from bgpd.rib import adj_rib_in as revision
 from bgpd.rib import loc_rib
+from bgpd.rib.what_if import Fate, Foreseen, foresee
 from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.rib.reference import Reference
@@ -168,6 +170,29 @@ class RibMachine(RuleBasedStateMachine):
         self.recorder.rib.withdraw_local(LOCAL, V4, keys)
         for one in keys:
             self.reference.said[LOCAL].pop(one, None)
+
+    @rule(name=names)
+    def foresee_the_loss_of_a_neighbor(self, name):  # type: ignore[no-untyped-def]
+        """What is foreseen is what comes."""
+        self.settle()
+        table, before = self.recorder.rib.table("", V4), dict(self.recorder.fib)
+        foreseen = Foreseen(counts=Counter(), examples={}, fates={})
+        for _ in foresee(table, lambda path: path.source.name == name, foreseen):
+            pass
+        assert foreseen.fates is not None
+        self.lose_session_and_come_back(name)
+        self.settle()
+        for one, fate in foreseen.fates.items():
+            had, has = before.get(one), self.recorder.fib.get(one)
+            if fate is Fate.LOST:
+                assert had, one
+                assert not has, one
+            elif fate in (Fate.MOVED, Fate.FEWER):
+                assert had != has, one
+                assert has, one
+                assert (set(has) < set(had)) is (fate is Fate.FEWER), one
+            else:
+                assert had == has, one
 
     @rule(name=names)
     def lose_session_and_come_back(self, name):  # type: ignore[no-untyped-def]

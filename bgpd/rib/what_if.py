@@ -1,0 +1,81 @@
+"""What would become of the routes if some paths were gone: worked out on the tables as they are, which it leaves alone.
+
+Keys with the same candidates share a decision, so that each distinct one is asked once. Decides as the table does.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from bgpd.model.path import NextHops, Path
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.shared_decisions import Entry
+
+SLICE = 2048
+"""Keys of one step."""
+MOST_EXAMPLES = 10
+
+
+class Fate(enum.StrEnum):
+    """What becomes of a route. UNUSED: it is not forwarded now either."""
+
+    UNCHANGED = "unchanged"
+    FEWER = "fewer"
+    MOVED = "moved"
+    LOST = "lost"
+    UNUSED = "unused"
+
+
+class Foreseen(msgspec.Struct, kw_only=True):
+    """How many routes have each fate, some keys of each that changes, and by what the default route goes then."""
+
+    counts: Counter[Fate]
+    examples: dict[Fate, list[bytes]]
+    fates: dict[bytes, Fate] | None = None
+
+
+def foresee(table: LocRib, is_gone: Callable[[Path], bool], into: Foreseen) -> Iterator[None]:
+    """Go through a table as if the paths of which `is_gone` says so were withdrawn; one slice in each step.
+
+    What changes meanwhile may be counted as it was or as it is.
+    """
+    known: dict[Entry, Fate] = {}
+    for keys in table.routes.slices(SLICE):
+        for key in keys:
+            entry = table.routes.get(key)
+            if entry is None:
+                continue
+            fate = known.get(entry)
+            if fate is None:
+                fate = known[entry] = fate_of(table, entry, is_gone)
+            into.counts[fate] += 1
+            if into.fates is not None:
+                into.fates[key] = fate
+            examples = into.examples.setdefault(fate, [])
+            if len(examples) < MOST_EXAMPLES:
+                examples.append(key)
+        yield
+
+
+def fate_of(table: LocRib, entry: Entry, is_gone: Callable[[Path], bool]) -> Fate:
+    """What becomes of the keys that have this decision."""
+    before = table.next_hops_now(entry)
+    if before is None:
+        return Fate.UNCHANGED if entry.is_local else Fate.UNUSED
+    left = tuple([path for path in entry.candidates if not is_gone(path)])
+    if len(left) == len(entry.candidates):
+        return Fate.UNCHANGED
+    after = table.next_hops_by(left)
+    if after is None:
+        return Fate.LOST
+    if after == before:
+        return Fate.UNCHANGED
+    return Fate.FEWER if _places(after) < _places(before) else Fate.MOVED
+
+
+def _places(next_hops: NextHops) -> set[tuple[bytes, str]]:
+    return {(one.address, one.interface) for one in next_hops}

@@ -1,0 +1,127 @@
+"""`bgpd what-if --down NAME`: what would become of the routes of this host, asked before it is done.
+
+Answers from the tables as they are; changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path as File
+
+from bgpd.kernel.host import Host
+from bgpd.model.iana import Family
+from bgpd.model.path import Path
+from bgpd.model.prefix import covers, format_key, host_key
+from bgpd.model.views import ForeseenView, NeighborView, UplinkLeftView, WhatIfView
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.policy import DEFAULT_KEY
+from bgpd.rib.rib import Rib
+from bgpd.rib.what_if import Fate, Foreseen, fate_of, foresee
+from bgpd.runtime.turns import in_turn
+
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_SYSFS = File("/sys/class/net")
+
+
+class NothingSuch(ValueError):
+    """There is neither a neighbor nor an interface of that name."""
+
+
+async def what_if_down(name: str, *, rib: Rib, host: Host, neighbors: Iterable[NeighborView]) -> WhatIfView:
+    """A neighbor, or an interface, is down. Raises: NothingSuch."""
+    views = list(neighbors)
+    gone = [one for one in views if name in (one.name, one.address)]
+    if gone:
+        names = frozenset(one.name for one in gone)
+        is_gone: Callable[[Path], bool] = lambda path: _neighbor_of(path) in names  # noqa: E731
+    elif host.named(name) is not None:
+        gone = [one for one in views if one.interface == name]
+        is_gone = _leads_by(name, frozenset(one.name for one in gone), host)
+    else:
+        raise NothingSuch(f'there is no neighbor and no interface "{name}"')
+    left = [one for one in views if one not in gone and one.state == "established"]
+    view = WhatIfView(down=name, verdict="", neighbors_down=[one.name for one in gone], neighbors_left=_names(left))
+    tables = [table for (_, family), table in sorted(rib.tables.items()) if family in _UNICAST]
+    view.tables = [await _foreseen(table, is_gone) for table in tables]
+    view.uplinks_left = [_uplink(one) for one in sorted({one.interface for one in left if one.interface})]
+    view.verdict = _verdict(view)
+    return view
+
+
+def _names(views: Iterable[NeighborView]) -> list[str]:
+    return sorted(one.name for one in views)
+
+
+def _neighbor_of(path: Path) -> str:
+    """The neighbor that said a path, or the EVPN route behind it."""
+    return path.source.name.partition(" rd ")[0]
+
+
+def _leads_by(interface: str, names: frozenset[str], host: Host) -> Callable[[Path], bool]:
+    networks = [network for _, network in host.networks(interface)]
+
+    def is_gone(path: Path) -> bool:
+        hop = path.next_hop
+        if _neighbor_of(path) in names or (hop is not None and hop.interface == interface):
+            return True
+        if hop is None or hop.interface or path.source.is_local:
+            return False
+        key = host_key(hop.address)
+        return any(len(network) <= len(key) and covers(network, key) for network in networks)
+
+    return is_gone
+
+
+async def _foreseen(table: LocRib, is_gone: Callable[[Path], bool]) -> ForeseenView:
+    found = Foreseen(counts=Counter(), examples={})
+    walk = foresee(table, is_gone, found)
+    while await in_turn(lambda: next(walk, False)) is None:
+        pass
+    default = table.routes.get(DEFAULT_KEY)
+    counts = found.counts
+    return ForeseenView(
+        vrf=table.vrf,
+        family=table.family,
+        unchanged=counts[Fate.UNCHANGED],
+        fewer=counts[Fate.FEWER],
+        moved=counts[Fate.MOVED],
+        lost=counts[Fate.LOST],
+        unused=counts[Fate.UNUSED],
+        default_route=str(fate_of(table, default, is_gone)) if default is not None else "",
+        examples={
+            str(fate): [format_key(table.family, key) for key in keys]
+            for fate, keys in found.examples.items()
+            if fate in (Fate.LOST, Fate.MOVED)
+        },
+    )
+
+
+def _uplink(interface: str) -> UplinkLeftView:
+    try:
+        speed = int((_SYSFS / interface / "speed").read_text())
+    except (OSError, ValueError):
+        speed = -1
+    return UplinkLeftView(interface=interface, speed_mbps=speed if speed > 0 else None)
+
+
+def _verdict(view: WhatIfView) -> str:
+    total = {name: sum(getattr(one, name) for one in view.tables) for name in ("lost", "moved", "fewer", "unchanged")}
+    if not view.neighbors_left:
+        return "no neighbor would be left: this host would be cut off"
+    text = "; ".join(_parts(total)) or "no route changes"
+    left = ", ".join(view.neighbors_left)
+    losing = [one for one in view.tables if one.lost]
+    is_covered = losing and all(one.default_route in ("unchanged", "fewer", "moved") for one in losing)
+    covered = " (the default route takes them)" if is_covered else ""
+    speeds = [one.speed_mbps for one in view.uplinks_left]
+    known = [one for one in speeds if one is not None]
+    capacity = f" over {sum(known) / 1000:g} Gbit/s" if known and len(known) == len(speeds) else ""
+    return f"{text}{covered}; left: {left}{capacity}"
+
+
+def _parts(total: dict[str, int]) -> Iterator[str]:
+    words = {"lost": "lost", "moved": "moved to another way", "fewer": "left with fewer next hops"}
+    for name, said in words.items():
+        if total[name]:
+            yield f"{total[name]} route{'s' if total[name] > 1 else ''} {said}"
