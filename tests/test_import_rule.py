@@ -14,6 +14,7 @@ FLOORS = (
     ("runtime", "config", "log"),
     ("kernel", "message", "bfd", "handover"),
     ("speaker", "rib", "fib", "evpn", "workload", "journal"),
+    ("migrate",),
     ("api", "cli"),
 )
 """From the ground up. A module imports its own package and lower floors: never a sibling's, never a higher floor. The
@@ -27,6 +28,7 @@ ONLY_IN = {
     "aiomqtt": ("bgpd.workload.feed.mqtt", "bgpd.workload.feed.mqtt_client"),
     "aiohttp": ("bgpd.api",),
     "rich": (),
+    "yaml": ("bgpd.migrate.yaml_documents",),
 }
 SANS_IO = (
     "bgpd.model",
@@ -51,6 +53,13 @@ SANS_IO = (
     "bgpd.fib.routes",
     "bgpd.fib.guard",
     "bgpd.fib.ownership",
+    "bgpd.migrate.draft",
+    "bgpd.migrate.filters",
+    "bgpd.migrate.frr_text",
+    "bgpd.migrate.frr_policy",
+    "bgpd.migrate.frr_peers",
+    "bgpd.migrate.toml_writer",
+    "bgpd.migrate.yaml_documents",
     "bgpd.cli.tables",
     "bgpd.cli.render",
 )

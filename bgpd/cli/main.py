@@ -22,6 +22,8 @@ from bgpd.cli.tables import SHOWN
 from bgpd.runtime.form import described_version
 
 DEFAULT_CONFIG = "/etc/bgpd/bgpd.toml"
+IMPORTED = ("bird", "calico", "frr", "gobgp", "metallb")
+"""Programs whose configuration `bgpd import` reads (FORMATS of migrate/importing.py)."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,6 +99,27 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", action="store_true", help="print the configuration's JSON Schema")
     parser.add_argument("--user", metavar="NAME", default="", help="the user that the daemon runs as; default: bgpd")
     _set_option(parser)
+
+
+def _import_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write a configuration from another program's: what could not be converted is told on standard error, with "
+        "file and line, and stands in the configuration as comments. A filter that cannot be converted lets nothing "
+        "through."
+    )
+    parser.epilog = "docs/migrate.md says what of each format is converted, and what means something else here."
+    parser.add_argument("format", metavar="FORMAT", choices=IMPORTED, help=f"one of {', '.join(IMPORTED)}")
+    parser.add_argument("files", metavar="FILE", nargs="+", help='configuration files; "-" is standard input')
+    _output_options(parser)
+    parser.add_argument("--node", metavar="NAME", default="", help="calico, metallb: the node that it is for")
+    parser.add_argument(
+        "--passwords", metavar="DIR", default="", help="write passwords into files of DIR; default: beside --output"
+    )
+
+
+def _output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FILE", default="", help="write to FILE; default: standard output")
+    parser.add_argument("--force", action="store_true", help="overwrite files that are there")
 
 
 def _plan_options(parser: argparse.ArgumentParser) -> None:
@@ -293,6 +316,7 @@ def _object_actions(
 COMMANDS: dict[str, Command] = {
     "run": Command("run the daemon", _start_options, "bgpd.cli.files:run"),
     "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
+    "import": Command("a configuration from another program's", _import_options, "bgpd.cli.migrate:import_"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _reload_options, "bgpd.cli.files:reload"),
     "confirm": Command("keep the configuration that is on trial", _socket_option, "bgpd.cli.files:confirm"),

@@ -1,0 +1,55 @@
+"""Commands that write a configuration: import, from another program's files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bgpd.cli.client import CommandFailed
+from bgpd.cli.decode import Hooks
+from bgpd.migrate.draft import ImportFailed
+from bgpd.migrate.importing import Settings, convert
+
+
+def import_(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd import FORMAT FILE...`: exit code 0 also where something was not taken over, which is told."""
+    output = arguments.output
+    passwords = arguments.passwords or (os.path.dirname(os.path.abspath(output)) if output else "")
+    refuse_existing(output, force=arguments.force)
+    try:
+        imported = convert(arguments.format, arguments.files, Settings(arguments.node, passwords, arguments.force))
+    except ImportFailed as error:
+        raise CommandFailed(str(error)) from None
+    write_output(imported.text, output, force=arguments.force)
+    for loss in imported.losses:
+        print(loss, file=sys.stderr)
+    if imported.losses:
+        count = len(imported.losses)
+        print(
+            f"{count} thing{'s' if count > 1 else ''} to look at; each stands in the configuration, too",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def refuse_existing(output: str, *, force: bool) -> None:
+    """Raises: CommandFailed: the file is there already, and is not to be overwritten."""
+    if output and not force and os.path.lexists(output):
+        raise CommandFailed(f"{output} is there already", "name another file, or add --force")
+
+
+def write_output(text: str, output: str, *, force: bool) -> None:
+    """Write a configuration to a file, or to standard output for "". Raises: CommandFailed."""
+    if not output:
+        sys.stdout.write(text)
+        return
+    try:
+        with open(output, "w" if force else "x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise CommandFailed(f"{output} is there already", "name another file, or add --force") from None
+    except OSError as error:
+        raise CommandFailed(f"{output} cannot be written: {error.strerror}") from None
+    print(f"{Path(output)} is written: read it, then bgpd check {output}", file=sys.stderr)

@@ -1,0 +1,88 @@
+"""`bgpd import`: what it writes where, with which rights, and its exit codes."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_main import run
+from tests.migrate.converting import FILES
+
+FRR = str(FILES / "frr.conf")
+
+
+def test_import_writes_a_configuration_that_check_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "bgpd.toml"
+    assert run("import", "frr", FRR, "--output", str(output)) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{FRR}:58: " in told.err
+    assert f"{output} is written" in told.err
+    assert run("check", str(output), "--user", "root") == 0
+    key = tmp_path / "swp1.key"
+    assert key.read_text() == "uplink-S3cret\n"
+    assert not stat.S_IMODE(key.stat().st_mode) & 0o027, "others can read a password"
+    assert f'password_file = "{key}"' in output.read_text()
+
+
+def test_import_to_standard_output_writes_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("import", "frr", FRR) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("# Converted from the FRR configuration")
+    assert "uplink-S3cret" not in told.out + told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_without_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, key = tmp_path / "bgpd.toml", tmp_path / "swp1.key"
+    output.write_text("mine")
+    assert run("import", "frr", FRR, "--output", str(output)) == 1
+    assert "is there already\nname another file, or add --force" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+    output.unlink()
+    key.write_text("mine")
+    assert run("import", "frr", FRR, "--output", str(output)) == 1
+    assert key.read_text() == "mine"
+    assert not output.exists()
+    key.chmod(0o644)
+    assert run("import", "frr", FRR, "--output", str(output), "--force") == 0
+    assert key.read_text() == "uplink-S3cret\n"
+    assert not stat.S_IMODE(key.stat().st_mode) & 0o027
+
+
+def test_a_link_in_place_of_a_password_file_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    (tmp_path / "swp1.key").symlink_to(elsewhere)
+    assert run("import", "frr", FRR, "--output", str(tmp_path / "bgpd.toml"), "--force") == 1
+    assert elsewhere.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("import", "frr", "/nowhere/frr.conf"), 1, "/nowhere/frr.conf: cannot be read: No such file"),
+        (("import", "frr", "/"), 1, "/: is not a regular file"),
+        (("import", "frr", "/dev/zero"), 1, "/dev/zero: is not a regular file"),
+        (("import", "frr", "/dev/null"), 1, "/dev/null: is not a regular file"),
+        (("import", "calico", FRR), 1, f"{FRR}:"),
+        (("import", "bird", FRR), 1, f"{FRR}:"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    arguments: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == code
+    assert said in capsys.readouterr().err
+
+
+def test_an_unknown_format_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("import", "fr", FRR)
+    assert ended.value.code == 2
+    assert "did you mean frr?" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""MetalLB's objects and its ConfigMap of before 0.13."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bgpd.config.schema import BfdConfig, Config, MatchConfig, RuleConfig, SetConfig
+from bgpd.migrate.draft import ImportFailed
+from bgpd.migrate.importing import Settings
+from tests.migrate.converting import configured, imported, rules_of, written
+
+PEER = "{kind: BGPPeer, metadata: {name: leaf}, spec: {myASN: 65001, peerASN: 65201, peerAddress: 10.0.1.2%s}}\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return configured("metallb", "metallb.yaml", settings=Settings(passwords=str(tmp_path)))
+
+
+def test_peers_of_the_node(config: Config) -> None:
+    assert (config.router.asn, config.router.router_id) == (64700, "10.0.3.7")
+    leaf1, leaf2 = config.neighbor
+    assert (leaf1.address, leaf1.port, leaf1.hold_time_s, leaf1.connect_retry_s) == ("10.0.3.1", 1179, 90, 5)
+    assert (leaf1.import_, leaf2.import_) == ("none", "none")
+    assert leaf1.bfd == BfdConfig(interval_ms=200, multiplier=5)
+    assert Path(leaf1.password_file).read_text() == "m3tal\n"
+    assert (leaf2.interface, leaf2.asn) == ("eth1", "external")
+
+
+def test_pools_and_advertisements_are_policies(config: Config) -> None:
+    front = ("203.0.113.0/26 ge 32", "198.51.100.10/31 ge 32", "198.51.100.12/31 ge 32", "2001:db8:80::/120 ge 128")
+    added = SetConfig(local_pref=150, add_community=("64700:80", "65535:65281"), add_large_community=("64700:1:2",))
+    first = RuleConfig(match=MatchConfig(prefix=front, as_path=("^$",)), set=added)
+    blocks = RuleConfig(match=MatchConfig(prefix=(*front, "10.80.0.0/23 ge 24 le 24"), as_path=("^$",)))
+    leaf1, leaf2 = config.neighbor
+    assert rules_of(config, leaf1.export) == (first, blocks)
+    assert rules_of(config, leaf2.export) == (first,)
+    assert [one.prefix for one in config.aggregate] == ["10.80.0.0/24", "10.80.1.0/24"]
+
+
+def test_everything_that_is_not_converted_is_told_with_its_line() -> None:
+    losses = imported("metallb", "metallb.yaml").losses
+    for line, words in ((40, "echoMode"), (77, "L2Advertisement")):
+        assert any(f"metallb.yaml:{line}: " in loss and words in loss for loss in losses), (line, words)
+    assert "m3tal" not in "".join(losses) + imported("metallb", "metallb.yaml").text
+
+
+def test_the_config_map_of_before(tmp_path: Path) -> None:
+    result = imported("metallb", "metallb-configmap.yaml")
+    (leaf,) = configured("metallb", "metallb-configmap.yaml").neighbor
+    assert (leaf.address, leaf.asn, leaf.hold_time_s) == ("10.0.3.1", 65201, 3)
+    assert "#local_asn = 64701" in result.text, "of other nodes, perhaps"
+    assert any("metallb-configmap.yaml:30: address-pool lan" in loss for loss in result.losses)
+
+
+def test_a_peer_that_is_told_nothing_and_a_bad_community(tmp_path: Path) -> None:
+    (leaf,) = configured("metallb", written(tmp_path, PEER % "")).neighbor
+    assert leaf.export == "none"
+    more = (
+        "---\n{kind: IPAddressPool, metadata: {name: p}, spec: {addresses: [203.0.113.0/24]}}\n---\n"
+        "{kind: BGPAdvertisement, metadata: {name: a}, spec: {communities: [unknown]}}\n"
+    )
+    (leaf,) = configured("metallb", written(tmp_path, PEER % "" + more)).neighbor
+    assert leaf.export == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: IPAddressPool\n", "has no BGPPeer"),
+        (PEER.replace("65001", "x") % "", r'given\.conf:1: "myASN" is no whole number'),
+        (PEER % ", nodeSelectors: 3", r'given\.conf:1: "nodeSelectors" is no list'),
+        ("{kind: BGPPeer, metadata: {name: x}, spec: {peerAddress: 10.0.0.1}}\n", "no BGPPeer has a myASN"),
+        ("{kind: ConfigMap, data: {config: 'peers: [}'}}\n", r"given\.conf:2: is no YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ImportFailed, match=said):
+        imported("metallb", written(tmp_path, text))
