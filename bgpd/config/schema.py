@@ -419,6 +419,15 @@ class ServicesConfig(Strict, frozen=True, kw_only=True):
             "same on all hosts. 0: none is announced.",
         ),
     ] = 125_000
+    damping_half_life_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="A service that goes down more than three times in about this time is held back until it stays "
+            "up. 0: none is.",
+        ),
+    ] = 60
 
 
 class WorkloadConfig(Strict, frozen=True, kw_only=True):

@@ -127,8 +127,9 @@ class ServiceView(msgspec.Struct, kw_only=True):
     """`bgpd show services`: one service, whether it is announced, and its backends.
 
     `bandwidth` is the link bandwidth (bytes per second) with which each address is announced. `kept` are the addresses
-    that are announced as a last resort: all their backends have failed. `not_saved`, in answers of the local API: see
-    WorkloadReport.
+    that are announced as a last resort: all their backends have failed. `damped_since`, `damped_until`: since and until
+    when it is held back, because it goes down again and again (None: it is not). `not_saved`, in answers of the local
+    API: see WorkloadReport.
     """
 
     name: str
@@ -143,6 +144,8 @@ class ServiceView(msgspec.Struct, kw_only=True):
     last_resort: str = "withdraw"
     kept: list[str] = []
     slow_start_s: float = 0.0
+    damped_since: float | None = None
+    damped_until: float | None = None
     announced: bool = False
     reason: str = ""
     backends: list[BackendView] = []

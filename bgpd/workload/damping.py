@@ -43,12 +43,38 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callable[[], None]) -> object: ...
 
 
-class _Record(msgspec.Struct, eq=False, gc=False):
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much coming and going is too much: see above."""
+
+    half_life_s: float
+    suppress: float
+    reuse: float
+    ceiling: float
+
+
+_OF_ADDRESSES = Limits(half_life_s=HALF_LIFE_S, suppress=SUPPRESS, reuse=REUSE, ceiling=CEILING)
+
+
+class Penalty(msgspec.Struct, eq=False, gc=False):
     """What is known of one address: its count at the time `at`, and until when it is held back (0: it is not)."""
 
-    count: float
     at: float
+    count: float = 0.0
     until: float = 0.0
+
+    def gone(self, now: float, limits: Limits = _OF_ADDRESSES) -> None:
+        """Count one going."""
+        self.count, self.at = min(limits.ceiling, self.counted(now, limits) + 1.0), now
+        if self.until:
+            self.hold_back(limits)
+
+    def counted(self, now: float, limits: Limits = _OF_ADDRESSES) -> float:
+        """What is left of the count."""
+        return self.count * math.exp2((self.at - now) / limits.half_life_s)
+
+    def hold_back(self, limits: Limits = _OF_ADDRESSES) -> None:
+        """Until the count will have fallen so far that it is announced again."""
+        self.until = self.at + limits.half_life_s * math.log2(self.count / limits.reuse)
 
 
 class Damping:
@@ -61,7 +87,7 @@ class Damping:
         self.begun = 0
         self._clock = clock
         self._look_again = look_again
-        self._records: OrderedDict[Place, _Record] = OrderedDict()  # in the order of their last going
+        self._records: OrderedDict[Place, Penalty] = OrderedDict()  # in the order of their last going
         self._is_sweeping = False
 
     def gone(self, place: Place) -> None:
@@ -69,11 +95,8 @@ class Damping:
         now = self._clock.time()
         record = self._records.pop(place, None)
         if record is None:
-            record = _Record(count=1.0, at=now)
-        else:
-            record.count, record.at = min(CEILING, _count(record, now) + 1.0), now
-            if record.until:
-                record.until = _until(record)
+            record = Penalty(at=now)
+        record.gone(now)
         self._records[place] = record
         self._forget(now)
         if not self._is_sweeping:
@@ -86,20 +109,20 @@ class Damping:
         if record is None:
             return ""
         if not record.until:
-            if _count(record, self._clock.time()) <= SUPPRESS:
+            if record.counted(self._clock.time()) <= SUPPRESS:
                 return ""
             self._begin(place, record)
         return HELD_BACK
 
-    def _begin(self, place: Place, record: _Record) -> None:
-        record.until = _until(record)
+    def _begin(self, place: Place, record: Penalty) -> None:
+        record.hold_back()
         self.begun += 1
         (vrf, family), key = place
         fields = {"vrf": vrf} if vrf else {}
         log.warning("workload.damped", prefix=format_key(family, key), reason=HELD_BACK, **fields)
         self._clock.call_at(record.until, partial(self._due, place, record))
 
-    def _due(self, place: Place, record: _Record) -> None:
+    def _due(self, place: Place, record: Penalty) -> None:
         if self._records.get(place) is not record:
             return
         if record.until > self._clock.time():
@@ -125,12 +148,3 @@ class Damping:
         self._is_sweeping = oldest is not None
         if oldest is not None:
             self._clock.call_at(oldest.at + FORGET_S, self._sweep)
-
-
-def _count(record: _Record, now: float) -> float:
-    return record.count * math.exp2((record.at - now) / HALF_LIFE_S)
-
-
-def _until(record: _Record) -> float:
-    """When the count will have fallen so far that it is announced again."""
-    return record.at + HALF_LIFE_S * math.log2(record.count / REUSE)

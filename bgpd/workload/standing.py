@@ -114,7 +114,8 @@ def judge(entry: Entry, host: Host, foreign: Foreign | None) -> Judgement:
             why = f"another program's route of it leads to {foreign.interface}"
             judged = Judgement(WorkloadState.CONFLICT, why, judged.route, judged.announce and followed)
     if judged.announce and claim.withheld:
-        return Judgement(WorkloadState.PENDING, claim.withheld, judged.route, False)
+        state = WorkloadState.DAMPED if claim.is_damped else WorkloadState.PENDING
+        return Judgement(state, claim.withheld, judged.route, False)
     if judged.announce and entry.suppressed_by and judged.state is WorkloadState.ANNOUNCED:
         return judged._replace(state=WorkloadState.SUPPRESSED, reason=f"covered by {entry.suppressed_by}")
     if claim.note and judged.announce and not judged.reason:

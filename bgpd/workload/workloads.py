@@ -87,6 +87,7 @@ class Workloads:
             schedule=soon,
             later=_later,
             bandwidth_per_weight=config.workload.services.link_bandwidth_per_weight,
+            damping_half_life_s=config.workload.services.damping_half_life_s,
         )
         self._first_state = FirstState(
             self.table, self.services, order_known=self._order_known, reached=owner.workloads_synchronised
@@ -171,7 +172,10 @@ class Workloads:
         for table, name in config.vrfs.items():
             if before.get(name, table) != table:
                 self.table.kernel_table_changed(name)
-        self.services.reconfigure(bandwidth_per_weight=config.workload.services.link_bandwidth_per_weight)
+        services = config.workload.services
+        self.services.reconfigure(
+            bandwidth_per_weight=services.link_bandwidth_per_weight, damping_half_life_s=services.damping_half_life_s
+        )
         for source in self._sources:
             source.reconfigure(config)
 

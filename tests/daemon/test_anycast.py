@@ -252,6 +252,28 @@ def test_all_checks_that_fail_at_once_are_a_last_resort_until_one_is_good_again(
     assert heard_from_host(frr, f"{SERVICE}/32")
 
 
+def test_service_that_goes_down_again_and_again_is_held_back(host: Host, frr: Frr, tmp_path: Path) -> None:
+    def push(healthy: bool) -> None:
+        backends = [{"id": "pod1", "addresses": [ADDRESSES[0]], "healthy": healthy}]
+        offer(host, tmp_path, wait=False, check={"type": "push"}, backends=backends)
+
+    push(True)
+    wait_announced(host, frr)
+    for _ in range(5):
+        push(False)
+        push(True)
+    wait_announced(host, frr, announced=False)
+    found = view(host)
+    assert (found["announced"], found["healthy"]) == (False, 1)
+    assert "it went down 5 times lately: announced again at" in found["reason"]
+    assert found["damped_since"] + 10 < found["damped_until"] < found["damped_since"] + 130
+    assert host.metric("bgpd_services", state="damped") == 1
+    assert [view["id"] for view in host.get("workloads", state="damped")] == ["web"]
+    assert "it went down 5 times" in host.explain(SERVICE)["verdict"]
+    assert len([one for one in host.log("service.damped") if one["address"] == SERVICE]) == 1
+    host.wait_hops(f"{SERVICE}/32", FIRST)
+
+
 def test_backend_that_comes_back_gets_its_weight_in_steps(
     fabric: Fabric, host: Host, frr: Frr, pods: Pods, tmp_path: Path
 ) -> None:

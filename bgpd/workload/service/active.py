@@ -11,6 +11,7 @@ from bgpd.model.path import NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import Service
 from bgpd.workload.service.checker import Health
+from bgpd.workload.service.flapping import Flapping
 from bgpd.workload.service.last_resort import Availability, Standing
 from bgpd.workload.service.targets import CheckId, Target
 
@@ -23,6 +24,8 @@ class State(enum.StrEnum):
     """At least one family of it."""
     WITHHELD = "withheld"
     """At least one family of it, and none as a last resort."""
+    DAMPED = "damped"
+    """Its backends work, but at least one address is held back."""
 
 
 class Active(msgspec.Struct, eq=False):
@@ -30,7 +33,8 @@ class Active(msgspec.Struct, eq=False):
 
     `serving` has the members that each address had last; `settling` the addresses whose backends were all drained,
     until the neighbors have heard of it. `bandwidths` is what is announced of each address, and since when; `families`
-    how the addresses of each family stand; `look_at` when the service is to be looked at again.
+    how the addresses of each family stand, `flapping` how often each has gone down; `look_at` when the service is to be
+    looked at again.
     """
 
     source: str
@@ -42,7 +46,15 @@ class Active(msgspec.Struct, eq=False):
     settling: dict[str, object] = {}
     bandwidths: dict[str, tuple[float, float]] = {}
     families: dict[Family, Availability] = {}
+    flapping: dict[str, Flapping] = {}
     look_at: float | None = None
+
+    def take(self, source: str, service: Service) -> None:
+        """Another payload of the same name; addresses that are not in it any more are forgotten."""
+        self.source, self.service = source, service
+        for known in (self.serving, self.settling, self.bandwidths, self.flapping):
+            for text in known.keys() - set(service.addresses):
+                del known[text]
 
     @property
     def service_families(self) -> list[Family]:
@@ -56,7 +68,9 @@ class Active(msgspec.Struct, eq=False):
             return State.WITHHELD
         if Standing.LAST_RESORT in stands:
             return State.LAST_RESORT
-        return State.WITHHELD if Standing.DOWN in stands else State.ANNOUNCED
+        if Standing.DOWN in stands:
+            return State.WITHHELD
+        return State.DAMPED if any(one.since is not None for one in self.flapping.values()) else State.ANNOUNCED
 
     def is_kept(self, target: Target) -> bool:
         """Whether an address serves as a last resort."""

@@ -12,7 +12,9 @@ import msgspec
 import structlog
 
 from bgpd.model.iana import Family
+from bgpd.workload.damping import Penalty
 from bgpd.workload.service.active import Active
+from bgpd.workload.service.flapping import Flapping
 from bgpd.workload.service.last_resort import Availability, Standing
 from bgpd.workload.service.targets import CheckId, Fault
 
@@ -38,11 +40,25 @@ class _SavedFamily(msgspec.Struct, frozen=True, array_like=True):
     back_at: float | None
 
 
+class _SavedFlapping(msgspec.Struct, frozen=True, array_like=True):
+    """See Flapping and Penalty."""
+
+    text: str
+    is_fit: bool
+    downs: int
+    at: float
+    count: float
+    held_until: float
+    since: float | None
+    until: float | None
+
+
 class SavedStanding(msgspec.Struct, frozen=True, array_like=True):
     """One service."""
 
     families: list[_SavedFamily]
     targets: list[_SavedTarget]
+    flapping: list[_SavedFlapping] = []
 
 
 def save(services: Mapping[str, Active]) -> bytes:
@@ -59,6 +75,11 @@ def _of(active: Active) -> SavedStanding:
         [
             _SavedTarget(target.id, target.fault is Fault.NONE, target.left_at, target.started_at)
             for target in active.targets.values()
+        ],
+        [
+            _SavedFlapping(text, one.is_fit, one.downs, p.at, p.count, p.until, one.since, one.until)
+            for text, one in active.flapping.items()
+            if (p := one.penalty) is not None
         ],
     )
 
@@ -80,6 +101,10 @@ def restore(active: Active, saved: SavedStanding, now: float) -> None:
         if one.family not in active.families and _is_past(one.back_at, now):
             kept = dict.fromkeys(one.kept)
             active.families[one.family] = Availability(one.standing, kept, until=one.until, back_at=one.back_at)
+    for flap in saved.flapping:
+        if flap.text not in active.flapping and _is_past(flap.at, now):
+            penalty = Penalty(at=flap.at, count=flap.count, until=flap.held_until)
+            active.flapping[flap.text] = Flapping(flap.is_fit, penalty, flap.downs, flap.since, flap.until)
     for was in saved.targets:
         target = active.targets.get(was.id)
         if target is None or not (_is_past(was.left_at, now) and _is_past(was.started_at, now)):

@@ -39,6 +39,7 @@ from bgpd.workload.claims import Claims
 from bgpd.workload.service import saved_standing, views
 from bgpd.workload.service.active import Active, State
 from bgpd.workload.service.checker import Health
+from bgpd.workload.service.flapping import Flapping, limits_of
 from bgpd.workload.service.last_resort import Availability, Standing
 from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, targets_of
 from bgpd.workload.service.weights import members_of, next_step, strength_of
@@ -62,6 +63,8 @@ SLICE = 50
 BANDWIDTH_PAUSE_S = 1.0
 """The link bandwidth of an announced address changes at most so often: several backends that come are one change."""
 
+_FAILURES = (Fault.FAILED, Fault.UNKNOWN, Fault.ABSENT)
+
 _Place = tuple[str, Family, bytes]
 
 
@@ -77,8 +80,9 @@ class Services:
     """The services of this host. Each of `listeners` is called with a service's name when its view may have changed.
 
     `schedule(callback)`: call back soon; results of checks that come until then are one change of their service.
-    `later(seconds, callback)`: call back then. `clock()` only goes forward. `bandwidth_per_weight`: the link bandwidth
-    (bytes per second) of a backend of weight 1; 0 if none is announced.
+    `later(seconds, callback)`: call back then. `clock()` only goes forward, `wall()` is the wall clock.
+    `bandwidth_per_weight`: the link bandwidth (bytes per second) of a backend of weight 1; 0 if none is announced.
+    `damping_half_life_s`: see `flapping`; 0 if nothing is held back.
     """
 
     def __init__(
@@ -89,11 +93,15 @@ class Services:
         schedule: Callable[[Callable[[], None]], None] = lambda callback: callback(),
         later: Callable[[float, Callable[[], None]], object] = lambda seconds, callback: None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         bandwidth_per_weight: float = 0.0,
+        damping_half_life_s: float = 60.0,
     ) -> None:
         self._later = later
         self._clock = clock
+        self._wall = wall
         self._bandwidth_per_weight = bandwidth_per_weight
+        self._limits = limits_of(damping_half_life_s)
         self.listeners: list[Callable[[str], None]] = []
         self._claims = claims
         self._checks = checks
@@ -109,13 +117,17 @@ class Services:
         for listener in self.listeners:
             listener(name)
 
-    def reconfigure(self, *, bandwidth_per_weight: float) -> None:
-        """Announce another link bandwidth from now on."""
+    def reconfigure(self, *, bandwidth_per_weight: float, damping_half_life_s: float) -> None:
+        """Go by another configuration from now on."""
         if bandwidth_per_weight != self._bandwidth_per_weight:
             self._bandwidth_per_weight = bandwidth_per_weight
-            for name, active in self._services.items():
+            for active in self._services.values():
                 active.bandwidths.clear()
-                self._claim_all(name, active)
+        elif limits_of(damping_half_life_s) == self._limits:
+            return
+        self._limits = limits_of(damping_half_life_s)
+        for name in self._services:
+            self._claim_soon(name)
 
     def owner(self, name: str) -> str:
         """The source that a service is from; "" if there is none of this name."""
@@ -143,7 +155,7 @@ class Services:
             active = self._services[name] = Active(source=source, service=service)
         else:
             self._forget_checks(name, active, service)
-            active.source, active.service = source, service
+            active.take(source, service)
         former, active.targets = active.targets, {target.id: target for target in targets_of(name, service)}
         for target in active.targets.values():
             if target.id in former:
@@ -232,6 +244,7 @@ class Services:
         for text in active.service.addresses:
             family, key = parse_prefix(text)
             stand = families[family]
+            withheld = self._damp(name, active, text, stand)
             served = self._served(name, active, text, stand.members)
             is_route_kept = active.service.mode is ServiceMode.PREFER_LOCAL and bool(served)
             claims.append(
@@ -246,8 +259,9 @@ class Services:
                     resilient=active.service.resilient,
                     kind="service",
                     exception=True,
-                    withheld=stand.withheld,
-                    bandwidth=self._bandwidth(name, active, text, stand.strength),
+                    withheld=withheld,
+                    is_damped=bool(withheld) and not stand.withheld,
+                    bandwidth=self._bandwidth(name, active, text, 0.0 if withheld else stand.strength),
                     note=stand.note,
                 )
             )
@@ -276,10 +290,23 @@ class Services:
         strength = strength_of(serving, slow_start_s=service.slow_start_s, now=now)
         return _Stand(
             members=members_of(serving, slow_start_s=service.slow_start_s, now=now),
-            strength=0.0 if withheld else strength,
+            strength=strength,
             withheld=withheld,
+            has_failed=not service.drain and any(target.fault in _FAILURES for target in targets),
             note=note,
         )
+
+    def _damp(self, name: str, active: Active, text: str, stand: _Stand) -> str:
+        """Why an address is not announced: because of its backends, or because it goes down again and again."""
+        flapping, now = active.flapping.setdefault(text, Flapping()), self._clock()
+        if stand.withheld:
+            flapping.went_down(self._limits, counts=stand.has_failed, now=now, wall=self._wall())
+            return stand.withheld
+        if flapping.came_up(self._limits, now=now, wall=self._wall()):
+            log.warning("service.damped", service=name, address=text, reason=flapping.reason)
+        if flapping.look_at is not None:
+            self._look_later(name, active, flapping.look_at)
+        return flapping.reason
 
     def _bandwidth(self, name: str, active: Active, text: str, strength: float) -> float:
         """The link bandwidth to announce an address with. It changes at once, but not again within a pause."""
@@ -400,11 +427,12 @@ class Services:
 
 
 class _Stand(msgspec.Struct, frozen=True, kw_only=True):
-    """What is claimed of the addresses of one family: see Claim."""
+    """What is claimed of the addresses of one family: see Claim. `has_failed`: something has that was not drained."""
 
     members: NextHops
     strength: float
     withheld: str
+    has_failed: bool
     note: str
 
 

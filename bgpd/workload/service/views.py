@@ -35,6 +35,8 @@ def service(name: str, active: Active, statuses: Collection[ClaimStatus], *, now
         last_resort=said.last_resort,
         kept=[text for text in said.addresses if _is_kept(active, text)],
         slow_start_s=said.slow_start_s,
+        damped_since=min((one.since for one in active.flapping.values() if one.since is not None), default=None),
+        damped_until=max((one.until for one in active.flapping.values() if one.until is not None), default=None),
         announced=bool(statuses) and all(one.announced for one in statuses),
         reason="; ".join(dict.fromkeys(one.reason for one in statuses if one.reason)) if statuses else STARTING,
         backends=backends,

@@ -81,6 +81,29 @@ def test_slow_start_goes_on_where_it_was() -> None:
     assert after(clock, saved, ("a", ""), ("b", "")).members == {"pod1": 1, "pod2": 1}
 
 
+def test_what_is_held_back_is_held_back_until_the_same_time() -> None:
+    rig, clock = clocked()
+    service = msgspec.structs.replace(SERVICE, last_resort=LastResort.WITHDRAW, backends=BACKENDS[:1])
+    rig.services.apply("mqtt", "web", service)
+    rig.settle()
+    for _ in range(6):
+        rig.result("a")
+        rig.result("a", "down")
+    rig.result("a")
+    assert not rig.is_announced
+    view = rig.services.view("web")
+    saved = rig.services.save_standing()
+    next_rig = after(clock, saved, ("a", ""), service=service)
+    next_view = next_rig.services.view("web")
+    assert view is not None
+    assert next_view is not None
+    assert (next_rig.is_announced, next_view.reason) == (False, view.reason)
+    assert (next_view.damped_since, next_view.damped_until) == (view.damped_since, view.damped_until)
+    clock.now += 200
+    assert after(clock, saved, ("a", ""), service=service).is_announced
+    assert after(clock, None, ("a", ""), service=service).is_announced
+
+
 def test_times_of_a_former_start_of_the_host_are_ignored() -> None:
     rig, clock = before()
     rig.result("a")

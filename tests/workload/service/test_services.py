@@ -266,12 +266,12 @@ def test_weight_from_none_and_a_unit_of_none_announce_no_link_bandwidth() -> Non
     assert rig.announced["", VIP].bandwidth == 0
     rig.offer()
     assert rig.announced["", VIP].bandwidth == 3000.0
-    rig.services.reconfigure(bandwidth_per_weight=0.0)
+    rig.services.reconfigure(bandwidth_per_weight=0.0, damping_half_life_s=60.0)
     rig.settle()
     assert rig.announced["", VIP].bandwidth == 0
     (status,) = rig.claims.statuses("service", "web")
     since, rig.now = status.since, 2000.0
-    rig.services.reconfigure(bandwidth_per_weight=5.0)
+    rig.services.reconfigure(bandwidth_per_weight=5.0, damping_half_life_s=60.0)
     rig.settle()
     assert rig.announced["", VIP].bandwidth == 15.0
     assert status.since == since, "it is announced since then, as before"
@@ -309,7 +309,7 @@ def test_route_that_the_kernel_refused_stays_refused_whatever_the_link_bandwidth
     family, key = parse_prefix(VIP)
     rig.table.route_refused("", family, [key], "File too large")
     rig.settle()
-    rig.services.reconfigure(bandwidth_per_weight=5.0)
+    rig.services.reconfigure(bandwidth_per_weight=5.0, damping_half_life_s=60.0)
     rig.settle()
     assert rig.state("service", "web") == ("failed", "File too large")
 
