@@ -299,7 +299,7 @@ def _view(
         neighbor=state.source.name,
         neighbor_address=format_address(state.source.address),
         family=family,
-        prefix=_route_text(family, key),
+        prefix=route_text(family, key),
         vrf=state.config.vrf,
         next_hop=next_hop,
         origin=attributes.origin.name.lower(),
@@ -335,7 +335,8 @@ def _next_hop_text(packed: bytes) -> str:
     return format_address(packed)
 
 
-def _route_text(family: Family, key: bytes) -> str:
+def route_text(family: Family, key: bytes) -> str:
+    """A route's key for people: its prefix, or the fields of an EVPN route."""
     if family is Family.ROUTE_TARGET:
         return format_membership(key)
     if family is not Family.L2VPN_EVPN:

@@ -40,7 +40,7 @@ from bgpd.handover.store import (
     StoreUnusable,
     store_of_service,
 )
-from bgpd.identity import IdentityFile
+from bgpd.identity import OwnIdentity
 from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.journal import Journal
@@ -65,6 +65,7 @@ from bgpd.runtime.loop import TimedSelector, new_event_loop
 from bgpd.runtime.memory import GarbagePolicy
 from bgpd.runtime.turns import Walks
 from bgpd.trial import Trial
+from bgpd.twins import Twins
 from bgpd.upgrade import Upgrade
 
 log = structlog.get_logger()
@@ -175,8 +176,9 @@ class Daemon:
         self._readiness.matching = self._matching
         self._readiness.left = self._left
         self._readiness.configuration = configuration_view(loaded, at=time.time())
-        self._identity, self._identity_file = loaded.identity, IdentityFile(config.state.directory)
-        self._readiness.identity_error = lambda: self._identity_file.error
+        self._identity = OwnIdentity(config.state.directory, loaded.identity)
+        self._twins = Twins(self._routing, config=lambda: self._config, chosen=lambda: self._readiness.configuration)
+        self._readiness.also_warns = (self._identity.warnings, self._twins.warnings)
         self._drain = Drain(self._routing, config=lambda: self._in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
@@ -216,7 +218,7 @@ class Daemon:
         try:
             await self._api.start()
             await self._lock.acquire()
-            self._identity_file.keep(self._identity)
+            self._identity.keep()
             self._drain.restore()
             await self._routing.start(self._left)
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
@@ -243,6 +245,7 @@ class Daemon:
                 tasks.create_task(self._drain.run()),
                 tasks.create_task(self._journal.run()),
                 tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
+                tasks.create_task(self._twins.run(self._walks)),
                 tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
                 tasks.create_task(_feed_watchdog()),
             ]
@@ -434,7 +437,7 @@ class Daemon:
     async def _apply_file(self, confirm_s: float | None) -> ReloadView:
         try:
             loaded = load_config(
-                self._file, running=True, former=self._config, facts=facts_of_host(), identity=self._identity
+                self._file, running=True, former=self._config, facts=facts_of_host(), identity=self._identity.in_force
             )
         except ConfigError as error:
             return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
@@ -467,8 +470,7 @@ class Daemon:
         self._loaded = loaded
         self._took(effective, matched)
         self._readiness.configuration = configuration_view(loaded, at=time.time())
-        self._identity = loaded.identity.or_else(self._identity)
-        self._identity_file.keep(self._identity)
+        self._identity.take(loaded.identity)
         exceeded = exceeded_limits(self._in_force, self._backend.neighbors())
         return ReloadView(file=self._file, changes=changes, warnings=[*map(str, loaded.warnings), *exceeded])
 

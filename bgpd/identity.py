@@ -14,17 +14,30 @@ from bgpd.runtime.files import replace_file
 log = structlog.get_logger()
 
 
-class IdentityFile:
-    """The file in a state directory. `error` says why it could not be written, "" if it could."""
+class OwnIdentity:
+    """What "auto" stands for in this run, `in_force`, and its file in the state directory.
 
-    def __init__(self, directory: str) -> None:
+    `error` says why the file could not be written, "" if it could.
+    """
+
+    def __init__(self, directory: str, in_force: Identity) -> None:
+        self.in_force = in_force
         self.error = ""
         self._directory = directory
 
-    def keep(self, identity: Identity) -> None:
-        """Write what is in force where that is not there yet; what is configured now keeps what it had."""
+    def warnings(self) -> list[str]:
+        """What `bgpd status` warns of."""
+        return [self.error] if self.error else []
+
+    def take(self, identity: Identity) -> None:
+        """This is in force from now on; what is configured meanwhile is remembered."""
+        self.in_force = identity.or_else(self.in_force)
+        self.keep()
+
+    def keep(self) -> None:
+        """Write what is in force where that is not there yet."""
         known, problem = read_identity(self._directory)
-        wanted = identity.or_else(known)
+        wanted = self.in_force.or_else(known)
         self.error = ""
         if wanted == known and not problem:
             return

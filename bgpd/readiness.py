@@ -56,8 +56,8 @@ class Readiness:
 
     `left` is what another process has left at the start: where that had converged, neighbors that are down are not
     waited for. `configuration`: where that in force came from. `why_drained()` says that this host is out of service
-    (bgpd drain), "" if it is not; `identity_error()` why what it chose for itself is not kept. `plan_review()` is
-    called when sessions, convergence or routes may have changed.
+    (bgpd drain), "" if it is not; `also_warns` answer with further warnings. `plan_review()` is called
+    when sessions, convergence or routes may have changed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Readiness:
         self.configuration: ConfigurationView | None = None
         self.matching = Matching()
         self.why_drained: Callable[[], str] = lambda: ""
-        self.identity_error: Callable[[], str] = lambda: ""
+        self.also_warns: tuple[Callable[[], list[str]], ...] = ()
         self._routing = routing
         self._consistency = consistency
         self._journal = journal
@@ -179,15 +179,14 @@ class Readiness:
         """What `bgpd status` shows."""
         routing = self._routing
         reasons = self.reasons()
-        warnings = filter(
-            None, (routing.speaker.error, routing.speaker.bfd.problem, self._shortage.warning, self.identity_error())
-        )
+        warnings = filter(None, (routing.speaker.error, routing.speaker.bfd.problem, self._shortage.warning))
         return HealthView(
             ready=not reasons,
             reasons=reasons,
             warnings=[
                 *warnings,
                 *self.matching.problems,
+                *(warning for warnings_of in self.also_warns for warning in warnings_of()),
                 *routing.tables.warnings(),
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),

@@ -102,7 +102,7 @@ def _settle(
         resolved.is_early = resolved.is_early or fresh.origin is not Origin.LOOPBACK
         return fresh
     if _holds(former, facts):
-        if former.value != fresh.value:
+        if former.value != fresh.value and fresh.origin is Origin.LOOPBACK:
             what = f'is "auto": {former.value} is kept, made from {origin_text(former)}'
             right = f"from {origin_text(fresh)} it would be {fresh.value}: remove {directory}/{FILE} and restart bgpd"
             resolved.warnings.append(Finding(path, what, right))

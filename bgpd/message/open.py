@@ -218,7 +218,10 @@ def negotiate(local: Open, peer: Open, *, expected_asn: int | str, min_hold_time
         raise _refuse(OpenSubcode.UNACCEPTABLE_HOLD_TIME, why)
     _check_asn(local.asn, peer.asn, expected_asn)
     if peer.asn == local.asn and peer.router_id == local.router_id:
-        raise _refuse(OpenSubcode.BAD_BGP_IDENTIFIER, "the peer in our own AS has our own router ID")
+        called = f' (host name "{peer.hostname}")' if peer.hostname else ""
+        router_id = ipaddress.IPv4Address(peer.router_id)
+        why = f"the peer{called} in our own AS has our own router ID, {router_id}: one of both needs another"
+        raise _refuse(OpenSubcode.BAD_BGP_IDENTIFIER, why)
     families = tuple(family for family in local.families if family in peer.families)
     if not families:
         raise _refuse(

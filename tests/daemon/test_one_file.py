@@ -13,6 +13,7 @@ import pytest
 
 from labs.daemons import Frr
 from tests.daemon.fabric import Fabric, Host, kernel_hops, leaf, table
+from tests.daemon.wire_peer import KEEPALIVE, WirePeer, message, notification, open_message
 
 pytestmark = pytest.mark.netns
 
@@ -192,3 +193,35 @@ def test_numbers_of_its_own_stay_whatever_becomes_of_what_they_were_made_from(fa
         host.kill()
         host.start()
         assert host.get("config")["router"]["router_id"] == "10.255.7.0"
+
+
+def hostname_capability(name: bytes) -> bytes:
+    """FQDN, without a domain (draft-walton-bgp-hostname-capability)."""
+    return bytes((73, len(name) + 2, len(name))) + name + b"\0"
+
+
+@pytest.mark.parametrize(("asn", "seen"), [(65202, True), (65203, False)])
+def test_a_neighbor_with_this_hosts_router_id_is_told_by_its_name(
+    fabric: Fabric, host: Host, asn: int, seen: bool
+) -> None:
+    """By EBGP the session stands, with a warning; within the AS there can be none (RFC 6286)."""
+    own = tuple(map(int, LOOPBACK.split(".")))
+    with WirePeer(fabric.leaf2, "10.0.2.2", asn=asn) as peer:
+        fragment(host, "20-leaf2.toml", leaf(2, asn=asn))
+        try:
+            assert reload(host)["problems"] == []
+            connection = peer.accept()
+            text = open_message(asn, router_id=own, more=hostname_capability(b"node9"))
+            connection.sendall(text + message(KEEPALIVE))
+            if seen:
+                host.wait(lambda: host.established() == ["leaf1", "leaf2"], "the session")
+                said = f'neighbor leaf2 (host name "node9") has this host\'s router ID, {LOOPBACK}: one needs another'
+                assert said in host.health()["warnings"]
+            else:
+                assert notification(connection) == (2, 3)
+                host.wait(lambda: "(host name" in host.neighbor("leaf2")["last_error"], "the reason")
+                assert '(host name "node9") in our own AS has our own router ID' in host.neighbor("leaf2")["last_error"]
+        finally:
+            (host.directory / "conf.d" / "20-leaf2.toml").unlink()
+    assert reload(host)["problems"] == []
+    assert unharmed(host)

@@ -57,12 +57,15 @@ def open_message(
     extended: bool = False,
     restart: Restart | None = None,
     router_id: tuple[int, ...] = (10, 255, 0, 9),
+    more: bytes = b"",
 ) -> bytes:
-    """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s; `extended`: messages of 65,535 bytes."""
+    """OPEN with 4-octet AS, route refresh, and multiprotocol for (AFI, SAFI)s; `extended`: messages of 65,535 bytes;
+    `more`: further capabilities."""
     capabilities = struct.pack("!BBI", 65, 4, asn) + bytes((2, 0)) + (bytes((6, 0)) if extended else b"")
     for afi, safi in families:
         capabilities += struct.pack("!BBHBB", 1, 4, afi, 0, safi)
     capabilities += restart.capabilities() if restart is not None else b""
+    capabilities += more
     parameters = bytes((2, len(capabilities))) + capabilities
     head = struct.pack("!BHH4s", 4, asn, hold_time_s, bytes(router_id))
     return message(OPEN, head + bytes((len(parameters),)) + parameters)

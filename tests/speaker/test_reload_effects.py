@@ -55,7 +55,13 @@ RANGE = SHARED | {
     "max_neighbors_per_interface": 7,
     "min_hold_time_s": 4,
 }
-ROUTER = {"asn": 65204, "router_id": "10.255.1.9", "hostname": "other"}
+ROUTER = {
+    "asn": 65204,
+    "router_id": "10.255.1.9",
+    "hostname": "other",
+    "asn_range": "64512-65534",
+    "loopbacks": ("10.255.0.0/16",),
+}
 
 
 def wants_reset(section: str, key: str) -> bool:
