@@ -444,7 +444,7 @@ class Routing:
 
     def announce_workloads(self, vrf: str, family: Family, keys: list[bytes], info: ClaimInfo) -> None:
         exception, is_service = info.exception, info.is_service
-        attributes = _attributes(self._config.router.asn, info.bandwidth, info.communities)
+        attributes = _attributes(self._config.router.asn, info.bandwidth, info.communities, info.med)
         self.rib.announce_local(
             WORKLOAD_SOURCE, family, keys, attributes, vrf=vrf, exception=exception, is_service=is_service
         )
@@ -473,11 +473,12 @@ class Routing:
 
 
 @functools.lru_cache(maxsize=1024)
-def _attributes(asn: int, bandwidth: float, communities: Communities) -> Attributes:
+def _attributes(asn: int, bandwidth: float, communities: Communities, med: int | None) -> Attributes:
     """What workloads are announced with: origin IGP, an empty AS path, the link bandwidth of a service address, and
-    communities."""
+    what a guest says."""
     extended = (encode_link_bandwidth(asn, bandwidth),) if bandwidth else ()
     return Attributes.of(
+        med=med,
         extended_communities=extended,
         packed_communities=communities.standard,
         packed_large_communities=communities.large,

@@ -232,6 +232,25 @@ class Gobgp(Daemon):
         )
 
 
+class ExaBgp(Daemon):
+    """ExaBGP 5 as a program of its own, with one configuration text; it listens nowhere."""
+
+    kind = "exabgp"
+
+    def __init__(self, namespace: Namespace, config: str) -> None:
+        super().__init__(namespace)
+        self.config_path = self.directory / "exabgp.conf"
+        self.config_path.write_text(config)
+        self.restart()
+
+    def restart(self) -> None:
+        """Start it, again after `kill`."""
+        settings = {"daemon.user": "root", "daemon.drop": "false", "log.level": "WARNING", "api.cli": "false"}
+        words = [f"exabgp.{key}={value}" for key, value in settings.items()]
+        program = str(Path(sys.executable).with_name("exabgp"))
+        self._start("env", *words, program, "server", str(self.config_path))
+
+
 class OpenBgpd(Daemon):
     """OpenBGPD with one configuration text. Its portable version has no kernel routes on Linux: a BGP table only.
 

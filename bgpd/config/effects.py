@@ -70,6 +70,7 @@ _GUEST: Mapping[str, Effect] = {
     "max_guests": Effect.NO_OP,
     "prefixes": Effect.REFRESH,
     "communities": Effect.REFRESH,
+    "med": Effect.REFRESH,
 }
 """Keys of a [[workload.bgp]] that need no new session."""
 

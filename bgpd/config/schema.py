@@ -380,6 +380,10 @@ class GuestConfig(
     communities: Annotated[
         str, Meta(pattern="^(keep|none)$", description='"keep": announced with its communities, standard and large.')
     ] = "none"
+    med: Annotated[
+        str,
+        Meta(pattern="^(keep|none)$", description='"keep": announced with its MED (ExaBGP\'s healthcheck sets it).'),
+    ] = "none"
     max_neighbors: Annotated[int, Meta(ge=1, le=4096, description="Guests of a prefix at the same time.")] = 16
     port: Annotated[Port, Meta(description="Local TCP port that the guest connects to.")] = 179
     source_address: Annotated[str, Meta(description='Local address that the guest connects to; "": any.')] = ""

@@ -107,8 +107,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `mac` is 6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced):
     a drained service. `is_damped`: it is withheld because it comes and goes. `bandwidth`: the link bandwidth (bytes per
     second) that it is announced with, 0 for none. `note`: what is to be known of it while it is announced. `guests` are
-    the sessions with guests that say it, `via` the gateways to a guest that is behind an interface, `communities` what
-    it is announced with.
+    the sessions with guests that say it, `via` the gateways to a guest that is behind an interface, `communities` and
+    `med` what it is announced with.
     """
 
     source: str
@@ -133,6 +133,12 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     guests: tuple[str, ...] = ()
     via: NextHops = ()
     communities: Communities = NO_COMMUNITIES
+    med: int | None = None
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether it is announced with attributes of its own."""
+        return self.communities != NO_COMMUNITIES or self.med is not None
 
 
 class ClaimInfo(msgspec.Struct, frozen=True):
@@ -147,6 +153,7 @@ class ClaimInfo(msgspec.Struct, frozen=True):
     is_service: bool = False
     bandwidth: float = 0.0
     communities: Communities = NO_COMMUNITIES
+    med: int | None = None
 
 
 class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

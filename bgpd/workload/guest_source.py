@@ -139,6 +139,7 @@ class GuestSource(ClaimSource):
             vrf=guest.vrf,
             guests=tuple(path.source.name for path in paths),
             communities=_communities(paths[0]) if guest.communities == "keep" else NO_COMMUNITIES,
+            med=paths[0].attributes.med if guest.med == "keep" else None,
         )
         self._claims.claim(BGP, id, (self._with_way(claim, guest, paths),))
 

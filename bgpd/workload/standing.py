@@ -15,7 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
 from bgpd.model.views import WorkloadView
-from bgpd.model.workload import NO_COMMUNITIES, PLAIN, Claim, ClaimInfo, WorkloadState
+from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
 from bgpd.workload.sources import Restart, kinds
 
 VrfFamily = tuple[str, Family]
@@ -163,7 +163,7 @@ def info_of(claim: Claim) -> ClaimInfo:
     """What is announced beside the key; the MAC only matters in a VRF (EVPN type 2)."""
     mac = claim.mac if claim.vrf else b""
     is_service = kinds()[claim.source].is_service
-    if not (claim.exception or claim.sticky or mac or is_service or claim.communities != NO_COMMUNITIES):
+    if not (claim.exception or claim.sticky or mac or is_service or claim.has_attributes):
         return PLAIN
     return ClaimInfo(
         exception=claim.exception,
@@ -172,6 +172,7 @@ def info_of(claim: Claim) -> ClaimInfo:
         is_service=is_service,
         bandwidth=claim.bandwidth,
         communities=claim.communities,
+        med=claim.med,
     )
 
 

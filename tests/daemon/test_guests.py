@@ -27,8 +27,8 @@ from tests.daemon.wire_peer import KEEPALIVE, Restart, attribute, message, notif
 
 pytestmark = pytest.mark.netns
 
-COMMUNITY = attribute(0xC0, 8, bytes.fromhex("fe000001"))
-"""65024:1."""
+COMMUNITY = attribute(0xC0, 8, bytes.fromhex("fe000001")) + attribute(0x80, 4, bytes.fromhex("000003e8"))
+"""65024:1, and MED 1000."""
 BLOCK = table("[[aggregate]]", prefix="10.9.6.0/26")
 
 
@@ -44,7 +44,7 @@ def guest(name: str, address: str, *prefixes: str, **fields: object) -> str:
 
 
 LEAF = leaf(1, graceful_restart={})
-ONE = guest("one", "127.0.0.2", communities="keep")
+ONE = guest("one", "127.0.0.2", communities="keep", med="keep")
 MANY = guest("many", "10.70.0.128/25", "10.9.8.0/24 le 32")
 BOX = guest("box", "10.70.0.2", "10.9.0.0/16 ge 16 le 32", "10.0.1.0/24 le 32", interface="pod1")
 STRICT = guest("strict", "127.0.0.3", asn=65203, next_hop="local", port=1790)
@@ -93,7 +93,7 @@ def test_a_guest_on_loopback_is_a_workload_and_explained(host: Host, fabric: Fab
         assert (view["source"], view["id"], view["guests"]) == ("bgp", "one/10.9.9.1/32", ["one"])
         assert (view["state"], view["neighbors"]) == ("announced", ["leaf1"])
         (path,) = frr_paths(frr, "10.9.9.1/32")
-        assert (path["aspath"]["string"], path["community"]["string"]) == ("65203", "65024:1")
+        assert (path["aspath"]["string"], path["community"]["string"], path["metric"]) == ("65203", "65024:1", 1000)
         assert kernel_hops(fabric.host, "10.9.9.1") == []
         found = host.explain("10.9.9.1")
         assert "as said by guest one" in found["verdict"]
@@ -217,12 +217,12 @@ def test_claims_of_a_guest_stay_while_it_restarts(host: Host, fabric: Fabric, fr
         one.end_of_rib()
         wait_heard(host, frr, "10.9.9.1/32", "10.9.9.2/32")
     host.wait(lambda: host.neighbor("one")["stale_routes"] == 2, "its routes to be stale")
-    since = {prefix: frr_paths(frr, prefix)[0]["lastUpdate"] for prefix in ("10.9.9.1/32", "10.9.9.2/32")}
+    since = {prefix: frr_paths(frr, prefix)[0]["version"] for prefix in ("10.9.9.1/32", "10.9.9.2/32")}
     with WireGuest(fabric.host, asn=64512, restart=Restart(time_s=60, restarted=True)) as one:
         one.announce("10.9.9.1/32")
         one.end_of_rib()
         wait_lost(host, frr, "10.9.9.2/32")
-        assert frr_paths(frr, "10.9.9.1/32")[0]["lastUpdate"] == since["10.9.9.1/32"], "nothing was said of it"
+        assert frr_paths(frr, "10.9.9.1/32")[0]["version"] == since["10.9.9.1/32"], "nothing was said of it"
         host.reload_with(*(one for one in TABLES if one is not ONE))
         wait_lost(host, frr, "10.9.9.1/32")
     host.reload_with(*TABLES)
@@ -269,13 +269,13 @@ def test_a_guest_does_not_notice_a_hand_over(host: ManagedHost, fabric: Fabric, 
         one.announce("10.9.9.1/32", extra=COMMUNITY)
         wait_heard(host, frr, "10.9.9.1/32")
         began = host.neighbor("one")["since"]
-        before, since = host.pid(), frr_paths(frr, "10.9.9.1/32")[0]["lastUpdate"]
+        before, since = host.pid(), frr_paths(frr, "10.9.9.1/32")[0]["version"]
         host.hand_over()
         assert host.pid() != before
         assert {"leaf1", "one"} <= set(host.established())
         assert host.neighbor("one")["since"] == began
         one.announce("10.9.9.2/32")
         wait_heard(host, frr, "10.9.9.2/32")
-        assert frr_paths(frr, "10.9.9.1/32")[0]["lastUpdate"] == since
+        assert frr_paths(frr, "10.9.9.1/32")[0]["version"] == since
         one.withdraw("10.9.9.1/32")
         wait_lost(host, frr, "10.9.9.1/32")

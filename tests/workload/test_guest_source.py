@@ -49,10 +49,11 @@ class Guests:
         name: str = "one",
         next_hop: str = "192.0.2.1",
         communities: tuple[int, ...] = (),
+        med: int | None = None,
     ) -> None:
         """A key has these paths: of sessions that come from an address by an interface."""
         family, key = parse_prefix(prefix)
-        attributes = Attributes.of(communities=communities)
+        attributes = Attributes.of(communities=communities, med=med)
         paths = []
         for address, interface in speakers:
             source = Source(
@@ -139,6 +140,15 @@ def test_communities_are_kept_where_that_is_said(mode: str, expected: bytes) -> 
     guests.source.reconfigure(config(guest(communities=other)).workloads)
     guests.turn()
     assert guests.rig.announced["", "10.9.1.1/32"].communities.standard != expected
+
+
+def test_med_is_kept_where_that_is_said() -> None:
+    guests = Guests(guest(med="keep"))
+    guests.says("10.9.1.1/32", ("127.0.0.2", "lo"), med=1000)
+    assert guests.rig.announced["", "10.9.1.1/32"].med == 1000
+    guests.source.reconfigure(config(guest()).workloads)
+    guests.turn()
+    assert guests.rig.announced["", "10.9.1.1/32"].med is None
 
 
 def test_claims_of_a_section_that_is_removed_go() -> None:
