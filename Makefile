@@ -8,6 +8,7 @@ PYTHON := .venv/bin/python
 TOPOLOGY := labs/containerlab/two-leaf.clab.yml
 FEEDS := labs/containerlab/feeds.clab.yml
 FAULTS := labs/containerlab/faults.clab.yml
+GUESTS := labs/containerlab/guests.clab.yml
 EVPN := labs/containerlab/evpn-two-tenant.clab.yml
 TESTS := tests
 
@@ -26,7 +27,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
   install-files uninstall clean
 
 help: ## this list
@@ -55,6 +56,9 @@ lab-faults: setup ## what faults, restarts, maintenance and changes cost, one af
 
 lab-feeds: setup ## workloads by MQTT and API, aggregates, a service: what a dead broker, a restart, a failed backend cost
 	@$(PYTHON) -m labs run $(FEEDS)
+
+lab-guests: setup ## ExaBGP, GoBGP and a raw speaker speak through the host's one session: leaks, 100,000 prefixes, each killed
+	@$(PYTHON) -m labs run $(GUESTS)
 
 lab-evpn: setup ## two tenants with the same addresses by EVPN without an overlay; VMs that move
 	@$(PYTHON) -m labs run $(EVPN)

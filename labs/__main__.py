@@ -23,6 +23,7 @@ from labs.evpn import EvpnTwoTenant
 from labs.experiments import Experiments
 from labs.faults import Faults
 from labs.feeds import Feeds
+from labs.guests import Guests
 from labs.laboratory import Laboratory
 from labs.namespace import NETNS_DIR, remove, remove_stale
 from labs.process import LabError
@@ -36,6 +37,7 @@ EXPERIMENTS: dict[str, type[Experiments]] = {
     "feeds": Feeds,
     "evpn-two-tenant": EvpnTwoTenant,
     "faults": Faults,
+    "guests": Guests,
 }
 """By the topology's name; what has no entry is brought up and shown."""
 console = Console(highlight=False, soft_wrap=True)

@@ -39,7 +39,7 @@ topology:
     assert namespaces() <= before
 
 
-@pytest.mark.parametrize("name", ["two-leaf", "feeds", "evpn-two-tenant", "faults"])
+@pytest.mark.parametrize("name", ["two-leaf", "feeds", "evpn-two-tenant", "faults", "guests"])
 def test_laboratory_passes_all_its_checks(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["run", str(TOPOLOGIES / f"{name}.clab.yml")])
     said = capsys.readouterr().out
