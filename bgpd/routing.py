@@ -30,6 +30,7 @@ from bgpd.model.communities import encode_link_bandwidth
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelResynchronised, LinkChanged, RouteChanged
 from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.prefix import parse_prefix
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo, Communities
 from bgpd.rib.policy import PolicyError
@@ -90,6 +91,7 @@ class Routing:
         self._host_needs = HostNeeds(config.guard)
         self._monitor = monitor
         self.host = monitor.host
+        self.host.loopbacks = [parse_prefix(prefix) for prefix in config.router.loopbacks]
         self._walks = walks
         self._changed = changed
         self._memory_freed = memory_freed
@@ -242,7 +244,9 @@ class Routing:
                 await self.tables.vrfs.remove(former.vrf)
             raise
         self._config = config
-        self.tables.set_preferred_source(config.fib.preferred_source)
+        self.host.loopbacks = [parse_prefix(prefix) for prefix in config.router.loopbacks]
+        if _names_source_by(config) != _names_source_by(former):
+            self.tables.set_preferred_source(config.fib.preferred_source)
         if config.guard != former.guard:
             self._host_needs = HostNeeds(config.guard)
         if config.evpn != former.evpn:
@@ -487,3 +491,8 @@ def _attributes(asn: int, bandwidth: float, communities: Communities, med: int |
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _names_source_by(config: Config) -> tuple[object, object]:
+    """What the preferred source of routes follows from."""
+    return config.fib.preferred_source, config.router.loopbacks

@@ -263,6 +263,12 @@ async def test_same_configuration_is_only_for_the_speaker_whose_password_files_m
     assert await reconfigured(rig, TEXT) == ["speaker.reconfigure"]
 
 
+async def test_which_address_is_the_loopback_is_known_before_routes_name_it(rig: Rig) -> None:
+    names = await reconfigured(rig, TEXT.replace("[router]", '[router]\nloopbacks = ["10.255.0.0/16"]'))
+    assert rig.routing.host.loopbacks == [(V4, b"\x10\x0a\xff")]
+    assert "tables.set_preferred_source" in names
+
+
 async def test_kernel_table_of_a_vrf_comes_before_all_that_use_it_and_goes_last(rig: Rig) -> None:
     names = await reconfigured(rig, TEXT + BLUE)
     assert names[0] == "vrfs.add"

@@ -51,10 +51,12 @@ class PreferredSource:
         return bool(self._wanted)
 
     def configure(self, wanted: str | tuple[str, ...]) -> None:
-        """Another value of [fib] preferred_source."""
+        """Another value of [fib] preferred_source, or of what says which address is the loopback's."""
         if wanted != self._wanted:
             self._wanted = wanted
             self.follow()
+        else:
+            self._settle()
 
     def follow(self) -> None:
         """Addresses or links of this host changed: what the kernel refused may be possible now."""

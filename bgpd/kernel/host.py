@@ -29,10 +29,14 @@ _Place = tuple[bytes, int, bytes]
 
 
 class Host:
-    """`links` by interface index. Ask by name; a name that no link bears has no addresses."""
+    """`links` by interface index. Ask by name; a name that no link bears has no addresses.
+
+    `loopbacks` are prefixes, family and route key, that the host's loopback addresses are from; none: any.
+    """
 
     def __init__(self, publish: Callable[[KernelEvent], None]) -> None:
         self.links: dict[int, Link] = {}
+        self.loopbacks: Within = ()
         self._publish = publish
         self._by_name: dict[str, Link] = {}
         self._addresses: dict[int, dict[_Place, Address]] = {}
@@ -240,12 +244,11 @@ class Host:
         """The interface of a VRF that has the address; of several that with the lowest index. "" if there is none."""
         return next((name for name in self.bearers(packed) if self.vrf_of(name) == vrf), "")
 
-    def loopback(self, within: Within = ()) -> Loopback:
-        """The host's own addresses, whatever its uplinks do; `within` as for `loopback_of`."""
+    def loopback(self) -> Loopback:
+        """The host's own addresses, whatever its uplinks do."""
         links = list(filter(may_be_loopback, self.links.values()))
-        return loopback_of(
-            links, [one for link in links for one in self._addresses.get(link.index, {}).values()], within
-        )
+        addresses = [one for link in links for one in self._addresses.get(link.index, {}).values()]
+        return loopback_of(links, addresses, self.loopbacks)
 
     def facing(self, address: bytes, vrf: str = "", *, local: bytes = b"") -> str:
         """The interface of a VRF whose network an address is in; "" if it is more than one hop away or unknown.

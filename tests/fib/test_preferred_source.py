@@ -132,6 +132,17 @@ async def test_learned_routes_of_both_families_name_the_loopback(host: None) -> 
 
 
 @pytest.mark.netns
+async def test_the_prefixes_of_loopbacks_choose_among_the_addresses_of_lo(host: None) -> None:
+    ip("addr add 10.100.0.53/32 dev lo")
+    async with running(preferred_source="loopback") as it:
+        it.want(ROUTES)
+        await it.routes_are(named("10.100.0.53", "fd00::1"))
+        it.monitor.host.loopbacks = [parse_prefix("10.255.0.0/16")]
+        it.fib.source.configure("loopback")
+        await it.routes_are(named("10.255.1.1", "fd00::1"))
+
+
+@pytest.mark.netns
 async def test_routes_that_went_with_the_address_are_written_without_and_again_with_it(host: None) -> None:
     async with running(preferred_source="loopback") as it:
         it.want(ROUTES)

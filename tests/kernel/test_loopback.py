@@ -75,6 +75,13 @@ def test_prefixes_say_which_of_several_is_meant_for_each_family_that_they_name()
     assert loopback_of(LINKS, addresses, within).ipv6 == packed("2001:db8::1")
     assert loopback_of(LINKS, addresses, [parse_prefix("a00::/8")]).ipv6 == b""
     assert loopback_of(LINKS, addresses, [parse_prefix("192.0.2.0/24")]).ipv4 == b""
+    host = Host(lambda event: None)
+    host.link(LO)
+    for address in addresses:
+        host.address(address)
+    assert host.loopback().ipv4 == packed("10.100.0.53")
+    host.loopbacks = within
+    assert host.loopback().ipv4 == packed("10.255.1.1")
 
 
 def ip(command: str) -> bool:
