@@ -101,6 +101,19 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     _set_option(parser)
 
 
+def _init_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Look at this machine (interfaces, addresses, routers next door, default routes, who routes here already) and "
+        "write a commented configuration: safe to start, with nothing announced until a person says what. Works "
+        "without root as far as it goes, and says what it could not see."
+    )
+    parser.epilog = "docs/migrate.md says what is looked at. Router solicitations are sent on interfaces that are up."
+    _output_options(parser)
+    parser.add_argument(
+        "--listen", metavar="S", type=_wait_s, default=4, help="seconds for router advertisements; default: 4, 0: none"
+    )
+
+
 def _import_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write a configuration from another program's: what could not be converted is told on standard error, with "
@@ -316,6 +329,7 @@ def _object_actions(
 COMMANDS: dict[str, Command] = {
     "run": Command("run the daemon", _start_options, "bgpd.cli.files:run"),
     "check": Command("check a configuration file", _check_options, "bgpd.cli.files:check"),
+    "init": Command("a first configuration, by what is seen of this machine", _init_options, "bgpd.cli.migrate:init"),
     "import": Command("a configuration from another program's", _import_options, "bgpd.cli.migrate:import_"),
     "plan": Command("what a reload with this file would do", _plan_options, "bgpd.cli.files:plan"),
     "reload": Command("read the configuration again and apply it", _reload_options, "bgpd.cli.files:reload"),

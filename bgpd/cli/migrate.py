@@ -1,4 +1,4 @@
-"""Commands that write a configuration: import, from another program's files."""
+"""Commands that write a configuration: init, by what is seen of the machine; import, from another program's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,29 @@ from pathlib import Path
 from bgpd.cli.client import CommandFailed
 from bgpd.cli.decode import Hooks
 from bgpd.migrate.draft import ImportFailed
-from bgpd.migrate.importing import Settings, convert
+from bgpd.migrate.importing import Settings, convert, finish
+
+
+def init(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """`bgpd init`: exit code 0 also where something stands in the way, which is told."""
+    from bgpd.migrate.advertisements import hear_routers
+    from bgpd.migrate.first_config import FirstConfig
+    from bgpd.migrate.machine import look
+
+    refuse_existing(arguments.output, force=arguments.force)
+    machine = look()
+    hear_routers(machine, arguments.listen)
+    first = FirstConfig(machine)
+    try:
+        text = finish(first.write(), "what was seen", Settings()).text
+    except ImportFailed as error:
+        raise CommandFailed(str(error)) from None
+    write_output(text, arguments.output, force=arguments.force)
+    for what in machine.unseen:
+        print(f"not seen: {what}", file=sys.stderr)
+    for warning in first.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
 
 
 def import_(arguments: argparse.Namespace, hooks: Hooks) -> int:

@@ -9,7 +9,7 @@ from bgpd.migrate.bird_channels import PolicyReader, channels_of, is_closed
 from bgpd.migrate.bird_filter import Definitions
 from bgpd.migrate.bird_sessions import Protocol, Session, local_asn, prefix_at
 from bgpd.migrate.bird_text import BirdText, Statement, Token, split_statements
-from bgpd.migrate.draft import LOOPBACK_ROUTER_ID, Draft, ImportFailed, Place, Table
+from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Table
 from bgpd.migrate.filters import Inexpressible
 from bgpd.migrate.reading import display_name
 
@@ -107,7 +107,7 @@ def _write_router(draft: Draft, statements: list[Statement], sessions: list[Prot
         elif statement.starts("hostname") and len(statement.words) == 2:
             table.put("hostname", statement.words[1].text, f"{statement.place}: {statement}")
     if "router_id" not in table.values:
-        table.put("router_id", LOOPBACK_ROUTER_ID, "no router id in BIRD: it takes an address of the host")
+        table.put("router_id", AUTOMATIC, "no router id in BIRD: it takes an address of the host")
     return own_asn
 
 

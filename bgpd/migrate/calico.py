@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from bgpd.migrate.calico_filters import export_policy, import_policy
 from bgpd.migrate.calico_selector import BadSelector, matches
-from bgpd.migrate.draft import LOOPBACK_ROUTER_ID, Draft, ImportFailed, Place, Secret, Table, neighbor_name
+from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Secret, Table, neighbor_name
 from bgpd.migrate.kubernetes import KubernetesObject, duration_ms, of_kind, read_objects, secret_text
 from bgpd.migrate.reading import display_name
 from bgpd.migrate.yaml_documents import Mapping
@@ -137,7 +137,7 @@ class _Calico:
         if self._own and self._own.ipv4:
             table.put("router_id", self._own.ipv4, f"{self._own.place}: Node {self._own.name}")
         else:
-            table.put("router_id", LOOPBACK_ROUTER_ID, "the files have no address of the node")
+            table.put("router_id", AUTOMATIC, "the files have no address of the node")
         if self._node:
             table.put("hostname", self._node)
         if self._own and self._own.is_reflector:

@@ -18,8 +18,8 @@ class Variable(str):
     __slots__ = ()
 
 
-LOOPBACK_ROUTER_ID = Variable("${loopback4}")
-"""A router ID where none is known: the address of the host's loopback."""
+AUTOMATIC = "auto"
+"""An AS number or a router ID that bgpd works out on the host."""
 
 Value = bool | int | str | list[Any] | dict[str, Any]
 

@@ -13,13 +13,13 @@ from typing import Any
 from bgpd.config.check import check_config
 from bgpd.config.shape import Finding, shape_config
 from bgpd.config.toml_lines import KeyPath, format_key_path
-from bgpd.migrate.draft import LOOPBACK_ROUTER_ID, Draft, Place, Table, Variable
+from bgpd.migrate.draft import AUTOMATIC, Draft, Place, Table
 
 _ROUNDS = 50
 _CLOSED = {"import": "none", "export": "none"}
 _RESTRICTING = ("vrf", "families", "ttl_security", "max_neighbors", "bfd")
 """Without these a session would be another one, or take more: it is commented out as a whole."""
-_SOME_ADDRESS = "192.0.2.1"
+_ON_SOME_HOST: dict[str, int | str] = {"asn": 4_200_000_001, "router_id": "192.0.2.1"}
 _FILES = ("password_file",)
 """Written after this, next to the configuration: not looked at here."""
 
@@ -50,13 +50,12 @@ def _findings(draft: Draft) -> list[Finding]:
 
 
 def _as_on_some_host(config: dict[str, Any]) -> dict[str, Any]:
-    """Variables stand for something on the host that the configuration is for."""
-    return {
-        section: {key: _SOME_ADDRESS if isinstance(value, Variable) else value for key, value in table.items()}
-        if isinstance(table, dict)
-        else table
-        for section, table in config.items()
-    }
+    """What is worked out on the host that the configuration is for is something there."""
+    router = config.get("router", {})
+    for key, value in _ON_SOME_HOST.items():
+        if router.get(key) == AUTOMATIC:
+            router[key] = value
+    return config
 
 
 def _without_files(config: dict[str, Any]) -> dict[str, Any]:
@@ -78,9 +77,9 @@ def _take_out(draft: Draft, finding: Finding, place: Place) -> KeyPath:
     def lose(becomes: str) -> None:
         draft.lose(place, f"{_text_of(finding)}: {becomes}", finding.right, at=table)
 
-    if table.section == "router" and key == "router_id" and not isinstance(table.values.get(key), Variable):
-        lose("the host's loopback is taken")
-        table.put(key, LOOPBACK_ROUTER_ID)
+    if table.section == "router" and key == "router_id" and table.values.get(key) != AUTOMATIC:
+        lose('"auto" is taken')
+        table.put(key, AUTOMATIC)
         return finding.path[: depth + 1]
     if table.section == "router" and key in ("asn", "router_id", ""):
         raise DoesNotFit(f"{place}: {_text_of(finding)}{f'; {finding.right}' if finding.right else ''}")

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from bgpd.migrate.addresses import SECTION, announce_addresses, prefixes_of_hosts
-from bgpd.migrate.draft import LOOPBACK_ROUTER_ID, Draft, ImportFailed, Place, Table
+from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Table
 from bgpd.migrate.filters import REJECT, Inexpressible, compile_rules
 from bgpd.migrate.frr_policy import FrrPolicies
 from bgpd.migrate.frr_sessions import PeerWriter
@@ -89,7 +89,7 @@ def _find_router_id(draft: Draft, text: FrrText, table: Table, router: Router) -
         if found:
             table.put("router_id", str(max(found)), "no bgp router-id: an address of the file")
             return
-    table.put("router_id", LOOPBACK_ROUTER_ID, "no bgp router-id")
+    table.put("router_id", AUTOMATIC, "no bgp router-id")
 
 
 def _is_ipv4(text: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bgpd.config.toml_errors import text_error
 from bgpd.config.toml_lines import KeyPath, key_lines, line_of
-from bgpd.migrate.draft import LOOPBACK_ROUTER_ID, Draft, ImportFailed, Place, Secret, Table, neighbor_name
+from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Secret, Table, neighbor_name
 from bgpd.migrate.filters import Inexpressible, compile_rules, named_policy
 from bgpd.migrate.gobgp_policy import GobgpPolicies
 from bgpd.migrate.reading import display_name, read_text
@@ -123,7 +123,7 @@ def _write_global(draft: Draft, settings: Mapping, asn: int) -> None:
     if router_id := config.text("router-id"):
         table.put("router_id", router_id, config.at("router-id"))
     else:
-        table.put("router_id", LOOPBACK_ROUTER_ID, "no router-id in GoBGP's configuration")
+        table.put("router_id", AUTOMATIC, "no router-id in GoBGP's configuration")
     if config.number("port") not in (None, 179):
         draft.lose(config.at("port"), "another port to listen on than 179 is not converted")
     if config.get("local-address-list"):

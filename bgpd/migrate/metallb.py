@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bgpd.migrate.draft import LOOPBACK_ROUTER_ID, Draft, ImportFailed, Place, Secret, Table, neighbor_name
+from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Secret, Table, neighbor_name
 from bgpd.migrate.filters import (
     ACCEPT,
     LOCAL,
@@ -121,7 +121,7 @@ class _MetalLb:
         if identifiers:
             router.put("router_id", identifiers[0].text("routerID"), identifiers[0].at("routerID"))
         else:
-            router.put("router_id", LOOPBACK_ROUTER_ID, "MetalLB takes the node's address")
+            router.put("router_id", AUTOMATIC, "MetalLB takes the node's address")
         for peer in peers:
             self._write_peer(peer, own_asn, advertisements)
         self._write_aggregates(advertisements)

@@ -1,8 +1,12 @@
-"""`bgpd import`: what it writes where, with which rights, and its exit codes."""
+"""`bgpd init` and `bgpd import`: what it writes where, with which rights, and its exit codes."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from tests.cli.test_main import run
 from tests.migrate.converting import FILES
 
+REPOSITORY = Path(__file__).parent.parent.parent
 FRR = str(FILES / "frr.conf")
 
 
@@ -86,3 +91,26 @@ def test_an_unknown_format_is_wrong_usage(capsys: pytest.CaptureFixture[str]) ->
         run("import", "fr", FRR)
     assert ended.value.code == 2
     assert "did you mean frr?" in capsys.readouterr().err
+
+
+def test_init_writes_what_check_accepts_and_keeps_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "bgpd.toml"
+    assert run("init", "--listen", "0", "--output", str(output)) == 0
+    assert f"{output} is written" in capsys.readouterr().err
+    assert run("check", str(output), "--user", "root") == 0
+    before = output.read_text()
+    assert run("init", "--listen", "0", "--output", str(output)) == 1
+    assert output.read_text() == before
+
+
+def test_init_without_rights_says_what_it_could_not_see() -> None:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can give rights up, by setpriv")
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*without, sys.executable, "-m", "bgpd", "init", "--listen", "1"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not seen: router advertisements: CAP_NET_RAW is missing" in done.stderr
+    assert done.stdout.startswith("# Written by bgpd init")
