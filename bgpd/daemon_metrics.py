@@ -232,6 +232,11 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
         lambda: routing.workloads.dampings,
     )
     registry.gauge(
+        "bgpd_service_probes",
+        "Addresses of services that bgpd asks itself, by what they answer.",
+        lambda: [(labels(state=state), count) for state, count in routing.workloads.services.probes.counts().items()],
+    )
+    registry.gauge(
         "bgpd_services",
         "Services by state; last-resort: all their backends have failed, and they are announced all the same.",
         lambda: [(labels(state=state), count) for state, count in routing.workloads.services.state_counts().items()],

@@ -103,6 +103,7 @@ class Routing:
             walks=walks,
             needs=self._needs,
             interfaces=lambda vrf: self.workloads.claims.interfaces(vrf),
+            probe_sources=config.workload.health.probe_sources,
         )
         self.rib = Rib(config.rib, host=monitor.host, now=time.time, schedule=soon)
         self.evpn = Evpn(

@@ -60,7 +60,7 @@ def test_unit_has_three_capabilities_and_a_watchdog() -> None:
     capabilities = "CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE"
     assert f"CapabilityBoundingSet={capabilities}\n" in text
     assert f"AmbientCapabilities={capabilities}\n" in text
-    for line in ("TasksMax=512", "LimitCORE=0", "SocketBindDeny=udp", "SocketBindAllow=tcp:179"):
+    for line in ("TasksMax=512", "LimitCORE=0", "SocketBindDeny=udp:1-65535", "SocketBindAllow=tcp:179"):
         assert f"\n{line}\n" in text
     for line in ("Type=notify", "User=bgpd", "Restart=on-failure", "RuntimeDirectory=bgpd", "StateDirectory=bgpd"):
         assert f"\n{line}\n" in text

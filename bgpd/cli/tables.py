@@ -216,6 +216,7 @@ def _service(view: View, now: float) -> Rows:
         "",
         view.get("reason", ""),
     )
+    yield from map(_probe, view.get("probes", ()))
     for backend in view.get("backends", ()):
         yield (
             "",
@@ -227,6 +228,10 @@ def _service(view: View, now: float) -> Rows:
             backend.get("interface", ""),
             backend.get("reason", ""),
         )
+
+
+def _probe(probe: View) -> tuple[str, ...]:
+    return ("", probe["address"], "", "", probe["state"], f"{probe['type']} probe", "", probe.get("reason", ""))
 
 
 def _weight(backend: View) -> str:

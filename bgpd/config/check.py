@@ -63,6 +63,7 @@ PROTOCOLS_OF_OTHERS = {
 """linux/rtnetlink.h, RTPROT_*: bearers of these belong to other programs."""
 
 LOCAL_TABLE = 255
+_LEAST_SOURCE_BITS = 2
 _MQTT_FILES = ("password_file", "ca_file", "cert_file", "key_file")
 
 
@@ -171,6 +172,7 @@ def _check_workloads(workload: WorkloadConfig) -> Iterator[Finding]:
         yield Finding(("workload", "health", "command_directory"), what, 'such as "/etc/bgpd/checks"')
     if workload.addresses is not None:
         yield from _check_addresses(workload.addresses)
+    yield from _check_probe_sources(workload.health.probe_sources)
     if workload.kernel is not None:
         path = ("workload", "kernel", "interfaces")
         if not workload.kernel.interfaces:
@@ -205,6 +207,26 @@ def _check_addresses(addresses: AddressesWorkloadConfig) -> Iterator[Finding]:
         yield Finding(
             (*path, "ipv6"), "is false, and ipv4 is, too: nothing would be announced", "leave one of them out"
         )
+
+
+def _check_probe_sources(sources: tuple[str, ...]) -> Iterator[Finding]:
+    path: KeyPath = ("workload", "health", "probe_sources")
+    right = 'one prefix of each family, such as "169.254.62.0/24" and "fd62:6770:6470::/64"'
+    versions = set()
+    for index, text in enumerate(sources):
+        if wrong := bad_prefix(text):
+            yield Finding((*path, index), *wrong)
+            continue
+        network = ipaddress.ip_network(text)
+        if network.version in versions:
+            yield Finding((*path, index), f'"{text}" is the second prefix of its family', right)
+        elif network.max_prefixlen - network.prefixlen < _LEAST_SOURCE_BITS:
+            yield Finding(
+                (*path, index), f'"{text}" is too small', "each VRF needs an address of it: at most /30, /126"
+            )
+        elif network.is_multicast or network.is_loopback or (network.version == 6 and network.is_link_local):
+            yield Finding((*path, index), f'"{text}" is no source that a backend could answer to', right)
+        versions.add(network.version)
 
 
 def _check_mqtt(mqtt: MqttWorkloadConfig) -> Iterator[Finding]:

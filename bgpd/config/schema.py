@@ -399,7 +399,7 @@ class GuestConfig(
 
 
 class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
-    """[workload.health]: how backends of services are checked."""
+    """[workload.health]: how backends of services are checked, and their addresses probed."""
 
     command_directory: Annotated[
         str,
@@ -408,7 +408,15 @@ class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
             "Only root and the daemon's user may write it, the files, and the directories that lead there."
         ),
     ] = ""
-    concurrency: Annotated[int, Meta(ge=1, le=4096, description="Checks that run at the same time.")] = 64
+    concurrency: Annotated[int, Meta(ge=1, le=4096, description="Checks and probes that run at the same time.")] = 64
+    probe_sources: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=2,
+            max_length=2,
+            description="A prefix of each family that nobody else uses: probes of service addresses come from it.",
+        ),
+    ] = ("169.254.62.0/24", "fd62:6770:6470::/64")
 
 
 class ServicesConfig(Strict, frozen=True, kw_only=True):

@@ -19,7 +19,9 @@ import structlog
 from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
+from bgpd.fib.probe_routes import ProbeRoutes
 from bgpd.fib.table import Fib
+from bgpd.fib.targets import Service, service_hop
 from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
@@ -107,10 +109,13 @@ class KernelListener(Protocol):
 
 
 class WorkloadRoutes:
-    """Kernel routes of this host's workloads, by table. A workload's own route wins over a learned one."""
+    """Kernel routes of this host's workloads, by table. A workload's own route wins over a learned one, unless it is
+    that of a service that yields: one that this host has withdrawn.
+    """
 
     def __init__(self) -> None:
         self._tables: dict[Place, dict[bytes, NextHops]] = {}
+        self._yielding: dict[tuple[str, Family, bytes], Service] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._tables.values()))
@@ -123,11 +128,25 @@ class WorkloadRoutes:
     def set(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """Workloads want these routes now; None: none any more."""
         own = self._tables.setdefault((vrf, family), {})
+        if self._yielding:
+            for key in changes:
+                self._yielding.pop((vrf, family, key), None)
         for key, hops in changes.items():
             if hops is None:
                 own.pop(key, None)
             else:
                 own[key] = hops
+
+    def let_yield(self, vrf: str, family: Family, key: bytes, service: Service) -> None:
+        """The route of a service's address, which is set, is the kernel's only while there is no learned one."""
+        self._yielding[vrf, family, key] = service
+
+    def yielding(self, vrf: str, family: Family, keys: Iterable[bytes]) -> dict[bytes, Service]:
+        """Those of the keys whose learned route takes the place of a service's."""
+        if not self._yielding:
+            return {}
+        found = ((key, self._yielding.get((vrf, family, key))) for key in keys)
+        return {key: service for key, service in found if service is not None}
 
     def of(self, vrf: str, family: Family) -> Mapping[bytes, NextHops]:
         """All of one table."""
@@ -149,8 +168,8 @@ class WorkloadRoutes:
 class KernelTables:
     """Keeps the routes of this host's kernel tables. `fibs` has these by VRF name ("" is the main table).
 
-    `needs(vrf)`: what the host itself needs of a table. `interfaces(vrf)`: those of a VRF's workloads. Call `connect`
-    before `start`.
+    `needs(vrf)`: what the host itself needs of a table. `interfaces(vrf)`: those of a VRF's workloads. `probe_sources`:
+    where probes of service addresses come from. Call `connect` before `start`.
     """
 
     def __init__(
@@ -162,16 +181,25 @@ class KernelTables:
         walks: Walks,
         needs: Callable[[str], Dependencies],
         interfaces: Callable[[str], Iterable[str]],
+        probe_sources: Sequence[str] = (),
     ) -> None:
         self._listener = listener
+        self._host = dataplane.host
         self._walks = walks
         self._needs = needs
         self._workloads = WorkloadRoutes()
         self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._behind: asyncio.TimerHandle | None = None
         self.fibs = {"": Fib(config, dataplane=dataplane, owner=self)}
+        self.probes = ProbeRoutes(dataplane, protocol=config.protocol, metric=config.metric, sources=probe_sources)
         self.vrfs = ConfiguredVrfs(
-            config, dataplane=dataplane, owner=self, fibs=self.fibs, needs=needs, interfaces=interfaces
+            config,
+            dataplane=dataplane,
+            owner=self,
+            fibs=self.fibs,
+            needs=needs,
+            interfaces=interfaces,
+            probe_tables=self.probes.tables,
         )
 
     def connect(self, learned: LearnedRoutes, recursive: RecursiveNextHops, addresses: WorkloadAddresses) -> None:
@@ -192,6 +220,7 @@ class KernelTables:
     async def stop(self) -> None:
         """Write what is queued and stop; everything stays in the kernel."""
         await self.vrfs.stop_trying()
+        await self.probes.stop()
         for fib in self.fibs.values():
             await fib.stop()
         await self.vrfs.stop()
@@ -256,6 +285,8 @@ class KernelTables:
         if fib is None:
             return
         fib.writer.update_learned(family, self._workloads.overlay(vrf, family, changes))
+        for key, service in self._workloads.yielding(vrf, family, changes).items():
+            self._write_yielding(fib, family, key, service, changes[key])
         if fib.writer.backlog > (_READ_UNTIL if self._behind is None else _READ_AGAIN):
             if self._behind is None:
                 self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
@@ -319,12 +350,47 @@ class KernelTables:
         fib.writer.update(family, desired)
         self.vrfs.interfaces_changed(vrf)
 
-    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
-        """Spread what arrives for a service's address over these backends, by weight."""
-        fib = self.fibs.get(vrf)
+    def set_service_route(
+        self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool, yields: bool = False
+    ) -> None:
+        """Spread what arrives for a service's address over these backends, by weight.
+
+        `yields`: this host has withdrawn the address, and goes by a learned route of it as long as there is one.
+        """
+        fib, service = self.fibs.get(vrf), Service(members, resilient)
+        learned = self._learned.desired(vrf, family, key) if yields else None
+        self._workloads.set(vrf, family, {key: members if fib is None else (service_hop(key),)})
+        if yields:
+            self._workloads.let_yield(vrf, family, key, service)
         if fib is not None:
-            members = fib.update_service(family, key, members, resilient=resilient)
-        self._workloads.set(vrf, family, {key: members})
+            self._write_yielding(fib, family, key, service, learned)
+
+    @staticmethod
+    def _write_yielding(fib: Fib, family: Family, key: bytes, service: Service, learned: NextHops | None) -> None:
+        if learned is None:
+            fib.update_service(family, key, service.members, resilient=service.resilient)
+        else:
+            fib.writer.update(family, {key: learned})
+
+    def set_probe_route(
+        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+    ) -> None:
+        """Probes of a service's address go to these members, () for where all goes, None: there are none.
+
+        `answered` is called with "" when it is so, or with what the kernel says.
+        """
+        self.probes.set(vrf, family, key, members, answered)
+
+    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+        """A probe failed: its route may have gone."""
+        self.probes.write_again(vrf, family, key)
+
+    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+        """The VRF device that probes are bound to ("" for none), their source, and whether the address is this host's
+        own.
+        """
+        host = self._host
+        return host.vrf_device(vrf) if vrf else "", self.probes.source(vrf, family), host.has_address(key[1:], vrf=vrf)
 
     def waits(self, vrf: str, family: Family, key: bytes) -> bool:
         """Whether a route waits until the kernel has its interface in the VRF."""
@@ -360,7 +426,10 @@ class KernelTables:
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should have for a prefix: the route of a workload, else the learned one."""
         own = self._workloads.get(vrf, family, key)
-        return self._learned.desired(vrf, family, key) if own is None else own
+        if own is not None and not self._workloads.yielding(vrf, family, (key,)):
+            return own
+        learned = self._learned.desired(vrf, family, key)
+        return own if learned is None else learned
 
     def resolve(self, next_hop: NextHop) -> NextHops:
         return self._recursive.resolve(next_hop)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import msgspec
@@ -66,7 +67,7 @@ class ConfiguredVrfs:
     """Has a kernel table for each configured VRF. `problems` says of each that is left out why.
 
     `fibs`: where the tables are put, by name. `needs(vrf)`: what the host itself needs of a table; `interfaces(vrf)`:
-    those of its workloads.
+    those of its workloads; `probe_tables()`: the tables of probes, which are no VRF's.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class ConfiguredVrfs:
         fibs: dict[str, Fib],
         needs: Callable[[str], Dependencies],
         interfaces: Callable[[str], Iterable[str]],
+        probe_tables: Callable[[], AbstractSet[int]],
     ) -> None:
+        self._probe_tables = probe_tables
         self.problems: dict[str, str] = {}
         self._config = config
         self._dataplane = dataplane
@@ -126,7 +129,7 @@ class ConfiguredVrfs:
     async def _remove_left(self) -> None:
         """Delete what an earlier run left of other VRFs, or of another main table, as a reload would."""
         try:
-            for table, device in (await self._vrfs.left(self._configured)).items():
+            for table, device in (await self._vrfs.left(self._configured | self._probe_tables())).items():
                 left = msgspec.structs.replace(self._config, table=table, preferred_source="")
                 fib = Fib(left, dataplane=self._dataplane, owner=_Nobody(), vrf=device)
                 await fib.start()

@@ -19,6 +19,7 @@ from bgpd.model.prefix import key_address
 _RULE = struct.Struct("=BBBBBBBBI")
 """fib_rule_hdr: family, dst_len, src_len, tos, table, reserved, reserved, action, flags."""
 _FRA_DST = 1
+_FRA_SRC = 2
 _FRA_IIFNAME = 3
 _FRA_PRIORITY = 6
 _FRA_TABLE = 15
@@ -128,7 +129,12 @@ def encode_delete_rule(rule: RoutingRule, *, sequence: int = 0) -> bytes:
 def _rule_payload(rule: RoutingRule) -> bytes:
     """The attribute FRA_TABLE has the table's number: the header's field is too small for most."""
     found = [
-        _RULE.pack(_NUMBERS[rule.family], rule.to[0] if rule.to else 0, 0, 0, 0, 0, 0, _TO_TABLE, 0),
+        _RULE.pack(
+            _NUMBERS[rule.family],
+            rule.to[0] if rule.to else 0,
+            rule.source[0] if rule.source else 0,
+            *(0, 0, 0, 0, _TO_TABLE, 0),
+        ),
         attribute(_FRA_PRIORITY, U32.pack(rule.priority)),
         attribute(_FRA_PROTOCOL, bytes((rule.protocol,))),
     ]
@@ -139,8 +145,9 @@ def _rule_payload(rule: RoutingRule) -> bytes:
     for kind, name in ((_FRA_IIFNAME, rule.iif), (_FRA_OIFNAME, rule.oif)):
         if name:
             found.append(attribute(kind, name.encode(errors="surrogateescape") + b"\0"))
-    if rule.to:
-        found.append(attribute(_FRA_DST, key_address(rule.family, rule.to)))
+    for kind, key in ((_FRA_DST, rule.to), (_FRA_SRC, rule.source)):
+        if key:
+            found.append(attribute(kind, key_address(rule.family, key)))
     return b"".join(found)
 
 
@@ -151,7 +158,7 @@ def read_rules(family: Family, data: bytes) -> Iterator[RoutingRule]:
             continue
         found = attributes(data, start + _RULE.size, end)
         l3mdev = bool(found.get(_FRA_L3MDEV, b"\0")[0])
-        length = data[start + 1]
+        to_length, source_length = data[start + 1], data[start + 2]
         yield RoutingRule(
             family=family,
             priority=_number(found.get(_FRA_PRIORITY)),
@@ -159,9 +166,15 @@ def read_rules(family: Family, data: bytes) -> Iterator[RoutingRule]:
             table=0 if l3mdev else _number(found.get(_FRA_TABLE)) or data[start + 4],
             iif=_text(found.get(_FRA_IIFNAME, b"")),
             oif=_text(found.get(_FRA_OIFNAME, b"")),
-            to=bytes((length,)) + found[_FRA_DST][: (length + 7) >> 3] if length else b"",
+            to=_key(found.get(_FRA_DST, b""), to_length),
+            source=_key(found.get(_FRA_SRC, b""), source_length),
             l3mdev=l3mdev,
         )
+
+
+def _key(address: bytes, length: int) -> bytes:
+    """A prefix as a key; b"" for the one of length 0, which selects nothing."""
+    return bytes((length,)) + address[: (length + 7) >> 3] if length else b""
 
 
 def _number(value: bytes | None) -> int:

@@ -40,24 +40,59 @@ class LastResort(enum.StrEnum):
 
 
 class CheckType(enum.StrEnum):
-    """How a backend is checked. `push`: the orchestrator says so, in the backend's `healthy`."""
+    """How a backend or an address is asked. `push`: the orchestrator says so, in the backend's `healthy`."""
 
     TCP = "tcp"
     HTTP = "http"
     HTTPS = "https"
+    DNS = "dns"
     EXEC = "exec"
     PUSH = "push"
 
 
-class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """How the backends of a service are checked.
+class DnsTransport(enum.StrEnum):
+    """How a DNS server is asked. `udp`: once more over TCP where the answer was cut short, as resolvers do."""
 
-    `exec` runs a file of the configured command directory, with the backend's address and port as arguments, and in a
-    VRF the interface that leads to it; exit code 0 is healthy.
+    UDP = "udp"
+    TCP = "tcp"
+
+
+class DnsRecord(enum.StrEnum):
+    """The record types that a check can ask for."""
+
+    A = "A"
+    AAAA = "AAAA"
+    CNAME = "CNAME"
+    MX = "MX"
+    NS = "NS"
+    PTR = "PTR"
+    SOA = "SOA"
+    SRV = "SRV"
+    TXT = "TXT"
+
+
+class HealthCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """How the backends of a service are checked (`check`), or its addresses are asked (`probe`).
+
+    `exec` runs a file of the configured command directory, with the address and the port as arguments, and in a VRF the
+    interface that leads to it; exit code 0 is healthy. `dns` is healthy if the server has a record of `query_type` for
+    `query`.
     """
 
-    type: Annotated[CheckType, Meta(description="tcp, http, https, exec or push.")]
-    port: Annotated[int, Meta(ge=0, le=65535, description="Of tcp, http and https.")] = 0
+    type: Annotated[CheckType, Meta(description="tcp, http, https, dns, exec or push (not of a probe).")]
+    port: Annotated[int, Meta(ge=0, le=65535, description="Of tcp, http, https; of dns 53 unless given.")] = 0
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{0,253}$",
+            description='Of http and https: the name in the Host header and in TLS; "": the address.',
+        ),
+    ] = ""
+    query: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9._*-]{0,253}$", description="Name that a DNS server is asked for.")
+    ] = ""
+    query_type: Annotated[DnsRecord, Meta(description="Record type that is asked for.")] = DnsRecord.A
+    transport: Annotated[DnsTransport, Meta(description="Of dns: udp or tcp.")] = DnsTransport.UDP
     path: Annotated[str, Meta(pattern=r"^/[!-~]{0,1023}$", description="Of http and https.")] = "/"
     status: Annotated[tuple[int, ...], Meta(max_length=32, description="Status codes that are healthy.")] = (200,)
     verify: Annotated[bool, Meta(description="Check the certificate (https).")] = False
@@ -105,6 +140,10 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     drain: Annotated[bool, Meta(description="Withdraw the address, keep serving what still arrives.")] = False
     backends: Annotated[tuple[Backend, ...], Meta(max_length=1024)] = ()
     check: HealthCheck | None = None
+    probe: Annotated[
+        HealthCheck | None,
+        Meta(description="How the host asks each address itself, before it is announced and from then on."),
+    ] = None
 
 
 class BackendView(msgspec.Struct, kw_only=True):
@@ -118,6 +157,16 @@ class BackendView(msgspec.Struct, kw_only=True):
     interface: str = ""
     weight: int = 1
     weight_now: float = 0.0
+    state: str
+    reason: str = ""
+    since: float = 0.0
+
+
+class ProbeView(msgspec.Struct, kw_only=True):
+    """What the probe of one address of a service says: `state` is "healthy", "unhealthy" or "unknown"."""
+
+    address: str
+    type: str
     state: str
     reason: str = ""
     since: float = 0.0
@@ -149,4 +198,5 @@ class ServiceView(msgspec.Struct, kw_only=True):
     announced: bool = False
     reason: str = ""
     backends: list[BackendView] = []
+    probes: list[ProbeView] = []
     not_saved: str = ""

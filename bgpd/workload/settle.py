@@ -10,7 +10,7 @@ from typing import Protocol
 
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
-from bgpd.model.workload import ClaimInfo
+from bgpd.model.workload import Claim, ClaimInfo
 from bgpd.workload.standing import ClaimStatus, VrfFamily
 
 
@@ -35,8 +35,10 @@ class KernelRoutes(Protocol):
         that is there already, or by `route_refused`.
         """
 
-    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
-        """Likewise, for the weighted members of a service address."""
+    def set_service_route(
+        self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool, yields: bool = False
+    ) -> None:
+        """Likewise, for the weighted members of a service address; `yields`: only while there is no learned route."""
 
     def reserved(self, vrf: str, family: Family, key: bytes) -> str:
         """What the host itself needs that a workload of this prefix would take, "" if nothing.
@@ -58,7 +60,7 @@ class Settlement:
         self.withdrawn: list[bytes] = []
         self.gone: list[bytes] = []
         self.routes: dict[bytes, NextHops | None] = {}
-        self.services: list[tuple[bytes, NextHops, bool]] = []
+        self.services: list[tuple[bytes, NextHops, Claim]] = []
         self.announced: dict[ClaimInfo, list[bytes]] = {}
         self.states: list[ClaimStatus] = []
 
@@ -71,7 +73,7 @@ class Settlement:
             announcer.workloads_gone(vrf, family, self.gone)
         if self.routes:
             kernel.set_workload_routes(vrf, family, self.routes)
-        for key, members, resilient in self.services:
-            kernel.set_service_route(vrf, family, key, members, resilient=resilient)
+        for key, members, claim in self.services:
+            kernel.set_service_route(vrf, family, key, members, resilient=claim.resilient, yields=claim.yields)
         for info, keys in self.announced.items():
             announcer.announce_workloads(vrf, family, keys, info)

@@ -51,14 +51,16 @@ class ClaimStatus(msgspec.Struct, eq=False, gc=False):
 class Entry(msgspec.Struct, eq=False, gc=False):
     """One address of one VRF: its claims, holder first, its kernel route, and what is announced of it.
 
-    `route` was asked of the kernel; `acknowledged` is whether it said yes; `lost` that it may have dropped it since.
-    `gone` are claims given up since the last flush. `info` is what is announced beside the address, None if it is not
-    announced. `may_flap`: it is to be announced, though it may be held back, for a source whose addresses are damped.
+    `route` was asked of the kernel, and to give way to a learned one if it `yields`; `acknowledged` is whether it said
+    yes; `lost` that it may have dropped it since. `gone` are claims given up since the last flush. `info` is what is
+    announced beside the address, None if it is not announced. `may_flap`: it is to be announced, though it may be held
+    back, for a source whose addresses are damped.
     """
 
     claims: list[ClaimStatus] = []
     gone: list[ClaimStatus] = []
     route: NextHops | None = None
+    yields: bool = False
     acknowledged: bool = False
     lost: bool = False
     error: str = ""
@@ -134,7 +136,7 @@ def _judge_managed(entry: Entry, claim: Claim) -> Judgement:
     route = claim.members or claim.via or (NextHop(address=b"", interface=claim.interface),)
     if entry.error:
         return Judgement(WorkloadState.FAILED, entry.error, route, False)
-    if not entry.acknowledged or entry.lost:
+    if not entry.acknowledged or entry.lost or (entry.yields and not claim.yields):
         return Judgement(WorkloadState.PENDING, AWAITING_KERNEL, route, False)
     return Judgement(WorkloadState.ANNOUNCED, "", route, True)
 

@@ -281,15 +281,16 @@ class WorkloadTable:
 
     def _settle_route(self, place: Place, entry: Entry, route: NextHops | None, settlement: Settlement) -> None:
         key = place[1]
-        if route != entry.route or (route is not None and entry.lost):
-            claim = entry.claims[0].claim
-            if route is None or entry.lost or entry.route is None:
+        claim = entry.claims[0].claim
+        yields = claim.yields and route is not None
+        if route != entry.route or yields is not entry.yields or (route is not None and entry.lost):
+            if route is None or entry.lost or entry.route is None or yields is not entry.yields:
                 entry.acknowledged, entry.error = False, ""
             if route is not None and claim.members:
-                settlement.services.append((key, route, claim.resilient))
+                settlement.services.append((key, route, claim))
             else:
                 settlement.routes[key] = route
-            entry.route = route
+            entry.route, entry.yields = route, yields
         entry.lost = False
         if route is None or entry.acknowledged or entry.error:
             self._waiting.discard(place)

@@ -23,9 +23,11 @@ from bgpd.workload.feed.reports import Reports
 from bgpd.workload.first_state import FirstState
 from bgpd.workload.kernel_source import KernelSource
 from bgpd.workload.presences import Endpoints, Presences
-from bgpd.workload.service.checker import Checker, CheckId
+from bgpd.workload.service.address_probes import ProbeKernel
+from bgpd.workload.service.checker import Checker
 from bgpd.workload.service.probes import probe
 from bgpd.workload.service.services import Services
+from bgpd.workload.service.targets import CheckId
 from bgpd.workload.settle import Announcer, KernelRoutes
 from bgpd.workload.sources import ClaimSource, GuestRoutes, Sessions, SourceParts, kinds
 from bgpd.workload.table import WorkloadTable
@@ -36,6 +38,8 @@ INITIAL_WAIT_S = 10
 """How long to wait for the sources' first states if no source sets a time."""
 STANDING = "service standing"
 """Among what is left to another process, the name of how services stand; no source has it."""
+HEALTH = "service health"
+"""Among what is left to another process, the name of what checks and probes have found out; no source has it."""
 
 
 def _later(seconds: float, callback: Callable[[], None]) -> None:
@@ -52,6 +56,10 @@ class Owner(Announcer, Protocol):
         """Once after a start: the first state of all sources has come, and is carried out."""
 
 
+class WorkloadKernel(KernelRoutes, ProbeKernel, Protocol):
+    """Who keeps the kernel routes of workloads and of probes (`fib.tables.KernelTables`)."""
+
+
 class Workloads:
     """Starts, reloads and stops the sources of workloads; has what they share: `table`, `claims` and `services`.
 
@@ -63,7 +71,7 @@ class Workloads:
         config: WorkloadsConfig,
         *,
         owner: Owner,
-        kernel: KernelRoutes,
+        kernel: WorkloadKernel,
         endpoints: Endpoints,
         sessions: Sessions,
         guests: GuestRoutes,
@@ -77,7 +85,7 @@ class Workloads:
         self.presences = Presences(self.claims, endpoints)
         programs = Programs(config.workload.health.command_directory)
         self._checker = Checker(
-            lambda check, address, device: probe(check, address, device=device, programs=programs),
+            lambda check, address, way: probe(check, address, way=way, programs=programs),
             concurrency=config.workload.health.concurrency,
             result=self._check_result,
         )
@@ -88,6 +96,7 @@ class Workloads:
             later=_later,
             bandwidth_per_weight=config.workload.services.link_bandwidth_per_weight,
             damping_half_life_s=config.workload.services.damping_half_life_s,
+            kernel=kernel,
         )
         self._first_state = FirstState(
             self.table, self.services, order_known=self._order_known, reached=owner.workloads_synchronised
@@ -146,14 +155,17 @@ class Workloads:
         return True
 
     def saved(self) -> dict[str, bytes]:
-        """What orchestrators have said, by source, for another process: the disk may not have all of it yet."""
+        """What orchestrators have said, by source, for another process: the disk may not have all of it yet. And what
+        checks have found out.
+        """
         found = {source.name: source.save() for source in self._sources}
         left = {name: saved for name, saved in found.items() if saved is not None}
-        return {**left, STANDING: self.services.save_standing()}
+        return {**left, STANDING: self.services.save_standing(), HEALTH: self.services.save()}
 
     async def start(self, left: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Claim what configuration, state files and `left`, of another process, say; to be awaited before `run`."""
         self.services.remember_standing(left.get(STANDING))
+        self.services.remember(left.get(HEALTH))
         for source in self._sources:
             source.remember(left.get(source.name))
         for source in self._sources:

@@ -240,8 +240,21 @@ class Node:
         keys = [key for key, route in changes.items() if route is not None]
         asyncio.get_running_loop().call_soon(self.workloads.table.route_acknowledged, vrf, family, keys)
 
-    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
+    def set_service_route(
+        self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool, yields: bool = False
+    ) -> None:
         self.set_workload_routes(vrf, family, {key: members})
+
+    def set_probe_route(
+        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+    ) -> None:
+        answered("")
+
+    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+        """It is there."""
+
+    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+        return "", "", False
 
     def workloads_gone(self, vrf: str, family: Family, keys: list[bytes]) -> None:
         """Only EVPN has use for it."""

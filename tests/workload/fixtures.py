@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bgpd.config.schema import Config
 from bgpd.kernel.host import Host
@@ -16,6 +16,7 @@ from bgpd.model.workload import Claim, ClaimInfo, Presence
 from bgpd.workload.feed.reports import Reports
 from bgpd.workload.first_state import FirstState
 from bgpd.workload.presences import Presences
+from bgpd.workload.service.probes import Way
 from bgpd.workload.service.services import CheckId, Services
 from bgpd.workload.sources import SourceParts
 from bgpd.workload.standing import ClaimStatus
@@ -44,6 +45,10 @@ class Rig:
         self.presences: dict[tuple[str, bytes], Presence] = {}
         self.announced: dict[tuple[str, str], ClaimInfo] = {}
         self.kernel: dict[tuple[str, str], NextHops] = {}
+        self.yielding: set[str] = set()
+        self.probe_routes: dict[tuple[str, str], NextHops] = {}
+        self.probe_answers: dict[tuple[str, str], Callable[[str], None]] = {}
+        self.probe_rewrites = 0
         self.acknowledge = acknowledge
         self.restarting = False
         self.sessions: list[NeighborView] = []
@@ -58,7 +63,7 @@ class Rig:
         self.known = Presences(self.claims, self)
         self.reports = Reports(self.claims)
         self.checks = Checks()
-        self.services = Services(self.claims, self.checks)
+        self.services = Services(self.claims, self.checks, kernel=self)
         self.first_state = FirstState(
             self.table, self.services, order_known=lambda: None, reached=self.workloads_synchronised
         )
@@ -112,11 +117,31 @@ class Rig:
                 self.kernel[vrf, prefix] = route
         self._acknowledgements.append((vrf, family, [k for k, route in changes.items() if route is not None]))
 
-    def set_service_route(self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> None:
+    def set_service_route(
+        self, vrf: str, family: Family, key: bytes, members: NextHops, *, resilient: bool, yields: bool = False
+    ) -> None:
         prefix = format_key(family, key)
         self.told.append(("service", vrf, prefix, members, resilient))
+        self.yielding = {*self.yielding, prefix} if yields else self.yielding - {prefix}
         self.kernel[vrf, prefix] = members
         self._acknowledgements.append((vrf, family, [key]))
+
+    def set_probe_route(
+        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+    ) -> None:
+        place = vrf, format_key(family, key)
+        self.told.append(("probe route", *place, members))
+        if members is None:
+            self.probe_routes.pop(place, None)
+            self.probe_answers.pop(place, None)
+        else:
+            self.probe_routes[place], self.probe_answers[place] = members, answered
+
+    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+        self.probe_rewrites += 1
+
+    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+        return vrf, "169.254.62.1", self.host.has_address(key[1:], vrf=vrf)
 
     def states_changed(self, changed: Sequence[ClaimStatus]) -> None:
         self.states += changed
@@ -174,13 +199,15 @@ class Rig:
 
 
 class Checks:
-    """Health checks that were asked for: their devices, by id."""
+    """Health checks that were asked for: their devices and ways, by id."""
 
     def __init__(self) -> None:
         self.running: dict[CheckId, str] = {}
+        self.ways: dict[CheckId, Way] = {}
 
-    def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None:
-        self.running[id] = device
+    def start(self, id: CheckId, check: HealthCheck, address: str, way: Way) -> None:
+        self.running[id] = way.device
+        self.ways[id] = way
 
     def stop(self, id: CheckId) -> None:
         del self.running[id]

@@ -23,6 +23,7 @@ from bgpd.model.prefix import covers, key_of, parse_host, parse_prefix
 from bgpd.model.reports import Problem
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service
 from bgpd.model.workload import Claim, Sync, Workload
+from bgpd.workload.service.dns import is_name
 
 MAX_PAYLOAD = 64 * 1024
 """Bytes; longer payloads are refused unread."""
@@ -67,7 +68,9 @@ def decode_service(
     Raises: PayloadRefused.
     """
     service = _decode(body, Service)
-    problems = _check_vrf(service.vrf, vrfs) + _check_command(service.check, commands) + check_service(service, name)
+    problems = _check_vrf(service.vrf, vrfs)
+    problems += _check_command("check", service.check, commands) + _check_command("probe", service.probe, commands)
+    problems += check_service(service, name)
     if problems:
         raise PayloadRefused(problems)
     return service
@@ -87,7 +90,7 @@ def check_service(service: Service, name: str) -> list[Problem]:
     """Likewise, of a service."""
     problems = _check_name("name", name, service.name)
     problems += _check_addresses("addresses", service.addresses, hosts_only=True)
-    problems += _check_check(service.check)
+    problems += _check_check("check", service.check) + _check_check("probe", service.probe)
     return problems + _check_backends(service.backends)
 
 
@@ -179,7 +182,7 @@ def _remedy(path: str, kind: type[_Payload]) -> str:
 def _struct_at(path: str, kind: type[_Payload]) -> type[msgspec.Struct]:
     if kind is Service and path.startswith("backends"):
         return Backend
-    if kind is Service and path.startswith("check"):
+    if kind is Service and path.startswith(("check", "probe")):
         return HealthCheck
     return kind
 
@@ -302,21 +305,28 @@ def _check_mac(mac: str) -> list[Problem]:
     return []
 
 
-def _check_check(check: HealthCheck | None) -> list[Problem]:
+def _check_check(field: str, check: HealthCheck | None) -> list[Problem]:
     if check is None:
         return []
+    if field == "probe" and check.type is CheckType.PUSH:
+        return [Problem("probe.type", "push is no way to ask an address", "tcp, http, https, dns or exec")]
     if check.type in (CheckType.TCP, CheckType.HTTP, CheckType.HTTPS) and not check.port:
-        return [Problem("check.port", f"a {check.type} check needs a port", "1 to 65535")]
+        return [Problem(f"{field}.port", f"a {check.type} {field} needs a port", "1 to 65535")]
+    if check.type is CheckType.DNS and not is_name(check.query):
+        wrong = f'"{check.query}" is no name' if check.query else "is missing"
+        return [Problem(f"{field}.query", wrong, 'the name to ask for, such as "www.example.org"; "." is the root')]
     if check.timeout_s > check.interval_s:
-        return [Problem("check.timeout_s", "is longer than interval_s", "a check ends before the next one starts")]
+        return [
+            Problem(f"{field}.timeout_s", "is longer than interval_s", f"a {field} ends before the next one starts")
+        ]
     return []
 
 
-def _check_command(check: HealthCheck | None, commands: Collection[str] | None) -> list[Problem]:
+def _check_command(field: str, check: HealthCheck | None, commands: Collection[str] | None) -> list[Problem]:
     if check is None or check.type is not CheckType.EXEC or (commands is not None and check.command in commands):
         return []
     allowed = ", ".join(sorted(commands)) if commands else "none; set workload.health.command_directory"
-    return [Problem("check.command", f'"{check.command}" is not in the command directory', f"allowed: {allowed}")]
+    return [Problem(f"{field}.command", f'"{check.command}" is not in the command directory', f"allowed: {allowed}")]
 
 
 def _check_backends(backends: Sequence[Backend]) -> list[Problem]:

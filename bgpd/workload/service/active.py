@@ -33,8 +33,8 @@ class Active(msgspec.Struct, eq=False):
 
     `serving` has the members that each address had last; `settling` the addresses whose backends were all drained,
     until the neighbors have heard of it. `bandwidths` is what is announced of each address, and since when; `families`
-    how the addresses of each family stand, `flapping` how often each has gone down; `look_at` when the service is to be
-    looked at again.
+    how the addresses of each family stand, `flapping` how often each has gone down; `short_since`: since when an
+    address is withdrawn, though it is not drained; `look_at` when the service is to be looked at again.
     """
 
     source: str
@@ -47,12 +47,13 @@ class Active(msgspec.Struct, eq=False):
     bandwidths: dict[str, tuple[float, float]] = {}
     families: dict[Family, Availability] = {}
     flapping: dict[str, Flapping] = {}
+    short_since: dict[str, float] = {}
     look_at: float | None = None
 
     def take(self, source: str, service: Service) -> None:
         """Another payload of the same name; addresses that are not in it any more are forgotten."""
         self.source, self.service = source, service
-        for known in (self.serving, self.settling, self.bandwidths, self.flapping):
+        for known in (self.serving, self.settling, self.bandwidths, self.flapping, self.short_since):
             for text in known.keys() - set(service.addresses):
                 del known[text]
 

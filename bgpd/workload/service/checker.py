@@ -15,31 +15,30 @@ import msgspec
 import structlog
 
 from bgpd.model.service import HealthCheck
+from bgpd.workload.service.probes import Way
+from bgpd.workload.service.targets import CheckId
 
 log = structlog.get_logger()
 
 JITTER = 0.1
 """Part of the interval by which each pause is made shorter or longer."""
 
-CheckId = tuple[str, str, str]
-"""Service, backend, address."""
-
-Probe = Callable[[HealthCheck, str, str], Awaitable[str]]
+Probe = Callable[[HealthCheck, str, Way], Awaitable[str]]
 
 
 class _Running:
     """A check that is being run at intervals."""
 
-    __slots__ = ("address", "check", "device")
+    __slots__ = ("address", "check", "way")
 
-    def __init__(self, check: HealthCheck, address: str, device: str) -> None:
+    def __init__(self, check: HealthCheck, address: str, way: Way) -> None:
         self.check = check
         self.address = address
-        self.device = device
+        self.way = way
 
 
 class Checker:
-    """Runs checks until cancelled: `result` gets what `probe(check, address, device)` answers, "" or why it failed."""
+    """Runs checks until cancelled: `result` gets what `probe(check, address, way)` answers, "" or why it failed."""
 
     def __init__(self, probe: Probe, *, concurrency: int, result: Callable[[CheckId, str], None]) -> None:
         self._probe = probe
@@ -49,9 +48,9 @@ class Checker:
         self._due: list[tuple[float, CheckId, _Running]] = []
         self._wake = asyncio.Event()
 
-    def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None:
+    def start(self, id: CheckId, check: HealthCheck, address: str, way: Way) -> None:
         """Check from now on; the first time within one interval. Replaces a check of the same id."""
-        running = self._running[id] = _Running(check, address, device)
+        running = self._running[id] = _Running(check, address, way)
         self._plan(id, running, random.uniform(0, min(check.interval_s, 1.0)))
 
     def stop(self, id: CheckId) -> None:
@@ -88,7 +87,7 @@ class Checker:
 
     async def _check(self, id: CheckId, running: _Running, slots: asyncio.Semaphore) -> None:
         try:
-            reason = await self._probe(running.check, running.address, running.device)
+            reason = await self._probe(running.check, running.address, running.way)
         finally:
             slots.release()
         if self._running.get(id) is running:

@@ -1,9 +1,11 @@
 """Service addresses: which local backends serve them now, and whether this host announces them.
 
 A service is announced while at least `min_healthy` of its backends are usable: a workload of this host has the
-address and is announced, its checks are good, it is not drained. With `prefer-local` the kernel spreads what arrives
-over them by weight. A drained service, or one with too few backends, is withdrawn but keeps serving what still
-arrives; so does one whose backends are all drained, until its neighbors have heard of it (`SETTLE_S`).
+address and is announced, its checks are good, it is not drained. With a `probe` the address itself must answer, too
+(`address_probes`). With `prefer-local` the kernel spreads what arrives over the backends by weight. A service that is
+withdrawn since it does not answer goes by the fabric's route at once, if there is one; one with too few backends when
+its neighbors have heard of it (`SETTLE_S`). A drained one keeps serving what still arrives; so does one whose backends
+are all drained, until its neighbors have heard of it.
 
 After a start nothing is claimed before all checks have said something: the kernel spreads flows as the last run left
 it meanwhile, and goes on so where nothing changed.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -38,9 +40,11 @@ from bgpd.model.workload import Claim
 from bgpd.workload.claims import Claims
 from bgpd.workload.service import saved_standing, views
 from bgpd.workload.service.active import Active, State
-from bgpd.workload.service.checker import Health
+from bgpd.workload.service.address_probes import AddressProbes, NoKernel, ProbeKernel
 from bgpd.workload.service.flapping import Flapping, limits_of
 from bgpd.workload.service.last_resort import Availability, Standing
+from bgpd.workload.service.probes import Way
+from bgpd.workload.service.saved_health import SavedHealth, save
 from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, targets_of
 from bgpd.workload.service.weights import members_of, next_step, strength_of
 from bgpd.workload.sources import Restart, SourceKind
@@ -71,7 +75,7 @@ _Place = tuple[str, Family, bytes]
 class Checks(Protocol):
     """Who runs checks (`checker.Checker`); results come back by `Services.check_result`."""
 
-    def start(self, id: CheckId, check: HealthCheck, address: str, device: str) -> None: ...
+    def start(self, id: CheckId, check: HealthCheck, address: str, way: Way) -> None: ...
 
     def stop(self, id: CheckId) -> None: ...
 
@@ -82,7 +86,7 @@ class Services:
     `schedule(callback)`: call back soon; results of checks that come until then are one change of their service.
     `later(seconds, callback)`: call back then. `clock()` only goes forward, `wall()` is the wall clock.
     `bandwidth_per_weight`: the link bandwidth (bytes per second) of a backend of weight 1; 0 if none is announced.
-    `damping_half_life_s`: see `flapping`; 0 if nothing is held back.
+    `damping_half_life_s`: see `flapping`; 0 if nothing is held back. `kernel` keeps the routes of probes.
     """
 
     def __init__(
@@ -96,7 +100,10 @@ class Services:
         wall: Callable[[], float] = time.time,
         bandwidth_per_weight: float = 0.0,
         damping_half_life_s: float = 60.0,
+        kernel: ProbeKernel | None = None,
     ) -> None:
+        self._saved = SavedHealth()
+        self.probes = AddressProbes(kernel or NoKernel(), checks, saved=self._saved, changed=self._claim_soon)
         self._later = later
         self._clock = clock
         self._wall = wall
@@ -144,6 +151,7 @@ class Services:
                 if not self._targets_at[place]:
                     del self._targets_at[place]
         if service is None:
+            self.probes.forget(name)
             if active is not None:
                 for id in active.devices:
                     self._checks.stop(id)
@@ -162,6 +170,7 @@ class Services:
                 target.follow(former[target.id])
             self._targets_at[service.vrf, target.family, target.key][target.id] = None
             self._judge(active, target)
+        self.probes.forget(name, service.addresses)
         self._claim_all(name, active)
 
     def _forget_checks(self, name: str, active: Active, new: Service) -> None:
@@ -175,6 +184,9 @@ class Services:
 
     def check_result(self, id: CheckId, reason: str, now: float) -> None:
         """One result of a check: "" or why it failed. `now` is the wall clock in seconds."""
+        if not id[1]:
+            self.probes.result(id, reason, now)
+            return
         active = self._services.get(id[0])
         health = active.health.get(id) if active else None
         if active is None or health is None:
@@ -229,6 +241,7 @@ class Services:
         """What there is to know after a start is known: claim from now on. Idempotent."""
         if not self._released:
             self._released = True
+            self._saved.forget()
             saved, self._saved_standing = self._saved_standing, {}
             for name, active in self._services.items():
                 if name in saved:
@@ -238,13 +251,18 @@ class Services:
     def _claim_all(self, name: str, active: Active) -> None:
         self._changed(name)
         if not self._released:
+            usable = [target for target in active.targets.values() if target.fault is Fault.NONE]
+            by_family = {one: [t for t in usable if t.family is one] for one in active.service_families}
+            self._keep_probes(name, active, {one: members_of(found) for one, found in by_family.items()})
             return
-        families = {family: self._stand(name, active, family) for family in active.service_families}
+        stands = {family: self._stand(name, active, family) for family in active.service_families}
+        self._keep_probes(name, active, {family: stand.members for family, stand in stands.items()})
         claims = []
         for text in active.service.addresses:
             family, key = parse_prefix(text)
-            stand = families[family]
-            withheld = self._damp(name, active, text, stand)
+            stand = stands[family]
+            fault = self.probes.fault(name, text)
+            withheld = self._damp(name, active, text, stand, fault)
             served = self._served(name, active, text, stand.members)
             is_route_kept = active.service.mode is ServiceMode.PREFER_LOCAL and bool(served)
             claims.append(
@@ -260,9 +278,10 @@ class Services:
                     kind="service",
                     exception=True,
                     withheld=withheld,
-                    is_damped=bool(withheld) and not stand.withheld,
+                    is_damped=bool(withheld) and not (stand.withheld or fault),
+                    yields=bool(stand.members) and self._yields(name, active, text, stand.withheld, fault),
                     bandwidth=self._bandwidth(name, active, text, 0.0 if withheld else stand.strength),
-                    note=stand.note,
+                    note="" if fault else stand.note,
                 )
             )
         self._claims.claim(SERVICE, name, claims)
@@ -296,17 +315,49 @@ class Services:
             note=note,
         )
 
-    def _damp(self, name: str, active: Active, text: str, stand: _Stand) -> str:
-        """Why an address is not announced: because of its backends, or because it goes down again and again."""
+    def _damp(self, name: str, active: Active, text: str, stand: _Stand, fault: str) -> str:
+        """Why an address is not announced: because of its backends, because it does not answer (`fault`), or because it
+        goes down again and again.
+        """
         flapping, now = active.flapping.setdefault(text, Flapping()), self._clock()
-        if stand.withheld:
-            flapping.went_down(self._limits, counts=stand.has_failed, now=now, wall=self._wall())
-            return stand.withheld
+        if stand.withheld or fault:
+            has_failed = stand.has_failed if stand.withheld else True
+            flapping.went_down(self._limits, counts=has_failed, now=now, wall=self._wall())
+            return stand.withheld or fault
         if flapping.came_up(self._limits, now=now, wall=self._wall()):
             log.warning("service.damped", service=name, address=text, reason=flapping.reason)
         if flapping.look_at is not None:
             self._look_later(name, active, flapping.look_at)
         return flapping.reason
+
+    def _keep_probes(self, name: str, active: Active, members: Mapping[Family, NextHops]) -> None:
+        """Have each address asked while it has members."""
+        for text in active.service.addresses:
+            family, key = parse_prefix(text)
+            is_announced = partial(self._is_announced, name, family, key)
+            self.probes.keep(name, active.service, text, members[family], is_announced=is_announced)
+
+    def _is_announced(self, name: str, family: Family, key: bytes) -> bool:
+        statuses = self._claims.statuses(SERVICE, name)
+        return any(one.announced and (one.claim.family, one.claim.key) == (family, key) for one in statuses)
+
+    def _yields(self, name: str, active: Active, text: str, shortage: str, fault: str) -> bool:
+        """Whether the fabric's route of an address takes the place of the local one: it is withdrawn here.
+
+        `shortage`: why it has too few backends. Those that it has serve until the neighbors have heard of it. `fault`:
+        why it does not answer.
+        """
+        if active.service.drain or not (shortage or fault):
+            active.short_since.pop(text, None)
+            return False
+        now = self._clock()
+        until = active.short_since.setdefault(text, now) + SETTLE_S
+        if not self.probes.yields(name, text):
+            return False
+        if not fault and now < until:
+            self._look_later(name, active, until)
+            return False
+        return True
 
     def _bandwidth(self, name: str, active: Active, text: str, strength: float) -> float:
         """The link bandwidth to announce an address with. It changes at once, but not again within a pause."""
@@ -392,9 +443,9 @@ class Services:
             return
         device = target.interface if active.service.vrf else ""
         if active.devices.get(id) != device:
-            active.health[id] = Health(rise=check.rise, fall=check.fall)
+            active.health[id] = self._saved.take(id, check)
             active.devices[id] = device
-            self._checks.start(id, check, id[2], device)
+            self._checks.start(id, check, id[2], Way(device=device))
 
     def remember_standing(self, packed: bytes | None) -> None:
         """What `save_standing` answered in the process before, if there was one."""
@@ -406,7 +457,22 @@ class Services:
 
     def undecided(self) -> bool:
         """Whether a check has no result yet."""
-        return any(h.healthy is None for active in self._services.values() for h in active.health.values())
+        checked = (h for active in self._services.values() for h in active.health.values())
+        return any(health.healthy is None for health in checked) or self.probes.undecided()
+
+    def remember(self, packed: bytes | None) -> None:
+        """What `save` answered in the process before, if there was one."""
+        self._saved.remember(packed)
+
+    def save(self) -> bytes:
+        """What checks and probes have found out, for the next process."""
+        checked = (
+            (id, active.service.check, health)
+            for active in self._services.values()
+            if active.service.check is not None
+            for id, health in active.health.items()
+        )
+        return save([*checked, *self.probes.healths()])
 
     def names(self) -> list[str]:
         return sorted(self._services)
@@ -414,8 +480,9 @@ class Services:
     def state_counts(self) -> dict[str, int]:
         """How many services are in each state, whether any is or not."""
         counts = dict.fromkeys(State, 0)
-        for active in self._services.values():
-            counts[active.state] += 1
+        for name, active in self._services.items():
+            fails = any(self.probes.fault(name, text) for text in active.service.addresses)
+            counts[State.WITHHELD if fails else active.state] += 1
         return {str(state): count for state, count in counts.items()}
 
     def view(self, name: str) -> ServiceView | None:
@@ -423,7 +490,8 @@ class Services:
         active = self._services.get(name)
         if active is None:
             return None
-        return views.service(name, active, self._claims.statuses(SERVICE, name), now=self._clock())
+        probes = self.probes.views(name, active.service)
+        return views.service(name, active, self._claims.statuses(SERVICE, name), probes, now=self._clock())
 
 
 class _Stand(msgspec.Struct, frozen=True, kw_only=True):

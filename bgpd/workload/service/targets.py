@@ -15,7 +15,7 @@ from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import Backend, Service
 
 CheckId = tuple[str, str, str]
-"""Service, backend, address."""
+"""Service, backend, address; "" in place of a backend for the probe of one of the service's own addresses."""
 
 
 class Fault(enum.Enum):

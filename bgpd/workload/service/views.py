@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.service import Backend, BackendView, Service, ServiceView
+from bgpd.model.service import Backend, BackendView, ProbeView, Service, ServiceView
 from bgpd.workload.service.active import Active
 from bgpd.workload.service.last_resort import Availability, Standing
 from bgpd.workload.service.targets import Fault, Target, backends_of
@@ -18,7 +18,9 @@ MAX_REASONS = 5
 """Most unhealthy backends that the reason names."""
 
 
-def service(name: str, active: Active, statuses: Collection[ClaimStatus], *, now: float) -> ServiceView:
+def service(
+    name: str, active: Active, statuses: Collection[ClaimStatus], probes: list[ProbeView], *, now: float
+) -> ServiceView:
     """A service; `statuses` are those of its claims, `now` is the clock of slow starts."""
     said = active.service
     backends = [_backend(name, active, backend, now) for backend in said.backends]
@@ -40,6 +42,7 @@ def service(name: str, active: Active, statuses: Collection[ClaimStatus], *, now
         announced=bool(statuses) and all(one.announced for one in statuses),
         reason="; ".join(dict.fromkeys(one.reason for one in statuses if one.reason)) if statuses else STARTING,
         backends=backends,
+        probes=probes,
     )
 
 

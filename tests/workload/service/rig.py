@@ -49,6 +49,16 @@ class ServiceRig(Rig):
         self.services.check_result(("web", backend, address), reason, self.now)
         self.settle()
 
+    def answer(self, reason: str = "", *, address: str = "10.64.9.1") -> None:
+        """One answer to the probe of the service's address."""
+        self.services.check_result(("web", "", address), reason, self.now)
+        self.settle()
+
+    def probe_route(self, problem: str = "", *, prefix: str = VIP, vrf: str = "") -> None:
+        """The kernel has the route of a probe, or says why not."""
+        self.probe_answers[vrf, prefix](problem)
+        self.settle()
+
     @property
     def members(self) -> dict[str, int]:
         return {hop.interface: hop.weight for hop in self.kernel.get(("", VIP), ())}
@@ -87,6 +97,6 @@ def clocked(**options: Any) -> tuple[ServiceRig, Clock]:
     """A rig whose services have a clock that the test sets, and announce a link bandwidth."""
     rig, clock = ServiceRig(), Clock()
     options = {"bandwidth_per_weight": 1000.0} | options
-    rig.services = Services(rig.claims, rig.checks, later=clock.later, clock=clock, **options)
+    rig.services = Services(rig.claims, rig.checks, later=clock.later, clock=clock, kernel=rig, **options)
     rig.services.release()
     return rig, clock

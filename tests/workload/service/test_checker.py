@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.model.service import CheckType, HealthCheck
-from bgpd.workload.service.checker import JITTER, Checker, CheckId, Health
+from bgpd.workload.service.checker import JITTER, Checker, Health
+from bgpd.workload.service.probes import ANY_WAY, Way
+from bgpd.workload.service.targets import CheckId
 from tests.clocks import in_simulated_time
 
 CHECK = HealthCheck(type=CheckType.TCP, port=1, interval_s=10.0, timeout_s=5.0)
@@ -31,7 +33,7 @@ class Run:
     def _result(self, id: CheckId, reason: str) -> None:
         self.results.append((asyncio.get_running_loop().time(), id, reason))
 
-    async def _probe(self, check: HealthCheck, address: str, device: str) -> str:
+    async def _probe(self, check: HealthCheck, address: str, way: Way) -> str:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(self.duration_s)
@@ -51,8 +53,8 @@ def test_each_check_runs_at_its_interval_and_tells_its_result() -> None:
     async def work() -> Run:
         run = Run()
         async with run.running():
-            run.checker.start(ONE, CHECK, "good", "")
-            run.checker.start(OTHER, CHECK, "other", "")
+            run.checker.start(ONE, CHECK, "good", ANY_WAY)
+            run.checker.start(OTHER, CHECK, "other", ANY_WAY)
             await asyncio.sleep(100)
         return run
 
@@ -70,7 +72,7 @@ def test_stopped_check_tells_nothing_any_more() -> None:
     async def work() -> Run:
         run = Run(duration_s=5.0)
         async with run.running():
-            run.checker.start(ONE, CHECK, "good", "")
+            run.checker.start(ONE, CHECK, "good", ANY_WAY)
             await asyncio.sleep(2)
             assert run.now == 1
             run.checker.stop(ONE)
@@ -85,7 +87,7 @@ def test_replaced_check_runs_once() -> None:
         run = Run()
         async with run.running():
             for _ in range(3):
-                run.checker.start(ONE, CHECK, "good", "")
+                run.checker.start(ONE, CHECK, "good", ANY_WAY)
             await asyncio.sleep(99)
         return run
 
@@ -98,7 +100,7 @@ def test_only_so_many_run_at_once() -> None:
         run = Run(concurrency=5, duration_s=0.5)
         async with run.running():
             for number in range(50):
-                run.checker.start(("s", str(number), "x"), CHECK, "good", "")
+                run.checker.start(("s", str(number), "x"), CHECK, "good", ANY_WAY)
             await asyncio.sleep(8)
         return run
 

@@ -1,0 +1,214 @@
+"""The routes by which this host asks its own service addresses, whatever route everybody else takes to them.
+
+When a service is withdrawn here, the fabric's route of its address takes the place of the local one. A probe that went
+by it would ask another host, and believe it. So probes have a table for each VRF, in which an address leads to the
+local backends, and a source address that only they use. Policy rules send what comes from the source to the table, and
+what arrives for it to this host. By the same rule a backend's answer passes the kernel's reverse path filter. See
+docs/decisions/0030-a-probe-has-a-source-and-a-table-of-its-own.md.
+
+Level-triggered: what is desired is written when it changes, when a link or a rule changes, and when a probe failed.
+Decides nothing of services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import ipaddress
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+from bgpd.fib.dataplane import Dataplane
+from bgpd.kernel.link_messages import encode_add_rule
+from bgpd.kernel.netlink import read_sequence
+from bgpd.kernel.probe_messages import encode_arrival, encode_no_probe_route, encode_probe_route
+from bgpd.kernel.route_messages import RouteForm
+from bgpd.kernel.rtnl import RoutingRule
+from bgpd.model.iana import Family
+from bgpd.model.kernel import KernelEvent, KernelResynchronised, LinkChanged
+from bgpd.model.path import NextHops
+from bgpd.model.prefix import host_key
+from bgpd.runtime.background import start_in_background
+
+FIRST_TABLE = 2_170_001
+"""The table of the main VRF's probes; those of other VRFs follow."""
+MOST_TABLES = 250
+RULE_PRIORITY = 990
+"""Before the rules of VRFs (`vrf_rules.RULE_PRIORITY`), which would send a probe to the VRF's own table."""
+_AT_ONCE = 256
+"""Requests in one batch."""
+_LOOPBACK = "lo"
+
+Place = tuple[str, Family, bytes]
+"""VRF, family and key of an address."""
+Answered = Callable[[str], None]
+"""Called with "" when the kernel has what was asked for, else with what it said."""
+
+
+class _Wish:
+    """What an address is to lead to, () for what the source alone needs; and who is to hear."""
+
+    __slots__ = ("answered", "members")
+
+    def __init__(self, members: NextHops, answered: Answered) -> None:
+        self.members = members
+        self.answered = answered
+
+
+class ProbeRoutes:
+    """The tables of probes. `sources`: a prefix of each family, of which each VRF gets one address."""
+
+    def __init__(self, dataplane: Dataplane, *, protocol: int, metric: int, sources: Sequence[str]) -> None:
+        self._dataplane = dataplane
+        self._protocol = protocol
+        self._metric = metric
+        self._sources = {_family_of(network): network for network in map(ipaddress.ip_network, sources)}
+        self._numbers: dict[str, int] = {}
+        self._ready: set[tuple[str, Family]] = set()
+        self._wishes: dict[Place, _Wish] = {}
+        self._dirty: dict[Place, None] = {}
+        self._worker: asyncio.Task[None] | None = None
+        self._follows = False
+
+    def tables(self) -> set[int]:
+        """The kernel tables that are in use."""
+        return {FIRST_TABLE + number for number in self._numbers.values()}
+
+    def source(self, vrf: str, family: Family) -> str:
+        """The address that the probes of a VRF come from; "" where there is none left."""
+        network = self._sources.get(family)
+        number = self._number(vrf)
+        if network is None or number is None or number + 1 >= network.num_addresses:
+            return ""
+        return str(network[number + 1])
+
+    def set(self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Answered) -> None:
+        """Probes of an address are to reach these members, or nothing in particular (()); None: there are none.
+
+        `answered` is called when that is so, and each time that it was written again.
+        """
+        place = (vrf, family, key)
+        if members is None:
+            if self._wishes.pop(place, None) is None:
+                return
+        else:
+            self._wishes[place] = _Wish(members, answered)
+        self._mark(place)
+
+    def write_again(self, vrf: str, family: Family, key: bytes) -> None:
+        """A probe failed: its route may have gone."""
+        place = (vrf, family, key)
+        if place in self._wishes:
+            self._ready.discard((vrf, family))
+            self._mark(place)
+
+    async def stop(self) -> None:
+        """Write no more; all stays in the kernel, where only probes go by it."""
+        self._dirty.clear()
+        if self._worker is not None:
+            await asyncio.gather(self._worker, return_exceptions=True)
+
+    def _number(self, vrf: str) -> int | None:
+        """The main table's is 0; others keep what they got first."""
+        if vrf not in self._numbers:
+            used = set(self._numbers.values())
+            free = (number for number in range(0 if not vrf else 1, MOST_TABLES) if number not in used)
+            number = next(free, None)
+            if number is None:
+                return None
+            self._numbers[vrf] = number
+        return self._numbers[vrf]
+
+    def _mark(self, place: Place) -> None:
+        self._dirty[place] = None
+        if not self._follows:
+            self._follows = True
+            self._dataplane.monitor.subscribe(self._kernel_changed)
+            self._dataplane.monitor.rules_changed.append(self._all_again)
+        if self._worker is None or self._worker.done():
+            self._worker = start_in_background(self._work(), "writing routes of probes")
+
+    def _kernel_changed(self, event: KernelEvent) -> None:
+        match event:
+            case LinkChanged(link=link):
+                for place, wish in self._wishes.items():
+                    if any(hop.interface == link.name for hop in wish.members):
+                        self._mark(place)
+            case KernelResynchronised():
+                self._all_again()
+
+    def _all_again(self) -> None:
+        self._ready.clear()
+        for place in self._wishes:
+            self._mark(place)
+
+    async def _work(self) -> None:
+        while self._dirty:
+            await asyncio.sleep(0)
+            places = list(itertools.islice(self._dirty, _AT_ONCE))
+            for place in places:
+                del self._dirty[place]
+            await self._write({place: self._wishes.get(place) for place in places})
+
+    async def _write(self, wishes: dict[Place, _Wish | None]) -> None:
+        requests: list[bytes] = []
+        concerned: list[tuple[set[Place], int]] = []
+        """By sequence number: whom a refusal concerns, and the code that is none."""
+
+        def ask(encode: Callable[..., bytes], places: set[Place], expected: int = 0) -> None:
+            requests.append(encode(sequence=len(requests)))
+            concerned.append((places, expected))
+
+        for vrf, family in dict.fromkeys((vrf, family) for vrf, family, _key in wishes):
+            places = {place for place, wish in wishes.items() if place[:2] == (vrf, family) and wish is not None}
+            if places and (vrf, family) not in self._ready:
+                self._ready.add((vrf, family))
+                for encode, expected in self._ground(vrf, family):
+                    ask(encode, places, expected)
+        for place, wish in wishes.items():
+            vrf, family, key = place
+            form = self._form(vrf)
+            if wish is None or not wish.members:
+                ask(functools.partial(encode_no_probe_route, family, key, form), {place}, errno.ESRCH)
+                continue
+            index_of = self._dataplane.host.index_of
+            gateways = [(hop.address, index_of(hop.interface), hop.weight) for hop in wish.members]
+            ask(functools.partial(encode_probe_route, family, key, gateways, form), {place})
+        outcome = await self._dataplane.change(b"".join(requests))
+        problems = dict.fromkeys(wishes, outcome.lost)
+        for error in outcome.errors:
+            places, expected = concerned[read_sequence(error.request)]
+            if error.code != expected:
+                problems.update(dict.fromkeys(places, str(error)))
+                self._ready.difference_update(place[:2] for place in places)
+        for place, wish in wishes.items():
+            if wish is not None and self._wishes.get(place) is wish:
+                wish.answered(problems[place])
+
+    def _ground(self, vrf: str, family: Family) -> Iterator[tuple[Callable[..., bytes], int]]:
+        """What a source needs: both rules, and that answers to it arrive here."""
+        source = self.source(vrf, family)
+        if not source:
+            return
+        packed = ipaddress.ip_address(source).packed
+        form, key = self._form(vrf), host_key(packed)
+        rule = functools.partial(
+            RoutingRule, family=family, priority=RULE_PRIORITY, protocol=self._protocol, table=form.table
+        )
+        yield functools.partial(encode_arrival, family, key, self._arrival_interface(), form), 0
+        for made in (rule(source=key), rule(to=key)):
+            yield functools.partial(encode_add_rule, made), errno.EEXIST
+
+    def _form(self, vrf: str) -> RouteForm:
+        return RouteForm(FIRST_TABLE + (self._number(vrf) or 0), self._protocol, self._metric)
+
+    def _arrival_interface(self) -> int:
+        """The loopback interface; where that is down, any that is up."""
+        host = self._dataplane.host
+        up = (link.index for link in sorted(host.links.values(), key=lambda link: link.index) if link.up)
+        return host.index_of(_LOOPBACK) if host.is_up(_LOOPBACK) else next(up, 0)
+
+
+def _family_of(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Family:
+    return Family.IPV4_UNICAST if network.version == 4 else Family.IPV6_UNICAST

@@ -1,0 +1,66 @@
+"""What checks and probes have found out, for the next process: an upgrade must not begin with "not checked yet".
+
+A check that is another one than before begins anew. What is not asked for until the first state is complete is
+forgotten. A crash leaves nothing: then the first results are waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import structlog
+
+from bgpd.model.service import HealthCheck
+from bgpd.workload.service.checker import Health
+from bgpd.workload.service.targets import CheckId
+
+log = structlog.get_logger()
+
+
+class _Saved(msgspec.Struct, frozen=True, array_like=True):
+    """One check that has been decided. Wall clock, seconds."""
+
+    id: CheckId
+    check: HealthCheck
+    healthy: bool
+    reason: str
+    since: float
+
+
+class SavedHealth:
+    """What an earlier process found out."""
+
+    def __init__(self) -> None:
+        self._left: dict[CheckId, _Saved] = {}
+
+    def remember(self, packed: bytes | None) -> None:
+        """`save`'s answer in the earlier process; None if there was none."""
+        if packed is None:
+            return
+        try:
+            self._left = {one.id: one for one in msgspec.msgpack.decode(packed, type=list[_Saved])}
+        except msgspec.MsgspecError as error:
+            log.warning("service.saved_health_unreadable", error=str(error))
+
+    def take(self, id: CheckId, check: HealthCheck) -> Health:
+        """The health of a check that begins now; of one that goes on, as it was."""
+        saved = self._left.pop(id, None)
+        if saved is None or saved.check != check:
+            return Health(rise=check.rise, fall=check.fall)
+        return Health(rise=check.rise, fall=check.fall, healthy=saved.healthy, reason=saved.reason, since=saved.since)
+
+    def forget(self) -> None:
+        """All that there is has asked."""
+        self._left.clear()
+
+
+def save(healths: Iterable[tuple[CheckId, HealthCheck, Health]]) -> bytes:
+    """What is decided, for the next process."""
+    return msgspec.msgpack.encode(
+        [
+            _Saved(id, check, health.healthy, health.reason, health.since)
+            for id, check, health in healths
+            if health.healthy is not None
+        ]
+    )
