@@ -252,6 +252,49 @@ def test_next_process_that_cannot_take_up_the_routes_ends_and_does_not_wait_for_
         host.wait_ready()
 
 
+SLOW = """
+import asyncio, time
+from bgpd import inheritance
+from bgpd.fib import tables
+
+find, start = inheritance.find, tables.KernelTables.start
+
+def slow_find():
+    found = find()
+    time.sleep(4)
+    return found
+
+async def slow_start(self, *arguments):
+    await asyncio.sleep(4)
+    await start(self, *arguments)
+
+inheritance.find, tables.KernelTables.start = slow_find, slow_start
+"""
+
+
+def test_start_that_takes_longer_than_the_hold_time_costs_no_session(
+    fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KEEPALIVEs go out before the daemon is imported, and while it reads the kernel; the neighbor's wait unread."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    with managed(fabric, leaf(1, **{**IPV4, "hold_time_s": 3})) as host:
+        connection = peer.establish(hold_time_s=3)
+        connection.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
+        host.wait_ready()
+        said(connection, 0.1)
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
+        began = len(host.log("bgpd.started"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        kinds = []
+        while len(host.log("bgpd.started")) == began:
+            kinds.append(receive(connection)[0])
+        assert set(kinds) == {KEEPALIVE}
+        assert len(kinds) > 6, "one a second"
+        host.wait_ready()
+        assert said(connection) == []
+        assert host.neighbor("leaf1")["established_count"] == 1
+
+
 def test_neighbor_that_closes_meanwhile_is_lost_as_ever(fabric: Fabric, peer: WirePeer) -> None:
     with managed(fabric, leaf(1, **IPV4)) as host:
         connection = spoken(peer, host, "10.9.0.0/16")
