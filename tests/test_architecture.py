@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from bgpd.handover.snapshot import VERSION
+from bgpd.inheritance import SavedDaemon
+from bgpd.rib.saved import SavedRib
+from bgpd.speaker.saved import SavedSession, SavedSpeaker
 from tests.architecture_page import MOST, PAGE, passed
 from tests.test_import_rule import FLOORS
 
@@ -40,3 +46,17 @@ def test_journey_is_as_short_as_it_should_be(journey: str, most: int) -> None:
     files = passed(journey)
     assert 10 < len(files) <= most
     assert len(files) == len(set(files))
+
+
+SNAPSHOT = (1, "5d2e90dc99245b86")
+"""The version of what a process leaves to the next, and the digest of its form."""
+
+
+def test_form_of_the_snapshot_is_the_one_of_its_version() -> None:
+    """An old snapshot must not be read by a new form: the routes of all neighbors would be wrong or gone."""
+    form = repr(msgspec.inspect.multi_type_info([SavedDaemon, SavedSpeaker, SavedSession, SavedRib]))
+    found = VERSION, hashlib.sha256(form.encode()).hexdigest()[:16]
+    assert found == SNAPSHOT, (
+        "what a process leaves to the next has another form: if the last release had the former one, raise VERSION of "
+        f"bgpd/handover/snapshot.py; then SNAPSHOT here is {found}"
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import grp
 import ipaddress
+import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -83,6 +84,9 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from _check_api(config.api)
     yield from _check_log(config.log)
     yield from _check_socket(("bfd", "socket"), config.bfd.socket, DEFAULT_BFD_SOCKET)
+    if os.path.normpath(config.bfd.socket) == os.path.normpath(config.api.socket):
+        what = f'"{config.bfd.socket}" is api.socket, where bgpd itself answers'
+        yield Finding(("bfd", "socket"), what, f'set it to the one of bgpd-bfd, such as "{DEFAULT_BFD_SOCKET}"')
     if not config.state.directory.startswith("/"):
         what = f'"{config.state.directory}" is not an absolute path'
         yield Finding(("state", "directory"), what, 'such as "/var/lib/bgpd"')

@@ -97,6 +97,7 @@ BAD = [
     (ROUTER + '[fib]\nprotect = ["10.0.0.1/8"]\n', 5, "fib.protect[0]", "host bits"),
     (ROUTER + '[api]\nsocket = "bgpd.sock"\n', 5, "api.socket", "absolute"),
     (ROUTER + f'[api]\nsocket = "/{"x" * 107}"\n', 5, "api.socket", "108 bytes"),
+    (ROUTER + '[bfd]\nsocket = "/run/bgpd//bgpd.sock"\n', 5, "bfd.socket", "where bgpd itself answers"),
     (ROUTER + '[api]\nmode = "rw"\n', 5, "api.mode", 'is "rw"'),
     (ROUTER + '[api]\nlisten = "9179"\n', 5, "api.listen", "not an address and a port"),
     (ROUTER + '[api]\nlisten = "::1:9179"\n', 5, "api.listen", "brackets"),
