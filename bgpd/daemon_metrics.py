@@ -156,6 +156,11 @@ def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]
         each(lambda view: view.stale_until or 0),
     )
     registry.gauge(
+        "bgpd_neighbor_hostname_unexpected",
+        "1 if it tells another name than expect_hostname says, by BGP or LLDP.",
+        each(lambda view: view.expectation == "unmet"),
+    )
+    registry.gauge(
         "bgpd_neighbor_attribute_bytes",
         "Memory that the attributes of its routes take.",
         each(lambda view: view.attribute_bytes),

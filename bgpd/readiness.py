@@ -187,6 +187,7 @@ class Readiness:
                 *warnings,
                 *self.matching.problems,
                 *(warning for warnings_of in self.also_warns for warning in warnings_of()),
+                *routing.speaker.hostnames.warnings(),
                 *routing.tables.warnings(),
                 *routing.workloads.errors(),
                 *routing.rib.contested.warnings(),

@@ -100,6 +100,7 @@ class Parts:
         self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, warnings=list)
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(
+            hostnames=SimpleNamespace(warnings=list),
             bfd=SimpleNamespace(problem=""),
             error="",
             awaiting_end_of_rib=lambda: self.awaiting,

@@ -81,6 +81,9 @@ def _neighbor(view: View, now: float) -> Rows:
     detail = text.last_error(view, now) if view["state"] != "established" else view.get("hostname", "")
     if view.get("guest"):
         detail = f"guest of this host {detail}".rstrip()
+    if view.get("expectation") == "unmet":
+        other = view.get("hostname") or view.get("lldp_hostname") or "another"
+        detail = f"{detail} (is {other}, expected {view['expected_hostname']})".lstrip()
     if view.get("martians"):
         detail = f"{detail} ({view['martians']} martians ignored)".lstrip()
     if (discarded := sum(counts.get("discarded", 0) for counts in families.values())) > 0:

@@ -51,6 +51,9 @@ def check_neighbors(config: Config) -> Iterator[Finding]:
         path: KeyPath = ("neighbor", index)
         yield from check_session(config, neighbor, path)
         yield from _check_place(neighbor, path)
+        if not neighbor.expect_hostname.isprintable() or " " in neighbor.expect_hostname:
+            what = f"{neighbor.expect_hostname!a} is no host's name"
+            yield Finding((*path, "expect_hostname"), what, 'such as "leaf1", "leaf1.example" or "leaf*"')
         if not neighbor.name or neighbor.name != neighbor.name.strip() or "/" in neighbor.name:
             yield Finding((*path, "name"), f'"{neighbor.name}" cannot be a name', 'not empty, no "/", no outer spaces')
         elif names.setdefault(neighbor.name, index) != index:

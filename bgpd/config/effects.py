@@ -62,6 +62,7 @@ _SESSION: Mapping[str, Effect] = {
     "min_hold_time_s": Effect.NO_OP,
     "bfd": Effect.NO_OP,
     "tcp_ao": Effect.NO_OP,
+    "expect_hostname": Effect.NO_OP,
 }
 """Keys of a [[neighbor]] or [[listen]] that need no new session."""
 

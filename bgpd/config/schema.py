@@ -193,6 +193,14 @@ class NeighborConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_"
     port: Annotated[Port, Meta(description="TCP port to connect to.")] = 179
     passive: Annotated[bool, Meta(description="Wait for the neighbor to connect.")] = False
     source_address: Annotated[str, Meta(description='Local address of the session; "": the kernel chooses.')] = ""
+    expect_hostname: Annotated[
+        str,
+        Meta(
+            max_length=255,
+            description='Name that the neighbor should tell (FQDN capability, LLDP), or a pattern such as "leaf*"; '
+            'another one is warned of; "": any.',
+        ),
+    ] = ""
 
 
 class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": "import"}):

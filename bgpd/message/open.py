@@ -108,6 +108,7 @@ class Negotiated(msgspec.Struct, frozen=True, kw_only=True):
     hard_reset: bool = False
     add_path: frozenset[Family] = frozenset()
     hostname: str = ""
+    domain: str = ""
     software_version: str = ""
     capabilities: tuple[str, ...] = ()
 
@@ -249,6 +250,7 @@ def negotiate(local: Open, peer: Open, *, expected_asn: int | str, min_hold_time
         long_lived=peer.long_lived,
         hard_reset=both_notify and peer.graceful_restart is not None and peer.graceful_restart.notification,
         hostname=peer.hostname,
+        domain=peer.domain,
         software_version=peer.software_version,
         capabilities=capability_names(peer),
     )

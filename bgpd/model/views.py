@@ -49,6 +49,9 @@ class NeighborView(msgspec.Struct, kw_only=True):
     (`stale_routes`), since when, and until when at most; `stale_stage` is what is waited for: "away" (its return),
     "back" (its End-of-RIB), or "long-lived" (either, RFC 9494).
 
+    `expectation` is what becomes of `expected_hostname`: "met", "unmet" (another name was told), "not-told", or "" (any
+    name will do). The neighbor tells `hostname` in its OPEN, LLDP tells `lldp_hostname` where lldpd runs.
+
     `refused_until`: it is held off until then, for the reason in `last_error`. `defects`: how often bgpd itself could
     not cope with what the neighbor sent, or with sending to it; `last_defect_messages` are the messages (hex, with
     headers) that were worked off then.
@@ -91,6 +94,9 @@ class NeighborView(msgspec.Struct, kw_only=True):
     last_defect_at: float | None = None
     last_defect_messages: str = ""
     without_next_hop: list[str] = []
+    expected_hostname: str = ""
+    expectation: str = ""
+    lldp_hostname: str = ""
     bfd: str = ""
     authentication: str = ""
     tcp_ao: TcpAoView | None = None

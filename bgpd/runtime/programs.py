@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import stat
 import struct
@@ -173,6 +174,67 @@ async def output_of(command: Sequence[str], *, timeout_s: float) -> tuple[int, s
             process.wait()
         _own.discard(process.pid)
     return process.returncode, output
+
+
+async def said_by(command: Sequence[str], *, timeout_s: float, most: int) -> tuple[int, str]:
+    """Runs a program of the system without the daemon's rights: its exit code, and at most so many bytes of what it
+    printed. It and all that is left of its process group are killed then.
+
+    Raises:
+        OSError: it cannot be run.
+        TimeoutError: it took too long, and was killed.
+    """
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_listener, _listen, command, timeout_s, most)
+
+
+def _listen(command: Sequence[str], timeout_s: float, most: int) -> tuple[int, str]:
+    """In a thread of its own, which gives up its rights."""
+    deadline = time.monotonic() + timeout_s
+    if not getattr(_unprivileged, "done", False):
+        _drop_rights()
+        _unprivileged.done = True
+    with _starting:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
+        )
+        _own.add(process.pid)
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            said = _read(process.stdout.fileno(), most, deadline)
+        return process.wait(max(deadline - time.monotonic(), 0.0)), said.decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        _own.discard(process.pid)
+
+
+def _read(descriptor: int, most: int, deadline: float) -> bytes:
+    """What is written until the other side closes, or so many bytes of it. Raises: TimeoutError."""
+    said = b""
+    while len(said) < most:
+        ready, _, _ = select.select([descriptor], [], [], max(deadline - time.monotonic(), 0.0))
+        if not ready:
+            raise TimeoutError
+        part = os.read(descriptor, min(1 << 16, most - len(said)))
+        if not part:
+            break
+        said += part
+    return said
+
+
+_listener = ThreadPoolExecutor(1, thread_name_prefix="listener")
+_unprivileged = threading.local()
 
 
 def _start_own(command: Sequence[str]) -> subprocess.Popen[str]:

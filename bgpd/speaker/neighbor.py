@@ -58,6 +58,20 @@ class Unwatched:
         return ""
 
 
+class NameWatch(Protocol):
+    """Who looks whether neighbors are those that are expected (hostnames.py)."""
+
+    def session_changed(self, neighbor: Neighbor) -> None:
+        """A session began or ended."""
+
+
+class Unnamed:
+    """No name is expected."""
+
+    def session_changed(self, neighbor: Neighbor) -> None:
+        pass
+
+
 class Surroundings(msgspec.Struct, kw_only=True):
     """What all neighbors share. `restarting`: the daemon was restarted, and this host has forwarded on (RFC 4724).
     `is_starting`: not all neighbors were heard yet since its start."""
@@ -74,6 +88,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     restarting: bool = False
     is_starting: bool = True
     paths: PathWatch = Unwatched()
+    names: NameWatch = Unnamed()
     lines: dict[str, LineBudget] = {}
 
     def lines_for(self, peering: Peering) -> LineBudget:
@@ -354,6 +369,7 @@ class Neighbor:
             families=[str(family) for family in negotiated.families],
         )
         self._around.events.session_established(exchange.source, negotiated, self.peering.config)
+        self._around.names.session_changed(self)
 
     # From one process to the next
 
@@ -468,6 +484,7 @@ class Neighbor:
         if exchange is not None:
             self._former_martians += exchange.martians
             self._around.events.session_closed(exchange.source, down.reason, is_graceful=down.is_graceful)
+        self._around.names.session_changed(self)
         self._owner.connection_ended(self)
 
     def attempt_failed(self, reason: str, notified: Notified | None) -> None:

@@ -30,6 +30,7 @@ from bgpd.speaker.admission import Admission
 from bgpd.speaker.bfd import Bfd
 from bgpd.speaker.defects import Defects
 from bgpd.speaker.exchange import RouteTaker, SpeakerEvents
+from bgpd.speaker.hostnames import Hostnames
 from bgpd.speaker.incoming import Incoming
 from bgpd.speaker.left_sessions import LeftSession, LeftSessions
 from bgpd.speaker.listening import Listening, door_of
@@ -90,6 +91,7 @@ class Speaker:
         self._incoming = Incoming(self.neighbors, self._around, config.listen)
         self._unnumbered = Unnumbered(self.neighbors, host)
         self.bfd = self._around.paths = Bfd(self.neighbors, self._around, config.listen, socket_path=bfd_socket)
+        self.hostnames = self._around.names = Hostnames(self.neighbors, host)
         self._is_running = False
         self._adopted: list[tuple[Neighbor, SavedSession]] = []
         self._born = time.time()
@@ -109,6 +111,7 @@ class Speaker:
                 self._follow_configuration()
                 self._go_on()
                 self._tasks.create_task(self.bfd.run())
+                self._tasks.create_task(self.hostnames.run())
                 await self._maintain()
             finally:
                 self.neighbors.stop(None, "bgpd ends")
@@ -189,6 +192,10 @@ class Speaker:
         views = {one.peering.name: neighbor_view(one, router, self._around.defects) for one in self.neighbors}
         for one in self.neighbors:
             views[one.peering.name].bfd = self.bfd.state_of(one.peering)
+            verdict = self.hostnames.verdict(one)
+            views[one.peering.name].expectation = verdict.state.value
+            views[one.peering.name].expected_hostname = verdict.expected
+            views[one.peering.name].lldp_hostname = verdict.lldp
         for config in () if self.neighbors.stopped else self._config.neighbor:
             if config.name not in views:
                 views[config.name] = waiting_view(config, router, since=self._born)
@@ -306,6 +313,7 @@ class Speaker:
             rounds += 1
             self._unnumbered.discover_all(established_too=rounds % _ROUNDS_WHILE_UP == 0)
             self.bfd.follow()
+            self.hostnames.look()
             if not self.neighbors.stopped and rounds % _ROUNDS_PER_RETRY == 0:
                 self._retry()
 

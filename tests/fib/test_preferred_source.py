@@ -270,3 +270,15 @@ def test_a_group_whose_routes_name_several_sources_is_nobodys() -> None:
     other = objects.group_of(members)
     assert other not in (None, group)
     assert objects.groups_from(b"abcd") == [objects.group_of(members, source=b"abcd")]
+
+
+@pytest.mark.netns
+async def test_the_loopback_is_from_the_prefixes_that_are_named(host: None) -> None:
+    """A service's address on lo is lower than the host's own."""
+    ip("addr add 10.1.1.1/32 dev lo")
+    async with running(preferred_source="loopback") as it:
+        it.want(ROUTES)
+        await it.routes_are(named("10.1.1.1", "fd00::1"))
+        it.monitor.host.loopbacks = (parse_prefix("10.255.0.0/16"),)
+        it.fib.source.configure("loopback")
+        await it.routes_are(named("10.255.1.1", "fd00::1"))

@@ -47,6 +47,7 @@ NEIGHBOR = SHARED | {
     "port": 1,
     "passive": True,
     "source_address": "127.0.0.8",
+    "expect_hostname": "leaf7",
 }
 RANGE = SHARED | {
     "asn": 65201,
