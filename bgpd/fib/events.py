@@ -74,6 +74,7 @@ class TableEvents:
             await asyncio.sleep(0)
         self._is_following = True
         self._ownership.addresses_changed()
+        self._ownership.own_changes()  # nothing was written before
         self._source.follow()
         self._dataplane.attach(self._writer, self)
         self._follow_guard()
@@ -117,7 +118,7 @@ class TableEvents:
         if isinstance(event, AddressChanged | LinkChanged) and self._source.is_wanted:
             self._source.follow()
         if isinstance(event, AddressChanged) or (isinstance(event, LinkChanged) and event.is_another):
-            self._own_addresses_changed()
+            self._ownership.addresses_changed()
         if isinstance(event, AddressChanged):
             self._address_changed(event)
         if isinstance(event, LinkChanged):
@@ -161,7 +162,8 @@ class TableEvents:
             return
         changed = self._targets.all_changed()
         self._source.follow()
-        self._own_addresses_changed()
+        self._ownership.addresses_changed()
+        self._follow_guard_soon()
         for hop, _why in changed:
             link = self._dataplane.host.named(hop.interface)
             if link is not None and not hop.address:
@@ -204,11 +206,6 @@ class TableEvents:
             self._writer.examiner.add(family, self._altered[family])
             self._altered[family].clear()
 
-    def _own_addresses_changed(self) -> None:
-        for family, key in self._ownership.addresses_changed():
-            self._writer.ask_again(family, [key])
-        self._follow_guard_soon()
-
     def _address_changed(self, event: AddressChanged) -> None:
         """With its last IPv4 address an interface loses its IPv4 routes without a word, with its last IPv6 one perhaps
         IPv6; with a new one routes may be possible again that were refused.
@@ -239,6 +236,11 @@ class TableEvents:
     def _follow_guard(self) -> None:
         """The addresses that the host depends on changed: delete routes guarded now, write those no longer guarded."""
         self._guard_planned = False
+        own: dict[Family, list[bytes]] = {}
+        for family, key in self._ownership.own_changes():
+            own.setdefault(family, []).append(key)
+        for family, keys in own.items():
+            self._writer.ask_again(family, keys)
         self._follow_gateways()
         for change in self._ownership.changes():
             routes = self._writer.families[change.family]

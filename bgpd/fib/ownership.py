@@ -150,6 +150,8 @@ class Ownership:
             self._serving = {family: {} for family in _FAMILIES}
         self._gateways: Counter[bytes] = Counter()
         self._own: dict[Family, set[bytes]] = {family: set() for family in _FAMILIES}
+        self._own_changes: list[tuple[Family, bytes]] = []
+        self._is_own_stale = False
         self._override = _by_family(config.override)
         protected = {
             family: {
@@ -221,15 +223,23 @@ class Ownership:
             return next((route for route in routes if route.metric == self._metric and not route.tos), None)
         return routes[0] if routes else None
 
-    def addresses_changed(self) -> list[tuple[Family, bytes]]:
-        """Own addresses and networks changed: the prefixes that are ours to keep now, or no longer are."""
-        self.is_stale = True
-        changed = []
+    def addresses_changed(self) -> None:
+        """Own addresses or networks changed. They are read at the next question: once for all changes of a turn."""
+        self.is_stale = self._is_own_stale = True
+
+    def own_changes(self) -> list[tuple[Family, bytes]]:
+        """The prefixes that have become ours to keep since the last call, or no longer are."""
+        if self._is_own_stale:
+            self._read_own()
+        changes, self._own_changes = self._own_changes, []
+        return changes
+
+    def _read_own(self) -> None:
+        self._is_own_stale = False
         for family in _FAMILIES:
             now = _attached_prefixes(self._host, family, self._vrf)
-            changed += [(family, key) for key in now ^ self._own[family]]
+            self._own_changes += [(family, key) for key in now ^ self._own[family]]
             self._own[family] = now
-        return changed
 
     def changes(self) -> list[GuardChange]:
         """Prefixes whose guard may have changed since the last call."""
@@ -251,6 +261,8 @@ class Ownership:
         """
         if self.is_stale:
             self._refresh()
+        if self._is_own_stale:
+            self._read_own()
         found: dict[bytes, Block] = {}
         own, foreign = self._own[family], self._foreign[family]
         if own and not own.isdisjoint(keys):

@@ -40,6 +40,7 @@ class Host:
         self._publish = publish
         self._by_name: dict[str, Link] = {}
         self._addresses: dict[int, dict[_Place, Address]] = {}
+        self._reaching: dict[int, dict[_Place, Address]] = {}
         self._bearers: dict[bytes, dict[tuple[int, _Place], Address]] = {}
         self._vrfs: dict[str, str] = {}
         self._members: dict[str, set[int]] = {}
@@ -71,6 +72,8 @@ class Host:
             for place, address in list(self._addresses.get(link.index, {}).items()):
                 renamed = msgspec.structs.replace(address, interface=link.name)
                 self._addresses[link.index][place] = self._bearers[place[0]][link.index, place] = renamed
+                if _reaches_others(renamed):
+                    self._reaching[link.index][place] = renamed
                 self._publish(AddressChanged(renamed))
 
     def address(self, address: Address, *, gone: bool = False) -> None:
@@ -83,6 +86,7 @@ class Host:
             former = known.pop(place, None)
             if former is not None:
                 self._forget_bearer(address.index, place)
+                self._reaching.get(address.index, {}).pop(place, None)
                 if link is not None:
                     self._publish(AddressChanged(former, gone=True))
             return
@@ -91,6 +95,8 @@ class Host:
         address = msgspec.structs.replace(address, interface=link.name)
         if known.get(place) != address:
             self._addresses.setdefault(address.index, {})[place] = address
+            if _reaches_others(address):
+                self._reaching.setdefault(address.index, {})[place] = address
             self._bearers.setdefault(address.packed, {})[address.index, place] = address
             self._publish(AddressChanged(address))
 
@@ -258,8 +264,8 @@ class Host:
         host = bytes((8 * len(address),)) + address
         best: tuple[int, bool, bool, int] = (-1, False, False, 0)
         found = ""
-        for link, known in self._having_addresses(vrf):
-            for own in known.values():
+        for link in self.interfaces(vrf):
+            for own in self._reaching.get(link.index, {}).values():
                 rank = (own.prefix_length, own.packed == local, link.up, -link.index)
                 comparable = own.packed != address and len(own.packed) == len(address)
                 if comparable and rank > best and covers(own.network, host):
@@ -280,15 +286,15 @@ class Host:
 
     def attached(self, family: Family, table: int, *, vrf: str = "") -> Iterator[tuple[bytes, str]]:
         """(prefix, interface) of what is directly attached to a VRF's interfaces: by routes of the table and of main,
-        and by addresses.
+        and by addresses in whose network others are.
         """
         for link in self.interfaces(vrf):
             for of, of_table, key in self._attached.get(link.name, ()):
                 if of is family and of_table in (table, MAIN_TABLE):
                     yield key, link.name
         size = 4 if family is Family.IPV4_UNICAST else 16
-        for _link, known in self._having_addresses(vrf):
-            for one in known.values():
+        for link in self.interfaces(vrf):
+            for one in self._reaching.get(link.index, {}).values():
                 if one.usable and len(one.packed) == size:
                     yield one.network, one.interface
 
@@ -327,6 +333,7 @@ class Host:
         """A link is gone, with its addresses."""
         link = self.links.get(index)
         addresses = self._addresses.pop(index, {})
+        self._reaching.pop(index, None)
         for place in addresses:
             self._forget_bearer(index, place)
         if link is not None:
@@ -344,6 +351,11 @@ class Host:
     def _touch(self, place: object) -> None:
         if self._touched is not None:
             self._touched.add(place)
+
+
+def _reaches_others(address: Address) -> bool:
+    """Whether other addresses are in its network: not with a host prefix, of which an interface may have thousands."""
+    return bool(address.peer) or address.prefix_length < 8 * len(address.packed)
 
 
 class OwnAddresses:

@@ -10,7 +10,7 @@ import enum
 import msgspec
 
 from bgpd.model.iana import Family
-from bgpd.model.prefix import network_key
+from bgpd.model.prefix import host_key, network_key
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +60,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def network(self) -> bytes:
         """Route key of the network that the interface reaches by this address."""
-        return network_key(self.peer or self.packed, self.prefix_length)
+        other = self.peer or self.packed
+        return host_key(other) if self.prefix_length == 8 * len(other) else network_key(other, self.prefix_length)
 
 
 class KernelRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -306,3 +306,18 @@ def test_ipv6_default_that_drops_by_lo_is_no_default_route() -> None:
     ownership.route_changed(drops, True)
     ownership.route_changed(foreign("::/0", interface="mgmt"), False)
     assert ownership.blocked(family, keys).keys() == set(keys)
+
+
+def test_own_addresses_are_read_once_for_all_changes_of_a_turn_and_before_any_answer() -> None:
+    ownership, kernel = host()
+    ownership.own_changes()
+    key = parse_prefix("10.255.9.9/32")[1]
+    address = Address(index=5, packed=key[1:], prefix_length=32)
+    kernel.address(address)
+    ownership.addresses_changed()
+    assert ownership.blocked(Family.IPV4_UNICAST, [key])
+    kernel.address(address, gone=True)
+    ownership.addresses_changed()
+    assert not ownership.blocked(Family.IPV4_UNICAST, [key])
+    assert ownership.own_changes() == [(Family.IPV4_UNICAST, key)] * 2
+    assert ownership.own_changes() == []

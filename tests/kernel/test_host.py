@@ -358,3 +358,31 @@ def test_words_on_an_address_that_come_before_those_on_its_link_are_made_good_by
     host.begin_reading()
     host.replace([ETH0], [at("10.0.0.1/24")])
     assert texts(host, "eth0") == [parse_address("10.0.0.1")]
+
+
+def test_host_prefixes_lead_to_nobody_else_and_are_found_one_by_one() -> None:
+    """An interface may have thousands of them (kube-ipvs0): who asks what faces an address does not walk through."""
+    host, _ = started()
+    for number in range(3):
+        host.address(at(f"10.96.0.{number}/32", 3))
+    host.address(at("10.96.0.1/24", 2))
+    assert host.facing(parse_address("10.96.0.2")) == "eth0"
+    assert list(host.attached(Family.IPV4_UNICAST, 254)) == [(parse_prefix("10.96.0.0/24")[1], "eth0")]
+    found = host.with_address(parse_address("10.96.0.1"))
+    assert [(one.interface, one.prefix_length) for one in found] == [("eth0", 24), ("eth1", 32)]
+    host.link(Link(index=3, name="other", up=True))
+    assert [one.interface for one in host.with_address(parse_address("10.96.0.1"))] == ["eth0", "other"]
+    host.address(at("10.96.0.1/24", 2), gone=True)
+    assert host.facing(parse_address("10.96.0.2")) == ""
+    assert host.bearers(parse_address("10.96.0.1")) == ["other"]
+    host.link(Link(index=3, name="other", up=True), gone=True)
+    assert host.with_address(parse_address("10.96.0.1")) == []
+
+
+def test_other_end_of_a_point_to_point_address_is_faced_though_it_is_a_host_prefix() -> None:
+    host, _ = started()
+    one = at("10.0.0.1/32", 3, peer=parse_address("10.0.0.2"))
+    host.address(one)
+    assert host.facing(parse_address("10.0.0.2")) == "eth1"
+    host.address(one, gone=True)
+    assert host.facing(parse_address("10.0.0.2")) == ""
