@@ -99,17 +99,17 @@ NO_COMMUNITIES = Communities()
 class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One prefix that a source says is reachable on this host.
 
-    `source` is the kind of the source (see `workload/sources.py`), `id` the workload's name within
-    it, `key` the route key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's
-    host route (`dev interface scope link`, or over `members` for a service address, or by `via`) itself; otherwise
-    another program does, or none is needed, and bgpd only follows. `is_own`: the host itself has the address on
-    `interface`, and answers for it whether that is up or not. `exception`: always announced, also inside an aggregate.
-    `mac` is 6 bytes or b"". `withheld` says why it is not announced although its route is kept ("" if it is announced):
-    a drained service. `is_damped`: it is withheld because it comes and goes. With `yields` its route is kept only while
-    there is no learned one to the address: the fabric's takes its place. `bandwidth`: the link bandwidth (bytes per
-    second) that it is announced with, 0 for none. `note`: what is to be known of it while it is announced. `guests` are
-    the sessions with guests that say it, `via` the gateways to a guest that is behind an interface, `communities` and
-    `med` what it is announced with.
+    `source` is the kind of the source (see `workload/sources.py`), `id` the workload's name within it, `key` the route
+    key of `family`. `vrf` is "" for the main table. With `manage_route` bgpd keeps the kernel's host route (`dev
+    interface scope link`, or over `members` for a service address, or by `via`) itself; otherwise another program does,
+    or none is needed, and bgpd only follows. `is_own`: the host itself has the address on `interface`, and answers for
+    it whether that is up or not. `exception`: always announced, also inside an aggregate. `mac` is 6 bytes or b"".
+    `withheld` says why it is not announced although its route is kept ("" if it is announced): a drained service.
+    `is_damped`: it is withheld because it comes and goes. `is_last_resort`: another service is better. With `yields`
+    its route is kept only while there is no learned one to the address: the fabric's takes its place. `bandwidth`: the
+    link bandwidth (bytes per second) that it is announced with, 0 for none. `note`: what is to be known of it while it
+    is announced. `guests` are the sessions with guests that say it, `via` the gateways to a guest that is behind an
+    interface, `communities` and `med` what it is announced with.
     """
 
     source: str
@@ -129,6 +129,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     needs_route: bool = False
     withheld: str = ""
     is_damped: bool = False
+    is_last_resort: bool = False
     yields: bool = False
     bandwidth: float = 0.0
     note: str = ""

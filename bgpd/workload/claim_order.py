@@ -66,10 +66,11 @@ class ClaimOrder:
     def give_way(self, entry: Entry) -> None:
         """A service without healthy backends gives its address to the first one that has some, which keeps it."""
         first = entry.claims[0].claim
-        if not first.withheld:
+        if not (first.withheld or first.is_last_resort):
             return
         for index, status in enumerate(entry.claims):
-            if status.claim.source == first.source and not status.claim.withheld:
+            claim = status.claim
+            if claim.source == first.source and not (claim.withheld or claim.is_last_resort):
                 entry.claims.insert(0, entry.claims.pop(index))
                 self.renumber(entry)
                 return

@@ -46,12 +46,16 @@ class Standing(enum.StrEnum):
 
 
 class Availability(msgspec.Struct, eq=False):
-    """How one family of a service stands. `kept`: what failed together. `until`: when to look again, None for never."""
+    """How one family of a service stands. `kept`: what failed together. `until`: when to look again, None for never.
+
+    `back_at`: when the last resort ended, as long as that matters. `is_reported`: operators know of the last resort.
+    """
 
     standing: Standing = Standing.DOWN
     kept: dict[CheckId, None] = {}
     until: float | None = None
     back_at: float | None = None
+    is_reported: bool = False
 
     @property
     def is_up(self) -> bool:

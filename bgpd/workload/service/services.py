@@ -279,6 +279,7 @@ class Services:
                     exception=True,
                     withheld=withheld,
                     is_damped=bool(withheld) and not (stand.withheld or fault),
+                    is_last_resort=active.families[family].standing is Standing.LAST_RESORT,
                     yields=bool(stand.members) and self._yields(name, active, text, stand.withheld, fault),
                     bandwidth=self._bandwidth(name, active, text, 0.0 if withheld else stand.strength),
                     note="" if fault else stand.note,
@@ -291,10 +292,8 @@ class Services:
         service, now = active.service, self._clock()
         targets = [target for target in active.targets.values() if target.family is family]
         availability = active.families.setdefault(family, Availability())
-        before = availability.standing
         serving = availability.look(targets, service, now)
-        if availability.standing is not before:
-            _log_standing(name, family, before, availability.standing, targets)
+        _report(availability, name, family, serving)
         step = next_step(serving, slow_start_s=service.slow_start_s, now=now)
         for at in (step, availability.until):
             if at is not None:
@@ -427,6 +426,7 @@ class Services:
         else:
             health = active.health[target.id]
             healthy, reason = health.healthy, health.reason
+            reason = reason or f"{health.streak} of {check.rise} good answers in a row that it needs"
         if healthy:
             return Fault.NONE, ""
         return (Fault.UNKNOWN if healthy is None else Fault.FAILED), reason
@@ -504,9 +504,13 @@ class _Stand(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
-def _log_standing(name: str, family: Family, before: Standing, now: Standing, targets: Collection[Target]) -> None:
-    """Tell operators of a last resort, loudly, and of its end."""
-    if now is Standing.LAST_RESORT:
-        log.warning("service.last_resort", service=name, family=str(family), reason=views.reasons(targets))
-    elif before is Standing.LAST_RESORT:
-        log.warning("service.last_resort_ended", service=name, family=str(family), now=str(now))
+def _report(availability: Availability, name: str, family: Family, serving: Collection[Target]) -> None:
+    """Tell operators of a last resort, loudly, and of its end. Backends that are only checked anew are none."""
+    is_last_resort = availability.standing is Standing.LAST_RESORT
+    has_failed = is_last_resort and any(target.fault is Fault.FAILED for target in serving)
+    if has_failed and not availability.is_reported:
+        availability.is_reported = True
+        log.warning("service.last_resort", service=name, family=str(family), reason=views.reasons(serving))
+    elif availability.is_reported and not is_last_resort:
+        availability.is_reported = False
+        log.warning("service.last_resort_ended", service=name, family=str(family), now=str(availability.standing))

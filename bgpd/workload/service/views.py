@@ -58,6 +58,8 @@ def note(availability: Availability, service: Service, serving: Collection[Targe
     """What is unusual about an address that is announced."""
     match availability.standing:
         case Standing.LAST_RESORT:
+            if all(target.fault is Fault.UNKNOWN for target in serving):
+                return f"all backends are checked anew, and serve as before: {reasons(targets)}"
             count = len(backends_of(serving))
             return f"last resort: all backends failed at once, {count} kept as they were: {reasons(targets)}"
         case Standing.DOUBT:
@@ -83,13 +85,14 @@ def _backend(name: str, active: Active, backend: Backend, now: float) -> Backend
     health = [active.health[target.id] for target in targets if target.id in active.health]
     reason = next((target.reason for target in targets if target.reason), "")
     unknown = any(one.healthy is None for one in health)
+    works = all(target.fault is Fault.NONE for target in targets)
     return BackendView(
         id=backend.id,
         addresses=list(backend.addresses),
         interface=next((target.interface for target in targets if target.interface), ""),
         weight=backend.weight,
         weight_now=_weight_now(active, targets, now),
-        state="drained" if backend.drain else "healthy" if not reason else "unknown" if unknown else "unhealthy",
+        state="drained" if backend.drain else "healthy" if works else "unknown" if unknown else "unhealthy",
         reason=reason,
         since=max((one.since for one in health), default=0.0),
     )

@@ -207,11 +207,29 @@ def test_another_check_decides_anew_and_the_service_stays_until_it_has() -> None
     rig.services.apply("mqtt", "web", msgspec.structs.replace(service, check=other))
     rig.settle()
     assert (rig.is_announced, len(rig.members)) == (True, 3)
-    fail(rig, "a", "b", "c")
+    assert reason(rig).startswith("all backends are checked anew, and serve as before: a: not checked yet")
+    with capture_logs() as log:
+        fail(rig, "a", "b", "c")
+    assert [entry["event"] for entry in log] == ["service.last_resort"], "only now something is wrong"
     clock.pass_(100, rig)
     assert (rig.is_announced, len(rig.members)) == (True, 3)
     rig.result("a")
     assert rig.members == {"pod1": 1}
+
+
+def test_service_with_healthy_backends_goes_before_a_last_resort() -> None:
+    rig, _, service = kept()
+    rig.claims.started()
+    rig.pod("d", "10.64.1.8", "pod2")
+    other = Service(addresses=service.addresses, backends=(Backend(id="d", addresses=("10.64.1.8",)),))
+    rig.services.apply("api", "other", other)
+    rig.settle()
+    assert len(rig.members) == 3
+    fail(rig, "a", "b", "c")
+    assert (rig.is_announced, rig.members) == (True, {"pod2": 1})
+    rig.services.apply("api", "other", None)
+    rig.settle()
+    assert (rig.is_announced, len(rig.members)) == (True, 3)
 
 
 def test_keep_that_is_taken_back_withdraws() -> None:

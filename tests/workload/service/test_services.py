@@ -166,6 +166,17 @@ def test_view_tells_each_backend() -> None:
     assert rig.services.view("none") is None
 
 
+def test_backend_with_too_few_good_answers_is_not_known_to_be_healthy() -> None:
+    rig = ServiceRig()
+    rig.offer(check=msgspec.structs.replace(TCP, rise=3))
+    rig.result("a")
+    rig.result("a")
+    view = rig.services.view("web")
+    assert view is not None
+    assert (view.backends[0].state, view.healthy, view.announced) == ("unknown", 0, False)
+    assert view.backends[0].reason == "2 of 3 good answers in a row that it needs"
+
+
 def test_after_a_start_nothing_is_told_to_the_kernel_until_all_is_known() -> None:
     """A group of the backends whose checks came first would cost the flows of the others."""
     rig = ServiceRig()
