@@ -48,12 +48,13 @@ class Active(msgspec.Struct, eq=False):
     families: dict[Family, Availability] = {}
     flapping: dict[str, Flapping] = {}
     short_since: dict[str, float] = {}
+    unanswered: dict[str, None] = {}
     look_at: float | None = None
 
     def take(self, source: str, service: Service) -> None:
         """Another payload of the same name; addresses that are not in it any more are forgotten."""
         self.source, self.service = source, service
-        for known in (self.serving, self.settling, self.bandwidths, self.flapping, self.short_since):
+        for known in (self.serving, self.settling, self.bandwidths, self.flapping, self.short_since, self.unanswered):
             for text in known.keys() - set(service.addresses):
                 del known[text]
 
@@ -67,11 +68,16 @@ class Active(msgspec.Struct, eq=False):
         stands = [self.families[family].standing for family in self.service_families if family in self.families]
         if self.service.drain or not stands:
             return State.WITHHELD
-        if Standing.LAST_RESORT in stands:
+        if Standing.LAST_RESORT in stands or self.unanswered:
             return State.LAST_RESORT
         if Standing.DOWN in stands:
             return State.WITHHELD
         return State.DAMPED if any(one.since is not None for one in self.flapping.values()) else State.ANNOUNCED
+
+    def is_last_resort(self, text: str) -> bool:
+        """Whether an address is announced though all its backends have failed, or it does not answer."""
+        family = self.families.get(parse_prefix(text)[0])
+        return text in self.unanswered or (family is not None and family.standing is Standing.LAST_RESORT)
 
     def is_kept(self, target: Target) -> bool:
         """Whether an address serves as a last resort."""

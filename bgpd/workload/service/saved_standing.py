@@ -79,7 +79,7 @@ def _of(active: Active) -> SavedStanding:
         [
             _SavedFlapping(text, one.is_fit, one.downs, p.at, p.count, p.until, one.since, one.until)
             for text, one in active.flapping.items()
-            if (p := one.penalty) is not None
+            for p in [one.penalty or Penalty(at=0.0)]
         ],
     )
 
@@ -103,7 +103,7 @@ def restore(active: Active, saved: SavedStanding, now: float) -> None:
             active.families[one.family] = Availability(one.standing, kept, until=one.until, back_at=one.back_at)
     for flap in saved.flapping:
         if flap.text not in active.flapping and _is_past(flap.at, now):
-            penalty = Penalty(at=flap.at, count=flap.count, until=flap.held_until)
+            penalty = Penalty(at=flap.at, count=flap.count, until=flap.held_until) if flap.count else None
             active.flapping[flap.text] = Flapping(flap.is_fit, penalty, flap.downs, flap.since, flap.until)
     for was in saved.targets:
         target = active.targets.get(was.id)

@@ -31,6 +31,7 @@ from bgpd.model.prefix import key_address, parse_prefix
 from bgpd.model.service import (
     CheckType,
     HealthCheck,
+    LastResort,
     Service,
     ServiceMode,
     ServiceView,
@@ -262,6 +263,9 @@ class Services:
             family, key = parse_prefix(text)
             stand = stands[family]
             fault = self.probes.fault(name, text)
+            note = stand.note
+            if self._keeps(name, active, text, stand, fault):
+                fault, note = "", views.unanswered(fault, note)
             withheld = self._damp(name, active, text, stand, fault)
             served = self._served(name, active, text, stand.members)
             is_route_kept = active.service.mode is ServiceMode.PREFER_LOCAL and bool(served)
@@ -279,10 +283,10 @@ class Services:
                     exception=True,
                     withheld=withheld,
                     is_damped=bool(withheld) and not (stand.withheld or fault),
-                    is_last_resort=active.families[family].standing is Standing.LAST_RESORT,
+                    is_last_resort=active.is_last_resort(text),
                     yields=bool(stand.members) and self._yields(name, active, text, stand.withheld, fault),
                     bandwidth=self._bandwidth(name, active, text, 0.0 if withheld else stand.strength),
-                    note="" if fault else stand.note,
+                    note="" if fault else note,
                 )
             )
         self._claims.claim(SERVICE, name, claims)
@@ -313,6 +317,20 @@ class Services:
             has_failed=not service.drain and any(target.fault in _FAILURES for target in targets),
             note=note,
         )
+
+    def _keeps(self, name: str, active: Active, text: str, stand: _Stand, fault: str) -> bool:
+        """Whether an address stays announced though it does not answer its probe any more: a probe is a check, too."""
+        flapping = active.flapping.get(text)
+        was_fit = flapping is not None and flapping.is_fit
+        keeps = bool(fault) and was_fit and not stand.withheld and active.service.last_resort is LastResort.KEEP
+        if keeps and text not in active.unanswered:
+            active.unanswered[text] = None
+            log.warning("service.last_resort", service=name, address=text, reason=fault)
+        elif not keeps and text in active.unanswered:
+            del active.unanswered[text]
+            now = stand.withheld or fault or "it answers"
+            log.warning("service.last_resort_ended", service=name, address=text, now=now)
+        return keeps
 
     def _damp(self, name: str, active: Active, text: str, stand: _Stand, fault: str) -> str:
         """Why an address is not announced: because of its backends, because it does not answer (`fault`), or because it
@@ -481,7 +499,8 @@ class Services:
         """How many services are in each state, whether any is or not."""
         counts = dict.fromkeys(State, 0)
         for name, active in self._services.items():
-            fails = any(self.probes.fault(name, text) for text in active.service.addresses)
+            asked = [text for text in active.service.addresses if text not in active.unanswered]
+            fails = any(self.probes.fault(name, text) for text in asked)
             counts[State.WITHHELD if fails else active.state] += 1
         return {str(state): count for state, count in counts.items()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import islice
 
-from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import Backend, BackendView, ProbeView, Service, ServiceView
 from bgpd.workload.service.active import Active
 from bgpd.workload.service.last_resort import Availability, Standing
@@ -35,7 +34,7 @@ def service(
         weight_from=said.weight_from,
         bandwidth={text: bandwidth for text, (bandwidth, _) in active.bandwidths.items()},
         last_resort=said.last_resort,
-        kept=[text for text in said.addresses if _is_kept(active, text)],
+        kept=[text for text in said.addresses if active.is_last_resort(text)],
         slow_start_s=said.slow_start_s,
         damped_since=min((one.since for one in active.flapping.values() if one.since is not None), default=None),
         damped_until=max((one.until for one in active.flapping.values() if one.until is not None), default=None),
@@ -68,16 +67,17 @@ def note(availability: Availability, service: Service, serving: Collection[Targe
     return ""
 
 
+def unanswered(fault: str, note: str) -> str:
+    """What is unusual about an address that is announced though it does not answer."""
+    said = f"last resort: announced as before though it does not answer; {fault}"
+    return f"{said}; {note}" if note else said
+
+
 def reasons(targets: Iterable[Target]) -> str:
     """Why addresses of backends may not be used; of the first few."""
     found = (f"{target.backend.id}: {target.reason}" for target in targets if target.fault is not Fault.NONE)
     first = list(islice(found, MAX_REASONS + 1))
     return "; ".join([*first[:MAX_REASONS], *(["..."] if len(first) > MAX_REASONS else [])])
-
-
-def _is_kept(active: Active, text: str) -> bool:
-    found = active.families.get(parse_prefix(text)[0])
-    return found is not None and found.standing is Standing.LAST_RESORT
 
 
 def _backend(name: str, active: Active, backend: Backend, now: float) -> BackendView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from structlog.testing import capture_logs
 
 from bgpd.model.path import NextHop
 from bgpd.model.prefix import parse_address
@@ -240,7 +241,64 @@ def test_backends_that_are_kept_as_a_last_resort_are_asked_too() -> None:
     assert ID in rig.checks.running
     rig.answer("refused")
     rig.answer("refused")
+    assert rig.is_announced, "the probe is a check too, and may be as broken as the others"
+
+
+def test_address_that_answers_no_more_is_kept_as_a_last_resort_until_it_is_withdrawn_for_another_reason() -> None:
+    rig, clock = clocked()
+    service = rig.offer(check=TCP, last_resort=LastResort.KEEP, probe=PROBE)
+    rig.result("a")
+    rig.probe_route()
+    assert not rig.is_announced, "what has never answered is not announced"
+    rig.answer()
+    clock.pass_(2, rig)
+    with capture_logs() as log:
+        rig.answer("HTTP status 404")
+        rig.answer("HTTP status 404")
+        clock.pass_(100, rig)
+    assert (rig.is_announced, rig.yielding, rig.announced["", VIP].bandwidth) == (True, set(), 2000.0)
+    state, reason = rig.state("service", "web")
+    assert state == "announced"
+    assert reason.startswith("last resort: announced as before though it does not answer; the probe of 10.64.9.1: HTTP")
+    assert [entry["event"] for entry in log] == ["service.address_fails", "service.last_resort"]
+    view = rig.services.view("web")
+    assert view is not None
+    assert (view.kept, rig.services.state_counts()["last-resort"]) == (["10.64.9.1"], 1)
+    with capture_logs() as log:
+        rig.answer()
+    assert [entry["event"] for entry in log] == ["service.address_answers", "service.last_resort_ended"]
+    assert rig.state("service", "web") == ("announced", "")
+    rig.answer("HTTP status 404")
+    rig.answer("HTTP status 404")
+    assert rig.is_announced
+    rig.services.apply("mqtt", "web", msgspec.structs.replace(service, last_resort=LastResort.WITHDRAW))
+    rig.settle()
     assert not rig.is_announced
+    rig.services.apply("mqtt", "web", service)
+    rig.settle()
+    assert not rig.is_announced, "it has to answer first"
+
+
+def test_address_that_is_kept_though_it_does_not_answer_is_kept_over_a_hand_over() -> None:
+    rig, clock = clocked()
+    service = rig.offer(check=TCP, last_resort=LastResort.KEEP, probe=PROBE)
+    rig.result("a")
+    rig.probe_route()
+    rig.answer()
+    for _ in range(2):
+        rig.answer("refused")
+    assert rig.is_announced
+    health, standing = rig.services.save(), rig.services.save_standing()
+    after, later = clocked()
+    later.now = clock.now
+    after.services._released = False
+    after.services.remember(health)
+    after.services.remember_standing(standing)
+    after.services.apply("mqtt", "web", service)
+    after.settle()
+    after.services.release()
+    after.settle()
+    assert after.is_announced
 
 
 def test_after_a_start_probes_are_waited_for_and_after_an_upgrade_they_are_known() -> None:
