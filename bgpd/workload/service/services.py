@@ -20,7 +20,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -29,8 +28,6 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import key_address, parse_prefix
 from bgpd.model.service import (
-    CheckType,
-    HealthCheck,
     LastResort,
     Service,
     ServiceMode,
@@ -42,9 +39,9 @@ from bgpd.workload.claims import Claims
 from bgpd.workload.service import saved_standing, views
 from bgpd.workload.service.active import Active, State
 from bgpd.workload.service.address_probes import AddressProbes, NoKernel, ProbeKernel
+from bgpd.workload.service.backend_checks import BackendChecks, Checks, fault_of
 from bgpd.workload.service.flapping import Flapping, limits_of
 from bgpd.workload.service.last_resort import Availability, Standing
-from bgpd.workload.service.probes import Way
 from bgpd.workload.service.saved_health import SavedHealth, save
 from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, targets_of
 from bgpd.workload.service.weights import members_of, next_step, strength_of
@@ -71,14 +68,6 @@ BANDWIDTH_PAUSE_S = 1.0
 _FAILURES = (Fault.FAILED, Fault.UNKNOWN, Fault.ABSENT)
 
 _Place = tuple[str, Family, bytes]
-
-
-class Checks(Protocol):
-    """Who runs checks (`checker.Checker`); results come back by `Services.check_result`."""
-
-    def start(self, id: CheckId, check: HealthCheck, address: str, way: Way) -> None: ...
-
-    def stop(self, id: CheckId) -> None: ...
 
 
 class Services:
@@ -112,7 +101,7 @@ class Services:
         self._limits = limits_of(damping_half_life_s)
         self.listeners: list[Callable[[str], None]] = []
         self._claims = claims
-        self._checks = checks
+        self._backends = BackendChecks(checks, self._saved)
         self._services: dict[str, Active] = {}
         self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
         self._released = False
@@ -154,8 +143,7 @@ class Services:
         if service is None:
             self.probes.forget(name)
             if active is not None:
-                for id in active.devices:
-                    self._checks.stop(id)
+                self._backends.stop(active)
                 del self._services[name]
             self._claims.claim(SERVICE, name)
             self._changed(name)
@@ -163,7 +151,7 @@ class Services:
         if active is None:
             active = self._services[name] = Active(source=source, service=service)
         else:
-            self._forget_checks(name, active, service)
+            self._backends.forget(name, active, service)
             active.take(source, service)
         former, active.targets = active.targets, {target.id: target for target in targets_of(name, service)}
         for target in active.targets.values():
@@ -173,15 +161,6 @@ class Services:
             self._judge(active, target)
         self.probes.forget(name, service.addresses)
         self._claim_all(name, active)
-
-    def _forget_checks(self, name: str, active: Active, new: Service) -> None:
-        """Stop the checks that `new` does differently; all others keep their health."""
-        wanted = {(name, b.id, address) for b in new.backends for address in b.addresses}
-        for id in list(active.health):
-            if id not in wanted or active.service.check != new.check:
-                del active.health[id]
-                if active.devices.pop(id, None) is not None:
-                    self._checks.stop(id)
 
     def check_result(self, id: CheckId, reason: str, now: float) -> None:
         """One result of a check: "" or why it failed. `now` is the wall clock in seconds."""
@@ -233,8 +212,8 @@ class Services:
     def _judge(self, active: Active, target: Target) -> None:
         """Look at one address again; of a thousand, the others stay as they were judged."""
         target.interface = self._claims.interface_of(active.service.vrf, target.family, target.key)
-        self._keep_check(active, target)
-        has_come = target.judged(*self._fault_of(active, target), self._clock())
+        self._backends.keep(active, target)
+        has_come = target.judged(*fault_of(active, target), self._clock())
         if has_come and self._released and not active.is_kept(target):
             target.started_at = self._clock()
 
@@ -428,42 +407,6 @@ class Services:
         if self._services.get(name) is active and active.settling.get(text) is wait:
             del active.settling[text], active.serving[text]
             self._claim_all(name, active)
-
-    @staticmethod
-    def _fault_of(active: Active, target: Target) -> tuple[Fault, str]:
-        """Why a backend's address may not be used."""
-        check = active.service.check
-        if not target.interface:
-            return Fault.ABSENT, f"no announced workload on an interface of this host has {target.id[2]}"
-        if target.backend.drain:
-            return Fault.DRAINED, "drained"
-        if check is None:
-            return Fault.NONE, ""
-        if check.type is CheckType.PUSH:
-            healthy, reason = target.backend.healthy, "not reported healthy"
-        else:
-            health = active.health[target.id]
-            healthy, reason = health.healthy, health.reason
-            reason = reason or f"{health.streak} of {check.rise} good answers in a row that it needs"
-        if healthy:
-            return Fault.NONE, ""
-        return (Fault.UNKNOWN if healthy is None else Fault.FAILED), reason
-
-    def _keep_check(self, active: Active, target: Target) -> None:
-        """Check an address while a workload has it; in a VRF by way of the workload's interface."""
-        check, id = active.service.check, target.id
-        if check is None or check.type is CheckType.PUSH:
-            return
-        if not target.interface:
-            if active.devices.pop(id, None) is not None:
-                self._checks.stop(id)
-                del active.health[id]
-            return
-        device = target.interface if active.service.vrf else ""
-        if active.devices.get(id) != device:
-            active.health[id] = self._saved.take(id, check)
-            active.devices[id] = device
-            self._checks.start(id, check, id[2], Way(device=device))
 
     def remember_standing(self, packed: bytes | None) -> None:
         """What `save_standing` answered in the process before, if there was one."""
