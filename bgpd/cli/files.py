@@ -22,7 +22,7 @@ from bgpd.cli.decode import Hooks
 from bgpd.cli.render import write_table
 from bgpd.config.schema import Config
 from bgpd.model import views
-from bgpd.model.identity import Identity
+from bgpd.model.identity import Identity, Origin
 from bgpd.model.reports import HostStatus, WorkloadReport
 from bgpd.model.service import Service, ServiceView
 from bgpd.model.workload import Sync, Workload
@@ -80,6 +80,7 @@ def flush(arguments: argparse.Namespace, hooks: Hooks) -> int:
 
 def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd check`: exit code 0 if the daemon would take the file; files are read as the user of the service."""
+    from bgpd.config.identity import origin_text
     from bgpd.config.service_user import SERVICE_USER, name_of, uid_of, unreadable
     from bgpd.config.texts import FRAGMENTS
 
@@ -105,6 +106,9 @@ def check(arguments: argparse.Namespace, hooks: Hooks) -> int:
     fragments = len(loaded.files) - 1
     more = f" (with {fragments} file{'s' if fragments > 1 else ''} of {FRAGMENTS})" if fragments else ""
     print(f"{arguments.file}: good{more}")
+    for name, chosen in (("asn", loaded.identity.asn), ("router_id", loaded.identity.router_id)):
+        if chosen is not None:
+            print(f'{name} = "auto" is {chosen.value} here, made from {origin_text(chosen)}')
     return 0
 
 
@@ -147,9 +151,9 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     loaded = _load(
         arguments.file,
         uid=client.daemon_uid,
-        given=given,
-        otherwise=running.get("variables"),
-        identity=msgspec.convert({name: running.get(name) for name in ("asn", "router_id")}, Identity),
+        given={**_loopback_elsewhere(running, client.daemon_pid), **given},
+        otherwise={name: value for name, value in running.get("variables", {}).items() if name.startswith("env:")},
+        identity=_identity_of(running),
     )
     if loaded is None:
         return 1
@@ -169,6 +173,25 @@ def _running_configuration(client: Client) -> dict[str, Any]:
     CommandFailed."""
     health = json.loads(b"".join(client.stream("GET", "/v1/health", accepted=(503,))))
     return health.get("configuration") or {}
+
+
+def _identity_of(running: Mapping[str, Any]) -> Identity:
+    """What "auto" stands for in the daemon, of its ConfigurationView."""
+    return msgspec.convert({name: running.get(name) for name in ("asn", "router_id")}, Identity)
+
+
+def _loopback_elsewhere(running: Mapping[str, Any], pid: int) -> dict[str, str]:
+    """The loopback addresses that the daemon has found, where it runs in another network namespace than this process:
+    those of this one say nothing about it. Empty where it is the same one, or that cannot be known."""
+    try:
+        if os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+            return {}
+    except OSError:
+        return {}
+    chosen = _identity_of(running)
+    of = [one.of for one in (chosen.asn, chosen.router_id) if one is not None and one.origin is Origin.LOOPBACK]
+    found = {name: value for name, value in running.get("variables", {}).items() if name.startswith("loopback")}
+    return {**({"loopback4": of[0]} if of else {}), **found}
 
 
 def reload(arguments: argparse.Namespace, hooks: Hooks) -> int:
