@@ -43,6 +43,7 @@ class Tenant:
     """pod1 and pod2 of VRF blue, in a namespace; in the main table their addresses are others', which do not answer."""
 
     def __init__(self, fabric: EvpnFabric, namespace: Namespace) -> None:
+        self.namespace = namespace
         self.directory = namespace.make_directory("anycast")
         for number, address in enumerate(ADDRESSES, 1):
             link(fabric.hosts[1], f"pod{number}", namespace, f"pod{number}")
@@ -229,3 +230,28 @@ def test_vrf_that_changes_its_table_or_goes_and_comes_takes_its_service_along(ho
     host.bgpd.cli("reload")
     host.wait_hops(FIRST, SECOND)
     host.wait_heard()
+
+
+def test_address_in_a_vrf_is_asked_by_its_backends_also_when_the_vrf_s_table_leads_elsewhere(
+    host: Host, tenant: Tenant, gobgp: Gobgp, fabric: EvpnFabric
+) -> None:
+    listen = f"import socket, time; s = socket.create_server(('{SERVICE}', 7000)); time.sleep(600)"
+    tenant.namespace.batch(f"addr add {SERVICE}/32 dev lo", f"rule add from {SERVICE} lookup 1")
+    filters = {f"net.ipv4.conf.{interface}.rp_filter": "1" for interface in ("all", "pod1", "pod2")}
+    host.namespace.set_sysctls(filters)
+    server = tenant.namespace.popen(sys.executable, "-c", listen, log_path=tenant.directory / "vip")
+    probe = {"type": "tcp", "port": 7000, "interval_s": 0.2, "timeout_s": 0.2, "rise": 1, "fall": 2}
+    try:
+        host.offer(check=None, probe=probe)
+        host.wait_heard()
+        assert [one["state"] for one in host.view["probes"]] == ["healthy"]
+        server.stop()
+        host.wait_heard(False)
+        assert "Connection refused" in host.view["reason"]
+        assert host.namespace.ip("route", "show", "table", "2170002", SERVICE) != "", "the VRF's probes have a table"
+        server = tenant.namespace.popen(sys.executable, "-c", listen, log_path=tenant.directory / "vip")
+        host.wait_heard()
+    finally:
+        server.stop()
+        host.namespace.set_sysctls(dict.fromkeys(filters, "0"))
+        tenant.namespace.batch(f"addr del {SERVICE}/32 dev lo", f"rule del from {SERVICE} lookup 1")

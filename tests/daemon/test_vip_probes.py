@@ -15,6 +15,7 @@ from labs.namespace import Namespace
 from tests.daemon.fabric import Fabric, Host, announce, heard_from_host, kernel_hops, kernel_routes, leaf, started
 from tests.daemon.fabric import table as toml
 from tests.daemon.feed import API
+from tests.daemon.managed import managed
 from tests.daemon.vip import ADDRESSES, DNS, HTTP
 
 pytestmark = pytest.mark.netns
@@ -203,3 +204,72 @@ def test_other_ways_to_ask(
     host.cli("service", "del", "web")
     wait_announced(host, frr, announced=False)
     host.wait(lambda: VIP4 not in kernel_routes(fabric.host, table=TABLE), "the probe's route to go")
+
+
+def rules(fabric: Fabric) -> list[str]:
+    """The policy rules that lead to the table of probes."""
+    lines = [line for family in ("-4", "-6") for line in fabric.host.ip(family, "rule", "show").splitlines()]
+    return sorted(line.partition(":")[2].strip() for line in lines if TABLE in line)
+
+
+def test_what_others_remove_is_there_again_and_nothing_is_withdrawn_by_that_nor_by_an_upgrade(
+    fabric: Fabric, frr: Frr, here: Site, elsewhere: Site, tmp_path: Path
+) -> None:
+    here.set(200)
+    with managed(fabric, leaf(1), API) as host:
+        host.wait_ready()
+        addresses = ["--address", "10.64.1.1", "--address", "2001:db8:64::1"]
+        host.cli("workload", "add", "pod1", *addresses, "--interface", "pod1")
+        offer(host, tmp_path, probe={"type": "http", **PROBES["http"], "interval_s": 0.5, "timeout_s": 0.5})
+        wait_announced(host, frr)
+        found = rules(fabric)
+        assert len(found) == 4
+        for family in ("-4", "-6"):
+            fabric.host.ip(family, "route", "flush", "table", TABLE)
+            for _ in range(2):
+                fabric.host.ip(family, "rule", "del", "priority", "990")
+        host.wait(lambda: rules(fabric) == found, "the rules again")
+        host.wait(lambda: VIP4 in kernel_routes(fabric.host, table=TABLE), "the route again")
+        host.wait(lambda: VIP6 in kernel_routes(fabric.host, ipv6=True, table=TABLE), "the IPv6 route again")
+
+        host.hand_over()
+        assert states(host) == ["healthy"] * 2
+        asked = len(here.asked())
+        host.wait(lambda: len(here.asked()) > asked + 4, "the next process to ask")
+        assert view(host)["announced"]
+        assert not host.log("workload.withdrawn")
+        assert len(host.log("service.address_answers")) == 2
+
+        host.kill()
+        host.start()
+        host.wait_ready()
+        wait_announced(host, frr)
+        assert not host.log("service.address_fails")
+        host.terminate()
+        assert len(rules(fabric)) == 4, "all stays in the kernel"
+        fabric.host.run(sys.executable, "-m", "bgpd", "flush", "--config", str(host.config_path))
+        assert rules(fabric) == []
+        for family in ("-4", "-6"):
+            assert fabric.host.ip(family, "route", "show", "table", "all", "proto", "217") == ""
+
+
+def test_address_that_hangs_is_withdrawn_and_a_service_may_go_while_it_is_asked(
+    fabric: Fabric, host: Host, frr: Frr, here: Site, tmp_path: Path
+) -> None:
+    """A backend that takes connections and is silent, for longer than the service lasts."""
+    silent = fabric.pods.popen(
+        *(sys.executable, "-c", "import socket, time; s = socket.create_server(('', 7000)); time.sleep(600)"),
+        log_path=tmp_path / "silent",
+    )
+    slow = {"type": "http", "port": 7000, "interval_s": 0.5, "timeout_s": 0.5, "rise": 1, "fall": 1}
+    offer(host, tmp_path, addresses=[VIP4], probe=slow)
+    host.wait(lambda: "no answer in 0.5 s" in str(view(host)["probes"][0]["reason"]), "the reason")
+    assert not view(host)["announced"]
+    assert f"the probe of {VIP4}: no answer in 0.5 s" in host.explain(VIP4)["workload"]["reason"]
+    assert "no answer in 0.5 s" in host.cli("show", "services")
+    assert host.metric("bgpd_service_probes", state="unhealthy") == 1
+    offer(host, tmp_path, addresses=[VIP4], probe={**slow, "interval_s": 30, "timeout_s": 30})
+    host.wait(lambda: view(host)["probes"][0]["state"] == "unknown", "the other probe")
+    host.cli("service", "del", "web")
+    host.wait(lambda: not host.get("services"), "the service to go")
+    silent.stop()
