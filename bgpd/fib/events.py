@@ -115,8 +115,8 @@ class TableEvents:
             changed = self._targets.all_changed()
         else:
             changed = self._targets.all_changed()
-        if isinstance(event, AddressChanged | LinkChanged) and self._source.is_wanted:
-            self._source.follow()
+        if isinstance(event, AddressChanged | LinkChanged):
+            self._source.host_changed(event)
         if isinstance(event, AddressChanged) or (isinstance(event, LinkChanged) and event.is_another):
             self._ownership.addresses_changed()
         if isinstance(event, AddressChanged):

@@ -13,6 +13,7 @@ deleted: no packet is lost. Only routes of the main table name a source; those o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import structlog
@@ -20,6 +21,7 @@ import structlog
 from bgpd.fib.batches import TableWriter
 from bgpd.fib.dataplane import Dataplane
 from bgpd.model.iana import Family
+from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.prefix import format_address, parse_address
 
 log = structlog.get_logger()
@@ -43,12 +45,8 @@ class PreferredSource:
         self._writer = writer
         self._dataplane = dataplane
         self._host = dataplane.host
+        self._is_planned = False
         self._refused: dict[Family, tuple[bytes, str]] = {}
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether routes are to name a source."""
-        return bool(self._wanted)
 
     def configure(self, wanted: str | tuple[str, ...]) -> None:
         """Another value of [fib] preferred_source, or of what says which address is the loopback's."""
@@ -62,6 +60,26 @@ class PreferredSource:
         """Addresses or links of this host changed: what the kernel refused may be possible now."""
         self._refused.clear()
         self._settle()
+
+    def host_changed(self, event: KernelEvent) -> None:
+        """A link or an address changed. What takes the source away counts at once, since it may be back in the same
+        turn of the loop, and the kernel has deleted routes; all else once in a turn, however many links come.
+        """
+        if not self._wanted:
+            return
+        if isinstance(event, AddressChanged):
+            is_urgent = event.gone and event.address.packed in self._writer.targets.sources.values()
+        else:
+            is_urgent = isinstance(event, LinkChanged) and event.is_another and event.before is not None
+        if is_urgent:
+            self.follow()
+        elif not self._is_planned:
+            self._is_planned = True
+            asyncio.get_running_loop().call_soon(self._follow_planned)
+
+    def _follow_planned(self) -> None:
+        self._is_planned = False
+        self.follow()
 
     def refused(self, family: Family, why: str) -> None:
         """The kernel does not write routes: if that is for their source, they do without one."""

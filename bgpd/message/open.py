@@ -217,7 +217,7 @@ def negotiate(local: Open, peer: Open, *, expected_asn: int | str, min_hold_time
     if peer.hold_time_s < min_hold_time_s:
         why = f"hold time {peer.hold_time_s} s is offered, min_hold_time_s is {min_hold_time_s}"
         raise _refuse(OpenSubcode.UNACCEPTABLE_HOLD_TIME, why)
-    _check_asn(local.asn, peer.asn, expected_asn)
+    _check_asn(local.asn, peer, expected_asn)
     if peer.asn == local.asn and peer.router_id == local.router_id:
         called = f' (host name "{peer.hostname}")' if peer.hostname else ""
         router_id = ipaddress.IPv4Address(peer.router_id)
@@ -304,7 +304,9 @@ def family_name(afi: int, safi: int) -> str:
     return f"afi-{afi}-safi-{safi}"
 
 
-def _check_asn(local_asn: int, peer_asn: int, expected: int | str) -> None:
+def _check_asn(local_asn: int, peer: Open, expected: int | str) -> None:
+    """The name that the peer tells is in the reason: with exchanged cables it says which leaf is there."""
+    peer_asn = peer.asn
     match expected:
         case "external":
             accepted = peer_asn != local_asn
@@ -316,7 +318,9 @@ def _check_asn(local_asn: int, peer_asn: int, expected: int | str) -> None:
             accepted = peer_asn == expected
             wanted = f"AS {expected}"
     if not accepted:
-        raise _refuse(OpenSubcode.BAD_PEER_AS, f"the peer is in AS {peer_asn}; {wanted} is configured")
+        name = "".join(letter if letter.isprintable() else "?" for letter in peer.hostname)
+        who = f" (it calls itself {name})" if name else ""
+        raise _refuse(OpenSubcode.BAD_PEER_AS, f"the peer is in AS {peer_asn}; {wanted} is configured{who}")
 
 
 def _multiprotocol_capability(afi: int, safi: int) -> bytes:

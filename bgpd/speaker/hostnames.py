@@ -57,6 +57,9 @@ class Verdict(NamedTuple):
         return " and ".join(by)
 
 
+_NONE = Verdict(Expectation.NONE)
+
+
 class Hostnames:
     """Compares the names of neighbors with the expected ones. `problem`: why LLDP does not answer."""
 
@@ -114,9 +117,10 @@ class Hostnames:
 
     def verdict(self, neighbor: Neighbor) -> Verdict:
         """Whether a neighbor is whom it should be."""
-        expected, interface = _expected(neighbor), neighbor.path
+        expected = _expected(neighbor)
         if not expected:
-            return Verdict(Expectation.NONE)
+            return _NONE
+        interface = neighbor.path
         if interface and not self._host.is_up(interface):
             self._told.pop(neighbor.peering.name, None)  # what is plugged in next may be another
         if neighbor.exchange is not None and neighbor.peering.name not in self._told:
@@ -145,10 +149,10 @@ class Hostnames:
 
     def _report(self, neighbor: Neighbor) -> None:
         name, verdict = neighbor.peering.name, self.verdict(neighbor)
-        former = self._reported.get(name, Verdict(Expectation.NONE))
-        self._reported[name] = verdict
+        former = self._reported.get(name, _NONE)
         if verdict == former:
             return
+        self._reported[name] = verdict
         fields = {
             "neighbor": name,
             "interface": neighbor.path,

@@ -181,6 +181,20 @@ async def test_an_address_that_comes_and_goes_between_two_turns_leaves_all_route
 
 
 @pytest.mark.netns
+async def test_a_next_hop_that_is_lost_is_one_message_for_both_families(host: None) -> None:
+    async with running(preferred_source="loopback") as it:
+        it.want(dict.fromkeys(ROUTES, BOTH))
+        await it.routes_are(named("10.255.1.1", "fd00::1"))
+        before = it.fib.counters.messages
+        it.fib.next_hops_lost([LEAF1], lambda _hops: None)
+        await it.fib.writer.idle()
+        assert it.dataplane.objects.deletes == 1
+        assert it.fib.counters.messages == before, "no route is written"
+        assert ours() == named("10.255.1.1", "fd00::1")
+        assert "dev eth1" in ip("route get 10.64.0.9")
+
+
+@pytest.mark.netns
 async def test_an_explicit_address_that_is_missing_costs_no_route(host: None) -> None:
     async with running(preferred_source=["10.9.9.9", "fd00::1"]) as it:
         it.want(ROUTES)

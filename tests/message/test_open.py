@@ -80,6 +80,13 @@ def test_what_both_offer_is_negotiated():
     assert (plain.max_message_length, plain.four_octet_as, plain.extended_next_hop) == (4096, False, frozenset())
 
 
+def test_the_peer_in_another_as_is_told_by_its_name():
+    peer = msgspec.structs.replace(PEER, hostname="leaf\n2", domain="example")
+    with pytest.raises(NotificationError, match=r"AS 65299 is configured \(it calls itself leaf\?2\)$"):
+        negotiate(ours(), peer, expected_asn=65299)
+    assert negotiate(ours(), peer, expected_asn="external").domain == "example"
+
+
 def test_a_peer_without_multiprotocol_speaks_ipv4_unicast():
     peer = msgspec.structs.replace(PEER, multiprotocol=())
     assert negotiate(ours(), peer, expected_asn=65201).families == (Family.IPV4_UNICAST,)
