@@ -194,5 +194,6 @@ KIND = SourceKind(
     precedence=2,
     restart=Restart.REPLAYED,
     rank_at_start=2,
+    is_damped=True,
     make=_make,
 )

@@ -294,12 +294,13 @@ async def test_others_that_claim_the_same_address_are_told_by_name() -> None:
     rig.link("pod1")
     rig.claims.order.starting = False
     assert rig.run() == [ONE]
-    for source in ("api", "kernel", "mqtt"):
+    for source in ("api", "kernel", "mqtt", "bgp"):
         rig.claims.claim(source, "a", (claim(ONE, "pod1", source=source, managed=source != "kernel"),))
     assert rig.run() == [ONE]
     first, *others = rig.claims.views()
     assert (first.source, first.state, first.announced) == ("addresses", "conflict", True)
-    assert "also claimed by api workload a on pod1, kernel workload a on pod1" in first.reason
+    for source in ("api", "kernel", "mqtt", "bgp"):
+        assert f"{source} workload a on pod1" in first.reason
     for view in others:
         assert (view.state, view.announced) == ("conflict", False)
         assert "held by addresses workload 10.255.0.1/32 on lo" in view.reason

@@ -148,6 +148,15 @@ def test_log_says_once_that_it_is_held_back() -> None:
     assert len(events) < 30
 
 
+@pytest.mark.parametrize("source", ["addresses", "kernel", "bgp"])
+def test_what_sources_report_is_damped(source: str) -> None:
+    rig = Flapping()
+    rig.there(source=source)
+    rig.flap(50, source=source)
+    assert rig.state(source, POD)[0] == "damped"
+    assert rig.updates() < 20
+
+
 def test_link_that_flaps_is_damped_too() -> None:
     rig = Flapping()
     rig.there()
