@@ -12,6 +12,7 @@ from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.routing import WORKLOAD_SOURCE, Routing
+from bgpd.workload.guest_source import GuestSource
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 
@@ -22,6 +23,8 @@ def checks(routing: Routing) -> Iterator[Check]:
         for family in _UNICAST:
             yield InstalledRoutes(routing, fib, vrf, family)
             yield AnnouncedWorkloads(routing, vrf, family)
+    for guest, family in routing.rib.guests:
+        yield GuestClaims(routing, guest, family)
     for export in routing.rib.dissemination.all():
         yield AdvertisedRoutes(routing, export)
 
@@ -87,6 +90,30 @@ class AnnouncedWorkloads:
     def _in_rib(self, key: bytes) -> bool:
         decision = self._routing.rib.decision(*self._place, key)
         return decision is not None and decision.path_of(WORKLOAD_SOURCE.name) is not None
+
+
+class GuestClaims:
+    """What a guest announces, and may, is claimed, and nothing else for it."""
+
+    def __init__(self, routing: Routing, guest: str, family: Family) -> None:
+        source = routing.workloads.find(GuestSource)
+        assert source is not None
+        self._source = source
+        self._table = routing.rib.guests[guest, family]
+        self._guest, self._family = guest, family
+        self.name = f"{family} routes of guest {guest}"
+
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        yield from self._table.routes.slices(size)
+        keys = self._source.claimed(self._guest, self._family)
+        for start in range(0, len(keys), size):
+            yield keys[start : start + size]
+
+    def differing(self, keys: Sequence[bytes]) -> list[bytes]:
+        return self._source.differing(self._guest, self._family, keys)
+
+    def repair(self, keys: Sequence[bytes]) -> None:
+        self._source.routes_changed(self._guest, self._family, keys)
 
 
 class AdvertisedRoutes:

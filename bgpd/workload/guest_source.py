@@ -18,7 +18,7 @@ from bgpd.config.schema import GuestConfig, WorkloadsConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, LinkChanged
 from bgpd.model.path import NextHop, Path
-from bgpd.model.prefix import format_key, is_link_local, parse_prefix
+from bgpd.model.prefix import format_key, host_key, is_link_local, parse_prefix
 from bgpd.model.workload import NO_COMMUNITIES, Claim, Communities
 from bgpd.runtime.turns import soon
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
@@ -116,6 +116,22 @@ class GuestSource(ClaimSource):
             self._is_scheduled = True
             self._schedule(self.drain)
 
+    def claimed(self, guest: str, family: Family) -> list[bytes]:
+        """The keys of a family that are claimed for a guest."""
+        ids = (id.partition("/") for id in self._claims.claimed(BGP))
+        places = (parse_prefix(prefix) for name, _, prefix in ids if name == guest)
+        return [key for of, key in places if of is family]
+
+    def differing(self, guest: str, family: Family, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of the keys that are claimed and not announced by the guest any more, or the other way round."""
+        found = []
+        for key in keys:
+            is_said = guest in self._guests and bool(self._routes.guest_paths(guest, family, key))
+            is_claimed = bool(self._claims.statuses(BGP, f"{guest}/{format_key(family, key)}"))
+            if is_said is not is_claimed and (guest, family, key) not in self._changed:
+                found.append(key)
+        return found
+
     def drain(self) -> None:
         """Make claims of what changed, at most `SLICE`; asks to be called again if more did."""
         self._is_scheduled = False
@@ -159,6 +175,10 @@ class GuestSource(ClaimSource):
             return msgspec.structs.replace(claim, withheld=problem)
         interfaces = {path.source.interface for path in paths}
         interface = interfaces.pop() if len(interfaces) == 1 else ""
+        if interface and all(
+            host_key(hop.address) == claim.key for hop in hops
+        ):  # its own address: no gateway to itself
+            return msgspec.structs.replace(claim, manage_route=True, interface=interface)
         return msgspec.structs.replace(claim, via=tuple(sorted(hops)), manage_route=True, interface=interface)
 
     def _hop(self, guest: GuestConfig, family: Family, path: Path) -> NextHop | str | None:

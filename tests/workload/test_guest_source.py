@@ -169,6 +169,27 @@ def test_guests_address_that_leaves_this_host_is_routed_to() -> None:
     assert guests.rig.kernel == {("", "10.9.1.1/32"): via("10.70.0.1")}
 
 
+def test_guests_own_address_is_on_its_link() -> None:
+    guests = Guests(guest(address="10.70.0.2"))
+    guests.says("10.70.0.2/32", ("10.70.0.2", "veth0"))
+    assert guests.rig.kernel == {("", "10.70.0.2/32"): on("veth0")}
+
+
+def test_what_was_missed_is_found_by_a_comparison() -> None:
+    guests = Guests(guest())
+    guests.says("10.9.1.1/32", ("127.0.0.2", "lo"))
+    keys = [parse_prefix(prefix)[1] for prefix in ("10.9.1.1/32", "10.9.1.2/32")]
+    assert guests.source.differing("one", V4, keys) == []
+    guests.rig.paths["one", V4, keys[1]] = guests.rig.paths.pop(("one", V4, keys[0]))
+    assert guests.source.differing("one", V4, keys) == keys
+    assert guests.source.claimed("one", V4) == keys[:1]
+    guests.source.routes_changed("one", V4, keys)
+    assert guests.source.differing("one", V4, keys) == []
+    guests.turn()
+    assert guests.source.claimed("one", V4) == keys[1:]
+    assert guests.source.differing("one", V4, keys) == []
+
+
 def test_very_many_are_made_claims_in_steps() -> None:
     guests = Guests(guest())
     family, first = parse_prefix("10.9.0.0/32")
