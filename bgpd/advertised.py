@@ -184,8 +184,10 @@ class Advertised:
 
     def by_neighbor(self, vrf: str, family: Family, key: bytes) -> Iterator[tuple[str, str]]:
         """Each session that could be sent a route of a VRF, as itself or as an EVPN route: its neighbor, and why that
-        has not got it ("": it has)."""
+        has not got it ("": it has). Guests of this host are told none."""
         for state in self._routing.rib.received.states():
+            if state.source.guest:
+                continue
             if state.config.vrf == vrf:
                 yield state.source.name, self._why_not(state, family, key)
             elif vrf and not state.config.vrf and Family.L2VPN_EVPN in state.families:

@@ -40,7 +40,7 @@ async def what_if_down(name: str, *, rib: Rib, host: Host, neighbors: Iterable[N
         is_gone = _leads_by(name, frozenset(one.name for one in gone), host)
     else:
         raise NothingSuch(f'there is no neighbor and no interface "{name}"')
-    left = [one for one in views if one not in gone and one.state == "established"]
+    left = [one for one in views if one not in gone and one.state == "established" and not one.guest]
     view = WhatIfView(down=name, verdict="", neighbors_down=[one.name for one in gone], neighbors_left=_names(left))
     tables = [table for (_, family), table in sorted(rib.tables.items()) if family in _UNICAST]
     view.tables = [await _foreseen(table, is_gone) for table in tables]

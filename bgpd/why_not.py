@@ -11,7 +11,7 @@ from bgpd.advertised import Advertised
 from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
-from bgpd.model.prefix import covering_keys, covers, format_key, key_address
+from bgpd.model.prefix import covering_keys, covers, format_key, key_address, parse_prefix
 from bgpd.model.views import NeighborView, RouteView, WhyNotView, WithheldView, WorkloadView
 from bgpd.model.workload import WorkloadState
 from bgpd.rib.loc_rib import LocRib
@@ -42,7 +42,8 @@ async def why_not(
     fib_route = fib_views.route(fib, family, key)
     if route is not None and fib_route is not None and not route.fib:
         route.fib = fib_route.state
-    views = {one.name: one for one in neighbors if neighbor in ("", one.name) and one.vrf in ("", vrf)}
+    asked = [one for one in neighbors if neighbor in ("", one.name) and one.vrf in ("", vrf)]
+    views = {one.name: one for one in asked if not one.guest}
     view = WhyNotView(
         prefix=format_key(family, key),
         vrf=vrf,
@@ -76,6 +77,7 @@ def _missing(view: WhyNotView, neighbor: str, views: Mapping[str, NeighborView],
     if view.workloads:
         yield from _of_workload(view.workloads[0])
     elif view.route is None:
+        yield from _of_guests(view, neighbor, rib)
         yield _not_heard(neighbor, views, rib)
     else:
         yield from _of_route(view, view.route, neighbor)
@@ -89,6 +91,16 @@ def _of_workload(workload: WorkloadView) -> Iterator[str]:
         yield f"workload {workload.id} ({workload.source}) has it, but {workload.state}{reason}"
     elif not workload.announced:
         yield f"workload {workload.id} has it, but {workload.reason}"
+
+
+def _of_guests(view: WhyNotView, neighbor: str, rib: Rib) -> Iterator[str]:
+    """Why what guests of this host announce is no claim."""
+    family, key = parse_prefix(view.prefix)
+    for (_, of), table in rib.guests.items():
+        found = route_view(table, family, key) if of is family and table.vrf == view.vrf else None
+        for one in found.candidates if found is not None else ():
+            if neighbor in ("", one.source) and one.reason:
+                yield f"guest {one.source} announces it, but {one.reason}"
 
 
 def _not_heard(neighbor: str, views: Mapping[str, NeighborView], rib: Rib) -> str:

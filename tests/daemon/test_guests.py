@@ -102,6 +102,11 @@ def test_a_guest_on_loopback_is_a_workload_and_explained(host: Host, fabric: Fab
         one.announce("10.9.10.1/32")
         host.wait(lambda: "10.9.10.1/32" in refused(host, "one"), "it to be refused")
         assert "its prefixes do not permit it" in host.explain("10.9.10.1")["verdict"]
+        assert "guest one announces it, but its prefixes do not permit it" in host.cli(
+            "why-not", "10.9.10.1/32", check=False
+        )
+        assert "nothing is missing" in host.cli("why-not", "10.9.9.1/32")
+        assert host.get("what-if", down="leaf1")["neighbors_left"] == []
     wait_lost(host, frr, "10.9.9.1/32")
     host.wait(lambda: not host.get("workloads"), "the claims to go")
     assert host.neighbor("one")["state"] != "established"
