@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import json
 import os
 import signal
@@ -39,6 +40,7 @@ LOOPBACK_WAIT_S = 60
 FIRST_CHOICE_WAIT_S = 10
 """How long the first start of a host waits for a loopback address to make "auto" from; a later one knows it."""
 LOOK_S = 0.5
+_VERSIONS = {"loopback4": 4, "loopback6": 6}
 
 
 def run(arguments: argparse.Namespace, hooks: Hooks) -> int:
@@ -128,8 +130,17 @@ def _given(settings: Sequence[str]) -> dict[str, str]:
             raise WrongUsage(
                 f'"{setting}" sets no variable', f"--set NAME=VALUE, NAME one of {', '.join(VARIABLES)}, env:NAME"
             )
+        if name in _VERSIONS and not _is_address(value, _VERSIONS[name]):
+            raise WrongUsage(f'"{setting}" gives no IPv{_VERSIONS[name]} address', f"--set {name}=ADDRESS")
         given[name] = value
     return given
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
 
 
 def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:

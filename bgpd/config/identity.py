@@ -120,7 +120,8 @@ def _is_valid(chosen: Chosen) -> bool:
         if chosen.asn_range:
             first, last = parse_as_range(chosen.asn_range)
             return first <= int(chosen.value) <= last
-        return not ipaddress.IPv4Address(chosen.value).is_unspecified
+        address = ipaddress.IPv4Address(chosen.value)
+        return not (address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF)
     except ValueError:
         return False
 

@@ -619,3 +619,24 @@ def test_an_option_of_another_command_is_not_answered_with_itself(capsys: pytest
     err = capsys.readouterr().err
     assert "unrecognized arguments: --for 30m" in err
     assert "did you mean" not in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("loopback4=node1", "gives no IPv4 address"),
+        ("loopback4=", "gives no IPv4 address"),
+        ("loopback6=10.0.0.1", "gives no IPv6 address"),
+        ("loopback4", "sets no variable"),
+        ("ASN=1", "sets no variable"),
+    ],
+)
+def test_a_variable_that_is_set_to_nonsense_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, said: str
+) -> None:
+    file = tmp_path / "bgpd.toml"
+    file.write_text(GOOD.replace('"10.255.1.1"', '"auto"'))
+    assert run("check", str(file), "--set", setting) == 2
+    assert said in capsys.readouterr().err
+    assert run("check", str(file), "--set", "loopback4=10.255.1.9") == 0
+    assert 'router_id = "auto" is 10.255.1.9 here, made from the loopback address' in capsys.readouterr().out

@@ -174,7 +174,7 @@ def test_a_damaged_file_is_told_and_written_anew(host: Host, body: bytes) -> Non
     assert host.start(facts("10.255.1.1")) == (asn, router_id, [])
 
 
-@pytest.mark.parametrize("value", ["", "0.0.0.0", "node1", "1.2.3"])
+@pytest.mark.parametrize("value", ["", "0.0.0.0", "node1", "1.2.3", "224.0.0.9", "255.255.255.255"])
 def test_a_saved_value_that_is_none_is_not_taken(host: Host, value: str) -> None:
     host.state.mkdir()
     bad = Chosen(value=value, origin=Origin.LOOPBACK, of="10.255.1.1")
