@@ -8,7 +8,7 @@ import msgspec
 
 from bgpd.migrate.bird_filter import Definitions, Told, read_condition, read_filter, with_own_prepends
 from bgpd.migrate.bird_text import Statement, Token, split_statements
-from bgpd.migrate.draft import Draft, Place, Table
+from bgpd.migrate.draft import Draft, Place, Table, put_max_prefixes
 from bgpd.migrate.filters import (
     ACCEPT,
     REJECT,
@@ -78,6 +78,7 @@ class PolicyReader:
             self._write_direction(table, name, channels, word, is_internal)
         for channel in channels.values():
             self._write_limit(table, channel)
+            self._close_other_tables(table, channel)
 
     def _write_direction(
         self, table: Table, name: str, channels: dict[str, Channel], word: str, is_internal: bool
@@ -133,6 +134,16 @@ class PolicyReader:
     def _body(self, body: list[Token], told: Told) -> tuple[FilterStatement, ...]:
         return (*with_own_prepends(read_filter(body, self._definitions, told), self._own_asn), REJECT)
 
+    def _close_other_tables(self, table: Table, channel: Channel) -> None:
+        """Routes of another table than BIRD's usual ones are kept apart there, and would not be here."""
+        statement = channel.last("table")
+        if statement is None or statement.texts()[-1] in ("master4", "master6"):
+            return
+        what = f'"{statement}": BIRD keeps these routes in a table of their own; nothing is exchanged'
+        self._draft.lose(statement.place, what, "see [[vrf]], then set import and export", at=table)
+        for key in ("import", "export"):
+            table.put(key, "none", "of another table")
+
     def _write_limit(self, table: Table, channel: Channel) -> None:
         for words in (("import", "limit"), ("receive", "limit")):
             statement = channel.last(*words)
@@ -144,11 +155,7 @@ class PolicyReader:
                 what = f'"{statement}": BIRD only warns; here a limit ends the session, or leaves out what is beyond it'
                 self._draft.lose(statement.place, what, "set max_prefixes, if there is to be one", at=table)
                 continue
-            table.put(
-                "max_prefixes",
-                max(most, int(str(table.values.get("max_prefixes", 0)))),
-                f"{statement.place}: {statement}",
-            )
+            put_max_prefixes(self._draft, table, most, statement.place, statement)
             if _LIMIT_ACTIONS.get(action) == "discard":
                 table.put("max_prefixes_action", "discard")
             if action == "disable":

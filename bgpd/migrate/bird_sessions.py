@@ -162,8 +162,9 @@ class Session:
             table.put("allow_own_as", min(statement.number("as") or 1, 10), f"{statement.place}: {statement}")
         if (statement := protocol.last("vrf")) is not None and len(statement.words) > 1:
             self._draft.lose(
-                statement.place, f'"{statement}" is not converted', "add a [[vrf]], and vrf here", at=table
+                statement.place, f'"{statement}" is not converted', "add a [[vrf]], set vrf, remove the #", at=table
             )
+            table.is_proposal = True
         if (statement := protocol.last("authentication")) is not None and "none" not in statement.texts():
             self._draft.lose(statement.place, f'"{statement}" is not converted', "see tcp_ao", at=table)
             for key in ("import", "export"):

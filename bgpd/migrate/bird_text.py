@@ -18,7 +18,7 @@ from bgpd.migrate.reading import read_text
 
 DEEPEST_INCLUDE = 8
 MOST_FILES = 1000
-MOST_TOKENS = 2_000_000
+MOST_TOKENS = 500_000
 _DEEPEST_BLOCK = 40
 _MOST_OF_CONSTANT = 20_000
 

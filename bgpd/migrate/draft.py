@@ -197,6 +197,15 @@ def neighbor_name(draft: Draft, wanted: str) -> str:
     return _free_name(kept or "neighbor", taken)
 
 
+def put_max_prefixes(draft: Draft, table: Table, most: int, place: Place, what: object) -> None:
+    """`max_prefixes`, which is one number for each family: where families have different ones, the larger, told."""
+    before = table.values.get("max_prefixes")
+    if isinstance(before, int) and before != most:
+        draft.lose(place, f'"{what}": families have different limits; here {max(before, most)} for each', at=table)
+        most = max(before, most)
+    table.put("max_prefixes", most, f"{place}: {what}")
+
+
 def _file_table(found: dict[str, Any], table: Table) -> None:
     *outer, last = table.section.split(".")
     inside = found

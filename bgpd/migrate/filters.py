@@ -19,7 +19,7 @@ from bgpd.model.policy_syntax import PrefixRange, parse_prefix_range
 from bgpd.model.prefix import covers, format_key
 
 MOST_RULES = 400
-MOST_PREFIXES = 5000
+MOST_PREFIXES = 50_000
 _MOST_STEPS = 20_000
 _MOST_PAIRS = 200_000
 LOCAL = "local"

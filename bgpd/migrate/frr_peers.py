@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import msgspec
 
 from bgpd.migrate.draft import Place
@@ -56,6 +58,8 @@ class Peers:
 
     def _take_interface(self, peer: Peer, line: Line) -> None:
         peer.general["interface"] = line
+        if is_address(peer.name):
+            return
         for word in ("remote-as", "peer-group"):
             if value := line.after(word):
                 peer.general[word] = Line(("neighbor", peer.name, word, value), line.place)
@@ -81,6 +85,15 @@ def _command(words: tuple[str, ...]) -> str:
     if words[2] == "timers" and words[3:4] == ("connect",):
         return "timers connect"
     return words[2]
+
+
+def is_address(text: str) -> bool:
+    """Whether a neighbor's name is its address, with or without a scope."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_off(line: Line) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 
-from bgpd.migrate.draft import Draft, Place, Secret, Table, neighbor_name
+from bgpd.migrate.draft import Draft, Place, Secret, Table, neighbor_name, put_max_prefixes
 from bgpd.migrate.filters import (
     ACCEPT,
     REJECT,
@@ -17,7 +16,7 @@ from bgpd.migrate.filters import (
     compile_rules,
     named_policy,
 )
-from bgpd.migrate.frr_peers import Peer, Peers, is_off
+from bgpd.migrate.frr_peers import Peer, Peers, is_address, is_off
 from bgpd.migrate.frr_policy import FrrPolicies
 from bgpd.migrate.frr_text import FrrText, Line, Router
 
@@ -64,7 +63,7 @@ class PeerWriter:
         if description is not None:
             table.remark(" ".join(description.words[3:]))
         table.put("name", neighbor_name(self._draft, peer.name), f"{peer.place}: neighbor {peer.name}")
-        if "interface" in peer.general:
+        if "interface" in peer.general and not is_address(peer.name):
             table.put("interface", peer.name)
         else:
             self._put_address(table, peer)
@@ -74,11 +73,13 @@ class PeerWriter:
         address, _, scope = peer.name.partition("%")
         table.put("address", address)
         source = peer.general.get("update-source")
+        if "interface" in peer.general:
+            scope = peer.general["interface"].word(3)
         if scope:
             table.put("interface", scope)
         if source is None or is_off(source) or len(source.words) < 4:
             return
-        if _is_address(source.word(3)):
+        if is_address(source.word(3)):
             table.put("source_address", source.word(3), f"{source.place}: {source}")
             return
         own = _address_of(self._text, source.word(3), address)
@@ -229,8 +230,7 @@ class PeerWriter:
             what = f'"{line}": FRR only warns; here a limit ends the session, or leaves out what is beyond it'
             self._draft.lose(line.place, what, "set max_prefixes, if there is to be one", at=table)
             return
-        most = max(int(line.word(3)), int(str(table.values.get("max_prefixes", 0))))
-        table.put("max_prefixes", most, f"{line.place}: {line}")
+        put_max_prefixes(self._draft, table, int(line.word(3)), line.place, line)
         if line.words[4:5] and line.word(4).isdecimal():
             table.put("max_prefixes_warn_percent", min(int(line.word(4)), 100))
         if (minutes := line.after("restart")).isdecimal():
@@ -347,19 +347,11 @@ def _as_number(text: str) -> int | str:
     return text
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _address_of(text: FrrText, interface: str, like: str) -> str:
     """An address that the file gives an interface, of the IP version of another; "" if it gives none."""
     for line in text.interfaces.get(interface, []):
         if line.words[:2] in (("ip", "address"), ("ipv6", "address")) and len(line.words) > 2:
             address = line.word(2).partition("/")[0]
-            if _is_address(address) and (":" in address) == (":" in like):
+            if is_address(address) and (":" in address) == (":" in like):
                 return address
     return ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bgpd.config.toml_errors import text_error
 from bgpd.config.toml_lines import KeyPath, key_lines, line_of
-from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Secret, Table, neighbor_name
+from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Secret, Table, neighbor_name, put_max_prefixes
 from bgpd.migrate.filters import Inexpressible, compile_rules, named_policy
 from bgpd.migrate.gobgp_policy import GobgpPolicies
 from bgpd.migrate.reading import display_name, read_text
@@ -225,6 +225,9 @@ class _Session:
             name = str(table.values.get("name") or f"listen-{len(self._draft.of('listen'))}")
             secret = Secret(table, name, config.text("auth-password"), config.at("auth-password"))
             self._draft.secrets.append(secret)
+        if config.text("vrf"):
+            self._draft.lose(config.at("vrf"), "a neighbor in a VRF", "add a [[vrf]], set vrf, remove the #", at=table)
+            table.is_proposal = True
         if config.get("remove-private-as"):
             self._draft.lose(config.at("remove-private-as"), "remove-private-as is not converted", at=table)
         self._write_transport(table)
@@ -281,9 +284,8 @@ class _Session:
             families.append(_FAMILIES[name])
             limit = one.mapping("prefix-limit").mapping("config")
             if (most := limit.number("max-prefixes")) is not None:
-                table.put(
-                    "max_prefixes", max(most, int(str(table.values.get("max_prefixes", 0)))), limit.at("max-prefixes")
-                )
+                place = limit.at("max-prefixes")
+                put_max_prefixes(self._draft, table, most, place, f"max-prefixes of {name}")
             if (percent := limit.number("shutdown-threshold-pct")) is not None:
                 table.put("max_prefixes_warn_percent", min(percent, 100), limit.at("shutdown-threshold-pct"))
         families = list(dict.fromkeys(families))

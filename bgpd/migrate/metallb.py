@@ -224,6 +224,7 @@ class _MetalLb:
         for key in spec:
             if key not in _PEER_KEYS and spec[key] not in (None, False, [], {}, ""):
                 self._draft.lose(spec.at(key), f'"{key}" of BGPPeer {peer.name} is not converted', at=table)
+                table.is_proposal = table.is_proposal or key == "vrf"
 
     def _write_bfd(self, table: Table, name: str, place: Place) -> None:
         profile = next((one for one in of_kind(self._objects, "BFDProfile") if one.name == name), None)

@@ -184,3 +184,19 @@ def test_values_that_no_session_here_can_have_are_told_and_left_out(tmp_path: Pa
     losses = imported("frr", file).losses
     assert any("hold_time_s is 2" in loss for loss in losses)
     assert any("commented out" in loss for loss in losses)
+
+
+def test_a_link_local_address_keeps_its_interface(tmp_path: Path) -> None:
+    more = " neighbor fe80::1 remote-as 65202\n neighbor fe80::1 interface eth3\n"
+    leaf = one(tmp_path, more).neighbor[1]
+    assert (leaf.address, leaf.interface, leaf.asn) == ("fe80::1", "eth3", 65202)
+
+
+def test_limits_of_families_that_differ_are_told(tmp_path: Path) -> None:
+    more = (
+        " address-family ipv4 unicast\n  neighbor 10.0.1.2 maximum-prefix 100\n exit-address-family\n"
+        " address-family ipv6 unicast\n  neighbor 10.0.1.2 activate\n  neighbor 10.0.1.2 maximum-prefix 10\n"
+    )
+    file = written(tmp_path, HEAD + more)
+    assert configured("frr", file).neighbor[0].max_prefixes == 100
+    assert any("different limits" in loss for loss in imported("frr", file).losses)

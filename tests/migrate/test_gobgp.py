@@ -84,6 +84,13 @@ def test_defaults_of_policies(tmp_path: Path) -> None:
         assert (leaf.import_, leaf.export) == policies
 
 
+def test_a_neighbor_in_a_vrf_stays_a_comment(tmp_path: Path) -> None:
+    neighbor = NEIGHBOR.replace("peer-as: 65201", "peer-as: 65201, vrf: blue")
+    file = written(tmp_path, GLOBAL % "" + neighbor, "g.yaml")
+    assert configured("gobgp", file).neighbor == ()
+    assert any("a neighbor in a VRF" in loss for loss in imported("gobgp", file).losses)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

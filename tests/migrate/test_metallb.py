@@ -66,6 +66,10 @@ def test_a_peer_that_is_told_nothing_and_a_bad_community(tmp_path: Path) -> None
     assert leaf.export == "none"
 
 
+def test_a_peer_in_a_vrf_stays_a_comment(tmp_path: Path) -> None:
+    assert configured("metallb", written(tmp_path, PEER % ", vrf: blue")).neighbor == ()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
