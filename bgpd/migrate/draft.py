@@ -110,6 +110,7 @@ class Draft:
         self.head = list(head)
         self.tables: list[Table] = []
         self.losses: list[Loss] = []
+        self._told: set[Loss] = set()
         self.left_over: list[str] = []
         self.secrets: list[Secret] = []
 
@@ -135,8 +136,9 @@ class Draft:
     def lose(self, place: Place, what: str, right: str = "", *, at: Table | None = None) -> None:
         """Something that is not taken over, or not as it was: told, and written above `at` or at the end."""
         loss = Loss(place, what, right)
-        if loss in self.losses:
+        if loss in self._told:
             return
+        self._told.add(loss)
         self.losses.append(loss)
         if at is not None:
             at.remark(loss)

@@ -12,6 +12,7 @@ from bgpd.migrate.filters import (
     Inexpressible,
     Match,
     Not,
+    Rules,
     Statement,
     compile_rules,
     named_policy,
@@ -40,6 +41,7 @@ class PeerWriter:
         self._router = router
         self._needs_policy = needs_policy
         self._peers = Peers(router)
+        self._named: dict[object, str] = {}
         self._timers = next((line for line in router.lines if line.starts("timers", "bgp")), None)
 
     def write(self) -> None:
@@ -263,26 +265,33 @@ class PeerWriter:
                 "no filter in FRR: it sends what it learned, too; here only what is this host's own",
             )
             return
-        statements: list[Statement] = []
-        policies = FrrPolicies(self._text, _own_asn(self._router), self._told(table))
+        asked = (direction, is_external, tuple((family, tuple(_by_name(lines[family]).items())) for family in families))
         try:
-            for family in families:
-                inner = self._statements(policies, lines[family], direction, family, is_external)
-                statements.append(Branch(Match("family", (family,)), inner))
-            rules = compile_rules(tuple(statements), default=REJECT)
-            if len({repr(sorted(one.items())) for one in (_by_name(lines[family]) for family in families)}) == 1:
-                inner = self._statements(policies, lines[families[0]], direction, families[0], is_external)
-                rules = compile_rules(inner, default=REJECT)
+            if asked not in self._named:
+                rules = self._rules(lines, direction, table, is_external=is_external)
+                self._named[asked] = named_policy(rules, exporting=key == "export") or self._draft.policy(
+                    "-".join(names), rules, f"{said[0].place}: {said[0]}"
+                )
         except Inexpressible as error:
             place = Place(peer.place.file, error.line) if error.line else (said[0].place if said else peer.place)
             what = f"filter {direction} of neighbor {peer.name} ({', '.join(names)}) cannot be converted: {error}"
             self._draft.lose(place, what, f'{key} is "none" until there is a policy', at=table)
             table.put(key, "none", f"not converted: {', '.join(names)}")
             return
-        name = named_policy(rules, exporting=key == "export") or self._draft.policy(
-            "-".join(names), rules, f"{said[0].place}: {said[0]}" if said else ""
+        table.put(key, self._named[asked], f"{said[0].place}: {said[0]}" if said else "FRR has no filter here")
+
+    def _rules(self, lines: dict[str, dict[str, Line]], direction: str, table: Table, *, is_external: bool) -> Rules:
+        """The rules of filters by family. Raises: Inexpressible."""
+        policies = FrrPolicies(self._text, _own_asn(self._router), self._told(table))
+        parts = {
+            family: self._statements(policies, filters, direction, family, is_external)
+            for family, filters in lines.items()
+        }
+        if len({repr(part) for part in parts.values()}) == 1:
+            return compile_rules(next(iter(parts.values())), default=REJECT)
+        return compile_rules(
+            tuple(Branch(Match("family", (family,)), part) for family, part in parts.items()), default=REJECT
         )
-        table.put(key, name, f"{said[0].place}: {said[0]}" if said else "FRR has no filter here")
 
     def _filters(self, peer: Peer, family: str, direction: str) -> dict[str, Line]:
         commands = self._commands(peer, family)

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
-
-import msgspec
 
 from bgpd.config.schema import Config, ListenConfig, NeighborConfig
 from bgpd.migrate.draft import Draft, Table, Value, Variable
@@ -22,13 +19,15 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _FIRST_KEYS = ("name", "prefix", "address", "interface", "asn", "import", "export")
 """What a person looks for first; the rest follows in the order of the schema."""
+_SESSION_KEYS = dict.fromkeys((*NeighborConfig.__struct_encode_fields__, *ListenConfig.__struct_encode_fields__))
+_KEYS = {key: index for index, key in enumerate(_SESSION_KEYS)}
+_SECTIONS = {section: index for index, section in enumerate(Config.__struct_encode_fields__)}
 
 
 def write_draft(draft: Draft) -> str:
     """The whole text, ending in a line feed."""
     blocks = ["\n".join(f"# {line}" if line else "#" for line in map(comment_text, draft.head))]
-    order = [field.encode_name for field in msgspec.structs.fields(Config)]
-    tables = sorted(draft.tables, key=lambda table: _rank(table, order))
+    tables = sorted(draft.tables, key=_rank)
     blocks += ["\n".join(_table_lines(table)) for table in tables]
     if draft.left_over:
         lines = ["# --- Not taken over ---", *(f"# {comment_text(line)}" for line in draft.left_over)]
@@ -76,9 +75,8 @@ def _key(text: str) -> str:
     return text if _BARE_KEY.fullmatch(text) else _string(text)
 
 
-def _rank(table: Table, order: list[str]) -> int:
-    section = table.section.split(".")[0]
-    return order.index(section) if section in order else len(order)
+def _rank(table: Table) -> int:
+    return _SECTIONS.get(table.section.split(".")[0], len(_SECTIONS))
 
 
 def _table_lines(table: Table) -> Iterator[str]:
@@ -96,14 +94,7 @@ def _table_lines(table: Table) -> Iterator[str]:
 
 
 def _key_rank(key: str) -> tuple[int, int]:
-    fields = [field.encode_name for field in (*msgspec.structs.fields(NeighborConfig), *_listen_fields())]
-    if key in _FIRST_KEYS:
-        return 0, _FIRST_KEYS.index(key)
-    return 1, fields.index(key) if key in fields else 0
-
-
-def _listen_fields() -> tuple[Any, ...]:
-    return msgspec.structs.fields(ListenConfig)
+    return (0, _FIRST_KEYS.index(key)) if key in _FIRST_KEYS else (1, _KEYS.get(key, 0))
 
 
 def _entry_lines(key: str, value: Value, comment: str) -> Iterator[str]:

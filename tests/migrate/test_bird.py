@@ -129,7 +129,7 @@ def test_without_a_kernel_protocol_nothing_is_installed(tmp_path: Path) -> None:
 def test_routes_of_another_table_are_not_mixed_with_the_main_one(tmp_path: Path) -> None:
     (leaf,) = configured("bird", session(tmp_path, "table tenants; import all; export all;")).neighbor
     assert (leaf.import_, leaf.export) == ("none", "none")
-    in_vrf = "protocol bgp t { vrf \"blue\"; local as 65001; neighbor 10.0.1.2 as 65201; ipv4 { import all; }; }\n"
+    in_vrf = 'protocol bgp t { vrf "blue"; local as 65001; neighbor 10.0.1.2 as 65201; ipv4 { import all; }; }\n'
     file = written(tmp_path, KERNEL + in_vrf)
     assert configured("bird", file).neighbor == ()
     assert '#address = "10.0.1.2"' in imported("bird", file).text

@@ -200,3 +200,18 @@ def test_limits_of_families_that_differ_are_told(tmp_path: Path) -> None:
     file = written(tmp_path, HEAD + more)
     assert configured("frr", file).neighbor[0].max_prefixes == 100
     assert any("different limits" in loss for loss in imported("frr", file).losses)
+
+
+def test_lists_of_both_ip_versions_with_one_name_are_two_lists(tmp_path: Path) -> None:
+    more = (
+        " neighbor 10.0.1.2 prefix-list L in\n address-family ipv6 unicast\n  neighbor 10.0.1.2 activate\n"
+        "  neighbor 10.0.1.2 prefix-list L in\n exit-address-family\n"
+        "ip prefix-list L permit 10.0.0.0/8\nipv6 prefix-list L permit 2001:db8::/32\n"
+    )
+    config = one(tmp_path, more)
+    rules = rules_of(config, config.neighbor[0].import_)
+    assert [(rule.match.family, rule.match.prefix, rule.action) for rule in rules] == [
+        (("ipv4-unicast",), ("10.0.0.0/8",), "accept"),
+        (("ipv4-unicast",), (), "reject"),
+        (("ipv6-unicast",), ("2001:db8::/32",), "accept"),
+    ]
