@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from bgpd.config.check_sessions import check_session
+from bgpd.config.patterns import may_be_named
 from bgpd.config.prefix_sets import overlaps
 from bgpd.config.schema import Config, GuestConfig
 from bgpd.config.shape import Finding
@@ -32,6 +33,9 @@ def check_guests(config: Config) -> Iterator[Finding]:
         elif guest.name in names:
             what = f'"{guest.name}" is already the name of {names[guest.name]}'
             yield Finding((*path, "name"), what, "names are unique, among neighbors and guests together")
+        elif may_be_named(config.neighbor, guest.name):
+            what = f'"{guest.name}" may be the name of a neighbor that a pattern makes'
+            yield Finding((*path, "name"), what, "choose another name")
         names.setdefault(guest.name, f"workload.bgp[{index}]")
         yield from _check_said(guest, path)
         yield from _check_timers(guest, path)

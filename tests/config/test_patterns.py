@@ -12,6 +12,10 @@ from bgpd.config.schema import Config
 ROUTER = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'
 LEAVES = '[[neighbor]]\nname = "leaf"\ninterface = "eth*"\nasn = "external"\nimport = "default-only"\n'
 SPINE = '[[neighbor]]\nname = "spine"\ninterface = "eth3"\nasn = 65210\nimport = "default-only"\n'
+GUEST = (
+    '[[workload.bgp]]\nname = "leaf-eth0"\naddress = "127.0.0.2"\nasn = "external"\nprefixes = ["10.9.0.0/24 le 32"]\n'
+    "max_prefixes = 10\n"
+)
 BLUE = '[[vrf]]\nname = "blue"\ntable = 1001\nvni = 5001\nuplinks = ["eth0.101"]\n'
 
 
@@ -78,6 +82,7 @@ BAD = [
     (LEAVES.replace("eth*", "eth *"), "neighbor[0].interface", "cannot match"),
     (LEAVES + 'address = "fe80::1"\n', "neighbor[0].interface", "there is an address"),
     (LEAVES + LEAVES.replace('"leaf"', '"two"'), "neighbor[1].interface", "already neighbor[0]"),
+    (LEAVES + GUEST, "workload.bgp[0].name", "may be the name"),
     (LEAVES + SPINE.replace('"spine"', '"leaf-eth7"'), "neighbor[1].name", "may be the name"),
 ]
 
