@@ -46,6 +46,7 @@ class Twins:
         self._chosen = chosen
         self._seen: set[str] = set()
         self._lasting: list[str] = []
+        self._has_failed = False
 
     def warnings(self) -> list[str]:
         """What `bgpd status` warns of."""
@@ -58,7 +59,16 @@ class Twins:
         while True:
             await asyncio.sleep(ROUND_S)
             if not walks and self._routing.converged:
-                walks.run(self.look())
+                walks.run(self._guarded())
+
+    def _guarded(self) -> Iterator[None]:
+        """A look that raises says nothing, and is only logged: no session ends for it."""
+        try:
+            yield from self.look()
+        except Exception as error:
+            if not self._has_failed:
+                log.error("identity.look_failed", exc_info=error)
+            self._has_failed = True
 
     def look(self) -> Iterator[None]:
         """Look through what neighbors announce, in steps."""

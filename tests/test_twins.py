@@ -143,3 +143,12 @@ def test_a_neighbor_with_this_router_id_is_named_by_what_it_calls_itself() -> No
     assert host.twins.warnings() == [
         'neighbor leaf1 (host name "node9") has this host\'s router ID, 10.255.1.1: one needs another'
     ]
+
+
+def test_a_look_that_raises_ends_nothing() -> None:
+    host = Host()
+    host.twins._routing = cast(Routing, SimpleNamespace(converged=True))
+    with capture_logs() as logs:
+        for _ in range(2):
+            drain(host.twins._guarded())
+    assert [one["event"] for one in logs] == ["identity.look_failed"]
