@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
+from bgpd.model.prefix import parse_prefix
 from labs.daemons import Frr
 from tests.daemon.fabric import Fabric, Host, heard_from_host, kernel_routes, leaf, started, table
+from tests.daemon.managed import managed, said
+from tests.daemon.wire_peer import END_OF_RIB, UPDATE, WirePeer
 
 pytestmark = pytest.mark.netns
 
@@ -127,3 +131,28 @@ def test_what_comes_and_goes_1000_times_is_damped_and_nothing_else_notices(
 
 def states_of_all(host: Host) -> dict[str, str]:
     return {view["prefix"]: view["state"] for view in host.get("workloads")}
+
+
+def test_hand_over_is_no_change_of_addresses_and_what_went_meanwhile_is_withdrawn(fabric: Fabric) -> None:
+    gone = "10.255.7.9/32"
+    fabric.host.batch(f"addr add {LOOPBACK} dev lo", f"addr add {gone} dev lo")
+    session: dict[str, object] = {"families": ["ipv4-unicast"], "hold_time_s": 90}
+    try:
+        with WirePeer(fabric.leaf1) as peer, managed(fabric, leaf(1, **session), addresses("lo")) as host:
+            connection = peer.establish(hold_time_s=90)
+            connection.sendall(END_OF_RIB)
+            host.wait_ready()
+            host.wait(lambda: all(view["announced"] for view in host.get("workloads")), "the addresses to be announced")
+            assert {view["prefix"] for view in host.get("workloads")} == {LOOPBACK, gone}
+            said(connection)
+            host.hand_over()
+            assert said(connection) == []
+            assert host.established() == ["leaf1"]
+            converged = len(host.log("bgpd.converged"))
+            host.processes[-1].send_signal(signal.SIGUSR1)
+            fabric.host.ip("addr", "del", gone, "dev", "lo")
+            host.wait(lambda: len(host.log("bgpd.converged")) > converged, "the next process", timeout_s=60)
+            assert said(connection) == [(UPDATE, b"\0\5" + parse_prefix(gone)[1] + b"\0\0")]
+            assert {view["prefix"] for view in host.get("workloads")} == {LOOPBACK}
+    finally:
+        fabric.host.batch(f"addr del {LOOPBACK} dev lo")
