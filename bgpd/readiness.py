@@ -132,6 +132,7 @@ class Readiness:
         found = waits(
             self.age_s,
             synchronised=routing.synchronised,
+            sources=() if routing.synchronised else routing.workloads.awaited,
             neighbors=[(one.name, one.name in routing.sources) for one in self.neighbors if self._is_awaited(one)],
             awaiting=[one for one in routing.speaker.awaiting_end_of_rib() if not self._is_quiet(one[0])],
             importing=routing.evpn.is_importing,
@@ -251,15 +252,18 @@ def waits(
     neighbors: Iterable[tuple[str, bool]],
     awaiting: Iterable[tuple[Source, Family]],
     importing: bool,
+    sources: Iterable[str] = (),
 ) -> Iterator[tuple[str, float | None]]:
     """All that is still waited for, and until which age of the daemon at most (None: as long as it takes).
 
-    `age_s`: since the start. `synchronised`: the workload sources gave their first state. `neighbors`: each configured
-    one, and whether it is established; while none is, old routes are the best that there is. `awaiting`: established
-    sessions and families without End-of-RIB. `importing`: EVPN routes are on their way into VRFs.
+    `age_s`: since the start. `synchronised`: the workload sources gave their first state; `sources`: those that did
+    not. `neighbors`: each configured one, and whether it is established; while none is, old routes are the best that
+    there is. `awaiting`: established sessions and families without End-of-RIB. `importing`: EVPN routes are on their
+    way into VRFs.
     """
     if not synchronised:
-        yield "workload sources have not given their first state", None
+        names = ", ".join(sources)
+        yield f"workload sources have not given their first state{f': {names}' if names else ''}", None
     states = dict(neighbors)
     missing = [name for name, established in states.items() if not established]
     is_alone = len(missing) == len(states)

@@ -53,6 +53,11 @@ def test_all_that_is_waited_for_is_said_with_its_cap() -> None:
     ]
 
 
+def test_sources_of_workloads_that_are_waited_for_are_named() -> None:
+    found = waits(1, synchronised=False, sources=["bgp", "mqtt"], neighbors=[], awaiting=[], importing=False)
+    assert next(found) == ("workload sources have not given their first state: bgp, mqtt", None)
+
+
 def test_workloads_come_first_however_long_they_take() -> None:
     assert "workload" in waits_for(0, synchronised=False)
     assert "workload" in waits_for(1000, ("leaf1", True), synchronised=False)

@@ -48,6 +48,11 @@ class FirstState:
         self._awaited.discard(source)
         self._table.schedule()
 
+    @property
+    def awaited(self) -> list[str]:
+        """The sources whose first state has not come."""
+        return sorted(self._awaited)
+
     def look(self) -> None:
         """Go on if what was waited for is there."""
         if self._is_over:

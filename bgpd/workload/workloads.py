@@ -133,6 +133,11 @@ class Workloads:
         """The source of this type, if it is configured."""
         return next((source for source in self._sources if isinstance(source, kind)), None)
 
+    @property
+    def awaited(self) -> list[str]:
+        """The sources whose first state has not come, since the start."""
+        return self._first_state.awaited
+
     def _flush(self) -> None:
         if self._has_started:
             self.table.settle(time.time())

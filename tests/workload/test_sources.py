@@ -110,6 +110,7 @@ async def test_readiness_waits_for_each_source(toy: None, monkeypatch: pytest.Mo
     await workloads.start()
     workloads.report()
     assert rig.synchronised == 0
+    assert "toy" in workloads.awaited
 
 
 def test_word_that_no_source_has_is_refused() -> None:
