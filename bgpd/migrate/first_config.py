@@ -9,7 +9,7 @@ import ipaddress
 from importlib import import_module
 
 from bgpd.config.check import PROTOCOLS_OF_OTHERS
-from bgpd.migrate.draft import Draft, ImportFailed, Table, neighbor_name
+from bgpd.migrate.draft import Draft, ImportFailed, neighbor_name
 from bgpd.migrate.importing import FORMATS
 from bgpd.migrate.machine import Machine, Port
 from bgpd.model.kernel import Address
@@ -148,11 +148,8 @@ class FirstConfig:
         table.put("graceful_restart", {}, "routes stay while bgpd or the leaf restarts")
         table.propose("bfd", {}, "needs bgpd-bfd.service, and BFD on the leaf")
         if port.lldp:
-            self._expect(table, port.lldp)
+            table.put("expect_hostname", port.lldp, "seen by LLDP: another one is warned of")
         return in_force
-
-    def _expect(self, table: Table, name: str) -> None:
-        table.remark(f"LLDP says that {name} is next door.")
 
     def _propose_neighbor(self) -> None:
         table = self.draft.add("neighbor", is_proposal=True)

@@ -5,16 +5,14 @@ It only looks. What could not be seen, without the rights or the program for it,
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-import json
 import os
 import socket
 import struct
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -26,11 +24,11 @@ from bgpd.kernel.route_messages import encode_route_dump_request
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.prefix import format_address
+from bgpd.speaker.lldp import PROGRAM, read_lldp
 
 BGP_PORT = 179
 MAIN_TABLE = 254
 _TRIES = 5
-_LLDP_S = 5
 _LISTENING = "0A"
 _MOST_PROCESSES = 200_000
 _DEFAULT_KEY = b"\0"
@@ -293,34 +291,8 @@ def _owners(inodes: dict[str, str], root: Path) -> dict[str, str]:
 
 
 def _ask_lldp(machine: Machine) -> None:
-    try:
-        done = subprocess.run(
-            ["lldpcli", "-f", "json", "show", "neighbors"], capture_output=True, timeout=_LLDP_S, check=False
-        )
-    except FileNotFoundError:
-        machine.unseen.append("neighbors by LLDP: lldpcli is not installed")
-        return
-    except (OSError, subprocess.TimeoutExpired) as error:
-        machine.unseen.append(f"neighbors by LLDP: lldpcli did not answer ({type(error).__name__})")
-        return
-    try:
-        found = dict(lldp_names(json.loads(done.stdout)))
-    except (ValueError, RecursionError):
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        machine.unseen.append(f"neighbors by LLDP: lldpcli has no answer{f': {said[-1][:200]}' if said else ''}")
-        return
+    found, why = asyncio.run(read_lldp())
+    if why or not found:
+        machine.unseen.append(f"neighbors by LLDP: {why or f'{PROGRAM} is not there, or has heard nobody'}")
     for port in machine.ports:
-        port.lldp = found.get(port.link.name, "")
-
-
-def lldp_names(answer: Any) -> Iterator[tuple[str, str]]:
-    """Interface and neighbor's name, of what `lldpcli -f json show neighbors` prints (a list, or one alone)."""
-    inside = answer.get("lldp") if isinstance(answer, dict) else None
-    interfaces = inside.get("interface", []) if isinstance(inside, dict) else []
-    for entry in interfaces if isinstance(interfaces, list) else [interfaces]:
-        for name, seen in entry.items() if isinstance(entry, dict) else ():
-            chassis = seen.get("chassis") if isinstance(seen, dict) else None
-            if not isinstance(chassis, dict):
-                continue
-            named = [text for text, more in chassis.items() if isinstance(more, dict) and text != "id"]
-            yield str(name), named[0] if named else ""
+        port.lldp = next(iter(found.get(port.link.name, ())), "")

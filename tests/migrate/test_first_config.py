@@ -50,6 +50,7 @@ def test_leaves_that_were_seen_are_neighbors_and_others_are_proposed() -> None:
         ("leaf1", "eth0", ""),
         ("eth1", "eth1", "10.0.2.0"),
     ]
+    assert [one.expect_hostname for one in config.neighbor] == ["leaf1.dc.example", ""]
     assert {(one.import_, one.export) for one in config.neighbor} == {("default-only", "local")}
     assert '#name = "leaf3"' in text
     assert "192.0.2.0/24 is a network of several hosts" in text

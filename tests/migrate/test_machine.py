@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bgpd.migrate import machine as machine_module
-from bgpd.migrate.machine import Machine, Port, lldp_names, look
+from bgpd.migrate.machine import Machine, Port, look
 from bgpd.model.kernel import Link
 
 TCP = (
@@ -81,50 +80,24 @@ def test_configurations_and_sockets_are_found(root: Path) -> None:
     assert seen.programs["BIRD"] == "socket /run/bird/bird.ctl"
 
 
-ONE = {"lldp": {"interface": {"eth0": {"chassis": {"leaf1": {"mgmt-ip": "10.0.0.1"}}, "port": {"descr": "swp7"}}}}}
-TWO = {
-    "lldp": {
-        "interface": [
-            {"eth0": {"chassis": {"leaf1.dc.example": {"id": {"type": "mac"}}}}},
-            {"eth1": {"chassis": {"id": {"type": "mac", "value": "00:01"}}}},
-        ]
-    }
-}
-
-
 @pytest.mark.parametrize(
-    ("answer", "names"),
+    ("answer", "name", "said"),
     [
-        (ONE, {"eth0": "leaf1"}),
-        (TWO, {"eth0": "leaf1.dc.example", "eth1": ""}),
-        ({"lldp": {}}, {}),
-        ({}, {}),
-        ([], {}),
-        ({"lldp": {"interface": [7, {"eth0": 3}, {"eth1": {"chassis": []}}]}}, {}),
-        ({"lldp": []}, {}),
+        (({"lo": ("leaf1", "leaf2")}, ""), "leaf1", []),
+        (({}, ""), "", ["neighbors by LLDP: lldpcli is not there, or has heard nobody"]),
+        (({}, "lldpcli ended with 1"), "", ["neighbors by LLDP: lldpcli ended with 1"]),
     ],
 )
-def test_answers_of_lldpcli(answer: Any, names: dict[str, str]) -> None:
-    assert dict(lldp_names(answer)) == names
+def test_lldp_is_asked(
+    answer: tuple[dict[str, tuple[str, ...]], str], name: str, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read() -> tuple[dict[str, tuple[str, ...]], str]:
+        return answer
 
-
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        ('echo \'{"lldp": {"interface": {"lo": {"chassis": {"leaf1": {}}}}}}\'', ""),
-        ("echo 'unable to connect to socket' >&2; exit 1", "lldpcli has no answer: unable to connect to socket"),
-        ("echo garbage", "lldpcli has no answer"),
-    ],
-)
-def test_lldpcli_is_asked(root: Path, script: str, said: str) -> None:
-    program = root / "bin/lldpcli"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
+    monkeypatch.setattr(machine_module, "read_lldp", read)
     seen = Machine(ports=[Port(Link(index=1, name="lo", up=True))])
     machine_module._ask_lldp(seen)
-    assert seen.ports[0].lldp == ("" if said else "leaf1")
-    assert [said in what for what in seen.unseen] == ([True] if said else [])
+    assert (seen.ports[0].lldp, seen.unseen) == (name, said)
 
 
 def test_without_proc_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
