@@ -10,7 +10,8 @@ from bgpd.migrate.bird_filter import Definitions
 from bgpd.migrate.bird_sessions import Protocol, Session, local_asn, prefix_at
 from bgpd.migrate.bird_text import BirdText, Statement, Token, split_statements
 from bgpd.migrate.draft import AUTOMATIC, Draft, ImportFailed, Place, Table
-from bgpd.migrate.filters import Inexpressible
+from bgpd.migrate.filters import ACCEPT, REJECT, Inexpressible, compile_rules, named_policy, of_learned
+from bgpd.migrate.filters import Statement as FilterStatement
 from bgpd.migrate.reading import display_name
 
 _NO_EFFECT = (
@@ -37,7 +38,7 @@ def import_bird(files: Sequence[str]) -> Draft:
     definitions = _definitions(text.statements, protocols)
     own_asn = _write_router(draft, text.statements, sessions)
     kernels = [one for one in protocols if one.kind == "kernel"]
-    installs = _write_kernel(draft, kernels, PolicyReader(draft, definitions, own_asn))
+    installs = _write_kernel(draft, kernels, PolicyReader(draft, definitions, own_asn), definitions)
     bfd = [one for one in protocols if one.kind == "bfd"]
     for session in sessions:
         Session(draft, session, definitions, own_asn, bfd, installs=installs).write()
@@ -111,7 +112,7 @@ def _write_router(draft: Draft, statements: list[Statement], sessions: list[Prot
     return own_asn
 
 
-def _write_kernel(draft: Draft, kernels: list[Protocol], reader: PolicyReader) -> bool:
+def _write_kernel(draft: Draft, kernels: list[Protocol], reader: PolicyReader, definitions: Definitions) -> bool:
     """[fib] by the kernel protocols; whether BIRD installs routes at all."""
     installs = False
     for kernel in kernels:
@@ -120,19 +121,21 @@ def _write_kernel(draft: Draft, kernels: list[Protocol], reader: PolicyReader) -
             statement = kernel.last(*words)
             if statement is not None and (number := statement.number(*words)) is not None:
                 table.put(key, number, f"{statement.place}: {statement}")
-        for channel in channels_of(kernel.statements).values():
+        for kind, channel in channels_of(kernel.statements).items():
             statement = channel.direction("export") or kernel.last("export")
             if statement is None:
                 continue
+            passes: tuple[FilterStatement, ...] | Inexpressible
             try:
-                passes = reader.filter_of(statement, table)
-            except Inexpressible:
-                passes = ()
-            installs = installs or not is_closed(passes) or not passes
+                passes = of_learned(reader.filter_of(statement, table))
+                if named_policy(compile_rules(passes, default=REJECT), exporting=False) == "all":
+                    passes = (ACCEPT,)
+            except Inexpressible as error:
+                passes = Inexpressible(f"protocol kernel: {error}", error.line)
+            if isinstance(passes, Inexpressible) or not is_closed(passes):
+                installs = True
+                definitions.installed.setdefault(kind, passes)
             _write_source(table, statement, reader.body_of(statement))
-            if statement.texts()[1:] not in (["all"], ["none"]):
-                what = f'"{statement}" of protocol kernel: here every accepted route is installed'
-                draft.lose(statement.place, what, "reject it in the import policies, or use fib.protect", at=table)
         if kernel.last("learn") is not None:
             proposed = draft.propose("workload.kernel")
             proposed.put("interfaces", ["cali*", "tap*"], f"{kernel.place}: protocol kernel with learn")

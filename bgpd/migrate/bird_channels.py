@@ -18,6 +18,7 @@ from bgpd.migrate.filters import (
     Inexpressible,
     Match,
     compile_rules,
+    followed_by,
     named_policy,
 )
 from bgpd.migrate.filters import (
@@ -104,8 +105,15 @@ class PolicyReader:
     def _statements(self, channel: Channel, word: str, is_internal: bool, table: Table) -> tuple[FilterStatement, ...]:
         statement = channel.direction(word)
         if statement is None:
-            return (ACCEPT if word == "import" and is_internal else REJECT,)
-        return self.filter_of(statement, table)
+            passes: tuple[FilterStatement, ...] = (ACCEPT if word == "import" and is_internal else REJECT,)
+        else:
+            passes = self.filter_of(statement, table)
+        installed = self._definitions.installed.get(channel.kind)
+        if word == "export" or installed is None or is_closed(passes):
+            return passes
+        if isinstance(installed, Inexpressible):
+            raise installed
+        return followed_by(passes, installed)
 
     def filter_of(self, statement: Statement, table: Table) -> tuple[FilterStatement, ...]:
         """What "import ..." or "export ..." does. Raises: Inexpressible."""

@@ -42,12 +42,16 @@ Told = Callable[[Place, str], None]
 
 
 class Definitions:
-    """The filters and functions of a configuration by name, and which protocols bring this host's own routes."""
+    """The filters and functions of a configuration by name, and which protocols bring this host's own routes.
+
+    `installed` is what kernel protocols take of learned routes, by channel, or why that cannot be said.
+    """
 
     def __init__(self) -> None:
         self.filters: dict[str, list[Token]] = {}
         self.functions: dict[str, list[Token]] = {}
         self.local_protocols: set[str] = set()
+        self.installed: dict[str, tuple[Statement, ...] | Inexpressible] = {}
 
 
 def read_filter(body: list[Token], definitions: Definitions, told: Told) -> tuple[Statement, ...]:

@@ -105,6 +105,47 @@ def compile_rules(statements: Sequence[Statement], *, default: End) -> Rules:
     return _tidy(compiler.rules)
 
 
+def followed_by(statements: Sequence[Statement], more: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """A filter whose accepted routes go on to another one."""
+    made: list[Statement] = []
+    for statement in statements:
+        match statement:
+            case End(accepts=True):
+                made += more
+            case Branch():
+                then = followed_by(statement.then, more)
+                made.append(Branch(statement.condition, then, followed_by(statement.otherwise, more)))
+            case _:
+                made.append(statement)
+    return tuple(made)
+
+
+def of_learned(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+    """What a filter lets through of routes that were learned; what it sets is left out."""
+    made: list[Statement] = []
+    for statement in statements:
+        match statement:
+            case Branch():
+                condition = _of_learned(statement.condition)
+                made.append(Branch(condition, of_learned(statement.then), of_learned(statement.otherwise)))
+            case End():
+                made.append(statement)
+    return tuple(made)
+
+
+def _of_learned(condition: Condition) -> Condition:
+    match condition:
+        case AllOf(of=parts):
+            return AllOf(tuple(map(_of_learned, parts)))
+        case AnyOf(of=parts):
+            return AnyOf(tuple(map(_of_learned, parts)))
+        case Not(of=inner):
+            return Not(_of_learned(inner))
+        case Match(field=field) if field == LOCAL:
+            return NEVER
+    return condition
+
+
 def named_policy(rules: Rules, *, exporting: bool) -> str | None:
     """The built-in policy that rules are the same as; None if there is none. [] rejects all."""
     if not rules:

@@ -71,7 +71,6 @@ def test_own_addresses_routes_and_the_kernel(config: Config) -> None:
 def test_everything_that_is_not_converted_is_told_with_its_line() -> None:
     losses = imported("bird", "bird.conf").losses
     for line, words in (
-        (23, "protocol kernel"),
         (33, "blackhole"),
         (86, "rr client"),
         (89, "bgp_path.len"),
@@ -124,6 +123,26 @@ def test_without_a_kernel_protocol_nothing_is_installed(tmp_path: Path) -> None:
     body = "router id 10.0.0.1; protocol bgp a { local as 65001; neighbor 10.0.1.2 as 65201; ipv4 { import all; }; }"
     assert configured("bird", written(tmp_path, body)).neighbor[0].import_ == "none"
     assert any("installs nothing" in loss for loss in imported("bird", written(tmp_path, body)).losses)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "policy"),
+    [
+        ("export all;", "all"),
+        ("export filter { if source = RTS_DEVICE then reject; krt_prefsrc = 10.0.0.9; accept; };", "all"),
+        ("export where source = RTS_BGP;", "all"),
+        ("export where source = RTS_STATIC;", "none"),
+        ("export filter { if net ~ [ 10.0.0.0/8+ ] then accept; };", "leaf-import"),
+        ("export where bgp_path.len < 3;", "none"),
+    ],
+)
+def test_what_the_kernel_protocol_does_not_take_is_not_imported(tmp_path: Path, kernel: str, policy: str) -> None:
+    body = "protocol bgp leaf { local as 65001; neighbor 10.0.1.2 as 65201; ipv4 { import all; export none; }; }\n"
+    file = written(tmp_path, f"router id 10.0.0.1;\nprotocol kernel {{ ipv4 {{ {kernel} }}; }}\n{body}")
+    config = configured("bird", file)
+    assert config.neighbor[0].import_ == policy
+    if policy == "leaf-import":
+        assert rules_of(config, policy) == (RuleConfig(match=MatchConfig(prefix=("10.0.0.0/8 le 32",))),)
 
 
 def test_routes_of_another_table_are_not_mixed_with_the_main_one(tmp_path: Path) -> None:
