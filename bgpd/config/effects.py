@@ -72,6 +72,7 @@ _GUEST: Mapping[str, Effect] = {
     "prefixes": Effect.REFRESH,
     "communities": Effect.REFRESH,
     "med": Effect.REFRESH,
+    "anycast": Effect.NO_OP,
 }
 """Keys of a [[workload.bgp]] that need no new session."""
 

@@ -392,6 +392,9 @@ class GuestConfig(
         str,
         Meta(pattern="^(keep|none)$", description='"keep": announced with its MED (ExaBGP\'s healthcheck sets it).'),
     ] = "none"
+    anycast: Annotated[
+        bool, Meta(description="Other hosts may announce its addresses too, as MetalLB does: no alarm if they do.")
+    ] = False
     max_neighbors: Annotated[int, Meta(ge=1, le=4096, description="Guests of a prefix at the same time.")] = 16
     port: Annotated[Port, Meta(description="Local TCP port that the guest connects to.")] = 179
     source_address: Annotated[str, Meta(description='Local address that the guest connects to; "": any.')] = ""

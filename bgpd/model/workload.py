@@ -109,7 +109,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     its route is kept only while there is no learned one to the address: the fabric's takes its place. `bandwidth`: the
     link bandwidth (bytes per second) that it is announced with, 0 for none. `note`: what is to be known of it while it
     is announced. `guests` are the sessions with guests that say it, `via` the gateways to a guest that is behind an
-    interface, `communities` and `med` what it is announced with.
+    interface, `communities` and `med` what it is announced with. `is_anycast`: other hosts may announce it too.
     """
 
     source: str
@@ -137,6 +137,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     via: NextHops = ()
     communities: Communities = NO_COMMUNITIES
     med: int | None = None
+    is_anycast: bool = False
 
     @property
     def has_attributes(self) -> bool:

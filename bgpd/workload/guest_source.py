@@ -156,6 +156,7 @@ class GuestSource(ClaimSource):
             guests=tuple(path.source.name for path in paths),
             communities=_communities(paths[0]) if guest.communities == "keep" else NO_COMMUNITIES,
             med=paths[0].attributes.med if guest.med == "keep" else None,
+            is_anycast=guest.anycast,
         )
         self._claims.claim(BGP, id, (self._with_way(claim, guest, paths),))
 

@@ -164,7 +164,7 @@ def agree(first: Claim, second: Claim) -> bool:
 def info_of(claim: Claim) -> ClaimInfo:
     """What is announced beside the key; the MAC only matters in a VRF (EVPN type 2)."""
     mac = claim.mac if claim.vrf else b""
-    is_service = kinds()[claim.source].is_service
+    is_service = claim.is_anycast or kinds()[claim.source].is_service
     if not (claim.exception or claim.sticky or mac or is_service or claim.has_attributes):
         return PLAIN
     return ClaimInfo(

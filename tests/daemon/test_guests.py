@@ -255,6 +255,21 @@ def test_the_first_claim_of_an_address_holds_it(host: Host, fabric: Fabric, frr:
         host.wait(lambda: "community" in (frr_paths(frr, "10.9.9.1/32") or [{}])[0], "the guest's to follow")
 
 
+def test_an_alarm_tells_of_another_host_with_the_address_unless_that_is_meant(
+    host: Host, fabric: Fabric, frr: Frr
+) -> None:
+    announce(frr, "10.9.9.1/32")
+    with WireGuest(fabric.host, asn=64512) as one:
+        one.announce("10.9.9.1/32")
+        host.wait(lambda: claims(host, "10.9.9.1/32")[0]["also_announced_by"] == ["leaf1"], "an alarm")
+        assert any("10.9.9.1/32" in text for text in host.health()["warnings"])
+        host.reload_with(LEAF, guest("one", "127.0.0.2", communities="keep", med="keep", anycast=True), *TABLES[2:])
+        host.wait(lambda: claims(host, "10.9.9.1/32")[0]["also_announced_by"] == [], "no alarm")
+        assert not any("10.9.9.1/32" in text for text in host.health()["warnings"])
+        host.reload_with(*TABLES)
+    announce(frr, "10.9.9.1/32", withdraw=True)
+
+
 def test_a_reload_narrows_what_a_guest_may_say(host: Host, fabric: Fabric, frr: Frr) -> None:
     with WireGuest(fabric.host, asn=64512) as one:
         one.announce("10.9.9.1/32", "10.9.9.200/32", extra=COMMUNITY)

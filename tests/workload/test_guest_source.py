@@ -151,6 +151,15 @@ def test_med_is_kept_where_that_is_said() -> None:
     assert guests.rig.announced["", "10.9.1.1/32"].med is None
 
 
+def test_others_may_announce_what_is_anycast() -> None:
+    guests = Guests(guest())
+    guests.says("10.9.1.1/32", ("127.0.0.2", "lo"))
+    assert not guests.rig.announced["", "10.9.1.1/32"].is_service
+    guests.source.reconfigure(config(guest(anycast=True)).workloads)
+    guests.turn()
+    assert guests.rig.announced["", "10.9.1.1/32"].is_service
+
+
 def test_claims_of_a_section_that_is_removed_go() -> None:
     guests = Guests(guest())
     guests.says("10.9.1.1/32", ("127.0.0.2", "lo"))
