@@ -279,7 +279,11 @@ class Targets:
 
     def end_services(self, changes: Mapping[bytes, NextHops | None]) -> None:
         """Forget the services of prefixes that are to lead elsewhere."""
-        for hop in list(self.services):
+        if len(changes) < len(self.services):
+            hops = [hop for hop in map(service_hop, changes) if hop in self.services]
+        else:
+            hops = list(self.services)
+        for hop in hops:
             key = bytes((len(hop.address) * 8,)) + hop.address
             if key in changes and changes[key] != (hop,):
                 del self.services[hop]

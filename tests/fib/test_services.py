@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 from bgpd.fib import views as fib_views
+from bgpd.fib.targets import Service
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address
@@ -47,6 +49,29 @@ async def test_service_is_spread_by_weight_and_changed_by_one_message() -> None:
         assert [kind for kind, _what in it.kernel.log] == [MessageKind.NEW_NEXTHOP]
         assert it.kernel.hops_of(V4, SERVICE) == {(PODS[0].address, 2)}
         assert it.acknowledged == [(V4, SERVICE)] * 2
+
+
+async def test_change_of_one_of_many_services_looks_at_no_other() -> None:
+    """A pod of a thousand services that goes changes each of them: that must not be a million looks."""
+    async with running() as it:
+        await with_pods(it)
+        for number in range(1, 4):
+            key = bytes((32, 10, 50, 0, number))
+            it.wishes[V4, key] = it.fib.update_service(V4, key, weighted(1, 1), resilient=False)
+        await it.settle()
+        looked: list[object] = []
+
+        class Services(dict[NextHop, Service]):
+            def __iter__(self) -> Iterator[NextHop]:
+                looked.append("all")
+                return super().__iter__()
+
+        it.fib.targets.services = Services(it.fib.targets.services)
+        await serve(it, weighted(3, 0))
+        it.want({bytes((32, 10, 50, 0, 2)): None, bytes((24, 10, 50, 0)): weighted(1, 0)})
+        await it.settle()
+        left = {hop.address[-1] for hop in dict.keys(it.fib.targets.services)}
+        assert (looked, left) == ([], {1, 3})
 
 
 async def test_service_ends_with_its_route_and_its_group_is_collected() -> None:
