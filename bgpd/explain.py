@@ -13,6 +13,7 @@ from bgpd.evpn.views import explain_overlay
 from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
+from bgpd.model.path import SourceKind
 from bgpd.model.prefix import covering_keys, format_address
 from bgpd.model.views import (
     CandidateView,
@@ -121,6 +122,12 @@ def _verdict(view: ExplainView) -> tuple[str, bool]:
     if kernel.table == _LOCAL_TABLE:
         return _of_own_address(view), True
     if view.workload is not None and kernel.prefix == view.workload.prefix:
+        if route is not None and _has_given_way(view.workload, kernel, route):
+            said, agrees = _by_bgpd(view, kernel, route)
+            return (
+                f"{said}; {view.workload.source} {view.workload.id} of this host is {_announced(view.workload)}",
+                agrees,
+            )
         return _of_workload(view.workload, kernel), True
     if view.workload is not None and view.workload.guests and view.workload.announced:
         return f"{_of_guest(view.workload)}, by {kernel.prefix}", True
@@ -162,6 +169,14 @@ def _of_workload(workload: WorkloadView, kernel: KernelRouteView) -> str:
     where = f" on {workload.interface}" if workload.interface else f" by {_hops(kernel.next_hops)}"
     said = f" (as said by guest {', '.join(workload.guests)})" if workload.guests else ""
     return f"workload {workload.id}{where} of this host{said}, {_announced(workload)}"
+
+
+def _has_given_way(workload: WorkloadView, kernel: KernelRouteView, route: RouteView) -> bool:
+    """Whether a workload's address is not announced, and the kernel goes by what neighbors say of it."""
+    ways = {
+        candidate.next_hop.partition("%")[0] for candidate in _chosen(route) if candidate.kind != SourceKind.WORKLOAD
+    }
+    return not workload.announced and any(hop.address in ways for hop in kernel.next_hops)
 
 
 def _of_guest(workload: WorkloadView) -> str:

@@ -216,6 +216,8 @@ def _check_addresses(addresses: AddressesWorkloadConfig) -> Iterator[Finding]:
 def _check_probe_sources(sources: tuple[str, ...]) -> Iterator[Finding]:
     path: KeyPath = ("workload", "health", "probe_sources")
     right = 'one prefix of each family, such as "169.254.62.0/24" and "fd62:6770:6470::/64"'
+    if len(sources) != 2:
+        yield Finding(path, f"has {len(sources)} prefixes", right)
     versions = set()
     for index, text in enumerate(sources):
         if wrong := bad_prefix(text):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bgpd.config.patterns import may_be_named
-from bgpd.config.schema import Config, VrfConfig
+from bgpd.config.schema import PROBE_TABLES, Config, VrfConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import bad_address, bad_interface, one_of, vrf_distinguisher, vrf_target
@@ -70,6 +70,9 @@ def _check_name(vrf: VrfConfig, path: KeyPath) -> Iterator[Finding]:
 def _check_table(config: Config, vrf: VrfConfig, path: KeyPath) -> Iterator[Finding]:
     if vrf.table in KERNEL_TABLES:
         what = f'is {vrf.table}, the kernel\'s table "{KERNEL_TABLES[vrf.table]}"'
+        yield Finding((*path, "table"), what, "choose a number that nobody else uses, such as 1001")
+    elif vrf.table in PROBE_TABLES:
+        what = f"is {vrf.table}, one of the tables of probes of services"
         yield Finding((*path, "table"), what, "choose a number that nobody else uses, such as 1001")
     elif vrf.table == config.fib.table:
         yield Finding((*path, "table"), f"is {vrf.table}, the table of [fib]", "each VRF has a table of its own")

@@ -409,6 +409,10 @@ class GuestConfig(
         return "/" not in self.prefix
 
 
+PROBE_TABLES = range(2_170_001, 2_170_251)
+"""Kernel tables of probes: the first is that of the main table's, the others those of VRFs'."""
+
+
 class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
     """[workload.health]: how backends of services are checked, and their addresses probed."""
 
@@ -422,11 +426,7 @@ class HealthWorkloadConfig(Strict, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=4096, description="Checks and probes that run at the same time.")] = 64
     probe_sources: Annotated[
         tuple[str, ...],
-        Meta(
-            min_length=2,
-            max_length=2,
-            description="A prefix of each family that nobody else uses: probes of service addresses come from it.",
-        ),
+        Meta(description="A prefix of each family that nobody else uses: probes of service addresses come from it."),
     ] = ("169.254.62.0/24", "fd62:6770:6470::/64")
 
 

@@ -19,6 +19,7 @@ import ipaddress
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+from bgpd.config.schema import PROBE_TABLES
 from bgpd.fib.dataplane import Dataplane
 from bgpd.kernel.link_messages import encode_add_rule
 from bgpd.kernel.netlink import read_sequence
@@ -31,9 +32,6 @@ from bgpd.model.path import NextHops
 from bgpd.model.prefix import host_key
 from bgpd.runtime.background import start_in_background
 
-FIRST_TABLE = 2_170_001
-"""The table of the main VRF's probes; those of other VRFs follow."""
-MOST_TABLES = 250
 RULE_PRIORITY = 990
 """Before the rules of VRFs (`vrf_rules.RULE_PRIORITY`), which would send a probe to the VRF's own table."""
 _AT_ONCE = 256
@@ -73,7 +71,7 @@ class ProbeRoutes:
 
     def tables(self) -> set[int]:
         """The kernel tables that are in use."""
-        return {FIRST_TABLE + number for number in self._numbers.values()}
+        return {PROBE_TABLES[number] for number in self._numbers.values()}
 
     def source(self, vrf: str, family: Family) -> str:
         """The address that the probes of a VRF come from; "" where there is none left."""
@@ -113,7 +111,7 @@ class ProbeRoutes:
         """The main table's is 0; others keep what they got first."""
         if vrf not in self._numbers:
             used = set(self._numbers.values())
-            free = (number for number in range(0 if not vrf else 1, MOST_TABLES) if number not in used)
+            free = (number for number in range(0 if not vrf else 1, len(PROBE_TABLES)) if number not in used)
             number = next(free, None)
             if number is None:
                 return None
@@ -201,7 +199,7 @@ class ProbeRoutes:
             yield functools.partial(encode_add_rule, made), errno.EEXIST
 
     def _form(self, vrf: str) -> RouteForm:
-        return RouteForm(FIRST_TABLE + (self._number(vrf) or 0), self._protocol, self._metric)
+        return RouteForm(PROBE_TABLES[self._number(vrf) or 0], self._protocol, self._metric)
 
     def _arrival_interface(self) -> int:
         """The loopback interface; where that is down, any that is up."""

@@ -605,3 +605,24 @@ def test_port_of_the_api_is_one_of_tcp(listen: str, wrong: bool) -> None:
         assert the_problem(text).path == "api.listen"
     else:
         assert parse_config(text, "x.toml")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "what"),
+    [
+        ('["169.254.62.0/24"]', "has 1 prefixes"),
+        ('["169.254.62.0/24", "169.254.63.0/24"]', "is the second prefix of its family"),
+        ('["169.254.62.0/31", "fd62:6770:6470::/64"]', "is too small"),
+        ('["127.9.0.0/16", "fd62:6770:6470::/64"]', "no source that a backend could answer to"),
+        ('["169.254.62.0/24", "fe80::/64"]', "no source that a backend could answer to"),
+        ('["169.254.62.1/24", "fd62:6770:6470::/64"]', "host bits"),
+    ],
+)
+def test_sources_of_probes_are_one_usable_prefix_of_each_family(sources: str, what: str) -> None:
+    problem = the_problem(f"{ROUTER}[workload.health]\nprobe_sources = {sources}\n")
+    assert what in problem.what
+
+
+def test_no_vrf_has_a_table_of_probes() -> None:
+    problems = problems_of(f'{ROUTER}[[vrf]]\nname = "blue"\ntable = 2170001\n')
+    assert "is 2170001, one of the tables of probes of services" in [problem.what for problem in problems]

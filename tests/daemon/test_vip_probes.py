@@ -177,6 +177,10 @@ def test_an_address_is_announced_while_it_answers_here_and_the_fabric_s_route_ta
     assert states(host) == ["unhealthy"] * 2
     assert elsewhere.asked() == []
     assert not view(host)["announced"]
+    verdict = host.explain(VIP4)["verdict"]
+    assert verdict.startswith("forwarded by 10.64.100.1/32 to 10.0.1.2%eth0, as said by leaf1"), verdict
+    assert "service web of this host is not announced" in verdict
+    assert host.explain(VIP4)["agrees"]
 
     announce(frr, f"{VIP6}/128", withdraw=True)
     wait_by(host, LEAF, VIP4)
