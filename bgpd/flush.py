@@ -125,6 +125,7 @@ async def _flush(config: Config, protocol: int) -> str:
         for fib in tables.fibs.values():
             await fib.withdraw_all()
         tables.sweep()
+        await tables.vrfs.left_removed()
         await _settled(tables, dataplane)
         left = tables.installed
         await tables.stop()

@@ -126,6 +126,11 @@ class ConfiguredVrfs:
         self._vrfs.sweep()
         self._removing = start_in_background(self._remove_left(), "removing tables that are no longer configured")
 
+    async def left_removed(self) -> None:
+        """Wait until what an earlier run left is deleted, or cannot be."""
+        if self._removing is not None:
+            await asyncio.wait((self._removing,))
+
     async def _remove_left(self) -> None:
         """Delete what an earlier run left of other VRFs, or of another main table, as a reload would."""
         try:
