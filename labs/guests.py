@@ -50,7 +50,9 @@ class Guests(Experiments):
             for name in GUESTS:
                 self._play(name)
             self._add_service()
-            detail.append("ExaBGP and GoBGP on the host, a raw speaker in the box; a service with a health check")
+            detail.append(
+                "ExaBGP and GoBGP on the host, a raw speaker in the box; a service with a health check and a probe"
+            )
         self.converge("convergence")
 
     def expected(self) -> Iterable[Expectation]:
@@ -95,7 +97,12 @@ class Guests(Experiments):
         daemon = self.lab.bgpd["host"]
         daemon.cli("workload", "add", "web", "--address", "10.64.1.2", "--interface", "web")
         check = {"type": "tcp", "port": PORT, "interval_s": 0.2, "timeout_s": 0.2, "rise": 2, "fall": 2}
-        payload = {"addresses": [SERVICE], "backends": [{"id": "web", "addresses": ["10.64.1.2"]}], "check": check}
+        payload = {
+            "addresses": [SERVICE],
+            "backends": [{"id": "web", "addresses": ["10.64.1.2"]}],
+            "check": check,
+            "probe": check,
+        }
         file = self._directory / "service.json"
         file.write_text(json.dumps(payload))
         daemon.cli("service", "add", "web", str(file))
