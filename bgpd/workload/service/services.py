@@ -380,7 +380,7 @@ class Services:
     def _look(self, name: str, active: Active, at: float) -> None:
         if self._services.get(name) is active and active.look_at == at:
             active.look_at = None
-            self._claim_all(name, active)
+            self._claim_soon(name)  # a thousand may be due in one turn of the loop
 
     def _served(self, name: str, active: Active, text: str, members: NextHops) -> NextHops:
         """What the kernel spreads an address over: `members`; if all were drained just now, those that served it.
