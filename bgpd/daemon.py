@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from bgpd import __version__
+from bgpd.api.backend import Rejected
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.effects import Effect, config_diff, keep_until_restart
@@ -97,7 +98,7 @@ def run(loaded: Loaded, file: str, *, left: Inheritance, warnings: Sequence[str]
     if left.problem:
         log.error("handover.refused", reason=left.problem)
     trial = Trial(config.state.directory, file=file)
-    loaded = loaded._replace(config=trial.at_start(config))
+    loaded = trial.at_start(loaded)
     config = loaded.config
     load_codec()
     loop, selector = new_event_loop()
@@ -398,9 +399,13 @@ class Daemon:
         return view
 
     async def _confirm(self) -> bool:
-        """Keep the configuration that is on trial; whether one was."""
+        """Keep the configuration that is on trial; whether one was. Raises: Rejected: that cannot be saved."""
         async with self._reloading:
-            was_tried = self._trial.end()
+            try:
+                was_tried = self._trial.confirm()
+            except OSError as error:
+                right = "after a restart it would go back: make room, and confirm again"
+                raise Rejected(503, f"that it is confirmed cannot be saved: {error}", right) from error
             self._watch_trial()
         if was_tried:
             log.info("trial.confirmed", file=self._file)
@@ -423,11 +428,11 @@ class Daemon:
             if self._trial.left_s > 0:  # it was made longer, or the clock was set back
                 self._watch_trial()
                 return
-            former = self._trial.go_back()
+            former = self._trial.go_back(self._loaded)
             if former is None:
                 return
-            log.warning("trial.taken_back", file=self._file)
-            await self._apply(self._loaded._replace(config=former))
+            for problem in (await self._apply(former)).problems:
+                log.error("reload.problem", problem=problem)
         self._readiness.plan_review()
 
     def _with_protocol(self, config: Config) -> Config:
@@ -446,13 +451,16 @@ class Daemon:
             if confirm_s is None:
                 self._trial.follow(loaded.config)
             else:
-                self._trial.begin(loaded.config, self._config, confirm_s)
+                origin = self._readiness.configuration
+                self._trial.begin(loaded.config, self._config, confirm_s, origin=origin)
+        except OSError as error:
+            return ReloadView(file=self._file, problems=[f"the trial cannot be saved: {error}"])
+        try:
             view = await self._apply(loaded)
             if view.problems:
                 self._trial.keep(before)
-        except OSError as error:
-            return ReloadView(file=self._file, problems=[f"the trial cannot be saved: {error}"])
-        self._watch_trial()
+        finally:
+            self._watch_trial()
         view.confirm_until = self._trial.until if not view.problems else None
         return view
 

@@ -14,8 +14,12 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from bgpd.config.effects import keep_until_restart
+from bgpd.config.load import Loaded
 from bgpd.config.schema import Config
-from bgpd.runtime.files import replace_file
+from bgpd.model.identity import Identity
+from bgpd.model.views import ConfigurationView
+from bgpd.runtime.files import replace_file, sync_directory
 
 NAME = "trial.json"
 """Of the file in the state directory."""
@@ -24,11 +28,15 @@ log = structlog.get_logger()
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """What is tried, until when (seconds since the epoch), and what it goes back to. `is_over`: it has gone back."""
+    """What is tried, until when (seconds since the epoch), and what it goes back to, with where that came from.
+
+    `is_over`: it has gone back.
+    """
 
     until: float
     tried: Config
     former: Config
+    origin: ConfigurationView = msgspec.field(default_factory=ConfigurationView)
     is_over: bool = False
 
 
@@ -41,20 +49,26 @@ class Trial:
         self._file = file
         self._clock = clock
 
-    def at_start(self, config: Config) -> Config:
-        """What a process is to start with whose file says `config`: that, or what a trial that is over goes back to."""
+    def at_start(self, loaded: Loaded) -> Loaded:
+        """What a process is to start with whose file says `loaded`: that, or what a trial that is over goes back to.
+
+        While a trial goes on it tries the file as it is now, as a reload would; what takes effect at a start only
+        is not tried.
+        """
         found = self._read()
         if found is None:
-            return config
-        if found.tried != config:
+            return loaded
+        goes_on = not found.is_over and self._clock() < found.until
+        if found.tried != loaded.config and not goes_on:
             log.info("trial.ended", reason=f"{self._file} has changed since")
             self.end()
-            return config
+            return loaded
         self.now = found
-        if not found.is_over and self._clock() < found.until:
-            return config
-        self.go_back()
-        return found.former
+        if not goes_on:
+            return self.go_back(loaded) or loaded
+        if found.tried != loaded.config:
+            self._keep(msgspec.structs.replace(found, tried=loaded.config))
+        return loaded._replace(config=keep_until_restart(found.former, loaded.config))
 
     def _read(self) -> Tried | None:
         try:
@@ -75,11 +89,15 @@ class Trial:
         """How long the trial still takes; None if none goes on."""
         return None if self.until is None else max(0.0, self.until - self._clock())
 
-    def begin(self, tried: Config, former: Config, seconds: float) -> None:
-        """Try a configuration so long. A trial that goes on goes on, with what it goes back to. Raises: OSError."""
+    def begin(self, tried: Config, former: Config, seconds: float, *, origin: ConfigurationView | None = None) -> None:
+        """Try a configuration so long. A trial that goes on goes on, with what it goes back to. Raises: OSError.
+
+        `origin`: where the former configuration came from.
+        """
+        origin = origin or ConfigurationView()
         if self.now is not None and not self.now.is_over:
-            former = self.now.former
-        self._set(Tried(until=self._clock() + seconds, tried=tried, former=former))
+            former, origin = self.now.former, self.now.origin
+        self._set(Tried(until=self._clock() + seconds, tried=tried, former=former, origin=origin))
 
     def follow(self, tried: Config) -> None:
         """Another configuration was applied: it is on trial instead for as long as there is one. Raises: OSError."""
@@ -89,31 +107,44 @@ class Trial:
             self.end()
 
     def keep(self, before: Tried | None) -> None:
-        """What was to be tried could not be applied: the trial is as it was. Raises: OSError."""
+        """What was to be tried could not be applied: the trial is as it was."""
         if before is None:
             self.end()
         else:
-            self._set(before)
+            self._keep(before)
 
-    def go_back(self) -> Config | None:
-        """The time is over: what is to be in force again."""
+    def go_back(self, loaded: Loaded) -> Loaded | None:
+        """The time is over: what is to be in force again, where the file says `loaded`."""
         if self.now is None:
             return None
-        over = msgspec.structs.replace(self.now, is_over=True)
+        now, origin = self.now, self.now.origin
+        if not now.is_over:
+            log.warning("trial.taken_back", file=self._file)
+        self._keep(msgspec.structs.replace(now, is_over=True))
+        loaded = loaded._replace(config=now.former)
+        if not origin.files:
+            return loaded
+        identity = Identity(asn=origin.asn, router_id=origin.router_id)
+        return loaded._replace(files=tuple(origin.files), variables=origin.variables, identity=identity)
+
+    def confirm(self) -> bool:
+        """Keep what is tried; whether a trial goes on. What has gone back already stays so.
+
+        Raises: OSError: it would go back after a restart.
+        """
+        if self.until is None:
+            return False
+        self._remove()
+        self.now = None
+        return True
+
+    def end(self) -> None:
+        """It does not matter any more."""
         try:
-            self._set(over)
+            self._remove()
         except OSError as error:
             log.error("trial.not_saved", path=str(self._path), error=str(error))
-            self.now = over
-        return over.former
-
-    def end(self) -> bool:
-        """It is confirmed, or does not matter any more; whether a trial went on."""
-        went_on = self.left_s is not None
         self.now = None
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
-        return went_on
 
     def warnings(self) -> list[str]:
         """What an operator should know of it."""
@@ -128,3 +159,17 @@ class Trial:
     def _set(self, tried: Tried) -> None:
         replace_file(self._path, msgspec.json.encode(tried))
         self.now = tried
+
+    def _keep(self, tried: Tried) -> None:
+        """As `_set`, also where it cannot be saved."""
+        try:
+            self._set(tried)
+        except OSError as error:
+            log.error("trial.not_saved", path=str(self._path), error=str(error))
+            self.now = tried
+
+    def _remove(self) -> None:
+        """A loss of power does not bring it back. Raises: OSError."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._path.unlink()
+            sync_directory(self._path.parent)

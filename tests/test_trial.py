@@ -7,7 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RouterConfig
+from bgpd.config.load import Loaded
+from bgpd.config.schema import ApiConfig, Config, NeighborConfig, PolicyConfig, RouterConfig
+from bgpd.model.identity import Chosen, Identity, Origin
+from bgpd.model.views import ConfigurationView
 from bgpd.trial import NAME, Trial
 
 GOOD = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"))
@@ -36,6 +39,20 @@ def trial(directory: Path, clock: Clock) -> Trial:
     return Trial(str(directory), file="bgpd.toml", clock=clock)
 
 
+def loaded(config: Config) -> Loaded:
+    chosen = Identity(router_id=Chosen(value="10.255.1.1", origin=Origin.LOOPBACK, of="10.255.1.1"))
+    return Loaded(config, [], ("bgpd.toml", "conf.d/tried.toml"), {}, chosen)
+
+
+def starts_with(tried: Trial, config: Config) -> Config:
+    return tried.at_start(loaded(config)).config
+
+
+def went_back(tried: Trial) -> Config | None:
+    found = tried.go_back(loaded(BAD))
+    return None if found is None else found.config
+
+
 def test_without_confirmation_it_goes_back(tmp_path: Path, clock: Clock) -> None:
     tried = trial(tmp_path, clock)
     assert (tried.left_s, tried.warnings()) == (None, [])
@@ -45,7 +62,7 @@ def test_without_confirmation_it_goes_back(tmp_path: Path, clock: Clock) -> None
     assert "on trial" in tried.warnings()[0]
     clock.time += 41
     assert tried.left_s == 0
-    assert tried.go_back() == GOOD
+    assert went_back(tried) == GOOD
     assert (tried.left_s, tried.until) == (None, None)
     assert "not in force" in tried.warnings()[0]
 
@@ -53,30 +70,30 @@ def test_without_confirmation_it_goes_back(tmp_path: Path, clock: Clock) -> None
 def test_confirmed_is_as_if_it_had_never_been_tried(tmp_path: Path, clock: Clock) -> None:
     tried = trial(tmp_path, clock)
     tried.begin(BAD, GOOD, 60)
-    assert tried.end()
-    assert not tried.end()
+    assert tried.confirm()
+    assert not tried.confirm()
     assert list(tmp_path.iterdir()) == []
-    assert trial(tmp_path, clock).at_start(BAD) == BAD
+    assert starts_with(trial(tmp_path, clock), BAD) == BAD
 
 
-@pytest.mark.parametrize(("passed_s", "starts_with"), [(10, BAD), (60, GOOD), (3600, GOOD)])
+@pytest.mark.parametrize(("passed_s", "found"), [(10, BAD), (60, GOOD), (3600, GOOD)])
 def test_a_process_that_starts_meanwhile_goes_on_with_the_trial(
-    tmp_path: Path, clock: Clock, passed_s: int, starts_with: Config
+    tmp_path: Path, clock: Clock, passed_s: int, found: Config
 ) -> None:
     trial(tmp_path, clock).begin(BAD, GOOD, 60)
     clock.time += passed_s
     later = trial(tmp_path, clock)
-    assert later.at_start(BAD) == starts_with
+    assert starts_with(later, BAD) == found
     assert later.left_s == (50 if passed_s == 10 else None)
 
 
 def test_what_was_taken_back_stays_so_until_the_file_changes_or_is_reloaded(tmp_path: Path, clock: Clock) -> None:
     first = trial(tmp_path, clock)
     first.begin(BAD, GOOD, 60)
-    first.go_back()
-    assert trial(tmp_path, clock).at_start(BAD) == GOOD
+    went_back(first)
+    assert starts_with(trial(tmp_path, clock), BAD) == GOOD
     later = trial(tmp_path, clock)
-    assert later.at_start(WORSE) == WORSE
+    assert starts_with(later, WORSE) == WORSE
     assert later.now is None
     assert not (tmp_path / NAME).exists()
 
@@ -88,7 +105,7 @@ def test_a_reload_without_a_trial_of_its_own_confirms_nothing(tmp_path: Path, cl
     assert tried.left_s == 60
     tried.begin(BAD, WORSE, 90)
     assert tried.left_s == 90
-    assert tried.go_back() == GOOD
+    assert went_back(tried) == GOOD
     tried.follow(BAD)
     assert tried.now is None
 
@@ -100,7 +117,7 @@ def test_what_cannot_be_applied_leaves_the_trial_as_it_was(tmp_path: Path, clock
     tried.begin(WORSE, BAD, 600)
     tried.keep(before)
     assert tried.left_s == 60
-    assert trial(tmp_path, clock).at_start(BAD) == BAD
+    assert starts_with(trial(tmp_path, clock), BAD) == BAD
     tried.keep(None)
     assert tried.now is None
 
@@ -116,4 +133,57 @@ def test_a_trial_that_cannot_be_saved_is_none(tmp_path: Path, clock: Clock) -> N
 @pytest.mark.parametrize("content", [b"", b"{", b'{"until": "soon"}', b"\xff"])
 def test_a_damaged_file_is_no_trial(tmp_path: Path, clock: Clock, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)
-    assert trial(tmp_path, clock).at_start(BAD) == BAD
+    assert starts_with(trial(tmp_path, clock), BAD) == BAD
+
+
+def test_who_confirms_too_late_confirms_nothing(tmp_path: Path, clock: Clock) -> None:
+    tried = trial(tmp_path, clock)
+    tried.begin(BAD, GOOD, 60)
+    clock.time += 60
+    went_back(tried)
+    assert not tried.confirm()
+    assert "not in force" in tried.warnings()[0]
+    assert starts_with(trial(tmp_path, clock), BAD) == GOOD
+
+
+def test_a_confirmation_that_cannot_be_saved_is_none(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    tried = trial(tmp_path, clock)
+    tried.begin(BAD, GOOD, 60)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(OSError, match="Read-only"):
+        tried.confirm()
+    assert tried.left_s == 60
+
+
+def test_a_file_that_changes_while_a_trial_goes_on_is_on_trial_at_a_start(tmp_path: Path, clock: Clock) -> None:
+    trial(tmp_path, clock).begin(BAD, GOOD, 60)
+    clock.time += 10
+    later = trial(tmp_path, clock)
+    assert starts_with(later, WORSE) == WORSE
+    assert later.left_s == 50
+    clock.time += 60
+    assert starts_with(trial(tmp_path, clock), WORSE) == GOOD
+
+
+def test_what_takes_effect_at_a_start_only_is_not_tried(tmp_path: Path, clock: Clock) -> None:
+    moved = msgspec.structs.replace(BAD, api=ApiConfig(socket="/run/elsewhere.sock"))
+    trial(tmp_path, clock).begin(moved, GOOD, 60)
+    later = trial(tmp_path, clock)
+    assert starts_with(later, moved) == BAD
+    later.confirm()
+    assert starts_with(trial(tmp_path, clock), moved) == moved
+
+
+def test_what_it_goes_back_to_has_its_own_files_and_numbers(tmp_path: Path, clock: Clock) -> None:
+    tried = trial(tmp_path, clock)
+    tried.begin(BAD, GOOD, 60, origin=ConfigurationView(files=["bgpd.toml"], variables={"env:RACK": "1"}))
+    clock.time += 60
+    for found in (tried.go_back(loaded(BAD)), trial(tmp_path, clock).at_start(loaded(BAD))):
+        assert found is not None
+        assert (found.config, found.files, found.variables) == (GOOD, ("bgpd.toml",), {"env:RACK": "1"})
+        assert found.identity == Identity()

@@ -223,6 +223,8 @@ def test_what_is_not_confirmed_goes_back_also_after_a_crash(host: Host) -> None:
     assert (view["problems"], view["confirm_until"] > 0) == ([], True)
     host.wait(lambda: not has_8(), "the new policy")
     host.wait(has_8, "the former policy")
+    with pytest.raises(LabError, match="it has gone back already"):
+        host.cli("confirm")
     assert any("not confirmed" in text for text in host.health()["warnings"])
     assert sessions(host) == before
     host.cli("reload", "--confirm", "1h")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from labs.process import LabError
 from tests.daemon.fabric import Fabric, Host, config, leaf, started
 from tests.daemon.managed import said
 from tests.daemon.test_handover import IPV4, POD, last_of, spoken
@@ -39,6 +40,25 @@ def test_process_becomes_the_installed_version_and_the_session_goes_on(fabric: F
             assert (after["since"], after["flaps"], pid(host)) == (before["since"], before["flaps"], process)
         connection.sendall(update(("10.11.0.0/16",), asn=65201))
         host.wait(lambda: host.get("routes", prefix="10.11.0.0/16"), "a route that came afterwards")
+
+
+def test_what_is_not_confirmed_goes_back_over_upgrades(fabric: Fabric, peer: WirePeer) -> None:
+    def retry_s() -> int:
+        return int(host.get("config")["neighbor"][0]["connect_retry_s"])
+
+    with started(fabric, leaf(1, **IPV4, connect_retry_s=7), POD) as host:
+        connection = spoken(peer, host, "10.9.0.0/16")
+        host.write_config(config(leaf(1, **IPV4, connect_retry_s=8), POD))
+        host.cli("reload", "--confirm", "1h")
+        host.cli("upgrade")
+        assert retry_s() == 8
+        host.cli("reload", "--confirm", "1s")
+        host.wait(lambda: retry_s() == 7, "the former configuration")
+        with pytest.raises(LabError, match="it has gone back already"):
+            host.cli("confirm")
+        host.cli("upgrade")
+        assert retry_s() == 7, "who confirms too late confirms nothing"
+        assert said(connection) == []
 
 
 def test_configuration_that_the_installed_version_does_not_take_changes_nothing(fabric: Fabric, peer: WirePeer) -> None:
