@@ -165,6 +165,7 @@ def _readable_time(logger: WrappedLogger, method: str, record: EventDict) -> Eve
 
 def _plain(value: object) -> Any:
     """A value that JSON and a view can hold."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return str(value) if isinstance(value, str) else value
-    return value.hex() if isinstance(value, bytes) else str(value)
+    if value is None or isinstance(value, int | float | bool):
+        return value
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()  # file names may be no UTF-8

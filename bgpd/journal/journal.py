@@ -1,14 +1,18 @@
 """What happened, kept on disk: events are gathered and written some times a second, in a thread.
 
 Nothing waits for it, and a disk that is full, slow or read-only costs the journal only: the latest events stay in
-memory (`log.EventRing`), and what could not be kept is counted.
+memory (`log.EventRing`), and what could not be kept is counted. Its threads are its own: those of the event loop read
+the kernel, too, and none of them may hang with a disk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -27,6 +31,8 @@ PATIENCE_S = 1.0
 """How long a write waits for one that is under way: longer, and the disk hangs."""
 MOST_WAITING = 10_000
 """Events that wait for the disk; the oldest are dropped, and counted."""
+_MANY = 500
+"""Events that are gathered at once, before the ring drops them: hundreds of sessions may end in one moment."""
 
 log = structlog.get_logger()
 
@@ -45,7 +51,9 @@ class Journal:
         self._file = None if path is None else JournalFile(path, max_bytes=max_bytes)
         self._waiting: deque[EventView] = deque()
         self._taken = 0
+        self._gathering = threading.Lock()
         self._using = threading.Lock()
+        self._writer, self._reader = (ThreadPoolExecutor(1, thread_name_prefix="journal") for _ in range(2))
         self._wake = asyncio.Event()
 
     def open(self) -> None:
@@ -65,16 +73,18 @@ class Journal:
         loop = asyncio.get_running_loop()
 
         def noticed() -> None:
+            if self._events.latest - self._taken >= _MANY:
+                self._gather()
             loop.call_soon_threadsafe(self._wake.set)
 
         unsubscribe = self._events.subscribe(noticed)
         try:
             while True:
-                await asyncio.to_thread(self.write)
+                await loop.run_in_executor(self._writer, self.write)
                 if self.error:
                     await asyncio.sleep(RETRY_S)
                     continue
-                if self._events.latest <= self._taken:
+                if self._events.latest <= self._taken and not self._waiting:
                     await self._wake.wait()
                 self._wake.clear()
                 await asyncio.sleep(WRITE_S)
@@ -86,16 +96,19 @@ class Journal:
         if self._file is None or not self._using.acquire(timeout=PATIENCE_S):
             return
         try:
-            self._take()
-            if not self._waiting:
+            self._gather()
+            with self._gathering:
+                events, self._waiting = self._waiting, deque()
+            if not events:
                 return
-            self._file.append(self._waiting)
-            self.written += len(self._waiting)
-            self._waiting.clear()
-            self.bytes = self._file.bytes_used()
-        except JournalUnusable as error:
-            self._failed(error)
-            return
+            try:
+                self._file.append(events)
+            except JournalUnusable as error:
+                self._gather(before=events)
+                self._failed(error)
+                return
+            self.written += len(events)
+            self.bytes = self._file.bytes
         finally:
             self._using.release()
         if self.error:
@@ -103,15 +116,18 @@ class Journal:
             log.info("journal.recovered", lost=self.lost)
         self._say_put_aside(self._file)
 
-    def _take(self) -> None:
-        """What came since the last time; what the ring has dropped meanwhile is lost."""
-        for event in self._events.since(self._taken):
-            self.lost += event.sequence - self._taken - 1 if self._taken else 0
-            self._taken = event.sequence
-            self._waiting.append(event)
-        while len(self._waiting) > MOST_WAITING:
-            self._waiting.popleft()
-            self.lost += 1
+    def _gather(self, before: Iterable[EventView] = ()) -> None:
+        """Have what came since the last time wait; what the ring has dropped meanwhile is lost. `before`: what could
+        not be written. In any thread."""
+        with self._gathering:
+            self._waiting = deque([*before, *self._waiting])
+            for event in self._events.since(self._taken):
+                self.lost += event.sequence - self._taken - 1 if self._taken else 0
+                self._taken = event.sequence
+                self._waiting.append(event)
+            while len(self._waiting) > MOST_WAITING:
+                self._waiting.popleft()
+                self.lost += 1
 
     async def read(self, sought: Sought) -> list[EventView]:
         """Events of this run and of earlier ones, oldest first; of a file that cannot be read those in memory."""
@@ -123,7 +139,7 @@ class Journal:
                 return read(path, sought)
 
             try:
-                events = await asyncio.to_thread(written_then_read)
+                events = await asyncio.get_running_loop().run_in_executor(self._reader, written_then_read)
                 if not self.error:
                     return events
             except JournalUnusable as error:
@@ -131,10 +147,15 @@ class Journal:
         return [event for event in self._events.since() if sought.matches(event)][-sought.limit :]
 
     def close(self) -> None:
-        """Write the rest, and give the file up; blocks for the disk."""
+        """Write the rest, and give the file up; blocks for the disk, but not longer than it may hang."""
+        if self._file is not None:
+            with contextlib.suppress(TimeoutError):
+                self._writer.submit(self._write_and_close, self._file).result(PATIENCE_S)
+
+    def _write_and_close(self, file: JournalFile) -> None:
         self.write()
-        if self._file is not None and self._using.acquire(timeout=PATIENCE_S):
-            self._file.close()
+        if self._using.acquire(blocking=False):
+            file.close()
             self._using.release()
 
     def warnings(self) -> list[str]:

@@ -106,11 +106,13 @@ def at_least(level: str) -> tuple[str, ...]:
 
 
 class JournalFile:
-    """The writer's side. `put_aside` says what became of a file that could not be used."""
+    """The writer's side. `put_aside` says what became of a file that could not be used, `bytes` what events took after
+    the last were written."""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self.path = path
         self.put_aside = ""
+        self.bytes = 0
         self._max_bytes = max_bytes
         self._connection: sqlite3.Connection | None = None
         self._ahead = 0
@@ -176,8 +178,10 @@ class JournalFile:
         rows = [_row(event, event.sequence + self._ahead) for event in events]
         with connection:
             connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
-        if self.bytes_used() > self._max_bytes:
-            self._prune(connection)
+        with contextlib.suppress(sqlite3.OperationalError):  # these are written; the next have it done
+            if self.bytes_used() > self._max_bytes:
+                self._prune(connection)
+            self.bytes = self.bytes_used()
 
     def bytes_used(self) -> int:
         """What events take on the disk."""
@@ -254,7 +258,9 @@ def _why_unusable(connection: sqlite3.Connection) -> str:
 
 
 def _found(connection: sqlite3.Connection, sought: Sought) -> Iterator[EventView]:
-    conditions = ["at >= ?", "at <= ?"]
+    """The newest first. Without `since` the order is that of the rows, and no more of them are read than are asked for:
+    an index of times would have all of them sorted."""
+    conditions = ["at >= ?" if sought.since else "+at >= ?", "+at <= ?"]
     given: list[object] = [sought.since, sought.until]
     if sought.neighbor:
         conditions.append("neighbor = ?")
@@ -265,9 +271,12 @@ def _found(connection: sqlite3.Connection, sought: Sought) -> Iterator[EventView
     if sought.event:
         conditions.append("(event = ? OR substr(event, 1, ?) = ?)")
         given += [sought.event, len(sought.event) + 1, f"{sought.event}."]
+    if sought.prefix:
+        conditions.append("""instr(fields, '"prefix":')""")
+    given.append(-1 if sought.prefix else sought.limit)
     which = " AND ".join(conditions)
     rows = connection.execute(
-        f"SELECT sequence, at, level, event, fields FROM events WHERE {which} ORDER BY sequence DESC", given
+        f"SELECT sequence, at, level, event, fields FROM events WHERE {which} ORDER BY sequence DESC LIMIT ?", given
     )
     for sequence, at, level, event, fields in rows:
         found = EventView(sequence=sequence, at=at, level=level, event=event, fields=_fields_decoder.decode(fields))

@@ -16,6 +16,7 @@ from bgpd.journal import journal as module
 from bgpd.journal.journal import Journal
 from bgpd.journal.store import Sought
 from bgpd.log import KEPT_EVENTS, EventRing, set_up_logging
+from bgpd.model.views import EventView
 from tests.waiting import wait_until
 
 ROOM = 1 << 20
@@ -128,3 +129,56 @@ async def test_a_disk_that_hangs_does_not_hold_what_leaves(
     hangs.set()
     await writing
     assert made.written == 1
+
+
+async def test_a_text_that_is_no_unicode_is_kept_as_far_as_it_is(tmp_path: Path, ring: EventRing) -> None:
+    made = journal(tmp_path / "j", ring)
+    structlog.get_logger().info("reload.problem", problem="conf.d/caf\udce9.toml: cannot be read", other="caf\xe9")
+    (event,) = await made.read(Sought())
+    assert event.fields == {"problem": "conf.d/caf\\udce9.toml: cannot be read", "other": "caf\xe9"}
+    assert (made.written, made.warnings()) == (1, [])
+
+
+async def test_a_disk_that_hangs_leaves_the_threads_of_the_event_loop_alone(
+    tmp_path: Path, ring: EventRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = journal(tmp_path / "j", ring)
+    hangs = threading.Event()
+
+    def hang(path: Path, sought: Sought) -> list[EventView]:
+        hangs.wait(30)
+        return []
+
+    monkeypatch.setattr(module, "read", hang)
+    readers = [asyncio.get_running_loop().create_task(made.read(Sought())) for _ in range(40)]
+    await asyncio.sleep(0)
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 10) == 1
+    finally:
+        hangs.set()
+        await asyncio.gather(*readers)
+
+
+async def test_more_at_once_than_the_memory_holds_is_written(tmp_path: Path, ring: EventRing) -> None:
+    made = journal(tmp_path / "j", ring)
+    running = asyncio.get_running_loop().create_task(made.run())
+    await asyncio.sleep(0)
+    say(*[f"e{n}" for n in range(3 * KEPT_EVENTS)])
+    await asyncio.to_thread(wait_until, lambda: made.written + made.lost >= 3 * KEPT_EVENTS, 20, "all")
+    assert (made.written, made.lost) == (3 * KEPT_EVENTS, 0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_disk_that_hangs_just_then_does_not_hold_what_leaves(
+    tmp_path: Path, ring: EventRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.01)
+    made = journal(tmp_path / "j", ring)
+    hangs = threading.Event()
+    assert made._file is not None
+    monkeypatch.setattr(made._file, "append", lambda events: hangs.wait(20))
+    say("one")
+    made.close()
+    assert made.written == 0
+    hangs.set()

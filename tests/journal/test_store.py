@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,8 @@ from bgpd.journal.store import (
     JournalFile,
     JournalUnusable,
     Sought,
+    _connect,
+    _found,
     at_least,
     read,
     read_copy,
@@ -183,3 +187,28 @@ def test_two_processes_write_side_by_side(path: Path) -> None:
     first.append([event(3, "first")])
     assert [one.event for one in read(path, Sought())] == ["fib.repairing", "second", "first", "first"]
     assert numbers(read(path, Sought())) == [1, 2, 3, 4]
+
+
+def test_events_are_written_once_though_the_oldest_cannot_be_deleted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    file = written(path, max_bytes=1)
+    monkeypatch.setattr(file, "_prune", full)
+    file.append([event(1)])
+    file.append([event(2)])
+    assert numbers(read(path, Sought())) == [1, 2]
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"until": 1e9}, {"levels": at_least("info")}, {"prefix": "10.64.1.5/32"}])
+def test_the_newest_are_found_without_reading_all(path: Path, narrowed: dict[str, Any]) -> None:
+    written(path, *[event(n, prefix="10.64.1.5/32", reason="x" * 50) for n in range(1, 10_001)], max_bytes=1 << 30)
+    connection = _connect(path, mode="ro")
+    steps: list[int] = []
+    connection.set_progress_handler(lambda: steps.append(1), 100)
+    found = list(islice(_found(connection, Sought(limit=10, **narrowed)), 10))
+    connection.close()
+    assert numbers(found) == list(range(10_000, 9_990, -1))
+    assert len(steps) < 20
