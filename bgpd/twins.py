@@ -129,11 +129,13 @@ class Twins:
     def _strangers(self, vrf: str, family: Family, table: LocRib, suspects: set[Path]) -> Iterator[str]:
         """Routes of suspect paths that this host has not. Where it has all of them, the table is not looked through."""
         left = {path: path.keys for path in suspects if table.received.get(path.source)}
-        for key in list(table.local):
-            for path in _candidates(table.routes.get(key)):
-                if path in left:
-                    left[path] -= 1
-        yield ""
+        own = list(table.local) if left else []
+        for start in range(0, len(own), _SLICE):
+            for key in own[start : start + _SLICE]:
+                for path in _candidates(table.routes.get(key)):
+                    if path in left:
+                        left[path] -= 1
+            yield ""
         left = {path: count for path, count in left.items() if count > 0}
         if not left:
             return

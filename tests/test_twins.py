@@ -152,3 +152,11 @@ def test_a_look_that_raises_ends_nothing() -> None:
         for _ in range(2):
             drain(host.twins._guarded())
     assert [one["event"] for one in logs] == ["identity.look_failed"]
+
+
+def test_a_look_goes_through_many_routes_of_this_host_in_steps() -> None:
+    host = Host()
+    host.own(*[f"10.{64 + number // 65536}.{number // 256 % 256}.{number % 256}/32" for number in range(10_000)])
+    without = sum(1 for _ in host.twins.look())
+    host.recorder.announce(host.leaf1, attributes(65201, LOCAL_ASN), HOP1, "10.64.0.1/32")
+    assert sum(1 for _ in host.twins.look()) >= without + 4
