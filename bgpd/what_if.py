@@ -36,8 +36,9 @@ async def what_if_down(name: str, *, rib: Rib, host: Host, neighbors: Iterable[N
         names = frozenset(one.name for one in gone)
         is_gone: Callable[[Path], bool] = lambda path: _neighbor_of(path) in names  # noqa: E731
     elif host.named(name) is not None:
-        gone = [one for one in views if one.interface == name]
-        is_gone = _leads_by(name, frozenset(one.name for one in gone), host)
+        interfaces = _down_with(name, host)
+        gone = [one for one in views if one.interface in interfaces]
+        is_gone = _leads_by(interfaces, frozenset(one.name for one in gone), host)
     else:
         raise NothingSuch(f'there is no neighbor and no interface "{name}"')
     left = [one for one in views if one not in gone and one.state == "established" and not one.guest]
@@ -58,12 +59,22 @@ def _neighbor_of(path: Path) -> str:
     return path.source.name.partition(" rd ")[0]
 
 
-def _leads_by(interface: str, names: frozenset[str], host: Host) -> Callable[[Path], bool]:
-    networks = [network for _, network in host.networks(interface)]
+def _down_with(interface: str, host: Host) -> frozenset[str]:
+    """An interface, and those that speak by it (VLANs and the like)."""
+    found: set[str] = set()
+    more = {interface}
+    while more:
+        found |= more
+        more = {link.name for link in host.links.values() if host.name_of(link.parent) in more} - found
+    return frozenset(found)
+
+
+def _leads_by(interfaces: frozenset[str], names: frozenset[str], host: Host) -> Callable[[Path], bool]:
+    networks = [network for interface in sorted(interfaces) for _, network in host.networks(interface)]
 
     def is_gone(path: Path) -> bool:
         hop = path.next_hop
-        if _neighbor_of(path) in names or (hop is not None and hop.interface == interface):
+        if _neighbor_of(path) in names or (hop is not None and hop.interface in interfaces):
             return True
         if hop is None or hop.interface or path.source.is_local:
             return False

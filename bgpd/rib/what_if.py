@@ -17,6 +17,8 @@ from bgpd.rib.shared_decisions import Entry
 
 SLICE = 2048
 """Keys of one step."""
+ASKED = 256
+"""Decisions of one step, where few keys share them."""
 MOST_EXAMPLES = 10
 
 
@@ -52,6 +54,8 @@ def foresee(table: LocRib, is_gone: Callable[[Path], bool], into: Foreseen) -> I
             fate = known.get(entry)
             if fate is None:
                 fate = known[entry] = fate_of(table, entry, is_gone)
+                if not len(known) % ASKED:
+                    yield
             into.counts[fate] += 1
             if into.fates is not None:
                 into.fates[key] = fate
