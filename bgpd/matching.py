@@ -43,7 +43,12 @@ class Matching:
         return match_neighbors(config, interfaces)
 
     def taken(self, config: Config, matched: Matched) -> None:
-        """This is in force from now on, as it was made out; says what is wrong with it."""
+        """This is in force from now on, as it was made out; says what is wrong with it.
+
+        Another one may have patterns of which nothing was known as interfaces came or went meanwhile.
+        """
+        if config is not self._config and has_patterns(config):
+            self._changed.set()
         self._config = config
         for problem in matched.problems:
             if problem not in self.problems:
