@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from bgpd.config.facts import Facts, this_host
@@ -10,7 +11,8 @@ from bgpd.model.prefix import format_address, parse_prefix
 
 def facts_of_host(*, given: Mapping[str, str] | None = None, otherwise: Mapping[str, str] | None = None) -> Facts:
     """Of the host and network namespace that this process runs in; see `Facts`."""
-    return this_host(_loopback, given=given, otherwise=otherwise)
+    once = functools.cache(_loopback)  # for one configuration: a variable may stand in it many times
+    return this_host(lambda within: once(tuple(within)), given=given, otherwise=otherwise)
 
 
 def _loopback(within: Sequence[str]) -> tuple[str, str]:
