@@ -97,6 +97,10 @@ def _read_all(file: str, fragments: list[str], unusable: list[UnusableFile]) -> 
         unusable.append(UnusableFile(str(Path(file).parent / FRAGMENTS), _of_file(what, f"at most {MOST_FRAGMENTS}")))
         fragments = []
     for name in (file, *fragments):
+        shown = name.encode(errors="backslashreplace").decode()
+        if shown != name and name != file:
+            unusable.append(UnusableFile(shown, _of_file("has a name that is not UTF-8", "give it another name")))
+            continue
         try:
             if name != file and not stat.S_ISREG(os.stat(name).st_mode):
                 what = "is a directory" if os.path.isdir(name) else "is not a regular file"

@@ -217,3 +217,8 @@ def test_files_that_never_stay_are_told(main: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(texts, "list_fragments", listed)
     (problem,) = said(main)
     assert problem.startswith("conf.d: changes while it is read, 5 times in a row")
+
+
+def test_a_fragment_whose_name_is_no_utf_8_is_said(main: Path) -> None:
+    fragment(main, "caf\udce9.toml", leaf(1))
+    assert said(main) == ["conf.d/caf\\udce9.toml: has a name that is not UTF-8; give it another name"]
