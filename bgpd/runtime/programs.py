@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import select
@@ -268,10 +269,13 @@ def checked_program(path: Path) -> Path:
 
     Raises:
         ProgramRefused: others can write it, its directory, or replace a directory that leads there.
-        OSError: there is no such file.
+        OSError: there is no such file, or links lead to each other.
     """
     path = path.absolute()
-    real = path.resolve(strict=True)
+    try:
+        real = path.resolve(strict=True)
+    except RuntimeError as error:  # links that lead to each other
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
     trusted = {0, os.geteuid()}
     for end in dict.fromkeys((path, real)):
         for step in (end, *end.parents):

@@ -315,6 +315,9 @@ def _check_check(field: str, check: HealthCheck | None) -> list[Problem]:
     if check.type is CheckType.DNS and not is_name(check.query):
         wrong = f'"{check.query}" is no name' if check.query else "is missing"
         return [Problem(f"{field}.query", wrong, 'the name to ask for, such as "www.example.org"; "." is the root')]
+    if check.type is CheckType.HTTPS and check.host and (check.host[0] == "." or not is_name(check.host)):
+        right = "labels of 1 to 63 characters, such as www.example.org; or leave it out"
+        return [Problem(f"{field}.host", f'"{check.host}" is no name that TLS can ask for', right)]
     if check.timeout_s > check.interval_s:
         return [
             Problem(f"{field}.timeout_s", "is longer than interval_s", f"a {field} ends before the next one starts")

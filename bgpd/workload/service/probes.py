@@ -129,6 +129,9 @@ async def _probe_http(check: HealthCheck, address: str, way: Way) -> str:
         return f"TLS: {error.reason or error}"
     except ConnectionError:
         return "TLS: closed"
+    except ValueError:  # a service that was taken by an earlier version
+        connection.close()
+        return f'TLS: the host "{check.host}" is no name'
     try:
         return await _ask_status(check, address, reader, writer)
     finally:

@@ -137,6 +137,12 @@ async def test_https_status(answer: bytes, wanted: str, certificate: ssl.SSLCont
         assert await run(CheckType.HTTPS, verify=True) == "TLS: CERTIFICATE_VERIFY_FAILED"
 
 
+@pytest.mark.parametrize("host", ["a..b", ".example.org", ".", "a" * 64])
+async def test_https_with_a_host_that_is_no_name(host: str, certificate: ssl.SSLContext) -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n", certificate):
+        assert await run(CheckType.HTTPS, host=host) == f'TLS: the host "{host}" is no name'
+
+
 async def test_https_closed_without_an_answer(certificate: ssl.SSLContext) -> None:
     async with answering(b"", certificate):
         assert await run(CheckType.HTTPS, verify=False) == "closed without an answer"
@@ -164,6 +170,11 @@ async def test_exec_in_a_vrf_is_told_the_interface(tmp_path: Path) -> None:
 async def test_exec_that_hangs_has_no_answer(tmp_path: Path) -> None:
     directory = script(tmp_path, "sleep 60 & wait")
     assert await run(CheckType.EXEC, directory=directory, timeout_s=SHORT_S, command="check") == NO_ANSWER
+
+
+async def test_exec_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "check").symlink_to("check")
+    assert await run(CheckType.EXEC, directory=str(tmp_path), command="check") == "Too many levels of symbolic links"
 
 
 async def test_exec_that_others_can_change_is_not_run(tmp_path: Path) -> None:
