@@ -2,12 +2,13 @@
 
 When a service is withdrawn here, the fabric's route of its address takes the place of the local one. A probe that went
 by it would ask another host, and believe it. So probes have a table for each VRF, in which an address leads to the
-local backends, and a source address that only they use. Policy rules send what comes from the source to the table, and
+local backends, and a source address that only they use. Of several services with one address each asks its own
+backends: the second has another table and source. Policy rules send what comes from the source to the table, and
 what arrives for it to this host. By the same rule a backend's answer passes the kernel's reverse path filter. See
 docs/decisions/0030-a-probe-has-a-source-and-a-table-of-its-own.md.
 
-Level-triggered: what is desired is written when it changes, when a link or a rule changes, and when a probe failed.
-Decides nothing of services.
+Level-triggered: what is desired is written when it changes, when a link or a rule changes, when a probe failed, and
+again some time after the kernel has refused it. Decides nothing of services.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bgpd.config.schema import PROBE_TABLES
 from bgpd.fib.dataplane import Dataplane
 from bgpd.kernel.link_messages import encode_add_rule
 from bgpd.kernel.netlink import read_sequence
-from bgpd.kernel.probe_messages import encode_arrival, encode_no_probe_route, encode_probe_route
+from bgpd.kernel.probe_messages import Gateway, encode_arrival, encode_no_probe_route, encode_probe_route
 from bgpd.kernel.route_messages import RouteForm
 from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
@@ -37,11 +38,16 @@ RULE_PRIORITY = 990
 _AT_ONCE = 256
 """Requests in one batch."""
 _LOOPBACK = "lo"
+RETRY_S = 5.0
+"""When that is written again which the kernel did not take."""
 
-Place = tuple[str, Family, bytes]
-"""VRF, family and key of an address."""
+Lane = tuple[str, int]
+"""What has a table and a source: a VRF, and which of the services that have one address."""
+Place = tuple[Lane, Family, bytes]
+"""Lane, family and key of an address."""
 Answered = Callable[[str], None]
 """Called with "" when the kernel has what was asked for, else with what it said."""
+_MAIN: Lane = ("", 0)
 
 
 class _Wish:
@@ -55,68 +61,89 @@ class _Wish:
 
 
 class ProbeRoutes:
-    """The tables of probes. `sources`: a prefix of each family, of which each VRF gets one address."""
+    """The tables of probes. `sources`: a prefix of each family, of which each lane gets one address."""
 
     def __init__(self, dataplane: Dataplane, *, protocol: int, metric: int, sources: Sequence[str]) -> None:
         self._dataplane = dataplane
         self._protocol = protocol
         self._metric = metric
         self._sources = {_family_of(network): network for network in map(ipaddress.ip_network, sources)}
-        self._numbers: dict[str, int] = {}
-        self._ready: set[tuple[str, Family]] = set()
+        self._numbers: dict[Lane, int] = {}
+        self._ranks: dict[tuple[str, Family, bytes], dict[str, int]] = {}
+        self._ready: set[tuple[Lane, Family]] = set()
         self._wishes: dict[Place, _Wish] = {}
         self._dirty: dict[Place, None] = {}
         self._worker: asyncio.Task[None] | None = None
+        self._refused: dict[Place, None] = {}
+        self._retry: asyncio.TimerHandle | None = None
         self._follows = False
+        self._has_ended = False
 
     def tables(self) -> set[int]:
         """The kernel tables that are in use."""
         return {PROBE_TABLES[number] for number in self._numbers.values()}
 
-    def source(self, vrf: str, family: Family) -> str:
-        """The address that the probes of a VRF come from; "" where there is none left."""
+    def source(self, asker: str, vrf: str, family: Family, key: bytes) -> str:
+        """The address that a service's probes of an address come from; "" where there is none left."""
+        return self._source((vrf, self._ranks.get((vrf, family, key), {}).get(asker, 0)), family)
+
+    def _source(self, lane: Lane, family: Family) -> str:
         network = self._sources.get(family)
-        number = self._number(vrf)
+        number = self._number(lane)
         if network is None or number is None or number + 1 >= network.num_addresses:
             return ""
         return str(network[number + 1])
 
-    def set(self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Answered) -> None:
-        """Probes of an address are to reach these members, or nothing in particular (()); None: there are none.
+    def set(
+        self, asker: str, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Answered
+    ) -> None:
+        """A service's probes of an address are to reach these members, or nothing in particular (()); None: there are
+        none.
 
         `answered` is called when that is so, and each time that it was written again.
         """
-        place = (vrf, family, key)
-        if members is None:
-            if self._wishes.pop(place, None) is None:
+        ranks = self._ranks.setdefault((vrf, family, key), {})
+        if members is not None:
+            rank = ranks.setdefault(asker, min(set(range(len(ranks) + 1)) - set(ranks.values())))
+            place = ((vrf, rank), family, key)
+            if self._number(place[0]) is None:
+                answered(f"all {len(PROBE_TABLES)} tables of probes are in use")
                 return
-        else:
             self._wishes[place] = _Wish(members, answered)
-        self._mark(place)
+            self._mark(place)
+        elif asker in ranks:
+            place = ((vrf, ranks.pop(asker)), family, key)
+            if self._wishes.pop(place, None) is not None:
+                self._mark(place)
+        if not ranks:
+            del self._ranks[vrf, family, key]
 
-    def write_again(self, vrf: str, family: Family, key: bytes) -> None:
+    def write_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
         """A probe failed: its route may have gone."""
-        place = (vrf, family, key)
+        place = ((vrf, self._ranks.get((vrf, family, key), {}).get(asker, 0)), family, key)
         if place in self._wishes:
-            self._ready.discard((vrf, family))
+            self._ready.discard(place[:2])
             self._mark(place)
 
     async def stop(self) -> None:
         """Write no more; all stays in the kernel, where only probes go by it."""
         self._dirty.clear()
+        self._has_ended = True
+        if self._retry is not None:
+            self._retry.cancel()
         if self._worker is not None:
             await asyncio.gather(self._worker, return_exceptions=True)
 
-    def _number(self, vrf: str) -> int | None:
+    def _number(self, lane: Lane) -> int | None:
         """The main table's is 0; others keep what they got first."""
-        if vrf not in self._numbers:
+        if lane not in self._numbers:
             used = set(self._numbers.values())
-            free = (number for number in range(0 if not vrf else 1, len(PROBE_TABLES)) if number not in used)
-            number = next(free, None)
+            least = 0 if lane == _MAIN else 1
+            number = next((number for number in range(least, len(PROBE_TABLES)) if number not in used), None)
             if number is None:
                 return None
-            self._numbers[vrf] = number
-        return self._numbers[vrf]
+            self._numbers[lane] = number
+        return self._numbers[lane]
 
     def _mark(self, place: Place) -> None:
         self._dirty[place] = None
@@ -141,6 +168,13 @@ class ProbeRoutes:
         for place in self._wishes:
             self._mark(place)
 
+    def _try_again(self) -> None:
+        self._retry = None
+        refused, self._refused = self._refused, {}
+        for place in refused:
+            if place in self._wishes:
+                self._mark(place)
+
     async def _work(self) -> None:
         while self._dirty:
             await asyncio.sleep(0)
@@ -158,23 +192,23 @@ class ProbeRoutes:
             requests.append(encode(sequence=len(requests)))
             concerned.append((places, expected))
 
-        for vrf, family in dict.fromkeys((vrf, family) for vrf, family, _key in wishes):
-            places = {place for place, wish in wishes.items() if place[:2] == (vrf, family) and wish is not None}
-            if places and (vrf, family) not in self._ready:
-                self._ready.add((vrf, family))
-                for encode, expected in self._ground(vrf, family):
+        for lane, family in dict.fromkeys((lane, family) for lane, family, _key in wishes):
+            places = {place for place, wish in wishes.items() if place[:2] == (lane, family) and wish is not None}
+            if places and (lane, family) not in self._ready:
+                self._ready.add((lane, family))
+                for encode, expected in self._ground(lane, family):
                     ask(encode, places, expected)
         for place, wish in wishes.items():
-            vrf, family, key = place
-            form = self._form(vrf)
+            lane, family, key = place
+            form = self._form(lane)
             if wish is None or not wish.members:
                 ask(functools.partial(encode_no_probe_route, family, key, form), {place}, errno.ESRCH)
                 continue
-            index_of = self._dataplane.host.index_of
-            gateways = [(hop.address, index_of(hop.interface), hop.weight) for hop in wish.members]
-            ask(functools.partial(encode_probe_route, family, key, gateways, form), {place})
+            ask(functools.partial(encode_probe_route, family, key, self._gateways(wish.members), form), {place})
         outcome = await self._dataplane.change(b"".join(requests))
         problems = dict.fromkeys(wishes, outcome.lost)
+        if outcome.lost:
+            self._ready.difference_update(place[:2] for place in wishes)
         for error in outcome.errors:
             places, expected = concerned[read_sequence(error.request)]
             if error.code != expected:
@@ -182,15 +216,27 @@ class ProbeRoutes:
                 self._ready.difference_update(place[:2] for place in places)
         for place, wish in wishes.items():
             if wish is not None and self._wishes.get(place) is wish:
+                if problems[place]:
+                    self._refused[place] = None
                 wish.answered(problems[place])
+        if self._refused and self._retry is None and not self._has_ended:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
 
-    def _ground(self, vrf: str, family: Family) -> Iterator[tuple[Callable[..., bytes], int]]:
+    def _gateways(self, members: NextHops) -> list[Gateway]:
+        """The members without addresses of this host itself, which no route leads to: the kernel refuses such a one
+        together with all others.
+        """
+        host = self._dataplane.host
+        others = [hop for hop in members if not host.bears(hop.interface, hop.address)]
+        return [(hop.address, host.index_of(hop.interface), hop.weight) for hop in others or members]
+
+    def _ground(self, lane: Lane, family: Family) -> Iterator[tuple[Callable[..., bytes], int]]:
         """What a source needs: both rules, and that answers to it arrive here."""
-        source = self.source(vrf, family)
+        source = self._source(lane, family)
         if not source:
             return
         packed = ipaddress.ip_address(source).packed
-        form, key = self._form(vrf), host_key(packed)
+        form, key = self._form(lane), host_key(packed)
         rule = functools.partial(
             RoutingRule, family=family, priority=RULE_PRIORITY, protocol=self._protocol, table=form.table
         )
@@ -198,8 +244,8 @@ class ProbeRoutes:
         for made in (rule(source=key), rule(to=key)):
             yield functools.partial(encode_add_rule, made), errno.EEXIST
 
-    def _form(self, vrf: str) -> RouteForm:
-        return RouteForm(PROBE_TABLES[self._number(vrf) or 0], self._protocol, self._metric)
+    def _form(self, lane: Lane) -> RouteForm:
+        return RouteForm(PROBE_TABLES[self._number(lane) or 0], self._protocol, self._metric)
 
     def _arrival_interface(self) -> int:
         """The loopback interface; where that is down, any that is up."""

@@ -373,24 +373,30 @@ class KernelTables:
             fib.writer.update(family, {key: learned})
 
     def set_probe_route(
-        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+        self,
+        asker: str,
+        vrf: str,
+        family: Family,
+        key: bytes,
+        members: NextHops | None,
+        answered: Callable[[str], None],
     ) -> None:
-        """Probes of a service's address go to these members, () for where all goes, None: there are none.
+        """A service's probes of its address go to these members, () for where all goes, None: there are none.
 
         `answered` is called with "" when it is so, or with what the kernel says.
         """
-        self.probes.set(vrf, family, key, members, answered)
+        self.probes.set(asker, vrf, family, key, members, answered)
 
-    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
         """A probe failed: its route may have gone."""
-        self.probes.write_again(vrf, family, key)
+        self.probes.write_again(asker, vrf, family, key)
 
-    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
         """The VRF device that probes are bound to ("" for none), their source, and whether the address is this host's
         own.
         """
-        host = self._host
-        return host.vrf_device(vrf) if vrf else "", self.probes.source(vrf, family), host.has_address(key[1:], vrf=vrf)
+        host, source = self._host, self.probes.source(asker, vrf, family, key)
+        return host.vrf_device(vrf) if vrf else "", source, host.has_address(key[1:], vrf=vrf)
 
     def waits(self, vrf: str, family: Family, key: bytes) -> bool:
         """Whether a route waits until the kernel has its interface in the VRF."""

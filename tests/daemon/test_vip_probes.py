@@ -104,7 +104,7 @@ def host(fabric: Fabric, frr: Frr, here: Site, elsewhere: Site, commands: Path) 
         yield host
 
 
-def offer(host: Host, directory: Path, kind: str = "http", **fields: Any) -> None:
+def offer(host: Host, directory: Path, kind: str = "http", name: str = "web", **fields: Any) -> None:
     backends = [{"id": "pod1", "addresses": ["10.64.1.1", "2001:db8:64::1"]}]
     service = {
         "addresses": list(ADDRESSES),
@@ -114,7 +114,7 @@ def offer(host: Host, directory: Path, kind: str = "http", **fields: Any) -> Non
     }
     file = directory / "service.json"
     file.write_text(json.dumps(service))
-    host.cli("service", "add", "web", str(file), "--timeout", "0", check=False)
+    host.cli("service", "add", name, str(file), "--timeout", "0", check=False)
 
 
 def view(host: Host) -> dict[str, Any]:
@@ -189,6 +189,26 @@ def test_an_address_is_announced_while_it_answers_here_and_the_fabric_s_route_ta
     wait_announced(host, frr)
     wait_by(host, POD)
     assert [who_answers(fabric, vip) for vip in ADDRESSES] == ["here", "here"]
+    announce(frr, f"{VIP4}/32", withdraw=True)
+
+
+def test_one_of_two_services_with_one_address_may_go(
+    fabric: Fabric, host: Host, frr: Frr, here: Site, elsewhere: Site, tmp_path: Path
+) -> None:
+    """The old and the new one of a deployment; the new one is asked on when the fabric's route has taken its place."""
+    offer(host, tmp_path, addresses=[VIP4])
+    host.wait(lambda: heard_from_host(frr, f"{VIP4}/32"), "the leaf to hear it")
+    offer(host, tmp_path, name="web-new", addresses=[VIP4])
+    both = ["healthy"] * 2
+    host.wait(lambda: [one["probes"][0]["state"] for one in host.get("services")] == both, "both to answer")
+    host.cli("service", "del", "web")
+    host.wait(lambda: len(host.get("services")) == 1 and view(host)["announced"], "the new one to be announced")
+    announce(frr, f"{VIP4}/32")
+    here.set(503)
+    wait_by(host, LEAF, VIP4)
+    here.set(200)
+    host.wait(lambda: view(host)["announced"], "it to answer again")
+    wait_by(host, POD, VIP4)
     announce(frr, f"{VIP4}/32", withdraw=True)
 
 

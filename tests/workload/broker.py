@@ -246,14 +246,20 @@ class Node:
         self.set_workload_routes(vrf, family, {key: members})
 
     def set_probe_route(
-        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+        self,
+        asker: str,
+        vrf: str,
+        family: Family,
+        key: bytes,
+        members: NextHops | None,
+        answered: Callable[[str], None],
     ) -> None:
         answered("")
 
-    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
         """It is there."""
 
-    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
         return "", "", False
 
     def workloads_gone(self, vrf: str, family: Family, keys: list[bytes]) -> None:

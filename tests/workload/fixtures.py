@@ -127,7 +127,13 @@ class Rig:
         self._acknowledgements.append((vrf, family, [key]))
 
     def set_probe_route(
-        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+        self,
+        asker: str,
+        vrf: str,
+        family: Family,
+        key: bytes,
+        members: NextHops | None,
+        answered: Callable[[str], None],
     ) -> None:
         place = vrf, format_key(family, key)
         self.told.append(("probe route", *place, members))
@@ -137,10 +143,10 @@ class Rig:
         else:
             self.probe_routes[place], self.probe_answers[place] = members, answered
 
-    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
         self.probe_rewrites += 1
 
-    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
         return vrf, "169.254.62.1", self.host.has_address(key[1:], vrf=vrf)
 
     def states_changed(self, changed: Sequence[ClaimStatus]) -> None:

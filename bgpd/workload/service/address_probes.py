@@ -20,7 +20,7 @@ from bgpd.model.path import NextHops
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import CheckType, HealthCheck, ProbeView, Service, ServiceMode
 from bgpd.workload.service.checker import Health
-from bgpd.workload.service.probes import Way
+from bgpd.workload.service.probes import ANY_WAY, Way
 from bgpd.workload.service.saved_health import SavedHealth
 from bgpd.workload.service.targets import CheckId
 
@@ -37,14 +37,22 @@ class ProbeKernel(Protocol):
     """Who keeps the kernel routes of probes (`fib.tables.KernelTables`)."""
 
     def set_probe_route(
-        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+        self,
+        asker: str,
+        vrf: str,
+        family: Family,
+        key: bytes,
+        members: NextHops | None,
+        answered: Callable[[str], None],
     ) -> None:
-        """Probes of an address go to these members; `answered` is called with "" when it is so, or with why not."""
+        """The probes by which a service asks an address go to these members; `answered` is called with "" when it is
+        so, or with why not.
+        """
 
-    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
         """It may have gone."""
 
-    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
         """The interface that probes are bound to ("" for none), where they come from, and whether an interface of this
         host has the address.
         """
@@ -54,14 +62,20 @@ class NoKernel:
     """For services that are never probed."""
 
     def set_probe_route(
-        self, vrf: str, family: Family, key: bytes, members: NextHops | None, answered: Callable[[str], None]
+        self,
+        asker: str,
+        vrf: str,
+        family: Family,
+        key: bytes,
+        members: NextHops | None,
+        answered: Callable[[str], None],
     ) -> None:
         answered("")
 
-    def write_probe_route_again(self, vrf: str, family: Family, key: bytes) -> None:
+    def write_probe_route_again(self, asker: str, vrf: str, family: Family, key: bytes) -> None:
         """There is none."""
 
-    def probe_way(self, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
+    def probe_way(self, asker: str, vrf: str, family: Family, key: bytes) -> tuple[str, str, bool]:
         return "", "", False
 
 
@@ -76,7 +90,8 @@ class Checks(Protocol):
 class _Probed(msgspec.Struct, eq=False):
     """One address that is asked. `members` None: it has no usable backends, and is not asked.
 
-    `is_running`: its checks run; before that the kernel's route is waited for. `is_trusted`: it was announced before.
+    `is_running`: its checks run, by this `way`; before that the kernel's route is waited for. `is_trusted`: it was
+    announced before.
     """
 
     name: str
@@ -89,11 +104,17 @@ class _Probed(msgspec.Struct, eq=False):
     members: NextHops | None = None
     problem: str = ""
     is_running: bool = False
+    way: Way = ANY_WAY
     is_trusted: bool = False
 
     @property
     def id(self) -> CheckId:
         return self.name, "", self.text
+
+    @property
+    def place(self) -> tuple[str, str, Family, bytes]:
+        """Who asks which address: another service may have the same one."""
+        return self.name, self.vrf, self.family, self.key
 
     @property
     def goes_by_source(self) -> bool:
@@ -139,7 +160,7 @@ class AddressProbes:
             self._pause(probed)
         elif probed.goes_by_source:
             answered = partial(self._answered, probed)
-            self._kernel.set_probe_route(probed.vrf, probed.family, probed.key, wanted, answered)
+            self._kernel.set_probe_route(*probed.place, wanted, answered)
         else:
             self._answered(probed, "")
 
@@ -163,7 +184,7 @@ class AddressProbes:
         self._stop(probed)
         probed.health = Health(rise=probed.probe.rise, fall=probed.probe.fall)
         probed.is_trusted, probed.problem = False, ""
-        self._kernel.set_probe_route(probed.vrf, probed.family, probed.key, None, lambda _problem: None)
+        self._kernel.set_probe_route(*probed.place, None, lambda _problem: None)
 
     def _stop(self, probed: _Probed) -> None:
         if probed.is_running:
@@ -184,17 +205,23 @@ class AddressProbes:
         """The kernel has the route of a probe, or says why not."""
         if self._probed.get(probed.id) is not probed or probed.members is None:
             return
-        probed.problem = problem
-        if problem:
+        before, probed.problem = probed.problem, problem
+        if not problem:
+            self._ask(probed)
+        elif problem != before:
             log.warning("service.probe_route_refused", service=probed.name, address=probed.text, reason=problem)
             self._stop(probed)
             self._changed(probed.name)
-        elif not probed.is_running:
-            probed.is_running = True
-            self._checks.start(probed.id, probed.probe, probed.text, self._way(probed))
+
+    def _ask(self, probed: _Probed) -> None:
+        """Ask by the way that there is now: an interface may have got the address, or lost it, since it was chosen."""
+        way = self._way(probed)
+        if not probed.is_running or way != probed.way:
+            probed.is_running, probed.way = True, way
+            self._checks.start(probed.id, probed.probe, probed.text, way)
 
     def _way(self, probed: _Probed) -> Way:
-        device, source, is_own = self._kernel.probe_way(probed.vrf, probed.family, probed.key)
+        device, source, is_own = self._kernel.probe_way(*probed.place)
         if not probed.goes_by_source:
             return Way(device=device)
         return Way(device=device, source=source, hops=_HOPS_OF_OWN if is_own else _HOPS)
@@ -205,7 +232,9 @@ class AddressProbes:
         if probed is None or not probed.is_running:
             return
         if reason and probed.goes_by_source:
-            self._kernel.write_probe_route_again(probed.vrf, probed.family, probed.key)
+            self._kernel.write_probe_route_again(*probed.place)
+        elif reason:
+            self._ask(probed)
         if not probed.health.result(reason, now):
             return
         if probed.health.healthy:

@@ -188,6 +188,24 @@ def test_address_of_the_host_itself_may_take_one_hop_more() -> None:
     assert rig.is_announced
 
 
+def test_interface_that_gets_the_address_later_is_asked_one_hop_further() -> None:
+    """kube-proxy may have the address on kube-ipvs0 only after the service is known, and IPVS takes one hop."""
+    rig = probed(mode=ServiceMode.ANNOUNCE_ONLY)
+    assert rig.checks.ways[ID].hops == 1
+    rig.answer("no answer in 1 s")
+    rig.link("kube-ipvs0")
+    rig.address("kube-ipvs0", "10.64.9.1/32")
+    rig.answer("no answer in 1 s")
+    rig.probe_route()
+    assert rig.checks.ways[ID].hops == 2
+    rig.answer()
+    assert rig.is_announced
+    rig.checks.ways.clear()
+    rig.answer("HTTP status 503")
+    rig.probe_route()
+    assert ID not in rig.checks.ways, "it is asked on as before"
+
+
 def test_each_address_of_a_service_answers_for_itself() -> None:
     rig = ServiceRig()
     vips = tuple(f"10.64.9.{number}" for number in range(1, 17))
