@@ -95,17 +95,21 @@ class Fib:
         """
         self.writer.next_hops_changed(self.targets.resolution_changed(next_hop))
 
-    def update_service(self, family: Family, key: bytes, members: NextHops, *, resilient: bool) -> NextHops:
+    def update_service(
+        self, family: Family, key: bytes, members: NextHops, *, resilient: bool, yields: bool = False
+    ) -> NextHops:
         """Spread what arrives for an address (a host prefix) over local backends by weight, from now on.
 
         Answers the recursive next hop to desire for the key while the service lasts; it is desired already. Other
         backends than before cost one message, and with `resilient` no flow of those that stay; a kernel without
-        resilient groups spreads plainly, and `show fib` says so.
+        resilient groups spreads plainly, and `show fib` says so. `yields`: until the sweep, a route of an earlier run
+        that leads elsewhere stays.
         """
         hop = service_hop(key)
         self.targets.services[hop] = Service(members, resilient)
         self.targets.resolution_changed(hop)
-        self.writer.update(family, {key: (hop,)})
+        update = self.writer.update_learned if yields else self.writer.update
+        update(family, {key: (hop,)})
         return (hop,)
 
     def sweep(self) -> None:

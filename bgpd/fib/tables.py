@@ -115,7 +115,8 @@ class WorkloadRoutes:
 
     def __init__(self) -> None:
         self._tables: dict[Place, dict[bytes, NextHops]] = {}
-        self._yielding: dict[tuple[str, Family, bytes], Service] = {}
+        self._services: dict[Place, dict[bytes, Service]] = {}
+        self._yielding: dict[Place, set[bytes]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._tables.values()))
@@ -128,29 +129,41 @@ class WorkloadRoutes:
     def set(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
         """Workloads want these routes now; None: none any more."""
         own = self._tables.setdefault((vrf, family), {})
-        if self._yielding:
-            for key in changes:
-                self._yielding.pop((vrf, family, key), None)
+        services = self._services.get((vrf, family))
+        if services:
+            for key in services.keys() & changes.keys():
+                del services[key]
+                self._yielding[vrf, family].discard(key)
         for key, hops in changes.items():
             if hops is None:
                 own.pop(key, None)
             else:
                 own[key] = hops
 
-    def let_yield(self, vrf: str, family: Family, key: bytes, service: Service) -> None:
-        """The route of a service's address, which is set, is the kernel's only while there is no learned one."""
-        self._yielding[vrf, family, key] = service
+    def set_service(self, vrf: str, family: Family, key: bytes, service: Service, *, yields: bool) -> None:
+        """A service wants the route of its address; if it `yields`, only while there is no learned one."""
+        self._tables.setdefault((vrf, family), {})[key] = (service_hop(key),)
+        self._services.setdefault((vrf, family), {})[key] = service
+        yielding = self._yielding.setdefault((vrf, family), set())
+        (yielding.add if yields else yielding.discard)(key)
 
     def yielding(self, vrf: str, family: Family, keys: Iterable[bytes]) -> dict[bytes, Service]:
         """Those of the keys whose learned route takes the place of a service's."""
-        if not self._yielding:
+        yielding = self._yielding.get((vrf, family))
+        if not yielding:
             return {}
-        found = ((key, self._yielding.get((vrf, family, key))) for key in keys)
-        return {key: service for key, service in found if service is not None}
+        services = self._services[vrf, family]
+        return {key: services[key] for key in keys if key in yielding}
 
-    def of(self, vrf: str, family: Family) -> Mapping[bytes, NextHops]:
-        """All of one table."""
-        return self._tables.get((vrf, family), {})
+    def services(self, vrf: str, family: Family) -> list[tuple[bytes, Service, bool]]:
+        """The services of one table, and whether they yield."""
+        yielding = self._yielding.get((vrf, family), ())
+        return [(key, one, key in yielding) for key, one in self._services.get((vrf, family), {}).items()]
+
+    def plain(self, vrf: str, family: Family) -> dict[bytes, NextHops]:
+        """All of one table, without those of services."""
+        own, services = self._tables.get((vrf, family), {}), self._services.get((vrf, family), {})
+        return {key: hops for key, hops in own.items() if key not in services}
 
     def overlay(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
         """The RIB's changes without those of prefixes that workloads have."""
@@ -286,7 +299,7 @@ class KernelTables:
             return
         fib.writer.update_learned(family, self._workloads.overlay(vrf, family, changes))
         for key, service in self._workloads.yielding(vrf, family, changes).items():
-            self._write_yielding(fib, family, key, service, changes[key])
+            self._write_service(fib, family, key, service, changes[key], yields=True)
         if fib.writer.backlog > (_READ_UNTIL if self._behind is None else _READ_AGAIN):
             if self._behind is None:
                 self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
@@ -358,17 +371,19 @@ class KernelTables:
         `yields`: this host has withdrawn the address, and goes by a learned route of it as long as there is one.
         """
         fib, service = self.fibs.get(vrf), Service(members, resilient)
-        learned = self._learned.desired(vrf, family, key) if yields else None
-        self._workloads.set(vrf, family, {key: members if fib is None else (service_hop(key),)})
-        if yields:
-            self._workloads.let_yield(vrf, family, key, service)
+        self._workloads.set_service(vrf, family, key, service, yields=yields)
+        self._waiting.get(vrf, {}).pop((family, key), None)
         if fib is not None:
-            self._write_yielding(fib, family, key, service, learned)
+            learned = self._learned.desired(vrf, family, key) if yields else None
+            self._write_service(fib, family, key, service, learned, yields=yields)
 
     @staticmethod
-    def _write_yielding(fib: Fib, family: Family, key: bytes, service: Service, learned: NextHops | None) -> None:
+    def _write_service(
+        fib: Fib, family: Family, key: bytes, service: Service, learned: NextHops | None, *, yields: bool
+    ) -> None:
+        """Where one yields, and the fabric has not told its route yet, that of an earlier run stays until the sweep."""
         if learned is None:
-            fib.update_service(family, key, service.members, resilient=service.resilient)
+            fib.update_service(family, key, service.members, resilient=service.resilient, yields=yields)
         else:
             fib.writer.update(family, {key: learned})
 
@@ -425,7 +440,9 @@ class KernelTables:
                 learned = {key: self._learned.desired(vrf, family, key) for key in chosen}
                 self.fibs[vrf].writer.update(family, self._workloads.overlay(vrf, family, learned))
                 yield
-            self.set_workload_routes(vrf, family, dict(self._workloads.of(vrf, family)))
+            self.set_workload_routes(vrf, family, self._workloads.plain(vrf, family))
+            for key, service, yields in self._workloads.services(vrf, family):
+                self.set_service_route(vrf, family, key, service.members, resilient=service.resilient, yields=yields)
 
     # What the tables ask, and what they answer (TableOwner).
 

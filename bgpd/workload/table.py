@@ -292,7 +292,7 @@ class WorkloadTable:
                 settlement.routes[key] = route
             entry.route, entry.yields = route, yields
         entry.lost = False
-        if route is None or entry.acknowledged or entry.error:
+        if route is None or yields or entry.acknowledged or entry.error:
             self._waiting.discard(place)
         else:
             self._waiting.add(place)

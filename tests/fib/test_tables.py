@@ -15,6 +15,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.table import Fib
 from bgpd.fib.tables import KernelTables, Place, WorkloadRoutes
+from bgpd.fib.targets import service_hop
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops, RouteBatch
 from bgpd.model.prefix import parse_prefix
@@ -226,6 +227,29 @@ async def test_the_sweep_waits_for_what_the_rib_has_gathered() -> None:
         assert kernel.log == []
 
 
+async def test_service_that_yields_leaves_the_fabric_s_route_until_the_sweep() -> None:
+    """After a crash the leaf may not have sent its routes yet, and the local backends do not answer."""
+    kernel = two_leaf_kernel()
+    async with running(kernel) as before:
+        before.learn(KEY, (LEAF1,))
+        await before.settle()
+    kernel.log.clear()
+    async with running(kernel) as it:
+        it.tables.set_service_route("", V4, KEY, (LEAF2,), resilient=False, yields=True)
+        await it.settle()
+        assert kernel.log == []
+        it.learn(KEY, (LEAF1,))
+        await it.settle()
+        assert it.next_hops(KEY) == ["10.0.0.0"]
+    kernel.log.clear()
+    async with running(kernel) as it:
+        it.tables.set_service_route("", V4, KEY, (LEAF2,), resilient=False, yields=True)
+        await it.settle()
+        it.tables.sweep()
+        await it.settle()
+        assert it.next_hops(KEY) == ["10.0.1.0"], "no leaf has it any more"
+
+
 async def test_a_new_table_of_a_vrf_is_given_what_there_is_for_it() -> None:
     async with running() as it:
         it.kernel.monitor.host.assign("eth1", "blue")
@@ -242,6 +266,49 @@ async def test_a_new_table_of_a_vrf_is_given_what_there_is_for_it() -> None:
         assert states == {"10.9.0.0/16": "installed", "10.64.1.5/32": "installed"}
         own = [entry for entry in it.log if entry[0] == "workload acknowledged"]
         assert own == [("workload acknowledged", "blue", KEY)]
+
+
+async def test_a_new_table_of_a_vrf_is_given_services_and_what_takes_their_place() -> None:
+    """A table that comes late, or another one of a VRF: nobody asks for the routes of services again."""
+    async with running() as it:
+        it.kernel.monitor.host.assign("eth1", "blue")
+        other_key = parse_prefix("10.64.9.1/32")[1]
+        it.learned.routes = {("blue", V4, KEY): (LEAF2,), ("blue", V4, other_key): (LEAF2,)}
+        for round_number in range(2):
+            blue = Fib(FibConfig(table=1001), dataplane=it.tables.fibs[""].dataplane, owner=it.tables, vrf="blue")
+            if not round_number:
+                for key, yields in ((KEY, True), (other_key, False)):
+                    it.tables.set_service_route("blue", V4, key, (LEAF2,), resilient=False, yields=yields)
+            await blue.start()
+            it.tables.fibs["blue"] = blue
+            it.tables.fill("blue")
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await blue.writer.idle()
+            assert [entry for entry in it.log if entry[0] == "workload refused"] == []
+            assert it.tables.desired("blue", V4, KEY) == (LEAF2,), "the service yields"
+            assert it.tables.desired("blue", V4, other_key) == (service_hop(other_key),)
+            assert set(blue.targets.services) == {service_hop(other_key)}
+            it.learned.routes.pop(("blue", V4, KEY))
+            it.tables.update_learned("blue", V4, {KEY: None})
+            assert it.tables.desired("blue", V4, KEY) == (service_hop(KEY),)
+            it.learned.routes["blue", V4, KEY] = (LEAF2,)
+            del it.tables.fibs["blue"]
+            await blue.stop()
+
+
+async def test_workload_s_route_that_waits_for_its_interface_is_forgotten_when_a_service_takes_the_address() -> None:
+    async with running() as it:
+        it.kernel.monitor.host.assign("eth1", "blue")
+        blue = Fib(FibConfig(table=1001), dataplane=it.tables.fibs[""].dataplane, owner=it.tables, vrf="blue")
+        await blue.start()
+        it.tables.fibs["blue"] = blue
+        it.tables.set_workload_routes("blue", V4, {KEY: (NextHop(b"", "eth1"),)})
+        assert it.tables.waits("blue", V4, KEY)
+        it.tables.set_service_route("blue", V4, KEY, (LEAF2,), resilient=False)
+        assert not it.tables.waits("blue", V4, KEY)
+        del it.tables.fibs["blue"]
+        await blue.stop()
 
 
 async def test_next_hop_of_a_vrf_that_does_not_exist_leads_nowhere() -> None:
