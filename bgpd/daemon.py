@@ -289,7 +289,7 @@ class Daemon:
             daemon=saved_daemon(converged=self._routing.converged),
             speaker=speaker,
             rib=self._routing.rib.saved(),
-            feeds=self._routing.workloads.saved() if self._routing.synchronised else {},
+            feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
             descriptors=descriptors,
         )
         descriptors = left.write()

@@ -159,11 +159,11 @@ class Workloads:
         self.table.settle(time.time())
         return True
 
-    def saved(self) -> dict[str, bytes]:
+    def saved(self, *, is_complete: bool) -> dict[str, bytes]:
         """What orchestrators have said, by source, for another process: the disk may not have all of it yet. And what
-        checks have found out.
+        checks have found out, this process or the one before it: that alone until the first state is complete.
         """
-        found = {source.name: source.save() for source in self._sources}
+        found = {source.name: source.save() for source in self._sources} if is_complete else {}
         left = {name: saved for name, saved in found.items() if saved is not None}
         return {**left, STANDING: self.services.save_standing(), HEALTH: self.services.save()}
 

@@ -6,7 +6,7 @@ forgotten. A crash leaves nothing: then the first results are waited for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import structlog
@@ -48,11 +48,21 @@ class SavedHealth:
         saved = self._left.pop(id, None)
         if saved is None or saved.check != check:
             return Health(rise=check.rise, fall=check.fall)
-        return Health(rise=check.rise, fall=check.fall, healthy=saved.healthy, reason=saved.reason, since=saved.since)
+        return _health_of(saved)
+
+    def left(self) -> Iterator[tuple[CheckId, HealthCheck, Health]]:
+        """What nobody has asked for yet."""
+        for id, one in self._left.items():
+            yield id, one.check, _health_of(one)
 
     def forget(self) -> None:
         """All that there is has asked."""
         self._left.clear()
+
+
+def _health_of(one: _Saved) -> Health:
+    check = one.check
+    return Health(rise=check.rise, fall=check.fall, healthy=one.healthy, reason=one.reason, since=one.since)
 
 
 def save(healths: Iterable[tuple[CheckId, HealthCheck, Health]]) -> bytes:

@@ -1,4 +1,4 @@
-"""How services stand, for the next process: last resorts, slow starts, what failed a moment ago.
+"""How services stand, for the next process: last resorts, slow starts, what failed a moment ago or is withdrawn.
 
 Times are those of the monotonic clock, which all processes have in common until the host starts anew; one that lies
 ahead is of a former start, and is ignored. What is unreadable, or of no service any more, is forgotten.
@@ -59,11 +59,12 @@ class SavedStanding(msgspec.Struct, frozen=True, array_like=True):
     families: list[_SavedFamily]
     targets: list[_SavedTarget]
     flapping: list[_SavedFlapping] = []
+    short_since: dict[str, float] = {}
 
 
-def save(services: Mapping[str, Active]) -> bytes:
-    """What `read` and `restore` need."""
-    return msgspec.msgpack.encode({name: _of(active) for name, active in services.items()})
+def save(services: Mapping[str, Active], unread: Mapping[str, SavedStanding]) -> bytes:
+    """What `read` and `restore` need; `unread` is what an earlier process left and nobody has asked for yet."""
+    return msgspec.msgpack.encode({name: _of(active) for name, active in services.items()} | dict(unread))
 
 
 def _of(active: Active) -> SavedStanding:
@@ -81,6 +82,7 @@ def _of(active: Active) -> SavedStanding:
             for text, one in active.flapping.items()
             for p in [one.penalty or Penalty(at=0.0)]
         ],
+        active.short_since,
     )
 
 
@@ -105,6 +107,9 @@ def restore(active: Active, saved: SavedStanding, now: float) -> None:
         if flap.text not in active.flapping and _is_past(flap.at, now):
             penalty = Penalty(at=flap.at, count=flap.count, until=flap.held_until) if flap.count else None
             active.flapping[flap.text] = Flapping(flap.is_fit, penalty, flap.downs, flap.since, flap.until)
+    for text, at in saved.short_since.items():
+        if text in active.service.addresses and _is_past(at, now):
+            active.short_since.setdefault(text, at)
     for was in saved.targets:
         target = active.targets.get(was.id)
         if target is None or not (_is_past(was.left_at, now) and _is_past(was.started_at, now)):

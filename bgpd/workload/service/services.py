@@ -65,7 +65,8 @@ SLICE = 50
 BANDWIDTH_PAUSE_S = 1.0
 """The link bandwidth of an announced address changes at most so often: several backends that come are one change."""
 
-_FAILURES = (Fault.FAILED, Fault.UNKNOWN, Fault.ABSENT)
+_FAILURES = (Fault.FAILED, Fault.ABSENT)
+"""What counts as a failure; a backend is unknown since its orchestrator has just said it, or another check of it."""
 
 _Place = tuple[str, Family, bytes]
 
@@ -413,8 +414,8 @@ class Services:
         self._saved_standing = saved_standing.read(packed)
 
     def save_standing(self) -> bytes:
-        """Last resorts and slow starts, for the next process."""
-        return saved_standing.save(self._services)
+        """Last resorts and slow starts, for the next process: those of the one before, until this one has judged."""
+        return saved_standing.save(self._services, self._saved_standing)
 
     def undecided(self) -> bool:
         """Whether a check has no result yet."""
@@ -433,7 +434,7 @@ class Services:
             if active.service.check is not None
             for id, health in active.health.items()
         )
-        return save([*checked, *self.probes.healths()])
+        return save([*checked, *self.probes.healths(), *self._saved.left()])
 
     def names(self) -> list[str]:
         return sorted(self._services)

@@ -113,6 +113,17 @@ def test_drains_and_changes_of_the_service_are_no_flapping() -> None:
     assert rig.is_announced
 
 
+def test_another_check_is_no_failure_until_it_has_failed() -> None:
+    rig, clock = serving()
+    for port in range(1, 20):
+        check = msgspec.structs.replace(TCP, port=port)
+        rig.offer(check=check, backends=(Backend(id="a", addresses=(A,)),))
+        assert not rig.is_announced, "nothing is known of it"
+        rig.result("a")
+        assert rig.is_announced
+        clock.pass_(1, rig)
+
+
 def test_workload_that_comes_and_goes_is_flapping_and_other_services_are_not_concerned() -> None:
     rig, _ = serving()
     other = Service(addresses=("10.64.9.2",), backends=(Backend(id="b", addresses=(B,)),))

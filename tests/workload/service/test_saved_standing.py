@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from bgpd.model.service import Backend, LastResort, Service
 from bgpd.workload.service import saved_standing
-from tests.workload.service.rig import TCP, A, B, Clock, ServiceRig, clocked
+from bgpd.workload.service.services import SETTLE_S
+from tests.workload.service.rig import TCP, VIP, A, B, Clock, ServiceRig, clocked
 
 BACKENDS = (Backend(id="a", addresses=(A,)), Backend(id="b", addresses=(B,)))
 SERVICE = Service(
@@ -102,6 +103,43 @@ def test_what_is_held_back_is_held_back_until_the_same_time() -> None:
     clock.now += 200
     assert after(clock, saved, ("a", ""), service=service).is_announced
     assert after(clock, None, ("a", ""), service=service).is_announced
+
+
+def test_service_that_has_given_way_to_the_fabric_does_not_come_back_for_the_next_process() -> None:
+    rig, clock = before()
+    service = msgspec.structs.replace(SERVICE, min_healthy=2, last_resort=LastResort.WITHDRAW)
+    rig.services.apply("mqtt", "web", service)
+    rig.result("a")
+    clock.pass_(SETTLE_S, rig)
+    assert rig.yielding == {VIP}
+    saved = rig.services.save_standing()
+    clock.now += 1
+    assert after(clock, saved, ("a", ""), service=service).yielding == {VIP}
+    assert after(clock, None, ("a", ""), service=service).yielding == set()
+
+
+def test_process_that_leaves_before_it_has_judged_hands_on_what_it_was_left() -> None:
+    rig, clock = before()
+    for reason in ("", "down"):
+        rig.result("a", reason)
+        rig.result("b", reason)
+    between, _ = clocked()
+    between.services._released = False
+    between.services.remember_standing(rig.services.save_standing())
+    between.services.remember(rig.services.save())
+    between.services.apply("mqtt", "other", SERVICE)
+    standing, health = between.services.save_standing(), between.services.save()
+    last, new = clocked()
+    new.now = clock.now + 2
+    last.services._released = False
+    last.services.remember_standing(standing)
+    last.services.remember(health)
+    last.services.apply("mqtt", "web", SERVICE)
+    last.settle()
+    assert not last.services.undecided()
+    last.services.release()
+    last.settle()
+    assert last.members == {"pod1": 1, "pod2": 1}
 
 
 def test_times_of_a_former_start_of_the_host_are_ignored() -> None:
