@@ -446,6 +446,10 @@ class Daemon:
             )
         except ConfigError as error:
             return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
+        is_trial = confirm_s is not None or self._trial.until is not None
+        if is_trial and loaded.config.state.directory != self._config.state.directory:
+            what = "state.directory cannot be another one on trial: a start would not find the trial there"
+            return ReloadView(file=self._file, problems=[f"{what}; change it without --confirm, and restart bgpd"])
         before = self._trial.now
         try:
             if confirm_s is None:

@@ -244,3 +244,15 @@ def test_what_is_not_confirmed_goes_back_also_after_a_crash(host: Host) -> None:
     host.cli("reload")
     host.wait(has_8, "what the file says")
     assert host.health()["warnings"] == []
+
+
+def test_a_trial_has_no_other_state_directory(host: Host) -> None:
+    text = host.config_path.read_text()
+    host.write_config(text.replace(f'directory = "{host.directory}', f'directory = "{host.directory}/elsewhere'))
+    assert host.config_path.read_text() != text
+    with pytest.raises(LabError, match="cannot be another one on trial"):
+        host.cli("reload", "--confirm", "1h")
+    assert host.health()["warnings"] == []
+    host.cli("reload")
+    host.write_config(text)
+    host.cli("reload")
