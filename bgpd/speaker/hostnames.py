@@ -150,7 +150,7 @@ class Hostnames:
     def _report(self, neighbor: Neighbor) -> None:
         name, verdict = neighbor.peering.name, self.verdict(neighbor)
         former = self._reported.get(name, _NONE)
-        if verdict == former:
+        if verdict == former or _says_no_more(verdict, former):
             return
         self._reported[name] = verdict
         fields = {
@@ -171,6 +171,12 @@ class Hostnames:
         if link is None or link.kind not in _SUB_INTERFACES or not link.parent:
             return interface
         return self._host.name_of(link.parent) or interface
+
+
+def _says_no_more(verdict: Verdict, former: Verdict) -> bool:
+    """Whether it is as wrong as before, though LLDP does not answer for a while."""
+    both = verdict.state is former.state is Expectation.UNMET and verdict.expected == former.expected
+    return both and {verdict.bgp, verdict.lldp} <= {"", former.bgp, former.lldp}
 
 
 def _expected(neighbor: Neighbor) -> str:

@@ -184,6 +184,22 @@ async def test_another_name_is_warned_of_once_and_its_end_is_told() -> None:
     assert rig.names.warnings() == []
 
 
+async def test_lldp_that_does_not_answer_now_and_then_is_no_news_of_a_wrong_neighbor() -> None:
+    rig = Rig()
+    leaf = rig.neighbor("leaf1")
+    with capture_logs() as lines:
+        rig.says(leaf, "leaf2")
+        for _ in range(3):
+            rig.heard, rig.problem = {"eth0": ("leaf3",)}, ""
+            await rig.names._read_lldp()
+            rig.heard, rig.problem = {}, "lldpcli has not answered"
+            await rig.names._read_lldp()
+        rig.heard, rig.problem = {"eth0": ("leaf4",)}, ""
+        await rig.names._read_lldp()
+    told = [(line["bgp"], line["lldp"]) for line in lines if line["event"] == "neighbor.unexpected_hostname"]
+    assert told == [("leaf2", ""), ("leaf2", "leaf3"), ("leaf2", "leaf4")]
+
+
 async def test_lldp_tells_before_a_session_and_both_have_to_agree() -> None:
     rig = Rig()
     leaf = rig.neighbor("leaf1")
