@@ -331,12 +331,12 @@ class Services:
         """Have each address asked while it has members."""
         for text in active.service.addresses:
             family, key = parse_prefix(text)
-            is_announced = partial(self._is_announced, name, family, key)
+            is_announced = partial(self._is_announced, name, (active.service.vrf, family, key))
             self.probes.keep(name, active.service, text, members[family], is_announced=is_announced)
 
-    def _is_announced(self, name: str, family: Family, key: bytes) -> bool:
-        statuses = self._claims.statuses(SERVICE, name)
-        return any(one.announced and (one.claim.family, one.claim.key) == (family, key) for one in statuses)
+    def _is_announced(self, name: str, place: _Place) -> bool:
+        announced = [one.claim for one in self._claims.statuses(SERVICE, name) if one.announced]
+        return any((claim.vrf, claim.family, claim.key) == place for claim in announced)
 
     def _yields(self, name: str, active: Active, text: str, shortage: str, fault: str) -> bool:
         """Whether the fabric's route of an address takes the place of the local one: it is withdrawn here.

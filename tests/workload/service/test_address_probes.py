@@ -12,6 +12,7 @@ from bgpd.model.prefix import parse_address
 from bgpd.model.service import Backend, CheckType, HealthCheck, LastResort, ServiceMode
 from bgpd.workload.service.probes import Way
 from bgpd.workload.service.services import SETTLE_S
+from tests.workload.fixtures import claim
 from tests.workload.service.rig import TCP, VIP, A, ServiceRig, clocked
 
 PROBE = HealthCheck(type=CheckType.HTTP, port=80, rise=1, fall=2)
@@ -129,6 +130,20 @@ def test_announced_address_that_gets_a_probe_or_another_one_stays_announced_unti
     assert rig.is_announced
     assert rig.probe_routes == {}
     assert rig.checks.running == {}
+
+
+def test_service_that_moves_to_another_vrf_has_to_answer_there_first() -> None:
+    rig = probed()
+    rig.answer()
+    assert rig.is_announced
+    rig.link("pod3")
+    rig.claims.claim("mqtt", "c", (claim("10.64.1.7/32", "pod3", id="c", vrf="blue"),))
+    rig.offer(probe=PROBE, vrf="blue", backends=(Backend(id="c", addresses=("10.64.1.7",)),))
+    assert set(rig.announced) & {("", VIP), ("blue", VIP)} == set()
+    rig.probe_route(vrf="blue")
+    assert ("blue", VIP) not in rig.announced
+    rig.answer()
+    assert ("blue", VIP) in rig.announced
 
 
 def test_answer_to_a_probe_that_was_changed_removed_or_never_was_counts_nothing() -> None:
