@@ -64,22 +64,20 @@ def test_the_loopback_address_is_the_router_id_and_the_place_in_the_range(host: 
 
 
 def test_hosts_of_one_block_of_loopbacks_have_different_numbers(host: Host) -> None:
-    text = AUTO + 'asn_range = "64512-65534"\n'
-    found = {
-        parse_config(text, "x", facts=facts(f"10.255.{at >> 8}.{at & 255}"))[0].router.asn for at in range(1, 1024)
-    }
-    assert len(found) == 1023
+    text = AUTO + 'asn_range = "64512-64574"\n'
+    found = {parse_config(text, "x", facts=facts(f"10.255.0.{at}"))[0].router.asn for at in range(1, 64)}
+    assert len(found) == 63
 
 
 def test_without_a_loopback_it_is_a_hash_that_is_no_odd_address() -> None:
     seen = set()
-    for number in range(500):
+    for number in range(60):
         router = parse_config(AUTO, "x", facts=facts(hostname=f"node{number}"))[0].router
         assert ipaddress.ip_address(router.router_id) in HASH_BLOCK
         assert router.router_id not in ("10.0.0.0", "10.255.255.255")
         assert 4_200_000_000 <= router.asn <= 4_294_967_294
         seen.add((router.asn, router.router_id))
-    assert len(seen) == 500, "copies with one machine ID have other names"
+    assert len(seen) == 60, "copies with one machine ID have other names"
     first, second = (parse_config(AUTO, "x", facts=facts(machine_id=one))[0].router for one in (MACHINE, OTHER))
     assert first.router_id != second.router_id
     assert (
