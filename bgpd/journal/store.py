@@ -7,6 +7,8 @@ Blocks for the disk: `journal` calls it in threads. Decides nothing about events
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +29,9 @@ MOST_NEIGHBORS = 2_000
 
 LEVELS = ("info", "warning", "error", "critical")
 """Of events, from the least important on."""
+
+LEAST_FREE = 1 << 20
+"""Bytes of the disk that are left to what matters more: the claims of orchestrators."""
 
 _BUSY_S = 5.0
 _CACHE_KIB = 512
@@ -125,7 +130,7 @@ class JournalFile:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._leave_room()
             self._connection = self._opened()
         return self._connection
 
@@ -172,6 +177,7 @@ class JournalFile:
                 self._write(events)
 
     def _write(self, events: Sequence[EventView]) -> None:
+        self._leave_room()
         if self._connection is None:
             self._ahead = max(0, self.open() + 1 - events[0].sequence)
         connection = self._open()
@@ -182,6 +188,13 @@ class JournalFile:
             if self.bytes_used() > self._max_bytes:
                 self._prune(connection)
             self.bytes = self.bytes_used()
+
+    def _leave_room(self) -> None:
+        """Raises: OSError: what is left of the disk is needed for other things."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(self.path.parent)
+        if disk.f_bavail * disk.f_frsize < LEAST_FREE:
+            raise OSError(errno.ENOSPC, f"less than {LEAST_FREE >> 20} MiB of the disk is free")
 
     def bytes_used(self) -> int:
         """What events take on the disk."""

@@ -365,7 +365,7 @@ def test_down_is_heard_at_once_and_what_came_before_it_counts_before_it(pair: Pa
         report = daemon.wait_state(IPV4, State.DOWN)
         assert report is not None
         assert (report.remote_state, report.diagnostic) == (State.DOWN, 3)
-        assert report.received >= 9
+        assert report.received >= 8, "one to come up, and what was sent since"
 
 
 PACKETS = 120

@@ -138,7 +138,10 @@ def test_hand_over_is_no_change_of_addresses_and_what_went_meanwhile_is_withdraw
     fabric.host.batch(f"addr add {LOOPBACK} dev lo", f"addr add {gone} dev lo")
     session: dict[str, object] = {"families": ["ipv4-unicast"], "hold_time_s": 90}
     try:
-        with WirePeer(fabric.leaf1) as peer, managed(fabric, leaf(1, **session), addresses("lo")) as host:
+        with (
+            WirePeer(fabric.leaf2, "10.0.2.2", asn=65202) as peer,
+            managed(fabric, leaf(2, **session), addresses("lo")) as host,
+        ):
             connection = peer.establish(hold_time_s=90)
             connection.sendall(END_OF_RIB)
             host.wait_ready()
@@ -147,7 +150,7 @@ def test_hand_over_is_no_change_of_addresses_and_what_went_meanwhile_is_withdraw
             said(connection)
             host.hand_over()
             assert said(connection) == []
-            assert host.established() == ["leaf1"]
+            assert host.established() == ["leaf2"]
             converged = len(host.log("bgpd.converged"))
             host.processes[-1].send_signal(signal.SIGUSR1)
             fabric.host.ip("addr", "del", gone, "dev", "lo")

@@ -286,16 +286,16 @@ def test_a_reload_narrows_what_a_guest_may_say(host: Host, fabric: Fabric, frr: 
 
 def test_a_guest_does_not_notice_a_hand_over(host: ManagedHost, fabric: Fabric, frr: Frr) -> None:
     with WireGuest(fabric.host, asn=64512) as one:
-        one.announce("10.9.9.1/32", extra=COMMUNITY)
-        wait_heard(host, frr, "10.9.9.1/32")
+        one.announce("10.9.9.101/32", extra=COMMUNITY)
+        wait_heard(host, frr, "10.9.9.101/32")
         began = host.neighbor("one")["since"]
-        before, since = host.pid(), frr_paths(frr, "10.9.9.1/32")[0]["version"]
+        before, since = host.pid(), frr_paths(frr, "10.9.9.101/32")[0]["version"]
         host.hand_over()
         assert host.pid() != before
         assert {"leaf1", "one"} <= set(host.established())
         assert host.neighbor("one")["since"] == began
-        one.announce("10.9.9.2/32")
-        wait_heard(host, frr, "10.9.9.2/32")
-        assert frr_paths(frr, "10.9.9.1/32")[0]["version"] == since
-        one.withdraw("10.9.9.1/32")
-        wait_lost(host, frr, "10.9.9.1/32")
+        one.announce("10.9.9.102/32")
+        wait_heard(host, frr, "10.9.9.102/32")
+        assert frr_paths(frr, "10.9.9.101/32")[0]["version"] == since
+        one.withdraw("10.9.9.101/32")
+        wait_lost(host, frr, "10.9.9.101/32")

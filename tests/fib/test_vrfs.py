@@ -537,6 +537,7 @@ async def test_vrf_of_which_the_kernel_would_not_tell_at_the_start_comes_without
             fibs=fibs,
             needs=lambda vrf: Dependencies(),
             interfaces=lambda vrf: (),
+            probe_tables=frozenset,
         )
         blue = VrfConfig(name="blue", table=1001, vni=5001)
         await configured.start([blue])
