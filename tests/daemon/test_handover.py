@@ -276,13 +276,13 @@ def test_start_that_takes_longer_than_the_hold_time_costs_no_session(
     fabric: Fabric, peer: WirePeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """KEEPALIVEs go out before the daemon is imported, and while it reads the kernel; the neighbor's wait unread."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     with managed(fabric, leaf(1, **{**IPV4, "hold_time_s": 3})) as host:
         connection = peer.establish(hold_time_s=3)
         connection.sendall(update(("10.9.0.0/16",), asn=65201) + END_OF_RIB)
         host.wait_ready()
         said(connection, 0.1)
-        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{REPOSITORY}")
         began = len(host.log("bgpd.started"))
         host.processes[-1].send_signal(signal.SIGUSR1)
         kinds = []
