@@ -44,6 +44,7 @@ class HostNeeds:
         self._neighbors: dict[str, list[NeighborConfig]] = {}
         for neighbor in config.neighbor:
             self._neighbors.setdefault(neighbor.vrf, []).append(neighbor)
+        self._guests_of_vrfs = {guest.name for guest in config.workload.bgp if guest.vrf}
         self._uplinks = {vrf.name: vrf.uplinks for vrf in config.vrf}
         self._interfaces = () if config.workload.kernel is None else tuple(config.workload.kernel.interfaces)
         self._static: dict[str, list[str]] = {}
@@ -53,16 +54,17 @@ class HostNeeds:
     def of(self, vrf: str, *, sources: Iterable[Source], servers: UsedServers) -> Dependencies:
         """What it needs of one table. `sources` are the established sessions of all VRFs.
 
-        They and `servers` count for the main table only. Dynamic neighbors count as such, but make no uplink of their
-        interface.
+        They and `servers` count for the main table only, guests in a VRF for none. Dynamic neighbors count as such, but
+        make no uplink of their interface.
         """
         neighbors = self._neighbors.get(vrf, ())
         leaves = {parse_address(one.address): f"neighbor {one.name}" for one in neighbors if one.address}
         addresses: dict[bytes, str] = {}
         if not vrf:
             addresses.update(servers.addresses)
-            dynamic = (source for source in sources if source.name not in self._configured)
-            addresses.update({source.address: f"neighbor {source.name}" for source in dynamic})
+            dynamic = [source for source in sources if source.name not in self._configured]
+            here = [source for source in dynamic if source.guest not in self._guests_of_vrfs]
+            addresses.update({source.address: f"neighbor {source.name}" for source in here})
         return Dependencies(
             addresses={**addresses, **leaves},
             leaves=leaves.keys(),

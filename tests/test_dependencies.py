@@ -15,6 +15,7 @@ from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address, parse_address
 
 BROKER = MqttWorkloadConfig(broker="mqtt://broker.example:1883")
+GUEST = {"asn": "external", "prefixes": ["10.9.9.0/24 le 32"], "max_prefixes": 10}
 
 
 class Servers:
@@ -124,13 +125,17 @@ def test_each_vrf_needs_its_own_neighbors_and_uplinks() -> None:
                 {"name": "tenant", "address": "10.9.0.2", "asn": 65209, "import": "all", "vrf": "blue"},
             ],
             "vrf": [{"name": "blue", "table": 1001, "uplinks": ["eth0.101"]}],
-            "workload": {"kernel": {"interfaces": ["cali*"]}},
+            "workload": {
+                "kernel": {"interfaces": ["cali*"]},
+                "bgp": [{"name": "box", "address": "10.9.0.3", "vrf": "blue", **GUEST}],
+            },
         },
         Config,
     )
     sources = [
         Source(name="leaf2", kind=SourceKind.EBGP, address=parse_address("fe80::2")),
         Source(name="10.64.0.0/24-10.64.0.7", kind=SourceKind.EBGP, address=parse_address("10.64.0.7")),
+        Source(name="box", kind=SourceKind.EBGP, address=parse_address("10.9.0.3"), guest="box"),
     ]
     servers = UsedServers(None, changed=lambda: None)
     servers.addresses = {parse_address("203.0.113.5"): "the broker"}

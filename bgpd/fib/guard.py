@@ -26,7 +26,7 @@ import msgspec
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
-from bgpd.model.prefix import address_length, covers, format_address, format_key, host_key
+from bgpd.model.prefix import address_length, covers, format_address, format_key, host_key, is_link_local
 
 PIECES_BELOW = {Family.IPV4_UNICAST: 8, Family.IPV6_UNICAST: 16}
 """A learned prefix that is shorter takes a default route piece by piece (0.0.0.0/1 and 128.0.0.0/1, say)."""
@@ -135,6 +135,8 @@ class RulesMaker:
         uplinks = self._uplinks(dependencies, networks)
         addresses = dict.fromkeys(gateways, "the gateway of another program's route")
         addresses.update(dependencies.addresses)
+        for own in [packed for packed in addresses if self._host.is_own(packed, vrf=self._vrf)]:
+            del addresses[own]  # a guest's, say: no route takes what the local table delivers
         self._network_of = {packed: key for packed, key in self._network_of.items() if packed in addresses}
         return {
             family: self._of_family(
@@ -151,7 +153,7 @@ class RulesMaker:
 
     def _uplinks(self, dependencies: Dependencies, networks: Collection[tuple[str, Family, bytes]]) -> set[str]:
         lengths = {(family, key[0]) for _name, family, key in networks}
-        leaves = [(_family_of(packed), host_key(packed)) for packed in dependencies.leaves]
+        leaves = [(_family_of(one), host_key(one)) for one in dependencies.leaves if not is_link_local(one)]
         lead = {(of, truncated(leaf, length)) for of, leaf in leaves for family, length in lengths if of is family}
         found = {name for name, family, key in networks if (family, key) in lead} | dependencies.uplinks
         return {name for name in found if not any(fnmatchcase(name, glob) for glob in dependencies.workloads)}

@@ -321,3 +321,27 @@ def test_own_addresses_are_read_once_for_all_changes_of_a_turn_and_before_any_an
     assert not ownership.blocked(Family.IPV4_UNICAST, [key])
     assert ownership.own_changes() == [(Family.IPV4_UNICAST, key)] * 2
     assert ownership.own_changes() == []
+
+
+def test_an_address_of_this_host_itself_takes_no_guard() -> None:
+    """A guest connects from it: the local table delivers to it, whatever is learned."""
+    ownership, kernel = host()
+    ownership.route_changed(foreign("0.0.0.0/0"), False)
+    ownership.depend_on(Dependencies(addresses={parse_address("10.255.1.1"): "neighbor guest"}))
+    for prefix in ("10.0.0.0/8", "10.255.0.0/16"):
+        assert why(ownership, prefix) == ""
+    kernel.address(Address(index=5, packed=parse_address("10.255.1.1"), prefix_length=32), gone=True)
+    ownership.addresses_changed()
+    assert "10.255.1.1 (neighbor guest)" in why(ownership, "10.255.0.0/16")
+
+
+def test_a_link_local_neighbor_makes_an_uplink_of_its_own_interface_only() -> None:
+    """All interfaces are in fe80::/64."""
+    ownership, kernel = host()
+    for index in (1, 4):
+        kernel.address(Address(index=index, packed=parse_address(f"fe80::{index}"), prefix_length=64))
+    ownership.addresses_changed()
+    far = parse_address("fe80::9")
+    ownership.depend_on(Dependencies(addresses={far: "neighbor leaf1"}, leaves={far}, uplinks={"eth0"}))
+    assert "uplink eth0" in why(ownership, "10.0.1.9/32")
+    assert why(ownership, "10.64.0.9/32") == ""
