@@ -179,7 +179,7 @@ class Reach:
                     return problem
                 require_ttl_255(wire.socket)
             local, peer = wire.local.address, wire.peer
-            device = peering.interface or self._host.facing(peer.address, peering.config.vrf, local=local)
+            device = peering.interface or self._facing(peer.address, local=local)
             if device and not peer.scope:
                 with contextlib.suppress(PermissionError):
                     bind_to_device(wire.socket, device)
@@ -205,7 +205,7 @@ class Reach:
         """The interface that a connection runs over, "" if it is routed."""
         peer, peering = wire.peer, self.peering
         scoped = self._host.name_of(peer.scope) if peer.scope else ""
-        found = scoped or peering.interface or self._host.facing(peer.address, peering.config.vrf)
+        found = scoped or peering.interface or self._facing(peer.address)
         if not found and peering.guest and not self._host.is_own(peer.address, vrf=peering.config.vrf):
             return self._host.attaching(peer.address, peering.config.vrf)
         return found
@@ -215,7 +215,13 @@ class Reach:
         peering = self.peering
         if peering.interface or not peering.address:
             return peering.interface
-        return self._host.facing(peering.address, peering.config.vrf)
+        return self._facing(peering.address)
+
+    def _facing(self, address: bytes, *, local: bytes = b"") -> str:
+        """The interface whose network an address is in; "" for one of this host's own: a guest's packets stay here,
+        whatever network that is in, and a socket bound to its interface would not hear them."""
+        vrf = self.peering.config.vrf
+        return "" if self._host.has_address(address, vrf=vrf) else self._host.facing(address, vrf, local=local)
 
     def learn(self, address: bytes) -> None:
         """The link-local address of an unnumbered neighbor was received."""

@@ -10,7 +10,7 @@ import pytest
 from bgpd.speaker.socket_options import set_md5_key
 from labs.daemons import Frr
 from labs.process import LabError
-from tests.daemon.fabric import Fabric, frr_paths, heard_from_host, kernel_hops, leaf, started, table
+from tests.daemon.fabric import Fabric, announce, frr_paths, heard_from_host, kernel_hops, leaf, started, table
 from tests.daemon.wire_guest import WireGuest
 from tests.daemon.wire_peer import Restart
 
@@ -99,3 +99,26 @@ def test_a_restart_of_bgpd_waits_for_guests_before_the_leaf_is_told_that_all_is_
             host.wait_ready()
             host.wait(lambda: not frr_paths(frr, "10.9.9.1/32")[0].get("stale", False), "the leaf to have it anew")
             assert frr_paths(frr, "10.9.9.1/32")[0]["version"] == version
+
+
+def test_a_guest_connects_from_an_address_of_the_host_that_is_in_the_network_of_an_interface(
+    fabric: Fabric, frr: Frr
+) -> None:
+    """Packets between the two never see that interface. And a guest at the loopback keeps no learned route from the
+    kernel that covers it, beside another program's default route."""
+    fabric.host.addresses("pod1", "10.70.0.1/24")
+    fabric.host.addresses("lo", "10.70.0.99/32", "10.255.1.1/32")
+    fabric.host.ip("route", "add", "default", "via", "10.70.0.77")
+    with started(fabric, leaf(1), guest("own", "10.70.0.99"), guest("loop", "10.255.1.1")) as host:
+        with WireGuest(fabric.host, asn=64513, source="10.255.1.1", to="127.0.0.1", router_id=(10, 1, 1, 3)):
+            host.wait_established("leaf1", "loop")
+            announce(frr, "10.255.1.0/24")
+            host.wait_hops("10.255.1.0/24", "10.0.1.2%eth0")
+        with WireGuest(fabric.host, asn=64512, source="10.70.0.99", to="10.70.0.1") as own:
+            own.announce("10.9.9.1/32")
+            host.wait(lambda: heard_from_host(frr, "10.9.9.1/32"), "the leaf to hear it")
+            fabric.host.ip("link", "set", "pod1", "down")
+            host.wait(lambda: host.neighbor("leaf1")["state"] == "established", "the leaf")
+            assert host.neighbor("own")["interface"] == ""
+            own.announce("10.9.9.2/32")
+            host.wait(lambda: heard_from_host(frr, "10.9.9.2/32"), "the session to go on")

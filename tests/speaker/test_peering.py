@@ -7,12 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.config.schema import ListenConfig, NeighborConfig
+from bgpd.config.schema import GuestConfig, ListenConfig, NeighborConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import Address, Link
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.peering import of_listen, of_neighbor
-from bgpd.speaker.reach import Unreachable, target_of
+from bgpd.runtime.descriptors import Shortage
+from bgpd.speaker.admission import Admission
+from bgpd.speaker.listening import Listening
+from bgpd.speaker.peering import of_guest, of_listen, of_neighbor
+from bgpd.speaker.reach import Reach, Unreachable, target_of
 
 
 def neighbor(**fields: Any) -> NeighborConfig:
@@ -72,3 +75,17 @@ def test_a_neighbor_in_a_vrf_is_dialed_over_its_interface_or_the_vrf_device() ->
     known.link(Link(index=9, name="blue", up=True, kind="bridge"))
     with pytest.raises(Unreachable):
         target_of(of_neighbor(tenant), known)
+
+
+def test_guest_at_an_own_address_faces_no_interface_whatever_network_that_is_in() -> None:
+    known = Host(lambda _: None)
+    for index, (name, *addresses) in enumerate((("lo", "10.1.0.9/32"), ("eth0", "10.1.0.5/24", "10.1.0.6/24")), 1):
+        known.link(Link(index=index, name=name, up=True))
+        for text in addresses:
+            address, _, length = text.partition("/")
+            known.address(Address(index=index, packed=parse_address(address), prefix_length=int(length)))
+    listening = Listening(179, admission=Admission(neighbors=1, shortage=Shortage()))
+    for address, expected in (("10.1.0.9", ""), ("10.1.0.5", ""), ("10.1.0.77", "eth0")):
+        guest = GuestConfig(name="one", prefix=address, asn="external", prefixes=("10.9.0.0/16",), max_prefixes=1)
+        reach = Reach(of_guest(guest), known, listening)
+        assert reach.expected_interface() == expected
