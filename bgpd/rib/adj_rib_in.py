@@ -330,11 +330,14 @@ class AdjRibIn:
         self.long_lived.add(family)
         self._forget_verdicts()
 
-    def allow(self, allowed: AllowedNextHops | LocalNextHops) -> None:
-        """The neighbor may name these next hops from now on."""
-        self.allowed = allowed
+    def allow(self, allowed: AllowedNextHops | LocalNextHops) -> bool:
+        """The neighbor may name these next hops from now on; whether one that its routes have is judged otherwise."""
+        former, self.allowed = self.allowed, allowed
         self._refusals.clear()
-        self._forget_verdicts()
+        differs = former is None or any(former.why_not(one) != allowed.why_not(one) for one in self.next_hops)
+        if differs:
+            self._forget_verdicts()
+        return differs
 
 
 def _key(received: Attributes, next_hop: NextHop | None, overlay: Overlay | None, trace: Trace | None) -> Hashable:

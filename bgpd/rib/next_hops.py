@@ -135,7 +135,9 @@ def allowed_next_hops(
 
 def _local_next_hops(source: Source, host: Host, vrf: str) -> LocalNextHops:
     own = frozenset(address.packed for address in host.all_addresses(vrf))
-    if not source.interface or host.is_own(source.address, vrf=vrf):
+    is_scoped = is_link_local(source.address)
+    is_own = host.bears(source.interface, source.address) if is_scoped else host.is_own(source.address, vrf=vrf)
+    if not source.interface or is_own:
         return LocalNextHops(own=own, beside=None)
     networks = host.networks(source.interface)
     for one in host.addresses(source.interface):

@@ -363,8 +363,7 @@ class ReceivedRoutes:
             source, adj_rib_in = state.source, state.adj_rib_in
             if (source.interface == interface or source.guest) and adj_rib_in.allowed is not None:
                 allowed = allowed_next_hops(source, self._host, state.config)
-                if allowed is not None and allowed != adj_rib_in.allowed:
-                    adj_rib_in.allow(allowed)
+                if allowed is not None and allowed != adj_rib_in.allowed and adj_rib_in.allow(allowed):
                     walks.append(self._revise({table: {source: adj_rib_in} for table in state.tables.values()}))
         return chain.from_iterable(walks)
 

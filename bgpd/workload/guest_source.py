@@ -16,7 +16,7 @@ import msgspec
 
 from bgpd.config.schema import GuestConfig, WorkloadsConfig
 from bgpd.model.iana import Family
-from bgpd.model.kernel import AddressChanged, LinkChanged
+from bgpd.model.kernel import Address, AddressChanged, LinkChanged
 from bgpd.model.path import NextHop, Path
 from bgpd.model.prefix import format_key, host_key, is_link_local, parse_prefix
 from bgpd.model.workload import NO_COMMUNITIES, Claim, Communities
@@ -32,9 +32,13 @@ LOOK_S = 0.5
 QUIET_S = 3.0
 """A guest that never sends End-of-RIB has sent what it has once it is established for so long."""
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"
+_LOOPBACK = b"\x7f"
+"""How addresses of 127.0.0.0/8 begin."""
 
 _Place = tuple[str, Family, bytes]
 """A guest (the name of its section), family and key."""
+_MOST_KNOWN = 4096
+"""Addresses of guests and next hops of which it is kept whether they are this host's own."""
 
 
 class GuestSource(ClaimSource):
@@ -54,6 +58,8 @@ class GuestSource(ClaimSource):
         self._is_scheduled = False
         self._awaited: set[str] = set()
         self._left: bytes | None = None
+        self._own: dict[bytes, dict[tuple[str, str], bool]] = {}
+        self._forgot_some = False
 
     # A start.
 
@@ -70,11 +76,15 @@ class GuestSource(ClaimSource):
             self._awaited = {guest.name for guest in self._guests.values() if guest.is_single}
         if self._awaited:
             self.initial_wait_s = WAIT_S
-        else:
-            self._first_state.heard(BGP)
+            return
+        while self._changed:  # what was restored of adopted sessions
+            self._take()
+            await asyncio.sleep(0)
+        self._first_state.heard(BGP)
 
     async def run(self) -> None:
-        while self._awaited:
+        """Look for the guests that are waited for, as long as anybody waits."""
+        while BGP in self._first_state.awaited:
             self._look(time.time())
             await asyncio.sleep(LOOK_S)
 
@@ -84,7 +94,7 @@ class GuestSource(ClaimSource):
                 sends_end = view.neighbor_graceful_restart not in ("", "off")
                 if set(view.families) <= set(view.end_of_rib) or (not sends_end and now - view.since > QUIET_S):
                     self._awaited.discard(view.name)
-        if not self._awaited:
+        if not self._awaited and not self._changed:
             self._first_state.heard(BGP)
 
     # What changes.
@@ -96,16 +106,24 @@ class GuestSource(ClaimSource):
         self._want()
 
     def host_changed(self, event: LinkChanged | AddressChanged) -> None:
-        """Whether a guest, or its next hop, is on this host may have changed."""
+        """Whether a guest, or its next hop, is on this host may have changed: seldom, of all that changes."""
+        if not self._own:
+            return
+        changed: Sequence[Address] = ()
         if isinstance(event, AddressChanged):
+            changed = (event.address,)
+        elif event.is_another:
+            changed = self._host.addresses(event.link.name)
+        if any(self._forgot_some or one.packed in self._own or one.packed[:1] == _LOOPBACK for one in changed):
             self._claim_again()
 
     def reconfigure(self, config: WorkloadsConfig) -> None:
-        former, self._guests = self._guests, {guest.name: guest for guest in config.workload.bgp}
-        if self._guests != former:
-            self._claim_again()
+        self._guests = {guest.name: guest for guest in config.workload.bgp}
+        self._claim_again()
 
     def _claim_again(self) -> None:
+        self._own.clear()
+        self._forgot_some = False
         for id in self._claims.claimed(BGP):
             guest, _, prefix = id.partition("/")
             self._changed[guest, *parse_prefix(prefix)] = None
@@ -135,10 +153,13 @@ class GuestSource(ClaimSource):
     def drain(self) -> None:
         """Make claims of what changed, at most `SLICE`; asks to be called again if more did."""
         self._is_scheduled = False
+        self._take()
+        self._want()
+
+    def _take(self) -> None:
         for place in list(islice(self._changed, SLICE)):
             del self._changed[place]
             self._claim(*place)
-        self._want()
 
     def _claim(self, name: str, family: Family, key: bytes) -> None:
         id = f"{name}/{format_key(family, key)}"
@@ -191,13 +212,23 @@ class GuestSource(ClaimSource):
         chosen = source.address
         if said is not None and guest.next_hop == "local":
             chosen = said.address
-        if self._host.is_own(chosen, vrf=guest.vrf):
+        if self._is_own(chosen, guest.vrf, source.interface):
             return None
         if family is Family.IPV6_UNICAST and len(chosen) == 4:
             if said is None or len(said.address) == 4 or said.address[:12] == _IPV4_MAPPED:
                 return f"IPv6 routes need an IPv6 next hop, and the session with {source.name} is one of IPv4"
             chosen = said.address
         return NextHop(chosen, source.interface if is_link_local(chosen) else "")
+
+    def _is_own(self, packed: bytes, vrf: str, interface: str) -> bool:
+        """Whether an address is this host's own; a link-local one on the interface, where it may be the guest's."""
+        place = vrf, interface if is_link_local(packed) else ""
+        known = self._own.setdefault(packed, {})
+        if place not in known:
+            if len(self._own) > _MOST_KNOWN:
+                self._own, self._forgot_some = {packed: known}, True
+            known[place] = self._host.bears(interface, packed) if place[1] else self._host.is_own(packed, vrf=vrf)
+        return known[place]
 
 
 def _communities(path: Path) -> Communities:

@@ -15,12 +15,14 @@ from bgpd.config.schema import (
     RuleConfig,
     SetConfig,
 )
+from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.prefix import parse_address
+from bgpd.rib.adj_rib_in import AdjRibIn
 from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.next_hops import LocalNextHops, allowed_next_hops
-from bgpd.rib.policy import PolicyError, Route
+from bgpd.rib.policy import PolicyError, Route, build_policy
 from tests.rib.build import LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 from tests.workload.fixtures import Rig
 
@@ -122,6 +124,28 @@ def test_local_next_hops_are_this_hosts_and_those_beside_the_guest() -> None:
         True,
         False,
     ]
+
+
+def test_other_addresses_of_this_host_change_nothing_of_next_hops_in_use() -> None:
+    """With kube-ipvs0 a host has thousands, which come and go: the guest's routes are not judged anew each time."""
+    used, other = parse_address("10.70.0.1"), parse_address("10.96.0.1")
+    source = Source(name="one", kind=SourceKind.EBGP, address=parse_address("127.0.0.2"), guest="one")
+    routes = AdjRibIn(
+        source,
+        policy=build_policy("all", {}, where="", exporting=False),
+        local_asn=65203,
+        router_id=bytes(4),
+        allow_own_as=0,
+        now=lambda: 1.0,
+        allowed=LocalNextHops(own=frozenset({used}), beside=None),
+    )
+    path = routes.path(V4, Attributes.of(), NextHop(used))
+    routes.interned(V4).has_come(path)
+    assert routes.allow(LocalNextHops(own=frozenset({used, other}), beside=None)) is False
+    assert routes.path(V4, Attributes.of(), NextHop(used)) is path
+    assert routes.path(V4, Attributes.of(med=1), NextHop(other)).rejected == ""
+    assert routes.allow(LocalNextHops(own=frozenset({other}), beside=None)) is True
+    assert routes.path(V4, Attributes.of(), NextHop(used)).rejected
 
 
 class Told:

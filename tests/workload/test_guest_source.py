@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from bgpd.config.schema import Config, GuestConfig, RouterConfig, WorkloadConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
+from bgpd.model.kernel import Address, AddressChanged
 from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.views import NeighborView
 from bgpd.model.workload import Communities
+from bgpd.workload import guest_source
 from bgpd.workload.guest_source import QUIET_S, GuestSource
 from tests.workload.fixtures import Rig, claim, on
 
@@ -178,6 +181,43 @@ def test_guests_address_that_leaves_this_host_is_routed_to() -> None:
     assert guests.rig.kernel == {("", "10.9.1.1/32"): via("10.70.0.1")}
 
 
+def test_other_addresses_of_the_host_are_no_reason_to_look_again() -> None:
+    """With kube-ipvs0 a host has thousands, which come and go."""
+    guests = Guests(guest(address="10.70.0.1"))
+    guests.says("10.9.1.1/32", ("10.70.0.1", "veth0"))
+    for packed, is_asked in (("10.96.0.1", False), ("2001:db8::9", False), ("10.70.0.1", True), ("127.0.0.1", True)):
+        guests.source.host_changed(AddressChanged(Address(index=1, packed=parse_address(packed), prefix_length=32)))
+        assert bool(guests.scheduled) is is_asked
+        guests.turn()
+    guests.rig.address("veth0", "10.70.0.1/24", gone=True)
+    gone = Address(index=1, packed=parse_address("10.70.0.1"), prefix_length=24)
+    guests.source.host_changed(AddressChanged(gone, gone=True))
+    guests.turn()
+    assert guests.rig.kernel == {("", "10.9.1.1/32"): via("10.70.0.1")}
+
+
+def test_more_addresses_than_are_kept_are_looked_at_again_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_source, "_MOST_KNOWN", 2)
+    guests = Guests(guest(address="10.70.0.0/24"))
+    for last in range(2, 7):
+        guests.says(f"10.9.1.{last}/32", (f"10.70.0.{last}", "veth0"))
+    guests.rig.address("lo", "10.70.0.2/32")
+    own = Address(index=1, packed=parse_address("10.70.0.2"), prefix_length=32)
+    guests.source.host_changed(AddressChanged(own))
+    guests.turn()
+    assert ("", "10.9.1.2/32") not in guests.rig.kernel
+    assert len(guests.rig.kernel) == 4
+    assert guests.scheduled == []
+
+
+def test_link_local_address_of_a_guest_may_be_this_hosts_on_another_interface() -> None:
+    guests = Guests(guest(address="fe80::2", interface="veth0"))
+    guests.rig.address("veth1", "fe80::2/64")
+    guests.says("2001:db8:9::1/128", ("fe80::2", "veth0"))
+    guests.says("2001:db8:9::2/128", ("fe80::2", "veth1"))
+    assert guests.rig.kernel == {("", "2001:db8:9::1/128"): (NextHop(parse_address("fe80::2"), "veth0"),)}
+
+
 def test_guests_own_address_is_on_its_link() -> None:
     guests = Guests(guest(address="10.70.0.2"))
     guests.says("10.70.0.2/32", ("10.70.0.2", "veth0"))
@@ -234,6 +274,26 @@ async def test_first_start_waits_for_no_guest() -> None:
     assert guests.rig.synchronised == 1
 
 
+async def test_all_that_was_handed_over_is_claimed_before_that_is_the_first_state() -> None:
+    guests = Guests(guest(), restarting=True)
+    guests.says("10.9.0.0/32", ("127.0.0.2", "lo"))
+    keys = [parse_prefix(f"10.9.{number >> 8}.{number & 255}/32")[1] for number in range(1200)]
+    guests.rig.paths.update({("one", V4, key): guests.rig.paths["one", V4, keys[0]] for key in keys})
+    guests.source.routes_changed("one", V4, keys)
+    guests.source.remember(guests.source.save())
+    await guests.source.restore()
+    assert guests.rig.first_state.awaited == []
+    assert len(guests.rig.claims.claimed("bgp")) == 1200
+
+
+async def test_guests_that_do_not_come_are_not_looked_for_for_ever() -> None:
+    guests = Guests(guest(), restarting=True)
+    await guests.source.restore()
+    assert guests.rig.first_state.time_out() == ["bgp"]
+    async with asyncio.timeout(60):
+        await guests.source.run()
+
+
 async def test_hand_over_waits_for_no_guest() -> None:
     guests = Guests(guest(), restarting=True)
     guests.source.remember(guests.source.save())
@@ -260,6 +320,11 @@ async def test_restart_waits_for_guests_of_known_addresses(sends_end: bool) -> N
         guests.turn()
         assert guests.rig.synchronised == 0
         view.end_of_rib = ["ipv4-unicast"]
+    guests.rig.paths["one", V4, parse_prefix("10.9.1.1/32")[1]] = ()
+    guests.source.routes_changed("one", V4, [parse_prefix("10.9.1.1/32")[1]])
+    guests.source._look(100.5 + QUIET_S)
+    assert guests.rig.first_state.awaited == ["bgp"], "what it has said is not claimed yet"
+    guests.turn()
     guests.source._look(100.5 + QUIET_S)
     guests.turn()
     assert guests.rig.synchronised == 1
