@@ -345,7 +345,7 @@ class KernelVrfs:
             log.info("vrf.device_created", vrf=spec.name, table=spec.table)
         self._note(vrf, await self._rtnl.set_link_up(device.index))
         links = self._dataplane.host.links
-        for link in list(links.values()):
+        for link in [link for link in links.values() if link.index != device.index]:
             inside = link.vrf == spec.name
             ours = link.name in vrf.entered | vrf.left or (self._swept and device.alias.startswith(_ALIAS))
             if link.name in vrf.interfaces and not inside:

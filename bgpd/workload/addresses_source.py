@@ -16,7 +16,7 @@ from bgpd.config.schema import AddressesWorkloadConfig, WorkloadsConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, AddressScope, LinkChanged
 from bgpd.model.policy_syntax import PrefixRange, parse_address_range
-from bgpd.model.prefix import covers, format_key, host_key, parse_address
+from bgpd.model.prefix import covers, format_key, host_key, is_link_local, parse_address
 from bgpd.model.workload import Claim, is_workload
 from bgpd.runtime.turns import soon
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts
@@ -51,7 +51,8 @@ class AddressesSource(ClaimSource):
         self._permitted = tuple(map(parse_address_range, self._config.prefixes))
         self._vrfs = frozenset(config.vrfs.values())
         self._uplinks = config.uplinks
-        self._leaves = tuple((vrf, parse_address(address)) for vrf, address in config.leaves)
+        leaves = ((vrf, parse_address(address)) for vrf, address in config.leaves)
+        self._leaves = tuple((vrf, leaf) for vrf, leaf in leaves if not is_link_local(leaf))  # they name an interface
         self._facing = None
         self._match.cache_clear()
 

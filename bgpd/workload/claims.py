@@ -216,8 +216,18 @@ class Claims:
         return entry.claims[0].claim.interface if entry and entry.claims and entry.info is not None else ""
 
     def interfaces(self, vrf: str) -> set[str]:
-        """The interfaces that claims of a VRF name."""
-        return {name for name, places in self._on_interface.items() if any(table[0] == vrf for table, _ in places)}
+        """The interfaces that belong into a VRF since workloads are on them; not those that are in it for reasons of
+        their own, and whose addresses are claimed for that (is_own)."""
+        return {
+            name
+            for name, places in self._on_interface.items()
+            if any(place[0][0] == vrf and self._leads(name, place) for place in places)
+        }
+
+    def _leads(self, interface: str, place: Place) -> bool:
+        entry = self.at(place)
+        claims = [status.claim for status in entry.claims] if entry is not None else []
+        return any(claim.interface == interface and not claim.is_own for claim in claims)
 
     def state_counts(self) -> Mapping[tuple[str, WorkloadState], int]:
         """How many claims of each source are in each state that has any; kept as they change, since anybody may ask

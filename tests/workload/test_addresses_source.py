@@ -212,6 +212,17 @@ async def test_interface_becomes_an_uplink_by_an_address_and_no_longer_is_one_wi
     assert rig.run() == ["10.0.0.1/32", ONE]
 
 
+async def test_link_local_neighbor_makes_no_uplink_of_other_interfaces() -> None:
+    """All interfaces are in fe80::/64."""
+    linked = msgspec.structs.replace(NUMBERED, address="fe80::1", interface="eth0")
+    rig = await started(config("eth*", "dummy*", neighbors=(linked,)), (ONE, DUMMY), ("10.0.1.1/30", UPLINK))
+    rig.has("fe80::2/64", DUMMY, scope=AddressScope.LINK)
+    rig.has("fe80::3/64", UPLINK, scope=AddressScope.LINK)
+    assert rig.run() == [ONE]
+    rig.has("fe80::3/64", UPLINK, scope=AddressScope.LINK, gone=True)
+    assert rig.run() == [ONE]
+
+
 async def test_uplink_that_changes_its_name_is_an_uplink_by_its_network() -> None:
     rig = await started(config("*", neighbors=(NUMBERED,)), ("10.0.1.1/30", UPLINK), (ONE, LO))
     assert rig.run() == [ONE]
@@ -246,6 +257,10 @@ async def test_vrf_is_that_of_the_interface() -> None:
     rig.host.link(Link(index=DUMMY, name="dummy0", up=True, vrf="blue"))
     rig.has(ONE, LO)
     assert rig.run() == [ONE, f"blue {ONE}"]
+    assert rig.claims.interfaces("blue") == set(), "it is in the VRF, and may leave it"
+    rig.claims.claim("api", "pod", (claim("10.9.0.1/32", "dummy0", source="api", vrf="blue"),))
+    assert rig.claims.interfaces("blue") == {"dummy0"}
+    rig.claims.claim("api", "pod")
     rig.host.link(Link(index=DUMMY, name="dummy0", up=True, vrf="unknown"))
     assert rig.run() == [ONE]
     rig.host.link(Link(index=DUMMY, name="dummy0", up=True))
