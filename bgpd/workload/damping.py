@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from bgpd.model.prefix import format_key
+from bgpd.runtime.rates import LineBudget
 from bgpd.workload.standing import Place
 
 log = structlog.get_logger()
@@ -89,6 +90,7 @@ class Damping:
         self._look_again = look_again
         self._records: OrderedDict[Place, Penalty] = OrderedDict()  # in the order of their last going
         self._is_sweeping = False
+        self._lines = LineBudget()
 
     def gone(self, place: Place) -> None:
         """An address that is announced, or would be if it were not held back, is no longer to be announced."""
@@ -119,7 +121,8 @@ class Damping:
         self.begun += 1
         (vrf, family), key = place
         fields = {"vrf": vrf} if vrf else {}
-        log.warning("workload.damped", prefix=format_key(family, key), reason=HELD_BACK, **fields)
+        now, prefix = self._clock.time(), format_key(family, key)
+        self._lines.write(log.warning, "workload.damped", now=now, prefix=prefix, reason=HELD_BACK, **fields)
         self._clock.call_at(record.until, partial(self._due, place, record))
 
     def _due(self, place: Place, record: Penalty) -> None:

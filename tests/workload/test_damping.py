@@ -148,6 +148,19 @@ def test_log_says_once_that_it_is_held_back() -> None:
     assert len(events) < 30
 
 
+def test_log_does_not_name_each_of_very_many() -> None:
+    """A bridge with a thousand pods that comes and goes."""
+    rig = Flapping()
+    damped = Damping(rig.clock, look_again=lambda place: None)
+    places = [(PLACE[0], key(f"10.64.{number >> 8}.{number & 255}/32")) for number in range(1000)]
+    with structlog.testing.capture_logs() as logs:
+        for place in places * 7:
+            damped.gone(place)
+        assert all(map(damped.why_held_back, places))
+    assert damped.begun == 1000
+    assert len(logs) <= 20
+
+
 @pytest.mark.parametrize("source", ["addresses", "kernel", "bgp"])
 def test_what_sources_report_is_damped(source: str) -> None:
     rig = Flapping()
