@@ -218,10 +218,11 @@ class Reach:
         return self._facing(peering.address)
 
     def _facing(self, address: bytes, *, local: bytes = b"") -> str:
-        """The interface whose network an address is in; "" for one of this host's own: a guest's packets stay here,
-        whatever network that is in, and a socket bound to its interface would not hear them."""
+        """The interface whose network an address is in. "" for a guest at an address of this host: its packets stay
+        here, whatever network that is in, and a socket bound to the interface would not hear them."""
         vrf = self.peering.config.vrf
-        return "" if self._host.has_address(address, vrf=vrf) else self._host.facing(address, vrf, local=local)
+        is_here = self.peering.guest and self._host.has_address(address, vrf=vrf)
+        return "" if is_here else self._host.facing(address, vrf, local=local)
 
     def learn(self, address: bytes) -> None:
         """The link-local address of an unnumbered neighbor was received."""
