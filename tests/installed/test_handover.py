@@ -5,12 +5,15 @@ BGPD_HANDOVERS=100 BGPD_ROUTES=100000 make it the long run.
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from labs.process import LabError, wait_until
+from tests.daemon.vip import ADDRESSES, DNS, HTTP
 from tests.installed.handed_over import Rig, Seen, rig
 
 pytestmark = pytest.mark.netns
@@ -58,6 +61,43 @@ def test_restart_while_routes_change_is_seen_by_nobody(server: Rig) -> None:
     assert [result.lost for result in lost] == [0, 0]
     wait_until(lambda: server.received() == ROUTES + 200, 60, "all routes of BIRD")
     wait_until(lambda: server.status()["fib_pending"] == 0, 60, "the kernel to have all")
+
+
+@pytest.mark.parametrize("probe", [{"type": "http", "port": HTTP, "path": "/health"}, {"type": "dns", "port": DNS}])
+def test_probes_of_services_and_the_journal_have_the_rights_that_the_unit_gives(
+    server: Rig, probe: dict[str, object]
+) -> None:
+    bgpd, pod = "/usr/local/bin/bgpd", server.pod
+    for address, length in zip(ADDRESSES, (32, 128)):
+        pod.ip("addr", "replace", f"{address}/{length}", "dev", "lo")
+    site = pod.make_directory(str(probe["type"]))
+    (site / "status").write_text("200")
+    asked = {**probe, "interval_s": 0.2, "timeout_s": 0.2, "rise": 2, "fall": 2}
+    if probe["type"] == "dns":
+        asked["query"] = "www.example.org"
+    service = {
+        "addresses": ADDRESSES[:1],
+        "backends": [{"id": "pod", "addresses": ["10.64.1.5"]}],
+        "probe": asked,
+    }
+    server.machine.write("/run/service.json", json.dumps(service))
+    answering = pod.popen(sys.executable, "-m", "tests.daemon.vip", str(site), "pod", log_path=site / "log")
+    try:
+        server.machine.run(bgpd, "service", "add", "web", "/run/service.json", "--timeout", "0", check=False)
+        server.unit.wait(lambda: announced(server), "the address to answer")
+        (site / "status").write_text("503")
+        server.unit.wait(lambda: not announced(server), "the address to be withdrawn")
+    finally:
+        server.machine.run(bgpd, "service", "del", "web", check=False)
+        answering.stop()
+    events = json.loads(server.machine.run(bgpd, "show", "events", "--json", "--event", "service"))
+    assert {"service.address_answers", "service.address_fails"} <= {event["event"] for event in events}
+    assert server.machine.run("ls", "/var/lib/bgpd/journal.sqlite")
+    assert not [text for text in server.status()["warnings"] if "events" in text]
+
+
+def announced(server: Rig) -> bool:
+    return any(view["announced"] for view in server.unit.show("services"))
 
 
 def test_upgrade_by_root_restarts_the_unit_and_by_the_user_executes_the_installed_version(server: Rig) -> None:
