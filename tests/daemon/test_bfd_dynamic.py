@@ -69,3 +69,26 @@ def test_unnumbered_and_dynamic_neighbors_have_it_across_a_restart() -> None:
             assert name not in host.established()
         finally:
             fabric.mend(2)
+
+
+def test_guest_that_dies_silently_is_found_out_and_its_claims_go() -> None:
+    guest = table("[[workload.bgp]]", name="box", address="10.0.2.2", asn=65202, prefixes=[LEARNED], max_prefixes=10)
+    guest = f"{guest.rstrip()}\nhold_time_s = 180\nbfd = {{ interval_ms = 100 }}\n"
+    with (
+        SwitchedFabric() as fabric,
+        Bfd(fabric.host) as process,
+        fabric.bfd_leaf(2),
+        started(fabric, bfd(1, passive=True), guest, process_table(process), wait=False) as host,
+    ):
+        host.wait_established("box")
+        wait_up(host, "box")
+        host.wait(lambda: [view["id"] for view in host.get("workloads")] == [f"box/{LEARNED}"], "its claim")
+        host.wait_hops(LEARNED, "10.0.2.2%eth1")
+        fabric.cut(2)
+        try:
+            host.wait_hops(LEARNED)
+            host.wait(lambda: not host.get("workloads"), "the claim to go")
+            assert host.neighbor("box")["last_error"].startswith("BFD down")
+        finally:
+            fabric.mend(2)
+        host.wait_hops(LEARNED, "10.0.2.2%eth1")

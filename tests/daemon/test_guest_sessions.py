@@ -122,3 +122,39 @@ def test_a_guest_connects_from_an_address_of_the_host_that_is_in_the_network_of_
             assert host.neighbor("own")["interface"] == ""
             own.announce("10.9.9.2/32")
             host.wait(lambda: heard_from_host(frr, "10.9.9.2/32"), "the session to go on")
+
+
+def test_an_address_that_guest_kernel_and_api_claim_has_one_holder_and_goes_to_the_next(
+    fabric: Fabric, frr: Frr
+) -> None:
+    """The first one holds it. Then the API has it, by another interface than the kernel's route: nobody announces what
+    two say differently, until one of them goes."""
+    address = "10.9.9.77/32"
+
+    def claims() -> list[tuple[str, bool]]:
+        """Source, and whether it is announced by it; a conflict is shown on all."""
+        return [(view["source"], view["announced"]) for view in host.get("workloads") if view["prefix"] == address]
+
+    kernel = table("[workload.kernel]", interfaces=["pod2"])
+    with started(fabric, leaf(1), guest("one", "127.0.0.2"), kernel, table("[workload.api]")) as host:
+        host.wait_established("leaf1")
+        with WireGuest(fabric.host, asn=64512) as one:
+            one.announce(address)
+            host.wait(lambda: heard_from_host(frr, address), "the leaf to hear it")
+            said = ["workload", "add", "vm", "--address", address, "--interface", "pod1", "--timeout", "0"]
+            host.cli(*said, check=False)
+            fabric.host.ip("route", "add", address, "dev", "pod2", "proto", "99")
+            host.wait(lambda: len(claims()) == 3, "all three to claim it")
+            assert claims()[0] == ("bgp", True)
+            assert [is_announced for _, is_announced in claims()[1:]] == [False, False]
+            assert {view["state"] for view in host.get("workloads")} == {"conflict"}
+            one.withdraw(address)
+            host.wait(lambda: claims() == [("api", False), ("kernel", False)], "the guest's claim to go")
+            (reason,) = [view["reason"] for view in host.get("workloads") if view["source"] == "api"]
+            assert reason == "another program's route of it leads to pod2"
+            host.wait(lambda: not frr_paths(frr, address), "the leaf to lose it")
+            host.cli("workload", "del", "vm")
+            host.wait(lambda: claims() == [("kernel", True)], "the kernel's route to be left")
+            host.wait(lambda: heard_from_host(frr, address), "the leaf to have it")
+            fabric.host.ip("route", "del", address, "dev", "pod2")
+            host.wait(lambda: not frr_paths(frr, address), "the leaf to lose it")
