@@ -1,7 +1,7 @@
-"""The process: makes the parts of the daemon, starts them in order, reloads the configuration, stops them.
+"""The process: makes the parts of the daemon, starts them in order, stops them.
 
-Only connects parts: routing.py builds the data path, listings.py answers the API. Routes stay in the kernel when the
-process ends, however it ends.
+Only connects parts: routing.py builds the data path, configuration.py changes it, listings.py answers the API. Routes
+stay in the kernel when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -15,19 +15,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from bgpd import __version__
-from bgpd.api.backend import Rejected
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
-from bgpd.config.effects import Effect, config_diff, keep_until_restart
 from bgpd.config.facts import system_hostname
-from bgpd.config.limits import exceeded_limits
-from bgpd.config.load import ConfigError, Loaded, load_config
-from bgpd.config.patterns import Matched
-from bgpd.config.schema import Config
+from bgpd.config.load import Loaded
+from bgpd.configuration import Configuration
 from bgpd.consistency import Consistency
 from bgpd.consistency_checks import checks
 from bgpd.daemon_metrics import build_registry
@@ -41,22 +36,18 @@ from bgpd.handover.store import (
     StoreUnusable,
     store_of_service,
 )
-from bgpd.identity import OwnIdentity
 from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.journal import Journal
-from bgpd.kernel.facts import facts_of_host
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing, set_up_logging
-from bgpd.matching import Matching
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import load as load_codec
 from bgpd.message.nlri import RouteTargetNlri
 from bgpd.model.iana import Family
 from bgpd.model.views import ReloadView
-from bgpd.readiness import Readiness, configuration_view
-from bgpd.rib.policy_match import PolicyError
+from bgpd.readiness import Readiness
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
@@ -130,31 +121,21 @@ class Daemon:
         left: Inheritance | None = None,
     ) -> None:
         self._left = left if left is not None else Inheritance()
-        self._config = config = loaded.config
-        self._protocol = protocol
-        self._file = file
-        self._events = events
+        config = loaded.config
+        self._configuration = Configuration(loaded, file, protocol=protocol, trial=trial, events=events)
         self._journal = journal
-        self._trial = trial
-        self._loaded = loaded
-        self._trial_ends: asyncio.TimerHandle | None = None
         self._selector = selector
         self._stop = asyncio.Event()
         self._is_for_good = False
         self._exit_code = 0
         self._started = asyncio.Event()
-        self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         hostname = config.router.hostname or system_hostname()
         self._garbage = GarbagePolicy()
         self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
-        self._matching = Matching()
-        matched = self._matching.made_out(self._with_protocol(config))
-        self._in_force = matched.config
-        self._matching.taken(config, matched)
         self._routing = Routing(
-            self._in_force,
+            self._configuration.in_force,
             monitor=KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s),
             walks=self._walks,
             nlri_decoders={Family.L2VPN_EVPN: EvpnNlri(), Family.ROUTE_TARGET: RouteTargetNlri()},
@@ -173,27 +154,32 @@ class Daemon:
             shortage=self._shortage,
             hostname=hostname,
         )
-        self._readiness.neighbors = self._in_force.neighbor
-        self._readiness.matching = self._matching
+        self._readiness.matching = self._configuration.matching
         self._readiness.left = self._left
-        self._readiness.configuration = configuration_view(loaded, at=time.time())
-        self._identity = OwnIdentity(config.state.directory, loaded.identity)
-        self._twins = Twins(self._routing, config=lambda: self._config, chosen=lambda: self._readiness.configuration)
-        self._readiness.also_warns = (self._identity.warnings, self._twins.warnings)
-        self._drain = Drain(self._routing, config=lambda: self._in_force, changed=self._drain_changed)
+        self._twins = Twins(
+            self._routing, config=lambda: self._configuration.config, chosen=lambda: self._readiness.configuration
+        )
+        self._readiness.also_warns = (self._configuration.identity.warnings, self._twins.warnings)
+        self._drain = Drain(self._routing, config=lambda: self._configuration.in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
             self._routing,
             events=events,
             journal=journal,
-            config=lambda: self._config,
+            config=lambda: self._configuration.config,
             health=self._readiness.view,
             drain=self._drain,
             upgrade=Upgrade(self.hand_over, spawn=self._spawn, started=self._started.is_set),
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
-            confirm=self._confirm,
+            confirm=self._configuration.confirm,
             started=self.has_started,
+        )
+        self._configuration.connect(
+            routing=self._routing,
+            readiness=self._readiness,
+            neighbors=self._backend.neighbors,
+            spawn=self._spawn,
         )
         self._metrics = build_registry(
             self._routing,
@@ -215,11 +201,12 @@ class Daemon:
         loop.add_signal_handler(signal.SIGINT, self._stop_for_good)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=self._file)
+        file = self._configuration.file
+        log.info("bgpd.starting", version=__version__, form=form().value, pid=os.getpid(), config=file)
         try:
             await self._api.start()
             await self._lock.acquire()
-            self._identity.keep()
+            self._configuration.identity.keep()
             self._drain.restore()
             await self._routing.start(self._left)
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
@@ -230,8 +217,7 @@ class Daemon:
             await self._api.stop()
             self._left.sessions.close()
             return 1
-        self._matching.interfaces = self._routing.host.vrf_by_interface
-        self._routing.link_changed = self._matching.link_changed
+        self._configuration.follow_links()
         self._garbage.start()
         await asyncio.sleep(0)
         self._selector.reset()
@@ -241,7 +227,7 @@ class Daemon:
                 tasks.create_task(self._routing.speaker.run()),
                 tasks.create_task(self._routing.workloads.run()),
                 tasks.create_task(self._routing.servers.run()),
-                tasks.create_task(self._matching.run(self._match_again)),
+                tasks.create_task(self._configuration.run()),
                 tasks.create_task(self._readiness.run()),
                 tasks.create_task(self._drain.run()),
                 tasks.create_task(self._journal.run()),
@@ -253,7 +239,7 @@ class Daemon:
             await asyncio.sleep(0)  # all have begun: a process that leaves now goes on with its sessions already
             self._started.set()
             systemd_notify.notify(systemd_notify.READY)
-            self._watch_trial()
+            self._configuration.started()
             log.info("bgpd.started", seconds=round(self._readiness.age_s, 3))
             await self._stop.wait()
             await self._end()
@@ -269,7 +255,7 @@ class Daemon:
         """
         if not self._started.is_set() or self._stop.is_set() or self._routing.ending:
             raise HandOverFailed("bgpd is starting or stopping")
-        async with self._reloading:
+        async with self._configuration.changing:
             began = time.monotonic()
             self._routing.speaker.hold(True)
             try:
@@ -378,128 +364,13 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self, confirm_s: float | None = None) -> ReloadView:
-        """Read the file again and apply what changed, once all has started; with an error in it nothing changes.
-
-        With `confirm_s` it goes back to what is in force now unless `_confirm` is called within that time.
-        """
+        """Have the configuration read again, once all has started; on trial for `confirm_s`."""
         await self._started.wait()
         systemd_notify.notify(*systemd_notify.reloading())
         try:
-            async with self._reloading:
-                view = await self._apply_file(confirm_s)
+            return await self._configuration.reload(confirm_s)
         finally:
             systemd_notify.notify(systemd_notify.READY)
-        for problem in view.problems:
-            log.error("reload.problem", problem=problem)
-        for warning in view.warnings:
-            log.warning("config.warning", warning=warning)
-        effects = [change.effect for change in view.changes]
-        log.info("reload.done", applied=not view.problems, **{str(effect): effects.count(effect) for effect in Effect})
-        self._readiness.plan_review()
-        return view
-
-    async def _confirm(self) -> bool:
-        """Keep the configuration that is on trial; whether one was. Raises: Rejected: that cannot be saved."""
-        async with self._reloading:
-            try:
-                was_tried = self._trial.confirm()
-            except OSError as error:
-                right = "after a restart it would go back: make room, and confirm again"
-                raise Rejected(503, f"that it is confirmed cannot be saved: {error}", right) from error
-            self._watch_trial()
-        if was_tried:
-            log.info("trial.confirmed", file=self._file)
-        return was_tried
-
-    def _watch_trial(self) -> None:
-        """Be told when the trial is over, if there is one."""
-        if self._trial_ends is not None:
-            self._trial_ends.cancel()
-            self._trial_ends = None
-        if (left_s := self._trial.left_s) is not None:
-            loop = asyncio.get_running_loop()
-            self._trial_ends = loop.call_later(left_s, lambda: self._spawn(self._go_back()))
-
-    async def _go_back(self) -> None:
-        """Nobody has confirmed what was tried."""
-        async with self._reloading:
-            if self._trial.left_s is None:
-                return
-            if self._trial.left_s > 0:  # it was made longer, or the clock was set back
-                self._watch_trial()
-                return
-            former = self._trial.go_back(self._loaded)
-            if former is None:
-                return
-            for problem in (await self._apply(former)).problems:
-                log.error("reload.problem", problem=problem)
-        self._readiness.plan_review()
-
-    def _with_protocol(self, config: Config) -> Config:
-        fib = msgspec.structs.replace(config.fib, protocol=self._protocol)
-        return msgspec.structs.replace(config, fib=fib)
-
-    async def _apply_file(self, confirm_s: float | None) -> ReloadView:
-        try:
-            loaded = load_config(
-                self._file, running=True, former=self._config, facts=facts_of_host(), identity=self._identity.in_force
-            )
-        except ConfigError as error:
-            return ReloadView(file=self._file, problems=[str(problem) for problem in error.problems])
-        is_trial = confirm_s is not None or self._trial.until is not None
-        if is_trial and loaded.config.state.directory != self._config.state.directory:
-            what = "state.directory cannot be another one on trial: a start would not find the trial there"
-            return ReloadView(file=self._file, problems=[f"{what}; change it without --confirm, and restart bgpd"])
-        before = self._trial.now
-        try:
-            if confirm_s is None:
-                self._trial.follow(loaded.config)
-            else:
-                origin = self._readiness.configuration
-                self._trial.begin(loaded.config, self._config, confirm_s, origin=origin)
-        except OSError as error:
-            return ReloadView(file=self._file, problems=[f"the trial cannot be saved: {error}"])
-        try:
-            view = await self._apply(loaded)
-            if view.problems:
-                self._trial.keep(before)
-        finally:
-            self._watch_trial()
-        view.confirm_until = self._trial.until if not view.problems else None
-        return view
-
-    async def _apply(self, loaded: Loaded) -> ReloadView:
-        config, made_out = loaded.config, self._matching.made_out
-        changes = config_diff(made_out(self._config).config, made_out(config).config)
-        effective = keep_until_restart(self._config, config)
-        matched = made_out(self._with_protocol(effective))
-        try:
-            await self._routing.reconfigure(matched.config)
-        except PolicyError as error:
-            return ReloadView(file=self._file, problems=[str(error)])
-        if effective.log != self._config.log:
-            set_up_logging(effective.log, self._events)
-        self._loaded = loaded
-        self._took(effective, matched)
-        self._readiness.configuration = configuration_view(loaded, at=time.time())
-        self._identity.take(loaded.identity)
-        exceeded = exceeded_limits(self._in_force, self._backend.neighbors())
-        return ReloadView(file=self._file, changes=changes, warnings=[*map(str, loaded.warnings), *exceeded])
-
-    def _took(self, config: Config, matched: Matched) -> None:
-        """This is in force from now on."""
-        self._config, self._in_force = config, matched.config
-        self._matching.taken(config, matched)
-        self._readiness.neighbors = self._in_force.neighbor
-
-    async def _match_again(self) -> None:
-        """Other interfaces match a pattern than before: neighbors come and go as by a reload."""
-        async with self._reloading:
-            matched = self._matching.made_out(self._with_protocol(self._config))
-            if matched.config != self._in_force:
-                await self._routing.reconfigure(matched.config)
-            self._took(self._config, matched)
-        self._readiness.plan_review()
 
 
 async def _feed_watchdog() -> None:

@@ -1,0 +1,209 @@
+"""The configuration in force, and how another one takes its place: by a reload, on trial, or since other interfaces
+match its patterns.
+
+One change at a time; with an error in the file nothing changes. What a change costs is config/effects.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from bgpd.api.backend import Rejected
+from bgpd.config.effects import Effect, config_diff, keep_until_restart
+from bgpd.config.limits import exceeded_limits
+from bgpd.config.load import ConfigError, Loaded, load_config
+from bgpd.config.patterns import Matched
+from bgpd.config.schema import Config
+from bgpd.identity import OwnIdentity
+from bgpd.kernel.facts import facts_of_host
+from bgpd.log import EventRing, set_up_logging
+from bgpd.matching import Matching
+from bgpd.model.views import NeighborView, ReloadView
+from bgpd.readiness import Readiness, configuration_view
+from bgpd.rib.policy_match import PolicyError
+from bgpd.routing import Routing
+from bgpd.trial import Trial
+
+log = structlog.get_logger()
+
+
+class Configuration:
+    """`config` is what the files say, but for what counts from a start only. `in_force` is what the parts have of it:
+    with the neighbors that its patterns make, and the routes' protocol, which is another one while a former default is
+    kept.
+
+    `changing` is held while it changes. What it changes is given by `connect`.
+    """
+
+    def __init__(self, loaded: Loaded, file: str, *, protocol: int, trial: Trial, events: EventRing) -> None:
+        self.config = loaded.config
+        self.file = file
+        self.trial = trial
+        self.changing = asyncio.Lock()
+        self.matching = Matching()
+        self.identity = OwnIdentity(loaded.config.state.directory, loaded.identity)
+        self._loaded = loaded
+        self._protocol = protocol
+        self._events = events
+        self._trial_ends: asyncio.TimerHandle | None = None
+        matched = self.matching.made_out(self._with_protocol(loaded.config))
+        self.in_force = matched.config
+        self.matching.taken(loaded.config, matched)
+
+    def connect(
+        self,
+        *,
+        routing: Routing,
+        readiness: Readiness,
+        neighbors: Callable[[], list[NeighborView]],
+        spawn: Callable[[Coroutine[Any, Any, object]], None],
+    ) -> None:
+        """`spawn` runs what nobody waits for; a defect in it ends the process."""
+        self._routing = routing
+        self._readiness = readiness
+        self._neighbors = neighbors
+        self._spawn = spawn
+        readiness.neighbors = self.in_force.neighbor
+        readiness.configuration = configuration_view(self._loaded, at=time.time())
+
+    def follow_links(self) -> None:
+        """The kernel's links are known: patterns go by them from now on."""
+        self.matching.interfaces = self._routing.host.vrf_by_interface
+        self._routing.link_changed = self.matching.link_changed
+
+    def started(self) -> None:
+        """All parts run: what is on trial may be taken back."""
+        self._watch_trial()
+
+    async def run(self) -> None:
+        """Follow the interfaces that patterns match, until cancelled."""
+        await self.matching.run(self._match_again)
+
+    async def reload(self, confirm_s: float | None = None) -> ReloadView:
+        """Read the files again and apply what changed.
+
+        With `confirm_s` it goes back to what is in force now unless `confirm` is called within that time.
+        """
+        async with self.changing:
+            view = await self._apply_file(confirm_s)
+        for problem in view.problems:
+            log.error("reload.problem", problem=problem)
+        for warning in view.warnings:
+            log.warning("config.warning", warning=warning)
+        effects = [change.effect for change in view.changes]
+        log.info("reload.done", applied=not view.problems, **{str(effect): effects.count(effect) for effect in Effect})
+        self._readiness.plan_review()
+        return view
+
+    async def confirm(self) -> bool:
+        """Keep the configuration that is on trial; whether one was. Raises: Rejected: that cannot be saved."""
+        async with self.changing:
+            try:
+                was_tried = await asyncio.to_thread(self.trial.confirm)
+            except OSError as error:
+                right = "after a restart it would go back: make room, and confirm again"
+                raise Rejected(503, f"that it is confirmed cannot be saved: {error}", right) from error
+            self._watch_trial()
+        if was_tried:
+            log.info("trial.confirmed", file=self.file)
+        return was_tried
+
+    def _watch_trial(self) -> None:
+        """Be told when the trial is over, if there is one."""
+        if self._trial_ends is not None:
+            self._trial_ends.cancel()
+            self._trial_ends = None
+        if (left_s := self.trial.left_s) is not None:
+            loop = asyncio.get_running_loop()
+            self._trial_ends = loop.call_later(left_s, lambda: self._spawn(self._go_back()))
+
+    async def _go_back(self) -> None:
+        """Nobody has confirmed what was tried."""
+        async with self.changing:
+            if self.trial.left_s is None:
+                return
+            if self.trial.left_s > 0:  # it was made longer, or the clock was set back
+                self._watch_trial()
+                return
+            former = await asyncio.to_thread(self.trial.go_back, self._loaded)
+            if former is None:
+                return
+            for problem in (await self._apply(former)).problems:
+                log.error("reload.problem", problem=problem)
+        self._readiness.plan_review()
+
+    def _with_protocol(self, config: Config) -> Config:
+        fib = msgspec.structs.replace(config.fib, protocol=self._protocol)
+        return msgspec.structs.replace(config, fib=fib)
+
+    async def _apply_file(self, confirm_s: float | None) -> ReloadView:
+        try:
+            loaded = load_config(
+                self.file, running=True, former=self.config, facts=facts_of_host(), identity=self.identity.in_force
+            )
+        except ConfigError as error:
+            return ReloadView(file=self.file, problems=[str(problem) for problem in error.problems])
+        is_trial = confirm_s is not None or self.trial.until is not None
+        if is_trial and loaded.config.state.directory != self.config.state.directory:
+            what = "state.directory cannot be another one on trial: a start would not find the trial there"
+            return ReloadView(file=self.file, problems=[f"{what}; change it without --confirm, and restart bgpd"])
+        before = self.trial.now
+        try:
+            await asyncio.to_thread(self._try, loaded.config, confirm_s)
+        except OSError as error:
+            return ReloadView(file=self.file, problems=[f"the trial cannot be saved: {error}"])
+        try:
+            view = await self._apply(loaded)
+            if view.problems:
+                await asyncio.to_thread(self.trial.keep, before)
+        finally:
+            self._watch_trial()
+        view.confirm_until = self.trial.until if not view.problems else None
+        return view
+
+    def _try(self, config: Config, confirm_s: float | None) -> None:
+        """Save what is about to be on trial; blocks for the disk. Raises: OSError."""
+        if confirm_s is None:
+            self.trial.follow(config)
+        else:
+            self.trial.begin(config, self.config, confirm_s, origin=self._readiness.configuration)
+
+    async def _apply(self, loaded: Loaded) -> ReloadView:
+        config, made_out = loaded.config, self.matching.made_out
+        changes = config_diff(made_out(self.config).config, made_out(config).config)
+        effective = keep_until_restart(self.config, config)
+        matched = made_out(self._with_protocol(effective))
+        try:
+            await self._routing.reconfigure(matched.config)
+        except PolicyError as error:
+            return ReloadView(file=self.file, problems=[str(error)])
+        if effective.log != self.config.log:
+            set_up_logging(effective.log, self._events)
+        self._loaded = loaded
+        self._took(effective, matched)
+        self._readiness.configuration = configuration_view(loaded, at=time.time())
+        await asyncio.to_thread(partial(self.identity.take, loaded.identity))
+        exceeded = exceeded_limits(self.in_force, self._neighbors())
+        return ReloadView(file=self.file, changes=changes, warnings=[*map(str, loaded.warnings), *exceeded])
+
+    def _took(self, config: Config, matched: Matched) -> None:
+        """This is in force from now on."""
+        self.config, self.in_force = config, matched.config
+        self.matching.taken(config, matched)
+        self._readiness.neighbors = self.in_force.neighbor
+
+    async def _match_again(self) -> None:
+        """Other interfaces match a pattern than before: neighbors come and go as by a reload."""
+        async with self.changing:
+            matched = self.matching.made_out(self._with_protocol(self.config))
+            if matched.config != self.in_force:
+                await self._routing.reconfigure(matched.config)
+            self._took(self.config, matched)
+        self._readiness.plan_review()
