@@ -74,7 +74,10 @@ def _events_of_file(file: str, parameters: dict[str, Any], *, as_json: bool) -> 
         levels = at_least(parameters.pop("level", ""))
         events = read_copy(Path(file), Sought(levels=levels, **parameters))
     except (JournalUnusable, ValueError) as error:
-        raise CommandFailed(f"the journal cannot be read: {error}", "give the file with --file") from None
+        raise CommandFailed(
+            f"the journal cannot be read: {error}",
+            "a daemon's is journal.sqlite in its state directory, /var/lib/bgpd unless configured",
+        ) from None
     views = msgspec.to_builtins(events)
     if as_json:
         print(json.dumps(views, indent=1))

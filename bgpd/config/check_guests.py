@@ -113,6 +113,14 @@ def _check_place(config: Config, guest: GuestConfig, index: int) -> Iterator[Fin
     yield from _check_overlaps(config, guest, index)
 
 
+def _one_key(guest: GuestConfig, other: GuestConfig, index: int, at: int) -> Iterator[Finding]:
+    """The kernel has one key for who connects to a port, whichever of this host's addresses is dialed."""
+    if not (bad_address(other.prefix) and bad_prefix(other.prefix)) and overlaps(guest.prefix, [other.prefix]):
+        what = f"is another password or key than that of workload.bgp[{at}], for the same address and port"
+        key = "tcp_ao" if guest.tcp_ao or other.tcp_ao else "password_file"
+        yield Finding(("workload", "bgp", index, key), what, "give both the same, or a port of their own")
+
+
 def _check_overlaps(config: Config, guest: GuestConfig, index: int) -> Iterator[Finding]:
     """Others that the same connection could be of."""
     path: KeyPath = ("workload", "bgp", index, "address")
@@ -123,8 +131,12 @@ def _check_overlaps(config: Config, guest: GuestConfig, index: int) -> Iterator[
         others += [(one.prefix, f"listen[{at}]") for at, one in enumerate(config.listen) if one.vrf == guest.vrf]
     for at, one in enumerate(config.workload.bgp[:index]):
         apart = one.source_address and guest.source_address and one.source_address != guest.source_address
-        if (one.vrf, one.port) == (guest.vrf, guest.port) and not apart:
+        if (one.vrf, one.port) != (guest.vrf, guest.port):
+            continue
+        if not apart:
             others.append((one.prefix, f"workload.bgp[{at}]"))
+        elif (one.password_file, one.tcp_ao) != (guest.password_file, guest.tcp_ao):
+            yield from _one_key(guest, one, index, at)
     for other, whose in others:
         if other and not (bad_address(other) and bad_prefix(other)) and overlaps(guest.prefix, [other]):
             yield Finding(path, f'"{guest.prefix}" is also of {whose} ("{other}"), on the same port', right)

@@ -84,6 +84,22 @@ def test_guests_of_one_address_are_told_apart_by_port_or_by_what_they_dial() -> 
     parse(ROUTER + GUEST + 'source_address = "127.0.0.9"\n' + other + 'source_address = "127.0.0.8"\n')
 
 
+def test_guests_that_differ_only_by_what_they_dial_have_one_key(tmp_path: Path) -> None:
+    """The kernel looks a key up by the peer: the second one would take the first one's place."""
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("secret\n")
+        (tmp_path / name).chmod(0o600)
+        files.append(f'password_file = "{tmp_path / name}"\n')
+    first = GUEST + 'source_address = "127.0.0.9"\n'
+    second = GUEST.replace('"one"', '"two"') + 'source_address = "127.0.0.8"\n'
+    parse(ROUTER + first + files[0] + second + files[0])
+    for mine, theirs in ((files[0], files[1]), (files[0], ""), ("", files[1])):
+        (found,) = errors(ROUTER + first + mine + second + theirs)
+        assert found[0] == "password_file"
+        assert found[1] == "is another password or key than that of workload.bgp[0], for the same address and port"
+
+
 def test_prefixes_that_permit_everything_or_nothing_are_warned_of() -> None:
     _, warnings = parse(ROUTER + LEAF + GUEST.replace("10.9.0.0/24 le 32", "0.0.0.0/0 le 32"))
     assert any("permits all prefixes" in one for one in warnings)
