@@ -124,6 +124,7 @@ class DaemonBackend:
         }
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
+        """The path of a packed address. Raises: Rejected: with 404, there is no such VRF."""
         routing = self._routing
         fib = routing.tables.fibs.get(vrf)
         if fib is None:
@@ -141,6 +142,7 @@ class DaemonBackend:
         )
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
+        """What keeps a prefix from being used or announced. Raises: Rejected: with 404, no such VRF or neighbor."""
         routing = self._routing
         fib = routing.tables.fibs.get(vrf)
         if fib is None:
@@ -160,6 +162,7 @@ class DaemonBackend:
         )
 
     async def what_if_down(self, name: str) -> WhatIfView:
+        """What becomes of the routes without a neighbor or an interface. Raises: Rejected: with 404, no such thing."""
         routing = self._routing
         try:
             return await what_if_down(name, rib=routing.rib, host=routing.host, neighbors=self.neighbors())

@@ -89,6 +89,7 @@ class LibraryLogs(logging.Handler):
         self._said: dict[tuple[str, str], tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a library's record as an event, unless there were too many of its kind."""
         kind = (record.name, str(record.msg)[:200])
         began, count = self._said.pop(kind, (record.created, 0))
         more: dict[str, int] = {}

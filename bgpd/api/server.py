@@ -180,6 +180,7 @@ class _Routes:
             return await send_slices(request, view_slices(listing(query), keep=_filter(query), limit=query.limit))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
+        """What happened, of this run and of earlier ones, oldest first: an EventView for each."""
         query = _query(request)
         _filter(query)
         with self._answers.one():

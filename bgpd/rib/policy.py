@@ -72,6 +72,7 @@ class BuiltInPolicy:
         self.takes_learned = name in ("all", "default-only")
 
     def split(self, route: Route, keys: Sequence[bytes]) -> list[tuple[Trace, Sequence[bytes]]]:
+        """Group keys by whether they are accepted: a trace of one rule, or an empty one."""
         if not self.by_prefix:
             accepted = self.name == "all" or (self.name == "local" and route.is_local)
             return [((0,) if accepted else (), keys)]
