@@ -149,7 +149,7 @@ class TableWriter:
         not have sent their routes yet. It follows once they agree with it.
         """
         if self.targets.services:
-            self.targets.end_services(changes)
+            self.targets.end_services(family, changes)
         kept = self.kept[family]
         if kept and not kept.keys().isdisjoint(changes):
             changes = {key: kept.get(key, hops) for key, hops in changes.items()}

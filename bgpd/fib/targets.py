@@ -30,7 +30,7 @@ from bgpd.kernel.route_messages import BLACKHOLE as BLACKHOLE_TARGET
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.path import BLACKHOLE, NextHop, NextHops
-from bgpd.model.prefix import covers, format_address, is_link_local
+from bgpd.model.prefix import address_length, covers, format_address, is_link_local
 
 Name = tuple[Family, NextHops]
 """What a group is used for: the next hops desired by routes of a family."""
@@ -277,13 +277,14 @@ class Targets:
                 changed.append((hop, answer[1]))
         return changed
 
-    def end_services(self, changes: Mapping[bytes, NextHops | None]) -> None:
-        """Forget the services of prefixes that are to lead elsewhere."""
+    def end_services(self, family: Family, changes: Mapping[bytes, NextHops | None]) -> None:
+        """Forget the services of prefixes that are to lead elsewhere. An IPv6 /32 has the key of an IPv4 address."""
+        size = address_length(family)
         if len(changes) < len(self.services):
             hops = [hop for hop in map(service_hop, changes) if hop in self.services]
         else:
             hops = list(self.services)
-        for hop in hops:
+        for hop in [hop for hop in hops if len(hop.address) == size]:
             key = bytes((len(hop.address) * 8,)) + hop.address
             if key in changes and changes[key] != (hop,):
                 del self.services[hop]

@@ -11,7 +11,7 @@ from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address
 from tests.fib.fake_kernel import METRIC
-from tests.fib.harness import V4, Harness, running, two_leaf_kernel
+from tests.fib.harness import V4, V6, Harness, running, two_leaf_kernel
 
 SERVICE = bytes((32, 10, 50, 0, 1))
 PODS = [NextHop(parse_address(f"10.64.1.{number}"), interface) for number, interface in ((1, "eth0"), (2, "eth1"))]
@@ -82,6 +82,25 @@ async def test_service_ends_with_its_route_and_its_group_is_collected() -> None:
         await it.settle()
         assert it.kernel.hops_of(V4, SERVICE) is None
         assert it.fib.targets.services == {}
+
+
+async def test_an_ipv6_route_whose_key_has_the_bytes_of_a_service_is_no_end_of_it() -> None:
+    """a32:1::/32 and 10.50.0.1/32 are filed under the same bytes, each in its family."""
+    leaf = NextHop(parse_address("2001:db8:1::2"), "")
+    async with running() as it:
+        await with_pods(it)
+        await serve(it, weighted(1, 1))
+        for wanted in ((leaf,), None):
+            it.want({SERVICE: wanted}, V6)
+            await it.settle()
+            await serve(it, weighted(1, 1))
+            assert len(it.fib.targets.services) == 1
+            it.kernel.log.clear()
+            it.want({SERVICE: wanted}, V6)
+            assert len(it.fib.targets.services) == 1
+            await it.settle()
+        await serve(it, weighted(3, 0))
+        assert it.kernel.hops_of(V4, SERVICE) == {(PODS[0].address, 2)}
 
 
 async def test_backend_whose_link_fails_leaves_the_group_and_comes_back() -> None:
