@@ -70,7 +70,7 @@ def _down_with(interface: str, host: Host) -> frozenset[str]:
 
 
 def _leads_by(interfaces: frozenset[str], names: frozenset[str], host: Host) -> Callable[[Path], bool]:
-    networks = [network for interface in sorted(interfaces) for _, network in host.networks(interface)]
+    networks = [place for interface in sorted(interfaces) for place in host.networks(interface)]
 
     def is_gone(path: Path) -> bool:
         hop = path.next_hop
@@ -78,8 +78,8 @@ def _leads_by(interfaces: frozenset[str], names: frozenset[str], host: Host) -> 
             return True
         if hop is None or hop.interface or path.source.is_local:
             return False
-        key = host_key(hop.address)
-        return any(len(network) <= len(key) and covers(network, key) for network in networks)
+        its = Family.IPV4_UNICAST if len(hop.address) == 4 else Family.IPV6_UNICAST
+        return any(family is its and covers(network, host_key(hop.address)) for family, network in networks)
 
     return is_gone
 

@@ -8,10 +8,13 @@ from typing import cast
 import pytest
 
 from bgpd.kernel.host import Host
+from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
+from bgpd.model.prefix import parse_prefix
 from bgpd.model.views import NeighborView
 from bgpd.rib.rib import Rib
 from bgpd.what_if import what_if_down
+from tests.rib.build import Recorder, attributes, configuration, hop, key, leaf, session
 
 LINKS = (
     Link(index=1, name="lo", up=True),
@@ -52,3 +55,21 @@ async def test_with_an_interface_go_those_that_speak_by_it(name: str, down: list
     view = await what_if_down(name, rib=rib, host=host, neighbors=NEIGHBORS)
     assert view.neighbors_down == down
     assert view.neighbors_left == [one.name for one in NEIGHBORS if one.name not in down]
+
+
+@pytest.mark.parametrize(("next_hop", "lost"), [("10.0.1.2", 1), ("32.1.13.184", 0), ("10.0.2.2", 0)])
+async def test_with_an_interface_go_next_hops_in_its_networks_of_their_family(next_hop: str, lost: int) -> None:
+    """2001:db8::/32 is filed under the bytes of 32.1.13.184/32."""
+    config = session("far")
+    recorder = Recorder(configuration(config))
+    source = recorder.up(leaf(9, name="far"), config)
+    recorder.announce(source, attributes(65201), hop(next_hop), "10.9.0.0/16")
+    recorder.turn()
+    networks = {(Family.IPV4_UNICAST, key("10.0.1.0/24")), (Family.IPV6_UNICAST, parse_prefix("2001:db8::/32")[1])}
+    host = Host(lambda event: None)
+    for link in LINKS:
+        host.link(link)
+    host.networks = lambda interface: networks if interface == "eth0" else set()  # type: ignore[method-assign]
+    view = await what_if_down("eth0", rib=recorder.rib, host=host, neighbors=NEIGHBORS)
+    (table,) = [one for one in view.tables if one.family == Family.IPV4_UNICAST]
+    assert (table.lost, table.unchanged) == (lost, 1 - lost)
