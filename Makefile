@@ -72,7 +72,7 @@ lab-keep: setup ## the network of lab, left up to look around in; TOPOLOGY=FILE 
 lab-down: setup ## remove what lab-keep left up
 	@$(PYTHON) -m labs down
 
-test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some, RETRY=1 to try once more up to two that failed
+test: setup ## all tests, those of test-vm too; TESTS=tests/rib for some, RETRY=1 to try once more up to five that failed
 	@$(PYTHON) -m tests.suite $(if $(RETRY),--retry) $(TESTS)
 
 test-vm: setup ## the tests marked "vm" (VRF, VLAN and dummy devices) under a Debian kernel of their own

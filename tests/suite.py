@@ -4,8 +4,8 @@ The tests run bgpd as plain Python; those of COMPILED run once more with its com
 
     python -m tests.suite [--retry] [--vm] [PATH...]
 
-What fails is printed at once. With --retry it is tried once more, alone: up to two tests may pass so, and are told at
-the end. More than two that failed first fail the run, whatever a second try says: a suite that needs luck is broken.
+What fails is printed at once. With --retry it is tried once more, alone: up to five tests may pass so, and are told at
+the end. More than five that failed first fail the run, whatever a second try says: a suite that needs luck is broken.
 
 Without a compiler, or without network namespaces, what needs them is left out, and told. In CI (the variable CI is set)
 that fails the run: nobody would read it.
@@ -33,7 +33,8 @@ COMPILED = (
     "tests/daemon/test_wire_rules.py",
 )
 """What runs in the compiled form too: the tests of the compiled modules, and daemons with sessions and routes."""
-ALLOWED_TO_FAIL_FIRST = 2
+ALLOWED_TO_FAIL_FIRST = 5
+"""Of eight thousand, most of the later ones with real daemons, kernels and clocks on two shared cores."""
 GUEST_LIMIT_S = 900
 """Four times what the laboratory takes in a guest that has a processor for itself."""
 PASSED, FAILED, NOTHING_SELECTED = 0, 1, 5
@@ -232,7 +233,7 @@ def main() -> int:
     """Runs the command line; the exit status."""
     description = __doc__.splitlines()[0] if __doc__ else ""
     parser = argparse.ArgumentParser(prog="python -m tests.suite", description=description)
-    parser.add_argument("--retry", action="store_true", help="try once more, alone, up to two tests that failed")
+    parser.add_argument("--retry", action="store_true", help="try once more, alone, up to five tests that failed")
     parser.add_argument("--vm", action="store_true", help="only the tests marked vm")
     parser.add_argument("paths", nargs="*", default=["tests"], metavar="PATH")
     chosen = parser.parse_args()
