@@ -122,6 +122,12 @@ def test_a_guest_connects_from_an_address_of_the_host_that_is_in_the_network_of_
             assert host.neighbor("own")["interface"] == ""
             own.announce("10.9.9.2/32")
             host.wait(lambda: heard_from_host(frr, "10.9.9.2/32"), "the session to go on")
+    fabric.host.batch(
+        "addr del 10.70.0.1/24 dev pod1",
+        "link set pod1 up",
+        "addr del 10.70.0.99/32 dev lo",
+        "addr del 10.255.1.1/32 dev lo",
+    )
 
 
 def test_an_address_that_guest_kernel_and_api_claim_has_one_holder_and_goes_to_the_next(
@@ -134,6 +140,10 @@ def test_an_address_that_guest_kernel_and_api_claim_has_one_holder_and_goes_to_t
     def claims() -> list[tuple[str, bool]]:
         """Source, and whether it is announced by it; a conflict is shown on all."""
         return [(view["source"], view["announced"]) for view in host.get("workloads") if view["prefix"] == address]
+
+    def api_reason() -> str:
+        (reason,) = [view["reason"] for view in host.get("workloads") if view["source"] == "api"]
+        return str(reason)
 
     kernel = table("[workload.kernel]", interfaces=["pod2"])
     with started(fabric, leaf(1), guest("one", "127.0.0.2"), kernel, table("[workload.api]")) as host:
@@ -150,8 +160,12 @@ def test_an_address_that_guest_kernel_and_api_claim_has_one_holder_and_goes_to_t
             assert {view["state"] for view in host.get("workloads")} == {"conflict"}
             one.withdraw(address)
             host.wait(lambda: claims() == [("api", False), ("kernel", False)], "the guest's claim to go")
-            (reason,) = [view["reason"] for view in host.get("workloads") if view["source"] == "api"]
-            assert reason == "another program's route of it leads to pod2"
+            assert api_reason() == "another program's route of it leads to pod2"
+            fabric.host.ip("link", "set", "pod1", "down")
+            host.wait(lambda: api_reason() == "interface pod1 is down", "that which comes before to be said")
+            assert claims() == [("api", False), ("kernel", False)]
+            fabric.host.ip("link", "set", "pod1", "up")
+            host.wait(lambda: "leads to pod2" in api_reason(), "the rest to be said again")
             host.wait(lambda: not frr_paths(frr, address), "the leaf to lose it")
             host.cli("workload", "del", "vm")
             host.wait(lambda: claims() == [("kernel", True)], "the kernel's route to be left")
