@@ -29,6 +29,7 @@ from bgpd.model.views import (
     FibRouteView,
     HealthView,
     NeighborView,
+    OverviewView,
     ReloadView,
     RouteView,
     ViewQuery,
@@ -36,6 +37,7 @@ from bgpd.model.views import (
     WhyNotView,
     WorkloadView,
 )
+from bgpd.overview import overview
 from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
@@ -122,6 +124,9 @@ class DaemonBackend:
             "workloads": AnnouncedObjects(WorkloadObjects(api), self._advertised, claims, source=API),
             "services": AnnouncedObjects(ServiceObjects(api), self._advertised, claims, source=SERVICE),
         }
+
+    def overview(self) -> OverviewView:
+        return overview(self._routing, health=self.health(), drain=self.drain.view(), neighbors=self.neighbors())
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         """The path of a packed address. Raises: Rejected: with 404, there is no such VRF."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path as File
 
 from bgpd.kernel.host import Host
+from bgpd.kernel.interfaces import speed_mbps
 from bgpd.model.iana import Family
 from bgpd.model.path import Path
 from bgpd.model.prefix import covers, format_key, host_key
@@ -21,7 +21,6 @@ from bgpd.rib.what_if import Fate, Foreseen, fate_of, foresee
 from bgpd.runtime.turns import in_turn
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
-_SYSFS = File("/sys/class/net")
 
 
 class NothingSuch(ValueError):
@@ -45,7 +44,10 @@ async def what_if_down(name: str, *, rib: Rib, host: Host, neighbors: Iterable[N
     view = WhatIfView(down=name, verdict="", neighbors_down=[one.name for one in gone], neighbors_left=_names(left))
     tables = [table for (_, family), table in sorted(rib.tables.items()) if family in _UNICAST]
     view.tables = [await _foreseen(table, is_gone) for table in tables]
-    view.uplinks_left = [_uplink(one) for one in sorted({one.interface for one in left if one.interface})]
+    view.uplinks_left = [
+        UplinkLeftView(interface=one, speed_mbps=speed_mbps(one))
+        for one in sorted({one.interface for one in left if one.interface})
+    ]
     view.verdict = _verdict(view)
     return view
 
@@ -106,14 +108,6 @@ async def _foreseen(table: LocRib, is_gone: Callable[[Path], bool]) -> ForeseenV
             if fate in (Fate.LOST, Fate.MOVED)
         },
     )
-
-
-def _uplink(interface: str) -> UplinkLeftView:
-    try:
-        speed = int((_SYSFS / interface / "speed").read_text())
-    except (OSError, ValueError):
-        speed = -1
-    return UplinkLeftView(interface=interface, speed_mbps=speed if speed > 0 else None)
 
 
 def _verdict(view: WhatIfView) -> str:

@@ -142,6 +142,23 @@ class ScriptedBackend:
         table = views.ForeseenView(family="ipv4-unicast", unchanged=3, lost=12, examples={"lost": ["10.0.0.0/24"]})
         return views.WhatIfView(down=name, verdict="12 routes lost; left: leaf2", tables=[table])
 
+    def overview(self) -> views.OverviewView:
+        table = views.TableOverview(prefixes={"ipv4-unicast": 12}, desired=12, installed=11, pending=1)
+        hop = views.NextHopView(address="10.0.2.2", interface="eth1")
+        return views.OverviewView(
+            verdict="ready, without a session with leaf2",
+            health=self.health(),
+            drain=self.drain.view(),
+            neighbors=[LEAF2, LEAF1],
+            neighbors_total=2,
+            uplinks=[views.UplinkOverview(interface="eth0", up=True, neighbors=["leaf1"])],
+            tables=[table],
+            groups=[views.GroupOverview(id=217_500_001, routes=12, next_hops=[hop])],
+            workloads={"static": {"announced": 1, "pending": 1}},
+            announced=1,
+            withheld=1,
+        )
+
     async def past_events(self, sought: Sought) -> list[views.EventView]:
         return [event for event in self.events.since() if sought.matches(event)][-sought.limit :]
 

@@ -20,6 +20,7 @@ from bgpd.model.views import (
     EventView,
     ExplainView,
     HealthView,
+    OverviewView,
     ReloadView,
     UpgradeView,
     ViewQuery,
@@ -147,6 +148,10 @@ class Backend(Protocol):
 
     def health(self) -> HealthView:
         """Cheap: it is asked every few seconds."""
+        ...
+
+    def overview(self) -> OverviewView:
+        """The host on one screen; cheap: each who looks asks for it every second."""
         ...
 
     def metrics(self) -> str:

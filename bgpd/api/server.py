@@ -128,6 +128,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     routes = _Routes(backend, long_answers=LONG_ANSWERS if hosts is None else LONG_ANSWERS_OVER_TCP)
     app.router.add_get("/metrics", routes.metrics)
     app.router.add_get("/v1/health", routes.health)
+    app.router.add_get("/v1/overview", routes.overview)
     app.router.add_get("/v1/config", routes.config)
     app.router.add_get("/v1/interfaces", routes.interfaces)
     app.router.add_get("/v1/events", routes.events)
@@ -240,6 +241,9 @@ class _Routes:
     async def health(self, request: web.Request) -> web.StreamResponse:
         health = await in_turn(self._backend.health)
         return _json(health, status=200 if health.ready else 503)
+
+    async def overview(self, request: web.Request) -> web.StreamResponse:
+        return await in_turn(lambda: _json(self._backend.overview()))
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         text = await in_turn(self._backend.metrics)

@@ -351,6 +351,7 @@ SCHEMAS: dict[str, Any] = {
     "explain": views.ExplainView,
     "why-not": views.WhyNotView,
     "what-if": views.WhatIfView,
+    "overview": views.OverviewView,
     "health": views.HealthView,
     "drain": views.DrainView,
     "drain-request": views.DrainRequest,

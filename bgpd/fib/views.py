@@ -80,7 +80,7 @@ def _route_view(
     if not error and (target is None or key in table.pending or key in table.changing or key in writing):
         state = "pending"
     if target is not None and target not in views:
-        views[target] = _target_hops(fib, target)
+        views[target] = next_hops(fib, target)
     return FibRouteView(
         family=family.value,
         prefix=format_key(family, key),
@@ -213,7 +213,8 @@ async def _look_up(fib: Fib, address: bytes) -> RouteRun | None:
     return best
 
 
-def _target_hops(fib: Fib, target: int) -> list[NextHopView]:
+def next_hops(fib: Fib, target: int) -> list[NextHopView]:
+    """Of what routes point at: a group by its id, or an interface by its negative index."""
     if target > 0:
         return [_hop_view(fib, hop) for hop in fib.dataplane.objects.next_hops(target)]
     link = fib.dataplane.host.links.get(-target)

@@ -5,12 +5,14 @@ for commands.
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from bgpd.kernel.link_messages import encode_dump_request, read_link
 from bgpd.kernel.netlink import DumpInterrupted, MessageKind, dump, messages, open_socket
 from bgpd.model.kernel import Link
 
 _TRIES = 20
+_SYSFS = Path("/sys/class/net")
 _RECEIVE_BYTES = 4 << 20
 
 
@@ -43,3 +45,12 @@ def _vrfs_of(payloads: list[bytes]) -> dict[str, str]:
         names.update((link.index, link.name) for link in links)
     found = sorted(links, key=lambda link: link.index)
     return {link.name: link.name if link.kind == "vrf" else link.vrf for link in found}
+
+
+def speed_mbps(interface: str) -> int | None:
+    """The speed of an interface, in Mbit/s, as its driver says it; None if it does not."""
+    try:
+        speed = int((_SYSFS / interface / "speed").read_text())
+    except (OSError, ValueError):
+        return None
+    return speed if speed > 0 else None

@@ -616,6 +616,61 @@ class DrainView(msgspec.Struct, kw_only=True):
     not_saved: str = ""
 
 
+class TableOverview(msgspec.Struct, kw_only=True):
+    """One VRF ("": the main table): `prefixes` in the RIB by family, and its kernel routes: wanted, there, waiting,
+    refused by the kernel, and not written because another program has the prefix.
+    """
+
+    vrf: str = ""
+    prefixes: dict[str, int] = {}
+    desired: int = 0
+    installed: int = 0
+    pending: int = 0
+    failed: int = 0
+    blocked: int = 0
+
+
+class GroupOverview(msgspec.Struct, kw_only=True):
+    """One nexthop group of the kernel: its next hops, and how many routes of all tables point at it."""
+
+    id: int
+    routes: int
+    next_hops: list[NextHopView] = []
+
+
+class UplinkOverview(msgspec.Struct, kw_only=True):
+    """An interface with neighbors, by name. `speed_mbps` is null if the driver does not say it."""
+
+    interface: str
+    up: bool
+    vrf: str = ""
+    speed_mbps: int | None = None
+    neighbors: list[str] = []
+
+
+class OverviewView(msgspec.Struct, kw_only=True):
+    """`GET /v1/overview`: this host on one screen. Small however many routes there are: it is asked every second.
+
+    `verdict` is one sentence: what is wrong first. `neighbors` are those without a session first, at most 64 of them
+    (`neighbors_total` counts all). `groups` are those with the most routes, at most 32. `workloads` counts claims by
+    source and state, `services` by state. `announced` and `withheld` are claims of workloads that a neighbor has, and
+    that none has.
+    """
+
+    verdict: str
+    health: HealthView
+    drain: DrainView
+    neighbors: list[NeighborView] = []
+    neighbors_total: int = 0
+    uplinks: list[UplinkOverview] = []
+    tables: list[TableOverview] = []
+    groups: list[GroupOverview] = []
+    workloads: dict[str, dict[str, int]] = {}
+    services: dict[str, int] = {}
+    announced: int = 0
+    withheld: int = 0
+
+
 class DrainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `PUT /v1/drain`: `for_s` seconds from now on (null: until `DELETE /v1/drain`).
 

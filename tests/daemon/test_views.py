@@ -42,6 +42,24 @@ def host(fabric: Fabric, leaf1: Frr, leaf2: Frr) -> Iterator[Host]:
         yield host
 
 
+def test_overview_tells_the_host_on_one_screen(host: Host) -> None:
+    view = host.get("overview")
+    assert view["health"]["ready"]
+    assert [one["name"] for one in view["neighbors"]] == ["leaf1", "leaf2"]
+    assert [(one["interface"], one["up"], one["neighbors"]) for one in view["uplinks"]] == [
+        ("eth0", True, ["leaf1"]),
+        ("eth1", True, ["leaf2"]),
+    ]
+    (main,) = view["tables"]
+    assert main["desired"] == main["installed"] + main["blocked"]
+    assert main["blocked"] == 1, "the protected one"
+    assert main["prefixes"]["ipv4-unicast"] >= main["desired"]
+    both = {("10.0.1.2", "eth0"), ("10.0.2.2", "eth1")}
+    assert both in [{(hop["address"], hop["interface"]) for hop in one["next_hops"]} for one in view["groups"]]
+    assert view["workloads"]["static"] == {"announced": 1, "pending": 1}
+    assert view["withheld"] == 1
+
+
 def test_explain_forwarded(host: Host) -> None:
     view = host.explain("10.9.1.1")
     assert view["agrees"]

@@ -1,0 +1,96 @@
+"""`GET /v1/overview`: its sentence, its order, and its bounds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bgpd.kernel.host import Host
+from bgpd.model.iana import Family
+from bgpd.model.kernel import Link
+from bgpd.model.path import NextHop
+from bgpd.model.views import DrainView, HealthView, NeighborView
+from bgpd.model.workload import WorkloadState
+from bgpd.overview import MOST_GROUPS, MOST_NEIGHBORS, overview
+
+READY = HealthView(ready=True)
+
+
+def neighbor(name: str, *, state: str = "established", interface: str = "", guest: str = "") -> NeighborView:
+    return NeighborView(
+        name=name, address="", interface=interface, asn=1, local_asn=2, state=state, since=0.0, guest=guest
+    )
+
+
+def routing(groups: int = 0) -> Any:
+    """Of a host with eth0 up and eth1 down, 3 prefixes in the main table, and so many nexthop groups."""
+    host = Host(lambda event: None)
+    host.link(Link(index=2, name="eth0", up=True))
+    host.link(Link(index=3, name="eth1", up=False))
+    hops = (NextHop(bytes((10, 0, 1, 2)), "eth0"),)
+    objects = SimpleNamespace(
+        groups={number: SimpleNamespace(id=number, routes=number) for number in range(groups)},
+        next_hops=lambda identifier: hops,
+    )
+    fib = SimpleNamespace(
+        counters=SimpleNamespace(desired=3, installed=2, pending=1, failed=0, blocked=0),
+        dataplane=SimpleNamespace(objects=objects, host=host),
+        targets=SimpleNamespace(resolve=lambda hop: (2, "")),
+    )
+    states = {("api", WorkloadState.ANNOUNCED): 5, ("api", WorkloadState.PENDING): 1, ("mqtt", WorkloadState.FAILED): 2}
+    return SimpleNamespace(
+        host=host,
+        rib=SimpleNamespace(tables={("", Family.IPV4_UNICAST): SimpleNamespace(routes=[1, 2, 3])}),
+        tables=SimpleNamespace(fibs={"": fib}),
+        workloads=SimpleNamespace(
+            claims=SimpleNamespace(state_counts=lambda: states),
+            services=SimpleNamespace(state_counts=lambda: {"announced": 1}),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("health", "drain", "neighbors", "verdict"),
+    [
+        (READY, "off", [neighbor("a")], "ready"),
+        (READY, "off", [neighbor("a", state="idle")], "ready, without a session with a"),
+        (
+            READY,
+            "off",
+            [neighbor(name, state="idle") for name in "cab"],
+            "ready, without a session with a and 2 more",
+        ),
+        (READY, "off", [neighbor("guest", state="idle", guest="g")], "ready"),
+        (HealthView(ready=True, warnings=["w"]), "off", [], "ready, with 1 warning"),
+        (HealthView(ready=False, reasons=["a", "b"]), "off", [], "not ready: a; b"),
+        (HealthView(ready=False, reasons=["drained"]), "drained", [], "drained: out of service by order"),
+    ],
+)
+def test_verdict_says_what_is_wrong_first(
+    health: HealthView, drain: str, neighbors: list[NeighborView], verdict: str
+) -> None:
+    assert overview(routing(), health=health, drain=DrainView(state=drain), neighbors=neighbors).verdict == verdict
+
+
+def test_those_without_a_session_come_first_and_no_list_is_endless() -> None:
+    neighbors = [neighbor(f"n{number:03}") for number in range(100)] + [neighbor("z", state="idle")]
+    view = overview(routing(groups=1_000), health=READY, drain=DrainView(), neighbors=neighbors)
+    assert (view.neighbors[0].name, len(view.neighbors), view.neighbors_total) == ("z", MOST_NEIGHBORS, 101)
+    assert [group.routes for group in view.groups] == list(range(999, 999 - MOST_GROUPS, -1))
+    assert view.groups[0].next_hops[0].address == "10.0.1.2"
+
+
+def test_uplinks_are_interfaces_with_neighbors_and_claims_are_counted() -> None:
+    neighbors = [neighbor("b", interface="eth1"), neighbor("a", interface="eth0"), neighbor("c", interface="eth1")]
+    neighbors.append(neighbor("guest", interface="pod1", guest="g"))
+    view = overview(routing(), health=READY, drain=DrainView(), neighbors=neighbors)
+    assert [(one.interface, one.up, one.neighbors) for one in view.uplinks] == [
+        ("eth0", True, ["a"]),
+        ("eth1", False, ["b", "c"]),
+    ]
+    assert view.workloads == {"api": {"announced": 5, "pending": 1}, "mqtt": {"failed": 2}}
+    assert (view.announced, view.withheld) == (5, 3)
+    (table,) = view.tables
+    assert (table.prefixes, table.desired, table.installed, table.pending) == ({"ipv4-unicast": 3}, 3, 2, 1)
