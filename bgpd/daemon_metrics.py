@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bgpd import __version__
-from bgpd.api.prometheus import Histogram, Labels, Registry, labels
+from bgpd.api.prometheus import Histogram, Registry, Samples
 from bgpd.model.views import BfdView, DrainView, HealthView, NeighborView
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
-from bgpd.runtime.loop import BUCKETS_S, FAR_OUT, Holds, TimedSelector
+from bgpd.runtime.loop import BUCKETS_S, Holds, TimedSelector
 
 _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -29,10 +29,12 @@ def build_registry(
 ) -> Registry:
     """All metrics; each is read when it is asked for."""
     registry = Registry()
+    neighbors, health, drain = registry.once(neighbors), registry.once(health), registry.once(drain)
     registry.counter(
         "bgpd_consistency_repairs_total",
         "Routes that two parts of bgpd held differently for over a second, by what was compared.",
-        lambda: [(labels(compared=name), count) for name, count in sorted(repairs().items())],
+        lambda: [((name,), count) for name, count in sorted(repairs().items())],
+        labels=("compared",),
     )
     _of_process(registry, selector, health)
     _of_drain(registry, drain)
@@ -53,10 +55,11 @@ def build_registry(
 
 
 def _of_process(registry: Registry, selector: TimedSelector, health: Callable[[], HealthView]) -> None:
-    registry.gauge("bgpd_info", "Version; always 1.", lambda: [(labels(version=__version__), 1)])
+    registry.gauge("bgpd_info", "Version; always 1.", lambda: [((__version__,), 1)], labels=("version",))
     registry.gauge(
         "bgpd_ready", "1 if the host may be relied on (GET /v1/health says why not).", lambda: health().ready
     )
+    registry.gauge("bgpd_warnings", "What else is wrong (bgpd status tells).", lambda: len(health().warnings))
     registry.gauge("bgpd_start_time_seconds", "Start, since the epoch.", lambda: health().started_at)
     _of_loop(registry, "", "by the clock", selector.wall)
     _of_loop(registry, "_cpu", "in processor time of its thread", selector.cpu)
@@ -70,11 +73,6 @@ def _of_loop(registry: Registry, clock: str, words: str, holds: Holds) -> None:
         f"The longest time that the event loop was held since the start, {words}.",
         lambda: holds.longest_s,
     )
-    registry.gauge(
-        f"bgpd_loop_stall{clock}_quantile_seconds",
-        f"Of ten thousand holds of the event loop one is longer, {words}.",
-        lambda: [(labels(quantile=str(FAR_OUT)), holds.quantile(FAR_OUT))],
-    )
     registry.histogram(
         f"bgpd_loop_hold{clock}_seconds",
         f"How long the event loop was held between two polls, {words}.",
@@ -86,13 +84,18 @@ def _of_drain(registry: Registry, drain: Callable[[], DrainView]) -> None:
     registry.gauge(
         "bgpd_drain",
         "1 for the state of the host: off, draining or drained (bgpd drain status).",
-        lambda: [(labels(state=state), drain().state == state) for state in ("off", "draining", "drained")],
+        lambda: [((state,), drain().state == state) for state in ("off", "draining", "drained")],
+        labels=("state",),
     )
     registry.gauge(
-        "bgpd_drain_since_seconds", "When the drain began, since the epoch; 0: off.", lambda: drain().since or 0
+        "bgpd_drain_began_timestamp_seconds",
+        "When the drain began, since the epoch; 0: off.",
+        lambda: drain().since or 0,
     )
     registry.gauge(
-        "bgpd_drain_until_seconds", "When the drain ends by itself; 0: off, or never.", lambda: drain().until or 0
+        "bgpd_drain_ends_timestamp_seconds",
+        "When the drain ends by itself; 0: off, or never.",
+        lambda: drain().until or 0,
     )
     registry.gauge(
         "bgpd_drain_counters_with_traffic",
@@ -107,113 +110,160 @@ def _of_drain(registry: Registry, drain: Callable[[], DrainView]) -> None:
 
 
 def _of_sessions(registry: Registry, neighbors: Callable[[], list[NeighborView]]) -> None:
-    def each(read: Callable[[NeighborView], float]) -> Callable[[], list[tuple[Labels, float]]]:
-        return lambda: [(labels(neighbor=view.name), read(view)) for view in neighbors()]
+    def each(read: Callable[[NeighborView], float]) -> Callable[[], Samples]:
+        return lambda: (((view.name,), read(view)) for view in neighbors())
 
-    def each_family(name: str) -> Callable[[], list[tuple[Labels, float]]]:
-        return lambda: [
-            (labels(neighbor=view.name, family=family), getattr(counts, name))
+    def each_family(name: str) -> Callable[[], Samples]:
+        return lambda: (
+            ((view.name, family), getattr(counts, name))
             for view in neighbors()
             for family, counts in view.families.items()
-        ]
+        )
 
     registry.gauge(
-        "bgpd_neighbor_established", "1 if the session is established.", each(lambda view: view.state == "established")
+        "bgpd_neighbor_established",
+        "1 if the session is established.",
+        each(lambda view: view.state == "established"),
+        labels=("neighbor",),
     )
     registry.counter(
-        "bgpd_neighbor_flaps_total", "Established sessions with it that ended.", each(lambda view: view.flaps)
+        "bgpd_neighbor_flaps_total",
+        "Established sessions with it that ended.",
+        each(lambda view: view.flaps),
+        labels=("neighbor",),
     )
     registry.counter(
-        "bgpd_neighbor_established_total", "Times it was established.", each(lambda view: view.established_count)
+        "bgpd_neighbor_sessions_established_total",
+        "Times it was established.",
+        each(lambda view: view.established_count),
+        labels=("neighbor",),
     )
     registry.counter(
-        "bgpd_neighbor_messages_received_total", "Messages received.", each(lambda view: view.messages_received)
+        "bgpd_neighbor_messages_received_total",
+        "Messages received.",
+        each(lambda view: view.messages_received),
+        labels=("neighbor",),
     )
-    registry.counter("bgpd_neighbor_messages_sent_total", "Messages sent.", each(lambda view: view.messages_sent))
+    registry.counter(
+        "bgpd_neighbor_messages_sent_total",
+        "Messages sent.",
+        each(lambda view: view.messages_sent),
+        labels=("neighbor",),
+    )
     registry.gauge(
         "bgpd_neighbor_prefixes_discarded",
         "Prefixes that the neighbor announces beyond max_prefixes and that were not taken.",
         each_family("discarded"),
+        labels=("neighbor", "family"),
     )
     registry.counter(
         "bgpd_neighbor_martians_total",
         "Prefixes of the neighbor that were ignored as martians (accept_martians).",
         each(lambda view: view.martians),
+        labels=("neighbor",),
     )
     registry.counter(
         "bgpd_neighbor_defects_total",
         "Times that bgpd could not cope with a neighbor's messages (bgpd show neighbors --json has them).",
         each(lambda view: view.defects),
+        labels=("neighbor",),
     )
     registry.gauge(
         "bgpd_neighbor_routes_stale",
         "Routes of its former sessions that are kept while it restarts (RFC 4724).",
         each(lambda view: view.stale_routes),
+        labels=("neighbor",),
     )
     registry.gauge(
-        "bgpd_neighbor_stale_until_seconds",
+        "bgpd_neighbor_stale_until_timestamp_seconds",
         "Until when they are kept at most, since the epoch; 0: nothing is stale.",
         each(lambda view: view.stale_until or 0),
+        labels=("neighbor",),
     )
     registry.gauge(
         "bgpd_neighbor_hostname_unexpected",
         "1 if it tells another name than expect_hostname says, by BGP or LLDP.",
         each(lambda view: view.expectation == "unmet"),
+        labels=("neighbor",),
     )
     registry.gauge(
         "bgpd_neighbor_attribute_bytes",
         "Memory that the attributes of its routes take.",
         each(lambda view: view.attribute_bytes),
+        labels=("neighbor",),
     )
     registry.gauge(
         "bgpd_neighbor_attribute_limit_bytes",
         "max_attribute_bytes; more ends the session; 0: no limit.",
         each(lambda view: view.max_attribute_bytes),
+        labels=("neighbor",),
     )
     for name, help in (
         ("received", "Routes that the neighbor announces."),
         ("rejected", "Of them, rejected by policy or as loops."),
         ("announced", "Routes announced to the neighbor."),
     ):
-        registry.gauge(f"bgpd_neighbor_routes_{name}", help, each_family(name))
+        registry.gauge(
+            f"bgpd_neighbor_routes_{name}",
+            help,
+            each_family(name),
+            labels=("neighbor", "family"),
+        )
 
 
 def _of_bfd(registry: Registry, routing: Routing) -> None:
-    def each(read: Callable[[BfdView], float]) -> Callable[[], list[tuple[Labels, float]]]:
-        return lambda: [(labels(neighbor=view.neighbor), read(view)) for view in routing.speaker.bfd.views()]
+    views = registry.once(routing.speaker.bfd.views)
 
-    registry.gauge("bgpd_bfd_up", "1 if BFD with the neighbor is Up.", each(lambda view: view.state == "up"))
+    def each(read: Callable[[BfdView], float]) -> Callable[[], Samples]:
+        return lambda: (((view.neighbor,), read(view)) for view in views())
+
+    registry.gauge(
+        "bgpd_bfd_up",
+        "1 if BFD with the neighbor is Up.",
+        each(lambda view: view.state == "up"),
+        labels=("neighbor",),
+    )
     registry.counter(
         "bgpd_bfd_downs_total",
         "Times that BFD went down from Up.",
         each(lambda view: view.downs),
+        labels=("neighbor",),
     )
-    registry.counter("bgpd_bfd_packets_sent_total", "BFD packets sent.", each(lambda view: view.packets_sent))
     registry.counter(
-        "bgpd_bfd_packets_received_total", "BFD packets received.", each(lambda view: view.packets_received)
+        "bgpd_bfd_packets_sent_total",
+        "BFD packets sent.",
+        each(lambda view: view.packets_sent),
+        labels=("neighbor",),
+    )
+    registry.counter(
+        "bgpd_bfd_packets_received_total",
+        "BFD packets received.",
+        each(lambda view: view.packets_received),
+        labels=("neighbor",),
     )
     registry.gauge(
         "bgpd_bfd_detection_time_seconds",
         "For so long the neighbor may be silent; 0: nothing was heard of it.",
         each(lambda view: view.detection_time_ms / 1000),
+        labels=("neighbor",),
     )
     registry.counter(
         "bgpd_bfd_discarded_total",
         "BFD packets that passed the kernel's filter and were not used, by cause.",
-        lambda: [(labels(cause=cause), count) for cause, count in sorted(routing.speaker.bfd.discarded.items())],
+        lambda: [((cause,), count) for cause, count in sorted(routing.speaker.bfd.discarded.items())],
+        labels=("cause",),
     )
 
 
 def _of_routes(registry: Registry, routing: Routing) -> None:
-    def fibs(name: str) -> Callable[[], list[tuple[Labels, float]]]:
-        return lambda: [(labels(vrf=vrf), getattr(fib.counters, name)) for vrf, fib in routing.tables.fibs.items()]
+    def fibs(name: str) -> Callable[[], Samples]:
+        return lambda: (((vrf,), getattr(fib.counters, name)) for vrf, fib in routing.tables.fibs.items())
 
     registry.gauge(
         "bgpd_rib_routes",
         "Prefixes in the RIB.",
-        lambda: [
-            (labels(vrf=vrf, family=family), len(table.routes)) for (vrf, family), table in routing.rib.tables.items()
-        ],
+        lambda: (((vrf, family), len(table.routes)) for (vrf, family), table in routing.rib.tables.items()),
+        labels=("vrf", "family"),
     )
     for name, help in (
         ("desired", "Kernel routes wanted."),
@@ -222,15 +272,30 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
         ("failed", "Kernel routes that the kernel refused (bgpd show fib --state failed)."),
         ("blocked", "Kernel routes not written, because another program has the prefix or it is protected."),
     ):
-        registry.gauge(f"bgpd_fib_routes_{name}", help, fibs(name))
+        registry.gauge(
+            f"bgpd_fib_routes_{name}",
+            help,
+            fibs(name),
+            labels=("vrf",),
+        )
     for name, help in (
         ("repaired", "Kernel routes that somebody changed or deleted, written again."),
         ("nexthop_deletes", "Dead gateways taken out of all groups."),
         ("batches", "Batches of route messages sent."),
         ("messages", "Route messages sent."),
     ):
-        registry.counter(f"bgpd_fib_{name}_total", help, fibs(name))
-    registry.gauge("bgpd_workloads", "Claims of workloads by source and state.", lambda: _workload_states(routing))
+        registry.counter(
+            f"bgpd_fib_{name}_total",
+            help,
+            fibs(name),
+            labels=("vrf",),
+        )
+    registry.gauge(
+        "bgpd_workloads",
+        "Claims of workloads by source and state.",
+        lambda: _workload_states(routing),
+        labels=("source", "state"),
+    )
     registry.counter(
         "bgpd_workload_dampings_total",
         "Addresses of workloads that began to be held back because they come and go.",
@@ -239,12 +304,14 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
     registry.gauge(
         "bgpd_service_probes",
         "Addresses of services that bgpd asks itself, by what they answer.",
-        lambda: [(labels(state=state), count) for state, count in routing.workloads.services.probes.counts().items()],
+        lambda: [((state,), count) for state, count in routing.workloads.services.probes.counts().items()],
+        labels=("state",),
     )
     registry.gauge(
         "bgpd_services",
         "Services by state; last-resort: all their backends have failed, and they are announced all the same.",
-        lambda: [(labels(state=state), count) for state, count in routing.workloads.services.state_counts().items()],
+        lambda: [((state,), count) for state, count in routing.workloads.services.state_counts().items()],
+        labels=("state",),
     )
     registry.gauge(
         "bgpd_workload_addresses_announced_by_neighbors",
@@ -253,9 +320,8 @@ def _of_routes(registry: Registry, routing: Routing) -> None:
     )
 
 
-def _workload_states(routing: Routing) -> list[tuple[Labels, float]]:
-    counts = routing.workloads.claims.state_counts()
-    return [(labels(source=source, state=state), count) for (source, state), count in sorted(counts.items())]
+def _workload_states(routing: Routing) -> Samples:
+    return sorted(routing.workloads.claims.state_counts().items())
 
 
 def _resident_bytes() -> float:

@@ -65,7 +65,7 @@ class DaemonBackend:
         health: Callable[[], HealthView],
         drain: Drain,
         upgrade: Upgrade,
-        metrics: Callable[[], str],
+        metrics: Callable[[], Iterator[str]],
         reload: Callable[[float | None], Awaitable[ReloadView]],
         confirm: Callable[[], Awaitable[bool]],
         started: Callable[[], Coroutine[Any, Any, None]],

@@ -192,7 +192,7 @@ class ScriptedBackend:
     def health(self) -> HealthView:
         return HealthView(ready=False, reasons=["no neighbor is established"], started_at=self.started_at)
 
-    def metrics(self) -> str:
+    def metrics(self) -> Iterator[str]:
         registry = Registry()
         registry.gauge("bgpd_routes", "Prefixes.", lambda: float(self._routes))
         return registry.render()

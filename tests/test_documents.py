@@ -15,6 +15,7 @@ from bgpd.api.server import make_app
 from bgpd.cli.main import _parser
 from bgpd.config.effects import effect_of
 from bgpd.config.schema import Config
+from bgpd.daemon_metrics import build_registry
 from bgpd.journal.journal import Journal
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing
@@ -188,3 +189,34 @@ def test_parameters_of_a_listing_are_options_of_show() -> None:
         word for kind in (*backend().listings, "events") for word in _parser().parse_args(["show", kind]).__dict__
     }
     assert set(views.ViewQuery.__struct_fields__) - options == set()
+
+
+def described_metrics() -> list[str]:
+    """Rows of the table of docs/metrics.md, as the daemon's registry has the metrics."""
+    nothing: Any = SimpleNamespace(wall=None, cpu=None, speaker=SimpleNamespace(bfd=SimpleNamespace(views=None)))
+    registry = build_registry(
+        nothing, selector=nothing, neighbors=nothing, health=nothing, drain=nothing, shortage=nothing, repairs=nothing
+    )
+    return [
+        f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |"
+        for metric in registry.metrics
+    ]
+
+
+def test_metrics_document_has_each_metric_as_it_is() -> None:
+    text = (DOCS / "metrics.md").read_text()
+    table = text[text.index("| metric |") :].partition("\n\n")[0].splitlines()[2:]
+    assert table == described_metrics()
+
+
+def test_metrics_have_names_by_the_conventions() -> None:
+    """Base units, "_total" of counters only, and no name that OpenMetrics, which cuts "_total" off, has twice."""
+    rows = [re.findall(r"`(\w+)` \| (\w+)", row)[0] for row in described_metrics()]
+    for name, kind in rows:
+        assert name.startswith("bgpd_"), name
+        assert name.endswith("_total") is (kind == "counter"), name
+        assert not re.search(
+            r"_(ms|us|minutes|hours|kib|mib|percent|since|until)(_|$)", name.removesuffix("_total")
+        ) or (name.endswith("_timestamp_seconds")), name
+    bases = [name.removesuffix("_total") for name, _ in rows]
+    assert len(bases) == len(set(bases))

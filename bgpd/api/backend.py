@@ -154,8 +154,8 @@ class Backend(Protocol):
         """The host on one screen; cheap: each who looks asks for it every second."""
         ...
 
-    def metrics(self) -> str:
-        """Prometheus text (`prometheus.Registry.render`)."""
+    def metrics(self) -> Iterator[str]:
+        """Prometheus text, one metric at a time (`prometheus.Registry.render`)."""
         ...
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:

@@ -18,7 +18,7 @@ from aiohttp import web
 from bgpd.api.backend import Backend, Objects, Rejected
 from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places, credentials, is_operator
 from bgpd.api.prometheus import CONTENT_TYPE
-from bgpd.api.stream import follow_events, send_slices, view_slices
+from bgpd.api.stream import follow_events, send_slices, text_slices, view_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
 from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
@@ -42,6 +42,8 @@ WAITING_ORDERS = 64
 LONG_ANSWERS = 16
 """Listings and explanations at once over the unix socket, and as many monitors."""
 LONG_ANSWERS_OVER_TCP = 4
+SCRAPES = 4
+"""Answers with metrics that are made at once."""
 BACKLOG = 32
 """Connections that are accepted in one turn of the loop."""
 MAX_TRIAL_S = 86_400
@@ -159,6 +161,7 @@ class _Routes:
         self._backend = backend
         self._answers = Places(long_answers)
         self._monitors = Places(long_answers)
+        self._scrapes = Places(SCRAPES)
         self._orders = Places(WAITING_ORDERS)
 
     async def _started(self) -> None:
@@ -246,8 +249,12 @@ class _Routes:
         return await in_turn(lambda: _json(self._backend.overview()))
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        text = await in_turn(self._backend.metrics)
-        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+        slices = text_slices(self._backend.metrics())
+        body = bytearray()
+        with self._scrapes.one():
+            while (part := await in_turn(lambda: next(slices, None))) is not None:
+                body += part.encode(errors="backslashreplace")  # names of interfaces may be no UTF-8
+        return web.Response(body=bytes(body), headers={"Content-Type": CONTENT_TYPE})
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
         log.info("api.reload", who=_who(request))

@@ -50,6 +50,19 @@ def view_slices(
     yield bytes(parts)
 
 
+def text_slices(parts: Iterator[str], *, slice_s: float = SLICE_S) -> Iterator[str]:
+    """The same text, cut where a slice of time is over."""
+    gathered: list[str] = []
+    deadline = time.perf_counter() + slice_s
+    for part in parts:
+        gathered.append(part)
+        if time.perf_counter() >= deadline:
+            yield "".join(gathered)
+            gathered.clear()
+            deadline = time.perf_counter() + slice_s
+    yield "".join(gathered)
+
+
 async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.StreamResponse:
     """Sends them as one JSON answer; a short one whole, with its length.
 
