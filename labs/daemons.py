@@ -21,6 +21,9 @@ from labs.namespace import Namespace
 from labs.process import LabError, LoggedProcess, run_command, wait_until
 
 FRR_LIBEXEC = Path("/usr/lib/frr")
+IPV6_IN_PLACE = ["--v6-rr-semantics"]
+"""Zebra replaces IPv6 routes, as it does IPv4 ones; without it, it deletes each that changes, and adds it again: a
+packet that comes between the two is lost in the leaf, whatever the hosts do."""
 READY_TIMEOUT_S = 15.0
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -122,6 +125,8 @@ class Frr(Daemon):
         command = [str(FRR_LIBEXEC / name), "-f", "/dev/null", "-i", str(self.directory / f"{name}.pid")]
         command += ["-z", str(self.directory / "zserv.api"), "--vty_socket", str(self.directory), "-P", "0"]
         command += ["--log", "stdout", "--log-level", "informational"]
+        if name == "zebra":
+            command += IPV6_IN_PLACE
         if name == "bgpd":
             command += ["-p", str(self.port)]
         if name == "bfdd":
