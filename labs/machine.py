@@ -6,6 +6,7 @@ is a namespace given to it. The kernel is this machine's. Needs root, and Debian
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -17,6 +18,8 @@ from labs.namespace import NETNS_DIR, Namespace
 from labs.process import LabError, LoggedProcess, run_command, wait_until
 
 BOOT_S = 60.0
+ENDING_S = 20.0
+"""How long systemd-nspawn may take to notice that its machine is gone: it takes the status of process 1, and ends."""
 FILES_MIB = 2048
 """What the machine may write, at most; in memory."""
 
@@ -85,9 +88,11 @@ class Machine:
     def close(self) -> None:
         """Ends all that runs inside, without a shutdown."""
         if self._process is not None:
-            init = _first_process_below(self._process.pid)
-            if init:  # systemd-nspawn leaves it running when it is killed itself
+            init = self._init or _first_process_below(self._process.pid)
+            if init and self._process.exit_code is None:
                 os.kill(init, signal.SIGKILL)
+                with contextlib.suppress(LabError):  # it is left to whoever takes orphans, who may never look
+                    self._process.wait(ENDING_S)
             self._process.stop(signal.SIGKILL)
             self._process = None
         self._directory.cleanup()
