@@ -361,7 +361,9 @@ class Bgpd(Daemon):
     def write_config(self, config: str) -> None:
         """Write the configuration file, all at once; a running daemon reads it at `reload`."""
         if "[api]" not in config:
-            config += f'\n[api]\nsocket = "{self.socket_path}"\n'
+            config += "\n[api]\n"
+        if "socket =" not in config.partition("[api]\n")[2].partition("\n[")[0]:
+            config = config.replace("[api]\n", f'[api]\nsocket = "{self.socket_path}"\n')
         if "[bfd]" not in config:
             config += f'\n[bfd]\nsocket = "{self.bfd_socket_path}"\n'
         if "[state]" not in config:
