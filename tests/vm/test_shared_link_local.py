@@ -22,7 +22,10 @@ def test_a_sub_interface_that_comes_and_goes_costs_no_session_of_its_parent() ->
             Frr(leaf, frr_config(1, peer="swp1", networks=("10.9.0.0/16",))),
             Host(host, config(neighbor)) as bgpd,
         ):
-            bgpd.wait(lambda: bgpd.established() == ["leaf1"], "the session", WAIT_S)
+            # FRR 8.4 may end its first session at once, by a ConnectRetryTimer that had expired before: not one that
+            # has sent all routes.
+            bgpd.wait(lambda: bgpd.health()["ready"], "the session, and the leaf's End-of-RIB", WAIT_S)
+            sessions = bgpd.neighbor("leaf1")["established_count"]
             for vlan in (101, 102):
                 name = f"eth0.{vlan}"
                 host.batch(f"link add link eth0 name {name} type vlan id {vlan}", f"link set {name} up")
@@ -31,7 +34,7 @@ def test_a_sub_interface_that_comes_and_goes_costs_no_session_of_its_parent() ->
                 bgpd.wait(lambda name=name: "fe80" not in addresses(host, name), "the address to go", WAIT_S)
             host.batch("addr add 192.0.2.1/32 dev lo")
             bgpd.wait(lambda: "10.9.0.0/16" in host.ip("route", "show", "proto", "217"), "the route", WAIT_S)
-            assert bgpd.neighbor("leaf1")["established_count"] == 1
+            assert bgpd.neighbor("leaf1")["established_count"] == sessions
 
 
 def addresses(namespace: Namespace, interface: str) -> str:
