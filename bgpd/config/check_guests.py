@@ -8,10 +8,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from bgpd.config.check_sessions import check_session
+from bgpd.config.check_sessions import check_session, sessions_of
 from bgpd.config.patterns import may_be_named
 from bgpd.config.prefix_sets import overlaps
 from bgpd.config.schema import Config, GuestConfig
+from bgpd.config.sections import is_named
 from bgpd.config.shape import Finding
 from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import bad_address, bad_interface, bad_prefix
@@ -40,6 +41,18 @@ def check_guests(config: Config) -> Iterator[Finding]:
         yield from _check_said(guest, path)
         yield from _check_timers(guest, path)
         yield from _check_place(config, guest, index)
+    yield from _check_names_of_ranges(config)
+
+
+def _check_names_of_ranges(config: Config) -> Iterator[Finding]:
+    """Several guests of one section are named NAME-ADDRESS: nobody else may be."""
+    ranges = [(index, guest) for index, guest in enumerate(config.workload.bgp) if not guest.is_single]
+    for path, session in sessions_of(config) if ranges else ():
+        name = "" if isinstance(session, GuestConfig) and not session.is_single else getattr(session, "name", "")
+        for index, guest in ranges:
+            if is_named(name, guest):
+                what = f'"{name}" may be the name of a guest of workload.bgp[{index}] ("{guest.prefix}")'
+                yield Finding((*path, "name"), what, "choose another name")
 
 
 def warn_about_guests(config: Config) -> Iterator[Finding]:

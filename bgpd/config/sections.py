@@ -48,11 +48,11 @@ def guest_of(ranges: Iterable[ListenConfig], name: str) -> GuestConfig | None:
     """The [[workload.bgp]] of a session's name."""
     guests = [one for one in ranges if isinstance(one, GuestConfig)]
     alone = next((one for one in guests if one.is_single and one.name == name), None)
-    return alone or next((one for one in guests if not one.is_single and _is_named(name, one)), None)
+    return alone or next((one for one in guests if not one.is_single and is_named(name, one)), None)
 
 
-def _is_named(name: str, guest: GuestConfig) -> bool:
-    """Whether it is the name of a session of a range: other names may begin like it, but go on with no address."""
+def is_named(name: str, guest: GuestConfig) -> bool:
+    """Whether it may be the name of a session of a range: others may begin like it, but go on with no address of it."""
     start, _, scoped = name.partition(f"{guest.name}-")
     try:
         return not start and ipaddress.ip_address(scoped.partition("%")[0]) in ipaddress.ip_network(guest.prefix)

@@ -77,6 +77,19 @@ def test_bad_input_is_told(old: str, new: str, key: str, what: str) -> None:
     assert any(path.endswith(key) and what in found for path, found in errors(text)), errors(text)
 
 
+def test_no_other_session_may_be_named_as_a_guest_of_a_range() -> None:
+    """Views, filters and the RIB know a session by its name."""
+    taken = "may be the name of a guest of workload.bgp[0]"
+    for text in (GUEST.replace('"one"', '"many-10.70.0.5"'), LEAF.replace('"leaf1"', '"many-10.70.0.5"')):
+        ((path, what),) = errors(ROUTER + RANGE + text)
+        assert (path, what) == ("name", f'"many-10.70.0.5" {taken} ("10.70.0.0/24")')
+    link = RANGE.replace('"10.70.0.0/24"', '"fe80::/64"\ninterface = "veth0"')
+    ((_, what),) = errors(ROUTER + link + LEAF.replace('"leaf1"', '"many-fe80::5%veth0"'))
+    assert taken in what
+    for free in ("many-10.71.0.5", "many-web", "many-10.70.0.5-eth0"):
+        parse(ROUTER + RANGE + GUEST.replace('"one"', f'"{free}"'))
+
+
 def test_guests_of_one_address_are_told_apart_by_port_or_by_what_they_dial() -> None:
     other = GUEST.replace('"one"', '"two"')
     assert "address" in dict(errors(ROUTER + GUEST + other))
