@@ -39,6 +39,9 @@ class _Empty:
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         return None
 
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        return [None] * len(keys)
+
     def fallback(self, vrf: str, lost: AbstractSet[NextHop]) -> Callable[[NextHops], NextHops | None]:
         return lambda _used: None
 

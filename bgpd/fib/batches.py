@@ -46,6 +46,9 @@ class TableOwner(Protocol):
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """The desired next hops of a prefix now; None: no route of ours."""
 
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        """`desired` of each of these, which may be many."""
+
     def resolve(self, next_hop: NextHop) -> NextHops:
         """The next hops that a recursive one resolves to now, () if none."""
 
@@ -168,16 +171,26 @@ class TableWriter:
         kept = self.kept[family].get(key)
         return self._owner.desired(self.vrf, family, key) if kept is None else kept
 
+    def desired_all(self, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        """`desired` of each of these."""
+        if self.withdrawing:
+            return [None] * len(keys)
+        desired, kept = self._owner.desired_all(self.vrf, family, keys), self.kept[family]
+        if kept and not kept.keys().isdisjoint(keys):
+            return [kept.get(key, hops) for key, hops in zip(keys, desired)]
+        return desired
+
     def requeue(self, family: Family, keys: Iterable[bytes]) -> None:
         """Write what is desired of these now, also before the sweep."""
-        self.update(family, {key: self.desired(family, key) for key in keys})
+        chosen = list(keys)
+        self.update(family, dict(zip(chosen, self.desired_all(family, chosen))))
 
     def ask_again(self, family: Family, keys: Sequence[bytes], *, distrust: bool = False) -> None:
         """Write what is desired of these; before the sweep, adopted routes that nobody wants stay.
 
         `distrust`: even if our record says that the kernel has it.
         """
-        desired = {key: self.desired(family, key) for key in keys}
+        desired = dict(zip(keys, self.desired_all(family, keys)))
         unconfirmed = self.families[family].unconfirmed
         if not self.swept:
             desired = {key: hops for key, hops in desired.items() if hops is not None or key not in unconfirmed}

@@ -276,6 +276,15 @@ class FamilyRoutes:
             if target < 0:
                 self.direct.setdefault(-target, set()).add(key)
 
+    def is_kept_out(self, key: bytes) -> bool:
+        """Whether a desired route is not written for a known reason."""
+        return key in self.failed or key in self.obstructed or key in self.blocked
+
+    def is_left(self, key: bytes) -> bool:
+        """Whether one that is kept out is there all the same, and nobody looks into it: what failed, or found another
+        route in its place, stays until it works, or a look has shown what is in the way."""
+        return key in self.installed and key not in self.failed and key not in self.obstructed
+
     def change_done(self, keys: Collection[bytes]) -> list[bytes]:
         """Changes are done, or were refused: those of the keys of which something else was desired meanwhile."""
         self.changing.difference_update(keys)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -127,29 +126,34 @@ class Fib:
                     await self.writer.idle()
         await self.writer.idle()
 
-    def differing(self, family: Family, keys: Iterable[bytes]) -> list[bytes]:
-        """The keys that are neither as desired nor known to be blocked; none while work is in progress."""
+    def differing(self, family: Family, keys: Sequence[bytes]) -> list[bytes]:
+        """The keys that are neither as desired nor known to be blocked; none while work is in progress.
+
+        What is desired and what is there take few distinct pairs of values: each pair is judged once.
+        """
         if not self.writer.is_idle:
             return []
-        routes, target_of = self.families[family], self.targets.target_of(family)
-        fitting: dict[int, tuple[NextHops, AbstractSet[int] | None]] = {}
-        found = []
-        for key in keys:
-            desired, target = self.writer.desired(family, key), routes.installed.get(key)
-            if desired is None:
-                differs = target is not None and not routes.adopted
-            elif key in routes.failed or key in routes.obstructed:
-                differs = False  # what is there stays until it works, or a look has shown what is in the way
-            elif key in routes.blocked:
-                differs = target is not None
-            elif target is None or routes.adopted:
-                differs = target is None
-            else:
-                known = fitting.get(id(desired))
-                if known is None:
-                    is_any = any(hop.is_recursive for hop in desired)
-                    known = fitting[id(desired)] = desired, None if is_any else target_of(desired, ()).same
-                differs = known[1] is not None and target not in known[1]
-            if differs:
-                found.append(key)
-        return found
+        routes = self.families[family]
+        desired, targets = self.writer.desired_all(family, keys), routes.installed.get_all(keys)
+        pairs = list(zip(map(id, desired), targets))
+        judged = {pair: self._is_wrong(family, hops, pair[1]) for pair, hops in dict(zip(pairs, desired)).items()}
+        blocked = routes.blocked.get_all(keys) if routes.blocked else []
+        if not any(judged.values()) and not any(blocked):
+            return []
+        return [
+            key
+            for key, hops, pair in zip(keys, desired, pairs)
+            if (judged[pair] if hops is None or not routes.is_kept_out(key) else routes.is_left(key))
+        ]
+
+    def _is_wrong(self, family: Family, desired: NextHops | None, target: int | None) -> bool:
+        """Whether a route that nothing keeps out must not point there (None: there is none)."""
+        if target is None:
+            return desired is not None
+        if self.families[family].adopted:
+            return False
+        if desired is None:
+            return True
+        if any(hop.is_recursive for hop in desired):
+            return False
+        return target not in self.targets.target_of(family)(desired, ()).same

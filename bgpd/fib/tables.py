@@ -56,6 +56,9 @@ class LearnedRoutes(Protocol):
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         """What the kernel should forward a key by; None: no learned route."""
 
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        """`desired` of each of these, which may be many."""
+
     def fallback(self, vrf: str, lost: AbstractSet[NextHop]) -> Callable[[NextHops], NextHops | None]:
         """A function that gives the next hops to use in place of a set that would become empty."""
 
@@ -453,6 +456,14 @@ class KernelTables:
             return own
         learned = self._learned.desired(vrf, family, key)
         return own if learned is None else learned
+
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        """`desired` of each of these, which may be many."""
+        found = self._learned.desired_all(vrf, family, keys)
+        own = frozenset(self._workloads.among(vrf, family, keys))
+        if own:
+            return [self.desired(vrf, family, key) if key in own else hops for key, hops in zip(keys, found)]
+        return found
 
     def resolve(self, next_hop: NextHop) -> NextHops:
         return self._recursive.resolve(next_hop)

@@ -49,6 +49,9 @@ class _Nobody:
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         return None
 
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        return [None] * len(keys)
+
     def resolve(self, next_hop: NextHop) -> NextHops:
         return ()
 

@@ -249,6 +249,14 @@ class Rib:
         decision = None if table is None else table.routes.get(key)
         return None if table is None or decision is None else table.next_hops_now(decision)
 
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        """`desired` of each of these, which may be many."""
+        table = self.tables.get((vrf, family))
+        entries = [None] * len(keys) if table is None else table.routes.get_all(keys)
+        if table is None or not table.gone:
+            return [None if entry is None else entry.next_hops for entry in entries]
+        return [None if entry is None else table.next_hops_now(entry) for entry in entries]
+
     def decision(self, vrf: str, family: Family, key: bytes) -> Entry | None:
         """The decision of one key."""
         table = self.tables.get((vrf, family))

@@ -46,6 +46,9 @@ class ScriptedOwner:
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         return self.tables[vrf].get((family, key))
 
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        return [self.desired(vrf, family, key) for key in keys]
+
     def resolve(self, next_hop: NextHop) -> NextHops:
         return self.expansions.get(next_hop, ())
 

@@ -94,7 +94,9 @@ class Host:
 
     def differing(self) -> list[bytes]:
         return [
-            key for family, table in self.fib.families.items() for key in self.fib.differing(family, table.installed)
+            key
+            for family, table in self.fib.families.items()
+            for key in self.fib.differing(family, list(table.installed))
         ]
 
 

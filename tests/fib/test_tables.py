@@ -43,6 +43,9 @@ class Learned:
     def desired(self, vrf: str, family: Family, key: bytes) -> NextHops | None:
         return self.routes.get((vrf, family, key))
 
+    def desired_all(self, vrf: str, family: Family, keys: Sequence[bytes]) -> list[NextHops | None]:
+        return [self.desired(vrf, family, key) for key in keys]
+
     def table(self, vrf: str, family: Family) -> SimpleNamespace:
         keys: Collection[bytes] = [key for of, found, key in self.routes if (of, found) == (vrf, family)]
         return SimpleNamespace(routes=keys)

@@ -132,6 +132,8 @@ def test_what_a_lost_session_said_is_not_desired_before_the_walk_comes(monkeypat
     assert len(left) >= 8
     assert {recorder.rib.desired("", V4, one) for one in left} == {(HOP2,)}
     assert recorder.rib.desired("", V4, key("10.99.0.0/24")) is None
+    several = [*left, key("10.99.0.0/24")]
+    assert recorder.rib.desired_all("", V4, several) == [recorder.rib.desired("", V4, one) for one in several]
     drain(walk)
     assert set(recorder.fib.values()) == {(HOP2,)}
     assert len(recorder.fib) == 10
