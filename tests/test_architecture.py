@@ -48,7 +48,7 @@ def test_journey_is_as_short_as_it_should_be(journey: str, most: int) -> None:
     assert len(files) == len(set(files))
 
 
-SNAPSHOT = (1, "e159804a74681a68")
+SNAPSHOT = (1, "d41d53b9ab5df085")
 """The version of what a process leaves to the next, and the digest of its form."""
 
 

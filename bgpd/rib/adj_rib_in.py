@@ -11,6 +11,7 @@ shutdown); never on which path is best.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import repeat
 
 import structlog
 
@@ -189,6 +190,27 @@ class AdjRibIn:
             key = (received.block, next_hop, overlay, trace)
         accepted, rejected = self._verdict(family, received, next_hop, trace)
         return Path(self.source, accepted, next_hop, received, heard_at, rejected, overlay, key)
+
+    def all_heard_before(
+        self,
+        family: Family,
+        next_hop: NextHop,
+        received: Sequence[Attributes],
+        heard_at: Sequence[float],
+        entered: Sequence[Hashable],
+    ) -> list[Path]:
+        """`heard_before` for many paths of one next hop, each to be found by what is in `entered`; for a policy that
+        does not look at prefixes."""
+        blocks = b"".join([one.block for one in received])  # a sign that lies across two of them costs only time
+        if family not in self.long_lived and not any(sign in blocks for sign in self.signs):
+            rejected = self.why_refused(family, next_hop)
+            columns = (received, repeat(next_hop), received, heard_at, repeat(rejected), repeat(None), entered)
+            return list(map(Path, repeat(self.source), *columns))
+        verdicts = [self._verdict(family, one, next_hop, None) for one in received]
+        return [
+            Path(self.source, accepted, next_hop, one, at, rejected, None, key)
+            for (accepted, rejected), one, at, key in zip(verdicts, received, heard_at, entered)
+        ]
 
     def _route(self, family: Family, attributes: Attributes, next_hop: NextHop | None) -> Route:
         return Route(

@@ -8,7 +8,8 @@ hundred thousand paths and more.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 from bgpd.model.attributes import OBJECT_BYTES
 from bgpd.model.path import NextHop, Path
@@ -53,6 +54,20 @@ class InternedPaths:
         next_hop = path.next_hop
         if next_hop is not None:
             self.next_hops[next_hop] = self.next_hops.get(next_hop, 0) + 1
+
+    def have_come(self, paths: Sequence[Path]) -> None:
+        """First keys have each of `paths`."""
+        parts = self.parts
+        for path in paths:
+            key = path.entered
+            if key is not None:
+                parts[hash(key) % PARTS][key] = path
+        if self.refreshed is not None:
+            self.refreshed.update([path for path in paths if path.entered is not None])
+        self.bytes_kept += sum([_weight(path) for path in paths])
+        for next_hop, count in Counter([path.next_hop for path in paths]).items():
+            if next_hop is not None:
+                self.next_hops[next_hop] = self.next_hops.get(next_hop, 0) + count
 
     def has_gone(self, path: Path) -> None:
         """No key has `path` any more."""

@@ -141,6 +141,29 @@ class LocRib(Decisions):
             else:
                 self._store_uniform(part, chosen, None, new, into)
 
+    @changes_shared_state
+    def fill(self, part: dict[bytes, Entry], keys: Sequence[bytes], entries: Sequence[Entry], into: Changes) -> None:
+        """Give each of `keys`, which are of one part, distinct and new, its entry of neighbors' paths."""
+        part.update(zip(keys, entries))
+        new: dict[Source, list[Path]] = {}
+        received: Counter[Source] = Counter()
+        for entry, count in Counter(entries).items():
+            entry.routes += count
+            for path in (entry,) if isinstance(entry, Path) else entry.candidates:
+                received[path.source] += count
+                if path.rejected:
+                    self.rejected[path.source] = self.rejected.get(path.source, 0) + count
+                if not path.keys:
+                    new.setdefault(path.source, []).append(path)
+                path.keys += count
+        for source, count in received.items():
+            self.received[source] = self.received.get(source, 0) + count
+        for source, paths in new.items():
+            self.interned[source].have_come(paths)
+        into.rerouted({key: entry.next_hops for key, entry in zip(keys, entries) if entry.next_hops is not None})
+        if self.gathers_keys:
+            into.keys.extend(keys)
+
     def _announce_one(self, key: bytes, path: Path, into: Changes) -> None:
         part = self.routes.part(key)
         old = part.get(key)

@@ -1,14 +1,18 @@
 """The RIB as one process leaves it to the next: what neighbors announced, and what they were sent.
 
-Routes stand by what they share, as in the tables: each path once, the keys by their candidates. This host's own routes
+Routes stand by what they share, as in the tables: each path once, the keys by their candidates; and as columns, dict by
+dict, so that a million of them cost both processes a few C calls. This host's own routes
 and those that EVPN makes are not in here: they follow from their sources. Nor are routes that are being removed. Only
 reads; restore.py takes it up again.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from functools import partial
+from itertools import chain, compress, count
 
 import msgspec
 
@@ -27,30 +31,39 @@ from bgpd.rib.stale import Kept, StaleRoutes
 NONE = -1
 
 
-class SavedPath(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A path as it was received: `source`, `next_hop` and `overlay` are numbers in lists (NONE: it has none).
+class SavedPaths(msgspec.Struct, array_like=True, gc=False):
+    """Paths as they were received, as columns of equal length. A path's number is its place in them.
 
-    `is_stale`: it was not announced again since a refresh began. The attributes are those before policy.
+    `sources`, `next_hops` and `overlays` are numbers in lists (NONE: it has none). `blocks`, `ranks` and `are_simple`
+    are the attributes before policy. `stale`: the numbers of those that were not announced again since a refresh began.
     """
 
-    source: int
-    block: bytes
-    rank: int
-    is_simple: bool
-    next_hop: int
-    heard_at: float
-    overlay: int
-    is_stale: bool
+    sources: list[int] = []
+    blocks: list[bytes] = []
+    ranks: list[int] = []
+    are_simple: list[bool] = []
+    next_hops: list[int] = []
+    heard_at: list[float] = []
+    overlays: list[int] = []
+    stale: list[int] = []
+
+
+class SavedPart(msgspec.Struct, array_like=True, gc=False):
+    """One of the dicts of a table: its keys, and for each the number of its entry, packed as array("I")."""
+
+    keys: list[bytes]
+    numbers: bytes
 
 
 class SavedTable(msgspec.Struct, array_like=True, gc=False):
     """The routes of neighbors in one table, or of a guest in its own. `entries`: the numbers of candidates among
-    `paths`, and the keys."""
+    `paths`. `parts` are those of the table (model/containers.py)."""
 
     vrf: str
     family: str
-    paths: list[SavedPath]
-    entries: list[tuple[list[int], list[bytes]]]
+    paths: SavedPaths
+    entries: list[tuple[int, ...]]
+    parts: list[SavedPart]
     guest: str = ""
 
 
@@ -119,6 +132,10 @@ class _Numbers:
         """The number of a value; NONE of None."""
         return NONE if value is None else self.known.setdefault(value, len(self.known))
 
+    def of_all(self, values: Sequence[Hashable | None]) -> list[int]:
+        """The numbers of values that are mostly the same few."""
+        return list(map({value: self.of(value) for value in dict.fromkeys(values)}.__getitem__, values))
+
 
 def save(tables: Iterable[LocRib], states: Iterable[NeighborState], stale: StaleRoutes) -> SavedRib:
     """The routes of these sessions, and what they were sent. Those that `stale` has are over."""
@@ -138,50 +155,65 @@ def _table(
     next_hops: _Numbers,
     overlays: _Numbers,
 ) -> SavedTable:
-    refreshed = {source: state.adj_rib_in.refreshed(table.family) for source, state in states.items()}
-    numbers: dict[Path, int] = {}
-    paths: list[SavedPath] = []
-    entries: list[tuple[list[int], list[bytes]]] = []
-    for entry, keys in _by_entry(table).items():
-        candidates = []
-        for path in entry.candidates:
-            source = sources.get(path.source)
-            if source is None:
-                continue
-            number = numbers.get(path)
-            if number is None:
-                fresh, received = refreshed[path.source], path.received
-                is_stale = fresh is not None and path not in fresh
-                if _is_going(path, states[path.source], table.family, is_stale=is_stale):
-                    numbers[path] = NONE
-                    continue
-                number = numbers[path] = len(paths)
-                hop, overlay = next_hops.of(path.next_hop), overlays.of(path.overlay)
-                saved = (received.block, received.rank, received.is_simple, hop, path.heard_at, overlay, is_stale)
-                paths.append(SavedPath(source, *saved))
-            if number != NONE:
-                candidates.append(number)
-        if candidates:
-            entries.append((candidates, keys))
-    return SavedTable(table.vrf, str(table.family), paths, entries, table.guest)
-
-
-def _is_going(path: Path, state: NeighborState, family: Family, *, is_stale: bool) -> bool:
-    """Whether the routes of a path are being removed: nothing else would tell the next process to."""
-    is_forbidden = family in state.adj_rib_in.long_lived and forbids_long_lived(path)
-    return is_forbidden or (is_stale and state.is_swept(family))
-
-
-def _by_entry(table: LocRib) -> dict[Entry, list[bytes]]:
-    found: defaultdict[Entry, list[bytes]] = defaultdict(list)
+    distinct: dict[Entry, None] = {}
     for part in table.routes.parts:
-        distinct = set(part.values())
-        if len(distinct) == 1:
-            found[distinct.pop()] += part
-            continue
-        for key, entry in part.items():
-            found[entry].append(key)
-    return found
+        distinct.update(dict.fromkeys(part.values()))
+    every = dict.fromkeys(chain.from_iterable([entry.candidates for entry in distinct]))
+    stale = _stale(table.family, every, states)
+    paths = [path for path in every if path.source in sources]
+    if stale or any(table.family in state.adj_rib_in.long_lived for state in states.values()):
+        staying = partial(_is_staying, states=states, family=table.family, stale=stale)
+        paths = list(filter(staying, paths))
+    numbers = dict(zip(paths, count()))
+    candidates: Iterable[Sequence[Path]] = [entry.candidates for entry in distinct]
+    if len(paths) != len(every):
+        candidates = [[path for path in some if path in numbers] for some in candidates]
+        distinct = dict.fromkeys(compress(distinct, candidates))
+        candidates = filter(None, candidates)
+    entries = [tuple(map(numbers.__getitem__, some)) for some in candidates]
+    order = dict(zip(distinct, count()))
+    columns = _columns(paths, sources, next_hops, overlays)
+    columns.stale = [numbers[path] for path in stale if path in numbers]
+    parts = [_part(part, order) for part in table.routes.parts]
+    return SavedTable(table.vrf, str(table.family), columns, entries, parts, table.guest)
+
+
+def _part(part: dict[bytes, Entry], order: Mapping[Entry, int]) -> SavedPart:
+    keys, numbers = list(part), list(map(order.get, part.values()))
+    if None in numbers:
+        keys = [key for key, number in zip(keys, numbers) if number is not None]
+    return SavedPart(keys, array("I", [number for number in numbers if number is not None]).tobytes())
+
+
+def _columns(
+    paths: Sequence[Path], sources: Mapping[Source, int], next_hops: _Numbers, overlays: _Numbers
+) -> SavedPaths:
+    received = [path.received for path in paths]
+    return SavedPaths(
+        sources=list(map(sources.__getitem__, [path.source for path in paths])),
+        blocks=[one.block for one in received],
+        ranks=[one.rank for one in received],
+        are_simple=[one.is_simple for one in received],
+        next_hops=next_hops.of_all([path.next_hop for path in paths]),
+        heard_at=[path.heard_at for path in paths],
+        overlays=overlays.of_all([path.overlay for path in paths]),
+    )
+
+
+def _stale(family: Family, paths: Iterable[Path], states: Mapping[Source, NeighborState]) -> set[Path]:
+    """Those of the paths that were not announced again since a refresh began."""
+    refreshed = {source: state.adj_rib_in.refreshed(family) for source, state in states.items()}
+    going_on = {source: fresh for source, fresh in refreshed.items() if fresh is not None}
+    if not going_on:
+        return set()
+    return {path for path in paths if path.source in going_on and path not in going_on[path.source]}
+
+
+def _is_staying(path: Path, *, states: Mapping[Source, NeighborState], family: Family, stale: Set[Path]) -> bool:
+    """Whether the routes of a path are not being removed: nothing else would tell the next process to."""
+    state = states[path.source]
+    is_forbidden = family in state.adj_rib_in.long_lived and forbids_long_lived(path)
+    return not (is_forbidden or (path in stale and state.is_swept(family)))
 
 
 def _neighbor(state: NeighborState, overlays: _Numbers, kept: Mapping[Family, Kept] | None) -> SavedNeighbor:

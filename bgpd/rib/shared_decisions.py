@@ -5,7 +5,7 @@ What is best is said by decision.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from itertools import chain
 from typing import TypeAlias
 
@@ -124,14 +124,33 @@ class Decisions:
         """The one decision over `candidates` as of now; None for no candidates."""
         if len(candidates) < 2:
             return self.alone(candidates[0]) if candidates else None
-        part = self._several[hash(candidates) % _PARTS]
-        known = part.get(candidates)
+        known = self._several[hash(candidates) % _PARTS].get(candidates)
         epoch = self._next_hop_table.epoch
         if known is not None and known.epoch == epoch:
             return known
         for path in candidates:
             if path.epoch != epoch or not path.keys:
                 self.alone(path)
+        return self.decision_of_known(candidates)
+
+    def now_known(self, paths: Sequence[Path], next_hop: NextHop) -> None:
+        """`alone` for many new paths of one next hop."""
+        if not paths or not self.checks_next_hops or paths[0].source in self.gone or paths[0].source.is_local:
+            for path in paths:
+                self.alone(path)
+            return
+        next_hops, is_usable = self.forwarded_by(next_hop)
+        epoch = self._next_hop_table.epoch
+        for path in paths:
+            if not path.rejected:
+                path.next_hops, path.is_usable = next_hops, is_usable
+            path.epoch = epoch
+
+    def decision_of_known(self, candidates: tuple[Path, ...]) -> Decision:
+        """The one decision over several candidates of which all is known as of now."""
+        part = self._several[hash(candidates) % _PARTS]
+        known = part.get(candidates)
+        epoch = self._next_hop_table.epoch
         multipath, judged = compare(candidates), b""
         next_hops = None
         if multipath is None:

@@ -1,0 +1,176 @@
+"""A table that another process has left: whatever its policies are and happens meanwhile, all is as announced anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.model.path import Source
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.saved import SavedRib
+from tests.message.decoding import negotiated
+from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+
+pytestmark = pytest.mark.hypothesis
+
+POLICIES = {
+    "by-prefix": PolicyConfig(
+        rules=(
+            RuleConfig(match=MatchConfig(prefix=("10.1.0.0/16", "10.2.0.0/16")), action="reject"),
+            RuleConfig(match=MatchConfig(prefix=("10.3.0.0/16",)), set=SetConfig(local_pref=50), action="accept"),
+            RuleConfig(),
+        )
+    ),
+    "by-attributes": PolicyConfig(
+        rules=(RuleConfig(match=MatchConfig(as_path=("65300",)), set=SetConfig(med=7)), RuleConfig(action="reject"))
+    ),
+}
+SESSIONS = tuple(session(f"leaf{n}", import_=name) for n, name in ((1, "all"), (2, "by-prefix"), (3, "by-attributes")))
+CONFIG = configuration(*SESSIONS, policy=POLICIES)
+PREFIXES = [f"10.{number}.0.0/16" for number in range(8)]
+HOPS = [hop(f"10.0.{number}.2") for number in range(1, 4)]
+
+announcements = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.integers(0, 2),
+        st.lists(st.sampled_from(PREFIXES), min_size=1, max_size=6, unique=True),
+        st.sampled_from([(65201,), (65201, LOCAL_ASN), (65201, 65300), None]),
+        st.integers(0, 1),
+    ),
+    max_size=10,
+)
+Announcements = list[tuple[int, int, list[str], tuple[int, ...] | None, int]]
+
+
+def sources() -> list[Source]:
+    return [leaf(number) for number in (1, 2, 3)]
+
+
+def filled(changes: Announcements, *, refreshing: int | None = None) -> Recorder:
+    one, speaking = Recorder(CONFIG), sources()
+    for source, config in zip(speaking, SESSIONS):
+        one.up(source, config)
+    for at, (index, through, prefixes, asns, med) in enumerate(changes):
+        if at == len(changes) // 2 and refreshing is not None:
+            one.rib.received.refresh_began(speaking[refreshing], V4)
+        one.now += 7
+        if asns is None:
+            one.withdraw(speaking[index], *prefixes)
+        else:
+            one.announce(speaking[index], attributes(*asns, med=med), HOPS[through], *prefixes)
+    return one
+
+
+def successor(former: Recorder) -> tuple[Recorder, SavedRib]:
+    one = Recorder(CONFIG)
+    one.now = former.now
+    for source, config in zip(sources(), SESSIONS):
+        one.rib.received.neighbor_up(source, negotiated(families=(V4,)), config, is_adopted=True)
+    return one, msgspec.msgpack.decode(msgspec.msgpack.encode(former.rib.saved()), type=SavedRib)
+
+
+def described(table: LocRib) -> dict[bytes, object]:
+    found: dict[bytes, object] = {}
+    for one, entry in table.routes.items():
+        paths = [
+            (
+                path.source.name,
+                path.received.block,
+                path.attributes.contents,
+                path.next_hop,
+                path.heard_at,
+                path.rejected,
+                entry.role(path),
+            )
+            for path in entry.candidates
+        ]
+        found[one] = (paths, entry.next_hops)
+    return found
+
+
+def check_counts(table: LocRib) -> None:
+    """All that a table counts is what its keys have."""
+    entries = Counter(table.routes.values())
+    assert all(entry.routes == count for entry, count in entries.items())
+    keys = Counter(path for entry in table.routes.values() for path in entry.candidates)
+    assert all(path.keys == count for path, count in keys.items())
+    received, rejected = Counter(), Counter()
+    for path, count in keys.items():
+        received[path.source] += count
+        rejected[path.source] += count if path.rejected else 0
+    assert +Counter(table.received) == received
+    assert +Counter(table.rejected) == +rejected
+    for source, interned in table.interned.items():
+        its = [path for path in keys if path.source is source]
+        assert interned.next_hops == Counter(path.next_hop for path in its if path.next_hop is not None)
+        assert all(interned.get(path.entered) in its for path in its if path.entered is not None)
+        assert bool(interned.bytes_kept) == bool(its)
+
+
+def stale(one: Recorder) -> set[tuple[str, bytes]]:
+    table = one.rib.table("", V4)
+    found = set()
+    for prefix, entry in table.routes.items():
+        for path in entry.candidates:
+            fresh = table.interned[path.source].refreshed
+            if fresh is not None and path not in fresh:
+                found.add((path.source.name, prefix))
+    return found
+
+
+@given(announcements, st.one_of(st.none(), st.integers(0, 2)))
+def test_table_is_what_it_was_and_counts_what_it_has(changes: Announcements, refreshing: int | None) -> None:
+    former = filled(changes, refreshing=refreshing)
+    one, saved = successor(former)
+    drain(one.rib.received.restore(saved, {}))
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
+    check_counts(one.rib.table("", V4))
+    assert one.fib == former.fib
+    assert stale(one) == stale(former)
+
+
+@given(announcements, st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", "down"])), max_size=6))
+def test_next_hops_that_come_and_go_meanwhile(changes: Announcements, news: list[tuple[int, str]]) -> None:
+    former = filled(changes)
+    one, saved = successor(former)
+    steps, waiting = one.rib.received.restore(saved, {}), list(news)
+    for _ in steps:
+        if waiting:
+            which, why = waiting.pop(0)
+            one.resolved[HOPS[which]] = why
+            drain(one.rib.next_hop_changed(HOPS[which], why))
+    for which, why in one.resolved.items():
+        former.resolved[which] = why
+        drain(former.rib.next_hop_changed(which, why))
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
+    check_counts(one.rib.table("", V4))
+    assert one.fib == former.fib
+
+
+@given(announcements, st.lists(st.sampled_from(PREFIXES), unique=True))
+def test_keys_that_this_host_announces_already(changes: Announcements, own: list[str]) -> None:
+    former = filled(changes)
+    one, saved = successor(former)
+    if own:
+        one.rib.announce_local(LOCAL, V4, [key(prefix) for prefix in own], attributes())
+        former.rib.announce_local(LOCAL, V4, [key(prefix) for prefix in own], attributes())
+    drain(one.rib.received.restore(saved, {}))
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
+    check_counts(one.rib.table("", V4))
+
+
+def test_paths_alike_but_for_the_next_hop_are_each_found_again() -> None:
+    former = filled([(0, 0, [PREFIXES[0]], (65201,), 0), (0, 1, [PREFIXES[1]], (65201,), 0)])
+    one, saved = successor(former)
+    drain(one.rib.received.restore(saved, {}))
+    (state,) = [state for state in one.rib.received.states() if state.source.name == "leaf1"]
+    table = one.rib.table("", V4)
+    for prefix, through in zip(PREFIXES, HOPS[:2]):
+        (path,) = table.routes[key(prefix)].candidates
+        assert state.adj_rib_in.known(V4, path.received, through) is path
