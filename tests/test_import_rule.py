@@ -28,7 +28,8 @@ ONLY_IN = {
     "netaddr": ("bgpd.config.prefix_sets",),
     "aiomqtt": ("bgpd.workload.feed.mqtt", "bgpd.workload.feed.mqtt_client"),
     "aiohttp": ("bgpd.api",),
-    "rich": (),
+    "rich": ("bgpd.cli.top",),
+    "textual": ("bgpd.cli.top",),
     "yaml": ("bgpd.migrate.yaml_documents",),
 }
 SANS_IO = (

@@ -338,6 +338,7 @@ COMMANDS: dict[str, Command] = {
     "flush": Command(
         "take all of bgpd's out of the kernel, once it is stopped", _flush_options, "bgpd.cli.files:flush"
     ),
+    "top": Command("the host on one live screen", _json_option, "bgpd.cli.top:top"),
     "status": Command("whether the host is ready, and why not", _json_option, "bgpd.cli.show:status"),
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),

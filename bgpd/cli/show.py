@@ -110,12 +110,9 @@ def _address(given: str) -> str:
 
 def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd explain ADDRESS`: exit code 1 where kernel and RIB differ. Of a name, all its addresses."""
-    client = Client(arguments.socket)
-    address = _address(arguments.address)
-    places = [(address, arguments.vrf)] if address else _places_of(client, arguments.address, arguments.vrf)
-    views = [client.get(f"/v1/explain/{segment(one)}", {"vrf": vrf or None}) for one, vrf in places]
+    views = explained(Client(arguments.socket), arguments.address, vrf=arguments.vrf)
     if arguments.json:
-        print(json.dumps(views[0] if address else views, indent=1))
+        print(json.dumps(views[0] if _address(arguments.address) else views, indent=1))
     else:
         for view in views:
             if view is not views[0]:
@@ -123,6 +120,16 @@ def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:
             for line in explain_lines(view, time.time()):
                 print(text.printable(line))
     return 0 if all(view["agrees"] for view in views) else 1
+
+
+def explained(client: Client, what: str, *, vrf: str) -> list[dict[str, Any]]:
+    """The ExplainView of an address, or of each address of what has this name.
+
+    Raises: WrongUsage: it is a prefix of many addresses. CommandFailed: nothing has this name.
+    """
+    address = _address(what)
+    places = [(address, vrf)] if address else _places_of(client, what, vrf)
+    return [client.get(f"/v1/explain/{segment(one)}", {"vrf": of or None}) for one, of in places]
 
 
 def why_not(arguments: argparse.Namespace, hooks: Hooks) -> int:

@@ -249,6 +249,32 @@ def test_monitor_comes_back_with_the_daemon_and_misses_nothing(tmp_path: Path) -
         assert "Traceback" not in shown.stderr.read()
 
 
+@pytest.mark.parametrize("terminal", ["none", "dumb"])
+def test_top_without_a_terminal_says_what_to_use(
+    terminal: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if terminal == "dumb":
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setattr("bgpd.cli.top._has_terminal", lambda: True)
+    assert run("top") == 1
+    assert "bgpd status and bgpd show write text" in capsys.readouterr().err
+
+
+def test_top_without_a_daemon_fails_before_it_takes_the_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "screen")
+    monkeypatch.setattr("bgpd.cli.top._has_terminal", lambda: True)
+    assert run("top", "--socket", "/nowhere/bgpd.sock") == 1
+    assert "bgpd is not running" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_top_prints_its_view_once_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("top", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "ready, without a session with leaf2"
+
+
 def test_monitor_without_a_daemon_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("monitor", "--socket", str(tmp_path / "none")) == 1
     assert "is not running" in capsys.readouterr().err
