@@ -42,6 +42,7 @@ from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
+from bgpd.table_dump import table_dump
 from bgpd.upgrade import Upgrade
 from bgpd.what_if import NothingSuch, what_if_down
 from bgpd.why_not import why_not
@@ -127,6 +128,12 @@ class DaemonBackend:
 
     def overview(self) -> OverviewView:
         return overview(self._routing, health=self.health(), drain=self.drain.view(), neighbors=self.neighbors())
+
+    def mrt(self, vrf: str) -> Iterator[bytes]:
+        """The routes of a VRF as an MRT table. Raises: Rejected: with 404, there is no such VRF."""
+        if vrf not in self._routing.tables.fibs:
+            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        return table_dump(self._routing.rib, vrf, router=self.config().router)
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         """The path of a packed address. Raises: Rejected: with 404, there is no such VRF."""

@@ -197,6 +197,11 @@ class ScriptedBackend:
         registry.gauge("bgpd_routes", "Prefixes.", lambda: float(self._routes))
         return registry.render()
 
+    def mrt(self, vrf: str) -> Iterator[bytes]:
+        if vrf:
+            raise Rejected(404, f'there is no VRF "{vrf}"', "see bgpd show vrfs")
+        return iter([b"table of ", b"routes"])
+
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         if vrf not in ("", "blue"):
             raise Rejected(404, f'there is no VRF "{vrf}"', "see bgpd show vrfs")

@@ -158,6 +158,10 @@ class Backend(Protocol):
         """Prometheus text, one metric at a time (`prometheus.Registry.render`)."""
         ...
 
+    def mrt(self, vrf: str) -> Iterator[bytes]:
+        """The routes of a VRF as MRT records (RFC 6396), some in a step. Raises: Rejected: with 404, no such VRF."""
+        ...
+
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         """The path of a packed address. Raises: Rejected: with 404 if the VRF does not exist."""
         ...

@@ -18,7 +18,7 @@ from aiohttp import web
 from bgpd.api.backend import Backend, Objects, Rejected
 from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places, credentials, is_operator
 from bgpd.api.prometheus import CONTENT_TYPE
-from bgpd.api.stream import follow_events, send_slices, text_slices, view_slices
+from bgpd.api.stream import byte_slices, follow_events, send_slices, text_slices, view_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
 from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import ApiConfig
@@ -141,6 +141,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     app.router.add_get("/v1/what-if", routes.what_if)
     if hosts is None:
         app.router.add_get("/v1/monitor", routes.monitor)
+        app.router.add_get("/v1/mrt", routes.mrt)
         app.router.add_post("/v1/reload", routes.reload)
         app.router.add_post("/v1/confirm", routes.confirm)
         app.router.add_put("/v1/drain", routes.drain_on)
@@ -204,6 +205,11 @@ class _Routes:
     async def monitor(self, request: web.Request) -> web.StreamResponse:
         with self._monitors.one():
             return await follow_events(request, self._backend.events)
+
+    async def mrt(self, request: web.Request) -> web.StreamResponse:
+        records = self._backend.mrt(request.query.get("vrf", ""))
+        with self._answers.one():
+            return await send_slices(request, byte_slices(records), content_type="application/octet-stream")
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
         text = request.match_info["address"]

@@ -63,16 +63,31 @@ def text_slices(parts: Iterator[str], *, slice_s: float = SLICE_S) -> Iterator[s
     yield "".join(gathered)
 
 
-async def send_slices(request: web.Request, slices: Iterator[bytes]) -> web.StreamResponse:
-    """Sends them as one JSON answer; a short one whole, with its length.
+def byte_slices(parts: Iterator[bytes], *, slice_s: float = SLICE_S) -> Iterator[bytes]:
+    """The same bytes, cut where a slice of time is over or a chunk is full."""
+    gathered = bytearray()
+    deadline = time.perf_counter() + slice_s
+    for part in parts:
+        gathered += part
+        if time.perf_counter() >= deadline or len(gathered) >= CHUNK_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+            deadline = time.perf_counter() + slice_s
+    yield bytes(gathered)
+
+
+async def send_slices(
+    request: web.Request, slices: Iterator[bytes], *, content_type: str = "application/json"
+) -> web.StreamResponse:
+    """Sends them as one answer; a short one whole, with its length.
 
     It ends where the client goes, or where a view fails when part of the answer is out: the client sees that end.
     """
     first = await in_turn(lambda: next(slices))
     second = await in_turn(lambda: next(slices, None))
     if second is None:
-        return web.Response(body=first, content_type="application/json")
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        return web.Response(body=first, content_type=content_type)
+    response = web.StreamResponse(headers={"Content-Type": content_type})
     with contextlib.suppress(ConnectionError):
         await response.prepare(request)
         await response.write(first)

@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn
 from bgpd.cli.client import DEFAULT_SOCKET, CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
 from bgpd.cli.moments import moment, span_s
+from bgpd.cli.mrt_options import mrt_options, replay_options
 from bgpd.cli.tables import SHOWN
 from bgpd.runtime.form import described_version
 
@@ -258,6 +259,10 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extended-next-hop", action="store_true", help="IPv6 next hops for IPv4 (RFC 8950)")
 
 
+def _mrt_options(parser: argparse.ArgumentParser) -> None:
+    mrt_options(parser, _socket_option)
+
+
 def _schema_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="config, workload, service, sync, status, or a view's name")
 
@@ -347,6 +352,8 @@ COMMANDS: dict[str, Command] = {
     "drain": Command("take this host out of service, and back", _drain_options, "bgpd.cli.drain:status"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),
+    "mrt": Command("the daemon's routes as an MRT file, and what such a file has", _mrt_options, "bgpd.cli.mrt:show"),
+    "replay": Command("say the routes of an MRT file to a BGP speaker", replay_options, "bgpd.cli.replay:replay"),
     "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),
     "workload": Command("workloads of the local API", _workload_options, "bgpd.cli.orders:add_workload"),
     "service": Command("services of the local API", _service_options, "bgpd.cli.orders:add_service"),

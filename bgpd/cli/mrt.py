@@ -1,0 +1,167 @@
+"""`bgpd mrt dump` and `bgpd mrt show`: the daemon's routes as an MRT file (RFC 6396), and what such a file has."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from bgpd.cli.client import Client, CommandFailed
+from bgpd.cli.decode import DecodeOptions, Hooks
+from bgpd.message.mrt import MalformedMrt, MessageRecord, MrtPeer, PeerIndex, Record, RibEntry, RibRecord, read_records
+from bgpd.message.mrt_attributes import next_hop_of, split_attributes, update_message, value_of
+from bgpd.model.as_path import as_path_text
+from bgpd.model.iana import AttributeType
+from bgpd.model.prefix import format_address
+
+_GZIP = b"\x1f\x8b"
+_SESSION_STATES = ("", "idle", "connect", "active", "opensent", "openconfirm", "established")
+
+
+def dump(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """The routes of a VRF into a file, which is there only once it is whole; "-" is standard output."""
+    parts = Client(arguments.socket).stream("GET", "/v1/mrt", {"vrf": arguments.vrf})
+    if arguments.file == "-":
+        for part in parts:
+            sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+        return 0
+    path = Path(arguments.file)
+    try:
+        size = _write(path, parts)
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
+    print(f"{path}: {size:,} bytes")
+    return 0
+
+
+def _write(path: Path, parts: Iterator[bytes]) -> int:
+    """How many bytes it has then. A device or a pipe is written itself, and never replaced."""
+    is_file = path.is_file() or not path.exists()
+    first = path.with_name(path.name + ".part") if is_file else path
+    try:
+        size = 0
+        with first.open("wb") as file:
+            for part in parts:
+                size += file.write(part)
+        if is_file:
+            first.replace(path)
+        return size
+    finally:
+        if is_file:
+            with contextlib.suppress(OSError):
+                first.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[Iterator[Record]]:
+    """The records of an MRT file, which may be packed by gzip. Raises: CommandFailed: also while they are read."""
+    try:
+        with open(name, "rb") as file:
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            yield read_records(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file)
+    except MalformedMrt as error:
+        raise CommandFailed(f"{name}: {error}") from None
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise CommandFailed(f"{name}: damaged: {error}") from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise CommandFailed(f"{name}: {error.strerror}") from None
+
+
+def show(arguments: argparse.Namespace, hooks: Hooks) -> int:
+    """One line for each path and message of a file; with --json all that bgpd's decoder makes of it."""
+    peers: list[MrtPeer] = []
+    with opened(arguments.file) as records:
+        for record in records:
+            match record:
+                case PeerIndex():
+                    peers = record.peers
+                case RibRecord():
+                    for entry in record.entries:
+                        peer = peers[entry.peer] if entry.peer < len(peers) else MrtPeer(b"", b"", 0)
+                        _print_path(record, entry, peer, hooks, as_json=arguments.json)
+                case MessageRecord():
+                    _print_message(record, hooks, as_json=arguments.json)
+    return 0
+
+
+def _print_path(record: RibRecord, entry: RibEntry, peer: MrtPeer, hooks: Hooks, *, as_json: bool) -> None:
+    try:
+        attributes = list(split_attributes(entry.attributes))
+        hop = next_hop_of(attributes)
+        seen = hop if any(hop) else (b"\x7f\0\0\1" if record.afi == 1 else bytes(15) + b"\1")
+        message = update_message(record.afi, record.safi, record.nlri, entry.attributes, next_hop=seen)
+    except ValueError as error:
+        raise CommandFailed(f"a path of {record.nlri.hex()} is malformed: {error}") from None
+    report = _report(message, hooks, extended_next_hop=record.afi == 1 and len(seen) == 16)
+    routes = report["announced"] or report["withdrawn"]
+    route = next(iter(next(iter(routes.values()), [])), record.nlri.hex())
+    shown = {
+        "at": entry.originated_at,
+        "peer": format_address(peer.address) if peer.address else "",
+        "peer_asn": peer.asn,
+        "route": route,
+        "next_hop": _address_text(hop),
+        "attributes": report["attributes"],
+    }
+    if as_json:
+        print(json.dumps(shown))
+        return
+    path = next((value_of(one) for kind, one in attributes if kind == AttributeType.AS_PATH), b"")
+    text = route if isinstance(route, str) else json.dumps(route)
+    print(
+        f"{_time(entry.originated_at)} {shown['peer']} AS{peer.asn} {text} by {shown['next_hop']} "
+        f"as-path {_path_text(path)}"
+    )
+
+
+def _print_message(record: MessageRecord, hooks: Hooks, *, as_json: bool) -> None:
+    head = {"at": record.at, "peer": format_address(record.peer.address), "peer_asn": record.peer.asn}
+    before, after = (_SESSION_STATES[one] if one < len(_SESSION_STATES) else str(one) for one in record.states)
+    if as_json:
+        what = {"message": _report(record.message, hooks)} if record.message else {"states": [before, after]}
+        print(json.dumps({**head, **what}))
+        return
+    text = f"{_time(record.at)} {head['peer']} AS{record.peer.asn} "
+    if not record.message:
+        print(f"{text}{before} to {after}")
+        return
+    report = _report(record.message, hooks)
+    words = [report["type"]]
+    for sign, routes in (("+", report["announced"]), ("-", report["withdrawn"])):
+        words += (
+            f"{sign}{route if isinstance(route, str) else json.dumps(route)}"
+            for one in routes.values()
+            for route in one
+        )
+    print(text + " ".join(words))
+
+
+def _report(message: bytes, hooks: Hooks, *, extended_next_hop: bool = False) -> dict[str, Any]:
+    options = DecodeOptions(session="ibgp", extended_next_hop=extended_next_hop)
+    report: dict[str, Any] = json.loads(hooks.report_message(message.hex(), options))
+    return report
+
+
+def _path_text(packed: bytes) -> str:
+    try:
+        return as_path_text(packed) or "(empty)"
+    except (ValueError, IndexError):
+        return f"0x{packed.hex()}"
+
+
+def _address_text(packed: bytes) -> str:
+    return format_address(packed[:16]) if len(packed) in (4, 16, 32) else packed.hex()
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,53 @@
+"""Options of `bgpd mrt` and `bgpd replay`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from bgpd.cli.moments import span_s
+
+
+def mrt_options(parser: argparse.ArgumentParser, add_socket: Callable[[argparse.ArgumentParser], None]) -> None:
+    """`bgpd mrt`; `add_socket` adds the option for the daemon's socket."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    dump = actions.add_parser("dump", help="write the daemon's routes to a file", allow_abbrev=False)
+    dump.set_defaults(runs="bgpd.cli.mrt:dump")
+    dump.add_argument("file", metavar="FILE", help='"-" is standard output')
+    dump.add_argument("--vrf", metavar="VRF", default="", help="its routes; default: those of the main table")
+    add_socket(dump)
+    show = actions.add_parser("show", help="print what a file has", allow_abbrev=False)
+    show.set_defaults(runs="bgpd.cli.mrt:show")
+    show.add_argument("file", metavar="FILE", help="may be packed by gzip")
+    show.add_argument("--json", action="store_true", help="all that bgpd's decoder makes of it")
+
+
+def replay_options(parser: argparse.ArgumentParser) -> None:
+    """`bgpd replay`."""
+    parser.add_argument("file", metavar="FILE", help="MRT file; may be packed by gzip")
+    parser.add_argument("--to", metavar="ADDRESS", required=True, help="the BGP speaker; no other is spoken to")
+    parser.add_argument("--asn", metavar="ASN", type=_asn, required=True, help="the AS that it takes the routes from")
+    parser.add_argument("--port", metavar="PORT", type=_port, default=179, help="default: 179")
+    parser.add_argument("--source", metavar="ADDRESS", default="", help="the address of this side")
+    parser.add_argument("--next-hop4", metavar="ADDRESS", default="", help="of IPv4 routes; default: this side's")
+    parser.add_argument("--next-hop6", metavar="ADDRESS", default="", help="of IPv6 routes; default: this side's")
+    parser.add_argument("--rate", metavar="N", type=_rate, default=1000, help="UPDATEs a second; default: 1000")
+    parser.add_argument("--stay", metavar="TIME", type=span_s, help="how long it stays after that; default: for good")
+
+
+def _asn(text: str) -> int:
+    return _number(text, 1, 2**32 - 1)
+
+
+def _port(text: str) -> int:
+    return _number(text, 1, 65_535)
+
+
+def _rate(text: str) -> int:
+    return _number(text, 1, 100_000)
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not text.isdecimal() or len(text) > 12 or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number from {least} to {most}')
+    return int(text)
