@@ -17,7 +17,7 @@ class Checked(Protocol):
 
     def undecided(self) -> bool: ...
 
-    def release(self) -> None: ...
+    def release(self, done: Callable[[], None]) -> None: ...
 
 
 class FirstState:
@@ -36,8 +36,8 @@ class FirstState:
         self._order_known = order_known
         self._reached = reached
         self._awaited: set[str] = set()
-        self._are_claims_settled = False
-        self._is_over = False
+        self._are_claims_settled = self._is_released = False
+        self._is_time_over = self._is_over = False
 
     def wait_for(self, source: str) -> None:
         """A source will call `heard` when its whole first state has come."""
@@ -59,20 +59,23 @@ class FirstState:
             return
         if not self._awaited and self._table.settled:
             self._settle_claims()
-        if self._are_claims_settled and not self._services.undecided():
-            self._know_order()
-            if self._table.settled:
-                self._finish()
+        if self._are_claims_settled and not self._is_released and self._may_release():
+            self._is_released = True
+            self._services.release(self._know_order)
+        is_settled = not self._table.is_marked if self._is_time_over else self._table.settled
+        if self.is_order_known and is_settled and not self._is_over:
+            self._is_over = True
+            self._reached()
 
     def time_out(self) -> list[str]:
-        """Wait no longer. Returns the sources that are missing."""
+        """Wait no longer, but for what this host itself still has to do. Returns the sources that are missing."""
         missing = sorted(self._awaited)
         self._awaited.clear()
         self._table.wait_no_longer()
         if not self._is_over:
+            self._is_time_over = True
             self._settle_claims()
-            self._know_order()
-            self._finish()
+            self.look()
         return missing
 
     def _settle_claims(self) -> None:
@@ -80,13 +83,12 @@ class FirstState:
             self._are_claims_settled = True
             self._table.claims.replayed()
 
-    def _know_order(self) -> None:
-        self._services.release()
-        if not self.is_order_known:
-            self.is_order_known = True
-            self._table.claims.order_known()
-            self._order_known()
+    def _may_release(self) -> bool:
+        return self._is_time_over or not self._services.undecided()
 
-    def _finish(self) -> None:
-        self._is_over = True
-        self._reached()
+    def _know_order(self) -> None:
+        """All services are claimed."""
+        self.is_order_known = True
+        self._table.claims.order_known()
+        self._order_known()
+        self.look()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.workload.fixtures import V4, Rig, claim, key
 
 POD = "10.64.1.5/32"
@@ -17,8 +19,9 @@ class Services:
     def undecided(self) -> bool:
         return self.waits
 
-    def release(self) -> None:
+    def release(self, done: Callable[[], None]) -> None:
         self.released += 1
+        done()
 
 
 def starting(*sources: str) -> tuple[Rig, Services]:
@@ -55,7 +58,12 @@ def test_kernel_is_waited_for() -> None:
 def test_claim_that_a_released_service_makes_is_waited_for_too() -> None:
     rig, services = starting("mqtt")
     services.waits = False
-    services.release = lambda: rig.claims.claim("service", "web", (claim(POD, id="web", source="service"),))  # type: ignore[method-assign]
+
+    def release(done: Callable[[], None]) -> None:
+        rig.claims.claim("service", "web", (claim(POD, id="web", source="service"),))
+        done()
+
+    services.release = release  # type: ignore[method-assign]
     rig.first_state.heard("mqtt")
     rig.settle()
     assert (rig.first_state.is_order_known, rig.synchronised) == (True, 0)

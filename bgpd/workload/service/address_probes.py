@@ -257,7 +257,7 @@ class AddressProbes:
 
     def undecided(self) -> bool:
         """Whether an address that is asked has not answered yet."""
-        return any(one.members is not None and one.health.healthy is None for one in self._probed.values())
+        return any(one.members is not None and not one.health.is_decided for one in self._probed.values())
 
     def counts(self) -> dict[str, int]:
         """How many addresses are in each state, whether any is or not."""

@@ -5,6 +5,7 @@ An address is checked while a workload has it. Does no I/O (`checker` does) and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from bgpd.model.service import CheckType, HealthCheck, Service
@@ -26,6 +27,8 @@ class BackendChecks:
     """Starts and stops the checks of the backends of all services; `saved` is what an earlier process found out."""
 
     def __init__(self, checks: Checks, saved: SavedHealth) -> None:
+        self.undecided: dict[CheckId, None] | None = {}
+        """Checks that had said nothing when they were looked at last; None once nobody wants to know."""
         self._checks = checks
         self._saved = saved
 
@@ -52,7 +55,20 @@ class BackendChecks:
         if active.devices.get(id) != device:
             active.health[id] = self._saved.take(id, check)
             active.devices[id] = device
+            if self.undecided is not None:
+                self.undecided[id] = None
             self._checks.start(id, check, id[2], Way(device=device))
+
+    def are_undecided(self, services: Mapping[str, Active]) -> bool:
+        """Whether a check has said nothing yet that counts. Asked after each result: each check is looked at once."""
+        while self.undecided:
+            id = next(reversed(self.undecided))
+            active = services.get(id[0])
+            health = active.health.get(id) if active is not None else None
+            if health is not None and not health.is_decided:
+                return True
+            del self.undecided[id]
+        return False
 
     def stop(self, active: Active) -> None:
         """A service has gone."""

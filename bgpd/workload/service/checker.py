@@ -99,7 +99,8 @@ class Health(msgspec.Struct, eq=False):
     """The health of one checked address.
 
     `healthy` is None until `rise` good or `fall` bad results came in a row. `reason` is the latest bad result's,
-    `since` when `healthy` took its value (wall clock, seconds).
+    `since` when `healthy` took its value (wall clock, seconds). `is_of_before`: a process that crashed has left it, and
+    no check has said anything since.
     """
 
     rise: int
@@ -108,10 +109,17 @@ class Health(msgspec.Struct, eq=False):
     reason: str = "not checked yet"
     since: float = 0.0
     streak: int = 0
+    is_of_before: bool = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether checks have said something that counts."""
+        return self.healthy is not None and not self.is_of_before
 
     def result(self, reason: str, now: float) -> bool:
         """Take one result, "" for a good one; whether `healthy` changed."""
         good = not reason
+        self.is_of_before = False
         self.streak = max(self.streak, 0) + 1 if good else min(self.streak, 0) - 1
         if not good or self.healthy is None:
             self.reason = reason

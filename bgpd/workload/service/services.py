@@ -19,7 +19,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from itertools import islice
 
 import msgspec
 import structlog
@@ -40,6 +39,7 @@ from bgpd.workload.service import saved_standing, views
 from bgpd.workload.service.active import Active, State
 from bgpd.workload.service.address_probes import AddressProbes, NoKernel, ProbeKernel
 from bgpd.workload.service.backend_checks import BackendChecks, Checks, fault_of
+from bgpd.workload.service.backlog import Backlog
 from bgpd.workload.service.flapping import Flapping, limits_of
 from bgpd.workload.service.last_resort import Availability, Standing
 from bgpd.workload.service.saved_health import SavedHealth, save
@@ -60,8 +60,6 @@ KIND = SourceKind(
 )
 SETTLE_S = 5.0
 """How long backends that are all drained serve what still arrives, since the withdrawal is on its way."""
-SLICE = 50
-"""Services that are claimed for in one step: so the loop is never held for 20 ms."""
 BANDWIDTH_PAUSE_S = 1.0
 """The link bandwidth of an announced address changes at most so often: several backends that come are one change."""
 
@@ -94,7 +92,9 @@ class Services:
         kernel: ProbeKernel | None = None,
     ) -> None:
         self._saved = SavedHealth()
-        self.probes = AddressProbes(kernel or NoKernel(), checks, saved=self._saved, changed=self._claim_soon)
+        self.probes = AddressProbes(
+            kernel or NoKernel(), checks, saved=self._saved, changed=lambda name: self._backlog.claim_soon(name)
+        )
         self._later = later
         self._clock = clock
         self._wall = wall
@@ -106,9 +106,7 @@ class Services:
         self._services: dict[str, Active] = {}
         self._targets_at: dict[_Place, dict[CheckId, None]] = defaultdict(dict)
         self._released = False
-        self._schedule = schedule
-        self._due: dict[str, None] = {}
-        self._is_planned = False
+        self._backlog = Backlog(schedule=schedule, judge=self._judge_again, claim=self._claim_again)
         self._saved_standing: dict[str, saved_standing.SavedStanding] = {}
 
     def _changed(self, name: str) -> None:
@@ -125,7 +123,7 @@ class Services:
             return
         self._limits = limits_of(damping_half_life_s)
         for name in self._services:
-            self._claim_soon(name)
+            self._backlog.claim_soon(name)
 
     def owner(self, name: str) -> str:
         """The source that a service is from; "" if there is none of this name."""
@@ -175,40 +173,23 @@ class Services:
         changed = health.result(reason, now)
         self._judge(active, active.targets[id])
         if changed:
-            self._claim_soon(id[0])
-
-    def _claim_soon(self, name: str) -> None:
-        self._due[name] = None
-        if not self._is_planned:
-            self._is_planned = True
-            self._schedule(self._claim_due)
-
-    def _claim_due(self) -> None:
-        self._is_planned = False
-        self._claim_some()
-
-    def _claim_some(self) -> None:
-        """Claim for the services that are due, or some of them, and soon for the others."""
-        for name in list(islice(self._due, SLICE)):
-            del self._due[name]
-            if name in self._services:
-                self._claim_all(name, self._services[name])
-        for name in islice(self._due, 1):
-            self._claim_soon(name)
+            self._backlog.claim_soon(id[0])
 
     def states_changed(self, changed: Iterable[ClaimStatus]) -> None:
         """States of workloads changed: backends may have come or gone."""
-        names = set()
-        for status in changed:
-            claim = status.claim
-            if claim.source != SERVICE:
-                for id in self._targets_at.get((claim.vrf, claim.family, claim.key), ()):
-                    active = self._services[id[0]]
-                    self._judge(active, active.targets[id])
-                    names.add(id[0])
-        if names:
-            self._due.update(dict.fromkeys(sorted(names)))
-            self._claim_some()
+        claims = [status.claim for status in changed if status.claim.source != SERVICE]
+        places = ((claim.vrf, claim.family, claim.key) for claim in claims)
+        self._backlog.judge(id for place in places for id in self._targets_at.get(place, ()))
+
+    def _judge_again(self, id: CheckId) -> None:
+        active = self._services.get(id[0])
+        target = active.targets.get(id) if active is not None else None
+        if active is not None and target is not None:
+            self._judge(active, target)
+
+    def _claim_again(self, name: str) -> None:
+        if name in self._services:
+            self._claim_all(name, self._services[name])
 
     def _judge(self, active: Active, target: Target) -> None:
         """Look at one address again; of a thousand, the others stay as they were judged."""
@@ -218,16 +199,17 @@ class Services:
         if has_come and self._released and not active.is_kept(target):
             target.started_at = self._clock()
 
-    def release(self) -> None:
-        """What there is to know after a start is known: claim from now on. Idempotent."""
+    def release(self, done: Callable[[], None] = lambda: None) -> None:
+        """What there is to know after a start is known: claim from now on, and call `done` once all have. Once."""
         if not self._released:
             self._released = True
             self._saved.forget()
-            saved, self._saved_standing = self._saved_standing, {}
-            for name, active in self._services.items():
-                if name in saved:
-                    saved_standing.restore(active, saved[name], self._clock())
-                self._claim_all(name, active)
+            self._backends.undecided = None
+            self._backlog.claim_all(self._services, partial(self._all_claimed, done))
+
+    def _all_claimed(self, done: Callable[[], None]) -> None:
+        self._saved_standing = {}
+        done()
 
     def _claim_all(self, name: str, active: Active) -> None:
         self._changed(name)
@@ -236,6 +218,8 @@ class Services:
             by_family = {one: [t for t in usable if t.family is one] for one in active.service_families}
             self._keep_probes(name, active, {one: members_of(found) for one, found in by_family.items()})
             return
+        if name in self._saved_standing:
+            saved_standing.restore(active, self._saved_standing.pop(name), self._clock())
         stands = {family: self._stand(name, active, family) for family in active.service_families}
         self._keep_probes(name, active, {family: stand.members for family, stand in stands.items()})
         claims = []
@@ -381,7 +365,7 @@ class Services:
     def _look(self, name: str, active: Active, at: float) -> None:
         if self._services.get(name) is active and active.look_at == at:
             active.look_at = None
-            self._claim_soon(name)  # a thousand may be due in one turn of the loop
+            self._backlog.claim_soon(name)  # a thousand may be due in one turn of the loop
 
     def _served(self, name: str, active: Active, text: str, members: NextHops) -> NextHops:
         """What the kernel spreads an address over: `members`; if all were drained just now, those that served it.
@@ -418,9 +402,8 @@ class Services:
         return saved_standing.save(self._services, self._saved_standing)
 
     def undecided(self) -> bool:
-        """Whether a check has no result yet."""
-        checked = (h for active in self._services.values() for h in active.health.values())
-        return any(health.healthy is None for health in checked) or self.probes.undecided()
+        """Whether a check has no result yet that counts."""
+        return self._backends.are_undecided(self._services) or self.probes.undecided()
 
     def remember(self, packed: bytes | None) -> None:
         """What `save` answered in the process before, if there was one."""

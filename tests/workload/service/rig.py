@@ -25,6 +25,11 @@ class ServiceRig(Rig):
         self.pod("a", A, "pod1")
         self.pod("b", B, "pod2")
 
+    def begin_start(self) -> None:
+        """As after a start: the first state is not known yet."""
+        self.services._released = False
+        self.services._backends.undecided = {}
+
     def pod(self, id: str, address: str, interface: str) -> None:
         self.claims.claim("mqtt", id, (claim(f"{address}/32", interface, id=id),))
 

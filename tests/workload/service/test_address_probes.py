@@ -324,7 +324,7 @@ def test_address_that_is_kept_though_it_does_not_answer_is_kept_over_a_hand_over
     health, standing = rig.services.save(), rig.services.save_standing()
     after, later = clocked()
     later.now = clock.now
-    after.services._released = False
+    after.begin_start()
     after.services.remember(health)
     after.services.remember_standing(standing)
     after.services.apply("mqtt", "web", service)
@@ -343,13 +343,13 @@ def test_after_a_start_probes_are_waited_for_and_after_an_upgrade_they_are_known
     left = before.services.save()
 
     rig = ServiceRig()
-    rig.services._released = False
+    rig.begin_start()
     rig.offer(check=TCP, probe=PROBE)
     rig.services.states_changed(())
     assert rig.services.undecided()
 
     rig = ServiceRig()
-    rig.services._released = False
+    rig.begin_start()
     rig.services.remember(left)
     rig.offer(check=TCP, probe=PROBE)
     assert [state for state, _reason in probes(rig)] == ["healthy"]
@@ -360,7 +360,7 @@ def test_after_a_start_probes_are_waited_for_and_after_an_upgrade_they_are_known
     assert rig.is_announced
 
     rig = ServiceRig()
-    rig.services._released = False
+    rig.begin_start()
     rig.services.remember(left)
     rig.offer(check=TCP, probe=msgspec.structs.replace(PROBE, path="/other"))
     assert rig.services.undecided(), "another question was answered"

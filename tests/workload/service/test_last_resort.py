@@ -132,7 +132,7 @@ def test_what_goes_with_its_workload_or_is_drained_is_never_kept(first: str) -> 
 def test_all_fail_and_one_is_removed_before_either_is_looked_at() -> None:
     rig, _, service = kept()
     planned: list[Any] = []
-    rig.services._schedule = planned.append
+    rig.services._backlog._schedule = planned.append
     fail(rig, "a", "b", "c")
     assert planned, "the results are one change, not yet made"
     rig.services.apply("mqtt", "web", msgspec.structs.replace(service, backends=service.backends[1:]))

@@ -30,7 +30,7 @@ def after(clock: Clock, saved: bytes | None, *results: tuple[str, str], service:
     """The process after it, with these first results of its checks."""
     rig, new = clocked()
     new.now = clock.now
-    rig.services._released = False
+    rig.begin_start()
     rig.services.remember_standing(saved)
     rig.services.apply("mqtt", "web", service)
     rig.settle()
@@ -124,14 +124,14 @@ def test_process_that_leaves_before_it_has_judged_hands_on_what_it_was_left() ->
         rig.result("a", reason)
         rig.result("b", reason)
     between, _ = clocked()
-    between.services._released = False
+    between.begin_start()
     between.services.remember_standing(rig.services.save_standing())
     between.services.remember(rig.services.save())
     between.services.apply("mqtt", "other", SERVICE)
     standing, health = between.services.save_standing(), between.services.save()
     last, new = clocked()
     new.now = clock.now + 2
-    last.services._released = False
+    last.begin_start()
     last.services.remember_standing(standing)
     last.services.remember(health)
     last.services.apply("mqtt", "web", SERVICE)

@@ -10,7 +10,9 @@ import msgspec
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.model.service import Backend, CheckType, HealthCheck, Service, ServiceMode, WeightFrom
 from bgpd.model.workload import ClaimInfo
-from bgpd.workload.service.services import SLICE, Services
+from bgpd.workload.service.backlog import CLAIMED as SLICE
+from bgpd.workload.service.backlog import JUDGED
+from bgpd.workload.service.services import Services
 from tests.workload.fixtures import claim
 from tests.workload.service.rig import TCP, VIP, A, B, ServiceRig, clocked
 
@@ -131,7 +133,7 @@ def test_changed_service_keeps_the_health_of_unchanged_checks() -> None:
     rig.services.apply("mqtt", "web", msgspec.structs.replace(service, check=other))
     rig.settle()
     assert not rig.is_announced
-    assert rig.services.undecided()
+    assert [one.healthy for one in rig.services._services["web"].health.values()] == [None, None]
 
 
 def test_removed_service_stops_its_checks_and_takes_its_route_along() -> None:
@@ -433,3 +435,67 @@ def test_healthy_one_of_two_services_with_one_address_is_announced_and_keeps_it(
     rig.services.check_result(("other", "b", B), "down", rig.now)
     rig.settle()
     assert (rig.is_announced, rig.members) == (True, {"pod1": 2})
+
+
+def test_start_of_many_services_is_claimed_for_in_steps_and_then_over() -> None:
+    rig, planned = ServiceRig(), list[Callable[[], None]]()
+    rig.services = Services(rig.claims, rig.checks, schedule=planned.append)
+    backends = (Backend(id="a", addresses=(A,)),)
+    for number in range(2 * SLICE + 1):
+        rig.services.apply("mqtt", f"s{number}", Service(addresses=(f"10.64.{number}.1",), backends=backends))
+    rig.settle()
+    done: list[int] = []
+    rig.services.release(lambda: done.append(len(rig.claims.claimed("service"))))
+    rig.settle()
+    assert (announced_in_steps(rig, planned), done) == ([SLICE + 2, 2 * SLICE + 2, 2 * SLICE + 3], [2 * SLICE + 1])
+
+
+def test_service_that_goes_while_a_start_is_claimed_for_is_not_waited_for() -> None:
+    rig, planned, done = ServiceRig(), list[Callable[[], None]](), list[None]()
+    rig.services = Services(rig.claims, rig.checks, schedule=planned.append)
+    backends = (Backend(id="a", addresses=(A,)),)
+    for number in range(SLICE + 1):
+        rig.services.apply("mqtt", f"s{number}", Service(addresses=(f"10.64.{number}.1",), backends=backends))
+    rig.services.release(lambda: done.append(None))
+    rig.services.apply("mqtt", f"s{SLICE}", None)
+    assert not done
+    announced_in_steps(rig, planned)
+    assert (done, len(rig.claims.claimed("service"))) == ([None], SLICE)
+
+
+def test_workloads_of_very_many_backends_are_judged_in_steps_before_anything_is_claimed() -> None:
+    """A service never stands as one half of what happened at once."""
+    rig, planned = ServiceRig(), list[Callable[[], None]]()
+    rig.services = Services(rig.claims, rig.checks, schedule=planned.append)
+    rig.services.release()
+    backends = (Backend(id="a", addresses=(A,)), Backend(id="b", addresses=(B,)))
+    for number in range(JUDGED):
+        address = f"10.65.{number >> 8}.{number & 255}"
+        rig.services.apply("mqtt", f"s{number}", Service(addresses=(address,), backends=backends, min_healthy=2))
+    rig.settle()
+    while planned:
+        planned.pop(0)()
+        rig.settle()
+    assert len(rig.announced) == JUDGED + 2
+    rig.claims.claim("mqtt", "a")
+    rig.claims.claim("mqtt", "b")
+    rig.settle()
+    assert len(rig.announced) == JUDGED, "a step judged what is left of the first ones only"
+    announced_in_steps(rig, planned)
+    assert not rig.announced
+
+
+def test_checks_that_are_not_decided_are_each_looked_at_once() -> None:
+    """There may be ten thousand, and it is asked after the result of each."""
+    rig = ServiceRig()
+    rig.begin_start()
+    rig.offer(check=TCP)
+    rig.result("a")
+    assert rig.services.undecided()
+    rig.result("b")
+    assert not rig.services.undecided()
+    assert not rig.services._backends.undecided
+    rig.offer(check=HealthCheck(type=CheckType.TCP, port=81))
+    assert rig.services.undecided()
+    rig.services.apply("mqtt", "web", None)
+    assert not rig.services.undecided()

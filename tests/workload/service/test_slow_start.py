@@ -86,7 +86,7 @@ def test_backends_that_start_together_share_equally_and_the_host_is_weak() -> No
 
 def test_after_a_start_of_the_daemon_those_that_work_have_their_whole_weight() -> None:
     rig, _ = clocked()
-    rig.services._released = False
+    rig.begin_start()
     rig.offer(check=TCP, slow_start_s=SLOW_S)
     rig.result("a")
     rig.result("b")
