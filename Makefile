@@ -27,7 +27,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel lock install \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel pictures lock install \
   install-files uninstall clean
 
 help: ## this list
@@ -96,6 +96,9 @@ bench: setup ## the benchmarks, and how they compare with BIRD and FRR
 
 wheel: setup ## the wheel into dist, compiled, and unpacked in dist/compiled (tests and benchmarks do it themselves)
 	@$(PYTHON) -m labs.forms
+
+pictures: setup ## the pictures of docs/page.md, taken anew of a host with two leaves
+	@$(PYTHON) -m tests.daemon.page_pictures
 
 lock: setup ## write requirements.lock, and those for servers, anew from pyproject.toml
 	@.venv/bin/pip-compile --quiet --upgrade --extra dev --build-deps-for editable --generate-hashes --allow-unsafe \

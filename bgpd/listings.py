@@ -43,6 +43,7 @@ from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
 from bgpd.table_dump import table_dump
+from bgpd.table_pages import TablePages, with_fib
 from bgpd.upgrade import Upgrade
 from bgpd.what_if import NothingSuch, what_if_down
 from bgpd.why_not import why_not
@@ -96,24 +97,29 @@ class DaemonBackend:
             "evpn": lambda query: evpn_routes(routing.evpn, query),
             "vrfs": lambda query: iter(vrf_views(routing.evpn, query)),
         }
+        self.pagers = TablePages(routing, self._advertised, refuse=self._refuse_unknown).pagers
         self.listings: Mapping[str, Listing] = {name: self._checked(listing) for name, listing in listings.items()}
 
     def _checked(self, listing: Listing) -> Listing:
         """A listing that refuses to be narrowed to what is not there: nothing found would be taken for an answer."""
 
         def checked(query: ViewQuery) -> Iterator[msgspec.Struct | None]:
-            vrfs = [vrf.name for vrf in self.config().vrf]
-            if query.vrf and query.vrf not in vrfs:
-                hint = did_you_mean(query.vrf, vrfs) or "none is configured"
-                raise Rejected(404, f'there is no VRF "{query.vrf}"', hint)
-            if query.neighbor and query.neighbor not in _OWN_SOURCES:
-                views = self._routing.speaker.neighbor_views()
-                if not any(query.neighbor in (view.name, view.address) for view in views):
-                    hint = did_you_mean(query.neighbor, [view.name for view in views]) or "none is configured"
-                    raise Rejected(404, f'there is no neighbor "{query.neighbor}"', hint)
+            self._refuse_unknown(query.vrf, query.neighbor)
             return listing(query)
 
         return checked
+
+    def _refuse_unknown(self, vrf: str | None, neighbor: str) -> None:
+        """Raises: Rejected: with 404, there is no such VRF or neighbor; nothing given is nothing asked."""
+        vrfs = [one.name for one in self.config().vrf]
+        if vrf and vrf not in vrfs:
+            hint = did_you_mean(vrf, vrfs) or "none is configured"
+            raise Rejected(404, f'there is no VRF "{vrf}"', hint)
+        if neighbor and neighbor not in _OWN_SOURCES:
+            views = self._routing.speaker.neighbor_views()
+            if not any(neighbor in (view.name, view.address) for view in views):
+                hint = did_you_mean(neighbor, [view.name for view in views]) or "none is configured"
+                raise Rejected(404, f'there is no neighbor "{neighbor}"', hint)
 
     @property
     def objects(self) -> Mapping[str, Objects]:
@@ -228,20 +234,12 @@ class DaemonBackend:
             if inside is not None and not query.longer_prefixes:
                 view = route_view(table, family, inside, vrf=vrf)
                 if view is not None:
-                    yield self._with_fib(view, inside)
+                    yield with_fib(self._routing, view, inside)
                 continue
             for page in routes(table, family, vrf=vrf, inside=inside, neighbor=query.neighbor):
                 yield None
                 for view in page:
-                    yield self._with_fib(view, parse_prefix(view.prefix)[1])
-
-    def _with_fib(self, view: RouteView, key: bytes) -> RouteView:
-        """The state of the kernel route beside the RIB's."""
-        fib = self._routing.tables.fibs.get(view.vrf)
-        if not view.fib and fib is not None:
-            route = fib_views.route(fib, Family(view.family), key)
-            view.fib = route.state if route is not None else ""
-        return view
+                    yield with_fib(self._routing, view, parse_prefix(view.prefix)[1])
 
     def _fib(self, query: ViewQuery) -> Iterator[FibRouteView | None]:
         family = Family(query.family) if query.family in _UNICAST else None

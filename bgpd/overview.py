@@ -6,10 +6,11 @@ Reads counts that the parts keep anyhow; never walks over routes. Decides nothin
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from bgpd.fib import views as fib_views
 from bgpd.kernel.interfaces import speed_mbps
+from bgpd.model.prefix import parse_host
 from bgpd.model.views import (
     DrainView,
     GroupOverview,
@@ -24,6 +25,9 @@ from bgpd.routing import Routing
 
 MOST_NEIGHBORS = 64
 MOST_GROUPS = 32
+MOST_NAMED = 3
+"""Neighbors that a sentence names, each with the first `MOST_REASON` characters of the reason."""
+MOST_REASON = 120
 
 
 def overview(
@@ -36,14 +40,19 @@ def overview(
         workloads.setdefault(source, {})[state.value] = count
     announced = sum(of.get(WorkloadState.ANNOUNCED.value, 0) for of in workloads.values())
     claims = sum(sum(of.values()) for of in workloads.values())
+    tables = list(_tables(routing))
+    level, where, detail = _behind(health, drain, views, tables)
     return OverviewView(
         verdict=_verdict(health, drain, views),
+        detail=detail,
+        level=level,
+        where=where,
         health=health,
         drain=drain,
         neighbors=views[:MOST_NEIGHBORS],
         neighbors_total=len(views),
         uplinks=list(_uplinks(routing, views)),
-        tables=list(_tables(routing)),
+        tables=tables,
         groups=_groups(routing),
         workloads=workloads,
         services=routing.workloads.services.state_counts(),
@@ -66,11 +75,57 @@ def _verdict(health: HealthView, drain: DrainView, neighbors: Iterable[NeighborV
     return "ready"
 
 
+def _behind(
+    health: HealthView, drain: DrainView, neighbors: Sequence[NeighborView], tables: Iterable[TableOverview]
+) -> tuple[str, str, str]:
+    """Level, place and detail: how bad it is, where to look, and why."""
+    outside = [one for one in neighbors if not one.guest]
+    down = [one for one in outside if one.state != "established"]
+    silent = [one.name for one in outside if one not in down and one.bfd not in ("", "up")]
+    failed, blocked = (sum(getattr(one, name) for one in tables) for name in ("failed", "blocked"))
+    if drain.state != "off":
+        return "warning", "order", "; ".join(drain.waiting_for)
+    if failed:
+        return "critical", "kernel", f"the kernel refused {failed} routes: packets to them are lost, or go another way"
+    if down:
+        is_all = len(down) == len(outside)
+        left = "" if is_all else f"; {_named([one.name for one in outside if one not in down])} left"
+        return "critical" if is_all else "warning", "fabric", f"{_named(map(_why, down))}{left}"
+    if not health.ready:
+        return "warning" if health.waiting_for else "critical", "host", ""
+    if silent:
+        return "warning", "fabric", f"BFD is not up with {_named(silent)}, while BGP is"
+    if health.warnings:
+        return "warning", "host", health.warnings[0]
+    if blocked:
+        return "warning", "kernel", f"{blocked} routes may not be written: bgpd show fib --state blocked"
+    installed = sum(one.installed for one in tables)
+    return "ok", "nowhere", f"{len(outside)} of {len(outside)} neighbors, {installed:,} routes in the kernel"
+
+
+def _why(neighbor: NeighborView) -> str:
+    reason = neighbor.last_error
+    return f"{neighbor.name}: {reason[:MOST_REASON]}{'...' * (len(reason) > MOST_REASON)}" if reason else neighbor.name
+
+
+def _named(names: Iterable[str]) -> str:
+    some = list(names)
+    more = f" and {len(some) - MOST_NAMED} more" if len(some) > MOST_NAMED else ""
+    return f"{', '.join(some[:MOST_NAMED])}{more}"
+
+
+def _interface(routing: Routing, view: NeighborView) -> str:
+    """That of a neighbor; of one that is configured by its address, the one that leads there."""
+    address = None if view.interface else parse_host(view.address.partition("%")[0])
+    return view.interface if address is None else routing.host.facing(address[1][1:], view.vrf)
+
+
 def _uplinks(routing: Routing, views: Iterable[NeighborView]) -> Iterator[UplinkOverview]:
     names: dict[str, list[str]] = {}
     for view in views:
-        if view.interface and not view.guest:
-            names.setdefault(view.interface, []).append(view.name)
+        interface = "" if view.guest else _interface(routing, view)
+        if interface:
+            names.setdefault(interface, []).append(view.name)
     for interface in sorted(names):
         link = routing.host.named(interface)
         yield UplinkOverview(

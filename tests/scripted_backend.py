@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bgpd.api.backend import Answer, Listing, Objects, Rejected
+from bgpd.api.backend import Answer, Listing, Objects, Paged, Pager, Rejected
 from bgpd.api.prometheus import Registry
 from bgpd.config.schema import Config, NeighborConfig, RouterConfig
 from bgpd.journal.store import Sought
@@ -17,7 +17,7 @@ from bgpd.model import views
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, format_key
 from bgpd.model.service import ServiceView
-from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, ReloadView, ViewQuery
+from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, PageQuery, ReloadView, ViewQuery
 
 NOW = 1_700_000_000.0
 LEAF1 = views.NeighborView(
@@ -110,6 +110,8 @@ class ScriptedBackend:
     def __init__(self, routes: int = 3) -> None:
         self.events = EventRing()
         self.orders: list[str] = []
+        self.verdict = "ready, without a session with leaf2"
+        self.overviews = 0
         self.reload_problems: list[str] = []
         self.objects: Mapping[str, Objects] = {"workloads": ScriptedObjects(self)}
         self.drain = ScriptedDrain(self)
@@ -145,8 +147,9 @@ class ScriptedBackend:
     def overview(self) -> views.OverviewView:
         table = views.TableOverview(prefixes={"ipv4-unicast": 12}, desired=12, installed=11, pending=1)
         hop = views.NextHopView(address="10.0.2.2", interface="eth1")
+        self.overviews += 1
         return views.OverviewView(
-            verdict="ready, without a session with leaf2",
+            verdict=self.verdict,
             health=self.health(),
             drain=self.drain.view(),
             neighbors=[LEAF2, LEAF1],
@@ -201,6 +204,23 @@ class ScriptedBackend:
         if vrf:
             raise Rejected(404, f'there is no VRF "{vrf}"', "see bgpd show vrfs")
         return iter([b"table of ", b"routes"])
+
+    @property
+    def pagers(self) -> Mapping[str, Pager]:
+        return {"routes": self._paged, "broken": self._paged_broken}
+
+    def _paged(self, query: PageQuery) -> Paged:
+        """The place after a route is its number; each third place has no route."""
+
+        def steps() -> Iterator[tuple[str, Sequence[msgspec.Struct]] | None]:
+            for index in range(int(query.after or 0), self._routes):
+                yield None
+                yield str(index + 1), [self._route(index)] if index % 3 else []
+
+        return Paged(self._routes, steps())
+
+    def _paged_broken(self, query: PageQuery) -> Paged:
+        raise RuntimeError("a bug")
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         if vrf not in ("", "blue"):

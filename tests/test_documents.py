@@ -108,7 +108,7 @@ def type_text(schema: dict[str, Any]) -> str:
         case None:
             return "any"
         case "array":
-            return f"list of {type_text(schema['items'])}"
+            return f"list of {type_text(schema.get('items', {}))}"
         case "object":
             return f"object: name to {type_text(schema['additionalProperties'])}"
         case "string":
@@ -129,7 +129,7 @@ def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_left_out
     for field, found in schema["properties"].items():
         kind, _, rest = (part.strip() for part in documented[field].partition("|"))
         assert kind == type_text(found), f"{view.__name__}.{field}"
-        may_be_left_out = view is views.ViewQuery and field not in schema.get("required", ())
+        may_be_left_out = view in (views.ViewQuery, views.PageQuery) and field not in schema.get("required", ())
         assert rest.startswith("optional") is may_be_left_out, f"{view.__name__}.{field}"
     assert documented.keys() == schema["properties"].keys(), "fields that no view has"
     assert not view.__struct_config__.omit_defaults, "an answer has all its fields"
@@ -156,7 +156,7 @@ def served() -> set[tuple[str, str]]:
         elif path == "/v1/{kind}/{id}":
             found |= {(route.method, f"/v1/{name}") for name in ("workloads/ID", "services/NAME")}
         else:
-            found.add((route.method, path.replace("{address}", "ADDRESS")))
+            found.add((route.method, path.replace("{address}", "ADDRESS").replace("{kind}", "NAME")))
     return found
 
 

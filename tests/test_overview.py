@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Link
+from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop
 from bgpd.model.views import DrainView, HealthView, NeighborView
 from bgpd.model.workload import WorkloadState
@@ -94,3 +95,47 @@ def test_uplinks_are_interfaces_with_neighbors_and_claims_are_counted() -> None:
     assert (view.announced, view.withheld) == (5, 3)
     (table,) = view.tables
     assert (table.prefixes, table.desired, table.installed, table.pending) == ({"ipv4-unicast": 3}, 3, 2, 1)
+
+
+def bfd_down(name: str) -> NeighborView:
+    return msgspec.structs.replace(neighbor(name), bfd="down")
+
+
+@pytest.mark.parametrize(
+    ("health", "drain", "neighbors", "level", "where", "detail"),
+    [
+        (READY, "off", [neighbor("a"), neighbor("b")], "ok", "nowhere", "2 of 2 neighbors, 2 routes in the kernel"),
+        (READY, "off", [neighbor("a"), neighbor("b", state="idle")], "warning", "fabric", "b; a left"),
+        (READY, "off", [neighbor("a", state="idle")], "critical", "fabric", "a"),
+        (READY, "off", [neighbor("a"), neighbor("q", state="idle", guest="g")], "ok", "nowhere", "1 of 1 neighbors, "),
+        (READY, "off", [bfd_down("a")], "warning", "fabric", "BFD is not up with a, while BGP is"),
+        (HealthView(ready=False, reasons=["x"]), "off", [neighbor("a")], "critical", "host", ""),
+        (HealthView(ready=False, waiting_for=["x"]), "off", [neighbor("a")], "warning", "host", ""),
+        (HealthView(ready=True, warnings=["w", "v"]), "off", [neighbor("a")], "warning", "host", "w"),
+        (READY, "draining", [neighbor("a", state="idle")], "warning", "order", ""),
+    ],
+)
+def test_level_and_place_say_how_bad_it_is_and_where_to_look(
+    health: HealthView, drain: str, neighbors: list[NeighborView], level: str, where: str, detail: str
+) -> None:
+    view = overview(routing(), health=health, drain=DrainView(state=drain), neighbors=neighbors)
+    assert (view.level, view.where, view.detail[: len(detail)]) == (level, where, detail)
+
+
+def test_refused_routes_are_the_kernels_and_names_and_reasons_are_bounded() -> None:
+    host = routing()
+    many = [msgspec.structs.replace(neighbor(name, state="idle"), last_error="x" * 900) for name in "abcde"]
+    detail = overview(host, health=READY, drain=DrainView(), neighbors=many).detail
+    assert detail.endswith("and 2 more")
+    assert len(detail) < 500
+    host.tables.fibs[""].counters.failed = 4
+    view = overview(host, health=READY, drain=DrainView(), neighbors=many)
+    assert (view.level, view.where) == ("critical", "kernel")
+
+
+def test_neighbor_by_its_address_has_the_uplink_that_leads_there() -> None:
+    host = routing()
+    host.host.address(Address(index=2, packed=bytes((10, 0, 1, 1)), prefix_length=24))
+    view = msgspec.structs.replace(neighbor("leaf1"), address="10.0.1.2")
+    (uplink,) = overview(host, health=READY, drain=DrainView(), neighbors=[view]).uplinks
+    assert (uplink.interface, uplink.neighbors) == ("eth0", ["leaf1"])

@@ -5,8 +5,8 @@ The daemon implements it; the server knows nothing else of the daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ from bgpd.model.views import (
     ExplainView,
     HealthView,
     OverviewView,
+    PageQuery,
     ReloadView,
     UpgradeView,
     ViewQuery,
@@ -34,6 +35,20 @@ Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
 The server steps it in slices and lets the loop go on between them: it must stay valid when tables change meanwhile, and
 yields None now and then (say, every 1,000 keys) where it skips much, so that a slice can end. A step takes < 1 ms.
 """
+
+
+class Paged(NamedTuple):
+    """The rows of a long table in their order, after the place that a query names.
+
+    `steps` gives the rows of one place, and what to ask with for those after it. Like a listing it is stepped in
+    slices, and yields None where it has none yet; a place may have no rows. `total` counts all places, None if unknown.
+    """
+
+    total: int | None
+    steps: Iterator[tuple[str, Sequence[msgspec.Struct]] | None]
+
+
+Pager = Callable[[PageQuery], Paged]
 
 
 class Rejected(Exception):
@@ -108,6 +123,11 @@ class Backend(Protocol):
     @property
     def listings(self) -> Mapping[str, Listing]:
         """By name ("neighbors", "routes", "fib", "workloads", ...): each is served as `GET /v1/NAME`."""
+        ...
+
+    @property
+    def pagers(self) -> Mapping[str, Pager]:
+        """By name ("routes", "evpn", "workloads", "services"): each is served as `GET /v1/pages/NAME`."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Connections of one API listener: how many there may be, how long each may take, and for which host they are meant.
+"""Connections of one API listener: how many there may be, and how long each may take.
 
 A client can cost the daemon no more than a connection: at most `most` are open, each carries one request, its header
 and body come in time and are bounded, and a client that does not read its answer is cut off. RFC 9110, RFC 9112.
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from bgpd.api.backend import Rejected
 
 HEADER_TIMEOUT_S = 10.0
-"""From the connection to the end of the request's header."""
+"""From the connection to the end of the request's header; and before, for the handshake of TLS."""
 BODY_TIMEOUT_S = 10.0
 """From the end of the header to the end of the body."""
 STALL_TIMEOUT_S = 30.0
@@ -38,11 +36,20 @@ class Connections:
     """Makes the protocols of a listener's connections. `handler` makes that of the HTTP server.
 
     `most`: connections at once, of which `kept` are for root and the daemon's user; `max_bytes`: what one may send in
-    all.
+    all. `before_tls`, of a TLS listener, is called before each handshake.
     """
 
-    def __init__(self, handler: Callable[[], asyncio.Protocol], *, most: int, max_bytes: int, kept: int = 0) -> None:
+    def __init__(
+        self,
+        handler: Callable[[], asyncio.Protocol],
+        *,
+        most: int,
+        max_bytes: int,
+        kept: int = 0,
+        before_tls: Callable[[], None] | None = None,
+    ) -> None:
         self._handler = handler
+        self._before_tls = before_tls
         self._most = most
         self._kept = kept
         self._max_bytes = max_bytes
@@ -53,8 +60,13 @@ class Connections:
         return len(self._open)
 
     def __call__(self) -> asyncio.Protocol:
-        """The protocol of a connection that was just accepted."""
+        """The protocol of a connection that was just accepted.
+
+        Raises: ConnectionRefusedError: there are too many, and saying so would take a handshake: asyncio closes it.
+        """
         if len(self._open) >= self._most:
+            if self._before_tls is not None:
+                raise ConnectionRefusedError("too many connections to the API")
             return _Refused(self._refused)
         only_operators = len(self._open) >= self._most - self._kept
         connection = Connection(
@@ -65,6 +77,9 @@ class Connections:
             refused=self._refused,
         )
         self._open.add(connection)
+        if self._before_tls is not None:
+            self._before_tls()
+            connection.handshake_begins()
         return connection
 
 
@@ -90,6 +105,11 @@ class Connection(asyncio.Protocol):
         self._closed = closed
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    def handshake_begins(self) -> None:
+        """TLS comes first. asyncio ends a handshake that takes long or fails, and does not tell: the place is free
+        again at the time by which it must be done."""
+        self._timer = asyncio.get_running_loop().call_later(HEADER_TIMEOUT_S, self._closed, self)
 
     def request_began(self) -> None:
         """The header of the request has been received."""
@@ -208,35 +228,3 @@ class Places:
             yield
         finally:
             self._left += 1
-
-
-class HostCheck:
-    """Which hosts a TCP request may be meant for: no web page of somebody else's may read the API through a browser.
-
-    A page can make its own name lead to this host (DNS rebinding), but a browser then still sends that name. Addresses
-    cannot be taken over so; names must be this host's own, or in `api.allowed_hosts`.
-    """
-
-    def __init__(self, allowed: Iterable[str]) -> None:
-        self._names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in allowed)}
-
-    def check(self, host: str, origin: str | None) -> None:
-        """`host`, `origin`: the header fields. Raises: Rejected: with 403, the request is meant for another host."""
-        if not self._is_own(host):
-            hint = f'use an address, or name it in api.allowed_hosts: "{host.rpartition(":")[0] or host}"'
-            raise Rejected(403, f'"{host}" is not a name of this host', hint)
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            raise Rejected(403, f"a page of {origin} may not read this host's API")
-
-    def _is_own(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        if name in self._names:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True

@@ -1,6 +1,7 @@
-"""The HTTP API: views and orders over a unix socket, and optionally metrics and views, read-only, over TCP.
+"""The HTTP API: views and orders over a unix socket, and optionally the web page, metrics and views over TCP.
 
-It translates between HTTP and the Backend and decides nothing. Answers are JSON; an error is an ErrorView.
+Over TCP nothing can be ordered. It translates between HTTP and the Backend and decides nothing. Answers are JSON; an
+error is an ErrorView.
 """
 
 from __future__ import annotations
@@ -15,12 +16,25 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from bgpd.api.access import CHALLENGE, Access, Certificate, token_of
 from bgpd.api.backend import Backend, Objects, Rejected
-from bgpd.api.connections import BODY_TIMEOUT_S, Connection, Connections, HostCheck, Places, credentials, is_operator
+from bgpd.api.connections import (
+    BODY_TIMEOUT_S,
+    HEADER_TIMEOUT_S,
+    Connection,
+    Connections,
+    Places,
+    credentials,
+    is_operator,
+)
+from bgpd.api.live import Live
+from bgpd.api.page_files import PageFiles
+from bgpd.api.pages import Pages
 from bgpd.api.prometheus import CONTENT_TYPE
 from bgpd.api.stream import byte_slices, follow_events, send_slices, text_slices, view_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
 from bgpd.api.view_filter import view_filter
+from bgpd.config.check_api import BadApiFile
 from bgpd.config.schema import ApiConfig
 from bgpd.config.words import listen_address
 from bgpd.journal.store import Sought, at_least
@@ -32,7 +46,7 @@ from bgpd.runtime.turns import in_turn
 MAX_BODY_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = MAX_BODY_BYTES + 64 * 1024
 MAX_CONNECTIONS = 128
-MAX_CONNECTIONS_OVER_TCP = 64
+MAX_CONNECTIONS_OVER_TCP = 160
 KEPT_FOR_OPERATORS = 32
 """Connections over the unix socket that only root and the daemon's user may take."""
 NEWEST_EVENTS = 1_000
@@ -58,7 +72,7 @@ _PROTOCOL_ERRORS = logging.getLogger("bgpd.api.protocol_errors")
 """What is no HTTP is answered with status 400, and is not worth a line in the log, whoever scans the port."""
 _PROTOCOL_ERRORS.disabled = True
 
-_HOSTS = web.AppKey("hosts", HostCheck)
+_ACCESS = web.AppKey("access", Access)
 
 _Order = TypeVar("_Order")
 
@@ -81,17 +95,39 @@ class ApiServer:
         accept = await self._set_up(make_app(self._backend), most=MAX_CONNECTIONS, kept=KEPT_FOR_OPERATORS)
         self._servers.append(await loop.create_unix_server(accept, sock=listener, backlog=BACKLOG))
         if self._config.listen:
-            host, port = listen_address(self._config.listen)
             try:
-                app = make_app(self._backend, hosts=HostCheck(self._config.allowed_hosts))
-                accept = await self._set_up(app, most=MAX_CONNECTIONS_OVER_TCP)
-                self._servers.append(await loop.create_server(accept, host, port, backlog=BACKLOG))
-            except OSError as error:
+                await self._listen()
+            except (OSError, BadApiFile) as error:
                 await self.stop()
+                if isinstance(error, BadApiFile):
+                    raise SocketUnusable(f"api: {error}") from None
                 raise SocketUnusable(
                     f"api.listen {self._config.listen}: {error.strerror}; another program listens there, or the "
                     "address is not on this host"
                 ) from None
+
+    async def _listen(self) -> None:
+        """On TCP. Raises: OSError. BadApiFile."""
+        config = self._config
+        host, port = listen_address(config.listen)
+        access = Access(config.allowed_hosts, token=token_of(config))
+        certificate = Certificate(config.tls_certificate, config.tls_key) if config.tls_certificate else None
+        accept = await self._set_up(
+            make_app(self._backend, access=access),
+            most=MAX_CONNECTIONS_OVER_TCP,
+            before_tls=certificate.look if certificate is not None else None,
+        )
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            accept,
+            host,
+            port,
+            backlog=BACKLOG,
+            ssl=certificate.context if certificate is not None else None,
+            ssl_handshake_timeout=HEADER_TIMEOUT_S - 1 if certificate is not None else None,
+            ssl_shutdown_timeout=1.0 if certificate is not None else None,
+        )
+        self._servers.append(server)
 
     async def stop(self) -> None:
         """End open responses (monitors too) within a second, close, and delete the socket's file."""
@@ -104,7 +140,9 @@ class ApiServer:
             await runner.cleanup()
         self._runners.clear()
 
-    async def _set_up(self, app: web.Application, *, most: int, kept: int = 0) -> Connections:
+    async def _set_up(
+        self, app: web.Application, *, most: int, kept: int = 0, before_tls: Callable[[], None] | None = None
+    ) -> Connections:
         """What makes the protocols of an app's connections."""
         runner = web.AppRunner(
             app,
@@ -118,16 +156,21 @@ class ApiServer:
         await runner.setup()
         self._runners.append(runner)
         assert runner.server is not None
-        return Connections(runner.server, most=most, kept=kept, max_bytes=MAX_REQUEST_BYTES)
+        return Connections(runner.server, most=most, kept=kept, max_bytes=MAX_REQUEST_BYTES, before_tls=before_tls)
 
 
-def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Application:
-    """The routes of the API. With `hosts`, for TCP: read-only, and only for requests that are meant for this host."""
+def make_app(backend: Backend, *, access: Access | None = None) -> web.Application:
+    """The routes of the API. With `access`, for TCP: read-only, with the web page, and only for whom that lets in."""
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_close_after)
-    if hosts is not None:
-        app[_HOSTS] = hosts
-    routes = _Routes(backend, long_answers=LONG_ANSWERS if hosts is None else LONG_ANSWERS_OVER_TCP)
+    if access is not None:
+        app[_ACCESS] = access
+        PageFiles().add_to(app)
+    live = Live(backend)
+    app.on_cleanup.append(live.stop)
+    routes = _Routes(backend, long_answers=LONG_ANSWERS if access is None else LONG_ANSWERS_OVER_TCP)
+    app.router.add_get("/v1/live", live.follow)
+    app.router.add_get("/v1/pages/{kind}", Pages(backend).answer)
     app.router.add_get("/metrics", routes.metrics)
     app.router.add_get("/v1/health", routes.health)
     app.router.add_get("/v1/overview", routes.overview)
@@ -139,7 +182,7 @@ def make_app(backend: Backend, *, hosts: HostCheck | None = None) -> web.Applica
     app.router.add_get("/v1/explain/{address}", routes.explain)
     app.router.add_get("/v1/why-not", routes.why_not)
     app.router.add_get("/v1/what-if", routes.what_if)
-    if hosts is None:
+    if access is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_get("/v1/mrt", routes.mrt)
         app.router.add_post("/v1/reload", routes.reload)
@@ -355,6 +398,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except Rejected as rejected:
         answer = _json(ErrorView(error=rejected.error, hint=rejected.hint), status=rejected.status)
+        if rejected.status == 401:
+            answer.headers["WWW-Authenticate"] = CHALLENGE
         if rejected.retry_after_s:
             answer.headers["Retry-After"] = str(rejected.retry_after_s)
         return answer
@@ -372,15 +417,19 @@ def _admit(request: web.Request) -> None:
     connection = request.transport.get_protocol() if request.transport is not None else None
     if isinstance(connection, Connection):
         connection.request_began()
-    hosts = request.app.get(_HOSTS)
-    if hosts is not None and "Host" in request.headers:
-        hosts.check(request.headers["Host"], request.headers.get("Origin"))
+    access = request.app.get(_ACCESS)
+    if access is not None:
+        access.check(request.headers, request.path)
 
 
 async def _close_after(request: web.Request, response: web.StreamResponse) -> None:
-    """A connection carries one request: nothing that a client sends behind it can pile up."""
+    """A connection carries one request: nothing that a client sends behind it can pile up. A browser takes an answer
+    for what it says it is, keeps no copy of it, and shows it to no other site."""
     response.force_close()
     response.headers["Connection"] = "close"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 async def _body(request: web.Request) -> bytes:

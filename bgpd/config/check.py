@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from bgpd.config.check_api import check_api
 from bgpd.config.check_guests import check_guests, warn_about_guests
 from bgpd.config.check_sessions import (
     check_listens,
@@ -28,7 +29,6 @@ from bgpd.config.schema import (
     DEFAULT_BFD_SOCKET,
     AddressesWorkloadConfig,
     AggregateConfig,
-    ApiConfig,
     Config,
     FibConfig,
     LogConfig,
@@ -47,7 +47,6 @@ from bgpd.config.words import (
     bad_interface,
     bad_prefix,
     exposed_secret,
-    listen_address,
     one_of,
 )
 from bgpd.model.iana import Family
@@ -81,7 +80,8 @@ def check_config(config: Config) -> Iterator[Finding]:
     if config.workload.mqtt is not None:
         yield from _check_mqtt(config.workload.mqtt)
     yield from _check_fib(config.fib)
-    yield from _check_api(config.api)
+    yield from _check_socket(("api", "socket"), config.api.socket, "/run/bgpd/bgpd.sock")
+    yield from check_api(config.api)
     yield from _check_log(config.log)
     yield from _check_socket(("bfd", "socket"), config.bfd.socket, DEFAULT_BFD_SOCKET)
     if os.path.normpath(config.bfd.socket) == os.path.normpath(config.api.socket):
@@ -104,11 +104,6 @@ def warn_about(config: Config) -> Iterator[Finding]:
         yield Finding((), "there is no [[neighbor]] and no [[listen]]", "bgpd will talk to nobody")
     for name in config.policy.keys() - policies_in_use(config):
         yield Finding(("policy", name), "is used by no neighbor", "name it in an import or export")
-    if config.api.listen:
-        host, _ = listen_address(config.api.listen)
-        if not ipaddress.ip_address(host).is_loopback:
-            what = f'"{config.api.listen}" is reachable from outside, without authentication'
-            yield Finding(("api", "listen"), what, "listen on 127.0.0.1 or filter the port")
     if int(config.api.mode, 8) & 0o002:
         what = f"{config.api.mode} lets every user of this host put workloads and read the configuration"
         yield Finding(("api", "mode"), what, 'such as "0660", with a group')
@@ -278,12 +273,13 @@ def files_of(config: Config) -> Iterator[tuple[KeyPath, str]]:
         files += [((*path, "tcp_ao", index, "key_file"), key.key_file) for index, key in enumerate(session.tcp_ao)]
     if (mqtt := config.workload.mqtt) is not None:
         files += [(("workload", "mqtt", field), getattr(mqtt, field)) for field in _MQTT_FILES]
+    files += [(("api", field), getattr(config.api, field)) for field in ("token_file", "tls_certificate", "tls_key")]
     return ((path, file) for path, file in files if file)
 
 
 def _warn_about_secrets(config: Config) -> Iterator[Finding]:
     mqtt = config.workload.mqtt
-    public = {"ca_file", "cert_file" if mqtt is not None and mqtt.key_file else ""}
+    public = {"ca_file", "cert_file" if mqtt is not None and mqtt.key_file else "", "tls_certificate"}
     for path, file in files_of(config):
         if path[-1] not in public and (wrong := exposed_secret(file)):
             yield Finding(path, *wrong)
@@ -354,15 +350,6 @@ def _check_socket(path: KeyPath, socket: str, example: str) -> Iterator[Finding]
     elif len(socket.encode()) > SOCKET_PATH_BYTES:
         what = f"has {len(socket.encode())} bytes"
         yield Finding(path, what, f"a unix socket's path has at most {SOCKET_PATH_BYTES}")
-
-
-def _check_api(api: ApiConfig) -> Iterator[Finding]:
-    yield from _check_socket(("api", "socket"), api.socket, "/run/bgpd/bgpd.sock")
-    if api.listen:
-        try:
-            listen_address(api.listen)
-        except ValueError as error:
-            yield Finding(("api", "listen"), str(error), 'write ADDRESS:PORT, such as "127.0.0.1:9179" or "[::1]:9179"')
 
 
 def _check_log(log: LogConfig) -> Iterator[Finding]:

@@ -521,12 +521,19 @@ class FibConfig(Strict, frozen=True, kw_only=True):
 
 
 class ApiConfig(Strict, frozen=True, kw_only=True):
-    """[api]: the unix socket of the command line, and optionally a TCP listener for metrics."""
+    """[api]: the unix socket of the command line, and optionally a TCP listener for the web page and metrics."""
 
     socket: Annotated[str, Meta(description="Path of the unix socket.")] = "/run/bgpd/bgpd.sock"
     mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$", description="Mode of the socket, octal.")] = "0660"
     group: Annotated[str, Meta(description='Group of the socket; "": the daemon\'s.')] = ""
-    listen: Annotated[str, Meta(description='ADDRESS:PORT for metrics and read-only views; "": off.')] = ""
+    listen: Annotated[
+        str, Meta(description='ADDRESS:PORT for the web page, metrics and views, all read-only; "": off.')
+    ] = ""
+    token_file: Annotated[str, Meta(description='File with the token that requests to `listen` need; "": none.')] = ""
+    tls_certificate: Annotated[
+        str, Meta(description='PEM file with the certificate of `listen` and its chain; "": no TLS.')
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file with the key of the certificate, without a passphrase.")] = ""
     allowed_hosts: Annotated[
         tuple[str, ...],
         Meta(description="Names by which requests to `listen` may call this host, beside its addresses and host name."),

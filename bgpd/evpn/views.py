@@ -33,10 +33,15 @@ def evpn_routes(evpn: Evpn, query: ViewQuery) -> Iterator[EvpnRouteView | None]:
             yield None
         if query.type and key[0] != query.type:
             continue
-        decision = table.routes.get(key)
-        view = None if decision is None else _route_view(evpn, key, decision, query)
+        view = evpn_route(evpn, key, query)
         if view is not None:
             yield view
+
+
+def evpn_route(evpn: Evpn, key: bytes, query: ViewQuery) -> EvpnRouteView | None:
+    """One route by its key; None if there is none, or the query is not about it."""
+    decision = evpn.rib.table("", Family.L2VPN_EVPN).routes.get(key)
+    return None if decision is None else _route_view(evpn, key, decision, query)
 
 
 def _route_view(evpn: Evpn, key: bytes, decision: Decided, query: ViewQuery) -> EvpnRouteView | None:

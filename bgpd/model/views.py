@@ -575,6 +575,37 @@ class HealthView(msgspec.Struct, kw_only=True):
     configuration: ConfigurationView | None = None
 
 
+class PageView(msgspec.Struct, kw_only=True):
+    """`GET /v1/pages/NAME`: one page of a long table, in its order.
+
+    `rows` are views of the listing of that name. `after` is what to ask for the next page with, "" after the last. A
+    page that is not the last may be short, and may have some rows more than were asked for. `total` counts the table's
+    prefixes or names, null where that is not known (something is searched).
+    """
+
+    rows: list[Any] = []
+    after: str = ""
+    total: int | None = None
+
+
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters of `GET /v1/pages/NAME`. `vrf` None is all VRFs, "" the main table.
+
+    `search` of routes is a prefix (all inside it), an address (all that cover it) or a neighbor's name; of EVPN routes
+    a MAC, an address, a prefix, a route distinguisher or a neighbor; of workloads and services a part of what is shown.
+    `state` is that of a kernel route, a workload, or a service ("announced", "withheld"); `type` an EVPN route type.
+    `after` is that of the page before.
+    """
+
+    search: str = ""
+    vrf: str | None = None
+    family: str = ""
+    state: str = ""
+    type: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
+
+
 class DrainCounterView(msgspec.Struct, kw_only=True):
     """What the kernel counts of traffic that has to go. `kind`: "interface" or "nexthop-group"; `direction` of an
     interface: "received" or "sent".
@@ -651,13 +682,20 @@ class UplinkOverview(msgspec.Struct, kw_only=True):
 class OverviewView(msgspec.Struct, kw_only=True):
     """`GET /v1/overview`: this host on one screen. Small however many routes there are: it is asked every second.
 
-    `verdict` is one sentence: what is wrong first. `neighbors` are those without a session first, at most 64 of them
+    `verdict` is one sentence: what is wrong first, and `detail` the sentence behind it: why, and what is left. `level`:
+    "ok", "warning" or "critical". `where` to look: "nowhere", "host" (it is us), "kernel", "fabric" (a neighbor, or the
+    way to it), or "order" (somebody ordered it).
+
+    `neighbors` are those without a session first, at most 64 of them
     (`neighbors_total` counts all). `groups` are those with the most routes, at most 32. `workloads` counts claims by
     source and state, `services` by state. `announced` and `withheld` are claims of workloads that a neighbor has, and
     that none has.
     """
 
     verdict: str
+    detail: str = ""
+    level: str = "ok"
+    where: str = "nowhere"
     health: HealthView
     drain: DrainView
     neighbors: list[NeighborView] = []

@@ -206,6 +206,10 @@ class Claims:
         entry = self.at(((vrf, family), key))
         return [status.claim for status in entry.claims] if entry else []
 
+    def tables(self) -> list[VrfFamily]:
+        """The VRFs and families in which something is claimed, or was."""
+        return sorted(self._entries)
+
     def keys(self, table: VrfFamily) -> list[bytes]:
         """The addresses of a VRF and family that are claimed."""
         return list(self._entries.get(table, ()))
@@ -241,7 +245,7 @@ class Claims:
 
     def views(self) -> Iterator[WorkloadView]:
         """Every claim, by VRF, family and address; lazily: what goes meanwhile is left out."""
-        for vrf, family in sorted(self._entries):
+        for vrf, family in self.tables():
             for key in sorted(self._entries[vrf, family]):
                 yield from self.views_of(vrf, family, key)
 

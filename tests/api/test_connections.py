@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from bgpd.api import connections, server
+from bgpd.api.access import HostCheck
 from bgpd.api.backend import Answer, Rejected
-from bgpd.api.connections import Credentials, HostCheck, Places
+from bgpd.api.connections import Credentials, Places
 from bgpd.api.server import ApiServer
 from bgpd.config.schema import ApiConfig
 from tests.scripted_backend import ScriptedBackend

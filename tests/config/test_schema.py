@@ -370,9 +370,9 @@ def test_a_switch_in_place_of_a_table_is_told_how_to_have_the_defaults() -> None
 
 
 def test_warnings_name_what_is_likely_not_meant() -> None:
-    text = ROUTER + '[policy.unused]\n[api]\nlisten = "0.0.0.0:9179"\ngroup = "no-such-group"\n'
+    text = ROUTER + '[policy.unused]\n[api]\nmode = "0666"\ngroup = "no-such-group"\n'
     _, warnings = parse_config(text, "x.toml")
-    assert {warning.path for warning in warnings} == {"", "policy.unused", "api.listen", "api.group"}
+    assert {warning.path for warning in warnings} == {"", "policy.unused", "api.mode", "api.group"}
 
 
 @pytest.mark.parametrize(

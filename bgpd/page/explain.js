@@ -1,0 +1,96 @@
+// Explain: the way of one address, from the neighbor's message to the kernel, link by link, with the first broken one.
+
+import { ask } from "./api.js";
+import { age, el, fill, health, table } from "./dom.js";
+import { go, place, timeShown } from "./place.js";
+
+const step = (level, title, ...lines) => ({ level, title, lines: lines.flat().filter(Boolean) });
+
+/** The links of the chain, in the order in which they depend on each other. */
+export function chainOf(view) {
+  const steps = [];
+  const route = view.route;
+  if (view.workload) {
+    const claim = view.workload;
+    steps.push(step(claim.announced ? "ok" : "warning", `Claim of ${claim.id}`, `${claim.prefix}, ${claim.state}, by ${claim.source}`,
+      claim.neighbors.length ? `announced to ${claim.neighbors.join(", ")}` : claim.reason || "announced to nobody"));
+  }
+  if (view.guest) steps.push(step("ok", "Guest", `${view.guest.prefix} by ${view.guest.candidates.map((one) => one.source).join(", ")}`));
+  for (const one of view.neighbors) {
+    const isUp = one.state === "established";
+    steps.push(step(!isUp ? "critical" : one.bfd && one.bfd !== "up" ? "warning" : "ok", `Neighbor ${one.name}`,
+      `${one.state} for ${age(one.since)}${one.bfd ? `, BFD ${one.bfd}` : ""}${one.interface ? `, on ${one.interface}` : ""}`, isUp ? "" : one.last_error));
+  }
+  if (route) {
+    const chosen = route.candidates.filter((one) => ["best", "multipath"].includes(one.role));
+    steps.push(step(chosen.length ? "ok" : "critical", `Route ${route.prefix}`,
+      chosen.length ? chosen.map((one) => `${one.role}: ${one.source}${one.next_hop ? ` by ${one.next_hop}` : ""}`) : "no usable path"));
+  } else if (!view.workload) {
+    steps.push(step("critical", "Route", "no route covers it"));
+  }
+  if (view.overlay.length) steps.push(step("ok", "Overlay", view.overlay));
+  if (view.fib) {
+    steps.push(step({ installed: "ok", pending: "warning", blocked: "warning" }[view.fib.state] ?? "critical", `Kernel route ${view.fib.prefix}`,
+      `${view.fib.state}, table ${view.fib.table}${view.fib.group ? `, group ${view.fib.group}` : ""}`, view.fib.error));
+  }
+  const kernel = view.kernel;
+  steps.push(kernel
+    ? step(kernel.error ? "critical" : kernel.next_hops.length && !kernel.next_hops.some((hop) => hop.live) ? "critical" : view.agrees ? "ok" : "warning",
+      "The kernel's answer", `${kernel.prefix} by ${kernel.protocol}${kernel.ours ? "" : " (not bgpd's)"}`, kernel.error,
+      kernel.next_hops.map((hop) => `${hop.live ? "by" : "not by"} ${hop.address || "the link"} on ${hop.interface}${hop.why ? `: ${hop.why}` : ""}`))
+    : step("critical", "The kernel's answer", "it has no route"));
+  return steps;
+}
+
+function chain(view) {
+  const steps = chainOf(view);
+  return el("ol", { class: "chain" }, steps.map((one) =>
+    el("li", { class: one.level }, el("h3", {}, health(one.level, one.title)), one.lines.map((text) => el("p", {}, text)))));
+}
+
+function candidates(route) {
+  return table(`Paths of ${route.prefix}`, [
+    ["By", (one) => one.source],
+    ["Role", (one) => health({ best: "ok", multipath: "ok", rejected: "critical" }[one.role] ?? "unknown", one.role)],
+    ["Next hop", (one) => one.next_hop],
+    ["AS path", (one) => one.as_path],
+    ["Local pref", (one) => one.local_pref ?? "", "number"],
+    ["MED", (one) => one.med ?? "", "number"],
+    ["Communities", (one) => one.communities.join(" ")],
+    ["Heard", (one) => age(one.heard_at)],
+    ["Why not", (one) => one.reason, "wide"],
+  ], route.candidates);
+}
+
+export function explainView(root, shared) {
+  const query = place();
+  const vrfs = ["", ...(shared.now?.tables ?? []).map((one) => one.vrf).filter(Boolean)];
+  if (query.vrf && !vrfs.includes(query.vrf)) vrfs.push(query.vrf);
+  const form = el("form", { class: "filters", role: "search", onsubmit: (event) => { event.preventDefault(); submit(); } },
+    el("label", { for: "q" }, "Address"), el("input", { id: "q", type: "search", value: query.q ?? "", placeholder: "10.64.1.5", autocomplete: "off", spellcheck: "false" }),
+    el("label", { for: "vrf" }, "VRF"), el("select", { id: "vrf" }, vrfs.map((one) => el("option", { value: one, selected: one === (query.vrf ?? "") }, one || "main"))),
+    el("button", {}, "Explain"));
+  const status = el("p", { role: "status", class: "quiet" });
+  const found = el("div", { id: "explained" });
+
+  function submit() {
+    go({ view: "explain", at: query.at, q: form.querySelector("#q").value.trim(), vrf: form.querySelector("#vrf").value });
+  }
+
+  async function load(signal) {
+    shared.explained = null;
+    if (!query.q) {
+      status.textContent = "Which way do packets to an address take, and why?";
+      return;
+    }
+    const view = await ask(`explain/${encodeURIComponent(query.q)}`, { vrf: query.vrf }, signal);
+    shared.explained = view;
+    status.textContent = timeShown() ? "This is the answer of now." : "";
+    fill(found,
+      el("p", { class: `verdict ${view.agrees ? "ok" : "critical"}` }, health(view.agrees ? "ok" : "critical", view.verdict)),
+      chain(view), view.route ? candidates(view.route) : null);
+  }
+
+  fill(root, el("h2", {}, "Explain"), form, status, found);
+  return { load, refresh: query.q ? load : null, status };
+}

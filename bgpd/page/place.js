@@ -1,0 +1,30 @@
+// What the page shows, as its address says: view, filters and time. Each place is a link that can be sent to others.
+
+export function place() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  return { view: "overview", ...Object.fromEntries(given) };
+}
+
+/** The link to a place; empty values are left out. */
+export function link(values) {
+  const kept = Object.entries(values).filter(([, value]) => value !== "" && value !== undefined && value !== null);
+  return `#${new URLSearchParams(kept)}`;
+}
+
+/** Goes there; with `replace` the back button does not come back to where one was. */
+export function go(values, { replace = false } = {}) {
+  const target = link(values);
+  if (target === location.hash) return;
+  if (replace) {
+    history.replaceState(null, "", target);
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
+  } else {
+    location.hash = target;
+  }
+}
+
+/** The time that the page shows, in seconds since the epoch; null for now. */
+export function timeShown() {
+  const at = Number(place().at);
+  return Number.isFinite(at) && at > 0 ? at : null;
+}

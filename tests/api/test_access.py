@@ -1,0 +1,206 @@
+"""Who may ask over TCP: the token, TLS, and what a browser tells of the page that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import shutil
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bgpd.api import connections
+from bgpd.api.access import CHALLENGE, Access, Certificate
+from bgpd.api.backend import Rejected
+from bgpd.api.page_files import KINDS, PageFiles
+from bgpd.api.server import ApiServer
+from bgpd.api.unix_socket import SocketUnusable
+from bgpd.config.schema import ApiConfig
+from tests.api.test_connections import free_port
+from tests.api.tls import make_certificate
+from tests.scripted_backend import ScriptedBackend
+from tests.waiting import until
+
+TOKEN = "0123456789abcdef-token"
+
+
+@contextlib.asynccontextmanager
+async def served(directory: Path, **config: Any) -> AsyncIterator[str]:
+    """The host and port of an API with this configuration."""
+    listen = f"127.0.0.1:{free_port()}"
+    server = ApiServer(ApiConfig(socket=str(directory / "api.sock"), listen=listen, **config), ScriptedBackend())
+    await server.start()
+    try:
+        yield listen
+    finally:
+        await server.stop()
+
+
+def token_file(directory: Path, text: str = TOKEN + "\n") -> str:
+    file = directory / "token"
+    file.write_text(text)
+    return str(file)
+
+
+def basic(password: str) -> str:
+    return f"Basic {base64.b64encode(f'me:{password}'.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer {TOKEN}", 200),
+        (basic(TOKEN), 200),
+        ("", 401),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {TOKEN[:-1]}", 401),
+        ("Bearer ", 401),
+        (basic(""), 401),
+        (basic(f"x{TOKEN}"), 401),
+        ("Basic %%%", 401),
+        (f"Digest {TOKEN}", 401),
+        (TOKEN, 401),
+    ],
+)
+async def test_request_needs_the_token(tmp_path: Path, authorization: str, status: int) -> None:
+    async with served(tmp_path, token_file=token_file(tmp_path)) as listen, aiohttp.ClientSession() as http:
+        headers = {"Authorization": authorization} if authorization else {}
+        for target in ("/", "/page/main.js", "/metrics", "/v1/neighbors", "/v1/pages/routes", "/nothing"):
+            async with http.get(f"http://{listen}{target}", headers=headers) as response:
+                text = await response.text()
+                assert response.status == (404 if status == 200 and target == "/nothing" else status)
+                if status == 401:
+                    assert response.headers["WWW-Authenticate"] == CHALLENGE
+                    assert TOKEN not in text
+
+
+def test_token_of_other_characters_is_wrong_and_no_defect() -> None:
+    access = Access(token=TOKEN.encode())
+    for given in ("Bearer \udcff\udcfe", "Basic \udcff", f"Basic {base64.b64encode(b'me').decode()}", "Bearer ✓"):
+        with pytest.raises(Rejected, match="token"):
+            access.check({"Authorization": given}, "/")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "is_let_in"),
+    [
+        ("/", {}, True),
+        ("/", {"Sec-Fetch-Site": "cross-site"}, True),  # somebody followed a link
+        ("/v1/routes", {"Sec-Fetch-Site": "same-origin"}, True),
+        ("/v1/routes", {"Sec-Fetch-Site": "none"}, True),
+        ("/v1/routes", {"Sec-Fetch-Site": "cross-site"}, False),
+        ("/v1/what-if", {"Sec-Fetch-Site": "same-site"}, False),
+        ("/metrics", {"Sec-Fetch-Site": "cross-site"}, False),
+        ("/v1/routes", {"Origin": "http://127.0.0.1"}, True),
+        ("/v1/routes", {"Origin": "http://evil.example"}, False),
+        ("/v1/routes", {"Origin": "null"}, False),
+        ("/", {"Host": "evil.example"}, False),
+        ("/v1/live", {"Host": "evil.example:9179"}, False),
+    ],
+)
+def test_page_of_another_site_may_not_ask(path: str, headers: dict[str, str], is_let_in: bool) -> None:
+    check = contextlib.nullcontext() if is_let_in else pytest.raises(Rejected)
+    with check as refused:
+        Access().check({"Host": "127.0.0.1", **headers}, path)
+    assert is_let_in or (refused is not None and refused.value.status == 403)
+
+
+async def test_every_file_of_the_page_is_served_and_may_do_nothing_but_read_this_host(tmp_path: Path) -> None:
+    files = [path.name for path in (Path(__file__).parents[2] / "bgpd" / "page").iterdir()]
+    assert "main.js" in files
+    async with served(tmp_path) as listen, aiohttp.ClientSession() as http:
+        for target in ["/", *(f"/page/{name}" for name in files)]:
+            async with http.get(f"http://{listen}{target}") as response:
+                text = await response.text()
+                assert response.status == 200
+                assert response.content_type in KINDS.values()
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+                assert "unsafe" not in response.headers["Content-Security-Policy"]
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
+                assert response.headers["Cache-Control"] == "no-cache"
+                for foreign in ("http://", "https://", "innerHTML", "eval(", "style="):
+                    assert foreign not in text.replace("http://www.w3.org/2000/svg", ""), f"{foreign} in {target}"
+                tag = response.headers["ETag"]
+            async with http.get(f"http://{listen}{target}", headers={"If-None-Match": tag}) as response:
+                assert (response.status, await response.read()) == (304, b"")
+        for target in ("/page/none.js", "/page/..%2f__init__.py", "/page/__init__.py", "/page/"):
+            async with http.get(f"http://{listen}{target}") as response:
+                assert response.status == 404
+        async with http.get(f"http://{listen}/v1/neighbors") as response:
+            assert response.headers["Cache-Control"] == "no-store"
+        for method in ("POST", "PUT", "DELETE"):
+            for target in ("/v1/reload", "/v1/drain", "/v1/workloads/a", "/v1/confirm", "/v1/upgrade"):
+                async with http.request(method, f"http://{listen}{target}") as response:
+                    assert response.status in (404, 405)
+
+
+def test_package_has_all_kinds_of_files_that_the_page_needs() -> None:
+    assert {".html", ".css", ".js", ".svg"} == set(KINDS)
+    assert PageFiles()._files.keys() >= {"index.html", "page.css", "main.js", "icon.svg"}
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+async def test_tls_is_spoken_and_a_renewed_certificate_is_shown(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    first = trusting(certificate)
+    config = {"tls_certificate": str(certificate), "tls_key": str(key), "token_file": token_file(tmp_path)}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with served(tmp_path, **config) as listen, aiohttp.ClientSession(headers=headers) as http:
+        async with http.get(f"https://{listen}/v1/neighbors", ssl=first) as response:
+            assert response.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await http.get(f"http://{listen}/v1/neighbors")
+        (tmp_path / "other").mkdir()
+        renewed = make_certificate(tmp_path / "other")
+        shutil.copy(renewed[0], certificate)  # the key is not there yet: the former one is shown
+        async with http.get(f"https://{listen}/v1/neighbors", ssl=first) as response:
+            assert response.status == 200
+        shutil.copy(renewed[1], key)
+        async with http.get(f"https://{listen}/v1/neighbors", ssl=trusting(renewed[0])) as response:
+            assert response.status == 200
+
+
+async def test_handshake_that_fails_or_never_comes_holds_its_place_no_longer_than_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT_S", 0.2)
+    accept = connections.Connections(asyncio.Protocol, most=2, max_bytes=100, before_tls=lambda: None)
+    accept(), accept()
+    with pytest.raises(ConnectionRefusedError):
+        accept()
+    await until(lambda: len(accept) == 0)
+    accept()
+
+
+@pytest.mark.parametrize("wrong", ["token", "certificate"])
+async def test_daemon_does_not_start_without_what_protects_it(tmp_path: Path, wrong: str) -> None:
+    certificate, key = make_certificate(tmp_path)
+    config = {"tls_certificate": str(certificate), "tls_key": str(key), "token_file": token_file(tmp_path)}
+    (tmp_path / "token" if wrong == "token" else key).write_text("")
+    api = ApiConfig(socket=str(tmp_path / "s"), listen=f"127.0.0.1:{free_port()}", **config)
+    server = ApiServer(api, ScriptedBackend())
+    with pytest.raises(SocketUnusable, match=wrong):
+        await server.start()
+    assert not (tmp_path / "s").exists()
+
+
+def test_bad_renewal_is_told_once_and_the_former_stays(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    shown = Certificate(str(certificate), str(key))
+    certificate.write_text("nothing")
+    shown.look()
+    seen = shown._seen
+    shown.look()
+    assert shown._seen is seen
+    certificate.unlink()
+    shown.look()
+    assert shown._seen[0] is None

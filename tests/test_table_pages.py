@@ -1,0 +1,140 @@
+"""Pages of tables: in order, each row once, whatever the cursor, the search and the changes between two pages."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpd import table_pages
+from bgpd.api.backend import Rejected
+from bgpd.model.prefix import parse_prefix
+from bgpd.model.service import ServiceView
+from bgpd.model.views import PageQuery
+from bgpd.table_pages import Keys, smallest
+from tests.rib.build import V4
+from tests.test_listings import Rig
+
+
+def keys(slices: Iterable[Sequence[bytes]], **fields: Any) -> Keys:
+    chosen = list(slices)
+    return Keys(family="ipv4-unicast", vrf="", what="", slices=lambda: chosen, views=lambda key: [], size=0, **fields)
+
+
+def found(table: Keys, after: bytes | None, count: int) -> list[bytes]:
+    *nothing, last = smallest(table, after, count)
+    assert not any(nothing)
+    assert last is not None
+    return last
+
+
+prefix_numbers = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32))
+
+
+@given(st.sets(prefix_numbers), st.data())
+def test_pages_one_after_the_other_are_the_sorted_table(prefixes: set[tuple[int, int]], data: st.DataObject) -> None:
+    table = set()
+    for value, length in prefixes:
+        network = (value >> (32 - length) << (32 - length)).to_bytes(4)
+        table.add(bytes((length,)) + network[: (length + 7) // 8])
+    some = sorted(table)
+    random.Random(1).shuffle(some)
+    size, count = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
+    slices = [some[start : start + size] for start in range(0, len(some), size)]
+    pages: list[bytes] = []
+    after = None
+    while page := found(keys(slices), after, count):
+        pages += page
+        after = page[-1]
+    assert pages == sorted(table, key=lambda key: (key[1:], key[0]))
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setattr(table_pages, "AHEAD", 2)
+    return Rig()
+
+
+def page(rig: Rig, kind: str = "routes", **query: Any) -> list[str]:
+    paged = rig.backend.pagers[kind](PageQuery(**query))
+    rows = [row for step in paged.steps if step is not None for row in step[1]]
+    return [getattr(row, "prefix", "") or getattr(row, "name", "") for row in rows]
+
+
+def places(rig: Rig, **query: Any) -> list[str]:
+    return [step[0] for step in rig.backend.pagers["routes"](PageQuery(**query)).steps if step is not None]
+
+
+@pytest.mark.parametrize(
+    ("query", "prefixes"),
+    [
+        ({}, ["10.8.0.0/16", "10.9.0.0/16", "10.9.1.0/24"]),
+        ({"search": "10.9.0.0/16"}, ["10.9.0.0/16", "10.9.1.0/24"]),
+        ({"search": "10.9.1.7"}, ["10.9.0.0/16", "10.9.1.0/24"]),
+        ({"search": "10.8.0.0/13"}, ["10.8.0.0/16", "10.9.0.0/16", "10.9.1.0/24"]),
+        ({"search": "0.0.0.0/0"}, ["10.8.0.0/16", "10.9.0.0/16", "10.9.1.0/24"]),
+        ({"search": "10.9.0.0/15"}, []),
+        ({"search": "::/0"}, []),
+        ({"search": "leaf2"}, ["10.9.0.0/16"]),
+        ({"family": "ipv6-unicast"}, []),
+        ({"vrf": ""}, ["10.8.0.0/16", "10.9.0.0/16", "10.9.1.0/24"]),
+        ({"vrf": "blue"}, []),
+        ({"state": "local"}, []),
+        ({"state": "installed"}, []),
+        ({"state": "failed"}, []),
+    ],
+)
+def test_routes_are_searched(rig: Rig, query: dict[str, Any], prefixes: list[str]) -> None:
+    if query.get("search") == "10.9.0.0/15":  # host bits: neither a prefix nor a neighbor
+        with pytest.raises(Rejected):
+            page(rig, **query)
+        return
+    assert page(rig, **query) == prefixes
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"vrf": "green"}, {"search": "nobody"}, {"state": "x"}, {"family": "ipv5"}, {"after": "x"}, {"after": "18.x.y"},
+     {"after": "0a.ipv4-unicast.gone"}],
+)  # fmt: skip
+def test_wrong_query_is_refused(rig: Rig, query: dict[str, Any]) -> None:
+    with pytest.raises(Rejected):
+        page(rig, **query)
+
+
+def test_page_goes_on_after_a_place_that_is_gone(rig: Rig) -> None:
+    first, second, _third = places(rig)
+    assert first == f"{parse_prefix('10.8.0.0/16')[1].hex()}.ipv4-unicast."
+    assert page(rig, after=first) == ["10.9.0.0/16", "10.9.1.0/24"]
+    del rig.rib.tables["", V4].routes[parse_prefix("10.9.0.0/16")[1]]
+    assert page(rig, after=first) == ["10.9.1.0/24"]  # those that were found before are looked up anew
+    assert page(rig, after=second) == ["10.9.1.0/24"]
+
+
+def test_look_is_shared_as_long_as_it_is_fresh(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(table_pages.time, "monotonic", lambda: clock[0])
+    assert len(page(rig)) == 3
+    looks = []
+    monkeypatch.setattr(table_pages, "smallest", lambda *given: looks.append(given) or iter([[]]))
+    assert len(page(rig)) == 3
+    assert looks == []
+    clock[0] += table_pages.FRESH_S + 1
+    page(rig)
+    assert len(looks) == 1
+
+
+def test_services_and_workloads_are_searched_by_what_is_shown(rig: Rig) -> None:
+    rig.services |= {
+        name: ServiceView(name=name, source="mqtt", addresses=[f"10.64.100.{number}/32"])
+        for number, name in enumerate(("api", "dns", "web"))
+    }
+    assert page(rig, "services") == ["api", "dns", "web"]
+    assert page(rig, "services", search="100.1") == ["dns"]
+    assert page(rig, "services", search="WEB") == ["web"]
+    assert page(rig, "services", state="announced") == []
+    assert page(rig, "services", state="withheld") == ["api", "dns", "web"]
