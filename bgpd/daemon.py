@@ -48,6 +48,7 @@ from bgpd.message.nlri import RouteTargetNlri
 from bgpd.model.iana import Family
 from bgpd.model.views import ReloadView
 from bgpd.readiness import Readiness
+from bgpd.rib.saved import columns
 from bgpd.routing import Routing
 from bgpd.runtime import systemd as systemd_notify
 from bgpd.runtime.descriptors import Shortage, is_exhausted, raise_limit
@@ -271,10 +272,12 @@ class Daemon:
     def _leave_behind(self, store: DescriptorStore, leave: Callable[[], object], began: float) -> None:
         """From here on the loop does not turn until the process has ended."""
         speaker, descriptors = self._routing.speaker.saved()
+        rib = self._routing.rib.saved()
         left = Left(
             daemon=saved_daemon(converged=self._routing.converged),
             speaker=speaker,
-            rib=self._routing.rib.saved(),
+            rib=rib,
+            kernel=self._routing.tables.saved(columns(rib)),
             feeds=self._routing.workloads.saved(is_complete=self._routing.synchronised),
             descriptors=descriptors,
         )

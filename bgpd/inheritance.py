@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,14 @@ from bgpd.speaker.left_sessions import LeftSessions
 from bgpd.speaker.saved import SavedSpeaker
 
 if TYPE_CHECKING:
+    from bgpd.fib.saved import KnownTable, SavedKernelTable
+    from bgpd.model.iana import Family
     from bgpd.rib.saved import SavedRib
     from bgpd.speaker.speaker import Speaker
 
 SNAPSHOT = "snapshot"
 """The name of its descriptor."""
+_SECTIONS = ("daemon", "speaker", "rib", "kernel", "feeds")
 _OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
 
 
@@ -42,11 +46,13 @@ class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Left(msgspec.Struct, kw_only=True):
-    """What a process leaves. `feeds`: what orchestrators have said, by source."""
+    """What a process leaves. `kernel`: the routes of kernel tables, by VRF. `feeds`: what orchestrators have said, by
+    source."""
 
     daemon: SavedDaemon
     speaker: SavedSpeaker
     rib: SavedRib
+    kernel: dict[str, SavedKernelTable]
     feeds: dict[str, bytes]
     descriptors: dict[str, int]
 
@@ -55,7 +61,7 @@ class Left(msgspec.Struct, kw_only=True):
 
         Raises: OSError: there is no memory for it.
         """
-        sections = {name: msgspec.msgpack.encode(getattr(self, name)) for name in ("daemon", "speaker", "rib", "feeds")}
+        sections = {name: msgspec.msgpack.encode(getattr(self, name)) for name in _SECTIONS}
         return {SNAPSHOT: snapshot.write(sections), **self.descriptors}
 
 
@@ -69,7 +75,7 @@ class Inheritance:
         self.daemon: SavedDaemon | None = None
         self.sessions = LeftSessions([], {})
         self.feeds: dict[str, bytes] = {}
-        self._rib = b""
+        self._rib = self._kernel = b""
         self.problem = ""
         self.refused: dict[str, str] = {}
         self.adopted = 0
@@ -93,9 +99,21 @@ class Inheritance:
             self.fail(f"{_OTHER_FORM}: {error}")
         return None
 
-    def keep(self, rib: bytes) -> None:
-        """The RIB's section, which is not read before it is asked for."""
-        self._rib = rib
+    def tables(self, routes: SavedRib) -> dict[str, KnownTable]:
+        """The kernel's routes by VRF, as far as the other process knew them; `routes` are those of `routes`."""
+        from bgpd.fib.saved import KnownTable, SavedKernelTable
+        from bgpd.rib.saved import columns
+
+        packed, self._kernel = self._kernel, b""
+        by_family: defaultdict[str, dict[Family, list[list[bytes]]]] = defaultdict(dict)
+        for (vrf, family), keys in columns(routes).items():
+            by_family[vrf][family] = keys
+        saved = msgspec.msgpack.decode(packed, type=dict[str, SavedKernelTable])
+        return {vrf: KnownTable(table, by_family[vrf]) for vrf, table in saved.items()}
+
+    def keep(self, rib: bytes, kernel: bytes) -> None:
+        """The sections of the RIB and of kernel tables, which are not read before they are asked for."""
+        self._rib, self._kernel = rib, kernel
 
     def fail(self, problem: str) -> None:
         """Nothing can be gone on with."""
@@ -153,7 +171,7 @@ def find() -> Inheritance:
 
 def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> None:
     sections = snapshot.read(memory)
-    found.keep(sections["rib"])
+    found.keep(sections["rib"], sections["kernel"])
     found.daemon = msgspec.msgpack.decode(sections["daemon"], type=SavedDaemon)
     found.feeds = msgspec.msgpack.decode(sections["feeds"], type=dict[str, bytes])
     found.sessions = left_sessions.read(sections["speaker"], descriptors)

@@ -164,7 +164,7 @@ class Routing:
         if routes is not None:
             self._is_adopting = True
             await left.adopt(self.speaker)  # their sessions are among what the kernel's tables guard from the start on
-        await self.tables.start(self._config.vrf)
+        await self.tables.start(self._config.vrf, None if routes is None else left.tables(routes))
         has_run = await asyncio.to_thread(has_run_since_boot, Path(self._config.state.directory))
         self.speaker.restarting = self.tables.installed > 0 or has_run
         self.evpn.start()
@@ -183,6 +183,7 @@ class Routing:
                     self.evpn.neighbor_away(state.source)
             await self._walks.run_to_end(self.rib.received.restore(routes, former))
             routes = None
+            self.tables.compare_known()
             self._memory_freed()
             self._watch_stale()
         await self.workloads.start(left.feeds)

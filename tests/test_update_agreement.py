@@ -66,6 +66,9 @@ class Surroundings(Recorder):
         self.advertised: dict[tuple[str, Family, bytes], object] = {}
         super().__init__(config)
 
+    def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        return changes
+
     def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         for key, next_hops in changes.items():
             if next_hops is None:

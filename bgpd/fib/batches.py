@@ -159,6 +159,14 @@ class TableWriter:
         self.families[family].pending.merge(changes)
         self._dataplane.write_soon(self)
 
+    def confirm(self, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        """`update_learned`, for keys of one part of the table of which most are there as they are desired to be, as
+        another process has left them: answers the others, which are to be updated."""
+        kept = self.kept[family]
+        if self.withdrawing or self.targets.services or kept or self.ownership.blocked(family, changes.keys()):
+            return changes
+        return self.families[family].confirm(changes, self.targets.target_of(family))
+
     def keep(self, family: Family, routes: Mapping[bytes, NextHops]) -> None:
         """Routes that the table itself needs: the copies of a VRF's connected networks."""
         former, self.kept[family] = self.kept[family], dict(routes)
@@ -381,6 +389,12 @@ class TableWriter:
     def is_idle(self) -> bool:
         """Whether nothing waits, and nothing is under way."""
         return not (self.backlog or self.in_flight or self.rechecks or self._unsettled)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether our record is what the kernel has, unless another program has changed that."""
+        tables = self.families.values()
+        return self.is_idle and not any(table.changing or table.deferred or table.distrusted for table in tables)
 
     def wake_idle(self) -> None:
         """Wake who waits for the table to be idle, if it is."""

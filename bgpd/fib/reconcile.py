@@ -21,6 +21,7 @@ from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.nexthop_objects import by_known_sources
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.routes import FamilyRoutes
+from bgpd.fib.saved import KnownTable
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_deletes
 from bgpd.model.containers import ShardedDict
@@ -123,6 +124,17 @@ class Adoption:
             if target < 0:
                 self.direct[-target].update(keys)
 
+    def tell(self, installed: ShardedDict[int], counts: Counter[int], sources: Mapping[int, bytes]) -> None:
+        """These are the routes, by what another process knows."""
+        self.installed, self._counts = installed, counts
+        for target in counts:
+            self.sources[target].add(sources.get(target, b""))
+        for part in installed.parts:
+            if any(target < 0 for target in set(part.values())):
+                for key, target in part.items():
+                    if target < 0:
+                        self.direct[-target].add(key)
+
     def counts(self) -> Mapping[int, int]:
         """Routes per target."""
         return Counter(self.installed.values()) if self.doubles else self._counts
@@ -146,7 +158,10 @@ def _own_part(run: RouteRun, form: RouteForm, strays: list[Stray]) -> RouteRun:
 
 
 class Upkeep:
-    """Reconciles one table with the kernel: adoption, sweep, comparison and repair."""
+    """Reconciles one table with the kernel: adoption, sweep, comparison and repair.
+
+    `is_uncompared`: what another process has left was not compared with the kernel yet.
+    """
 
     def __init__(self, writer: TableWriter, dataplane: Dataplane, interval_s: float) -> None:
         self._writer = writer
@@ -158,16 +173,29 @@ class Upkeep:
         self._running: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._strays: dict[Family, list[Stray]] = {}
+        self._is_told = self.is_uncompared = False
         self._repairs_reported, self._repairs_reported_at = 0, -_REPAIRS_REPORTED_S
 
     # The start, and its end.
 
-    async def adopt(self) -> None:
-        """Adopt our routes that the kernel has. Raises: OSError: it refused a dump."""
+    async def adopt(self, known: KnownTable | None = None) -> None:
+        """Adopt our routes that the kernel has, or that it has as far as another process knows. Raises: OSError: it
+        refused a dump."""
+        is_known = known is not None and known.is_of(self._form)
+        self._is_told = self.is_uncompared = is_known
         for family in self._families:
-            await self._adopt(family)
+            if known is not None and is_known:
+                self._take(family, self._known(known, family))
+            else:
+                self._take(family, await self._read(family))
 
-    async def _adopt(self, family: Family) -> None:
+    def _known(self, known: KnownTable, family: Family) -> Adoption:
+        objects = self._dataplane.objects
+        adoption = Adoption(self._form)
+        adoption.tell(*known.installed(family, objects.groups.keys() | objects.leftovers), known.saved.sources)
+        return adoption
+
+    async def _read(self, family: Family) -> Adoption:
         adoption = Adoption(self._form)
 
         def begin() -> Callable[[RouteRun], None]:
@@ -176,6 +204,9 @@ class Upkeep:
             return adoption.add
 
         await self._dataplane.reader.routes(family, self._form, begin)
+        return adoption
+
+    def _take(self, family: Family, adoption: Adoption) -> None:
         routes = self._families[family]
         routes.installed = adoption.installed
         routes.direct.update(adoption.direct)
@@ -193,7 +224,7 @@ class Upkeep:
         """The first state is complete: delete adopted routes that nobody wants, in slices."""
         writer = self._writer
         writer.swept = True
-        if any(routes.adopted for routes in self._families.values()):
+        if any(routes.adopted for routes in self._families.values()) and not self._is_told:
             self._compare_when_idle()  # the dump of the start may have lacked some
         for family, routes in self._families.items():
             if routes.unconfirmed:
@@ -203,6 +234,11 @@ class Upkeep:
         for family, strays in self._strays.items():
             self._delete_strays(family, strays)
         self._strays.clear()
+
+    def compare_known(self) -> None:
+        """Compare what another process has left, if so, once what differs from what is desired now is written."""
+        if self.is_uncompared:
+            self._compare_when_idle()
 
     def _compare_when_idle(self) -> None:
         if self._waiting is None or self._waiting.done():
@@ -214,7 +250,10 @@ class Upkeep:
 
     def _delete_strays(self, family: Family, strays: Iterable[Stray]) -> None:
         """Delete routes of ours with another metric than the configured one, once the first state is complete."""
-        for key, metric in strays if self._writer.swept else ():
+        if not self._writer.swept:
+            self._strays[family] = list(strays)
+            return
+        for key, metric in strays:
             form = RouteForm(self._form.table, self._form.protocol, metric)
             self._dataplane.submit(encode_deletes(family, [key], form), 1, lambda _outcome: None)
 
@@ -243,12 +282,17 @@ class Upkeep:
             except TimeoutError:
                 self._dataplane.verify()
             self._reconcile_now.clear()
+            are_compared = True
             for family in self._families:
                 try:
-                    await self._compare(family)
+                    are_compared &= await self._compare(family)
                 except OSError as error:
+                    are_compared = False
                     log.warning("fib.reconcile_failed", family=family.value, error=str(error))
                 await self._shrink(self._families[family])
+            if are_compared and self.is_uncompared:
+                self.is_uncompared = False
+                log.info("fib.compared", table=self._form.table, repaired=self._writer.counters.repaired)
 
     async def _shrink(self, routes: FamilyRoutes) -> None:
         """Give back the room that a burst took. Never during a comparison, whose thread reads the same dicts."""
@@ -256,8 +300,8 @@ class Upkeep:
             for _ in table.shrink():
                 await asyncio.sleep(0)
 
-    async def _compare(self, family: Family) -> None:
-        """Compare one family with the kernel, and repair what differs."""
+    async def _compare(self, family: Family) -> bool:
+        """Compare one family with the kernel, and repair what differs; False: too much changed meanwhile."""
         meanwhile = self._writer.watch(family)
         try:
             suspects, strays = await self._differences(family)
@@ -265,11 +309,22 @@ class Upkeep:
             self._writer.unwatch(family)
         if meanwhile.are_too_many:
             self._compare_when_idle()
-            return
+            return False
         suspects = [key for key in suspects if key not in meanwhile.keys]
+        if suspects and not self._writer.swept:
+            suspects = self._wanted_or_known(family, suspects)
         if suspects:
             self.repair(family, suspects)
         self._delete_strays(family, strays)
+        return True
+
+    def _wanted_or_known(self, family: Family, suspects: Sequence[bytes]) -> list[bytes]:
+        """Without routes that nobody wants so far, and of which the former process did not know: a comparison after the
+        sweep is for them."""
+        installed = self._families[family].installed
+        found = [key for key in suspects if key in installed or self._writer.desired(family, key) is not None]
+        self._is_told &= len(found) == len(suspects)
+        return found
 
     async def _differences(self, family: Family) -> tuple[list[bytes], list[Stray]]:
         """Differences between the kernel and our record; both may change during the dump."""

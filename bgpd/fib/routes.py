@@ -244,6 +244,33 @@ class FamilyRoutes:
                 self._plan_adds(run, wanted, plan)
         return plan
 
+    def confirm(self, changes: dict[bytes, NextHops | None], target_of: TargetOf) -> dict[bytes, NextHops | None]:
+        """Have those adopted routes confirmed that are as desired; answers the others. The keys are of one part."""
+        if not (self.adopted and changes) or self.distrusted or self.changing or self.failed or self.blocked:
+            return changes
+        part = self.installed.part(next(iter(changes)))
+        pairs = list(zip(map(id, changes.values()), map(part.get, changes)))
+        distinct = set(pairs)
+        fitting: set[tuple[int, int | None]] = set()
+        for one, value in dict(zip(map(id, changes.values()), changes.values())).items():
+            targets = {target for of, target in distinct if of == one and target is not None}
+            if value is not None and targets:
+                wanted = target_of(value, targets)
+                fitting.update((one, target) for target in targets if not wanted.why and target in wanted.same)
+        others: dict[bytes, NextHops | None] = {}
+        if not fitting >= distinct:
+            others = {key: value for (key, value), pair in zip(changes.items(), pairs) if pair not in fitting}
+        self._confirmed(changes, others)
+        return others
+
+    def _confirmed(self, changes: Mapping[bytes, object], others: Mapping[bytes, object]) -> None:
+        """All of the changed keys but for the others need not wait for the sweep."""
+        unconfirmed = self.unconfirmed.part(next(iter(changes)))
+        if not others and len(unconfirmed) == len(changes):
+            unconfirmed.clear()
+        else:
+            deque(map(unconfirmed.pop, [key for key in changes if key not in others], repeat(None)), maxlen=0)
+
     def refuse(self, key: bytes, target: int, why: str, *, before: int | None = None) -> None:
         """The kernel refused a route: it holds none, or the one by `before`, unless it had dropped that silently."""
         if self.installed.get(key) == target:

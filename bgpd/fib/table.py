@@ -21,6 +21,7 @@ from bgpd.fib.preferred_source import PreferredSource
 from bgpd.fib.rechecks import SLICE
 from bgpd.fib.reconcile import Upkeep
 from bgpd.fib.routes import FibCounters
+from bgpd.fib.saved import KnownTable
 from bgpd.fib.targets import Service, service_hop
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
@@ -50,13 +51,14 @@ class Fib:
         """The numbers of now."""
         return self.writer.counters
 
-    async def start(self) -> None:
-        """Open what is shared, adopt what an earlier run left, start the reconciliation timer.
+    async def start(self, known: KnownTable | None = None) -> None:
+        """Open what is shared, adopt what an earlier run left, start the reconciliation timer. `known`: what another
+        process has left of the table.
 
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused a dump.
         """
         await self.dataplane.start()
-        await self.upkeep.adopt()
+        await self.upkeep.adopt(known)
         await self.events.follow()
         self.upkeep.start()
 

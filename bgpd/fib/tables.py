@@ -20,6 +20,8 @@ from bgpd.config.schema import FibConfig, VrfConfig
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.probe_routes import ProbeRoutes
+from bgpd.fib.saved import Columns, KnownTable, SavedKernelTable
+from bgpd.fib.saved import save as save_table
 from bgpd.fib.table import Fib
 from bgpd.fib.targets import Service, service_hop
 from bgpd.fib.vrf_tables import ConfiguredVrfs
@@ -224,13 +226,13 @@ class KernelTables:
         self._recursive = recursive
         self._addresses = addresses
 
-    async def start(self, vrfs: Sequence[VrfConfig]) -> None:
-        """Adopt what the kernel has; have these VRFs.
+    async def start(self, vrfs: Sequence[VrfConfig], known: Mapping[str, KnownTable] | None = None) -> None:
+        """Adopt what the kernel has, of `known` tables what another process has left of them; have these VRFs.
 
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
         self.needs_changed()
-        await self.fibs[""].start()
+        await self.fibs[""].start((known or {}).get(""))
         await self.vrfs.start(vrfs)
 
     async def stop(self) -> None:
@@ -240,6 +242,18 @@ class KernelTables:
         for fib in self.fibs.values():
             await fib.stop()
         await self.vrfs.stop()
+
+    def saved(self, columns: Mapping[tuple[str, Family], Columns]) -> dict[str, SavedKernelTable]:
+        """What the kernel has, for another process, by VRF: of the main table, which learned routes fill. `columns` are
+        keys that it knows."""
+        main = {family: keys for (vrf, family), keys in columns.items() if not vrf}
+        saved = save_table(self.fibs[""].writer, self.fibs[""].dataplane.objects, main)
+        return {} if saved is None else {"": saved}
+
+    def compare_known(self) -> None:
+        """Compare what another process has left with the kernel, once nothing is under way."""
+        for fib in self.fibs.values():
+            fib.upkeep.compare_known()
 
     def sweep(self) -> None:
         """The first state is complete: delete what an earlier run left in the kernel and nobody wants.
@@ -307,6 +321,14 @@ class KernelTables:
             if self._behind is None:
                 self._behind = asyncio.get_running_loop().call_later(_UNREAD_MOST_S, self._caught_up)
             self._listener.kernel_is_behind()
+
+    def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        """As TableWriter.confirm. What workloads have a say in is among the others; so is all of a VRF, since EVPN
+        hears of its routes."""
+        fib = self.fibs.get(vrf)
+        if vrf or fib is None or self._workloads.overlay(vrf, family, changes) is not changes:
+            return changes
+        return fib.writer.confirm(family, changes)
 
     def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop is unreachable, or ""; the listener is notified when that changes."""

@@ -18,6 +18,10 @@ class KernelRoutes(Protocol):
     def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         """These keys have other next hops now (None: no kernel route of ours)."""
 
+    def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        """Of these keys, which are of one part of the table, most may be so in the kernel, as another process has left
+        it; `update_learned` is to be told of those that are answered."""
+
     def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop is unreachable, or "". Asked once for each; later news come by `Rib.next_hop_changed`."""
 

@@ -146,6 +146,8 @@ class TableWalk:
             keys = list(compress(keys, [entry is not None for entry in entries]))
         changes = Changes()
         self._table.fill(part, keys, [entry for entry in entries if entry is not None], changes)
+        if not self._table.guest and changes.next_hops:
+            changes.next_hops = self._tables.kernel.confirm(self._table.vrf, self._family, changes.next_hops)
         self._tables.commit(self._table, changes)
 
     # Entry by entry.

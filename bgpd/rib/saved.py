@@ -122,6 +122,15 @@ class SavedRib(msgspec.Struct, array_like=True, gc=False):
     tables: list[SavedTable]
 
 
+def columns(saved: SavedRib) -> dict[tuple[str, Family], list[list[bytes]]]:
+    """The keys of each part of the tables of neighbors, by VRF and family."""
+    return {
+        (table.vrf, Family(table.family)): [part.keys for part in table.parts]
+        for table in saved.tables
+        if not table.guest
+    }
+
+
 class _Numbers:
     """Numbers of values, in the order in which they are first asked for."""
 

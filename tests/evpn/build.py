@@ -160,6 +160,9 @@ class Host:
 
     # What the RIB has around it: kernel tables, neighbors, workloads
 
+    def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        return changes
+
     def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         table = self.fib.setdefault((vrf, family), {})
         for key, next_hops in changes.items():

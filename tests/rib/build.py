@@ -87,6 +87,9 @@ class Recorder:
 
     # The kernel's tables
 
+    def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        return changes
+
     def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         if vrf:
             for one, next_hops in changes.items():
