@@ -26,6 +26,7 @@ from bgpd.workload.presences import Endpoints, Presences
 from bgpd.workload.service.address_probes import ProbeKernel
 from bgpd.workload.service.checker import Checker
 from bgpd.workload.service.probes import probe
+from bgpd.workload.service.service_file import ServiceFile
 from bgpd.workload.service.services import Services
 from bgpd.workload.service.targets import CheckId
 from bgpd.workload.settle import Announcer, KernelRoutes
@@ -98,6 +99,8 @@ class Workloads:
             damping_half_life_s=config.workload.services.damping_half_life_s,
             kernel=kernel,
         )
+        self._file = ServiceFile(config.state.directory, of=self.services.saved_of)
+        self.services.listeners.append(self._service_changed)
         self._first_state = FirstState(
             self.table, self.services, order_known=self._order_known, reached=owner.workloads_synchronised
         )
@@ -169,8 +172,11 @@ class Workloads:
 
     async def start(self, left: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Claim what configuration, state files and `left`, of another process, say; to be awaited before `run`."""
-        self.services.remember_standing(left.get(STANDING))
-        self.services.remember(left.get(HEALTH))
+        if HEALTH in left:
+            self.services.remember_standing(left.get(STANDING))
+            self.services.remember(left[HEALTH])
+        else:
+            self.services.remember_crashed(await asyncio.to_thread(self._file.load))
         for source in self._sources:
             source.remember(left.get(source.name))
         for source in self._sources:
@@ -200,6 +206,7 @@ class Workloads:
         """Sources and checks, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._checker.run())
+            group.create_task(self._file.run())
             group.create_task(self._wait_for_first_state())
             for source in self._sources:
                 group.create_task(source.run())
@@ -216,7 +223,14 @@ class Workloads:
         if missing:
             log.warning("workload.initial_state_missing", sources=missing)
 
+    def _service_changed(self, name: str) -> None:
+        """Until the first state is known, what the process before has left is the better part of it."""
+        if self._first_state.is_order_known:
+            self._file.note(name)
+
     def _order_known(self) -> None:
+        for name in self.services.names():
+            self._file.note(name)
         for source in self._sources:
             source.order_known()
 

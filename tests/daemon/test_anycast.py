@@ -13,7 +13,16 @@ import pytest
 from labs.daemons import Frr
 from labs.process import run_command
 from tests.daemon.anycast import ADDRESSES, HTTP, HTTPS
-from tests.daemon.fabric import Fabric, Host, RouteWatch, heard_from_host, kernel_hops, kernel_routes, leaf, started
+from tests.daemon.fabric import (
+    Fabric,
+    Host,
+    RouteWatch,
+    heard_from_host,
+    kernel_hops,
+    kernel_routes,
+    leaf,
+    started,
+)
 from tests.daemon.fabric import table as toml
 from tests.daemon.feed import API
 
@@ -316,6 +325,27 @@ def test_backends_gone_with_their_interface_are_no_backends(
     host.wait_hops(f"{SERVICE}/32", FIRST)
     fabric.host.ip("link", "set", "pod2", "up")
     host.wait_hops(f"{SERVICE}/32", FIRST, SECOND)
+
+
+def test_last_resort_is_announced_again_after_a_crash(
+    fabric: Fabric, host: Host, frr: Frr, pods: Pods, tmp_path: Path
+) -> None:
+    """What the checks found out before is known after it, before they have said anything."""
+    offer(host, tmp_path, last_resort="keep", check={"type": "http", **FAST, **CHECKS["http"]})
+    host.wait_hops(f"{SERVICE}/32", FIRST, SECOND)
+    pods.set(1, 500)
+    pods.set(2, 500)
+    host.wait(lambda: host.metric("bgpd_services", state="last-resort") == 1, "both to fail")
+    saved = host.directory / "state" / "services.json"
+    host.wait(lambda: saved.exists() and "last-resort" in saved.read_text(), "it to be saved")
+    host.kill()
+    host.start()
+    host.wait_ready()
+    assert host.metric("bgpd_services", state="last-resort") == 1
+    wait_announced(host, frr)
+    host.wait_hops(f"{SERVICE}/32", FIRST, SECOND)
+    pods.set(2)
+    host.wait_hops(f"{SERVICE}/32", SECOND)
 
 
 def test_service_is_there_again_after_a_crash_with_its_flows_group_untouched(

@@ -271,6 +271,11 @@ class AddressProbes:
         for id, probed in self._probed.items():
             yield id, probed.probe, probed.health
 
+    def healths_of(self, name: str, service: Service) -> list[tuple[CheckId, HealthCheck, Health]]:
+        """What is known of the addresses of one service."""
+        found = (self._probed.get((name, "", text)) for text in service.addresses)
+        return [(one.id, one.probe, one.health) for one in found if one is not None]
+
     def views(self, name: str, service: Service) -> list[ProbeView]:
         """The probes of a service, in the order of its addresses."""
         found = (self._probed.get((name, "", text)) for text in service.addresses)

@@ -1,7 +1,8 @@
 """What checks and probes have found out, for the next process: an upgrade must not begin with "not checked yet".
 
 A check that is another one than before begins anew. What is not asked for until the first state is complete is
-forgotten. A crash leaves nothing: then the first results are waited for.
+forgotten. What a crash leaves (`service_file`) may be old: the first result of each check is waited for, but it
+need not come `rise` times.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bgpd.workload.service.targets import CheckId
 log = structlog.get_logger()
 
 
-class _Saved(msgspec.Struct, frozen=True, array_like=True):
+class SavedCheck(msgspec.Struct, frozen=True, array_like=True):
     """One check that has been decided. Wall clock, seconds."""
 
     id: CheckId
@@ -32,23 +33,31 @@ class SavedHealth:
     """What an earlier process found out."""
 
     def __init__(self) -> None:
-        self._left: dict[CheckId, _Saved] = {}
+        self._left: dict[CheckId, SavedCheck] = {}
+        self._has_crashed = False
 
     def remember(self, packed: bytes | None) -> None:
         """`save`'s answer in the earlier process; None if there was none."""
         if packed is None:
             return
         try:
-            self._left = {one.id: one for one in msgspec.msgpack.decode(packed, type=list[_Saved])}
+            self._left = {one.id: one for one in msgspec.msgpack.decode(packed, type=list[SavedCheck])}
         except msgspec.MsgspecError as error:
             log.warning("service.saved_health_unreadable", error=str(error))
+
+    def remember_crashed(self, checks: Iterable[SavedCheck]) -> None:
+        """What a process knew that came to no end of its own."""
+        self._left = {one.id: one for one in checks}
+        self._has_crashed = True
 
     def take(self, id: CheckId, check: HealthCheck) -> Health:
         """The health of a check that begins now; of one that goes on, as it was."""
         saved = self._left.pop(id, None)
         if saved is None or saved.check != check:
             return Health(rise=check.rise, fall=check.fall)
-        return _health_of(saved)
+        health = _health_of(saved)
+        health.is_of_before = self._has_crashed and saved.healthy
+        return health
 
     def left(self) -> Iterator[tuple[CheckId, HealthCheck, Health]]:
         """What nobody has asked for yet."""
@@ -60,17 +69,20 @@ class SavedHealth:
         self._left.clear()
 
 
-def _health_of(one: _Saved) -> Health:
+def _health_of(one: SavedCheck) -> Health:
     check = one.check
     return Health(rise=check.rise, fall=check.fall, healthy=one.healthy, reason=one.reason, since=one.since)
 
 
 def save(healths: Iterable[tuple[CheckId, HealthCheck, Health]]) -> bytes:
     """What is decided, for the next process."""
-    return msgspec.msgpack.encode(
-        [
-            _Saved(id, check, health.healthy, health.reason, health.since)
-            for id, check, health in healths
-            if health.healthy is not None
-        ]
-    )
+    return msgspec.msgpack.encode(decided(healths))
+
+
+def decided(healths: Iterable[tuple[CheckId, HealthCheck, Health]]) -> list[SavedCheck]:
+    """The checks that have been decided."""
+    return [
+        SavedCheck(id, check, health.healthy, health.reason, health.since)
+        for id, check, health in healths
+        if health.healthy is not None
+    ]

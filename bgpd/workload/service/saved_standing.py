@@ -64,10 +64,11 @@ class SavedStanding(msgspec.Struct, frozen=True, array_like=True):
 
 def save(services: Mapping[str, Active], unread: Mapping[str, SavedStanding]) -> bytes:
     """What `read` and `restore` need; `unread` is what an earlier process left and nobody has asked for yet."""
-    return msgspec.msgpack.encode({name: _of(active) for name, active in services.items()} | dict(unread))
+    return msgspec.msgpack.encode({name: standing_of(active) for name, active in services.items()} | dict(unread))
 
 
-def _of(active: Active) -> SavedStanding:
+def standing_of(active: Active) -> SavedStanding:
+    """How one service stands."""
     return SavedStanding(
         [
             _SavedFamily(family, one.standing, list(one.kept), one.until, one.back_at)

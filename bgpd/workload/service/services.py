@@ -42,7 +42,8 @@ from bgpd.workload.service.backend_checks import BackendChecks, Checks, fault_of
 from bgpd.workload.service.backlog import Backlog
 from bgpd.workload.service.flapping import Flapping, limits_of
 from bgpd.workload.service.last_resort import Availability, Standing
-from bgpd.workload.service.saved_health import SavedHealth, save
+from bgpd.workload.service.saved_health import SavedHealth, decided, save
+from bgpd.workload.service.service_file import SavedService
 from bgpd.workload.service.targets import CheckId, Fault, Target, backends_of, targets_of
 from bgpd.workload.service.weights import members_of, next_step, strength_of
 from bgpd.workload.sources import Restart, SourceKind
@@ -418,6 +419,22 @@ class Services:
             for id, health in active.health.items()
         )
         return save([*checked, *self.probes.healths(), *self._saved.left()])
+
+    def remember_crashed(self, saved: Mapping[str, SavedService]) -> None:
+        """What was known of each service (`saved_of`) when a process crashed that left nothing else."""
+        self._saved_standing = {name: one.standing for name, one in saved.items()}
+        self._saved.remember_crashed(check for one in saved.values() for check in one.health)
+
+    def saved_of(self, name: str) -> SavedService | None:
+        """What is known of a service; None if there is none of this name."""
+        active = self._services.get(name)
+        if active is None:
+            return None
+        check = active.service.check
+        checked = [(id, check, health) for id, health in active.health.items()] if check is not None else []
+        healths = [*checked, *self.probes.healths_of(name, active.service)]
+        standing = self._saved_standing.get(name) or saved_standing.standing_of(active)
+        return SavedService(standing, decided(healths))
 
     def names(self) -> list[str]:
         return sorted(self._services)
