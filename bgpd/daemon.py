@@ -36,6 +36,8 @@ from bgpd.handover.store import (
     StoreUnusable,
     store_of_service,
 )
+from bgpd.history.recorder import History
+from bgpd.history.segments import DIRECTORY as HISTORY
 from bgpd.inheritance import SNAPSHOT, Inheritance, Left, saved_daemon
 from bgpd.journal.journal import NAME as JOURNAL
 from bgpd.journal.journal import Journal
@@ -47,6 +49,7 @@ from bgpd.message.exabgp_codec import load as load_codec
 from bgpd.message.nlri import RouteTargetNlri
 from bgpd.model.iana import Family
 from bgpd.model.views import ReloadView
+from bgpd.past import Past
 from bgpd.readiness import Readiness
 from bgpd.rib.saved import columns
 from bgpd.routing import Routing
@@ -132,6 +135,8 @@ class Daemon:
         self._started = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         hostname = config.router.hostname or system_hostname()
+        directory = Path(config.state.directory) / HISTORY if config.journal.history_max_bytes else None
+        self._history = History(directory, max_bytes=config.journal.history_max_bytes, config=config.rib)
         self._garbage = GarbagePolicy()
         self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
@@ -144,6 +149,7 @@ class Daemon:
             changed=lambda: self._readiness.plan_review(),
             memory_freed=self._garbage.much_was_freed,
             shortage=self._shortage,
+            history=self._history,
         )
         self._consistency = Consistency(lambda: checks(self._routing))
         self._readiness = Readiness(
@@ -160,7 +166,11 @@ class Daemon:
         self._twins = Twins(
             self._routing, config=lambda: self._configuration.config, chosen=lambda: self._readiness.configuration
         )
-        self._readiness.also_warns = (self._configuration.identity.warnings, self._twins.warnings)
+        self._readiness.also_warns = (
+            self._history.warnings,
+            self._configuration.identity.warnings,
+            self._twins.warnings,
+        )
         self._drain = Drain(self._routing, config=lambda: self._configuration.in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
         self._backend = DaemonBackend(
@@ -170,6 +180,7 @@ class Daemon:
             config=lambda: self._configuration.config,
             health=self._readiness.view,
             drain=self._drain,
+            past=Past(self._history, config.state.directory),
             upgrade=Upgrade(self.hand_over, spawn=self._spawn, started=self._started.is_set),
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
@@ -232,6 +243,7 @@ class Daemon:
                 tasks.create_task(self._readiness.run()),
                 tasks.create_task(self._drain.run()),
                 tasks.create_task(self._journal.run()),
+                tasks.create_task(self._history.run()),
                 tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
                 tasks.create_task(self._twins.run(self._walks)),
                 tasks.create_task(self._garbage.run(lambda: self._walks.run(self._routing.shrink()))),
@@ -287,6 +299,7 @@ class Daemon:
             sessions, seconds = len(speaker.sessions), round(time.monotonic() - began, 3)
             log.info("handover.left", sessions=sessions, seconds=seconds)
             self._journal.close()
+            self._history.close(is_handed_over=True)
             leave()
         finally:
             os.ftruncate(descriptors[SNAPSHOT], 0)  # this process goes on after all: nobody may take it for new
@@ -322,6 +335,7 @@ class Daemon:
         await self._routing.speaker.shutdown(SHUTDOWN_TEXT, gracefully=not self._is_for_good)
         await self._api.stop()
         await self._routing.stop()
+        self._history.close()
         self._lock.release()
         log.info("bgpd.stopped")
 

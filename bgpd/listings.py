@@ -20,6 +20,7 @@ from bgpd.evpn.originate import EVPN_SOURCE
 from bgpd.evpn.views import evpn_routes, vrf_views
 from bgpd.explain import explain
 from bgpd.fib import views as fib_views
+from bgpd.history.answers import about, sought
 from bgpd.journal.journal import Journal
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
@@ -30,6 +31,7 @@ from bgpd.model.views import (
     HealthView,
     NeighborView,
     OverviewView,
+    PastView,
     ReloadView,
     RouteView,
     ViewQuery,
@@ -38,6 +40,7 @@ from bgpd.model.views import (
     WorkloadView,
 )
 from bgpd.overview import overview
+from bgpd.past import Past
 from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
@@ -66,6 +69,7 @@ class DaemonBackend:
         config: Callable[[], Config],
         health: Callable[[], HealthView],
         drain: Drain,
+        past: Past,
         upgrade: Upgrade,
         metrics: Callable[[], Iterator[str]],
         reload: Callable[[float | None], Awaitable[ReloadView]],
@@ -84,6 +88,7 @@ class DaemonBackend:
         self._advertised = Advertised(routing)
         self._reload = reload
         self._confirm = confirm
+        self._past = past
         listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
             "bfd": lambda query: iter(routing.speaker.bfd.views()),
@@ -158,6 +163,14 @@ class DaemonBackend:
             audience=self._advertised.of_workload,
             drained=self.drain.reason(),
         )
+
+    async def explain_past(self, address: bytes, vrf: str, at: float) -> PastView:
+        """What the RIB had at that time. Raises: Rejected: with 404, no such VRF, or it is not known, and why."""
+        if vrf not in self._routing.tables.fibs:
+            raise Rejected(404, f'there is no VRF "{vrf}"', "bgpd show vrfs lists them")
+        view = await self._past.ask(address, vrf, at)
+        view.events = about(view, await self.past_events(sought(at)))
+        return view
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
         """What keeps a prefix from being used or announced. Raises: Rejected: with 404, no such VRF or neighbor."""

@@ -22,6 +22,8 @@ from bgpd.evpn.evpn import Evpn
 from bgpd.fib.dataplane import Dataplane
 from bgpd.fib.guard import Dependencies
 from bgpd.fib.tables import KernelTables
+from bgpd.history.base import addresses_of, base
+from bgpd.history.recorder import History
 from bgpd.inheritance import Inheritance
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.message.open import Negotiated
@@ -76,6 +78,7 @@ class Routing:
         changed: Callable[[], None],
         memory_freed: Callable[[], None],
         shortage: Shortage,
+        history: History,
     ) -> None:
         self.sources: dict[str, Source] = {}
         self.guests: dict[str, Source] = {}
@@ -83,6 +86,8 @@ class Routing:
         self.converged = False
         self.ending = False
         self.link_changed: Callable[[str], None] = lambda _name: None
+        self.history = history
+        self._is_saying_base = False
         self._is_change_planned = False
         self._is_adopting = False
         self._stale_timer: asyncio.TimerHandle | None = None
@@ -135,6 +140,7 @@ class Routing:
             evpn=self.evpn,
             workloads=self.workloads.table,
             guests=self.workloads.find(GuestSource),
+            recorder=history if history.is_on else None,
         )
         self.tables.connect(self.rib, self.evpn, self.workloads.table)
         self.evpn.connect(claims=self.workloads.table, presences=self.workloads.presences)
@@ -161,6 +167,7 @@ class Routing:
         """
         await self._monitor.start()
         routes = left.routes()
+        self.history.started(addresses_of(self.host), is_adopting=routes is not None)
         if routes is not None:
             self._is_adopting = True
             await left.adopt(self.speaker)  # their sessions are among what the kernel's tables guard from the start on
@@ -205,9 +212,23 @@ class Routing:
     async def run(self) -> None:
         """Look for what can be asked of neighbors again, and for what is waited for in vain, until cancelled."""
         while True:
+            self._say_base()
             self.rib.received.ask_for_discarded(time.monotonic())
             self.rib.dissemination.resume_due(_now())
             await asyncio.sleep(_LOOK_S)
+
+    def _say_base(self) -> None:
+        """Where the history needs it, say all that the tables have."""
+        if self.history.wants_base and not self._is_saying_base:
+            self._is_saying_base = True
+            self._walks.run(base(self.history, self.rib, self.host, self._is_behind_sessions), done=self._base_said)
+
+    def _base_said(self) -> None:
+        self._is_saying_base = False
+
+    def _is_behind_sessions(self) -> bool:
+        """Whether something that a session has sent was read, and is not in the tables yet."""
+        return any(one.exchange is not None and one.exchange.is_behind for one in self.speaker.neighbors)
 
     async def stop(self) -> None:
         """Write what is queued and stop using the kernel; routes stay."""
@@ -282,11 +303,16 @@ class Routing:
         if isinstance(event, LinkChanged) and event.is_another:
             self.link_changed(event.link.name)
         if isinstance(event, AddressChanged):
+            self._note_address(event)
             self._walks.run(self.rib.received.networks_changed(event.address.interface))
         if isinstance(event, LinkChanged | AddressChanged):
             self.workloads.host_changed(event)
         self.speaker.kernel_changed(event)
         self.evpn.kernel_changed(event)
+
+    def _note_address(self, event: AddressChanged) -> None:
+        one = event.address
+        self.history.own_address(self.host.vrf_of(one.interface), one.interface, one.packed, is_gone=event.gone)
 
     def _kernel_reported(self) -> None:
         """A workload's new route is announced in the same turn of the loop."""
@@ -326,6 +352,7 @@ class Routing:
             return
         received = self.rib.received
         going = received.session_lost(source, is_graceful=is_graceful, now=_now())
+        self.history.session_closed(source, reason, received.stale.of_session(source))
         if received.is_kept(source):
             self.evpn.neighbor_away(source)
             routes, _ = received.kept_of([(source, family) for family in received.stale.kept[source]])
@@ -398,6 +425,9 @@ class Routing:
         away = [place for place in going if place[0].name not in self._established(place[0])]
         self._remove(away, why="the neighbor did not come back in time")
         self._watch_stale()
+
+    def updates_read(self, source: Source, data: bytes) -> None:
+        self.history.heard(source, data)
 
     @changes_shared_state
     def end_of_rib_received(self, source: Source, family: Family) -> None:

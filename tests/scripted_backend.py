@@ -222,6 +222,26 @@ class ScriptedBackend:
     def _paged_broken(self, query: PageQuery) -> Paged:
         raise RuntimeError("a bug")
 
+    async def explain_past(self, address: bytes, vrf: str, at: float) -> views.PastView:
+        if at < NOW:
+            raise Rejected(404, "the history of routes begins later")
+        return views.PastView(
+            address=format_address(address),
+            vrf=vrf,
+            at=at,
+            verdict="10.64.9.0/24 went to 10.0.1.2, as said by leaf1",
+            known_from=NOW,
+            route=route(1),
+            neighbors=[views.PastNeighborView(name="leaf1", established=True, since=NOW)],
+            changes=[
+                views.RouteChangeView(at=at, prefix="10.64.9.0/24", source="leaf1", after="via 10.0.1.2", message="aa"),
+                views.RouteChangeView(
+                    at=at, prefix="10.64.9.0/24", source="leaf2", before="x", why="its session ended"
+                ),
+            ],
+            messages=[views.MessageView(source="leaf1")],
+        )
+
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         if vrf not in ("", "blue"):
             raise Rejected(404, f'there is no VRF "{vrf}"', "see bgpd show vrfs")

@@ -75,6 +75,7 @@ class Rig:
             config=lambda: CONFIG,
             health=lambda: SimpleNamespace(),  # type: ignore[arg-type, return-value]
             drain=SimpleNamespace(reason=str),  # type: ignore[arg-type]
+            past=SimpleNamespace(),  # type: ignore[arg-type]
             metrics=str,
             reload=unused,
             confirm=unused,

@@ -14,6 +14,7 @@ import pytest
 
 from bgpd.config.load import parse_config
 from bgpd.config.schema import Config
+from bgpd.history.recorder import History
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind
@@ -78,6 +79,7 @@ class Rig:
             changed=self._changed,
             memory_freed=lambda: None,
             shortage=Shortage(),
+            history=History(None, max_bytes=0, config=config().rib),
         )
 
     def _changed(self) -> None:

@@ -175,6 +175,8 @@ class Peer:
 
     def refresh_ended(self, source: Source, family: Family) -> None: ...
 
+    def updates_read(self, source: Source, data: bytes) -> None: ...
+
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self._stack.events.append((source.name, "end of RIB", family))
 

@@ -22,6 +22,7 @@ from bgpd.model.views import (
     HealthView,
     OverviewView,
     PageQuery,
+    PastView,
     ReloadView,
     UpgradeView,
     ViewQuery,
@@ -184,6 +185,10 @@ class Backend(Protocol):
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         """The path of a packed address. Raises: Rejected: with 404 if the VRF does not exist."""
+        ...
+
+    async def explain_past(self, address: bytes, vrf: str, at: float) -> PastView:
+        """What the RIB had for a packed address at that time. Raises: Rejected: with 404, it is not known, and why."""
         ...
 
     async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:

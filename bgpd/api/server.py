@@ -260,9 +260,12 @@ class _Routes:
             address = ipaddress.ip_address(text)
         except ValueError:
             raise Rejected(400, f'"{text}" is not an IP address', 'such as "10.64.1.5" or "2001:db8::5"') from None
+        vrf, at = request.query.get("vrf", ""), request.query.get("at")
         await self._started()
         with self._answers.one():
-            return _json(await self._backend.explain(address.packed, request.query.get("vrf", "")))
+            if at is not None:
+                return _json(await self._backend.explain_past(address.packed, vrf, _time(at)))
+            return _json(await self._backend.explain(address.packed, vrf))
 
     async def why_not(self, request: web.Request) -> web.StreamResponse:
         text = request.query.get("prefix", "")
@@ -470,6 +473,14 @@ def _seconds(request: web.Request, name: str, most: int) -> float | None:
         return None
     if not text.isdecimal() or len(text) > 9 or not 0 <= int(text) <= most:
         raise Rejected(400, f'{name}="{text}"', f"write whole seconds, 0 to {most}")
+    return float(text)
+
+
+def _time(text: str) -> float:
+    """Seconds since the epoch, with a point or without."""
+    whole, _, part = text.partition(".")
+    if not whole.isdecimal() or len(text) > 20 or not (part or "0").isdecimal():
+        raise Rejected(400, f'at="{text}"', "write seconds since the epoch, such as 1795747260 or 1795747260.5")
     return float(text)
 
 

@@ -349,6 +349,7 @@ SCHEMAS: dict[str, Any] = {
     "vrfs": list[views.VrfView],
     "events": list[views.EventView],
     "explain": views.ExplainView,
+    "explain-at": views.PastView,
     "why-not": views.WhyNotView,
     "what-if": views.WhatIfView,
     "overview": views.OverviewView,

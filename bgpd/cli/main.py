@@ -233,6 +233,14 @@ def _show_options(parser: argparse.ArgumentParser) -> None:
 def _explain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="an address, or the name of a workload or service")
     parser.add_argument("--vrf", metavar="VRF", default="")
+    when = "as it was: 10m (ago), 02:51, 2026-11-27T02:51"
+    parser.add_argument("--at", metavar="TIME", type=moment, help=when)
+    parser.add_argument(
+        "--wire", action="store_true", help="the UPDATE that each path came in, and what became of them"
+    )
+    what = "with --at: of a daemon that does not run, by its state directory: /var/lib/bgpd"
+    parser.add_argument("--state", metavar="DIRECTORY", help=what)
+    parser.add_argument("--no-events", action="store_true", help=argparse.SUPPRESS)
     _json_option(parser)
 
 

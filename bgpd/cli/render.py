@@ -273,16 +273,16 @@ def explain_lines(view: View, now: float) -> Iterator[str]:
     yield ""
     yield from _kernel(view.get("kernel"))
     if fib := view.get("fib"):
-        yield from _section(
+        yield from section(
             "fib", [f"{fib['prefix']} {fib['state']}" + (f": {fib['error']}" if fib.get("error") else "")]
         )
     if workload := view.get("workload"):
-        yield from _section("workload", _workload(workload, now))
+        yield from section("workload", _workload(workload, now))
     if guest := view.get("guest"):
-        yield from _section("guest", _route(guest, now))
-    yield from _section("rib", _route(view.get("route"), now))
-    yield from _section("overlay", list(view.get("overlay", ())))
-    yield from _section("neighbor", [_neighbor(neighbor, now) for neighbor in view.get("neighbors", ())])
+        yield from section("guest", route_lines(guest, now))
+    yield from section("rib", route_lines(view.get("route"), now))
+    yield from section("overlay", list(view.get("overlay", ())))
+    yield from section("neighbor", [_neighbor(neighbor, now) for neighbor in view.get("neighbors", ())])
 
 
 def why_not_lines(view: View, now: float) -> Iterator[str]:
@@ -290,38 +290,39 @@ def why_not_lines(view: View, now: float) -> Iterator[str]:
     yield f"{view['prefix']}{' in VRF ' + view['vrf'] if view.get('vrf') else ''}: {view['verdict']}"
     yield ""
     for workload in view.get("workloads", ()):
-        yield from _section("workload", _workload(workload, now))
+        yield from section("workload", _workload(workload, now))
     if view.get("route") or not view.get("workloads"):
-        yield from _section("rib", _route(view.get("route"), now))
+        yield from section("rib", route_lines(view.get("route"), now))
     if fib := view.get("fib"):
-        yield from _section(
+        yield from section(
             "fib", [f"{fib['prefix']} {fib['state']}" + (f": {fib['error']}" if fib.get("error") else "")]
         )
     told = [
         f"{one['neighbor']}: {'announced' if one['announced'] else one['reason']}" for one in view.get("withheld", ())
     ]
-    yield from _section("to", told)
-    yield from _section("near", list(view.get("near", ())))
+    yield from section("to", told)
+    yield from section("near", list(view.get("near", ())))
 
 
-def _section(title: str, lines: list[str]) -> Iterator[str]:
+def section(title: str, lines: list[str]) -> Iterator[str]:
+    """Lines with their title before the first."""
     for index, line in enumerate(lines):
         yield f"{title if index == 0 else '':<{_MARGIN}}{line}"
 
 
 def _kernel(kernel: View | None) -> Iterator[str]:
     if kernel is None:
-        yield from _section("kernel", ["not asked"])
+        yield from section("kernel", ["not asked"])
         return
     if kernel.get("error"):
-        yield from _section("kernel", [kernel["error"]])
+        yield from section("kernel", [kernel["error"]])
         return
     owner = f"protocol {kernel['protocol']}{' (bgpd)' if kernel['ours'] else ''}"
     group = f", nexthop group {kernel['group']}" if kernel.get("group") else ""
     lines = [f"{kernel['prefix']} table {kernel['table']} {owner} metric {kernel['metric']}{group}"]
     hops = kernel.get("next_hops", ())
     lines += [f"  {'*' if hop.get('live', True) else '!'} {next_hop(hop)}" for hop in hops]
-    yield from _section("kernel", lines)
+    yield from section("kernel", lines)
 
 
 def _workload(workload: View, now: float) -> list[str]:
@@ -332,7 +333,8 @@ def _workload(workload: View, now: float) -> list[str]:
     return [f"{who} {workload['state']} for {since}{reason}"]
 
 
-def _route(route: View | None, now: float) -> list[str]:
+def route_lines(route: View | None, now: float) -> list[str]:
+    """A RouteView with its candidates."""
     if route is None:
         return ["no route covers it"]
     lines = [f"{route['prefix']} {route['family']}"]

@@ -15,6 +15,7 @@ from typing import Any
 from bgpd.cli import render as text
 from bgpd.cli.client import Client, CommandFailed, WrongUsage, segment
 from bgpd.cli.decode import Hooks
+from bgpd.cli.past import explain_past
 from bgpd.cli.render import Table, explain_lines, status_lines, why_not_lines
 from bgpd.cli.tables import SHOWN
 
@@ -110,6 +111,8 @@ def _address(given: str) -> str:
 
 def explain(arguments: argparse.Namespace, hooks: Hooks) -> int:
     """`bgpd explain ADDRESS`: exit code 1 where kernel and RIB differ. Of a name, all its addresses."""
+    if arguments.at is not None or arguments.wire or arguments.state:
+        return explain_past(arguments, hooks, _address(arguments.address))
     views = explained(Client(arguments.socket), arguments.address, vrf=arguments.vrf)
     if arguments.json:
         print(json.dumps(views[0] if _address(arguments.address) else views, indent=1))

@@ -479,6 +479,14 @@ class JournalConfig(Strict, frozen=True, kw_only=True):
     max_bytes: Annotated[
         int, Meta(ge=1_048_576, le=17_179_869_184, description="What they may take; the oldest go first.")
     ] = 67_108_864
+    history_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=17_179_869_184,
+            description="What the history of routes may take (bgpd explain --at); 0: none is kept.",
+        ),
+    ] = 67_108_864
 
 
 class FibConfig(Strict, frozen=True, kw_only=True):

@@ -435,6 +435,73 @@ class ExplainView(msgspec.Struct, kw_only=True):
     neighbors: list[NeighborView] = []
 
 
+class EventView(msgspec.Struct, kw_only=True):
+    """`bgpd show events`, `bgpd monitor`: something an operator may want to know. `sequence` rises by one each.
+
+    `event` is a fixed name ("session.established"), `fields` its values.
+    """
+
+    sequence: int
+    at: float
+    level: str
+    event: str
+    fields: dict[str, str | int | float | bool | None] = {}
+
+
+class PastNeighborView(msgspec.Struct, kw_only=True):
+    """A neighbor as it was: whether its session was established, since when it was so, and why the last one ended."""
+
+    name: str
+    established: bool
+    since: float
+    reason: str = ""
+
+
+class RouteChangeView(msgspec.Struct, kw_only=True):
+    """What a source said of a prefix became something else. `before`, `after`: its path in words, "" for none.
+
+    `message` tells the UPDATE that said so from others (MessageView), "" where it was none; then `why` says what was.
+    """
+
+    at: float
+    prefix: str
+    source: str
+    before: str = ""
+    after: str = ""
+    why: str = ""
+    message: str = ""
+
+
+class MessageView(msgspec.Struct, kw_only=True):
+    """The UPDATE that the path of a source came in: `data` in hexadecimal with its header (`bgpd decode` reads it), ""
+    if that is not in the history or there was none. `digest`: the first 12 digits of its SHA-256."""
+
+    source: str
+    at: float = 0.0
+    digest: str = ""
+    data: str = ""
+
+
+class PastView(msgspec.Struct, kw_only=True):
+    """`bgpd explain ADDRESS --at TIME`: what the RIB had for an address at that time, and a verdict in one sentence.
+
+    `route` is decided anew by the configuration and the next hops of then. `changes` are those of the hour before, of
+    all prefixes that cover the address; `messages` the UPDATEs that the candidates came in, `events` what happened to
+    their neighbors and these prefixes in that hour. `known_from`: the history begins there.
+    """
+
+    address: str
+    vrf: str = ""
+    at: float
+    verdict: str
+    known_from: float
+    route: RouteView | None = None
+    neighbors: list[PastNeighborView] = []
+    changes: list[RouteChangeView] = []
+    messages: list[MessageView] = []
+    events: list[EventView] = []
+
+
 class WithheldView(msgspec.Struct, kw_only=True):
     """A neighbor that could be sent a prefix: whether it was, and if not, why."""
 
@@ -495,19 +562,6 @@ class WhatIfView(msgspec.Struct, kw_only=True):
     neighbors_left: list[str] = []
     uplinks_left: list[UplinkLeftView] = []
     tables: list[ForeseenView] = []
-
-
-class EventView(msgspec.Struct, kw_only=True):
-    """`bgpd show events`, `bgpd monitor`: something an operator may want to know. `sequence` rises by one each.
-
-    `event` is a fixed name ("session.established"), `fields` its values.
-    """
-
-    sequence: int
-    at: float
-    level: str
-    event: str
-    fields: dict[str, str | int | float | bool | None] = {}
 
 
 class HandoverView(msgspec.Struct, kw_only=True):

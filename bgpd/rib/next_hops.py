@@ -146,6 +146,10 @@ def _local_next_hops(source: Source, host: Host, vrf: str) -> LocalNextHops:
     return LocalNextHops(own=own, beside=beside)
 
 
+def _of(next_hop: NextHop) -> str:
+    return f"next hop {next_hop}: "
+
+
 class NextHopTable:
     """Reachability and interning of the next hops of one VRF.
 
@@ -167,6 +171,11 @@ class NextHopTable:
         """Those of which it is known whether they can be reached."""
         return list(self._why)
 
+    @property
+    def known(self) -> list[tuple[NextHop, str]]:
+        """The same, and why each cannot be, as `resolve` said it."""
+        return [(next_hop, why.removeprefix(_of(next_hop))) for next_hop, why in self._why.items()]
+
     def why_unreachable(self, next_hop: NextHop) -> str:
         """Why `next_hop` cannot be forwarded to, or ""."""
         why = self._why.get(next_hop)
@@ -176,7 +185,7 @@ class NextHopTable:
         return why
 
     def _told(self, next_hop: NextHop, why: str) -> str:
-        return f"next hop {next_hop}: {why}" if why else ""
+        return f"{_of(next_hop)}{why}" if why else ""
 
     def changed(self, next_hop: NextHop, why: str) -> bool:
         """Take the news about `next_hop`; whether any decision may differ now."""

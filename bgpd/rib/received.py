@@ -34,6 +34,7 @@ from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
 from bgpd.rib.policy import build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
+from bgpd.rib.recording import Recorder
 from bgpd.rib.restore import Restored
 from bgpd.rib.saved import SavedRib
 from bgpd.rib.small_batches import FEW, enter_few
@@ -77,6 +78,7 @@ class ReceivedRoutes:
         self._states: dict[Source, NeighborState] = {}
         self._former: dict[Source, NeighborState] = {}
         self._advertisements = Advertisements()
+        self.recorder = Recorder()
 
     def neighbor_up(
         self, source: Source, negotiated: Negotiated, config: SessionConfig, *, is_adopted: bool = False
@@ -94,6 +96,7 @@ class ReceivedRoutes:
         state = NeighborState(source, negotiated, config=config, adj_rib_in=adj_rib_in)
         state.tables = {family: self._tables.of_session(config, family) for family in negotiated.families}
         self._states[source] = state
+        self.recorder.session_up(source, negotiated, config, adj_rib_in.allowed, is_adopted=is_adopted)
         for family, table in state.tables.items():
             table.interned[source] = adj_rib_in.interned(family)
             sent = self._tables.table(config.vrf, family)
@@ -206,8 +209,10 @@ class ReceivedRoutes:
         for source, family in places:
             state = self._former[source]
             table = state.tables.pop(family)
+            self.recorder.removed(source, family)
             if not state.tables:
                 del self._former[source]
+                self.recorder.forgotten(source)
             if not is_back:
                 table.leave(source)
             walks.append(self._remove(source, table))
@@ -220,6 +225,7 @@ class ReceivedRoutes:
         for source, family in places:
             state = self._former[source]
             state.adj_rib_in.enter_long_lived(family)
+            self.recorder.long_lived(source, family)
             walks.append(self._become_long_lived(state, state.tables[family]))
         return chain.from_iterable(walks)
 
@@ -327,7 +333,10 @@ class ReceivedRoutes:
         if batch.withdrawn:
             state.discarded.withdrawn(batch.family, batch.withdrawn)
         if state.discards and batch.announced:
-            return state.within_limit(table, batch.announced)
+            taken = state.within_limit(table, batch.announced)
+            if len(taken) < len(batch.announced):
+                self.recorder.discarded(state.source, batch.family, [*set(batch.announced).difference(taken)])
+            return taken
         state.discarded.withdrawn(batch.family, batch.announced)
         return batch.announced
 
@@ -363,7 +372,10 @@ class ReceivedRoutes:
             source, adj_rib_in = state.source, state.adj_rib_in
             if (source.interface == interface or source.guest) and adj_rib_in.allowed is not None:
                 allowed = allowed_next_hops(source, self._host, state.config)
-                if allowed is not None and allowed != adj_rib_in.allowed and adj_rib_in.allow(allowed):
+                if allowed is None or allowed == adj_rib_in.allowed:
+                    continue
+                self.recorder.allowed_changed(source, allowed)
+                if adj_rib_in.allow(allowed):
                     walks.append(self._revise({table: {source: adj_rib_in} for table in state.tables.values()}))
         return chain.from_iterable(walks)
 
@@ -373,6 +385,7 @@ class ReceivedRoutes:
         state = self._states.get(source)
         if state is not None and family in state.families:
             state.adj_rib_in.refresh_began(family)
+            self.recorder.refresh_began(source, family)
 
     def refresh_ended(self, source: Source, family: Family) -> Iterator[None]:
         """The neighbor has sent all again (RFC 7313 EoRR): stepping removes what is still stale.
@@ -383,6 +396,7 @@ class ReceivedRoutes:
         refreshed = None if state is None else state.adj_rib_in.refreshed(family)
         if state is None or refreshed is None:
             return iter(())
+        self.recorder.refresh_ended(source, family)
         is_running = family in state.sweeps
         state.sweeps[family] = refreshed
         return iter(()) if is_running else self._sweep(state, family)
@@ -446,6 +460,9 @@ class ReceivedRoutes:
                     adj_rib_in.enter_long_lived(family)
                 self.stale.kept.setdefault(source, {})[family] = kept
             self._former[source] = found[number] = state
+            self.recorder.session_up(
+                source, former.negotiated, config, adj_rib_in.allowed, is_adopted=True, is_over=True
+            )
         return found
 
     def restore(self, saved: SavedRib, former: Mapping[int, NeighborState]) -> Iterator[None]:

@@ -30,6 +30,7 @@ from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.policy import BuiltInPolicy
 from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes, Neighbors, Workloads
 from bgpd.rib.received import ReceivedRoutes
+from bgpd.rib.recording import Recorder
 from bgpd.rib.saved import SavedRib, save
 from bgpd.rib.shared_decisions import Entry
 from bgpd.rib.tables import Tables
@@ -56,6 +57,7 @@ class Rib:
         self._config = config
         self._now = now
         self._local: dict[tuple[Source, str], AdjRibIn] = {}
+        self._recorder = Recorder()
         self.dissemination = Dissemination(schedule=schedule)
         self._tables = Tables(self.dissemination, exports_learned=self._exports_learned, schedule=schedule)
         self.tables = self._tables.all
@@ -79,8 +81,11 @@ class Rib:
         evpn: EvpnRoutes,
         workloads: Workloads,
         guests: Guests | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        """The parts that act on what the RIB decides."""
+        """The parts that act on what the RIB decides, and who records what enters it."""
+        if recorder is not None:
+            self._recorder = self.received.recorder = self._tables.recorder = recorder
         self._tables.claims = guests
         self._evpn = self.received.evpn = self._tables.evpn = evpn
         self._tables.kernel = kernel
@@ -167,6 +172,7 @@ class Rib:
                 allow_own_as=0,
                 now=self._now,
             )
+        self._recorder.local(source, (vrf, family), keys, attributes, next_hop)
         table = self.table(vrf, family)
         table.interned[source] = adj_rib_in.interned(family)
         changes = Changes()
@@ -179,6 +185,7 @@ class Rib:
 
     def withdraw_local(self, source: Source, family: Family, keys: Sequence[bytes], *, vrf: str = "") -> None:
         """No longer originate these. Call `flush` to send the withdrawals before the kernel changes."""
+        self._recorder.local(source, (vrf, family), keys, None)
         table = self.table(vrf, family)
         changes = Changes()
         table.withdraw(keys, source.name, changes)
@@ -193,8 +200,13 @@ class Rib:
         """The next hops of a VRF of which it is known whether they can be reached."""
         return self._tables.next_hops(vrf).asked
 
+    def known_next_hops(self, vrf: str) -> list[tuple[NextHop, str]]:
+        """The same, and why each cannot be, "" if it can."""
+        return self._tables.next_hops(vrf).known
+
     def next_hop_changed(self, next_hop: NextHop, why: str, *, vrf: str = "") -> Iterator[None]:
         """A next hop became reachable (`why` is "") or not; stepping moves the routes that this concerns."""
+        self._recorder.next_hop(vrf, next_hop, why)
         if not self._tables.next_hops(vrf).changed(next_hop, why):
             return iter(())
         tables = [table for table in self._tables.of_vrf(vrf) if table.checks_next_hops]
@@ -273,6 +285,7 @@ class Rib:
         """
         revision = self.received.reconfigure(config)
         self._config = self._intruders.config = config
+        self._recorder.configured(config)
         self._tables.exports_changed()
         self.dissemination.look_at_all()
         return chain(self.aggregation.reconfigure(config), revision)

@@ -55,6 +55,10 @@ class StaleRoutes:
         self.kept: dict[Source, dict[Family, Kept]] = {}
         self._wall = wall
 
+    def of_session(self, source: Source) -> dict[Family, Kept]:
+        """What is kept of one former session."""
+        return self.kept.get(source, {})
+
     def of(self, name: str) -> list[tuple[Source, Family, Kept]]:
         """What is kept of a neighbor."""
         return [

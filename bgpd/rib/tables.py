@@ -20,6 +20,7 @@ from bgpd.rib.intruders import ContestedAddresses
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes
+from bgpd.rib.recording import Recorder
 from bgpd.runtime.shared_state import changes_shared_state
 
 GATHERED = 512
@@ -52,6 +53,7 @@ class Tables:
         self._schedule = schedule
         self.guests: dict[tuple[str, Family], LocRib] = {}
         self.claims: Guests | None = None
+        self.recorder = Recorder()
         self._next_hops: dict[str, NextHopTable] = {}
         self._guest_next_hops: dict[tuple[str, Family], NextHopTable] = {}
         self._crowded: set[str] = set()
@@ -99,7 +101,9 @@ class Tables:
         return known
 
     def _resolve(self, vrf: str, next_hop: NextHop) -> str:
-        return (self.evpn if next_hop.is_recursive else self.kernel).why_unreachable(vrf, next_hop)
+        why = (self.evpn if next_hop.is_recursive else self.kernel).why_unreachable(vrf, next_hop)
+        self.recorder.next_hop(vrf, next_hop, why)
+        return why
 
     def exports_changed(self) -> None:
         """Sessions or policies changed: other tables may be exported now."""

@@ -117,6 +117,9 @@ class SpeakerEvents(Protocol):
     def forwarding_lost(self, name: str, reason: str) -> None:
         """A neighbor whose session has ended, if it was there, does not forward: nothing of it is kept any more."""
 
+    def updates_read(self, source: Source, data: bytes) -> None:
+        """These UPDATEs, headers included, were read; their routes follow."""
+
     def end_of_rib_received(self, source: Source, family: Family) -> None: ...
 
     def refresh_ended(self, source: Source, family: Family) -> None:
@@ -305,6 +308,11 @@ class Exchange:
             some.append(self._backlog.popleft())
         self._gathered += some
         self.updates_done()
+
+    def note_read(self, data: bytes) -> None:
+        """The bytes of the UPDATEs that were taken."""
+        if data:
+            self._events.updates_read(self.source, data)
 
     def updates_done(self) -> None:
         """Pass on what was taken: there is no further UPDATE now."""

@@ -189,6 +189,14 @@ async def test_config_and_explain_are_views(http: aiohttp.ClientSession) -> None
     assert (await get(http, "/v1/explain/10.0.0.1"))["agrees"]
 
 
+async def test_explain_at_is_of_that_time_or_says_why_not(http: aiohttp.ClientSession) -> None:
+    view = await get(http, "/v1/explain/10.0.0.1?at=1700000060.5")
+    assert (view["at"], view["address"]) == (1700000060.5, "10.0.0.1")
+    assert "begins later" in (await get(http, "/v1/explain/10.0.0.1?at=1", 404))["error"]
+    for wrong in ("", "-1", "1e9", "now", "1.2.3", "inf", "9" * 30, "1.x"):
+        assert "since the epoch" in (await get(http, f"/v1/explain/10.0.0.1?at={wrong}", 400))["hint"]
+
+
 async def test_what_needs_the_kernel_waits_for_a_daemon_that_starts(
     http: aiohttp.ClientSession, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -533,6 +533,25 @@ def test_one_thing_is_not_asked_for_twice(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.usefixtures("daemon")
+def test_explain_at_tells_how_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", "10.0.0.1", "--at", "2023-11-14T23:00:00+00:00") == 0
+    told = capsys.readouterr().out
+    assert "10.64.9.0/24 went to 10.0.1.2, as said by leaf1" in told
+    assert "leaf1 established for" in told
+    assert "leaf1: via 10.0.1.2; UPDATE aa" in told
+    assert "leaf2: gone (x); its session ended" in told
+    assert run("explain", "10.0.0.1", "--wire", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["messages"][0]["source"] == "leaf1"
+    assert run("explain", "10.0.0.1", "--wire") == 0
+    assert "leaf1: the UPDATE is not in the history" in capsys.readouterr().out
+    assert run("explain", "10.0.0.1", "--at", "2020-01-01") == 1
+    assert "begins later" in capsys.readouterr().err
+    assert run("explain", "pod1", "--at", "10m") == 2
+    assert run("explain", "10.0.0.1", "--at", "10m", "--state", "/nowhere") == 1
+    assert "does not say it" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
 def test_explain_takes_one_address_however_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("10.64.1.1", "10.64.1.1/32", "2001:db8::1/128"):
         assert run("explain", text) == 0

@@ -20,8 +20,10 @@ from tests.daemon.wire_peer import UPDATE, WirePeer, receive, update
 pytestmark = pytest.mark.netns
 
 TRACER = Path(__file__).parent / "tracer"
-EVERYWHERE = ("bgpd/model/", "bgpd/runtime/", "bgpd/readiness.py", "bgpd/log.py", "bgpd/journal/")
-"""Values and turns, the look at readiness that each change of routes asks for, and that events are kept."""
+RECORDING = ("bgpd/journal/", "bgpd/history/", "bgpd/rib/recording.py")
+EVERYWHERE = ("bgpd/model/", "bgpd/runtime/", "bgpd/readiness.py", "bgpd/log.py", *RECORDING)
+"""Values and turns, the look at readiness that each change of routes asks for, and what is kept: events, and
+what enters the RIB."""
 POLICY = '[[policy.p.rules]]\naction = "accept"\n'
 
 

@@ -88,6 +88,9 @@ class Recorder:
     def forwarding_lost(self, name: str, reason: str) -> None:
         self.not_forwarding.append(reason)
 
+    def updates_read(self, source: Source, data: bytes) -> None:
+        pass
+
     def end_of_rib_received(self, source: Source, family: Family) -> None:
         self.ended.append(family)
 

@@ -1,0 +1,100 @@
+"""`bgpd explain ADDRESS --at TIME`: how it was, from the daemon's history of routes or from the files that it left."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bgpd.cli import render as text
+from bgpd.cli.client import TIMEOUT_S, Client, CommandFailed, WrongUsage, segment
+from bgpd.cli.decode import DecodeOptions, Hooks
+from bgpd.cli.render import route_lines, section
+
+
+def explain_past(arguments: argparse.Namespace, hooks: Hooks, address: str) -> int:
+    """`bgpd explain ADDRESS --at TIME`, or `--wire` (now)."""
+    if not address:
+        raise WrongUsage(f'"{arguments.address}" is no address', "--at and --wire are about an address")
+    at = time.time() if arguments.at is None else arguments.at
+    if arguments.state:
+        view = _of_files(arguments, address, at)
+    else:
+        parameters = {"at": f"{at:.6f}", "vrf": arguments.vrf or None}
+        client = Client(arguments.socket)
+        parts = client.stream("GET", f"/v1/explain/{segment(address)}", parameters, timeout_s=TIMEOUT_S)
+        view = json.loads(b"".join(parts))
+    if arguments.json:
+        print(json.dumps(view, indent=1))
+        return 0
+    for line in past_lines(view):
+        print(text.printable(line))
+    if arguments.wire:
+        for line in _wire(view, hooks):
+            print(text.printable(line))
+    return 0
+
+
+def _of_files(arguments: argparse.Namespace, address: str, at: float) -> dict[str, Any]:
+    import msgspec
+
+    from bgpd.history.answers import NotKnown, past
+    from bgpd.message.exabgp_codec import load
+
+    load()
+    packed = ipaddress.ip_address(address).packed
+    try:
+        view = past(Path(arguments.state), packed, arguments.vrf, at=at, events=not arguments.no_events)
+    except NotKnown as error:
+        raise CommandFailed(str(error)) from None
+    found: dict[str, Any] = msgspec.to_builtins(view)
+    return found
+
+
+def _wire(view: dict[str, Any], hooks: Hooks) -> Iterator[str]:
+    """The UPDATEs in hexadecimal, and what the decoder makes of them."""
+    yield ""
+    for one in view.get("messages", ()):
+        if not one.get("data"):
+            yield f"{one['source']}: the UPDATE is not in the history"
+            continue
+        yield f"{one['source']}, {moment(one['at'])}, UPDATE {one['digest']}: {one['data']}"
+        report = json.loads(hooks.report_message(one["data"], DecodeOptions()))
+        yield from (f"  {line}" for line in json.dumps(report, indent=1).splitlines())
+
+
+def past_lines(view: dict[str, Any]) -> Iterator[str]:
+    """How it was: a PastView."""
+    where = f" in VRF {view['vrf']}" if view.get("vrf") else ""
+    yield f"{view['address']}{where} at {moment(view['at'])}: {view['verdict']}"
+    yield f"the history of routes begins at {moment(view['known_from'])}"
+    yield ""
+    yield from section("rib", route_lines(view.get("route"), view["at"]))
+    yield from section("neighbor", [_past_neighbor(one, view["at"]) for one in view.get("neighbors", ())])
+    yield from section("changes", [_past_change(one) for one in view.get("changes", ())])
+    yield from section("events", [_past_event(one) for one in view.get("events", ())])
+
+
+def _past_neighbor(one: dict[str, Any], at: float) -> str:
+    reason = f": {one['reason']}" if one.get("reason") else ""
+    return f"{one['name']} {'established' if one['established'] else 'down'} for {text.age(one['since'], at)}{reason}"
+
+
+def _past_change(one: dict[str, Any]) -> str:
+    before, after = one.get("before", ""), one.get("after", "")
+    became = f"{before} -> {after}" if before and after else after or f"gone ({before})"
+    why = one.get("why") or (f"UPDATE {one['message']}" if one.get("message") else "")
+    return f"{moment(one['at'])} {one['prefix']} {one['source']}: {became}{f'; {why}' if why else ''}"
+
+
+def _past_event(one: dict[str, Any]) -> str:
+    return f"{moment(one['at'])} {one['event']} {text.fields(one.get('fields', {}))}".rstrip()
+
+
+def moment(at: float) -> str:
+    """A time of day with its date."""
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}.{int(at % 1 * 1000):03d}"

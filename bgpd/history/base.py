@@ -1,0 +1,89 @@
+"""Says all that the tables have, as a part of the history, so that what was written before is not needed any more.
+
+A walk, among what changes meanwhile: each part is as the tables are when it is said. Only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from bgpd.history.recorder import History
+from bgpd.history.records import SavedPath, State
+from bgpd.kernel.host import Host
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, Path
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.rib import Rib
+from bgpd.rib.shared_decisions import Entry
+
+UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+SLICE = 1024
+"""Keys of one step: each may have paths of its own."""
+
+
+def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) -> Iterator[None]:
+    """Stepping says all. Nothing is said while `is_behind`: some of what a session sent is recorded, and not in the
+    tables yet."""
+    history.base_began(next_hops_of(rib), addresses_of(host))
+    yield
+    for (vrf, family), table in list(rib.tables.items()):
+        if family not in UNICAST:
+            continue
+        for keys in table.routes.slices(SLICE):
+            while is_behind():
+                yield
+            record = state(history, table, keys, place=(vrf, family))
+            if record is not None:
+                history.add(record, 16 * len(keys))
+            yield
+    history.base_ended()
+
+
+def next_hops_of(rib: Rib) -> list[tuple[str, NextHop, str]]:
+    """What is known of next hops, by VRF."""
+    vrfs = dict.fromkeys(vrf for vrf, _ in rib.tables)
+    return [(vrf, hop, why) for vrf in vrfs for hop, why in rib.known_next_hops(vrf)]
+
+
+def addresses_of(host: Host) -> Iterable[tuple[str, str, bytes]]:
+    """This host's own addresses, by VRF and interface."""
+    for vrf in dict.fromkeys(("", *host.vrf_by_interface().values())):
+        for address in host.all_addresses(vrf):
+            yield vrf, address.interface, address.packed
+
+
+def state(history: History, table: LocRib, keys: Sequence[bytes], *, place: tuple[str, Family]) -> State | None:
+    """All candidates of these keys; None: they have none that is recorded."""
+    by_entry: dict[Entry, list[bytes]] = {}
+    for key, entry in zip(keys, table.routes.get_all(keys)):
+        if entry is not None:
+            by_entry.setdefault(entry, []).append(key)
+    numbers: dict[Path, int] = {}
+    paths: list[SavedPath] = []
+    entries: list[tuple[list[int], list[bytes]]] = []
+    for entry, chosen in by_entry.items():
+        candidates = []
+        for path in entry.candidates:
+            if path.source in table.gone:
+                continue
+            number = numbers.get(path)
+            if number is None:
+                saved = _saved(history, path)
+                if saved is None:
+                    continue
+                number = numbers[path] = len(paths)
+                paths.append(saved)
+            candidates.append(number)
+        if candidates:
+            entries.append((candidates, chosen))
+    return State(history.now(), *place, paths, entries) if entries else None
+
+
+def _saved(history: History, path: Path) -> SavedPath | None:
+    source, received = path.source, path.received
+    local = (source.name, str(source.kind)) if source.is_local else None
+    number = history.number_of(source)
+    if local is None and number is None:
+        return None
+    hop = path.next_hop
+    return SavedPath(number or 0, local, received.block, received.rank, received.is_simple, hop, path.heard_at)

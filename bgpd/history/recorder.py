@@ -1,0 +1,344 @@
+"""Keeps what enters the RIB, as it came: one small value for each read of a session, gathered and written in a thread.
+
+No work is done for a route. Nothing waits for the disk: what cannot be written is dropped, and the history begins anew
+with the next base (base.py). What became of a prefix is worked out later, by whoever asks (replay.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from bgpd.config.schema import ListenConfig, RibConfig, SessionConfig
+from bgpd.history.records import (
+    Allowed,
+    AnyRecord,
+    BaseBegan,
+    BaseEnded,
+    Configured,
+    Discarded,
+    Ended,
+    Heard,
+    Local,
+    LongLived,
+    Lost,
+    OwnAddress,
+    Reachable,
+    RefreshBegan,
+    RefreshEnded,
+    Removed,
+    Session,
+    SessionClosed,
+    Started,
+)
+from bgpd.history.segments import SEGMENTS, HistoryUnusable, SegmentWriter
+from bgpd.message.open import Negotiated
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.path import NextHop, Source
+from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
+from bgpd.rib.recording import Recorder
+from bgpd.rib.stale import Kept
+
+WRITE_S = 0.5
+"""How long records are gathered before they are written."""
+AT_ONCE = 1 << 20
+"""Bytes that are not gathered any longer."""
+MOST_WAITING = 16 << 20
+"""Bytes that wait for the disk: with more it counts as hanging, and all that waits is dropped."""
+PATIENCE_S = 1.0
+"""How long the end of the process waits for the disk."""
+RETRY_S = 10.0
+
+log = structlog.get_logger()
+
+
+class History(Recorder):
+    """The history of routes of one process, or without a directory none. `config` is the one of its start.
+
+    `error` is why the last write failed; `known_from` since when all is known, None: not at all; `wants_base`: the
+    tables have to be said as they are (base.py). `bytes` is what the files take, `lost` how often something was.
+    """
+
+    def __init__(
+        self, directory: Path | None, *, max_bytes: int, config: RibConfig, now: Callable[[], float] = time.time
+    ) -> None:
+        self.error = ""
+        self.wants_base = False
+        self.bytes = self.lost = 0
+        self.known_from: float | None = None
+        self.is_on = directory is not None and max_bytes > 0
+        self._max_bytes = max_bytes
+        self.now = now
+        self._config = config
+        self._numbers: dict[Source, int] = {}
+        self._sessions: dict[int, Session] = {}
+        self._next = 1
+        self._bases = 0
+        self._is_in_base = False
+        self._records: list[AnyRecord] = []
+        self._size = 0
+        self._file = SegmentWriter(directory, max_bytes=max_bytes) if self.is_on and directory is not None else None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="history")
+        self._wake = asyncio.Event()
+        self._much = asyncio.Event()
+
+    # What happens
+
+    def started(self, addresses: Iterable[tuple[str, str, bytes]], *, is_adopting: bool) -> None:
+        """The process begins: with empty tables, or with those that another process had."""
+        self.add(Started(self.now(), _config(self._config), is_adopting))
+        if not is_adopting:
+            self.base_began((), addresses)
+            self.base_ended()
+        else:
+            self.wants_base = True
+
+    def add(self, record: AnyRecord, size: int = 64) -> None:
+        """Keep a record."""
+        if self._file is None:
+            return
+        self._records.append(record)
+        self._size += size
+        if len(self._records) == 1:
+            self._wake.set()
+        if self._size > AT_ONCE:
+            self._much.set()
+            if self._size > MOST_WAITING:
+                self._drop("the disk does not keep up")
+
+    def _drop(self, reason: str) -> None:
+        """What waits is not kept."""
+        self.lost += 1
+        self._records = [Lost(self.now(), reason)]
+        self._size = 0
+        self.wants_base = True
+
+    def heard(self, source: Source, data: bytes) -> None:
+        """UPDATEs of a session, headers included, which the RIB is given next."""
+        number = self._numbers.get(source)
+        if number is not None:
+            self.add(Heard(self.now(), number, data), len(data))
+
+    def session_up(
+        self,
+        source: Source,
+        negotiated: Negotiated,
+        config: SessionConfig,
+        allowed: AllowedNextHops | LocalNextHops | None,
+        *,
+        is_adopted: bool = False,
+        is_over: bool = False,
+    ) -> None:
+        if source.guest or self._file is None:
+            return
+        number = self._numbers[source] = self._next
+        self._next += 1
+        now = self.now()
+        session = Session(
+            now,
+            number,
+            source.name,
+            str(source.kind),
+            source.asn,
+            source.router_id,
+            source.address,
+            source.interface,
+            isinstance(config, ListenConfig),
+            msgspec.msgpack.encode(config),
+            negotiated,
+            allowed if isinstance(allowed, AllowedNextHops) else None,
+            now,
+            is_over,
+            is_adopted,
+        )
+        self.add(session)
+        self._sessions[number] = msgspec.structs.replace(session, is_known=False)
+
+    def session_closed(self, source: Source, reason: str, kept: dict[Family, Kept]) -> None:
+        """A session has ended; some of its routes may be kept for a while."""
+        number = self._numbers.get(source)
+        if number is None:
+            return
+        ends_at = {str(family): one.ends_at for family, one in kept.items()}
+        self.add(SessionClosed(self.now(), number, source.name, reason, ends_at))
+        session = self._sessions[number]
+        if kept:
+            self._sessions[number] = msgspec.structs.replace(session, is_over=True)
+        else:
+            del self._sessions[number]
+
+    def removed(self, source: Source, family: Family) -> None:
+        number = self._numbers.get(source)
+        if number is not None:
+            self.add(Removed(self.now(), number, str(family)))
+
+    def long_lived(self, source: Source, family: Family) -> None:
+        number = self._numbers.get(source)
+        if number is not None:
+            self.add(LongLived(self.now(), number, str(family)))
+
+    def forgotten(self, source: Source) -> None:
+        number = self._numbers.pop(source, None)
+        if number is not None:
+            self._sessions.pop(number, None)
+
+    def allowed_changed(self, source: Source, allowed: AllowedNextHops | LocalNextHops) -> None:
+        number = self._numbers.get(source)
+        if number is not None and isinstance(allowed, AllowedNextHops):
+            self.add(Allowed(self.now(), number, allowed))
+            if number in self._sessions:
+                self._sessions[number] = msgspec.structs.replace(self._sessions[number], allowed=allowed)
+
+    def refresh_began(self, source: Source, family: Family) -> None:
+        number = self._numbers.get(source)
+        if number is not None:
+            self.add(RefreshBegan(self.now(), number, str(family)))
+
+    def refresh_ended(self, source: Source, family: Family) -> None:
+        number = self._numbers.get(source)
+        if number is not None:
+            self.add(RefreshEnded(self.now(), number, str(family)))
+
+    def discarded(self, source: Source, family: Family, keys: Sequence[bytes]) -> None:
+        number = self._numbers.get(source)
+        if number is not None:
+            self.add(Discarded(self.now(), number, str(family), list(keys)), 8 * len(keys))
+
+    def local(
+        self,
+        source: Source,
+        place: tuple[str, Family],
+        keys: Sequence[bytes],
+        attributes: Attributes | None,
+        next_hop: NextHop | None = None,
+    ) -> None:
+        if self._file is None or place[1] not in (Family.IPV4_UNICAST, Family.IPV6_UNICAST):
+            return
+        block, rank, simple = (
+            (attributes.block, attributes.rank, attributes.is_simple) if attributes else (b"", 0, True)
+        )
+        self.add(
+            Local(
+                self.now(),
+                source.name,
+                str(source.kind),
+                place[0],
+                str(place[1]),
+                list(keys),
+                block,
+                rank,
+                simple,
+                next_hop,
+                attributes is None,
+            ),
+            64 + 8 * len(keys),
+        )
+
+    def next_hop(self, vrf: str, next_hop: NextHop, why: str) -> None:
+        self.add(Reachable(self.now(), vrf, next_hop, why))
+
+    def own_address(self, vrf: str, interface: str, address: bytes, *, is_gone: bool) -> None:
+        """An address of this host came or went."""
+        self.add(OwnAddress(self.now(), vrf, interface, address, is_gone))
+
+    def configured(self, config: RibConfig) -> None:
+        self._config = config
+        self.add(Configured(self.now(), _config(config)))
+
+    # Bases
+
+    def base_began(
+        self, next_hops: Iterable[tuple[str, NextHop, str]], addresses: Iterable[tuple[str, str, bytes]]
+    ) -> None:
+        """All that the tables have is said from here on."""
+        self.wants_base, self._is_in_base = False, True
+        now = self.now()
+        self.add(BaseBegan(now, _config(self._config), list(next_hops), list(addresses)))
+        for session in self._sessions.values():
+            self.add(msgspec.structs.replace(session, at=now))
+
+    def base_ended(self) -> None:
+        """All was said."""
+        self.add(BaseEnded(self.now()))
+        self._is_in_base = False
+        self._bases += 1
+
+    def number_of(self, source: Source) -> int | None:
+        """Of a session that is recorded."""
+        return self._numbers.get(source)
+
+    # The disk
+
+    async def run(self) -> None:
+        """Write what was gathered, until cancelled."""
+        if self._file is None:
+            return
+        while True:
+            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_S):
+                    await self._much.wait()
+            await self.flush()
+            is_long = self._file.since_base > self._max_bytes * 3 // SEGMENTS
+            if is_long and self._file.bases == self._bases and not self._is_in_base:
+                self.wants_base = True
+            if self.error:
+                await asyncio.sleep(RETRY_S)
+
+    async def flush(self) -> None:
+        """Write what was gathered; returns when it is written, or cannot be."""
+        if self._file is not None:
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(self._writer, self._write, self._file, self._taken()))
+
+    def _taken(self) -> list[AnyRecord]:
+        """What was gathered, in the loop's thread: what comes next is gathered anew."""
+        records, self._records, self._size = self._records, [], 0
+        self._wake.clear()
+        self._much.clear()
+        return records
+
+    def _write(self, file: SegmentWriter, records: list[AnyRecord]) -> None:
+        """In the writer's thread."""
+        if not records:
+            return
+        try:
+            file.append([Lost(records[0].at, self.error), *records] if self.error else records)
+        except HistoryUnusable as error:
+            self.lost += 1
+            is_new, self.error = not self.error, str(error)
+            if is_new:
+                log.warning("history.not_written", reason=self.error)
+            return
+        self.bytes, self.known_from = file.bytes, file.known_from
+        if self.error:
+            self.error = ""
+            self.wants_base = True
+            log.info("history.recovered")
+
+    def close(self, *, is_handed_over: bool = False) -> None:
+        """The process ends: write the rest; blocks for the disk, but not longer than it may hang."""
+        if self._file is not None:
+            self.add(Ended(self.now(), is_handed_over))
+            with contextlib.suppress(TimeoutError):
+                self._writer.submit(self._write, self._file, self._taken()).result(PATIENCE_S)
+
+    def warnings(self) -> list[str]:
+        """What an operator should know of it."""
+        if self.error:
+            return [f"the history of routes is not kept: {self.error}"]
+        if self._file is not None and self._bases and self.known_from is None and self._file.bases:
+            return ["the history of routes is too small for the routes that there are: raise journal.history_max_bytes"]
+        return []
+
+
+def _config(config: RibConfig) -> bytes:
+    return msgspec.msgpack.encode(config)

@@ -1,0 +1,330 @@
+"""Works out from the history what the table of a VRF had for one address, and how that came about.
+
+The records pass the same code as the routes once did (decoder, import policy, decision), but only the few prefixes that
+cover the address. What is not known (damaged files, a process that ended without a word) is said in `problem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from bgpd.config.schema import ListenConfig, NeighborConfig, RibConfig, SessionConfig
+from bgpd.config.sections import section_of
+from bgpd.history.messages import SessionReader
+from bgpd.history.prefixes import Prefixes
+from bgpd.history.records import (
+    Allowed,
+    AnyRecord,
+    BaseBegan,
+    BaseEnded,
+    Configured,
+    Discarded,
+    Ended,
+    Heard,
+    Local,
+    LongLived,
+    Lost,
+    OwnAddress,
+    Reachable,
+    RefreshBegan,
+    RefreshEnded,
+    Removed,
+    Session,
+    SessionClosed,
+    Started,
+    State,
+)
+from bgpd.model.attributes import Attributes
+from bgpd.model.iana import Family
+from bgpd.model.path import Source, SourceKind
+from bgpd.model.prefix import parse_address
+from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived
+from bgpd.rib.guest_policy import import_policy
+from bgpd.rib.stale import Kept
+
+NOT_KNOWN = "the history begins later"
+_ANEW = "bgpd started anew"
+
+
+class Standing(msgspec.Struct):
+    """A neighbor's session: whether it is there, since when it is so, and why it ended."""
+
+    established: bool
+    since: float
+    reason: str = ""
+
+
+class _Known:
+    """A session that is, or of which routes are left. `stale`: keys that a refresh has not named again so far."""
+
+    def __init__(self, session: Session, adj_rib_in: AdjRibIn, reader: SessionReader) -> None:
+        self.session = session
+        self.source = adj_rib_in.source
+        self.adj_rib_in = adj_rib_in
+        self.reader = reader
+        self.is_over = session.is_over
+        self.stale: set[bytes] = set()
+
+
+class Replay:
+    """What `prefixes` had at the time of the last record that was taken.
+
+    `problem` says why that is not known, "" if it is; `standings` are the neighbors by name. `ended_at`: bgpd had
+    ended then, 0.0 if it went on.
+    """
+
+    def __init__(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
+        self.problem = NOT_KNOWN
+        self.at = 0.0
+        self.ended_at = 0.0
+        self.standings: dict[str, Standing] = {}
+        self.prefixes = Prefixes(vrf, family, keys, now=lambda: self.at)
+        self._vrf, self._family = vrf, family
+        self._known: dict[int, _Known] = {}
+        self._addresses: set[tuple[str, str, bytes]] = set()
+        self._has_handed_over = False
+        self._is_in_base = False
+        self._config: RibConfig
+
+    def take(self, record: AnyRecord) -> None:
+        """Take the next record."""
+        self.at, self.ended_at = record.at, 0.0
+        _TAKE[type(record)](self, record)
+
+    def damaged(self, reason: str) -> None:
+        """Records are missing here."""
+        self.problem = reason
+
+    # Processes and bases
+
+    def _configure(self, config: bytes) -> None:
+        self._config = msgspec.msgpack.decode(config, type=RibConfig)
+
+    def _started(self, record: Started) -> None:
+        self._configure(record.config)
+        if record.is_adopting:
+            self.prefixes.without_any(lambda path: path.source.is_local, "bgpd went on in another process")
+            if not self._has_handed_over and not self.problem:
+                self.problem = "the process before did not write all that it knew"
+            return
+        self.prefixes.without_any(lambda _: True, _ANEW)
+        self._forget()
+        for name, standing in self.standings.items():
+            if standing.established:
+                self.standings[name] = Standing(False, record.at, _ANEW)
+        self.problem = ""
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self.prefixes.forget()
+
+    def _ended(self, record: Ended) -> None:
+        self._has_handed_over = record.is_handed_over
+        self.ended_at = 0.0 if record.is_handed_over else record.at
+
+    def _lost(self, record: Lost) -> None:
+        self.problem = record.reason
+
+    def _base_began(self, record: BaseBegan) -> None:
+        self._configure(record.config)
+        self._addresses = set(record.addresses)
+        self._is_in_base = True
+        if self.problem:
+            self._forget()
+            self.standings.clear()
+        for vrf, next_hop, why in record.next_hops:
+            if vrf == self._vrf:
+                self.prefixes.reachable(next_hop, why)
+
+    def _base_ended(self, record: BaseEnded) -> None:
+        if self._is_in_base:
+            self._is_in_base = False
+            self.problem = ""
+
+    def _configured(self, record: Configured) -> None:
+        self._configure(record.config)
+        changed = {}
+        for known in self._known.values():
+            settings = section_of(self._config, known.source)
+            if settings is not None:
+                policy = import_policy(settings, self._config, where="history")
+                known.adj_rib_in.policy_changed(policy, allow_own_as=settings.allow_own_as)
+                changed[known.source] = known.adj_rib_in
+        self.prefixes.revise(changed, "another configuration was taken over")
+
+    # Sessions
+
+    def _session(self, record: Session) -> None:
+        kind: type[NeighborConfig | ListenConfig] = ListenConfig if record.is_listen else NeighborConfig
+        config = msgspec.msgpack.decode(record.config, type=kind)
+        if not record.is_over:
+            former = self.standings.get(record.name)
+            if former is None or not former.established or not record.is_known:
+                self.standings[record.name] = Standing(True, record.since)
+        if config.vrf != self._vrf or record.number in self._known or (record.is_known and self._renumber(record)):
+            return
+        source = Source(
+            name=record.name,
+            kind=SourceKind(record.kind),
+            asn=record.asn,
+            router_id=record.router_id,
+            address=record.address,
+            interface=record.interface,
+        )
+        adj_rib_in = self._adj_rib_in(source, record, config)
+        reader = SessionReader(record, config, self._is_own(record), self._family)
+        self._known[record.number] = _Known(record, adj_rib_in, reader)
+        self.prefixes.table.interned[source] = adj_rib_in.interned(self._family)
+
+    def _renumber(self, record: Session) -> bool:
+        """The process that goes on with a session has another number for it; whether its routes are known."""
+        for number, known in list(self._known.items()):
+            if known.session.name == record.name and known.is_over == record.is_over:
+                del self._known[number]
+                self._known[record.number] = known
+                return True
+        return False
+
+    def _adj_rib_in(self, source: Source, record: Session, config: SessionConfig) -> AdjRibIn:
+        router = self._config.router
+        return AdjRibIn(
+            source,
+            policy=import_policy(config, self._config, where="history"),
+            local_asn=record.negotiated.local_asn,
+            router_asn=router.asn,
+            router_id=parse_address(router.router_id),
+            allow_own_as=config.allow_own_as,
+            now=lambda: self.at,
+            allowed=record.allowed,
+        )
+
+    def _is_own(self, session: Session) -> Callable[[bytes], bool]:
+        """Whether an address is this host's own, as the session sees it."""
+        return lambda address: any(
+            packed == address and (interface == session.interface or vrf == self._vrf)
+            for vrf, interface, packed in self._addresses
+        )
+
+    def _session_closed(self, record: SessionClosed) -> None:
+        self.standings[record.name] = Standing(False, record.at, record.reason)
+        known = self._known.get(record.number)
+        if known is not None:
+            known.is_over = True
+            ends_at = record.kept.get(str(self._family))
+            if ends_at is not None:
+                self.prefixes.table.stale[known.source] = Kept(record.at, ends_at, ends_at)
+
+    def _removed(self, record: Removed) -> None:
+        known = self._known.get(record.number)
+        if known is not None and record.family == self._family:
+            standing = self.standings.get(known.source.name)
+            reason = f": {standing.reason}" if standing is not None and standing.reason else ""
+            self.prefixes.without(known.source, self.prefixes.keys, f"its session ended{reason}")
+            self.prefixes.table.stale.pop(known.source, None)
+            del self._known[record.number]
+
+    def _long_lived(self, record: LongLived) -> None:
+        known = self._known.get(record.number)
+        if known is not None and record.family == self._family:
+            source = known.source
+            self.prefixes.without_any(
+                lambda path: path.source is source and forbids_long_lived(path), "it must not be kept for long"
+            )
+            known.adj_rib_in.enter_long_lived(self._family)
+            self.prefixes.revise({source: known.adj_rib_in}, "it is kept for long")
+
+    def _allowed(self, record: Allowed) -> None:
+        known = self._known.get(record.number)
+        if known is not None and known.adj_rib_in.allow(record.allowed):
+            self.prefixes.revise({known.source: known.adj_rib_in}, "the networks of the interface changed")
+
+    # Routes
+
+    def _heard(self, record: Heard) -> None:
+        known = self._known.get(record.number)
+        if known is not None:
+            for message, batch in known.reader.read(record.data, record.at, self.prefixes.keys):
+                self.prefixes.enter(known.adj_rib_in, batch, message)
+                known.stale.difference_update(batch.announced)
+
+    def _refresh_began(self, record: RefreshBegan) -> None:
+        known = self._known.get(record.number)
+        if known is not None and record.family == self._family:
+            name = known.source.name
+            known.stale = {key for key in self.prefixes.keys if self.prefixes.path(key, name) is not None}
+
+    def _refresh_ended(self, record: RefreshEnded) -> None:
+        known = self._known.get(record.number)
+        if known is not None and record.family == self._family:
+            keys, known.stale = known.stale, set()
+            self.prefixes.without(known.source, keys, "it was not sent again by a refresh")
+
+    def _discarded(self, record: Discarded) -> None:
+        known = self._known.get(record.number)
+        if known is not None and record.family == self._family:
+            self.prefixes.without(known.source, record.keys, "it is beyond max_prefixes")
+
+    def _own(self, record: Local) -> None:
+        if record.vrf != self._vrf or record.family != self._family:
+            return
+        if record.is_gone:
+            for key in self.prefixes.keys.intersection(record.keys):
+                self.prefixes.withdraw(key, record.name)
+            return
+        attributes = Attributes(record.block, record.rank, record.is_simple)
+        self.prefixes.say_own((record.name, record.kind), record.keys, attributes, record.next_hop, self._config)
+
+    def _state(self, record: State) -> None:
+        if record.vrf == self._vrf and record.family == self._family:
+            for numbers, keys in record.entries:
+                self.prefixes.put_right(keys, [record.paths[number] for number in numbers], self._of, self._config)
+
+    def _of(self, number: int) -> AdjRibIn | None:
+        known = self._known.get(number)
+        return None if known is None else known.adj_rib_in
+
+    def _reachable(self, record: Reachable) -> None:
+        if record.vrf == self._vrf:
+            self.prefixes.reachable(record.next_hop, record.why)
+
+    def _own_address(self, record: OwnAddress) -> None:
+        one = record.vrf, record.interface, record.address
+        (self._addresses.discard if record.is_gone else self._addresses.add)(one)
+
+
+_TAKE: dict[type, Callable[[Replay, Any], None]] = {
+    Started: Replay._started,
+    Ended: Replay._ended,
+    Lost: Replay._lost,
+    BaseBegan: Replay._base_began,
+    BaseEnded: Replay._base_ended,
+    Session: Replay._session,
+    SessionClosed: Replay._session_closed,
+    Removed: Replay._removed,
+    LongLived: Replay._long_lived,
+    Allowed: Replay._allowed,
+    Heard: Replay._heard,
+    RefreshBegan: Replay._refresh_began,
+    RefreshEnded: Replay._refresh_ended,
+    Discarded: Replay._discarded,
+    Local: Replay._own,
+    Reachable: Replay._reachable,
+    OwnAddress: Replay._own_address,
+    Configured: Replay._configured,
+    State: Replay._state,
+}
+
+
+def replay(records: Iterator[list[AnyRecord] | str], into: Replay, until: float) -> None:
+    """Have records taken up to this time."""
+    for block in records:
+        if isinstance(block, str):
+            into.damaged(block)
+            continue
+        for record in block:
+            if record.at > until:
+                return
+            into.take(record)

@@ -1,0 +1,261 @@
+"""The files of the history: segments of compressed blocks; the oldest are deleted to make room for new ones.
+
+A block is what was written at once: its records, compressed, with a checksum. A segment that begins with a base needs
+none before it. A file that ends in the middle of a block, or has a wrong checksum, is read up to there. Blocks for the
+disk: called in threads and by commands. Decides nothing about records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded, decoder, encoder
+
+DIRECTORY = "history"
+"""In the state directory."""
+LEAST_FREE = 4 << 20
+"""Bytes of the disk that are left to what matters more: claims, and the journal of events."""
+SEGMENTS = 8
+"""About so many share the room that there is."""
+_SUFFIX = ".routes"
+_MAGIC = b"bgpdhist"
+_HEADER = struct.Struct(">8sHB5x")
+_BLOCK = struct.Struct(">IIddB")
+_SUM = struct.Struct(">I")
+_ENDS_BASE = 1
+_LEVEL = 1
+
+
+class HistoryUnusable(Exception):
+    """Files cannot be read or written: which, and why."""
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """One file. `begins_base`: nothing before it is needed. `ended_at`: when the last base in it was whole, 0.0 if none
+    was; `problem`: why it cannot be read."""
+
+    path: Path
+    number: int
+    begins_base: bool = False
+    began_at: float = 0.0
+    last_at: float = 0.0
+    ended_at: float = 0.0
+    bytes: int = 0
+    problem: str = ""
+
+
+class SegmentWriter:
+    """Appends to the newest segment. `bytes` is what all of them take, `known_from` since when all is known (None: not
+    at all), `since_base` what was
+    written since the last base, `bases` how many were."""
+
+    def __init__(self, directory: Path, *, max_bytes: int) -> None:
+        self.bytes = 0
+        self.since_base = self.bases = 0
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._file: BinaryIO | None = None
+        self._size = 0
+        self._segments: list[Segment] = []
+        self._opened = False
+
+    @property
+    def known_from(self) -> float | None:
+        return known_from(self._segments)
+
+    def append(self, records: Sequence[AnyRecord]) -> None:
+        """Write these, in order; a base begins a segment. Raises: HistoryUnusable: some or all are not written."""
+        try:
+            self._open()
+            for part in _parts(records):
+                self._write(part)
+        except OSError as error:
+            self._close()
+            raise HistoryUnusable(f"{self._directory}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Give the file up."""
+        self._close()
+
+    def _open(self) -> None:
+        if not self._opened:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._segments = segments_of(self._directory)
+            self.bytes = sum(one.bytes for one in self._segments)
+            self._opened = True
+
+    def _write(self, records: Sequence[AnyRecord]) -> None:
+        begins_base = isinstance(records[0], BaseBegan)
+        data = zlib.compress(encoder.encode(records), _LEVEL)
+        self._leave_room(len(data))
+        if self._file is None or begins_base or self._size > self._max_bytes // SEGMENTS:
+            self._begin(begins_base)
+        assert self._file is not None
+        ends = [record.at for record in records if isinstance(record, BaseEnded)]
+        about = records[0].at, records[-1].at, _ENDS_BASE if ends else 0
+        head = _BLOCK.pack(len(data), zlib.crc32(data), *about)
+        head += _SUM.pack(zlib.crc32(head))
+        self._file.write(head + data)
+        self._file.flush()
+        size = len(head) + len(data)
+        self._size += size
+        self.bytes += size
+        self.since_base = 0 if ends else self.since_base + size
+        self.bases += bool(ends)
+        last = self._segments[-1]
+        self._segments[-1] = msgspec.structs.replace(
+            last,
+            began_at=last.began_at or records[0].at,
+            last_at=records[-1].at,
+            ended_at=ends[-1] if ends else last.ended_at,
+            bytes=self._size,
+        )
+        self._prune()
+
+    def _begin(self, begins_base: bool) -> None:
+        self._close()
+        number = self._segments[-1].number + 1 if self._segments else 1
+        while True:
+            path = self._directory / f"{number:012d}{_SUFFIX}"
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                break
+            except FileExistsError:  # another process writes here, too
+                number += 1
+        self._file = open(descriptor, "wb", buffering=0)  # noqa: SIM115 (closed by _close)
+        self._file.write(_HEADER.pack(_MAGIC, VERSION, begins_base))
+        self._size = _HEADER.size
+        self.bytes += self._size
+        self._segments.append(Segment(path, number, begins_base, bytes=self._size))
+
+    def _close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _leave_room(self, size: int) -> None:
+        """Raises: OSError: what is left of the disk is needed for other things."""
+        disk = os.statvfs(self._directory)
+        if disk.f_bavail * disk.f_frsize < LEAST_FREE + size:
+            raise OSError(errno.ENOSPC, f"less than {LEAST_FREE >> 20} MiB of the disk would be left")
+
+    def _prune(self) -> None:
+        """Delete the oldest segments until all fit, never the one that is written."""
+        while self.bytes > self._max_bytes and len(self._segments) > 1:
+            oldest = self._segments.pop(0)
+            oldest.path.unlink(missing_ok=True)
+            self.bytes -= oldest.bytes
+
+
+def _parts(records: Sequence[AnyRecord]) -> Iterator[Sequence[AnyRecord]]:
+    """What is a block each: a base begins one, and ends one."""
+    start = 0
+    for at, record in enumerate(records):
+        if isinstance(record, BaseBegan) and at > start:
+            yield records[start:at]
+            start = at
+        if isinstance(record, BaseEnded):
+            yield records[start : at + 1]
+            start = at + 1
+    if start < len(records):
+        yield records[start:]
+
+
+def known_from(segments: Sequence[Segment]) -> float | None:
+    """Since when all is known: when the first base was whole that is still there. None: none is."""
+    has_begun = False
+    for one in segments:
+        has_begun = has_begun or one.begins_base
+        if has_begun and one.ended_at:
+            return one.ended_at
+    return None
+
+
+def segments_of(directory: Path) -> list[Segment]:
+    """The segments of a directory, the oldest first; only their blocks' heads are read. Raises: OSError."""
+    paths = [path for path in directory.glob(f"*{_SUFFIX}") if path.stem.isascii() and path.stem.isdecimal()]
+    found = [_looked_at(path) for path in sorted(paths, key=lambda path: int(path.stem))]
+    return [segment for segment in found if segment is not None]
+
+
+def _looked_at(path: Path) -> Segment | None:
+    number = int(path.stem)
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            size, problem, begins_base = found.st_size, *_head(file.read(_HEADER.size))
+            if problem:
+                return Segment(path, number, began_at=found.st_mtime, bytes=size, problem=problem)
+            began = last = ended = 0.0
+            while isinstance(block := _next_block(file), _Block) and file.tell() + block.length <= size:
+                began, last = began or block.began_at, block.ended_at
+                ended = last if block.ends_base else ended
+                file.seek(block.length, os.SEEK_CUR)
+    except FileNotFoundError:  # deleted meanwhile
+        return None
+    return Segment(path, number, begins_base, began, last, ended, size)
+
+
+class _Block(msgspec.Struct, frozen=True):
+    """The head of a block."""
+
+    length: int
+    checksum: int
+    began_at: float
+    ended_at: float
+    ends_base: bool
+
+
+def _next_block(file: BinaryIO) -> _Block | str:
+    """The head of the next block, or why there is none: "" at the end of the file."""
+    head = file.read(_BLOCK.size + _SUM.size)
+    if len(head) < _BLOCK.size + _SUM.size:
+        return "cut off in the middle of a block" if head else ""
+    if zlib.crc32(head[: _BLOCK.size]) != _SUM.unpack_from(head, _BLOCK.size)[0]:
+        return "damaged (head of a block)"
+    length, checksum, began_at, ended_at, flags = _BLOCK.unpack_from(head)
+    return _Block(length, checksum, began_at, ended_at, bool(flags & _ENDS_BASE))
+
+
+def _head(data: bytes) -> tuple[str, bool]:
+    """Why a file cannot be read, and whether it begins with a base."""
+    if len(data) < _HEADER.size:
+        return "empty", False
+    magic, version, begins_base = _HEADER.unpack(data)
+    if magic != _MAGIC:
+        return "no history", False
+    return ("" if version == VERSION else f"of version {version}, and this bgpd reads {VERSION}"), bool(begins_base)
+
+
+def records_of(segment: Segment) -> Iterator[list[AnyRecord] | str]:
+    """The records of each block; at last, where it is damaged, what is wrong. Raises: OSError."""
+    if segment.problem:
+        yield f"{segment.path} is {segment.problem}"
+        return
+    with segment.path.open("rb") as file:
+        file.read(_HEADER.size)
+        while isinstance(block := _next_block(file), _Block):
+            data = file.read(block.length)
+            if len(data) < block.length:
+                block = "cut off in the middle of a block"
+                break
+            try:
+                if zlib.crc32(data) != block.checksum:
+                    raise ValueError("wrong checksum")
+                records = decoder.decode(zlib.decompress(data))
+            except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+                block = f"damaged ({error})"
+                break
+            yield records
+        if block:
+            yield f"{segment.path} is {block}"

@@ -1,0 +1,241 @@
+"""A RIB that is recorded, driven by raw UPDATEs, for the tests of the history."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from bgpd.config.load import parse_config
+from bgpd.config.schema import Config
+from bgpd.history.base import base
+from bgpd.history.recorder import History
+from bgpd.history.segments import DIRECTORY
+from bgpd.message.open import GracefulRestart, LongLived
+from bgpd.message.update_decoder import UpdateDecoder
+from bgpd.model.attributes import Attributes
+from bgpd.model.path import NextHop, Source, SourceKind
+from bgpd.model.prefix import covering_keys, format_key, parse_address
+from bgpd.model.views import RouteView
+from bgpd.rib.views import longest_match, route_view
+from tests.daemon.wire_peer import END_OF_RIB, attribute, update, withdrawal
+from tests.message.decoding import negotiated
+from tests.rib.build import LOCAL, V4, Recorder, drain, key
+
+ADDRESS = parse_address("10.1.2.3")
+PREFIXES = ("0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "10.9.0.0/16", "192.0.2.0/24")
+HOPS = ("10.0.1.2", "10.0.2.2", "10.0.9.9")
+TEXT = """
+[router]
+asn = 65203
+router_id = "10.255.1.1"
+multipath_relax = true
+[[neighbor]]
+name = "leaf1"
+asn = 65201
+address = "10.0.1.2"
+import = "p"
+[[neighbor]]
+name = "leaf2"
+asn = 65201
+address = "10.0.2.2"
+import = "all"
+[[policy.p.rules]]
+match = { prefix = ["10.1.0.0/16 le 24"] }
+action = "accept"
+set = { local_pref = %d }
+[[policy.p.rules]]
+action = "accept"
+"""
+NUMBERS = {"leaf1": 1, "leaf2": 2}
+
+
+def config(local_pref: int = 100) -> Config:
+    return parse_config(TEXT.replace("multipath_relax = true\n", "") % local_pref, "x.toml")[0]
+
+
+def message(random: random.Random) -> bytes:
+    """An UPDATE that announces or withdraws some of the prefixes."""
+    chosen = tuple(random.sample(PREFIXES, random.randint(1, 3)))
+    if random.random() < 0.3:
+        return withdrawal(*chosen)
+    extra = attribute(0x80, 4, random.randint(0, 3).to_bytes(4, "big")) if random.random() < 0.5 else b""
+    if random.random() < 0.1:
+        extra += attribute(0xC0, 8, b"\xff\xff\x00\x00")
+    asn = random.choice((65201, 65203, 65300))
+    path = attribute(0x40, 2, bytes((2, 2)) + (65201).to_bytes(4, "big") + asn.to_bytes(4, "big"))
+    return update(chosen, asn=0, next_hop=random.choice(HOPS), extra=extra, as_path=path)
+
+
+class Recorded:
+    """One process after the other, with its history in `directory`. `states` is what the table had at each time."""
+
+    def __init__(self, directory: Path, *, seed: int = 0, max_bytes: int = 1 << 26) -> None:
+        self.directory = directory
+        self.random = random.Random(seed)
+        self.now = 1_700_000_000.0
+        self.states: dict[float, object] = {}
+        self.unsure: set[float] = set()
+        self._max_bytes = max_bytes
+        self.start()
+
+    def start(self) -> None:
+        """A process with empty tables."""
+        self.config = config()
+        self.sources: dict[str, Source] = {}
+        self._decoders: dict[Source, UpdateDecoder] = {}
+        self._walks: list[Iterator[None]] = []
+        self.outside = Recorder(self.config)
+        self.rib = self.outside.rib
+        self.rib._now = self.rib.received._now = self.clock
+        self.rib.received.stale._wall = self.clock
+        self.history = History(
+            self.directory / DIRECTORY, max_bytes=self._max_bytes, config=self.config.rib, now=self.clock
+        )
+        outside = self.outside
+        self.rib.connect(kernel=outside, neighbors=outside, evpn=outside, workloads=outside, recorder=self.history)
+        self.history.started((), is_adopting=False)
+
+    def clock(self) -> float:
+        return self.now
+
+    def write(self) -> None:
+        """Have all that was gathered written."""
+        assert self.history._file is not None
+        self.history._write(self.history._file, self.history._taken())
+
+    def up(self, name: str) -> None:
+        if name in self.sources:
+            return
+        number = NUMBERS[name]
+        source = self.sources[name] = Source(
+            name=name,
+            kind=SourceKind.EBGP,
+            asn=65201,
+            router_id=bytes((10, 0, 0, number)),
+            address=bytes((10, 0, number, 2)),
+        )
+        restart = GracefulRestart(notification=True, restart_time_s=120, families=((1, 1, True),))
+        long_lived = (LongLived(1, 1, True, 600),)
+        agreed = negotiated(families=(V4,), graceful_restart=restart, hard_reset=True, long_lived=long_lived)
+        agreed_decoder = UpdateDecoder(agreed, nlri_decoders={}, accept_martians=False)
+        self._decoders[source] = agreed_decoder
+        section = next(one for one in self.config.neighbor if one.name == name)
+        received = self.rib.received
+        self.remove(received.neighbor_back(source, agreed, section, now=self.now))
+        received.neighbor_up(source, agreed, section)
+
+    def lose(self, name: str, *, is_graceful: bool) -> None:
+        source = self.sources.pop(name, None)
+        if source is not None:
+            received = self.rib.received
+            going = received.session_lost(source, is_graceful=is_graceful, now=self.now)
+            self.history.session_closed(source, "hold timer expired", received.stale.of_session(source))
+            self.remove(going)
+
+    def remove(self, places: object) -> None:
+        drain(self.rib.received.remove(places))  # type: ignore[arg-type]
+
+    def hear(self, name: str, *messages: bytes) -> None:
+        """UPDATEs of a neighbor, worked off as sessions do."""
+        source = self.sources.get(name)
+        if source is None:
+            return
+        self.history.heard(source, b"".join(messages))
+        for one in messages:
+            self.rib.received.routes_received(source, self._decoders[source].decode(one[19:]).batches)
+
+    def end_of_rib(self, name: str) -> None:
+        if name in self.sources:
+            self.hear(name, END_OF_RIB)
+            self.remove(self.rib.received.stale.end_of_rib(name, V4))
+
+    def stale_due(self) -> None:
+        going, long_lived = self.rib.received.stale.due(self.now)
+        drain(self.rib.received.become_long_lived(long_lived))
+        self.remove(going)
+
+    def own(self) -> None:
+        keys = [key(one) for one in self.random.sample(PREFIXES[1:], 2)]
+        if self.random.random() < 0.5:
+            self.rib.announce_local(LOCAL, V4, keys, Attributes.of())
+        else:
+            self.rib.withdraw_local(LOCAL, V4, keys)
+
+    def next_hop(self) -> None:
+        next_hop = NextHop(parse_address(self.random.choice(HOPS)))
+        why = self.random.choice(("", "no route"))
+        self.outside.resolved[next_hop] = why
+        drain(self.rib.next_hop_changed(next_hop, why))
+
+    def reconfigure(self) -> None:
+        self.config = config(self.random.choice((50, 100, 200)))
+        drain(self.rib.reconfigure(self.config.rib))
+
+    def refresh(self, name: str) -> None:
+        source = self.sources.get(name)
+        if source is not None:
+            self.rib.received.refresh_began(source, V4)
+            self.hear(name, *(message(self.random) for _ in range(2)))
+            drain(self.rib.received.refresh_ended(source, V4))
+
+    def begin_base(self) -> None:
+        if not self._walks:
+            self._walks.append(base(self.history, self.rib, self.rib.received._host, lambda: False))
+
+    def crash(self) -> None:
+        """Another process begins anew; all that this one knew was written."""
+        self.write()
+        self.start()
+
+    def act(self) -> None:
+        """Something happens, and is over before the next second."""
+        name = self.random.choice(("leaf1", "leaf2"))
+        acts = [
+            (40, lambda: self.hear(name, *(message(self.random) for _ in range(self.random.randint(1, 3))))),
+            (12, lambda: self.up(name)),
+            (2, lambda: self.lose(name, is_graceful=False)),
+            (3, lambda: self.lose(name, is_graceful=True)),
+            (4, lambda: self.end_of_rib(name)),
+            (8, self.own),
+            (8, self.next_hop),
+            (3, self.reconfigure),
+            (3, lambda: self.refresh(name)),
+            (4, self.begin_base),
+            (8, self.write),
+            (0.5, self.crash),
+        ]
+        weights, functions = zip(*acts)
+        self.now += self.random.choice((1, 1, 1, 1, 60))
+        self.stale_due()
+        self.random.choices(functions, weights)[0]()
+        for walk in list(self._walks):
+            if next(walk, True):
+                self._walks.remove(walk)
+        self.rib.commit_gathered()
+        self.states[self.now] = self.state()
+
+    def state(self) -> object:
+        """What the table has for the address."""
+        table = self.rib.table("", V4)
+        found = longest_match(table, V4, ADDRESS) or longest_match(table, V4, ADDRESS, usable=False)
+        return said(route_view(table, V4, found) if found is not None else None)
+
+
+def said(route: RouteView | None) -> object:
+    """A route but for the times, which the table keeps by ten seconds."""
+    if route is None:
+        return None
+    candidates = [
+        (one.source, one.role, one.reason, one.next_hop, one.as_path, one.med, one.local_pref, tuple(one.communities))
+        for one in route.candidates
+    ]
+    return (route.prefix, route.fib, candidates)
+
+
+def keys() -> list[bytes]:
+    return list(covering_keys(V4, ADDRESS))
+
+
+__all__ = ["ADDRESS", "Recorded", "format_key", "itertools", "keys", "said"]

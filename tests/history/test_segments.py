@@ -1,0 +1,131 @@
+"""The files of the history: bounded, and read as far as they are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bgpd.history.answers import NotKnown, past
+from bgpd.history.recorder import MOST_WAITING, History
+from bgpd.history.records import Heard, Lost
+from bgpd.history.segments import DIRECTORY, HistoryUnusable, SegmentWriter, known_from, records_of, segments_of
+from tests.history.rig import ADDRESS, Recorded, config
+
+NET = "10.1.0.0/16"
+
+
+def recorded(path: Path) -> Recorded:
+    """A history of three parts, each of which begins with a base; what neighbors said is in the second."""
+    found = Recorded(path, seed=3)
+    found.up("leaf1")
+    for _ in range(60):
+        found.act()
+        found.write()
+    return found
+
+
+def damaged(path: Path, number: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[number] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_the_oldest_goes_when_there_is_no_room(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path, max_bytes=4_000)
+    for number in range(100):
+        writer.append([Heard(float(number), 1, bytes((number * step) % 251 for step in range(200)))])
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4_000 + 500
+    found = segments_of(tmp_path)
+    assert found[0].number > 1
+    assert [one.number for one in found] == list(range(found[0].number, found[-1].number + 1))
+    assert writer.bytes == sum(one.bytes for one in found)
+    assert known_from(found) is None
+
+
+def test_another_process_goes_on_with_new_segments(tmp_path: Path) -> None:
+    first, second = (SegmentWriter(tmp_path, max_bytes=1 << 20) for _ in range(2))
+    first.append([Heard(1.0, 1, b"a")])
+    second.append([Heard(2.0, 1, b"b")])
+    first.append([Heard(3.0, 1, b"c")])
+    found = [record for one in segments_of(tmp_path) for block in records_of(one) for record in block]
+    assert sorted(record.at for record in found if isinstance(record, Heard)) == [1.0, 2.0, 3.0]
+
+
+def test_what_is_damaged_is_not_known_and_the_rest_is(tmp_path: Path) -> None:
+    history = recorded(tmp_path)
+    files = sorted((tmp_path / DIRECTORY).iterdir())
+    assert len(files) > 2
+    chosen = max(files[:-1], key=lambda path: path.stat().st_size)
+    damaged(chosen, 30)
+    found = {}
+    for at in history.states:
+        try:
+            found[at] = past(tmp_path, ADDRESS, "", at=at).verdict
+        except NotKnown as error:
+            found[at] = f"not known: {error}"
+    unknown = [text for text in found.values() if text.startswith("not known")]
+    assert 0 < len(unknown) < len(found)
+    assert all("is damaged" in text or "begins at" in text for text in unknown)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 100, b"bgpdhist\x00\x09" + bytes(200)])
+def test_files_that_are_none_or_of_another_version_are_left_out(tmp_path: Path, content: bytes) -> None:
+    directory = tmp_path / DIRECTORY
+    history = recorded(tmp_path)
+    (directory / "000000000000.routes").write_bytes(content)
+    (directory / "999999999999.routes").write_bytes(content)
+    (directory / "notes.txt").write_bytes(content)
+    assert past(tmp_path, ADDRESS, "", at=history.now).at == history.now
+    writer = SegmentWriter(directory, max_bytes=1 << 20)
+    writer.append([Heard(history.now, 1, b"")])
+    assert segments_of(directory)[-1].number == 1_000_000_000_000
+
+
+def test_a_block_that_was_cut_off_ends_its_segment(tmp_path: Path) -> None:
+    history = recorded(tmp_path)
+    last = sorted((tmp_path / DIRECTORY).iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-3])
+    segment = segments_of(tmp_path / DIRECTORY)[-1]
+    assert "middle of a block" in str(list(records_of(segment))[-1])
+    with pytest.raises(NotKnown, match="middle of a block"):
+        past(tmp_path, ADDRESS, "", at=history.now)
+
+
+def test_without_files_the_answer_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NotKnown, match="does not say it"):
+        past(tmp_path, ADDRESS, "", at=1.0)
+
+
+def test_a_directory_that_cannot_be_made_is_an_error_that_says_which(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(HistoryUnusable, match="file"):
+        SegmentWriter(tmp_path / "file" / "history", max_bytes=1).append([Heard(1.0, 1, b"")])
+
+
+def test_what_waits_for_a_disk_that_hangs_is_bounded_and_begins_anew(tmp_path: Path) -> None:
+    history = History(tmp_path, max_bytes=1 << 20, config=config().rib)
+    history.started((), is_adopting=False)
+    for _ in range(20):
+        history.add(Heard(1.0, 1, b""), 1 << 20)
+    assert history.lost == 1
+    assert history.wants_base
+    assert any(isinstance(one, Lost) for one in history._records)
+    assert history._size < MOST_WAITING
+
+
+def test_tables_that_do_not_fit_are_warned_of(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path, max_bytes=400)
+    assert recorded.history.warnings() == []
+    recorded.up("leaf1")
+    for _ in range(40):
+        recorded.act()
+        recorded.write()
+    assert recorded.history.known_from is not None or "too small" in recorded.history.warnings()[0]
+
+
+def test_turned_off_it_keeps_nothing() -> None:
+    history = History(None, max_bytes=0, config=config().rib)
+    history.started((), is_adopting=False)
+    assert not history._records
+    assert history.warnings() == []
