@@ -27,19 +27,12 @@ class HostOwners:
 
     def claim(self, keys: Sequence[bytes], prefixes: list[bytes]) -> list[bytes]:
         """The keys name these host prefixes now; answers the prefixes that no other key names."""
-        olds = list(map(self.owners.get, prefixes))
-        if olds.count(None) == len(olds):
-            size = len(self.owners)
-            self.owners.update(zip(prefixes, keys))
-            if len(self.owners) - size == len(keys):
-                return prefixes
-            for prefix in prefixes:
-                self.owners.pop(prefix, None)
-        elif olds == list(keys) and not self.contested:
+        size = len(self.owners)
+        owners = list(map(self.owners.setdefault, prefixes, keys))
+        if len(self.owners) - size == len(keys) or (not self.contested and owners == list(keys)):
             return prefixes
         free = []
-        for key, prefix in zip(keys, prefixes):
-            owner = self.owners.setdefault(prefix, key)
+        for key, prefix, owner in zip(keys, prefixes, owners):
             if prefix in self.contested:
                 self.contested[prefix].add(key)
             elif owner != key:

@@ -8,21 +8,21 @@ can be reached.
 What goes into more than FEW VRFs goes there in steps, a part of the keys and of the VRFs in each: else a run of UPDATEs
 would hold the loop for a second. What comes meanwhile for a prefix that waits takes the place of what waits.
 
-Hot path: keys are cut in C loops, paths are interned. Per route only its key is made and, for type 2, one entry that
-maps the address to its MAC.
+Hot path: keys are cut in compiled loops (key_columns.py), paths are interned. Per route only its key is made and, for
+type 2, one entry that maps the address to its MAC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain, islice
-from operator import itemgetter
+from itertools import chain, compress, islice
 from typing import Protocol
 from weakref import WeakSet
 
 from bgpd.evpn.default_gateways import DefaultGateways
 from bgpd.evpn.host_owners import HostOwners
+from bgpd.evpn.key_columns import HEAD, common_head, host_prefixes, ip_prefixes, split_by_head
 from bgpd.evpn.ports import RibPort
 from bgpd.evpn.vrf import Vrf
 from bgpd.model.attributes import Attributes
@@ -30,20 +30,13 @@ from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import NextHop, Path, Source, SourceKind
-from bgpd.model.prefix import address_length
 
-_HEAD = 13
-"""Bytes of a key that name its type, route distinguisher and Ethernet Tag (model/evpn.py)."""
 _MAC_IP, _IP_PREFIX = int(EvpnRouteType.MAC_IP_ADVERTISEMENT), int(EvpnRouteType.IP_PREFIX)
 _FAMILY_BY_LENGTH = {
     _MAC_IP: {23: Family.IPV4_UNICAST, 35: Family.IPV6_UNICAST},
     _IP_PREFIX: {18: Family.IPV4_UNICAST, 30: Family.IPV6_UNICAST},
 }
 """By route type and length of the key; type 2 routes without an IP have none."""
-_PREFIX_ENDS = tuple(14 + ((length + 7) >> 3) for length in range(256))
-"""Where the significant bytes of a type 5 key end, by its prefix length."""
-_prefix_length = itemgetter(13)
-"""Of a type 5 key."""
 _LINK_LOCAL = b"\x80\xfe\x80"
 """Start of the host prefixes of link-local addresses, which are of no use beyond their link."""
 _SELECTIONS_KEPT = 4096
@@ -144,15 +137,9 @@ class Importer:
             path is not None and self._sessions.get(neighbor.name) is not neighbor and neighbor in self._gone
         ):
             return
-        head = keys[0][:_HEAD]
-        if len(keys) == 1 or min(keys)[:_HEAD] == max(keys)[:_HEAD]:
-            self._received(neighbor, head, keys, path)
-            return
-        by_head: dict[bytes, list[bytes]] = {}
-        for key in keys:
-            by_head.setdefault(key[:_HEAD], []).append(key)
-        for head, chosen in by_head.items():
-            self._received(neighbor, head, chosen, path)
+        head = common_head(keys)
+        for one in ((head, keys),) if head else split_by_head(keys):
+            self._received(neighbor, *one, path)
 
     def few_received(self, neighbor: Source, heard: Sequence[tuple[Path, bytes]]) -> None:
         """As `received` for each of these routes, which may be used, in this order; hardly two share a path."""
@@ -163,7 +150,7 @@ class Importer:
             chosen = self._select(path.attributes)
             if chosen is not selected or len(key) != length or not key.startswith(head):
                 self._alike_received(neighbor, alike, selected)
-                head, length, selected, alike = key[:_HEAD], len(key), chosen, []
+                head, length, selected, alike = key[:HEAD], len(key), chosen, []
             alike.append((path, key))
         self._alike_received(neighbor, alike, selected)
 
@@ -176,7 +163,7 @@ class Importer:
     def _put_alike(self, neighbor: Source, alike: list[tuple[Path, bytes]], vrf: Vrf) -> bool:
         """Import these into one VRF at once; False: each is to be looked at, and nothing is done that hinders that."""
         keys = [key for _, key in alike]
-        head = keys[0][:_HEAD]
+        head = keys[0][:HEAD]
         family = _FAMILY_BY_LENGTH.get(head[0], _NO_FAMILIES).get(len(keys[0]))
         if family is None or head[1:9] in self._own or self._sessions.get(neighbor.name) is not neighbor:
             return False
@@ -184,22 +171,21 @@ class Importer:
         if origin is None or (origin, family) in self._waiting or any(name != vrf.name for name, _ in origin.vrfs):
             return False
         if origin.kind == _IP_PREFIX:
-            prefixes = _prefixes(keys)
+            found = ip_prefixes(keys)
         else:
-            start = bytes((8 * address_length(family),))
-            prefixes = [start + key[19:] for key in keys]
+            found = host_prefixes(keys)
             if self._gateways or any(DEFAULT_GATEWAY in path.attributes.block for path, _ in alike):
                 return False
-            if family is Family.IPV6_UNICAST and any(prefix.startswith(_LINK_LOCAL) for prefix in prefixes):
+            if family is Family.IPV6_UNICAST and any(prefix.startswith(_LINK_LOCAL) for prefix in found):
                 return False
-            if not self._followed.get(vrf.name, _NOTHING).isdisjoint(prefixes):
+            if not self._followed.get(vrf.name, _NOTHING).isdisjoint(found):
                 return False
-            if origin.hosts.contested or len(origin.hosts.claim(keys, prefixes)) < len(keys):
+            if origin.hosts.contested or len(origin.hosts.claim(keys, found)) < len(keys):
                 return False
-        if vrf.on_link(family, prefixes):
+        if vrf.on_link(family, found):
             return False
         origin.vrfs.add((vrf.name, family))
-        self._rib.import_few(vrf.name, family, list(zip(prefixes, self._few_paths(alike, origin, vrf, family))))
+        self._rib.import_few(vrf.name, family, list(zip(found, self._few_paths(alike, origin, vrf, family))))
         return True
 
     def _few_paths(self, alike: list[tuple[Path, bytes]], origin: _Origin, vrf: Vrf, family: Family) -> Iterator[Path]:
@@ -264,19 +250,14 @@ class Importer:
         return self._gateways.of(vrf)
 
     def _received(self, neighbor: Source, head: bytes, keys: Sequence[bytes], path: Path | None) -> None:
-        families = _FAMILY_BY_LENGTH.get(head[0])
-        if families is None or head[1:9] in self._own:
+        """These keys are of one length, and begin with `head`."""
+        family = _FAMILY_BY_LENGTH.get(head[0], _NO_FAMILIES).get(len(keys[0]))
+        if family is None or head[1:9] in self._own:
             return
         selected = () if path is None else self._select(path.attributes)
         origin = self._origin(neighbor, head, make=bool(selected))
-        if origin is None:
-            return
-        lengths = {len(keys[0])} if len(keys) == 1 else set(map(len, keys))
-        for length in lengths:
-            family = families.get(length)
-            if family is not None:
-                chosen = keys if len(lengths) == 1 else [key for key in keys if len(key) == length]
-                self._apply(origin, family, chosen, path, selected)
+        if origin is not None:
+            self._apply(origin, family, keys, path, selected)
 
     def _select(self, attributes: Attributes) -> tuple[Vrf, ...]:
         """The VRFs that import one of the route targets."""
@@ -315,23 +296,20 @@ class Importer:
         selected: tuple[Vrf, ...],
     ) -> None:
         if origin.kind == _IP_PREFIX:
-            self._put(origin, family, _prefixes(keys), path, selected)
+            self._put(origin, family, ip_prefixes(keys), path, selected)
             return
-        head = bytes((8 * address_length(family),))
-        prefixes = [head + key[19:] for key in keys]
-        if family is Family.IPV6_UNICAST and any(prefix.startswith(_LINK_LOCAL) for prefix in prefixes):
-            kept = [not prefix.startswith(_LINK_LOCAL) for prefix in prefixes]
-            keys = [key for key, keep in zip(keys, kept) if keep]
-            prefixes = [prefix for prefix, keep in zip(prefixes, kept) if keep]
-        if selected and path is not None:
-            free = origin.hosts.claim(keys, prefixes)
-        else:
-            free = origin.hosts.release(keys, prefixes)
+        hosts = host_prefixes(keys)
+        if family is Family.IPV6_UNICAST and any(prefix.startswith(_LINK_LOCAL) for prefix in hosts):
+            kept = [not prefix.startswith(_LINK_LOCAL) for prefix in hosts]
+            keys = list(compress(keys, kept))
+            hosts = list(compress(hosts, kept))
+        is_there = selected and path is not None
+        free = origin.hosts.claim(keys, hosts) if is_there else origin.hosts.release(keys, hosts)
         if free:
             self._put(origin, family, free, path, selected)
         for name in self._gateways.received(origin.neighbor, keys, path, [vrf.name for vrf in selected]):
             self._listener.default_gateways_changed(name)
-        for prefix in origin.hosts.contested_among(prefixes):
+        for prefix in origin.hosts.contested_among(hosts):
             self._settle(origin, family, prefix)
 
     def _settle(self, origin: _Origin, family: Family, prefix: bytes) -> None:
@@ -389,7 +367,8 @@ class Importer:
                     self._rib.withdraw_imported(name, family, origin.source, prefixes)
                     names.append(name)
         for name in names if origin.kind == _MAC_IP else ():
-            if touched := self._followed.get(name, _NOTHING).intersection(prefixes):
+            followed = self._followed.get(name)
+            if followed and (touched := followed.intersection(prefixes)):
                 self._listener.remote_hosts_changed(name, family, list(touched))
 
     @property
@@ -447,18 +426,6 @@ class Importer:
             known = Path(origin.source, path.attributes, next_hop, path.received, path.heard_at, rejected, path.overlay)
             by_place[place] = known
         return known
-
-
-def _prefixes(keys: Sequence[bytes]) -> list[bytes]:
-    """The prefixes (unicast route keys) of type 5 keys."""
-    if len(keys) == 1:
-        key = keys[0]
-        return [key[13 : _PREFIX_ENDS[key[13]]]]
-    ends = {_PREFIX_ENDS[length] for length in set(map(_prefix_length, keys))}
-    if len(ends) == 1:
-        end = ends.pop()
-        return [key[13:end] for key in keys]
-    return [key[13 : _PREFIX_ENDS[key[13]]] for key in keys]
 
 
 def _pseudo_source(neighbor: Source, head: bytes) -> Source:

@@ -4,8 +4,9 @@ Decides which routes of an NLRI field are malformed: those cost themselves only 
 as long as the field can be split. Types 1, 3 and 4 are checked and kept, unknown types kept as they are. Never looks at
 attributes. The layout of keys is model/evpn.py's.
 
-Hot path: routes of one type and length are split by column, in C loops. Routes with the same ESI and gateway IP are one
-group with one `Overlay`, whatever their labels: where those differ they are given by key.
+Hot path: of routes of one type and length, whatever their route distinguishers, the columns that are in no key are
+taken out, and the rest is cut into keys and labels. Routes with the same ESI and gateway IP are one group with one
+`Overlay`, whatever their labels: where those differ each has its own.
 """
 
 from __future__ import annotations
@@ -39,10 +40,16 @@ _MAC_IP_LAYOUTS: Final = {
 _PREFIX_LAYOUTS: Final = {
     length: struct.Struct(f"!2x8s10s4sB{size}s{size}s3s") for length, size in _PREFIX_LENGTHS.items()
 }
+_ESI_AT: Final = 10
+_TAG_AT: Final = 20
 _TO_TAG: Final = 24
 _TO_MAC: Final = 25
 _IP_LENGTH_AT: Final = 31
-"""Offsets in a type 2 or 5 route: after the Ethernet Tag; of a type 2, where the MAC and the length of the IP stand."""
+"""Offsets in a type 2 or 5 route: of the ESI and the Ethernet Tag, and after that; of a type 2, where the MAC and the
+length of the IP stand."""
+_NOT_OF_PREFIX_KEYS: Final = (*range(_TAG_AT - 1, _ESI_AT - 1, -1), 1)
+_NOT_OF_MAC_IP_KEYS: Final = (_IP_LENGTH_AT, _TO_TAG, *_NOT_OF_PREFIX_KEYS)
+"""The bytes before the labels and the gateway IP that the key of a type 5 or 2 route lacks, the last first."""
 _DISCOVERY_LAYOUT: Final = struct.Struct("!2x8s10s4s3s")
 _DISCOVERY_LENGTH: Final = 25
 _OVERLAYS_KEPT: Final = 4096
@@ -159,22 +166,16 @@ class EvpnNlri:
         return None
 
     def _alike_mac_ip_routes(self, packed: bytes, length: int) -> _Groups:
-        """Routes that differ in nothing but MAC, IP and labels, as those of one host and VNI do; [] if they do."""
-        size, stride = _MAC_IP_LENGTHS[length][0], length + 2
-        head, ip_lengths = packed[:_TO_MAC], packed[_IP_LENGTH_AT::stride]
-        if head[-1] != _MAC_BITS or ip_lengths.count(_IP_BITS[size]) != len(ip_lengths):
+        """Routes of one ESI, with nothing wrong, as those of any number of hosts and VNIs are; [] if they are not."""
+        size, own = _MAC_IP_LENGTHS[length]
+        stride = length + 2
+        count = len(packed) // stride
+        if packed[_TO_TAG::stride] != bytes((_MAC_BITS,)) * count or not _is_constant(packed, _ESI_AT, _TAG_AT, stride):
             return []
-        without_lengths = bytearray(packed)
-        del without_lengths[_IP_LENGTH_AT::stride]
-        parts = _after_each(head, bytes(without_lengths), stride - 1)
-        start, end = b"\x02" + head[2:10] + head[20:24], 6 + size
-        keys = [start + part[:end] for part in parts]
-        if not keys:
+        if packed[_IP_LENGTH_AT::stride] != bytes((_IP_BITS[size],)) * count:
             return []
-        esi, labels = head[10:20], parts[0][end:]
-        if _is_constant(packed, stride - len(labels), stride, stride):
-            return [RouteGroup(keys, self._overlay(esi, labels, b""))]
-        return [RouteGroup(keys, self._overlay(esi, b"", b""), dict(zip(keys, [part[end:] for part in parts])))]
+        rows = _without(packed, stride, _NOT_OF_MAC_IP_KEYS)
+        return self._alike(rows, count, key=19 + size, label=own, esi=packed[_ESI_AT:_TAG_AT], gateway=b"")
 
     def _mac_ip_routes(self, packed: bytes, length: int, errors: list[WireError]) -> _Groups:
         ip_bits = _IP_BITS[_MAC_IP_LENGTHS[length][0]]
@@ -194,30 +195,38 @@ class EvpnNlri:
         return self._grouped(keys, esis, labels, (b"",) * len(keys))
 
     def _alike_prefix_routes(self, packed: bytes, length: int) -> _Groups:
-        """Prefixes without host bits that differ in nothing but their length and label; [] if they do."""
+        """Prefixes of one ESI and gateway IP, with nothing wrong and no host bits, of any number of hosts and VNIs; []
+        if they are not."""
         size, stride = _PREFIX_LENGTHS[length], length + 2
-        head, lengths = packed[:_TO_TAG], packed[_TO_TAG::stride]
-        end = 1 + size
-        parts = _after_each(head, packed, stride)
-        if not parts or max(lengths) > size * 8 or not _is_constant(packed, _TO_TAG + end, stride - _LABEL, stride):
+        count, end = len(packed) // stride, _TO_MAC + size
+        lengths, esi, gateway = packed[_TO_TAG::stride], packed[_ESI_AT:_TAG_AT], packed[end : end + size]
+        if not _is_constant(packed, _ESI_AT, _TAG_AT, stride) or not _is_constant(packed, end, end + size, stride):
             return []
-        if lengths.count(size * 8) != len(lengths):
-            hosts = {length: (1 << (size * 8 - length)) - 1 for length in set(lengths)}
-            if any(int.from_bytes(part[1:end]) & hosts[part[0]] for part in parts):
-                return []
-        esi, gateway = head[10:20], parts[0][end:-_LABEL]
         if not any(gateway):
             gateway = b""
         elif any(esi):
             return []
-        start = b"\x05" + head[2:10] + head[20:24]
-        keys = [start + part[:end] for part in parts]
-        if _is_constant(packed, stride - _LABEL, stride, stride):
-            return [RouteGroup(keys, self._overlay(esi, parts[0][-_LABEL:], gateway))]
-        labels = [part[-_LABEL:] for part in parts]
-        if bytes(_LABEL) in labels:
+        rows = _without(packed, stride, _NOT_OF_PREFIX_KEYS)
+        width = len(rows) // count
+        if lengths.count(size * 8) != count:
+            if max(lengths) > size * 8:
+                return []
+            spare = {one: ((1 << size * 8 - one) - 1).to_bytes(14 + size, "big") for one in set(lengths)}
+            masks = b"".join([spare[one].ljust(width, b"\0") for one in lengths])
+            if int.from_bytes(rows, "big") & int.from_bytes(masks, "big"):
+                return []
+        return self._alike(rows, count, key=14 + size, label=_LABEL, esi=esi, gateway=gateway)
+
+    def _alike(self, rows: bytes, count: int, *, key: int, label: int, esi: bytes, gateway: bytes) -> _Groups:
+        """The group of so many rows, each of which begins with a key of so many bytes and ends with a label."""
+        width = len(rows) // count
+        keys = [rows[at : at + key] for at in range(0, len(rows), width)]
+        if _is_constant(rows, width - label, width, width):
+            return [RouteGroup(keys, self._overlay(esi, rows[width - label : width], gateway))]
+        labels = [rows[at - label : at] for at in range(width, len(rows) + 1, width)]
+        if keys[0][0] == _IP_PREFIX and bytes(_LABEL) in labels:
             return []
-        return [RouteGroup(keys, self._overlay(esi, b"", gateway), dict(zip(keys, labels)))]
+        return [RouteGroup(keys, self._overlay(esi, b"", gateway), labels)]
 
     def _prefix_routes(self, packed: bytes, length: int, malformed: list[bytes], errors: list[WireError]) -> _Groups:
         size = _PREFIX_LENGTHS[length]
@@ -263,7 +272,7 @@ class EvpnNlri:
     def _group(self, esi: bytes, gateway: bytes, keys: list[bytes], labels: Sequence[bytes]) -> RouteGroup:
         if labels.count(labels[0]) == len(labels):
             return RouteGroup(keys, self._overlay(esi, labels[0], gateway))
-        return RouteGroup(keys, self._overlay(esi, b"", gateway), dict(zip(keys, labels)))
+        return RouteGroup(keys, self._overlay(esi, b"", gateway), labels)
 
     def _overlay(self, esi: bytes, labels: bytes, gateway: bytes) -> Overlay:
         """`labels` as in the NLRI; b"": each route has its own."""
@@ -281,19 +290,20 @@ def _is_only_mac(block: bytes, at: int) -> bool:
     return at + 6 <= len(block) and not block[at] & 1 and any(block[at : at + 6]) and block.find(ROUTER_MAC, at) < 0
 
 
-def _after_each(head: bytes, packed: bytes, stride: int) -> list[bytes]:
-    """What follows `head` in each route of `stride` bytes; [] if not all begin with it."""
-    parts = packed.split(head)
-    del parts[0]
-    rest = stride - len(head)
-    return parts if set(map(len, parts)) == {rest} else []
+def _without(packed: bytes, stride: int, columns: Sequence[int]) -> bytes:
+    """Rows of `stride` bytes without these columns, which are in descending order."""
+    rows = bytearray(packed)
+    for at in columns:
+        del rows[at::stride]
+        stride -= 1
+    return bytes(rows)
 
 
 def _is_constant(packed: bytes, start: int, end: int, stride: int) -> bool:
     """Whether the bytes from `start` to `end` are the same in all routes of `stride` bytes."""
     for at in range(start, end):
         column = packed[at::stride]
-        if column.count(column[0]) != len(column):
+        if column != column[:1] * len(column):
             return False
     return True
 

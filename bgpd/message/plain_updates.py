@@ -260,7 +260,7 @@ def _batch(family: Family, keys: list[bytes], attributes: Attributes | None, nex
 def _add_groups(
     into: list[RouteBatch], groups: Sequence[RouteGroup], attributes: Attributes | None, next_hop: NextHop | None
 ) -> None:
-    """Append EVPN routes, those that are alike to the last batch, whose list (and labels) no one else has."""
+    """Append EVPN routes, those that are alike to the last batch, whose lists no one else has."""
     for group in groups:
         last = into[-1] if into else None
         if last is None or last.family is not _EVPN or last.attributes is not attributes:
@@ -273,7 +273,7 @@ def _add_groups(
             cast(list[bytes], last.announced).extend(group.keys)
         elif last.labels is not None and group.labels is not None:
             cast(list[bytes], last.announced).extend(group.keys)
-            cast(dict[bytes, bytes], last.labels).update(group.labels)
+            cast(list[bytes], last.labels).extend(group.labels)
         else:
             into.append(_evpn_batch(group, attributes, next_hop))
 

@@ -6,6 +6,7 @@ Decides nothing: the daemon's decoder has judged the message. Attributes bear th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -85,8 +86,8 @@ def _overlays(sections: UpdateSections, nlri_decoders: NlriDecoders) -> _Overlay
         except MalformedNlri:
             continue
         for group in routes.announced:
-            labels = group.labels or {}
-            found.update({key: with_labels(group.overlay, labels.get(key, b"")) for key in group.keys})
+            labels = group.labels or repeat(b"")
+            found.update({key: with_labels(group.overlay, own) for key, own in zip(group.keys, labels)})
     return found
 
 

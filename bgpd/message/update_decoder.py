@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Container, Sequence
 from functools import partial
+from itertools import compress
 
 from bgpd.message.attribute_decoder import AttributeDecoder, BlockFacts
 from bgpd.message.judgement import (
@@ -283,8 +284,9 @@ class UpdateDecoder:
                     errors.append(_martian(family, key, block))
             if found:
                 ignored = {key for key, _block in found}
-                kept = [key for key in keys if key not in ignored]
-                group = RouteGroup(kept, group.overlay, group.labels)
+                stays = [key not in ignored for key in keys]
+                labels = None if group.labels is None else list(compress(group.labels, stays))
+                group = RouteGroup(list(compress(keys, stays)), group.overlay, labels)
             if group.keys:
                 groups.append(group)
         return NlriRoutes(groups, routes.malformed, routes.errors)

@@ -62,7 +62,7 @@ def martians(family: Family, keys: Sequence[bytes], field: bytes = b"") -> list[
     looked at as a whole.
     """
     if family is Family.L2VPN_EVPN:
-        return _evpn_martians(keys)
+        return _evpn_martians(keys, field)
     suspects = _SUSPECTS.get(family)
     if suspects is None or not keys or suspects.clears(keys, field):
         return []
@@ -88,8 +88,17 @@ class _Suspects:
             return not field[1::size].translate(None, self._unsuspicious)
         return self.firsts.isdisjoint(map(_first, keys))
 
+    def clears_evpn(self, keys: Sequence[bytes], field: bytes, at: int) -> bool:
+        """The same of EVPN keys of one type and length, whose addresses begin at `at`."""
+        count = len(keys)
+        size = len(field) // count
+        heads = keys[0][:1] * count + bytes((size - 2 & 0xFF,)) * count
+        if size * count == len(field) > 0 and field[::size] + field[1::size] == heads:
+            return not field[_IN_NLRI[at] :: size].translate(None, self._unsuspicious)
+        return self.firsts.isdisjoint(map(itemgetter(slice(at, at + 1)), keys))
 
-def _evpn_martians(keys: Sequence[bytes]) -> list[tuple[bytes, Block]]:
+
+def _evpn_martians(keys: Sequence[bytes], field: bytes) -> list[tuple[bytes, Block]]:
     """Of routes of one type and length those whose IP prefix (types 2 and 5; model/evpn.py has the layout) is one.
 
     A type 2 route of a link-local address tells of a neighbor on the link (RFC 9161), and no host route follows from
@@ -100,7 +109,7 @@ def _evpn_martians(keys: Sequence[bytes]) -> list[tuple[bytes, Block]]:
         return []
     at = 19 if kind == EvpnRouteType.MAC_IP_ADVERTISEMENT else 14
     family = _FAMILY_BY_SIZE.get(len(keys[0]) - at)
-    if family is None or _SUSPECTS[family].firsts.isdisjoint(map(itemgetter(slice(at, at + 1)), keys)):
+    if family is None or _SUSPECTS[family].clears_evpn(keys, field, at):
         return []
     found = []
     for key in keys:
@@ -130,4 +139,6 @@ def _range(first: int, last: int) -> bytes:
 _first = itemgetter(slice(1, 2))
 _FAMILY_BY_SIZE = {4: Family.IPV4_UNICAST, 16: Family.IPV6_UNICAST}
 _LINK_LOCAL = b"\xfe\x80"
+_IN_NLRI = {19: 32, 14: 25}
+"""Where the address of an EVPN route stands in its NLRI, by where it does in its key."""
 _SUSPECTS = {family: _Suspects(family, blocks) for family, blocks in BLOCKS.items()}

@@ -6,7 +6,7 @@ All are shared by the routes that have them, so that no object is made per route
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import msgspec
 
@@ -66,7 +66,8 @@ class RouteBatch(msgspec.Struct, frozen=True, gc=False):
     """The routes of one UPDATE for one family: withdrawn keys first, then announced keys that share attributes.
 
     `attributes` is None exactly when nothing is announced. `next_hop` is None for EVPN routes without one. `labels` are
-    those of each announced route, as in its NLRI, where not all have those of the overlay.
+    those of each announced route, in the same order, as in its NLRI, where not all have those of the overlay. Of a key
+    that stands there twice the last one counts.
     """
 
     family: Family
@@ -75,7 +76,7 @@ class RouteBatch(msgspec.Struct, frozen=True, gc=False):
     attributes: Attributes | None = None
     next_hop: NextHop | None = None
     overlay: Overlay | None = None
-    labels: Mapping[bytes, bytes] | None = None
+    labels: Sequence[bytes] | None = None
 
 
 class SourceKind(enum.StrEnum):

@@ -74,7 +74,7 @@ class RouteGroup(msgspec.Struct, frozen=True, gc=False):
 
     keys: Sequence[bytes]
     overlay: Overlay | None = None
-    labels: Mapping[bytes, bytes] | None = None
+    labels: Sequence[bytes] | None = None
 
 
 class NlriRoutes(msgspec.Struct):

@@ -36,6 +36,7 @@ from bgpd.rib.policy import build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
 from bgpd.rib.recording import Recorder
 from bgpd.rib.restore import Restored
+from bgpd.rib.route_labels import labels_of
 from bgpd.rib.saved import SavedRib
 from bgpd.rib.small_batches import FEW, enter_few
 from bgpd.rib.stale import Place, Stage, StaleRoutes, kept_families
@@ -318,7 +319,7 @@ class ReceivedRoutes:
         if keys and batch.attributes is not None:
             paths = state.adj_rib_in.paths(family, keys, batch.attributes, batch.next_hop, batch.overlay)
         if batch.labels is not None or table.labels:
-            changes.keys += table.labels.announced(source, keys, batch.labels)
+            changes.keys += table.labels.announced(source, keys, labels_of(batch, keys))
         for path, chosen in paths:
             table.announce(chosen, path, changes)
             if family is Family.L2VPN_EVPN:

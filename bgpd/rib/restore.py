@@ -57,7 +57,7 @@ class Restored:
     def _begin(self, saved: SavedNeighbor, state: NeighborState) -> None:
         evpn = state.tables.get(Family.L2VPN_EVPN)
         if saved.labels and evpn is not None:
-            evpn.labels.announced(state.source, list(saved.labels), saved.labels)
+            evpn.labels.announced(state.source, list(saved.labels), list(saved.labels.values()))
         for family, (keys, more) in saved.discarded.items():
             state.discarded.restore(Family(family), keys, more)
             state.watches_limit = True

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from bgpd.model.containers import ShardedDict
 from bgpd.model.evpn import with_labels
-from bgpd.model.path import Overlay, Path, Source
+from bgpd.model.path import Overlay, Path, RouteBatch, Source
 
 _ENTRY_BYTES = 100
 """What an entry takes in memory, the key but for its place not counted: the table has that in any case."""
@@ -42,8 +42,9 @@ class RouteLabels:
         known = self._by_source.get(source)
         return 0 if known is None else _ENTRY_BYTES * len(known)
 
-    def announced(self, source: Source, keys: Sequence[bytes], labels: Mapping[bytes, bytes] | None) -> list[bytes]:
-        """These routes have these labels now, None: those of their path. Returns the keys that had other ones here."""
+    def announced(self, source: Source, keys: Sequence[bytes], labels: Sequence[bytes] | None) -> list[bytes]:
+        """These routes have these labels now, in this order; None: those of their path. Returns the keys that had other
+        ones here."""
         known = self._by_source.get(source)
         if labels is None:
             if known is not None:
@@ -51,12 +52,16 @@ class RouteLabels:
             return []
         if known is None:
             known = self._by_source[source] = ShardedDict(of_prefixes=False)
+        parts = known.split(keys)
+        by_key = dict(zip(keys, labels)) if len(parts) > 1 else {}
         changed: list[bytes] = []
-        for part, chosen in known.split(keys):
-            olds = list(map(part.get, chosen))
-            if olds.count(None) != len(olds):
-                changed += [key for key, old in zip(chosen, olds) if old is not None and old != labels[key]]
-            part.update(zip(chosen, map(labels.__getitem__, chosen)))
+        for part, chosen in parts:
+            its = list(map(by_key.__getitem__, chosen)) if by_key else labels
+            size = len(part)
+            olds = list(map(part.setdefault, chosen, its))
+            if len(part) - size != len(chosen):
+                changed += [key for key, old, label in zip(chosen, olds, its) if old != label]
+                part.update(zip(chosen, its))
         return changed
 
     def lost(self, source: Source, keys: Sequence[bytes]) -> None:
@@ -77,3 +82,10 @@ class RouteLabels:
         known = self._by_source.get(path.source)
         own = None if known is None else known.get(key)
         return with_labels(overlay, own or b"")
+
+
+def labels_of(batch: RouteBatch, keys: Sequence[bytes]) -> Sequence[bytes] | None:
+    """The labels of these of a batch's announced routes; None: those of their path."""
+    if batch.labels is None or keys is batch.announced:
+        return batch.labels
+    return list(map(dict(zip(batch.announced, batch.labels)).__getitem__, keys))

@@ -49,7 +49,7 @@ def add(batch: RouteBatch, batches: list[RouteBatch]) -> None:
         batches[-1] = RouteBatch(batch.family, [*last.withdrawn, *batch.withdrawn])
         return
     keys = [*last.announced, *batch.announced]
-    labels = None if last.labels is None or batch.labels is None else {**last.labels, **batch.labels}
+    labels = None if last.labels is None or batch.labels is None else [*last.labels, *batch.labels]
     batches[-1] = RouteBatch(batch.family, (), keys, batch.attributes, batch.next_hop, batch.overlay, labels)
 
 
@@ -71,12 +71,17 @@ def _number_of_routes(batches: Sequence[RouteBatch]) -> int:
 
 def _pieces(batch: RouteBatch) -> list[RouteBatch]:
     """A batch of very many routes as several of MOST_ROUTES at most, in the order in which they count."""
-    family, withdrawn, announced = batch.family, batch.withdrawn, batch.announced
+    family, withdrawn, announced, labels = batch.family, batch.withdrawn, batch.announced, batch.labels
     if len(withdrawn) + len(announced) <= MOST_ROUTES:
         return [batch]
     gone = [RouteBatch(family, withdrawn[at : at + MOST_ROUTES]) for at in range(0, len(withdrawn), MOST_ROUTES)]
     return gone + [
-        msgspec.structs.replace(batch, withdrawn=(), announced=announced[at : at + MOST_ROUTES])
+        msgspec.structs.replace(
+            batch,
+            withdrawn=(),
+            announced=announced[at : at + MOST_ROUTES],
+            labels=None if labels is None else labels[at : at + MOST_ROUTES],
+        )
         for at in range(0, len(announced), MOST_ROUTES)
     ]
 

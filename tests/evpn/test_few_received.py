@@ -67,7 +67,7 @@ def batch(chance: random.Random, some: list[bytes], targets_of_run: list[tuple[s
         return RouteBatch(EVPN, keys)
     targets = [parse_route_target(target) for target in chance.choice(targets_of_run)]
     extra = chance.choice((b"", *EXTRA))
-    labels = {key: bytes((0, 0, chance.randrange(1, 4))) for key in keys} if not chance.randrange(6) else None
+    labels = [bytes((0, 0, chance.randrange(1, 4))) for _ in keys] if not chance.randrange(6) else None
     overlay = Overlay(
         bytes(10),
         () if labels else (chance.randrange(1, 4),),

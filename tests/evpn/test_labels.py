@@ -28,6 +28,11 @@ def nlri(number: int, *labels: int) -> bytes:
     return bytes((2, len(body))) + body
 
 
+def nlri_of(address: bytes, label: int) -> bytes:
+    body = RD + bytes(14) + b"\x30" + bytes((2, 0, 0, 0, 0, address[2])) + b"\x20" + address + pack_labels((label,))
+    return bytes((2, len(body))) + body
+
+
 def hear(host: Host, source: Source, *routes: bytes) -> None:
     decoded = EvpnNlri().decode(b"".join(routes))
     assert (list(decoded.errors), list(decoded.malformed)) == ([], [])
@@ -146,3 +151,25 @@ def test_labels_of_their_own_count_for_what_a_neighbor_may_take(monkeypatch: pyt
     assert resets == []
     hear(host, source, *(nlri(number, number) for number in range(1, 30)))
     assert ["max_attribute_bytes (3000)" in reason for reason in resets] == [True]
+
+
+def test_routes_beyond_the_limit_take_no_label_of_another() -> None:
+    host = Host(CONFIG.replace('import = "all"', 'import = "all"\nmax_prefixes = 2\nmax_prefixes_action = "discard"'))
+    source = host.up(1)
+    hear(host, source, nlri(1, 101), nlri(2, 102), nlri(3, 103), nlri(4, 104))
+    assert shown(host) == {"10.64.0.1/32": [[101]], "10.64.0.2/32": [[102]]}
+    hear(host, source, nlri(4, 114), nlri(2, 112), nlri(1, 111))
+    assert shown(host) == {"10.64.0.1/32": [[111]], "10.64.0.2/32": [[112]]}
+    assert len(host.rib.table("", EVPN).labels) == 2
+
+
+def test_labels_stay_with_their_routes_where_these_are_in_many_parts_of_the_table() -> None:
+    host = Host()
+    source = host.up(1)
+    routes = [nlri_of(bytes((10, 64, third, 7)), 1000 + third) for third in range(0, 256, 5)]
+    hear(host, source, *routes)
+    assert shown(host) == {f"10.64.{third}.7/32": [[1000 + third]] for third in range(0, 256, 5)}
+    hear(host, source, *(nlri_of(bytes((10, 64, third, 7)), 2000 + third) for third in range(250, -1, -10)))
+    assert shown(host) == {
+        f"10.64.{third}.7/32": [[(1000 if third % 10 else 2000) + third]] for third in range(0, 256, 5)
+    }

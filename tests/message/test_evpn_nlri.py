@@ -1,9 +1,13 @@
+from itertools import repeat
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.model.evpn import EvpnRoute, mac_ip_key, parse_key, prefix_key, with_labels
+from bgpd.model.iana import Family
+from bgpd.model.martians import martians
 from bgpd.model.path import Overlay
 from bgpd.model.wire import MalformedNlri, Reaction
 
@@ -42,9 +46,9 @@ GOLDEN = [
 def pairs(routes):
     """Each key with its Overlay, which has the route's labels."""
     return [
-        (key, with_labels(group.overlay, (group.labels or {}).get(key, b"")))
+        (key, with_labels(group.overlay, own))
         for group in routes.announced
-        for key in group.keys
+        for key, own in zip(group.keys, group.labels or repeat(b""))
     ]
 
 
@@ -116,15 +120,15 @@ def test_a_malformed_route_of_readable_length_costs_only_itself(bad):
     assert (error.reaction, error.one_route) == (Reaction.TREAT_AS_WITHDRAW, True)
 
 
-def test_routes_that_differ_in_labels_are_one_group_with_labels_by_key():
+def test_routes_that_differ_in_labels_are_one_group_with_a_label_for_each():
     field = b"".join(TYPE_2[:30] + bytes((number,)) + TYPE_2[31:-3] + number.to_bytes(3, "big") for number in (1, 2, 3))
     (group,) = EvpnNlri().decode(field).announced
     assert group.overlay == Overlay(bytes(10), ())
-    assert list(group.labels.values()) == [b"\0\0\1", b"\0\0\2", b"\0\0\3"]
-    assert list(group.labels) == list(group.keys)
+    assert list(group.labels) == [b"\0\0\1", b"\0\0\2", b"\0\0\3"]
+    assert [key[-5] for key in group.keys] == [1, 2, 3]
 
 
-def test_a_type_5_route_without_a_label_is_no_part_of_a_group_with_labels_by_key():
+def test_a_type_5_route_without_a_label_is_no_part_of_a_group_with_a_label_for_each():
     """Nothing but its label may say where packets go (RFC 9136 section 3.2)."""
     routes = [TYPE_5[:26] + bytes((number, 1, 0)) + bytes(4) + bytes((0, 0, number)) for number in (0, 1, 2)]
     groups = EvpnNlri().decode(b"".join(routes)).announced
@@ -220,6 +224,50 @@ def test_a_field_of_any_routes_gives_what_each_route_gives_alone(routes):
     assert dict(pairs(together)).keys() == dict(announced).keys()
     assert sorted(together.malformed) == sorted(key for one in alone for key in one.malformed)
     assert {error.message for error in together.errors} == {error.message for one in alone for error in one.errors}
+
+
+def _mac_ip(rd, ip, labels, mac_bits=48, esi=0):
+    body = RD[:-1] + bytes((rd,)) + bytes(9) + bytes((esi,)) + bytes(4) + bytes((mac_bits,)) + MAC
+    body += bytes((8 * len(ip),)) + ip + labels
+    return bytes((2, len(body))) + body
+
+
+def _prefix(rd, length, last, label, gateway=0, esi=0):
+    body = RD[:-1] + bytes((rd,)) + bytes(9) + bytes((esi,)) + bytes(4) + bytes((length, 32, 0, 0, last))
+    body += bytes(3) + bytes((gateway,)) + label
+    return bytes((5, len(body))) + body
+
+
+LAST = st.integers(0, 255)
+ADDRESS = LAST.map(lambda last: bytes((127 if last > 250 else 32, 0, 0, last)))
+MOSTLY_NO = st.sampled_from([0] * 9 + [1])
+LABEL = st.sampled_from([b"\0\0\1", b"\0\0\2", b"\0\0\3", bytes(3)])
+HOST_ROUTES = st.one_of(
+    st.builds(_mac_ip, LAST, ADDRESS, LABEL, esi=MOSTLY_NO),
+    st.builds(_mac_ip, LAST, ADDRESS, LABEL),
+)
+COLUMNS = st.one_of(
+    st.lists(HOST_ROUTES, min_size=2, max_size=8),
+    st.lists(st.builds(_mac_ip, LAST, st.just(V6), LABEL.map(lambda one: one * 2)), min_size=2, max_size=8),
+    st.lists(st.builds(_mac_ip, LAST, st.just(b""), LABEL, st.sampled_from([48] * 9 + [47])), min_size=2, max_size=8),
+    st.lists(st.builds(_prefix, LAST, st.just(32), LAST, LABEL), min_size=2, max_size=8),
+    st.lists(st.builds(_prefix, LAST, st.integers(22, 33), LAST, LABEL, MOSTLY_NO, MOSTLY_NO), min_size=2, max_size=8),
+)
+
+
+@given(COLUMNS)
+def test_routes_of_one_length_are_cut_by_column_as_each_is_alone(routes):
+    """Of any route distinguishers, with labels of their own, host bits, and now and then one with something wrong."""
+    codec = EvpnNlri()
+    together, last = codec.decode(b"".join(routes)), {}
+    for route in routes:
+        alone = codec.decode(route)
+        last.update(dict(pairs(alone)))
+    assert dict(pairs(together)) == last
+    errors = {error.message for route in routes for error in codec.decode(route).errors}
+    assert {error.message for error in together.errors} == errors
+    for group in together.announced:
+        assert martians(Family.L2VPN_EVPN, group.keys, b"".join(routes)) == martians(Family.L2VPN_EVPN, group.keys)
 
 
 @pytest.mark.parametrize("field", [TYPE_2[:-1], TYPE_2 + b"\2", TYPE_5 + b"\2\xff" + bytes(9), b"\5"])

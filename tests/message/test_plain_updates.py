@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import repeat
 
 import pytest
 from hypothesis import given, settings
@@ -180,8 +181,9 @@ def said(batches: Sequence[RouteBatch]) -> Said:
     found: Said = []
     for batch in batches:
         found += [(batch.family, key, None) for key in batch.withdrawn]
-        what, own = (contents(batch.attributes), batch.next_hop), batch.labels or {}
-        found += [(batch.family, key, what, with_labels(batch.overlay, own.get(key, b""))) for key in batch.announced]
+        what, own = (contents(batch.attributes), batch.next_hop), batch.labels or repeat(b"")
+        routes = zip(batch.announced, own)
+        found += [(batch.family, key, what, with_labels(batch.overlay, label)) for key, label in routes]
     return found
 
 
@@ -306,7 +308,7 @@ def test_evpn_routes_of_like_neighbors_are_one_batch_with_all_their_labels() -> 
     assert decoder().read_run(given_bodies, run) == 2
     (batch,) = run
     assert batch.labels is not None
-    assert [batch.labels[key][-1] for key in batch.announced] == [1, 2, 3, 4]
+    assert [label[-1] for label in batch.labels] == [1, 2, 3, 4]
 
 
 def test_next_hops_are_compared_with_the_addresses_of_the_host_in_each_run() -> None:

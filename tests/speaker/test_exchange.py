@@ -17,7 +17,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
-from bgpd.speaker.exchange import MANY, MOST_ROUTES, Exchange, RefusedUpdate, UnreadableUpdate, add
+from bgpd.speaker.exchange import MANY, MOST_ROUTES, Exchange, RefusedUpdate, UnreadableUpdate, _pieces, add
 from tests.message.decoding import MANDATORY, attribute, negotiated, update
 
 V4, V6 = Family.IPV4_UNICAST, Family.IPV6_UNICAST
@@ -55,12 +55,12 @@ def test_evpn_updates_with_labels_by_route_are_joined_with_all_labels() -> None:
     overlay = Overlay(bytes(10), ())
 
     def labelled(*routes: bytes) -> RouteBatch:
-        labels = {route: b"\0\0" + route for route in routes}
+        labels = [b"\0\0" + route for route in routes]
         return RouteBatch(Family.L2VPN_EVPN, (), routes, FIRST, LEAF1, overlay, labels)
 
     (batch,) = told(labelled(b"1", b"2"), labelled(b"3", b"4"), labelled(b"5", b"6"))
     assert batch.announced == [b"1", b"2", b"3", b"4", b"5", b"6"]
-    assert batch.labels == {route: b"\0\0" + route for route in batch.announced}
+    assert batch.labels == [b"\0\0" + route for route in batch.announced]
     alike = RouteBatch(Family.L2VPN_EVPN, (), (b"7",), FIRST, LEAF1, Overlay(bytes(10), (9,)))
     assert told(labelled(b"1", b"2"), alike, labelled(b"3", b"4")) == [
         labelled(b"1", b"2"),
@@ -309,6 +309,17 @@ def test_an_update_of_very_many_routes_is_passed_on_some_at_a_time_and_before_wh
     assert [key for told in session.told for key in told[1]] == [NET, *many]
     session.hear(*waiting)
     assert session.told[-2:] == [("end of RIB", V4), ("routes", [], [NET])]
+
+
+def test_labels_stay_beside_their_routes_where_very_many_are_passed_on_some_at_a_time() -> None:
+    many = [number.to_bytes(4, "big") for number in range(2 * MOST_ROUTES + 7)]
+    overlay = Overlay(bytes(10), ())
+    batch = RouteBatch(Family.L2VPN_EVPN, (b"gone",), many, FIRST, LEAF1, overlay, [key[-3:] for key in many])
+    pieces = _pieces(batch)
+    assert [key for one in pieces for key in (*one.withdrawn, *one.announced)] == [b"gone", *many]
+    for one in pieces:
+        assert len(one.announced) <= MOST_ROUTES
+        assert [key[-3:] for key in one.announced] == list(one.labels or ())
 
 
 @pytest.mark.parametrize("withdrawn_too", [False, True])
