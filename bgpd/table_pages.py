@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import msgspec
@@ -29,7 +30,11 @@ AHEAD = 1_000
 """Keys that are found by one look at a table."""
 FRESH_S = 2.0
 """How long they are good for at least; after a look that took longer, ten times as long as it took."""
-_KEPT = 64
+SETTLED_S = 30.0
+"""... and at most, where nothing is searched, while the table has as many keys as then."""
+_KEPT = 32
+_KEPT_OF_TABLE = 16
+"""Searches that are remembered, and stretches of each."""
 _SLICE = 4_096
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
 _FIB_STATES = ("installed", "pending", "failed", "blocked", "local")
@@ -37,6 +42,7 @@ _FIB_STATES = ("installed", "pending", "failed", "blocked", "local")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 
 Keep = Callable[[bytes], bool]
+Order = Callable[[bytes], tuple[bytes, int]]
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +61,35 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     low: bytes = b""
     high: bytes | None = None
 
+    @property
+    def order(self) -> Order:
+        """By which its keys follow each other."""
+        return _by_address if self.of_prefixes else _as_it_is
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys of a table that follow each other, the first of them after the key `after`.
+
+    They are good `until` a time, and, as long as the table has the same `size`, until `at_most`.
+    """
+
+    after: bytes | None
+    keys: list[bytes]
+    until: float
+    at_most: float
+    size: int
+
+    def after_key(self, key: bytes | None, order: Order) -> list[bytes] | None:
+        """Those after a key; None if that is unknown here. After the last of all there are none."""
+        if key == self.after:
+            return self.keys
+        if key is None:
+            return None
+        place = bisect_right(self.keys, order(key), key=order)
+        if not place or self.keys[place - 1] != key or place == AHEAD:
+            return None
+        return self.keys[place:]
+
 
 class TablePages:
     """`pagers` by name. `refuse`: raises Rejected for a VRF or a neighbor that there is not."""
@@ -63,7 +98,7 @@ class TablePages:
         self._routing = routing
         self._advertised = advertised
         self._refuse = refuse
-        self._found: dict[tuple[str, ...], tuple[float, list[bytes]]] = {}
+        self._found: dict[tuple[str, ...], list[Stretch]] = {}
         tables: dict[str, Callable[[PageQuery], list[Keys]]] = {
             "routes": self._routes,
             "evpn": self._evpn,
@@ -90,32 +125,40 @@ class TablePages:
         for table in tables:
             while True:
                 keys = yield from self._next_keys(name, table, after)
+                if not keys:
+                    break
                 for key in keys:
                     yield f"{key.hex()}.{table.family}.{table.vrf}", table.views(key)
-                if len(keys) < AHEAD:
-                    break
                 after = keys[-1]
             after = None
 
     def _next_keys(self, name: str, table: Keys, after: bytes | None) -> Generator[None, None, list[bytes]]:
-        """The keys after one, in order, as far as they were found by one look; its time is that of the thread."""
-        which = (name, table.family, table.vrf, table.what, "" if after is None else after.hex())
-        until, keys = self._found.get(which, (0.0, []))
-        if time.monotonic() < until:
-            return keys
+        """The keys after one, in order, as far as they were found by one look; fewer than `AHEAD` if they are the last,
+        or if one that looked from an earlier key has found them."""
+        which = (name, table.family, table.vrf, table.what)
+        stretches = self._found.setdefault(which, [])
+        now = time.monotonic()
+        stretches[:] = [one for one in stretches if now < one.until or (now < one.at_most and one.size == table.size)]
+        for stretch in stretches:
+            keys = stretch.after_key(after, table.order)
+            if keys is not None:
+                return keys
         look, took_s = smallest(table, after, AHEAD), 0.0
         while True:
             began = time.thread_time()
-            found = next(look)
+            keys = next(look)
             took_s += time.thread_time() - began
-            if found is not None:
-                keys = found
+            if keys is not None:
                 break
             yield
+        until = time.monotonic() + max(FRESH_S, 10 * took_s)
+        at_most = time.monotonic() + SETTLED_S if not table.what else until
+        stretches.append(Stretch(after=after, keys=keys, until=until, at_most=at_most, size=table.size))
+        del stretches[:-_KEPT_OF_TABLE]
         self._found.pop(which, None)
-        while len(self._found) >= _KEPT:
+        self._found[which] = stretches
+        while len(self._found) > _KEPT:
             del self._found[next(iter(self._found))]
-        self._found[which] = time.monotonic() + max(FRESH_S, 10 * took_s), keys
         return keys
 
     def _routes(self, query: PageQuery) -> list[Keys]:
@@ -235,7 +278,7 @@ class TablePages:
 def smallest(table: Keys, after: bytes | None, count: int) -> Iterator[list[bytes] | None]:
     """The first keys of a table after one, in order, by one look at all of them: last, after None for each slice."""
     start = 1 if table.of_prefixes else 0
-    order = _by_address if table.of_prefixes else _as_it_is
+    order = table.order
     low, high, keep = table.low, table.high, table.keep
     if after is not None:
         low = max(low, after[start:])

@@ -123,9 +123,36 @@ def test_look_is_shared_as_long_as_it_is_fresh(rig: Rig, monkeypatch: pytest.Mon
     monkeypatch.setattr(table_pages, "smallest", lambda *given: looks.append(given) or iter([[]]))
     assert len(page(rig)) == 3
     assert looks == []
+    first, _, last = places(rig)
+    assert len(page(rig, after=first)) == 2
+    assert page(rig, after=last) == []
+    assert looks == []
     clock[0] += table_pages.FRESH_S + 1
     page(rig)
+    assert looks == []  # the table has as many routes as before
+    clock[0] += table_pages.SETTLED_S
+    page(rig)
     assert len(looks) == 1
+
+
+def test_new_route_is_on_the_next_page_that_is_asked_for_after_a_moment(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(table_pages.time, "monotonic", lambda: clock[0])
+    assert len(page(rig)) == len(page(rig, search="10.0.0.0/8")) == 3
+    routes = rig.rib.tables["", V4].routes
+    routes[parse_prefix("10.8.7.0/24")[1]] = routes[parse_prefix("10.8.0.0/16")[1]]
+    clock[0] += table_pages.FRESH_S + 1
+    assert page(rig)[:2] == page(rig, search="10.0.0.0/8")[:2] == ["10.8.0.0/16", "10.8.7.0/24"]
+
+
+def test_what_is_remembered_is_bounded(rig: Rig) -> None:
+    backend = rig.backend
+    pages = table_pages.TablePages(backend._routing, backend._advertised, refuse=lambda vrf, neighbor: None)
+    for number in range(200):
+        list(pages.pagers["routes"](PageQuery(search=f"10.{number}.0.0/16")).steps)
+    assert len(pages._found) == table_pages._KEPT
 
 
 def test_services_and_workloads_are_searched_by_what_is_shown(rig: Rig) -> None:
