@@ -33,6 +33,9 @@ from bgpd.trial import Trial
 
 log = structlog.get_logger()
 
+TRIAL_LOOK_S = 5.0
+"""A trial is looked at so often: the loop's clock stands still while the host sleeps, a trial does not."""
+
 
 class Configuration:
     """`config` is what the files say, but for what counts from a start only. `in_force` is what the parts have of it:
@@ -122,14 +125,14 @@ class Configuration:
             self._trial_ends = None
         if (left_s := self.trial.left_s) is not None:
             loop = asyncio.get_running_loop()
-            self._trial_ends = loop.call_later(left_s, lambda: self._spawn(self._go_back()))
+            self._trial_ends = loop.call_later(min(left_s, TRIAL_LOOK_S), lambda: self._spawn(self._go_back()))
 
     async def _go_back(self) -> None:
         """Nobody has confirmed what was tried."""
         async with self.changing:
             if self.trial.left_s is None:
                 return
-            if self.trial.left_s > 0:  # it was made longer, or the clock was set back
+            if self.trial.left_s > 0:
                 self._watch_trial()
                 return
             former = await asyncio.to_thread(self.trial.go_back, self._loaded)

@@ -29,6 +29,7 @@ from bgpd.model.prefix import is_key
 from bgpd.model.views import DrainRequest, DrainView
 from bgpd.rib.drained import Place
 from bgpd.routing import Routing
+from bgpd.runtime.boot import boot_id
 from bgpd.runtime.files import replace_file
 
 log = structlog.get_logger()
@@ -47,7 +48,6 @@ LOOKING_S, MOST_LOOKING_S = 0.2, 30.0
 _AT_ONCE = 256
 """Services that are looked at before the loop goes on."""
 _SHOWN = 5
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 WallClock = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """Seconds since 1970, until the year 9999: what a file may say, and can be shown."""
 _STAGES = {
@@ -107,7 +107,7 @@ class Drain:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         read: Callable[[list[Counter], Mapping[str, int]], Mapping[Counter, int]] = read_counters,
-        boot_id: Callable[[], str] = lambda: _BOOT_ID.read_text().strip(),
+        boot_id: Callable[[], str] = boot_id,
     ) -> None:
         self._routing = routing
         self._config = config

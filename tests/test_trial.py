@@ -25,6 +25,7 @@ WORSE = msgspec.structs.replace(BAD, policy={})
 class Clock:
     def __init__(self) -> None:
         self.time = 1000.0
+        self.boot = "one"
 
     def __call__(self) -> float:
         return self.time
@@ -36,7 +37,15 @@ def clock() -> Clock:
 
 
 def trial(directory: Path, clock: Clock) -> Trial:
-    return Trial(str(directory), file="bgpd.toml", clock=clock)
+    return Trial(str(directory), file="bgpd.toml", clock=clock, boot_clock=clock, boot_id=lambda: clock.boot)
+
+
+def set_clock(directory: Path, clock: Clock, seconds: float, *, boots: bool = False) -> Trial:
+    """A process that starts with another wall clock, after a start of the host if it `boots`."""
+    wall = Clock()
+    wall.time = clock.time + seconds
+    boot = "two" if boots else clock.boot
+    return Trial(str(directory), file="bgpd.toml", clock=wall, boot_clock=clock, boot_id=lambda: boot)
 
 
 def loaded(config: Config) -> Loaded:
@@ -130,10 +139,72 @@ def test_a_trial_that_cannot_be_saved_is_none(tmp_path: Path, clock: Clock) -> N
     assert tried.now is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"until": "soon"}', b"\xff"])
-def test_a_damaged_file_is_no_trial(tmp_path: Path, clock: Clock, content: bytes) -> None:
+DAMAGED = pytest.mark.parametrize("content", [b"", b"{", b'{"until": "soon"}', b"\xff", b"[" * 100_000])
+
+
+@DAMAGED
+def test_a_damaged_file_is_no_trial_and_whoever_is_asked_says_so(tmp_path: Path, clock: Clock, content: bytes) -> None:
     (tmp_path / NAME).write_bytes(content)
-    assert starts_with(trial(tmp_path, clock), BAD) == BAD
+    tried = trial(tmp_path, clock)
+    assert starts_with(tried, BAD) == BAD
+    assert "trial.json cannot be read, nor its copy: bgpd.toml is in force, though" in tried.warnings()[0]
+    assert trial(tmp_path, clock).warnings() == [], "nobody has looked yet"
+    assert tried.confirm()
+    assert (tried.warnings(), list(tmp_path.iterdir())) == ([], [])
+    (tmp_path / NAME).write_bytes(content)
+    starts_with(tried, BAD)
+    tried.follow(WORSE)
+    assert (tried.warnings(), list(tmp_path.iterdir())) == ([], [])
+
+
+@DAMAGED
+@pytest.mark.parametrize("over", [False, True])
+def test_a_damaged_file_costs_nothing_as_long_as_its_copy_is_good(
+    tmp_path: Path, clock: Clock, content: bytes, over: bool
+) -> None:
+    first = trial(tmp_path, clock)
+    first.begin(BAD, GOOD, 60)
+    if over:
+        went_back(first)
+    (tmp_path / NAME).write_bytes(content)
+    clock.time += 10
+    later = trial(tmp_path, clock)
+    assert starts_with(later, BAD) == (GOOD if over else BAD)
+    assert later.left_s == (None if over else 50)
+    clock.time += 50
+    assert starts_with(trial(tmp_path, clock), BAD) == GOOD
+
+
+def test_a_copy_alone_is_no_trial(tmp_path: Path, clock: Clock) -> None:
+    """It was being confirmed, or had not begun, when the power went."""
+    trial(tmp_path, clock).begin(BAD, GOOD, 60)
+    (tmp_path / NAME).unlink()
+    tried = trial(tmp_path, clock)
+    assert starts_with(tried, BAD) == BAD
+    assert (tried.left_s, tried.warnings()) == (None, [])
+
+
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_neither_lengthens_nor_shortens_a_trial(
+    tmp_path: Path, clock: Clock, seconds: float
+) -> None:
+    trial(tmp_path, clock).begin(BAD, GOOD, 60)
+    clock.time += 20
+    later = set_clock(tmp_path, clock, seconds)
+    assert starts_with(later, BAD) == BAD
+    assert (later.left_s, later.until) == (40, clock.time + seconds + 40)
+    clock.time += 40
+    assert starts_with(set_clock(tmp_path, clock, seconds), BAD) == GOOD
+
+
+@pytest.mark.parametrize(("seconds", "left_s"), [(-3600.0, 60.0), (10.0, 50.0), (3600.0, None)])
+def test_after_a_start_of_the_host_a_trial_takes_no_longer_than_it_took(
+    tmp_path: Path, clock: Clock, seconds: float, left_s: float | None
+) -> None:
+    trial(tmp_path, clock).begin(BAD, GOOD, 60)
+    later = set_clock(tmp_path, clock, seconds, boots=True)
+    assert starts_with(later, BAD) == (GOOD if left_s is None else BAD)
+    assert later.left_s == left_s
 
 
 def test_who_confirms_too_late_confirms_nothing(tmp_path: Path, clock: Clock) -> None:

@@ -14,6 +14,11 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAME = "boot"
 
 
+def boot_id() -> str:
+    """Which start of the host this is. Raises: OSError."""
+    return BOOT_ID.read_text().strip()
+
+
 def has_run_since_boot(directory: Path, *, boot_id: Path = BOOT_ID) -> bool:
     """Whether this was asked before, with the same directory, since the host booted. Blocks for the disk."""
     try:

@@ -236,13 +236,24 @@ def test_what_is_not_confirmed_goes_back_also_after_a_crash(host: Host) -> None:
     host.write_config(config(*BASE))
     host.cli("reload", "--confirm", "1s")
     host.terminate(signal.SIGKILL)
+    state = host.directory / "state"
+    (state / "trial.json").write_text("{")
     time.sleep(1)
     host.start()
     host.wait_established("leaf1", "leaf2")
     host.wait_ready()
-    assert not has_8(), "the file says otherwise, but nobody has confirmed it"
+    assert not has_8(), "the file says otherwise, but nobody has confirmed it; one copy of that is enough"
     host.cli("reload")
     host.wait(has_8, "what the file says")
+    assert host.health()["warnings"] == []
+    host.cli("reload", "--confirm", "1h")
+    host.terminate(signal.SIGKILL)
+    for name in ("trial.json", "trial.copy.json"):
+        (state / name).write_text("{")
+    host.start()
+    host.wait_ready()
+    assert any("trial.json cannot be read" in text for text in host.health()["warnings"])
+    host.cli("confirm")
     assert host.health()["warnings"] == []
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -17,14 +16,13 @@ import msgspec
 from bgpd import __version__
 from bgpd.model.reports import HostStatus
 from bgpd.model.views import NeighborView
+from bgpd.runtime.boot import boot_id
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.reports import RIGHTS, SERVICE, SNAPSHOT, STATE_FILE, SYNC, WORKLOAD, Reports
 from bgpd.workload.service.services import SERVICE as SERVICE_SOURCE
 from bgpd.workload.service.services import Services
 from bgpd.workload.sources import Sessions, feeds
 from bgpd.workload.standing import ClaimStatus
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Topics(Protocol):
@@ -111,7 +109,7 @@ class PublishedStates:
         """This host's status as it is published."""
         return HostStatus(
             online=True,
-            boot_id=_BOOT_ID.read_text().strip(),
+            boot_id=boot_id(),
             version=__version__,
             generation=self._generations.applied,
             epoch=self._generations.epoch,

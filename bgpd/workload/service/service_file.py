@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from bgpd.runtime.boot import boot_id
 from bgpd.runtime.files import replace_file
 from bgpd.workload.service.saved_health import SavedCheck
 from bgpd.workload.service.saved_standing import SavedStanding
@@ -27,7 +28,6 @@ SLICE = 50
 """Services that are encoded in one step."""
 PAUSE_S, PAUSE_PART = 1.0, 50
 """Pause after a write: so long, and so many times what it took."""
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SavedService(msgspec.Struct, frozen=True, array_like=True):
@@ -50,7 +50,7 @@ class ServiceFile:
         directory: str,
         *,
         of: Callable[[str], SavedService | None],
-        boot_id: Callable[[], str] = lambda: _BOOT_ID.read_text().strip(),
+        boot_id: Callable[[], str] = boot_id,
     ) -> None:
         self._path = Path(directory) / NAME
         self._of = of
