@@ -21,6 +21,7 @@ from bgpd.config.limits import exceeded_limits
 from bgpd.config.load import ConfigError, Loaded, load_config
 from bgpd.config.patterns import Matched
 from bgpd.config.schema import Config
+from bgpd.export.exports import Exports
 from bgpd.identity import OwnIdentity
 from bgpd.kernel.facts import facts_of_host
 from bgpd.log import EventRing, set_up_logging
@@ -66,12 +67,14 @@ class Configuration:
         routing: Routing,
         readiness: Readiness,
         neighbors: Callable[[], list[NeighborView]],
+        exports: Exports,
         spawn: Callable[[Coroutine[Any, Any, object]], None],
     ) -> None:
         """`spawn` runs what nobody waits for; a defect in it ends the process."""
         self._routing = routing
         self._readiness = readiness
         self._neighbors = neighbors
+        self._exports = exports
         self._spawn = spawn
         readiness.neighbors = self.in_force.neighbor
         readiness.configuration = configuration_view(self._loaded, at=time.time())
@@ -187,6 +190,8 @@ class Configuration:
             await self._routing.reconfigure(matched.config)
         except PolicyError as error:
             return ReloadView(file=self.file, problems=[str(error)])
+        if effective.exports != self.config.exports:
+            self._exports.reconfigure(effective.exports)
         if effective.log != self.config.log:
             set_up_logging(effective.log, self._events)
         self._loaded = loaded

@@ -27,6 +27,8 @@ from bgpd.consistency import Consistency
 from bgpd.consistency_checks import checks
 from bgpd.daemon_metrics import build_registry
 from bgpd.drain import Drain
+from bgpd.export.exports import Exports
+from bgpd.export.sessions import TappedSessions
 from bgpd.fib.dataplane import CannotWrite
 from bgpd.fib.protocol import read_protocol_in_force
 from bgpd.handover.store import (
@@ -140,6 +142,7 @@ class Daemon:
         self._garbage = GarbagePolicy()
         self._shortage = Shortage()
         self._walks = Walks(failed=self._defect)
+        sessions = TappedSessions()
         self._routing = Routing(
             self._configuration.in_force,
             monitor=KernelMonitor(own_protocol=protocol, interval_s=config.fib.reconcile_interval_s),
@@ -150,6 +153,10 @@ class Daemon:
             memory_freed=self._garbage.much_was_freed,
             shortage=self._shortage,
             history=self._history,
+            tap=sessions,
+        )
+        self._exports = Exports(
+            sessions, rib=self._routing.rib, hostname=hostname, router=lambda: self._configuration.config.router
         )
         self._consistency = Consistency(lambda: checks(self._routing))
         self._readiness = Readiness(
@@ -170,6 +177,7 @@ class Daemon:
             self._history.warnings,
             self._configuration.identity.warnings,
             self._twins.warnings,
+            self._exports.warnings,
         )
         self._drain = Drain(self._routing, config=lambda: self._configuration.in_force, changed=self._drain_changed)
         self._readiness.why_drained = self._drain.reason
@@ -191,6 +199,7 @@ class Daemon:
             routing=self._routing,
             readiness=self._readiness,
             neighbors=self._backend.neighbors,
+            exports=self._exports,
             spawn=self._spawn,
         )
         self._metrics = build_registry(
@@ -201,6 +210,7 @@ class Daemon:
             drain=self._drain.view,
             shortage=self._shortage,
             repairs=lambda: self._consistency.repairs,
+            exports=self._exports,
         )
         self._api = ApiServer(config.api, self._backend)
         self._lock = NamespaceLock(protocol, otherwise=Path(config.api.socket).parent)
@@ -231,6 +241,7 @@ class Daemon:
             return 1
         self._configuration.follow_links()
         self._garbage.start()
+        self._exports.reconfigure(self._configuration.config.exports)
         await asyncio.sleep(0)
         self._selector.reset()
         async with asyncio.TaskGroup() as tasks:
@@ -333,6 +344,7 @@ class Daemon:
         self._routing.ending = True
         await self._routing.workloads.stop()
         await self._routing.speaker.shutdown(SHUTDOWN_TEXT, gracefully=not self._is_for_good)
+        await self._exports.stop()
         await self._api.stop()
         await self._routing.stop()
         self._history.close()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bgpd import __version__
 from bgpd.api.prometheus import Histogram, Registry, Samples
+from bgpd.export.bmp_station import BmpStation
+from bgpd.export.exports import Exports
 from bgpd.model.views import BfdView, DrainView, HealthView, NeighborView
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
@@ -26,6 +28,7 @@ def build_registry(
     drain: Callable[[], DrainView],
     shortage: Shortage,
     repairs: Callable[[], Mapping[str, int]],
+    exports: Exports,
 ) -> Registry:
     """All metrics; each is read when it is asked for."""
     registry = Registry()
@@ -51,7 +54,31 @@ def build_registry(
     _of_sessions(registry, neighbors)
     _of_bfd(registry, routing)
     _of_routes(registry, routing)
+    _of_exports(registry, exports)
     return registry
+
+
+def _of_exports(registry: Registry, exports: Exports) -> None:
+    def each(read: Callable[[BmpStation], float]) -> Callable[[], Samples]:
+        return lambda: (((f"{one.config.address}:{one.config.port}",), read(one)) for one in exports.stations)
+
+    registry.gauge(
+        "bgpd_bmp_connected",
+        "1 if the BMP station is connected.",
+        each(lambda station: station.connected_since > 0),
+        labels=("station",),
+    )
+    registry.counter(
+        "bgpd_bmp_cut_off_total",
+        "Times that the BMP station was cut off, because it was too slow.",
+        each(lambda station: station.cut_off),
+        labels=("station",),
+    )
+    registry.counter(
+        "bgpd_mrt_messages_lost_total",
+        "Messages of neighbors that are in no MRT file, since it could not be written.",
+        lambda: exports.lost,
+    )
 
 
 def _of_process(registry: Registry, selector: TimedSelector, health: Callable[[], HealthView]) -> None:

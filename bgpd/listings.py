@@ -19,6 +19,7 @@ from bgpd.drain import Drain
 from bgpd.evpn.originate import EVPN_SOURCE
 from bgpd.evpn.views import evpn_routes, vrf_views
 from bgpd.explain import explain
+from bgpd.export.table_dump import table_dump
 from bgpd.fib import views as fib_views
 from bgpd.history.answers import about, sought
 from bgpd.journal.journal import Journal
@@ -45,7 +46,6 @@ from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
-from bgpd.table_dump import table_dump
 from bgpd.table_pages import TablePages, with_fib
 from bgpd.upgrade import Upgrade
 from bgpd.what_if import NothingSuch, what_if_down

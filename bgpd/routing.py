@@ -43,6 +43,7 @@ from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
 from bgpd.runtime.turns import LoopClock, Walks, soon
 from bgpd.speaker.speaker import Speaker
+from bgpd.speaker.tap import SessionTap
 from bgpd.workload.guest_source import GuestSource
 from bgpd.workload.workloads import Workloads
 
@@ -79,6 +80,7 @@ class Routing:
         memory_freed: Callable[[], None],
         shortage: Shortage,
         history: History,
+        tap: SessionTap | None = None,
     ) -> None:
         self.sources: dict[str, Source] = {}
         self.guests: dict[str, Source] = {}
@@ -123,6 +125,7 @@ class Routing:
             nlri_decoders=nlri_decoders,
             shortage=shortage,
             bfd_socket=config.bfd.socket,
+            tap=tap,
         )
         self.workloads = Workloads(
             config.workloads,

@@ -133,6 +133,10 @@ CASES |= {
         {f'bgpd_drain{{{H},state="drained"}}': "0x100 1x200"},
     ),
     "BgpdWarnings": level("bgpd_warnings"),
+    "BgpdStationDisconnected": (
+        {f'bgpd_bmp_connected{{{H},station="10.0.9.9:11019"}}': "0x300"},
+        {f'bgpd_bmp_connected{{{H},station="10.0.9.9:11019"}}': "0x295 1x5"},
+    ),
     "BgpdMetricsLeftOut": level("bgpd_metrics_samples_left_out"),
 }
 

@@ -194,9 +194,8 @@ def test_parameters_of_a_listing_are_options_of_show() -> None:
 def described_metrics() -> list[str]:
     """Rows of the table of docs/metrics.md, as the daemon's registry has the metrics."""
     nothing: Any = SimpleNamespace(wall=None, cpu=None, speaker=SimpleNamespace(bfd=SimpleNamespace(views=None)))
-    registry = build_registry(
-        nothing, selector=nothing, neighbors=nothing, health=nothing, drain=nothing, shortage=nothing, repairs=nothing
-    )
+    asked = ("selector", "neighbors", "health", "drain", "shortage", "repairs", "exports")
+    registry = build_registry(nothing, **dict.fromkeys(asked, nothing))
     return [
         f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |"
         for metric in registry.metrics

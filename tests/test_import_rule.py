@@ -16,7 +16,7 @@ FLOORS = (
     ("kernel", "message", "bfd", "handover"),
     ("speaker", "rib", "fib", "evpn", "workload", "journal"),
     ("migrate", "history"),
-    ("api", "cli"),
+    ("api", "cli", "export"),
 )
 """From the ground up. A module imports its own package and lower floors: never a sibling's, never a higher floor. The
 files of `bgpd/` itself stand on top and may import all."""

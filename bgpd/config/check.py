@@ -83,6 +83,7 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield from _check_socket(("api", "socket"), config.api.socket, "/run/bgpd/bgpd.sock")
     yield from check_api(config.api)
     yield from _check_log(config.log)
+    yield from _check_exports(config)
     yield from _check_socket(("bfd", "socket"), config.bfd.socket, DEFAULT_BFD_SOCKET)
     if os.path.normpath(config.bfd.socket) == os.path.normpath(config.api.socket):
         what = f'"{config.bfd.socket}" is api.socket, where bgpd itself answers'
@@ -90,6 +91,20 @@ def check_config(config: Config) -> Iterator[Finding]:
     if not config.state.directory.startswith("/"):
         what = f'"{config.state.directory}" is not an absolute path'
         yield Finding(("state", "directory"), what, 'such as "/var/lib/bgpd"')
+
+
+def _check_exports(config: Config) -> Iterator[Finding]:
+    places: dict[tuple[str, int], int] = {}
+    for index, station in enumerate(config.bmp):
+        wrong = bad_address(station.address)
+        if wrong:
+            yield Finding(("bmp", index, "address"), *wrong)
+        elif (first := places.setdefault((station.address, station.port), index)) != index:
+            what = f"{station.address} port {station.port} is already bmp[{first}]"
+            yield Finding(("bmp", index), what, "remove one")
+    if config.mrt.directory and not config.mrt.directory.startswith("/"):
+        what = f'"{config.mrt.directory}" is no absolute path'
+        yield Finding(("mrt", "directory"), what, 'such as "/var/lib/bgpd/mrt"')
 
 
 def warn_about(config: Config) -> Iterator[Finding]:

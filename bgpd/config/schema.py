@@ -489,6 +489,26 @@ class JournalConfig(Strict, frozen=True, kw_only=True):
     ] = 67_108_864
 
 
+class BmpConfig(Strict, frozen=True, kw_only=True):
+    """[[bmp]]: a station that is told of sessions and routes by BMP (RFC 7854)."""
+
+    address: Annotated[str, Meta(description="Its IP address.")]
+    port: Annotated[int, Meta(ge=1, le=65_535, description="Its TCP port.")] = 11_019
+    adj_rib_in: Annotated[bool, Meta(description="Tell what neighbors announce, before policy.")] = True
+    loc_rib: Annotated[bool, Meta(description="Tell the routes that are used (RFC 9069).")] = False
+    statistics_interval_s: Annotated[int, Meta(ge=5, le=86_400, description="How often it is sent counts.")] = 60
+
+
+class MrtConfig(Strict, frozen=True, kw_only=True):
+    """[mrt]: what neighbors say, as MRT files (RFC 6396)."""
+
+    directory: Annotated[str, Meta(description='Where the files are; "": off.')] = ""
+    rotate_s: Annotated[int, Meta(ge=10, le=86_400, description="A file ends after this time.")] = 900
+    max_bytes: Annotated[
+        int, Meta(ge=1_048_576, le=1_099_511_627_776, description="What all files may take; the oldest go first.")
+    ] = 268_435_456
+
+
 class FibConfig(Strict, frozen=True, kw_only=True):
     """[fib]: where and how learned routes go into the kernel."""
 
@@ -612,6 +632,13 @@ class VrfConfig(Strict, frozen=True, kw_only=True):
     ] = {}
 
 
+class ExportsConfig(msgspec.Struct, frozen=True):
+    """What collectors are told."""
+
+    bmp: tuple[BmpConfig, ...]
+    mrt: MrtConfig
+
+
 class Config(Strict, frozen=True, kw_only=True):
     """A whole configuration file."""
 
@@ -624,6 +651,8 @@ class Config(Strict, frozen=True, kw_only=True):
     workload: WorkloadConfig = WorkloadConfig()
     state: StateConfig = StateConfig()
     journal: JournalConfig = JournalConfig()
+    bmp: tuple[BmpConfig, ...] = ()
+    mrt: MrtConfig = MrtConfig()
     fib: FibConfig = FibConfig()
     api: ApiConfig = ApiConfig()
     drain: DrainConfig = DrainConfig()
@@ -640,6 +669,10 @@ class Config(Strict, frozen=True, kw_only=True):
     @property
     def speaker(self) -> SpeakerConfig:
         return SpeakerConfig(router=self.router, neighbor=self.neighbor, listen=self.ranges)
+
+    @property
+    def exports(self) -> ExportsConfig:
+        return ExportsConfig(bmp=self.bmp, mrt=self.mrt)
 
     @property
     def rib(self) -> RibConfig:

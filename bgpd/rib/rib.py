@@ -66,6 +66,8 @@ class Rib:
         self.drained = self.dissemination.drained = DrainedRoutes(self.tables)
         self.commit_gathered = self._tables.commit_gathered
         self.flush = self._tables.flush
+        self.watch_decisions = self._tables.watch
+        self.unwatch_decisions = self._tables.unwatch
         self.received = ReceivedRoutes(
             config, host=host, tables=self._tables, dissemination=self.dissemination, now=now, schedule=schedule
         )

@@ -27,6 +27,9 @@ GATHERED = 512
 """Keys that one batch must have changed, or several together, to be passed on at once."""
 
 
+DecisionWatch = Callable[[LocRib, Sequence[bytes]], None]
+
+
 class Tables:
     """The tables, each made when first asked for; whoever changes one calls `gathered` or `commit`.
 
@@ -60,6 +63,17 @@ class Tables:
         self._crowded_guests: set[tuple[str, Family]] = set()
         self._gathering: dict[LocRib, None] = {}
         self._is_scheduled = False
+        self._watchers: dict[object, DecisionWatch] = {}
+
+    def watch(self, owner: object, watch: DecisionWatch) -> None:
+        """Call it with the routes of a table, guests' left out, whose decision may have changed, until `unwatch`."""
+        self._watchers[owner] = watch
+        self.exports_changed()
+
+    def unwatch(self, owner: object) -> None:
+        """The owner hears no more."""
+        if self._watchers.pop(owner, None) is not None:
+            self.exports_changed()
 
     def table(self, vrf: str, family: Family) -> LocRib:
         """The table of a VRF and family."""
@@ -112,7 +126,7 @@ class Tables:
 
     def _set_what_is_kept(self, table: LocRib) -> None:
         table.exports_learned = self._exports_learned(table.vrf, table.family)
-        table.gathers_keys = table.exports_learned or table.family is Family.L2VPN_EVPN
+        table.gathers_keys = table.exports_learned or table.family is Family.L2VPN_EVPN or bool(self._watchers)
 
     def gathered(self, table: LocRib) -> None:
         """A batch was added to what is pending in a table."""
@@ -147,8 +161,10 @@ class Tables:
             self.aggregation.contributors_changed(vrf, family, changes.local)
             self.contested.look(table, changes.local)
             self.evpn.local_changed(vrf, family, changes.local)
-        if changes.keys:
+        if changes.keys and (table.exports_learned or family is Family.L2VPN_EVPN):
             self._dissemination.mark(vrf, family, changes.keys, local=False)
+        for watch in self._watchers.values():
+            watch(table, [*changes.keys, *changes.local])
 
     def _tell_guests(self, table: LocRib, changes: Changes) -> None:
         if changes.keys and self.claims is not None:

@@ -22,6 +22,7 @@ from bgpd.message.exabgp_codec import (
     decode_notification,
     decode_open,
     decode_route_refresh,
+    encode_message,
     encode_notification,
     encode_open,
 )
@@ -296,6 +297,11 @@ class Connection:
         """Send a KEEPALIVE though none is due."""
         self._send(KEEPALIVE)
         self._restart_keepalive_timer(now)
+
+    @property
+    def opens(self) -> tuple[bytes, bytes]:
+        """The OPEN that was sent, and the one that was received, as whole messages."""
+        return encode_open(self._local), encode_message(MessageType.OPEN, self.peer_open)
 
     def saved(self, unsent: bytes) -> SavedConnection:
         """The established connection for another process. `unsent`: what was taken as output and waits to be sent."""

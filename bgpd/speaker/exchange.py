@@ -28,6 +28,7 @@ from bgpd.model.wire import NlriDecoders, WireError
 from bgpd.speaker.next_hop_self import NextHopSelf
 from bgpd.speaker.refresh import RefreshRequests
 from bgpd.speaker.saved import SavedExchange
+from bgpd.speaker.tap import SessionTap
 
 log = structlog.get_logger()
 
@@ -149,7 +150,8 @@ class UnreadableUpdate(Exception):
 
 
 class Exchange:
-    """Routes to and from one established session. `local` is its own packed address; `write` takes whole messages."""
+    """Routes to and from one established session. `local` is its own packed address; `write` takes whole messages;
+    `tap` hears each UPDATE."""
 
     def __init__(
         self,
@@ -166,6 +168,7 @@ class Exchange:
         accept_martians: bool = False,
         accept_as_sets: bool = False,
         takes_any_next_hop: bool = False,
+        tap: SessionTap | None = None,
     ) -> None:
         self.source = source
         self.negotiated = negotiated
@@ -188,6 +191,7 @@ class Exchange:
         self._routes = routes
         self._gathered: list[RouteBatch] = []
         self._write = write
+        self._tap = tap
         self._remembered: set[str] = set()
         self._requests = RefreshRequests()
         self._backlog: deque[RouteBatch] = deque()
@@ -261,7 +265,10 @@ class Exchange:
             self._wait(found)
         else:
             self._gathered += found
-        del bodies[: taken + (decoded is not None)]
+        count = taken + (decoded is not None)
+        if self._tap is not None:
+            self._tap.updates(self.source, bodies[:count])
+        del bodies[:count]
         if decoded is not None:
             self._take(decoded)
 

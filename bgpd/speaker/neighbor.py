@@ -34,6 +34,7 @@ from bgpd.speaker.reach import NOT_HEARD, Reach, Unreachable
 from bgpd.speaker.saved import SavedSession
 from bgpd.speaker.session import Notified, Session, SessionDown, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
+from bgpd.speaker.tap import SessionTap, TappedSession
 from bgpd.speaker.transport import Wire
 
 log = structlog.get_logger()
@@ -89,6 +90,7 @@ class Surroundings(msgspec.Struct, kw_only=True):
     is_starting: bool = True
     paths: PathWatch = Unwatched()
     names: NameWatch = Unnamed()
+    tap: SessionTap | None = None
     lines: dict[str, LineBudget] = {}
 
     def lines_for(self, peering: Peering) -> LineBudget:
@@ -369,6 +371,7 @@ class Neighbor:
             families=[str(family) for family in negotiated.families],
         )
         self._around.events.session_established(exchange.source, negotiated, self.peering.config)
+        self._tell_tap(exchange, self._session.established, wire)
         self._around.names.session_changed(self)
 
     # From one process to the next
@@ -438,6 +441,7 @@ class Neighbor:
         self.failures.adopted(established_at=saved.state_since, families=[str(one) for one in negotiated.families])
         wire.write(former.unsent)
         self._around.events.session_adopted(exchange.source, negotiated, self.peering.config)
+        self._tell_tap(exchange, connection, wire)
         self._driver.pump()
 
     def go_on(self, saved: SavedSession) -> None:
@@ -474,7 +478,24 @@ class Neighbor:
             accept_martians=self.peering.config.accept_martians,
             accept_as_sets=self.peering.config.accept_as_sets,
             takes_any_next_hop=bool(self.peering.guest),
+            tap=around.tap,
         )
+
+    def _tell_tap(self, exchange: Exchange, connection: Connection | None, wire: Wire) -> None:
+        if self._around.tap is None or connection is None:
+            return
+        sent, received = connection.opens
+        session = TappedSession(
+            source=exchange.source,
+            vrf=self.peering.config.vrf,
+            local_address=exchange.local,
+            ports=wire.ports,
+            sent_open=sent,
+            received_open=received,
+            four_octet_as=exchange.negotiated.four_octet_as,
+            is_behind=lambda: exchange.is_behind,
+        )
+        self._around.tap.session_up(session)
 
     def session_ended(self, exchange: Exchange | None, down: SessionDown) -> None:
         """The established session is over; `exchange` is None if it had ended before routes were exchanged."""
@@ -484,6 +505,10 @@ class Neighbor:
         if exchange is not None:
             self._former_martians += exchange.martians
             self._around.events.session_closed(exchange.source, down.reason, is_graceful=down.is_graceful)
+            if self._around.tap is not None:
+                told = down.notified
+                sent = told is not None and told.sent
+                self._around.tap.session_down(exchange.source, told.notification if told else None, sent=sent)
         self._around.names.session_changed(self)
         self._owner.connection_ended(self)
 

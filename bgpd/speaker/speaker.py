@@ -39,6 +39,7 @@ from bgpd.speaker.neighbor_view import neighbor_view, waiting_view
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Changed, Peering, of_saved
 from bgpd.speaker.saved import SavedSession, SavedSpeaker
+from bgpd.speaker.tap import SessionTap
 from bgpd.speaker.transport import LINGER_S
 from bgpd.speaker.transport import adopt as adopt_connection
 from bgpd.speaker.unnumbered import Unnumbered
@@ -69,6 +70,7 @@ class Speaker:
         listen_port: int = BGP_PORT,
         shortage: Shortage | None = None,
         bfd_socket: str = DEFAULT_BFD_SOCKET,
+        tap: SessionTap | None = None,
     ) -> None:
         self.restarting = restarting
         self.admission = Admission(neighbors=_most_neighbors(config), shortage=shortage or Shortage())
@@ -86,6 +88,7 @@ class Speaker:
             listening=self._listening,
             defects=Defects(),
             tasks=self._tasks,
+            tap=tap,
         )
         self.neighbors = Neighbors(self._around)
         self._incoming = Incoming(self.neighbors, self._around, config.listen)

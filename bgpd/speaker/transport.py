@@ -127,6 +127,14 @@ class Wire(asyncio.BufferedProtocol):
         return Endpoint.of(self.socket.getpeername())
 
     @property
+    def ports(self) -> tuple[int, int]:
+        """This host's and the peer's; 0 if the connection is already gone."""
+        try:
+            return self.socket.getsockname()[1], self.socket.getpeername()[1]
+        except OSError:
+            return 0, 0
+
+    @property
     def unsent(self) -> int:
         """Bytes that wait in this process."""
         return self._transport.get_write_buffer_size() if self._transport else 0

@@ -1,0 +1,152 @@
+"""What sessions say, as MRT files (RFC 6396 BGP4MP_ET): one after the other, of a bounded size in all.
+
+Records are gathered for half a second and written by a thread. A disk that is full or hangs costs records, which are
+counted, and never the sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from bgpd.config.schema import MrtConfig
+from bgpd.export.sessions import TappedSessions
+from bgpd.message.exabgp_codec import Notification, encode_message
+from bgpd.message.mrt import MrtPeer, message_record, state_change
+from bgpd.model.iana import MessageType
+from bgpd.model.path import Source
+from bgpd.speaker.tap import TappedSession
+
+FLUSH_S = 0.5
+MAX_WAITING_BYTES = 8 * 1024 * 1024
+_OPEN_CONFIRM, _ESTABLISHED, _IDLE = 5, 6, 1
+_PATTERN = "updates-*.mrt"
+
+log = structlog.get_logger()
+
+
+class MrtFiles:
+    """[mrt]: a SessionTap. `local_asn` answers with this host's AS number."""
+
+    def __init__(self, config: MrtConfig, *, sessions: TappedSessions, local_asn: Callable[[], int]) -> None:
+        self.lost = 0
+        self.problem = ""
+        self._config = config
+        self._sessions = sessions
+        self._local_asn = local_asn
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._path: Path | None = None
+        self._begun_at = 0.0
+
+    async def run(self) -> None:
+        """Write what comes, until cancelled; what has come by then is written, too."""
+        self._sessions.add(self)
+        for session in self._sessions.established.values():
+            self.session_up(session)
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_S)
+                await self._flush()
+        finally:
+            self._sessions.remove(self)
+            self._write(self._taken())
+
+    # SessionTap
+
+    def session_up(self, session: TappedSession) -> None:
+        self._put(state_change(time.time(), *self._sides(session), (_OPEN_CONFIRM, _ESTABLISHED)))
+
+    def updates(self, source: Source, bodies: Sequence[bytes]) -> None:
+        session = self._sessions.established.get(source)
+        if session is not None:
+            sides, now = self._sides(session), time.time()
+            for body in bodies:
+                message = encode_message(MessageType.UPDATE, body)
+                self._put(message_record(now, *sides, message, four_octet_as=session.four_octet_as))
+
+    def session_down(self, source: Source, notification: Notification | None, *, sent: bool) -> None:
+        peer = MrtPeer(source.router_id, source.address, source.asn)
+        local = MrtPeer(b"", bytes(len(source.address)), self._local_asn())
+        self._put(state_change(time.time(), peer, local, (_ESTABLISHED, _IDLE)))
+
+    def _sides(self, session: TappedSession) -> tuple[MrtPeer, MrtPeer]:
+        source = session.source
+        return (
+            MrtPeer(source.router_id, source.address, source.asn),
+            MrtPeer(b"", session.local_address, self._local_asn()),
+        )
+
+    # The files
+
+    def _put(self, record: bytes) -> None:
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            self.lost += 1
+            return
+        self._waiting.append(record)
+        self._waiting_bytes += len(record)
+
+    def _taken(self) -> list[bytes]:
+        taken = list(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        return taken
+
+    async def _flush(self) -> None:
+        if not self._waiting:
+            return
+        taken = self._taken()
+        problem = await asyncio.to_thread(self._write, taken)
+        if problem:
+            self.lost += len(taken)
+        if problem != self.problem:
+            log.log(30 if problem else 20, "mrt.files", problem=problem, lost=self.lost)
+        self.problem = problem
+
+    def _write(self, records: Sequence[bytes]) -> str:
+        """Why they could not be written, "" if they were. Runs in a thread."""
+        if not records:
+            return ""
+        data = b"".join(records)
+        try:
+            path = self._current(len(data))
+            with path.open("ab") as file:
+                size = file.tell()
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(file.fileno(), size)
+                    raise
+        except OSError as error:
+            self._path = None
+            return f"{self._config.directory} cannot be written: {error.strerror}"
+        return ""
+
+    def _current(self, coming: int) -> Path:
+        """The file to write to: a new one when its time is over; the oldest ones go when all are too much."""
+        now = time.time()
+        is_due = now - self._begun_at >= self._config.rotate_s
+        if self._path is None or is_due or not self._path.exists():
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+            self._path = Path(self._config.directory) / f"updates-{stamp}-{int(now % 1 * 1000):03}.mrt"
+            self._begun_at = now
+        files = sorted(Path(self._config.directory).glob(_PATTERN))
+        sizes = {file: file.stat().st_size for file in files}
+        total = sum(sizes.values()) + coming
+        for file in files:
+            if total <= self._config.max_bytes or file == self._path:
+                break
+            file.unlink(missing_ok=True)
+            total -= sizes[file]
+        if total > self._config.max_bytes and sizes.get(self._path, 0):
+            self._begun_at = 0.0  # the next flush begins another file, and this one may go
+        return self._path

@@ -1,0 +1,51 @@
+"""The sessions that there are, and who hears what is said in them: BMP stations and MRT files, as reloads have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from bgpd.message.exabgp_codec import Notification
+from bgpd.model.path import Source
+from bgpd.speaker.tap import SessionTap, TappedSession
+
+log = structlog.get_logger()
+
+
+class TappedSessions:
+    """A SessionTap that passes on to others, and knows the established sessions for those that come later."""
+
+    def __init__(self) -> None:
+        self.established: dict[Source, TappedSession] = {}
+        self._listeners: list[SessionTap] = []
+
+    def add(self, listener: SessionTap) -> None:
+        """It hears all from now on; what there is already it finds in `established`."""
+        self._listeners.append(listener)
+
+    def remove(self, listener: SessionTap) -> None:
+        """It hears no more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def session_up(self, session: TappedSession) -> None:
+        self.established[session.source] = session
+        self._tell(lambda listener: listener.session_up(session))
+
+    def updates(self, source: Source, bodies: Sequence[bytes]) -> None:
+        if self._listeners:
+            self._tell(lambda listener: listener.updates(source, bodies))
+
+    def session_down(self, source: Source, notification: Notification | None, *, sent: bool) -> None:
+        self.established.pop(source, None)
+        self._tell(lambda listener: listener.session_down(source, notification, sent=sent))
+
+    def _tell(self, what: Callable[[SessionTap], None]) -> None:
+        """A listener's defect is not the session's: it hears no more."""
+        for listener in list(self._listeners):
+            try:
+                what(listener)
+            except Exception:
+                log.exception("export.failed", listener=type(listener).__name__)
+                self.remove(listener)

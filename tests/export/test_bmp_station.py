@@ -1,0 +1,129 @@
+"""A BMP station over a real connection: what it is told first, a burst that it does not take, and one that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bgpd.config.schema import BmpConfig
+from bgpd.export import bmp_station
+from bgpd.export.bmp_station import BmpStation
+from bgpd.export.sessions import TappedSessions
+from bgpd.message.bmp import BmpType
+from bgpd.message.exabgp_codec import Notification
+from tests.export.test_mrt_files import LEAF, SESSION
+
+UP, MONITORING, DOWN, INITIATION, TERMINATION = (
+    BmpType.PEER_UP,
+    BmpType.ROUTE_MONITORING,
+    BmpType.PEER_DOWN,
+    BmpType.INITIATION,
+    BmpType.TERMINATION,
+)
+
+
+class Listening:
+    """A station that is played."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen(4)
+        self.socket.setblocking(False)
+
+    async def accepted(self) -> socket.socket:
+        connection, _ = await asyncio.get_running_loop().sock_accept(self.socket)
+        return connection
+
+    async def messages(self, connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
+        """Type and body of the next messages."""
+        found: list[tuple[int, bytes]] = []
+        while len(found) < count:
+            _, length, kind = struct.unpack("!BIB", await self._exactly(connection, 6))
+            found.append((kind, await self._exactly(connection, length - 6)))
+        return found
+
+    async def _exactly(self, connection: socket.socket, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = await asyncio.get_running_loop().sock_recv(connection, size - len(data))
+            assert part, "closed"
+            data += part
+        return data
+
+
+@contextlib.asynccontextmanager
+async def running(sessions: TappedSessions) -> AsyncIterator[tuple[Listening, BmpStation]]:
+    listening = Listening()
+    config = BmpConfig(address="127.0.0.1", port=listening.socket.getsockname()[1])
+    rib: Any = SimpleNamespace(received=SimpleNamespace(states=list), tables={}, unwatch_decisions=lambda owner: None)
+    station = BmpStation(
+        config, name="host1", description="bgpd", sessions=sessions, rib=rib, local=lambda: (65203, b"\x0a\xff\1\1")
+    )
+    task = asyncio.create_task(station.run())
+    try:
+        yield listening, station
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        listening.socket.close()
+
+
+async def test_station_is_told_what_there_is_and_what_comes() -> None:
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    async with running(sessions) as (listening, _), asyncio.timeout(20):
+        connection = await listening.accepted()
+        first = await listening.messages(connection, 2)
+        assert [kind for kind, _ in first] == [INITIATION, UP]
+        sessions.updates(LEAF, [b"\0\0\0\0"])
+        sessions.session_down(LEAF, Notification(6, 4, b""), sent=False)
+        sessions.updates(LEAF, [b"\0\0\0\0"])
+        sessions.session_up(SESSION)
+        told = await listening.messages(connection, 3)
+        assert [kind for kind, _ in told] == [MONITORING, DOWN, UP]
+        assert told[1][1][42:43] == b"\3"
+
+
+async def test_station_that_is_too_slow_is_cut_off_and_told_all_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bmp_station, "MAX_WAITING_BYTES", 50_000)
+    monkeypatch.setattr(bmp_station, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(bmp_station, "STALL_TIMEOUT_S", 0.5)
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    async with running(sessions) as (listening, station), asyncio.timeout(20):
+        deaf = await listening.accepted()
+        while not station.cut_off:
+            sessions.updates(LEAF, [bytes(4000)] * 50)
+            assert station._waiting_bytes < 60_000, "whatever neighbors say"
+            await asyncio.sleep(0.001)
+        again = await listening.accepted()
+        assert [kind for kind, _ in await listening.messages(again, 2)] == [INITIATION, UP]
+        deaf.close()
+
+
+async def test_station_that_goes_is_connected_to_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bmp_station, "FIRST_PAUSE_S", 0.01)
+    sessions = TappedSessions()
+    async with running(sessions) as (listening, station), asyncio.timeout(20):
+        (await listening.accepted()).close()
+        again = await listening.accepted()
+        assert [kind for kind, _ in await listening.messages(again, 1)] == [INITIATION]
+        assert "closed" in station.last_error or station.connected_since
+
+
+async def test_station_hears_that_the_daemon_ends() -> None:
+    sessions = TappedSessions()
+    async with asyncio.timeout(20):
+        async with running(sessions) as (listening, _):
+            connection = await listening.accepted()
+            await listening.messages(connection, 1)
+        assert [kind for kind, _ in await listening.messages(connection, 1)] == [TERMINATION]

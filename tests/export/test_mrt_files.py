@@ -1,0 +1,121 @@
+"""MRT files of what neighbors say: rotated, bounded in all, and no danger to sessions when the disk is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bgpd.config.schema import MrtConfig
+from bgpd.export import mrt_files
+from bgpd.export.mrt_files import MrtFiles
+from bgpd.export.sessions import TappedSessions
+from bgpd.message.mrt import MessageRecord, read_records
+from bgpd.model.path import Source, SourceKind
+from bgpd.speaker.tap import TappedSession
+
+LEAF = Source(name="leaf1", kind=SourceKind.EBGP, asn=65201, address=b"\x0a\0\1\2")
+SESSION = TappedSession(
+    source=LEAF,
+    vrf="",
+    local_address=b"\x0a\0\1\1",
+    ports=(179, 40000),
+    sent_open=b"",
+    received_open=b"",
+    four_octet_as=True,
+    is_behind=lambda: False,
+)
+
+
+def files(directory: Path, sessions: TappedSessions, **settings: int) -> MrtFiles:
+    return MrtFiles(MrtConfig(directory=str(directory), **settings), sessions=sessions, local_asn=lambda: 65203)
+
+
+def written(directory: Path) -> list[MessageRecord]:
+    found: list[MessageRecord] = []
+    for path in sorted(directory.glob("updates-*.mrt")):
+        with path.open("rb") as file:
+            found += [one for one in read_records(file) if isinstance(one, MessageRecord)]
+    return found
+
+
+def names(directory: Path, pattern: str = "updates-*.mrt") -> list[str]:
+    return [path.name for path in directory.glob(pattern)]
+
+
+async def ended(one: MrtFiles, *, after: Sequence[bytes] = ()) -> None:
+    """It runs, hears these UPDATEs, and is ended."""
+    task = asyncio.create_task(one.run())
+    await asyncio.sleep(0)
+    one.updates(LEAF, after)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_what_was_said_until_the_end_is_written(tmp_path: Path) -> None:
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    await ended(files(tmp_path, sessions), after=[b"\0\0\0\0", b"\0\0\0\0"])
+    up, first, second = written(tmp_path)
+    assert up.states == (5, 6)
+    assert (first.peer.asn, first.local.asn, first.message[19:]) == (65201, 65203, b"\0\0\0\0")
+    assert second.message == first.message
+    sessions.session_down(LEAF, None, sent=False)
+    assert len(written(tmp_path)) == 3, "nobody listens any more"
+
+
+async def test_oldest_files_go_when_all_are_too_much(tmp_path: Path) -> None:
+    foreign = tmp_path / "other.mrt"
+    foreign.write_bytes(b"x" * 3_000_000)
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    for number in range(4):
+        (tmp_path / f"updates-2020010{number}-000000-000.mrt").write_bytes(b"x" * 400_000)
+    await ended(files(tmp_path, sessions, max_bytes=1_048_576), after=[b"\0\0\0\0"])
+    left = sorted(name[:16] for name in names(tmp_path))
+    assert left[:2] == ["updates-20200102", "updates-20200103"]
+    assert len(left) == 3
+    assert "other.mrt" in names(tmp_path, "*")
+
+
+async def test_directory_that_cannot_be_written_costs_records_which_are_counted(tmp_path: Path) -> None:
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    one = files(tmp_path / "none", sessions)
+    one.session_up(SESSION)
+    await one._flush()
+    assert one.lost == 1
+    assert "No such file" in one.problem
+    (tmp_path / "none").mkdir()
+    one.session_up(SESSION)
+    await one._flush()
+    assert (one.lost, one.problem, len(written(tmp_path / "none"))) == (1, "", 1)
+
+
+def test_disk_that_hangs_costs_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mrt_files, "MAX_WAITING_BYTES", 1000)
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    one = files(tmp_path, sessions)
+    sessions.add(one)
+    sessions.updates(LEAF, [bytes(100)] * 100)
+    assert one._waiting_bytes < 1300
+    assert one.lost == 100 - len(one._waiting)
+
+
+def test_listener_with_a_defect_hears_no_more_and_others_do(tmp_path: Path) -> None:
+    class Broken(MrtFiles):
+        def updates(self, source: Source, bodies: Sequence[bytes]) -> None:
+            raise RuntimeError("a bug")
+
+    sessions = TappedSessions()
+    broken = Broken(MrtConfig(directory="/x"), sessions=sessions, local_asn=lambda: 1)
+    good = files(tmp_path, sessions)
+    sessions.add(broken)
+    sessions.add(good)
+    sessions.session_up(SESSION)
+    sessions.updates(LEAF, [b"\0\0\0\0"])
+    sessions.updates(LEAF, [b"\0\0\0\0"])
+    assert len(good._waiting) == 3
