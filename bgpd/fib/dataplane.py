@@ -218,6 +218,11 @@ class Dataplane:
             self._pump_scheduled = True
             soon(self._pump_now)
 
+    def _pump_if_due(self) -> None:
+        """There is room again: tables that have something left to write go on."""
+        if self._due:
+            self.pump_soon()
+
     def _pump_now(self) -> None:
         self._pump_scheduled = False
         if self._more_comes():
@@ -253,7 +258,7 @@ class Dataplane:
         def done(outcome: Outcome) -> None:
             if not answer.done():
                 answer.set_result(outcome)
-            self.pump_soon()
+            self._pump_if_due()
 
         self.bulk.submit(requests, done)
         return await answer
@@ -366,11 +371,11 @@ class Dataplane:
     def _bulk_done(self, ids: list[int], done: Callable[[Outcome], None], outcome: Outcome) -> None:
         self._settle_created(ids, outcome)
         done(outcome)
-        self.pump_soon()
+        self._pump_if_due()
 
     def _urgent_done(self, ids: list[int], outcome: Outcome) -> None:
         self._settle_created(ids, outcome)
-        self.pump_soon()
+        self._pump_if_due()
 
     def _settle_created(self, ids: list[int], outcome: Outcome) -> None:
         """Mark acknowledged objects; forget refused ones, whose routes then fail and are tried again."""

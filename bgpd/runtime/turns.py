@@ -2,7 +2,9 @@
 
 Each part of the daemon that has much to do asks for a step, does a slice of it, and asks again: neighbors with messages
 to read, the FIB with routes to write, walks over a table. However many ask, a turn ends after `TURN_S` and the step
-that runs then; the others are first in the next turn, when what came from outside has been heard. Walks, the long work
+that runs then; the others are first in the next turn, when what came from outside has been heard. What a step asks for
+runs in the same turn only if that is young: the small work that follows from a few routes needs no turn of the loop for
+each part that it passes through. Walks, the long work
 of the RIB, are generators that share one step and advance one after the other, so that a short one is not held up by a
 long one. Decides only that.
 """
@@ -18,6 +20,8 @@ from typing import TypeVar
 
 TURN_S = 0.005
 """No step is begun later in a turn than this."""
+YOUNG_S = 0.002
+"""What is asked for in a turn begins no later in it than this."""
 
 Step = Callable[[], object]
 T = TypeVar("T")
@@ -35,7 +39,8 @@ class Turns:
         return bool(self._steps)
 
     def add(self, step: Step) -> None:
-        """Run `step` in the loop's next turn, or in the first after it that has time left."""
+        """Run `step` in the loop's next turn, or in the first after it that has time left; if a step of a turn that is
+        young asks for it, in that turn."""
         self._steps.append(step)
         if not self._is_scheduled:
             self._schedule()
@@ -68,15 +73,17 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
-        self._is_scheduled = False
         self._use()
-        end = time.perf_counter() + TURN_S
+        began = time.perf_counter()
+        waited = len(self._steps)
         try:
-            for _ in range(len(self._steps)):
+            while self._steps:
                 self._steps.popleft()()
-                if time.perf_counter() > end:
+                waited -= 1
+                if time.perf_counter() - began > (TURN_S if waited > 0 else YOUNG_S):
                     break
         finally:
+            self._is_scheduled = False
             if self._steps:
                 self._schedule()
 

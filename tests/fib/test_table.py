@@ -14,6 +14,7 @@ from bgpd.fib.dataplane import CannotWrite
 from bgpd.kernel.netlink import MessageKind
 from bgpd.model.path import BLACKHOLE, NextHop
 from bgpd.model.prefix import parse_address, parse_prefix
+from bgpd.runtime import turns
 from bgpd.runtime.turns import soon
 from tests.fib.fake_kernel import METRIC, PROTOCOL
 from tests.fib.harness import LEAF1, LEAF1_V6, LEAF2, LEAF2_V6, V4, V6, running, two_leaf_kernel
@@ -100,7 +101,10 @@ async def test_routes_by_other_next_hops_cost_two_batches_whatever_their_prefix_
         assert not it.fib.families[V4].changing
 
 
-async def test_small_batches_wait_for_more_while_the_loop_is_busy_and_not_else() -> None:
+async def test_small_batches_wait_for_more_while_the_loop_is_busy_and_not_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "YOUNG_S", -1.0)  # each of the neighbor's messages takes a turn of its own
     async with running() as it:
         it.want({MIXED[0]: (LEAF1,)})
         await asyncio.sleep(0)

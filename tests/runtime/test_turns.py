@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bgpd.runtime.turns import STEP_S, TURN_S, Walks, now_or_soon, soon, turns
+from bgpd.runtime.turns import STEP_S, TURN_S, YOUNG_S, Walks, now_or_soon, soon, turns
 from tests.clocks import StoppedClock
 
 
@@ -48,19 +48,37 @@ async def test_turn_ends_when_its_time_is_used_up(clock: StoppedClock) -> None:
     assert said == ["a", "b", "c", "d"]
 
 
-async def test_what_a_step_asks_for_waits_behind_the_others() -> None:
+@pytest.mark.parametrize("is_young", [True, False])
+async def test_what_a_step_asks_for_waits_behind_the_others(is_young: bool, clock: StoppedClock) -> None:
+    """And for the next turn, unless this one has just begun."""
     said: list[str] = []
 
     def again() -> None:
         said.append("first")
         soon(saying(said, "second"))
+        clock.now += YOUNG_S * (0.5 if is_young else 1.5)
 
     soon(again)
     soon(saying(said, "other"))
     await asyncio.sleep(0)
-    assert said == ["first", "other"]
+    assert said == ["first", "other", "second"][: 3 if is_young else 2]
     await asyncio.sleep(0)
     assert said == ["first", "other", "second"]
+
+
+async def test_step_that_asks_for_itself_again_and_again_holds_no_turn(clock: StoppedClock) -> None:
+    said: list[float] = []
+
+    def again() -> None:
+        clock.now += YOUNG_S * 0.6
+        said.append(clock.now)
+        if len(said) < 10:
+            soon(again)
+
+    soon(again)
+    for turn in range(1, 6):
+        await asyncio.sleep(0)
+        assert len(said) == 2 * turn
 
 
 async def test_failed_step_is_told_to_the_loop_and_the_others_go_on() -> None:
