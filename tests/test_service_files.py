@@ -149,7 +149,7 @@ def test_shipped_configuration_and_the_readmes_example_lose_no_route_at_a_restar
         config, warnings = parse_config(text, "bgpd.toml")
         assert warnings == []
         assert config.neighbor
-        assert all(neighbor.graceful_restart is not None for neighbor in config.neighbor)
+        assert all(neighbor.graceful_restart.restarts for neighbor in config.neighbor)
 
 
 def test_values_that_are_written_are_the_defaults() -> None:

@@ -157,8 +157,8 @@ class SessionConfig(Strict, frozen=True, kw_only=True, rename={"import_": "impor
     extended_messages: Annotated[bool, Meta(description="Offer messages up to 65535 bytes (RFC 8654).")] = True
     bfd: Annotated[BfdConfig | None, Meta(description="Failure detection in milliseconds; off unless given.")] = None
     graceful_restart: Annotated[
-        GracefulRestartConfig | None, Meta(description="Restart without losing routes; off unless given.")
-    ] = None
+        GracefulRestartConfig, Meta(description='Restart without losing routes; off by mode = "off".')
+    ] = GracefulRestartConfig()
 
 
 _LEAST_ATTRIBUTE_BYTES = 1 << 20
@@ -220,6 +220,10 @@ class ListenConfig(SessionConfig, frozen=True, kw_only=True, rename={"import_": 
     max_prefixes: Annotated[
         int, Meta(ge=0, le=100_000_000, description="More than that of a family ends the session; 0: no limit.")
     ] = 10_000
+    graceful_restart: Annotated[
+        GracefulRestartConfig,
+        Meta(description="Restart without losing routes; not both roles, since a restarted host cannot dial here."),
+    ] = GracefulRestartConfig(mode="helper")
 
 
 class MatchConfig(Strict, frozen=True, kw_only=True):
@@ -400,7 +404,7 @@ class GuestConfig(
     source_address: Annotated[str, Meta(description='Local address that the guest connects to; "": any.')] = ""
     interface: Annotated[Interface, Meta(description='Interface that the guest connects by; "": any.')] = ""
     graceful_restart: Annotated[
-        GracefulRestartConfig | None, Meta(description="Keep what the guest announced while it restarts.")
+        GracefulRestartConfig, Meta(description="Keep what the guest announced while it restarts.")
     ] = GracefulRestartConfig(mode="helper")
 
     @property

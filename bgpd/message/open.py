@@ -159,9 +159,9 @@ def local_open(
     codes = tuple((int(family.afi), int(family.safi)) for family in families)
     graceful = GracefulRestart()  # no families: we send End-of-RIB, and FRR answers no ROUTE-REFRESH without it
     configured = session.graceful_restart
-    if configured is not None and configured.helps:
+    if configured.helps:
         graceful = GracefulRestart(notification=True)
-    if configured is not None and configured.restarts:
+    if configured.restarts:
         graceful = GracefulRestart(
             restarting=restarting,
             notification=True,
@@ -169,7 +169,7 @@ def local_open(
             families=tuple((afi, safi, forwarding) for afi, safi in codes),
         )
     long_lived: tuple[LongLived, ...] = ()
-    if configured is not None and configured.helps and configured.long_lived_s:
+    if configured.helps and configured.long_lived_s:
         stale_time_s = configured.long_lived_s
         long_lived = tuple(LongLived(afi, safi, forwarding, stale_time_s) for afi, safi in codes)
     next_hops = ((int(Afi.IPV4), 1, int(Afi.IPV6)),) if over_ipv6 and Family.IPV4_UNICAST in families else ()

@@ -145,7 +145,7 @@ class FirstConfig:
         table.put("asn", "external", "not seen: any AS number but ours; write the leaf's")
         table.put("import", "default-only", 'the least; "all" or a policy for what the fabric has')
         table.put("max_prefixes", _MOST_PREFIXES, "more ends the session")
-        table.put("graceful_restart", {}, "routes stay while bgpd or the leaf restarts")
+        table.put("graceful_restart", {"mode": "both"}, "routes stay while bgpd or the leaf restarts")
         table.propose("bfd", {}, "needs bgpd-bfd.service, and BFD on the leaf")
         if port.lldp:
             table.put("expect_hostname", port.lldp, "seen by LLDP: another one is warned of")

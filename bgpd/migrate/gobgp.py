@@ -304,6 +304,7 @@ class _Session:
     def _write_graceful_restart(self, table: Table) -> None:
         config = self._part("graceful-restart", "config")
         if not config.flag("enabled"):
+            table.put("graceful_restart", {"mode": "off"}, "the default of GoBGP")
             return
         found: dict[str, str | int] = {"mode": "helper" if config.flag("helper-only") else "both"}
         if (seconds := config.number("restart-time")) is not None:

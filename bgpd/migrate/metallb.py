@@ -206,6 +206,8 @@ class _MetalLb:
             self._write_bfd(table, profile, spec.at("bfdProfile"))
         if spec.flag("enableGracefulRestart"):
             table.put("graceful_restart", {"mode": "both"}, spec.at("enableGracefulRestart"))
+        else:
+            table.put("graceful_restart", {"mode": "helper"}, "the default of MetalLB's FRR")
         if spec.flag("ebgpMultiHop"):
             table.remark(
                 f"{spec.at('ebgpMultiHop')}: ebgpMultiHop: needs no key here, a neighbor may be several hops away"

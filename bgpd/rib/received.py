@@ -169,9 +169,7 @@ class ReceivedRoutes:
         state.exports.clear()
         self._former[source] = state
         helps, negotiated = state.config.graceful_restart, state.negotiated
-        covered = (
-            kept_families(negotiated, long_lived_s=helps.long_lived_s) if is_graceful and helps and helps.helps else {}
-        )
+        covered = kept_families(negotiated, long_lived_s=helps.long_lived_s) if is_graceful and helps.helps else {}
         if not covered:
             return (
                 self.places(source.name) if self.stale.forget(source.name) else [(source, one) for one in state.tables]
@@ -187,7 +185,7 @@ class ReceivedRoutes:
     ) -> list[Place]:
         """A session is about to be established: what former ones of its neighbor said that has to be removed."""
         helps = config.graceful_restart
-        if helps is None or not helps.helps:
+        if not helps.helps:
             return self.stale.forget(source.name)
         return self.stale.back(source, negotiated, stale_time_s=helps.stale_time_s, now=now)
 
@@ -448,8 +446,7 @@ class ReceivedRoutes:
                 guest=former.guest,
             )
             config = section_of(self._config, source)
-            helps = config.graceful_restart if config is not None else None
-            if config is None or helps is None or not helps.helps or not former.is_wanted(config):
+            if config is None or not config.graceful_restart.helps or not former.is_wanted(config):
                 continue
             adj_rib_in = self._adj_rib_in(source, former.negotiated, config)
             state = NeighborState(source, former.negotiated, config=config, adj_rib_in=adj_rib_in)

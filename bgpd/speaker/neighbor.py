@@ -189,7 +189,7 @@ class Neighbor:
     def restarts_gracefully(self) -> bool:
         """Whether the neighbor keeps this host's routes if the connection ends without a word (RFC 4724)."""
         configured, exchange = self.peering.config.graceful_restart, self.exchange
-        if configured is None or not configured.restarts or exchange is None:
+        if not configured.restarts or exchange is None:
             return False
         return exchange.negotiated.graceful_restart is not None
 

@@ -57,7 +57,7 @@ def neighbor_view(neighbor: Neighbor, router: RouterConfig, defects: Defects) ->
         end_of_rib=[str(family) for family in exchange.end_of_rib] if exchange else [],
         martians=neighbor.martians,
         without_next_hop=[str(family) for family in exchange.without_next_hop] if exchange else [],
-        graceful_restart=config.graceful_restart.mode if config.graceful_restart is not None else "off",
+        graceful_restart=config.graceful_restart.mode,
         neighbor_graceful_restart=_restart_mode(negotiated) if negotiated else "",
         refused_until=time.time() + held_off_until - now if held_off_until else None,
         authentication=_authentication_word(config),
@@ -114,5 +114,5 @@ def waiting_view(config: NeighborConfig, router: RouterConfig, *, since: float) 
         last_error=no_match(config) if is_pattern(config) else WAITING,
         max_attribute_bytes=attribute_limit(config),
         last_error_at=since,
-        graceful_restart=config.graceful_restart.mode if config.graceful_restart is not None else "off",
+        graceful_restart=config.graceful_restart.mode,
     )

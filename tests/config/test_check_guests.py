@@ -39,7 +39,7 @@ def test_good_configuration_has_no_warning() -> None:
     config, warnings = parse(GOOD)
     assert warnings == []
     assert [guest.is_single for guest in config.workload.bgp] == [True, False]
-    assert config.workload.bgp[0].graceful_restart is not None
+    assert config.workload.bgp[0].graceful_restart.mode == "helper"
 
 
 @pytest.mark.parametrize(

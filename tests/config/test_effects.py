@@ -28,7 +28,8 @@ OTHER = {
     int: lambda value: value + 1,
     str: lambda value: value + "x",
     tuple: lambda value: (*value, "l2vpn-evpn"),
-    type(None): lambda value: GracefulRestartConfig(),
+    type(None): lambda value: 1,
+    GracefulRestartConfig: lambda value: GracefulRestartConfig(mode="off"),
 }
 
 

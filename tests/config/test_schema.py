@@ -177,6 +177,16 @@ def test_listen_with_a_hold_time_that_it_refuses_itself_is_told(hold_time_s: int
 
 
 LISTEN = '[[listen]]\nprefix = "10.64.0.0/16"\nasn = "external"\nimport = "all"\n'
+
+
+def test_graceful_restart_is_on_unless_it_is_turned_off() -> None:
+    """For both roles only where this host dials: some neighbors wait for the restarted side to do so."""
+    config, _ = parse_config(ROUTER + NEIGHBOR + LISTEN, "x.toml")
+    assert [one.graceful_restart.mode for one in (*config.neighbor, *config.listen)] == ["both", "helper"]
+    config, _ = parse_config(ROUTER + NEIGHBOR + 'graceful_restart = { mode = "off" }\n', "x.toml")
+    assert not config.neighbor[0].graceful_restart.helps
+
+
 BAD_LISTEN_SESSIONS = [
     ("asn", LISTEN.replace('"external"', "0"), 6, "is 0"),
     ("asn", LISTEN.replace('"external"', "23456"), 6, "reserved"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def test_goodbye_is_told_to_the_leaf_and_routes_stay(fabric: Fabric) -> None:
     with fabric.frr(1, networks=NETWORKS) as frr, started(fabric, leaf(1), POD4) as host:
         host.wait_hops("10.9.0.0/16", "10.0.1.2%eth0")
         host.wait(lambda: heard_from_host(frr, "10.64.1.5/32"), "the leaf to hear the pod")
-        assert host.terminate() == 0
+        assert host.terminate(signal.SIGINT) == 0
         wait_until(lambda: not frr_paths(frr, "10.64.1.5/32"), 2, "the leaf to forget the pod")
         view = frr.vtysh_json("show bgp neighbors 10.0.1.1 json")["10.0.1.1"]
         assert "bgpd is stopped" in str(view)

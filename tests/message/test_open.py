@@ -35,7 +35,8 @@ def ours(*, over_ipv6=False, restarting=False, **fields):
 
 
 def test_our_open_offers_what_is_configured():
-    message = ours(families=("ipv4-unicast", "l2vpn-evpn"), extended_messages=False)
+    off = GracefulRestartConfig(mode="off")
+    message = ours(families=("ipv4-unicast", "l2vpn-evpn"), extended_messages=False, graceful_restart=off)
     assert (message.asn, message.router_id, message.hold_time_s) == (65203, b"\x0a\xff\1\1", 9)
     assert message.families == (Family.IPV4_UNICAST, Family.L2VPN_EVPN)
     assert (message.four_octet_as, message.route_refresh, message.enhanced_route_refresh) == (True, True, True)
@@ -51,6 +52,12 @@ def test_our_open_offers_what_is_configured():
 def test_extended_next_hop_is_offered_over_ipv6_only():
     assert ours(over_ipv6=True).extended_next_hop == ((1, 1, 2),)
     assert ours(over_ipv6=True, families=("ipv6-unicast",)).extended_next_hop == ()
+
+
+def test_graceful_restart_is_on_unless_it_is_switched_off():
+    assert ours(families=("ipv4-unicast",)).graceful_restart == GracefulRestart(
+        notification=True, restart_time_s=120, families=((1, 1, True),)
+    )
 
 
 def test_graceful_restart_is_offered_with_forwarding_state_and_the_n_bit():
@@ -96,7 +103,8 @@ def test_a_peer_without_multiprotocol_speaks_ipv4_unicast():
 def test_hard_reset_needs_the_n_bit_of_both(theirs):
     peer = msgspec.structs.replace(PEER, graceful_restart=GracefulRestart(notification=theirs, restart_time_s=1))
     assert negotiate(ours(graceful_restart=GracefulRestartConfig()), peer, expected_asn=65201).hard_reset is theirs
-    assert not negotiate(ours(), peer, expected_asn=65201).hard_reset
+    off = ours(graceful_restart=GracefulRestartConfig(mode="off"))
+    assert not negotiate(off, peer, expected_asn=65201).hard_reset
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def test_neighbors_groups_and_ranges(tmp_path: Path) -> None:
     assert leaf1.families == ("ipv4-unicast", "ipv6-unicast")
     assert leaf1.graceful_restart == GracefulRestartConfig(mode="both", restart_time_s=60)
     assert (leaf2.asn, leaf2.families, leaf2.hold_time_s) == (65202, ("ipv4-unicast",), 90)
+    assert leaf2.graceful_restart.mode == "off", "GoBGP's default, not bgpd's"
     assert Path(leaf1.password_file).read_text() == "fabric-k3y\n"
     (listen,) = config.listen
     assert (listen.prefix, listen.asn) == ("10.64.10.0/28", 65201)

@@ -27,6 +27,7 @@ def test_peers_of_the_node(config: Config) -> None:
     assert leaf1.bfd == BfdConfig(interval_ms=200, multiplier=5)
     assert Path(leaf1.password_file).read_text() == "m3tal\n"
     assert (leaf2.interface, leaf2.asn) == ("eth1", "external")
+    assert (leaf1.graceful_restart.mode, leaf2.graceful_restart.mode) == ("both", "helper"), "FRR's default, not bgpd's"
 
 
 def test_pools_and_advertisements_are_policies(config: Config) -> None:

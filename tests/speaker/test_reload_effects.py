@@ -38,7 +38,7 @@ SHARED: dict[str, Any] = {
     "ttl_security": True,
     "extended_messages": False,
     "bfd": {},
-    "graceful_restart": {},
+    "graceful_restart": {"mode": "off"},
 }
 NEIGHBOR = SHARED | {
     "name": "other",

@@ -165,7 +165,10 @@ async def test_two_speakers_exchange_routes() -> None:
         Config,
     )
     async with (
-        running(config(neighbor=[to_peer(ports[1])]), listen_port=ports[0]) as (left, heard_left),
+        running(config(neighbor=[to_peer(ports[1], graceful_restart={"mode": "off"})]), listen_port=ports[0]) as (
+            left,
+            heard_left,
+        ),
         running(theirs, listen_port=ports[1]) as (right, heard_right),
     ):
         await until(lambda: heard_left.sources and heard_right.sources)
