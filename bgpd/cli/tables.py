@@ -17,13 +17,14 @@ _MARKS = {"best": ">", "multipath": "=", "rejected": "x"}
 
 
 def evpn_rows(view: View, now: float) -> Rows:
-    """One row for each candidate; the last column says how it resolves, or why not."""
+    """One row for each candidate; the last column says how it resolves, or why not, and whether it is stale."""
     route = " ".join(filter(None, (view.get("mac"), view.get("prefix"), view.get("originator"), view.get("opaque"))))
     if view.get("ethernet_tag"):
         route += f" tag {view['ethernet_tag']}"
     head = (str(view["type"]), view.get("rd", ""), route, view.get("vrf", ""))
     for candidate in view.get("candidates", ()):
-        resolved = "; ".join(candidate.get("resolution", ()))
+        unresolved = f"unresolved: {candidate['unresolved']}" if candidate.get("unresolved") else ""
+        resolved = (unresolved,) if unresolved else candidate.get("resolution", ())
         yield (
             _MARKS.get(candidate["role"], ""),
             *head,
@@ -33,7 +34,7 @@ def evpn_rows(view: View, now: float) -> Rows:
             candidate["source"],
             candidate.get("as_path", ""),
             text.words(candidate.get("extended_communities", ())),
-            f"unresolved: {candidate['unresolved']}" if candidate.get("unresolved") else resolved,
+            "; ".join(filter(None, (*resolved, text.stale(candidate, now)))),
         )
         head = ("", "", "", "")
 

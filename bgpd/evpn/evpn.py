@@ -11,7 +11,7 @@ from itertools import islice
 
 from bgpd.config.schema import EvpnConfig, VrfConfig
 from bgpd.evpn.endpoints import Endpoints
-from bgpd.evpn.importer import Importer
+from bgpd.evpn.importer import Importer, ReceivedKeys
 from bgpd.evpn.originate import EVPN_SOURCE, Originator
 from bgpd.evpn.ports import ClaimPort, Clock, KernelPort, PresencePort, RibPort, WalkPort
 from bgpd.evpn.resolve import vrf_of
@@ -203,6 +203,10 @@ class Evpn:
         """Why a next hop of an EVPN route in this VRF does not resolve, or ""; for others ask the VRF's FIB."""
         where = self.vrfs.get(vrf)
         return where.why_unreachable(next_hop) if where is not None else f"there is no VRF {vrf}"
+
+    def received_keys(self, neighbors: Collection[str]) -> ReceivedKeys:
+        """For one query: which EVPN route (neighbor and key) became a VRF's route of a source."""
+        return self.importer.received_keys(neighbors)
 
     def resolve(self, next_hop: NextHop) -> NextHops:
         """What the FIB forwards by in place of a next hop: itself, unless it is one that EVPN resolves."""

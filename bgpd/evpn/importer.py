@@ -30,6 +30,7 @@ from bgpd.model.communities import DEFAULT_GATEWAY, format_route_distinguisher
 from bgpd.model.evpn import origin_of
 from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import NextHop, Path, Source, SourceKind
+from bgpd.model.prefix import address_length
 
 _MAC_IP, _IP_PREFIX = int(EvpnRouteType.MAC_IP_ADVERTISEMENT), int(EvpnRouteType.IP_PREFIX)
 _FAMILY_BY_LENGTH = {
@@ -56,6 +57,9 @@ _STEP = 2048
 _CALL = 8
 """What a path of a VRF costs beside its prefixes, in imports."""
 
+ReceivedKeys = Callable[[Source, Family, bytes], tuple[str, bytes] | None]
+"""Neighbor and key of the EVPN route that became a VRF's route of this source, family and key."""
+
 
 class ImportListener(Protocol):
     """Who is notified of changes by imports beyond the VRF's routes."""
@@ -77,16 +81,23 @@ class _Origin:
     address, of which something may be left. `is_gone`: its session is lost, nothing of it is imported any more.
     """
 
-    __slots__ = ("former", "hosts", "is_gone", "kind", "neighbor", "source", "vrfs")
+    __slots__ = ("former", "head", "hosts", "is_gone", "kind", "neighbor", "source", "vrfs")
 
     def __init__(self, neighbor: Source, head: bytes) -> None:
         self.neighbor = neighbor.name
+        self.head = head
         self.kind = head[0]
         self.source = _pseudo_source(neighbor, head)
         self.former: list[Source] = []
         self.vrfs: set[tuple[str, Family]] = set()
         self.is_gone = False
         self.hosts = HostOwners()
+
+    def key_of(self, family: Family, prefix: bytes) -> bytes:
+        """The key of the EVPN route that became this route of a VRF."""
+        if self.kind == _MAC_IP:
+            return self.hosts.owners.get(prefix, b"")
+        return self.head + prefix.ljust(1 + address_length(family), b"\0")
 
 
 class Importer:
@@ -244,6 +255,21 @@ class Importer:
     def follow(self, vrf: str, prefixes: set[bytes]) -> None:
         """Report every change that neighbors make to these host prefixes; the set is looked at as it then is."""
         self._followed[vrf] = prefixes
+
+    def received_keys(self, neighbors: Iterable[str]) -> ReceivedKeys:
+        """For one query: which EVPN route of these neighbors became a VRF's route of a source."""
+        origins = {
+            source: origin
+            for name in neighbors
+            for origin in self._origins.get(name, {}).values()
+            for source in (origin.source, *origin.former)
+        }
+
+        def key_of(source: Source, family: Family, prefix: bytes) -> tuple[str, bytes] | None:
+            origin = origins.get(source)
+            return None if origin is None else (origin.neighbor, origin.key_of(family, prefix))
+
+        return key_of
 
     def gateways(self, vrf: str) -> set[bytes]:
         """Addresses that type 2 routes with the Default Gateway community announce into a VRF."""

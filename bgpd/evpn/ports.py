@@ -36,6 +36,16 @@ class RibLabels(Protocol):
         """The Overlay of a route that has this path, with the route's labels."""
 
 
+class Stale(Protocol):
+    """Of which time the session of a stale route ended, and until when it is kept at most."""
+
+    @property
+    def since(self) -> float: ...
+
+    @property
+    def ends_at(self) -> float: ...
+
+
 class RibTable(Protocol):
     """A table of the RIB: its decisions by key, this host's own keys, and those that an aggregate suppresses."""
 
@@ -47,6 +57,9 @@ class RibTable(Protocol):
 
     @property
     def labels(self) -> RibLabels: ...
+
+    def stale_of(self) -> Callable[[Path, bytes], Stale | None]:
+        """For one query: who says until when the candidates of routes are kept; None: they are not stale."""
 
     def is_suppressed(self, key: bytes, best: Path) -> bool:
         """Whether an aggregate suppresses a route towards the neighbors."""

@@ -53,8 +53,14 @@ def _route_view(evpn: Evpn, key: bytes, decision: Decided, query: ViewQuery) -> 
     vrfs = _concerned(evpn, decision, route)
     if query.vrf and query.vrf not in vrfs:
         return None
-    labels = evpn.rib.table("", Family.L2VPN_EVPN).labels
-    candidates = [_path_view(path, labels.overlay(path, key), decision, route, vrfs) for path in _ordered(decision)]
+    table = evpn.rib.table("", Family.L2VPN_EVPN)
+    labels, stale_of = table.labels, table.stale_of()
+    candidates = []
+    for path in _ordered(decision):
+        view = _path_view(path, labels.overlay(path, key), decision, route, vrfs)
+        if (kept := stale_of(path, key)) is not None:
+            view.stale_since, view.stale_until = kept.since, kept.ends_at
+        candidates.append(view)
     if query.unresolved and not any(one.unresolved for one in candidates):
         return None
     return EvpnRouteView(

@@ -214,7 +214,8 @@ class CandidateView(msgspec.Struct, kw_only=True):
     `role` is "best", "multipath", "lost" or "rejected"; `reason` says by which numbered step it lost, or which rule or
     check rejected it ("" for the best). `heard_at` is when its source said so first (unicast routes that are only
     repeated keep it). `stale_since`, `stale_until`: the
-    session ended then, and the path is kept until that time at most, since its neighbor restarts (RFC 4724).
+    session ended then, and the path is kept until that time at most, since its neighbor restarts (RFC 4724); of a VRF's
+    route that an EVPN route became, the session of that.
     """
 
     source: str
@@ -321,7 +322,7 @@ class EvpnPathView(msgspec.Struct, kw_only=True):
 
     `labels` are the VNIs, `esi` 10 bytes in hexadecimal ("" if zero), `next_hop` "" for this host itself, `gateway_ip`
     "self" where each neighbor is told this host's address on the uplink to it. `resolution` says how packets leave, one
-    step after the other; `unresolved` why they cannot.
+    step after the other; `unresolved` why they cannot. `stale_since`, `stale_until` as in CandidateView.
     """
 
     source: str
@@ -335,6 +336,8 @@ class EvpnPathView(msgspec.Struct, kw_only=True):
     resolution: list[str] = []
     unresolved: str = ""
     heard_at: float = 0.0
+    stale_since: float | None = None
+    stale_until: float | None = None
 
 
 class EvpnRouteView(msgspec.Struct, kw_only=True):

@@ -26,7 +26,7 @@ from bgpd.rib.interned_paths import InternedPaths
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.route_labels import RouteLabels
 from bgpd.rib.shared_decisions import Decision, Decisions, Entry
-from bgpd.rib.stale import Kept
+from bgpd.rib.stale import Kept, StaleOf
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 
 SLICE = 2048
@@ -80,6 +80,7 @@ class LocRib(Decisions):
     `own_blocks`: whether aggregates of this host are configured in it. `labels`: those that are not their path's.
     `pending`: what changed and was not passed on. `interned`: where the paths of each source are found, while keys have
     them. `redeciding`: how many walks of `redecide` run. `stale`: former sessions whose routes are kept, and how long.
+    `stale_imports` answers, for one query, which routes of a VRF EVPN routes of such sessions became.
     """
 
     def __init__(self, next_hop_table: NextHopTable, vrf: str, family: Family, *, guest: str = "") -> None:
@@ -93,6 +94,7 @@ class LocRib(Decisions):
         self.interned: dict[Source, InternedPaths] = {}
         self.redeciding = 0
         self.stale: dict[Source, Kept] = {}
+        self.stale_imports: Callable[[], StaleOf] | None = None
         self.received: dict[Source, int] = {}
         self.rejected: dict[Source, int] = {}
         self.exports_learned = False
@@ -414,6 +416,17 @@ class LocRib(Decisions):
         """The session of a source has ended, and a walk that is to begin takes its paths away."""
         if self.checks_next_hops and self.received.get(source):
             super().leave(source)
+
+    def stale_of(self) -> StaleOf:
+        """For one query: who says until when the candidates of routes are kept."""
+        imports = None if self.stale_imports is None else self.stale_imports()
+
+        def kept(path: Path, key: bytes) -> Kept | None:
+            return (
+                imports(path, key) if imports and path.source.kind is SourceKind.EVPN else self.stale.get(path.source)
+            )
+
+        return kept
 
     def forget(self, source: Source) -> None:
         """Drop the counts of a source that has no paths left, and the room of dicts that became empty."""

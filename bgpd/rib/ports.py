@@ -5,7 +5,7 @@ Each of these parts implements its protocol itself; the RIB calls it directly.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from bgpd.model.iana import CeaseSubcode, Family
@@ -84,6 +84,10 @@ class EvpnRoutes(Protocol):
 
     def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         """Why a next hop that EVPN resolves leads nowhere, or ""."""
+
+    def received_keys(self, neighbors: Collection[str]) -> Callable[[Source, Family, bytes], tuple[str, bytes] | None]:
+        """For one query: which EVPN route (neighbor and key) became a VRF's route of this source; None: none of these
+        neighbors'."""
 
 
 class Workloads(Protocol):

@@ -17,7 +17,7 @@ import msgspec
 
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
-from bgpd.model.path import Source
+from bgpd.model.path import Path, Source
 
 Place = tuple[Source, Family]
 """The routes of one family of a former session."""
@@ -45,6 +45,10 @@ class Kept(msgspec.Struct):
     stage: Stage = Stage.AWAY
     bound: float = math.inf
     long_lived_s: int = 0
+
+
+StaleOf = Callable[[Path, bytes], Kept | None]
+"""Until when the path of a route is kept; None: it is not stale."""
 
 
 class StaleRoutes:

@@ -13,7 +13,7 @@ from functools import partial
 
 from bgpd.config.schema import GuestConfig, SessionConfig
 from bgpd.model.iana import Family
-from bgpd.model.path import NextHop
+from bgpd.model.path import NextHop, Path
 from bgpd.rib.aggregates import Aggregation
 from bgpd.rib.dissemination import Dissemination
 from bgpd.rib.intruders import ContestedAddresses
@@ -21,6 +21,7 @@ from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.next_hops import NextHopTable
 from bgpd.rib.ports import EvpnRoutes, Guests, KernelRoutes
 from bgpd.rib.recording import Recorder
+from bgpd.rib.stale import Kept, StaleOf
 from bgpd.runtime.shared_state import changes_shared_state
 
 GATHERED = 512
@@ -80,6 +81,7 @@ class Tables:
         table = self.all.get((vrf, family))
         if table is None:
             table = self.all[vrf, family] = LocRib(self.next_hops(vrf), vrf, family)
+            table.stale_imports = partial(self._stale_imports, family) if vrf else None
             self._set_what_is_kept(table)
         return table
 
@@ -118,6 +120,22 @@ class Tables:
         why = (self.evpn if next_hop.is_recursive else self.kernel).why_unreachable(vrf, next_hop)
         self.recorder.next_hop(vrf, next_hop, why)
         return why
+
+    def _stale_imports(self, family: Family) -> StaleOf:
+        """Of the routes of VRFs, those are stale whose EVPN route is. The session of that is asked when somebody looks:
+        in the VRF a neighbor that restarts is the source that it was before."""
+        evpn = self.table("", Family.L2VPN_EVPN)
+        if not evpn.stale:
+            return lambda path, key: None
+        key_of = self.evpn.received_keys({source.name for source in evpn.stale})
+
+        def kept(path: Path, key: bytes) -> Kept | None:
+            found = key_of(path.source, family, key)
+            decision = None if found is None else evpn.routes.get(found[1])
+            received = None if found is None or decision is None else decision.path_of(found[0])
+            return None if received is None else evpn.stale.get(received.source)
+
+        return kept
 
     def exports_changed(self) -> None:
         """Sessions or policies changed: other tables may be exported now."""

@@ -21,6 +21,7 @@ from bgpd.model.views import CandidateView, RouteView
 from bgpd.rib.decision import Outcome, lost_at, reason
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry, outcome_of
+from bgpd.rib.stale import Kept, StaleOf
 
 _PAGE = 256
 _SCANNED = 4096
@@ -31,16 +32,26 @@ of next hops a neighbor's end touches, that takes some tens of milliseconds."""
 
 
 def route_view(table: LocRib, family: Family, key: bytes, *, vrf: str = "") -> RouteView | None:
-    """One prefix with all its candidates, best first, each with the reason why it lost; None if there is no route."""
+    """One prefix with all its candidates: best, multipath, then the losers, the later they lost the higher, each with
+    the reason; None if there is no route."""
     decision = table.routes.get(key)
     if decision is None:
         return None
+    return _route_view(table, family, key, decision, vrf, table.stale_of())
+
+
+def _route_view(table: LocRib, family: Family, key: bytes, decision: Entry, vrf: str, stale_of: StaleOf) -> RouteView:
+    outcome = outcome_of(decision)
+    order = sorted(range(len(decision.candidates)), key=lambda index: -lost_at(outcome[1][index]))
     return RouteView(
         family=family,
         prefix=_prefix_text(family, key),
         vrf=vrf,
         fib="local" if decision.is_local else "",
-        candidates=candidate_views(table, decision),
+        candidates=[
+            _candidate_view(table, decision, outcome, index, stale_of(decision.candidates[index], key))
+            for index in order
+        ],
     )
 
 
@@ -50,16 +61,9 @@ def _prefix_text(family: Family, key: bytes) -> str:
     return key.hex() if family is Family.L2VPN_EVPN else format_key(family, key)
 
 
-def candidate_views(table: LocRib, decision: Entry) -> list[CandidateView]:
-    """All candidates of a decision: best, multipath, then the losers, the later they lost the higher."""
-    outcome = outcome_of(decision)
-    order = sorted(range(len(decision.candidates)), key=lambda index: -lost_at(outcome[1][index]))
-    return [_candidate_view(table, decision, outcome, index) for index in order]
-
-
-def _candidate_view(table: LocRib, decision: Entry, outcome: Outcome, index: int) -> CandidateView:
+def _candidate_view(table: LocRib, decision: Entry, outcome: Outcome, index: int, kept: Kept | None) -> CandidateView:
     path = decision.candidates[index]
-    attributes, kept = path.attributes, table.stale.get(path.source)
+    attributes = path.attributes
     return CandidateView(
         source=path.source.name,
         kind=path.source.kind,
@@ -94,16 +98,16 @@ def routes(
     `inside`: only prefixes within this route key, itself included. `neighbor`: only routes with a candidate of that
     name. `limit`: at most so many (0: all). In order of address.
     """
-    given = 0
+    given, stale_of = 0, table.stale_of()
     wanted = (
         (key for key in keys if _is_wanted(table, key, inside, neighbor)) for keys in table.routes.slices(_SCANNED)
     )
     for keys in in_address_order(wanted):
         page: list[RouteView] = []
         for key in keys:
-            view = route_view(table, family, key, vrf=vrf)
-            if view is not None:
-                page.append(view)
+            decision = table.routes.get(key)
+            if decision is not None:
+                page.append(_route_view(table, family, key, decision, vrf, stale_of))
                 given += 1
             if given == limit > 0:
                 yield page

@@ -49,6 +49,8 @@ def test_no_route_of_a_vrf_moves(fabric: EvpnFabric, config: str, tmp_path: Path
             wait_until(lambda: leaf()["stale_families"] == ["l2vpn-evpn"], WAIT_S, "the routes to be stale")
             assert kernel_routes(host2)[ADDRESS] == before
             assert host.show("vrfs")[0]["uplinks"][0]["neighbor"] == "leaf", "it stays a gateway"
+            in_vrf = next(one for one in host.show("routes", "--vrf", "blue") if one["prefix"] == f"{ADDRESS}/32")
+            assert {one["stale_until"] for one in in_vrf["candidates"]} == {leaf()["stale_until"]}
             with Gobgp(fabric.leaf, config, recovers=True):
                 wait_until(lambda: leaf()["established_count"] == 2, WAIT_S, "the leaf to be back", logs=host.logs)
                 wait_until(lambda: not leaf()["stale_families"], WAIT_S, "its End-of-RIB", logs=host.logs)
