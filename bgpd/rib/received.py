@@ -401,14 +401,15 @@ class ReceivedRoutes:
         return iter(()) if is_running else self._sweep(state, family)
 
     def _sweep(self, state: NeighborState, family: Family) -> Iterator[None]:
-        if state.source not in self._states:
+        """Goes on when the session ends, if routes of it are kept: what was not said again is none of them."""
+        if family not in state.tables:
             return
         table, adj_rib_in = state.tables[family], state.adj_rib_in
         while (refreshed := state.sweeps[family]) is adj_rib_in.refreshed(family):
             for changes in table.walk(table.without_stale(state.source, refreshed)):
                 self._lost(state.source, table, changes)
                 yield
-                if state.source not in self._states:
+                if family not in state.tables:
                     return
                 if adj_rib_in.refreshed(family) is not refreshed:
                     break

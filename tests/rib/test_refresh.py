@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
+from bgpd.message.open import GracefulRestart
 from bgpd.model.path import Source
 from bgpd.rib import loc_rib
+from tests.message.decoding import negotiated
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 HOP1 = hop("10.0.1.2")
@@ -133,4 +135,24 @@ def test_thousands_of_ends_and_beginnings_are_one_removal(monkeypatch: pytest.Mo
     recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES)
     recorder.rib.received.refresh_began(leaf1, V4)
     drain(recorder.rib.received.refresh_ended(leaf1, V4))
+    assert recorder.fib == {}
+
+
+def test_a_session_that_ends_gracefully_while_stale_routes_are_removed_keeps_none_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loc_rib, "SLICE", 1)
+    recorder = Recorder(configuration(session("leaf1")))
+    restart = GracefulRestart(notification=True, restart_time_s=120, families=((1, 1, True),))
+    agreed, received, leaf1 = negotiated(families=(V4,), graceful_restart=restart), recorder.rib.received, leaf(1)
+    received.neighbor_up(leaf1, agreed, session("leaf1"))
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES)
+    received.refresh_began(leaf1, V4)
+    recorder.announce(leaf1, attributes(1), HOP1, *PREFIXES[:2])
+    removal = received.refresh_ended(leaf1, V4)
+    next(removal)
+    drain(received.remove(received.session_lost(leaf1, is_graceful=True, now=0.0)))
+    drain(removal)
+    assert set(recorder.fib) == {key(one) for one in PREFIXES[:2]}
+    drain(received.remove(received.stale.forget("leaf1")))
     assert recorder.fib == {}
