@@ -58,7 +58,8 @@ class Session:
         self._desired_min_tx_us = self._tx_in_use_us = self._slow_us
         self._required_min_rx_us = self._rx_in_use_us = interval_us
         self._last_sent = now
-        self._next_send = now
+        self.next_send = now
+        self._repeat_from = now
         self._scheduled_us = 0
         self._last_received: float | None = None
 
@@ -79,11 +80,12 @@ class Session:
         """When the remote system counts as silent."""
         if self._last_received is None:
             return float("inf")
-        return self._last_received + self.detection_time_us / _SECOND_US
+        longest_us = max(self._rx_in_use_us, self.remote_min_tx_us)
+        return self._last_received + self.remote_multiplier * longest_us / _SECOND_US
 
     def deadline(self) -> float:
         """When `tick` wants to be called."""
-        send_at = self._next_send if self._sends_periodically else float("inf")
+        send_at = self.next_send if self._sends_periodically else float("inf")
         return min(send_at, self.detection_at)
 
     def is_expired(self, now: float) -> bool:
@@ -173,22 +175,21 @@ class Session:
         if self._last_received is None or now > self._last_received:
             self._last_received = now
 
-    def may_repeat(self, now: float) -> bool:
-        """Whether the next packet is the one before again, and jitter lets it be sent now, if only with others."""
-        return bool(self._repeated) and now >= self._last_sent + _LEAST_SHARE * self._scheduled_us / _SECOND_US
-
-    def repeat(self, now: float) -> bytes:
-        """Such a packet, which is to be sent now."""
+    def repeat(self, now: float, jitter: float) -> bytes:
+        """The packet before again, to be sent now, if that is all that there is to do, and jitter lets it be sent now,
+        if only with others; else b"". The hot path: most packets are sent by this. `jitter` is from 0 to 1."""
+        if not self._repeated or now < self._repeat_from or now >= self.detection_at:
+            return b""
         self.sent += 1
         self._last_sent = now
-        self._plan()
+        self._plan_after(now, self._scheduled_us, jitter)
         return self._repeated
 
     def tick(self, now: float) -> None:
         """Let the timers that are due expire: detection, then transmission."""
         if self.is_expired(now):
             self._remote_is_silent(now)
-        if self._sends_periodically and now >= self._next_send:
+        if self._sends_periodically and now >= self.next_send:
             self._send(now)
 
     # The state machine (section 6.2)
@@ -274,9 +275,13 @@ class Session:
 
     def _plan(self) -> None:
         self._scheduled_us = self.transmit_interval_us
+        self._plan_after(self._last_sent, self._scheduled_us, self._random())
+
+    def _plan_after(self, sent: float, interval_us: int, jitter: float) -> None:
         most = 0.9 if self.multiplier == 1 else 1.0
-        share = most - (most - _LEAST_SHARE) * self._random()
-        self._next_send = self._last_sent + share * self._scheduled_us / _SECOND_US
+        interval = interval_us / _SECOND_US
+        self.next_send = sent + (most - (most - _LEAST_SHARE) * jitter) * interval
+        self._repeat_from = sent + _LEAST_SHARE * interval
 
     def _send(self, now: float) -> None:
         """Send a packet, from which the time to the next one counts."""

@@ -29,6 +29,7 @@ LAST_LOOK = 256
 holds."""
 RETRY_S = 1.0
 """Until sockets that could not be opened are tried again."""
+_NEVER = float("inf")
 _USUAL_ERRORS = (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS)
 """Of sending: the peer has no BFD yet, or a queue is full."""
 
@@ -74,13 +75,13 @@ class Sessions:
         """Have just these sessions."""
         now = self._clock()
         for key, live in list(self._by_key.items()):
-            if key not in wishes and live.ends_at == float("inf"):
+            if key not in wishes and live.ends_at == _NEVER:
                 live.session.disable(now)
                 live.ends_at = now + live.session.multiplier * max(SLOW_US, live.session.interval_us) / 1_000_000
                 self._settle(live)
         for key, wish in wishes.items():
             live = self._by_key.get(key) or self._begin(wish, now)
-            live.ends_at = float("inf")
+            live.ends_at = _NEVER
             live.session.enable(now)
             if (wish.interval_us, wish.multiplier) != (live.wish.interval_us, live.wish.multiplier):
                 live.session.configure(interval_us=wish.interval_us, multiplier=wish.multiplier, now=now)
@@ -259,7 +260,7 @@ class Sessions:
                 if quiet.fileno() < 0:
                     return
                 continue
-            came = min(now, host_time - ahead) if host_time and ahead != float("inf") else now
+            came = min(now, host_time - ahead) if host_time and ahead != _NEVER else now
             usual = receiver.usual.get(datagram[0])
             if usual is not None and usual[0][2] == datagram[2] and usual[1].session.is_steady:
                 usual[1].session.heard(came)
@@ -318,7 +319,7 @@ class Sessions:
 
     def deadline(self) -> float:
         """When `tick` wants to be called."""
-        return self._queue[0][0] if self._queue else float("inf")
+        return self._queue[0][0] if self._queue else _NEVER
 
     def tick(self) -> None:
         """Do what is due: packets, detection, sockets to open, sessions to remove. Packets that may be sent already are
@@ -331,32 +332,48 @@ class Sessions:
         early = SENT_TOGETHER
         while queue:
             due, _, live = queue[0]
-            is_stale = due != live.due or self._by_key.get(live.wish.key) is not live
-            is_early = due > now and not is_stale
-            if is_early and not (early and live.session.may_repeat(now)):
+            is_early = due > now
+            if due != live.due:
+                heapq.heappop(queue)
+                continue
+            if is_early and not early:
+                return
+            if self._repeat(live, now):
+                early -= is_early
+                continue
+            if is_early:
                 return
             heapq.heappop(queue)
-            if is_stale:
-                continue
-            live.due = float("inf")
-            early -= is_early
+            live.due = _NEVER
             if now >= live.ends_at:
                 self._end(live)
-            elif not self._repeat(live, now):
+            else:
                 self._tick(live, now)
 
     def _repeat(self, live: Live, now: float) -> bool:
-        """Send the packet before again, which is all that there is to do for most; False if there is more to do."""
-        if live.receiver is None or live.sender is None or live.problem:
+        """Have the first in the queue send the packet before again, which is all that there is to do for most; False if
+        it is not. What the peer said is read when it has to be known, and not each time."""
+        if live.sender is None or live.receiver is None or live.problem:
             return False
-        self._look(live.receiver, now)
-        if live.session.is_expired(now) or not live.session.may_repeat(now):
+        one = live.session
+        data = one.repeat(now, self._jitter)
+        if not data:
             return False
-        self._send(live, live.session.repeat(now))
-        if live.problem:
-            self._settle(live)
-        else:
-            self._queue_up(live)
+        try:
+            live.sender.send(data)
+        except OSError as error:
+            self._not_sent(live, error)
+        due = one.next_send
+        if due < one.detection_at and not live.problem:
+            self._number += 1
+            live.due = due
+            heapq.heapreplace(self._queue, (due, self._number, live))
+            return True
+        heapq.heappop(self._queue)
+        live.due = _NEVER
+        if live.receiver is not None:
+            self._look(live.receiver, now)
+        self._settle(live)
         return True
 
     def _tick(self, live: Live, now: float) -> None:
@@ -396,7 +413,7 @@ class Sessions:
 
     def _queue_up(self, live: Live) -> None:
         due = live.deadline()
-        if due < live.due or live.due == float("inf"):
+        if due < live.due or live.due == _NEVER:
             live.due = due
             self._number += 1
             heapq.heappush(self._queue, (due, self._number, live))
@@ -408,13 +425,12 @@ class Sessions:
             live.sender.send(data)
             live.problem = ""
         except OSError as error:
-            if error.errno not in _USUAL_ERRORS:
-                self._look_at_interface(live, error)
+            self._not_sent(live, error)
 
-    def _look_at_interface(self, live: Live, error: OSError) -> None:
+    def _not_sent(self, live: Live, error: OSError) -> None:
         """A packet could not be sent. Sockets of an interface that is gone, or is another one now, are opened anew."""
         now = self._clock()
-        if now < live.retry_at:
+        if error.errno in _USUAL_ERRORS or now < live.retry_at:
             return
         assert live.receiver is not None
         self._fail(live, now, error)

@@ -246,30 +246,39 @@ def test_remote_system_that_restarts_takes_the_session_down_and_up() -> None:
 
 def test_the_packet_before_is_repeated_within_the_jitter_and_not_after_a_change() -> None:
     one = up(random=0.5)
-    assert not one.may_repeat(1.1), "the Poll Sequence has ended: the next packet is another one"
+    assert not one.repeat(1.1, 0.5), "the Poll Sequence has ended: the next packet is another one"
     one.tick(1.1)
     (before,) = one.take_output()
-    assert not one.may_repeat(1.174)
-    assert one.may_repeat(1.176)
-    assert one.repeat(1.176) == before
-    assert one.deadline() == pytest.approx(1.176 + 0.0875)
-    assert not one.may_repeat(1.2)
+    assert not one.repeat(1.174, 0.5)
+    assert one.repeat(1.176, 0.5) == before
+    assert one.deadline() == one.next_send == pytest.approx(1.176 + 0.0875)
+    assert not one.repeat(1.2, 0.5)
     one.received(packet(State.UP, required_min_rx_us=200 * MS, poll=1), 1.22)
-    assert not one.may_repeat(1.4), "its timers are others"
+    assert not one.repeat(1.4, 0.5), "its timers are others"
     one.take_output()
     one.tick(1.4)
     one.take_output()
     one.configure(interval_us=50 * MS, multiplier=3, now=1.45)
-    assert not one.may_repeat(1.6), "it has to poll"
+    assert not one.repeat(1.6, 0.5), "it has to poll"
 
 
 @pytest.mark.parametrize("state", [State.DOWN, State.ADMIN_DOWN, State.UP])
 def test_what_is_not_usual_is_not_repeated(state: State) -> None:
     one = up()
     one.tick(1.1)
-    assert one.may_repeat(1.2)
-    one.received(packet(state, demand=state is State.UP), 1.15)
-    assert not one.may_repeat(1.2)
+    assert one.repeat(1.2, 0.5)
+    one.received(packet(state, demand=state is State.UP), 1.25)
+    assert not one.repeat(1.3, 0.5)
+
+
+def test_nothing_is_repeated_to_a_remote_system_that_may_be_silent() -> None:
+    one = up()
+    one.tick(1.1)
+    assert one.repeat(one.detection_at - 0.001, 0.5)
+    assert one.deadline() == one.detection_at
+    assert not one.repeat(one.detection_at, 0.5), "what came has to be read first"
+    one.heard(1.25)
+    assert one.repeat(1.4, 0.5)
 
 
 def test_packet_that_is_read_late_does_not_turn_back_when_the_remote_system_was_heard() -> None:
