@@ -368,7 +368,25 @@ def test_down_is_heard_at_once_and_what_came_before_it_counts_before_it(pair: Pa
         assert report.received >= 8, "one to come up, and what was sent since"
 
 
+def test_peer_that_flaps_is_followed_each_time_and_nothing_is_left_of_it(pair: Pair, process: Bfd) -> None:
+    with HandMade(pair.leaf) as peer, DaemonSide(process.socket_path) as daemon:
+        daemon.want(IPV4)
+        theirs = peer.come_up(daemon)
+        daemon.wait_state(IPV4, State.UP)
+        sockets = len(os.listdir(f"/proc/{process.pid}/fd"))
+        for _ in range(FLAPS):
+            peer.send(packet(State.DOWN, theirs))
+            daemon.wait_state(IPV4, State.DOWN)
+            for state in (State.DOWN, State.INIT, State.UP):
+                peer.send(packet(state, theirs))
+            report = daemon.wait_state(IPV4, State.UP)
+        assert report is not None
+        assert (report.ups, report.downs) == (FLAPS + 1, FLAPS)
+        assert len(os.listdir(f"/proc/{process.pid}/fd")) == sockets
+
+
 PACKETS = 120
+FLAPS = 100
 
 
 def wake_ups(pid: int) -> int:

@@ -133,6 +133,21 @@ async def test_failure_takes_the_path_then_the_session_with_cease_bfd_down(proce
         assert message[1][:2] == bytes((ErrorCode.CEASE, CeaseSubcode.BFD_DOWN))
 
 
+async def test_bfd_that_flaps_ends_each_session_once_and_costs_nothing_while_there_is_none(
+    process: FakeProcess,
+) -> None:
+    async with with_bfd(process) as (speaker, recorder, peer):
+        for session in (1, 2):
+            for flaps in range(50 * session, 50 * session + 50):
+                process.report(State.UP, ups=flaps + 1, downs=flaps)
+                process.report(State.DOWN, ups=flaps + 1, downs=flaps + 1, diagnostic=Diagnostic.DETECTION_TIME_EXPIRED)
+            await until(lambda session=session: len(recorder.closed) == session)
+            await until(lambda: view(speaker).state == "down")
+            await peer.open()
+            await until(lambda session=session: recorder.established == session + 1)
+        assert len(recorder.closed) == 2
+
+
 @pytest.mark.parametrize(
     "fields",
     [
