@@ -108,7 +108,10 @@ class Inheritance:
         by_family: defaultdict[str, dict[Family, list[list[bytes]]]] = defaultdict(dict)
         for (vrf, family), keys in columns(routes).items():
             by_family[vrf][family] = keys
-        saved = msgspec.msgpack.decode(packed, type=dict[str, SavedKernelTable])
+        try:
+            saved = msgspec.msgpack.decode(packed, type=dict[str, SavedKernelTable])
+        except msgspec.MsgspecError:  # of another form: the kernel is read, as at any start
+            return {}
         return {vrf: KnownTable(table, by_family[vrf]) for vrf, table in saved.items()}
 
     def keep(self, rib: bytes, kernel: bytes) -> None:

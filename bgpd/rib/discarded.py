@@ -37,13 +37,15 @@ class Discarded:
         """Prefixes that are announced and were not taken; of very many, announcements of them."""
         return len(self._keys.get(family, ())) + self._more.get(family, 0)
 
-    def saved(self, family: Family) -> tuple[list[bytes], int]:
+    def saved(self, family: Family) -> tuple[list[bytes], int, float | None]:
         """What `restore` takes."""
-        return list(self._keys.get(family, ())), self._more.get(family, 0)
+        return list(self._keys.get(family, ())), self._more.get(family, 0), self._asked_at.get(family)
 
-    def restore(self, family: Family, keys: Sequence[bytes], more: int) -> None:
-        """Another process has discarded these."""
+    def restore(self, family: Family, keys: Sequence[bytes], more: int, asked_at: float | None) -> None:
+        """Another process has discarded these, and has asked for them then."""
         self._keys[family] = set(keys)
+        if asked_at is not None:
+            self._asked_at[family] = asked_at
         if more:
             self._more[family] = more
 

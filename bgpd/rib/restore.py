@@ -58,8 +58,8 @@ class Restored:
         evpn = state.tables.get(Family.L2VPN_EVPN)
         if saved.labels and evpn is not None:
             evpn.labels.announced(state.source, list(saved.labels), list(saved.labels.values()))
-        for family, (keys, more) in saved.discarded.items():
-            state.discarded.restore(Family(family), keys, more)
+        for family, discarded in saved.discarded.items():
+            state.discarded.restore(Family(family), *discarded)
             state.watches_limit = True
         for family in saved.refreshing:
             state.adj_rib_in.refresh_began(Family(family))

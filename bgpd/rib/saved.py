@@ -103,13 +103,13 @@ class SavedFormer(msgspec.Struct, array_like=True, gc=False):
 
 class SavedNeighbor(msgspec.Struct, array_like=True, gc=False):
     """One session. `refreshing`: families of which a refresh is in progress; `labels`: those of EVPN routes that are
-    not their path's; `discarded`: keys beyond max_prefixes by family, and how many more."""
+    not their path's; `discarded`: keys beyond max_prefixes by family, how many more, and when they were asked for."""
 
     name: str
     exports: list[SavedExport]
     refreshing: list[str]
     labels: dict[bytes, bytes]
-    discarded: dict[str, tuple[list[bytes], int]]
+    discarded: dict[str, tuple[list[bytes], int, float | None]]
     former: SavedFormer | None = None
 
 

@@ -59,7 +59,12 @@ class Incoming:
             else:
                 arrival = host.name_of(arrival_index(wire.socket)) or host.facing(peer.address, vrf)
                 neighbor = self._of_range(listen, of_listen(listen, peer.address, interface, arrival=arrival))
-        return neighbor is not None and neighbor.accept(wire)
+        if neighbor is None:
+            return False
+        is_taken = neighbor.accept(wire)
+        if not is_taken:
+            self._neighbors.connection_ended(neighbor)
+        return is_taken
 
     def _of_range(self, listen: ListenConfig, peering: Peering) -> Neighbor | None:
         """A new neighbor of a range, if there is a place; the oldest silent connection is closed for it."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bgpd.message.exabgp_codec import KEEPALIVE
-from bgpd.speaker.saved import SavedListener, SavedSession, SavedSpeaker
+from bgpd.speaker.saved import SavedListener, SavedSession, SavedSpeaker, SavedWait
 
 _SHARE = 0.8
 """Of the keepalive time, after which the next KEEPALIVE is sent."""
@@ -63,12 +63,14 @@ class LeftSession:
 
 
 class LeftSessions:
-    """All of them. `refused`: by name, why a session cannot be gone on with; `listeners` with their sockets."""
+    """All of them. `refused`: by name, why a session cannot be gone on with; `listeners` with their sockets. `waits`:
+    by name, the neighbors that had no session."""
 
     def __init__(self, sessions: list[LeftSession], refused: dict[str, str]) -> None:
         self.sessions = sessions
         self.refused = refused
         self.listeners: list[tuple[SavedListener, socket.socket]] = []
+        self.waits: dict[str, SavedWait] = {}
         self._is_taken = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -129,6 +131,10 @@ def read(section: bytes, descriptors: Mapping[str, int]) -> LeftSessions:
         else:
             sessions.append(LeftSession(session, sock))
     left = LeftSessions(sessions, refused)
+    for packed in saved.waits:
+        with contextlib.suppress(msgspec.MsgspecError):  # another version of bgpd has left it
+            wait = msgspec.msgpack.decode(packed, type=SavedWait)
+            left.waits[wait.name] = wait
     for listener in saved.listeners:
         sock = sockets.pop(listener.descriptor, None)
         if sock is not None:

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from bgpd.config.effects import resets_session
 from bgpd.config.schema import ListenConfig, RouterConfig, SessionConfig, attribute_limit
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
@@ -31,7 +32,7 @@ from bgpd.speaker.failure_log import FailureLog
 from bgpd.speaker.listening import Listening
 from bgpd.speaker.peering import Peering
 from bgpd.speaker.reach import NOT_HEARD, Reach, Unreachable
-from bgpd.speaker.saved import SavedSession
+from bgpd.speaker.saved import SavedSession, SavedWait
 from bgpd.speaker.session import Notified, Session, SessionDown, SessionSettings
 from bgpd.speaker.socket_options import set_send_hold_time
 from bgpd.speaker.tap import SessionTap, TappedSession
@@ -241,10 +242,7 @@ class Neighbor:
         A higher limit, or another answer to what is beyond it, ends a hold-off at once.
         """
         old = self.peering.config
-        raised = _is_raised(old.max_prefixes, config.max_prefixes)
-        raised = raised or old.max_prefixes_action != config.max_prefixes_action
-        raised = raised or old.max_prefixes_restart_after_s != config.max_prefixes_restart_after_s
-        raised = raised or _is_raised(attribute_limit(old), attribute_limit(config))
+        raised = _ends_hold_off(old, config)
         self._reach.peering = msgspec.structs.replace(self.peering, config=config)
         self._session.settings = self._settings()
         if old.tcp_ao != config.tcp_ao and not self.read_keys():
@@ -380,6 +378,34 @@ class Neighbor:
         """Leave unread all that it sends, until told otherwise; its hold timer waits."""
         self._driver.hold(held)
 
+    def saved_wait(self, now: float) -> SavedWait:
+        """What it is without a session, for another process."""
+        return SavedWait(
+            name=self.peering.name,
+            section=self.peering.section,
+            config=msgspec.msgpack.encode(self.peering.config),
+            established_count=self.established_count,
+            flaps=self.flaps,
+            former_martians=self._former_martians,
+            failures=self.failures.saved,
+            retries=self._session.retries(now),
+        )
+
+    def resume(self, saved: SavedWait) -> None:
+        """Go on as another process has left it without a session; a change that would have ended a hold-off there ends
+        it here. Call before `start`."""
+        self.established_count, self.flaps = saved.established_count, saved.flaps
+        self._former_martians = saved.former_martians
+        self.failures.restore(saved.failures)
+        try:
+            before = saved.settings
+        except msgspec.MsgspecError:  # of a version that had other keys
+            return
+        config = self.peering.config
+        is_same = type(before) is type(config) and not resets_session(saved.section, before, config)
+        if is_same and not _ends_hold_off(before, config):
+            self._session.resume(saved.retries, _now())
+
     def saved(self, descriptor: str, now: float) -> tuple[SavedSession, int] | None:
         """The established session, which is held, for another process, and its socket; a KEEPALIVE is sent before.
         None: there is no session that could be gone on with."""
@@ -408,6 +434,7 @@ class Neighbor:
             flaps=self.flaps,
             former_martians=self._former_martians,
             failures=self.failures.saved,
+            retries=self._session.retries(now),
             connection=connection.saved(wire.unsent_bytes),
             exchange=exchange.saved,
         )
@@ -428,6 +455,7 @@ class Neighbor:
         exchange.resume(saved.exchange)
         if not exchange.has_local:
             raise OSError(f"local address {format_address(exchange.local)} is gone")
+        self._session.resume(saved.retries, now)
         self._driver.adopt(self._session.adopt(connection), wire)
         self._driver.carry(exchange, wire)
         self._reach.roll(wire, is_new=True)
@@ -552,6 +580,16 @@ class Neighbor:
             dials=peering.dials,
             min_hold_time_s=getattr(peering.config, "min_hold_time_s", 0),
         )
+
+
+def _ends_hold_off(old: SessionConfig, new: SessionConfig) -> bool:
+    """Whether the neighbor may be heard again at once: there is a higher limit, or another answer to what is beyond."""
+    return (
+        _is_raised(old.max_prefixes, new.max_prefixes)
+        or old.max_prefixes_action != new.max_prefixes_action
+        or old.max_prefixes_restart_after_s != new.max_prefixes_restart_after_s
+        or _is_raised(attribute_limit(old), attribute_limit(new))
+    )
 
 
 def _is_raised(old: int, new: int) -> bool:

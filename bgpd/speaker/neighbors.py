@@ -22,6 +22,7 @@ from bgpd.speaker.connection import State
 from bgpd.speaker.neighbor import Neighbor, Surroundings
 from bgpd.speaker.peering import Peering, of_guest, of_neighbor
 from bgpd.speaker.places import why_full
+from bgpd.speaker.saved import SavedWait
 from bgpd.speaker.transport import Wire
 
 LOOK_AGAIN_S = 1.0
@@ -31,10 +32,14 @@ HOLD_OFF_S = 60.0
 
 
 class Neighbors:
-    """The neighbors by name, in the order of their coming. After `stop` there are none, and none come."""
+    """The neighbors by name, in the order of their coming. After `stop` there are none, and none come.
+
+    `waits`: by name, what another process has left of those that had no session there, until they are added.
+    """
 
     def __init__(self, around: Surroundings) -> None:
         self.stopped = False
+        self.waits: dict[str, SavedWait] = {}
         self._around = around
         self._neighbors: dict[str, Neighbor] = {}
 
@@ -55,6 +60,9 @@ class Neighbors:
     def add(self, peering: Peering) -> Neighbor:
         """Begin with one more; its attempts begin with `Neighbor.start`."""
         neighbor = self._neighbors[peering.name] = Neighbor(peering, self._around, self)
+        wait = self.waits.pop(peering.name, None)
+        if wait is not None:
+            neighbor.resume(wait)
         return neighbor
 
     def forget(self, neighbor: Neighbor) -> None:

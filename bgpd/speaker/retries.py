@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bgpd.speaker.saved import SavedRetries
+
 FIRST_RETRY_S = 0.5
 """Pause after the first failure; it doubles with each one more."""
 STABLE_S = 10.0
@@ -47,6 +49,19 @@ class Retries:
         if pause_s:
             self.held_off_until = now + pause_s
         self.wait(now + max(pause_s, self.pause_s(longest_s)), refusing=pause_s > 0)
+
+    def saved(self, now: float) -> SavedRetries:
+        """What `resume` takes."""
+        refused_until = self.deadline if self.is_refusing and self.deadline is not None else 0.0
+        held_off_until = self.held_off_until if self.held_off_until > now else 0.0
+        return SavedRetries(refused_until, held_off_until, self._failures, self._short_lived)
+
+    def resume(self, saved: SavedRetries, now: float) -> None:
+        """Go on as another process has left it: a neighbor that was refused is refused for the time that is left."""
+        self._failures, self._short_lived = saved.failures, saved.short_lived
+        if saved.refused_until > now:
+            self.held_off_until = saved.held_off_until
+            self.wait(saved.refused_until, refusing=True)
 
     def end_hold_off(self) -> bool:
         """The cause is gone; whether the neighbor was refused until now."""

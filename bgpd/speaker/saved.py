@@ -31,6 +31,16 @@ class SavedFailures(NamedTuple):
     cause: str
 
 
+class SavedRetries(NamedTuple):
+    """Retries: until when the neighbor is refused (0: it is not), and what makes the next pauses longer. Times are of
+    the monotonic clock."""
+
+    refused_until: float
+    held_off_until: float
+    failures: int
+    short_lived: int
+
+
 class SavedRequests(NamedTuple):
     """RefreshRequests, by the families' names."""
 
@@ -85,6 +95,7 @@ class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
     flaps: int
     former_martians: int
     failures: SavedFailures
+    retries: SavedRetries
     connection: SavedConnection
     exchange: SavedExchange
 
@@ -94,9 +105,30 @@ class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises: msgspec.MsgspecError: another version of bgpd had keys that this one does not know.
         """
-        kinds: dict[str, type[SessionConfig]] = {GUESTS: GuestConfig, "listen": ListenConfig}
-        kind = kinds.get(self.section, NeighborConfig)
-        return msgspec.msgpack.decode(self.config, type=kind)
+        return _settings(self.section, self.config)
+
+
+class SavedWait(msgspec.Struct, frozen=True, kw_only=True):
+    """One neighbor that has no session, as `SavedSession` says it; it may be refused for a while."""
+
+    name: str
+    section: str
+    config: bytes
+    established_count: int
+    flaps: int
+    former_martians: int
+    failures: SavedFailures
+    retries: SavedRetries
+
+    @property
+    def settings(self) -> SessionConfig:
+        """Its section. Raises: msgspec.MsgspecError, as above."""
+        return _settings(self.section, self.config)
+
+
+def _settings(section: str, config: bytes) -> SessionConfig:
+    kinds: dict[str, type[SessionConfig]] = {GUESTS: GuestConfig, "listen": ListenConfig}
+    return msgspec.msgpack.decode(config, type=kinds.get(section, NeighborConfig))
 
 
 class SavedListener(msgspec.Struct, frozen=True):
@@ -110,7 +142,8 @@ class SavedListener(msgspec.Struct, frozen=True):
 
 class SavedSpeaker(msgspec.Struct, frozen=True):
     """All sessions that are left to the next process, each by itself (MessagePack of SavedSession): one that cannot be
-    read costs itself only."""
+    read costs itself only. So are the `waits` of neighbors without one (SavedWait)."""
 
     sessions: list[bytes]
+    waits: list[bytes]
     listeners: list[SavedListener]

@@ -30,6 +30,7 @@ from bgpd.speaker.connection import (
     UpdateReceived,
 )
 from bgpd.speaker.retries import FIRST_RETRY_S, Retries
+from bgpd.speaker.saved import SavedRetries
 
 COLLISION = Notification(ErrorCode.CEASE, CeaseSubcode.CONNECTION_COLLISION)
 SIMULTANEOUS_S = 1.0
@@ -172,7 +173,18 @@ class Session:
         """Events 1 and 4: ManualStart, for a passive neighbor with PassiveTcpEstablishment."""
         if not self._running:
             self._running = True
-            self._connect(now)
+            if self.is_refusing:
+                self._enter(State.IDLE)
+            else:
+                self._connect(now)
+
+    def retries(self, now: float) -> SavedRetries:
+        """How long it would pause, and refuse the peer, for another process."""
+        return self._retries.saved(now)
+
+    def resume(self, saved: SavedRetries, now: float) -> None:
+        """Pause, and refuse the peer, as another process would have. Call before `start`."""
+        self._retries.resume(saved, now)
 
     def stop(self, now: float, notification: Notification | None, reason: str) -> None:
         """Event 2: ManualStop. Without a notification the peer sees only the connection end (graceful restart)."""

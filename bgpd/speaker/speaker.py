@@ -244,16 +244,20 @@ class Speaker:
     def saved(self) -> tuple[SavedSpeaker, dict[str, int]]:
         """The established sessions, which are held, and the listening sockets, with their descriptors by name."""
         sessions: list[bytes] = []
+        waits = [msgspec.msgpack.encode(wait) for wait in self.neighbors.waits.values()]
         descriptors: dict[str, int] = {}
+        now = asyncio.get_running_loop().time()
         for neighbor in self.neighbors:
             name = f"session-{len(sessions) + 1}"
-            saved = neighbor.saved(name, asyncio.get_running_loop().time())
-            if saved is not None:
+            saved = neighbor.saved(name, now)
+            if saved is None:
+                waits.append(msgspec.msgpack.encode(neighbor.saved_wait(now)))
+            else:
                 sessions.append(msgspec.msgpack.encode(saved[0]))
                 descriptors[name] = saved[1]
         listeners = list(self._listening.saved())
         descriptors |= {listener.descriptor: number for listener, number in listeners}
-        return SavedSpeaker(sessions, [listener for listener, _ in listeners]), descriptors
+        return SavedSpeaker(sessions, waits, [listener for listener, _ in listeners]), descriptors
 
     async def adopt(self, left: LeftSessions) -> dict[str, str]:
         """Go on with the sessions that another process has left, before `run`: nothing is read of them until then.
@@ -261,6 +265,7 @@ class Speaker:
         Answers, by name, why one cannot be gone on with: its connection is closed, and its neighbor may connect again.
         """
         refused = dict(left.refused)
+        self.neighbors.waits = left.waits
         vrfs = {one.vrf for one in (*self._config.neighbor, *self._config.listen)} - {""}
         usable = {"", *filter(None, map(self._host.vrf_device, vrfs))}
         for listener, sock in left.listeners:

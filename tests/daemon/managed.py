@@ -25,12 +25,13 @@ class ManagedHost(Host):
         super().start(wait=wait)
         self.program = [sys.executable, "-m", "bgpd"]
 
-    def hand_over(self, number: signal.Signals = signal.SIGUSR1) -> None:
-        """Restart, and wait until the next process has started."""
+    def hand_over(self, number: signal.Signals = signal.SIGUSR1, *, converges: bool = True) -> None:
+        """Restart, and wait until the next process has started; and has converged, unless there is nobody to hear."""
         began, ready = len(self.log("bgpd.started")), len(self.log("bgpd.converged"))
         self.processes[-1].send_signal(number)
         self.wait(lambda: len(self.log("bgpd.started")) > began, "the next process to start", timeout_s=60)
-        self.wait(lambda: len(self.log("bgpd.converged")) > ready, "the next process to converge", timeout_s=60)
+        if converges:
+            self.wait(lambda: len(self.log("bgpd.converged")) > ready, "the next process to converge", timeout_s=60)
 
     def pid(self) -> int:
         """Of the process of now."""

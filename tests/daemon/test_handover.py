@@ -20,6 +20,7 @@ from tests.daemon.fabric import (
     Fabric,
     RouteWatch,
     announce,
+    config,
     heard_from_host,
     kernel_hops,
     kernel_routes,
@@ -30,6 +31,7 @@ from tests.daemon.managed import ManagedHost, managed, said
 from tests.daemon.wire_peer import (
     END_OF_RIB,
     KEEPALIVE,
+    NOTIFICATION,
     UPDATE,
     Restart,
     WirePeer,
@@ -525,6 +527,45 @@ def test_drained_host_stays_so_and_sends_nothing(fabric: Fabric, peer: WirePeer)
         host.hand_over()
         assert said(connection) == []
         assert json.loads(host.request("/v1/drain")[1])["state"] != "off"
+
+
+def dialled(fabric: Fabric, **fields: Any) -> socket.socket:
+    """A connection of leaf2 to this host, with its OPEN sent."""
+    with fabric.leaf2.entered():
+        connection = socket.socket()
+    connection.settimeout(20)
+    connection.connect(("10.0.2.1", 179))
+    connection.sendall(open_message(65202, **fields) + message(KEEPALIVE))
+    return connection
+
+
+def test_neighbors_that_are_refused_for_too_many_prefixes_stay_so_for_the_time_that_is_left(
+    fabric: Fabric, peer: WirePeer
+) -> None:
+    limits: dict[str, Any] = {"families": ["ipv4-unicast"], "max_prefixes": 1, "max_prefixes_restart_after_s": 600}
+    ranged = table("[[listen]]", prefix="10.0.2.0/24", asn="external", import_="all", **limits)
+    many = ("10.9.0.0/16", "10.10.0.0/16")
+    with managed(fabric, leaf(1, **limits), ranged, POD) as host:
+        connection = peer.establish()
+        connection.sendall(update(many, asn=65201))
+        assert last_of(connection) == NOTIFICATION
+        with dialled(fabric) as connection:
+            connection.sendall(update(many, asn=65202, next_hop="10.0.2.2"))
+            assert last_of(connection) == NOTIFICATION
+        names = ("leaf1", "10.0.2.0/24-10.0.2.2")
+        host.wait(lambda: all(host.neighbor(name)["refused_until"] for name in names), "the pause")
+        before = host.neighbor("leaf1")
+        host.hand_over(converges=False)
+        after = host.neighbor("leaf1")
+        assert after["refused_until"] == pytest.approx(before["refused_until"], abs=1)
+        for field in ("state", "last_error", "established_count"):
+            assert after[field] == before[field], field
+        with dialled(fabric) as connection, pytest.raises(LabError):
+            receive(connection)
+        host.wait(lambda: host.neighbor(names[1])["refused_until"], "the other one to be refused on")
+        host.write_config(config(leaf(1, **{**limits, "max_prefixes": 2}), ranged, POD))
+        host.cli("reload")
+        peer.establish()
 
 
 def test_routes_kept_for_a_neighbor_that_restarts_are_kept_on(

@@ -19,6 +19,7 @@ from bgpd.speaker.saved import (
     SavedExchange,
     SavedFailures,
     SavedRequests,
+    SavedRetries,
     SavedSession,
     SavedSpeaker,
 )
@@ -40,6 +41,7 @@ def session(name: str, number: int, *, unsent: bytes = b"", keepalive_time_s: in
         flaps=0,
         former_martians=0,
         failures=SavedFailures("", None, Notice(), Notice(), ""),
+        retries=SavedRetries(0.0, 0.0, 0, 0),
         connection=SavedConnection(
             incoming=False,
             local_open=b"",
@@ -110,7 +112,7 @@ def test_session_that_cannot_be_read_costs_itself_only() -> None:
     good = msgspec.msgpack.encode(session("leaf1", 1))
     broken = msgspec.msgpack.encode({"name": "leaf2", "descriptor": "session-2"})
     lost = msgspec.msgpack.encode(session("leaf3", 9))
-    section = msgspec.msgpack.encode(SavedSpeaker([good, broken, lost], []))
+    section = msgspec.msgpack.encode(SavedSpeaker([good, broken, lost], [], []))
     found = left_sessions.read(section, {f"session-{n}": sock.detach() for n, sock in enumerate(sockets, 1)})
     assert [one.saved.name for one in found.sessions] == ["leaf1"]
     assert found.refused["leaf2"].startswith("another version of bgpd has left it")

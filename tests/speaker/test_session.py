@@ -410,6 +410,34 @@ def test_hold_off_refuses_the_neighbor_and_ends() -> None:
     assert any(isinstance(output, Dial) for output in driver.wait(2))
 
 
+def test_hold_off_goes_on_in_the_next_process_for_the_time_that_is_left() -> None:
+    former, next_one = Driver(), Driver()
+    former.established()
+    former.session.reset(former.now, Notification(6, 1), "too many prefixes", hold_off_s=60)
+    former.outputs()
+    former.wait(40)
+    next_one.now = former.now
+    next_one.session.resume(former.session.retries(former.now), next_one.now)
+    next_one.session.start(next_one.now)
+    assert next_one.session.held_off_until == former.session.held_off_until
+    next_one.session.connect_now(next_one.now)
+    assert next_one.wait(19) == []
+    assert next_one.session.accepted(next_one.now) is None
+    assert any(isinstance(output, Dial) for output in next_one.wait(2))
+
+
+def test_hold_off_that_is_over_does_not_go_on() -> None:
+    former, next_one = Driver(), Driver()
+    former.established()
+    former.session.reset(former.now, Notification(6, 1), "too many prefixes", hold_off_s=60)
+    former.outputs()
+    saved = former.session.retries(former.now)
+    next_one.now = former.now + 61
+    next_one.session.resume(saved, next_one.now)
+    next_one.session.start(next_one.now)
+    assert [type(output) for output in next_one.outputs()] == [Dial]
+
+
 def test_hold_off_ends_when_its_cause_is_gone() -> None:
     driver = Driver()
     driver.established()
