@@ -20,6 +20,7 @@ import structlog
 from bgpd import __version__
 from bgpd.api.server import ApiServer
 from bgpd.api.unix_socket import SocketUnusable
+from bgpd.bundles import Bundles
 from bgpd.config.facts import system_hostname
 from bgpd.config.load import Loaded
 from bgpd.configuration import Configuration
@@ -212,6 +213,15 @@ class Daemon:
             repairs=lambda: self._consistency.repairs,
             exports=self._exports,
         )
+        self._bundles = Bundles(
+            config.state.directory,
+            socket=config.api.socket,
+            events=events,
+            health=self._readiness.view,
+            neighbors=self._backend.neighbors,
+            config=lambda: self._configuration.config,
+            is_drained=lambda: bool(self._drain.reason()),
+        )
         self._api = ApiServer(config.api, self._backend)
         self._lock = NamespaceLock(protocol, otherwise=Path(config.api.socket).parent)
 
@@ -254,6 +264,7 @@ class Daemon:
                 tasks.create_task(self._readiness.run()),
                 tasks.create_task(self._drain.run()),
                 tasks.create_task(self._journal.run()),
+                tasks.create_task(self._bundles.run()),
                 tasks.create_task(self._history.run()),
                 tasks.create_task(self._consistency.run(self._walks, repaired=self._readiness.plan_review)),
                 tasks.create_task(self._twins.run(self._walks)),
@@ -356,6 +367,7 @@ class Daemon:
     def _defect(self, error: BaseException) -> None:
         """State may be wrong from here on: end, and let the service manager start anew; the kernel keeps its routes."""
         log.error("bgpd.defect", error=repr(error), exc_info=error)
+        self._bundles.at_defect(error)
         self._exit_code = EX_SOFTWARE
         self._stop.set()
 

@@ -267,6 +267,12 @@ def _decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extended-next-hop", action="store_true", help="IPv6 next hops for IPv4 (RFC 8950)")
 
 
+def _bundle_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", default="", help="default: bgpd-bundle-HOST-TIME.tar.gz")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why it is taken; it stands in the bundle")
+    _socket_option(parser)
+
+
 def _mrt_options(parser: argparse.ArgumentParser) -> None:
     mrt_options(parser, _socket_option)
 
@@ -360,6 +366,7 @@ COMMANDS: dict[str, Command] = {
     "drain": Command("take this host out of service, and back", _drain_options, "bgpd.cli.drain:status"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),
+    "bundle": Command("what a developer needs to see what is wrong", _bundle_options, "bgpd.cli.bundle:bundle"),
     "mrt": Command("the daemon's routes as an MRT file, and what such a file has", _mrt_options, "bgpd.cli.mrt:show"),
     "replay": Command("say the routes of an MRT file to a BGP speaker", replay_options, "bgpd.cli.replay:replay"),
     "schema": Command("JSON Schema of configuration, payloads, views", _schema_options, "bgpd.cli.files:schema"),
