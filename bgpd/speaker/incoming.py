@@ -14,6 +14,7 @@ import structlog
 from bgpd.config.schema import GuestConfig, ListenConfig
 from bgpd.config.sections import comes_to, range_of
 from bgpd.model.prefix import format_address
+from bgpd.speaker import ruled_vrfs
 from bgpd.speaker.neighbor import REJECTED, Neighbor, Surroundings
 from bgpd.speaker.neighbors import Neighbors
 from bgpd.speaker.peering import Peering, of_listen
@@ -49,6 +50,7 @@ class Incoming:
 
     def _offer(self, vrf: str, port: int, wire: Wire) -> bool:
         peer, host, local = wire.peer, self._around.host, wire.local.address
+        vrf = vrf or ruled_vrfs.vrf_of(self.ranges, wire, port, host)
         interface = host.name_of(peer.scope) if peer.scope else ""
         candidates = [one for one in self._neighbors if comes_to(one.peering.config, port, local)]
         neighbor = None if self._neighbors.stopped else _known(candidates, peer.address, interface, vrf)

@@ -13,7 +13,7 @@ import msgspec
 from bgpd.config.schema import GuestConfig, ListenConfig
 from bgpd.config.words import missing_interface
 from bgpd.kernel.host import Host
-from bgpd.model.prefix import format_address, is_link_local
+from bgpd.model.prefix import address_length, covers, format_address, is_link_local
 from bgpd.speaker.authentication import (
     Authentication,
     BadAuthentication,
@@ -187,6 +187,10 @@ class Reach:
             return error.strerror or str(error)
         return ""
 
+    def _networks(self, interface: str, size: int) -> list[bytes]:
+        """What is attached to an interface, of addresses of this size."""
+        return [key for family, key in self._host.networks(interface) if address_length(family) == size]
+
     def _why_no_guest(self, wire: Wire) -> str:
         """Why who connects is no guest of this host, "" if it is, or need be none."""
         config, address = self.peering.config, wire.peer.address
@@ -197,6 +201,9 @@ class Reach:
             return f"it came by {arrival}, and interface is {config.interface}"
         if self._host.is_own(address, vrf=config.vrf) or wire.peer.scope or self._host.attaching(address, config.vrf):
             return ""
+        key = bytes((8 * len(address),)) + address
+        if config.vrf and any(covers(network, key) for network in self._networks(config.interface, len(address))):
+            return ""  # where VRFs are kept by rules, its claims put the interface into the VRF
         return f"{format_address(address)} is neither on this host nor in a network of its interfaces: it is no guest"
 
     # Interfaces

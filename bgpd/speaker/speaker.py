@@ -26,6 +26,7 @@ from bgpd.model.prefix import format_address
 from bgpd.model.views import NeighborView
 from bgpd.model.wire import NlriDecoders, NotificationError
 from bgpd.runtime.descriptors import Shortage
+from bgpd.speaker import ruled_vrfs
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.bfd import Bfd
 from bgpd.speaker.defects import Defects
@@ -102,7 +103,8 @@ class Speaker:
     @property
     def error(self) -> str:
         """What keeps it from hearing neighbors: port in use, a missing capability or key; "" if nothing."""
-        return self._listening.error or self._unnumbered.error
+        closed = next(iter(ruled_vrfs.problems(self._config.listen, self._host)), "")
+        return self._listening.error or self._unnumbered.error or closed
 
     async def run(self) -> None:
         """Listen, dial, advertise, until cancelled. Then sessions end without a word, unless `shutdown` came first."""
@@ -348,7 +350,8 @@ class Speaker:
         """Listen in each VRF that has neighbors and a device, and on the ports of guests."""
         guests = [door_of(one) for one in self._config.listen if isinstance(one, GuestConfig)]
         wanted = {(neighbor.peering.config.vrf, BGP_PORT) for neighbor in self.neighbors} | set(guests)
-        fresh = self._listening.follow({one for one in wanted if not one[0] or self._host.vrf_device(one[0])})
+        open_doors = {one for one in wanted if not one[0] or self._host.vrf_device(one[0])}
+        fresh = self._listening.follow(open_doors | ruled_vrfs.doors(self._config.listen, self._host))
         if fresh:
             self._listening.sign_ranges(one for one in self._config.listen if door_of(one) in fresh)
         for neighbor in self.neighbors:
