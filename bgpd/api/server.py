@@ -55,7 +55,7 @@ WAITING_ORDERS = 64
 """Workloads and services that are being put at once: each may take minutes, and must leave room for who looks on."""
 LONG_ANSWERS = 16
 """Listings and explanations at once over the unix socket, and as many monitors."""
-LONG_ANSWERS_OVER_TCP = 4
+LONG_ANSWERS_OVER_TCP = 8
 SCRAPES = 4
 """Answers with metrics that are made at once."""
 BACKLOG = 32
@@ -169,7 +169,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     live = Live(backend)
     app.on_cleanup.append(live.stop)
     routes = _Routes(backend, long_answers=LONG_ANSWERS if access is None else LONG_ANSWERS_OVER_TCP)
-    app.router.add_get("/v1/live", live.follow)
+    app.router.add_get("/v1/live", live.follow, allow_head=False)
     app.router.add_get("/v1/pages/{kind}", Pages(backend).answer)
     app.router.add_get("/metrics", routes.metrics)
     app.router.add_get("/v1/health", routes.health)

@@ -57,13 +57,13 @@ export function follow({ overview, happened, connection }) {
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       clearTimeout(again);
-      source.close();
+      source?.close();
       connection("paused");
     } else {
       open();
     }
   });
-  window.addEventListener("pagehide", () => source.close());
+  window.addEventListener("pagehide", () => source?.close());
   window.addEventListener("pageshow", (event) => event.persisted && open());
-  open();
+  if (!document.hidden) open();
 }

@@ -1,13 +1,33 @@
-// Explain: the way of one address, from the neighbor's message to the kernel, link by link, with the first broken one.
+// Explain: the way of one address, from the neighbor's message to the kernel, link by link, with the first broken one. Of
+// an earlier time the host answers from its history of what came in; what the kernel had then is not in it.
 
 import { ask } from "./api.js";
-import { age, el, fill, health, table } from "./dom.js";
-import { go, place, timeShown } from "./place.js";
+import { age, el, fill, health, stamp, table } from "./dom.js";
+import { eventTable } from "./journal.js";
+import { go, link, moment, place, timeShown } from "./place.js";
 
 const step = (level, title, ...lines) => ({ level, title, lines: lines.flat().filter(Boolean) });
 
+const BEST = ["best", "multipath"];
+
+function routeStep(route) {
+  const chosen = route.candidates.filter((one) => BEST.includes(one.role));
+  return step(chosen.length ? "ok" : "critical", `Route ${route.prefix}`,
+    chosen.length ? chosen.map((one) => `${one.role}: ${one.source}${one.next_hop ? ` by ${one.next_hop}` : ""}`) : "no usable path");
+}
+
+/** The same of an earlier time (PastView): the links that the history knows. */
+function pastChain(view) {
+  return [
+    ...view.neighbors.map((one) => step(one.established ? "ok" : "critical", `Neighbor ${one.name}`,
+      `${one.established ? "established" : "down"} for ${age(one.since, view.at)}`, one.established ? "" : one.reason)),
+    view.route ? routeStep(view.route) : step("critical", "Route", "no route covered it"),
+  ];
+}
+
 /** The links of the chain, in the order in which they depend on each other. */
 export function chainOf(view) {
+  if (view.at !== undefined) return pastChain(view);
   const steps = [];
   const route = view.route;
   if (view.workload) {
@@ -22,9 +42,7 @@ export function chainOf(view) {
       `${one.state} for ${age(one.since)}${one.bfd ? `, BFD ${one.bfd}` : ""}${one.interface ? `, on ${one.interface}` : ""}`, isUp ? "" : one.last_error));
   }
   if (route) {
-    const chosen = route.candidates.filter((one) => ["best", "multipath"].includes(one.role));
-    steps.push(step(chosen.length ? "ok" : "critical", `Route ${route.prefix}`,
-      chosen.length ? chosen.map((one) => `${one.role}: ${one.source}${one.next_hop ? ` by ${one.next_hop}` : ""}`) : "no usable path"));
+    steps.push(routeStep(route));
   } else if (!view.workload) {
     steps.push(step("critical", "Route", "no route covers it"));
   }
@@ -42,13 +60,26 @@ export function chainOf(view) {
   return steps;
 }
 
+const at = (time) => link({ ...place(), at: moment(time) });
+
 function chain(view) {
   const steps = chainOf(view);
   return el("ol", { class: "chain" }, steps.map((one) =>
     el("li", { class: one.level }, el("h3", {}, health(one.level, one.title)), one.lines.map((text) => el("p", {}, text)))));
 }
 
-function candidates(route) {
+function changes(view) {
+  return table("Changes in the hour before", [
+    ["Time", (one) => el("a", { href: at(one.at), "data-key": `c ${one.at} ${one.source}` }, stamp(one.at))],
+    ["Prefix", (one) => one.prefix],
+    ["By", (one) => one.source],
+    ["Before", (one) => one.before || "nothing", "wide"],
+    ["After", (one) => one.after || "gone", "wide"],
+    ["Why", (one) => one.why || (one.message ? `UPDATE ${one.message}` : ""), "wide"],
+  ], view.changes.toReversed(), { empty: "none" });
+}
+
+function candidates(route, now) {
   return table(`Paths of ${route.prefix}`, [
     ["By", (one) => one.source],
     ["Role", (one) => health({ best: "ok", multipath: "ok", rejected: "critical" }[one.role] ?? "unknown", one.role)],
@@ -57,7 +88,7 @@ function candidates(route) {
     ["Local pref", (one) => one.local_pref ?? "", "number"],
     ["MED", (one) => one.med ?? "", "number"],
     ["Communities", (one) => one.communities.join(" ")],
-    ["Heard", (one) => age(one.heard_at)],
+    ["Heard", (one) => age(one.heard_at, now)],
     ["Why not", (one) => one.reason, "wide"],
   ], route.candidates);
 }
@@ -83,12 +114,15 @@ export function explainView(root, shared) {
       status.textContent = "Which way do packets to an address take, and why?";
       return;
     }
-    const view = await ask(`explain/${encodeURIComponent(query.q)}`, { vrf: query.vrf }, signal);
+    const then = timeShown();
+    const view = await ask(`explain/${encodeURIComponent(query.q)}`, { vrf: query.vrf, at: then?.toFixed(3) }, signal);
     shared.explained = view;
-    status.textContent = timeShown() ? "This is the answer of now." : "";
+    status.textContent = then ? `As it was at ${stamp(then)}. The history of routes begins at ${stamp(view.known_from)}.` : "";
+    const isWell = then ? chainOf(view).at(-1).level === "ok" : view.agrees;
     fill(found,
-      el("p", { class: `verdict ${view.agrees ? "ok" : "critical"}` }, health(view.agrees ? "ok" : "critical", view.verdict)),
-      chain(view), view.route ? candidates(view.route) : null);
+      el("p", { class: `verdict ${isWell ? "ok" : "critical"}` }, health(isWell ? "ok" : "critical", view.verdict)),
+      chain(view), view.route ? candidates(view.route, then ?? undefined) : null,
+      ...(then ? [el("h3", {}, "Changes in the hour before"), changes(view), el("h3", {}, "Events in the hour before"), eventTable(view.events.toReversed(), then)] : []));
   }
 
   fill(root, el("h2", {}, "Explain"), form, status, found);

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { clock, day, el, fill, health, hostTime, table } from "./dom.js";
-import { go, link, place, timeShown } from "./place.js";
+import { go, link, moment, place, timeShown } from "./place.js";
 
 const LEVELS = { info: "ok", warning: "warning", error: "critical", critical: "critical" };
 const SHOWN = 200;
@@ -12,7 +12,7 @@ const told = (event) => Object.entries(event.fields).map(([name, value]) => `${n
 export function eventTable(events, at) {
   const today = day(at ?? hostTime());
   return table("Events", [
-    ["Time", (one) => el("a", { href: link({ ...place(), at: one.at.toFixed(3) }), "data-key": `e ${one.sequence} ${one.at}` },
+    ["Time", (one) => el("a", { href: link({ ...place(), at: moment(one.at) }), "data-key": `e ${one.sequence} ${one.at}` },
       day(one.at) === today ? clock(one.at) : `${day(one.at)} ${clock(one.at)}`)],
     ["Level", (one) => health(LEVELS[one.level] ?? "unknown", one.level)],
     ["Event", (one) => one.event],

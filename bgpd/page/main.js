@@ -34,7 +34,7 @@ function showHead() {
   byId("host").textContent = shared.now ? `${shared.now.health.hostname} ${shared.now.health.version}` : "";
   document.title = `${shared.now?.health.hostname ?? ""} bgpd ${VIEWS[place().view] ?? ""}`.trim();
   const level = view?.level ?? "unknown";
-  const text = view ? verdictOf(view) : "Nothing is known yet.";
+  const text = view ? verdictOf(view, shared.events) : "Nothing is known yet.";
   const line = byId("verdict");
   line.className = `verdict ${level}`;
   line.firstElementChild.textContent = shapeOf(level);

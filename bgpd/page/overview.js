@@ -16,7 +16,7 @@ export function overview(view, events, at) {
   return [
     panel("Where packets go", "h-picture",
       el("div", { class: "frame", tabindex: "0", role: "group", "aria-label": "Picture of the host", "data-key": "picture", "data-scroll": "picture" }, picture(view))),
-    panel("Neighbors", "h-neighbors", neighbors(view, at),
+    panel("Neighbors", "h-neighbors", neighbors(view, events, at),
       view.neighbors_total > view.neighbors.length ? el("p", { class: "quiet" }, `${view.neighbors.length} of ${view.neighbors_total}, those without a session first`) : null),
     view.tables ? panel("Kernel routes", "h-fib", kernel(view)) : panel("Kernel routes", "h-fib", unknown("Counts of routes")),
     panel("Announced and withheld", "h-announced", ...announced(view)),
@@ -25,7 +25,7 @@ export function overview(view, events, at) {
   ];
 }
 
-function neighbors(view, at) {
+function neighbors(view, events, at) {
   const now = at ?? undefined;
   return table("Neighbors", [
     ["Neighbor", (one) => (view.isPast ? one.name : el("a", { href: link({ view: "routes", q: one.name }), "data-key": `n ${one.name}` }, one.name))],
@@ -37,7 +37,7 @@ function neighbors(view, at) {
     ["Received", (one) => (one.received === undefined ? "?" : number(one.received)), "number"],
     ["Announced", (one) => (one.announced === undefined ? "?" : number(one.announced)), "number"],
     ["Last error", (one) => (one.last_error ? `${one.last_error}${one.last_error_at ? `, ${clock(one.last_error_at)}` : ""}` : ""), "wide"],
-  ], neighborsOf(view), { empty: "no neighbor is configured" });
+  ], neighborsOf(view, events), { empty: "no neighbor is configured" });
 }
 
 function kernel(view) {

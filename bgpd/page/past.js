@@ -51,10 +51,12 @@ function verdictAt(at, past, run) {
   if (run && ["bgpd.stopped", "bgpd.stopping"].includes(run.event)) return { level: "critical", text: `${when}: bgpd did not run.` };
   if (!run && !known.length) return { level: "unknown", text: `${when}: the journal does not go back that far.` };
   if (past.drain.state !== "off") return { level: "warning", text: `${when}: this host was ${past.drain.state}, as was ordered.` };
-  if (run?.event === "bgpd.readiness" && !run.fields.ready) return { level: "critical", text: `${when}: not ready: ${run.fields.reason}.` };
+  const reason = run?.event === "bgpd.readiness" && !run.fields.ready ? `not ready: ${run.fields.reason}; ` : "";
   if (down.length) {
     const told = down.slice(0, 3).map((one) => (one.last_error ? `${one.name} (${one.last_error})` : one.name)).join(", ");
-    return { level: down.length === known.length ? "critical" : "warning", text: `${when}: ${known.length - down.length} of ${known.length} neighbors; down: ${told}.` };
+    const level = reason || down.length === known.length ? "critical" : "warning";
+    return { level, text: `${when}: ${reason}${known.length - down.length} of ${known.length} neighbors; down: ${told}.` };
   }
+  if (reason) return { level: "critical", text: `${when}: ${reason}${known.length} of ${known.length} neighbors.` };
   return { level: "ok", text: `${when}: ${known.length} of ${known.length} neighbors, as the journal tells.` };
 }

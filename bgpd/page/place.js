@@ -23,6 +23,11 @@ export function go(values, { replace = false } = {}) {
   }
 }
 
+/** A time as places have it, to the millisecond, and not before it: what happened then is seen. */
+export function moment(at) {
+  return (Math.ceil(at * 1000) / 1000).toFixed(3);
+}
+
 /** The time that the page shows, in seconds since the epoch; null for now. */
 export function timeShown() {
   const at = Number(place().at);

@@ -1,10 +1,23 @@
 // What several parts of the page read out of an overview of the host (OverviewView).
 
-/** A neighbor with its routes counted over all families, and the interface that leads to it. */
-export function neighborsOf(view) {
+import { stamp } from "./dom.js";
+
+/** Since when there is no session, by the events, the newest first: the state of one that tries again changes each second. */
+function downSince(view, neighbor, events) {
+  if (view.isPast) return neighbor.since;
+  const last = events.find((one) => one.fields.neighbor === neighbor.name && SESSION.includes(one.event));
+  if (last?.event === "session.closed") return last.at;
+  return neighbor.established_count ? neighbor.since : view.health.started_at;
+}
+
+const SESSION = ["session.closed", "session.established", "session.adopted"];
+
+/** A neighbor with its routes counted over all families, since when it is up or down, and the interface towards it. */
+export function neighborsOf(view, events = []) {
   const leading = new Map((view.uplinks ?? []).flatMap((one) => one.neighbors.map((name) => [name, one.interface])));
   return view.neighbors.map((one) => ({
     ...one,
+    since: one.state === "established" ? one.since : downSince(view, one, events),
     interface: one.interface || leading.get(one.name) || "",
     received: sum(one, "received"),
     announced: sum(one, "announced"),
@@ -46,8 +59,10 @@ export function withheldOf(view) {
   ];
 }
 
-/** The verdict in full: what is wrong, and what is behind it. */
-export function verdictOf(view) {
+/** The verdict in full: what is wrong, what is behind it, and since when. */
+export function verdictOf(view, events) {
   const text = view.detail ? `${view.verdict}: ${view.detail}` : view.verdict;
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  const down = view.isPast || view.where !== "fabric" ? [] : neighborsOf(view, events).filter((one) => !one.guest && one.state !== "established");
+  const since = down.length ? `, since ${stamp(Math.min(...down.map((one) => one.since)))}` : "";
+  return text.charAt(0).toUpperCase() + text.slice(1) + since;
 }
