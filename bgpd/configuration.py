@@ -26,7 +26,7 @@ from bgpd.identity import OwnIdentity
 from bgpd.kernel.facts import facts_of_host
 from bgpd.log import EventRing, set_up_logging
 from bgpd.matching import Matching
-from bgpd.model.views import NeighborView, ReloadView
+from bgpd.model.views import ConfigChangeView, NeighborView, ReloadView
 from bgpd.readiness import Readiness, configuration_view
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing
@@ -91,6 +91,12 @@ class Configuration:
     async def run(self) -> None:
         """Follow the interfaces that patterns match, until cancelled."""
         await self.matching.run(self._match_again)
+
+    def would_be(self, config: Config) -> tuple[Config, list[ConfigChangeView]]:
+        """Another configuration as it would be in force after a reload, and what would change."""
+        made_out = self.matching.made_out
+        changes = config_diff(made_out(self.config).config, made_out(config).config)
+        return made_out(self._with_protocol(keep_until_restart(self.config, config))).config, changes
 
     async def reload(self, confirm_s: float | None = None) -> ReloadView:
         """Read the files again and apply what changed.

@@ -194,6 +194,7 @@ class Daemon:
             metrics=lambda: self._metrics.render(),
             reload=self._reload,
             confirm=self._configuration.confirm,
+            would_be=self._configuration.would_be,
             started=self.has_started,
         )
         self._configuration.connect(

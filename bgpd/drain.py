@@ -211,7 +211,7 @@ class Drain:
         """
         end = self._clock() + min(self._config().drain.settle_s, MOST_LOOKING_S)
         while True:
-            last = await self._last_services()
+            last = await self.last_services()
             if not last:
                 return
             if not self._routing.sources or self._clock() >= end:
@@ -313,11 +313,12 @@ class Drain:
         """
         last: AbstractSet[Place] = frozenset()
         if not order.force and stage is DrainStage.SERVICES and self._routing.sources:
-            last = await self._last_services()
+            last = await self.last_services()
         if (stage, last) != (self._stage, self._kept):
             self._set_stage(stage, last)
 
-    async def _last_services(self) -> AbstractSet[Place]:
+    async def last_services(self) -> AbstractSet[Place]:
+        """The services that no other host is seen to announce."""
         config, drained = self._config(), self._routing.rib.drained
         asns = {config.router.asn, *(one.local_asn for one in (*config.neighbor, *config.listen) if one.local_asn)}
         packed = [asn.to_bytes(4, "big") for asn in asns]

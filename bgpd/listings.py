@@ -5,6 +5,7 @@ Decides nothing. Listings are lazy: the server steps them in slices while tables
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any
@@ -24,9 +25,11 @@ from bgpd.fib import views as fib_views
 from bgpd.history.answers import about, sought
 from bgpd.journal.journal import Journal
 from bgpd.log import EventRing
+from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.views import (
+    ConfigChangeView,
     ExplainView,
     FibRouteView,
     HealthView,
@@ -44,17 +47,29 @@ from bgpd.overview import overview
 from bgpd.past import Past
 from bgpd.rib.aggregates import AGGREGATE_SOURCE
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.policy import PolicyError
 from bgpd.rib.views import route_view, routes
 from bgpd.routing import WORKLOAD_SOURCE, Routing
+from bgpd.runtime.copy_of_process import CopyFailed
 from bgpd.table_pages import TablePages, with_fib
 from bgpd.upgrade import Upgrade
 from bgpd.what_if import NothingSuch, what_if_down
+from bgpd.what_if_changed import what_if_drained, what_if_reloaded
 from bgpd.why_not import why_not
 from bgpd.workload.feed.api import API, ApiSource, ServiceObjects, WorkloadObjects
 from bgpd.workload.service.services import SERVICE
 
 _OWN_SOURCES = (WORKLOAD_SOURCE.name, AGGREGATE_SOURCE.name, EVPN_SOURCE.name)
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+
+
+@contextlib.contextmanager
+def _worked_out() -> Iterator[None]:
+    """Raises: Rejected: the copy of the process has not answered."""
+    try:
+        yield
+    except CopyFailed as error:
+        raise Rejected(503, f"it could not be worked out: {error}", "nothing has changed; try again") from None
 
 
 class DaemonBackend:
@@ -74,6 +89,7 @@ class DaemonBackend:
         metrics: Callable[[], Iterator[str]],
         reload: Callable[[float | None], Awaitable[ReloadView]],
         confirm: Callable[[], Awaitable[bool]],
+        would_be: Callable[[Config], tuple[Config, list[ConfigChangeView]]],
         started: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.events = events
@@ -89,6 +105,7 @@ class DaemonBackend:
         self._reload = reload
         self._confirm = confirm
         self._past = past
+        self._would_be = would_be
         listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
             "bfd": lambda query: iter(routing.speaker.bfd.views()),
@@ -200,6 +217,22 @@ class DaemonBackend:
         except NothingSuch as error:
             hint = did_you_mean(name, [*(view.name for view in self.neighbors()), *routing.host.names()])
             raise Rejected(404, str(error), hint or "bgpd show neighbors lists the neighbors") from None
+
+    async def what_if_drained(self, *, all: bool, force: bool) -> WhatIfView:
+        """What neighbors would be sent by a drain. Raises: Rejected: with 503, it could not be worked out."""
+        last = await self.drain.last_services()
+        stage = DrainStage.ALL if all else DrainStage.SERVICES
+        with _worked_out():
+            return await what_if_drained(self._routing, stage, last=last, force=force)
+
+    async def what_if_reloaded(self, config: Config) -> WhatIfView:
+        """What becomes of the routes with another configuration. Raises: Rejected: 422, it cannot be used; 503."""
+        try:
+            in_force, changes = self._would_be(config)
+            with _worked_out():
+                return await what_if_reloaded(self._routing, in_force, changes=changes, neighbors=self.neighbors())
+        except PolicyError as error:
+            raise Rejected(422, str(error), "bgpd check FILE") from None
 
     def thaw(self, mac: bytes) -> int:
         return self._routing.evpn.endpoints.thaw(mac)

@@ -15,9 +15,8 @@ from bgpd.model.path import Path
 from bgpd.model.prefix import covers, format_key, host_key
 from bgpd.model.views import ForeseenView, NeighborView, UplinkLeftView, WhatIfView
 from bgpd.rib.loc_rib import LocRib
-from bgpd.rib.policy import DEFAULT_KEY
 from bgpd.rib.rib import Rib
-from bgpd.rib.what_if import Fate, Foreseen, fate_of, foresee
+from bgpd.rib.what_if import Fate, Foreseen, foresee
 from bgpd.runtime.turns import in_turn
 
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
@@ -91,30 +90,29 @@ async def _foreseen(table: LocRib, is_gone: Callable[[Path], bool]) -> ForeseenV
     walk = foresee(table, is_gone, found)
     while await in_turn(lambda: next(walk, False)) is None:
         pass
-    default = table.routes.get(DEFAULT_KEY)
-    counts = found.counts
+    return foreseen_view(table.vrf, table.family, found)
+
+
+def foreseen_view(vrf: str, family: Family, found: Foreseen) -> ForeseenView:
+    """What becomes of one table, as it is shown."""
+    shown = (Fate.LOST, Fate.MOVED, Fate.NEW)
     return ForeseenView(
-        vrf=table.vrf,
-        family=table.family,
-        unchanged=counts[Fate.UNCHANGED],
-        fewer=counts[Fate.FEWER],
-        moved=counts[Fate.MOVED],
-        lost=counts[Fate.LOST],
-        unused=counts[Fate.UNUSED],
-        default_route=str(fate_of(table, default, is_gone)) if default is not None else "",
+        vrf=vrf,
+        family=family,
+        **{str(fate): found.counts[fate] for fate in Fate},
+        default_route=str(found.default or ""),
         examples={
-            str(fate): [format_key(table.family, key) for key in keys]
+            str(fate): [format_key(family, key) for key in keys]
             for fate, keys in found.examples.items()
-            if fate in (Fate.LOST, Fate.MOVED)
+            if fate in shown
         },
     )
 
 
 def _verdict(view: WhatIfView) -> str:
-    total = {name: sum(getattr(one, name) for one in view.tables) for name in ("lost", "moved", "fewer", "unchanged")}
     if not view.neighbors_left:
         return "no neighbor would be left: this host would be cut off"
-    text = "; ".join(_parts(total)) or "no route changes"
+    text = fates_text(view.tables)
     left = ", ".join(view.neighbors_left)
     losing = [one for one in view.tables if one.lost]
     is_covered = losing and all(one.default_route in ("unchanged", "fewer", "moved") for one in losing)
@@ -125,8 +123,20 @@ def _verdict(view: WhatIfView) -> str:
     return f"{text}{covered}; left: {left}{capacity}"
 
 
+def fates_text(tables: Iterable[ForeseenView]) -> str:
+    """What becomes of the routes of all tables, in a few words."""
+    views = list(tables)
+    total = {name: sum(getattr(one, name) for one in views) for name in ("lost", "moved", "fewer", "new")}
+    return "; ".join(_parts(total)) or "no route changes"
+
+
 def _parts(total: dict[str, int]) -> Iterator[str]:
-    words = {"lost": "lost", "moved": "moved to another way", "fewer": "left with fewer next hops"}
+    words = {
+        "lost": "lost",
+        "moved": "moved to another way",
+        "fewer": "left with fewer next hops",
+        "new": "new",
+    }
     for name, said in words.items():
         if total[name]:
             yield f"{total[name]} route{'s' if total[name] > 1 else ''} {said}"

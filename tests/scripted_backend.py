@@ -144,6 +144,18 @@ class ScriptedBackend:
         table = views.ForeseenView(family="ipv4-unicast", unchanged=3, lost=12, examples={"lost": ["10.0.0.0/24"]})
         return views.WhatIfView(down=name, verdict="12 routes lost; left: leaf2", tables=[table])
 
+    async def what_if_drained(self, *, all: bool, force: bool) -> views.WhatIfView:
+        told = views.ToldView(neighbor="leaf1", announced=3, withdrawn=1, examples={"withdrawn": ["10.64.100.1/32"]})
+        last = [] if force else ["10.64.100.1/32"]
+        drain = "all" if all else "services"
+        return views.WhatIfView(verdict="leaf1 is sent 3 and withdrawn 1", drain=drain, told=[told], last=last)
+
+    async def what_if_reloaded(self, config: Config) -> views.WhatIfView:
+        change = views.ConfigChangeView(path="neighbor[leaf1].import", change="changed", effect="refresh")
+        table = views.ForeseenView(family="ipv4-unicast", lost=1, examples={"lost": ["10.0.0.0/24"]})
+        left = [one.name for one in config.neighbor]
+        return views.WhatIfView(verdict="1 route lost", reload=[change], neighbors_left=left, tables=[table])
+
     def overview(self) -> views.OverviewView:
         table = views.TableOverview(prefixes={"ipv4-unicast": 12}, desired=12, installed=11, pending=1)
         hop = views.NextHopView(address="10.0.2.2", interface="eth1")

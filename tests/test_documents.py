@@ -138,7 +138,18 @@ def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_left_out
 def backend() -> DaemonBackend:
     asked = {
         name: lambda: None
-        for name in ("config", "health", "drain", "past", "upgrade", "metrics", "reload", "confirm", "started")
+        for name in (
+            "config",
+            "health",
+            "drain",
+            "past",
+            "upgrade",
+            "metrics",
+            "reload",
+            "confirm",
+            "would_be",
+            "started",
+        )
     }
     journal = Journal(None, max_bytes=0, events=EventRing())
     return DaemonBackend(SimpleNamespace(), events=EventRing(), journal=journal, **asked)  # type: ignore[arg-type]

@@ -79,6 +79,7 @@ class Rig:
             metrics=str,
             reload=unused,
             confirm=unused,
+            would_be=lambda config: (config, []),
             started=unused,
             upgrade=unused,
         )

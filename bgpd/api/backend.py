@@ -199,6 +199,14 @@ class Backend(Protocol):
         """What becomes of the routes without a neighbor or an interface. Raises: Rejected: with 404, no such thing."""
         ...
 
+    async def what_if_drained(self, *, all: bool, force: bool) -> WhatIfView:
+        """What neighbors would be sent by a drain. Raises: Rejected: with 503, it could not be worked out."""
+        ...
+
+    async def what_if_reloaded(self, config: Config) -> WhatIfView:
+        """What becomes of the routes with another configuration. Raises: Rejected: 422, it cannot be used; 503."""
+        ...
+
     def thaw(self, mac: bytes) -> int:
         """Ends the freeze of a MAC (EVPN duplicate detection); how many endpoints of this host that concerns."""
         ...

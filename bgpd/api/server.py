@@ -35,7 +35,7 @@ from bgpd.api.stream import byte_slices, follow_events, send_slices, text_slices
 from bgpd.api.unix_socket import SocketUnusable, bind_unix_socket, remove_unix_socket
 from bgpd.api.view_filter import view_filter
 from bgpd.config.check_api import BadApiFile
-from bgpd.config.schema import ApiConfig
+from bgpd.config.schema import ApiConfig, Config
 from bgpd.config.words import listen_address
 from bgpd.journal.store import Sought, at_least
 from bgpd.model.prefix import parse_prefix
@@ -185,6 +185,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     if access is None:
         app.router.add_get("/v1/monitor", routes.monitor)
         app.router.add_get("/v1/mrt", routes.mrt)
+        app.router.add_post("/v1/what-if", routes.what_if_reloaded)
         app.router.add_post("/v1/reload", routes.reload)
         app.router.add_post("/v1/confirm", routes.confirm)
         app.router.add_put("/v1/drain", routes.drain_on)
@@ -207,6 +208,7 @@ class _Routes:
         self._monitors = Places(long_answers)
         self._scrapes = Places(SCRAPES)
         self._orders = Places(WAITING_ORDERS)
+        self._copies = Places(1)
 
     async def _started(self) -> None:
         """What asks the kernel or orders something waits for a daemon that starts. Raises: Rejected: it takes long."""
@@ -279,12 +281,23 @@ class _Routes:
             return _json(await self._backend.why_not(prefix, vrf, neighbor))
 
     async def what_if(self, request: web.Request) -> web.StreamResponse:
-        down = request.query.get("down", "")
-        if not down:
-            raise Rejected(400, "nothing is said to be down", "/v1/what-if?down=leaf1, or an interface")
+        down, drain = request.query.get("down", ""), request.query.get("drain", "")
+        if bool(down) is bool(drain) or drain not in ("", "services", "all"):
+            hint = "/v1/what-if?down=leaf1, or an interface; or drain=services, drain=all"
+            raise Rejected(400, "what would be is not said, or twice", hint)
         await self._started()
         with self._answers.one():
-            return _json(await self._backend.what_if_down(down))
+            if down:
+                return _json(await self._backend.what_if_down(down))
+            force = request.query.get("force") == "true"
+            with self._copies.one():
+                return _json(await self._backend.what_if_drained(all=drain == "all", force=force))
+
+    async def what_if_reloaded(self, request: web.Request) -> web.StreamResponse:
+        config = _decoded(await _body(request), Config, "config")
+        await self._started()
+        with self._answers.one(), self._copies.one():
+            return _json(await self._backend.what_if_reloaded(config))
 
     async def config(self, request: web.Request) -> web.StreamResponse:
         return await in_turn(lambda: _json(self._backend.config()))

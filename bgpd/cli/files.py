@@ -151,23 +151,10 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     from bgpd.config.schema import Config
 
     client = Client(arguments.socket)
-    given = _given(arguments.set)
-    try:
-        running = _running_configuration(client)
-    except CommandFailed:
-        if _load(arguments.file, given=given) is None:
-            return 1
-        raise
-    answer = b"".join(client.stream("GET", "/v1/config"))
-    loaded = _load(
-        arguments.file,
-        uid=client.daemon_uid,
-        given={**_loopback_elsewhere(running, client.daemon_pid), **given},
-        otherwise={name: value for name, value in running.get("variables", {}).items() if name.startswith("env:")},
-        identity=_identity_of(running),
-    )
+    loaded = load_for_daemon(arguments.file, client, given=_given(arguments.set))
     if loaded is None:
         return 1
+    answer = b"".join(client.stream("GET", "/v1/config"))
     config, warnings = loaded.config, map(str, loaded.warnings)
     _tell(f"warning: {warning}" for warning in (*warnings, *_exceeded_limits(config, client)))
     before = _made_out(msgspec.json.decode(answer, type=Config), client)
@@ -175,8 +162,29 @@ def plan(arguments: argparse.Namespace, hooks: Hooks) -> int:
     if arguments.json:
         print(json.dumps(changes, indent=1))
     else:
-        _write_changes(changes)
+        write_changes(changes)
     return 0
+
+
+def load_for_daemon(file: str, client: Client, *, given: Mapping[str, str] | None = None) -> Loaded | None:
+    """The configuration of a file as the running daemon would read it; None if there are errors, which are told.
+
+    Raises: CommandFailed: no daemon runs; what is wrong with the file is told before.
+    """
+    given = given or {}
+    try:
+        running = _running_configuration(client)
+    except CommandFailed:
+        if _load(file, given=given) is None:
+            return None
+        raise
+    return _load(
+        file,
+        uid=client.daemon_uid,
+        given={**_loopback_elsewhere(running, client.daemon_pid), **given},
+        otherwise={name: value for name, value in running.get("variables", {}).items() if name.startswith("env:")},
+        identity=_identity_of(running),
+    )
 
 
 def _running_configuration(client: Client) -> dict[str, Any]:
@@ -217,7 +225,7 @@ def reload(arguments: argparse.Namespace, hooks: Hooks) -> int:
     if view["problems"]:
         print("nothing was changed", file=sys.stderr)
         return 1
-    _write_changes(view["changes"])
+    write_changes(view["changes"])
     if view.get("confirm_until"):
         at = time.strftime("%H:%M:%S", time.localtime(view["confirm_until"]))
         print(f"on trial: at {at} it goes back, unless bgpd confirm keeps it")
@@ -309,7 +317,8 @@ def _tell(lines: Iterable[object]) -> None:
         print(line, file=sys.stderr)
 
 
-def _write_changes(changes: list[Mapping[str, Any]]) -> None:
+def write_changes(changes: list[Mapping[str, Any]]) -> None:
+    """A table of ConfigChangeViews."""
     rows = [
         (
             change["effect"],

@@ -252,7 +252,13 @@ def _why_not_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _what_if_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--down", metavar="NAME", required=True, help="a neighbor or an interface that would be down")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--down", metavar="NAME", default="", help="a neighbor or an interface would be down")
+    help = f"this configuration would be in force; default: {DEFAULT_CONFIG}"
+    what.add_argument("--reload", metavar="FILE", nargs="?", const=DEFAULT_CONFIG, help=help)
+    what.add_argument("--drain", action="store_true", help="the host would be drained")
+    parser.add_argument("--all", action="store_true", help="with --drain: workloads would be withdrawn too")
+    parser.add_argument("--force", action="store_true", help="with --drain: also services that no other host announces")
     _json_option(parser)
 
 
@@ -362,7 +368,7 @@ COMMANDS: dict[str, Command] = {
     "show": Command("what the daemon knows", _show_options, "bgpd.cli.show:show"),
     "explain": Command("the path of an address, and why", _explain_options, "bgpd.cli.show:explain"),
     "why-not": Command("what keeps a prefix from being used or announced", _why_not_options, "bgpd.cli.show:why_not"),
-    "what-if": Command("what would become of the routes", _what_if_options, "bgpd.cli.show:what_if"),
+    "what-if": Command("what would become of the routes", _what_if_options, "bgpd.cli.foresee:what_if"),
     "drain": Command("take this host out of service, and back", _drain_options, "bgpd.cli.drain:status"),
     "monitor": Command("events as they happen", _json_option, "bgpd.cli.show:monitor"),
     "decode": Command("what bgpd makes of a BGP message in hex", _decode_options, "bgpd.cli.decode:decode"),

@@ -147,30 +147,6 @@ def why_not(arguments: argparse.Namespace, hooks: Hooks) -> int:
     return 0 if view["well"] else 1
 
 
-def what_if(arguments: argparse.Namespace, hooks: Hooks) -> int:
-    """`bgpd what-if --down NAME`: exit code 1 if routes would be lost."""
-    view = Client(arguments.socket).get("/v1/what-if", {"down": arguments.down})
-    if arguments.json:
-        print(json.dumps(view, indent=1))
-    else:
-        print(text.printable(f"without {view['down']}: {view['verdict']}"))
-        table = Table(("Table", "Unchanged", "Fewer next hops", "Another way", "Lost", "Default route"), sys.stdout)
-        rows = [
-            (
-                f"{one['family']}{' VRF ' + one['vrf'] if one.get('vrf') else ''}",
-                *(str(one.get(name, 0)) for name in ("unchanged", "fewer", "moved", "lost")),
-                one.get("default_route") or "none",
-            )
-            for one in view["tables"]
-        ]
-        table.write(rows)
-        table.end()
-        for one in view["tables"]:
-            for fate, prefixes in one.get("examples", {}).items():
-                print(text.printable(f"{fate}: {', '.join(prefixes)}{', ...' if len(prefixes) < one[fate] else ''}"))
-    return 1 if any(one.get("lost") for one in view["tables"]) else 0
-
-
 def _places_of(client: Client, name: str, vrf: str) -> list[tuple[str, str]]:
     """Address and VRF of what a workload or service of this name has; of a network the first address.
 

@@ -534,8 +534,8 @@ class WhyNotView(msgspec.Struct, kw_only=True):
 
 class ForeseenView(msgspec.Struct, kw_only=True):
     """What would become of the routes of one table: how many stay as they are, have fewer next hops, go wholly another
-    way, or are lost. `unused` ones are not forwarded now either. `default_route` is what becomes of that ("" if there
-    is none), `examples` are some prefixes that are lost or moved.
+    way, are lost, or are new. `unused` ones are not forwarded now either. `default_route` is what becomes of that (""
+    if there is none), `examples` are some prefixes that are lost, moved or new.
     """
 
     vrf: str = ""
@@ -544,6 +544,7 @@ class ForeseenView(msgspec.Struct, kw_only=True):
     fewer: int = 0
     moved: int = 0
     lost: int = 0
+    new: int = 0
     unused: int = 0
     default_route: str = ""
     examples: dict[str, list[str]] = {}
@@ -556,15 +557,36 @@ class UplinkLeftView(msgspec.Struct, kw_only=True):
     speed_mbps: int | None = None
 
 
-class WhatIfView(msgspec.Struct, kw_only=True):
-    """`bgpd what-if --down NAME`: what would become of the routes if a neighbor, or an interface, were down."""
+class ToldView(msgspec.Struct, kw_only=True):
+    """What a neighbor would be sent: routes that it is told, or told again with other attributes, and such as are
+    withdrawn from it; some prefixes of each.
+    """
 
-    down: str
+    neighbor: str
+    announced: int = 0
+    withdrawn: int = 0
+    examples: dict[str, list[str]] = {}
+
+
+class WhatIfView(msgspec.Struct, kw_only=True):
+    """`bgpd what-if`: what would become of the routes if a neighbor or an interface were `down`, after a drain that
+    withdraws services or all (`drain`: "services", "all"), or with another configuration (`reload`: its changes).
+
+    `told` are the neighbors that would be sent something; `last` the services that no other host is seen to announce,
+    for which a drain is refused. `not_foreseen` says what the answer leaves out.
+    """
+
     verdict: str
+    down: str = ""
+    drain: str = ""
+    reload: list[ConfigChangeView] | None = None
     neighbors_down: list[str] = []
     neighbors_left: list[str] = []
     uplinks_left: list[UplinkLeftView] = []
     tables: list[ForeseenView] = []
+    told: list[ToldView] = []
+    last: list[str] = []
+    not_foreseen: list[str] = []
 
 
 class HandoverView(msgspec.Struct, kw_only=True):

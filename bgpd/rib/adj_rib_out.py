@@ -105,7 +105,7 @@ class AdjRibOut:
         self._takes_llgr_stale = takes_llgr_stale
         self._advertisements = advertisements
         self._drained = drained
-        self._send = send
+        self.send = send
         self._marked: dict[bytes, None] = {}
         self._unlisted: list[Iterable[bytes]] = []
         self._backlog: list[bytes] = []
@@ -245,7 +245,7 @@ class AdjRibOut:
             work += len(keys) + PATH_COST * fresh
             size = CHUNK if fresh > 1 else 2 * size
         for advertisement, chosen in announced.items():
-            self._send(
+            self.send(
                 self.source,
                 RouteBatch(
                     family=self.family,
@@ -258,7 +258,7 @@ class AdjRibOut:
             withdrawn = list(islice(self._withdrawing, most - work))
             for key in withdrawn:
                 del self._withdrawing[key]
-            self._send(self.source, RouteBatch(family=self.family, withdrawn=withdrawn))
+            self.send(self.source, RouteBatch(family=self.family, withdrawn=withdrawn))
             work += len(withdrawn)
         return work
 

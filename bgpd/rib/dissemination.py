@@ -121,6 +121,11 @@ class Dissemination:
         export.mark(keys, local=True)
         self.look_at(export)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `flush` has something to send."""
+        return bool(self._due)
+
     def flush(self) -> None:
         """Send what changed: one slice; more is wanted if that was not all. The others are next then."""
         left = FLUSH_KEYS

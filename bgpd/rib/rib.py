@@ -98,6 +98,11 @@ class Rib:
         self.drained.prefix_of = evpn.prefix_of
         self.aggregation.workloads = workloads
 
+    @property
+    def kernel(self) -> KernelRoutes:
+        """The kernel's tables, as they are connected."""
+        return self._tables.kernel
+
     def _exports_learned(self, vrf: str, family: Family) -> bool:
         return any(
             session.vrf == vrf and family in session.families and session.export not in ("local", "none")

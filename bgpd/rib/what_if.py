@@ -13,6 +13,7 @@ import msgspec
 
 from bgpd.model.path import NextHops, Path
 from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.policy import DEFAULT_KEY
 from bgpd.rib.shared_decisions import Entry
 
 SLICE = 2048
@@ -23,21 +24,34 @@ MOST_EXAMPLES = 10
 
 
 class Fate(enum.StrEnum):
-    """What becomes of a route. UNUSED: it is not forwarded now either."""
+    """What becomes of a route. UNUSED: it is not forwarded now either, NEW: it will be."""
 
     UNCHANGED = "unchanged"
     FEWER = "fewer"
     MOVED = "moved"
     LOST = "lost"
+    NEW = "new"
     UNUSED = "unused"
 
 
 class Foreseen(msgspec.Struct, kw_only=True):
-    """How many routes have each fate, some keys of each that changes, and by what the default route goes then."""
+    """How many routes have each fate, some keys of each, and what becomes of the default route (`fates`: of all)."""
 
     counts: Counter[Fate]
     examples: dict[Fate, list[bytes]]
     fates: dict[bytes, Fate] | None = None
+    default: Fate | None = None
+
+    def take(self, key: bytes, fate: Fate) -> None:
+        """One more route."""
+        self.counts[fate] += 1
+        if key == DEFAULT_KEY:
+            self.default = fate
+        if self.fates is not None:
+            self.fates[key] = fate
+        examples = self.examples.setdefault(fate, [])
+        if len(examples) < MOST_EXAMPLES:
+            examples.append(key)
 
 
 def foresee(table: LocRib, is_gone: Callable[[Path], bool], into: Foreseen) -> Iterator[None]:
@@ -56,12 +70,7 @@ def foresee(table: LocRib, is_gone: Callable[[Path], bool], into: Foreseen) -> I
                 fate = known[entry] = fate_of(table, entry, is_gone)
                 if not len(known) % ASKED:
                     yield
-            into.counts[fate] += 1
-            if into.fates is not None:
-                into.fates[key] = fate
-            examples = into.examples.setdefault(fate, [])
-            if len(examples) < MOST_EXAMPLES:
-                examples.append(key)
+            into.take(key, fate)
         yield
 
 
@@ -73,7 +82,13 @@ def fate_of(table: LocRib, entry: Entry, is_gone: Callable[[Path], bool]) -> Fat
     left = tuple([path for path in entry.candidates if not is_gone(path)])
     if len(left) == len(entry.candidates):
         return Fate.UNCHANGED
-    after = table.next_hops_by(left)
+    return fate_between(before, table.next_hops_by(left))
+
+
+def fate_between(before: NextHops | None, after: NextHops | None) -> Fate:
+    """What has become of a route that was forwarded by one and is by the other."""
+    if before is None:
+        return Fate.UNUSED if after is None else Fate.NEW
     if after is None:
         return Fate.LOST
     if after == before:

@@ -304,10 +304,34 @@ def test_what_if_says_what_would_be_lost(capsys: pytest.CaptureFixture[str]) -> 
     assert run("what-if", "--down", "leaf1") == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "without leaf1: 12 routes lost; left: leaf2"
-    assert lines[2].split() == ["ipv4-unicast", "3", "0", "0", "12", "none"]
+    assert lines[2].split() == ["ipv4-unicast", "3", "0", "0", "12", "0", "none"]
     assert lines[3] == "lost: 10.0.0.0/24, ..."
     assert run("what-if", "--down", "leaf9") == 1
     assert "did you mean leaf1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_what_if_of_a_drain_says_what_neighbors_would_be_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("what-if", "--drain") == 1, "it would be refused"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "drained (services): leaf1 is sent 3 and withdrawn 1"
+    assert lines[2].split() == ["leaf1", "3", "1"]
+    assert lines[3] == "leaf1 withdrawn: 10.64.100.1/32"
+    assert run("what-if", "--drain", "--all", "--force") == 0
+    assert capsys.readouterr().out.startswith("drained (all): ")
+    assert run("what-if", "--down", "leaf1", "--all") == 2
+    assert "--all and --force say how far a drain goes" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_what_if_of_a_file_says_what_changes(good_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("what-if", "--reload", good_file) == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"with {good_file}: 1 route lost\n")
+    assert "neighbor[leaf1].import" in out
+    Path(good_file).write_text(GOOD.replace("asn = 65203", "asn = 0"))
+    assert run("what-if", "--reload", good_file) == 1
+    assert "1 error" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("daemon")

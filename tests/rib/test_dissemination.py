@@ -79,7 +79,7 @@ def test_what_is_raised_where_a_neighbor_is_served_ends_its_session_alone(monkey
         send(source, batch)
 
     for family in recorder.rib.received._states[leaf1].exports.values():
-        family._send = refuse_leaf1
+        family.send = refuse_leaf1
     recorder.rib.announce_local(LOCAL, V4, [key("10.64.0.0/24")], attributes())
     recorder.turn()
     assert failed == [(leaf1, error)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
@@ -25,7 +26,9 @@ from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUN
 from bgpd.model.path import RouteBatch, Source, SourceKind
 from bgpd.rib import adj_rib_in as revision
 from bgpd.rib import loc_rib
-from bgpd.rib.what_if import Fate, Foreseen, foresee
+from bgpd.rib.what_if import Fate, Foreseen, fate_between, foresee
+from bgpd.rib.what_if_changed import outcome_of
+from bgpd.runtime.copy_of_process import in_a_copy
 from tests.message.decoding import negotiated
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, hop, key, leaf, session
 from tests.rib.reference import Reference
@@ -193,6 +196,64 @@ class RibMachine(RuleBasedStateMachine):
                 assert (set(has) < set(had)) is (fate is Fate.FEWER), one
             else:
                 assert had == has, one
+
+    def foreseen(self, change):  # type: ignore[no-untyped-def]
+        """The fate of each key, and the last word on each to each neighbor, worked out in a copy of this process."""
+        self.settle()
+
+        def work() -> bytes:
+            outcome = outcome_of(change, self.recorder.rib, with_fates=True)
+            fates = outcome.tables["", V4].fates or {}
+            told = {
+                name: {key.hex(): is_announced for (_, key), is_announced in one.said.items()}
+                for name, one in outcome.told.items()
+            }
+            return msgspec.json.encode(({key.hex(): fate for key, fate in fates.items()}, told))
+
+        return msgspec.json.decode(asyncio.run(in_a_copy(work)))
+
+    def has_come(self, foreseen, before, sent):  # type: ignore[no-untyped-def]
+        """What was foreseen is what came."""
+        self.settle()
+        fates, told = foreseen
+        for one in KEYS:
+            had, has, fate = before.get(one), self.recorder.fib.get(one), fates.get(one.hex())
+            if had or has:
+                entry = self.recorder.rib.decision("", V4, one)
+                assert fate == fate_between(had, has) or (entry and entry.is_local), (one, had, has)
+            else:
+                assert fate in (Fate.UNUSED, Fate.UNCHANGED, None), one
+        said: dict[str, dict[str, bool]] = {}
+        for source, batch in self.recorder.sent[sent:]:
+            mine = said.setdefault(source.name, {})
+            mine.update({one.hex(): False for one in batch.withdrawn})
+            mine.update({one.hex(): True for one in batch.announced})
+        assert said == told, (said, told)
+
+    @rule(imports=st.tuples(*[st.sampled_from(IMPORTS)] * 3), exports=st.tuples(*[st.sampled_from(EXPORTS)] * 3))
+    def foresee_another_configuration(self, imports, exports):  # type: ignore[no-untyped-def]
+        config = _config(imports, exports)
+        foreseen = self.foreseen(lambda rib: rib.reconfigure(config))
+        before, sent = dict(self.recorder.fib), len(self.recorder.sent)
+        self.reconfigure(imports, exports, 0)
+        self.has_come(foreseen, before, sent)
+
+    @rule(name=names)
+    def foresee_the_end_of_a_neighbor(self, name):  # type: ignore[no-untyped-def]
+        source = self.sources[name]
+        foreseen = self.foreseen(lambda rib: rib.received.neighbor_down(source))
+        before, sent = dict(self.recorder.fib), len(self.recorder.sent)
+        self.walks.append(self.recorder.rib.received.neighbor_down(source))
+        for one in [source, *self.former(name)]:
+            del self.reference.said[one]
+        self.recorder.told.pop(source, None)
+        self.finish_walks()
+        self.recorder.turn()
+        self.recorder.acknowledge(*KEYS)
+        self.recorder.turn()
+        del self.sources[name]
+        self.has_come(foreseen, before, sent)
+        self.open(name)
 
     @rule(name=names)
     def lose_session_and_come_back(self, name):  # type: ignore[no-untyped-def]

@@ -1,0 +1,177 @@
+"""What would become of the routes, and of what neighbors are told, by a change of the RIB: it is made, by the same code
+as ever, in a RIB that is thrown away afterwards (runtime/copy_of_process.py).
+
+Kernel, sessions and EVPN stay out of it: VRF routes made of EVPN routes stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import msgspec
+
+from bgpd.model.iana import CeaseSubcode, Family
+from bgpd.model.path import NextHop, NextHops, Path, RouteBatch, Source
+from bgpd.rib.loc_rib import LocRib
+from bgpd.rib.ports import EvpnRoutes, KernelRoutes
+from bgpd.rib.rib import Rib
+from bgpd.rib.shared_decisions import Entry
+from bgpd.rib.what_if import SLICE, Fate, Foreseen, fate_between
+
+_UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
+_OWN: NextHops = ()
+"""Stands for the next hops of a route of this host itself."""
+
+
+class Told(msgspec.Struct, kw_only=True):
+    """What a neighbor would be sent, by family and key: the last word on each, whether it is announced (again, perhaps
+    with other attributes) or withdrawn.
+    """
+
+    said: dict[tuple[Family, bytes], bool] = msgspec.field(default_factory=dict)
+
+    def count(self, announced: bool) -> int:
+        """How many are announced, or withdrawn."""
+        return sum(one is announced for one in self.said.values())
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """`tables` by VRF and family, `told` by the neighbor's name."""
+
+    tables: dict[tuple[str, Family], Foreseen]
+    told: dict[str, Told]
+
+
+def outcome_of(change: Callable[[Rib], Iterator[None]], rib: Rib, *, with_fates: bool = False) -> Outcome:
+    """Makes the change, to its end. The RIB cannot be used for anything else afterwards."""
+    around = _Around(rib.received.evpn, rib.kernel)
+    rib.connect(kernel=around, neighbors=around, evpn=around, workloads=around)
+    for export in rib.dissemination.all():
+        if export.family is not Family.L2VPN_EVPN:  # those ask for the neighbors when they send
+            export.send = around.send
+    _settle(rib, around, ())
+    around.told.clear()
+    tables = {place: table for place, table in rib.tables.items() if place[1] in _UNICAST}
+    before = {place: dict(_entries(table)) for place, table in tables.items()}
+    hops = {place: _forwarding(tables[place], entries.values()) for place, entries in before.items()}
+    _settle(rib, around, change(rib))
+    outcome = Outcome(tables={}, told=around.told)
+    for place, table in tables.items():
+        found = Foreseen(counts=Counter(), examples={}, fates={} if with_fates else None)
+        _compare(table, before[place], hops[place], found)
+        outcome.tables[place] = found
+    return outcome
+
+
+def _settle(rib: Rib, around: _Around, steps: Iterator[None] | tuple[()]) -> None:
+    """Make a change, and all that follows from it."""
+    for _ in steps:
+        pass
+    rib.flush()
+    while rib.dissemination.is_due or around.written:
+        written, around.written = around.written, []
+        for vrf, family, keys in written:
+            rib.fib_acknowledged(vrf, family, keys)
+        rib.flush()
+
+
+def _entries(table: LocRib) -> Iterator[tuple[bytes, Entry]]:
+    for keys in table.routes.slices(SLICE):
+        for key in keys:
+            entry = table.routes.get(key)
+            if entry is not None:
+                yield key, entry
+
+
+def _forwarding(table: LocRib, entries: Collection[Entry]) -> dict[int, NextHops | None]:
+    """By what each of these decisions forwards now, by identity: they are kept, so that none is another's later."""
+    found: dict[int, NextHops | None] = {}
+    for entry in entries:
+        if id(entry) not in found:
+            found[id(entry)] = _hops_of(table, entry)
+    return found
+
+
+def _hops_of(table: LocRib, entry: Entry) -> NextHops | None:
+    return _OWN if entry.is_local else table.next_hops_now(entry)
+
+
+def _compare(table: LocRib, before: Mapping[bytes, Entry], hops: Mapping[int, NextHops | None], into: Foreseen) -> None:
+    after = dict(_entries(table))
+    for key in before.keys() | after.keys():
+        had, has = before.get(key), after.get(key)
+        old = None if had is None else hops[id(had)]
+        new = None if has is None else old if has is had else _hops_of(table, has)
+        into.take(key, Fate.MOVED if (old and new == _OWN) or (old == _OWN and new) else fate_between(old, new))
+
+
+class _Around:
+    """What is around the RIB in a copy: nothing is written, though it counts as `written`, and what would be sent is
+    noted.
+    """
+
+    def __init__(self, evpn: EvpnRoutes, kernel: KernelRoutes) -> None:
+        self.told: dict[str, Told] = {}
+        self.written: list[tuple[str, Family, list[bytes]]] = []
+        self._evpn = evpn
+        self._kernel = kernel
+
+    # Kernel's tables
+
+    def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
+        self.written.append((vrf, family, [key for key, hops in changes.items() if hops is not None]))
+
+    def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
+        return (self._evpn if next_hop.is_recursive else self._kernel).why_unreachable(vrf, next_hop)
+
+    def forget(self, vrf: str, next_hops: Collection[NextHop]) -> None: ...
+
+    # Sessions
+
+    def send(self, source: Source, batch: RouteBatch) -> None:
+        said = self.told.setdefault(source.name, Told()).said
+        for key in batch.withdrawn:
+            said[batch.family, key] = False
+        for key in batch.announced:
+            said[batch.family, key] = True
+
+    def send_end_of_rib(self, source: Source, family: Family) -> None: ...
+
+    def send_refresh_began(self, source: Source, family: Family) -> None: ...
+
+    def send_refresh_ended(self, source: Source, family: Family) -> None: ...
+
+    def ask_again(self, source: Source, family: Family) -> bool:
+        return False
+
+    def refresh_wanted(self, source: Source, family: Family) -> None: ...
+
+    def has_room(self, source: Source) -> bool:
+        return True
+
+    def reset(self, name: str, *, reason: str, subcode: CeaseSubcode) -> None: ...
+
+    def fail(self, source: Source, error: Exception) -> None:
+        raise error
+
+    # EVPN, workloads
+
+    def evpn_received(self, source: Source, keys: Sequence[bytes], path: Path | None) -> None: ...
+
+    def few_received(self, source: Source, heard: Sequence[tuple[Path, bytes]]) -> None: ...
+
+    def memberships_received(self, source: Source, batch: RouteBatch) -> bool:
+        return False
+
+    def for_neighbor(self, source: Source, batch: RouteBatch) -> Sequence[RouteBatch]:
+        return (batch,)
+
+    def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
+        return self._evpn.prefix_of(key)
+
+    def local_changed(self, vrf: str, family: Family, keys: Sequence[bytes]) -> None: ...
+
+    def routes_changed(self, vrf: str, family: Family, changes: Mapping[bytes, NextHops | None]) -> None: ...
+
+    def suppressed(self, vrf: str, family: Family, keys: list[bytes], by: str) -> None: ...

@@ -1,0 +1,111 @@
+"""Work in a copy of the process: its answer comes, what it changes does not, and whatever becomes of it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from bgpd.runtime.copy_of_process import CopyFailed, in_a_copy
+from labs.process import wait_until
+
+
+def has_no_child() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
+async def test_answer_comes_and_changes_stay_in_the_copy() -> None:
+    state = {"routes": 1}
+
+    def work() -> bytes:
+        state["routes"] = 2
+        return b"%d" % state["routes"] * 3_000_000
+
+    assert await in_a_copy(work) == b"2" * 3_000_000
+    assert state == {"routes": 1}
+
+
+async def test_what_the_work_schedules_never_happens(tmp_path: Path) -> None:
+    happened = tmp_path / "happened"
+
+    def work() -> bytes:
+        asyncio.get_running_loop().call_soon(happened.touch)
+        return b"done"
+
+    assert await in_a_copy(work) == b"done"
+    assert not happened.exists()
+
+
+async def test_what_it_raises_is_told() -> None:
+    def work() -> bytes:
+        raise ValueError("no such neighbor")
+
+    with pytest.raises(CopyFailed, match="no such neighbor"):
+        await in_a_copy(work)
+
+
+async def test_sockets_of_the_process_cannot_be_used_by_the_copy() -> None:
+    here, there = socket.socketpair()
+
+    def work() -> bytes:
+        here.send(b"a message of the copy")
+        return b""
+
+    with pytest.raises(CopyFailed, match="Bad file descriptor"):
+        await in_a_copy(work)
+    there.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        there.recv(1)
+    here.close()
+    there.close()
+
+
+async def test_one_that_takes_too_long_is_ended_and_reaped() -> None:
+    def work() -> bytes:
+        time.sleep(60)
+        return b""
+
+    with pytest.raises(CopyFailed, match="longer than"):
+        await in_a_copy(work, patience_s=0.1)
+    assert has_no_child()
+
+
+async def test_one_that_is_killed_is_told() -> None:
+    def work() -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
+    with pytest.raises(CopyFailed, match="was ended"):
+        await in_a_copy(work)
+
+
+async def test_who_no_longer_waits_leaves_no_process_behind(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def work() -> bytes:
+        begun.touch()
+        time.sleep(60)
+        return b""
+
+    asking = asyncio.ensure_future(in_a_copy(work))
+    await asyncio.to_thread(wait_until, begun.exists, 20, "the copy")
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert has_no_child()
+
+
+async def test_copy_is_ended_first_and_runs_last() -> None:
+    def work() -> bytes:
+        return f"{Path('/proc/self/oom_score_adj').read_text().strip()} {os.nice(0)}".encode()
+
+    assert await in_a_copy(work) == b"1000 19"
