@@ -122,6 +122,9 @@ class _Around:
     def update_learned(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> None:
         self.written.append((vrf, family, [key for key, hops in changes.items() if hops is not None]))
 
+    def confirm(self, vrf: str, family: Family, changes: dict[bytes, NextHops | None]) -> dict[bytes, NextHops | None]:
+        return changes
+
     def why_unreachable(self, vrf: str, next_hop: NextHop) -> str:
         return (self._evpn if next_hop.is_recursive else self._kernel).why_unreachable(vrf, next_hop)
 
@@ -166,6 +169,9 @@ class _Around:
 
     def for_neighbor(self, source: Source, batch: RouteBatch) -> Sequence[RouteBatch]:
         return (batch,)
+
+    def received_keys(self, neighbors: Collection[str]) -> Callable[[Source, Family, bytes], tuple[str, bytes] | None]:
+        return self._evpn.received_keys(neighbors)
 
     def prefix_of(self, key: bytes) -> tuple[str, Family, bytes] | None:
         return self._evpn.prefix_of(key)

@@ -16,6 +16,8 @@ MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
 CEASE, HARD_RESET = 6, 9
 TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+"""Until a connection comes: a daemon that is being started on a busy machine takes a while."""
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
@@ -107,7 +109,7 @@ class WirePeer:
         with namespace.entered():
             self._listener = socket.create_server((address, 179))
         self._listener.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
-        self._listener.settimeout(TIMEOUT_S)
+        self._listener.settimeout(START_TIMEOUT_S)
         self._connections: list[socket.socket] = []
 
     def __enter__(self) -> WirePeer:
