@@ -167,7 +167,9 @@ def served() -> set[tuple[str, str]]:
         elif path == "/v1/{kind}/{id}":
             found |= {(route.method, f"/v1/{name}") for name in ("workloads/ID", "services/NAME")}
         else:
-            found.add((route.method, path.replace("{address}", "ADDRESS").replace("{kind}", "NAME")))
+            found.add(
+                (route.method, path.replace("{address}", "ADDRESS").replace("{kind}", "NAME").replace("{name}", "NAME"))
+            )
     return found
 
 

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bgpd.api.access import CHALLENGE, Access, Certificate, token_of
 from bgpd.api.backend import Backend, Objects, Rejected
+from bgpd.api.birdwatcher import Birdwatcher
 from bgpd.api.connections import (
     BODY_TIMEOUT_S,
     HEADER_TIMEOUT_S,
@@ -172,6 +173,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     app.router.add_get("/v1/live", live.follow, allow_head=False)
     app.router.add_get("/v1/pages/{kind}", Pages(backend).answer)
     app.router.add_get("/metrics", routes.metrics)
+    Birdwatcher(backend, routes.answers).add_to(app)
     app.router.add_get("/v1/health", routes.health)
     app.router.add_get("/v1/overview", routes.overview)
     app.router.add_get("/v1/config", routes.config)
@@ -204,7 +206,7 @@ class _Routes:
 
     def __init__(self, backend: Backend, *, long_answers: int) -> None:
         self._backend = backend
-        self._answers = Places(long_answers)
+        self.answers = Places(long_answers)
         self._monitors = Places(long_answers)
         self._scrapes = Places(SCRAPES)
         self._orders = Places(WAITING_ORDERS)
@@ -226,14 +228,14 @@ class _Routes:
         if listing is None:
             raise Rejected(404, f'there is no "{name}"', f"one of: {', '.join(sorted(self._backend.listings))}")
         query = _query(request)
-        with self._answers.one():
+        with self.answers.one():
             return await send_slices(request, view_slices(listing(query), keep=_filter(query), limit=query.limit))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """What happened, of this run and of earlier ones, oldest first: an EventView for each."""
         query = _query(request)
         _filter(query)
-        with self._answers.one():
+        with self.answers.one():
             sought = Sought(
                 since=query.since,
                 until=query.until or float("inf"),
@@ -253,7 +255,7 @@ class _Routes:
 
     async def mrt(self, request: web.Request) -> web.StreamResponse:
         records = self._backend.mrt(request.query.get("vrf", ""))
-        with self._answers.one():
+        with self.answers.one():
             return await send_slices(request, byte_slices(records), content_type="application/octet-stream")
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
@@ -264,7 +266,7 @@ class _Routes:
             raise Rejected(400, f'"{text}" is not an IP address', 'such as "10.64.1.5" or "2001:db8::5"') from None
         vrf, at = request.query.get("vrf", ""), request.query.get("at")
         await self._started()
-        with self._answers.one():
+        with self.answers.one():
             if at is not None:
                 return _json(await self._backend.explain_past(address.packed, vrf, _time(at)))
             return _json(await self._backend.explain(address.packed, vrf))
@@ -276,7 +278,7 @@ class _Routes:
         except ValueError as error:
             raise Rejected(400, f'"{text}" is no prefix: {error}', 'such as "10.64.1.0/24" or "2001:db8::5"') from None
         await self._started()
-        with self._answers.one():
+        with self.answers.one():
             vrf, neighbor = request.query.get("vrf", ""), request.query.get("neighbor", "")
             return _json(await self._backend.why_not(prefix, vrf, neighbor))
 
@@ -286,7 +288,7 @@ class _Routes:
             hint = "/v1/what-if?down=leaf1, or an interface; or drain=services, drain=all"
             raise Rejected(400, "what would be is not said, or twice", hint)
         await self._started()
-        with self._answers.one():
+        with self.answers.one():
             if down:
                 return _json(await self._backend.what_if_down(down))
             force = request.query.get("force") == "true"
@@ -296,7 +298,7 @@ class _Routes:
     async def what_if_reloaded(self, request: web.Request) -> web.StreamResponse:
         config = _decoded(await _body(request), Config, "config")
         await self._started()
-        with self._answers.one(), self._copies.one():
+        with self.answers.one(), self._copies.one():
             return _json(await self._backend.what_if_reloaded(config))
 
     async def config(self, request: web.Request) -> web.StreamResponse:

@@ -79,6 +79,21 @@ def test_bgpd_reads_it_alike(host: Host, dumped: Path) -> None:
     assert any(" 10.0.1.2 AS65201 10.7.1.0/24 by 10.0.1.2 as-path 65201" in line for line in lines)
 
 
+def test_looking_glass_has_the_same_routes(host: Host) -> None:
+    def glass(target: str) -> Any:
+        status, body = host.request(f"/birdwatcher/{target}")
+        assert status == 200
+        return json.loads(body)
+
+    counts = glass("protocols/bgp")["protocols"]["leaf1"]["routes"]
+    for kind, is_filtered in (("protocol", False), ("filtered", True)):
+        expected = {view["prefix"] for view in received(host, "leaf1") if bool(view["rejected"]) is is_filtered}
+        assert {route["network"] for route in glass(f"routes/{kind}/leaf1")["routes"]} == expected
+        assert counts["filtered" if is_filtered else "imported"] == len(expected)
+    assert [route["network"] for route in glass("routes/export/leaf1")["routes"]] == ["10.64.1.5/32"]
+    assert "10.9.0.0/16" in {route["network"] for route in glass("routes/noexport/again")["routes"]}
+
+
 def test_session_says_the_routes_of_a_file_again(fabric: Fabric, host: Host, dumped: Path, tmp_path: Path) -> None:
     log = tmp_path / "replay.log"
     command = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "bgpd", "replay", str(dumped)]
