@@ -174,6 +174,7 @@ class Upkeep:
         self._waiting: asyncio.Task[None] | None = None
         self._strays: dict[Family, list[Stray]] = {}
         self._is_told = self.is_uncompared = False
+        self._compared = asyncio.Event()
         self._repairs_reported, self._repairs_reported_at = 0, -_REPAIRS_REPORTED_S
 
     # The start, and its end.
@@ -240,6 +241,11 @@ class Upkeep:
         if self.is_uncompared:
             self._compare_when_idle()
 
+    async def compared(self) -> None:
+        """Wait until what another process has left, if so, was compared."""
+        if self.is_uncompared:
+            await self._compared.wait()
+
     def _compare_when_idle(self) -> None:
         if self._waiting is None or self._waiting.done():
             self._waiting = start_in_background(self._wait_until_idle(), "waiting to compare a table with the kernel")
@@ -292,6 +298,7 @@ class Upkeep:
                 await self._shrink(self._families[family])
             if are_compared and self.is_uncompared:
                 self.is_uncompared = False
+                self._compared.set()
                 log.info("fib.compared", table=self._form.table, repaired=self._writer.counters.repaired)
 
     async def _shrink(self, routes: FamilyRoutes) -> None:

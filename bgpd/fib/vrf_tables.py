@@ -135,7 +135,9 @@ class ConfiguredVrfs:
             await asyncio.wait((self._removing,))
 
     async def _remove_left(self) -> None:
-        """Delete what an earlier run left of other VRFs, or of another main table, as a reload would."""
+        """Delete what an earlier run left of other VRFs, or of another main table, as a reload would. All
+        tables are read for that: not while the main one is being compared."""
+        await self._fibs[""].upkeep.compared()
         try:
             for table, device in (await self._vrfs.left(self._configured | self._probe_tables())).items():
                 left = msgspec.structs.replace(self._config, table=table, preferred_source="")
