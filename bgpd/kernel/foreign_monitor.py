@@ -68,6 +68,7 @@ class ForeignMonitor:
         self._sources_gone: set[bytes] = set()
         self._look_at_known = False
         self._look_at_all = False
+        self._look_at_ipv6 = False
         self._reading: asyncio.Task[None] | None = None
         self._started = False
         self._timer: asyncio.TimerHandle | None = None
@@ -90,7 +91,8 @@ class ForeignMonitor:
         self._started = True
         self._timer = self._loop.call_later(self._interval_s, self._at_interval)
         if not findings.is_whole:
-            self.look_at_all()  # what the first dump of a large table lacked is found now
+            self._look_at_ipv6 = True  # what the first dump of a large table lacked is found now
+            self._look()
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -138,7 +140,7 @@ class ForeignMonitor:
             self._reading = start_in_background(self._look_again(), "reading other programs' routes")
 
     async def _look_again(self) -> None:
-        while self._look_at_all or self._look_at_known or self._doubts:
+        while self._look_at_all or self._look_at_ipv6 or self._look_at_known or self._doubts:
             pause_s = max(_LOOK_DELAY_S, self._unread_pause_s, self._share.pause_s(self._loop.time()))
             await asyncio.sleep(pause_s)
             self._unread_pause_s = 0.0
@@ -156,7 +158,10 @@ class ForeignMonitor:
                 self._looked()
 
     def _plan(self) -> ScopesOf:
-        """Returns what to read now, given the known routes; clears the doubts."""
+        """Returns what to read now, given the known routes; clears what that answers."""
+        at_ipv6, self._look_at_ipv6 = self._look_at_ipv6, False
+        if at_ipv6 and not self._look_at_all:
+            return _ipv6_routes
         doubts, self._doubts = self._doubts, {}
         sources, self._sources_gone = self._sources_gone, set()
         at_all, self._look_at_all = self._look_at_all, False
@@ -189,6 +194,11 @@ ScopesOf = Callable[[Mapping[Place, Routes]], list[Scope]]
 
 def _all_routes(_known: Mapping[Place, Routes]) -> list[Scope]:
     return [Scope(family) for family in _FAMILIES]
+
+
+def _ipv6_routes(_known: Mapping[Place, Routes]) -> list[Scope]:
+    """A dump of IPv6 routes in several parts may lack some, one of IPv4 routes does not (decision 10)."""
+    return [Scope(Family.IPV6_UNICAST)]
 
 
 def _known_protocols(known: Mapping[Place, Routes]) -> list[Scope]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
 from bgpd.kernel import foreign_monitor
 from bgpd.kernel.foreign_monitor import ForeignMonitor
-from bgpd.kernel.foreign_reader import Reading
+from bgpd.kernel.foreign_reader import Reading, Scope
 from bgpd.kernel.monitor import KernelMonitor
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, Link, LinkChanged, RouteChanged
@@ -57,6 +58,32 @@ async def test_many_routes_are_taken_over_in_steps(monkeypatch: pytest.MonkeyPat
     seen = sorted(counts | {len(told)})
     assert max(after - before for before, after in itertools.pairwise(seen)) <= foreign_monitor._STEP
     await monitor.stop()
+
+
+async def test_only_ipv6_routes_are_read_again_where_the_first_dump_may_have_lacked_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[Scope]] = []
+    read_again = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Partial(Reader):
+        """Its first dump is of several parts."""
+
+        def read(self, scopes: Iterable[Scope], *_: object, **__: object) -> Reading:
+            asked.append(list(scopes))
+            if len(asked) > 1:
+                loop.call_soon_threadsafe(read_again.set)
+            return Reading(changes={}, nexthops={}, is_whole=len(asked) > 1)
+
+    monkeypatch.setattr(foreign_monitor, "ForeignReader", Partial)
+    monitor = ForeignMonitor(
+        lambda _event: None, own_protocol=197, interval_s=60.0, names=dict, name_of=str, looked=lambda: None
+    )
+    await monitor.start()
+    await asyncio.wait_for(read_again.wait(), 20)
+    await monitor.stop()
+    assert asked == [[Scope(V4), Scope(Family.IPV6_UNICAST)], [Scope(Family.IPV6_UNICAST)]]
 
 
 def test_routes_are_replayed_to_those_that_ask_for_them() -> None:
