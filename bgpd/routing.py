@@ -199,9 +199,13 @@ class Routing:
         await self.workloads.start(left.feeds)
 
     def _release(self) -> Iterator[None]:
-        """Neighbors that were adopted are sent what is different, once all that is going on has come to an end."""
+        """Neighbors that were adopted are sent what is different, once all that is going on has come to an end, but
+        for those that have yet to say which route targets they want."""
         while self._walks:
             yield
+        for source, family in self.speaker.awaiting_end_of_rib():
+            if family is Family.ROUTE_TARGET:
+                self.rib.received.await_memberships(source, until=_now() + MEMBERSHIPS_WAIT_S)
         self.rib.dissemination.release()
 
     async def settle(self, patience_s: float) -> None:

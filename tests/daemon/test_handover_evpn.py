@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from labs.process import wait_until
 from tests.daemon.managed import ManagedHost, said
-from tests.daemon.test_evpn_wire import AFI_SAFI, announcement, in_kernel, prefix, withdrawal
-from tests.daemon.wire_peer import UPDATE, WirePeer, message
+from tests.daemon.test_evpn_wire import (
+    AFI_SAFI,
+    END_OF_MEMBERSHIPS,
+    EVERYTHING,
+    announcement,
+    in_kernel,
+    prefix,
+    withdrawal,
+)
+from tests.daemon.wire_peer import UPDATE, Restart, WirePeer, message
 from tests.interop.evpn_fabric import EvpnFabric, add_vm, host_config, vrf
 
 pytestmark = pytest.mark.netns
 
 WAIT_S = 30.0
+AFI_SAFI_BYTES = b"\0\x19\x46"
 END_OF_RIB = message(UPDATE, b"\0\0\0\6\x80\x0f\3\0\x19\x46")
 
 
@@ -39,6 +50,35 @@ def test_routes_of_a_vrf_and_this_hosts_own_go_on() -> None:
         assert host.neighbor("leaf")["established_count"] == 1
         connection.sendall(withdrawal(routes[1]))
         wait_until(lambda: "10.81.0.0/16" not in in_kernel(fabric), WAIT_S, "the withdrawal", logs=host.logs)
+
+
+def test_leaf_that_has_not_said_its_route_targets_yet_is_sent_nothing_by_the_next_process_either() -> None:
+    """It may have restarted, and kept what it had of this host: nothing of that may be withdrawn."""
+    families = (AFI_SAFI, (1, 132))
+    config = host_config(1, vrf(), families=("l2vpn-evpn", "route-target")).replace(
+        "hold_time_s = 9", "hold_time_s = 90"
+    )
+
+    def evpn_said() -> list[bytes]:
+        return [body for kind, body in said(connection, 1.0) if kind == UPDATE and AFI_SAFI_BYTES in body]
+
+    with (
+        EvpnFabric() as fabric,
+        WirePeer(fabric.leaf, "10.0.1.0") as peer,
+        ManagedHost(fabric.hosts[1], config) as host,
+    ):
+        connection = peer.establish(families=families, hold_time_s=90, restart=Restart(families=families))
+        connection.sendall(END_OF_RIB)
+        add_vm(host, "10.1.1.5")
+        host.wait(lambda: host.get("workloads")[0]["state"] == "announced", "the VM", timeout_s=WAIT_S)
+        announced = len(host.log("workload.announced"))
+        host.processes[-1].send_signal(signal.SIGUSR1)
+        host.wait(lambda: len(host.log("workload.announced")) > announced, "the next process", timeout_s=WAIT_S)
+        assert evpn_said() == []
+        connection.sendall(EVERYTHING + END_OF_MEMBERSHIPS)
+        bodies: list[bytes] = []
+        wait_until(lambda: bodies.extend(evpn_said()) or bodies, WAIT_S, "the VM's routes", logs=host.logs)
+        assert not [body for body in bodies if b"\x90\x0f" in body or b"\x80\x0f" in body[:-6]], "nothing is withdrawn"
 
 
 def without_times(routes: list[dict[str, object]]) -> str:
