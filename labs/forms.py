@@ -24,6 +24,7 @@ _DIST = REPOSITORY / "dist"
 _COMPILED = _DIST / "compiled"
 """The wheel, unpacked."""
 _STAMP = ".built-from"
+_SOURCES = {".py", ".html", ".css", ".js", ".svg"}
 
 
 class NotCompiled(LabError):
@@ -54,7 +55,7 @@ def form_environment(folder: Path) -> list[str]:
 
 def _digest() -> str:
     """Of all that the compiled form depends on."""
-    files = sorted((REPOSITORY / "bgpd").rglob("*.py"))
+    files = sorted(path for path in (REPOSITORY / "bgpd").rglob("*.*") if path.suffix in _SOURCES)
     files += [REPOSITORY / name for name in ("pyproject.toml", "hatch_build.py", "requirements.lock")]
     digest = hashlib.sha256(sys.version.encode())
     for file in files:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,11 @@ def test_repository_itself_stays_plain(compiled: Path) -> None:
 def test_without_a_compiler_the_wheel_is_plain_and_one_line_says_why(tmp_path: Path) -> None:
     done = build(ROOT, tmp_path, PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert [wheel.name for wheel in tmp_path.iterdir()] == [f"bgpd-{__version__}-py3-none-any.whl"]
+    (wheel,) = tmp_path.iterdir()
+    assert wheel.name == f"bgpd-{__version__}-py3-none-any.whl"
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / "bgpd" / "page").iterdir()}
+    assert "bgpd/page/index.html" in page
+    assert page <= set(zipfile.ZipFile(wheel).namelist())
     (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "plain Python" in line]
     assert "there is no C compiler" in line
 

@@ -1,4 +1,4 @@
-"""Many who look at very many routes: the event loop is never held long, and memory stays where it was."""
+"""The web page for many, and from elsewhere: routes and viewers hold nothing up, and strangers see nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.api.tls import make_certificate
 from tests.daemon.browser import PATIENCE_MS, browser
 from tests.daemon.fabric import Fabric, Host, leaf, started, table
 from tests.daemon.wire_peer import END_OF_RIB, UPDATE, WirePeer, attribute, message, update
@@ -123,3 +124,26 @@ def test_many_look_at_many_routes_while_some_change(host: tuple[Host, socket.soc
         bgpd.wait(lambda: viewers.have_all(b'"level":"critical"'), "each viewer to see the verdict")
         for page in pages:
             expect(page.locator("#verdict")).to_have_class("verdict critical")
+
+
+def test_browser_of_another_host_needs_the_token_and_then_all_works_over_tls(fabric: Fabric, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef\n")
+    files = {"token_file": str(token), "tls_certificate": str(certificate), "tls_key": str(key)}
+    api = table("[api]", listen=f"10.0.1.1:{PORT}", **files)
+    with started(fabric, leaf(1), api) as host, browser(fabric.leaf1) as chromium:
+        url = f"https://10.0.1.1:{PORT}/"
+        for password, status in (("wrong", 401), ("0123456789abcdef", 200)):
+            credentials = {"username": "me", "password": password}
+            context = chromium.new_context(ignore_https_errors=True, http_credentials=credentials)  # type: ignore
+            page = context.new_page()
+            answer = page.goto(url)
+            assert answer is not None
+            assert answer.status == status
+            if status == 200:
+                expect(page.locator("#connection")).to_have_text("live")
+                page.get_by_role("link", name="Routes", exact=True).click()
+                expect(page.get_by_text("0 of 0 routes")).to_be_visible()
+            context.close()
+        assert host.log("api.failed") == []
