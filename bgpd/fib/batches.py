@@ -398,7 +398,7 @@ class TableWriter:
 
     def wake_idle(self) -> None:
         """Wake who waits for the table to be idle, if it is."""
-        if not self.is_idle:
+        if not (self._idle_waiters or self._dataplane.objects.leftovers) or not self.is_idle:
             return
         self._dataplane.delete_leftovers()
         for waiter in self._idle_waiters:

@@ -124,14 +124,24 @@ class Decisions:
         """The one decision over `candidates` as of now; None for no candidates."""
         if len(candidates) < 2:
             return self.alone(candidates[0]) if candidates else None
-        known = self._several[hash(candidates) % _PARTS].get(candidates)
-        epoch = self._next_hop_table.epoch
-        if known is not None and known.epoch == epoch:
+        part = self._several[hash(candidates) % _PARTS]
+        known = part.get(candidates)
+        if known is not None and known.epoch == self._next_hop_table.epoch:
             return known
+        self._look_at(candidates)
+        return self._decided(candidates, part, known)
+
+    def decision_of_new(self, candidates: tuple[Path, ...]) -> Decision:
+        """The decision over several candidates of which one is new: no key has had them before, and what memory has of
+        them is not looked for."""
+        self._look_at(candidates)
+        return self._decided(candidates, self._several[hash(candidates) % _PARTS], None)
+
+    def _look_at(self, candidates: tuple[Path, ...]) -> None:
+        epoch = self._next_hop_table.epoch
         for path in candidates:
             if path.epoch != epoch or not path.keys:
                 self.alone(path)
-        return self.decision_of_known(candidates)
 
     def now_known(self, paths: Sequence[Path], next_hop: NextHop) -> None:
         """`alone` for many new paths of one next hop."""
@@ -149,7 +159,12 @@ class Decisions:
     def decision_of_known(self, candidates: tuple[Path, ...]) -> Decision:
         """The one decision over several candidates of which all is known as of now."""
         part = self._several[hash(candidates) % _PARTS]
-        known = part.get(candidates)
+        return self._decided(candidates, part, part.get(candidates))
+
+    def _decided(
+        self, candidates: tuple[Path, ...], part: dict[tuple[Path, ...], Decision], known: Decision | None
+    ) -> Decision:
+        """Decide, and enter it in its `part`, unless it comes to the same as what is `known` of an earlier epoch."""
         epoch = self._next_hop_table.epoch
         multipath, judged = compare(candidates), b""
         next_hops = None
@@ -202,8 +217,7 @@ class Decisions:
 
     def next_hops_without(self, decision: Entry, dead: Set[NextHop]) -> NextHops | None:
         """What the keys of `decision` would be forwarded by if the `dead` next hops were unreachable."""
-        left = [path for path in decision.candidates if path.next_hop not in dead]
-        return self._next_hops(decide(left, self.unusable)[0])
+        return self.next_hops_by(tuple([path for path in decision.candidates if path.next_hop not in dead]))
 
     def _unused(self, decision: Decision) -> None:
         """The last key has left a decision."""

@@ -110,7 +110,7 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
                         into.keys.append(key)
                     continue
                 if old is not before:
-                    before, after = old, _beside(table, old, former, path)
+                    before, after = old, _beside(table, old, former, path, is_new=not had)
                 table.settle(part, key, old, after, into)
                 if former is not None:
                     table.count_path(former, -1)
@@ -120,8 +120,9 @@ def enter_few(table: LocRib, routes: AdjRibIn, batches: Sequence[RouteBatch], at
     return at
 
 
-def _beside(table: LocRib, old: Entry, former: Path | None, path: Path) -> Entry | None:
-    """What a key gets that had `old`, when a path, counted already, comes in place of its source's `former` one."""
+def _beside(table: LocRib, old: Entry, former: Path | None, path: Path, *, is_new: bool) -> Entry | None:
+    """What a key gets that had `old`, when a path, counted already, comes in place of its source's `former` one.
+    `is_new`: no other key has it."""
     if former is old:
         return path
     try:
@@ -130,7 +131,8 @@ def _beside(table: LocRib, old: Entry, former: Path | None, path: Path) -> Entry
         candidates = old.candidates
         if len(candidates) == 2:
             first, second = candidates
-            return table.decision((path, second) if first is former else (first, path))
+            both = (path, second) if first is former else (first, path)
+            return table.decision_of_new(both) if is_new else table.decision(both)
         return table.decision(tuple([path if one is former else one for one in candidates]))
     except Exception:
         table.count_path(path, -1)

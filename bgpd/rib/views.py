@@ -162,11 +162,15 @@ def fallback(tables: Iterable[LocRib], dead: Set[NextHop]) -> Callable[[NextHops
 
 def _by_next_hops(table: LocRib) -> dict[NextHops, list[Entry]]:
     """The first decisions of a table over several candidates, and the only candidates of some of its routes."""
-    found: dict[NextHops, list[Entry]] = {}
     several: Iterator[Entry] = islice(table.several(), _FALLBACK_SCANNED)
+    by_object: dict[int, list[Entry]] = {}
     for decision in chain(several, table.some_alone(_FALLBACK_SCANNED)):
-        if decision.next_hops is not None:
-            found.setdefault(decision.next_hops, []).append(decision)
+        by_object.setdefault(id(decision.next_hops), []).append(decision)
+    found: dict[NextHops, list[Entry]] = {}
+    for same in by_object.values():
+        next_hops = same[0].next_hops
+        if next_hops is not None:
+            found.setdefault(next_hops, []).extend(same)
     return found
 
 
