@@ -27,7 +27,7 @@ INSTALLED := /usr/local/bin/bgpd /etc/systemd/system/bgpd.service /etc/systemd/s
   /etc/systemd/system/bgpd-bfd.service /etc/sysusers.d/bgpd.conf /etc/sysctl.d/90-bgpd.conf \
   /etc/systemd/networkd.conf.d/90-bgpd.conf /etc/iproute2/rt_protos.d/bgpd.conf
 
-.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel pictures lock install \
+.PHONY: help setup lab lab-keep lab-down lab-faults lab-feeds lab-guests lab-see lab-evpn lab-evpn-vm test test-vm fuzz lint format bench wheel pictures lock install \
   install-files uninstall clean
 
 help: ## this list
@@ -59,6 +59,9 @@ lab-feeds: setup ## workloads by MQTT and API, aggregates, a service: what a dea
 
 lab-guests: setup ## ExaBGP, GoBGP and a raw speaker speak through the host's one session: leaks, 100,000 prefixes, each killed
 	@$(PYTHON) -m labs run $(GUESTS)
+
+lab-see: setup ## a host's web page while things break; leaves pictures, the journal and a bundle in labs/run/see
+	@$(PYTHON) -m labs run --see labs/run/see $(TOPOLOGY)
 
 lab-evpn: setup ## two tenants with the same addresses by EVPN without an overlay; VMs that move
 	@$(PYTHON) -m labs run $(EVPN)

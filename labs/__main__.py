@@ -2,6 +2,7 @@
 
 run FILE            bring it up, check it, break it, show it, tear it down; exit code 1 when a check fails
 run --record FILE   as run, and write docs/event-costs.md (the laboratory "faults")
+run --see DIR       as run with the two leaves, with the web page of a host open; pictures, journal, bundle go to DIR
 run --keep FILE     bring it up, check it, and leave it up
 down [FILE...]      remove laboratories that were left up (of all our files), and what killed ones left behind
 """
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("file", type=Path, nargs="?", default=TWO_LEAF)
     run.add_argument("--keep", action="store_true", help="leave it up")
     run.add_argument("--record", action="store_true", help="write docs/event-costs.md from this run")
+    run.add_argument("--see", type=Path, metavar="DIR", help="with a host's web page open; what was seen goes to DIR")
     down = commands.add_parser("down", help="remove laboratories that were left up")
     down.add_argument("files", type=Path, nargs="*", default=sorted(TOPOLOGIES.glob("*.clab.yml")))
     options = parser.parse_args(arguments)
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "down":
             return _down([load(file) for file in options.files])
         topology = load(options.file)
-        return _keep(topology) if options.keep else _run(topology, recorded=options.record)
+        return _keep(topology) if options.keep else _run(topology, recorded=options.record, see=options.see)
     except LabError as error:
         console.print(escape(str(error)), style="red")
         return 2
@@ -74,10 +76,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the line breaks of the module docstring."""
 
 
-def _run(topology: Topology, *, recorded: bool) -> int:
+def _run(topology: Topology, *, recorded: bool, see: Path | None = None) -> int:
     _headline(f"bring up {topology.name}")
     with Laboratory(topology, progress=_progress) as lab:
-        experiments = _experiments(lab)
+        experiments = _experiments(lab) if see is None else _seen(lab, see)
         passed = experiments.run()
         _headline("tear down")
     if recorded and isinstance(experiments, Faults):
@@ -132,6 +134,12 @@ def _down(topologies: list[Topology]) -> int:
 
 def _experiments(lab: Laboratory) -> Experiments:
     return EXPERIMENTS.get(lab.topology.name, Experiments)(lab, headline=_headline, show=_show)
+
+
+def _seen(lab: Laboratory, output: Path) -> Experiments:
+    from labs.see import See  # it takes a browser with it
+
+    return See(lab, headline=_headline, show=_show, output=output)
 
 
 def _headline(text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.daemon.browser import PATIENCE_MS, browser
+from labs.browser import PATIENCE_MS, browser
 from tests.daemon.fabric import Fabric, leaf, started, table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -13,8 +13,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from labs.browser import PATIENCE_MS, browser
 from labs.daemons import Frr
-from tests.daemon.browser import PATIENCE_MS, browser
 from tests.daemon.fabric import Fabric, Host, leaf, started, table
 
 pytestmark = pytest.mark.netns

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from labs.browser import PATIENCE_MS, browser
 from tests.api.tls import make_certificate
-from tests.daemon.browser import PATIENCE_MS, browser
 from tests.daemon.fabric import Fabric, Host, leaf, started, table
 from tests.daemon.wire_peer import END_OF_RIB, UPDATE, WirePeer, attribute, message, update
 

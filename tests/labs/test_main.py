@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -39,12 +41,27 @@ topology:
     assert namespaces() <= before
 
 
-@pytest.mark.parametrize("name", ["two-leaf", "feeds", "evpn-two-tenant", "faults", "guests"])
+@pytest.mark.parametrize("name", ["feeds", "evpn-two-tenant", "faults", "guests"])
 def test_laboratory_passes_all_its_checks(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["run", str(TOPOLOGIES / f"{name}.clab.yml")])
     said = capsys.readouterr().out
     assert code == 0, said
     assert "all checks passed" in said
+
+
+def test_two_leaf_laboratory_passes_with_the_page_open_and_leaves_behind_what_was_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["run", "--see", str(tmp_path), str(TOPOLOGIES / "two-leaf.clab.yml")])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    pictures = {file.stem for file in tmp_path.glob("*.png") if file.stat().st_size > 10_000}
+    assert {"all-is-well", "link-cut", "leaf-dead", "draining", "explain", "journal", "before-it-broke"} <= pictures
+    assert "drain.ordered" in (tmp_path / "events.txt").read_text()
+    with sqlite3.connect(tmp_path / "journal.sqlite") as journal:
+        assert journal.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with tarfile.open(tmp_path / "bundle-host1.tar.gz") as bundle:
+        assert len(bundle.getnames()) > 5
 
 
 @pytest.mark.vm

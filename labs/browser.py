@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from playwright.sync_api import Browser, sync_playwright
 
 from labs.namespace import Namespace
-from tests.waiting import PATIENCE_S
 
 CHROMIUM = "/usr/bin/chromium"
-PATIENCE_MS = PATIENCE_S * 1000
+PATIENCE_MS = 30_000.0
+"""How long is waited for what a page should show."""
 
 
 @contextlib.contextmanager
