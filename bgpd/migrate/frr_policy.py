@@ -95,7 +95,8 @@ class FrrPolicies:
                 made.append(Branch(condition, (REJECT,)))
                 continue
             rest = _goes_on_with(entry, entries[index + 1 :])
-            end = (ACCEPT,) if rest is None else self._entries(rest, ACCEPT, depth + 1)
+            # One that goes on is permitted where nothing follows, and denied where none of what follows matches.
+            end = self._entries(rest, REJECT, depth + 1) if rest else (ACCEPT,)
             made.append(Branch(condition, (*self._changes(entry), *end)))
         return (*made, default)
 

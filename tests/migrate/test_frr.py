@@ -64,7 +64,11 @@ def test_route_map_becomes_the_rules_that_do_the_same(config: Config) -> None:
     permitted = ("10.64.0.0/12 le 28", "0.0.0.0/0", "2001:db8::/32 le 64", "::/0")
     assert rules_of(config, "FROM-LEAF") == (
         RuleConfig(match=MatchConfig(as_path=(r"\b6451[2-9]\b",)), action="reject"),
-        RuleConfig(match=MatchConfig(community=drained), set=SetConfig(local_pref=10), action="accept"),
+        RuleConfig(match=MatchConfig(prefix=("10.64.7.0/24 le 32",), community=drained), action="reject"),
+        RuleConfig(
+            match=MatchConfig(prefix=permitted, community=drained), set=SetConfig(local_pref=10), action="accept"
+        ),
+        RuleConfig(match=MatchConfig(community=drained), action="reject"),
         RuleConfig(match=MatchConfig(prefix=("10.64.7.0/24 le 32",)), action="reject"),
         RuleConfig(match=MatchConfig(prefix=permitted), action="accept"),
     )
@@ -215,3 +219,28 @@ def test_lists_of_both_ip_versions_with_one_name_are_two_lists(tmp_path: Path) -
         (("ipv4-unicast",), (), "reject"),
         (("ipv6-unicast",), ("2001:db8::/32",), "accept"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("goes_on", "after", "is_taken"),
+    [
+        ("on-match next", "", True),
+        ("on-match goto 30", "", True),
+        ("on-match next", "route-map IN permit 20\n match community B\nexit\n", False),
+        ("on-match goto 30", "route-map IN permit 20\n match community B\nexit\n", True),
+        ("continue 20", "route-map IN permit 20\n match community B\nexit\n", False),
+    ],
+)
+def test_an_entry_that_goes_on_permits_only_where_nothing_follows(
+    tmp_path: Path, goes_on: str, after: str, is_taken: bool
+) -> None:
+    """As FRR does: what follows and does not match denies."""
+    text = (
+        "router bgp 65203\n bgp router-id 10.255.1.1\n neighbor 10.0.1.2 remote-as 65201\n"
+        " address-family ipv4 unicast\n  neighbor 10.0.1.2 route-map IN in\n exit-address-family\nexit\n"
+        "ip prefix-list A seq 5 permit 10.1.0.0/16\nbgp community-list standard B seq 5 permit 65000:1\n"
+        f"route-map IN permit 10\n match ip address prefix-list A\n set metric 5\n {goes_on}\nexit\n{after}"
+    )
+    rules = rules_of(configured("frr", written(tmp_path, text)), "IN")
+    actions = [rule.action for rule in rules if rule.match.prefix and not rule.match.community]
+    assert actions == (["accept"] if is_taken else ["reject"])
