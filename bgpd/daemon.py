@@ -258,6 +258,7 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self._routing.run()),
+                tasks.create_task(self._routing.say_bases()),
                 tasks.create_task(self._routing.speaker.run()),
                 tasks.create_task(self._routing.workloads.run()),
                 tasks.create_task(self._routing.servers.run()),

@@ -55,6 +55,7 @@ def build_registry(
     _of_bfd(registry, routing)
     _of_routes(registry, routing)
     _of_exports(registry, exports)
+    _of_history(registry, routing)
     return registry
 
 
@@ -78,6 +79,20 @@ def _of_exports(registry: Registry, exports: Exports) -> None:
         "bgpd_mrt_messages_lost_total",
         "Messages of neighbors that are in no MRT file, since it could not be written.",
         lambda: exports.lost,
+    )
+
+
+def _of_history(registry: Registry, routing: Routing) -> None:
+    registry.gauge("bgpd_history_bytes", "What the files of the history of routes take.", lambda: routing.history.bytes)
+    registry.gauge(
+        "bgpd_history_begin_timestamp_seconds",
+        "When the history of routes begins, since the epoch; 0: it says nothing yet.",
+        lambda: routing.history.known_from or 0,
+    )
+    registry.counter(
+        "bgpd_history_losses_total",
+        "Times that the history of routes could not be written and began anew.",
+        lambda: routing.history.lost,
     )
 
 

@@ -213,6 +213,7 @@ class Readiness:
             loop_stall_cpu_p9999_s=self._selector.cpu.quantile(FAR_OUT),
             last_handover=self.left.view(),
             configuration=self.configuration,
+            history_from=routing.history.known_from,
         )
 
     def _report_status(self) -> None:

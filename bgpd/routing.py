@@ -41,7 +41,7 @@ from bgpd.rib.stale import Place
 from bgpd.runtime.boot import has_run_since_boot
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.shared_state import changes_shared_state
-from bgpd.runtime.turns import LoopClock, Walks, soon
+from bgpd.runtime.turns import LoopClock, Walks, in_turn, soon
 from bgpd.speaker.speaker import Speaker
 from bgpd.speaker.tap import SessionTap
 from bgpd.workload.guest_source import GuestSource
@@ -53,6 +53,8 @@ WORKLOAD_SOURCE = Source(name="workload", kind=SourceKind.WORKLOAD)
 _ABREAST = 4_096
 """A neighbor that has sent at most this many routes fewer than the leading one also counts as leading."""
 _LOOK_S = 1.0
+_BEHIND_S = 0.05
+"""How long a base waits for sessions that have sent much."""
 MEMBERSHIPS_WAIT_S = 30.0
 """A neighbor that has not sent all its route target memberships by then is sent EVPN routes by those that have come."""
 _MUCH = 8 << 20
@@ -89,7 +91,6 @@ class Routing:
         self.ending = False
         self.link_changed: Callable[[str], None] = lambda _name: None
         self.history = history
-        self._is_saying_base = False
         self._is_change_planned = False
         self._is_adopting = False
         self._stale_timer: asyncio.TimerHandle | None = None
@@ -219,19 +220,24 @@ class Routing:
     async def run(self) -> None:
         """Look for what can be asked of neighbors again, and for what is waited for in vain, until cancelled."""
         while True:
-            self._say_base()
             self.rib.received.ask_for_discarded(time.monotonic())
             self.rib.dissemination.resume_due(_now())
             await asyncio.sleep(_LOOK_S)
 
-    def _say_base(self) -> None:
-        """Where the history needs it, say all that the tables have."""
-        if self.history.wants_base and not self._is_saying_base:
-            self._is_saying_base = True
-            self._walks.run(base(self.history, self.rib, self.host, self._is_behind_sessions), done=self._base_said)
-
-    def _base_said(self) -> None:
-        self._is_saying_base = False
+    async def say_bases(self) -> None:
+        """Whenever the history needs it, say all that the tables have, until cancelled; a defect costs only it."""
+        while self.history.is_on:
+            await asyncio.sleep(_LOOK_S)
+            if not self.history.wants_base or self.history.is_writing:
+                continue
+            walk = base(self.history, self.rib, self.host, self._is_behind_sessions)
+            step = functools.partial(next, walk, None)
+            try:
+                while (waits := await in_turn(step)) is not None:
+                    if waits:
+                        await asyncio.sleep(_BEHIND_S)
+            except Exception as error:
+                self.history.give_up(error)
 
     def _is_behind_sessions(self) -> bool:
         """Whether something that a session has sent was read, and is not in the tables yet."""

@@ -102,6 +102,7 @@ class Parts:
             received=SimpleNamespace(count=lambda _: self.received, discarded=list),
         )
         self.evpn = SimpleNamespace(is_importing=False)
+        self.history = SimpleNamespace(known_from=None)
         self.tables = SimpleNamespace(pending=0, backlog=0, failed=0, warnings=list)
         self.workloads = SimpleNamespace(readiness_changed=self._readiness_changed, errors=list)
         self.speaker = SimpleNamespace(

@@ -233,6 +233,8 @@ def status_lines(view: View, now: float) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in view.get("warnings", ()))
     yield f"neighbors: {view['neighbors_established']} of {view['neighbors']} established"
     yield f"routes: {view['routes']}; kernel routes: {view['fib_pending']} pending, {view['fib_failed']} failed"
+    if history_from := view.get("history_from"):
+        yield f"history of routes: of the last {age(history_from, now)}"
     if handover := view.get("last_handover"):
         yield from handover_lines(handover, now)
     if configuration := view.get("configuration"):

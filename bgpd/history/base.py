@@ -21,21 +21,21 @@ SLICE = 1024
 """Keys of one step: each may have paths of its own."""
 
 
-def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) -> Iterator[None]:
-    """Stepping says all. Nothing is said while `is_behind`: some of what a session sent is recorded, and not in the
-    tables yet."""
+def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) -> Iterator[bool]:
+    """Stepping says all; a step answers whether the next one had better wait a moment. Nothing is said while
+    `is_behind`: some of what a session sent is recorded, and not in the tables yet."""
     history.base_began(next_hops_of(rib), addresses_of(host))
-    yield
+    yield False
     for (vrf, family), table in list(rib.tables.items()):
         if family not in UNICAST:
             continue
         for keys in table.routes.slices(SLICE):
             while is_behind():
-                yield
+                yield True
             record = state(history, table, keys, place=(vrf, family))
             if record is not None:
                 history.add(record, 16 * len(keys))
-            yield
+            yield False
     history.base_ended()
 
 

@@ -81,7 +81,7 @@ class History(Recorder):
         self._numbers: dict[Source, int] = {}
         self._sessions: dict[int, Session] = {}
         self._next = 1
-        self._bases = 0
+        self._bases = self._writes = 0
         self._is_in_base = False
         self._records: list[AnyRecord] = []
         self._size = 0
@@ -287,17 +287,38 @@ class History(Recorder):
                 async with asyncio.timeout(WRITE_S):
                     await self._much.wait()
             await self.flush()
+            if self._file is None:
+                return
             is_long = self._file.since_base > self._max_bytes * 3 // SEGMENTS
             if is_long and self._file.bases == self._bases and not self._is_in_base:
                 self.wants_base = True
             if self.error:
                 await asyncio.sleep(RETRY_S)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether the disk is being waited for."""
+        return self._writes > 0
+
     async def flush(self) -> None:
         """Write what was gathered; returns when it is written, or cannot be."""
         if self._file is not None:
-            loop = asyncio.get_running_loop()
-            await asyncio.shield(loop.run_in_executor(self._writer, self._write, self._file, self._taken()))
+            writing = asyncio.get_running_loop().run_in_executor(self._writer, self._write, self._file, self._taken())
+            self._writes += 1
+            writing.add_done_callback(self._written)
+            with contextlib.suppress(Exception):  # `_written` is told
+                await asyncio.shield(writing)
+
+    def _written(self, writing: asyncio.Future[None]) -> None:
+        self._writes -= 1
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            self.give_up(error)
+
+    def give_up(self, error: BaseException) -> None:
+        """A defect: nothing more is kept by this process."""
+        log.error("history.defect", error=repr(error), exc_info=error)
+        self.error, self.is_on, self._file = f"a defect: {error!r}", False, None
+        self._records, self._size = [], 0
 
     def _taken(self) -> list[AnyRecord]:
         """What was gathered, in the loop's thread: what comes next is gathered anew."""

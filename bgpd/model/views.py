@@ -626,7 +626,7 @@ class HealthView(msgspec.Struct, kw_only=True):
     event loop was held since the start, `loop_stall_p9999_s` what one hold of ten thousand exceeds. With `cpu` in their
     names both are the processor time of the loop's thread: what is missing in them, others had the processor for.
     `last_handover` is what this process was handed over at its start, null if nothing was. `configuration`: where the
-    one in force came from.
+    one in force came from. `history_from`: when the history of routes begins, null where it says nothing yet.
 
     `waiting_for`: all that is waited for after a start before kernel routes of the run before are removed that nobody
     has announced again (the Selection Deferral Timer of RFC 4724), and how long still.
@@ -652,6 +652,7 @@ class HealthView(msgspec.Struct, kw_only=True):
     loop_stall_cpu_p9999_s: float = 0.0
     last_handover: HandoverView | None = None
     configuration: ConfigurationView | None = None
+    history_from: float | None = None
 
 
 class PageView(msgspec.Struct, kw_only=True):

@@ -211,7 +211,7 @@ class Recorded:
         self.stale_due()
         self.random.choices(functions, weights)[0]()
         for walk in list(self._walks):
-            if next(walk, True):
+            if next(walk, None) is None:
                 self._walks.remove(walk)
         self.rib.commit_gathered()
         self.states[self.now] = self.state()
