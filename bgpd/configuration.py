@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,11 @@ class Configuration:
         matched = self.matching.made_out(self._with_protocol(loaded.config))
         self.in_force = matched.config
         self.matching.taken(loaded.config, matched)
+
+    @property
+    def rules(self) -> Mapping[tuple[str, int], str]:
+        """File and line of the rules of the policies in force, by name and number."""
+        return self._loaded.rules
 
     def connect(
         self,

@@ -195,6 +195,7 @@ class Daemon:
             reload=self._reload,
             confirm=self._configuration.confirm,
             would_be=self._configuration.would_be,
+            rules=lambda: self._configuration.rules,
             started=self.has_started,
         )
         self._configuration.connect(

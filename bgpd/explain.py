@@ -6,7 +6,8 @@ Gathers what the parts know and puts it in one sentence. Changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from bgpd.evpn.evpn import Evpn
 from bgpd.evpn.views import explain_overlay
@@ -26,6 +27,8 @@ from bgpd.model.views import (
     WorkloadView,
 )
 from bgpd.model.workload import WorkloadState
+from bgpd.reachable import first_broken
+from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.views import longest_match, route_view
 from bgpd.workload.workloads import Workloads
@@ -43,13 +46,16 @@ async def explain(
     workloads: Workloads,
     neighbors: Iterable[NeighborView],
     audience: Callable[[WorkloadView], WorkloadView],
+    rules: Mapping[tuple[str, int], str] = MappingProxyType({}),
     drained: str = "",
 ) -> ExplainView:
     """The view of a packed address in a VRF ("" for the main table). `audience` adds who has a workload's route,
-    `drained` says that this host is out of service.
+    `rules` tells where the rules of policies stand, by name and number, `drained` that this host is out of service.
     """
     family = Family.IPV4_UNICAST if len(address) == 4 else Family.IPV6_UNICAST
     kernel = await fib_views.lookup(fib, address)
+    if kernel is not None:
+        await fib_views.add_neighbors(fib, kernel)
     table = rib.table(vrf, family)
     key = longest_match(table, family, address)
     if key is None:
@@ -58,6 +64,8 @@ async def explain(
     fib_route = None if key is None else fib_views.route(fib, family, key)
     if route is not None and fib_route is not None and not route.fib:
         route.fib = fib_route.state
+    if route is not None and key is not None:
+        _say_rules(rib, table, key, route, rules)
     workload = _workload(workloads, vrf, family, address)
     if workload is not None:
         workload = audience(workload)
@@ -79,9 +87,27 @@ async def explain(
     )
     _say_bfd(view)
     view.verdict, view.agrees = _verdict(view)
+    view.broken = first_broken(view)
     if drained and (workload is not None or (route is not None and route.fib == "local")):
         view.verdict += f"; {drained}"
     return view
+
+
+def _say_rules(rib: Rib, table: LocRib, key: bytes, route: RouteView, places: Mapping[tuple[str, int], str]) -> None:
+    """Beside each path of a neighbor, which rules of the import policy decided about it, and where they stand."""
+    entry = table.routes.get(key)
+    for one in route.candidates:
+        path = None if entry is None else entry.path_of(one.source)
+        judged = None if path is None else rib.received.judged_by(path, table.family, key)
+        if judged is not None:
+            one.rule = _rules_text(*judged, places)
+
+
+def _rules_text(name: str, trace: Sequence[int], places: Mapping[tuple[str, int], str]) -> str:
+    if all((name, number) not in places for number in trace):
+        return f'policy "{name}"'
+    named = [f"{number} ({places.get((name, number), 'no line known')})" for number in trace]
+    return f'policy "{name}", rule{"s" if len(named) > 1 else ""} {", ".join(named)}'
 
 
 def _say_bfd(view: ExplainView) -> None:

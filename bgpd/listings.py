@@ -90,6 +90,7 @@ class DaemonBackend:
         reload: Callable[[float | None], Awaitable[ReloadView]],
         confirm: Callable[[], Awaitable[bool]],
         would_be: Callable[[Config], tuple[Config, list[ConfigChangeView]]],
+        rules: Callable[[], Mapping[tuple[str, int], str]],
         started: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.events = events
@@ -106,6 +107,7 @@ class DaemonBackend:
         self._confirm = confirm
         self._past = past
         self._would_be = would_be
+        self._rules = rules
         listings: dict[str, Listing] = {
             "neighbors": lambda query: iter(self.neighbors()),
             "bfd": lambda query: iter(routing.speaker.bfd.views()),
@@ -178,6 +180,7 @@ class DaemonBackend:
             workloads=routing.workloads,
             neighbors=self.neighbors(),
             audience=self._advertised.of_workload,
+            rules=self._rules(),
             drained=self.drain.reason(),
         )
 

@@ -148,6 +148,7 @@ def backend() -> DaemonBackend:
             "reload",
             "confirm",
             "would_be",
+            "rules",
             "started",
         )
     }

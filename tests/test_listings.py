@@ -80,6 +80,7 @@ class Rig:
             reload=unused,
             confirm=unused,
             would_be=lambda config: (config, []),
+            rules=dict,
             started=unused,
             upgrade=unused,
         )

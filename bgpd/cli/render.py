@@ -37,6 +37,8 @@ def next_hop(view: Mapping[str, Any]) -> str:
         parts.append(f"weight {view['weight']}")
     if view.get("bfd"):
         parts.append(f"BFD {view['bfd']}")
+    if view.get("neighbor"):
+        parts.append(f"neighbor table: {view['neighbor']}")
     if not view.get("live", True):
         parts.append(f"(dead: {view.get('why') or 'unknown'})")
     return " ".join(parts)
@@ -270,7 +272,9 @@ _MARKS = {"best": ">", "multipath": "=", "rejected": "x", "lost": " "}
 
 def explain_lines(view: View, now: float) -> Iterator[str]:
     """The lines of the story."""
-    yield f"{view['address']}{' in VRF ' + view['vrf'] if view.get('vrf') else ''}: {view['verdict']}"
+    where = f"{view['address']}{' in VRF ' + view['vrf'] if view.get('vrf') else ''}"
+    yield f"{where}: BROKEN: {view['broken']}" if view.get("broken") else f"{where}: reachable"
+    yield view["verdict"]
     yield "kernel and RIB agree" if view["agrees"] else "KERNEL AND RIB DIFFER"
     yield ""
     yield from _kernel(view.get("kernel"))
@@ -349,6 +353,8 @@ def route_lines(route: View | None, now: float) -> list[str]:
         lines.append(f"  {_MARKS.get(role, ' ')} {candidate['source']}{via}{path}{heard}{kept}")
         why = candidate.get("reason") or ("" if role == "best" else "no reason given")
         lines.append(f"      {role}{': ' + why if why else ''}")
+        if candidate.get("rule"):
+            lines.append(f"      {candidate['rule']}")
     return lines
 
 

@@ -10,7 +10,8 @@ import ipaddress
 import re
 import socket
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -67,7 +68,8 @@ class HostNotReady(ConfigError):
 
 class Loaded(NamedTuple):
     """A configuration, the warnings about it, and where it came from: its files, the variables in them, and what "auto"
-    stands for. `is_early`: that may be made from a loopback address a little later."""
+    stands for. `is_early`: that may be made from a loopback address a little later. `rules`: file and line of the rules
+    of policies, by name and number."""
 
     config: Config
     warnings: list[Problem]
@@ -75,6 +77,7 @@ class Loaded(NamedTuple):
     variables: dict[str, str]
     identity: Identity
     is_early: bool = False
+    rules: Mapping[tuple[str, int], str] = MappingProxyType({})
 
 
 def load_config(
@@ -177,7 +180,18 @@ def _parse(
     if interfaces is not None:
         warnings += [*warn_about_interfaces(config, interfaces), *warn_about_tcp_ao(config)]
     problems = _problems(warnings, merged, files)
-    return Loaded(config, problems, files, expansion.used, resolved.identity, resolved.is_early)
+    rules = _places_of_rules(config, merged, files)
+    return Loaded(config, problems, files, expansion.used, resolved.identity, resolved.is_early, rules)
+
+
+def _places_of_rules(config: Config, merged: Merged, files: Sequence[str]) -> dict[tuple[str, int], str]:
+    """File and line of each rule of a policy."""
+    found = {}
+    for name, policy in config.policy.items():
+        for number in range(len(policy.rules)):
+            place = merged.place(("policy", name, "rules", number))
+            found[name, number] = f"{files[place.file]}:{place.line}"
+    return found
 
 
 def _merge(texts: Sequence[ConfigText], problems: list[Problem]) -> Merged:

@@ -18,7 +18,7 @@ from bgpd.kernel.route_messages import BLACKHOLE
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.path import NextHop, NextHops
-from bgpd.model.prefix import format_address, format_key, in_address_order, key_of
+from bgpd.model.prefix import format_address, format_key, in_address_order, key_of, parse_address
 from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
 
 RT_TABLE_LOCAL = 255
@@ -141,6 +141,14 @@ async def lookup(fib: Fib, address: bytes) -> KernelRouteView | None:
         live = {(hop.address, hop.interface) for hop in view.next_hops}
         view.next_hops += _absent(fib, live, fib.writer.desired(run.family, key))
     return view
+
+
+async def add_neighbors(fib: Fib, view: KernelRouteView) -> None:
+    """Beside each next hop what the kernel's neighbor table has for it."""
+    for hop in view.next_hops:
+        link = fib.dataplane.host.named(hop.interface)
+        if hop.address and link is not None:
+            hop.neighbor = await fib.dataplane.reader.neighbor(parse_address(hop.address), link.index)
 
 
 def _dropped(fib: Fib, address: bytes) -> KernelRouteView | None:

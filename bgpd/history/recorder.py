@@ -282,7 +282,8 @@ class History(Recorder):
         if self._file is None:
             return
         while True:
-            await self._wake.wait()
+            if not self.error:
+                await self._wake.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WRITE_S):
                     await self._much.wait()
@@ -329,10 +330,12 @@ class History(Recorder):
 
     def _write(self, file: SegmentWriter, records: list[AnyRecord]) -> None:
         """In the writer's thread."""
-        if not records:
+        if not records and not self.error:
             return
         try:
-            file.append([Lost(records[0].at, self.error), *records] if self.error else records)
+            file.append(
+                [Lost(records[0].at if records else self.now(), self.error), *records] if self.error else records
+            )
         except HistoryUnusable as error:
             self.lost += 1
             is_new, self.error = not self.error, str(error)

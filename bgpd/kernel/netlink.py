@@ -48,6 +48,7 @@ class MessageKind(enum.IntEnum):
     NEW_ROUTE = 24
     DEL_ROUTE = 25
     GET_ROUTE = 26
+    GET_NEIGHBOR = 30
     NEW_RULE = 32
     DEL_RULE = 33
     GET_RULE = 34

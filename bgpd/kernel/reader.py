@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable
 
@@ -20,6 +21,7 @@ from bgpd.kernel.netlink import (
     MessageFlag,
     MessageKind,
     attribute,
+    attributes,
     dump,
     message,
     messages,
@@ -38,6 +40,20 @@ from bgpd.kernel.route_messages import (
 from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
 
+_NDMSG = struct.Struct("=B3xiHBB")
+_NDA_DST, _NDA_LLADDR = 1, 2
+_STATES = {
+    0: "none",
+    1: "incomplete",
+    2: "reachable",
+    4: "stale",
+    8: "delay",
+    16: "probe",
+    32: "failed",
+    64: "noarp",
+    128: "permanent",
+}
+"""NUD_* of linux/neighbour.h. A stale one was heard once and is asked again when it is used."""
 _TRIES = 20
 _RECEIVE_BYTES = 4 << 20
 _RTM_F_LOOKUP_TABLE = 0x1000
@@ -83,6 +99,24 @@ class KernelReader:
     async def lookup(self, address: bytes, ifindex: int) -> RouteRun | OSError:
         """The kernel's route for a packed address (RTM_GETROUTE), or its error; by a VRF device's index if not 0."""
         return await asyncio.get_running_loop().run_in_executor(None, self._look_up, address, ifindex)
+
+    async def neighbor(self, address: bytes, ifindex: int) -> str:
+        """What the kernel's neighbor table (ARP, NDP) has for a packed address on an interface: the state, and the MAC
+        where there is one; "" if it has no entry."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._look_for_neighbor, address, ifindex)
+
+    def _look_for_neighbor(self, address: bytes, ifindex: int) -> str:
+        number = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+        payload = _NDMSG.pack(number, ifindex, 0, 0, 0) + attribute(_NDA_DST, address)
+        with self._locks[self._lookups]:
+            self._lookups.send(message(MessageKind.GET_NEIGHBOR, MessageFlag.REQUEST, payload))
+            data = self._lookups.recv(1 << 16)
+        kind, _, _, start, end = next(iter(messages(data)))
+        if kind == MessageKind.ERROR:
+            return ""
+        state = _NDMSG.unpack_from(data, start)[2]
+        mac = attributes(data, start + _NDMSG.size, end).get(_NDA_LLADDR, b"")
+        return " ".join(filter(None, (_STATES.get(state, f"state {state}"), mac.hex(":"))))
 
     def _read_nexthops(self) -> list[NexthopObject]:
         with self._locks[self._small]:

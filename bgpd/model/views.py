@@ -197,7 +197,8 @@ class ExchangedRouteView(msgspec.Struct, kw_only=True):
 class NextHopView(msgspec.Struct, kw_only=True):
     """A next hop as the kernel has it: `live` is whether it forwards; `why` says why not.
 
-    `bfd`: the state of BFD with the neighbor that is or named it, in `bgpd explain`; "" if there is none.
+    In `bgpd explain` also: `bfd`, the state of BFD with the neighbor that is or named it, and `neighbor`, what the
+    kernel's neighbor table (ARP, NDP) has for it ("reachable 52:54:00:12:34:56"); "" if there is none.
     """
 
     address: str
@@ -206,16 +207,17 @@ class NextHopView(msgspec.Struct, kw_only=True):
     live: bool = True
     why: str = ""
     bfd: str = ""
+    neighbor: str = ""
 
 
 class CandidateView(msgspec.Struct, kw_only=True):
     """One candidate path of a route, as the decision process saw it.
 
     `role` is "best", "multipath", "lost" or "rejected"; `reason` says by which numbered step it lost, or which rule or
-    check rejected it ("" for the best). `heard_at` is when its source said so first (unicast routes that are only
-    repeated keep it). `stale_since`, `stale_until`: the
-    session ended then, and the path is kept until that time at most, since its neighbor restarts (RFC 4724); of a VRF's
-    route that an EVPN route became, the session of that.
+    check rejected it ("" for the best). `rule`, in `bgpd explain`: which rules of the import policy decided about it,
+    and where they stand. `heard_at` is when its source said so first (unicast routes that are only repeated keep it).
+    `stale_since`, `stale_until`: the session ended then, and the path is kept until that time at most, since its
+    neighbor restarts (RFC 4724); of a VRF's route that an EVPN route became, the session of that.
     """
 
     source: str
@@ -231,6 +233,7 @@ class CandidateView(msgspec.Struct, kw_only=True):
     extended_communities: list[str] = []
     large_communities: list[str] = []
     neighbor_asn: int = 0
+    rule: str = ""
     heard_at: float = 0.0
     stale_since: float | None = None
     stale_until: float | None = None
@@ -420,7 +423,8 @@ class KernelRouteView(msgspec.Struct, kw_only=True):
 class ExplainView(msgspec.Struct, kw_only=True):
     """`bgpd explain ADDRESS`: the path of an address from the wire to the kernel, and a verdict in one sentence.
 
-    `agrees` is whether the kernel forwards as the RIB wants. `overlay` tells, in a VRF, how the route's next hops were
+    `broken` is the first broken link of the chain, "" if packets get there as far as this host can tell. `agrees` is
+    whether the kernel forwards as the RIB wants. `overlay` tells, in a VRF, how the route's next hops were
     resolved: one step in each line. `guest` is the route in the table of the guest of this host that announces the
     prefix, with the reason if it is refused; the guest's sessions are among `neighbors`.
     """
@@ -429,6 +433,7 @@ class ExplainView(msgspec.Struct, kw_only=True):
     vrf: str = ""
     verdict: str
     agrees: bool
+    broken: str = ""
     kernel: KernelRouteView | None = None
     fib: FibRouteView | None = None
     route: RouteView | None = None

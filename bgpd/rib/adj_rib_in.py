@@ -212,6 +212,10 @@ class AdjRibIn:
             for (accepted, rejected), one, at, key in zip(verdicts, received, heard_at, entered)
         ]
 
+    def judged_by(self, path: Path, family: Family, key: bytes) -> tuple[str, Trace]:
+        """The policy, and the rules of it that matched a route."""
+        return self.policy.name, self.policy.split(self._route(family, path.received, path.next_hop), [key])[0][0]
+
     def _route(self, family: Family, attributes: Attributes, next_hop: NextHop | None) -> Route:
         return Route(
             attributes=attributes,

@@ -32,7 +32,7 @@ from bgpd.rib.guest_policy import import_policy
 from bgpd.rib.loc_rib import Changes, LocRib
 from bgpd.rib.neighbor_state import NeighborState, change_policies
 from bgpd.rib.next_hops import allowed_next_hops
-from bgpd.rib.policy import build_policy
+from bgpd.rib.policy import Trace, build_policy
 from bgpd.rib.ports import EvpnRoutes, Neighbors
 from bgpd.rib.recording import Recorder
 from bgpd.rib.restore import Restored
@@ -562,6 +562,11 @@ class ReceivedRoutes:
         """What the attributes of an established session's routes take in memory; 0 for any other."""
         state = self._states.get(source)
         return 0 if state is None else state.bytes_kept
+
+    def judged_by(self, path: Path, family: Family, key: bytes) -> tuple[str, Trace] | None:
+        """The import policy of a neighbor's route, and the rules of it that matched. None: it is no neighbor's."""
+        state = self._states.get(path.source) or self._former.get(path.source)
+        return None if state is None else state.adj_rib_in.judged_by(path, family, key)
 
     def kept_of(self, places: Collection[Place]) -> tuple[int, int]:
         """How many routes these are, and what their attributes take in memory."""

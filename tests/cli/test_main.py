@@ -579,7 +579,7 @@ def test_explain_at_tells_how_it_was(capsys: pytest.CaptureFixture[str]) -> None
 def test_explain_takes_one_address_however_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     for text in ("10.64.1.1", "10.64.1.1/32", "2001:db8::1/128"):
         assert run("explain", text) == 0
-        assert capsys.readouterr().out.startswith(f"{text.partition('/')[0]}: forwarded")
+        assert capsys.readouterr().out.startswith(f"{text.partition('/')[0]}: reachable")
     assert run("explain", "10.64.0.0/16") == 2
     assert "show routes 10.64.0.0/16 --longer-prefixes" in capsys.readouterr().err
 
@@ -587,11 +587,11 @@ def test_explain_takes_one_address_however_it_is_written(capsys: pytest.CaptureF
 @pytest.mark.usefixtures("daemon")
 def test_explain_takes_the_name_of_a_workload_or_service(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("explain", "pod1") == 0
-    assert capsys.readouterr().out.startswith("10.64.1.5: forwarded")
+    assert capsys.readouterr().out.startswith("10.64.1.5: reachable")
     assert run("explain", "web") == 0
     out = capsys.readouterr().out
-    assert "10.64.100.1 in VRF blue: forwarded" in out
-    assert "2001:db8::100 in VRF blue: forwarded" in out
+    assert "10.64.100.1 in VRF blue: reachable" in out
+    assert "2001:db8::100 in VRF blue: reachable" in out
     assert run("explain", "web", "--json") == 0
     assert [view["address"] for view in json.loads(capsys.readouterr().out)] == ["10.64.100.1", "2001:db8::100"]
     assert run("explain", "leaf9") == 1

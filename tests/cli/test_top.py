@@ -72,7 +72,7 @@ async def test_search_explains_and_goes_back(daemon: ScriptedDaemon, size: tuple
         text = await until(pilot, "leaf1")
         assert "! ready, without a session with leaf2" in text
         await typed(pilot, "10.64.9.1")
-        assert "10.0.1.2 dev eth0" in await until(pilot, "10.64.9.1: forwarded by leaf1", "#text")
+        assert "10.0.1.2 dev eth0" in await until(pilot, "10.64.9.1: reachable", "#text")
         await pilot.press("escape")
         await until(pilot, "leaf1")
         await pilot.press("q")

@@ -68,13 +68,13 @@ def test_a_disk_that_cannot_be_written_costs_the_journal_only(fabric: Fabric, tm
     small = tmp_path / "small"
     small.mkdir()
     state = table("[state]", directory=str(small))
-    run_command(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)])
+    run_command(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)])
     try:
         with WirePeer(fabric.leaf1) as peer, started(fabric, leaf(1), state, wait=False) as host, peer.establish():
             host.wait_established("leaf1")
             full = small / "full"
             with contextlib.suppress(OSError), full.open("wb", buffering=0) as file:
-                for _ in range(2000):
+                for _ in range(4000):
                     file.write(b"x" * 4096)
             host.cli("reload")
             host.wait(lambda: any("events are not kept" in text for text in host.health()["warnings"]), "the warning")
@@ -83,6 +83,6 @@ def test_a_disk_that_cannot_be_written_costs_the_journal_only(fabric: Fabric, tm
             full.unlink()
             host.wait(lambda: "journal.recovered" in names(host), "the journal to go on", 30)
             assert "reload.done" in names(host)
-            assert host.health()["warnings"] == []
+            host.wait(lambda: host.health()["warnings"] == [], "no warning", 30)
     finally:
         run_command(["umount", str(small)])

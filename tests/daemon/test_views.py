@@ -159,8 +159,11 @@ def test_explain_refuses_what_is_no_address(host: Host) -> None:
 
 def test_explain_for_people(host: Host) -> None:
     lines = host.cli("explain", "10.9.1.1").splitlines()
-    assert lines[0].startswith("10.9.1.1: forwarded by 10.9.0.0/16 to ")
-    assert lines[1] == "kernel and RIB agree"
+    assert lines[0] == "10.9.1.1: reachable"
+    assert lines[1].startswith("forwarded by 10.9.0.0/16 to ")
+    assert lines[2] == "kernel and RIB agree"
+    assert any("neighbor table: " in line for line in lines)
+    assert any('policy "' in line for line in lines)
 
 
 @pytest.mark.parametrize("view", ["neighbors", "routes", "fib", "workloads", "aggregates", "events"])

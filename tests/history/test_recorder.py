@@ -39,7 +39,6 @@ def test_what_was_not_written_is_not_known_until_the_next_base(tmp_path: Path, m
     assert "not kept" in recorded.history.warnings()[0]
     monkeypatch.undo()
     recorded.now += 10
-    recorded.next_hop()
     recorded.write()
     assert recorded.history.warnings() == []
     assert recorded.history.wants_base
