@@ -35,6 +35,7 @@ from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.wire import NlriDecoders
 from bgpd.model.workload import ClaimInfo, Communities
+from bgpd.rib.losses import Losses
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
 from bgpd.rib.stale import Place
@@ -91,6 +92,7 @@ class Routing:
         self.ending = False
         self.link_changed: Callable[[str], None] = lambda _name: None
         self.history = history
+        self._losses = Losses()
         self._is_change_planned = False
         self._is_adopting = False
         self._stale_timer: asyncio.TimerHandle | None = None
@@ -220,9 +222,17 @@ class Routing:
     async def run(self) -> None:
         """Look for what can be asked of neighbors again, and for what is waited for in vain, until cancelled."""
         while True:
+            self._look_for_losses()
             self.rib.received.ask_for_discarded(time.monotonic())
             self.rib.dissemination.resume_due(_now())
             await asyncio.sleep(_LOOK_S)
+
+    def _look_for_losses(self) -> None:
+        """Tell of neighbors that withdraw many of their routes."""
+        counts = {source.name: self.rib.received.count(source) for source in self.sources.values()}
+        for one in self._losses.look(counts, _now()):
+            seconds = round(_now() - one.since, 1)
+            log.warning("routes.withdrawn", neighbor=one.neighbor, before=one.before, now=one.now, seconds=seconds)
 
     async def say_bases(self) -> None:
         """Whenever the history needs it, say all that the tables have, until cancelled; a defect costs only it."""
@@ -409,6 +419,10 @@ class Routing:
             if source is not ended:
                 stale = [str(family) for one, family in places if one is source]
                 log.warning("graceful_restart.routes_removed", neighbor=source.name, families=stale, reason=why)
+        for name in dict.fromkeys(source.name for source, _ in places):
+            lost, _ = received.kept_of([place for place in places if place[0].name == name])
+            if lost:
+                log.info("routes.lost", neighbor=name, routes=lost, reason=why)
         routes, size = received.kept_of(places)
         walk = received.remove(places, is_back=is_back)
         much = size + _BYTES_PER_ROUTE * routes > _MUCH

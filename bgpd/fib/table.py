@@ -28,6 +28,9 @@ from bgpd.model.path import NextHop, NextHops
 
 log = structlog.get_logger()
 
+_NAMED = 4
+"""Next hops that an event names."""
+
 
 class Fib:
     """The routes of one kernel table, both families. Several share a Dataplane."""
@@ -81,6 +84,7 @@ class Fib:
         if loss.deletes:
             log.info(
                 "fib.next_hops_lost",
+                next_hops=_names(next_hops),
                 deletes=loss.deletes,
                 groups_moved=len(loss.changed),
                 groups_died=len(loss.died),
@@ -159,3 +163,9 @@ class Fib:
         if any(hop.is_recursive for hop in desired):
             return False
         return target not in self.targets.target_of(family)(desired, ()).same
+
+
+def _names(next_hops: Collection[NextHop]) -> str:
+    """The first of them."""
+    names = sorted(map(str, next_hops))
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -48,6 +48,8 @@ def test_the_chain_is_as_it_was_after_changes_a_crash_and_without_a_daemon(fabri
                 third = installed(host, fabric)
             host.wait(lambda: host.log("session.closed"), "the loss")
             fourth = installed(host, fabric, is_there=False)
+        assert [(one["neighbor"], one["routes"]) for one in host.log("routes.lost")] == [("leaf1", 1)]
+        assert host.log("fib.next_hops_lost")[-1]["next_hops"] == "10.0.1.2"
         assert "went to 10.0.1.2" in at(host, first)["verdict"]
         assert at(host, second)["verdict"].startswith("no route")
         view = at(host, third)
