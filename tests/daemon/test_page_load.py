@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 from labs.browser import PATIENCE_MS, browser
 from tests.api.tls import make_certificate
 from tests.daemon.fabric import Fabric, Host, leaf, started, table
-from tests.daemon.wire_peer import END_OF_RIB, UPDATE, WirePeer, attribute, message, update
+from tests.daemon.wire_peer import END_OF_RIB, UPDATE, WirePeer, attribute, keep_alive, message, update
 
 pytestmark = pytest.mark.netns
 
@@ -87,9 +87,10 @@ def resident_mib(host: Host) -> int:
 def host(fabric: Fabric) -> Iterator[tuple[Host, socket.socket]]:
     api = table("[api]", listen=f"127.0.0.1:{PORT}")
     with WirePeer(fabric.leaf1) as peer, started(fabric, leaf(1, max_prefixes=0), api) as host:
-        connection = peer.establish()
+        connection = peer.establish(is_quiet=True, hold_time_s=180)
         connection.settimeout(60)
         connection.sendall(bulk(ROUTES) + END_OF_RIB)
+        threading.Thread(target=keep_alive, args=(connection,), daemon=True).start()  # none in the midst of an UPDATE
         host.wait(lambda: host.get("overview")["tables"][0]["installed"] >= ROUTES, "all routes", timeout_s=120)
         host.wait_ready()
         yield host, connection
