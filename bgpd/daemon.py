@@ -242,6 +242,7 @@ class Daemon:
             await self._lock.acquire()
             self._configuration.identity.keep()
             self._drain.restore()
+            self._garbage.start()  # before tables are there: looking at those takes long
             await self._routing.start(self._left)
         except (SocketUnusable, AnotherRuns, LockUnusable, CannotWrite, OSError) as error:
             log.error("bgpd.cannot_start", error=str(error))
@@ -252,7 +253,6 @@ class Daemon:
             self._left.sessions.close()
             return 1
         self._configuration.follow_links()
-        self._garbage.start()
         self._exports.reconfigure(self._configuration.config.exports)
         await asyncio.sleep(0)
         self._selector.reset()
@@ -311,7 +311,7 @@ class Daemon:
         speaker, descriptors = self._routing.speaker.saved()
         rib = self._routing.rib.saved()
         left = Left(
-            daemon=saved_daemon(converged=self._routing.converged),
+            daemon=saved_daemon(converged=self._routing.converged, protocols=self._routing.foreign_protocols),
             speaker=speaker,
             rib=rib,
             kernel=self._routing.tables.saved(columns(rib)),

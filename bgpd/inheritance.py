@@ -37,12 +37,14 @@ _OTHER_FORM = "the snapshot has another form than this version of bgpd reads"
 
 
 class SavedDaemon(msgspec.Struct, frozen=True, kw_only=True):
-    """The process itself. `at`: when it left (wall clock, seconds). `converged`: all had told their first state."""
+    """The process itself. `at`: when it left (wall clock, seconds). `converged`: all had told their first state.
+    `protocols`: of other programs' routes in the kernel."""
 
     version: str
     pid: int
     at: float
     converged: bool
+    protocols: list[int]
 
 
 class Left(msgspec.Struct, kw_only=True):
@@ -180,6 +182,7 @@ def _read(memory: int, descriptors: Mapping[str, int], found: Inheritance) -> No
     found.sessions = left_sessions.read(sections["speaker"], descriptors)
 
 
-def saved_daemon(*, converged: bool) -> SavedDaemon:
+def saved_daemon(*, converged: bool, protocols: list[int]) -> SavedDaemon:
     """This process, as it leaves now."""
-    return SavedDaemon(version=__version__, pid=os.getpid(), at=time.time(), converged=converged)
+    left_at = time.time()
+    return SavedDaemon(version=__version__, pid=os.getpid(), at=left_at, converged=converged, protocols=protocols)

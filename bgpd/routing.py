@@ -161,6 +161,11 @@ class Routing:
         return self._monitor.is_behind
 
     @property
+    def foreign_protocols(self) -> list[int]:
+        """Of other programs' routes in the kernel."""
+        return self._monitor.foreign_protocols()
+
+    @property
     def routes(self) -> int:
         """Prefixes in all tables of the RIB."""
         return sum(len(table.routes) for table in self.rib.tables.values())
@@ -171,8 +176,11 @@ class Routing:
 
         Raises: CannotWrite: CAP_NET_ADMIN is missing. OSError: the kernel refused.
         """
-        await self._monitor.start()
+        protocols = left.daemon.protocols if left.daemon is not None else []
+        await self._monitor.start(protocols)
         routes = left.routes()
+        if routes is None and protocols:
+            self._monitor.look_at_all_routes()
         self.history.started(addresses_of(self.host), is_adopting=routes is not None)
         if routes is not None:
             self._is_adopting = True
@@ -196,7 +204,7 @@ class Routing:
                     self.evpn.neighbor_away(state.source)
             await self._walks.run_to_end(self.rib.received.restore(routes, former))
             routes = None
-            self.tables.compare_known()
+            self.tables.compare_known(self._monitor.look_at_all_routes)
             self._memory_freed()
             self._watch_stale()
         await self.workloads.start(left.feeds)

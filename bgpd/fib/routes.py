@@ -249,16 +249,23 @@ class FamilyRoutes:
         if not (self.adopted and changes) or self.distrusted or self.changing or self.failed or self.blocked:
             return changes
         part = self.installed.part(next(iter(changes)))
-        pairs = list(zip(map(id, changes.values()), map(part.get, changes)))
+        values, targets = list(changes.values()), list(map(part.get, changes))
+        if values.count(values[0]) == len(values) and targets.count(targets[0]) == len(targets):
+            pairs = [(id(values[0]), targets[0])]  # as nearly always: all say the same
+        else:
+            pairs = list(zip(map(id, values), targets))
         distinct = set(pairs)
         fitting: set[tuple[int, int | None]] = set()
-        for one, value in dict(zip(map(id, changes.values()), changes.values())).items():
-            targets = {target for of, target in distinct if of == one and target is not None}
-            if value is not None and targets:
-                wanted = target_of(value, targets)
-                fitting.update((one, target) for target in targets if not wanted.why and target in wanted.same)
+        different = values[:1] if len(pairs) == 1 else values
+        for one, value in dict(zip(map(id, different), different)).items():
+            its = {target for of, target in distinct if of == one and target is not None}
+            if value is not None and its:
+                wanted = target_of(value, its)
+                fitting.update((one, target) for target in its if not wanted.why and target in wanted.same)
         others: dict[bytes, NextHops | None] = {}
         if not fitting >= distinct:
+            if len(pairs) == 1:
+                return changes
             others = {key: value for (key, value), pair in zip(changes.items(), pairs) if pair not in fitting}
         self._confirmed(changes, others)
         return others

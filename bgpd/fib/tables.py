@@ -27,6 +27,7 @@ from bgpd.fib.targets import Service, service_hop
 from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
+from bgpd.runtime.background import start_in_background
 from bgpd.runtime.turns import Walks
 
 log = structlog.get_logger()
@@ -208,6 +209,7 @@ class KernelTables:
         self._workloads = WorkloadRoutes()
         self._waiting: dict[str, dict[tuple[Family, bytes], NextHops]] = {}
         self._behind: asyncio.TimerHandle | None = None
+        self._comparing: asyncio.Task[None] | None = None
         self.fibs = {"": Fib(config, dataplane=dataplane, owner=self)}
         self.probes = ProbeRoutes(dataplane, protocol=config.protocol, metric=config.metric, sources=probe_sources)
         self.vrfs = ConfiguredVrfs(
@@ -238,6 +240,8 @@ class KernelTables:
     async def stop(self) -> None:
         """Write what is queued and stop; everything stays in the kernel."""
         await self.vrfs.stop_trying()
+        if self._comparing is not None:
+            self._comparing.cancel()
         await self.probes.stop()
         for fib in self.fibs.values():
             await fib.stop()
@@ -250,10 +254,17 @@ class KernelTables:
         saved = save_table(self.fibs[""].writer, self.fibs[""].dataplane.objects, main)
         return {} if saved is None else {"": saved}
 
-    def compare_known(self) -> None:
-        """Compare what another process has left with the kernel, once nothing is under way."""
+    def compare_known(self, then: Callable[[], None]) -> None:
+        """Compare what another process has left with the kernel, once nothing is under way, and call `then`."""
         for fib in self.fibs.values():
             fib.upkeep.compare_known()
+        self._comparing = start_in_background(
+            self._after_comparison(then), "waiting for tables to be compared with the kernel"
+        )
+
+    async def _after_comparison(self, then: Callable[[], None]) -> None:
+        await self.fibs[""].upkeep.compared()
+        then()
 
     def sweep(self) -> None:
         """The first state is complete: delete what an earlier run left in the kernel and nobody wants.

@@ -75,14 +75,15 @@ class ForeignMonitor:
         self._share = Share(_SHARE)
         self._unread_pause_s = 0.0
 
-    async def start(self) -> None:
-        """Read all; call after the kernel's groups were joined, and follow them once it has returned.
+    async def start(self, protocols: Collection[int] = ()) -> None:
+        """Read all; call after the kernel's groups were joined, and follow them once it has returned. `protocols`: only
+        the routes of these and of common ones, which others are known to use; `look_at_all` is to be called later.
 
         Raises: OSError: the kernel refused.
         """
         self._loop = asyncio.get_running_loop()
         self._reader = ForeignReader(self._own_protocol)
-        findings = await self._find(_all_routes, 0.0)
+        findings = await self._find(functools.partial(_of_protocols, protocols) if protocols else _all_routes, 0.0)
         found = iter(findings.changes.items())
         while step := dict(islice(found, _STEP)):
             self.routes.settle(step)
@@ -103,6 +104,10 @@ class ForeignMonitor:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         self._reader.close()
+
+    def protocols(self) -> set[int]:
+        """Those of the routes that are known."""
+        return {one.protocol for routes in self.routes.routes.values() for one in routes}
 
     # What may have taken routes along.
 
@@ -206,6 +211,11 @@ def _known_protocols(known: Mapping[Place, Routes]) -> list[Scope]:
     used = {(one.family, one.protocol) for routes in known.values() for one in routes}
     used.update((family, protocol) for family in _FAMILIES for protocol in _COMMON_PROTOCOLS)
     return [Scope(family, protocol=protocol) for family, protocol in sorted(used)]
+
+
+def _of_protocols(protocols: Collection[int], _known: Mapping[Place, Routes]) -> list[Scope]:
+    wanted = _COMMON_PROTOCOLS.union(protocols)
+    return [Scope(family, protocol=protocol) for family in _FAMILIES for protocol in sorted(wanted)]
 
 
 def _doubtful(

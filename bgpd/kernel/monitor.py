@@ -14,7 +14,7 @@ import errno
 import functools
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
@@ -107,8 +107,8 @@ class KernelMonitor:
         self._share = Share(_READING_SHARE)
         self._unread_pause_s = 0.0
 
-    async def start(self) -> None:
-        """Join the kernel's groups, read what is, then follow.
+    async def start(self, protocols: Collection[int] = ()) -> None:
+        """Join the kernel's groups, read what is, then follow. `protocols`: as ForeignMonitor.start.
 
         Raises: OSError: the kernel refused.
         """
@@ -118,7 +118,7 @@ class KernelMonitor:
         self._dump_socket.settimeout(30)
         self._apply_filter()
         self.host.replace(*await self._loop.run_in_executor(None, self._read_host))
-        await self._foreign.start()
+        await self._foreign.start(protocols)
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket.fileno(), self._readable)
 
@@ -133,6 +133,14 @@ class KernelMonitor:
         await self._foreign.stop()
         self._socket.close()
         self._dump_socket.close()
+
+    def foreign_protocols(self) -> list[int]:
+        """Those of other programs' routes."""
+        return sorted(self._foreign.protocols())
+
+    def look_at_all_routes(self) -> None:
+        """Compare all routes of other programs with the kernel, soon."""
+        self._foreign.look_at_all()
 
     def subscribe(
         self, subscriber: Subscriber, *, replay: bool = False, replay_routes: bool = False, is_prompt: bool = False

@@ -86,6 +86,28 @@ async def test_only_ipv6_routes_are_read_again_where_the_first_dump_may_have_lac
     assert asked == [[Scope(V4), Scope(Family.IPV6_UNICAST)], [Scope(Family.IPV6_UNICAST)]]
 
 
+async def test_where_the_protocols_are_known_only_their_routes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Scope] = []
+
+    class Noting(Reader):
+        """Notes what is read."""
+
+        def read(self, scopes: Iterable[Scope], *_: object, **__: object) -> Reading:
+            asked.extend(scopes)
+            return Reading(changes={(V4, 254, b"\x08\x0a"): (route(1),)}, nexthops={}, is_whole=True)
+
+    monkeypatch.setattr(foreign_monitor, "ForeignReader", Noting)
+    monitor = ForeignMonitor(
+        lambda _event: None, own_protocol=197, interval_s=60.0, names=dict, name_of=str, looked=lambda: None
+    )
+    await monitor.start([2, 186])
+    await monitor.stop()
+    assert {(one.family, one.protocol) for one in asked} == {
+        (family, protocol) for family in (V4, Family.IPV6_UNICAST) for protocol in (2, 3, 4, 186)
+    }
+    assert monitor.protocols() == {4}
+
+
 def test_routes_are_replayed_to_those_that_ask_for_them() -> None:
     monitor = KernelMonitor()
     monitor.host.link(Link(index=2, name="eth0", up=True))
