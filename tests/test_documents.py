@@ -182,7 +182,7 @@ def test_documented_requests_are_those_that_the_server_answers() -> None:
     for line in table.splitlines()[2:]:
         cell = line.split("|")[1]
         methods = re.findall(r"\b(GET|PUT|POST|DELETE)\b", cell)
-        paths = [path.partition("?")[0] for path in re.findall(r"(/[\w/-]+)", cell)]
+        paths = [path.partition("?")[0] for path in re.findall(r"(/[\w/.-]+)", cell)]
         documented |= {(method, path) for method in methods for path in paths}
     assert documented == served()
 

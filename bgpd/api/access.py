@@ -29,6 +29,10 @@ CHALLENGE = 'Basic realm="bgpd", charset="UTF-8"'
 """A browser asks its user for a name, which may be any, and a password: the token."""
 
 
+_DATA = ("/v1/", "/metrics", "/birdwatcher/", "/openapi.json")
+"""What is no part of the page."""
+
+
 class Access:
     """What each request over TCP is held against. `token` b"": everybody who can connect may look."""
 
@@ -40,7 +44,7 @@ class Access:
         """Raises: Rejected: with 403, it is meant for another host, or sent by another site's page; 401, no token."""
         if "Host" in headers:
             self._hosts.check(headers["Host"], headers.get("Origin"))
-        if path.startswith(("/v1/", "/metrics")) and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        if path.startswith(_DATA) and headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
             raise Rejected(403, "a page of another site may not read this host's API")
         if self._digest and not self._is_right(headers.get("Authorization", "")):
             raise Rejected(401, "the token is missing or wrong", "the token is in api.token_file")

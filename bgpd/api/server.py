@@ -29,6 +29,7 @@ from bgpd.api.connections import (
     is_operator,
 )
 from bgpd.api.live import Live
+from bgpd.api.openapi import encoded_document
 from bgpd.api.page_files import PageFiles
 from bgpd.api.pages import Pages
 from bgpd.api.prometheus import CONTENT_TYPE
@@ -173,6 +174,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     app.router.add_get("/v1/live", live.follow, allow_head=False)
     app.router.add_get("/v1/pages/{kind}", Pages(backend).answer)
     app.router.add_get("/metrics", routes.metrics)
+    app.router.add_get("/openapi.json", routes.openapi(over_tcp=access is not None))
     Birdwatcher(backend, routes.answers).add_to(app)
     app.router.add_get("/v1/health", routes.health)
     app.router.add_get("/v1/overview", routes.overview)
@@ -314,6 +316,15 @@ class _Routes:
 
     async def overview(self, request: web.Request) -> web.StreamResponse:
         return await in_turn(lambda: _json(self._backend.overview()))
+
+    def openapi(self, *, over_tcp: bool) -> Handler:
+        """Answers with the description of the API."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            body = await asyncio.to_thread(encoded_document, over_tcp=over_tcp)
+            return web.Response(body=body, content_type="application/json")
+
+        return answer
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         slices = text_slices(self._backend.metrics())

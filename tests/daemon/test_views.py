@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -188,6 +189,22 @@ def test_metrics_are_what_prometheus_reads_and_asks_of_names(host: Host) -> None
     assert host.metric("bgpd_neighbor_routes_announced", neighbor="leaf1", family="ipv4-unicast") == 2
     assert host.metric("bgpd_fib_routes_failed", vrf="") == 0
     assert host.metric("bgpd_fib_routes_blocked", vrf="") == 1
+
+
+def test_answers_are_as_the_api_describes_them(host: Host) -> None:
+    description = json.loads(host.request("/openapi.json")[1])
+    tried = 0
+    for path, methods in description["paths"].items():
+        if "{" in path or path in ("/v1/live", "/v1/monitor", "/v1/why-not", "/v1/what-if") or "get" not in methods:
+            continue
+        status, body = host.request(path)
+        content = methods["get"]["responses"][str(status)]["content"].get("application/json")
+        if content is not None:
+            whole = {**content["schema"], "components": description["components"]}
+            errors = [str(error) for error in jsonschema_rs.validator_for(whole).iter_errors(json.loads(body))]
+            assert errors == [], path
+            tried += 1
+    assert tried > 20
 
 
 def test_monitor_tells_events_as_they_happen(fabric: Fabric, host: Host, leaf2: Frr) -> None:
