@@ -22,6 +22,7 @@ from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.iana import Family
 from bgpd.model.prefix import address_length, covering_keys, covers, parse_prefix
 from bgpd.model.views import PageQuery, RouteView, ViewQuery
+from bgpd.model.workload import WorkloadState
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view
 from bgpd.routing import Routing
@@ -37,7 +38,13 @@ _KEPT_OF_TABLE = 16
 """Searches that are remembered, and stretches of each."""
 _SLICE = 4_096
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)
-_FIB_STATES = ("installed", "pending", "failed", "blocked", "local")
+_WORDS: dict[str, dict[str, Sequence[str | int]]] = {
+    "routes": {"state": ("installed", "pending", "failed", "blocked", "local"), "family": _UNICAST, "type": ()},
+    "evpn": {"state": (), "family": (), "type": range(1, 256)},
+    "workloads": {"state": tuple(WorkloadState), "family": _UNICAST, "type": ()},
+    "services": {"state": ("announced", "withheld"), "family": (), "type": ()},
+}
+"""What each table may be narrowed to: nothing found would be taken for an answer where nothing can be."""
 
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 
@@ -110,8 +117,11 @@ class TablePages:
     def _pager(self, name: str, made: Callable[[PageQuery], list[Keys]]) -> Pager:
         def pager(query: PageQuery) -> Paged:
             self._refuse(query.vrf, "")
-            if query.family and query.family not in tuple(Family):
-                raise Rejected(400, f'"{query.family}" is no family', f"one of: {', '.join(Family)}")
+            for field, known in _WORDS[name].items():
+                value = getattr(query, field)
+                if value and value not in known:
+                    right = f"one of: {', '.join(map(str, known))}" if known else f"{name} are not narrowed by it"
+                    raise Rejected(400, f'"{value}" is no {field} of {name}', right)
             tables = made(query)
             is_whole = not query.search and not query.state and not query.type
             total = sum(table.size for table in tables) if is_whole else None
@@ -167,8 +177,6 @@ class TablePages:
             for (vrf, family), table in sorted(self._routing.rib.tables.items())
             if family in _UNICAST and query.vrf in (None, vrf) and query.family in ("", family)
         ]
-        if query.state and query.state not in _FIB_STATES:
-            raise Rejected(400, f'"{query.state}" is no state', f"one of: {', '.join(_FIB_STATES)}")
         tables = [self._route_keys(vrf, family, table, query.state) for vrf, family, table in chosen]
         if not query.search:
             return tables

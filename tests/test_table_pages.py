@@ -97,6 +97,24 @@ def test_routes_are_searched(rig: Rig, query: dict[str, Any], prefixes: list[str
 
 
 @pytest.mark.parametrize(
+    ("kind", "query"),
+    [
+        ("routes", {"type": 2}),
+        ("routes", {"family": "l2vpn-evpn"}),
+        ("evpn", {"state": "installed"}),
+        ("evpn", {"family": "ipv4-unicast"}),
+        ("workloads", {"state": "installed"}),
+        ("services", {"state": "failed"}),
+        ("services", {"family": "ipv4-unicast"}),
+    ],
+)
+def test_what_a_table_is_not_narrowed_by_is_refused(rig: Rig, kind: str, query: dict[str, Any]) -> None:
+    with pytest.raises(Rejected) as refused:
+        page(rig, kind, **query)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
     "query",
     [{"vrf": "green"}, {"search": "nobody"}, {"state": "x"}, {"family": "ipv5"}, {"after": "x"}, {"after": "18.x.y"},
      {"after": "0a.ipv4-unicast.gone"}],

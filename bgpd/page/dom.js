@@ -88,6 +88,13 @@ export function day(at) {
   return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
 }
 
+/** The time of day, the date, and how far from UTC the browser's clock is, for whoever reads it elsewhere. */
+export function stampZone(at) {
+  const minutes = -new Date(at * 1000).getTimezoneOffset();
+  const sign = minutes < 0 ? "-" : "+";
+  return `${stamp(at)} ${sign}${pad(Math.floor(Math.abs(minutes) / 60))}:${pad(Math.abs(minutes) % 60)}`;
+}
+
 export function stamp(at) {
   return `${day(at)} ${clock(at)}`;
 }

@@ -28,8 +28,10 @@ export function moment(at) {
   return (Math.ceil(at * 1000) / 1000).toFixed(3);
 }
 
+const LATEST = 253402300800; // the year 10000
+
 /** The time that the page shows, in seconds since the epoch; null for now. */
 export function timeShown() {
   const at = Number(place().at);
-  return Number.isFinite(at) && at > 0 ? at : null;
+  return at > 0 && at < LATEST ? at : null;
 }

@@ -1,12 +1,12 @@
 // "Copy for ticket": what the page shows, as plain text for people who do not see it.
 
-import { age, number, stamp } from "./dom.js";
+import { age, number, stamp, stampZone } from "./dom.js";
 import { chainOf } from "./explain.js";
 import { eventLine } from "./journal.js";
 import { neighborsOf, verdictOf, withheldOf } from "./view.js";
 
 export function ticketText({ view, events, explained, at, now, query }) {
-  const lines = [`${view.health.hostname} bgpd ${view.health.version}`.trim(), `at ${stamp(at ?? now)}${at ? " (from the journal)" : ""}, seen at ${stamp(now)}`, "", verdictOf(view, events), ""];
+  const lines = [`${view.health.hostname} bgpd ${view.health.version}`.trim(), `at ${stampZone(at ?? now)}${at ? `, from the journal; seen at ${stamp(now)}` : ""}`, "", verdictOf(view, events), ""];
   for (const one of neighborsOf(view, events)) {
     lines.push(`neighbor ${one.name} AS ${one.asn} ${one.state} ${one.since ? `for ${age(one.since, at ?? now)}` : ""}${one.bfd ? ` BFD ${one.bfd}` : ""}`
       + `${one.received === undefined ? "" : ` received ${number(one.received)} announced ${number(one.announced)}`}${one.last_error ? ` last error: ${one.last_error}` : ""}`);
