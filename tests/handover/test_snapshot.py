@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bgpd.handover import snapshot
@@ -38,6 +38,7 @@ def test_a_snapshot_with_another_byte_is_refused(at: int, flipped: int) -> None:
 
 
 @given(st.binary(max_size=300))
+@example(b"")
 def test_anything_else_is_refused(data: bytes) -> None:
     with pytest.raises(SnapshotRefused):
         unpack(data)

@@ -49,7 +49,7 @@ def test_sessions_and_what_is_kept_of_them_outlive_steps_of_the_clock() -> None:
         far = wish("10.0.1.2", "10.0.1.1", interface="swp1", interval_ms=500)
         with started(fabric, one, table("[bfd]", socket=str(ours.socket_path)), wait=False) as host:
             peer.timeout(120)
-            connection = peer.establish(hold_time_s=30, restart=Restart(time_s=20))
+            connection = peer.establish(hold_time_s=30, restart=Restart(time_s=12))
             connection.sendall(update((PREFIX,), asn=65201, next_hop="10.0.1.2") + message(UPDATE, b"\0\0\0\0"))
             host.wait(lambda: PREFIX in kernel_routes(fabric.host), "the route", timeout_s=60)
             far_end.want(far)
