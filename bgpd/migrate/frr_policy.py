@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 
+from bgpd.migrate.as_path_patterns import without_delimiters
 from bgpd.migrate.filters import (
     ACCEPT,
     ALWAYS,
@@ -111,9 +112,8 @@ class FrrPolicies:
         match line.words[1:]:
             case ("ip" | "ipv6" as version, "address", "prefix-list", name):
                 return self.prefix_list(name, version)
-            case ("ip" | "ipv6" as version, "address", "prefix-len", length) if length.isdecimal():
-                zero = "0.0.0.0/0" if version == "ip" else "::/0"
-                return Match("prefix", prefix_range(ipaddress.ip_network(zero), int(length), int(length)))
+            case ("ip" | "ipv6", "address", "prefix-len", _):  # its zebra alone looks at it
+                raise Inexpressible(f'"{line}", which FRR overlooks in filters of neighbors', line.place.line)
             case ("ip" | "ipv6" as version, "address", name):
                 return self.access_list(name, version)
             case ("community", name) | ("community", name, "any"):
@@ -284,13 +284,11 @@ def _as_path_entry(words: tuple[str, ...], line: Line) -> Condition:
 
 
 def as_path_pattern(pattern: str, line: Line) -> str:
-    """A regular expression over AS paths as rules have it: "_" is a boundary, and a bare number is no whole AS number.
+    """A regular expression over AS paths as rules have it: a bare number is no whole AS number.
 
     Raises: Inexpressible: it cannot be said.
     """
-    written = pattern.replace("_", r"\b")
-    if "_" in pattern and re.search(r"[\[\\][^\]]*_", pattern):
-        raise Inexpressible(f'"{line}": "_" within brackets', line.place.line)
+    written = without_delimiters(pattern)
     written = f"({written})" if written.isdecimal() else written
     try:
         parse_as_path_condition(written)

@@ -7,9 +7,9 @@ concerns it.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 
+from bgpd.migrate.as_path_patterns import without_delimiters
 from bgpd.migrate.draft import Draft, ImportFailed, Table
 from bgpd.migrate.filters import (
     ACCEPT,
@@ -213,9 +213,7 @@ def _in_paths(one: Mapping, option: str) -> Condition:
 
 
 def _path_pattern(text: str) -> str:
-    if re.search(r"\[[^\]]*_", text):
-        raise Inexpressible(f'"{text}": "_" within brackets')
-    pattern = text.replace("_", r"\b")
+    pattern = without_delimiters(text)
     pattern = f"({pattern})" if pattern.isdecimal() else pattern
     try:
         parse_as_path_condition(pattern)

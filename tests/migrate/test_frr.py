@@ -244,3 +244,12 @@ def test_an_entry_that_goes_on_permits_only_where_nothing_follows(
     rules = rules_of(configured("frr", written(tmp_path, text)), "IN")
     actions = [rule.action for rule in rules if rule.match.prefix and not rule.match.community]
     assert actions == (["accept"] if is_taken else ["reject"])
+
+
+def test_what_frr_overlooks_is_not_converted(tmp_path: Path) -> None:
+    text = (
+        "router bgp 65203\n bgp router-id 10.255.1.1\n neighbor 10.0.1.2 remote-as 65201\n"
+        " address-family ipv4 unicast\n  neighbor 10.0.1.2 route-map IN in\n exit-address-family\nexit\n"
+        "route-map IN deny 5\n match ip address prefix-len 24\nexit\nroute-map IN permit 10\nexit\n"
+    )
+    assert configured("frr", written(tmp_path, text)).neighbor[0].import_ == "none"
