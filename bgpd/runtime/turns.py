@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-TURN_S = 0.005
+TURN_S = 0.004
 """No step is begun later in a turn than this."""
 YOUNG_S = 0.002
 """What is asked for in a turn begins no later in it than this."""

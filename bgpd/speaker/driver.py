@@ -28,7 +28,7 @@ from bgpd.speaker.session import AttemptFailed, Close, Dial, Notified, Output, S
 from bgpd.speaker.socket_options import stuck_text
 from bgpd.speaker.transport import Wire
 
-STEP_S = 0.003
+STEP_S = 0.002
 """How long one neighbor's messages may keep the loop; then the others have their turn."""
 STEP_BYTES = 24 * 1024
 """How much of one neighbor's messages is worked off at a turn: leaves that send the same table stay abreast, and most
