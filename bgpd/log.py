@@ -1,4 +1,4 @@
-"""Logging: structlog set up for the journal or a terminal, and a ring of recent events.
+"""Logging: structlog set up for journald or a terminal, and a ring of recent events.
 
 Records are a fixed event name and fields. It decides only what is written and kept, never what happens.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
+import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TextIO
 
 import structlog
@@ -19,10 +23,13 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from bgpd.config.schema import LogConfig
 from bgpd.model.views import EventView
 
+JOURNALD_SOCKET = "/run/systemd/journal/socket"
 KEPT_EVENTS = 1_000
 LIBRARY_LINES = 5
 LIBRARY_PERIOD_S = 60.0
 _LIBRARY_KINDS = 500
+_FIELD_NAME = 64
+_FIELD_VALUE = 4_096
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _OWN_FIELDS = ("event", "level", "timestamp", "exc_info", "exception", "stack_info")
@@ -112,30 +119,95 @@ class LibraryLogs(logging.Handler):
 _LIBRARY_LOGS = LibraryLogs(logging.WARNING)
 
 
+class Journald:
+    """A structlog logger that sends each record to journald with its fields (systemd.io "Native Journal Protocol").
+
+    It never waits: what journald does not take is counted, and told with the next record; where it cannot be reached at
+    all, or a record is too long for a datagram, the line goes to the stream, as without it.
+    """
+
+    def __init__(self, stream: TextIO, path: str) -> None:
+        self._stream = stream
+        self._path = path
+        self._lost = 0
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def msg(self, line: str, *, priority: int, fields: Mapping[str, str]) -> None:
+        """Send a record whose text is `line`."""
+        given = {"MESSAGE": line, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "bgpd", **fields}
+        if self._lost:
+            given["BGPD_NOT_WRITTEN"] = str(self._lost)
+        try:
+            self._socket.sendto(b"".join(_journald_field(*field) for field in given.items()), self._path)
+            self._lost = 0
+        except BlockingIOError:
+            self._lost += 1
+        except OSError:
+            self._stream.write(f"<{priority}>{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
+def _journald_field(name: str, value: str) -> bytes:
+    data = value.encode(errors="backslashreplace")
+    if b"\n" in data:
+        return b"%s\n%s%s\n" % (name.encode(), struct.pack("<Q", len(data)), data)
+    return b"%s=%s\n" % (name.encode(), data)
+
+
+def _for_journald(logger: WrappedLogger, method: str, record: EventDict, *, render: Processor) -> Any:
+    """The record as `Journald.msg` takes it: fields are BGPD_EVENT, BGPD_NEIGHBOR and so on."""
+    fields = {}
+    for name, value in record.items():
+        if name not in _OWN_FIELDS or name == "event":
+            key = re.sub(r"[^A-Z0-9_]", "_", f"BGPD_{name.upper()}")[:_FIELD_NAME]
+            fields[key] = str(_plain(value))[:_FIELD_VALUE]
+    line = render(logger, method, record)
+    return (str(line),), {"priority": _PRIORITIES.get(method, 6), "fields": fields}
+
+
+def _is_journald(stream: TextIO, told: str) -> bool:
+    """Whether the stream is the one that systemd connected with journald, and told in JOURNAL_STREAM as "device:inode"
+    (systemd.exec(5))."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return told == f"{found.st_dev}:{found.st_ino}"
+
+
 def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: TextIO | None = None) -> None:
     """Configures structlog for the whole process; may be called again, on reload.
 
-    Under systemd (JOURNAL_STREAM) each line begins with its priority as <N> (sd-daemon(3)) and has no time of its own.
+    Under systemd journald gets each record with its fields. Where only JOURNAL_STREAM says so, but the stream is
+    another or journald has no socket, each line begins with its priority as <N> (sd-daemon(3)).
     """
     stream = stream or sys.stderr
-    journal = bool(os.environ.get("JOURNAL_STREAM")) and not stream.isatty()
+    told = os.environ.get("JOURNAL_STREAM", "")
+    journal = bool(told) and not stream.isatty()
+    native = journal and _is_journald(stream, told) and os.path.exists(JOURNALD_SOCKET)
     level = _LEVELS[config.level]
     processors: list[Processor] = [structlog.processors.TimeStamper(fmt=None), structlog.processors.add_log_level]
     if events is not None:
         processors += [events, _only_from(level)]
+    render: Processor
     if config.format == "console":
-        processors += [
-            _readable_time,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
-        ]
+        colors, plain = stream.isatty(), structlog.dev.plain_traceback
+        processors += [_readable_time]
+        render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
     else:
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=_plain)]
-        if journal:
-            processors += [_with_priority]
+        processors += [structlog.processors.format_exc_info]
+        render = structlog.processors.JSONRenderer(default=_plain)
+    if native:
+        processors += [partial(_for_journald, render=render)]
+    else:
+        processors += [render, *([_with_priority] if journal and config.format != "console" else ())]
+    journald = Journald(stream, JOURNALD_SOCKET) if native else None
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level if events is None else min(level, logging.INFO)),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=(lambda *_: journald) if journald is not None else structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     logging.getLogger().addHandler(_LIBRARY_LOGS)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
+import socket
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
+from bgpd import log
 from bgpd.config.schema import LogConfig
 from bgpd.log import EventRing, LibraryLogs, set_up_logging
 
@@ -53,6 +59,98 @@ def test_journal_lines_begin_with_their_priority(monkeypatch: pytest.MonkeyPatch
     set_up_logging(LogConfig(), stream=out)
     structlog.get_logger().error("fib.failed")
     assert out.getvalue().startswith('<3>{"')
+
+
+class PlayedJournald:
+    """A socket that plays journald, and the standard error that systemd would connect with it."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stream = (directory / "stderr").open("w+")
+        found = os.fstat(self.stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        path = str(directory / "socket")
+        monkeypatch.setattr(log, "JOURNALD_SOCKET", path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+
+    def record(self) -> dict[str, str]:
+        """The next one, taken apart as journald does."""
+        data, found = self.socket.recv(1 << 20), {}
+        while data:
+            line, _, data = data.partition(b"\n")
+            name, is_short, value = line.partition(b"=")
+            if not is_short:
+                (length,) = struct.unpack("<Q", data[:8])
+                value, data = data[8 : 8 + length], data[8 + length + 1 :]
+            found[name.decode()] = value.decode()
+        return found
+
+
+@pytest.fixture
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedJournald]:
+    played = PlayedJournald(tmp_path, monkeypatch)
+    with played.stream, played.socket:
+        yield played
+
+
+def test_journald_gets_records_with_fields(journald: PlayedJournald) -> None:
+    set_up_logging(LogConfig(), stream=journald.stream)
+    structlog.get_logger().warning(
+        "session.closed", neighbor="leaf1", **{"last-error": "a\nb"}, router_id=b"\x0a\0\0\1"
+    )
+    record = journald.record()
+    assert json.loads(record.pop("MESSAGE"))["event"] == "session.closed"
+    assert record == {
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "bgpd",
+        "BGPD_EVENT": "session.closed",
+        "BGPD_NEIGHBOR": "leaf1",
+        "BGPD_LAST_ERROR": "a\nb",
+        "BGPD_ROUTER_ID": "0a000001",
+    }
+    set_up_logging(LogConfig(format="console"), stream=journald.stream)
+    structlog.get_logger().error("fib.failed")
+    record = journald.record()
+    assert (record["PRIORITY"], record["BGPD_EVENT"]) == ("3", "fib.failed")
+    assert "fib.failed" in record["MESSAGE"]
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        structlog.get_logger().exception("bgpd.defect")
+    assert "RuntimeError: a bug" in journald.record()["MESSAGE"]
+
+
+def test_journald_that_hangs_is_not_waited_for(journald: PlayedJournald) -> None:
+    set_up_logging(LogConfig(), stream=journald.stream)
+    for number in range(5_000):
+        structlog.get_logger().info("x", number=number)
+    received = 0
+    journald.socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while journald.record():
+            received += 1
+    structlog.get_logger().info("y")
+    assert int(journald.record()["BGPD_NOT_WRITTEN"]) == 5_000 - received
+    structlog.get_logger().info("z")
+    assert "BGPD_NOT_WRITTEN" not in journald.record()
+
+
+def test_what_journald_cannot_be_sent_goes_to_standard_error(journald: PlayedJournald) -> None:
+    set_up_logging(LogConfig(), stream=journald.stream)
+    structlog.get_logger().info("long", text="x" * 1_000_000)
+    journald.socket.close()
+    structlog.get_logger().error("gone")
+    journald.stream.seek(0)
+    first, second = journald.stream.read().splitlines()
+    assert first.startswith('<6>{"text"')
+    assert second.startswith("<3>{")
+
+
+def test_another_stream_than_systemds_is_written_to(journald: PlayedJournald) -> None:
+    out = io.StringIO()
+    set_up_logging(LogConfig(), stream=out)
+    structlog.get_logger().error("fib.failed")
+    assert out.getvalue().startswith("<3>{")
 
 
 def test_console_lines_and_tracebacks_are_readable() -> None:

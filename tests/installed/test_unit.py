@@ -226,6 +226,13 @@ def test_restart_and_a_crash_keep_the_routes(unit: Unit) -> None:
     assert "10.64.1.5" in unit.machine.run("ip", "route", "show", "proto", "bgpd")
 
 
+def test_journald_has_the_log_with_its_fields(unit: Unit) -> None:
+    found = unit.machine.run("journalctl", "--unit=bgpd", "--no-pager", "--output=json", "BGPD_EVENT=bgpd.started")
+    record = json.loads(found.splitlines()[-1])
+    assert (record["PRIORITY"], record["SYSLOG_IDENTIFIER"]) == ("6", "bgpd")
+    assert json.loads(record["MESSAGE"])["event"] == "bgpd.started"
+
+
 def test_reload_is_asked_for_by_systemctl(unit: Unit) -> None:
     unit.machine.run("systemctl", "reload", "bgpd")
     assert "reload.done" in unit.journal()
