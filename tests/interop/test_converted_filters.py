@@ -149,7 +149,7 @@ ip prefix-list HOSTS seq 5 permit 10.255.0.0/16 ge 32
 ip prefix-list LAST seq 5 permit 203.0.113.0/24
 bgp community-list standard DRAINED seq 5 permit graceful-shutdown
 bgp community-list standard TWO seq 5 permit 65000:2
-bgp as-path access-list STUB seq 5 permit _164513$
+bgp as-path access-list STUB seq 5 permit ^65201_1[0-9]+$
 bgp large-community-list standard SEVEN seq 5 permit 65000:1:7
 bgp as-path access-list BOGONS seq 5 permit _6451[2-9]_
 bgp as-path access-list LONG seq 5 permit ^65201 65201
@@ -193,10 +193,9 @@ def test_frr_and_bgpd_with_its_route_map_take_the_same(fabric: Fabric, tmp_path:
     found = imported("frr", written(tmp_path, FRR, "frr.conf"))
     assert 'import = "none"' not in found.text, found.text
     with WirePeer(fabric.leaf1) as peer:
-        with Frr(
-            fabric.host, FRR.replace(" address-family", "  neighbor 10.0.1.2 shutdown\n address-family", 1)
-        ) as frr:
-            # It reads the lists a second later; until then it takes nothing, and it would ask for all again.
+        shut = FRR.replace(" address-family", "  neighbor 10.0.1.2 shutdown\n address-family", 1)
+        with Frr(fabric.host, f"bgp route-map delay-timer 0\n{shut}") as frr:
+            # It reads the lists a moment later; until then it takes nothing, and it would ask for all again.
             wait_until(lambda: "is *IN" in frr.vtysh("show bgp neighbors 10.0.1.2"), 15, "the route map to be read")
             frr.vtysh("configure terminal", "router bgp 65203", "no neighbor 10.0.1.2 shutdown")
             announce_all(peer)
