@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from bgpd.history.messages import Message
 from bgpd.history.prefixes import Change
 from bgpd.history.records import AnyRecord
@@ -30,6 +32,7 @@ from bgpd.model.views import (
     RouteChangeView,
     RouteView,
 )
+from bgpd.rib.policy import PolicyError
 from bgpd.rib.views import longest_match, route_view
 
 CHANGES_S = 3600.0
@@ -57,6 +60,8 @@ def past(state: Path, address: bytes, vrf: str, *, at: float, events: bool = Fal
         found = _replayed(segments, vrf, family, keys, at)
     except OSError as error:
         raise NotKnown(f"the history of routes cannot be read: {state / DIRECTORY}: {error.strerror}") from None
+    except (msgspec.MsgspecError, PolicyError) as error:
+        raise NotKnown(f"the history of routes is of a bgpd with another configuration: {error}") from None
     since = known_from(segments)
     if found.problem:
         raise NotKnown(_why_not_known(found.problem, since, at))

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from bgpd.config.schema import ListenConfig, RibConfig, SessionConfig
+from bgpd.config.schema import GuestConfig, ListenConfig, RibConfig, SessionConfig
 from bgpd.history.records import (
     Allowed,
     AnyRecord,
@@ -184,6 +184,10 @@ class History(Recorder):
         number = self._numbers.get(source)
         if number is not None:
             self.add(LongLived(self.now(), number, str(family)))
+            session = self._sessions.get(number)
+            if session is not None:
+                families = tuple(sorted({*session.long_lived, str(family)}))
+                self._sessions[number] = msgspec.structs.replace(session, long_lived=families)
 
     def forgotten(self, source: Source) -> None:
         number = self._numbers.pop(source, None)
@@ -290,11 +294,14 @@ class History(Recorder):
             await self.flush()
             if self._file is None:
                 return
-            is_long = self._file.since_base > self._max_bytes * 3 // SEGMENTS
-            if is_long and self._file.bases == self._bases and not self._is_in_base:
-                self.wants_base = True
+            self.look_whether_full()
             if self.error:
                 await asyncio.sleep(RETRY_S)
+
+    def look_whether_full(self) -> None:
+        """Ask for the next base in good time before the last one is deleted."""
+        if self._file is not None and self._file.bases == self._bases and not self._is_in_base:
+            self.wants_base = self.wants_base or self._file.since_base > self._max_bytes * 3 // SEGMENTS
 
     @property
     def is_writing(self) -> bool:
@@ -365,4 +372,6 @@ class History(Recorder):
 
 
 def _config(config: RibConfig) -> bytes:
-    return msgspec.msgpack.encode(config)
+    """Without guests, whose sessions are not recorded: their sections have other keys than those of `listen`."""
+    listen = tuple(one for one in config.listen if not isinstance(one, GuestConfig))
+    return msgspec.msgpack.encode(msgspec.structs.replace(config, listen=listen))

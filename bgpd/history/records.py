@@ -60,7 +60,7 @@ class Session(Record, frozen=True, gc=False, array_like=True, tag=6):
     with `is_listen` of a ListenConfig), and what was negotiated.
 
     `is_known`: its routes are known under another number, of the process before. `allowed`: the next hops that it may
-    name. `since`: when it was established.
+    name. `since`: when it was established. `long_lived`: families whose routes are the last choice (RFC 9494).
     """
 
     number: int
@@ -77,6 +77,7 @@ class Session(Record, frozen=True, gc=False, array_like=True, tag=6):
     since: float
     is_over: bool = False
     is_known: bool = False
+    long_lived: tuple[str, ...] = ()
 
 
 class SessionClosed(Record, frozen=True, gc=False, array_like=True, tag=7):

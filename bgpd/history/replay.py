@@ -84,6 +84,7 @@ class Replay:
         self.prefixes = Prefixes(vrf, family, keys, now=lambda: self.at)
         self._vrf, self._family = vrf, family
         self._known: dict[int, _Known] = {}
+        self._left: list[_Known] = []
         self._addresses: set[tuple[str, str, bytes]] = set()
         self._has_handed_over = False
         self._is_in_base = False
@@ -107,6 +108,7 @@ class Replay:
         self._configure(record.config)
         if record.is_adopting:
             self.prefixes.without_any(lambda path: path.source.is_local, "bgpd went on in another process")
+            self._left, self._known = [*self._left, *self._known.values()], {}
             if not self._has_handed_over and not self.problem:
                 self.problem = "the process before did not write all that it knew"
             return
@@ -119,6 +121,7 @@ class Replay:
 
     def _forget(self) -> None:
         self._known.clear()
+        self._left.clear()
         self.prefixes.forget()
 
     def _ended(self, record: Ended) -> None:
@@ -132,12 +135,22 @@ class Replay:
         self._configure(record.config)
         self._addresses = set(record.addresses)
         self._is_in_base = True
+        self._drop_left()
         if self.problem:
             self._forget()
             self.standings.clear()
         for vrf, next_hop, why in record.next_hops:
             if vrf == self._vrf:
                 self.prefixes.reachable(next_hop, why)
+
+    def _drop_left(self) -> None:
+        """The process that went on has taken up what it could."""
+        for known in self._left:
+            name = known.source.name
+            self.prefixes.without(known.source, self.prefixes.keys, "the next process did not go on with its session")
+            if not known.is_over:
+                self.standings[name] = Standing(False, self.at, "the next process did not go on with it")
+        self._left.clear()
 
     def _base_ended(self, record: BaseEnded) -> None:
         if self._is_in_base:
@@ -177,13 +190,15 @@ class Replay:
         adj_rib_in = self._adj_rib_in(source, record, config)
         reader = SessionReader(record, config, self._is_own(record), self._family)
         self._known[record.number] = _Known(record, adj_rib_in, reader)
+        if self._family in record.long_lived:
+            adj_rib_in.enter_long_lived(self._family)
         self.prefixes.table.interned[source] = adj_rib_in.interned(self._family)
 
     def _renumber(self, record: Session) -> bool:
         """The process that goes on with a session has another number for it; whether its routes are known."""
-        for number, known in list(self._known.items()):
+        for known in self._left:
             if known.session.name == record.name and known.is_over == record.is_over:
-                del self._known[number]
+                self._left.remove(known)
                 self._known[record.number] = known
                 return True
         return False

@@ -462,6 +462,8 @@ class ReceivedRoutes:
             self.recorder.session_up(
                 source, former.negotiated, config, adj_rib_in.allowed, is_adopted=True, is_over=True
             )
+            for family in adj_rib_in.long_lived:
+                self.recorder.long_lived(source, family)
         return found
 
     def restore(self, saved: SavedRib, former: Mapping[int, NeighborState]) -> Iterator[None]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from bgpd.config.load import parse_config
-from bgpd.config.schema import Config
+from bgpd.config.schema import Config, NeighborConfig
 from bgpd.history.base import base
 from bgpd.history.recorder import History
 from bgpd.history.segments import DIRECTORY
@@ -16,8 +17,9 @@ from bgpd.message.open import GracefulRestart, LongLived
 from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import NextHop, Source, SourceKind
-from bgpd.model.prefix import covering_keys, format_key, parse_address
+from bgpd.model.prefix import covering_keys, parse_address
 from bgpd.model.views import RouteView
+from bgpd.rib.saved import SavedRib
 from bgpd.rib.views import longest_match, route_view
 from tests.daemon.wire_peer import END_OF_RIB, attribute, update, withdrawal
 from tests.message.decoding import negotiated
@@ -30,17 +32,18 @@ TEXT = """
 [router]
 asn = 65203
 router_id = "10.255.1.1"
-multipath_relax = true
 [[neighbor]]
 name = "leaf1"
 asn = 65201
 address = "10.0.1.2"
 import = "p"
+graceful_restart = { long_lived_s = 600 }
 [[neighbor]]
 name = "leaf2"
 asn = 65201
 address = "10.0.2.2"
 import = "all"
+graceful_restart = { long_lived_s = 600 }
 [[policy.p.rules]]
 match = { prefix = ["10.1.0.0/16 le 24"] }
 action = "accept"
@@ -49,10 +52,12 @@ set = { local_pref = %d }
 action = "accept"
 """
 NUMBERS = {"leaf1": 1, "leaf2": 2}
+RESTART = GracefulRestart(notification=True, restart_time_s=120, families=((1, 1, True),))
+AGREED = negotiated(families=(V4,), graceful_restart=RESTART, hard_reset=True, long_lived=(LongLived(1, 1, True, 600),))
 
 
 def config(local_pref: int = 100) -> Config:
-    return parse_config(TEXT.replace("multipath_relax = true\n", "") % local_pref, "x.toml")[0]
+    return parse_config(TEXT % local_pref, "x.toml")[0]
 
 
 def message(random: random.Random) -> bytes:
@@ -80,13 +85,15 @@ class Recorded:
         self._max_bytes = max_bytes
         self.start()
 
-    def start(self) -> None:
-        """A process with empty tables."""
-        self.config = config()
+    def start(self, *, is_adopting: bool = False) -> None:
+        """A process with empty tables; with `is_adopting` it goes on with what the one before left."""
+        self.config = self.config if is_adopting else config()
+        resolved = self.outside.resolved if is_adopting else {}
         self.sources: dict[str, Source] = {}
         self._decoders: dict[Source, UpdateDecoder] = {}
         self._walks: list[Iterator[None]] = []
         self.outside = Recorder(self.config)
+        self.outside.resolved = resolved
         self.rib = self.outside.rib
         self.rib._now = self.rib.received._now = self.clock
         self.rib.received.stale._wall = self.clock
@@ -95,7 +102,7 @@ class Recorded:
         )
         outside = self.outside
         self.rib.connect(kernel=outside, neighbors=outside, evpn=outside, workloads=outside, recorder=self.history)
-        self.history.started((), is_adopting=False)
+        self.history.started((), is_adopting=is_adopting)
 
     def clock(self) -> float:
         return self.now
@@ -104,10 +111,17 @@ class Recorded:
         """Have all that was gathered written."""
         assert self.history._file is not None
         self.history._write(self.history._file, self.history._taken())
+        self.history.look_whether_full()
 
     def up(self, name: str) -> None:
         if name in self.sources:
             return
+        source = self._source(name)
+        received = self.rib.received
+        self.remove(received.neighbor_back(source, AGREED, self._section(name), now=self.now))
+        received.neighbor_up(source, AGREED, self._section(name))
+
+    def _source(self, name: str) -> Source:
         number = NUMBERS[name]
         source = self.sources[name] = Source(
             name=name,
@@ -116,15 +130,11 @@ class Recorded:
             router_id=bytes((10, 0, 0, number)),
             address=bytes((10, 0, number, 2)),
         )
-        restart = GracefulRestart(notification=True, restart_time_s=120, families=((1, 1, True),))
-        long_lived = (LongLived(1, 1, True, 600),)
-        agreed = negotiated(families=(V4,), graceful_restart=restart, hard_reset=True, long_lived=long_lived)
-        agreed_decoder = UpdateDecoder(agreed, nlri_decoders={}, accept_martians=False)
-        self._decoders[source] = agreed_decoder
-        section = next(one for one in self.config.neighbor if one.name == name)
-        received = self.rib.received
-        self.remove(received.neighbor_back(source, agreed, section, now=self.now))
-        received.neighbor_up(source, agreed, section)
+        self._decoders[source] = UpdateDecoder(AGREED, nlri_decoders={}, accept_martians=False)
+        return source
+
+    def _section(self, name: str) -> NeighborConfig:
+        return next(one for one in self.config.neighbor if one.name == name)
 
     def lose(self, name: str, *, is_graceful: bool) -> None:
         source = self.sources.pop(name, None)
@@ -184,6 +194,21 @@ class Recorded:
         if not self._walks:
             self._walks.append(base(self.history, self.rib, self.rib.received._host, lambda: False))
 
+    def hand_over(self) -> None:
+        """Another process goes on. Its sources of workloads say again what they had said."""
+        names, saved = list(self.sources), msgspec.msgpack.encode(self.rib.saved())
+        table = self.rib.table("", V4)
+        own = [one for one in table.routes if (entry := table.routes.get(one)) and entry.path_of(LOCAL.name)]
+        self.history.close(is_handed_over=True)
+        self.start(is_adopting=True)
+        for name in names:
+            self.rib.received.neighbor_up(self._source(name), AGREED, self._section(name), is_adopted=True)
+        left = msgspec.msgpack.decode(saved, type=SavedRib)
+        former = self.rib.received.restore_former(left)
+        drain(self.rib.received.restore(left, former))
+        if own:
+            self.rib.announce_local(LOCAL, V4, own, Attributes.of())
+
     def crash(self) -> None:
         """Another process begins anew; all that this one knew was written."""
         self.write()
@@ -205,10 +230,13 @@ class Recorded:
             (4, self.begin_base),
             (8, self.write),
             (0.5, self.crash),
+            (1, self.hand_over),
         ]
         weights, functions = zip(*acts)
         self.now += self.random.choice((1, 1, 1, 1, 60))
         self.stale_due()
+        if self.history.wants_base:
+            self.begin_base()
         self.random.choices(functions, weights)[0]()
         for walk in list(self._walks):
             if next(walk, None) is None:
@@ -236,6 +264,3 @@ def said(route: RouteView | None) -> object:
 
 def keys() -> list[bytes]:
     return list(covering_keys(V4, ADDRESS))
-
-
-__all__ = ["ADDRESS", "Recorded", "format_key", "itertools", "keys", "said"]

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.config.load import parse_config
 from bgpd.history import segments
 from bgpd.history.answers import NotKnown, past
+from bgpd.history.recorder import History
 from bgpd.history.records import Ended, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
-from tests.history.rig import ADDRESS, Recorded, keys
+from tests.history.rig import ADDRESS, TEXT, Recorded, keys
 from tests.rib.build import V4
 from tests.waiting import until
 
@@ -69,3 +71,14 @@ def test_a_process_that_goes_on_without_a_last_word_of_the_one_before_says_so(tm
         assert isinstance(found[-1], Ended) is is_last_word
         replay.take(Started(recorded.now, found[0].config, is_adopting=True))  # type: ignore[union-attr]
         assert bool(replay.problem) is not is_last_word
+
+
+def test_a_configuration_with_guests_is_read_again(tmp_path: Path) -> None:
+    guest = '[[workload.bgp]]\nname = "vm"\naddress = "10.64.1.5"\nasn = 65300\nmax_prefixes = 9\n'
+    guest += 'prefixes = ["10.65.0.0/16 le 32"]\n'
+    with_guest = parse_config(TEXT % 100 + guest, "x.toml")[0]
+    history = History(tmp_path / DIRECTORY, max_bytes=1 << 20, config=with_guest.rib, now=lambda: 5.0)
+    history.started((), is_adopting=False)
+    history.configured(with_guest.rib)
+    history.close()
+    assert past(tmp_path, ADDRESS, "", at=5.0).route is None
