@@ -36,6 +36,7 @@ CASES = (
     "churn",
     "internet-churn",
     "restart",
+    "handover",
     "growth",
     "idle",
     "bfd",

@@ -84,8 +84,9 @@ def _installed_bfd() -> tuple[str, ...]:
     return ("PYTHONSAFEPATH=1", f"PYTHONPATH={folder.name}")
 
 
-def start_bgpd(topology: Topology, further: str = "", *, name: str = BGPD) -> Running:
-    """bgpd: `import = "all"`, workloads from the kernel's routes on pod0; `further` tables of its configuration."""
+def start_bgpd(topology: Topology, further: str = "", *, name: str = BGPD, level: str = "warning") -> Running:
+    """bgpd: `import = "all"`, workloads from the kernel's routes on pod0; `further` tables of its configuration. Its
+    log has `level`."""
     families = ", ".join(f'"{family}"' for family in topology.families)
     bfd = Bfd(topology.host, environment=_installed_bfd()) if topology.has_bfd else None
     neighbors = "".join(
@@ -113,7 +114,7 @@ interfaces = ["pod*"]
 {further}
 {f'[bfd]{chr(10)}socket = "{bfd.socket_path}"' if bfd else ""}
 [log]
-level = "warning"
+level = "{level}"
 """
     daemon = Bgpd(topology.host, config, form=form_of(name))
 
