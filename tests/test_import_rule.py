@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +161,14 @@ def test_library_stops_at_the_edge_that_uses_it(library: str) -> None:
 def test_sans_io_module_sees_no_io_and_no_clock(module: str) -> None:
     used = {name.split(".")[0] for name in imports_of(MODULES[module])} & IO_MODULES
     assert {name for name in used if (module, name) not in MAY_ALL_THE_SAME} == set()
+
+
+def test_what_only_some_configurations_need_is_not_loaded_with_the_daemon() -> None:
+    """docs/decisions/0005: VRF devices, prefixes that are compared, the broker, the live screen, another's YAML."""
+    code = (
+        "import sys, bgpd.daemon\n"
+        "from bgpd.kernel import nexthop_messages, route_messages\n"
+        "print(sorted({'pyroute2', 'netaddr', 'aiomqtt', 'textual', 'yaml'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

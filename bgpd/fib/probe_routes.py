@@ -26,9 +26,8 @@ from bgpd.kernel.link_messages import encode_add_rule
 from bgpd.kernel.netlink import read_sequence
 from bgpd.kernel.probe_messages import Gateway, encode_arrival, encode_no_probe_route, encode_probe_route
 from bgpd.kernel.route_messages import RouteForm
-from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelEvent, KernelResynchronised, LinkChanged
+from bgpd.model.kernel import KernelEvent, KernelResynchronised, LinkChanged, RoutingRule
 from bgpd.model.path import NextHops
 from bgpd.model.prefix import host_key
 from bgpd.runtime.background import start_in_background

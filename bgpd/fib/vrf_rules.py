@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from bgpd.kernel.host import Host
-from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelRoute
+from bgpd.model.kernel import KernelRoute, RoutingRule
 
 RULE_PRIORITY = 1000
 """Where the kernel puts its own rule for VRF devices: after the local table, before the main one."""

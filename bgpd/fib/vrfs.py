@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
+import importlib
 from collections.abc import Callable, Container, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -34,11 +36,21 @@ from bgpd.kernel.link_messages import encode_add_rule, encode_delete_rule
 from bgpd.kernel.netlink import KernelError, read_sequence
 from bgpd.kernel.route_decoder import RouteRun
 from bgpd.kernel.route_messages import LAST_RESORT_METRIC, RouteForm, encode_last_resort
-from bgpd.kernel.rtnl import RoutingRule, Rtnl, VrfDevice
 from bgpd.model.iana import Family
-from bgpd.model.kernel import KernelEvent, KernelResynchronised, KernelRoute, Link, LinkChanged, RouteChanged
+from bgpd.model.kernel import (
+    KernelEvent,
+    KernelResynchronised,
+    KernelRoute,
+    Link,
+    LinkChanged,
+    RouteChanged,
+    RoutingRule,
+)
 from bgpd.model.path import NextHop
 from bgpd.runtime.background import start_in_background
+
+if TYPE_CHECKING:
+    from bgpd.kernel.rtnl import Rtnl, VrfDevice
 
 log = structlog.get_logger()
 
@@ -102,7 +114,7 @@ class KernelVrfs:
         self._applied = applied
         self._protocol = dataplane.objects.protocol
         self._use_devices = use_devices
-        self._rtnl = Rtnl()
+        self._rtnl: Rtnl | None = None
         self._vrfs: dict[str, _Vrf] = {}
         self._device_tables: dict[int, int] = {}
         self._dirty: dict[str, None] = {}
@@ -115,7 +127,6 @@ class KernelVrfs:
 
     def start(self) -> None:
         """Follow the kernel. Call in the event loop, after the monitor has started."""
-        self._rtnl.start()
         monitor = self._dataplane.monitor
         monitor.subscribe(self._kernel_changed)
         monitor.own_route_changed.append(self._own_route_changed)
@@ -128,7 +139,8 @@ class KernelVrfs:
         if self._worker is not None:
             await asyncio.gather(self._worker, return_exceptions=True)
         self._vrfs.clear()
-        self._rtnl.stop()
+        if self._rtnl is not None:
+            self._rtnl.stop()
 
     async def add(self, spec: VrfSpec, fib: Fib) -> None:
         """Have a VRF in the kernel; `fib` is its table, started. What the kernel would not tell is asked again later.
@@ -189,7 +201,7 @@ class KernelVrfs:
         for family in FAMILIES:
             found.update(dict.fromkeys(await self._tables_with_routes(family), ""))
         for link in list(self._dataplane.host.links.values()):
-            device = await self._rtnl.device(link.name) if link.kind == "vrf" else None
+            device = await (await self._devices()).device(link.name) if link.kind == "vrf" else None
             if device is not None and device.alias.startswith(_ALIAS):
                 found[device.table] = device.name
         return {table: name for table, name in found.items() if table not in kept and table not in (0, 253, 255)}
@@ -256,7 +268,7 @@ class KernelVrfs:
     async def check(self, spec: VrfSpec, fib: Fib) -> None:
         """Whether the kernel can have a VRF. Raises: VrfRefused: no, and why. OSError: the kernel would not tell."""
         rules = await self._read_rules()
-        device = await self._rtnl.device(spec.name)
+        device = await (await self._devices()).device(spec.name)
         is_ours = bool(
             fib.counters.installed
             or rules.of(spec.table, self._protocol)
@@ -274,12 +286,22 @@ class KernelVrfs:
         if why:
             raise VrfRefused(f"VRF {spec.name}: {why}")
 
+    async def _devices(self) -> Rtnl:
+        """Who is asked about VRF devices: loaded when the first is, since a host without VRFs does without pyroute2,
+        which takes 7 MB. Its import takes a tenth of a second, in a thread."""
+        if self._rtnl is None:
+            module = await asyncio.to_thread(importlib.import_module, "bgpd.kernel.rtnl")
+            if self._rtnl is None:
+                self._rtnl = module.Rtnl()
+                self._rtnl.start()
+        return self._rtnl
+
     async def _device_of(self, table: int) -> VrfDevice | None:
         """The VRF device that has a table, if any; a device's table never changes, so each is asked for it once."""
         for link in [link for link in self._dataplane.host.links.values() if link.kind == "vrf"]:
             if self._device_tables.get(link.index, table) != table:
                 continue
-            device = await self._rtnl.device(link.name)
+            device = await (await self._devices()).device(link.name)
             if device is not None:
                 self._device_tables[device.index] = device.table
                 if device.table == table:
@@ -329,21 +351,21 @@ class KernelVrfs:
     async def _apply_device(self, vrf: _Vrf) -> bool:
         """The VRF device and the interfaces in it; False where the kernel has no such devices."""
         spec = vrf.spec
-        device = await self._rtnl.device(spec.name)
+        device = await (await self._devices()).device(spec.name)
         if device is None:
-            error = await self._rtnl.add_vrf_device(spec.name, spec.table)
+            error = await (await self._devices()).add_vrf_device(spec.name, spec.table)
             if error is not None and error.code == errno.EOPNOTSUPP:
                 self._use_devices = False
                 log.info("vrf.using_policy_rules", reason="the kernel has no VRF devices", error=str(error))
                 return False
             if error is not None and error.code != errno.EEXIST:
                 raise VrfRefused(f"VRF {spec.name}: the kernel made no VRF device of that name: {error}")
-            device = await self._rtnl.device(spec.name)
+            device = await (await self._devices()).device(spec.name)
             if device is None:
                 raise OSError(errno.ENODEV, f"the VRF device {spec.name} was deleted as soon as it was made")
-            self._note(vrf, await self._rtnl.set_alias(device.index, _ALIAS + spec.name))
+            self._note(vrf, await (await self._devices()).set_alias(device.index, _ALIAS + spec.name))
             log.info("vrf.device_created", vrf=spec.name, table=spec.table)
-        self._note(vrf, await self._rtnl.set_link_up(device.index))
+        self._note(vrf, await (await self._devices()).set_link_up(device.index))
         links = self._dataplane.host.links
         for link in [link for link in links.values() if link.index != device.index]:
             inside = link.vrf == spec.name
@@ -358,18 +380,18 @@ class KernelVrfs:
 
     async def _move(self, vrf: _Vrf, link: Link, master: int) -> None:
         """Into or out of a VRF device; the kernel takes the link down for it."""
-        async with self._rtnl.addresses_kept(link.index):
-            self._note(vrf, await self._rtnl.set_master(link.index, master))
+        async with (await self._devices()).addresses_kept(link.index):
+            self._note(vrf, await (await self._devices()).set_master(link.index, master))
 
     async def _remove_device(self, vrf: _Vrf) -> None:
-        device = await self._rtnl.device(vrf.spec.name) if vrf.by_device else None
+        device = await (await self._devices()).device(vrf.spec.name) if vrf.by_device else None
         if device is None:
             return
         for link in list(self._dataplane.host.links.values()):
             if link.vrf == vrf.spec.name and link.name in vrf.interfaces | vrf.entered:
                 await self._move(vrf, link, 0)
         if device.alias.startswith(_ALIAS):
-            self._note(vrf, await self._rtnl.delete_link(device.index), errno.ENODEV)
+            self._note(vrf, await (await self._devices()).delete_link(device.index), errno.ENODEV)
 
     def _keep_connected(self, vrf: _Vrf) -> None:
         """In a VRF's device the kernel has the connected networks in the table; elsewhere they are copied there."""

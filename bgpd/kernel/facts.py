@@ -16,7 +16,7 @@ def facts_of_host(*, given: Mapping[str, str] | None = None, otherwise: Mapping[
 
 
 def _loopback(within: Sequence[str]) -> tuple[str, str]:
-    from bgpd.kernel.loopback import read_loopback  # it takes pyroute2 with it, which most commands do without
+    from bgpd.kernel.loopback import read_loopback  # it takes msgspec with it, which most commands do without
 
     found = read_loopback([parse_prefix(prefix) for prefix in within])
     return format_address(found.ipv4) if found.ipv4 else "", format_address(found.ipv6) if found.ipv6 else ""

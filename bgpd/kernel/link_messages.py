@@ -11,9 +11,8 @@ import struct
 from collections.abc import Callable, Iterator
 
 from bgpd.kernel.netlink import U32, MessageFlag, MessageKind, attribute, attributes, message, messages
-from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, Link
+from bgpd.model.kernel import Address, Link, RoutingRule
 from bgpd.model.prefix import key_address
 
 _RULE = struct.Struct("=BBBBBBBBI")

@@ -1,7 +1,7 @@
 """Nexthop objects as netlink messages: RTM_NEWNEXTHOP, RTM_DELNEXTHOP and their dumps (linux/nexthop.h).
 
-Written as copies of prototypes that pyroute2 encodes, read raw: a failure may touch thousands. Decides nothing: which
-objects exist is fib/nexthop_objects.py's.
+Written as copies of prototypes, read in place: a failure may touch thousands. Decides nothing: which objects exist is
+fib/nexthop_objects.py's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from bgpd.kernel.netlink import U32, MessageFlag, MessageKind, attribute, attributes, message, messages
-from bgpd.kernel.rtnl import NexthopMessage, encode
+from bgpd.kernel.netlink import NLA_F_NESTED, U32, MessageFlag, MessageKind, attribute, attributes, message, messages
 
 _U16 = struct.Struct("=H")
 NHMSG = struct.Struct("=BBBBI")
@@ -26,6 +25,8 @@ NHA_GROUP = 2
 _NHA_GROUP_TYPE = 3
 NHA_OIF = 5
 NHA_GATEWAY = 6
+_NHA_RES_GROUP = 12
+_NHA_RES_GROUP_BUCKETS = 1
 _GROUP_TYPE_RESILIENT = 1
 _BUCKETS = 512
 """Of a resilient group: how finely its flows are spread."""
@@ -36,6 +37,8 @@ _ID_AT = 28
 """Where NHA_ID's value is in each message; it comes first."""
 _OIF_AT = _ID_AT + 8
 _GROUP_AT = _ID_AT + 8
+_NO_ID = attribute(NHA_ID, U32.pack(0))
+"""How the attributes of a prototype begin."""
 MAX_WEIGHT = 256
 """What every kernel takes; more needs Linux 6.12."""
 
@@ -92,27 +95,29 @@ def encode_delete(identifiers: Sequence[int]) -> bytes:
 @functools.lru_cache(maxsize=64)
 def _nexthop_prototype(protocol: int, size: int, replace: bool) -> bytes:
     """Template with id, ifindex and gateway zero."""
-    family, gateway = (socket.AF_INET, "0.0.0.0") if size == 4 else (socket.AF_INET6, "::")
-    fields = {"family": family, "protocol": protocol, "flags": _RTNH_F_ONLINK}
-    attributes = [("NHA_ID", 0), ("NHA_OIF", 0), ("NHA_GATEWAY", gateway)]
-    return encode(NexthopMessage, MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, fields, attributes)
+    family = socket.AF_INET if size == 4 else socket.AF_INET6
+    payload = NHMSG.pack(family, 0, protocol, 0, _RTNH_F_ONLINK) + _NO_ID
+    payload += attribute(NHA_OIF, U32.pack(0)) + attribute(NHA_GATEWAY, bytes(size))
+    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
 
 
 @functools.lru_cache(maxsize=1024)
 def _group_prototype(protocol: int, count: int, replace: bool, resilient: bool) -> bytes:
     """Template of a group with `count` members; its id and the members are zero."""
-    attributes: list[tuple[str, object]] = [("NHA_ID", 0), ("NHA_GROUP", bytes(count * _GROUP_ENTRY.size))]
+    payload = NHMSG.pack(socket.AF_UNSPEC, 0, protocol, 0, 0) + _NO_ID
+    payload += attribute(NHA_GROUP, bytes(count * _GROUP_ENTRY.size))
     if resilient:
-        attributes.append(("NHA_GROUP_TYPE", _GROUP_TYPE_RESILIENT))
+        payload += attribute(_NHA_GROUP_TYPE, _U16.pack(_GROUP_TYPE_RESILIENT))
     if resilient and not replace:
-        attributes.append(("NHA_RES_GROUP", {"attrs": [("NHA_RES_GROUP_BUCKETS", _BUCKETS)]}))
-    flags = _REPLACE if replace else _CREATE
-    return encode(NexthopMessage, MessageKind.NEW_NEXTHOP, flags, {"protocol": protocol}, attributes)
+        buckets = attribute(_NHA_RES_GROUP_BUCKETS, _U16.pack(_BUCKETS))
+        payload += attribute(_NHA_RES_GROUP | NLA_F_NESTED, buckets)
+    return message(MessageKind.NEW_NEXTHOP, _REPLACE if replace else _CREATE, payload)
 
 
 @functools.lru_cache(maxsize=1)
 def _delete_prototype() -> bytes:
-    return encode(NexthopMessage, MessageKind.DEL_NEXTHOP, MessageFlag.REQUEST, {}, [("NHA_ID", 0)])
+    payload = NHMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _NO_ID
+    return message(MessageKind.DEL_NEXTHOP, MessageFlag.REQUEST, payload)
 
 
 def encode_dump_request() -> bytes:

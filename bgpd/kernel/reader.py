@@ -37,8 +37,8 @@ from bgpd.kernel.route_messages import (
     RouteForm,
     encode_route_dump_request,
 )
-from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
+from bgpd.model.kernel import RoutingRule
 
 _NDMSG = struct.Struct("=B3xiHBB")
 _NDA_DST, _NDA_LLADDR = 1, 2

@@ -1,6 +1,6 @@
 """Route messages in bulk: thousands of RTM_NEWROUTE or RTM_DELROUTE from one template in a few C calls.
 
-A template is one message for (family, prefix length, target) in a table, made from a prototype that pyroute2 encodes.
+A template is one message for (family, prefix length, target) in a table.
 The batch is the template repeated, with the keys' address bytes written over it by strided slices. A *target* is one
 integer, so that a route costs no object: a nexthop group's id (positive), a negated interface index (directly
 attached), or BLACKHOLE. route_decoder.py decodes what the kernel sends. Decides nothing, sends nothing.
@@ -19,9 +19,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from bgpd.kernel.netlink import ATTRIBUTE, U32, KernelError, MessageFlag, MessageKind, attribute, attributes, message
-from bgpd.kernel.rtnl import RouteMessage, encode
 from bgpd.model.iana import Family
-from bgpd.model.prefix import format_address
 
 BLACKHOLE = 0
 """Target of a route that drops."""
@@ -175,9 +173,9 @@ def _delete_template(family: Family, length: int, form: RouteForm, target: int |
     return _patched(prototype, length, by)
 
 
-def _way(target: int) -> str:
-    """The attribute that names a target."""
-    return "RTA_NH_ID" if target > 0 else "RTA_OIF" if target < 0 else ""
+def _way(target: int) -> int:
+    """The attribute that names a target; 0: none does."""
+    return RTA_NH_ID if target > 0 else RTA_OIF if target < 0 else 0
 
 
 def _patched(prototype: bytes, length: int, target: int) -> bytes:
@@ -187,18 +185,16 @@ def _patched(prototype: bytes, length: int, target: int) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _prototype(
-    kind: int, flags: int, family: Family, form: RouteForm, scope: int, route_type: int, way: str, source: bytes
+    kind: int, flags: int, family: Family, form: RouteForm, scope: int, route_type: int, way: int, source: bytes
 ) -> bytes:
     """A message of prefix length 0. Ends with RTA_NH_ID or RTA_OIF (`way`) set to 0, if the form has one."""
-    number, address = (socket.AF_INET, "0.0.0.0") if family is Family.IPV4_UNICAST else (socket.AF_INET6, "::")
-    fields = {
-        "family": number,
-        "table": form.table if form.table < 256 else 0,
-        "proto": form.protocol,
-        "scope": scope,
-        "type": route_type,
-    }
-    attributes = [("RTA_DST", address), ("RTA_TABLE", form.table), ("RTA_PRIORITY", form.metric)]
+    number, size = (socket.AF_INET, 4) if family is Family.IPV4_UNICAST else (socket.AF_INET6, 16)
+    table = form.table if form.table < 256 else 0
+    payload = RTMSG.pack(number, 0, 0, 0, table, form.protocol, scope, route_type, 0)
+    payload += attribute(RTA_DST, bytes(size))
+    payload += attribute(RTA_TABLE, U32.pack(form.table)) + attribute(RTA_PRIORITY, U32.pack(form.metric))
     if source:
-        attributes.append(("RTA_PREFSRC", format_address(source)))
-    return encode(RouteMessage, kind, flags, fields, [*attributes, (way, 0)] if way else attributes)
+        payload += attribute(RTA_PREFSRC, source)
+    if way:
+        payload += attribute(way, U32.pack(0))
+    return message(kind, flags, payload)

@@ -1,8 +1,7 @@
-"""What bgpd does through pyroute2, which no other module imports: changes of links and addresses, and the
-messages that the templates of routes and nexthop objects are made from.
+"""What bgpd does through pyroute2, which no other module imports: changes of links and addresses, for VRF devices.
 
-Not for work per route: writer.py, reader.py and monitor.py send copies of these messages and decode replies without
-pyroute2; tests compare the results with pyroute2's. See docs/decisions/0005-what-the-daemon-loads.md.
+Imported when the first of them is needed. Routes, nexthop objects and rules are written and read without pyroute2;
+tests compare the results with pyroute2's. See docs/decisions/0005-what-the-daemon-loads.md.
 """
 
 from __future__ import annotations
@@ -13,99 +12,25 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 from pyroute2 import AsyncIPRoute, NetlinkError
-from pyroute2.netlink import nla, nlmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg_base
 
-from bgpd.kernel.netlink import NLA_F_NESTED, KernelError, MessageFlag, MessageKind
-from bgpd.model.iana import Family
+from bgpd.kernel.netlink import KernelError, MessageFlag, MessageKind
 
 log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
-Attributes = Iterable[tuple[str, object]]
 
 _ANSWER_S = 30.0
 _IFA_F_PERMANENT = 0x80
 _CREATE = MessageFlag.REQUEST | MessageFlag.ACK | MessageFlag.CREATE | MessageFlag.EXCLUSIVE
 _DUMP = MessageFlag.REQUEST | MessageFlag.DUMP
-
-
-class RouteMessage(rtmsg_base, nlmsg):  # type: ignore[misc]
-    """pyroute2's route message with the attribute that 0.9.7 lacks: the nexthop object of a route."""
-
-    nla_map = (*((number, *named) for number, named in enumerate(rtmsg_base.nla_map)), (30, "RTA_NH_ID", "uint32"))
-
-
-class NexthopMessage(nlmsg):  # type: ignore[misc]
-    """A nexthop object (linux/nexthop.h), which pyroute2 0.9.7 has not. `NHA_GROUP` is its packed nexthop_grp's."""
-
-    prefix = "NHA_"
-    fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
-    nla_map = (
-        ("NHA_UNSPEC", "none"),
-        ("NHA_ID", "uint32"),
-        ("NHA_GROUP", "cdata"),
-        ("NHA_GROUP_TYPE", "uint16"),
-        ("NHA_BLACKHOLE", "flag"),
-        ("NHA_OIF", "uint32"),
-        ("NHA_GATEWAY", "ipaddr"),
-        ("NHA_ENCAP_TYPE", "uint16"),
-        ("NHA_ENCAP", "cdata"),
-        ("NHA_GROUPS", "flag"),
-        ("NHA_MASTER", "uint32"),
-        ("NHA_FDB", "flag"),
-        ("NHA_RES_GROUP", "resilient", NLA_F_NESTED),
-    )
-
-    class resilient(nla):  # type: ignore[misc]
-        """What a resilient group is made of."""
-
-        prefix = "NHA_RES_GROUP_"
-        nla_map = (
-            ("NHA_RES_GROUP_PAD", "none"),
-            ("NHA_RES_GROUP_BUCKETS", "uint16"),
-            ("NHA_RES_GROUP_IDLE_TIMER", "uint32"),
-            ("NHA_RES_GROUP_UNBALANCED_TIMER", "uint32"),
-            ("NHA_RES_GROUP_UNBALANCED_TIME", "uint64"),
-        )
-
-
-def encode(
-    message: type[nlmsg], kind: int, flags: int, fields: Mapping[str, int], attributes: Attributes = ()
-) -> bytes:
-    """A whole message, with sequence and port 0. It costs a quarter of a millisecond: to be kept as a template."""
-    made = message()
-    made["header"] = {"type": kind, "flags": flags, "sequence_number": 0, "pid": 0}
-    for name, value in fields.items():
-        made[name] = value
-    made["attrs"] = list(attributes)
-    made.encode()
-    return bytes(made.data)
-
-
-class RoutingRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy rule: what enters by `iif`, leaves by `oif`, goes to `to` (a key), comes from `source` (a key), or
-    belongs to a VRF device (`l3mdev`) is looked up in `table` (0: the device's). `protocol` is the rtproto of who made
-    it.
-    """
-
-    family: Family
-    priority: int
-    protocol: int
-    table: int = 0
-    iif: str = ""
-    oif: str = ""
-    to: bytes = b""
-    source: bytes = b""
-    l3mdev: bool = False
 
 
 class VrfDevice(msgspec.Struct, frozen=True):

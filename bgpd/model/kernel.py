@@ -129,3 +129,20 @@ class KernelResynchronised(msgspec.Struct, frozen=True):
 
 
 KernelEvent = LinkChanged | AddressChanged | RouteChanged | KernelResynchronised
+
+
+class RoutingRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy rule: what enters by `iif`, leaves by `oif`, goes to `to` (a key), comes from `source` (a key), or
+    belongs to a VRF device (`l3mdev`) is looked up in `table` (0: the device's). `protocol` is the rtproto of who made
+    it.
+    """
+
+    family: Family
+    priority: int
+    protocol: int
+    table: int = 0
+    iif: str = ""
+    oif: str = ""
+    to: bytes = b""
+    source: bytes = b""
+    l3mdev: bool = False

@@ -28,10 +28,9 @@ from bgpd.kernel.route_messages import (
     RouteForm,
     read_key,
 )
-from bgpd.kernel.rtnl import RoutingRule
 from bgpd.kernel.writer import Done, Outcome
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link, RouteChanged
+from bgpd.model.kernel import Address, KernelEvent, KernelRoute, Link, RouteChanged, RoutingRule
 from bgpd.model.prefix import parse_address, parse_prefix
 
 Place = tuple[Family, int, bytes, int]

@@ -22,8 +22,8 @@ from bgpd.fib.table import Fib
 from bgpd.fib.vrf_tables import ConfiguredVrfs
 from bgpd.fib.vrfs import KernelVrfs, VrfRefused, VrfSpec
 from bgpd.kernel.monitor import KernelMonitor
-from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
+from bgpd.model.kernel import RoutingRule
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import parse_address, parse_prefix
 from labs.namespace import CLONE_NEWNET, NETNS_DIR, Namespace

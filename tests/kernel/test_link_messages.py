@@ -16,9 +16,8 @@ from bgpd.kernel.link_messages import encode_dump_request, encode_rule_dump_requ
 from bgpd.kernel.netlink import MessageKind, open_socket
 from bgpd.kernel.netlink import dump as read_dump
 from bgpd.kernel.netlink import messages as split
-from bgpd.kernel.rtnl import RoutingRule
 from bgpd.model.iana import Family
-from bgpd.model.kernel import Address, Link
+from bgpd.model.kernel import Address, Link, RoutingRule
 from bgpd.model.prefix import format_address, key_address, parse_prefix
 
 Attributes = list[tuple[str, Any]]

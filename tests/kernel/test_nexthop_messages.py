@@ -20,8 +20,8 @@ from bgpd.kernel.nexthop_messages import (
     read_id,
     read_objects,
 )
-from bgpd.kernel.rtnl import NexthopMessage
 from bgpd.model.prefix import format_address
+from tests.kernel.pyroute2_messages import NexthopMessage
 
 IDS = st.integers(1, 2**32 - 1)
 PROTOCOLS = st.integers(0, 255)

@@ -17,8 +17,9 @@ from bgpd.kernel.link_messages import encode_add_rule, encode_delete_rule
 from bgpd.kernel.netlink import KernelError, messages, open_socket, read_error, read_sequence
 from bgpd.kernel.reader import KernelReader
 from bgpd.kernel.route_messages import encode_last_resort
-from bgpd.kernel.rtnl import RoutingRule, Rtnl
+from bgpd.kernel.rtnl import Rtnl
 from bgpd.model.iana import Family
+from bgpd.model.kernel import RoutingRule
 from tests.workload.broker import own_network, until
 
 pytestmark = pytest.mark.netns
