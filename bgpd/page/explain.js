@@ -115,7 +115,7 @@ export function explainView(root, shared) {
       return;
     }
     const then = timeShown();
-    const view = await ask(`explain/${encodeURIComponent(query.q)}`, { vrf: query.vrf, at: then?.toFixed(3) }, signal);
+    const view = await ask(`explain/${encodeURIComponent(query.q)}`, { vrf: query.vrf, at: then && moment(then) }, signal);
     shared.explained = view;
     status.textContent = then ? `As it was at ${stamp(then)}. The history of routes begins at ${stamp(view.known_from)}.` : "";
     const isWell = then ? chainOf(view).at(-1).level === "ok" : view.agrees;

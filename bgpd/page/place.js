@@ -23,9 +23,9 @@ export function go(values, { replace = false } = {}) {
   }
 }
 
-/** A time as places have it, to the millisecond, and not before it: what happened then is seen. */
+/** A time as places have it, to the microsecond, and not before it: what happened then is seen. */
 export function moment(at) {
-  return (Math.ceil(at * 1000) / 1000).toFixed(3);
+  return (Math.ceil(at * 1e6) / 1e6).toFixed(6);
 }
 
 const LATEST = 253402300800; // the year 10000
