@@ -183,7 +183,8 @@ def known_from(segments: Sequence[Segment]) -> float | None:
 
 def segments_of(directory: Path) -> list[Segment]:
     """The segments of a directory, the oldest first; only their blocks' heads are read. Raises: OSError."""
-    paths = [path for path in directory.glob(f"*{_SUFFIX}") if path.stem.isascii() and path.stem.isdecimal()]
+    names = [directory / name for name in os.listdir(directory) if name.endswith(_SUFFIX)]
+    paths = [path for path in names if path.stem.isascii() and path.stem.isdecimal()]
     found = [_looked_at(path) for path in sorted(paths, key=lambda path: int(path.stem))]
     return [segment for segment in found if segment is not None]
 

@@ -572,7 +572,7 @@ def test_explain_at_tells_how_it_was(capsys: pytest.CaptureFixture[str]) -> None
     assert "begins later" in capsys.readouterr().err
     assert run("explain", "pod1", "--at", "10m") == 2
     assert run("explain", "10.0.0.1", "--at", "10m", "--state", "/nowhere") == 1
-    assert "does not say it" in capsys.readouterr().err
+    assert "/nowhere/history: No such file" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("daemon")

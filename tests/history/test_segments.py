@@ -93,7 +93,10 @@ def test_a_block_that_was_cut_off_ends_its_segment(tmp_path: Path) -> None:
 
 
 def test_without_files_the_answer_says_so(tmp_path: Path) -> None:
-    with pytest.raises(NotKnown, match="does not say it"):
+    with pytest.raises(NotKnown, match=r"cannot be read: .*history: No such file"):
+        past(tmp_path, ADDRESS, "", at=1.0)
+    (tmp_path / DIRECTORY).mkdir()
+    with pytest.raises(NotKnown, match="does not say it: the history begins later"):
         past(tmp_path, ADDRESS, "", at=1.0)
 
 
