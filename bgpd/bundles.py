@@ -91,7 +91,7 @@ class Bundles:
 
     async def _take(self, reason: str) -> None:
         file = self._new_file("unready")
-        command = [sys.executable, "-m", "bgpd", "bundle", "--socket", self._socket, "--reason", reason, str(file)]
+        command = [sys.executable, "-m", "bgpd", "bundle", "--socket", self._socket, f"--reason={reason}", str(file)]
         try:
             await asyncio.to_thread(self._make_room)
             code, said = await output_of(command, timeout_s=TIMEOUT_S)

@@ -157,9 +157,9 @@ async def test_taken_by_itself_in_a_process_of_its_own(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     one = bundles(host, tmp_path, api)
-    await one._take("no neighbor is established")
+    await one._take("- no neighbor is established")
     (file,) = one.directory.glob("bgpd-*-unready.tar.gz")
-    assert json.loads(read(file)["about.json"])["reason"] == "no neighbor is established"
+    assert json.loads(read(file)["about.json"])["reason"] == "- no neighbor is established"
 
 
 def test_at_a_defect_what_the_process_has_is_kept(host: Host, tmp_path: Path) -> None:

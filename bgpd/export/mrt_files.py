@@ -54,7 +54,11 @@ class MrtFiles:
         try:
             while True:
                 await asyncio.sleep(FLUSH_S)
-                await self._flush()
+                try:
+                    await self._flush()
+                except Exception as defect:
+                    log.exception("export.failed", listener="MrtFiles")
+                    self.problem = f"a defect of bgpd: {defect!r}"
         finally:
             self._sessions.remove(self)
             self._write(self._taken())

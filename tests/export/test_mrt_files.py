@@ -94,6 +94,29 @@ async def test_directory_that_cannot_be_written_costs_records_which_are_counted(
     assert (one.lost, one.problem, len(written(tmp_path / "none"))) == (1, "", 1)
 
 
+async def test_defect_of_the_writer_is_no_defect_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mrt_files, "FLUSH_S", 0.0)
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    one = files(tmp_path, sessions)
+
+    def broken(records: Sequence[bytes]) -> str:
+        raise RuntimeError("a bug")
+
+    write, one._write = one._write, broken  # type: ignore[method-assign]
+    task = asyncio.create_task(one.run())
+    async with asyncio.timeout(20):
+        while "a bug" not in one.problem:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        one._write = write  # type: ignore[method-assign]
+        while one.problem:
+            one.updates(LEAF, [b"\0\0\0\0"])
+            await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait([task])
+    assert written(tmp_path)
+
+
 def test_disk_that_hangs_costs_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mrt_files, "MAX_WAITING_BYTES", 1000)
     sessions = TappedSessions()
