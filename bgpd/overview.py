@@ -88,9 +88,10 @@ def _behind(
     if failed:
         return "critical", "kernel", f"the kernel refused {failed} routes: packets to them are lost, or go another way"
     if down:
-        is_all = len(down) == len(outside)
-        left = "" if is_all else f"; {_named([one.name for one in outside if one not in down])} left"
-        return "critical" if is_all else "warning", "fabric", f"{_named(map(_why, down))}{left}"
+        left = [one.name for one in outside if one not in down]
+        reasons = [_reason(down[0])] if len(down) == 1 else [_named(map(_why, down))]
+        reasons += [f"{_named(left)} left"] if left else []
+        return "warning" if left else "critical", "fabric", "; ".join(filter(None, reasons))
     if not health.ready:
         return "warning" if health.waiting_for else "critical", "host", ""
     if silent:
@@ -103,9 +104,15 @@ def _behind(
     return "ok", "nowhere", f"{len(outside)} of {len(outside)} neighbors, {installed:,} routes in the kernel"
 
 
+def _reason(neighbor: NeighborView) -> str:
+    """Why its last session or attempt ended, without what was before that."""
+    reason = neighbor.last_error.partition("; before that")[0]
+    return f"{reason[:MOST_REASON]}..." if len(reason) > MOST_REASON else reason
+
+
 def _why(neighbor: NeighborView) -> str:
-    reason = neighbor.last_error
-    return f"{neighbor.name}: {reason[:MOST_REASON]}{'...' * (len(reason) > MOST_REASON)}" if reason else neighbor.name
+    reason = _reason(neighbor)
+    return f"{neighbor.name}: {reason}" if reason else neighbor.name
 
 
 def _named(names: Iterable[str]) -> str:

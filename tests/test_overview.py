@@ -105,8 +105,9 @@ def bfd_down(name: str) -> NeighborView:
     ("health", "drain", "neighbors", "level", "where", "detail"),
     [
         (READY, "off", [neighbor("a"), neighbor("b")], "ok", "nowhere", "2 of 2 neighbors, 2 routes in the kernel"),
-        (READY, "off", [neighbor("a"), neighbor("b", state="idle")], "warning", "fabric", "b; a left"),
-        (READY, "off", [neighbor("a", state="idle")], "critical", "fabric", "a"),
+        (READY, "off", [neighbor("a"), neighbor("b", state="idle")], "warning", "fabric", "a left"),
+        (READY, "off", [neighbor("a", state="idle")], "critical", "fabric", ""),
+        (READY, "off", [neighbor("a", state="idle"), neighbor("b", state="idle")], "critical", "fabric", "a, b"),
         (READY, "off", [neighbor("a"), neighbor("q", state="idle", guest="g")], "ok", "nowhere", "1 of 1 neighbors, "),
         (READY, "off", [bfd_down("a")], "warning", "fabric", "BFD is not up with a, while BGP is"),
         (HealthView(ready=False, reasons=["x"]), "off", [neighbor("a")], "critical", "host", ""),

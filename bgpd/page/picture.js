@@ -36,7 +36,7 @@ function shown(nodes) {
 
 function rowsOf(view) {
   const outside = view.neighbors.filter((one) => !one.guest);
-  const leaves = outside.map((one) => ({
+  const leaves = outside.toSorted((one, other) => one.name.localeCompare(other.name, "en", { numeric: true })).map((one) => ({
     key: `n ${one.name}`, title: one.name, text: `AS ${one.asn} ${one.state}`, level: levelOf(one), to: [],
   }));
   const uplinks = (view.uplinks ?? []).map((one) => ({
@@ -87,7 +87,8 @@ export function picture(view) {
         svg("text", { class: "more", x: x + 8, y: y + 38 }, cut(node.text))));
     });
   });
-  const lines = rows.flatMap(([, nodes]) => nodes.flatMap((node) => targets(node, rows).map((to) => line(node, to, places))));
+  const levels = new Map(rows.flatMap(([, nodes]) => nodes.map((node) => [node.key, node.level])));
+  const lines = rows.flatMap(([, nodes]) => nodes.flatMap((node) => targets(node, rows).map((to) => line(node, to, places, levels))));
   const said = rows.map(([title, nodes]) => `${title}: ${nodes.map((node) => `${node.title} ${node.text} (${node.level})`).join(", ")}`);
   return svg("svg", { class: "picture", role: "img", viewBox: `0 0 ${width} ${height}`, width, height, "aria-label": said.join(". ") },
     lines, boxes);
@@ -98,10 +99,12 @@ function targets(node, rows) {
   return (rows.find(([title]) => title === "Groups")?.[1] ?? []).map((group) => group.key);
 }
 
-function line(node, to, places) {
+/** The way from a node to the one above it; as broken as the more broken of both. */
+function line(node, to, places, levels) {
   const from = places.get(node.key);
   const end = places.get(to);
   if (!from || !end) return null;
   const middle = (from.y + end.y + HEIGHT) / 2;
-  return svg("path", { class: `way ${node.level}`, d: `M${from.x} ${from.y} C${from.x} ${middle} ${end.x} ${middle} ${end.x} ${end.y + HEIGHT}` });
+  const level = ORDER[levels.get(to)] < ORDER[node.level] ? levels.get(to) : node.level;
+  return svg("path", { class: `way ${level}`, d: `M${from.x} ${from.y} C${from.x} ${middle} ${end.x} ${middle} ${end.x} ${end.y + HEIGHT}` });
 }

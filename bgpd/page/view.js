@@ -63,6 +63,6 @@ export function withheldOf(view) {
 export function verdictOf(view, events) {
   const text = view.detail ? `${view.verdict}: ${view.detail}` : view.verdict;
   const down = view.isPast || view.where !== "fabric" ? [] : neighborsOf(view, events).filter((one) => !one.guest && one.state !== "established");
-  const since = down.length ? `, since ${stamp(Math.min(...down.map((one) => one.since)))}` : "";
+  const since = down.length ? ` (down since ${stamp(Math.min(...down.map((one) => one.since)))})` : "";
   return text.charAt(0).toUpperCase() + text.slice(1) + since;
 }
