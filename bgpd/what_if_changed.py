@@ -1,6 +1,6 @@
 """`bgpd what-if --reload FILE`, `--drain`: what would become of the routes, and of what neighbors are told.
 
-The change is made, by the code that makes it otherwise, in a copy of this process (docs/decisions/0037). Decides
+The change is made, by the code that makes it otherwise, in a copy of this process (docs/decisions/0038). Decides
 nothing.
 """
 

@@ -20,10 +20,10 @@ from tests.daemon.wire_peer import UPDATE, WirePeer, receive, update
 pytestmark = pytest.mark.netns
 
 TRACER = Path(__file__).parent / "tracer"
-RECORDING = ("bgpd/journal/", "bgpd/history/", "bgpd/rib/recording.py")
+RECORDING = ("bgpd/journal/", "bgpd/history/", "bgpd/rib/recording.py", "bgpd/rib/losses.py")
 EVERYWHERE = ("bgpd/model/", "bgpd/runtime/", "bgpd/readiness.py", "bgpd/log.py", *RECORDING)
-"""Values and turns, the look at readiness that each change of routes asks for, and what is kept: events, and
-what enters the RIB."""
+"""Values and turns, the look at readiness that each change of routes asks for, and what is kept: events, losses in
+bulk, and what enters the RIB."""
 POLICY = '[[policy.p.rules]]\naction = "accept"\n'
 
 
