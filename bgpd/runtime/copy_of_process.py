@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from bgpd.runtime.programs import fork_own, reap_own
+
 PATIENCE_S = 60.0
 _MOST_ERROR = 2_000
 _DONE, _FAILED = b"+", b"-"
@@ -36,7 +38,7 @@ async def in_a_copy(work: Callable[[], bytes], *, patience_s: float = PATIENCE_S
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        child = os.fork()
+        child = fork_own()
     except OSError as error:
         os.close(reader)
         os.close(writer)
@@ -53,7 +55,7 @@ async def in_a_copy(work: Callable[[], bytes], *, patience_s: float = PATIENCE_S
         os.close(reader)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        await asyncio.shield(asyncio.to_thread(_reap, child))
+        await asyncio.shield(asyncio.to_thread(reap_own, child))
     if not answer.startswith(_DONE):
         raise CopyFailed(answer[1:].decode(errors="replace") or "the copy was ended, for want of memory perhaps")
     return answer[1:]
@@ -79,11 +81,6 @@ async def _read(reader: int) -> bytes:
     finally:
         loop.remove_reader(reader)
     return b"".join(parts)
-
-
-def _reap(child: int) -> None:
-    with contextlib.suppress(ChildProcessError):  # somebody who waits for all children has
-        os.waitpid(child, 0)
 
 
 def _work_in_copy(work: Callable[[], bytes], writer: int) -> NoReturn:

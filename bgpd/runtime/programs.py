@@ -177,6 +177,22 @@ async def output_of(command: Sequence[str], *, timeout_s: float) -> tuple[int, s
     return process.returncode, output
 
 
+def fork_own() -> int:
+    """A copy of this process, one of bgpd's own until `reap_own`: its process id, 0 in the copy. Raises: OSError."""
+    with _starting:
+        child = os.fork()
+        if child:
+            _own.add(child)
+    return child
+
+
+def reap_own(child: int) -> None:
+    """Waits for the end of a copy."""
+    with contextlib.suppress(ChildProcessError):  # somebody who waits for all children has
+        os.waitpid(child, 0)
+    _own.discard(child)
+
+
 async def said_by(command: Sequence[str], *, timeout_s: float, most: int) -> tuple[int, str]:
     """Runs a program of the system without the daemon's rights: its exit code, and at most so many bytes of what it
     printed. It and all that is left of its process group are killed then.

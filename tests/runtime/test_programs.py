@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bgpd.runtime.copy_of_process import in_a_copy
 from bgpd.runtime.programs import (
     ENVIRONMENT,
     MARKER,
@@ -286,19 +288,24 @@ def test_link_is_followed_and_both_ways_are_looked_at(program: Path, tmp_path: P
 def test_no_other_module_starts_programs() -> None:
     """What ends strays takes every child for a program's: that holds as long as nothing else makes any.
 
-    `bgpd check`, `bgpd plan` and `bgpd upgrade` have children of theirs; the daemon never does. It and the BFD process,
-    which is another one, execute themselves anew and make no child.
+    `bgpd check`, `bgpd plan`, `bgpd upgrade` and `bgpd bundle` have children of theirs; the daemon never does. It and the
+    BFD process, which is another one, execute themselves anew and make no child.
     """
     starts = re.compile(
         r"\bsubprocess\b|\bos\.(?:fork|exec|spawn|posix_spawn|system|popen)|\bmultiprocessing\b|\bpty\b"
     )
     found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if starts.search(path.read_text())}
     assert found == {
-        *("runtime/programs.py", "config/service_user.py", "cli/upgrade.py"),
+        *("runtime/programs.py", "config/service_user.py", "cli/upgrade.py", "cli/bundle.py"),
         *("bfd/handover.py", "handover/store.py"),
     }
     asks = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "uid=uid" in path.read_text()}
     assert asks == {"cli/files.py", "config/load.py"}
+
+
+def _slowly() -> bytes:
+    time.sleep(1)
+    return b"whole"
 
 
 async def test_child_of_bgpds_own_is_not_taken_for_what_a_program_left(shell: Shell) -> None:
@@ -307,6 +314,10 @@ async def test_child_of_bgpds_own_is_not_taken_for_what_a_program_left(shell: Sh
     assert await shell.run("true") == 0
     assert not own.done()
     own.cancel()
+    copying = asyncio.create_task(in_a_copy(_slowly))
+    await asyncio.sleep(0)
+    assert await shell.run("true") == 0
+    assert await copying == b"whole"
     assert await output_of(["sh", "-c", "echo a; echo b >&2; exit 3"], timeout_s=20) == (3, "a\nb\n")
     with pytest.raises(TimeoutError):
         await output_of(["sleep", "100"], timeout_s=0.01)
