@@ -27,6 +27,7 @@ from bgpd.runtime.programs import (
     checked_program,
     output_of,
 )
+from tests.waiting import until
 
 PACKAGE = Path(__file__).parents[2] / "bgpd"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to have capabilities, and give files away")
@@ -142,8 +143,9 @@ async def test_limits_are_set(shell: Shell) -> None:
     shell.write("echo $$ >said; exec sleep 60")
     task = asyncio.create_task(shell.programs.run("program", ()))
     (pid,) = map(int, await shell.until_said(1))
+    # They are set from outside, the last of them this one: the program may run before.
+    await until(lambda: resource.prlimit(pid, resource.RLIMIT_NPROC) == (MOST_PROCESSES, MOST_PROCESSES))
     assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
-    assert resource.prlimit(pid, resource.RLIMIT_NPROC) == (MOST_PROCESSES, MOST_PROCESSES)
     assert os.getsid(pid) == pid
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -288,8 +290,8 @@ def test_link_is_followed_and_both_ways_are_looked_at(program: Path, tmp_path: P
 def test_no_other_module_starts_programs() -> None:
     """What ends strays takes every child for a program's: that holds as long as nothing else makes any.
 
-    `bgpd check`, `bgpd plan`, `bgpd upgrade` and `bgpd bundle` have children of theirs; the daemon never does. It and the
-    BFD process, which is another one, execute themselves anew and make no child.
+    `bgpd check`, `bgpd plan`, `bgpd upgrade` and `bgpd bundle` have children of theirs; the daemon never does. It and
+    the BFD process, which is another one, execute themselves anew and make no child.
     """
     starts = re.compile(
         r"\bsubprocess\b|\bos\.(?:fork|exec|spawn|posix_spawn|system|popen)|\bmultiprocessing\b|\bpty\b"
