@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import compress
 
 from bgpd.model.attributes import Attributes
@@ -57,6 +57,8 @@ class TableWalk:
         """The decision of each entry; None if its keys may get different ones."""
         self._has_overlays = any(number != NONE for number in set(table.paths.overlays))
         self._epoch = self._table.epoch
+        self._deciding: dict[Source, NeighborState] = {}
+        """Whose paths are among those that are made."""
         self._entered: defaultdict[Source, dict[bytes, int]] = defaultdict(dict)
         """By the block of its attributes, the next hop of the path that is found by that alone."""
         self._whole: dict[int, Path] = {}
@@ -73,21 +75,19 @@ class TableWalk:
             if part and not part.keys().isdisjoint(saved.keys):
                 yield from self._enter_each(saved.keys, numbers)
                 continue
-            if self._epoch != self._table.epoch:
-                self._decide_again()
+            self._follow()
             entries = list(map(self._decided.__getitem__, numbers))
-            if None in entries:
-                yield from self._enter_each(*_without_decision(saved, numbers, entries))
             self._fill(part, saved.keys, entries)
             yield
+            if None in entries:
+                yield from self._enter_each(*_without_decision(saved, numbers, entries))
         self._end_refreshes()
 
     # By columns.
 
     def _decide(self, entries: Sequence[tuple[int, ...]]) -> None:
         """Make the decisions of these, and their paths: each entry names those that are new with it in order."""
-        if self._epoch != self._table.epoch:
-            self._decide_again()
+        self._follow()
         last = max(map(max, entries)) + 1
         if last > len(self._made):
             self._make(len(self._made), last)
@@ -113,6 +113,7 @@ class TableWalk:
             if state is None or self._family not in state.tables or state.adj_rib_in.policy.by_prefix:
                 continue
             if hop != NONE and not self._has_overlays:
+                self._deciding[state.source] = state
                 self._make_alike(state, hop, numbers)
 
     def _make_alike(self, state: NeighborState, hop: int, numbers: Sequence[int]) -> None:
@@ -132,8 +133,22 @@ class TableWalk:
         for number, path in zip(numbers, found):
             self._made[number] = path
 
+    def _follow(self) -> None:
+        """Sessions may have ended since the last step, and next hops have come or gone."""
+        ended = {source for source, state in self._deciding.items() if self._family not in state.tables}
+        if ended:
+            self._forget(ended)
+        if self._epoch != self._table.epoch:
+            self._decide_again()
+
+    def _forget(self, ended: Set[Source]) -> None:
+        """What is decided with paths of these goes entry by entry, without them."""
+        self._deciding = {source: state for source, state in self._deciding.items() if source not in ended}
+        self._made = [None if path is None or path.source in ended else path for path in self._made]
+        lacking = {one for one in self._decided if one and any(path.source in ended for path in one.candidates)}
+        self._decided = [None if one in lacking else one for one in self._decided]
+
     def _decide_again(self) -> None:
-        """Next hops came or went in between."""
         self._epoch = self._table.epoch
         for path in self._made:
             if path is not None:
@@ -187,7 +202,7 @@ class TableWalk:
             if paths:
                 self._table.load(chosen, paths, changes)
                 for path in paths:
-                    self._follow(path, chosen)
+                    self._tell_evpn(path, chosen)
 
     def _divided(self, number: int, state: NeighborState, keys: Sequence[bytes]) -> list[tuple[Path, Sequence[bytes]]]:
         """The path that each of the keys gets of a saved one, by the policy of now."""
@@ -212,7 +227,7 @@ class TableWalk:
     def _overlay(self, number: int) -> Overlay | None:
         return None if number == NONE else self._saved.overlays[number]
 
-    def _follow(self, path: Path, keys: Sequence[bytes]) -> None:
+    def _tell_evpn(self, path: Path, keys: Sequence[bytes]) -> None:
         if self._family is Family.L2VPN_EVPN and not path.rejected:
             self._evpn.evpn_received(path.source, keys, path)
         elif self._family is Family.ROUTE_TARGET:
@@ -227,9 +242,9 @@ class TableWalk:
         divided = [path for (number, _), path in self._parts.items() if number in stale]
         whole = [self._made[number] for number in stale]
         for path in (*divided, *whole):
-            fresh = None if path is None else self._table.interned[path.source].refreshed
-            if path is not None and fresh is not None:
-                fresh.discard(path)
+            interned = None if path is None else self._table.interned.get(path.source)
+            if path is not None and interned is not None and interned.refreshed is not None:
+                interned.refreshed.discard(path)
 
 
 def _without_decision(

@@ -174,3 +174,23 @@ def test_paths_alike_but_for_the_next_hop_are_each_found_again() -> None:
     for prefix, through in zip(PREFIXES, HOPS[:2]):
         (path,) = table.routes[key(prefix)].candidates
         assert state.adj_rib_in.known(V4, path.received, through) is path
+
+
+def end_session(one: Recorder, number: int) -> None:
+    for state in one.rib.received.states():
+        if state.source.name == f"leaf{number + 1}":
+            drain(one.rib.received.neighbor_down(state.source))
+
+
+@given(announcements, st.one_of(st.none(), st.integers(0, 2)), st.integers(0, 50), st.integers(0, 2))
+def test_session_that_ends_meanwhile(changes: Announcements, refreshing: int | None, after: int, which: int) -> None:
+    former = filled(changes, refreshing=refreshing)
+    one, saved = successor(former)
+    for number, _ in enumerate(one.rib.received.restore(saved, {})):
+        if number == after:
+            end_session(one, which)
+    end_session(one, which)
+    end_session(former, which)
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
+    check_counts(one.rib.table("", V4))
+    assert one.fib == former.fib
