@@ -81,6 +81,7 @@ def test_unit_bounds_memory_and_does_not_outlive_everything_else() -> None:
     high, most = (int(unit[name].removesuffix("G")) for name in ("MemoryHigh", "MemoryMax"))
     assert 1 <= high < most
     assert -900 < int(unit["OOMScoreAdjust"]) < 0
+    assert unit["OOMPolicy"] == "continue", "systemd stops a service of which the kernel has ended any process"
 
 
 def test_commented_configuration_is_good_as_it_is() -> None:
