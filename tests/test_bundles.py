@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -16,10 +18,13 @@ import pytest
 
 from bgpd.api.server import ApiServer
 from bgpd.bundles import KEPT, PAUSE_S, UNREADY_S, Bundles
+from bgpd.cli import bundle
+from bgpd.cli.client import Client
 from bgpd.config.redaction import REDACTED
 from bgpd.config.schema import ApiConfig, Config, MqttWorkloadConfig, RouterConfig, WorkloadConfig
 from bgpd.log import EventRing
 from bgpd.model.views import HealthView
+from bgpd.speaker.socket_options import set_md5_key
 from tests.scripted_backend import ScriptedBackend
 
 ROOT = Path(__file__).parent.parent
@@ -193,3 +198,22 @@ def test_few_are_kept_and_a_full_disk_is_no_second_defect(host: Host, tmp_path: 
     assert not any(name.endswith(".part") for name in files)
     nowhere = bundles(host, tmp_path / "no" / "such")
     nowhere.at_defect(ValueError("a bug"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ss") is None, reason="only root is shown the keys, by ss")
+def test_keys_of_tcp_md5_are_not_in_what_is_told_of_sockets() -> None:
+    loopback = socket.inet_aton("127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        port = listener.getsockname()[1]
+        for one in (listener, client):
+            set_md5_key(one, loopback, 32, SECRET.encode())
+        client.connect(("127.0.0.1", port))
+        *command, _ = bundle._PROGRAMS["kernel/sockets.txt"]
+        shown = bundle._said_by((*command, f"sport = :{port} or dport = :{port}"), [])
+    assert f"127.0.0.1:{port}" in shown
+    assert SECRET not in shown
+
+
+def test_view_that_was_cut_off_has_no_secret_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "_text", lambda *asked: f'[{{"password": "{SECRET}", "next":')
+    assert SECRET not in bundle._view(Client(""), "/v1/events", [])

@@ -55,7 +55,7 @@ _PROGRAMS: dict[str, tuple[str, ...]] = {
     "kernel/routes4.txt": ("ip", "-N", "-4", "route", "show", "table", "all"),
     "kernel/routes6.txt": ("ip", "-N", "-6", "route", "show", "table", "all"),
     "kernel/nexthops.txt": ("ip", "-N", "-d", "nexthop", "show"),
-    "kernel/sockets.txt": ("ss", "-tnpi", "sport = :179 or dport = :179"),
+    "kernel/sockets.txt": ("ss", "-tnpom", "sport = :179 or dport = :179"),  # with -i it shows the keys of TCP MD5
     "kernel/sysctl.txt": ("sysctl", "-e", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "kernel.osrelease"),
     "log.txt": ("journalctl", "-u", "bgpd", "-u", "bgpd-bfd", "-n", "5000", "--no-pager", "-o", "short-iso-precise"),
     "unit.txt": ("systemctl", "--no-pager", "status", "bgpd", "bgpd-bfd"),
@@ -140,8 +140,8 @@ def _view(client: Client, target: str, missing: list[str]) -> str:
     text = _text(client, target, missing)
     try:
         value = json.loads(text)
-    except ValueError:
-        return text
+    except ValueError:  # it was cut off, or is an error
+        return redacted_text(text)
     if isinstance(value, list):
         return "[\n" + ",\n".join(json.dumps(redacted(one)) for one in value) + "\n]\n"
     return json.dumps(redacted(value), indent=1) + "\n"
@@ -166,5 +166,8 @@ def _said_by(command: tuple[str, ...], missing: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         missing.append(f"{' '.join(command)}: {getattr(error, 'strerror', None) or 'it did not end in time'}")
         return f"{' '.join(command)}: {error}\n"
-    output = done.stdout[-MOST_BYTES:] + done.stderr[-4096:]
+    said = done.stdout[-MOST_BYTES:]
+    if len(done.stdout) > MOST_BYTES:
+        said = said.partition(b"\n")[2]  # a secret without what is before it would not be seen as one
+    output = said + done.stderr[-4096:]
     return redacted_text(f"$ {' '.join(command)}\n" + output.decode(errors="replace"))

@@ -11,10 +11,10 @@ from typing import Any
 
 REDACTED = "(redacted)"
 _SECRET_KEY = re.compile(r"(password|passwd|secret|token|authorization|credential|private|(^|_)key)s?$", re.IGNORECASE)
-_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", re.IGNORECASE)
+_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s\"']+@", re.IGNORECASE)
 _IN_TEXT = re.compile(
-    r"(?P<key>\b[\w-]*(?:password|passwd|secret|token|authorization|credential)\b[\"']?\s*[:=]\s*)"
-    r"(?P<value>\"[^\"]*\"|'[^']*'|Bearer\s+\S+|[^\s,;}\]]+)",
+    r"(?P<key>\b[\w-]*(?:password|passwd|secret|token|authorization|credential)s?\b(?:\\*[\"'])?\s*[:=]\s*)"
+    r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|\\+\".*?\\\"|(?:Bearer|Basic)\s+[^\s\"']+|[^\s,;}\]]+)",
     re.IGNORECASE,
 )
 

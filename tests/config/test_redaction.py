@@ -35,6 +35,13 @@ def test_values_whose_key_says_that_they_are_secret() -> None:
         ("connect to https://user:pa55@host/x failed", f"connect to https://{REDACTED}@host/x failed"),
         ('{"password": "a b", "next": 1}', f'{{"password": "{REDACTED}", "next": 1}}'),
         ("Authorization: Bearer abc.def", f"Authorization: {REDACTED}"),
+        ("Authorization: Basic bWU6aHVudGVyMg==", f"Authorization: {REDACTED}"),
+        ('{"password": "a\\"b c", "next": 1}', f'{{"password": "{REDACTED}", "next": 1}}'),
+        (
+            r'{"message": "{\"password\": \"a b\", \"next\": 1}"}',
+            rf'{{"message": "{{\"password\": {REDACTED}, \"next\": 1}}"}}',
+        ),
+        ("mqtt://bgpd:p@ss@broker", f"mqtt://{REDACTED}@broker"),
         ("BGPD_TOKEN=abc other", f"BGPD_TOKEN={REDACTED} other"),
         ('password_file = "/etc/bgpd/x"', 'password_file = "/etc/bgpd/x"'),
         ("10.0.1.2@leaf mail a@b.c", "10.0.1.2@leaf mail a@b.c"),
