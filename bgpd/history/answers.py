@@ -112,10 +112,14 @@ def _size(segments: Sequence[Segment], at: float) -> int:
 
 
 def _records(segments: Sequence[Segment], at: float) -> Iterator[list[AnyRecord] | str]:
-    """Of a segment of which no time can be read it is not known whether it is a later one."""
+    """Those up to a moment, and the first ones after it. Of a segment of which no time can be read it is not known
+    whether it is a later one."""
     for one in segments:
         if one.began_at <= at:
             yield from records_of(one)
+    later = next((one for one in segments if one.began_at > at and not one.problem), None)
+    if later is not None:
+        yield from (block for block in records_of(later) if not isinstance(block, str))
 
 
 def _why_not_known(problem: str, since: float | None, at: float) -> str:
@@ -133,6 +137,13 @@ def _time(at: float) -> str:
 def _verdict(found: Replay, route: RouteView | None) -> str:
     if found.ended_at:
         return f"bgpd did not run: it had ended at {_time(found.ended_at)}; kernel routes stayed as they were then"
+    if found.anew_at:
+        between = f"{_time(found.at)} and {_time(found.anew_at)}"
+        return f"{_verdict_of(route)}; whether bgpd still ran is not known: it ended without a word between {between}"
+    return _verdict_of(route)
+
+
+def _verdict_of(route: RouteView | None) -> str:
     if route is None:
         return "no route: no neighbor had announced a way to it, and nothing on this host had it"
     used = [one for one in route.candidates if one.role in ("best", "multipath")]

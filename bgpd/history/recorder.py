@@ -81,8 +81,8 @@ class History(Recorder):
         self._numbers: dict[Source, int] = {}
         self._sessions: dict[int, Session] = {}
         self._next = 1
-        self._bases = self._writes = 0
-        self._is_in_base = False
+        self._writing: asyncio.Future[None] | None = None
+        self._is_in_base = self._ends_base = False
         self._records: list[AnyRecord] = []
         self._size = 0
         self._file = SegmentWriter(directory, max_bytes=max_bytes) if self.is_on and directory is not None else None
@@ -119,6 +119,7 @@ class History(Recorder):
         self.lost += 1
         self._records = [Lost(self.now(), reason)]
         self._size = 0
+        self._is_in_base = self._ends_base = False
         self.wants_base = True
 
     def heard(self, source: Source, data: bytes) -> None:
@@ -270,10 +271,11 @@ class History(Recorder):
             self.add(msgspec.structs.replace(session, at=now))
 
     def base_ended(self) -> None:
-        """All was said."""
-        self.add(BaseEnded(self.now()))
-        self._is_in_base = False
-        self._bases += 1
+        """All was said; of a base of which a part was lost there is no end."""
+        if self._is_in_base:
+            self._ends_base = True
+            self.add(BaseEnded(self.now()))
+            self._is_in_base = False
 
     def number_of(self, source: Source) -> int | None:
         """Of a session that is recorded."""
@@ -300,25 +302,30 @@ class History(Recorder):
 
     def look_whether_full(self) -> None:
         """Ask for the next base in good time before the last one is deleted."""
-        if self._file is not None and self._file.bases == self._bases and not self._is_in_base:
+        if self._file is not None and not (self._is_in_base or self._ends_base or self.is_writing):
             self.wants_base = self.wants_base or self._file.since_base > self._max_bytes * 3 // SEGMENTS
 
     @property
     def is_writing(self) -> bool:
         """Whether the disk is being waited for."""
-        return self._writes > 0
+        return self._writing is not None
 
     async def flush(self) -> None:
-        """Write what was gathered; returns when it is written, or cannot be."""
+        """Write what was gathered; returns when it is written, or cannot be. One after the other: what waits for a
+        disk that hangs is bounded."""
+        while self._writing is not None and not self._writing.done():
+            with contextlib.suppress(Exception):
+                await asyncio.shield(self._writing)
         if self._file is not None:
             writing = asyncio.get_running_loop().run_in_executor(self._writer, self._write, self._file, self._taken())
-            self._writes += 1
+            self._writing = writing
             writing.add_done_callback(self._written)
             with contextlib.suppress(Exception):  # `_written` is told
                 await asyncio.shield(writing)
 
     def _written(self, writing: asyncio.Future[None]) -> None:
-        self._writes -= 1
+        if self._writing is writing:
+            self._writing = None
         if not writing.cancelled() and (error := writing.exception()) is not None:
             self.give_up(error)
 
@@ -331,6 +338,7 @@ class History(Recorder):
     def _taken(self) -> list[AnyRecord]:
         """What was gathered, in the loop's thread: what comes next is gathered anew."""
         records, self._records, self._size = self._records, [], 0
+        self._ends_base = False
         self._wake.clear()
         self._much.clear()
         return records
@@ -345,6 +353,7 @@ class History(Recorder):
             )
         except HistoryUnusable as error:
             self.lost += 1
+            self._is_in_base = False
             is_new, self.error = not self.error, str(error)
             if is_new:
                 log.warning("history.not_written", reason=self.error)
@@ -359,14 +368,18 @@ class History(Recorder):
         """The process ends: write the rest; blocks for the disk, but not longer than it may hang."""
         if self._file is not None:
             self.add(Ended(self.now(), is_handed_over))
-            with contextlib.suppress(TimeoutError):
+            try:
                 self._writer.submit(self._write, self._file, self._taken()).result(PATIENCE_S)
+            except TimeoutError:
+                log.warning("history.not_written", reason="the disk does not keep up")
+            except Exception as error:
+                self.give_up(error)
 
     def warnings(self) -> list[str]:
         """What an operator should know of it."""
         if self.error:
             return [f"the history of routes is not kept: {self.error}"]
-        if self._file is not None and self._bases and self.known_from is None and self._file.bases:
+        if self._file is not None and self._file.bases and self.known_from is None:
             return ["the history of routes is too small for the routes that there are: raise journal.history_max_bytes"]
         return []
 

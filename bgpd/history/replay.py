@@ -73,13 +73,13 @@ class Replay:
     """What `prefixes` had at the time of the last record that was taken.
 
     `problem` says why that is not known, "" if it is; `standings` are the neighbors by name. `ended_at`: bgpd had
-    ended then, 0.0 if it went on.
+    ended then, 0.0 if it went on; `anew_at`: though no end was recorded, it began anew then.
     """
 
     def __init__(self, vrf: str, family: Family, keys: Iterable[bytes]) -> None:
         self.problem = NOT_KNOWN
         self.at = 0.0
-        self.ended_at = 0.0
+        self.ended_at = self.anew_at = 0.0
         self.standings: dict[str, Standing] = {}
         self.prefixes = Prefixes(vrf, family, keys, now=lambda: self.at)
         self._vrf, self._family = vrf, family
@@ -88,21 +88,29 @@ class Replay:
         self._addresses: set[tuple[str, str, bytes]] = set()
         self._has_handed_over = False
         self._is_in_base = False
+        self._has_config = False
         self._config: RibConfig
 
     def take(self, record: AnyRecord) -> None:
-        """Take the next record."""
+        """Take the next record. It says nothing while no configuration is known, since a file is damaged."""
         self.at, self.ended_at = record.at, 0.0
-        _TAKE[type(record)](self, record)
+        if self._has_config or isinstance(record, Started | BaseBegan | Configured):
+            _TAKE[type(record)](self, record)
+
+    def look_ahead(self, record: AnyRecord) -> None:
+        """What comes next, after the moment that is asked for."""
+        if isinstance(record, Started) and not record.is_adopting and not self.ended_at:
+            self.anew_at = record.at
 
     def damaged(self, reason: str) -> None:
-        """Records are missing here."""
-        self.problem = reason
+        """Records are missing here: also those of a base that goes on."""
+        self.problem, self._is_in_base = reason, False
 
     # Processes and bases
 
     def _configure(self, config: bytes) -> None:
         self._config = msgspec.msgpack.decode(config, type=RibConfig)
+        self._has_config = True
 
     def _started(self, record: Started) -> None:
         self._configure(record.config)
@@ -111,6 +119,7 @@ class Replay:
             self._left, self._known = [*self._left, *self._known.values()], {}
             if not self._has_handed_over and not self.problem:
                 self.problem = "the process before did not write all that it knew"
+            self._has_handed_over = False
             return
         self.prefixes.without_any(lambda _: True, _ANEW)
         self._forget()
@@ -129,7 +138,7 @@ class Replay:
         self.ended_at = 0.0 if record.is_handed_over else record.at
 
     def _lost(self, record: Lost) -> None:
-        self.problem = record.reason
+        self.damaged(record.reason)
 
     def _base_began(self, record: BaseBegan) -> None:
         self._configure(record.config)
@@ -341,5 +350,6 @@ def replay(records: Iterator[list[AnyRecord] | str], into: Replay, until: float)
             continue
         for record in block:
             if record.at > until:
+                into.look_ahead(record)
                 return
             into.take(record)

@@ -55,8 +55,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 class SegmentWriter:
     """Appends to the newest segment. `bytes` is what all of them take, `known_from` since when all is known (None: not
-    at all), `since_base` what was
-    written since the last base, `bases` how many were."""
+    at all), `since_base` what was written since the last base, `bases` how many were."""
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
         self.bytes = 0
@@ -99,13 +98,11 @@ class SegmentWriter:
         self._leave_room(len(data))
         if self._file is None or begins_base or self._size > self._max_bytes // SEGMENTS:
             self._begin(begins_base)
-        assert self._file is not None
         ends = [record.at for record in records if isinstance(record, BaseEnded)]
         about = records[0].at, records[-1].at, _ENDS_BASE if ends else 0
         head = _BLOCK.pack(len(data), zlib.crc32(data), *about)
         head += _SUM.pack(zlib.crc32(head))
-        self._file.write(head + data)
-        self._file.flush()
+        self._put(head + data)
         size = len(head) + len(data)
         self._size += size
         self.bytes += size
@@ -132,10 +129,23 @@ class SegmentWriter:
             except FileExistsError:  # another process writes here, too
                 number += 1
         self._file = open(descriptor, "wb", buffering=0)  # noqa: SIM115 (closed by _close)
-        self._file.write(_HEADER.pack(_MAGIC, VERSION, begins_base))
+        self._size = 0
+        try:
+            self._put(_HEADER.pack(_MAGIC, VERSION, begins_base))
+        except OSError:
+            path.unlink()
+            raise
         self._size = _HEADER.size
         self.bytes += self._size
         self._segments.append(Segment(path, number, begins_base, bytes=self._size))
+
+    def _put(self, data: bytes) -> None:
+        """Write all of it, or nothing. Raises: OSError: there is no room."""
+        assert self._file is not None
+        if self._file.write(data) != len(data):
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _close(self) -> None:
         if self._file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from bgpd.config.load import parse_config
 from bgpd.history import segments
 from bgpd.history.answers import NotKnown, past
 from bgpd.history.recorder import History
-from bgpd.history.records import Ended, Started
+from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
 from tests.history.rig import ADDRESS, TEXT, Recorded, keys
@@ -82,3 +83,103 @@ def test_a_configuration_with_guests_is_read_again(tmp_path: Path) -> None:
     history.configured(with_guest.rib)
     history.close()
     assert past(tmp_path, ADDRESS, "", at=5.0).route is None
+
+
+def test_a_base_of_which_a_part_was_lost_tells_nothing(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+    recorded.write()
+    history = recorded.history
+    history.base_began((), ())
+    recorded.write()
+    history.add(Heard(recorded.now, 1, b""), 1 << 30)
+    history.base_ended()
+    assert not any(isinstance(one, BaseEnded) for one in history._records)
+    assert history.wants_base
+    replay = Replay("", V4, keys())
+    for block in (block for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one)):
+        for record in block:
+            assert not isinstance(record, str)
+            replay.take(record)
+    assert not replay.problem
+    replay.take(Lost(recorded.now, "the disk does not keep up"))
+    replay.take(BaseEnded(recorded.now))
+    assert replay.problem == "the disk does not keep up"
+
+
+def test_the_next_base_is_asked_for_though_one_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Recorded(tmp_path, max_bytes=8_000)
+    monkeypatch.setattr(segments, "LEAST_FREE", 1 << 60)
+    recorded.write()  # that of the start
+    monkeypatch.undo()
+    recorded.write()
+    recorded.begin_base()
+    list(recorded._walks.pop())
+    recorded.write()
+    assert not recorded.history.wants_base
+    recorded.up("leaf1")
+    for _ in range(200):
+        recorded.hear("leaf1")
+        recorded.write()
+    assert recorded.history.wants_base
+
+
+def test_a_second_hand_over_needs_a_last_word_too(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+    recorded.history.close(is_handed_over=True)
+    recorded.start(is_adopting=True)
+    recorded.write()
+    recorded.start(is_adopting=True)
+    recorded.write()
+    with pytest.raises(NotKnown, match="did not write all that it knew"):
+        past(tmp_path, ADDRESS, "", at=recorded.now)
+
+
+def test_a_process_that_ended_without_a_word_may_not_have_run(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+    recorded.write()
+    recorded.now += 100
+    asked = recorded.now
+    assert "without a word" not in past(tmp_path, ADDRESS, "", at=asked).verdict
+    recorded.now += 100
+    recorded.start()
+    recorded.write()
+    assert (
+        "whether bgpd still ran is not known: it ended without a word" in past(tmp_path, ADDRESS, "", at=asked).verdict
+    )
+    assert "without a word" not in past(tmp_path, ADDRESS, "", at=recorded.now).verdict
+
+
+def test_a_defect_at_the_end_does_not_keep_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = Recorded(tmp_path).history
+
+    def write(file: object, records: object) -> None:
+        raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+
+    monkeypatch.setattr(history, "_write", write)
+    history.close(is_handed_over=True)
+    assert not history.is_on
+
+
+async def test_what_waits_for_a_disk_that_hangs_stays_bounded_however_often_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = Recorded(tmp_path).history
+    goes_on, written = threading.Event(), list[AnyRecord]()
+
+    def write(file: object, records: list[AnyRecord]) -> None:
+        goes_on.wait()
+        written.extend(records)
+
+    monkeypatch.setattr(history, "_write", write)
+    try:
+        for number in range(3):
+            history.add(Ended(float(number), False))
+            asked = asyncio.create_task(history.flush())
+            await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.wait([asked])
+        assert [one.at for one in history._records] == [1.0, 2.0]
+    finally:
+        goes_on.set()
+    await history.flush()
+    assert [one.at for one in written][-3:] == [0.0, 1.0, 2.0]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import resource
 from pathlib import Path
 
 import pytest
 
 from bgpd.history.answers import NotKnown, past
 from bgpd.history.recorder import MOST_WAITING, History
-from bgpd.history.records import Heard, Lost
+from bgpd.history.records import BaseBegan, BaseEnded, Configured, Heard, Lost, Started
+from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, HistoryUnusable, SegmentWriter, known_from, records_of, segments_of
-from tests.history.rig import ADDRESS, Recorded, config
+from tests.history.rig import ADDRESS, Recorded, config, keys
+from tests.rib.build import V4
 
 NET = "10.1.0.0/16"
 
@@ -132,3 +136,33 @@ def test_turned_off_it_keeps_nothing() -> None:
     history.started((), is_adopting=False)
     assert not history._records
     assert history.warnings() == []
+
+
+def test_a_block_for_which_there_is_no_room_leaves_nothing(tmp_path: Path) -> None:
+    """The kernel takes a part of it, and says so by a number only."""
+    writer = SegmentWriter(tmp_path, max_bytes=1 << 20)
+    writer.append([Heard(1.0, 1, b"a")])
+    noise = random.Random(1).randbytes(100_000)
+    least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, most))
+    try:
+        with pytest.raises(HistoryUnusable, match="No space left"):
+            writer.append([Heard(2.0, 1, noise)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
+    writer.append([Heard(3.0, 1, b"c")])
+    found = [block for one in segments_of(tmp_path) for block in records_of(one)]
+    assert found == [[Heard(1.0, 1, b"a")], [Heard(3.0, 1, b"c")]]
+    assert writer.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+
+
+def test_what_follows_a_damaged_base_says_nothing(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    said = [record for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one) for record in block]
+    replay = Replay("", V4, keys())
+    replay.damaged("x is damaged")
+    for record in said:
+        assert not isinstance(record, str)
+        if not isinstance(record, Started | BaseBegan | Configured | BaseEnded):
+            replay.take(record)
+    assert replay.problem == "x is damaged"
