@@ -237,7 +237,7 @@ class Routing:
 
     def _look_for_losses(self) -> None:
         """Tell of neighbors that withdraw many of their routes."""
-        counts = {source.name: self.rib.received.count(source) for source in self.sources.values()}
+        counts = {source: self.rib.received.count(source) for source in self.sources.values()}
         for one in self._losses.look(counts, _now()):
             seconds = round(_now() - one.since, 1)
             log.warning("routes.withdrawn", neighbor=one.neighbor, before=one.before, now=one.now, seconds=seconds)

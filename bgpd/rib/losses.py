@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from bgpd.model.path import Source
+
 LEAST = 100
 SHARE = 0.1
 """So many routes, and such a part of all that it had, are told of."""
@@ -24,26 +26,26 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Losses:
-    """What neighbors had at the last look, and since when it becomes less."""
+    """What sessions had at the last look, and since when it becomes less."""
 
     def __init__(self) -> None:
-        self._last: dict[str, int] = {}
-        self._falling: dict[str, tuple[int, float]] = {}
+        self._last: dict[Source, int] = {}
+        self._falling: dict[Source, tuple[int, float]] = {}
         self._looked_at = 0.0
 
-    def look(self, counts: Mapping[str, int], now: float) -> list[Loss]:
-        """These are the counts of the established sessions; what has fallen, and falls no more, is answered. A neighbor
-        that is not among them any more has lost its session, which is told of otherwise."""
+    def look(self, counts: Mapping[Source, int], now: float) -> list[Loss]:
+        """These are the counts of the established sessions; what has fallen, and falls no more, is answered. A session
+        that is not among them any more has ended, which is told of otherwise, though its neighbor has another one."""
         found = []
-        for name, count in counts.items():
-            last = self._last.get(name, 0)
+        for source, count in counts.items():
+            last = self._last.get(source, 0)
             if count < last:
-                self._falling.setdefault(name, (last, self._looked_at))
-            elif name in self._falling:
-                before, since = self._falling.pop(name)
+                self._falling.setdefault(source, (last, self._looked_at))
+            elif source in self._falling:
+                before, since = self._falling.pop(source)
                 if before - last >= max(LEAST, SHARE * before):
-                    found.append(Loss(name, before, last, since))
+                    found.append(Loss(source.name, before, last, since))
         self._last = dict(counts)
-        self._falling = {name: one for name, one in self._falling.items() if name in counts}
+        self._falling = {source: one for source, one in self._falling.items() if source in counts}
         self._looked_at = now
         return found
