@@ -291,7 +291,7 @@ class LocRib(Decisions):
         try:
             step = {old: compute(old) for old in distinct}
         except Exception:
-            self._drop_unused()
+            self.drop_unused()
             raise
         if 2 * len(distinct) > len(olds):
             for key, old in zip(fresh, olds):

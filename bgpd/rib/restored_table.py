@@ -59,6 +59,7 @@ class TableWalk:
         self._epoch = self._table.epoch
         self._deciding: dict[Source, NeighborState] = {}
         """Whose paths are among those that are made."""
+        self._has_forgotten = False
         self._entered: defaultdict[Source, dict[bytes, int]] = defaultdict(dict)
         """By the block of its attributes, the next hop of the path that is found by that alone."""
         self._whole: dict[int, Path] = {}
@@ -82,6 +83,8 @@ class TableWalk:
             if None in entries:
                 yield from self._enter_each(*_without_decision(saved, numbers, entries))
         self._end_refreshes()
+        if self._has_forgotten:
+            self._table.drop_unused()
 
     # By columns.
 
@@ -143,6 +146,7 @@ class TableWalk:
 
     def _forget(self, ended: Set[Source]) -> None:
         """What is decided with paths of these goes entry by entry, without them."""
+        self._has_forgotten = True
         self._deciding = {source: state for source, state in self._deciding.items() if source not in ended}
         self._made = [None if path is None or path.source in ended else path for path in self._made]
         lacking = {one for one in self._decided if one and any(path.source in ended for path in one.candidates)}

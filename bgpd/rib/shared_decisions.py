@@ -226,7 +226,7 @@ class Decisions:
         if part.get(candidates) is decision:
             del part[candidates]
 
-    def _drop_unused(self) -> None:
+    def drop_unused(self) -> None:
         """Drop the decisions that no key was given, since something was raised."""
         for part in self._several:
             for candidates in [candidates for candidates, decision in part.items() if not decision.routes]:

@@ -88,7 +88,9 @@ class RunLength:
 
 
 class Driver:
-    """The event loop's side of one session. `tasks` are those whose exceptions end the daemon."""
+    """The event loop's side of one session. `tasks` are those whose exceptions end the daemon. `is_held`: nothing is
+    read of it, and no connection is begun.
+    """
 
     def __init__(self, session: Session, owner: SessionOwner, *, tasks: asyncio.TaskGroup) -> None:
         self.exchange: Exchange | None = None
@@ -104,7 +106,7 @@ class Driver:
         self._is_pumping = False
         self._is_pump_planned = False
         self._is_reading_paused = False
-        self._is_held = False
+        self.is_held = False
         self._run = RunLength()
 
     @property
@@ -133,7 +135,7 @@ class Driver:
 
     def hold(self, held: bool) -> None:
         """Leave unread all that comes, and unworked what has come, until told otherwise: the session is handed over."""
-        self._is_held = held
+        self.is_held = held
         if held and self._wire is not None:
             self._wire.pause()
         elif not held:
@@ -195,7 +197,7 @@ class Driver:
 
     def _read_on(self) -> None:
         if self._wire is not None and not self._is_pump_planned:
-            if self._is_reading_paused or self._is_held:
+            if self._is_reading_paused or self.is_held:
                 self._wire.pause()
             else:
                 self._wire.resume()
@@ -215,7 +217,7 @@ class Driver:
         """Perform what the session wants, one thing at least; whether that was all before `end` and the limits."""
         clock = asyncio.get_running_loop().time
         now = clock()
-        if self._is_held and end < math.inf:
+        if self.is_held and end < math.inf:
             while self._session.has_outputs and (output := self._session.next_output(now)) is not None:
                 self._perform(output)
             return True
@@ -279,7 +281,7 @@ class Driver:
         """Have the timer expire when something is due next."""
         deadlines = self._session.deadline(), self.exchange.deadline() if self.exchange is not None else None
         deadline = min((one for one in deadlines if one is not None), default=None)
-        if self._is_held and self.exchange is None:  # it is over; another one may be begun once it is held no more
+        if self.is_held and self.exchange is None:  # it is over; another one may be begun once it is held no more
             deadline = None
         if self._timer is not None and (deadline is None or deadline < self._timer.when() or self._timer.cancelled()):
             self._timer.cancel()
@@ -292,7 +294,7 @@ class Driver:
         self._report(self._tick)
 
     def _tick(self) -> None:
-        if self._is_held:
+        if self.is_held:
             self._session.put_off(_now())
         self._session.tick(_now())
         if self.exchange is not None:

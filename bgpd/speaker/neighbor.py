@@ -302,8 +302,9 @@ class Neighbor:
 
     def connect_now(self) -> None:
         """The path may be good again: do not wait for the retry timer."""
-        self._session.connect_now(_now())
-        self._driver.pump()
+        if not self._driver.is_held:
+            self._session.connect_now(_now())
+            self._driver.pump()
 
     def addresses_changed(self, interface: str) -> None:
         """An interface has other addresses: the session's next hops follow."""
@@ -473,12 +474,12 @@ class Neighbor:
         self._driver.pump()
 
     def go_on(self, saved: SavedSession) -> None:
-        """The routes of an adopted session are known: read on, where the other process has stopped."""
-        if self.exchange is None:
-            return
-        for family in self.exchange.given_otherwise(saved.exchange):
-            self._around.routes.refresh_requested(self.exchange.source, family)
-        self._session.unread(saved.connection.unread)
+        """The routes of an adopted session are known: read on, where the other process has stopped. If the session has
+        ended since, another one may begin."""
+        if self.exchange is not None:
+            for family in self.exchange.given_otherwise(saved.exchange):
+                self._around.routes.refresh_requested(self.exchange.source, family)
+            self._session.unread(saved.connection.unread)
         self._driver.hold(False)
 
     def _new_exchange(self, negotiated: Negotiated, wire: Wire) -> Exchange:

@@ -51,6 +51,10 @@ class Recorder:
         self.sources[source.name] = source
         self.negotiated[source.name] = negotiated
 
+    def session_adopted(self, source: Source, negotiated: Negotiated, config: SessionConfig) -> None:
+        self.sources[source.name] = source
+        self.negotiated[source.name] = negotiated
+
     def session_closed(self, source: Source, reason: str, *, is_graceful: bool = False) -> None:
         self.closed.append(reason)
         self.sources.pop(source.name, None)

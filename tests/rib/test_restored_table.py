@@ -191,6 +191,7 @@ def test_session_that_ends_meanwhile(changes: Announcements, refreshing: int | N
             end_session(one, which)
     end_session(one, which)
     end_session(former, which)
+    assert all(decision.routes for decision in one.rib.table("", V4).several())
     assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
     check_counts(one.rib.table("", V4))
     assert one.fib == former.fib

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,11 +21,12 @@ from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import KEEPALIVE, encode_message, encode_notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, Family, MessageType
-from bgpd.model.kernel import Address, Link
+from bgpd.model.kernel import Address, Link, LinkChanged
 from bgpd.model.path import NextHop, RouteBatch
 from bgpd.model.prefix import parse_address, parse_prefix
 from bgpd.runtime.rates import BURST_LINES
 from bgpd.speaker import driver as driver_module
+from bgpd.speaker import left_sessions
 from bgpd.speaker import places as places_module
 from bgpd.speaker import retries as retries_module
 from bgpd.speaker import speaker as speaker_module
@@ -32,6 +34,7 @@ from bgpd.speaker.authentication import Md5
 from bgpd.speaker.connection import Connection
 from bgpd.speaker.driver import Driver
 from bgpd.speaker.exchange import MANY
+from bgpd.speaker.left_sessions import LeftSessions
 from bgpd.speaker.router_discovery import attach_filter
 from bgpd.speaker.socket_options import stuck_text
 from bgpd.speaker.speaker import Speaker
@@ -190,6 +193,43 @@ async def test_two_speakers_exchange_routes() -> None:
         assert heard_right.closed == ["the neighbor sent cease/administrative-shutdown: node is drained"]
         assert heard_left.closed == ["shut down"]
         assert right.neighbor_views()[0].last_error_at is not None
+
+
+def left_by(speaker: Speaker) -> LeftSessions:
+    """What a speaker leaves to the next one, on descriptors of its own."""
+    speaker.hold(True)
+    saved, descriptors = speaker.saved()
+    names = {one.descriptor for one in saved.listeners}
+    kept = {name: os.dup(number) for name, number in descriptors.items() if name not in names}
+    return left_sessions.read(msgspec.msgpack.encode(msgspec.structs.replace(saved, listeners=[])), kept)
+
+
+async def test_adopted_session_whose_link_flaps_before_routes_are_known_begins_anew(peer: RawPeer) -> None:
+    settings = config(neighbor=[to_peer(peer.port)])
+    async with running(settings, listen_port=free_port()) as (former, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        left = left_by(former)
+        heard = Recorder()
+        host = Host(lambda _event: None)
+        speaker = Speaker(
+            settings.speaker, host=host, routes=heard, events=heard, nlri_decoders={}, listen_port=free_port()
+        )
+        heard.host = host
+        host.link(LOOPBACK)
+        host.address(address("127.0.0.1/8"))
+        assert await speaker.adopt(left) == {}
+        speaker.kernel_changed(LinkChanged(DOWN, before=LOOPBACK))
+        assert heard.closed == ["link lo went down"]
+        speaker.kernel_changed(LinkChanged(LOOPBACK, before=DOWN))
+        assert last_error(speaker) == "link lo went down"
+        task = asyncio.create_task(speaker.run())
+        try:
+            await peer.open()
+            await until(lambda: heard.established)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_garbage_is_answered_with_header_error(peer: RawPeer) -> None:
