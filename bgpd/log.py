@@ -5,6 +5,7 @@ Records are a fixed event name and fields. It decides only what is written and k
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -13,7 +14,7 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TextIO
 
@@ -211,6 +212,17 @@ def set_up_logging(config: LogConfig, events: EventRing | None = None, stream: T
         cache_logger_on_first_use=False,
     )
     logging.getLogger().addHandler(_LIBRARY_LOGS)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No log meanwhile: standard output is for the answer of a command."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}

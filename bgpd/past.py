@@ -20,6 +20,8 @@ PATIENCE_S = 50.0
 """How long an answer may take."""
 MOST_WAITING = 4
 """Questions that wait for the one that is answered."""
+_LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""No time after this one can be written."""
 
 
 class Past:
@@ -40,10 +42,17 @@ class Past:
         self._waiting += 1
         try:
             async with self._asking:
-                await self._history.flush()
+                await self._flush()
                 return await self._ask(_command(address, vrf, at, self._directory))
         finally:
             self._waiting -= 1
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._history.flush()
+        except TimeoutError:
+            raise Rejected(503, "the disk that the history of routes is on does not answer", "try again") from None
 
     async def _ask(self, command: list[str]) -> PastView:
         try:
@@ -52,6 +61,8 @@ class Past:
             raise Rejected(503, f"the history of routes gave no answer in {PATIENCE_S:.0f} s", "try again") from None
         except OSError as error:
             raise Rejected(503, f"the history of routes cannot be asked: {error.strerror}") from None
+        if code < 0:
+            raise Rejected(503, f"what reads the history of routes was ended by signal {-code}", "try again")
         if code:
             raise Rejected(404, said.strip().removeprefix("bgpd: ") or f"exit code {code}")
         return msgspec.json.decode(said, type=PastView)
@@ -61,6 +72,6 @@ def _command(address: bytes, vrf: str, at: float, directory: str) -> list[str]:
     """`bgpd explain --at --state`, by the same program as this process."""
     given = sys.orig_argv[1:]
     program = given[: given.index("run")] if "run" in given else ["-m", "bgpd"]
-    when = datetime.fromtimestamp(at, UTC).isoformat()
+    when = datetime.fromtimestamp(min(at, _LAST), UTC).isoformat()
     options = [f"--vrf={vrf}", f"--at={when}", f"--state={directory}", "--no-events", "--json"]
     return [sys.executable, *program, "explain", format_address(address), *options]

@@ -43,12 +43,14 @@ def _of_files(arguments: argparse.Namespace, address: str, at: float) -> dict[st
     import msgspec
 
     from bgpd.history.answers import NotKnown, past
+    from bgpd.log import quiet
     from bgpd.message.exabgp_codec import load
 
     load()
     packed = ipaddress.ip_address(address).packed
     try:
-        view = past(Path(arguments.state), packed, arguments.vrf, at=at, events=not arguments.no_events)
+        with quiet():  # events of that time are none of now
+            view = past(Path(arguments.state), packed, arguments.vrf, at=at, events=not arguments.no_events)
     except NotKnown as error:
         raise CommandFailed(str(error)) from None
     found: dict[str, Any] = msgspec.to_builtins(view)

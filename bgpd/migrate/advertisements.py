@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Iterator
 
-import structlog
-
+from bgpd.log import quiet
 from bgpd.migrate.machine import Machine, Port
 from bgpd.model.prefix import format_address
 from bgpd.speaker.router_discovery import RouterDiscovery
@@ -20,7 +17,7 @@ def hear_routers(machine: Machine, seconds: float) -> None:
     if not ports or seconds <= 0:
         machine.unseen.append("router advertisements: not listened for")
         return
-    with _quiet():
+    with quiet():
         why = asyncio.run(_hear(ports, seconds))
     if why:
         machine.unseen.append(f"router advertisements: {why}")
@@ -49,14 +46,3 @@ async def _hear(ports: dict[int, Port], seconds: float) -> str:
     finally:
         discovery.close()
     return ""
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No log meanwhile: standard output is for the configuration."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)

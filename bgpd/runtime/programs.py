@@ -164,17 +164,28 @@ async def output_of(command: Sequence[str], *, timeout_s: float) -> tuple[int, s
         OSError: it cannot be run.
         TimeoutError: it took too long, and was killed.
     """
-    process = await asyncio.to_thread(_start_own, command)
+    starting = asyncio.ensure_future(asyncio.to_thread(_start_own, command))
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end_own(await starting)
+        raise
     try:
         output, _ = await asyncio.to_thread(process.communicate, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise TimeoutError from None
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        _own.discard(process.pid)
+        await _end_own(process)
     return process.returncode, output
+
+
+async def _end_own(process: subprocess.Popen[str]) -> None:
+    """Kills it, unless it has ended. One that hangs in the kernel, for a disk perhaps, holds nobody but its caller."""
+    if process.poll() is None:
+        process.kill()
+        await asyncio.shield(asyncio.to_thread(process.wait))
+    _own.discard(process.pid)
 
 
 def fork_own() -> int:

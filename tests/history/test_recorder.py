@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from bgpd.api.backend import Rejected
+from bgpd.cli.decode import Hooks
+from bgpd.cli.past import explain_past
 from bgpd.config.load import parse_config
 from bgpd.history import segments
 from bgpd.history.answers import NotKnown, past
@@ -15,8 +20,11 @@ from bgpd.history.recorder import History
 from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
-from tests.history.rig import ADDRESS, TEXT, Recorded, keys
-from tests.rib.build import V4
+from bgpd.past import Past
+from bgpd.rib.next_hops import AllowedNextHops
+from tests.daemon.wire_peer import update
+from tests.history.rig import ADDRESS, AGREED, TEXT, Recorded, config, keys
+from tests.rib.build import V4, key
 from tests.waiting import until
 
 
@@ -183,3 +191,26 @@ async def test_what_waits_for_a_disk_that_hangs_stays_bounded_however_often_it_i
         goes_on.set()
     await history.flush()
     assert [one.at for one in written][-3:] == [0.0, 1.0, 2.0]
+
+
+def test_an_answer_is_written_without_a_log_of_that_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The daemon reads it from standard output."""
+    recorded = Recorded(tmp_path)
+    networks = frozenset({(V4, key("10.0.1.0/24"))})
+    allowed = AllowedNextHops(peer=bytes((10, 0, 1, 2)), interface="eth0", networks=networks)
+    source = recorded._source("leaf1")
+    recorded.history.session_up(source, AGREED, recorded._section("leaf1"), allowed)
+    recorded.history.heard(source, update(("10.1.0.0/16",), asn=65201, next_hop="10.0.9.9"))
+    recorded.write()
+    command = Namespace(address="10.1.2.3", at=recorded.now, state=str(tmp_path), vrf="", no_events=True, json=True)
+    hooks = Hooks(lambda: None, lambda *_: 0, lambda: None, lambda *_: b"", lambda _: "")
+    assert explain_past(command, hooks, command.address) == 0
+    assert "10.0.9.9" in json.loads(capsys.readouterr().out)["verdict"]
+
+
+async def test_a_time_that_nobody_can_write_is_the_last_one(tmp_path: Path) -> None:
+    (tmp_path / DIRECTORY).mkdir()
+    asked = Past(History(tmp_path / DIRECTORY, max_bytes=1, config=config().rib), str(tmp_path))
+    with pytest.raises(Rejected, match="does not say it") as refused:
+        await asked.ask(ADDRESS, "", 1e19)
+    assert refused.value.status == 404

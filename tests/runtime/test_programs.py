@@ -24,6 +24,7 @@ from bgpd.runtime.programs import (
     MOST_PROCESSES,
     ProgramRefused,
     Programs,
+    _own,
     checked_program,
     output_of,
 )
@@ -316,6 +317,11 @@ async def test_child_of_bgpds_own_is_not_taken_for_what_a_program_left(shell: Sh
     assert await shell.run("true") == 0
     assert not own.done()
     own.cancel()
+    starting = asyncio.create_task(output_of(["sleep", "100"], timeout_s=20))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     copying = asyncio.create_task(in_a_copy(_slowly))
     await asyncio.sleep(0)
     assert await shell.run("true") == 0
@@ -327,6 +333,7 @@ async def test_child_of_bgpds_own_is_not_taken_for_what_a_program_left(shell: Sh
         await output_of(["/nowhere"], timeout_s=1)
     with pytest.raises(asyncio.CancelledError):
         await own
+    assert not _own
 
 
 ENDS_CHILDREN = """
