@@ -113,6 +113,7 @@ def _give_up_all_but(writer: int) -> None:
         signal.signal(ending, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):
         os.nice(19)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -109,3 +109,10 @@ async def test_copy_is_ended_first_and_runs_last() -> None:
         return f"{Path('/proc/self/oom_score_adj').read_text().strip()} {os.nice(0)}".encode()
 
     assert await in_a_copy(work) == b"1000 19"
+
+
+def test_the_unit_lets_the_copy_run_last() -> None:
+    """nice(3) is setpriority(2), which @resources forbids."""
+    unit = (Path(__file__).parents[2] / "systemd" / "bgpd.service").read_text()
+    *_, allowed = [line for line in unit.splitlines() if line.startswith("SystemCallFilter=")]
+    assert "setpriority" in allowed.partition("=")[2].split()
