@@ -18,7 +18,7 @@ from typing import Any
 DEFAULT_SOCKET = "/run/bgpd/bgpd.sock"
 """Where `api.socket` is unless configured."""
 TIMEOUT_S = 60.0
-"""How long an order may take, ..."""
+"""How long an order may take, or a question that takes work, ..."""
 READ_TIMEOUT_S = 10.0
 """... and how long a question may be without an answer, or its answer without going on."""
 _CHUNK_BYTES = 256 * 1024

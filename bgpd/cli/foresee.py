@@ -28,9 +28,9 @@ def what_if(arguments: argparse.Namespace, hooks: Hooks) -> int:
             return 1
     elif arguments.drain:
         parameters = {"drain": "all" if arguments.all else "services", "force": arguments.force or None}
-        view = client.get("/v1/what-if", parameters)
+        view = client.order("GET", "/v1/what-if", parameters=parameters)
     else:
-        view = client.get("/v1/what-if", {"down": arguments.down})
+        view = client.order("GET", "/v1/what-if", parameters={"down": arguments.down})
     if arguments.json:
         print(json.dumps(view, indent=1))
     else:

@@ -21,7 +21,8 @@ from typing import NoReturn
 
 from bgpd.runtime.programs import fork_own, reap_own
 
-PATIENCE_S = 60.0
+PATIENCE_S = 50.0
+"""Less than the command line waits."""
 _MOST_ERROR = 2_000
 _DONE, _FAILED = b"+", b"-"
 

@@ -20,12 +20,13 @@ import pytest
 
 from bgpd.__main__ import main as bgpd_main
 from bgpd.api.server import ApiServer
-from bgpd.cli.client import DEFAULT_SOCKET, Client, CommandFailed
+from bgpd.cli.client import DEFAULT_SOCKET, READ_TIMEOUT_S, Client, CommandFailed
 from bgpd.cli.decode import DecodeOptions, Hooks
 from bgpd.cli.main import COMMANDS, main
 from bgpd.cli.tables import SHOWN
 from bgpd.config.load import Loaded
 from bgpd.config.schema import ApiConfig, Config
+from bgpd.runtime.copy_of_process import PATIENCE_S
 from tests.scripted_backend import ScriptedBackend
 
 GOOD = (
@@ -321,6 +322,21 @@ def test_what_if_of_a_drain_says_what_neighbors_would_be_sent(capsys: pytest.Cap
     assert capsys.readouterr().out.startswith("drained (all): ")
     assert run("what-if", "--down", "leaf1", "--all") == 2
     assert "--all and --force say how far a drain goes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", [("--down", "leaf1"), ("--drain",)])
+def test_what_if_is_waited_for_longer_than_the_daemon_works_on_it(
+    what: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def stream(client: Client, *request: object, timeout_s: float = READ_TIMEOUT_S, **more: object) -> Iterator[bytes]:
+        waited.append(timeout_s)
+        raise CommandFailed("it took too long")
+
+    monkeypatch.setattr(Client, "stream", stream)
+    assert run("what-if", *what) == 1
+    assert min(waited) > PATIENCE_S
 
 
 @pytest.mark.usefixtures("daemon")
