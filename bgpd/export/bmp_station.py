@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import structlog
 
@@ -174,7 +175,8 @@ class BmpStation:
             elif self._walks:
                 await self._step()
             elif self._changed:
-                await in_turn(self._changed_routes)
+                table = next(iter(self._changed))
+                self._walks.append(self._walk_used(table, self._changed.pop(table)))
             else:
                 left = report_at - time.monotonic()
                 if left <= 0:
@@ -255,17 +257,20 @@ class BmpStation:
         """What the session has announced until now. False: routes that were told of are not in the RIB yet."""
         peer = _peer(session)
         state = next((one for one in self._rib.received.states() if one.source is session.source), None)
-        for family, table in state.tables.items() if state is not None else ():
+        tables = list(state.tables.items()) if state is not None else []
+        for family, table in tables:
             if family not in _FAMILIES:
                 continue
             for keys in table.routes.slices(STEP):
-                while session.is_behind():
+                while session.is_behind() and session.source in self._told:
                     yield False
                 if session.source not in self._told:
                     return
                 for message in received_routes(table, family, session.source, keys):
                     self._put(route_monitoring(peer, time.time(), message))
                 yield True
+            if session.source not in self._told:
+                return
             self._put(route_monitoring(peer, time.time(), end_of_rib(family)))
 
     # The Loc-RIB
@@ -296,12 +301,10 @@ class BmpStation:
         return BmpPeer(PeerType.LOC_RIB, b"", asn, router_id, distinguisher_of(vrf))
 
     def _walk_loc_rib(self, table: LocRib) -> Iterator[bool]:
-        peer = self._loc_rib(table.vrf)
         for keys in table.routes.slices(STEP):
-            for key in keys:
-                self._put_used(peer, table, key)
+            self._put_used(table, keys)
             yield True
-        self._put(route_monitoring(peer, time.time(), end_of_rib(table.family)))
+        self._put(route_monitoring(self._loc_rib(table.vrf), time.time(), end_of_rib(table.family)))
 
     def _decided(self, table: LocRib, keys: Sequence[bytes]) -> None:
         if keys and table.family in _FAMILIES:
@@ -309,20 +312,19 @@ class BmpStation:
             self._changed.setdefault(table, {}).update(dict.fromkeys(keys))
             self._wake.set()
 
-    def _changed_routes(self) -> None:
-        table, keys = next(iter(self._changed.items()))
-        peer = self._loc_rib(table.vrf)
-        for _ in range(min(STEP, len(keys))):
-            key = next(iter(keys))
-            del keys[key]
-            self._put_used(peer, table, key)
-        if not keys:
-            del self._changed[table]
+    def _walk_used(self, table: LocRib, changed: Iterable[bytes]) -> Iterator[bool]:
+        """What has changed until now; what changes meanwhile is told behind it."""
+        left = iter(changed)
+        while keys := list(islice(left, STEP)):
+            self._put_used(table, keys)
+            yield True
 
-    def _put_used(self, peer: BmpPeer, table: LocRib, key: bytes) -> None:
-        message = used_route(table, table.family, key)
-        if message:
-            self._put(route_monitoring(peer, time.time(), message))
+    def _put_used(self, table: LocRib, keys: Iterable[bytes]) -> None:
+        peer = self._loc_rib(table.vrf)
+        for key in keys:
+            message = used_route(table, table.family, key)
+            if message:
+                self._put(route_monitoring(peer, time.time(), message))
 
     # Statistics
 

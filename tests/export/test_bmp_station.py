@@ -10,15 +10,19 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from bgpd.config.schema import BmpConfig
 from bgpd.export import bmp_station
+from bgpd.export.as_updates import STEP
 from bgpd.export.bmp_station import BmpStation
 from bgpd.export.sessions import TappedSessions
 from bgpd.message.bmp import BmpType
 from bgpd.message.exabgp_codec import Notification
+from bgpd.model.iana import Family
 from tests.export.test_mrt_files import LEAF, SESSION
+from tests.waiting import until
 
 UP, MONITORING, DOWN, INITIATION, TERMINATION = (
     BmpType.PEER_UP,
@@ -118,6 +122,80 @@ async def test_station_that_goes_is_connected_to_again(monkeypatch: pytest.Monke
         again = await listening.accepted()
         assert [kind for kind, _ in await listening.messages(again, 1)] == [INITIATION]
         assert "closed" in station.last_error or station.connected_since
+
+
+class Slices:
+    """The routes of a table: two slices of keys."""
+
+    def slices(self, size: int) -> list[list[bytes]]:
+        return [[b"\x08\x0a"], [b"\x08\x0b"]]
+
+
+def station_of(sessions: TappedSessions, *states: Any) -> BmpStation:
+    """One that is not connected."""
+    rib: Any = SimpleNamespace(received=SimpleNamespace(states=lambda: list(states)), tables={})
+    return BmpStation(
+        BmpConfig(address="127.0.0.1"),
+        name="host1",
+        description="bgpd",
+        sessions=sessions,
+        rib=rib,
+        local=lambda: (65203, b"\x0a\xff\1\1"),
+    )
+
+
+@pytest.mark.parametrize("is_behind", [True, False])
+def test_session_that_ends_while_its_routes_are_told_leaves_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch, is_behind: bool
+) -> None:
+    monkeypatch.setattr(bmp_station, "received_routes", lambda *asked: [])
+    behind = [False]
+    session = msgspec.structs.replace(SESSION, is_behind=lambda: behind[0])
+    tables = {Family.IPV4_UNICAST: SimpleNamespace(routes=Slices()), Family.IPV6_UNICAST: None}
+    station = station_of(TappedSessions(), SimpleNamespace(source=LEAF, tables=tables))
+    station.session_up(session)
+    (walk,) = station._walks
+    assert next(walk)
+    behind[0] = is_behind
+    assert next(walk) is not is_behind
+    del tables[Family.IPV4_UNICAST]  # its routes are removed
+    station.session_down(LEAF, None, sent=False)
+    told = len(station._waiting)
+    assert list(walk) == [], "also where routes of its last UPDATEs are never passed on"
+    assert len(station._waiting) == told, "no End-of-RIB of a session that has ended"
+
+
+async def test_keys_that_changed_are_told_in_steps_and_those_that_change_meanwhile_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[bytes] = []
+    monkeypatch.setattr(bmp_station, "used_route", lambda table, family, key: told.append(key))
+    station = station_of(TappedSessions())
+    tables: list[Any] = [_Table(""), _Table("blue")]
+    keys = [number.to_bytes(3) for number in range(3 * STEP)]
+    station._decided(tables[0], keys)
+    station._decided(tables[1], keys[:1])
+    writer: Any = SimpleNamespace(write=lambda data: None, drain=_nothing)
+    task = asyncio.create_task(station._pass_on(writer))
+    await until(lambda: len(told) >= STEP)
+    station._decided(tables[0], keys[:2])
+    await until(lambda: len(told) >= 3 * STEP + 3)
+    assert told == [*keys, keys[0], *keys[:2]], "a table that changes all the time does not keep others waiting"
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _nothing() -> None:
+    pass
+
+
+class _Table:
+    """What a station asks of a table whose routes changed."""
+
+    family = Family.IPV4_UNICAST
+
+    def __init__(self, vrf: str) -> None:
+        self.vrf = vrf
 
 
 async def test_station_hears_that_the_daemon_ends() -> None:
