@@ -37,6 +37,7 @@ from bgpd.history.records import (
     Session,
     SessionClosed,
     Started,
+    encoded,
 )
 from bgpd.history.segments import SEGMENTS, HistoryUnusable, SegmentWriter
 from bgpd.message.open import Negotiated
@@ -153,7 +154,7 @@ class History(Recorder):
             source.address,
             source.interface,
             isinstance(config, ListenConfig),
-            msgspec.msgpack.encode(config),
+            encoded(config),
             negotiated,
             allowed if isinstance(allowed, AllowedNextHops) else None,
             now,
@@ -387,4 +388,4 @@ class History(Recorder):
 def _config(config: RibConfig) -> bytes:
     """Without guests, whose sessions are not recorded: their sections have other keys than those of `listen`."""
     listen = tuple(one for one in config.listen if not isinstance(one, GuestConfig))
-    return msgspec.msgpack.encode(msgspec.structs.replace(config, listen=listen))
+    return encoded(msgspec.structs.replace(config, listen=listen))

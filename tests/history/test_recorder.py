@@ -8,6 +8,7 @@ import threading
 from argparse import Namespace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bgpd.api.backend import Rejected
@@ -214,3 +215,20 @@ async def test_a_time_that_nobody_can_write_is_the_last_one(tmp_path: Path) -> N
     with pytest.raises(Rejected, match="does not say it") as refused:
         await asked.ask(ADDRESS, "", 1e19)
     assert refused.value.status == 404
+
+
+async def test_the_name_of_an_interface_may_be_no_utf_8(tmp_path: Path) -> None:
+    """The kernel takes any bytes; any container may have such an interface."""
+    recorded = Recorded(tmp_path)
+    name = b"eth\xff".decode(errors="surrogateescape")
+    recorded.history.own_address("", name, bytes((10, 9, 9, 1)), is_gone=False)
+    source = recorded._source("leaf1")
+    section = msgspec.structs.replace(recorded._section("leaf1"), interface=name)
+    networks = frozenset({(V4, key("10.0.1.0/24"))})
+    allowed = AllowedNextHops(peer=source.address, interface=name, networks=networks)
+    recorded.history.session_up(source, AGREED, section, allowed)
+    recorded.history.configured(msgspec.structs.replace(recorded.config.rib, neighbor=(section,)))
+    recorded.history.heard(source, update(("10.1.0.0/16",), asn=65201, next_hop="10.0.1.2"))
+    await recorded.history.flush()
+    assert recorded.history.is_on
+    assert "10.1.0.0/16 went to 10.0.1.2" in past(tmp_path, ADDRESS, "", at=recorded.now).verdict
