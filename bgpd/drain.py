@@ -266,7 +266,8 @@ class Drain:
             async with self._changing:
                 await self.look()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._pause_s())
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
 
     def _pause_s(self) -> float:
         until = self._order.until if self._order is not None else None

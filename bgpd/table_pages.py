@@ -322,7 +322,8 @@ def _from_cursor(tables: list[Keys], cursor: str) -> tuple[list[Keys], bytes | N
     text, _, name = cursor.partition(".")
     family, _, vrf = name.partition(".")
     try:
-        key = bytes.fromhex(text)
+        if not (key := bytes.fromhex(text)):
+            raise ValueError("no key")
         index = [(table.family, table.vrf) for table in tables].index((family, vrf))
     except ValueError:
         raise Rejected(400, f'"{cursor[:80]}" is no place in this table', "begin with the first page") from None

@@ -133,6 +133,12 @@ def test_page_goes_on_after_a_place_that_is_gone(rig: Rig) -> None:
     assert page(rig, after=second) == ["10.9.1.0/24"]
 
 
+@pytest.mark.parametrize("cursor", [".ipv4-unicast.", "xx.ipv4-unicast.", "."])
+def test_cursor_that_no_page_has_given_is_refused(rig: Rig, cursor: str) -> None:
+    with pytest.raises(Rejected, match="is no place in this table"):
+        page(rig, after=cursor)
+
+
 def test_look_is_shared_as_long_as_it_is_fresh(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(table_pages.time, "monotonic", lambda: clock[0])

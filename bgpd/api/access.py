@@ -78,7 +78,7 @@ class HostCheck:
         if not self._is_own(host):
             hint = f'use an address, or name it in api.allowed_hosts: "{host.rpartition(":")[0] or host}"'
             raise Rejected(403, f'"{host}" is not a name of this host', hint)
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _host_of(origin) != host.lower():
             raise Rejected(403, f"a page of {origin} may not read this host's API")
 
     def _is_own(self, host: str) -> bool:
@@ -93,6 +93,14 @@ class HostCheck:
         except ValueError:
             return False
         return True
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an origin; "" if it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 class Certificate:

@@ -105,19 +105,21 @@ class Live:
                 wake.clear()
                 await self._update(loop.time())
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), PERIOD_S)
+                    async with asyncio.timeout(PERIOD_S):  # asyncio.wait_for may take the end for a wake-up
+                        await wake.wait()
                     await asyncio.sleep(GATHER_S)
         finally:
             unsubscribe()
 
     async def _update(self, now: float) -> None:
         """Send everybody what is new."""
-        update = b"".join(self._events())
+        overview = self._overview
         if now >= self._render_at:
             overview = await self._render()
             self._render_at = now + max(GATHER_S, len(overview) / BYTES_PER_S)
-            update += b"" if overview == self._overview else overview
-            self._overview = overview
+        update = b"".join(self._events())  # at once with their sending: who comes meanwhile has missed none of them
+        update += b"" if overview == self._overview else overview
+        self._overview = overview
         if update or now >= self._beat_at:
             update += _clock()
             self._beat_at = now + BEAT_S

@@ -43,7 +43,8 @@ class GarbagePolicy:
         """Collect and give back, now and then, and soon after much was freed; `shrink()` gives back room of tables."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._much_is_free.wait(), INTERVAL_S)
+                async with asyncio.timeout(INTERVAL_S):
+                    await self._much_is_free.wait()
                 await asyncio.sleep(SETTLE_S)
             self._much_is_free.clear()
             self.collect_young()

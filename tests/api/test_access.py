@@ -181,6 +181,11 @@ async def test_handshake_that_fails_or_never_comes_holds_its_place_no_longer_tha
     accept()
 
 
+def test_origin_that_is_none_is_refused() -> None:
+    with pytest.raises(Rejected, match="may not read"):
+        Access().check({"Host": "127.0.0.1", "Origin": "http://["}, "/v1/health")
+
+
 @pytest.mark.parametrize("wrong", ["token", "certificate"])
 async def test_daemon_does_not_start_without_what_protects_it(tmp_path: Path, wrong: str) -> None:
     certificate, key = make_certificate(tmp_path)

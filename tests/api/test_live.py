@@ -7,7 +7,9 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -167,6 +169,40 @@ async def test_overview_that_fails_costs_no_viewer(
         hall.backend.verdict = "again"
         monkeypatch.setattr(hall.backend, "overview", overview)
         assert (await wait_for(stream, "overview"))["verdict"] == "again"
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_end_that_comes_with_an_event_is_an_end(turns: int) -> None:
+    backend = ScriptedBackend()
+    live = Live(backend)
+    live._task = task = asyncio.create_task(live._run())
+    await until(lambda: live._overview != b"")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    backend.events(None, "info", {"event": "session.closed", "timestamp": NOW})
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    ending = asyncio.create_task(live.stop())
+    await until(task.done)
+    await ending
+
+
+async def test_who_comes_back_while_it_is_rendered_gets_each_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = ScriptedBackend()
+    live = Live(backend)
+    sent: list[bytes] = []
+    back: Any = SimpleNamespace(headers={"Last-Event-ID": "0"})
+    viewer = Mock(send=sent.append)
+
+    async def comes_meanwhile() -> bytes:
+        live._viewers.add(viewer)
+        sent.append(live._missed(back))
+        return b"event: overview\ndata: {}\n\n"
+
+    monkeypatch.setattr(live, "_render", comes_meanwhile)
+    backend.events(None, "info", {"event": "session.closed", "timestamp": NOW})
+    await live._update(1000.0)
+    assert b"".join(sent).count(b"session.closed") == 1
 
 
 async def test_there_are_only_so_many_viewers(
