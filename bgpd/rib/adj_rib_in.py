@@ -45,6 +45,7 @@ class AdjRibIn:
 
     `local_asn` and `router_id` are how this host appears to it; `router_asn` is the host's AS (0: the same): no path
     may come from either. `now` is the wall clock in seconds. `allowed` are the next hops that it may name (None: any).
+    `verdicts` counts the changes of what its routes are judged by.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class AdjRibIn:
         self.signs = self._signs_with_policy()
         self.long_lived: set[Family] = set()
         self.now = now
+        self.verdicts = 0
         self._interned: dict[Family, InternedPaths] = {}
         self._refusals: dict[NextHop, str] = {}
         self._refusals_told: set[NextHop] = set()
@@ -243,6 +245,7 @@ class AdjRibIn:
 
     def _forget_verdicts(self) -> None:
         """Make paths anew from now on."""
+        self.verdicts += 1
         for interned in self._interned.values():
             interned.forget()
 
@@ -359,6 +362,7 @@ class AdjRibIn:
     def allow(self, allowed: AllowedNextHops | LocalNextHops) -> bool:
         """The neighbor may name these next hops from now on; whether one that its routes have is judged otherwise."""
         former, self.allowed = self.allowed, allowed
+        self.verdicts += 1
         self._refusals.clear()
         differs = former is None or any(former.why_not(one) != allowed.why_not(one) for one in self.next_hops)
         if differs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 
 from bgpd.model.attributes import Attributes
@@ -57,8 +57,8 @@ class TableWalk:
         """The decision of each entry; None if its keys may get different ones."""
         self._has_overlays = any(number != NONE for number in set(table.paths.overlays))
         self._epoch = self._table.epoch
-        self._deciding: dict[Source, NeighborState] = {}
-        """Whose paths are among those that are made."""
+        self._judges = {state.source: (state, state.adj_rib_in.verdicts) for state in states if state is not None}
+        """Whose paths are made, and by which of their verdicts."""
         self._has_forgotten = False
         self._entered: defaultdict[Source, dict[bytes, int]] = defaultdict(dict)
         """By the block of its attributes, the next hop of the path that is found by that alone."""
@@ -116,7 +116,6 @@ class TableWalk:
             if state is None or self._family not in state.tables or state.adj_rib_in.policy.by_prefix:
                 continue
             if hop != NONE and not self._has_overlays:
-                self._deciding[state.source] = state
                 self._make_alike(state, hop, numbers)
 
     def _make_alike(self, state: NeighborState, hop: int, numbers: Sequence[int]) -> None:
@@ -137,19 +136,28 @@ class TableWalk:
             self._made[number] = path
 
     def _follow(self) -> None:
-        """Sessions may have ended since the last step, and next hops have come or gone."""
-        ended = {source for source, state in self._deciding.items() if self._family not in state.tables}
-        if ended:
-            self._forget(ended)
+        """Since the last step sessions may have ended, next hops come or gone, and routes are judged otherwise."""
+        changed = {
+            source: state
+            for source, (state, verdicts) in self._judges.items()
+            if self._family not in state.tables or state.adj_rib_in.verdicts != verdicts
+        }
+        if changed:
+            self._forget(changed)
         if self._epoch != self._table.epoch:
             self._decide_again()
 
-    def _forget(self, ended: Set[Source]) -> None:
-        """What is decided with paths of these goes entry by entry, without them."""
+    def _forget(self, changed: Mapping[Source, NeighborState]) -> None:
+        """What is decided with paths of these goes entry by entry, with those of now."""
         self._has_forgotten = True
-        self._deciding = {source: state for source, state in self._deciding.items() if source not in ended}
-        self._made = [None if path is None or path.source in ended else path for path in self._made]
-        lacking = {one for one in self._decided if one and any(path.source in ended for path in one.candidates)}
+        for source, state in changed.items():
+            del self._judges[source]
+            if self._family in state.tables:
+                self._judges[source] = state, state.adj_rib_in.verdicts
+        self._made = [None if path is None or path.source in changed else path for path in self._made]
+        self._whole = {number: path for number, path in self._whole.items() if path.source not in changed}
+        self._parts = {place: path for place, path in self._parts.items() if path.source not in changed}
+        lacking = {one for one in self._decided if one and any(path.source in changed for path in one.candidates)}
         self._decided = [None if one in lacking else one for one in self._decided]
 
     def _decide_again(self) -> None:
@@ -175,6 +183,7 @@ class TableWalk:
         by_entry: defaultdict[int, list[bytes]] = defaultdict(list)
         for key, number in zip(keys, numbers):
             by_entry[number].append(key)
+        self._follow()
         changes, work = Changes(), 0
         for number, chosen in by_entry.items():
             for start in range(0, len(chosen), SLICE):
@@ -185,6 +194,7 @@ class TableWalk:
                     self._tables.commit(self._table, changes)
                     changes, work = Changes(), 0
                     yield
+                    self._follow()
         self._tables.commit(self._table, changes)
 
     def _enter(self, candidates: Iterable[int], keys: Sequence[bytes], changes: Changes) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 import pytest
@@ -194,4 +196,26 @@ def test_session_that_ends_meanwhile(changes: Announcements, refreshing: int | N
     assert all(decision.routes for decision in one.rib.table("", V4).several())
     assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
     check_counts(one.rib.table("", V4))
+    assert one.fib == former.fib
+
+
+OTHER_CONFIG = configuration(
+    *(session(f"leaf{n}", import_=name) for n, name in ((1, "by-prefix"), (2, "by-attributes"), (3, "all"))),
+    policy=POLICIES,
+)
+
+
+@given(announcements, st.integers(0, 50))
+def test_policies_that_change_meanwhile(changes: Announcements, after: int) -> None:
+    former = filled(changes)
+    one, saved = successor(former)
+    walks: list[Iterator[None]] = []
+    for number, _ in enumerate(one.rib.received.restore(saved, {})):
+        if number == after:
+            walks.append(one.rib.received.reconfigure(OTHER_CONFIG.rib))
+        for walk in walks:
+            next(walk, None)
+    drain(chain.from_iterable(walks) if walks else one.rib.received.reconfigure(OTHER_CONFIG.rib))
+    drain(former.rib.received.reconfigure(OTHER_CONFIG.rib))
+    assert described(one.rib.table("", V4)) == described(former.rib.table("", V4))
     assert one.fib == former.fib
