@@ -18,6 +18,7 @@ from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.views import ConfigChangeView, ForeseenView, NeighborView, ToldView, WhatIfView
 from bgpd.rib.drained import Place
+from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
 from bgpd.rib.what_if import MOST_EXAMPLES
 from bgpd.rib.what_if_changed import Told, outcome_of
@@ -30,10 +31,11 @@ _FOLLOWED = ("neighbor", "listen", "policy", "aggregate", "router", "log", "api"
 
 
 class _Answer(msgspec.Struct):
-    """What the copy answers."""
+    """What the copy answers. `problem`: the change cannot be made (a PolicyError's parts)."""
 
-    tables: list[ForeseenView]
-    told: list[ToldView]
+    tables: list[ForeseenView] = []
+    told: list[ToldView] = []
+    problem: tuple[str, str, str] | None = None
 
 
 async def what_if_drained(routing: Routing, stage: DrainStage, *, last: Collection[Place], force: bool) -> WhatIfView:
@@ -92,12 +94,18 @@ async def what_if_reloaded(
 
 async def _foreseen(routing: Routing, change: Callable[[Rib], Iterator[None]]) -> _Answer:
     def answer() -> bytes:
-        outcome = outcome_of(change, routing.rib)
+        try:
+            outcome = outcome_of(change, routing.rib)
+        except PolicyError as error:
+            return msgspec.json.encode(_Answer(problem=(error.where, error.what, error.right)))
         tables = [foreseen_view(vrf, family, found) for (vrf, family), found in sorted(outcome.tables.items())]
         told = [_told_view(name, one) for name, one in sorted(outcome.told.items())]
         return msgspec.json.encode(_Answer(tables, told))
 
-    return msgspec.json.decode(await in_a_copy(answer), type=_Answer)
+    found = msgspec.json.decode(await in_a_copy(answer), type=_Answer)
+    if found.problem is not None:
+        raise PolicyError(*found.problem)
+    return found
 
 
 def _told_view(name: str, told: Told) -> ToldView:

@@ -12,8 +12,11 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.views import NeighborView
+from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
+from bgpd.routing import Routing
 from bgpd.what_if import what_if_down
+from bgpd.what_if_changed import what_if_reloaded
 from tests.rib.build import Recorder, attributes, configuration, hop, key, leaf, session
 
 LINKS = (
@@ -73,3 +76,13 @@ async def test_with_an_interface_go_next_hops_in_its_networks_of_their_family(ne
     view = await what_if_down("eth0", rib=recorder.rib, host=host, neighbors=NEIGHBORS)
     (table,) = [one for one in view.tables if one.family == Family.IPV4_UNICAST]
     assert (table.lost, table.unchanged) == (lost, 1 - lost)
+
+
+async def test_a_file_with_a_policy_that_is_not_there_is_told_of_as_such() -> None:
+    config = session("leaf1")
+    recorder = Recorder(configuration(config))
+    recorder.up(leaf(1), config)
+    changed = configuration(session("leaf1", import_="nope"))
+    routing = cast(Routing, SimpleNamespace(rib=recorder.rib, sources={}, guests={}))
+    with pytest.raises(PolicyError, match="nope"):
+        await what_if_reloaded(routing, changed, changes=[], neighbors=[])
