@@ -52,6 +52,7 @@ class Dissemination:
         """A session that another process has left: it is sent nothing until `release`, since what it was sent is not
         known here yet, nor all that is to be sent."""
         self._exports.setdefault((vrf, export.family), []).append(export)
+        export.mark_all()
         self._held.add(export)
 
     def release(self) -> None:

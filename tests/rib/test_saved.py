@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bgpd.model.path import Source
 from bgpd.rib.saved import SavedRib
 from tests.message.decoding import negotiated
-from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
+from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session
 
 pytestmark = pytest.mark.hypothesis
 
@@ -112,3 +112,20 @@ def test_session_that_was_not_adopted_is_left_out(
         if (names := [path[0] for path in found if path[0] != missing])
     }
     assert {prefix: [path[0] for path in found] for prefix, found in routes(one).items()} == wanted
+
+
+def test_what_waits_for_all_to_be_known_again_is_no_difference() -> None:
+    former = Recorder(CONFIG)
+    (source, *_), (config, *_) = sources(), CONFIG.neighbor
+    former.up(source, config)
+    former.rib.announce_local(LOCAL, V4, [key(PREFIXES[0])], attributes())
+    settle(former)
+    one = Recorder(CONFIG)
+    one.rib.received.neighbor_up(source, negotiated(families=(V4,)), config, is_adopted=True)
+    drain(one.rib.received.restore(former.rib.saved(), {}))
+    (export,) = one.rib.dissemination.all()
+    assert list(export.advertised) == [key(PREFIXES[0])]
+    assert export.differing(list(export.advertised)) == [], "its workload has yet to be heard of"
+    one.rib.dissemination.release()
+    settle(one)
+    assert list(export.advertised) == [], "nobody has it any more"
