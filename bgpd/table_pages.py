@@ -18,6 +18,7 @@ from bgpd.advertised import Advertised
 from bgpd.api.backend import Paged, Pager, Rejected
 from bgpd.evpn.views import evpn_route
 from bgpd.fib import views as fib_views
+from bgpd.fib.routes import FamilyRoutes
 from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.iana import Family
 from bgpd.model.prefix import address_length, covering_keys, covers, parse_prefix
@@ -199,12 +200,7 @@ class TablePages:
         elif state == "installed":
             keep = lambda key: kernel is not None and key in kernel.installed  # noqa: E731
         elif state and kernel is not None:
-            some = {
-                "pending": kernel.pending.keys() | kernel.changing,
-                "failed": kernel.failed,
-                "blocked": kernel.blocked,
-            }
-            slices = lambda: _sliced(list(some[state]))  # noqa: E731
+            slices = lambda: _in_state(kernel, state)  # noqa: E731
 
         def views(key: bytes) -> list[RouteView]:
             view = route_view(table, family, key, vrf=vrf)
@@ -300,10 +296,10 @@ def smallest(table: Keys, after: bytes | None, count: int) -> Iterator[list[byte
             chosen = [key for key in chosen if order(key) > order(after)]
         found += chosen if keep is None else filter(keep, chosen)
         if len(found) > 2 * count:
-            found = sorted(found, key=order)[:count]
+            found = sorted(set(found), key=order)[:count]
             high = found[-1][start:]
         yield None
-    yield sorted(found, key=order)[:count]
+    yield sorted(set(found), key=order)[:count]
 
 
 def with_fib(routing: Routing, view: RouteView, key: bytes) -> RouteView:
@@ -333,6 +329,17 @@ def _from_cursor(tables: list[Keys], cursor: str) -> tuple[list[Keys], bytes | N
 def _sliced(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     for start in range(0, len(keys), _SLICE):
         yield keys[start : start + _SLICE]
+
+
+def _in_state(kernel: FamilyRoutes, state: str) -> Iterator[Sequence[bytes]]:
+    """The keys of routes that wait, failed or are blocked; some twice."""
+    if state == "failed":
+        yield from _sliced(list(kernel.failed))
+    elif state == "blocked":
+        yield from kernel.blocked.slices(_SLICE)
+    else:
+        yield from _sliced(list(kernel.changing))
+        yield from kernel.pending.slices(_SLICE)
 
 
 def _by_address(key: bytes) -> tuple[bytes, int]:

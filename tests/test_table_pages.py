@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from bgpd import table_pages
 from bgpd.api.backend import Rejected
+from bgpd.fib.routes import PendingChanges
+from bgpd.model.containers import ShardedDict
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import ServiceView
 from bgpd.model.views import PageQuery
@@ -51,6 +54,25 @@ def test_pages_one_after_the_other_are_the_sorted_table(prefixes: set[tuple[int,
         pages += page
         after = page[-1]
     assert pages == sorted(table, key=lambda key: (key[1:], key[0]))
+
+
+def test_key_that_is_in_two_slices_is_one_row() -> None:
+    some = [b"\x08\x0a", b"\x08\x0b", b"\x08\x0c"]
+    assert found(keys([some, some[:2], some[1:]]), None, 2) == some[:2]
+
+
+def test_routes_that_wait_are_looked_for_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_pages, "_SLICE", 2)
+    kernel: Any = SimpleNamespace(
+        pending=PendingChanges(lot=3), changing={b"\x08\x0a"}, failed={b"\x08\x01": "why"}, blocked=ShardedDict()
+    )
+    for number in range(10, 20):
+        kernel.pending.merge({bytes((8, number)): None})
+    slices = list(table_pages._in_state(kernel, "pending"))
+    assert max(map(len, slices)) == 2
+    assert {key for one in slices for key in one} == {bytes((8, number)) for number in range(10, 20)}
+    assert list(table_pages._in_state(kernel, "failed")) == [[b"\x08\x01"]]
+    assert not any(table_pages._in_state(kernel, "blocked"))
 
 
 @pytest.fixture

@@ -88,11 +88,13 @@ class PendingChanges:
             self._keys = None
         return keys, values
 
-    def keys(self) -> set[bytes]:
-        """Pending keys. Walks all of them: for views only."""
-        oldest = self._lots[0]
-        taken = len(oldest) - self._left if self._keys is not None else 0
-        return set(itertools.islice(oldest, taken, None)).union(*itertools.islice(self._lots, 1, None))
+    def slices(self, size: int) -> Iterator[list[bytes]]:
+        """Pending keys in lists of up to `size`, for views: no step looks at more than one chunk. A key in two chunks
+        is in it twice, and some that were just taken are, too."""
+        for lot in list(self._lots):
+            keys = list(lot)
+            for start in range(0, len(keys), size):
+                yield keys[start : start + size]
 
 
 class FibCounters(msgspec.Struct):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from bgpd.fib.protocol import protocol_name
+from bgpd.fib.routes import FamilyRoutes
 from bgpd.fib.table import Fib
 from bgpd.kernel.nexthop_messages import NexthopObject
 from bgpd.kernel.route_decoder import RouteRun
@@ -49,14 +50,21 @@ def routes(fib: Fib, only: Family | None = None) -> Iterator[FibRouteView | None
         if only not in (None, family):
             continue
         views: dict[int, list[NextHopView]] = {}
-        others = table.pending.keys().union(table.failed, table.blocked)
-        waiting = [key for key in others if key not in table.installed]
-        for keys in in_address_order(itertools.chain(table.installed.slices(_LISTED), [waiting])):
+        last = b""
+        for keys in in_address_order(itertools.chain(table.installed.slices(_LISTED), _not_installed(table))):
             yield None
             writing = fib.writer.being_written(family)
             for key in keys:
-                if any(key in known for known in (table.installed, table.failed, table.blocked, table.pending)):
+                known = (table.installed, table.failed, table.blocked, table.pending)
+                if key != last and any(key in one for one in known):
                     yield _route_view(fib, family, key, views, writing)
+                last = key
+
+
+def _not_installed(table: FamilyRoutes) -> Iterator[list[bytes]]:
+    """Keys that wait, failed or are blocked, in slices; some twice."""
+    for keys in itertools.chain(table.pending.slices(_LISTED), [list(table.failed)], table.blocked.slices(_LISTED)):
+        yield [key for key in keys if key not in table.installed]
 
 
 def route(fib: Fib, family: Family, key: bytes) -> FibRouteView | None:
