@@ -248,7 +248,7 @@ class Routing:
             await asyncio.sleep(_LOOK_S)
             if not self.history.wants_base or self.history.is_writing:
                 continue
-            walk = base(self.history, self.rib, self.host, self._is_behind_sessions)
+            walk = base(self.history, self.rib, self.host, self._is_behind_history)
             step = functools.partial(next, walk, None)
             try:
                 while (waits := await in_turn(step)) is not None:
@@ -257,9 +257,10 @@ class Routing:
             except Exception as error:
                 self.history.give_up(error)
 
-    def _is_behind_sessions(self) -> bool:
-        """Whether something that a session has sent was read, and is not in the tables yet."""
-        return any(one.exchange is not None and one.exchange.is_behind for one in self.speaker.neighbors)
+    def _is_behind_history(self) -> bool:
+        """Whether something recorded has not come into the tables yet: what was read, or what a refresh has ended."""
+        is_behind = any(one.exchange is not None and one.exchange.is_behind for one in self.speaker.neighbors)
+        return is_behind or self.rib.received.is_sweeping
 
     async def stop(self) -> None:
         """Write what is queued and stop using the kernel; routes stay."""

@@ -23,7 +23,7 @@ SLICE = 1024
 
 def base(history: History, rib: Rib, host: Host, is_behind: Callable[[], bool]) -> Iterator[bool]:
     """Stepping says all; a step answers whether the next one had better wait a moment. Nothing is said while
-    `is_behind`: some of what a session sent is recorded, and not in the tables yet."""
+    `is_behind`: some of what is recorded has not come into the tables yet."""
     history.base_began(next_hops_of(rib), addresses_of(host))
     yield False
     for (vrf, family), table in list(rib.tables.items()):

@@ -417,6 +417,11 @@ class ReceivedRoutes:
                 adj_rib_in.refresh_settled(family)
         del state.sweeps[family]
 
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether some of what a refresh has not named again is still in the tables, since its removal goes on."""
+        return any(family in state.tables for state in self._all() for family in state.sweeps)
+
     def refresh_requested(self, source: Source, family: Family) -> None:
         """The neighbor is to be sent a family again: it asked (RFC 2918), or is to know other next hops."""
         state = self._states.get(source)

@@ -17,6 +17,7 @@ from bgpd.cli.past import explain_past
 from bgpd.config.load import parse_config
 from bgpd.history import segments
 from bgpd.history.answers import NotKnown, past
+from bgpd.history.base import base
 from bgpd.history.recorder import History
 from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, Started
 from bgpd.history.replay import Replay
@@ -25,7 +26,7 @@ from bgpd.past import Past
 from bgpd.rib.next_hops import AllowedNextHops
 from tests.daemon.wire_peer import update
 from tests.history.rig import ADDRESS, AGREED, TEXT, Recorded, config, keys
-from tests.rib.build import V4, key
+from tests.rib.build import V4, drain, key
 from tests.waiting import until
 
 
@@ -232,3 +233,20 @@ async def test_the_name_of_an_interface_may_be_no_utf_8(tmp_path: Path) -> None:
     await recorded.history.flush()
     assert recorded.history.is_on
     assert "10.1.0.0/16 went to 10.0.1.2" in past(tmp_path, ADDRESS, "", at=recorded.now).verdict
+
+
+def test_a_base_does_not_say_what_a_refresh_is_about_to_remove(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+    recorded.up("leaf1")
+    recorded.hear("leaf1", update(("10.1.0.0/16",), asn=65201, next_hop="10.0.1.2"))
+    received, source = recorded.rib.received, recorded.sources["leaf1"]
+    received.refresh_began(source, V4)
+    removal = received.refresh_ended(source, V4)
+    walk = base(recorded.history, recorded.rib, received._host, lambda: received.is_sweeping)
+    assert [next(walk) for _ in range(3)] == [False, True, True]
+    drain(removal)
+    assert not received.is_sweeping
+    list(walk)
+    recorded.write()
+    assert recorded.history.known_from == recorded.now
+    assert "no route" in past(tmp_path, ADDRESS, "", at=recorded.now).verdict
