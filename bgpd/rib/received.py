@@ -78,6 +78,7 @@ class ReceivedRoutes:
         self.stale = StaleRoutes(wall=now)
         self._states: dict[Source, NeighborState] = {}
         self._former: dict[Source, NeighborState] = {}
+        self._ageing = 0
         self._advertisements = Advertisements()
         self.recorder = Recorder()
 
@@ -226,6 +227,7 @@ class ReceivedRoutes:
             state.adj_rib_in.enter_long_lived(family)
             self.recorder.long_lived(source, family)
             walks.append(self._become_long_lived(state, state.tables[family]))
+        self._ageing += len(walks)
         return chain.from_iterable(walks)
 
     def _become_long_lived(self, state: NeighborState, table: LocRib) -> Iterator[None]:
@@ -233,6 +235,7 @@ class ReceivedRoutes:
             self._lost(state.source, table, changes)
             yield
         yield from self._revise({table: {state.source: state.adj_rib_in}})
+        self._ageing -= 1
 
     def _remove(self, source: Source, table: LocRib) -> Iterator[None]:
         if table.received.get(source):
@@ -419,8 +422,9 @@ class ReceivedRoutes:
 
     @property
     def is_sweeping(self) -> bool:
-        """Whether some of what a refresh has not named again is still in the tables, since its removal goes on."""
-        return any(family in state.tables for state in self._all() for family in state.sweeps)
+        """Whether some is still in the tables, since its removal goes on: of what a refresh has not named again, or of
+        what must not be kept for long."""
+        return self._ageing > 0 or any(family in state.tables for state in self._all() for family in state.sweeps)
 
     def refresh_requested(self, source: Source, family: Family) -> None:
         """The neighbor is to be sent a family again: it asked (RFC 2918), or is to know other next hops."""

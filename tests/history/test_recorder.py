@@ -24,7 +24,7 @@ from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
 from bgpd.past import Past
 from bgpd.rib.next_hops import AllowedNextHops
-from tests.daemon.wire_peer import update
+from tests.daemon.wire_peer import attribute, update
 from tests.history.rig import ADDRESS, AGREED, TEXT, Recorded, config, keys
 from tests.rib.build import V4, drain, key
 from tests.waiting import until
@@ -250,3 +250,19 @@ def test_a_base_does_not_say_what_a_refresh_is_about_to_remove(tmp_path: Path) -
     recorded.write()
     assert recorded.history.known_from == recorded.now
     assert "no route" in past(tmp_path, ADDRESS, "", at=recorded.now).verdict
+
+
+def test_a_base_does_not_say_what_must_not_be_kept_for_long(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+    received = recorded.rib.received
+    recorded.up("leaf1")
+    no_llgr = attribute(0xC0, 8, b"\xff\xff\x00\x07")
+    recorded.hear("leaf1", update(("10.1.0.0/16",), asn=65201, next_hop="10.0.1.2", extra=no_llgr))
+    recorded.lose("leaf1", is_graceful=True)
+    recorded.now += 130
+    _, long_lived = received.stale.due(recorded.now)
+    assert long_lived
+    walk = received.become_long_lived(long_lived)
+    assert received.is_sweeping
+    drain(walk)
+    assert not received.is_sweeping
