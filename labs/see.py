@@ -141,6 +141,7 @@ def _accept(listener: socket.socket, namespace: Namespace, port: int) -> None:
             except (OSError, LabError):
                 outside.close()
                 continue
+            inside.settimeout(None)  # the page's stream may say nothing for longer
             for one, other in ((outside, inside), (inside, outside)):
                 threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -44,7 +46,8 @@ class MrtFiles:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._path: Path | None = None
-        self._begun_at = 0.0
+        self._begun_at = -math.inf
+        self._one_at_a_time = threading.Lock()
 
     async def run(self) -> None:
         """Write what comes, until cancelled; what has come by then is written, too."""
@@ -61,7 +64,7 @@ class MrtFiles:
                     self.problem = f"a defect of bgpd: {defect!r}"
         finally:
             self._sessions.remove(self)
-            self._write(self._taken())
+            await asyncio.to_thread(self._write, self._taken())
 
     # SessionTap
 
@@ -120,8 +123,7 @@ class MrtFiles:
             return ""
         data = b"".join(records)
         try:
-            path = self._current(len(data))
-            with path.open("ab") as file:
+            with self._one_at_a_time, self._current(len(data)).open("ab") as file:
                 size = file.tell()
                 try:
                     file.write(data)
@@ -138,19 +140,25 @@ class MrtFiles:
     def _current(self, coming: int) -> Path:
         """The file to write to: a new one when its time is over; the oldest ones go when all are too much."""
         now = time.time()
-        is_due = now - self._begun_at >= self._config.rotate_s
+        is_due = time.monotonic() - self._begun_at >= self._config.rotate_s
         if self._path is None or is_due or not self._path.exists():
             stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
             self._path = Path(self._config.directory) / f"updates-{stamp}-{int(now % 1 * 1000):03}.mrt"
-            self._begun_at = now
-        files = sorted(Path(self._config.directory).glob(_PATTERN))
-        sizes = {file: file.stat().st_size for file in files}
+            self._begun_at = time.monotonic()
+        sizes = {}
+        for file in self._oldest_first(self._path):
+            with contextlib.suppress(FileNotFoundError):  # somebody else deletes files, too
+                sizes[file] = file.stat().st_size
         total = sum(sizes.values()) + coming
-        for file in files:
+        for file, size in sizes.items():
             if total <= self._config.max_bytes or file == self._path:
                 break
             file.unlink(missing_ok=True)
-            total -= sizes[file]
+            total -= size
         if total > self._config.max_bytes and sizes.get(self._path, 0):
-            self._begun_at = 0.0  # the next flush begins another file, and this one may go
+            self._begun_at = -math.inf  # the next flush begins another file, and this one may go
         return self._path
+
+    def _oldest_first(self, current: Path) -> list[Path]:
+        """All files. One that is named after the current one is of a clock that has gone back since: it is older."""
+        return sorted(Path(self._config.directory).glob(_PATTERN), key=lambda file: (file.name <= current.name, file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,6 +79,40 @@ async def test_oldest_files_go_when_all_are_too_much(tmp_path: Path) -> None:
     assert left[:2] == ["updates-20200102", "updates-20200103"]
     assert len(left) == 3
     assert "other.mrt" in names(tmp_path, "*")
+
+
+async def test_files_of_a_clock_that_has_gone_back_are_the_oldest(tmp_path: Path) -> None:
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    for number in range(3):
+        (tmp_path / f"updates-2190010{number}-000000-000.mrt").write_bytes(b"x" * 500_000)
+    one = files(tmp_path, sessions, max_bytes=1_048_576)
+    sessions.add(one)
+    for _ in range(4):
+        sessions.updates(LEAF, [bytes(4000)] * 8)
+        await one._flush()
+    for name in names(tmp_path, "updates-2190*"):
+        (tmp_path / name).unlink()
+    assert len(written(tmp_path)) == 32, "none of what is said now is lost"
+
+
+async def test_what_is_left_at_the_end_is_written_by_a_thread_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = TappedSessions()
+    sessions.session_up(SESSION)
+    one = files(tmp_path, sessions)
+    threads = []
+    write = one._write
+
+    def seen(records: Sequence[bytes]) -> str:
+        threads.append(threading.current_thread())
+        return write(records)
+
+    monkeypatch.setattr(one, "_write", seen)
+    await ended(one)
+    assert len(written(tmp_path)) == 1
+    assert threading.main_thread() not in threads, "a disk that hangs would hold the sessions"
 
 
 async def test_directory_that_cannot_be_written_costs_records_which_are_counted(tmp_path: Path) -> None:
