@@ -8,12 +8,13 @@ packet.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
-from bgpd.bfd.control import Key, Report, Wish
+from bgpd.bfd.control import BadLine, Key, Report, Wish, read_report
 from bgpd.bfd.packet import Diagnostic, State
 from bgpd.config.schema import BfdConfig, ListenConfig
 from bgpd.config.sections import range_of
@@ -69,6 +70,20 @@ class Bfd:
     async def run(self) -> None:
         """Keep in touch with the BFD process, until cancelled. Its sessions do not end with the daemon's."""
         await self._channel.run()
+
+    # From one process to the next
+
+    @property
+    def saved(self) -> list[str]:
+        """What the BFD process has said of its sessions, for `remember`."""
+        return [report.line() for report in self._reports.values()]
+
+    def remember(self, lines: Iterable[str]) -> None:
+        """Another process has heard this: a session that was Up then, and is not now, has failed in between."""
+        for line in lines:
+            with contextlib.suppress(BadLine):
+                report = read_report(line.partition(" ")[2])
+                self._reports[report.key] = report
 
     # What is wanted
 

@@ -64,13 +64,14 @@ class LeftSession:
 
 class LeftSessions:
     """All of them. `refused`: by name, why a session cannot be gone on with; `listeners` with their sockets. `waits`:
-    by name, the neighbors that had no session."""
+    by name, the neighbors that had no session. `bfd`: what was heard last of the BFD sessions."""
 
     def __init__(self, sessions: list[LeftSession], refused: dict[str, str]) -> None:
         self.sessions = sessions
         self.refused = refused
         self.listeners: list[tuple[SavedListener, socket.socket]] = []
         self.waits: dict[str, SavedWait] = {}
+        self.bfd: list[str] = []
         self._is_taken = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -131,6 +132,7 @@ def read(section: bytes, descriptors: Mapping[str, int]) -> LeftSessions:
         else:
             sessions.append(LeftSession(session, sock))
     left = LeftSessions(sessions, refused)
+    left.bfd = saved.bfd
     for packed in saved.waits:
         with contextlib.suppress(msgspec.MsgspecError):  # another version of bgpd has left it
             wait = msgspec.msgpack.decode(packed, type=SavedWait)

@@ -142,8 +142,10 @@ class SavedListener(msgspec.Struct, frozen=True):
 
 class SavedSpeaker(msgspec.Struct, frozen=True):
     """All sessions that are left to the next process, each by itself (MessagePack of SavedSession): one that cannot be
-    read costs itself only. So are the `waits` of neighbors without one (SavedWait)."""
+    read costs itself only. So are the `waits` of neighbors without one (SavedWait). `bfd`: what the BFD process
+    had said of its sessions."""
 
     sessions: list[bytes]
     waits: list[bytes]
     listeners: list[SavedListener]
+    bfd: list[str] = []

@@ -259,7 +259,8 @@ class Speaker:
                 descriptors[name] = saved[1]
         listeners = list(self._listening.saved())
         descriptors |= {listener.descriptor: number for listener, number in listeners}
-        return SavedSpeaker(sessions, waits, [listener for listener, _ in listeners]), descriptors
+        found = SavedSpeaker(sessions, waits, [listener for listener, _ in listeners], self.bfd.saved)
+        return found, descriptors
 
     async def adopt(self, left: LeftSessions) -> dict[str, str]:
         """Go on with the sessions that another process has left, before `run`: nothing is read of them until then.
@@ -268,6 +269,7 @@ class Speaker:
         """
         refused = dict(left.refused)
         self.neighbors.waits = left.waits
+        self.bfd.remember(left.bfd)
         vrfs = {one.vrf for one in (*self._config.neighbor, *self._config.listen)} - {""}
         usable = {"", *filter(None, map(self._host.vrf_device, vrfs))}
         for listener, sock in left.listeners:

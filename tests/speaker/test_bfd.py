@@ -18,7 +18,7 @@ from bgpd.model.prefix import parse_address
 from bgpd.speaker import bfd_channel
 from bgpd.speaker.speaker import Speaker
 from tests.interop.recording_speaker import Recorder
-from tests.speaker.test_speaker import RawPeer, config, running, to_peer, until
+from tests.speaker.test_speaker import RawPeer, begun, config, left_by, running, successor, to_peer, until
 
 KEY: Key = (parse_address("127.0.0.1"), parse_address("127.0.0.2"), "lo")
 
@@ -211,6 +211,19 @@ async def test_failure_while_the_connection_was_lost_is_one(process: FakeProcess
         process.disconnect()
         await until(lambda: recorder.closed)
         assert recorder.closed == ["BFD down: the neighbor has signaled BFD Down"]
+
+
+async def test_failure_during_a_hand_over_is_one(process: FakeProcess) -> None:
+    async with with_bfd(process) as (former, _, peer):
+        process.report(State.UP)
+        await until(lambda: view(former).state == "up")
+        process.running = [report(State.DOWN, downs=1, diagnostic=Diagnostic.DETECTION_TIME_EXPIRED)]
+        settings = config(neighbor=[to_peer(peer.port, bfd={"interval_ms": 100})])
+        speaker, recorder = await successor(settings, left_by(former), bfd_socket=str(process.path))
+        async with begun(speaker):
+            await until(lambda: recorder.closed)
+        assert recorder.failed == ["peer"]
+        assert recorder.closed == ["BFD down: no BFD packet of the neighbor came for 300 ms"]
 
 
 async def test_reload_changes_timers_and_removes_without_a_reset(process: FakeProcess) -> None:

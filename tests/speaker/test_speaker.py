@@ -204,32 +204,49 @@ def left_by(speaker: Speaker) -> LeftSessions:
     return left_sessions.read(msgspec.msgpack.encode(msgspec.structs.replace(saved, listeners=[])), kept)
 
 
+async def successor(configuration: Config, left: LeftSessions, **options: Any) -> tuple[Speaker, Recorder]:
+    """A speaker that has adopted what another one has left, and does not run yet."""
+    recorder, host = Recorder(), Host(lambda _event: None)
+    speaker = Speaker(
+        configuration.speaker,
+        host=host,
+        routes=recorder,
+        events=recorder,
+        nlri_decoders={},
+        listen_port=free_port(),
+        **options,
+    )
+    recorder.host = host
+    host.link(LOOPBACK)
+    host.address(address("127.0.0.1/8"))
+    assert await speaker.adopt(left) == {}
+    return speaker, recorder
+
+
+@contextlib.asynccontextmanager
+async def begun(speaker: Speaker) -> AsyncIterator[None]:
+    """The speaker runs."""
+    task = asyncio.create_task(speaker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_adopted_session_whose_link_flaps_before_routes_are_known_begins_anew(peer: RawPeer) -> None:
     settings = config(neighbor=[to_peer(peer.port)])
     async with running(settings, listen_port=free_port()) as (former, recorder):
         await peer.open()
         await until(lambda: recorder.sources)
-        left = left_by(former)
-        heard = Recorder()
-        host = Host(lambda _event: None)
-        speaker = Speaker(
-            settings.speaker, host=host, routes=heard, events=heard, nlri_decoders={}, listen_port=free_port()
-        )
-        heard.host = host
-        host.link(LOOPBACK)
-        host.address(address("127.0.0.1/8"))
-        assert await speaker.adopt(left) == {}
+        speaker, heard = await successor(settings, left_by(former))
         speaker.kernel_changed(LinkChanged(DOWN, before=LOOPBACK))
         assert heard.closed == ["link lo went down"]
         speaker.kernel_changed(LinkChanged(LOOPBACK, before=DOWN))
         assert last_error(speaker) == "link lo went down"
-        task = asyncio.create_task(speaker.run())
-        try:
+        async with begun(speaker):
             await peer.open()
             await until(lambda: heard.established)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_garbage_is_answered_with_header_error(peer: RawPeer) -> None:
