@@ -18,6 +18,8 @@ from bgpd.runtime.turns import in_turn
 SLICE_S = 0.004
 """How long a slice may hold the loop."""
 CHUNK_BYTES = 64 * 1024
+LOOK_S = 1.0
+"""How often it is looked whether who follows events is still there: its place is for others, also where none happen."""
 
 log = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
@@ -123,14 +125,17 @@ async def follow_events(request: web.Request, events: EventRing) -> web.StreamRe
     latest = events.latest
     seen = min(int(since), latest) if since.isdecimal() and len(since) < 20 else latest
     try:
-        while True:
+        while request.transport is not None and not request.transport.is_closing():
             for event in events.since(seen):
                 seen = event.sequence
                 await response.write(_encoder.encode(event) + b"\n")
             wake.clear()
             if events.latest <= seen:
-                await wake.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await wake.wait()
     except ConnectionError:
-        return response
+        pass
     finally:
         unsubscribe()
+    return response

@@ -15,13 +15,15 @@ import aiohttp
 import pytest
 import structlog
 
+from bgpd.api import stream
 from bgpd.api.connections import Credentials
-from bgpd.api.server import ApiServer
+from bgpd.api.server import LONG_ANSWERS, ApiServer
 from bgpd.api.stream import view_slices
 from bgpd.api.unix_socket import SocketUnusable
 from bgpd.config.schema import ApiConfig, LogConfig
 from bgpd.log import set_up_logging
 from tests.scripted_backend import ScriptedBackend, route
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -226,6 +228,21 @@ async def test_events_are_listed_and_followed(http: aiohttp.ClientSession, backe
         line = await asyncio.wait_for(response.content.readline(), 5)
     assert b"session.closed" in line
     structlog.reset_defaults()
+
+
+async def test_monitors_that_have_gone_leave_their_places_though_nothing_happens(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LOOK_S", 0.02)
+    for _ in range(LONG_ANSWERS):
+        async with http.get("/v1/monitor") as response:
+            assert response.status == 200
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            async with http.get("/v1/monitor") as response:
+                if response.status == 200:
+                    break
+            await asyncio.sleep(0.01)
 
 
 async def test_a_monitor_from_a_later_event_than_there_is_waits_for_the_next(
