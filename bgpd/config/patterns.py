@@ -35,8 +35,13 @@ def is_pattern(neighbor: NeighborConfig) -> bool:
 
 
 def matches(neighbor: NeighborConfig, interface: str) -> bool:
-    """Whether a pattern matches an interface, letter by letter (fnmatch(3))."""
-    return interface != _LOOPBACK and fnmatchcase(interface, neighbor.interface)
+    """Whether a pattern matches an interface, letter by letter (fnmatch(3)); never one whose name is no UTF-8, since
+    such a neighbor could not be told of, nor handed over."""
+    return interface != _LOOPBACK and _is_text(interface) and fnmatchcase(interface, neighbor.interface)
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def has_patterns(config: Config) -> bool:

@@ -38,6 +38,12 @@ def test_letters_count_as_they_are() -> None:
     assert names(config, "eth0", "ETH1", "eth10", "xeth1") == {"leaf-eth0": "eth0"}
 
 
+def test_an_interface_whose_name_is_no_utf_8_has_no_neighbor() -> None:
+    """The kernel takes any bytes."""
+    name = b"eth\xff".decode(errors="surrogateescape")
+    assert names(parsed(LEAVES), "eth0", name) == {"leaf-eth0": "eth0"}
+
+
 def test_an_interface_that_a_neighbor_names_is_that_ones() -> None:
     assert names(parsed(LEAVES, SPINE), "eth0", "eth3") == {"leaf-eth0": "eth0", "spine": "eth3"}
     assert names(parsed(SPINE, LEAVES), "eth3", "eth0") == {"leaf-eth0": "eth0", "spine": "eth3"}
