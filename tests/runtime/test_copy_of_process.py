@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from bgpd.runtime import programs
 from bgpd.runtime.copy_of_process import CopyFailed, in_a_copy
 from labs.process import wait_until
 
 
-def has_no_child() -> bool:
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return True
-    return False
+@pytest.fixture
+def others() -> set[int]:
+    """The children that other tests have left to this process."""
+    return set(programs._children())
 
 
 async def test_answer_comes_and_changes_stay_in_the_copy() -> None:
@@ -69,14 +68,14 @@ async def test_sockets_of_the_process_cannot_be_used_by_the_copy() -> None:
     there.close()
 
 
-async def test_one_that_takes_too_long_is_ended_and_reaped() -> None:
+async def test_one_that_takes_too_long_is_ended_and_reaped(others: set[int]) -> None:
     def work() -> bytes:
         time.sleep(60)
         return b""
 
     with pytest.raises(CopyFailed, match="longer than"):
         await in_a_copy(work, patience_s=0.1)
-    assert has_no_child()
+    assert set(programs._children()) <= others
 
 
 async def test_one_that_is_killed_is_told() -> None:
@@ -88,7 +87,7 @@ async def test_one_that_is_killed_is_told() -> None:
         await in_a_copy(work)
 
 
-async def test_who_no_longer_waits_leaves_no_process_behind(tmp_path: Path) -> None:
+async def test_who_no_longer_waits_leaves_no_process_behind(tmp_path: Path, others: set[int]) -> None:
     begun = tmp_path / "begun"
 
     def work() -> bytes:
@@ -101,7 +100,7 @@ async def test_who_no_longer_waits_leaves_no_process_behind(tmp_path: Path) -> N
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert has_no_child()
+    assert set(programs._children()) <= others
 
 
 async def test_copy_is_ended_first_and_runs_last() -> None:
