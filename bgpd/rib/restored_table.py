@@ -57,7 +57,8 @@ class TableWalk:
         """The decision of each entry; None if its keys may get different ones."""
         self._has_overlays = any(number != NONE for number in set(table.paths.overlays))
         self._epoch = self._table.epoch
-        self._judges = {state.source: (state, state.adj_rib_in.verdicts) for state in states if state is not None}
+        speaking = [state for number in set(table.paths.sources) if (state := states[number]) is not None]
+        self._judges = {state.source: (state, state.adj_rib_in.verdicts) for state in speaking}
         """Whose paths are made, and by which of their verdicts."""
         self._has_forgotten = False
         self._entered: defaultdict[Source, dict[bytes, int]] = defaultdict(dict)
