@@ -92,6 +92,15 @@ def test_bundle_without_the_daemon_has_the_rest(tmp_path: Path) -> None:
     assert parts["kernel/routes4.txt"].startswith("$ ip")
 
 
+def test_bundle_is_not_written_into_what_was_there_before(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("before")
+    (tmp_path / "b.tar.gz.part").symlink_to(theirs)
+    assert taken(tmp_path / "b.tar.gz", tmp_path / "none.sock").returncode == 0
+    assert theirs.read_text() == "before"
+    assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
+
+
 def test_bundle_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     for place, why in ((tmp_path / "none" / "b.tar.gz", "No such file"), (Path("/dev/full"), "is no file")):
         done = taken(place, tmp_path / "none.sock")

@@ -58,9 +58,13 @@ class Rejected(Exception):
     def __init__(self, status: int, error: str, hint: str = "", *, retry_after_s: int = 0) -> None:
         super().__init__(error)
         self.status = status
-        self.error = error
-        self.hint = hint
+        self.error, self.hint = _shown(error), _shown(hint)
         self.retry_after_s = retry_after_s
+
+
+def _shown(text: str) -> str:
+    """As JSON can have it: a header field that is quoted may be no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 Answer = tuple[int, msgspec.Struct]

@@ -76,8 +76,9 @@ def bundle(arguments: argparse.Namespace, hooks: Hooks) -> int:
         raise CommandFailed(f"{path} is no file", "give the name of a new file")
     missing: list[str] = []
     try:
+        part.unlink(missing_ok=True)  # in /tmp it may be another user's, who would read what root writes
         with (
-            open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
+            open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
             tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as archive,
         ):
             _fill(archive, Client(arguments.socket), arguments.reason, missing)

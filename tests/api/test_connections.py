@@ -48,7 +48,7 @@ class Api:
 
     async def ask(self, request: str, *, unix: bool = False) -> bytes:
         reader, writer = await self.connect(unix=unix)
-        writer.write(request.encode())
+        writer.write(request.encode(errors="surrogateescape"))
         return await reader.read()
 
     async def get(self, path: str, *, host: str = "127.0.0.1", more: str = "", unix: bool = False) -> bytes:
@@ -227,6 +227,7 @@ async def test_cheap_answers_go_on_while_all_places_are_taken(api: Api) -> None:
         ("127.0.0.1.rebound.example:9179", 403),
         ("localhost.rebound.example", 403),
         ("[::1", 403),
+        ("\udcff", 403),
         ("", 403),
     ],
 )
