@@ -192,6 +192,7 @@ class Routing:
         for event in self.host.events():
             self.speaker.kernel_changed(event)
         self._monitor.subscribe(self._kernel_changed)
+        self.speaker.host_is_followed()
         self._monitor.subscribe(self.workloads.kernel.event, replay=True, replay_routes=True, is_prompt=True)
         self.workloads.kernel.replayed()
         self._monitor.burst_ended.append(self._kernel_reported)

@@ -309,6 +309,15 @@ class Speaker:
         self._adopted.append((neighbor, left.saved))
         return ""
 
+    def host_is_followed(self) -> None:
+        """`kernel_changed` hears of all from now on: sessions end whose link or address went since they were taken."""
+        for neighbor, saved in self._adopted:
+            link = self._host.named(saved.runs_over)
+            if saved.runs_over and (link is None or not link.up):
+                neighbor.transport_lost(f"link {saved.runs_over} {'is gone' if link is None else 'went down'}")
+            elif neighbor.exchange is not None and not neighbor.exchange.has_local:
+                neighbor.transport_lost(f"local address {format_address(neighbor.exchange.local)} was removed")
+
     def _go_on(self) -> None:
         """What the adopted sessions had announced is known: read on."""
         for neighbor, saved in self._adopted:

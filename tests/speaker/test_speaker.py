@@ -249,6 +249,23 @@ async def test_adopted_session_whose_link_flaps_before_routes_are_known_begins_a
             await until(lambda: heard.established)
 
 
+@pytest.mark.parametrize("what", ["link lo went down", "local address 127.0.0.1 was removed", ""])
+async def test_adopted_session_whose_link_or_address_went_before_the_host_is_followed_ends(
+    peer: RawPeer, what: str
+) -> None:
+    settings = config(neighbor=[to_peer(peer.port)])
+    async with running(settings, listen_port=free_port()) as (former, recorder):
+        await peer.open()
+        await until(lambda: recorder.sources)
+        speaker, heard = await successor(settings, left_by(former))
+        if "link" in what:
+            heard.host.link(DOWN)
+        elif what:
+            heard.host.address(address("127.0.0.1/8"), gone=True)
+        speaker.host_is_followed()
+        assert heard.closed == ([what] if what else [])
+
+
 async def test_garbage_is_answered_with_header_error(peer: RawPeer) -> None:
     async with running(config(neighbor=[to_peer(peer.port)]), listen_port=free_port()) as (speaker, _):
         await peer.open(establish=False)
