@@ -13,12 +13,12 @@ import socket
 import time
 from collections import deque
 
-import msgspec
 import structlog
 from aiohttp import web
 
 from bgpd.api.backend import Backend
 from bgpd.api.connections import Places
+from bgpd.model.utf8 import as_json
 from bgpd.model.views import EventView, OverviewView
 from bgpd.runtime.turns import in_turn
 
@@ -38,7 +38,6 @@ _DEAD_AFTER_MS = 30_000
 _RETRY = b"retry: 2000\n\n"
 
 log = structlog.get_logger()
-_encoder = msgspec.json.Encoder()
 
 
 class Live:
@@ -133,7 +132,7 @@ class Live:
 
     async def _render(self) -> bytes:
         try:
-            return await in_turn(lambda: _message("overview", _encoder.encode(_steady(self._backend.overview()))))
+            return await in_turn(lambda: _message("overview", as_json(_steady(self._backend.overview()))))
         except Exception:
             log.exception("api.failed", method="GET", path="/v1/live")
             return self._overview
@@ -189,7 +188,7 @@ def _steady(view: OverviewView) -> OverviewView:
 
 
 def _happened(event: EventView) -> bytes:
-    return b"id: %d\n%b" % (event.sequence, _message("happened", _encoder.encode(event)))
+    return b"id: %d\n%b" % (event.sequence, _message("happened", as_json(event)))
 
 
 def _clock() -> bytes:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bgpd.api.backend import Backend, Paged, Rejected
 from bgpd.api.stream import SLICE_S
+from bgpd.model.utf8 import as_json
 from bgpd.model.views import PageQuery, PageView
 from bgpd.runtime.turns import in_turn
 
@@ -20,8 +21,6 @@ AT_ONCE = 2
 """Pages that are made at the same time; others wait. Each connection carries one request, so that they are bounded."""
 MOST_LOOKED_AT = 20_000
 """Places without a row after which a page ends, and says where the next one begins."""
-
-_encoder = msgspec.json.Encoder()
 
 
 class Pages:
@@ -42,7 +41,7 @@ class Pages:
             page = _Page(pager(query), query.limit)
             while await in_turn(page.go_on):
                 pass
-        return web.Response(body=_encoder.encode(page.view) + b"\n", content_type="application/json")
+        return web.Response(body=as_json(page.view) + b"\n", content_type="application/json")
 
 
 class _Page:
@@ -61,7 +60,7 @@ class _Page:
         for step in self._steps:
             if step is not None:
                 self.view.after, found = step
-                rows += [msgspec.Raw(_encoder.encode(view)) for view in found]
+                rows += [msgspec.Raw(as_json(view)) for view in found]
                 self._looked_at += not found
                 if len(rows) >= self._limit or self._looked_at >= MOST_LOOKED_AT:
                     return False

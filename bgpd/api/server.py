@@ -42,6 +42,7 @@ from bgpd.config.words import listen_address
 from bgpd.journal.store import Sought, at_least
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
+from bgpd.model.utf8 import as_json
 from bgpd.model.views import DrainRequest, ErrorView, UpgradeRequest, ViewQuery
 from bgpd.runtime.turns import in_turn
 
@@ -518,7 +519,7 @@ def _filter(query: ViewQuery) -> Callable[[object], bool]:
 
 
 def _json(value: msgspec.Struct, *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value) + b"\n", status=status, content_type="application/json")
+    return web.Response(body=as_json(value) + b"\n", status=status, content_type="application/json")
 
 
 def _who(request: web.Request) -> str:

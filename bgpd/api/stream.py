@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bgpd.api.view_filter import ViewFilter
 from bgpd.log import EventRing
+from bgpd.model.utf8 import as_json
 from bgpd.runtime.turns import in_turn
 
 SLICE_S = 0.004
@@ -22,7 +23,6 @@ LOOK_S = 1.0
 """How often it is looked whether who follows events is still there: its place is for others, also where none happen."""
 
 log = structlog.get_logger()
-_encoder = msgspec.json.Encoder()
 
 
 def view_slices(
@@ -39,7 +39,7 @@ def view_slices(
     for view in views:
         if view is not None and keep(view):
             parts += separator
-            parts += _encoder.encode(view)
+            parts += as_json(view)
             separator = b",\n"
             count += 1
             if count == limit:
@@ -128,7 +128,7 @@ async def follow_events(request: web.Request, events: EventRing) -> web.StreamRe
         while request.transport is not None and not request.transport.is_closing():
             for event in events.since(seen):
                 seen = event.sequence
-                await response.write(_encoder.encode(event) + b"\n")
+                await response.write(as_json(event) + b"\n")
             wake.clear()
             if events.latest <= seen:
                 with contextlib.suppress(TimeoutError):

@@ -37,13 +37,13 @@ from bgpd.history.records import (
     Session,
     SessionClosed,
     Started,
-    encoded,
 )
 from bgpd.history.segments import SEGMENTS, HistoryUnusable, SegmentWriter
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source
+from bgpd.model.utf8 import as_msgpack
 from bgpd.rib.next_hops import AllowedNextHops, LocalNextHops
 from bgpd.rib.recording import Recorder
 from bgpd.rib.stale import Kept
@@ -154,7 +154,7 @@ class History(Recorder):
             source.address,
             source.interface,
             isinstance(config, ListenConfig),
-            encoded(config),
+            as_msgpack(config),
             negotiated,
             allowed if isinstance(allowed, AllowedNextHops) else None,
             now,
@@ -388,4 +388,4 @@ class History(Recorder):
 def _config(config: RibConfig) -> bytes:
     """Without guests, whose sessions are not recorded: their sections have other keys than those of `listen`."""
     listen = tuple(one for one in config.listen if not isinstance(one, GuestConfig))
-    return encoded(msgspec.structs.replace(config, listen=listen))
+    return as_msgpack(msgspec.structs.replace(config, listen=listen))

@@ -6,8 +6,6 @@ which is which, and each base (base.py) says it again, so that a reader needs no
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from bgpd.message.open import Negotiated
@@ -222,24 +220,4 @@ AnyRecord = (
     | State
 )
 
-_encoder = msgspec.msgpack.Encoder()
 decoder = msgspec.msgpack.Decoder(list[AnyRecord])
-
-
-def encoded(value: object) -> bytes:
-    """As MessagePack. The name of an interface may be no UTF-8: what cannot be written is "?" then."""
-    try:
-        return _encoder.encode(value)
-    except UnicodeEncodeError:
-        return _encoder.encode(_writable(msgspec.to_builtins(value, builtin_types=(bytes,))))
-
-
-def _writable(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode(errors="replace").decode()
-        case list() | tuple():
-            return [_writable(one) for one in value]
-        case dict():
-            return {_writable(key): _writable(one) for key, one in value.items()}
-    return value

@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded, decoder, encoded
+from bgpd.history.records import VERSION, AnyRecord, BaseBegan, BaseEnded, decoder
+from bgpd.model.utf8 import as_msgpack
 
 DIRECTORY = "history"
 """In the state directory."""
@@ -94,7 +95,7 @@ class SegmentWriter:
 
     def _write(self, records: Sequence[AnyRecord]) -> None:
         begins_base = isinstance(records[0], BaseBegan)
-        data = zlib.compress(encoded(records), _LEVEL)
+        data = zlib.compress(as_msgpack(records), _LEVEL)
         self._leave_room(len(data))
         if self._file is None or begins_base or self._size > self._max_bytes // SEGMENTS:
             self._begin(begins_base)
