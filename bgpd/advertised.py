@@ -56,7 +56,9 @@ class Advertised:
     def sent(self, query: ViewQuery) -> Iterator[ExchangedRouteView | None]:
         """The routes that neighbors were sent, with the attributes that they were sent with."""
         for state, family in self._asked_for(query):
-            export = state.exports[family]
+            export = state.exports.get(family)
+            if export is None:  # the session has ended meanwhile
+                continue
             wanted = _wanted(query, family)
             keys = list(export.advertised) if wanted is None else wanted
             for start in range(0, len(keys), _SLICE):
@@ -69,7 +71,9 @@ class Advertised:
     def received(self, query: ViewQuery) -> Iterator[ExchangedRouteView | None]:
         """The routes that neighbors announced, with the attributes that they announced them with."""
         for state, family in self._asked_for(query):
-            table = state.tables[family]
+            table = state.tables.get(family)
+            if table is None:  # the session has ended meanwhile
+                continue
             chosen = _wanted(query, family)
             for keys in [chosen] if chosen is not None else table.routes.slices(_SLICE):
                 yield None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bgpd.advertised import Advertised
 from bgpd.api.backend import Rejected
 from bgpd.config.load import parse_config
 from bgpd.journal.journal import Journal
@@ -152,6 +153,18 @@ def test_routes_that_have_no_next_hop_of_this_host_are_announced_to_nobody(rig: 
 def test_service_that_goes_while_it_is_listed_is_left_out(rig: Rig) -> None:
     rig.services = {"web": SimpleNamespace(name="web", announced=False), "gone": None}
     assert [view.name for view in rig.listed("services")] == ["web"]
+
+
+@pytest.mark.parametrize("listing", ["received", "advertised"])
+def test_session_that_ends_while_its_routes_are_listed_is_left_out(
+    rig: Rig, listing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Advertised, "_sent_view", lambda *asked: None)
+    views = rig.backend.listings[listing](ViewQuery(prefix="10.9.0.0/16"))
+    next(views)
+    for state in rig.rib.received.states():
+        list(rig.rib.received.neighbor_down(state.source))
+    assert not any(views)
 
 
 async def test_explanation_of_a_vrf_that_is_not_there_is_refused(rig: Rig) -> None:
