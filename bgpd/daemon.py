@@ -301,7 +301,7 @@ class Daemon:
                 if self._stop.is_set():
                     raise HandOverFailed("bgpd is stopping")
                 self._leave_behind(store, leave, began)
-            except (StoreUnusable, OSError) as error:
+            except (StoreUnusable, OSError, UnicodeEncodeError) as error:  # the name of an interface may be no UTF-8
                 raise HandOverFailed(str(error)) from error
             finally:
                 self._routing.speaker.hold(False)

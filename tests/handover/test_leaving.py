@@ -1,0 +1,39 @@
+"""A process that cannot leave what it has goes on, and says why."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from bgpd.daemon import Daemon, HandOverFailed
+from bgpd.handover.store import DescriptorStore, StoreUnusable
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StoreUnusable("nobody keeps them"), OSError(28, "no room"), UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no")],
+)
+async def test_what_cannot_be_left_is_no_end_of_the_process(error: Exception) -> None:
+    holds: list[bool] = []
+
+    async def settle(patience_s: float) -> None: ...
+
+    def leave_behind(*given: object) -> None:
+        raise error
+
+    started = asyncio.Event()
+    started.set()
+    routing = SimpleNamespace(ending=False, speaker=SimpleNamespace(hold=holds.append), settle=settle)
+    daemon = SimpleNamespace(
+        _started=started,
+        _stop=asyncio.Event(),
+        _routing=routing,
+        _configuration=SimpleNamespace(changing=asyncio.Lock()),
+        _leave_behind=leave_behind,
+    )
+    with pytest.raises(HandOverFailed):
+        await Daemon.hand_over(cast(Daemon, daemon), cast(DescriptorStore, None), lambda: None)
+    assert holds == [True, False]
