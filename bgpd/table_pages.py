@@ -20,6 +20,7 @@ from bgpd.evpn.views import evpn_route
 from bgpd.fib import views as fib_views
 from bgpd.fib.routes import FamilyRoutes
 from bgpd.model.communities import parse_route_distinguisher
+from bgpd.model.evpn import parse_key
 from bgpd.model.iana import Family
 from bgpd.model.prefix import address_length, covering_keys, covers, parse_prefix
 from bgpd.model.views import PageQuery, RouteView, ViewQuery
@@ -214,7 +215,7 @@ class TablePages:
             return []
         wanted = ViewQuery(vrf=query.vrf)
         text = f"{query.search} {query.type}"
-        keep = _evpn_keep(query.search, table) if query.search else None
+        keep = _evpn_keep(query.search) if query.search else None
         if keep is None and query.search:
             self._refuse(None, query.search)
             keep = _has_path_of(table, query.search)
@@ -412,12 +413,22 @@ def _has_path_of(table: LocRib, neighbor: str) -> Keep:
     return keep
 
 
-def _evpn_keep(text: str, table: LocRib) -> Keep | None:
-    """The EVPN routes with a MAC, an address, a prefix or a route distinguisher: all are in the key as they are."""
-    is_mac = _MAC.match(text) is not None
+def _evpn_keep(text: str) -> Keep | None:
+    """The EVPN routes with a MAC, an address, a prefix or a route distinguisher; None if the text is none of them."""
+    address, _, length = text.partition("/")
     try:
-        mac = bytes.fromhex(text.replace(":", "")) if is_mac else b""
-        needle = mac or _address(text.partition("/")[0]) or parse_route_distinguisher(text)
+        mac = bytes.fromhex(text.replace(":", "")) if _MAC.match(text) else b""
+        needle = mac or _address(address) or parse_route_distinguisher(text)
+        bits = int(length) if length else -1
     except ValueError:
         return None
-    return lambda key: needle in key
+
+    def keep(key: bytes) -> bool:
+        if needle not in key:  # of most keys nothing more is looked at
+            return False
+        route = parse_key(key)
+        if needle not in (route.rd, route.mac, route.ip, route.prefix, route.originator):
+            return False
+        return bits in (-1, route.prefix_length if route.prefix else 8 * len(needle))
+
+    return keep

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from bgpd import table_pages
 from bgpd.api.backend import Rejected
 from bgpd.fib.routes import PendingChanges
+from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.containers import ShardedDict
+from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import ServiceView
 from bgpd.model.views import PageQuery
@@ -73,6 +75,33 @@ def test_routes_that_wait_are_looked_for_chunk_by_chunk(monkeypatch: pytest.Monk
     assert {key for one in slices for key in one} == {bytes((8, number)) for number in range(10, 20)}
     assert list(table_pages._in_state(kernel, "failed")) == [[b"\x08\x01"]]
     assert not any(table_pages._in_state(kernel, "blocked"))
+
+
+RD = parse_route_distinguisher("10.255.1.1:100")
+MAC = bytes.fromhex("020000000001")
+HOST_ROUTE = mac_ip_key(RD, mac=MAC, ip=b"\x0a\x40\1\5")
+OF_VTEP = mac_ip_key(parse_route_distinguisher("65001:7"), mac=bytes.fromhex("0200000000ff"), ip=b"\x0a\xff\1\1")
+WIDE, NARROW = (prefix_key(RD, prefix=b"\x0a\x09\0\0", prefix_length=length) for length in (16, 24))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("02:00:00:00:00:01", [HOST_ROUTE]),
+        ("10.64.1.5", [HOST_ROUTE]),
+        ("10.64.1.5/32", [HOST_ROUTE]),
+        ("10.255.1.1", [OF_VTEP]),  # not those whose route distinguisher is made of it
+        ("0.0.0.0", []),  # though zeros are in all keys
+        ("10.9.0.0", [WIDE, NARROW]),
+        ("10.9.0.0/16", [WIDE]),
+        ("10.255.1.1:100", [HOST_ROUTE, WIDE, NARROW]),
+        ("10.9.0.0/x", None),
+        ("leaf1", None),
+    ],
+)
+def test_evpn_routes_are_searched_by_their_fields(text: str, wanted: list[bytes] | None) -> None:
+    keep = table_pages._evpn_keep(text)
+    assert (keep and [key for key in (HOST_ROUTE, OF_VTEP, WIDE, NARROW) if keep(key)]) == wanted
 
 
 @pytest.fixture
