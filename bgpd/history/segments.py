@@ -254,7 +254,12 @@ def records_of(segment: Segment) -> Iterator[list[AnyRecord] | str]:
     if segment.problem:
         yield f"{segment.path} is {segment.problem}"
         return
-    with segment.path.open("rb") as file:
+    try:
+        opened = segment.path.open("rb")
+    except FileNotFoundError:  # the daemon writes on meanwhile
+        yield f"{segment.path} was deleted to make room"
+        return
+    with opened as file:
         file.read(_HEADER.size)
         while isinstance(block := _next_block(file), _Block):
             data = file.read(block.length)

@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
-from bgpd.daemon import Daemon, HandOverFailed
-from bgpd.handover.store import DescriptorStore, StoreUnusable
+from bgpd.daemon import Daemon
+from bgpd.handover.store import DescriptorStore, HandOverFailed, StoreUnusable
 
 
 @pytest.mark.parametrize(

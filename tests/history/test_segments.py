@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.history.answers import NotKnown, past
+from bgpd.history.answers import NotKnown, _replayed, past
 from bgpd.history.recorder import MOST_WAITING, History
 from bgpd.history.records import BaseBegan, BaseEnded, Configured, Heard, Lost, Started
 from bgpd.history.replay import Replay
@@ -166,3 +166,15 @@ def test_what_follows_a_damaged_base_says_nothing(tmp_path: Path) -> None:
         if not isinstance(record, Started | BaseBegan | Configured | BaseEnded):
             replay.take(record)
     assert replay.problem == "x is damaged"
+
+
+def test_what_is_deleted_while_it_is_read_is_as_if_it_had_not_been(tmp_path: Path) -> None:
+    history = recorded(tmp_path)
+    found = segments_of(tmp_path / DIRECTORY)
+    starts = [one for one in found if one.begins_base]
+    assert len(starts) > 1
+    for one in found[: found.index(starts[-1])]:
+        one.path.unlink()
+    replayed = _replayed(found, "", V4, keys(), history.now)
+    assert not replayed.problem
+    assert "deleted" in _replayed(found, "", V4, keys(), starts[-1].began_at - 1).problem
