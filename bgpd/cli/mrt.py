@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ def opened(name: str) -> Iterator[Iterator[Record]]:
             yield read_records(cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file)
     except MalformedMrt as error:
         raise CommandFailed(f"{name}: {error}") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CommandFailed(f"{name}: damaged: {error}") from None
     except OSError as error:
         if error.filename is None:
