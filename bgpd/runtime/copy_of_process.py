@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import structlog
+
 from bgpd.runtime.programs import fork_own, reap_own
 
 PATIENCE_S = 50.0
@@ -109,6 +111,7 @@ def _write(writer: int, answer: bytes) -> None:
 def _give_up_all_but(writer: int) -> None:
     gc.disable()
     logging.disable(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     signal.set_wakeup_fd(-1)
     for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
         signal.signal(ending, signal.SIG_DFL)

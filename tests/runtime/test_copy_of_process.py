@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 
+from bgpd.config.schema import LogConfig
+from bgpd.log import EventRing, set_up_logging
 from bgpd.runtime import programs
 from bgpd.runtime.copy_of_process import CopyFailed, in_a_copy
 from labs.process import wait_until
@@ -42,6 +45,27 @@ async def test_what_the_work_schedules_never_happens(tmp_path: Path) -> None:
 
     assert await in_a_copy(work) == b"done"
     assert not happened.exists()
+
+
+async def test_what_is_logged_in_the_copy_goes_nowhere() -> None:
+    """Its outputs are closed, and another thread may have held the lock of the events when it was made."""
+    ring = EventRing()
+    before = structlog.get_config()
+    reader, writer = os.pipe()
+    set_up_logging(LogConfig(), ring, os.fdopen(writer, "w"))
+    try:
+        log = structlog.get_logger()
+        log.warning("here")
+
+        def work() -> bytes:
+            log.error("there")
+            return b"done"
+
+        with ring._numbering:
+            assert await in_a_copy(work) == b"done"
+    finally:
+        structlog.configure(**before)
+        os.close(reader)
 
 
 async def test_what_it_raises_is_told() -> None:
