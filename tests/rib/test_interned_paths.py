@@ -72,6 +72,7 @@ class InterningMachine(RibMachine):
         source, given = self.sources[name], ATTRIBUTES[0]
         batch = RouteBatch(family=V4, announced=keys, attributes=given, next_hop=next_hop, overlay=overlay)
         self.recorder.rib.received.routes_received(source, [batch])
+        self.said_anew(name, keys)
         self.reference.said[source].update(dict.fromkeys(keys, (given, next_hop)))
         self.stale.get(source, set()).difference_update(keys)
 
@@ -91,6 +92,7 @@ class InterningMachine(RibMachine):
             else:
                 batches.append(RouteBatch(family=V4, announced=(one,), attributes=given, next_hop=next_hop))
                 self.reference.said[source][one] = given, next_hop
+            self.said_anew(name, [one])
             self.stale.get(source, set()).discard(one)
         self.recorder.rib.received.routes_received(source, batches)
 
