@@ -35,6 +35,8 @@ class Past:
 
     async def ask(self, address: bytes, vrf: str, at: float) -> PastView:
         """What the RIB had for an address at that time, without events. Raises: Rejected: it is not known."""
+        if self._history.error and not self._history.is_on:
+            raise Rejected(503, f"the history of routes is not kept: {self._history.error}", "see the log of bgpd")
         if not self._history.is_on:
             raise Rejected(404, "the history of routes is turned off", "journal.history_max_bytes turns it on")
         if self._waiting >= MOST_WAITING:
@@ -43,6 +45,8 @@ class Past:
         try:
             async with self._asking:
                 await self._flush()
+                if self._history.failed_at is not None and at >= self._history.failed_at:
+                    raise Rejected(404, f"the history of routes does not say it: {self._history.error}", "bgpd status")
                 return await self._ask(_command(address, vrf, at, self._directory))
         finally:
             self._waiting -= 1

@@ -64,14 +64,16 @@ log = structlog.get_logger()
 class History(Recorder):
     """The history of routes of one process, or without a directory none. `config` is the one of its start.
 
-    `error` is why the last write failed; `known_from` since when all is known, None: not at all; `wants_base`: the
-    tables have to be said as they are (base.py). `bytes` is what the files take, `lost` how often something was.
+    `error` is why the last write failed, `failed_at` since when that is so; `known_from` since when all is known, None:
+    not at all; `wants_base`: the tables have to be said as they are (base.py). `bytes` is what the files take, `lost`
+    how often something was.
     """
 
     def __init__(
         self, directory: Path | None, *, max_bytes: int, config: RibConfig, now: Callable[[], float] = time.time
     ) -> None:
         self.error = ""
+        self.failed_at: float | None = None
         self.wants_base = False
         self.bytes = self.lost = 0
         self.known_from: float | None = None
@@ -357,11 +359,12 @@ class History(Recorder):
             self._is_in_base = False
             is_new, self.error = not self.error, str(error)
             if is_new:
+                self.failed_at = records[0].at if records else self.now()
                 log.warning("history.not_written", reason=self.error)
             return
         self.bytes, self.known_from = file.bytes, file.known_from
         if self.error:
-            self.error = ""
+            self.error, self.failed_at = "", None
             self.wants_base = True
             log.info("history.recovered")
 

@@ -266,3 +266,22 @@ def test_a_base_does_not_say_what_must_not_be_kept_for_long(tmp_path: Path) -> N
     assert received.is_sweeping
     drain(walk)
     assert not received.is_sweeping
+
+
+async def test_a_time_of_which_nothing_could_be_written_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = Recorded(tmp_path)
+    recorded.write()
+    before = recorded.now
+    asked = Past(recorded.history, str(tmp_path))
+    monkeypatch.setattr(segments, "LEAST_FREE", 1 << 60)
+    recorded.now += 10
+    recorded.up("leaf1")
+    for at in (recorded.now, recorded.now + 100):
+        with pytest.raises(Rejected, match=r"does not say it: .* MiB of the disk"):
+            await asked.ask(ADDRESS, "", at)
+    assert (await asked.ask(ADDRESS, "", before)).verdict.startswith("no route")
+    recorded.history.give_up(ValueError("no"))
+    with pytest.raises(Rejected, match="a defect"):
+        await asked.ask(ADDRESS, "", before)
