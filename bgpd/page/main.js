@@ -141,7 +141,7 @@ function connect() {
       version = view.health.version;
       shared.now = view;
       nowChanged();
-      if (isFirst && place().view !== "overview") show();
+      if (isFirst && (place().view !== "overview" || timeShown() !== null)) show();
     },
     happened(event) {
       take([event]);

@@ -174,6 +174,8 @@ def test_time_moves_the_whole_page(host: Host, frr: Frr, chromium: Browser) -> N
         page.keyboard.press("End")
         expect(verdict).to_contain_text("Ready: 1 of 1 neighbors")
         assert page.url.endswith("#view=overview")
+    with looking(chromium, f"#at={before:.3f}") as page:  # the link alone, as others are sent it
+        expect(page.get_by_role("group", name="Neighbors", exact=True)).to_contain_text("65201")
 
 
 def test_page_goes_on_by_itself_after_a_restart(host: Host, chromium: Browser) -> None:
