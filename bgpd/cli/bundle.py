@@ -91,8 +91,12 @@ def bundle(arguments: argparse.Namespace, hooks: Hooks) -> int:
     print(
         f"{path}: {path.stat().st_size:,} bytes; secrets are left out, addresses and names are not: look into it first"
     )
+    causes: dict[str, list[str]] = {}
     for one in missing:
-        print(f"bgpd: not in it: {one}", file=sys.stderr)
+        what, _, why = one.partition(": ")
+        causes.setdefault(why, []).append(what)
+    for why, those in causes.items():
+        print(f"bgpd: not in it, since {why}: {', '.join(those)}", file=sys.stderr)
     return 0
 
 

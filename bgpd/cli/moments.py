@@ -27,12 +27,12 @@ def moment(text: str) -> float:
     if re.fullmatch(r"[0-9]{1,9}[smhd]", text):
         return time.time() - span_s(text)
     if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", text):
-        text = f"{now:%Y-%m-%d}T{text:0>5}" if text.count(":") == 1 else f"{now:%Y-%m-%d}T{text}"
-        return _of_iso(text, latest=now)
-    return _of_iso(text)
+        written = f"{now:%Y-%m-%d}T{text:0>5}" if text.count(":") == 1 else f"{now:%Y-%m-%d}T{text}"
+        return _of_iso(written, given=text, latest=now)
+    return _of_iso(text, given=text)
 
 
-def _of_iso(text: str, *, latest: datetime | None = None) -> float:
+def _of_iso(text: str, *, given: str, latest: datetime | None = None) -> float:
     try:
         found = datetime.fromisoformat(text)
         if latest is not None and found > latest:
@@ -40,5 +40,5 @@ def _of_iso(text: str, *, latest: datetime | None = None) -> float:
         return found.timestamp()
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(
-            f'"{text}" is no time such as 10m (ago), 02:51, 02:51:07 or 2026-11-27T02:51'
+            f'"{given}" is no time such as 10m (ago), 02:51, 02:51:07 or 2026-11-27T02:51'
         ) from None

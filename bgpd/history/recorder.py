@@ -169,11 +169,11 @@ class History(Recorder):
     def session_closed(self, source: Source, reason: str, kept: dict[Family, Kept]) -> None:
         """A session has ended; some of its routes may be kept for a while."""
         number = self._numbers.get(source)
-        if number is None:
+        session = None if number is None else self._sessions.get(number)
+        if number is None or session is None:
             return
         ends_at = {str(family): one.ends_at for family, one in kept.items()}
         self.add(SessionClosed(self.now(), number, source.name, reason, ends_at))
-        session = self._sessions[number]
         if kept:
             self._sessions[number] = msgspec.structs.replace(session, is_over=True)
         else:

@@ -725,3 +725,19 @@ def test_a_variable_that_is_set_to_nonsense_is_wrong_usage(
     assert said in capsys.readouterr().err
     assert run("check", str(file), "--set", "loopback4=10.255.1.9") == 0
     assert 'router_id = "auto" is 10.255.1.9 here, made from the loopback address' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["25:99", "02:61", "yesterday", "2026-13-01"])
+def test_time_of_explain_that_is_none_is_named_as_it_was_given(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("explain", "10.0.0.1", f"--at={given}")
+    assert f'"{given}" is no time such as' in capsys.readouterr().err
+
+
+def test_bundle_without_a_daemon_says_once_why_so_much_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("bundle", "--socket", "/nowhere/bgpd.sock", str(tmp_path / "out.tar.gz")) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "is not running" in line]
+    assert line.startswith("bgpd: not in it, since bgpd is not running: nothing answers on /nowhere/bgpd.sock: ")
+    assert "/v1/neighbors" in line

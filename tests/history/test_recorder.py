@@ -19,7 +19,7 @@ from bgpd.history import segments
 from bgpd.history.answers import NotKnown, past
 from bgpd.history.base import base
 from bgpd.history.recorder import History
-from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, Started
+from bgpd.history.records import AnyRecord, BaseEnded, Ended, Heard, Lost, SessionClosed, Started
 from bgpd.history.replay import Replay
 from bgpd.history.segments import DIRECTORY, records_of, segments_of
 from bgpd.past import Past
@@ -285,3 +285,15 @@ async def test_a_time_of_which_nothing_could_be_written_is_not_known(
     recorded.history.give_up(ValueError("no"))
     with pytest.raises(Rejected, match="a defect"):
         await asked.ask(ADDRESS, "", before)
+
+
+def test_a_session_that_is_closed_twice_is_closed_once(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+    recorded.up("leaf1")
+    source = recorded.sources["leaf1"]
+    for reason in ("hold timer expired", "and once more"):
+        recorded.history.session_closed(source, reason, {})
+    recorded.write()
+    blocks = (block for one in segments_of(tmp_path / DIRECTORY) for block in records_of(one))
+    closed = [record for block in blocks for record in block if isinstance(record, SessionClosed)]
+    assert [one.reason for one in closed] == ["hold timer expired"]
