@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -33,6 +33,7 @@ _EXTENDED = "%a, %d %b %Y %H:%M:%S +0000"
 _OWN = "bgpd"
 
 _Routes = Iterator[dict[str, Any] | None]
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Birdwatcher:
@@ -42,7 +43,7 @@ class Birdwatcher:
         self._backend = backend
         self._answers = answers
 
-    def add_to(self, app: web.Application) -> None:
+    def add_to(self, app: web.Application, once_started: Callable[[_Handler], _Handler]) -> None:
         """Serve below /birdwatcher."""
         routes: dict[str, Callable[[str], _Routes]] = {
             "protocol": self._accepted,
@@ -51,11 +52,11 @@ class Birdwatcher:
             "export": self._exported,
         }
         app.router.add_get("/birdwatcher/status", self._status)
-        app.router.add_get("/birdwatcher/protocols", self._protocols)
-        app.router.add_get("/birdwatcher/protocols/bgp", self._protocols)
-        app.router.add_get("/birdwatcher/protocols/short", self._short)
+        app.router.add_get("/birdwatcher/protocols", once_started(self._protocols))
+        app.router.add_get("/birdwatcher/protocols/bgp", once_started(self._protocols))
+        app.router.add_get("/birdwatcher/protocols/short", once_started(self._short))
         for name, made in routes.items():
-            app.router.add_get(f"/birdwatcher/routes/{name}/{{name}}", self._handler(made))
+            app.router.add_get(f"/birdwatcher/routes/{name}/{{name}}", once_started(self._handler(made)))
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         health = await in_turn(self._backend.health)
@@ -89,7 +90,7 @@ class Birdwatcher:
         }
         return _answer({**_head(), "protocols": found})
 
-    def _handler(self, made: Callable[[str], _Routes]) -> Callable[[web.Request], Any]:
+    def _handler(self, made: Callable[[str], _Routes]) -> _Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             page, size = _page(request)
             routes = made(request.match_info["name"])

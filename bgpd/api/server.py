@@ -173,10 +173,10 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     app.on_cleanup.append(live.stop)
     routes = _Routes(backend, long_answers=LONG_ANSWERS if access is None else LONG_ANSWERS_OVER_TCP)
     app.router.add_get("/v1/live", live.follow, allow_head=False)
-    app.router.add_get("/v1/pages/{kind}", Pages(backend).answer)
+    app.router.add_get("/v1/pages/{kind}", routes.once_started(Pages(backend).answer))
     app.router.add_get("/metrics", routes.metrics)
     app.router.add_get("/openapi.json", routes.openapi(over_tcp=access is not None))
-    Birdwatcher(backend, routes.answers).add_to(app)
+    Birdwatcher(backend, routes.answers).add_to(app, routes.once_started)
     app.router.add_get("/v1/health", routes.health)
     app.router.add_get("/v1/overview", routes.overview)
     app.router.add_get("/v1/config", routes.config)
@@ -189,7 +189,7 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
     app.router.add_get("/v1/what-if", routes.what_if)
     if access is None:
         app.router.add_get("/v1/monitor", routes.monitor)
-        app.router.add_get("/v1/mrt", routes.mrt)
+        app.router.add_get("/v1/mrt", routes.once_started(routes.mrt))
         app.router.add_post("/v1/what-if", routes.what_if_reloaded)
         app.router.add_post("/v1/reload", routes.reload)
         app.router.add_post("/v1/confirm", routes.confirm)
@@ -199,8 +199,8 @@ def make_app(backend: Backend, *, access: Access | None = None) -> web.Applicati
         app.router.add_delete("/v1/frozen/{address}", routes.thaw)
         app.router.add_put("/v1/{kind}/{id}", routes.put)
         app.router.add_delete("/v1/{kind}/{id}", routes.delete)
-    app.router.add_get("/v1/{kind}/{id}", routes.get)
-    app.router.add_get("/v1/{kind}", routes.listing)
+    app.router.add_get("/v1/{kind}/{id}", routes.once_started(routes.get))
+    app.router.add_get("/v1/{kind}", routes.once_started(routes.listing))
     return app
 
 
@@ -216,7 +216,8 @@ class _Routes:
         self._copies = Places(1)
 
     async def _started(self) -> None:
-        """What asks the kernel or orders something waits for a daemon that starts. Raises: Rejected: it takes long."""
+        """What reads tables or the kernel, or orders something, waits for a daemon that starts: what a table does not
+        hold yet would be taken for nothing there. Raises: Rejected: it takes long."""
         try:
             async with asyncio.timeout(START_PATIENCE_S):
                 await self._backend.started()
@@ -224,6 +225,15 @@ class _Routes:
             raise Rejected(
                 503, "bgpd is still starting", "try again; bgpd show events shows what it waits for"
             ) from None
+
+    def once_started(self, handler: Handler) -> Handler:
+        """`handler`, for a daemon that has started."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            await self._started()
+            return await handler(request)
+
+        return answer
 
     async def listing(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["kind"]

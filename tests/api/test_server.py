@@ -199,13 +199,15 @@ async def test_explain_at_is_of_that_time_or_says_why_not(http: aiohttp.ClientSe
         assert "since the epoch" in (await get(http, f"/v1/explain/10.0.0.1?at={wrong}", 400))["hint"]
 
 
-async def test_what_needs_the_kernel_waits_for_a_daemon_that_starts(
+async def test_what_reads_tables_or_the_kernel_waits_for_a_daemon_that_starts(
     http: aiohttp.ClientSession, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend.has_started.clear()
     monkeypatch.setattr("bgpd.api.server.START_PATIENCE_S", 0.05)
-    assert await get(http, "/v1/routes")
-    assert "still starting" in (await get(http, "/v1/explain/10.0.0.1", 503))["error"]
+    for path in ("routes", "workloads", "workloads/pod1", "pages/routes", "mrt", "explain/10.0.0.1"):
+        assert "still starting" in (await get(http, f"/v1/{path}", 503))["error"], path
+    assert "still starting" in (await get(http, "/birdwatcher/protocols", 503))["error"]
+    assert "neighbors" in await get(http, "/v1/overview")
     for order in (http.post("/v1/reload"), http.put("/v1/workloads/pod9", json={}), http.delete("/v1/workloads/pod9")):
         async with order as response:
             assert response.status == 503
@@ -213,6 +215,7 @@ async def test_what_needs_the_kernel_waits_for_a_daemon_that_starts(
     monkeypatch.setattr("bgpd.api.server.START_PATIENCE_S", 5.0)
     asyncio.get_running_loop().call_later(0.05, backend.has_started.set)
     assert (await get(http, "/v1/explain/10.0.0.1"))["agrees"]
+    assert await get(http, "/v1/routes")
 
 
 async def test_events_are_listed_and_followed(http: aiohttp.ClientSession, backend: ScriptedBackend) -> None:
