@@ -23,7 +23,8 @@ from bgpd.model.policy_syntax import format_community, format_extended_community
 from bgpd.model.prefix import format_address, format_key, parse_prefix
 from bgpd.model.reports import WorkloadReport
 from bgpd.model.service import ServiceView
-from bgpd.model.views import AggregateView, ExchangedRouteView, ViewQuery, WorkloadView
+from bgpd.model.views.queries import ViewQuery
+from bgpd.model.views.routes import AggregateView, ExchangedRouteView, WorkloadView
 from bgpd.model.workload import Claim
 from bgpd.rib.adj_rib_out import AdjRibOut
 from bgpd.rib.neighbor_state import NeighborState

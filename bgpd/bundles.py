@@ -25,7 +25,8 @@ from bgpd import __version__
 from bgpd.config.redaction import redacted, redacted_text
 from bgpd.config.schema import Config
 from bgpd.log import EventRing
-from bgpd.model.views import HealthView, NeighborView
+from bgpd.model.views.host import HealthView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.runtime.programs import output_of
 
 DIRECTORY = "bundles"

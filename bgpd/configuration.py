@@ -26,7 +26,8 @@ from bgpd.identity import OwnIdentity
 from bgpd.kernel.facts import facts_of_host
 from bgpd.log import EventRing, set_up_logging
 from bgpd.matching import Matching
-from bgpd.model.views import ConfigChangeView, NeighborView, ReloadView
+from bgpd.model.views.orders import ConfigChangeView, ReloadView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.readiness import Readiness, configuration_view
 from bgpd.rib.policy_match import PolicyError
 from bgpd.routing import Routing

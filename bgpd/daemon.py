@@ -51,7 +51,7 @@ from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import load as load_codec
 from bgpd.message.nlri import RouteTargetNlri
 from bgpd.model.iana import Family
-from bgpd.model.views import ReloadView
+from bgpd.model.views.orders import ReloadView
 from bgpd.past import Past
 from bgpd.readiness import Readiness
 from bgpd.rib.saved import columns

@@ -10,7 +10,9 @@ from bgpd import __version__
 from bgpd.api.prometheus import Histogram, Registry, Samples
 from bgpd.export.bmp_station import BmpStation
 from bgpd.export.exports import Exports
-from bgpd.model.views import BfdView, DrainView, HealthView, NeighborView
+from bgpd.model.views.host import HealthView
+from bgpd.model.views.orders import DrainView
+from bgpd.model.views.sessions import BfdView, NeighborView
 from bgpd.routing import Routing
 from bgpd.runtime.descriptors import Shortage
 from bgpd.runtime.loop import BUCKETS_S, Holds, TimedSelector

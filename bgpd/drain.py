@@ -26,7 +26,7 @@ from bgpd.drain_traffic import Counter, Traffic, Watched, place_text, read_count
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import is_key
-from bgpd.model.views import DrainRequest, DrainView
+from bgpd.model.views.orders import DrainRequest, DrainView
 from bgpd.rib.drained import Place
 from bgpd.routing import Routing
 from bgpd.runtime.boot import boot_id

@@ -16,7 +16,7 @@ from bgpd.fib import views as fib_views
 from bgpd.kernel.counters import TrafficCounters
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_key
-from bgpd.model.views import DrainCounterView
+from bgpd.model.views.orders import DrainCounterView
 from bgpd.rib.drained import Place
 from bgpd.routing import Routing
 

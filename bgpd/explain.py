@@ -16,16 +16,9 @@ from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
 from bgpd.model.path import SourceKind
 from bgpd.model.prefix import covering_keys, format_address
-from bgpd.model.views import (
-    CandidateView,
-    ExplainView,
-    FibRouteView,
-    KernelRouteView,
-    NeighborView,
-    NextHopView,
-    RouteView,
-    WorkloadView,
-)
+from bgpd.model.views.explained import ExplainView
+from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
 from bgpd.reachable import first_broken
 from bgpd.rib.loc_rib import LocRib

@@ -19,7 +19,7 @@ import msgspec
 from bgpd import __version__
 from bgpd.handover import snapshot
 from bgpd.handover.store import inherited
-from bgpd.model.views import HandoverView
+from bgpd.model.views.host import HandoverView
 from bgpd.speaker import left_sessions
 from bgpd.speaker.left_sessions import LeftSessions
 from bgpd.speaker.saved import SavedSpeaker

@@ -28,21 +28,12 @@ from bgpd.log import EventRing
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views import (
-    ConfigChangeView,
-    ExplainView,
-    FibRouteView,
-    HealthView,
-    NeighborView,
-    OverviewView,
-    PastView,
-    ReloadView,
-    RouteView,
-    ViewQuery,
-    WhatIfView,
-    WhyNotView,
-    WorkloadView,
-)
+from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.host import HealthView, OverviewView
+from bgpd.model.views.orders import ConfigChangeView, ReloadView
+from bgpd.model.views.queries import ViewQuery
+from bgpd.model.views.routes import FibRouteView, RouteView, WorkloadView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.overview import overview
 from bgpd.past import Past
 from bgpd.rib.aggregates import AGGREGATE_SOURCE

@@ -22,7 +22,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bgpd.config.schema import LogConfig
-from bgpd.model.views import EventView
+from bgpd.model.views.host import EventView
 
 JOURNALD_SOCKET = "/run/systemd/journal/socket"
 KEPT_EVENTS = 1_000

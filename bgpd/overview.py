@@ -11,15 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from bgpd.fib import views as fib_views
 from bgpd.kernel.interfaces import speed_mbps
 from bgpd.model.prefix import parse_host
-from bgpd.model.views import (
-    DrainView,
-    GroupOverview,
-    HealthView,
-    NeighborView,
-    OverviewView,
-    TableOverview,
-    UplinkOverview,
-)
+from bgpd.model.views.host import GroupOverview, HealthView, OverviewView, TableOverview, UplinkOverview
+from bgpd.model.views.orders import DrainView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
 from bgpd.routing import Routing
 

@@ -13,7 +13,7 @@ import msgspec
 from bgpd.api.backend import Rejected
 from bgpd.history.recorder import History
 from bgpd.model.prefix import format_address
-from bgpd.model.views import PastView
+from bgpd.model.views.explained import PastView
 from bgpd.runtime.programs import output_of
 
 PATIENCE_S = 50.0

@@ -7,7 +7,8 @@ next hop. Looks at values only.
 
 from __future__ import annotations
 
-from bgpd.model.views import ExplainView, KernelRouteView, NextHopView, RouteView, WorkloadView
+from bgpd.model.views.explained import ExplainView
+from bgpd.model.views.routes import KernelRouteView, NextHopView, RouteView, WorkloadView
 
 _LOCAL_TABLE = 255
 _NO_ANSWER = ("failed", "incomplete")

@@ -23,7 +23,8 @@ from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.evpn import parse_key
 from bgpd.model.iana import Family
 from bgpd.model.prefix import address_length, covering_keys, covers, parse_prefix
-from bgpd.model.views import PageQuery, RouteView, ViewQuery
+from bgpd.model.views.queries import PageQuery, ViewQuery
+from bgpd.model.views.routes import RouteView
 from bgpd.model.workload import WorkloadState
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.views import route_view

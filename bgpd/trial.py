@@ -23,7 +23,7 @@ from bgpd.config.effects import keep_until_restart
 from bgpd.config.load import Loaded
 from bgpd.config.schema import Config
 from bgpd.model.identity import Identity
-from bgpd.model.views import ConfigurationView
+from bgpd.model.views.host import ConfigurationView
 from bgpd.runtime.boot import boot_id
 from bgpd.runtime.files import replace_file, sync_directory
 

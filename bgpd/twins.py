@@ -19,7 +19,7 @@ from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
 from bgpd.model.path import Path, SourceKind
 from bgpd.model.prefix import format_address, parse_address
-from bgpd.model.views import ConfigurationView
+from bgpd.model.views.host import ConfigurationView
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry
 from bgpd.routing import Routing

@@ -16,7 +16,7 @@ import structlog
 
 from bgpd.api.backend import Rejected
 from bgpd.handover.store import DescriptorStore, ExecStore, HandOverFailed
-from bgpd.model.views import UpgradeView
+from bgpd.model.views.orders import UpgradeView
 from bgpd.runtime.form import described_version
 from bgpd.runtime.programs import end_children, output_of
 

@@ -13,7 +13,8 @@ from bgpd.kernel.interfaces import speed_mbps
 from bgpd.model.iana import Family
 from bgpd.model.path import Path
 from bgpd.model.prefix import covers, format_key, host_key
-from bgpd.model.views import ForeseenView, NeighborView, UplinkLeftView, WhatIfView
+from bgpd.model.views.explained import ForeseenView, UplinkLeftView, WhatIfView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib
 from bgpd.rib.what_if import Fate, Foreseen, foresee

@@ -16,7 +16,9 @@ from bgpd.config.sections import section_of
 from bgpd.drain_traffic import place_text
 from bgpd.model.drain import DrainStage
 from bgpd.model.iana import Family
-from bgpd.model.views import ConfigChangeView, ForeseenView, NeighborView, ToldView, WhatIfView
+from bgpd.model.views.explained import ForeseenView, ToldView, WhatIfView
+from bgpd.model.views.orders import ConfigChangeView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.rib.drained import Place
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib

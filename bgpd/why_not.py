@@ -12,7 +12,9 @@ from bgpd.fib import views as fib_views
 from bgpd.fib.table import Fib
 from bgpd.model.iana import Family
 from bgpd.model.prefix import covering_keys, covers, format_key, key_address, parse_prefix
-from bgpd.model.views import NeighborView, RouteView, WhyNotView, WithheldView, WorkloadView
+from bgpd.model.views.explained import WhyNotView, WithheldView
+from bgpd.model.views.routes import RouteView, WorkloadView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.rib import Rib

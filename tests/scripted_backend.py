@@ -13,14 +13,29 @@ from bgpd.api.prometheus import Registry
 from bgpd.config.schema import Config, NeighborConfig, RouterConfig
 from bgpd.journal.store import Sought
 from bgpd.log import EventRing
-from bgpd.model import views
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_address, format_key
 from bgpd.model.service import ServiceView
-from bgpd.model.views import DrainRequest, DrainView, ExplainView, HealthView, PageQuery, ReloadView, ViewQuery
+from bgpd.model.views.explained import (
+    ExplainView,
+    ForeseenView,
+    MessageView,
+    PastNeighborView,
+    PastView,
+    RouteChangeView,
+    ToldView,
+    WhatIfView,
+    WhyNotView,
+    WithheldView,
+)
+from bgpd.model.views.host import EventView, GroupOverview, HealthView, OverviewView, TableOverview, UplinkOverview
+from bgpd.model.views.orders import ConfigChangeView, DrainRequest, DrainView, ReloadView, UpgradeView
+from bgpd.model.views.queries import ErrorView, PageQuery, ViewQuery
+from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
+from bgpd.model.views.sessions import FamilyCounts, NeighborView
 
 NOW = 1_700_000_000.0
-LEAF1 = views.NeighborView(
+LEAF1 = NeighborView(
     name="leaf1",
     address="10.0.1.2",
     interface="",
@@ -28,23 +43,19 @@ LEAF1 = views.NeighborView(
     local_asn=65203,
     state="established",
     since=NOW,
-    families={"ipv4-unicast": views.FamilyCounts(received=3, announced=2)},
+    families={"ipv4-unicast": FamilyCounts(received=3, announced=2)},
 )
-LEAF2 = views.NeighborView(
+LEAF2 = NeighborView(
     name="leaf2", address="", interface="eth1", asn=65201, local_asn=65203, state="active", since=NOW,
     last_error="connection refused \x1b[31m",
 )  # fmt: skip
-BEST = views.CandidateView(
-    source="leaf1", kind="ebgp", role="best", next_hop="10.0.1.2", as_path="65201 65204", heard_at=NOW
-)
-LOST = views.CandidateView(
-    source="leaf2", kind="ebgp", role="lost", reason="step 3: longer AS path", next_hop="fe80::1%eth1"
-)
+BEST = CandidateView(source="leaf1", kind="ebgp", role="best", next_hop="10.0.1.2", as_path="65201 65204", heard_at=NOW)
+LOST = CandidateView(source="leaf2", kind="ebgp", role="lost", reason="step 3: longer AS path", next_hop="fe80::1%eth1")
 
 
-def route(index: int) -> views.RouteView:
+def route(index: int) -> RouteView:
     prefix = f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}/32"
-    return views.RouteView(family="ipv4-unicast", prefix=prefix, fib="installed", candidates=[BEST, LOST])
+    return RouteView(family="ipv4-unicast", prefix=prefix, fib="installed", candidates=[BEST, LOST])
 
 
 class ScriptedDrain:
@@ -88,19 +99,19 @@ class ScriptedUpgrade:
     def __init__(self) -> None:
         self.problem = ""
         self.error = ""
-        self.answer = views.UpgradeView(version="bgpd 1 (plain)", pid=1, born=NOW)
+        self.answer = UpgradeView(version="bgpd 1 (plain)", pid=1, born=NOW)
 
-    def view(self) -> views.UpgradeView:
+    def view(self) -> UpgradeView:
         return self.answer
 
-    async def check(self, *, who: str) -> views.UpgradeView:
+    async def check(self, *, who: str) -> UpgradeView:
         if self.problem:
             raise Rejected(409, f"the installed bgpd cannot start: {self.problem}", "nothing has changed")
         self.answer.installed = "bgpd 2 (plain)"
         return self.answer
 
     def begin(self) -> None:
-        new = views.UpgradeView(version="bgpd 2 (plain)", pid=1, born=NOW + 1)
+        new = UpgradeView(version="bgpd 2 (plain)", pid=1, born=NOW + 1)
         self.answer = msgspec.structs.replace(self.answer, failed=self.error) if self.error else new
 
 
@@ -125,11 +136,11 @@ class ScriptedBackend:
         neighbor = NeighborConfig(name="leaf1", address="10.0.1.2", asn=65201, import_="all")
         self._config = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"), neighbor=(neighbor,))
 
-    async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> views.WhyNotView:
+    async def why_not(self, prefix: tuple[Family, bytes], vrf: str, neighbor: str) -> WhyNotView:
         self.orders.append(f"why-not {format_key(*prefix)} vrf={vrf} neighbor={neighbor}")
-        withheld = [views.WithheldView(neighbor="leaf1", announced=False, reason='export of leaf1 is "none"')]
-        workload = views.WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
-        return views.WhyNotView(
+        withheld = [WithheldView(neighbor="leaf1", announced=False, reason='export of leaf1 is "none"')]
+        workload = WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
+        return WhyNotView(
             prefix=format_key(*prefix),
             vrf=vrf,
             verdict="not announced",
@@ -138,53 +149,51 @@ class ScriptedBackend:
             withheld=withheld,
         )
 
-    async def what_if_down(self, name: str) -> views.WhatIfView:
+    async def what_if_down(self, name: str) -> WhatIfView:
         if name != "leaf1":
             raise Rejected(404, f'there is no neighbor and no interface "{name}"', "did you mean leaf1?")
-        table = views.ForeseenView(family="ipv4-unicast", unchanged=3, lost=12, examples={"lost": ["10.0.0.0/24"]})
-        return views.WhatIfView(down=name, verdict="12 routes lost; left: leaf2", tables=[table])
+        table = ForeseenView(family="ipv4-unicast", unchanged=3, lost=12, examples={"lost": ["10.0.0.0/24"]})
+        return WhatIfView(down=name, verdict="12 routes lost; left: leaf2", tables=[table])
 
-    async def what_if_drained(self, *, all: bool, force: bool) -> views.WhatIfView:
-        told = views.ToldView(neighbor="leaf1", announced=3, withdrawn=1, examples={"withdrawn": ["10.64.100.1/32"]})
+    async def what_if_drained(self, *, all: bool, force: bool) -> WhatIfView:
+        told = ToldView(neighbor="leaf1", announced=3, withdrawn=1, examples={"withdrawn": ["10.64.100.1/32"]})
         last = [] if force else ["10.64.100.1/32"]
         drain = "all" if all else "services"
-        return views.WhatIfView(verdict="leaf1 is sent 3 and withdrawn 1", drain=drain, told=[told], last=last)
+        return WhatIfView(verdict="leaf1 is sent 3 and withdrawn 1", drain=drain, told=[told], last=last)
 
-    async def what_if_reloaded(self, config: Config) -> views.WhatIfView:
-        change = views.ConfigChangeView(path="neighbor[leaf1].import", change="changed", effect="refresh")
-        table = views.ForeseenView(family="ipv4-unicast", lost=1, examples={"lost": ["10.0.0.0/24"]})
+    async def what_if_reloaded(self, config: Config) -> WhatIfView:
+        change = ConfigChangeView(path="neighbor[leaf1].import", change="changed", effect="refresh")
+        table = ForeseenView(family="ipv4-unicast", lost=1, examples={"lost": ["10.0.0.0/24"]})
         left = [one.name for one in config.neighbor]
-        return views.WhatIfView(verdict="1 route lost", reload=[change], neighbors_left=left, tables=[table])
+        return WhatIfView(verdict="1 route lost", reload=[change], neighbors_left=left, tables=[table])
 
-    def overview(self) -> views.OverviewView:
-        table = views.TableOverview(prefixes={"ipv4-unicast": 12}, desired=12, installed=11, pending=1)
-        hop = views.NextHopView(address="10.0.2.2", interface="eth1")
+    def overview(self) -> OverviewView:
+        table = TableOverview(prefixes={"ipv4-unicast": 12}, desired=12, installed=11, pending=1)
+        hop = NextHopView(address="10.0.2.2", interface="eth1")
         self.overviews += 1
-        return views.OverviewView(
+        return OverviewView(
             verdict=self.verdict,
             health=self.health(),
             drain=self.drain.view(),
             neighbors=[LEAF2, LEAF1],
             neighbors_total=2,
-            uplinks=[views.UplinkOverview(interface="eth0", up=True, neighbors=["leaf1"])],
+            uplinks=[UplinkOverview(interface="eth0", up=True, neighbors=["leaf1"])],
             tables=[table],
-            groups=[views.GroupOverview(id=217_500_001, routes=12, next_hops=[hop])],
+            groups=[GroupOverview(id=217_500_001, routes=12, next_hops=[hop])],
             workloads={"static": {"announced": 1, "pending": 1}},
             announced=1,
             withheld=1,
         )
 
-    async def past_events(self, sought: Sought) -> list[views.EventView]:
+    async def past_events(self, sought: Sought) -> list[EventView]:
         return [event for event in self.events.since() if sought.matches(event)][-sought.limit :]
 
     @property
     def listings(self) -> Mapping[str, Listing]:
-        workload = views.WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
+        workload = WorkloadView(id="pod1", source="static", prefix="10.64.1.5/32", state="announced", since=NOW)
         service = ServiceView(name="web", source="mqtt", addresses=["10.64.100.1/32", "2001:db8::100/128"], vrf="blue")
-        hop = views.NextHopView(address="10.0.2.2", interface="eth1", live=False, why="link is down")
-        fib = views.FibRouteView(
-            family="ipv4-unicast", prefix="10.0.0.0/24", table=254, state="failed", next_hops=[hop]
-        )
+        hop = NextHopView(address="10.0.2.2", interface="eth1", live=False, why="link is down")
+        fib = FibRouteView(family="ipv4-unicast", prefix="10.0.0.0/24", table=254, state="failed", next_hops=[hop])
         return {
             "neighbors": self._listing([LEAF1, LEAF2]),
             "routes": lambda query: map(self._route, range(self._routes)),
@@ -234,34 +243,32 @@ class ScriptedBackend:
     def _paged_broken(self, query: PageQuery) -> Paged:
         raise RuntimeError("a bug")
 
-    async def explain_past(self, address: bytes, vrf: str, at: float) -> views.PastView:
+    async def explain_past(self, address: bytes, vrf: str, at: float) -> PastView:
         if at < NOW:
             raise Rejected(404, "the history of routes begins later")
-        return views.PastView(
+        return PastView(
             address=format_address(address),
             vrf=vrf,
             at=at,
             verdict="10.64.9.0/24 went to 10.0.1.2, as said by leaf1",
             known_from=NOW,
             route=route(1),
-            neighbors=[views.PastNeighborView(name="leaf1", established=True, since=NOW)],
+            neighbors=[PastNeighborView(name="leaf1", established=True, since=NOW)],
             changes=[
-                views.RouteChangeView(at=at, prefix="10.64.9.0/24", source="leaf1", after="via 10.0.1.2", message="aa"),
-                views.RouteChangeView(
-                    at=at, prefix="10.64.9.0/24", source="leaf2", before="x", why="its session ended"
-                ),
+                RouteChangeView(at=at, prefix="10.64.9.0/24", source="leaf1", after="via 10.0.1.2", message="aa"),
+                RouteChangeView(at=at, prefix="10.64.9.0/24", source="leaf2", before="x", why="its session ended"),
             ],
-            messages=[views.MessageView(source="leaf1")],
+            messages=[MessageView(source="leaf1")],
         )
 
     async def explain(self, address: bytes, vrf: str) -> ExplainView:
         if vrf not in ("", "blue"):
             raise Rejected(404, f'there is no VRF "{vrf}"', "see bgpd show vrfs")
         hops = [
-            views.NextHopView(address="10.0.1.2", interface="eth0"),
-            views.NextHopView(address="10.0.2.2", interface="eth1", live=False, why="link is down"),
+            NextHopView(address="10.0.1.2", interface="eth0"),
+            NextHopView(address="10.0.2.2", interface="eth1", live=False, why="link is down"),
         ]
-        kernel = views.KernelRouteView(
+        kernel = KernelRouteView(
             prefix="10.64.9.0/24", table=254, protocol="197", metric=20, ours=True, group=7, next_hops=hops
         )
         return ExplainView(
@@ -287,7 +294,7 @@ class ScriptedBackend:
         self.orders.append("confirm")
         return "reload 60" in self.orders
 
-    def _route(self, index: int) -> views.RouteView:
+    def _route(self, index: int) -> RouteView:
         self.routes_shown += 1
         return route(index)
 
@@ -308,13 +315,13 @@ class ScriptedObjects:
 
     def __init__(self, backend: ScriptedBackend) -> None:
         self._backend = backend
-        self._held: dict[str, views.WorkloadView] = {}
+        self._held: dict[str, WorkloadView] = {}
 
     async def put(self, id: str, body: bytes, *, who: str, timeout_s: float | None) -> Answer:
         payload: Any = msgspec.json.decode(body)
         self._backend.orders.append(f"put {id} by {who} within {timeout_s}")
         prefix = payload["addresses"][0]
-        self._held[id] = views.WorkloadView(id=id, source="api", prefix=prefix, state="announced", since=NOW)
+        self._held[id] = WorkloadView(id=id, source="api", prefix=prefix, state="announced", since=NOW)
         return 200, self._held[id]
 
     async def delete(self, id: str, *, who: str) -> Answer:
@@ -323,5 +330,5 @@ class ScriptedObjects:
     def get(self, id: str) -> Answer:
         return self._answer(id, self._held.get(id))
 
-    def _answer(self, id: str, held: views.WorkloadView | None) -> Answer:
-        return (404, views.ErrorView(error=f'there is no workload "{id}"')) if held is None else (200, held)
+    def _answer(self, id: str, held: WorkloadView | None) -> Answer:
+        return (404, ErrorView(error=f'there is no workload "{id}"')) if held is None else (200, held)

@@ -23,7 +23,7 @@ from bgpd.cli.client import Client
 from bgpd.config.redaction import REDACTED
 from bgpd.config.schema import ApiConfig, Config, MqttWorkloadConfig, RouterConfig, WorkloadConfig
 from bgpd.log import EventRing
-from bgpd.model.views import HealthView
+from bgpd.model.views.host import HealthView
 from bgpd.speaker.socket_options import set_md5_key
 from tests.scripted_backend import ScriptedBackend
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,15 @@ from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing
 from bgpd.model import views
 from bgpd.model.service import BackendView, ServiceView
+from bgpd.model.views.queries import PageQuery, ViewQuery
 
 DOCS = Path(__file__).parent.parent / "docs"
-VIEWS = [value for value in vars(views).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)]
+VIEWS = [
+    value
+    for module in pkgutil.iter_modules(views.__path__, f"{views.__name__}.")
+    for value in vars(pkgutil.resolve_name(module.name)).values()
+    if getattr(value, "__module__", "") == module.name
+]
 VIEWS += [ServiceView, BackendView]
 
 
@@ -129,7 +136,7 @@ def test_view_document_has_the_type_of_each_field_and_whether_it_may_be_left_out
     for field, found in schema["properties"].items():
         kind, _, rest = (part.strip() for part in documented[field].partition("|"))
         assert kind == type_text(found), f"{view.__name__}.{field}"
-        may_be_left_out = view in (views.ViewQuery, views.PageQuery) and field not in schema.get("required", ())
+        may_be_left_out = view in (ViewQuery, PageQuery) and field not in schema.get("required", ())
         assert rest.startswith("optional") is may_be_left_out, f"{view.__name__}.{field}"
     assert documented.keys() == schema["properties"].keys(), "fields that no view has"
     assert not view.__struct_config__.omit_defaults, "an answer has all its fields"
@@ -202,7 +209,7 @@ def test_parameters_of_a_listing_are_options_of_show() -> None:
     options = {
         word for kind in (*backend().listings, "events") for word in _parser().parse_args(["show", kind]).__dict__
     }
-    assert set(views.ViewQuery.__struct_fields__) - options == set()
+    assert set(ViewQuery.__struct_fields__) - options == set()
 
 
 def described_metrics() -> list[str]:

@@ -20,7 +20,7 @@ from bgpd.drain import QUIET_LOOKS, Drain
 from bgpd.drain_traffic import GROUP, INTERFACE, Counter, Traffic, Watched
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN
 from bgpd.model.path import Source
-from bgpd.model.views import DrainRequest
+from bgpd.model.views.orders import DrainRequest
 from tests.rib.build import LOCAL, V4, Recorder, attributes, configuration, hop, key, leaf, session
 
 POD, SERVICE = "10.64.1.5/32", "10.64.100.1/32"

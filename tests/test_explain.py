@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bgpd.explain import _verdict
-from bgpd.model.views import (
-    CandidateView,
-    ExplainView,
-    FibRouteView,
-    KernelRouteView,
-    NextHopView,
-    RouteView,
-    WorkloadView,
-)
+from bgpd.model.views.explained import ExplainView
+from bgpd.model.views.routes import CandidateView, FibRouteView, KernelRouteView, NextHopView, RouteView, WorkloadView
 
 HOP1 = NextHopView(address="10.0.1.2", interface="eth0")
 HOP2 = NextHopView(address="10.0.2.2", interface="eth1")

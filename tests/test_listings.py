@@ -14,7 +14,8 @@ from bgpd.journal.journal import Journal
 from bgpd.listings import DaemonBackend
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
-from bgpd.model.views import NeighborView, ViewQuery
+from bgpd.model.views.queries import ViewQuery
+from bgpd.model.views.sessions import NeighborView
 from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session
 
 V6 = Family.IPV6_UNICAST

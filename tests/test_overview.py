@@ -12,7 +12,9 @@ from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop
-from bgpd.model.views import DrainView, HealthView, NeighborView
+from bgpd.model.views.host import HealthView
+from bgpd.model.views.orders import DrainView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import WorkloadState
 from bgpd.overview import MOST_GROUPS, MOST_NEIGHBORS, overview
 

@@ -9,7 +9,8 @@ import pytest
 from bgpd.config.load import load_config
 from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig
 from bgpd.explain import _rules_text, _say_rules
-from bgpd.model.views import CandidateView, ExplainView, NextHopView
+from bgpd.model.views.explained import ExplainView
+from bgpd.model.views.routes import CandidateView, NextHopView
 from bgpd.reachable import first_broken
 from bgpd.rib.views import route_view
 from tests.rib.build import V4, Recorder, attributes, configuration, hop, key, leaf, session

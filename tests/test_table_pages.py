@@ -19,7 +19,7 @@ from bgpd.model.containers import ShardedDict
 from bgpd.model.evpn import mac_ip_key, prefix_key
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.service import ServiceView
-from bgpd.model.views import PageQuery
+from bgpd.model.views.queries import PageQuery
 from bgpd.table_pages import Keys, smallest
 from tests.rib.build import V4
 from tests.test_listings import Rig

@@ -10,7 +10,7 @@ import pytest
 from bgpd.config.load import Loaded
 from bgpd.config.schema import ApiConfig, Config, NeighborConfig, PolicyConfig, RouterConfig
 from bgpd.model.identity import Chosen, Identity, Origin
-from bgpd.model.views import ConfigurationView
+from bgpd.model.views.host import ConfigurationView
 from bgpd.trial import NAME, Trial
 
 GOOD = Config(router=RouterConfig(asn=65203, router_id="10.255.1.1"))

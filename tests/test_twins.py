@@ -15,7 +15,7 @@ from bgpd.model.iana import Family
 from bgpd.model.identity import Chosen, Origin
 from bgpd.model.path import RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
-from bgpd.model.views import ConfigurationView
+from bgpd.model.views.host import ConfigurationView
 from bgpd.routing import Routing
 from bgpd.twins import Twins
 from tests.rib.build import LOCAL, LOCAL_ASN, V4, Recorder, attributes, configuration, drain, hop, key, leaf, session

@@ -11,7 +11,7 @@ from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Link
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.rib import Rib
 from bgpd.routing import Routing

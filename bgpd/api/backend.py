@@ -14,21 +14,10 @@ from bgpd.config.schema import Config
 from bgpd.journal.store import Sought
 from bgpd.log import EventRing
 from bgpd.model.iana import Family
-from bgpd.model.views import (
-    DrainRequest,
-    DrainView,
-    EventView,
-    ExplainView,
-    HealthView,
-    OverviewView,
-    PageQuery,
-    PastView,
-    ReloadView,
-    UpgradeView,
-    ViewQuery,
-    WhatIfView,
-    WhyNotView,
-)
+from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.host import EventView, HealthView, OverviewView
+from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeView
+from bgpd.model.views.queries import PageQuery, ViewQuery
 
 Listing = Callable[[ViewQuery], Iterator[msgspec.Struct | None]]
 """Makes the views of one listing, one at a time, for the query (which it may narrow by; the server does so anyway).

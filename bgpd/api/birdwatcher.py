@@ -19,7 +19,9 @@ from bgpd.api.backend import Backend, Rejected
 from bgpd.api.connections import Places
 from bgpd.api.stream import byte_slices, send_slices
 from bgpd.model.policy_syntax import parse_community
-from bgpd.model.views import CandidateView, ExchangedRouteView, NeighborView, RouteView, ViewQuery
+from bgpd.model.views.queries import ViewQuery
+from bgpd.model.views.routes import CandidateView, ExchangedRouteView, RouteView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.runtime.turns import in_turn
 
 VERSION = "2.2.5"

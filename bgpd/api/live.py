@@ -19,7 +19,7 @@ from aiohttp import web
 from bgpd.api.backend import Backend
 from bgpd.api.connections import Places
 from bgpd.model.utf8 import as_json
-from bgpd.model.views import EventView, OverviewView
+from bgpd.model.views.host import EventView, OverviewView
 from bgpd.runtime.turns import in_turn
 
 MOST_VIEWERS = 100

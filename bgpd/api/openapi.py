@@ -13,9 +13,15 @@ import msgspec
 
 from bgpd import __version__
 from bgpd.config.schema import Config
-from bgpd.model import views
 from bgpd.model.reports import ThawReport, WorkloadReport
 from bgpd.model.service import Service, ServiceView
+from bgpd.model.views.evpn import EvpnRouteView, VrfView
+from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.host import EventView, HealthView, OverviewView
+from bgpd.model.views.orders import DrainRequest, DrainView, ReloadView, UpgradeRequest, UpgradeView
+from bgpd.model.views.queries import ErrorView, PageQuery, PageView, ViewQuery
+from bgpd.model.views.routes import AggregateView, ExchangedRouteView, FibRouteView, RouteView, WorkloadView
+from bgpd.model.views.sessions import BfdView, NeighborView
 from bgpd.model.workload import Workload
 from bgpd.workload.feed.api import ErrorReport
 
@@ -54,7 +60,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     codes: tuple[int, ...] = ()
     errors: tuple[int, ...] = ()
-    error: tuple[Any, ...] = (views.ErrorView,)
+    error: tuple[Any, ...] = (ErrorView,)
     parameters: tuple[Parameter, ...] = ()
     body: Any = None
     needs_body: bool = True
@@ -70,17 +76,17 @@ _NAME = Parameter("name", "of a neighbor", place="path", required=True)
 _PAGES = (Parameter("page", "number of the page, from 0", int), Parameter("page_size", "routes of a page; 0: all", int))
 _ID = Parameter("id", "of the workload, or name of the service", place="path", required=True)
 LISTINGS: Mapping[str, Any] = {
-    "neighbors": views.NeighborView,
-    "bfd": views.BfdView,
-    "routes": views.RouteView,
-    "advertised": views.ExchangedRouteView,
-    "received": views.ExchangedRouteView,
-    "fib": views.FibRouteView,
-    "workloads": views.WorkloadView,
+    "neighbors": NeighborView,
+    "bfd": BfdView,
+    "routes": RouteView,
+    "advertised": ExchangedRouteView,
+    "received": ExchangedRouteView,
+    "fib": FibRouteView,
+    "workloads": WorkloadView,
     "services": ServiceView,
-    "aggregates": views.AggregateView,
-    "evpn": views.EvpnRouteView,
-    "vrfs": views.VrfView,
+    "aggregates": AggregateView,
+    "evpn": EvpnRouteView,
+    "vrfs": VrfView,
 }
 """Views by the name of their listing."""
 _PAYLOADS = {"workloads": (Workload, WorkloadReport), "services": (Service, ServiceView)}
@@ -89,37 +95,35 @@ _PAYLOADS = {"workloads": (Workload, WorkloadReport), "services": (Service, Serv
 def _read() -> Iterable[Operation]:
     for name, view in LISTINGS.items():
         many: Any = list[view]  # type: ignore[valid-type]  # a value
-        yield Operation(
-            method="get", path=f"/v1/{name}", summary=name, answers=(many,), parameters=_of(views.ViewQuery)
-        )
+        yield Operation(method="get", path=f"/v1/{name}", summary=name, answers=(many,), parameters=_of(ViewQuery))
     for path, summary, answer, parameters in (
-        ("/v1/events", "what happened, oldest first", list[views.EventView], _of(views.ViewQuery)),
-        ("/v1/overview", "the host on one screen", views.OverviewView, ()),
+        ("/v1/events", "what happened, oldest first", list[EventView], _of(ViewQuery)),
+        ("/v1/overview", "the host on one screen", OverviewView, ()),
         ("/v1/config", "the configuration in force", Config, ()),
         ("/v1/interfaces", "the VRF of each interface", dict[str, str], ()),
-        ("/v1/drain", "how far the host is out of service", views.DrainView, ()),
-        ("/v1/upgrade", "what runs, and what became of the last upgrade", views.UpgradeView, ()),
+        ("/v1/drain", "how far the host is out of service", DrainView, ()),
+        ("/v1/upgrade", "what runs, and what became of the last upgrade", UpgradeView, ()),
     ):
         yield Operation(method="get", path=path, summary=summary, answers=(answer,), parameters=parameters)
     yield Operation(
         method="get",
         path="/v1/health",
         summary="whether it may be relied on",
-        answers=(views.HealthView,),
+        answers=(HealthView,),
         codes=(503,),
     )
     yield Operation(
         method="get",
         path="/v1/pages/{kind}",
         summary="one page of a table",
-        answers=(views.PageView,),
-        parameters=(Parameter("kind", "of the table", place="path", required=True), *_of(views.PageQuery)),
+        answers=(PageView,),
+        parameters=(Parameter("kind", "of the table", place="path", required=True), *_of(PageQuery)),
     )
     yield Operation(
         method="get",
         path="/v1/explain/{address}",
         summary="the path of an address; with `at` as it was then",
-        answers=(views.ExplainView, views.PastView),
+        answers=(ExplainView, PastView),
         parameters=(
             Parameter("address", "an IP address", place="path", required=True),
             _VRF,
@@ -130,7 +134,7 @@ def _read() -> Iterable[Operation]:
         method="get",
         path="/v1/why-not",
         summary="what keeps a prefix from being used or announced",
-        answers=(views.WhyNotView,),
+        answers=(WhyNotView,),
         parameters=(
             Parameter("prefix", "a prefix or an address", required=True),
             Parameter("neighbor", "only as to this neighbor"),
@@ -141,7 +145,7 @@ def _read() -> Iterable[Operation]:
         method="get",
         path="/v1/what-if",
         summary="what would become of the routes",
-        answers=(views.WhatIfView,),
+        answers=(WhatIfView,),
         errors=(409,),
         parameters=(
             Parameter("down", "a neighbor or an interface"),
@@ -169,7 +173,7 @@ def _read() -> Iterable[Operation]:
             summary=f"what became of one of {name}",
             answers=(report,),
             errors=(405,),
-            error=(views.ErrorView, ErrorReport),
+            error=(ErrorView, ErrorReport),
             parameters=(_ID,),
         )
 
@@ -189,7 +193,7 @@ def _orders() -> Iterable[Operation]:
         method="post",
         path="/v1/what-if",
         summary="what another configuration would do",
-        answers=(views.WhatIfView,),
+        answers=(WhatIfView,),
         errors=(409, 415, 422),
         body=Config,
     )
@@ -197,7 +201,7 @@ def _orders() -> Iterable[Operation]:
         method="post",
         path="/v1/reload",
         summary="read the configuration again",
-        answers=(views.ReloadView,),
+        answers=(ReloadView,),
         codes=(422,),
         parameters=(Parameter("confirm_s", "on trial for so many seconds", int),),
     )
@@ -206,20 +210,20 @@ def _orders() -> Iterable[Operation]:
         method="put",
         path="/v1/drain",
         summary="take the host out of service",
-        answers=(views.DrainView,),
+        answers=(DrainView,),
         errors=(409, 415),
-        body=views.DrainRequest,
+        body=DrainRequest,
         needs_body=False,
     )
-    yield Operation(method="delete", path="/v1/drain", summary="bring it back", answers=(views.DrainView,))
+    yield Operation(method="delete", path="/v1/drain", summary="bring it back", answers=(DrainView,))
     yield Operation(
         method="post",
         path="/v1/upgrade",
         summary="become the installed version",
-        answers=(views.UpgradeView,),
+        answers=(UpgradeView,),
         codes=(202,),
         errors=(409, 415),
-        body=views.UpgradeRequest,
+        body=UpgradeRequest,
         needs_body=False,
     )
     mac = Parameter("address", "a MAC address", place="path", required=True)
@@ -235,7 +239,7 @@ def _orders() -> Iterable[Operation]:
             answers=(report, WorkloadReport),
             codes=(202,),
             errors=(405, 409, 415, 422, 507),
-            error=(views.ErrorView, ErrorReport, report),
+            error=(ErrorView, ErrorReport, report),
             parameters=(_ID, Parameter("timeout_s", "how long to wait until it is announced", int)),
             body=payload,
         )
@@ -246,7 +250,7 @@ def _orders() -> Iterable[Operation]:
             answers=(report, WorkloadReport),
             codes=(202,),
             errors=(405, 409),
-            error=(views.ErrorView, ErrorReport),
+            error=(ErrorView, ErrorReport),
             parameters=(_ID,),
         )
 

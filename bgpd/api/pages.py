@@ -14,7 +14,7 @@ from aiohttp import web
 from bgpd.api.backend import Backend, Paged, Rejected
 from bgpd.api.stream import SLICE_S
 from bgpd.model.utf8 import as_json
-from bgpd.model.views import PageQuery, PageView
+from bgpd.model.views.queries import PageQuery, PageView
 from bgpd.runtime.turns import in_turn
 
 AT_ONCE = 2

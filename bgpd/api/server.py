@@ -43,7 +43,8 @@ from bgpd.journal.store import Sought, at_least
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.reports import ThawReport
 from bgpd.model.utf8 import as_json
-from bgpd.model.views import DrainRequest, ErrorView, UpgradeRequest, ViewQuery
+from bgpd.model.views.orders import DrainRequest, UpgradeRequest
+from bgpd.model.views.queries import ErrorView, ViewQuery
 from bgpd.runtime.turns import in_turn
 
 MAX_BODY_BYTES = 256 * 1024

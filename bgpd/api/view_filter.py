@@ -14,7 +14,7 @@ from bgpd.journal.store import LEVELS
 from bgpd.model.communities import parse_route_distinguisher
 from bgpd.model.iana import Family
 from bgpd.model.prefix import covers, parse_prefix
-from bgpd.model.views import ViewQuery
+from bgpd.model.views.queries import ViewQuery
 from bgpd.model.workload import WorkloadState
 from bgpd.workload.sources import kinds
 

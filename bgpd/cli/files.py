@@ -22,10 +22,16 @@ from bgpd.cli.client import Client, CommandFailed, WrongUsage
 from bgpd.cli.decode import Hooks
 from bgpd.cli.render import write_table
 from bgpd.config.schema import Config
-from bgpd.model import views
 from bgpd.model.identity import Identity, Origin
 from bgpd.model.reports import HostStatus, WorkloadReport
 from bgpd.model.service import Service, ServiceView
+from bgpd.model.views.evpn import EvpnRouteView, VrfView
+from bgpd.model.views.explained import ExplainView, PastView, WhatIfView, WhyNotView
+from bgpd.model.views.host import EventView, HealthView, OverviewView
+from bgpd.model.views.orders import ConfigChangeView, DrainRequest, DrainView, ReloadView, UpgradeRequest, UpgradeView
+from bgpd.model.views.queries import ErrorView
+from bgpd.model.views.routes import AggregateView, ExchangedRouteView, FibRouteView, RouteView, WorkloadView
+from bgpd.model.views.sessions import BfdView, NeighborView
 from bgpd.model.workload import Sync, Workload
 from bgpd.runtime.form import described_version
 
@@ -300,9 +306,7 @@ def _exceeded_limits(config: Config, client: Client) -> list[str]:
     """What neighbors of the running daemon have beyond the limits of a configuration. Raises: CommandFailed."""
     from bgpd.config.limits import exceeded_limits
 
-    return exceeded_limits(
-        _made_out(config, client), msgspec.convert(client.get("/v1/neighbors"), list[views.NeighborView])
-    )
+    return exceeded_limits(_made_out(config, client), msgspec.convert(client.get("/v1/neighbors"), list[NeighborView]))
 
 
 def _made_out(config: Config, client: Client) -> Config:
@@ -345,31 +349,31 @@ SCHEMAS: dict[str, Any] = {
     "sync": Sync,
     "status": HostStatus,
     "workload-report": WorkloadReport,
-    "neighbors": list[views.NeighborView],
-    "bfd": list[views.BfdView],
-    "routes": list[views.RouteView],
-    "advertised": list[views.ExchangedRouteView],
-    "received": list[views.ExchangedRouteView],
-    "fib": list[views.FibRouteView],
-    "workloads": list[views.WorkloadView],
-    "aggregates": list[views.AggregateView],
+    "neighbors": list[NeighborView],
+    "bfd": list[BfdView],
+    "routes": list[RouteView],
+    "advertised": list[ExchangedRouteView],
+    "received": list[ExchangedRouteView],
+    "fib": list[FibRouteView],
+    "workloads": list[WorkloadView],
+    "aggregates": list[AggregateView],
     "services": list[ServiceView],
-    "evpn": list[views.EvpnRouteView],
-    "vrfs": list[views.VrfView],
-    "events": list[views.EventView],
-    "explain": views.ExplainView,
-    "explain-at": views.PastView,
-    "why-not": views.WhyNotView,
-    "what-if": views.WhatIfView,
-    "overview": views.OverviewView,
-    "health": views.HealthView,
-    "drain": views.DrainView,
-    "drain-request": views.DrainRequest,
-    "plan": list[views.ConfigChangeView],
-    "reload": views.ReloadView,
-    "upgrade": views.UpgradeView,
-    "upgrade-request": views.UpgradeRequest,
-    "error": views.ErrorView,
+    "evpn": list[EvpnRouteView],
+    "vrfs": list[VrfView],
+    "events": list[EventView],
+    "explain": ExplainView,
+    "explain-at": PastView,
+    "why-not": WhyNotView,
+    "what-if": WhatIfView,
+    "overview": OverviewView,
+    "health": HealthView,
+    "drain": DrainView,
+    "drain-request": DrainRequest,
+    "plan": list[ConfigChangeView],
+    "reload": ReloadView,
+    "upgrade": UpgradeView,
+    "upgrade-request": UpgradeRequest,
+    "error": ErrorView,
 }
 
 

@@ -22,7 +22,7 @@ from bgpd.config.schema import (
     Strict,
     WorkloadConfig,
 )
-from bgpd.model.views import ConfigChangeView
+from bgpd.model.views.orders import ConfigChangeView
 
 
 class Effect(enum.StrEnum):

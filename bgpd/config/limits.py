@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from bgpd.config.schema import Config, SessionConfig, attribute_limit
 from bgpd.config.sections import guest_of, range_of
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 
 
 def exceeded_limits(config: Config, neighbors: Iterable[NeighborView]) -> list[str]:

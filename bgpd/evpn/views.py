@@ -19,7 +19,8 @@ from bgpd.model.evpn import EvpnRoute, parse_key
 from bgpd.model.iana import EvpnRouteType, Family
 from bgpd.model.path import Overlay, Path
 from bgpd.model.prefix import address_length, format_address, format_key
-from bgpd.model.views import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, ViewQuery, VrfView
+from bgpd.model.views.evpn import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, VrfView
+from bgpd.model.views.queries import ViewQuery
 
 _SCANNED = 256
 _UNICAST = (Family.IPV4_UNICAST, Family.IPV6_UNICAST)

@@ -20,7 +20,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelRoute
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_address, format_key, in_address_order, key_of, parse_address
-from bgpd.model.views import FibRouteView, KernelRouteView, NextHopView
+from bgpd.model.views.routes import FibRouteView, KernelRouteView, NextHopView
 
 RT_TABLE_LOCAL = 255
 _LOCAL_TYPES = (2, 3, 4)

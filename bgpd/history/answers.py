@@ -24,14 +24,9 @@ from bgpd.model.as_path import as_path_text
 from bgpd.model.iana import Family
 from bgpd.model.path import Path as Way
 from bgpd.model.prefix import covering_keys, format_address, format_key
-from bgpd.model.views import (
-    EventView,
-    MessageView,
-    PastNeighborView,
-    PastView,
-    RouteChangeView,
-    RouteView,
-)
+from bgpd.model.views.explained import MessageView, PastNeighborView, PastView, RouteChangeView
+from bgpd.model.views.host import EventView
+from bgpd.model.views.routes import RouteView
 from bgpd.rib.policy import PolicyError
 from bgpd.rib.views import longest_match, route_view
 

@@ -19,7 +19,7 @@ import structlog
 
 from bgpd.journal.store import JournalFile, JournalUnusable, Sought, read
 from bgpd.log import EventRing
-from bgpd.model.views import EventView
+from bgpd.model.views.host import EventView
 
 NAME = "journal.sqlite"
 """Of the file in the state directory."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from bgpd.model.prefix import covers, parse_prefix
-from bgpd.model.views import EventView
+from bgpd.model.views.host import EventView
 
 VERSION = 1
 """Of the tables below (`PRAGMA user_version`). A file of another version is put aside."""

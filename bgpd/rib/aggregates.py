@@ -17,7 +17,7 @@ from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.prefix import covering_keys, format_key, key_address, parse_address, parse_prefix
-from bgpd.model.views import AggregateView
+from bgpd.model.views.routes import AggregateView
 from bgpd.rib.aggregate_table import AggregateChanges, AggregateRoute, AggregateTable, BlockWatch, Profile, difference
 from bgpd.rib.intruders import Intruders
 from bgpd.rib.loc_rib import LocRib

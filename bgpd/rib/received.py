@@ -23,7 +23,7 @@ from bgpd.message.open import Negotiated
 from bgpd.model.iana import CeaseSubcode, Family
 from bgpd.model.path import NextHop, Path, RouteBatch, Source, SourceKind
 from bgpd.model.prefix import parse_address
-from bgpd.model.views import FamilyCounts, NeighborView
+from bgpd.model.views.sessions import FamilyCounts, NeighborView
 from bgpd.rib.adj_rib_in import AdjRibIn, forbids_long_lived, revise
 from bgpd.rib.adj_rib_out import AdjRibOut, Advertisements
 from bgpd.rib.dissemination import Dissemination

@@ -17,7 +17,7 @@ from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.policy_syntax import format_community, format_extended_community, format_large_community
 from bgpd.model.prefix import covering_keys, covers, format_key, in_address_order
-from bgpd.model.views import CandidateView, RouteView
+from bgpd.model.views.routes import CandidateView, RouteView
 from bgpd.rib.decision import Outcome, lost_at, reason
 from bgpd.rib.loc_rib import LocRib
 from bgpd.rib.shared_decisions import Entry, outcome_of

@@ -20,7 +20,7 @@ from bgpd.config.schema import BfdConfig, ListenConfig
 from bgpd.config.sections import range_of
 from bgpd.kernel.host import Host
 from bgpd.model.prefix import covers, format_address, is_link_local
-from bgpd.model.views import BfdView
+from bgpd.model.views.sessions import BfdView
 from bgpd.speaker.bfd_channel import BfdChannel
 from bgpd.speaker.neighbor import Neighbor, Surroundings
 from bgpd.speaker.neighbors import Neighbors

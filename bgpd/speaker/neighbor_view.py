@@ -9,7 +9,7 @@ from bgpd.config.patterns import is_pattern, no_match
 from bgpd.config.schema import NeighborConfig, RouterConfig, SessionConfig, attribute_limit
 from bgpd.message.open import Negotiated
 from bgpd.model.prefix import format_address
-from bgpd.model.views import FamilyCounts, NeighborView, TcpAoView
+from bgpd.model.views.sessions import FamilyCounts, NeighborView, TcpAoView
 from bgpd.speaker.authentication import TcpAo
 from bgpd.speaker.defects import Defects
 from bgpd.speaker.neighbor import Neighbor

@@ -23,7 +23,7 @@ from bgpd.model.iana import BGP_PORT, CeaseSubcode, ErrorCode, Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, LinkChanged
 from bgpd.model.path import Source
 from bgpd.model.prefix import format_address
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.wire import NlriDecoders, NotificationError
 from bgpd.runtime.descriptors import Shortage
 from bgpd.speaker import ruled_vrfs

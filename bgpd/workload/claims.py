@@ -13,7 +13,7 @@ import msgspec
 
 from bgpd.model.iana import Family
 from bgpd.model.prefix import format_key, parse_prefix
-from bgpd.model.views import WorkloadView
+from bgpd.model.views.routes import WorkloadView
 from bgpd.model.workload import Claim, WorkloadState
 from bgpd.workload.claim_order import ClaimOrder
 from bgpd.workload.foreign import ForeignRoutes

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bgpd.model.iana import Family
     from bgpd.model.kernel import AddressChanged, LinkChanged
     from bgpd.model.path import Path
-    from bgpd.model.views import NeighborView
+    from bgpd.model.views.sessions import NeighborView
     from bgpd.model.workload import Claim
     from bgpd.workload.claims import Claims
     from bgpd.workload.feed.reports import Reports

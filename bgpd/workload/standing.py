@@ -14,7 +14,7 @@ from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, NextHops
 from bgpd.model.prefix import format_key
-from bgpd.model.views import WorkloadView
+from bgpd.model.views.routes import WorkloadView
 from bgpd.model.workload import PLAIN, Claim, ClaimInfo, WorkloadState
 from bgpd.workload.sources import Restart, kinds
 

@@ -13,12 +13,13 @@ import pytest
 from bgpd.api.backend import Listing, Rejected
 from bgpd.api.server import ApiServer
 from bgpd.config.schema import ApiConfig
-from bgpd.model import views
+from bgpd.model.views.queries import ViewQuery
+from bgpd.model.views.routes import ExchangedRouteView
 from tests.api.test_server import get
 from tests.scripted_backend import ScriptedBackend
 
 RECEIVED = [
-    views.ExchangedRouteView(
+    ExchangedRouteView(
         neighbor="leaf1",
         neighbor_address="10.0.1.2",
         family="ipv4-unicast",
@@ -40,14 +41,12 @@ RECEIVED = [
 class Backend(ScriptedBackend):
     @property
     def listings(self) -> Mapping[str, Listing]:
-        def received(query: views.ViewQuery) -> Any:
+        def received(query: ViewQuery) -> Any:
             if query.neighbor not in ("leaf1", "leaf2"):
                 raise Rejected(404, f'there is no neighbor "{query.neighbor}"')
             return iter([None, *(view for view in RECEIVED if view.neighbor == query.neighbor)])
 
-        sent = views.ExchangedRouteView(
-            neighbor="leaf1", family="ipv4-unicast", prefix="10.0.0.1/32", neighbor_address=""
-        )
+        sent = ExchangedRouteView(neighbor="leaf1", family="ipv4-unicast", prefix="10.0.0.1/32", neighbor_address="")
         return {**super().listings, "received": received, "advertised": self._listing([sent])}
 
 

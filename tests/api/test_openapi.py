@@ -18,8 +18,8 @@ from bgpd.api.access import Access
 from bgpd.api.backend import Answer, Listing, Rejected
 from bgpd.api.openapi import LISTINGS, document, operations
 from bgpd.api.server import make_app
-from bgpd.model import views
 from bgpd.model.reports import Problem, WorkloadReport
+from bgpd.model.views.queries import ViewQuery
 from bgpd.model.workload import Workload
 from bgpd.workload.feed.api import ErrorReport
 from tests.scripted_backend import ScriptedBackend
@@ -58,7 +58,7 @@ class Backend(ScriptedBackend):
 
     @property
     def listings(self) -> Mapping[str, Listing]:
-        def none(query: views.ViewQuery) -> Any:
+        def none(query: ViewQuery) -> Any:
             if query.neighbor == "nobody":
                 raise Rejected(404, "there is no neighbor nobody")
             return iter([])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bgpd.cli.tables import SHOWN
-from bgpd.model.views import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, VrfView
+from bgpd.model.views.evpn import EndpointView, EvpnPathView, EvpnRouteView, UplinkView, VrfView
 
 
 def rows_of(kind: str, view: msgspec.Struct) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgpd.cli.top_lines import KEPT_WINDOWS, Seen, Style, Window, Windows, neighbor_lines, screen
-from bgpd.model import views
+from bgpd.model.views.host import HealthView, TableOverview
 from tests.scripted_backend import LEAF1, LEAF2, NOW, ScriptedBackend
 
 pytestmark = pytest.mark.hypothesis
@@ -55,10 +55,10 @@ def test_nothing_is_wider_or_longer_than_the_terminal(
     found = seen(
         overview(
             verdict=" ".join(reasons),
-            health=views.HealthView(ready=not reasons, warnings=reasons, waiting_for=reasons),
+            health=HealthView(ready=not reasons, warnings=reasons, waiting_for=reasons),
             neighbors=[LEAF2] * neighbors,
             neighbors_total=neighbors + 7,
-            tables=[views.TableOverview(vrf=f"v{one}", desired=one) for one in range(tables)],
+            tables=[TableOverview(vrf=f"v{one}", desired=one) for one in range(tables)],
         ),
         events,
     )
@@ -150,14 +150,14 @@ def test_times_without_wanted_routes_are_kept_with_the_most_that_were_missing() 
 
 
 def test_a_route_that_another_program_has_is_not_missing() -> None:
-    table = views.TableOverview(desired=10, installed=8, blocked=2)
+    table = TableOverview(desired=10, installed=8, blocked=2)
     lines = texts(seen(overview(tables=[table])))
     assert "+ kernel: wanted 10, installed 8, kept out 2" in lines
 
 
 def test_refused_routes_are_shown_first_and_of_many_vrfs_the_number() -> None:
-    tables = [views.TableOverview(vrf=f"v{number}", desired=1, installed=1) for number in range(9)]
-    tables[7] = views.TableOverview(vrf="v7", desired=3, installed=1, failed=2)
+    tables = [TableOverview(vrf=f"v{number}", desired=1, installed=1) for number in range(9)]
+    tables[7] = TableOverview(vrf="v7", desired=3, installed=1, failed=2)
     lines = texts(seen(overview(tables=tables)))
     kernel = [line for line in lines if "wanted" in line]
     assert kernel[0] == "! v7: wanted 3, installed 1, refused 2"

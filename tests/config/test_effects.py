@@ -10,7 +10,7 @@ import pytest
 from bgpd.config.effects import Effect, config_diff, effect_of, keep_until_restart, resets_session
 from bgpd.config.load import parse_config
 from bgpd.config.schema import Config, GracefulRestartConfig, ListenConfig, NeighborConfig, TcpAoKeyConfig
-from bgpd.model.views import ConfigChangeView
+from bgpd.model.views.orders import ConfigChangeView
 
 BASE = """
 [router]

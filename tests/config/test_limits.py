@@ -7,7 +7,7 @@ import pytest
 
 from bgpd.config.limits import exceeded_limits
 from bgpd.config.schema import Config
-from bgpd.model.views import FamilyCounts, NeighborView
+from bgpd.model.views.sessions import FamilyCounts, NeighborView
 
 
 def config(**limits: int | str) -> Config:

@@ -11,7 +11,7 @@ from bgpd.model.communities import parse_route_target
 from bgpd.model.evpn import mac_ip_key, pack_labels
 from bgpd.model.path import NextHop, RouteBatch, Source
 from bgpd.model.prefix import parse_address
-from bgpd.model.views import ViewQuery
+from bgpd.model.views.queries import ViewQuery
 from tests.evpn.build import CONFIG, EVPN, VIA1, Host, rd
 
 RD = rd("10.255.9.9:1001")

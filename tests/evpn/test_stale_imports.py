@@ -8,7 +8,8 @@ from bgpd.evpn.views import evpn_routes
 from bgpd.message.open import GracefulRestart, LongLived, Negotiated
 from bgpd.model.path import Source
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views import CandidateView, ViewQuery
+from bgpd.model.views.queries import ViewQuery
+from bgpd.model.views.routes import CandidateView
 from bgpd.rib.views import route_view, routes
 from tests.evpn.build import CONFIG, EVPN, Host, host_route, leaf, prefix_route
 from tests.message.decoding import negotiated

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bgpd.evpn.views import evpn_routes, explain_overlay, vrf_views
 from bgpd.model.prefix import parse_address
-from bgpd.model.views import EvpnRouteView, ViewQuery
+from bgpd.model.views.evpn import EvpnRouteView
+from bgpd.model.views.queries import ViewQuery
 from tests.evpn.build import Host, host_route, mobility, prefix_route
 
 

@@ -18,7 +18,7 @@ from bgpd.message.update_decoder import UpdateDecoder
 from bgpd.model.attributes import Attributes
 from bgpd.model.path import NextHop, Source, SourceKind
 from bgpd.model.prefix import covering_keys, parse_address
-from bgpd.model.views import RouteView
+from bgpd.model.views.routes import RouteView
 from bgpd.rib.saved import SavedRib
 from bgpd.rib.views import longest_match, route_view
 from tests.daemon.wire_peer import END_OF_RIB, attribute, update, withdrawal

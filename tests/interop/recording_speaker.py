@@ -20,7 +20,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, Link
 from bgpd.model.path import NextHop, Overlay, RouteBatch, Source
 from bgpd.model.prefix import format_key, parse_address
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.speaker.speaker import Speaker
 from labs.namespace import Namespace
 from labs.process import wait_until

@@ -16,7 +16,7 @@ from bgpd.journal import journal as module
 from bgpd.journal.journal import Journal
 from bgpd.journal.store import Sought
 from bgpd.log import KEPT_EVENTS, EventRing, set_up_logging
-from bgpd.model.views import EventView
+from bgpd.model.views.host import EventView
 from tests.waiting import wait_until
 
 ROOM = 1 << 20

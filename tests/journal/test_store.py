@@ -22,7 +22,7 @@ from bgpd.journal.store import (
     read,
     read_copy,
 )
-from bgpd.model.views import EventView
+from bgpd.model.views.host import EventView
 
 ROOM = 1 << 20
 

@@ -8,7 +8,8 @@ from bgpd.api.server import _json
 from bgpd.api.stream import view_slices
 from bgpd.model.path import NextHop
 from bgpd.model.utf8 import as_json, as_msgpack
-from bgpd.model.views import PageView, UplinkOverview
+from bgpd.model.views.host import UplinkOverview
+from bgpd.model.views.queries import PageView
 
 NAME = b"tap\xff".decode(errors="surrogateescape")
 VIEW = UplinkOverview(interface=NAME, up=True, vrf="", speed_mbps=None, neighbors=[NAME, "leaf1"])

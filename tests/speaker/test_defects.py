@@ -16,7 +16,7 @@ from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family, SegmentType
 from bgpd.model.path import RouteBatch
 from bgpd.model.prefix import parse_prefix
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.runtime.shared_state import SharedStateBroken, changes_shared_state
 from bgpd.runtime.turns import soon
 from bgpd.speaker import defects as defects_module

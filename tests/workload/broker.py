@@ -32,7 +32,7 @@ from bgpd.model.kernel import Link
 from bgpd.model.path import NextHops
 from bgpd.model.path import Path as RoutePath
 from bgpd.model.prefix import format_key
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import ClaimInfo, Presence
 from bgpd.workload.feed.api import ApiSource
 from bgpd.workload.feed.mqtt import MqttSource

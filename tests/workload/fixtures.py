@@ -11,7 +11,7 @@ from bgpd.model.kernel import Address, AddressChanged, KernelEvent, Link, LinkCh
 from bgpd.model.path import NextHop, NextHops, Path
 from bgpd.model.prefix import format_key, parse_address, parse_prefix
 from bgpd.model.service import HealthCheck
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import Claim, ClaimInfo, Presence
 from bgpd.workload.feed.reports import Reports
 from bgpd.workload.first_state import FirstState

@@ -13,7 +13,7 @@ from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged
 from bgpd.model.path import NextHop, NextHops, Path, Source, SourceKind
 from bgpd.model.prefix import parse_address, parse_prefix
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.model.workload import Communities
 from bgpd.workload import guest_source
 from bgpd.workload.guest_source import QUIET_S, GuestSource

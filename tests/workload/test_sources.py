@@ -11,7 +11,7 @@ import pytest
 
 from bgpd.api.view_filter import view_filter
 from bgpd.config.schema import Config, RouterConfig
-from bgpd.model.views import ViewQuery
+from bgpd.model.views.queries import ViewQuery
 from bgpd.model.workload import Claim
 from bgpd.workload import sources
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts, feeds, kinds

@@ -15,7 +15,7 @@ import msgspec
 
 from bgpd import __version__
 from bgpd.model.reports import HostStatus
-from bgpd.model.views import NeighborView
+from bgpd.model.views.sessions import NeighborView
 from bgpd.runtime.boot import boot_id
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.reports import RIGHTS, SERVICE, SNAPSHOT, STATE_FILE, SYNC, WORKLOAD, Reports
