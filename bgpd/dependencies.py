@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 import structlog
 
 from bgpd.config.patterns import is_pattern
-from bgpd.config.schema import GuardConfig, MqttWorkloadConfig, NeighborConfig
+from bgpd.config.schema import GuardConfig
+from bgpd.config.schema_sessions import NeighborConfig
+from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.fib.guard import Dependencies
 from bgpd.model.path import Source
 from bgpd.model.prefix import is_link_local, parse_address

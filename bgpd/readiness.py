@@ -16,7 +16,7 @@ import structlog
 
 from bgpd import __version__
 from bgpd.config.load import Loaded
-from bgpd.config.schema import NeighborConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.consistency import Consistency
 from bgpd.inheritance import Inheritance
 from bgpd.journal.journal import Journal

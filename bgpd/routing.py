@@ -16,7 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from bgpd.config.schema import Config, SessionConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.dependencies import HostNeeds, UsedServers
 from bgpd.evpn.evpn import Evpn
 from bgpd.fib.dataplane import Dataplane

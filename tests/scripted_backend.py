@@ -10,7 +10,8 @@ import msgspec
 
 from bgpd.api.backend import Answer, Listing, Objects, Paged, Pager, Rejected
 from bgpd.api.prometheus import Registry
-from bgpd.config.schema import Config, NeighborConfig, RouterConfig
+from bgpd.config.schema import Config, RouterConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.journal.store import Sought
 from bgpd.log import EventRing
 from bgpd.model.iana import Family

@@ -21,7 +21,8 @@ from bgpd.bundles import KEPT, PAUSE_S, UNREADY_S, Bundles
 from bgpd.cli import bundle
 from bgpd.cli.client import Client
 from bgpd.config.redaction import REDACTED
-from bgpd.config.schema import ApiConfig, Config, MqttWorkloadConfig, RouterConfig, WorkloadConfig
+from bgpd.config.schema import ApiConfig, Config, RouterConfig
+from bgpd.config.schema_workloads import MqttWorkloadConfig, WorkloadConfig
 from bgpd.log import EventRing
 from bgpd.model.views.host import HealthView
 from bgpd.speaker.socket_options import set_md5_key

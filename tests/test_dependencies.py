@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bgpd.config.schema import Config, MqttWorkloadConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.dependencies import RESOLVE_LOOKS, HostNeeds, UsedServers
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import format_address, parse_address

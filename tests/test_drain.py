@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from bgpd import drain as drain_module
 from bgpd.api.backend import Rejected
 from bgpd.cli.drain import drain_lines
-from bgpd.config.schema import BfdConfig, Config, DrainConfig, StateConfig
+from bgpd.config.schema import Config, DrainConfig, StateConfig
+from bgpd.config.schema_sessions import BfdConfig
 from bgpd.drain import QUIET_LOOKS, Drain
 from bgpd.drain_traffic import GROUP, INTERFACE, Counter, Traffic, Watched
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN

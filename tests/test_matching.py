@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bgpd.config.schema import Config, NeighborConfig, RouterConfig
+from bgpd.config.schema import Config, RouterConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.matching import Matching
 
 ROUTER = RouterConfig(asn=65203, router_id="10.255.1.1")

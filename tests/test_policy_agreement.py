@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from bgpd.config.check import check_config
-from bgpd.config.schema import Config, PolicyConfig, RouterConfig
+from bgpd.config.schema import Config, RouterConfig
+from bgpd.config.schema_policies import PolicyConfig
 from bgpd.rib.policy import build_policy
 from bgpd.rib.policy_match import PolicyError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bgpd.config.load import load_config
-from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig
 from bgpd.explain import _rules_text, _say_rules
 from bgpd.model.views.explained import ExplainView
 from bgpd.model.views.routes import CandidateView, NextHopView

@@ -16,16 +16,10 @@ import msgspec
 import pytest
 
 from bgpd.config.load import parse_config
-from bgpd.config.schema import (
-    BfdProcessConfig,
-    Config,
-    FibConfig,
-    GuestConfig,
-    ListenConfig,
-    MatchConfig,
-    SessionConfig,
-    SetConfig,
-)
+from bgpd.config.schema import BfdProcessConfig, Config, FibConfig
+from bgpd.config.schema_policies import MatchConfig, SetConfig
+from bgpd.config.schema_sessions import ListenConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd/bgpd.service"

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from bgpd.config.load import Loaded
-from bgpd.config.schema import ApiConfig, Config, NeighborConfig, PolicyConfig, RouterConfig
+from bgpd.config.schema import ApiConfig, Config, RouterConfig
+from bgpd.config.schema_policies import PolicyConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.model.identity import Chosen, Identity, Origin
 from bgpd.model.views.host import ConfigurationView
 from bgpd.trial import NAME, Trial

@@ -15,16 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bgpd.config.schema import (
-    Config,
-    MatchConfig,
-    NeighborConfig,
-    PolicyConfig,
-    RouterConfig,
-    RuleConfig,
-    SessionConfig,
-    SetConfig,
-)
+from bgpd.config.schema import Config, RouterConfig
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_sessions import NeighborConfig, SessionConfig
 from bgpd.kernel.host import Host
 from bgpd.message.open import Negotiated, Open
 from bgpd.model.attributes import Attributes

@@ -25,17 +25,9 @@ from bgpd.config.check_sessions import (
 )
 from bgpd.config.check_vrfs import check_vrfs, warn_about_vrfs
 from bgpd.config.prefix_sets import inside
-from bgpd.config.schema import (
-    DEFAULT_BFD_SOCKET,
-    AddressesWorkloadConfig,
-    AggregateConfig,
-    Config,
-    FibConfig,
-    LogConfig,
-    MqttWorkloadConfig,
-    RouterConfig,
-    WorkloadConfig,
-)
+from bgpd.config.schema import DEFAULT_BFD_SOCKET, Config, FibConfig, LogConfig, RouterConfig
+from bgpd.config.schema_policies import AggregateConfig
+from bgpd.config.schema_workloads import AddressesWorkloadConfig, MqttWorkloadConfig, WorkloadConfig
 from bgpd.config.service_user import name_of, unreadable
 from bgpd.config.shape import Finding
 from bgpd.config.toml_lines import KeyPath

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from bgpd.config.check_sessions import check_session, sessions_of
 from bgpd.config.patterns import may_be_named
 from bgpd.config.prefix_sets import overlaps
-from bgpd.config.schema import Config, GuestConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import is_named
 from bgpd.config.shape import Finding
 from bgpd.config.toml_lines import KeyPath

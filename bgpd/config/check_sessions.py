@@ -14,7 +14,10 @@ import msgspec
 from bgpd.config.password_file import BadPasswordFile, read_password_file
 from bgpd.config.patterns import is_pattern, matches, may_be_named, no_match
 from bgpd.config.prefix_sets import overlaps
-from bgpd.config.schema import Config, GuestConfig, NeighborConfig, PolicyConfig, RuleConfig, SessionConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import PolicyConfig, RuleConfig
+from bgpd.config.schema_sessions import NeighborConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.tcp_ao import ALGORITHMS, NO_TCP_AO, has_tcp_ao
 from bgpd.config.toml_lines import KeyPath

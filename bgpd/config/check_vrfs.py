@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bgpd.config.patterns import may_be_named
-from bgpd.config.schema import PROBE_TABLES, Config, VrfConfig
+from bgpd.config.schema import Config, VrfConfig
+from bgpd.config.schema_workloads import PROBE_TABLES
 from bgpd.config.shape import Finding, did_you_mean
 from bgpd.config.toml_lines import KeyPath
 from bgpd.config.words import bad_address, bad_interface, one_of, vrf_distinguisher, vrf_target

@@ -13,15 +13,10 @@ from typing import Any
 import msgspec
 
 from bgpd.config.patterns import is_pattern
-from bgpd.config.schema import (
-    Config,
-    GuestConfig,
-    ListenConfig,
-    NeighborConfig,
-    SessionConfig,
-    Strict,
-    WorkloadConfig,
-)
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.config.schema_values import Strict
+from bgpd.config.schema_workloads import GuestConfig, WorkloadConfig
 from bgpd.model.views.orders import ConfigChangeView
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from bgpd.config.schema import Config, SessionConfig, attribute_limit
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import SessionConfig, attribute_limit
 from bgpd.config.sections import guest_of, range_of
 from bgpd.model.views.sessions import NeighborView
 

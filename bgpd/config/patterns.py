@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from bgpd.config.schema import Config, NeighborConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import NeighborConfig
 
 MOST_MATCHES = 64
 """Neighbors that one pattern makes; more is taken for a mistake."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from bgpd.config.schema import GuestConfig, ListenConfig, RibConfig, SessionConfig
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_sessions import ListenConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.path import Source
 from bgpd.model.prefix import format_address, parse_address

@@ -20,7 +20,7 @@ import ipaddress
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from bgpd.config.schema import PROBE_TABLES
+from bgpd.config.schema_workloads import PROBE_TABLES
 from bgpd.fib.dataplane import Dataplane
 from bgpd.kernel.link_messages import encode_add_rule
 from bgpd.kernel.netlink import read_sequence

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bgpd.config.schema import SessionConfig
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.history.records import Session
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.exabgp_codec import HEADER_LENGTH

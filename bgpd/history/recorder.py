@@ -16,7 +16,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from bgpd.config.schema import GuestConfig, ListenConfig, RibConfig, SessionConfig
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_sessions import ListenConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.history.records import (
     Allowed,
     AnyRecord,

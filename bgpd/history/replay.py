@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from bgpd.config.schema import ListenConfig, NeighborConfig, RibConfig, SessionConfig
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
 from bgpd.config.sections import section_of
 from bgpd.history.messages import SessionReader
 from bgpd.history.prefixes import Prefixes

@@ -11,7 +11,8 @@ import ipaddress
 import msgspec
 
 from bgpd import __version__
-from bgpd.config.schema import RouterConfig, SessionConfig
+from bgpd.config.schema import RouterConfig
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.model.iana import AS_TRANS, FAMILY_BY_CODE, Afi, CapabilityCode, ErrorCode, Family, OpenSubcode
 from bgpd.model.wire import NotificationError
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bgpd.config.schema import Config, ListenConfig, NeighborConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.migrate.draft import Draft, Table, Value, Variable
 
 _WIDTH = 118

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from bgpd.config.schema import AggregateConfig
+from bgpd.config.schema_policies import AggregateConfig
 from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import BLACKHOLE, NextHop

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from bgpd.config.schema import AggregateConfig, RibConfig
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_policies import AggregateConfig
 from bgpd.model.attributes import Aggregator, Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind

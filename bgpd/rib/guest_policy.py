@@ -9,7 +9,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 
-from bgpd.config.schema import GuestConfig, RibConfig, SessionConfig
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_sessions import SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.prefix import covers, parse_prefix
 from bgpd.rib.policy import DEFAULT_KEY, Policy, Route, Trace, Verdict, build_policy
 from bgpd.rib.policy_match import PrefixSet, compile_prefixes

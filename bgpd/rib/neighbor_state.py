@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from bgpd.config.schema import GuestConfig, RibConfig, SessionConfig, attribute_limit
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_sessions import SessionConfig, attribute_limit
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import section_of
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family

@@ -17,7 +17,8 @@ from functools import lru_cache
 
 import msgspec
 
-from bgpd.config.schema import GuestConfig, SessionConfig
+from bgpd.config.schema_sessions import SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.kernel.host import Host
 from bgpd.model.communities import lowest_link_bandwidth
 from bgpd.model.iana import Family

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_policies import PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.as_path import prepend_as
 from bgpd.model.attributes import SIZES, AttributeFields, Attributes, in_pieces, pack_list
 from bgpd.model.iana import Family

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
-from bgpd.config.schema import MatchConfig
+from bgpd.config.schema_policies import MatchConfig
 from bgpd.model.as_path import as_path_text
 from bgpd.model.attributes import Attributes, pack_list
 from bgpd.model.iana import Family

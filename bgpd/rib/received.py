@@ -16,7 +16,8 @@ from itertools import chain
 
 import structlog
 
-from bgpd.config.schema import RibConfig, SessionConfig
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.config.sections import section_of
 from bgpd.kernel.host import Host
 from bgpd.message.open import Negotiated

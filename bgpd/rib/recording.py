@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bgpd.config.schema import RibConfig, SessionConfig
+from bgpd.config.schema import RibConfig
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family

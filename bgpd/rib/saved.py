@@ -17,7 +17,8 @@ from itertools import chain, compress, count
 import msgspec
 
 from bgpd.config.effects import GUESTS, resets_session
-from bgpd.config.schema import GuestConfig, ListenConfig, SessionConfig
+from bgpd.config.schema_sessions import ListenConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.message.open import Negotiated
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Overlay, Path, Source

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bgpd.config.schema import GuestConfig, SessionConfig
+from bgpd.config.schema_sessions import SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Path
 from bgpd.rib.aggregates import Aggregation

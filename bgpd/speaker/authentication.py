@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from bgpd.config.password_file import BadPasswordFile, read_password_file
-from bgpd.config.schema import SessionConfig
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.config.tcp_ao import NO_TCP_AO, has_tcp_ao
 from bgpd.speaker.socket_options import set_md5_key
 from bgpd.speaker.tcp_ao import TcpAoKey, add_key, ask_for, delete_key

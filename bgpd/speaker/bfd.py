@@ -16,7 +16,7 @@ import structlog
 
 from bgpd.bfd.control import BadLine, Key, Report, Wish, read_report
 from bgpd.bfd.packet import Diagnostic, State
-from bgpd.config.schema import BfdConfig, ListenConfig
+from bgpd.config.schema_sessions import BfdConfig, ListenConfig
 from bgpd.config.sections import range_of
 from bgpd.kernel.host import Host
 from bgpd.model.prefix import covers, format_address, is_link_local

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from bgpd.config.schema import SessionConfig
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.kernel.host import Host, OwnAddresses
 from bgpd.message.exabgp_codec import Notification, RouteRefresh, encode_route_refresh
 from bgpd.message.judgement import DecodedUpdate

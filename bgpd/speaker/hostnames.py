@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
-from bgpd.config.schema import NeighborConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.kernel.host import Host
 from bgpd.speaker.lldp import read_lldp
 from bgpd.speaker.neighbor import Neighbor

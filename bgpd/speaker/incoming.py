@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from bgpd.config.schema import GuestConfig, ListenConfig
+from bgpd.config.schema_sessions import ListenConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import comes_to, range_of
 from bgpd.model.prefix import format_address
 from bgpd.speaker import ruled_vrfs

@@ -18,7 +18,8 @@ from typing import Protocol
 
 import structlog
 
-from bgpd.config.schema import GuestConfig, ListenConfig, SessionConfig
+from bgpd.config.schema_sessions import ListenConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import BGP_PORT
 from bgpd.speaker.admission import Admission
 from bgpd.speaker.authentication import (

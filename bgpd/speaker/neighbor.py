@@ -14,7 +14,8 @@ import msgspec
 import structlog
 
 from bgpd.config.effects import resets_session
-from bgpd.config.schema import ListenConfig, RouterConfig, SessionConfig, attribute_limit
+from bgpd.config.schema import RouterConfig
+from bgpd.config.schema_sessions import ListenConfig, SessionConfig, attribute_limit
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.open import Negotiated, local_open

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 from bgpd.config.patterns import is_pattern, no_match
-from bgpd.config.schema import NeighborConfig, RouterConfig, SessionConfig, attribute_limit
+from bgpd.config.schema import RouterConfig
+from bgpd.config.schema_sessions import NeighborConfig, SessionConfig, attribute_limit
 from bgpd.message.open import Negotiated
 from bgpd.model.prefix import format_address
 from bgpd.model.views.sessions import FamilyCounts, NeighborView, TcpAoView

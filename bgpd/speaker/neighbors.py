@@ -13,7 +13,9 @@ import msgspec
 
 from bgpd.config.effects import resets_session
 from bgpd.config.patterns import is_pattern
-from bgpd.config.schema import GuestConfig, ListenConfig, SpeakerConfig
+from bgpd.config.schema import SpeakerConfig
+from bgpd.config.schema_sessions import ListenConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.message.exabgp_codec import Notification
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import CeaseSubcode, ErrorCode, Family

@@ -8,7 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from bgpd.config.effects import GUESTS, resets_session
-from bgpd.config.schema import GuestConfig, ListenConfig, NeighborConfig, RouterConfig, SessionConfig, SpeakerConfig
+from bgpd.config.schema import RouterConfig, SpeakerConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import dynamic_name, guest_of, range_of
 from bgpd.model.iana import BGP_PORT
 from bgpd.model.prefix import parse_address

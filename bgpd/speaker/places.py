@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from bgpd.config.schema import ListenConfig
+from bgpd.config.schema_sessions import ListenConfig
 from bgpd.runtime.rates import Bucket
 from bgpd.speaker.peering import Peering
 

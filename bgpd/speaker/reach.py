@@ -10,7 +10,8 @@ import ipaddress
 
 import msgspec
 
-from bgpd.config.schema import GuestConfig, ListenConfig
+from bgpd.config.schema_sessions import ListenConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.words import missing_interface
 from bgpd.kernel.host import Host
 from bgpd.model.prefix import address_length, covers, format_address, is_link_local

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bgpd.config.schema import GuestConfig, ListenConfig
+from bgpd.config.schema_sessions import ListenConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import range_of
 from bgpd.kernel.host import Host
 from bgpd.speaker.authentication import is_wanted

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from bgpd.config.effects import GUESTS
-from bgpd.config.schema import GuestConfig, ListenConfig, NeighborConfig, SessionConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, SessionConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.speaker.next_hop_self import SelfAddresses
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterable
 import msgspec
 import structlog
 
-from bgpd.config.schema import DEFAULT_BFD_SOCKET, GuestConfig, SpeakerConfig
+from bgpd.config.schema import DEFAULT_BFD_SOCKET, SpeakerConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import Notification
 from bgpd.message.notification import encode_communication

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from bgpd.config.schema import AddressesWorkloadConfig, WorkloadsConfig
+from bgpd.config.schema import WorkloadsConfig
+from bgpd.config.schema_workloads import AddressesWorkloadConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, AddressScope, LinkChanged
 from bgpd.model.policy_syntax import PrefixRange, parse_address_range

@@ -14,7 +14,8 @@ from itertools import islice
 
 import msgspec
 
-from bgpd.config.schema import GuestConfig, WorkloadsConfig
+from bgpd.config.schema import WorkloadsConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged, LinkChanged
 from bgpd.model.path import NextHop, Path

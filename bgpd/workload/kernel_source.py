@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from bgpd.config.schema import WorkloadConfig, WorkloadsConfig
+from bgpd.config.schema import WorkloadsConfig
+from bgpd.config.schema_workloads import WorkloadConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import AddressChanged, KernelEvent, KernelRoute, LinkChanged, RouteChanged
 from bgpd.model.prefix import format_key

@@ -1,9 +1,9 @@
 """What a source of address claims is: its properties (`SourceKind`), what it does (`ClaimSource`), which there are.
 
 A source is one file. It has a `ClaimSource`, and a constant `KIND` with its properties; its configuration is a struct
-of `bgpd/config/schema.py` (a field of `WorkloadConfig`); its file stands in `_FILES` here. The order of claims,
-conflicts, what a restart keeps, filters, views, metrics and the list of sources in docs/configuration.md depend on
-`KIND`, and on no name. Decides nothing about a single claim: `claim_order` and `standing` do.
+of `bgpd/config/schema_workloads.py` (a field of `WorkloadConfig`); its file stands in `_FILES` here. The order of
+claims, conflicts, what a restart keeps, filters, views, metrics and the list of sources in docs/configuration.md depend
+on `KIND`, and on no name. Decides nothing about a single claim: `claim_order` and `standing` do.
 """
 
 from __future__ import annotations

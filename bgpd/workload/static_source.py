@@ -5,7 +5,8 @@ Decides which claims a configuration makes; the table decides their state.
 
 from __future__ import annotations
 
-from bgpd.config.schema import StaticWorkloadConfig, WorkloadsConfig
+from bgpd.config.schema import WorkloadsConfig
+from bgpd.config.schema_workloads import StaticWorkloadConfig
 from bgpd.model.prefix import parse_prefix
 from bgpd.model.workload import Claim
 from bgpd.workload.sources import ClaimSource, Restart, SourceKind, SourceParts

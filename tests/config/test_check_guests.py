@@ -9,7 +9,8 @@ import pytest
 
 from bgpd.config.effects import config_diff
 from bgpd.config.load import ConfigError, parse_config
-from bgpd.config.schema import Config, GuestConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.config.sections import dynamic_name, range_of, section_of
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address

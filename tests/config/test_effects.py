@@ -9,7 +9,8 @@ import pytest
 
 from bgpd.config.effects import Effect, config_diff, effect_of, keep_until_restart, resets_session
 from bgpd.config.load import parse_config
-from bgpd.config.schema import Config, GracefulRestartConfig, ListenConfig, NeighborConfig, TcpAoKeyConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import GracefulRestartConfig, ListenConfig, NeighborConfig, TcpAoKeyConfig
 from bgpd.model.views.orders import ConfigChangeView
 
 BASE = """

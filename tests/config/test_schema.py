@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bgpd.config import check_sessions
 from bgpd.config.load import ConfigError, Problem, load_config, parse_config
-from bgpd.config.schema import Config, NeighborConfig, attribute_limit
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import NeighborConfig, attribute_limit
 from bgpd.config.toml_lines import key_lines, line_of
 
 ROUTER = '[router]\nasn = 65203\nrouter_id = "10.255.1.1"\n'

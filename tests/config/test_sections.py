@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bgpd.config.schema import Config, ListenConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import ListenConfig
 from bgpd.config.sections import range_of, section_of
 from bgpd.model.path import Source, SourceKind
 from bgpd.model.prefix import parse_address

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from bgpd.config.load import parse_config
-from bgpd.config.schema import Config, NeighborConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.history.base import base
 from bgpd.history.recorder import History
 from bgpd.history.segments import DIRECTORY

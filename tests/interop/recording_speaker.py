@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bgpd.config.schema import Config, SessionConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.kernel.host import Host
 from bgpd.message.evpn_nlri import EvpnNlri
 from bgpd.message.nlri import RouteTargetNlri

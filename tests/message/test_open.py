@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from bgpd.config.schema import GracefulRestartConfig, NeighborConfig, RouterConfig
+from bgpd.config.schema import RouterConfig
+from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
 from bgpd.message.open import (
     GracefulRestart,
     LongLived,

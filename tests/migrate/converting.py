@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bgpd.config.load import parse_config
-from bgpd.config.schema import Config, RuleConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import RuleConfig
 from bgpd.migrate.importing import Imported, Settings, convert
 
 FILES = Path(__file__).parent / "files"

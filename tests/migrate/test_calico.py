@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.config.schema import Config, GracefulRestartConfig, MatchConfig, RuleConfig, SetConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import MatchConfig, RuleConfig, SetConfig
+from bgpd.config.schema_sessions import GracefulRestartConfig
 from bgpd.migrate.calico_selector import BadSelector, matches
 from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.importing import Settings

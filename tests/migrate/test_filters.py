@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgpd.config.schema import PolicyConfig
+from bgpd.config.schema_policies import PolicyConfig
 from bgpd.migrate.filters import (
     ACCEPT,
     ALWAYS,

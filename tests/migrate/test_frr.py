@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bgpd.config.schema import BfdConfig, Config, GracefulRestartConfig, MatchConfig, RuleConfig, SetConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import MatchConfig, RuleConfig, SetConfig
+from bgpd.config.schema_sessions import BfdConfig, GracefulRestartConfig
 from bgpd.migrate.draft import ImportFailed
 from bgpd.migrate.importing import Settings
 from tests.migrate.converting import configured, imported, rules_of, written

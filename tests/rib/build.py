@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from bgpd.config.schema import Config, NeighborConfig, PolicyConfig, RouterConfig
+from bgpd.config.schema import Config, RouterConfig
+from bgpd.config.schema_policies import PolicyConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.kernel.host import Host
 from bgpd.model.as_path import AsPathSegment
 from bgpd.model.attributes import Attributes

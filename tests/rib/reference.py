@@ -6,7 +6,8 @@ import ipaddress
 
 import msgspec
 
-from bgpd.config.schema import Config, RuleConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import RuleConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import NextHop, Source, SourceKind

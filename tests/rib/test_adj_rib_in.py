@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.iana import COMMUNITY_GRACEFUL_SHUTDOWN, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Path, SourceKind
 from tests.rib.build import V4, Recorder, attributes, configuration, drain, hop, key, leaf, session

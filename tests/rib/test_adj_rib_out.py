@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.iana import COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT
 from bgpd.model.path import Source, SourceKind
 from bgpd.rib import dissemination as exports

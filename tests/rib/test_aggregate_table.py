@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from netaddr import cidr_merge
 from structlog.testing import capture_logs
 
-from bgpd.config.schema import AggregateConfig, Config
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import AggregateConfig
 from bgpd.model.attributes import Aggregator
 from bgpd.model.iana import Family, Origin
 from bgpd.model.path import BLACKHOLE, Source

@@ -6,15 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from bgpd.config.schema import (
-    AggregateConfig,
-    GuestConfig,
-    PolicyConfig,
-    RibConfig,
-    RouterConfig,
-    RuleConfig,
-    SetConfig,
-)
+from bgpd.config.schema import RibConfig, RouterConfig
+from bgpd.config.schema_policies import AggregateConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.path import NextHop, Source, SourceKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bgpd.config.schema import GracefulRestartConfig, NeighborConfig
+from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
 from bgpd.message.open import GracefulRestart, LongLived
 from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_LLGR, Family
 from bgpd.model.path import Source

@@ -12,15 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bgpd.config.schema import (
-    Config,
-    GracefulRestartConfig,
-    MatchConfig,
-    NeighborConfig,
-    PolicyConfig,
-    RuleConfig,
-    SetConfig,
-)
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_sessions import GracefulRestartConfig, NeighborConfig
 from bgpd.message.open import GracefulRestart
 from bgpd.model.iana import COMMUNITY_LLGR_STALE, COMMUNITY_NO_ADVERTISE, COMMUNITY_NO_EXPORT, Origin
 from bgpd.model.path import RouteBatch, Source, SourceKind

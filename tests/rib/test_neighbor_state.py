@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from bgpd.config.schema import Config, ListenConfig, NeighborConfig, PolicyConfig, RuleConfig
+from bgpd.config.schema import Config
+from bgpd.config.schema_policies import PolicyConfig, RuleConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.model.iana import Family
 from bgpd.model.path import Source
 from bgpd.rib.adj_rib_in import AdjRibIn

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpd.config.check_sessions import check_policies
-from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.as_path import AsPathSegment, as_path_text, pack_as_path
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family, SegmentType

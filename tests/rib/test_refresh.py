@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config.schema import PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_policies import PolicyConfig, RuleConfig, SetConfig
 from bgpd.message.open import GracefulRestart
 from bgpd.model.path import Source
 from bgpd.rib import loc_rib

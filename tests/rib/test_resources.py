@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bgpd.config.schema import ListenConfig, NeighborConfig, PolicyConfig, RuleConfig, SetConfig, attribute_limit
+from bgpd.config.schema_policies import PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig, attribute_limit
 from bgpd.message.attribute_decoder import AttributeDecoder
 from bgpd.model.path import RouteBatch, Source
 from bgpd.rib.adj_rib_in import HEARD_AT_COARSENESS_S

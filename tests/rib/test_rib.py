@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig, SetConfig
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig, SetConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import COMMUNITY_NO_EXPORT, Family
 from bgpd.model.path import BLACKHOLE, NextHop, Overlay, RouteBatch, Source, SourceKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config.schema import MatchConfig, PolicyConfig, RuleConfig
+from bgpd.config.schema_policies import MatchConfig, PolicyConfig, RuleConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.evpn import prefix_key
 from bgpd.model.iana import Family

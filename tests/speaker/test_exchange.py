@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpd.config.schema import SessionConfig
+from bgpd.config.schema_sessions import SessionConfig
 from bgpd.kernel.host import Host
 from bgpd.message.exabgp_codec import RouteRefresh
 from bgpd.message.open import Negotiated

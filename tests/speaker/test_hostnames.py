@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bgpd.config.schema import NeighborConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import Link
 from bgpd.speaker import lldp

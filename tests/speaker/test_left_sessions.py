@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from bgpd.config.schema import NeighborConfig, RouterConfig
+from bgpd.config.schema import RouterConfig
+from bgpd.config.schema_sessions import NeighborConfig
 from bgpd.message.exabgp_codec import KEEPALIVE
 from bgpd.speaker import left_sessions
 from bgpd.speaker.left_sessions import LeftSession

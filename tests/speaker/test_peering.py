@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.config.schema import GuestConfig, ListenConfig, NeighborConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import Address, Link
 from bgpd.model.prefix import parse_address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bgpd.config.schema import ListenConfig
+from bgpd.config.schema_sessions import ListenConfig
 from bgpd.model.prefix import parse_address
 from bgpd.speaker.peering import Peering, of_listen
 from bgpd.speaker.places import BURST, EVERY_S, HALF_OPEN_MOST, ConnectRates, divided, gives_way, why_full

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bgpd.config.effects import Effect, effect_of
-from bgpd.config.schema import ListenConfig, NeighborConfig, RouterConfig
+from bgpd.config.schema import RouterConfig
+from bgpd.config.schema_sessions import ListenConfig, NeighborConfig
 from bgpd.message.exabgp_codec import KEEPALIVE
 from tests.interop.recording_speaker import Recorder
 from tests.speaker.messages import open_bytes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bgpd.config.schema import GuestConfig, TcpAoKeyConfig
+from bgpd.config.schema_sessions import TcpAoKeyConfig
+from bgpd.config.schema_workloads import GuestConfig
 from bgpd.kernel.host import Host
 from bgpd.model.kernel import Link
 from bgpd.speaker.ruled_vrfs import doors, problems

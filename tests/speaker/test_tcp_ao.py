@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.config.schema import NeighborConfig, TcpAoKeyConfig
+from bgpd.config.schema_sessions import NeighborConfig, TcpAoKeyConfig
 from bgpd.config.tcp_ao import ALGORITHMS, TCP_AO_INFO, has_tcp_ao
 from bgpd.model.prefix import parse_address
 from bgpd.speaker import authentication as authentication_module

@@ -16,16 +16,8 @@ from typing import Any
 import aiomqtt
 import msgspec
 
-from bgpd.config.schema import (
-    ApiWorkloadConfig,
-    Config,
-    KernelWorkloadConfig,
-    MqttWorkloadConfig,
-    RouterConfig,
-    StateConfig,
-    VrfConfig,
-    WorkloadConfig,
-)
+from bgpd.config.schema import Config, RouterConfig, StateConfig, VrfConfig
+from bgpd.config.schema_workloads import ApiWorkloadConfig, KernelWorkloadConfig, MqttWorkloadConfig, WorkloadConfig
 from bgpd.kernel.host import Host
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Link

@@ -8,15 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bgpd.config.schema import (
-    AddressesWorkloadConfig,
-    Config,
-    NeighborConfig,
-    RouterConfig,
-    StaticWorkloadConfig,
-    VrfConfig,
-    WorkloadConfig,
-)
+from bgpd.config.schema import Config, RouterConfig, VrfConfig
+from bgpd.config.schema_sessions import NeighborConfig
+from bgpd.config.schema_workloads import AddressesWorkloadConfig, StaticWorkloadConfig, WorkloadConfig
 from bgpd.model.kernel import Address, AddressChanged, AddressScope, KernelEvent, Link, LinkChanged
 from bgpd.model.prefix import parse_address
 from bgpd.workload.addresses_source import SLICE, AddressesSource

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bgpd.config.schema import Config, GuestConfig, RouterConfig, WorkloadConfig
+from bgpd.config.schema import Config, RouterConfig
+from bgpd.config.schema_workloads import GuestConfig, WorkloadConfig
 from bgpd.model.attributes import Attributes
 from bgpd.model.iana import Family
 from bgpd.model.kernel import Address, AddressChanged

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from bgpd.config.schema import Config, FibConfig, KernelWorkloadConfig, RouterConfig, VrfConfig, WorkloadConfig
+from bgpd.config.schema import Config, FibConfig, RouterConfig, VrfConfig
+from bgpd.config.schema_workloads import KernelWorkloadConfig, WorkloadConfig
 from bgpd.model.iana import Family
 from bgpd.model.kernel import KernelEvent, KernelRoute, Link, RouteChanged
 from bgpd.model.prefix import parse_prefix

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bgpd.config.schema import Config, RouterConfig, StaticWorkloadConfig, WorkloadConfig
+from bgpd.config.schema import Config, RouterConfig
+from bgpd.config.schema_workloads import StaticWorkloadConfig, WorkloadConfig
 from bgpd.workload.static_source import StaticSource
 from tests.workload.fixtures import Rig, on
 

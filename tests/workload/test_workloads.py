@@ -7,15 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bgpd.config.schema import (
-    Config,
+from bgpd.config.schema import Config, RouterConfig, VrfConfig, WorkloadsConfig
+from bgpd.config.schema_workloads import (
     HealthWorkloadConfig,
     KernelWorkloadConfig,
-    RouterConfig,
     StaticWorkloadConfig,
-    VrfConfig,
     WorkloadConfig,
-    WorkloadsConfig,
 )
 from bgpd.model.kernel import KernelRoute, RouteChanged
 from tests.workload.broker import Node, own_network, until

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from bgpd.config.schema import ApiWorkloadConfig
+from bgpd.config.schema_workloads import ApiWorkloadConfig
 from bgpd.model.reports import Problem, WorkloadReport
 from bgpd.model.service import ServiceView
 from bgpd.model.workload import Claim, WorkloadState

@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from bgpd.config.schema import MqttWorkloadConfig
+from bgpd.config.schema_workloads import MqttWorkloadConfig
 from bgpd.model.reports import Problem
 from bgpd.workload.feed.generations import Generations
 from bgpd.workload.feed.mqtt_client import MAX_PACKET, BrokerMisbehaves, Client
